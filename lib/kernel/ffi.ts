@@ -1,0 +1,146 @@
+/**
+ * The libc calls that Node lacks, through node:ffi: the only place that knows a C signature.
+ * Loaded at the first use and proved by a self-test then, because node:ffi is experimental, and a signature that it
+ * misreads is silently a `void f(void)`.
+ */
+import type { FunctionDefinitions, WrappedFunctionsFromDefinitions } from 'node:ffi';
+import { getSystemErrorMessage, getSystemErrorName } from 'node:util';
+
+const signatures = {
+  __errno_location: { arguments: [], return: 'pointer' },
+  getpid: { arguments: [], return: 'int32' },
+  setns: { arguments: ['int32', 'int32'], return: 'int32' },
+  flock: { arguments: ['int32', 'int32'], return: 'int32' },
+  memfd_create: { arguments: ['string', 'uint32'], return: 'int32' },
+  getsockname: { arguments: ['int32', 'buffer', 'buffer'], return: 'int32' },
+  getsockopt: { arguments: ['int32', 'int32', 'int32', 'buffer', 'buffer'], return: 'int32' },
+  setsockopt: { arguments: ['int32', 'int32', 'int32', 'buffer', 'uint32'], return: 'int32' },
+  send: { arguments: ['int32', 'buffer', 'uint64', 'int32'], return: 'int64' },
+  recv: { arguments: ['int32', 'buffer', 'uint64', 'int32'], return: 'int64' },
+} as const satisfies FunctionDefinitions;
+
+type Functions = WrappedFunctionsFromDefinitions<typeof signatures>;
+
+interface Libc extends Functions {
+  /** errno of this thread; right only directly after the call that failed. */
+  readonly errno: () => number;
+}
+
+/** node:ffi is missing, or does not call C the way that its documentation says: nothing native can be trusted. */
+export class NativeCallError extends Error {
+  override readonly name = 'NativeCallError';
+}
+
+/** A libc call that returned -1. */
+export class SyscallError extends Error {
+  override readonly name = 'SyscallError';
+  readonly operation: string;
+  /** Positive, as in errno.h. */
+  readonly errno: number;
+  /** `EEXIST` and the like. */
+  readonly code: string;
+
+  constructor(operation: string, errno: number) {
+    super(`Cannot ${operation}: ${describeErrno(errno)}`);
+    this.operation = operation;
+    this.errno = errno;
+    this.code = errnoName(errno);
+  }
+}
+
+/** Two numbers that libuv does not name, and netfilter sends: a stale generation, and "not supported" (kernel-internal). */
+const unnamed: Readonly<Record<number, readonly [code: string, text: string]>> = {
+  85: ['ERESTART', 'interrupted by another change'],
+  524: ['ENOTSUPP', 'operation is not supported'],
+};
+
+/** `EEXIST` for 17; `E1234` for a number without a name. */
+export function errnoName(errno: number): string {
+  const name = unnamed[errno]?.[0] ?? getSystemErrorName(-errno);
+  return name.startsWith('E') ? name : `E${errno}`;
+}
+
+/** `EEXIST (file already exists)`. */
+export function describeErrno(errno: number): string {
+  const text = unnamed[errno]?.[1] ?? getSystemErrorMessage(-errno);
+  return text ? `${errnoName(errno)} (${text})` : errnoName(errno);
+}
+
+/** node:ffi without its notice: stderr belongs to the container runtime's log, and the notice says nothing of this call. */
+function ffiModule(): typeof import('node:ffi') {
+  const emitWarning = process.emitWarning;
+  process.emitWarning = () => {};
+  try {
+    return process.getBuiltinModule('node:ffi') ?? fail('Node has no node:ffi');
+  } finally {
+    process.emitWarning = emitWarning;
+  }
+}
+
+function fail(message: string): never {
+  throw new NativeCallError(`Cannot call libc from Node ${process.version}: ${message}`);
+}
+
+function load(): Libc {
+  const ffi = ffiModule();
+  let functions: Functions;
+  try {
+    functions = ffi.dlopen('libc.so.6', signatures).functions;
+  } catch (error) {
+    return fail(error instanceof Error ? error.message : String(error));
+  }
+  const location = functions.__errno_location();
+  if (typeof location !== 'bigint' || location === 0n) fail('__errno_location() gives no pointer');
+  const libc = { ...functions, errno: () => ffi.getInt32(location, 0) };
+  selfTest(libc);
+  return libc;
+}
+
+const EBADF = 9;
+const EINVAL = 22;
+const LOCK_UN = 8;
+
+/**
+ * Calls every function in a way that must fail, and holds result and errno against what the manual says: a signature
+ * that was ignored or misread shows here, and not in a socket option that was never set.
+ * @throws NativeCallError
+ */
+export function selfTest(libc: Libc): void {
+  const pid = libc.getpid();
+  if (pid !== process.pid) fail(`getpid() gives ${pid} in process ${process.pid}`);
+  const bytes = new Uint8Array(16);
+  const fails: readonly (readonly [call: string, result: () => number | bigint, errno: number])[] = [
+    ['setns(-1)', () => libc.setns(-1, 0), EBADF],
+    ['flock(-1)', () => libc.flock(-1, LOCK_UN), EBADF],
+    ['memfd_create(flags ~0)', () => libc.memfd_create('', 0xffffffff), EINVAL],
+    ['getsockname(-1)', () => libc.getsockname(-1, bytes, bytes), EBADF],
+    ['getsockopt(-1)', () => libc.getsockopt(-1, 0, 0, bytes, bytes), EBADF],
+    ['setsockopt(-1)', () => libc.setsockopt(-1, 0, 0, bytes, 0), EBADF],
+    ['send(-1)', () => libc.send(-1, bytes, 0n, 0), EBADF],
+    ['recv(-1)', () => libc.recv(-1, bytes, 0n, 0), EBADF],
+  ];
+  for (const [call, attempt, expected] of fails) {
+    let result: number | bigint;
+    try {
+      result = attempt();
+    } catch (error) {
+      fail(`${call} throws ${error instanceof Error ? error.message : String(error)}`);
+    }
+    const errno = libc.errno();
+    if (Number(result) !== -1 || errno !== expected) fail(`${call} gives ${result}, errno ${errno}, not ${expected}`);
+  }
+}
+
+let loaded: Libc | undefined;
+
+/** @throws NativeCallError where the self-test fails. */
+export function libc(): Libc {
+  loaded ??= load();
+  return loaded;
+}
+
+/** The result of a libc call as a number; -1 becomes a SyscallError "Cannot <operation>: …". */
+export function checked(operation: string, result: number | bigint): number {
+  if (Number(result) === -1) throw new SyscallError(operation, libc().errno());
+  return Number(result);
+}

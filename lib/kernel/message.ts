@@ -1,0 +1,129 @@
+/**
+ * Netlink requests and answers as values, and the function between them: what builds requests and reads replies needs
+ * no socket, and what stands in for the kernel in a test is one function.
+ */
+import { constants } from 'node:os';
+import { align, type NetlinkMessage, parseAttributes, readS32, readU32 } from 'netlink/dist/structs.js';
+import { describeErrno, errnoName } from './ffi.ts';
+
+/** include/uapi/linux/netlink.h */
+export const NLM_F = {
+  REQUEST: 0x1,
+  ACK: 0x4,
+  ECHO: 0x8,
+  DUMP: 0x300,
+  REPLACE: 0x100,
+  EXCL: 0x200,
+  CREATE: 0x400,
+  APPEND: 0x800,
+} as const;
+
+export const NLMSG = { ERROR: 2, DONE: 3 } as const;
+
+/** Set in answers only: a dump that met a change underway; an error without the request's body; attributes after it. */
+export const NLM_F_DUMP_INTR = 0x10;
+const NLM_F_CAPPED = 0x100;
+const NLM_F_ACK_TLVS = 0x200;
+
+export interface Request {
+  /** Finishes the sentence "Cannot …": `add route 10.0.0.7/32 dev 12`. */
+  readonly operation: string;
+  readonly type: number;
+  /** Besides REQUEST and ACK, which the socket sets. With DUMP the request is sent on its own. */
+  readonly flags: number;
+  readonly body: readonly Uint8Array[];
+}
+
+export interface Reply {
+  readonly type: number;
+  readonly flags: number;
+  readonly body: Buffer;
+}
+
+export interface Answer {
+  readonly replies: readonly Reply[];
+  readonly error?: NetlinkError;
+}
+
+/** The kernel, or what stands in for it: one answer for each request, in order; a failed request does not stop the next. */
+export type Exchange = (requests: readonly Request[]) => readonly Answer[];
+
+/** What an error message says besides its number. */
+export interface Complaint {
+  /** Positive; 0 is an acknowledgement. */
+  readonly errno: number;
+  /** The kernel's own words (extended ack), in English. */
+  readonly kernelText?: string;
+  /** Byte of the request, from its header on, at which the offending attribute starts. */
+  readonly offset?: number;
+}
+
+/** A request that the kernel refused. */
+export class NetlinkError extends Error {
+  override readonly name = 'NetlinkError';
+  readonly operation: string;
+  readonly errno: number;
+  /** `EEXIST` and the like. */
+  readonly code: string;
+  readonly kernelText: string | undefined;
+  readonly offset: number | undefined;
+  readonly seq: number;
+
+  constructor(operation: string, seq: number, complaint: Complaint) {
+    const { errno, kernelText, offset } = complaint;
+    super(`Cannot ${operation}: ${describeErrno(errno)}${kernelText ? `: ${kernelText}` : ''}`);
+    this.operation = operation;
+    this.errno = errno;
+    this.code = errnoName(errno);
+    this.seq = seq;
+    this.kernelText = kernelText;
+    this.offset = offset;
+  }
+}
+
+/** The exchange broke down, so that nobody knows whether the kernel carried the request out. */
+export class OutcomeUnknownError extends NetlinkError {
+  constructor(operation: string, seq: number, errno: number, kernelText: string) {
+    super(operation, seq, { errno, kernelText: `${kernelText}; whether it took effect is unknown` });
+  }
+}
+
+/** True where the error is the kernel's refusal with this code: `isErrno(error, 'ENOENT', 'ENODEV')`. */
+export const isErrno = (error: unknown, ...codes: string[]): error is Error & { readonly code: string } =>
+  error instanceof Error && 'code' in error && typeof error.code === 'string' && codes.includes(error.code);
+
+/**
+ * Reads NLMSG_ERROR (struct nlmsgerr: error, then the request's header, then all of the request unless capped) and
+ * NLMSG_DONE (error alone), each with extended-ack attributes behind it where its flags say so.
+ * @see include/uapi/linux/netlink.h, enum nlmsgerr_attrs
+ */
+export function complaintOf(message: Pick<NetlinkMessage, 'type' | 'flags' | 'data'>): Complaint {
+  const { type, flags, data } = message;
+  const errno = data.length >= 4 ? -readS32.call(data, 0) : constants.errno.EBADMSG;
+  if (!(flags & NLM_F_ACK_TLVS)) return { errno };
+  let start = 4;
+  if (type === NLMSG.ERROR) start += flags & NLM_F_CAPPED || errno === 0 ? 16 : align(readU32.call(data, 4));
+  let kernelText: string | undefined;
+  let offset: number | undefined;
+  parseAttributes(data.subarray(start), attribute => {
+    if (attribute.type === 1) kernelText = attribute.data.toString('utf8', 0, attribute.data.length - 1);
+    if (attribute.type === 2) offset = readU32.call(attribute.data, 0);
+  });
+  return { errno, ...(kernelText === undefined ? {} : { kernelText }), ...(offset === undefined ? {} : { offset }) };
+}
+
+/**
+ * The replies of each request, where every one of them succeeded.
+ * @throws NetlinkError the first failure, once all have been sent: requests beside the failed one did take effect.
+ */
+export function must(answers: readonly Answer[]): (readonly Reply[])[] {
+  return answers.map(answer => {
+    if (answer.error) throw answer.error;
+    return answer.replies;
+  });
+}
+
+/** As `must`, but a failure with one of these codes counts as an answer without replies. */
+export function mustExcept(answers: readonly Answer[], ...codes: string[]): (readonly Reply[])[] {
+  return must(answers.map(answer => (answer.error && isErrno(answer.error, ...codes) ? { replies: [] } : answer)));
+}

@@ -1,0 +1,320 @@
+/**
+ * Netlink sockets of the package `netlink`, made synchronous. The package receives when the event loop turns; but the
+ * kernel has answered by the time that send() returns, so send() and recv() on the same descriptor are a whole exchange,
+ * and nothing else of this process can come between. The package's poll handler then finds nothing to read.
+ */
+import { closeSync, openSync, readdirSync } from 'node:fs';
+import { constants } from 'node:os';
+import { RawNetlinkSocket } from 'netlink/dist/raw.js';
+import {
+  align,
+  formatHeader,
+  HEADER_LENGTH,
+  type NetlinkMessage,
+  parseMessages,
+  readU32,
+} from 'netlink/dist/structs.js';
+import { checked, libc, SyscallError } from './ffi.ts';
+import {
+  type Answer,
+  type Complaint,
+  complaintOf,
+  type Exchange,
+  must,
+  NetlinkError,
+  NLM_F,
+  NLM_F_DUMP_INTR,
+  NLMSG,
+  OutcomeUnknownError,
+  type Reply,
+  type Request,
+} from './message.ts';
+
+/** include/uapi/linux/netlink.h: NETLINK_ROUTE, NETLINK_NETFILTER */
+const protocols = { route: 0, netfilter: 12 } as const;
+export type Protocol = keyof typeof protocols;
+
+const AF_NETLINK = 16;
+const SOL_SOCKET = 1;
+const SO = { RCVBUF: 8, SNDBUFFORCE: 32, RCVBUFFORCE: 33, PROTOCOL: 38 } as const;
+const SOL_NETLINK = 270;
+const NETLINK_CAP_ACK = 10;
+const NETLINK_EXT_ACK = 11;
+const MSG_PEEK = 0x2;
+const MSG_TRUNC = 0x20;
+const MSG_DONTWAIT = 0x40;
+const { EAGAIN, EINTR, EMSGSIZE, ENOBUFS, ENOMSG, EPERM } = constants.errno;
+
+/** What one acknowledgement takes of a receive buffer, by the kernel's counting (skb and all), on the safe side. */
+const ANSWER_SIZE = 2048;
+const LEAST_BUFFER = 1 << 20;
+const GREATEST_BUFFER = 1 << 29;
+/** A dump that was interrupted this often by changes meets a machine that never rests. */
+const DUMP_ATTEMPTS = 20;
+
+const u32 = (value: number): Uint8Array => new Uint8Array(new Uint32Array([value]).buffer);
+
+function getOption(fd: number, level: number, option: number): number | undefined {
+  const value = new Uint32Array(1);
+  const length = new Uint32Array([4]);
+  return libc().getsockopt(fd, level, option, value, length) === 0 ? value[0] : undefined;
+}
+
+function setOption(operation: string, fd: number, level: number, option: number, value: number): void {
+  checked(operation, libc().setsockopt(fd, level, option, u32(value), 4));
+}
+
+/** struct sockaddr_nl: family (u16), padding, nl_pid (u32), nl_groups (u32); host byte order. */
+function portOf(fd: number): number | undefined {
+  const name = new Uint32Array(3);
+  const length = new Uint32Array([12]);
+  if (libc().getsockname(fd, name, length) !== 0) return undefined;
+  return new Uint16Array(name.buffer)[0] === AF_NETLINK ? name[1] : undefined;
+}
+
+/**
+ * The descriptor of the package's socket, which it keeps to itself. Port and protocol are not enough to know it by: a
+ * socket of another thread, in another netns, may have the same. So the package sets a receive buffer of random size,
+ * and the descriptor must show that size.
+ * @param guess the descriptor that was lowest free when the socket was made
+ */
+function descriptorOf(raw: RawNetlinkSocket, protocol: number, guess: number): number {
+  const port = raw.address().port;
+  raw.setRecvBufferSize(16_384 + Math.floor(Math.random() * 65_536));
+  const size = raw.getRecvBufferSize();
+  const isOurs = (fd: number) =>
+    portOf(fd) === port &&
+    getOption(fd, SOL_SOCKET, SO.PROTOCOL) === protocol &&
+    getOption(fd, SOL_SOCKET, SO.RCVBUF) === size;
+  if (isOurs(guess)) return guess;
+  const found = readdirSync('/proc/self/fd').map(Number).find(isOurs);
+  if (found === undefined) throw new Error(`Cannot find the descriptor of the netlink socket with port ${port}`);
+  return found;
+}
+
+/** The lowest free descriptor: what the next call that opens one gets, unless another thread is faster. */
+function lowestFreeDescriptor(): number {
+  const fd = openSync('/dev/null', 'r');
+  closeSync(fd);
+  return fd;
+}
+
+export interface BatchError extends Complaint {
+  /** Of the failed message, as the batch numbered it; the number of the batch's begin where the whole was refused. */
+  readonly seq: number;
+}
+
+export interface BatchAnswer {
+  /** Empty: the batch is in force. Otherwise nothing of it is. */
+  readonly errors: readonly BatchError[];
+  /** What the kernel echoed (NLM_F_ECHO). */
+  readonly replies: readonly Reply[];
+}
+
+/** Bound to the network namespace that it was opened in, whatever the thread does afterwards. */
+export class NetlinkSocket implements Disposable {
+  readonly #raw: RawNetlinkSocket;
+  readonly #fd: number;
+  readonly #port: number;
+  #sendBuffer = 0;
+  #receiveBuffer = 0;
+  #seq = 0;
+  #datagram = Buffer.alloc(65_536);
+  #broken: Error | undefined;
+
+  /** @throws SyscallError, or what the package throws where no socket is to be had. */
+  static open(protocol: Protocol): NetlinkSocket {
+    return new NetlinkSocket(protocols[protocol]);
+  }
+
+  private constructor(protocol: number) {
+    libc();
+    const guess = lowestFreeDescriptor();
+    this.#raw = new RawNetlinkSocket(protocol);
+    try {
+      this.#raw.unref();
+      this.#raw.on('error', error => {
+        this.#broken = error;
+      });
+      this.#fd = descriptorOf(this.#raw, protocol, guess);
+      this.#port = portOf(this.#fd)!;
+      setOption('ask for extended netlink errors', this.#fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
+      setOption('ask for short netlink errors', this.#fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
+      this.#reserve(0, LEAST_BUFFER);
+    } catch (error) {
+      this.#raw.close();
+      throw error;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#raw.close();
+  }
+
+  /** Sends all requests at once and gives what became of each; dumps go on their own, in their turn. */
+  readonly exchange: Exchange = requests => {
+    const answers: Answer[] = [];
+    for (let i = 0; i < requests.length; ) {
+      if (isDump(requests[i]!)) {
+        answers.push(this.#dump(requests[i++]!));
+      } else {
+        const end = requests.findIndex((request, j) => j > i && isDump(request));
+        const run = requests.slice(i, end < 0 ? undefined : end);
+        answers.push(...this.#run(run));
+        i += run.length;
+      }
+    }
+    return answers;
+  };
+
+  /**
+   * The replies of each request.
+   * @throws NetlinkError the first failure, once all have been sent: requests beside the failed one did take effect.
+   */
+  request(requests: readonly Request[]): (readonly Reply[])[] {
+    return must(this.exchange(requests));
+  }
+
+  /**
+   * Sends a finished netfilter batch (NFNL_MSG_BATCH_BEGIN … END, numbered by who built it, without NLM_F_ACK) in one go.
+   * No error from the kernel means that it is committed.
+   * @throws SyscallError where it could not be sent, OutcomeUnknownError where errors may have been lost
+   */
+  batch(operation: string, bytes: Uint8Array): BatchAnswer {
+    this.#send(operation, bytes, countMessages(bytes));
+    const errors: BatchError[] = [];
+    const replies: Reply[] = [];
+    for (let messages = this.#receive(operation); messages; messages = this.#receive(operation)) {
+      for (const message of messages) {
+        if (message.type === NLMSG.ERROR) {
+          const complaint = complaintOf(message);
+          if (complaint.errno !== 0) errors.push({ seq: message.seq, ...complaint });
+        } else {
+          replies.push(replyOf(message));
+        }
+      }
+    }
+    return { errors, replies };
+  }
+
+  #run(requests: readonly Request[]): Answer[] {
+    const first = this.#seq + 1;
+    const replies: Reply[][] = requests.map(() => []);
+    const errors: (NetlinkError | undefined)[] = requests.map(() => undefined);
+    const acknowledged = new Set<number>();
+    const summary = requests.length === 1 ? requests[0]!.operation : `send ${requests.length} netlink requests`;
+    this.#send(summary, Buffer.concat(requests.flatMap(r => this.#format(r, NLM_F.ACK))), requests.length);
+    for (let messages = this.#receive(summary); messages; messages = this.#receive(summary)) {
+      for (const message of messages) {
+        const i = message.seq - first;
+        const request = requests[i];
+        if (!request || message.port !== this.#port) continue;
+        if (message.type !== NLMSG.ERROR) {
+          replies[i]!.push(replyOf(message));
+          continue;
+        }
+        acknowledged.add(i);
+        const complaint = complaintOf(message);
+        if (complaint.errno !== 0) errors[i] = new NetlinkError(request.operation, message.seq, complaint);
+      }
+    }
+    return requests.map((request, i) => {
+      const silent = new OutcomeUnknownError(request.operation, first + i, ENOMSG, 'the kernel did not answer');
+      const error = acknowledged.has(i) ? errors[i] : silent;
+      return error ? { replies: replies[i]!, error } : { replies: replies[i]! };
+    });
+  }
+
+  /** A whole dump, taken again for as long as changes underway make it inconsistent. */
+  #dump(request: Request): Answer {
+    let answer: Answer | undefined;
+    for (let attempt = 0; attempt < DUMP_ATTEMPTS && !answer; attempt++) answer = this.#dumpOnce(request);
+    const complaint = { errno: EINTR, kernelText: `changed during each of ${DUMP_ATTEMPTS} attempts` };
+    return answer ?? { replies: [], error: new NetlinkError(request.operation, this.#seq, complaint) };
+  }
+
+  /** Undefined where the dump was interrupted. */
+  #dumpOnce(request: Request): Answer | undefined {
+    const replies: Reply[] = [];
+    let interrupted = false;
+    let end: NetlinkMessage | undefined;
+    this.#send(request.operation, Buffer.concat(this.#format(request, 0)), 1);
+    for (let messages = this.#receive(request.operation); messages; messages = this.#receive(request.operation)) {
+      for (const message of messages) {
+        if (message.seq !== this.#seq || message.port !== this.#port) continue;
+        if (message.flags & NLM_F_DUMP_INTR) interrupted = true;
+        if (message.type === NLMSG.DONE || message.type === NLMSG.ERROR) end = message;
+        else replies.push(replyOf(message));
+      }
+    }
+    const complaint = end ? complaintOf(end) : { errno: ENOMSG, kernelText: 'the dump has no end' };
+    if (interrupted || complaint.errno === EINTR) return undefined;
+    if (complaint.errno === 0) return { replies };
+    return { replies, error: new NetlinkError(request.operation, this.#seq, complaint) };
+  }
+
+  #format(request: Request, flags: number): Uint8Array[] {
+    const length = request.body.reduce((sum, part) => sum + part.length, HEADER_LENGTH);
+    const seq = ++this.#seq;
+    const header = { length, type: request.type, flags: request.flags | flags | NLM_F.REQUEST, seq, port: 0 };
+    return [formatHeader(header), ...request.body, new Uint8Array(align(length) - length)];
+  }
+
+  #send(operation: string, bytes: Uint8Array, messages: number): void {
+    if (this.#broken) throw this.#broken;
+    this.#reserve(bytes.length + 4096, LEAST_BUFFER + messages * ANSWER_SIZE);
+    const sent = checked(operation, libc().send(this.#fd, bytes, BigInt(bytes.length), MSG_DONTWAIT));
+    if (sent !== bytes.length) throw new SyscallError(operation, EMSGSIZE);
+  }
+
+  /** The messages of the next datagram, or undefined where the queue is empty. */
+  #receive(operation: string): NetlinkMessage[] | undefined {
+    const { recv, errno } = libc();
+    const take = (flags: number) =>
+      Number(recv(this.#fd, this.#datagram, BigInt(this.#datagram.length), MSG_DONTWAIT | MSG_TRUNC | flags));
+    for (;;) {
+      let size = take(MSG_PEEK);
+      if (size > this.#datagram.length) this.#datagram = Buffer.alloc(size);
+      if (size >= 0) size = take(0);
+      if (size >= 0) return parseMessages(Buffer.from(this.#datagram.subarray(0, size)));
+      const reason = errno();
+      if (reason === EAGAIN) return undefined;
+      if (reason !== EINTR) throw this.#loss(operation, reason);
+    }
+  }
+
+  /** Empties the queue, so that the next exchange does not read the answers of this one. */
+  #loss(operation: string, errno: number): OutcomeUnknownError {
+    const { recv } = libc();
+    while (recv(this.#fd, this.#datagram, BigInt(this.#datagram.length), MSG_DONTWAIT) >= 0n);
+    const text = errno === ENOBUFS ? 'answers were lost for want of buffer' : 'answers could not be received';
+    return new OutcomeUnknownError(operation, this.#seq, errno, text);
+  }
+
+  /** Makes room for a send and for its answers. Without CAP_NET_ADMIN in the first user namespace, what there is must do. */
+  #reserve(send: number, receive: number): void {
+    if (send > this.#sendBuffer) this.#sendBuffer = this.#grow(SO.SNDBUFFORCE, send);
+    if (receive > this.#receiveBuffer) this.#receiveBuffer = this.#grow(SO.RCVBUFFORCE, receive);
+  }
+
+  #grow(option: number, size: number): number {
+    const result = libc().setsockopt(this.#fd, SOL_SOCKET, option, u32(Math.min(size, GREATEST_BUFFER)), 4);
+    if (result !== 0 && libc().errno() !== EPERM) checked('grow a netlink buffer', result);
+    return size;
+  }
+}
+
+const isDump = (request: Request) => (request.flags & NLM_F.DUMP) === NLM_F.DUMP;
+
+const replyOf = ({ type, flags, data }: NetlinkMessage): Reply => ({ type, flags, body: data });
+
+function countMessages(bytes: Uint8Array): number {
+  const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  let count = 0;
+  for (let at = 0; at + HEADER_LENGTH <= view.length; count++) {
+    const length = readU32.call(view, at);
+    if (length < HEADER_LENGTH) throw new RangeError(`Cannot send a netlink message of ${length} bytes at ${at}`);
+    at += align(length);
+  }
+  return count;
+}
