@@ -1,0 +1,266 @@
+import type { Prefix } from '../ip/address.ts';
+import { type ArgsCni, type RuntimeConfig, readArgsCni, readRuntimeConfig } from './capability.ts';
+import { type Dns, dns } from './dns.ts';
+import { CniError, codes } from './error.ts';
+import {
+  absolutePath,
+  type Fields,
+  fields,
+  flag,
+  integer,
+  invalid,
+  type JsonObject,
+  listOf,
+  mapOf,
+  needed,
+  oneOf,
+  optional,
+  prefix,
+  present,
+  type Reader,
+  text,
+  unlessBlank,
+} from './field.ts';
+import { type Ipam, ipamKeys, readIpam, type Take } from './ipam.ts';
+import type { Attachment, Role, Verb } from './request.ts';
+import { type Result, readResult } from './result.ts';
+import { meantKey } from './spelling.ts';
+import { type CniVersion, impliedVersion, parseVersion } from './version.ts';
+
+/** Who judges pods; see design, idea 3. */
+export type Enforcer =
+  | { readonly kind: 'inline' | 'agent' | 'none' }
+  | { readonly kind: 'exec' /** Absolute. */; readonly path: string };
+
+export type LogLevel = 'silent' | 'error' | 'warn' | 'info' | 'debug';
+
+/** The network configuration, read once: every default is filled in, nothing needs a second check. */
+export interface Config extends OwnKeys {
+  readonly cniVersion: CniVersion;
+  /** Matches the containerID's pattern, so it is safe as a file name. */
+  readonly name: string;
+  readonly type: string;
+  readonly ipam?: Ipam;
+  readonly dns?: Dns;
+  readonly runtime: RuntimeConfig;
+  readonly argsCni: ArgsCni;
+  readonly prevResult?: Result;
+  readonly validAttachments: ValidAttachments;
+  /** Stdin to the byte: what a delegate gets. */
+  readonly text: string;
+  /** For stderr: misspelt keys, and on DEL and GC what had to be overlooked. */
+  readonly warnings: readonly string[];
+}
+
+/** Keys of tollgate's own; the table of the design, with its defaults. */
+export interface OwnKeys {
+  /** Bytes; absent: that of the device with the default route. */
+  readonly mtu?: number;
+  readonly ipMasq: boolean;
+  /** Absent: the pod ranges themselves (and the cluster's, from the agent). */
+  readonly nonMasqueradeCIDRs?: readonly Prefix[];
+  readonly labels: ReadonlyMap<string, string>;
+  readonly enforcer: Enforcer;
+  /** Folder of manifests. */
+  readonly policies: string;
+  readonly established: 'cut' | 'keep';
+  /** Seconds. */
+  readonly enforceTimeout: number;
+  readonly enforceEgressToNode: boolean;
+  readonly nflogGroup: number;
+  /** Seconds. */
+  readonly agentGrace: number;
+  readonly stateDir: string;
+  readonly runDir: string;
+  readonly logLevel: LogLevel;
+  readonly logFile?: string;
+}
+
+/**
+ * `cni.dev/valid-attachments` of GC, or its old name `cni.dev/attachments`: which attachments of this network still live.
+ * undefined: the key is absent, nobody said; null: a runtime that knows none (Go's nil slice); a list: those, maybe none.
+ */
+export type ValidAttachments = readonly Attachment[] | null | undefined;
+
+/**
+ * Which attachments GC must keep. null and [] are both a runtime's word that none lives: all of this network is released.
+ * undefined (`cnitool gc` sends no key): nobody vouches for anything, so only what is provably dead may go.
+ */
+export const attachmentsToKeep = (said: ValidAttachments): readonly Attachment[] | undefined =>
+  said ?? (said === null ? [] : undefined);
+
+export const formatEnforcer = (enforcer: Enforcer): string =>
+  enforcer.kind === 'exec' ? `exec:${enforcer.path}` : enforcer.kind;
+
+const ownKeys = [
+  'mtu',
+  'ipMasq',
+  'nonMasqueradeCIDRs',
+  'labels',
+  'enforcer',
+  'policies',
+  'established',
+  'enforceTimeout',
+  'enforceEgressToNode',
+  'nflogGroup',
+  'agentGrace',
+  'stateDir',
+  'runDir',
+  'logLevel',
+  'logFile',
+] as const satisfies readonly (keyof OwnKeys)[];
+
+const specKeys = ['cniVersion', 'name', 'type', 'capabilities', 'runtimeConfig', 'args', 'prevResult', 'dns', 'ipam'];
+
+const enforcer: Reader<Enforcer> = (value, at) => {
+  if (value === 'inline' || value === 'agent' || value === 'none') return { kind: value };
+  const path = typeof value === 'string' && value.startsWith('exec:/') ? value.slice('exec:'.length) : undefined;
+  if (path === undefined || path.includes('\0'))
+    throw invalid(at, value, '"inline", "agent", "none" or "exec:<absolute path>"');
+  return { kind: 'exec', path };
+};
+
+/** 0 is "choose yourself", as for bridge and ptp; 68 is what IPv4 needs at least (RFC 791). */
+const mtu: Reader<number | undefined> = (value, at) => {
+  if (value === 0) return undefined;
+  if (!Number.isInteger(value) || (value as number) < 68 || (value as number) > 65535)
+    throw invalid(at, value, '0 (automatic) or an integer from 68 to 65535');
+  return value as number;
+};
+
+const networkName: Reader<string> = (value, at) => {
+  if (typeof value !== 'string' || !/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(value))
+    throw invalid(at, value, 'a letter or digit, then letters, digits, "_", "." or "-"');
+  return value;
+};
+
+const attachment: Reader<Attachment> = (value, at) => {
+  const from = fields(value, at);
+  return { containerID: needed(from, 'containerID', text), ifname: needed(from, 'ifname', text) };
+};
+
+/** Both names, in case they differ: whatever either of them keeps alive is kept. Never read leniently. */
+function readValidAttachments(raw: JsonObject, from: Fields): ValidAttachments {
+  const names = ['cni.dev/valid-attachments', 'cni.dev/attachments'];
+  const lists = names.flatMap(name => optional(from, name, listOf(attachment)) ?? []);
+  if (names.some(name => from.members.has(name))) return lists;
+  return Object.keys(raw).some(key => names.includes(key.toLowerCase())) ? null : undefined;
+}
+
+/** `stateDir` and `runDir` are read strictly on every verb: a DEL that looked elsewhere would leave everything behind. */
+function readOwnKeys(from: Fields, take: Take): OwnKeys {
+  const seconds = integer(1, 3600);
+  return present<OwnKeys>({
+    mtu: take(from, 'mtu', mtu),
+    ipMasq: take(from, 'ipMasq', flag) ?? false,
+    nonMasqueradeCIDRs: take(from, 'nonMasqueradeCIDRs', listOf(prefix)),
+    labels: take(from, 'labels', mapOf(text)) ?? new Map(),
+    enforcer: take(from, 'enforcer', enforcer) ?? { kind: 'inline' },
+    policies: take(from, 'policies', absolutePath) ?? '/etc/tollgate/policies',
+    established: take(from, 'established', oneOf('cut', 'keep')) ?? 'cut',
+    enforceTimeout: take(from, 'enforceTimeout', seconds) ?? 60,
+    enforceEgressToNode: take(from, 'enforceEgressToNode', flag) ?? false,
+    nflogGroup: take(from, 'nflogGroup', integer(0, 65535)) ?? 7467,
+    agentGrace: take(from, 'agentGrace', integer(0, 86400)) ?? 60,
+    stateDir: optional(from, 'stateDir', absolutePath) ?? '/var/lib/tollgate',
+    runDir: optional(from, 'runDir', absolutePath) ?? '/run/tollgate',
+    logLevel: take(from, 'logLevel', oneOf('silent', 'error', 'warn', 'info', 'debug')) ?? 'warn',
+    logFile: take(from, 'logFile', unlessBlank(absolutePath)),
+  });
+}
+
+function misspelt(from: Fields, known: readonly string[]): string[] {
+  return [...from.members.values()].flatMap(({ key }) => {
+    const meant = meantKey(key, known);
+    const at = from.at === '' ? key : `${from.at}.${key}`;
+    return meant === undefined ? [] : [`Unknown key ${JSON.stringify(at)} is ignored: did you mean "${meant}"?`];
+  });
+}
+
+/**
+ * prevResult in whatever version it has; a version other than the config's is refused.
+ * @throws CniError code 7
+ */
+function readPrevResult(from: Fields, version: CniVersion): Result | undefined {
+  const read: Reader<Result> = (value, at) => {
+    const found = readResult(value, at, version);
+    if (found.version !== version) throw invalid(`${at}.cniVersion`, found.version, `the config's, "${version}"`);
+    return found.result;
+  };
+  return optional(from, 'prevResult', read);
+}
+
+/** On DEL any garbage will do, and so will another version. */
+function readPrevResultLeniently(from: Fields, version: CniVersion, warnings: string[]): Result | undefined {
+  try {
+    return optional(from, 'prevResult', (value, at) => readResult(value, at, version).result);
+  } catch (error) {
+    warnings.push(`prevResult is ignored: ${error instanceof Error ? error.message : String(error)}`);
+    return undefined;
+  }
+}
+
+function decode(stdin: string): JsonObject {
+  let value: unknown;
+  try {
+    value = JSON.parse(stdin);
+  } catch (error) {
+    const said = error instanceof Error ? error.message : String(error);
+    throw new CniError(codes.decodingFailure, `Cannot decode the network configuration: ${said}`);
+  }
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as JsonObject;
+  throw new CniError(codes.decodingFailure, 'Cannot decode the network configuration: expected a JSON object');
+}
+
+const version: Reader<string> = (value, at) => {
+  if (typeof value === 'string') return value;
+  throw new CniError(codes.decodingFailure, `Cannot decode "${at}": expected a string such as "1.1.0"`);
+};
+
+/** Reads at once what must be right, and leniently what only matters to verbs that make something. */
+function takeFor(verb: Verb, warnings: string[]): Take {
+  if (verb !== 'DEL' && verb !== 'GC') return optional;
+  return (from, key, reader) => {
+    try {
+      return optional(from, key, reader);
+    } catch (error) {
+      if (!(error instanceof CniError)) throw error;
+      warnings.push(`${error.message} (overlooked on ${verb})`);
+      return undefined;
+    }
+  };
+}
+
+/**
+ * The network configuration of a call.
+ * DEL and GC only close and release, and their config may have been edited since ADD: there a wrong value is a
+ * warning and counts as absent, save for name, version, folders, `ipam.type` and the list of valid attachments.
+ * @throws CniError code 6 (not JSON), 1 (version), 7 (anything else, naming key, value and what is expected)
+ */
+export function parseConfig(stdin: string, verb: Verb, role: Role = 'tollgate'): Config {
+  const raw = decode(stdin);
+  const from = fields(raw, '');
+  const cniVersion = parseVersion(optional(from, 'cniVersion', version) ?? impliedVersion);
+  const name = needed(from, 'name', networkName);
+  const warnings = role === 'tollgate' ? misspelt(from, [...specKeys, ...ownKeys]) : [];
+  const take = takeFor(verb, warnings);
+  const ipam = optional(from, 'ipam', (value, at) => readIpam(value, at, take));
+  if (ipam && from.members.has('ipam')) warnings.push(...misspelt(fields(ipam.raw, 'ipam'), ipamKeys));
+  const none = fields({}, '');
+  const isAdd = verb === 'ADD' || verb === 'CHECK';
+  return present<Config>({
+    cniVersion,
+    name,
+    type: take(from, 'type', text) ?? '',
+    ipam,
+    dns: role === 'tollgate' ? take(from, 'dns', dns) : undefined,
+    runtime: readRuntimeConfig(take(from, 'runtimeConfig', fields) ?? none, take),
+    argsCni: readArgsCni(take(take(from, 'args', fields) ?? none, 'cni', fields) ?? none, take),
+    prevResult: isAdd ? readPrevResult(from, cniVersion) : readPrevResultLeniently(from, cniVersion, warnings),
+    validAttachments: verb === 'GC' ? readValidAttachments(raw, from) : undefined,
+    text: stdin,
+    warnings,
+    // The main plugin's keys are its own affair: bridge has an mtu, too.
+    ...readOwnKeys(role === 'tollgate' ? from : none, take),
+  });
+}

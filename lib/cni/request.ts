@@ -1,0 +1,184 @@
+import { utf8 } from '../tag/utf8.ts';
+import type { RequestedAddress } from './address.ts';
+import { type CniArgs, noArgs, parseArgs } from './args.ts';
+import { type Config, parseConfig } from './config.ts';
+import { CniError, codes } from './error.ts';
+import { atLeast, type CniVersion, isSupported, newestVersion } from './version.ts';
+
+/** One interface in one container: what ADD makes, and what everything of ours is keyed on. */
+export interface Attachment {
+  readonly containerID: string;
+  readonly ifname: string;
+}
+
+/** Environment of a call about one attachment. */
+export interface AttachmentCall extends Attachment {
+  readonly verb: 'ADD' | 'CHECK' | 'DEL';
+  /** Path of the network namespace; empty only on DEL, where the namespace may be long gone. */
+  readonly netns: string;
+  /** CNI_NETNS_OVERRIDE: plugging into our own network namespace is wanted. */
+  readonly netnsOverride: boolean;
+  readonly path: readonly string[];
+  readonly args: CniArgs;
+  readonly warnings: readonly string[];
+}
+
+/** Environment of a call about the whole network. */
+export interface NetworkCall {
+  readonly verb: 'GC' | 'STATUS';
+  readonly path: readonly string[];
+  readonly warnings: readonly string[];
+}
+
+/** Needs no config: VERSION, or nothing at all in CNI_COMMAND, which asks for `aboutText` on stderr. */
+export type BareCall = { readonly verb: 'VERSION' } | { readonly verb: 'about' };
+
+export type Call = AttachmentCall | NetworkCall | BareCall;
+export type AttachmentRequest = AttachmentCall & { readonly config: Config };
+export type NetworkRequest = NetworkCall & { readonly config: Config };
+export type Request = AttachmentRequest | NetworkRequest | BareCall;
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Which name the executable was called by; an IPAM plugin does not read the main plugin's keys. */
+export type Role = 'tollgate' | 'tollgate-ipam';
+
+/** What each verb cannot do without (skel's table, stricter than the specification), in the order they are reported. */
+const required = {
+  ADD: ['CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME', 'CNI_PATH'],
+  CHECK: ['CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME', 'CNI_PATH'],
+  DEL: ['CNI_CONTAINERID', 'CNI_IFNAME', 'CNI_PATH'],
+  GC: ['CNI_PATH'],
+  STATUS: ['CNI_PATH'],
+  VERSION: [],
+} as const;
+
+export type Verb = keyof typeof required;
+
+export const verbs = Object.keys(required) as readonly Verb[];
+
+const isVerb = (text: string): text is Verb => Object.hasOwn(required, text);
+
+/** First spec version in which a config may ask for the verb. */
+const since: Partial<Record<Verb, CniVersion>> = { CHECK: '0.4.0', GC: '1.1.0', STATUS: '1.1.0' };
+
+function checkContainerID(containerID: string): void {
+  if (/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(containerID)) return;
+  throw new CniError(
+    codes.invalidEnvironment,
+    'invalid characters in containerID',
+    `CNI_CONTAINERID is ${JSON.stringify(containerID.slice(0, 300))}: expected a letter or digit, then letters, digits, "_", "." or "-"`,
+  );
+}
+
+/** Linux's dev_valid_name, and no `%`: the kernel takes `eth%d` for a pattern and would make another name of it. */
+function ifnameProblem(ifname: string): string | undefined {
+  const bytes = utf8(ifname);
+  if (bytes.length > 15) return 'interface name is too long (at most 15 bytes)';
+  if (ifname === '.' || ifname === '..') return 'interface name is . or ..';
+  if (/[/:%]/.test(ifname)) return 'interface name contains / or : or %';
+  // The kernel's isspace() knows single bytes only, and 0xa0 is one of them.
+  if (/[\s\u0085]/.test(ifname) || bytes.includes(0xa0)) return 'interface name contains whitespace characters';
+  return undefined;
+}
+
+function checkIfname(ifname: string): void {
+  const problem = ifnameProblem(ifname);
+  if (problem) throw new CniError(codes.invalidEnvironment, problem, `CNI_IFNAME is ${JSON.stringify(ifname)}`);
+}
+
+/** DEL only releases, so arguments that nobody can read cannot be what keeps a pod from going. */
+function argsOf(verb: AttachmentCall['verb'], text: string, warnings: string[]): CniArgs {
+  try {
+    return parseArgs(text);
+  } catch (error) {
+    if (verb !== 'DEL' || !(error instanceof CniError)) throw error;
+    warnings.push(`${error.message} (ignored on DEL)`);
+    return noArgs;
+  }
+}
+
+/**
+ * The call that the environment describes; to be made before stdin is read.
+ * @throws CniError code 4: unknown verb, all missing variables at once, bad containerID, ifname or CNI_ARGS
+ */
+export function parseEnvironment(env: Environment): Call {
+  const verb = env['CNI_COMMAND'] ?? '';
+  if (verb === '') return { verb: 'about' };
+  if (!isVerb(verb)) throw new CniError(codes.invalidEnvironment, `unknown CNI_COMMAND: ${verb}`);
+  const missing = required[verb].filter(name => !env[name]);
+  if (missing.length > 0)
+    throw new CniError(codes.invalidEnvironment, `required env variables [${missing.join(',')}] missing`);
+  if (verb === 'VERSION') return { verb };
+  // An empty element would mean the working directory: never where a plugin is.
+  const path = (env['CNI_PATH'] ?? '').split(':').filter(folder => folder !== '');
+  const warnings: string[] = [];
+  if (verb === 'GC' || verb === 'STATUS') return { verb, path, warnings };
+  const containerID = env['CNI_CONTAINERID'] ?? '';
+  const ifname = env['CNI_IFNAME'] ?? '';
+  checkContainerID(containerID);
+  checkIfname(ifname);
+  const args = argsOf(verb, env['CNI_ARGS'] ?? '', warnings);
+  const netnsOverride = /^(true|1)$/i.test(env['CNI_NETNS_OVERRIDE'] ?? '');
+  return { verb, containerID, ifname, netns: env['CNI_NETNS'] ?? '', netnsOverride, path, args, warnings };
+}
+
+function checkGate(verb: Verb, config: Config): void {
+  const least = since[verb];
+  if (least !== undefined && !atLeast(config.cniVersion, least))
+    throw new CniError(
+      codes.incompatibleVersion,
+      `config version does not allow ${verb}`,
+      `cniVersion is "${config.cniVersion}", ${verb} needs at least "${least}"`,
+    );
+}
+
+function readConfigText(readStdin: () => string): string {
+  try {
+    return readStdin();
+  } catch (error) {
+    const said = error instanceof Error ? error.message : String(error);
+    throw new CniError(codes.ioFailure, `Cannot read the network configuration from stdin: ${said}`, undefined, {
+      cause: error,
+    });
+  }
+}
+
+/**
+ * Environment first, stdin after; `readStdin` is called for the verbs that have a config, and only then.
+ * @throws CniError code 1 (version), 4 (environment), 5 (stdin unreadable), 6 (not JSON), 7 (invalid config)
+ */
+export function parseRequest(env: Environment, readStdin: () => string, role: Role = 'tollgate'): Request {
+  const call = parseEnvironment(env);
+  if (call.verb === 'VERSION' || call.verb === 'about') return call;
+  const config = parseConfig(readConfigText(readStdin), call.verb, role);
+  checkGate(call.verb, config);
+  if (call.verb === 'CHECK' && !config.prevResult)
+    throw new CniError(codes.invalidConfig, 'CHECK needs the key "prevResult": the result of the ADD to compare with');
+  return { ...call, config, warnings: [...call.warnings, ...config.warnings] } as AttachmentRequest | NetworkRequest;
+}
+
+/** The version that an error about this stdin should carry: the config's where it is one of ours, else our newest. */
+export function errorVersion(stdin: string | undefined): CniVersion {
+  try {
+    const parsed: unknown = JSON.parse(stdin ?? '');
+    if (typeof parsed !== 'object' || parsed === null) return newestVersion;
+    const found = Object.entries(parsed).findLast(([key]) => key.toLowerCase() === 'cniversion')?.[1];
+    return typeof found === 'string' && isSupported(found) ? found : newestVersion;
+  } catch {
+    return newestVersion;
+  }
+}
+
+/** The hardware address asked for: CNI_ARGS < `args.cni.mac` < `runtimeConfig.mac` (bridge's order). */
+export const requestedMac = ({ args, config }: AttachmentRequest): string | undefined =>
+  config.runtime.mac ?? config.argsCni.mac ?? args.mac;
+
+/** All addresses asked for, by any of the three ways, each once (host-local's union). */
+export function requestedIps({ args, config }: AttachmentRequest): readonly RequestedAddress[] {
+  const all = [...args.ips, ...config.argsCni.ips, ...config.runtime.ips];
+  const key = ({ family, value }: RequestedAddress) => `${family}/${value}`;
+  const byKey = new Map<string, RequestedAddress>();
+  for (const ip of all) if (byKey.get(key(ip))?.length === undefined) byKey.set(key(ip), ip);
+  return [...byKey.values()];
+}
