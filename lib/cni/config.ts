@@ -21,7 +21,7 @@ import {
   text,
   unlessBlank,
 } from './field.ts';
-import { type Ipam, ipamKeys, readIpam, type Take } from './ipam.ts';
+import { builtinIpam, type Ipam, ipamKeys, readIpam, type Take } from './ipam.ts';
 import type { Attachment, Role, Verb } from './request.ts';
 import { type Result, readResult } from './result.ts';
 import { meantKey } from './spelling.ts';
@@ -147,7 +147,10 @@ function readValidAttachments(raw: JsonObject, from: Fields): ValidAttachments {
   return Object.keys(raw).some(key => names.includes(key.toLowerCase())) ? null : undefined;
 }
 
-/** `stateDir` and `runDir` are read strictly on every verb: a DEL that looked elsewhere would leave everything behind. */
+/**
+ * Where state is and who judges is read strictly on every verb: a DEL that looked elsewhere would leave everything
+ * behind, and one that took an agent's node for an inline one would put the folder's policies in the agent's place.
+ */
 function readOwnKeys(from: Fields, take: Take): OwnKeys {
   const seconds = integer(1, 3600);
   return present<OwnKeys>({
@@ -155,8 +158,8 @@ function readOwnKeys(from: Fields, take: Take): OwnKeys {
     ipMasq: take(from, 'ipMasq', flag) ?? false,
     nonMasqueradeCIDRs: take(from, 'nonMasqueradeCIDRs', listOf(prefix)),
     labels: take(from, 'labels', mapOf(text)) ?? new Map(),
-    enforcer: take(from, 'enforcer', enforcer) ?? { kind: 'inline' },
-    policies: take(from, 'policies', absolutePath) ?? '/etc/tollgate/policies',
+    enforcer: optional(from, 'enforcer', enforcer) ?? { kind: 'inline' },
+    policies: optional(from, 'policies', absolutePath) ?? '/etc/tollgate/policies',
     established: take(from, 'established', oneOf('cut', 'keep')) ?? 'cut',
     enforceTimeout: take(from, 'enforceTimeout', seconds) ?? 60,
     enforceEgressToNode: take(from, 'enforceEgressToNode', flag) ?? false,
@@ -234,7 +237,7 @@ function takeFor(verb: Verb, warnings: string[]): Take {
 /**
  * The network configuration of a call.
  * DEL and GC only close and release, and their config may have been edited since ADD: there a wrong value is a
- * warning and counts as absent, save for name, version, folders, `ipam.type` and the list of valid attachments.
+ * warning and counts as absent, save for name, version, enforcer, folders, `ipam.type` and the list of valid attachments.
  * @throws CniError code 6 (not JSON), 1 (version), 7 (anything else, naming key, value and what is expected)
  */
 export function parseConfig(stdin: string, verb: Verb, role: Role = 'tollgate'): Config {
@@ -245,7 +248,7 @@ export function parseConfig(stdin: string, verb: Verb, role: Role = 'tollgate'):
   const warnings = role === 'tollgate' ? misspelt(from, [...specKeys, ...ownKeys]) : [];
   const take = takeFor(verb, warnings);
   const ipam = optional(from, 'ipam', (value, at) => readIpam(value, at, take));
-  if (ipam && from.members.has('ipam')) warnings.push(...misspelt(fields(ipam.raw, 'ipam'), ipamKeys));
+  if (ipam?.type === builtinIpam) warnings.push(...misspelt(fields(ipam.raw, 'ipam'), ipamKeys));
   const none = fields({}, '');
   const isAdd = verb === 'ADD' || verb === 'CHECK';
   return present<Config>({

@@ -18,15 +18,17 @@ export interface Fields {
   readonly members: ReadonlyMap<string, { readonly key: string; readonly value: unknown }>;
 }
 
+/** Whoever sends a megabyte need not get it back. */
+const clip = (text: string): string => (text.length > 200 ? `${text.slice(0, 200)}…` : text);
+
 function show(value: unknown): string {
   if (Array.isArray(value)) return 'a list';
   if (typeof value === 'object' && value !== null) return 'an object';
-  const text = JSON.stringify(value) ?? 'nothing';
-  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+  return clip(JSON.stringify(value) ?? 'nothing');
 }
 
 export const invalid = (at: string, value: unknown, expected: string): CniError =>
-  new CniError(codes.invalidConfig, `Cannot use ${show(value)} for "${at}": expected ${expected}`);
+  new CniError(codes.invalidConfig, `Cannot use ${show(value)} for "${clip(at)}": expected ${expected}`);
 
 type OptionalKey<T> = { [K in keyof T]-?: object extends Pick<T, K> ? K : never }[keyof T];
 

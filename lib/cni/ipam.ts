@@ -53,11 +53,20 @@ const rangeOf = (from: Fields): RangeSpec =>
 
 const range: Reader<RangeSpec> = (value, at) => rangeOf(fields(value, at));
 
-/** `[[{subnet}]]`, or containerd's `[{Subnet}]`: there each range is a set of its own, so each gives an address. */
-export const rangeSets: Reader<readonly RangeSetSpec[]> = (value, at) =>
-  listOf((item, where) => (Array.isArray(item) ? listOf(range)(item, where) : [range(item, where)]))(value, at).filter(
-    set => set.length > 0,
-  );
+/**
+ * `[[{subnet}]]`: each inner list a set. Or `[{Subnet}]`, as containerd sends it: there the brackets got lost, and the
+ * ranges of one family are taken as alternatives, so the pod has one address of each family that is named.
+ */
+export const rangeSets: Reader<readonly RangeSetSpec[]> = (value, at) => {
+  const sets: RangeSetSpec[] = [];
+  const bare: RangeSpec[] = [];
+  listOf((item, where) => {
+    if (Array.isArray(item)) sets.push(listOf(range)(item, where));
+    else bare.push(range(item, where));
+  })(value, at);
+  const byFamily = ([4, 6] as const).map(family => bare.filter(({ subnet }) => subnet.family === family));
+  return [...sets, ...byFamily].filter(set => set.length > 0);
+};
 
 export type Take = <T>(from: Fields, key: string, reader: Reader<T>) => T | undefined;
 

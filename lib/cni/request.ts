@@ -3,7 +3,7 @@ import type { RequestedAddress } from './address.ts';
 import { type CniArgs, noArgs, parseArgs } from './args.ts';
 import { type Config, parseConfig } from './config.ts';
 import { CniError, codes } from './error.ts';
-import { atLeast, type CniVersion, isSupported, newestVersion } from './version.ts';
+import { atLeast, type CniVersion, impliedVersion, isSupported, newestVersion } from './version.ts';
 
 /** One interface in one container: what ADD makes, and what everything of ours is keyed on. */
 export interface Attachment {
@@ -162,8 +162,9 @@ export function parseRequest(env: Environment, readStdin: () => string, role: Ro
 export function errorVersion(stdin: string | undefined): CniVersion {
   try {
     const parsed: unknown = JSON.parse(stdin ?? '');
-    if (typeof parsed !== 'object' || parsed === null) return newestVersion;
+    if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) return newestVersion;
     const found = Object.entries(parsed).findLast(([key]) => key.toLowerCase() === 'cniversion')?.[1];
+    if (found === undefined || found === null || found === '') return impliedVersion;
     return typeof found === 'string' && isSupported(found) ? found : newestVersion;
   } catch {
     return newestVersion;

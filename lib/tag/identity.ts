@@ -1,0 +1,26 @@
+/** A container port by its name, which policies may use instead of its number. */
+export interface NamedPort {
+  readonly name: string;
+  readonly port: number;
+  readonly protocol: string;
+}
+
+/** What policy can tell of a pod; pods that agree in all of it share a tag. */
+export interface Identity {
+  readonly namespace: string;
+  readonly labels: ReadonlyMap<string, string>;
+  readonly namedPorts: readonly NamedPort[];
+}
+
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+
+/**
+ * One text for one identity, whatever order labels and ports came in and whatever characters are in them:
+ * JSON quotes each part, so no two identities have the same text. Compare keys, never their hashes.
+ */
+export function identityKey({ namespace, labels, namedPorts }: Identity): string {
+  const sortedLabels = [...labels].sort(([a], [b]) => compare(a, b));
+  const ports = namedPorts.map(({ name, port, protocol }) => JSON.stringify([name, port, protocol]));
+  const sortedPorts = [...new Set(ports)].sort(compare).map((text): unknown => JSON.parse(text));
+  return JSON.stringify([namespace, sortedLabels, sortedPorts]);
+}

@@ -1,0 +1,40 @@
+/**
+ * The tag: the Linux interface group (IFLA_GROUP) of a pod's host-side veth, which is its policy identity on this node.
+ * nftables matches it as `meta iifgroup` and `meta oifgroup`; see design, idea 1.
+ */
+
+/** "tg" in the upper half; the lower half is the identity. */
+export const tagBase = 0x74670000;
+/** Matches ours against `tagBase`: use the mask, not a range. */
+export const tagMask = 0xffff0000;
+/** Plugged in, not yet judged: closed in every direction. */
+export const quarantine = 0x74670000;
+/** Being deleted: closed in every direction. */
+export const condemned = 0x7467ffff;
+export const firstIdentity = quarantine + 1;
+export const lastIdentity = condemned - 1;
+
+export const isOurs = (group: number): boolean => group >>> 16 === tagBase >>> 16;
+
+/** A tag that an identity may have, so neither quarantine nor condemned. */
+export const isIdentity = (group: number): boolean => group >= firstIdentity && group <= lastIdentity;
+
+/** `0x74670001`, as `ip link` prints it where it has no name for the group. */
+export const formatTag = (group: number): string => `0x${group.toString(16).padStart(8, '0')}`;
+
+/** `1952907265`, as nft prints it. */
+export const formatTagDecimal = (group: number): string => group.toString(10);
+
+/** Either form, back to the group; undefined where the text is no unsigned number of 32 bits. */
+export function parseTag(text: string): number | undefined {
+  if (!/^(0x[0-9a-f]{1,8}|0|[1-9][0-9]{0,9})$/i.test(text)) return undefined;
+  const group = Number(text);
+  return group <= 0xffffffff ? group : undefined;
+}
+
+/** What to call a tag in front of a person. */
+export function describeTag(group: number): string {
+  if (group === quarantine) return 'quarantine';
+  if (group === condemned) return 'condemned';
+  return isOurs(group) ? formatTag(group) : `${formatTag(group)} (not ours)`;
+}
