@@ -40,6 +40,7 @@ const SO = { RCVBUF: 8, SNDBUFFORCE: 32, RCVBUFFORCE: 33, PROTOCOL: 38 } as cons
 const SOL_NETLINK = 270;
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
+const NETLINK_GET_STRICT_CHK = 12;
 const MSG_PEEK = 0x2;
 const MSG_TRUNC = 0x20;
 const MSG_DONTWAIT = 0x40;
@@ -140,6 +141,9 @@ export class NetlinkSocket implements Disposable {
       this.#port = portOf(this.#fd)!;
       setOption('ask for extended netlink errors', this.#fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
       setOption('ask for short netlink errors', this.#fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
+      // Without it the kernel ignores what a dump of addresses or routes is narrowed down to.
+      if (protocol === protocols.route)
+        setOption('ask for checked dumps', this.#fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
       this.#reserve(0, LEAST_BUFFER);
     } catch (error) {
       this.#raw.close();
