@@ -1,0 +1,28 @@
+/**
+ * The door: who is calling? A container runtime, by the CNI protocol, or a person. Each way loads only what it needs,
+ * since a runtime waits for every millisecond of it.
+ */
+import { basename } from 'node:path';
+
+const isIpam = basename(process.argv0) === 'tollgate-ipam';
+const isPlugin = isIpam || process.env['CNI_COMMAND'] !== undefined;
+
+async function enter(): Promise<number> {
+  if (isPlugin) {
+    const { plugin } = await import('../lib/pod/plugin.ts');
+    return plugin(isIpam ? 'tollgate-ipam' : 'tollgate');
+  }
+  const { main } = await import('../lib/cli/main.ts');
+  return main(process.argv.slice(2));
+}
+
+/** Neither of the two throws, unless its modules cannot even be loaded; a runtime wants that, too, as JSON (code 199). */
+function collapse(error: unknown): void {
+  console.error(error);
+  if (isPlugin) console.log(JSON.stringify({ cniVersion: '1.1.0', code: 199, msg: `Cannot start: ${error}` }));
+  process.exitCode = 3;
+}
+
+enter().then(code => {
+  process.exitCode = code;
+}, collapse);

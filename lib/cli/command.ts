@@ -1,0 +1,62 @@
+import type { ArgumentsCamelCase, Argv } from 'yargs';
+
+/** What a script may rely on; each command says in its help what its `no` means. */
+export const exit = {
+  /** Yes, or fine. */
+  yes: 0,
+  /** Denied, invalid, changes, drift. */
+  no: 1,
+  usage: 2,
+  failed: 3,
+} as const;
+
+export type Exit = (typeof exit)[keyof typeof exit];
+
+/** Wrong usage that only a command itself can see, such as two options that exclude each other. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+/** One word that a person may type after `tollgate`. */
+export interface Command {
+  readonly addTo: (parser: Argv, finish: (how: Exit) => void) => void;
+}
+
+/**
+ * A command with the types of its options closed in, so that commands of all kinds fit into one list.
+ *
+ * @param name     as yargs wants it: the word, then positional arguments as in `lint [file]`
+ * @param options  adds the options to the parser; their types reach `run`
+ * @throws (by `run`) UsageError: exit code 2; any other error: its message on stderr, exit code 3
+ */
+export const command = <Options>(
+  name: string,
+  summary: string,
+  options: (parser: Argv) => Argv<Options>,
+  run: (options: ArgumentsCamelCase<Options>) => Exit | Promise<Exit>,
+): Command => ({
+  addTo: (parser, finish) => {
+    parser.command(name, summary, options, async given => finish(await run(given)));
+  },
+});
+
+/** A command that only holds others, as in `tollgate policy lint`. */
+export const commandGroup = (name: string, summary: string, commands: readonly Command[]): Command => ({
+  addTo: (parser, finish) => {
+    parser.command(name, summary, inner => {
+      for (const each of commands) each.addTo(inner, finish);
+      return inner.demandCommand(1, `Which one? See tollgate ${name} --help`).strict();
+    });
+  },
+});
+
+/** `-o json` on every command that prints data. */
+export const outputOption = {
+  output: { alias: 'o', choices: ['text', 'json'], default: 'text', describe: 'How to print what is asked for' },
+} as const;
+
+export const print = (text: string): void => {
+  process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
+};
+
+export const printJson = (value: unknown): void => print(JSON.stringify(value, null, 2));

@@ -1,0 +1,47 @@
+/** What a person types. One file for each command; yargs is loaded here and nowhere else. */
+import yargs from 'yargs';
+import manifest from '../../package.json' with { type: 'json' };
+import { type Command, type Exit, exit, UsageError } from './command.ts';
+import { version } from './version.ts';
+
+const commands: readonly Command[] = [version];
+
+/** @returns the exit code, of those in `exit` */
+export async function main(args: readonly string[]): Promise<Exit> {
+  // `tollgate pods | head`: whoever reads may stop reading.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+  let how: Exit = exit.yes;
+  const parser = yargs([...args])
+    .scriptName('tollgate')
+    .usage(
+      '$0 <command>\n\nPlugs pods in, tags their interfaces and gates them. As a CNI plugin it is called by the runtime.',
+    )
+    .locale('en')
+    .version(manifest.version)
+    .help()
+    .demandCommand(1, 'What to do? See tollgate --help')
+    .strict()
+    .exitProcess(false)
+    .fail((message, error: Error | undefined) => {
+      throw error ?? new UsageError(message);
+    });
+  for (const command of commands) {
+    command.addTo(parser, done => {
+      how = done;
+    });
+  }
+  try {
+    await parser.parseAsync();
+    return how;
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    process.stderr.write(`tollgate: ${message}\n`);
+    return isUsage(error) ? exit.usage : exit.failed;
+  }
+}
+
+/** yargs throws its own YError, which it does not export, for an option without its value and the like. */
+const isUsage = (error: unknown): boolean =>
+  error instanceof UsageError || (error instanceof Error && error.name === 'YError');
