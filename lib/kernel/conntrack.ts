@@ -1,0 +1,239 @@
+/**
+ * Connections that the kernel tracks: listing them, and forgetting them one by one, so that the next packet is judged
+ * anew. Where the kernel tracks none (no nf_conntrack), there is nothing to list and nothing to forget.
+ * All numbers on this wire are big-endian, but for the filter's.
+ * @see include/uapi/linux/netfilter/nfnetlink_conntrack.h
+ */
+import { formatAttribute, putU16be, putU32 } from 'netlink/dist/structs.js';
+import { type Address, type Family, formatAddress } from '../ip/address.ts';
+import { type Exchange, isErrno, must, mustExcept, NLM_F, type Reply, type Request } from './message.ts';
+import { addressBuffer, addressOf, afOf, attributesOf, bodyOf, sameAddress } from './rtnetlink.ts';
+
+/** (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_* */
+const CT = { NEW: 0x100, GET: 0x101, DELETE: 0x102 } as const;
+const CTA = { TUPLE_ORIG: 1, TUPLE_REPLY: 2, STATUS: 3, ID: 12, ZONE: 18, FILTER: 25 } as const;
+const CTA_TUPLE = { IP: 1, PROTO: 2, ZONE: 3 } as const;
+const CTA_IP = { SRC: { 4: 1, 6: 3 }, DST: { 4: 2, 6: 4 } } as const;
+const CTA_PROTO = { NUM: 1, SRC_PORT: 2, DST_PORT: 3, ICMP_ID: 4, ICMP_TYPE: 5, ICMP_CODE: 6 } as const;
+/** CTA_PROTO_ICMPV6_ID, _TYPE, _CODE follow those of ICMP. */
+const ICMPV6_OFFSET = 3;
+const CTA_FILTER = { ORIG_FLAGS: 1, REPLY_FLAGS: 2 } as const;
+/** CTA_FILTER_FLAG of net/netfilter/nf_internals.h */
+const FILTER = { IP_SRC: 1, IP_DST: 2, PROTO_NUM: 8, DST_PORT: 32 } as const;
+const NFGENMSG_LENGTH = 4;
+
+/** How many forgettings go into one send: each is answered, and the answers must fit a buffer. */
+const DELETES_AT_ONCE = 1000;
+
+export const IPPROTO = { ICMP: 1, TCP: 6, UDP: 17, ICMPV6: 58, SCTP: 132 } as const;
+
+/** One direction of a connection, as its packets look. */
+export interface Tuple {
+  readonly source: Address;
+  readonly destination: Address;
+  /** IPPROTO_* */
+  readonly protocol: number;
+  /** TCP, UDP, SCTP and their like. */
+  readonly sourcePort: number | undefined;
+  readonly destinationPort: number | undefined;
+  /** ICMP and ICMPv6. */
+  readonly icmp: { readonly type: number; readonly code: number; readonly id: number } | undefined;
+}
+
+export interface Flow {
+  /** As the first packet looked, before any translation. */
+  readonly original: Tuple;
+  /** As answers look, after all translation: destination NAT shows in its source, source NAT in its destination. */
+  readonly reply: Tuple;
+  readonly zone: number;
+  /** With it a flow is not taken for a later one with the same addresses and ports. */
+  readonly id: number;
+  /** IPS_*: 2 answers were seen, 8 confirmed, 16 source NAT, 32 destination NAT. */
+  readonly status: number;
+  /** The kernel's own writing of the original tuple. */
+  readonly key: Uint8Array;
+}
+
+/** What of one direction is asked for; the kernel leaves everything else out of the dump. */
+export interface FlowFilter {
+  readonly direction: 'original' | 'reply';
+  readonly source?: Address;
+  readonly destination?: Address;
+  readonly protocol?: number;
+  /** Together with `protocol`. */
+  readonly destinationPort?: number;
+}
+
+/** struct nfgenmsg: family, version 0, resource id 0 */
+const header = (family: Family | undefined): Uint8Array => Uint8Array.of(afOf(family), 0, 0, 0);
+
+const nest = (type: number, ...parts: readonly Uint8Array[]): Uint8Array =>
+  Buffer.concat(formatAttribute({ type, nested: true, data: parts.flatMap(padded) }));
+
+const plain = (type: number, data: Uint8Array): Uint8Array => Buffer.concat(formatAttribute({ type, data }));
+
+const padded = (bytes: Uint8Array): Uint8Array[] => [bytes, new Uint8Array(-bytes.length & 3)];
+
+function filterAttributes(family: Family, filter: FlowFilter): Uint8Array[] {
+  const { direction, source, destination, protocol, destinationPort } = filter;
+  const ip = [
+    ...(source ? [plain(CTA_IP.SRC[family], addressBuffer(source))] : []),
+    ...(destination ? [plain(CTA_IP.DST[family], addressBuffer(destination))] : []),
+  ];
+  const proto = [
+    ...(protocol === undefined ? [] : [plain(CTA_PROTO.NUM, Uint8Array.of(protocol))]),
+    ...(destinationPort === undefined ? [] : [plain(CTA_PROTO.DST_PORT, putU16be(destinationPort))]),
+  ];
+  const flags =
+    (source ? FILTER.IP_SRC : 0) |
+    (destination ? FILTER.IP_DST : 0) |
+    (protocol === undefined ? 0 : FILTER.PROTO_NUM) |
+    (destinationPort === undefined ? 0 : FILTER.DST_PORT);
+  const tuple = [nest(CTA_TUPLE.IP, ...ip), nest(CTA_TUPLE.PROTO, ...proto)];
+  const [type, flagsType] =
+    direction === 'original' ? [CTA.TUPLE_ORIG, CTA_FILTER.ORIG_FLAGS] : [CTA.TUPLE_REPLY, CTA_FILTER.REPLY_FLAGS];
+  return [nest(type, ...tuple), nest(CTA.FILTER, plain(flagsType, putU32(flags)))];
+}
+
+/** One reply for each connection, of one family or both. */
+export const dumpFlows = (family?: Family): Request => ({
+  operation: 'list tracked connections',
+  type: CT.GET,
+  flags: NLM_F.DUMP,
+  body: [header(family)],
+});
+
+const dumpFiltered = (family: Family, filter: FlowFilter): Request => ({
+  operation: 'list some tracked connections',
+  type: CT.GET,
+  flags: NLM_F.DUMP,
+  body: [header(family), ...filterAttributes(family, filter).flatMap(padded)],
+});
+
+/** ENOENT where it is gone, or another has taken its place. */
+export function deleteFlow(flow: Flow): Request {
+  const { original, key, zone, id } = flow;
+  const idBytes = Buffer.alloc(4);
+  idBytes.writeUInt32BE(id);
+  return {
+    operation: `forget the connection from ${formatAddress(original.source)} to ${formatAddress(original.destination)}`,
+    type: CT.DELETE,
+    flags: 0,
+    // Never without a tuple: that would forget every connection of the node.
+    body: bodyOf(
+      header(original.source.family),
+      ...padded(nest(CTA.TUPLE_ORIG, key)),
+      ...(zone === 0 ? [] : padded(plain(CTA.ZONE, putU16be(zone)))),
+      plain(CTA.ID, idBytes),
+    ),
+  };
+}
+
+const byteOf = (bytes: Buffer | undefined): number => bytes?.[0] ?? 0;
+const portOf = (bytes: Buffer | undefined): number | undefined =>
+  bytes?.length === 2 ? bytes.readUInt16BE(0) : undefined;
+
+function tupleOf(bytes: Buffer | undefined): Tuple | undefined {
+  if (!bytes) return undefined;
+  const parts = attributesOf(bytes);
+  const ip = attributesOf(parts.get(CTA_TUPLE.IP) ?? Buffer.alloc(0));
+  const proto = attributesOf(parts.get(CTA_TUPLE.PROTO) ?? Buffer.alloc(0));
+  const source = addressOf(ip.get(CTA_IP.SRC[4]) ?? ip.get(CTA_IP.SRC[6]));
+  const destination = addressOf(ip.get(CTA_IP.DST[4]) ?? ip.get(CTA_IP.DST[6]));
+  if (!source || !destination) return undefined;
+  const offset = source.family === 4 ? 0 : ICMPV6_OFFSET;
+  const id = portOf(proto.get(CTA_PROTO.ICMP_ID + offset));
+  const type = byteOf(proto.get(CTA_PROTO.ICMP_TYPE + offset));
+  const code = byteOf(proto.get(CTA_PROTO.ICMP_CODE + offset));
+  return {
+    source,
+    destination,
+    protocol: byteOf(proto.get(CTA_PROTO.NUM)),
+    sourcePort: portOf(proto.get(CTA_PROTO.SRC_PORT)),
+    destinationPort: portOf(proto.get(CTA_PROTO.DST_PORT)),
+    icmp: id === undefined ? undefined : { type, code, id },
+  };
+}
+
+/** Undefined where it is no connection over IP. */
+export function flowOf({ body }: Reply): Flow | undefined {
+  const attributes = attributesOf(body.subarray(NFGENMSG_LENGTH));
+  const key = attributes.get(CTA.TUPLE_ORIG);
+  const original = tupleOf(key);
+  const reply = tupleOf(attributes.get(CTA.TUPLE_REPLY));
+  if (!key || !original || !reply) return undefined;
+  return {
+    original,
+    reply,
+    zone: portOf(attributes.get(CTA.ZONE)) ?? 0,
+    id: attributes.get(CTA.ID)?.readUInt32BE(0) ?? 0,
+    status: attributes.get(CTA.STATUS)?.readUInt32BE(0) ?? 0,
+    key,
+  };
+}
+
+const isFlow = (flow: Flow | undefined): flow is Flow => flow !== undefined;
+
+/** Every connection that is tracked in this network namespace. A subsystem that the kernel lacks answers EINVAL. */
+export function listFlows(exchange: Exchange, family?: Family): Flow[] {
+  const [replies] = mustExcept(exchange([dumpFlows(family)]), 'EINVAL', 'EOPNOTSUPP');
+  return (replies ?? []).map(flowOf).filter(isFlow);
+}
+
+/** Whether the flow is what the filter asks for. */
+function matches(flow: Flow, filter: FlowFilter): boolean {
+  const tuple = flow[filter.direction];
+  const { source, destination, protocol, destinationPort } = filter;
+  return (
+    (!source || sameAddress(source, tuple.source)) &&
+    (!destination || sameAddress(destination, tuple.destination)) &&
+    (protocol === undefined || protocol === tuple.protocol) &&
+    (destinationPort === undefined || destinationPort === tuple.destinationPort)
+  );
+}
+
+/**
+ * The connections that pass any of the filters, each once. The kernel does the looking, since a busy node tracks
+ * hundreds of thousands; a kernel that does not know the filter has them all sorted here.
+ */
+export function findFlows(exchange: Exchange, family: Family, filters: readonly FlowFilter[]): Flow[] {
+  const answers = exchange(filters.map(filter => dumpFiltered(family, filter)));
+  const unknown = answers.some(({ error }) => isErrno(error, 'EINVAL', 'EOPNOTSUPP'));
+  const flows = unknown ? listFlows(exchange, family) : must(answers).flat().map(flowOf).filter(isFlow);
+  const wanted = flows.filter(flow => filters.some(filter => matches(flow, filter)));
+  return [...new Map(wanted.map(flow => [`${flow.id} ${Buffer.from(flow.key).toString('latin1')}`, flow])).values()];
+}
+
+/** @returns how many were there still */
+export function deleteFlows(exchange: Exchange, flows: readonly Flow[]): number {
+  let deleted = 0;
+  for (let at = 0; at < flows.length; at += DELETES_AT_ONCE) {
+    const answers = exchange(flows.slice(at, at + DELETES_AT_ONCE).map(deleteFlow));
+    mustExcept(answers, 'ENOENT');
+    deleted += answers.filter(answer => !answer.error).length;
+  }
+  return deleted;
+}
+
+/** Connections in which the address stands on either side, before or after translation. */
+export const flowsOf = (exchange: Exchange, address: Address): Flow[] =>
+  findFlows(exchange, address.family, [
+    { direction: 'original', source: address },
+    { direction: 'original', destination: address },
+    { direction: 'reply', source: address },
+    { direction: 'reply', destination: address },
+  ]);
+
+/** Forgets them, so that the address's next owner inherits no permission. @returns how many there were */
+export const deleteFlowsOf = (exchange: Exchange, address: Address): number =>
+  deleteFlows(exchange, flowsOf(exchange, address));
+
+/**
+ * Forgets UDP flows to a port of the node: without a handshake, a client that goes on sending would for ever be
+ * translated to where the port led before. @returns how many there were
+ */
+export const deleteUdpFlowsToPort = (exchange: Exchange, family: Family, port: number): number =>
+  deleteFlows(
+    exchange,
+    findFlows(exchange, family, [{ direction: 'original', protocol: IPPROTO.UDP, destinationPort: port }]),
+  );
