@@ -177,7 +177,7 @@ test('where the kernel tracks nothing, nothing is to be forgotten', () => {
 test('a flow is not taken for a later one of the same addresses', () => {
   const [flow] = findFlows(socket.exchange, 4, [{ direction: 'original', source: address('10.0.0.20') }]);
   assert.ok(flow);
-  const [answer] = socket.exchange([deleteFlow({ ...flow, id: flow.id ^ 1 })]);
+  const [answer] = socket.exchange([deleteFlow({ ...flow, id: (flow.id ^ 1) >>> 0 })]);
   assert.equal(answer?.error?.code, 'ENOENT');
   assert.equal(deleteFlows(socket.exchange, [flow]), 1);
   assert.equal(deleteFlows(socket.exchange, [flow]), 0);
