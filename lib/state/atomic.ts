@@ -1,0 +1,48 @@
+/** Whole files, read and replaced in one piece: a reader sees the old text or the new one, never half of either. */
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { unlinkIfThere } from './attachment.ts';
+import { doing, errnoOf } from './error.ts';
+
+/**
+ * Replaces the file, or leaves it as it was. Not synced: see store.ts.
+ * @throws StateError; TypeError where the value is no JSON
+ */
+export function writeJson(path: string, value: unknown, mode = 0o600): void {
+  const text = JSON.stringify(value);
+  if (text === undefined) throw new TypeError(`Cannot write ${path}: the value has no JSON form`);
+  const aside = join(dirname(path), `.${basename(path)}.${Math.random().toString(36).slice(2)}`);
+  doing('write', path, () => {
+    try {
+      writeFileSync(aside, `${text}\n`, { mode, flag: 'wx' });
+      renameSync(aside, path);
+    } catch (error) {
+      unlinkIfThere(aside);
+      throw error;
+    }
+  });
+}
+
+export type Found =
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'value'; readonly value: unknown }
+  /** Not JSON; the reason is for a message. */
+  | { readonly kind: 'garbage'; readonly reason: string };
+
+/** @throws StateError where there is a file that cannot be read */
+export function readJson(path: string): Found {
+  const text = doing('read', path, () => {
+    try {
+      return readFileSync(path, 'utf8');
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return undefined;
+      throw error;
+    }
+  });
+  if (text === undefined) return { kind: 'absent' };
+  try {
+    return { kind: 'value', value: JSON.parse(text) as unknown };
+  } catch (error) {
+    return { kind: 'garbage', reason: error instanceof Error ? error.message : String(error) };
+  }
+}

@@ -1,0 +1,233 @@
+/**
+ * One attachment's record, held under its lock. The lock is on the record's inode, so it excludes every other call for the
+ * same container and interface, in this process and in others, and the kernel drops it when its holder dies.
+ */
+import {
+  type BigIntStats,
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  readSync,
+  statSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { doing, errnoOf, StateError } from './error.ts';
+import { tryFlock, waitForFlock } from './lock.ts';
+import { type Facts, foldRecord, recordLine } from './record.ts';
+import { fileName, inFolder, networkFolders, type Store } from './store.ts';
+
+/** Whose record: what CNI calls an attachment, of one network. */
+export interface Owner {
+  readonly network: string;
+  readonly containerID: string;
+  readonly ifname: string;
+}
+
+/** Far more than any record; what lies beyond was not written by us. */
+const longestRecord = 1 << 20;
+
+/** `:` is in neither part of the key. */
+export const recordPath = (store: Store, { network, containerID, ifname }: Owner): string =>
+  join(networkFolders(store, network).attachments, fileName(`${containerID}:${ifname}`));
+
+/** Held until disposed of, or until the process dies. */
+export class Attachment implements Disposable {
+  readonly store: Store;
+  /** Folder name of the network is derived from this; equal to the owner's, where that is known. */
+  readonly network: string;
+  readonly path: string;
+  readonly ino: bigint;
+  readonly dev: bigint;
+  readonly #fd: number;
+  #facts: Facts;
+
+  constructor(store: Store, network: string, path: string, fd: number) {
+    const { ino, dev } = fstatSync(fd, { bigint: true });
+    this.store = store;
+    this.network = network;
+    this.path = path;
+    this.ino = ino;
+    this.dev = dev;
+    this.#fd = fd;
+    this.#facts = foldRecord(readAll(fd, path));
+  }
+
+  /** All that was ever appended, folded; without an owner where the record is garbage. */
+  get facts(): Facts {
+    return this.#facts;
+  }
+
+  /** How many addresses claim to be this attachment's: names of the record's inode, its own not counted. */
+  get claimCount(): number {
+    return fstatSync(this.#fd).nlink - 1;
+  }
+
+  /**
+   * Adds facts, or replaces some. All or nothing: what a full disk cuts short is taken back.
+   * @throws StateError
+   */
+  append(facts: Facts): void {
+    const line = Buffer.from(recordLine(facts));
+    const { size } = fstatSync(this.#fd);
+    doing('write', this.path, () => {
+      try {
+        const written = writeSync(this.#fd, line, 0, line.length, size);
+        if (written < line.length) throw new StateError('write', this.path, 'ENOSPC', 'the disk is full (ENOSPC)');
+      } catch (error) {
+        ftruncateSync(this.#fd, size);
+        throw error;
+      }
+    });
+    this.#facts = { ...this.#facts, ...facts };
+  }
+
+  /** Forgets the attachment; to come last, when its addresses are released. @throws StateError */
+  remove(): void {
+    doing('remove', this.path, () => unlinkIfThere(this.path));
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.#fd);
+  }
+}
+
+export interface LockOptions {
+  /** Milliseconds. */
+  readonly deadline: number;
+  readonly signal?: AbortSignal | undefined;
+  /** First line of the record, beside its owner, where there is none yet; undefined: none is made. */
+  readonly create?: Facts | undefined;
+}
+
+/**
+ * The attachment, locked: undefined where it has no record and none is to be made. `fresh` where this call made it.
+ * @throws LockTimeoutError where another call for it runs beyond the deadline; StateError; the signal's reason
+ */
+export async function lockAttachment(
+  store: Store,
+  owner: Owner,
+  { deadline, signal, create }: LockOptions,
+): Promise<{ readonly attachment: Attachment; readonly fresh: boolean } | undefined> {
+  const path = recordPath(store, owner);
+  const end = performance.now() + deadline;
+  for (;;) {
+    const fd = openRecord(store, owner.network, path, create !== undefined);
+    if (fd === undefined) return undefined;
+    const attachment = await lockedAs(store, owner.network, path, fd, Math.max(0, end - performance.now()), signal);
+    if (!attachment) continue;
+    const fresh = attachment.facts.containerID === undefined && attachment.claimCount === 0;
+    if (create && attachment.facts.containerID === undefined) begin(attachment, { ...owner, ...create });
+    return { attachment, fresh };
+  }
+}
+
+/** The attachment if nobody holds it: undefined where somebody does, or where it has gone. @throws StateError */
+export function tryLockAttachment(store: Store, network: string, path: string): Attachment | undefined {
+  const fd = openRecord(store, network, path, false);
+  if (fd === undefined) return undefined;
+  let attachment: Attachment | undefined;
+  try {
+    if (tryFlock(fd) && isNameOf(path, fstatSync(fd, { bigint: true })))
+      attachment = new Attachment(store, network, path, fd);
+    return attachment;
+  } finally {
+    if (!attachment) closeSync(fd);
+  }
+}
+
+/** The open record once it is ours; undefined where it was removed while we waited, so that the name is another's now. */
+async function lockedAs(
+  store: Store,
+  network: string,
+  path: string,
+  fd: number,
+  deadline: number,
+  signal: AbortSignal | undefined,
+): Promise<Attachment | undefined> {
+  let attachment: Attachment | undefined;
+  try {
+    await waitForFlock(fd, path, deadline, signal);
+    if (isNameOf(path, fstatSync(fd, { bigint: true }))) attachment = new Attachment(store, network, path, fd);
+    return attachment;
+  } finally {
+    if (!attachment) closeSync(fd);
+  }
+}
+
+/** A record that says not even whose it is would be of no use to anybody: if that cannot be written, there is none. */
+function begin(attachment: Attachment, first: Facts): void {
+  try {
+    attachment.append(first);
+  } catch (error) {
+    if (attachment.claimCount === 0) unlinkIfThere(attachment.path);
+    attachment[Symbol.dispose]();
+    throw error;
+  }
+}
+
+function openRecord(store: Store, network: string, path: string, create: boolean): number | undefined {
+  const flags = constants.O_RDWR | constants.O_NONBLOCK | (create ? constants.O_CREAT : 0);
+  const { attachments } = networkFolders(store, network);
+  const fd = create
+    ? inFolder(store, attachments, 'open', path, () => openSync(path, flags, 0o600))
+    : doing('open', path, () => openIfThere(path, flags));
+  if (fd === undefined || fstatSync(fd).isFile()) return fd;
+  closeSync(fd);
+  throw new StateError('open', path, 'EINVAL', 'it is not a file: remove it');
+}
+
+/** Whether the path leads to this very file. */
+export function isNameOf(path: string, { ino, dev }: { readonly ino: bigint; readonly dev: bigint }): boolean {
+  const found = statIfThere(path);
+  return found !== undefined && found.ino === ino && found.dev === dev;
+}
+
+/** @throws StateError */
+export const statIfThere = (path: string): BigIntStats | undefined =>
+  doing('look at', path, () => statSync(path, { bigint: true, throwIfNoEntry: false }));
+
+function ifThere<T>(operation: () => T): T | undefined {
+  try {
+    return operation();
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+const openIfThere = (path: string, flags: number): number | undefined => ifThere(() => openSync(path, flags));
+
+/** True where it was there. */
+export const unlinkIfThere = (path: string): boolean =>
+  ifThere(() => {
+    unlinkSync(path);
+    return true;
+  }) ?? false;
+
+/** What a record says, or one of its claims, without its lock; undefined where there is none. @throws StateError */
+export function readFacts(path: string): Facts | undefined {
+  return doing('read', path, () => {
+    const fd = openIfThere(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    if (fd === undefined) return undefined;
+    try {
+      return fstatSync(fd).isFile() ? foldRecord(readAll(fd, path)) : undefined;
+    } finally {
+      closeSync(fd);
+    }
+  });
+}
+
+/** @throws StateError */
+function readAll(fd: number, path: string): string {
+  return doing('read', path, () => {
+    const buffer = Buffer.alloc(Math.min(fstatSync(fd).size, longestRecord));
+    let length = 0;
+    for (let read = -1; read !== 0 && length < buffer.length; length += read)
+      read = readSync(fd, buffer, length, buffer.length - length, length);
+    return buffer.toString('utf8', 0, length);
+  });
+}

@@ -1,0 +1,58 @@
+import { describeErrno } from '../kernel/ffi.ts';
+
+/** A file of ours cannot be read or written. CNI code 105 (`stateStore`). */
+export class StateError extends Error {
+  override readonly name = 'StateError';
+  readonly path: string;
+  /** `ENOSPC`, `EROFS` and the like. */
+  readonly code: string;
+
+  constructor(action: string, path: string, code: string, reason: string, cause?: unknown) {
+    super(`Cannot ${action} ${path}: ${reason}`, { cause });
+    this.path = path;
+    this.code = code;
+  }
+}
+
+/** The attachment has addresses already: a second ADD, or one that died and was not undone. CNI code 101. */
+export class AlreadyReserved extends Error {
+  override readonly name = 'AlreadyReserved';
+  readonly addresses: readonly string[];
+
+  constructor(attachment: string, addresses: readonly string[]) {
+    const held = addresses.length > 0 ? addresses.join(', ') : 'an address';
+    super(`Cannot reserve addresses for ${attachment}: it holds ${held} already, DEL it first`);
+    this.addresses = addresses;
+  }
+}
+
+/** What to do about it, where the number alone does not say. */
+const advice: Readonly<Record<string, string>> = {
+  ENOSPC: 'the disk is full (space or inodes), free some and try again',
+  EDQUOT: 'the disk quota is used up',
+  EROFS: 'the file system is read-only',
+  EPERM: 'not permitted (stateDir needs a file system with hard links)',
+};
+
+interface ErrnoException extends Error {
+  readonly code: string;
+  readonly errno: number;
+}
+
+const isErrno = (error: unknown): error is ErrnoException =>
+  error instanceof Error && 'code' in error && 'errno' in error && typeof error.errno === 'number';
+
+/** `ENOENT` for a failed file operation; undefined for any other error. */
+export const errnoOf = (error: unknown): string | undefined => (isErrno(error) ? error.code : undefined);
+
+/** The result of a file operation; its failure as a StateError "Cannot <action> <path>: …". */
+export function doing<T>(action: string, path: string, operation: () => T): T {
+  try {
+    return operation();
+  } catch (error) {
+    if (!isErrno(error)) throw error;
+    const known = advice[error.code];
+    const reason = known ? `${known} (${error.code})` : describeErrno(Math.abs(error.errno));
+    throw new StateError(action, path, error.code, reason, error);
+  }
+}

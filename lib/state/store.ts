@@ -1,0 +1,143 @@
+/**
+ * Where things are kept: `<stateDir>/boot-<boot id>/<network>/…`, so that a reboot frees whatever the last boot held, and a
+ * file that it left torn is never read. Nothing here is synced to disk, for the same reason.
+ */
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { doing, errnoOf, StateError } from './error.ts';
+
+export interface Store {
+  readonly stateDir: string;
+  /** This boot's folder; made when the first thing is kept in it. */
+  readonly folder: string;
+  /** Milliseconds since 1970, as file times are. */
+  readonly now: () => number;
+}
+
+export interface StoreOptions {
+  readonly bootId?: string;
+  readonly now?: () => number;
+}
+
+const readBootId = (): string =>
+  doing('read', '/proc/sys/kernel/random/boot_id', () =>
+    readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim(),
+  );
+
+/** Touches no file of the store: verbs that only read or release make nothing. @throws StateError */
+export function openStore(stateDir: string, { bootId = readBootId(), now = Date.now }: StoreOptions = {}): Store {
+  return { stateDir, folder: join(stateDir, `boot-${bootId}`), now };
+}
+
+/** Longest name that file systems take is 255 bytes; this leaves room for a suffix. */
+const longestName = 200;
+
+/**
+ * The text itself where it can be a file's name, else a shortened form with a hash: equal only for equal texts, since no
+ * text that is used as it is contains `~`. A shortened form stays as it is (no interface name is long enough to feign one).
+ */
+export function fileName(text: string): string {
+  if (text.length <= longestName && /^[A-Za-z0-9][\w.:@-]*$/.test(text)) return text;
+  if (/^[\w.:@-]{1,100}~[0-9a-f]{64}$/.test(text)) return text;
+  const { hash } = process.getBuiltinModule('node:crypto');
+  return `${text.replace(/[^\w.:@-]/g, '_').slice(0, 100)}~${hash('sha256', text)}`;
+}
+
+/** What a network keeps. */
+export interface NetworkFolders {
+  /** A record for each attachment. */
+  readonly attachments: string;
+  /** A hard link to its owner's record for each address that is taken. */
+  readonly claims: string;
+  /** An empty file for each address that was released a short while ago; its mtime says when. */
+  readonly released: string;
+  /** The address that each pool gave last. */
+  readonly last: string;
+}
+
+export function networkFolders(store: Store, network: string): NetworkFolders {
+  const folder = join(store.folder, fileName(network));
+  return {
+    attachments: join(folder, 'attachments'),
+    claims: join(folder, 'claims'),
+    released: join(folder, 'released'),
+    last: join(folder, 'last'),
+  };
+}
+
+/** Folder names of the networks that keep anything; for those with a shortened name, that. @throws StateError */
+export const listNetworks = (store: Store): readonly string[] => namesIn(store.folder);
+
+/** Names in a folder, of which a missing one has none. @throws StateError */
+export function namesIn(folder: string): readonly string[] {
+  return doing('list', folder, () => {
+    try {
+      return readdirSync(folder);
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return [];
+      throw error;
+    }
+  });
+}
+
+/** Makes a folder of the store; whoever so makes the first one of a boot clears away what earlier boots left. @throws StateError */
+export function makeFolder(store: Store, folder: string): void {
+  const made = doing('make folder', folder, () => mkdirSync(folder, { recursive: true, mode: 0o700 }));
+  if (made !== undefined && store.folder.startsWith(made)) clearOtherBoots(store);
+}
+
+const dead = 'dead-';
+
+/**
+ * Renamed first, so that a half-deleted folder never passes for a boot's. Whatever cannot be removed stays: it is garbage,
+ * not an obstacle, and the next boot tries again.
+ */
+function clearOtherBoots({ stateDir, folder }: Store): void {
+  for (const name of namesIn(stateDir)) {
+    const path = join(stateDir, name);
+    try {
+      if (name.startsWith('boot-') && path !== folder) {
+        const aside = join(stateDir, `${dead}${process.pid}-${name}`);
+        renameSync(path, aside);
+        rmSync(aside, { recursive: true, force: true });
+      } else if (name.startsWith(dead)) rmSync(path, { recursive: true, force: true });
+    } catch {}
+  }
+}
+
+/** An operation that needs the folder, which is made where it is missing. @throws StateError */
+export function inFolder<T>(store: Store, folder: string, action: string, path: string, operation: () => T): T {
+  return doing(action, path, () => {
+    try {
+      return operation();
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    }
+    makeFolder(store, folder);
+    return operation();
+  });
+}
+
+/**
+ * For STATUS: whether an ADD could keep its record. Nothing is written.
+ * @throws StateError that says why it could not
+ */
+export function probeStore({ stateDir }: Store): void {
+  let folder = stateDir;
+  while (!existsSync(folder) && dirname(folder) !== folder) folder = dirname(folder);
+  doing('write to', folder, () => accessSync(folder, constants.W_OK | constants.X_OK));
+  const { bavail, files, ffree } = doing('look at', folder, () => statfsSync(folder));
+  // Some file systems (btrfs) count no inodes.
+  if (bavail === 0 || (files > 0 && ffree === 0))
+    throw new StateError('write to', folder, 'ENOSPC', 'the disk is full (ENOSPC), free some space or inodes');
+}

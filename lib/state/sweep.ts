@@ -1,0 +1,61 @@
+/** What GC and `tollgate pods` want to know of all attachments of a network. */
+import { join } from 'node:path';
+import { type Attachment, type Owner, readFacts, statIfThere, tryLockAttachment } from './attachment.ts';
+import { release } from './claims.ts';
+import type { Facts } from './record.ts';
+import { fileName, namesIn, networkFolders, type Store } from './store.ts';
+
+export interface Listed {
+  readonly path: string;
+  /** Undefined where the record is garbage and its file name is a shortened one. */
+  readonly owner?: Owner;
+  readonly facts: Facts;
+}
+
+/** Every record of the network, read without its lock: a moment's view. @throws StateError */
+export function listAttachments(store: Store, network: string): readonly Listed[] {
+  const { attachments } = networkFolders(store, network);
+  return namesIn(attachments).flatMap(name => {
+    const path = join(attachments, name);
+    const facts = readFacts(path);
+    if (!facts) return [];
+    const owner = ownerOf(network, name, facts);
+    return [{ path, facts, ...(owner && { owner }) }];
+  });
+}
+
+/** Whose record it is, by its content, as long as that agrees with its name; else by its name alone. */
+function ownerOf(network: string, name: string, { containerID, ifname }: Facts): Owner | undefined {
+  if (containerID !== undefined && ifname !== undefined && fileName(`${containerID}:${ifname}`) === name)
+    return { network, containerID, ifname };
+  const parts = name.split(':');
+  if (name.includes('~') || parts.length !== 2 || !parts[0] || !parts[1]) return undefined;
+  return { network, containerID: parts[0], ifname: parts[1] };
+}
+
+/**
+ * Attachments that a killed ADD or DEL left half done: not `ready`, and nobody holds their lock. What the kernel has of
+ * them is to be undone before their addresses are released, which is why this only names them.
+ * @throws StateError
+ */
+export const deadAttachments = (store: Store, network: string): readonly Listed[] =>
+  listAttachments(store, network).filter(({ path, facts }) => {
+    if (facts.phase === 'ready') return false;
+    using held = tryLockAttachment(store, network, path);
+    return held !== undefined && held.facts.phase !== 'ready';
+  });
+
+/**
+ * Removes records that say not whose they are, with their claims; those in use excepted.
+ * @returns paths of the records
+ * @throws StateError
+ */
+export const sweepNameless = (store: Store, network: string): readonly string[] =>
+  listAttachments(store, network).flatMap(({ path, owner }) => {
+    if (owner) return [];
+    using held: Attachment | undefined = tryLockAttachment(store, network, path);
+    if (!held || held.facts.containerID !== undefined) return [];
+    release(held);
+    held.remove();
+    return statIfThere(path) ? [] : [path];
+  });
