@@ -223,18 +223,19 @@ export class NetlinkSocket implements Disposable {
       }
     }
     return requests.map((request, i) => {
-      const silent = new OutcomeUnknownError(request.operation, first + i, ENOMSG, 'the kernel did not answer');
-      const error = acknowledged.has(i) ? errors[i] : silent;
+      const error = acknowledged.has(i) ? errors[i] : silence(request.operation, first + i);
       return error ? { replies: replies[i]!, error } : { replies: replies[i]! };
     });
   }
 
   /** A whole dump, taken again for as long as changes underway make it inconsistent. */
   #dump(request: Request): Answer {
-    let answer: Answer | undefined;
-    for (let attempt = 0; attempt < DUMP_ATTEMPTS && !answer; attempt++) answer = this.#dumpOnce(request);
+    for (let attempt = 0; attempt < DUMP_ATTEMPTS; attempt++) {
+      const answer = this.#dumpOnce(request);
+      if (answer) return answer;
+    }
     const complaint = { errno: EINTR, kernelText: `changed during each of ${DUMP_ATTEMPTS} attempts` };
-    return answer ?? { replies: [], error: new NetlinkError(request.operation, this.#seq, complaint) };
+    return { replies: [], error: new NetlinkError(request.operation, this.#seq, complaint) };
   }
 
   /** Undefined where the dump was interrupted. */
@@ -307,6 +308,9 @@ export class NetlinkSocket implements Disposable {
     return size;
   }
 }
+
+const silence = (operation: string, seq: number) =>
+  new OutcomeUnknownError(operation, seq, ENOMSG, 'the kernel did not answer');
 
 const isDump = (request: Request) => (request.flags & NLM_F.DUMP) === NLM_F.DUMP;
 
