@@ -24,3 +24,10 @@ export function identityKey({ namespace, labels, namedPorts }: Identity): string
   const sortedPorts = [...new Set(ports)].sort(compare).map((text): unknown => JSON.parse(text));
   return JSON.stringify([namespace, sortedLabels, sortedPorts]);
 }
+
+/** `shop app=web,tier=front http=8080/TCP`: for people, and for comments in the table. */
+export function describeIdentity({ namespace, labels, namedPorts }: Identity): string {
+  const sorted = [...labels].sort(([a], [b]) => compare(a, b)).map(([key, value]) => `${key}=${value}`);
+  const ports = namedPorts.map(({ name, port, protocol }) => `${name}=${port}/${protocol}`);
+  return [namespace, sorted.join(','), ports.join(',')].filter(part => part !== '').join(' ');
+}
