@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Everything that a fresh Debian with Node >= 20, npm and root still lacks. Quick where nothing is missing.
+#   setup.sh demo   npm dependencies and the executable
+#   setup.sh test   these, and the programs that tests use as peers: Debian packages, and cnitool where Go is there
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+cnitool_version=v1.3.1
+packages=(
+  libatomic1 # wanted by the Node that runs the tests, not by the executable
+  busybox-static conntrack containerd containernetworking-plugins hyperfine iperf3 iproute2 iptables iputils-ping
+  nftables podman runc socat
+)
+
+fail() {
+  echo "setup: $*" >&2
+  exit 1
+}
+
+build_if_older() {
+  # Folders are looked at too: a file that was taken away shows in its folder's time.
+  local newer
+  [[ -x dist/tollgate && -x dist/tollgate-ipam ]] && node .build/deps.mjs 2>/dev/null &&
+    newer=$(find cmd lib .build build.sh package.json package-lock.json -newer dist/tollgate -print -quit) &&
+    [[ -z $newer ]] && return
+  ./build.sh
+}
+
+install_packages() {
+  local missing=() package
+  for package in "${packages[@]}"; do
+    [[ $(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
+  done
+  ((${#missing[@]})) || return 0
+  command -v apt-get >/dev/null || fail "the tests need these programs (names as in Debian): ${missing[*]}"
+  echo "Installing from Debian: ${missing[*]}"
+  local log guard=
+  log=$(mktemp)
+  # Packages start their services unless this script says no. It is Debian's way, and it is not ours to keep.
+  if [[ ! -e /usr/sbin/policy-rc.d ]]; then
+    guard=/usr/sbin/policy-rc.d
+    printf '#!/bin/sh\nexit 101\n' >"$guard" && chmod 755 "$guard"
+  fi
+  # shellcheck disable=SC2064
+  trap "rm -f '$log' $guard" EXIT
+  local install=(env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}")
+  # Package lists may be absent or old; they are fetched only where that shows.
+  "${install[@]}" >"$log" 2>&1 || { apt-get update >>"$log" 2>&1 && "${install[@]}" >>"$log" 2>&1; } ||
+    { tail -n 20 "$log" >&2 && fail "apt-get could not install ${missing[*]}"; }
+  rm -f "$log" $guard
+  trap - EXIT
+}
+
+install_cnitool() {
+  local tool=dist/tools/cnitool
+  if ! command -v go >/dev/null; then
+    [[ ${CI:-} != true ]] || fail "no Go here, and with CI=true the tests with cnitool are required"
+    echo "No Go here: the tests with cnitool are skipped"
+    return
+  fi
+  [[ -x $tool && $(go version -m "$tool") == *"containernetworking/cni"*"$cnitool_version"* ]] && return
+  echo "Installing cnitool $cnitool_version"
+  GOBIN=$PWD/dist/tools GOFLAGS='' go install "github.com/containernetworking/cni/cnitool@$cnitool_version" ||
+    fail "cannot install cnitool $cnitool_version"
+}
+
+mode=${1:-}
+[[ $mode == demo || $mode == test ]] || fail "usage: setup.sh demo|test"
+((EUID == 0)) || fail "needs root: pods are plugged in for real, though in network namespaces of its own"
+build_if_older
+[[ $mode == demo ]] && exit
+install_packages
+install_cnitool
