@@ -1,0 +1,102 @@
+/** Desired state, whole (design, idea 2): the table that a node shall have, as a pure function of what it is made from. */
+import { type Address, type Family, formatAddress, parseAddress, parsePrefix, type Range, rangeOf } from '../ip/address.ts';
+import { type Element, type NamedSet, PROTOCOL, type Table } from '../nft/model.ts';
+import { unionOfRanges } from '../policy/ranges.ts';
+import type { Ruleset } from '../policy/ruleset.ts';
+import { gateChains, gateSets } from './gate.ts';
+import type { HostPort, LocalPod, NodeState, Owner } from './node.ts';
+import { clipped, toNft } from './ruleset.ts';
+
+const nothing: Ruleset = { sets: new Map(), chains: new Map(), tags: new Map() };
+
+export const TABLE = 'tollgate';
+
+/** The table's comment says whose it is, in a form that is read back. */
+export const ownerComment = ({ enforcer, stateDir, policies }: Owner): string =>
+  `enforcer=${enforcer} stateDir=${stateDir} policies=${policies}`;
+
+export function parseOwner(comment: string): Owner | undefined {
+  const match = /^enforcer=(.*) stateDir=(.*) policies=(.*)$/.exec(comment);
+  return match ? { enforcer: match[1]!, stateDir: match[2]!, policies: match[3]! } : undefined;
+}
+
+const ofFamily = (texts: readonly string[], family: Family): Address[] =>
+  texts.flatMap(text => {
+    const address = parseAddress(text);
+    return address?.family === family ? [address] : [];
+  });
+
+const self = (pods: readonly LocalPod[], family: Family): Element[] =>
+  pods.flatMap(pod =>
+    ofFamily(pod.addresses, family).map(address => ({
+      key: [address, address],
+      comment: clipped(`${pod.namespace}/${pod.name}`),
+    })),
+  );
+
+function ranges(prefixes: readonly string[], family: Family): Element[] {
+  const parsed = [...new Set(prefixes)].flatMap((text): Range[] => {
+    const prefix = parsePrefix(text);
+    return prefix?.family === family ? [rangeOf(prefix)] : [];
+  });
+  return unionOfRanges(parsed, family).map(range => ({ key: [range] }));
+}
+
+const isWildcard = (hostIP: string | undefined): boolean => hostIP === undefined || /^(0\.0\.0\.0|::)$/.test(hostIP);
+
+/** Whether a mapping concerns pods' addresses of this family: one bound to an address of the other does not. */
+const concerns = ({ hostIP }: HostPort, family: Family): boolean =>
+  hostIP === undefined || parseAddress(hostIP)?.family === family;
+
+/** First come, first served where two pods ask for one hostPort: the later one's ADD was refused before it came here. */
+function hostPorts(pods: readonly LocalPod[], family: Family, wildcard: boolean): Element[] {
+  const elements = new Map<string, Element>();
+  for (const pod of pods) {
+    const [address] = ofFamily(pod.addresses, family);
+    if (!address) continue;
+    for (const mapping of pod.hostPorts) {
+      if (!concerns(mapping, family) || isWildcard(mapping.hostIP) !== wildcard) continue;
+      const port = [PROTOCOL[mapping.protocol], mapping.hostPort];
+      const key = wildcard ? port : [parseAddress(mapping.hostIP!)!, ...port];
+      const id = `${mapping.hostIP ?? ''} ${port.join(' ')}`;
+      if (elements.has(id)) continue;
+      const comment = clipped(`${pod.namespace}/${pod.name} ${formatAddress(address)}`);
+      elements.set(id, { key, value: [address, mapping.containerPort], comment });
+    }
+  }
+  return [...elements.values()];
+}
+
+function elementsOf(pods: readonly LocalPod[]): Map<string, readonly Element[]> {
+  const filled = new Map<string, readonly Element[]>();
+  for (const family of [4, 6] as const) {
+    filled.set(`self${family}`, self(pods, family));
+    filled.set(`masq${family}`, ranges(pods.flatMap(pod => pod.masquerade?.from ?? []), family));
+    filled.set(`nomasq${family}`, ranges(pods.flatMap(pod => pod.masquerade?.except ?? []), family));
+    filled.set(`hostports${family}`, hostPorts(pods, family, false));
+    filled.set(`hostports${family}_any`, hostPorts(pods, family, true));
+  }
+  return filled;
+}
+
+/**
+ * @param marker the number that ties the table to the state file; both get a new one with each batch
+ * @param ruleset what the policies ask for, where this node's enforcer is ours
+ */
+export function desiredTable(state: NodeState, marker: number, ruleset: Ruleset = nothing): Table {
+  const { settings } = state;
+  const compiled = toNft(ruleset, settings.nflogGroup);
+  const elements = elementsOf(Object.values(state.pods));
+  elements.set('marker', [{ key: [marker] }]);
+  elements.set('egress_by_tag', compiled.egress);
+  elements.set('ingress_by_tag', compiled.ingress);
+  const fill = (set: NamedSet): NamedSet => ({ ...set, elements: elements.get(set.name) ?? [] });
+  return {
+    family: 'inet',
+    name: TABLE,
+    comment: ownerComment(state.owner),
+    chains: [...gateChains(settings), ...compiled.chains],
+    sets: [...gateSets(settings.judge).map(fill), ...compiled.sets],
+    counters: compiled.counters,
+  };
+}

@@ -1,0 +1,241 @@
+/**
+ * The static part of our table (design, idea 1): what never changes while pods come and go. Everything that does change
+ * stands in the sets and maps that these rules look into.
+ */
+import type { Range } from '../ip/address.ts';
+import {
+  ACCEPT,
+  ADDRTYPE,
+  type Chain,
+  COUNTER,
+  CT_STATE,
+  DROP,
+  type Datatype,
+  inSet,
+  jump,
+  MISSING,
+  type Match,
+  match,
+  matchMasked,
+  type NamedSet,
+  oneOf,
+  PROTOCOL,
+  type Rule,
+  rule,
+  type Selector,
+  type Statement,
+  TCP_FLAG,
+  vmap,
+} from '../nft/model.ts';
+import { condemned, quarantine, tagBase, tagMask } from '../tag/tag.ts';
+
+/** Who judges the pods of this network namespace; see `enforcer` in the README. */
+export type Judge = 'inline' | 'agent' | 'exec' | 'none';
+
+export interface GateSettings {
+  readonly judge: Judge;
+  readonly nflogGroup: number;
+  readonly enforceEgressToNode: boolean;
+}
+
+/** Bursts are what a person wants to see; a flood is summed up by the counter. */
+const LOG_RATE = { kind: 'limit', rate: 100, per: 'second', burst: 500 } as const;
+/** Enough for the headers of IPv6 with options and of the transport. */
+const LOG_SNAPLEN = 128;
+
+const closed = [quarantine, condemned];
+const fromPod = matchMasked('meta iifgroup', tagMask, '==', tagBase);
+const toPod = matchMasked('meta oifgroup', tagMask, '==', tagBase);
+const notFromPod = matchMasked('meta iifgroup', tagMask, '!=', tagBase);
+const notToPod = matchMasked('meta oifgroup', tagMask, '!=', tagBase);
+const fromNode = match('meta iif', '==', 0);
+const drop = (...matches: Statement[]): readonly Statement[] => [...matches, COUNTER, DROP];
+const loopback: Range = { family: 4, first: 0x7f000000n, last: 0x7fffffffn };
+const multicast: Range = { family: 4, first: 0xe0000000n, last: 0xefffffffn };
+
+/** The last two rules of a chain that denies: what is logged is limited, what is counted is not. */
+export function denial(prefix: string, group: number): readonly Rule[] {
+  return [
+    rule([LOG_RATE, { kind: 'log', prefix, group, snaplen: LOG_SNAPLEN }]),
+    rule([COUNTER, DROP], 'nothing above allowed it'),
+  ];
+}
+
+/** A nflog prefix that says which direction and chain denied; `flows` reads it back. */
+export const denialPrefix = (chain: string): string => `tollgate ${chain}`;
+
+/** Before conntrack, so that what is dropped here leaves no trace; covers pod → own node, too. */
+function raw(judge: Judge): Chain {
+  const gated = [
+    rule(drop(oneOf('meta iifgroup', closed)), 'quarantined or condemned'),
+    rule(drop(match('fib saddr . iif oif', '==', MISSING)), 'a source address that is not its own'),
+  ];
+  return {
+    name: 'raw',
+    base: { type: 'filter', hook: 'prerouting', priority: -300, policy: 'accept' },
+    rules: [
+      rule([notFromPod, ACCEPT], 'not from a pod of ours'),
+      ...(judge === 'none' ? [] : gated),
+      rule(drop(match('ip daddr', '==', loopback)), "the node's loopback, which route_localnet would let in"),
+      rule(drop(match('ip saddr', '==', loopback))),
+    ],
+  };
+}
+
+/** Neighbour discovery and multicast listener reports of the node itself: a forwarded packet never has hop limit 255. */
+const nodeDiscovery: readonly Statement[] = [
+  oneOf('icmpv6 type', [130, 131, 132, 133, 134, 135, 136, 143]),
+  match('ip6 hoplimit', '==', 255),
+];
+
+const { fin, syn, rst, ack } = TCP_FLAG;
+/** Conntrack would take up a cut connection again from a packet in its middle. */
+const midStream: Match = { kind: 'match', selector: 'tcp flags', mask: fin | syn | rst | ack, op: '!=', datum: syn };
+
+const established = match('ct state', 'any', CT_STATE.established);
+const relatedError: readonly Statement[] = [
+  match('ct state', 'any', CT_STATE.related),
+  oneOf('meta l4proto', [PROTOCOL.icmp, PROTOCOL.icmpv6]),
+];
+
+/** After DNAT and before SNAT, so that policy sees who really talks to whom. */
+function gate({ judge }: GateSettings): Chain {
+  const judged = [
+    rule([fromNode, notToPod, ACCEPT], "the node's own traffic to elsewhere"),
+    rule([notFromPod, notToPod, ACCEPT], 'neither from a pod of ours nor to one'),
+    rule([...nodeDiscovery, ACCEPT], 'neighbour discovery of the node'),
+    rule([established, ACCEPT]),
+    rule([...relatedError, ACCEPT]),
+    rule(drop(match('ct state', 'any', CT_STATE.new), midStream), 'a cut connection stays cut'),
+    rule([inSet(['ip saddr', 'ip daddr'], 'self4'), ACCEPT], 'a pod to itself, through a service'),
+    rule([inSet(['ip6 saddr', 'ip6 daddr'], 'self6'), ACCEPT]),
+    rule([fromPod, jump('egress')]),
+    rule([fromNode, ACCEPT], 'the node to its pods: probes'),
+    rule([toPod, jump('ingress')]),
+  ];
+  return {
+    name: 'gate',
+    base: { type: 'filter', hook: 'postrouting', priority: 99, policy: 'accept' },
+    rules: [
+      rule(drop(oneOf('meta oifgroup', closed)), 'quarantined or condemned'),
+      ...(judge === 'exec' ? [] : judged),
+    ],
+  };
+}
+
+/** With `enforceEgressToNode`: pods' connections to their own node are egress like any other. */
+const nodeGate: Chain = {
+  name: 'node-gate',
+  base: { type: 'filter', hook: 'input', priority: 0, policy: 'accept' },
+  rules: [
+    rule([notFromPod, ACCEPT], 'not from a pod of ours'),
+    rule([...nodeDiscovery, ACCEPT], 'neighbour discovery of the pod'),
+    rule([established, ACCEPT]),
+    rule([...relatedError, ACCEPT]),
+    rule(drop(match('ct state', 'any', CT_STATE.new), midStream), 'a cut connection stays cut'),
+    rule([jump('egress')]),
+  ],
+};
+
+/** A tag that no entry of the map knows is closed. */
+function dispatch(name: 'egress' | 'ingress', selector: Selector, nflogGroup: number): Chain {
+  return { name, rules: [rule([vmap(selector, `${name}_by_tag`)]), ...denial(denialPrefix(name), nflogGroup)] };
+}
+
+const ports = oneOf('meta l4proto', [PROTOCOL.tcp, PROTOCOL.udp, PROTOCOL.sctp]);
+const toThisNode = match('fib daddr type', '==', ADDRTYPE.local);
+
+/** hostPorts: those bound to one address first, then those bound to every address of the node. */
+function hostPortRules(): Rule[] {
+  return ([4, 6] as const).flatMap(family => {
+    const daddr = family === 4 ? 'ip daddr' : 'ip6 daddr';
+    const dnat = (key: readonly Selector[], map: string): Statement => ({
+      kind: 'dnat',
+      family,
+      to: { key, map, port: true },
+    });
+    return [
+      rule([ports, dnat([daddr, 'meta l4proto', 'th dport'], `hostports${family}`)]),
+      rule([ports, toThisNode, dnat(['meta l4proto', 'th dport'], `hostports${family}_any`)]),
+    ];
+  });
+}
+
+function nat(): Chain[] {
+  const own6 = rule([match('ip6 daddr', '==', { family: 6, value: 1n }), ACCEPT], '[::1] cannot be a hostPort');
+  return [
+    {
+      name: 'hostports-in',
+      base: { type: 'nat', hook: 'prerouting', priority: -100, policy: 'accept' },
+      rules: hostPortRules(),
+    },
+    {
+      name: 'hostports-out',
+      base: { type: 'nat', hook: 'output', priority: -100, policy: 'accept' },
+      rules: [own6, ...hostPortRules()],
+    },
+    {
+      name: 'masquerade',
+      base: { type: 'nat', hook: 'postrouting', priority: 100, policy: 'accept' },
+      rules: [
+        rule([inSet(['ip saddr', 'ip daddr'], 'self4'), { kind: 'masquerade' }], 'a pod to itself, through a service'),
+        rule([inSet(['ip6 saddr', 'ip6 daddr'], 'self6'), { kind: 'masquerade' }]),
+        rule([match('ip saddr', '==', loopback), toPod, { kind: 'masquerade' }], '127.0.0.1 to a hostPort'),
+        rule([
+          inSet('ip saddr', 'masq4'),
+          inSet('ip daddr', 'nomasq4', '!='),
+          match('ip daddr', '!=', multicast),
+          { kind: 'masquerade' },
+        ]),
+        rule([inSet('ip6 saddr', 'masq6'), inSet('ip6 daddr', 'nomasq6', '!='), { kind: 'masquerade' }]),
+      ],
+    },
+  ];
+}
+
+export function gateChains(settings: GateSettings): readonly Chain[] {
+  const { judge, nflogGroup, enforceEgressToNode } = settings;
+  const judged = judge === 'inline' || judge === 'agent';
+  return [
+    raw(judge),
+    ...(judge === 'none' ? [] : [gate(settings)]),
+    ...(judged && enforceEgressToNode ? [nodeGate] : []),
+    ...(judged
+      ? [dispatch('egress', 'meta iifgroup', nflogGroup), dispatch('ingress', 'meta oifgroup', nflogGroup)]
+      : []),
+    ...nat(),
+  ];
+}
+
+const set = (name: string, key: readonly Datatype[], comment: string, interval = false): NamedSet => ({
+  name,
+  key,
+  comment,
+  ...(interval ? { interval } : {}),
+  elements: [],
+});
+
+/** The sets and maps that the static chains look into, without their elements. */
+export function gateSets(judge: Judge): readonly NamedSet[] {
+  const addresses = ([4, 6] as const).flatMap(family => {
+    const address: Datatype = family === 4 ? 'ipv4_addr' : 'ipv6_addr';
+    const value: readonly Datatype[] = [address, 'inet_service'];
+    return [
+      set(`self${family}`, [address, address], 'each pod to itself'),
+      set(`masq${family}`, [address], 'subnets of pods with ipMasq', true),
+      set(`nomasq${family}`, [address], 'what they reach under their own address', true),
+      { ...set(`hostports${family}`, [address, 'inet_proto', 'inet_service'], 'hostPorts with a hostIP'), value },
+      { ...set(`hostports${family}_any`, ['inet_proto', 'inet_service'], "hostPorts on all of the node's addresses"), value },
+    ];
+  });
+  const byTag = (name: string, comment: string): NamedSet => ({ ...set(name, ['devgroup'], comment), value: 'verdict' });
+  const maps = [
+    byTag('egress_by_tag', "what a pod may open, by its interface's group"),
+    byTag('ingress_by_tag', "what may be opened to a pod, by its interface's group"),
+  ];
+  return [
+    ...addresses,
+    ...(judge === 'inline' || judge === 'agent' ? maps : []),
+    set('marker', ['mark'], 'the state file that this table goes with'),
+  ];
+}

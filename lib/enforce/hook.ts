@@ -1,0 +1,30 @@
+/** The enforcement hook: what a CNI call asks of whoever judges the node's pods. */
+import type { NamedPort } from '../tag/identity.ts';
+import type { LocalPod } from './node.ts';
+
+/** What a Pod manifest of the policies folder says of a pod. */
+export interface PodManifest {
+  readonly labels: ReadonlyMap<string, string>;
+  readonly namedPorts: readonly NamedPort[];
+}
+
+export interface Hook {
+  /** @throws CniError code 7 where this network namespace belongs to another enforcer, or a manifest never parsed */
+  readonly admit: () => void;
+  readonly manifestOf: (namespace: string, name: string) => PodManifest | undefined;
+  /**
+   * Gives the pod its tag and puts into the table what its tag needs. Its interface still is in quarantine when this
+   * returns: entry before group.
+   */
+  readonly judge: (pod: Omit<LocalPod, 'tag'>) => Promise<LocalPod>;
+  /** The interface has its tag now: what has to be done once the pod is open (`exec:`, stale flows). */
+  readonly opened: (pod: LocalPod) => Promise<void>;
+  /** Takes the pod out of every set and map; nothing to do where it is in none. */
+  readonly dismiss: (key: string) => Promise<void>;
+  /** What differs between the table and what it should hold for this pod; a sentence each. */
+  readonly differences: (pod: LocalPod) => Promise<readonly string[]>;
+  /** Brings the whole table to what it should be: pods that are gone leave it, what somebody changed is put back. */
+  readonly mend: () => Promise<void>;
+  /** @throws CniError code 50 or 51 where a pod could not be judged now */
+  readonly probe: () => void;
+}

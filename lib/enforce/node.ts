@@ -1,0 +1,117 @@
+/**
+ * What one node's table is made from: who owns it, which pods are plugged in, which tag each identity has. All of it can be
+ * found again from the kernel and the attachments' records; it is written down so that a call need not look for it.
+ */
+import { type Identity, identityKey, type NamedPort } from '../tag/identity.ts';
+import { firstIdentity, lastIdentity } from '../tag/tag.ts';
+import type { GateSettings } from './gate.ts';
+
+/** One network namespace has one: an ADD that disagrees is refused. */
+export interface Owner {
+  /** As in the config: `inline`, `agent`, `none` or `exec:<path>`. */
+  readonly enforcer: string;
+  readonly stateDir: string;
+  readonly policies: string;
+}
+
+export interface HostPort {
+  readonly hostPort: number;
+  readonly containerPort: number;
+  readonly protocol: 'tcp' | 'udp' | 'sctp';
+  /** Canonical text; absent: every address of the node. */
+  readonly hostIP?: string;
+}
+
+/** Plain JSON, since it stands in the attachment's record as well. */
+export interface LocalPod {
+  readonly network: string;
+  readonly containerID: string;
+  readonly ifname: string;
+  /** The host's end. */
+  readonly link: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly namedPorts: readonly NamedPort[];
+  /** Canonical text. */
+  readonly addresses: readonly string[];
+  /** Subnets that are masqueraded, and what they reach under their own address. */
+  readonly masquerade?: { readonly from: readonly string[]; readonly except: readonly string[] };
+  readonly hostPorts: readonly HostPort[];
+  /** Its interface's group once it is judged; quarantine until then. */
+  readonly tag: number;
+}
+
+export const podKey = ({ network, containerID, ifname }: Pick<LocalPod, 'network' | 'containerID' | 'ifname'>): string =>
+  `${network}/${containerID}/${ifname}`;
+
+export const identityOf = ({ namespace, labels, namedPorts }: Omit<LocalPod, 'tag'>): Identity => ({
+  namespace,
+  labels: new Map(Object.entries(labels)),
+  namedPorts,
+});
+
+export interface NodeState {
+  readonly owner: Owner;
+  readonly settings: GateSettings;
+  /** By `podKey`. */
+  readonly pods: Readonly<Record<string, LocalPod>>;
+  /** Tag by `identityKey`: those in use. */
+  readonly tags: Readonly<Record<string, number>>;
+  /** Numbers that were in use once, longest free first. */
+  readonly freed: readonly number[];
+  /** The lowest number that was never in use. */
+  readonly next: number;
+}
+
+export const emptyNode = (owner: Owner, settings: GateSettings): NodeState => ({
+  owner,
+  settings,
+  pods: {},
+  tags: {},
+  freed: [],
+  next: firstIdentity,
+});
+
+/** No tag is left: 65,534 identities are in use, or links carry the freed ones. */
+export class TagsExhausted extends Error {
+  override readonly name = 'TagsExhausted';
+}
+
+/**
+ * The identity's tag, allocated where it is new: never a hash, so two label sets never share one. A number comes back as
+ * late as possible, and not while a link carries it.
+ */
+function tagFor(state: NodeState, key: string, isCarried: (tag: number) => boolean): { tag: number; state: NodeState } {
+  const known = state.tags[key];
+  if (known !== undefined) return { tag: known, state };
+  if (state.next <= lastIdentity) {
+    const tag = state.next;
+    return { tag, state: { ...state, next: tag + 1, tags: { ...state.tags, [key]: tag } } };
+  }
+  const tag = state.freed.find(freed => !isCarried(freed));
+  if (tag === undefined) throw new TagsExhausted('Cannot tag the pod: all 65,534 identities of this node are in use');
+  const freed = state.freed.filter(other => other !== tag);
+  return { tag, state: { ...state, freed, tags: { ...state.tags, [key]: tag } } };
+}
+
+/** The node with the pod plugged in, in place of an earlier one of the same key. */
+export function withPod(
+  state: NodeState,
+  pod: Omit<LocalPod, 'tag'>,
+  isCarried: (tag: number) => boolean,
+): { readonly state: NodeState; readonly pod: LocalPod } {
+  const cleared = withoutPod(state, podKey(pod));
+  const { tag, state: tagged } = tagFor(cleared, identityKey(identityOf(pod)), isCarried);
+  const judged = { ...pod, tag };
+  return { pod: judged, state: { ...tagged, pods: { ...tagged.pods, [podKey(pod)]: judged } } };
+}
+
+/** The node without the pod; its tag is free again where it was the last of its identity. */
+export function withoutPod(state: NodeState, key: string): NodeState {
+  const { [key]: gone, ...pods } = state.pods;
+  if (!gone) return state;
+  if (Object.values(pods).some(pod => pod.tag === gone.tag)) return { ...state, pods };
+  const { [identityKey(identityOf(gone))]: tag, ...tags } = state.tags;
+  return { ...state, pods, tags, freed: tag === undefined ? state.freed : [...state.freed, tag] };
+}

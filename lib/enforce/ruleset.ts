@@ -1,0 +1,114 @@
+/** From policy's terms to nftables': the only place that knows both. */
+import type { Family } from '../ip/address.ts';
+import {
+  type Chain,
+  type Counter,
+  type Datatype,
+  type Element,
+  inSet,
+  match,
+  type NamedSet,
+  oneOf,
+  PROTOCOL,
+  RETURN,
+  type Rule,
+  rule,
+  type Selector,
+  type Statement,
+} from '../nft/model.ts';
+import { type Direction, formatRule, type Protocol } from '../policy/model.ts';
+import type { AllowRule, Gate, Chain as PolicyChain, PeerSet, PortMatch, Ruleset, SetRef } from '../policy/ruleset.ts';
+import { fnv1a64 } from '../tag/hash.ts';
+import { describeIdentity } from '../tag/identity.ts';
+import { denial, denialPrefix } from './gate.ts';
+
+const numbers: Readonly<Record<Protocol, number>> = { TCP: PROTOCOL.tcp, UDP: PROTOCOL.udp, SCTP: PROTOCOL.sctp };
+const portOf = { TCP: 'tcp dport', UDP: 'udp dport', SCTP: 'sctp dport' } as const;
+const peerOf = (direction: Direction, family: Family): Selector =>
+  `${family === 4 ? 'ip' : 'ip6'} ${direction === 'ingress' ? 'saddr' : 'daddr'}`;
+
+/** The kernel's limit for what nft keeps as a comment is 254 bytes; chains', sets' and rules' alike. */
+const COMMENT_BYTES = 200;
+export function clipped(comment: string): string {
+  const ascii = comment.replaceAll(/[^\x20-\x21\x23-\x7e]/g, '?');
+  return ascii.length <= COMMENT_BYTES ? ascii : `${ascii.slice(0, COMMENT_BYTES - 1)}~`;
+}
+
+/** `ingress/NetworkPolicy/a/web`, shortened with a hash where the kernel's 255 bytes would not do. */
+export function policyCounter(direction: Direction, policy: string): string {
+  const name = `${direction}/${policy}`;
+  return name.length <= 200 ? name : `${name.slice(0, 180)}-${fnv1a64(name)}`;
+}
+
+function matchPeers(direction: Direction, { kind, family, name }: SetRef): Statement {
+  const peer = peerOf(direction, family);
+  return inSet(kind === 'tuples' ? [peer, 'meta l4proto', 'th dport'] : peer, name);
+}
+
+function matchPorts({ protocol, spans }: PortMatch): Statement {
+  const [only] = spans;
+  if (spans.length === 1 && only!.first === 0 && only!.last === 65535)
+    return match('meta l4proto', '==', numbers[protocol]);
+  const data = spans.map(({ first, last }) => (first === last ? first : { first, last }));
+  return spans.length === 1 ? match(portOf[protocol], '==', data[0]!) : oneOf(portOf[protocol], data);
+}
+
+/** Allowed is `return`, never `accept`: the other direction has its say, too. */
+function allowRule(direction: Direction, { peers, ports, counter, origins }: AllowRule): Rule {
+  const statements: Statement[] = [
+    ...(peers === 'any' ? [] : [matchPeers(direction, peers)]),
+    ...(ports === 'any' ? [] : [matchPorts(ports)]),
+    ...(counter === undefined ? [] : [{ kind: 'counter', name: policyCounter(direction, counter) } as const]),
+    RETURN,
+  ];
+  return rule(statements, clipped(origins.map(formatRule).join(', ')));
+}
+
+const policyChain = (chain: PolicyChain, nflogGroup: number): Chain => ({
+  name: chain.name,
+  comment: clipped(chain.policies.join(', ')),
+  rules: [
+    ...chain.rules.map(allowed => allowRule(chain.direction, allowed)),
+    ...denial(denialPrefix(chain.name), nflogGroup),
+  ],
+});
+
+function peerSet(set: PeerSet): NamedSet {
+  const address: Datatype = set.family === 4 ? 'ipv4_addr' : 'ipv6_addr';
+  const { name, kind } = set;
+  const comment = clipped(set.comment);
+  if (kind === 'addresses') return { name, comment, key: [address], elements: set.elements.map(a => ({ key: [a] })) };
+  if (kind === 'ranges')
+    return { name, comment, key: [address], interval: true, elements: set.elements.map(r => ({ key: [r] })) };
+  const elements = set.elements.map(t => ({ key: [t.address, numbers[t.protocol], t.port] }));
+  return { name, comment, key: [address, 'inet_proto', 'inet_service'], elements };
+}
+
+const entry = (tag: number, gate: Gate, comment: string): Element => ({
+  key: [tag],
+  value: gate === 'open' ? RETURN : { kind: 'goto', chain: gate },
+  comment,
+});
+
+export interface Compiled {
+  readonly chains: readonly Chain[];
+  readonly sets: readonly NamedSet[];
+  readonly counters: readonly Counter[];
+  /** Elements of `egress_by_tag` and `ingress_by_tag`. */
+  readonly egress: readonly Element[];
+  readonly ingress: readonly Element[];
+}
+
+export function toNft({ sets, chains, tags }: Ruleset, nflogGroup: number): Compiled {
+  const counted = [...chains.values()].flatMap(chain =>
+    chain.rules.flatMap(({ counter }) => (counter === undefined ? [] : [policyCounter(chain.direction, counter)])),
+  );
+  const entries = [...tags].map(([tag, found]) => ({ tag, found, comment: clipped(describeIdentity(found.identity)) }));
+  return {
+    chains: [...chains.values()].map(chain => policyChain(chain, nflogGroup)),
+    sets: [...sets.values()].map(peerSet),
+    counters: [...new Set(counted)].map(name => ({ name })),
+    egress: entries.map(({ tag, found, comment }) => entry(tag, found.egress, comment)),
+    ingress: entries.map(({ tag, found, comment }) => entry(tag, found.ingress, comment)),
+  };
+}

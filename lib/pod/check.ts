@@ -1,0 +1,122 @@
+/**
+ * CHECK: is what ADD made still there? Extra things that later plugins in the list added are theirs; what we made must be
+ * as it was. All that differs is said in one error.
+ */
+import { CniError, codes } from '../cni/error.ts';
+import { builtinIpam } from '../cni/ipam.ts';
+import type { AttachmentRequest } from '../cni/request.ts';
+import type { Ip, Result, Route } from '../cni/result.ts';
+import type { LocalPod } from '../enforce/node.ts';
+import { type Address, formatAddress, formatPrefix, networkOf, parseAddress, type Prefix } from '../ip/address.ts';
+import { dumpAddresses, linkAddressOf } from '../kernel/address.ts';
+import { getLink, type Link, linkOf } from '../kernel/link.ts';
+import { type Exchange, must, mustExcept } from '../kernel/message.ts';
+import { NetlinkSocket } from '../kernel/netlink.ts';
+import { inNetns } from '../kernel/netns.ts';
+import { dumpRoutes, routeOf } from '../kernel/route.ts';
+import type { Attachment } from '../state/attachment.ts';
+import { holds } from '../state/claims.ts';
+import { describeTag, formatTag } from '../tag/tag.ts';
+import { openTarget } from './add.ts';
+import { findAttachment } from './attachment.ts';
+import type { Context } from './context.ts';
+import { delegateVerb } from './delegate.ts';
+import { readFacts } from './facts.ts';
+import { findLink, linkRoutedTo } from './interface.ts';
+import { delegationOf } from './ipam.ts';
+
+const same = (a: Prefix, b: Prefix): boolean => formatPrefix(networkOf(a)) === formatPrefix(networkOf(b));
+
+function checkMac(wanted: string | undefined, link: Link): string[] {
+  if (wanted === undefined || wanted.toLowerCase() === link.mac) return [];
+  return [`${link.name} has MAC ${link.mac}, the result says ${wanted}`];
+}
+
+function checkAddresses(pod: Exchange, ifindex: number, ifname: string, ips: readonly Ip[]): string[] {
+  const found = must(pod([dumpAddresses({ ifindex })])).flat().map(linkAddressOf);
+  const has = (address: Address) =>
+    found.some(have => have && have.ifindex === ifindex && formatAddress(have) === formatAddress(address));
+  return ips.filter(({ address }) => !has(address)).map(({ address }) => `${ifname} lacks address ${formatAddress(address)}`);
+}
+
+function checkRoutes(pod: Exchange, ifindex: number, routes: readonly Route[]): string[] {
+  const dump = (['4', '6'] as const).map(text => (text === '4' ? 4 : 6)).map(family => dumpRoutes({ family }));
+  const found = mustExcept(pod(dump), 'EAFNOSUPPORT', 'EOPNOTSUPP').flat().map(routeOf);
+  const has = (route: Route) =>
+    found.some(
+      have =>
+        have &&
+        have.oif === ifindex &&
+        same(have.destination, route.dst) &&
+        (route.table === undefined || have.table === route.table) &&
+        (!route.gw || (have.gateway && formatAddress(have.gateway) === formatAddress(route.gw))),
+    );
+  return routes.filter(route => !has(route)).map(({ dst }) => `the container lacks its route to ${formatPrefix(dst)}`);
+}
+
+/** Of what the result says, that which concerns the container's interface. */
+function checkInside(request: AttachmentRequest, result: Result, context: Context): string[] {
+  using netns = openTarget(request, context);
+  const index = result.interfaces.findIndex(({ name, sandbox }) => name === request.ifname && sandbox === request.netns);
+  if (index < 0) return [`the result names no interface ${request.ifname} in ${request.netns}`];
+  using socket = inNetns(netns, () => NetlinkSocket.open('route'));
+  const [reply] = mustExcept(socket.exchange([getLink({ name: request.ifname })]), 'ENODEV').flat();
+  if (!reply) return [`there is no interface ${request.ifname} in ${request.netns}`];
+  const link = linkOf(reply);
+  const kind = link.kind === 'veth' ? [] : [`${link.name} is ${link.kind ?? 'a device'}, not a veth`];
+  const up = link.up ? [] : [`${link.name} is down`];
+  const ips = result.ips.filter(ip => ip.interface === undefined || ip.interface === index);
+  return [
+    ...kind,
+    ...up,
+    ...checkMac(result.interfaces[index]!.mac, link),
+    ...checkAddresses(socket.exchange, link.ifindex, request.ifname, ips),
+    ...checkRoutes(socket.exchange, link.ifindex, result.routes),
+  ];
+}
+
+function checkTag(link: Link, pod: LocalPod): string[] {
+  if (link.group === pod.tag) return [];
+  return [`${link.name} is tagged ${describeTag(link.group)}, its identity is ${formatTag(pod.tag)}`];
+}
+
+function checkOutside(pod: LocalPod, isOwnLink: boolean, context: Context): string[] {
+  const link = findLink(context.host, { name: pod.link });
+  if (!link) return [`the node's end ${pod.link} is gone`];
+  const routes = isOwnLink ? pod.addresses.filter(text => linkRoutedTo(context.host, parseAddress(text)!) !== link.ifindex) : [];
+  return [
+    ...checkTag(link, pod),
+    ...(link.up ? [] : [`${link.name} is down`]),
+    ...routes.map(text => `the node's route to ${text} is gone or leads elsewhere`),
+  ];
+}
+
+function checkClaims(attachment: Attachment, isBuiltin: boolean): string[] {
+  if (!isBuiltin) return [];
+  const { addresses = [] } = attachment.facts;
+  return addresses.filter(text => !holds(attachment, parseAddress(text)!)).map(text => `${text} is no longer reserved for it`);
+}
+
+/** @throws CniError code 104 with all that differs; a delegate's error as it is */
+export async function check(request: AttachmentRequest, context: Context): Promise<void> {
+  using attachment = await findAttachment(request, 'CHECK', context);
+  const { config } = request;
+  const facts = attachment && readFacts(attachment.facts);
+  const isBuiltin = facts?.kind === 'veth' && config.ipam?.type === builtinIpam;
+  const missing = !attachment || attachment.facts.phase !== 'ready' || !facts?.pod;
+  const wrong = missing
+    ? [`nothing is known of ${request.ifname} of container ${request.containerID} in network ${config.name}`]
+    : [
+        ...checkInside(request, config.prevResult!, context),
+        ...checkOutside(facts.pod, facts.kind === 'veth', context),
+        ...checkClaims(attachment, isBuiltin),
+        ...(await context.hook.differences(facts.pod)),
+      ];
+  if (wrong.length > 0)
+    throw new CniError(
+      codes.checkMismatch,
+      `Cannot vouch for ${request.ifname} of ${request.containerID}: ${wrong.join('; ')}`,
+      '`tollgate verify` shows what differs on this node; DEL and ADD make it anew',
+    );
+  if (facts?.delegate) await delegateVerb(delegationOf(config, 'CHECK', context, request.path, facts.delegate));
+}

@@ -1,0 +1,22 @@
+import type { Environment } from '../cni/request.ts';
+import type { Hook } from '../enforce/hook.ts';
+import type { Exchange } from '../kernel/message.ts';
+import type { NetnsIdentity } from '../kernel/netns.ts';
+
+/** What a call is carried out with; the one-shot process and the agent's worker each bring their own. */
+export interface Context {
+  /** Of the call, not of this process. */
+  readonly env: Environment;
+  /** The network namespace that the node's ends are in. */
+  readonly here: NetnsIdentity;
+  /** rtnetlink in that namespace. */
+  readonly host: Exchange;
+  readonly hook: Hook;
+  /** A line for stderr, where a runtime copies it to its log. */
+  readonly log: (line: string) => void;
+  /** Aborted when the caller hangs up: a call that waits gives up. */
+  readonly signal?: AbortSignal;
+}
+
+/** Milliseconds that a call waits for another one of the same attachment. */
+export const attachmentDeadline = { ADD: 60_000, DEL: 90_000, CHECK: 30_000, GC: 5_000 } as const;

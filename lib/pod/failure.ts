@@ -1,0 +1,35 @@
+/** Every typed error as a CNI error, in this one place: the code, and what to do about it. */
+import { CniError, codes } from '../cni/error.ts';
+import { AddressRefused, IpamConfigError, PoolExhausted } from '../ipam/error.ts';
+import { NativeCallError, SyscallError } from '../kernel/ffi.ts';
+import { LockTimeoutError } from '../kernel/flock.ts';
+import { NetlinkError } from '../kernel/message.ts';
+import { NetnsError } from '../kernel/netns.ts';
+import { SysctlError } from '../kernel/sysctl.ts';
+import { AlreadyReserved, StateError } from '../state/error.ts';
+
+type Kind = abstract new (...args: never[]) => Error;
+
+/** The first kind that fits decides, so subclasses stand before their base. */
+const kinds: readonly (readonly [kind: Kind, code: number, advice?: string])[] = [
+  [NetnsError, codes.invalidNetns],
+  [IpamConfigError, codes.invalidConfig],
+  [PoolExhausted, codes.poolExhausted, 'delete pods, widen the range, or run `tollgate gc` if dead pods hold addresses'],
+  [AddressRefused, codes.poolExhausted],
+  [AlreadyReserved, codes.duplicateAttachment],
+  [StateError, codes.stateStore],
+  [LockTimeoutError, codes.tryAgainLater, 'another call for the same pod or node is under way; the runtime tries again'],
+  [NetlinkError, codes.kernelRefused],
+  [SysctlError, codes.kernelRefused],
+  [SyscallError, codes.kernelRefused],
+  [NativeCallError, codes.internal],
+];
+
+/** @returns the error itself where it has a code, or where nobody knows what it is: that one is a defect of ours */
+export function asCniError(error: unknown): unknown {
+  if (error instanceof CniError) return error;
+  const found = kinds.find(([kind]) => error instanceof kind);
+  if (!found) return error;
+  const [, code, advice] = found;
+  return new CniError(code, (error as Error).message, advice, { cause: error });
+}

@@ -1,0 +1,25 @@
+/** Tracked connections outlive the rules that allowed them: what pods leave behind is forgotten here. */
+import type { LocalPod } from '../enforce/node.ts';
+import { type Family, parseAddress } from '../ip/address.ts';
+import { deleteFlowsOf, deleteUdpFlowsToPort } from '../kernel/conntrack.ts';
+import { NetlinkSocket } from '../kernel/netlink.ts';
+
+/** Without a handshake, a client that goes on sending to a hostPort would for ever be led to where it led before. */
+export function forgetStaleHostPorts({ hostPorts, addresses }: Pick<LocalPod, 'hostPorts' | 'addresses'>): void {
+  const udp = hostPorts.filter(({ protocol }) => protocol === 'udp');
+  if (udp.length === 0) return;
+  const families = new Set<Family>(addresses.map(text => (text.includes(':') ? 6 : 4)));
+  using netfilter = NetlinkSocket.open('netfilter');
+  for (const { hostPort } of udp)
+    for (const family of families) deleteUdpFlowsToPort(netfilter.exchange, family, hostPort);
+}
+
+/** So that the next owner of an address inherits no permission. */
+export function forgetFlowsOf(addresses: readonly string[]): void {
+  if (addresses.length === 0) return;
+  using netfilter = NetlinkSocket.open('netfilter');
+  for (const text of addresses) {
+    const address = parseAddress(text);
+    if (address) deleteFlowsOf(netfilter.exchange, address);
+  }
+}

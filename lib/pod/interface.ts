@@ -1,0 +1,221 @@
+/**
+ * The routed veth (reference: "Pitfalls of routed veth" in the CNI anchors). Nothing of it waits: neighbour entries are
+ * permanent on both sides, addresses skip duplicate detection, and both ends are born with their final names, MACs,
+ * sizes and places. The host's end is in quarantine from its first instant.
+ */
+import { CniError, codes } from '../cni/error.ts';
+import { type Address, formatAddress, parseAddress } from '../ip/address.ts';
+import { addAddress } from '../kernel/address.ts';
+import {
+  createVeth,
+  deleteLink,
+  dumpLinks,
+  getLink,
+  type Link,
+  type LinkKey,
+  linkOf,
+  setLink,
+} from '../kernel/link.ts';
+import { type Exchange, isErrno, must, mustExcept } from '../kernel/message.ts';
+import { setNeighbour } from '../kernel/neighbour.ts';
+import { NetlinkSocket } from '../kernel/netlink.ts';
+import { inNetns, type Netns } from '../kernel/netns.ts';
+import { addRoute, deleteRoute, dumpRoutes, type FoundRoute, getRoute, type Route, routeOf } from '../kernel/route.ts';
+import { writeSysctl, writeSysctlIfPresent } from '../kernel/sysctl.ts';
+import { condemned, quarantine, isOurs } from '../tag/tag.ts';
+import { hostPrefix, type Layout, type PlannedRoute } from './plan.ts';
+
+export interface PodInterface {
+  readonly hostName: string;
+  readonly hostMac: string;
+  readonly ifname: string;
+  readonly podMac: string;
+  readonly mtu: number;
+  readonly alias: string;
+  readonly layout: Layout;
+  /** hostPorts on 127.0.0.1: the kernel must take answers to a loopback address from this interface. */
+  readonly routeLocalnet: boolean;
+}
+
+/** The link, or undefined where there is none. */
+export function findLink(exchange: Exchange, key: LinkKey): Link | undefined {
+  const [reply] = mustExcept(exchange([getLink(key)]), 'ENODEV').flat();
+  return reply && linkOf(reply);
+}
+
+/** Every veth of this network namespace whose group is in our range. */
+export const taggedLinks = (exchange: Exchange): Link[] =>
+  must(exchange([dumpLinks('veth')]))
+    .flat()
+    .map(linkOf)
+    .filter(link => isOurs(link.group));
+
+/** Documentation prefixes (RFC 5737, RFC 3849): nobody routes them, so only a default route can match. */
+const elsewhere = ['192.0.2.1', '2001:db8::1'].map(text => parseAddress(text)!);
+
+/** The MTU of the device that the default route leaves by, IPv4 first; 1500 where there is none. */
+export function defaultMtu(exchange: Exchange): number {
+  for (const address of elsewhere) {
+    const [reply] = mustExcept(exchange([getRoute(address)]), 'ENETUNREACH', 'EHOSTUNREACH', 'EAFNOSUPPORT').flat();
+    const oif = reply && routeOf(reply)?.oif;
+    const link = oif === undefined ? undefined : findLink(exchange, { ifindex: oif });
+    if (link && link.mtu >= 1280 && link.mtu <= 65535) return link.mtu;
+  }
+  return 1500;
+}
+
+/** The link that packets to exactly this address leave by, where the node has a route of its own for it. */
+export function linkRoutedTo(exchange: Exchange, address: Address): number | undefined {
+  const [reply] = mustExcept(exchange([getRoute(address)]), 'ENETUNREACH', 'EHOSTUNREACH', 'EAFNOSUPPORT').flat();
+  const route = reply && routeOf(reply);
+  return route && route.destination.length === hostPrefix(address).length ? route.oif : undefined;
+}
+
+/** Both ends, the pod's already in its namespace; up on the host's side, in quarantine. */
+function createPair(host: Exchange, netns: Netns, wanted: PodInterface): Link {
+  const { hostName: name, hostMac: mac, ifname, podMac, mtu } = wanted;
+  try {
+    const peer = { name: ifname, mac: podMac, mtu, netns: netns.fd };
+    return createVeth(host, { name, mac, mtu, group: quarantine, up: true, peer });
+  } catch (error) {
+    if (!isErrno(error, 'EEXIST') || findLink(host, { name })) throw error;
+    throw new CniError(
+      codes.invalidEnvironment,
+      `Cannot create ${ifname} in the container: an interface of that name is there already`,
+      'delete the interface in the container, or ask for another CNI_IFNAME',
+    );
+  }
+}
+
+function configureHostEnd(host: Exchange, link: Link, wanted: PodInterface): void {
+  const { alias, routeLocalnet } = wanted;
+  const ipv4 = { forwarding: 1, accept_redirects: 0, send_redirects: 0, ...(routeLocalnet ? { route_localnet: 1 } : {}) };
+  must(host([setLink({ ifindex: link.ifindex }, { alias, addrGenMode: 'none', ipv4 })]));
+  writeSysctlIfPresent(`ipv6/conf/${link.name}/accept_ra`, '0');
+}
+
+/** Forwarding is the node's to have on; written only where it is off, since /proc/sys may be read-only. */
+function enableForwarding({ addresses }: Layout): void {
+  const families = new Set(addresses.map(({ address }) => address.family));
+  if (families.has(4)) writeSysctl('ipv4/ip_forward', '1');
+  if (families.has(6)) writeSysctl('ipv6/conf/all/forwarding', '1');
+}
+
+const LINK_LOCAL_PREFIX = 0xfe80n << 112n;
+const isLinkLocal = ({ family, value }: Address): boolean =>
+  family === 6 ? value >> 118n === LINK_LOCAL_PREFIX >> 118n : value >> 16n === 0xa9fen;
+
+function routeHostEnd(host: Exchange, link: Link, wanted: PodInterface): void {
+  const { ifindex } = link;
+  const { addresses } = wanted.layout;
+  const gateways = new Map(addresses.map(({ gateway }) => [formatAddress(gateway), gateway]));
+  mustExcept(
+    host([...gateways.values()].map(gateway => addAddress({ ifindex, ...hostPrefix(gateway) }, isLinkLocal(gateway) ? 'link' : 'global'))),
+    'EEXIST',
+  );
+  const route = ({ address, gateway }: Layout['addresses'][number]): Route => ({
+    destination: hostPrefix(address),
+    oif: ifindex,
+    ...(isLinkLocal(gateway) ? {} : { source: gateway }),
+  });
+  must(
+    host([
+      ...addresses.map(planned => addRoute(route(planned))),
+      ...addresses.map(({ address }) => setNeighbour({ ifindex, address, mac: wanted.podMac })),
+    ]),
+  );
+}
+
+/** What the image or the runtime may have switched off, and what would make the first packet wait. */
+function preparePodIpv6(netns: Netns, ifname: string): void {
+  inNetns(netns, () => {
+    for (const where of ['all', 'default', 'lo', ifname]) writeSysctl(`ipv6/conf/${where}/disable_ipv6`, '0');
+    writeSysctl(`ipv6/conf/${ifname}/accept_ra`, '0');
+    writeSysctl(`ipv6/conf/${ifname}/accept_dad`, '0');
+    writeSysctlIfPresent(`ipv6/conf/${ifname}/keep_addr_on_down`, '1');
+  });
+}
+
+function podRoute(planned: PlannedRoute, ifindex: number): Route {
+  const { destination, gateway, mtu, advmss, priority, table } = planned;
+  return {
+    destination,
+    gateway,
+    oif: ifindex,
+    onlink: true,
+    ...(mtu === undefined ? {} : { mtu }),
+    ...(advmss === undefined ? {} : { advmss }),
+    ...(priority === undefined ? {} : { metric: priority }),
+    ...(table === undefined ? {} : { table }),
+  };
+}
+
+function configurePod(pod: Exchange, wanted: PodInterface): void {
+  const up = [setLink({ name: 'lo' }, { up: true }), setLink({ name: wanted.ifname }, { up: true })];
+  const [, , found] = must(pod([...up, getLink({ name: wanted.ifname })]));
+  const { ifindex } = linkOf(found![0]!);
+  const { addresses, routes } = wanted.layout;
+  const gateways = new Map(addresses.map(planned => [formatAddress(planned.gateway), planned]));
+  for (const { gateway } of routes)
+    if (!gateways.has(formatAddress(gateway))) {
+      const own = addresses.find(planned => planned.address.family === gateway.family)!;
+      gateways.set(formatAddress(gateway), { ...own, gateway });
+    }
+  must(
+    pod([
+      ...addresses.map(({ address }) => addAddress({ ifindex, ...hostPrefix(address) })),
+      ...[...gateways.values()].flatMap(({ gateway, address }) => [
+        addRoute({ destination: hostPrefix(gateway), oif: ifindex, source: address }),
+        setNeighbour({ ifindex, address: gateway, mac: wanted.hostMac }),
+      ]),
+      ...routes.map(planned => addRoute(podRoute(planned, ifindex))),
+    ]),
+  );
+}
+
+/**
+ * Makes the interface, closed. Whatever fails, deleting the host's end takes the pair and its routes away as a whole.
+ * @returns the host's end
+ */
+export function plugIn(host: Exchange, netns: Netns, wanted: PodInterface): Link {
+  const link = createPair(host, netns, wanted);
+  configureHostEnd(host, link, wanted);
+  enableForwarding(wanted.layout);
+  if (wanted.layout.addresses.some(({ address }) => address.family === 6)) preparePodIpv6(netns, wanted.ifname);
+  using pod = inNetns(netns, () => NetlinkSocket.open('route'));
+  configurePod(pod.exchange, wanted);
+  routeHostEnd(host, link, wanted);
+  return link;
+}
+
+export const removeLink = (exchange: Exchange, ifindex: number): void =>
+  void mustExcept(exchange([deleteLink({ ifindex })]), 'ENODEV');
+
+export const condemn = (exchange: Exchange, ifindex: number): void =>
+  void mustExcept(exchange([setLink({ ifindex }, { group: condemned })]), 'ENODEV');
+
+export const writeAlias = (exchange: Exchange, ifindex: number, alias: string): void =>
+  void must(exchange([setLink({ ifindex }, { alias })]));
+
+export const tagLink = (exchange: Exchange, ifindex: number, group: number): void =>
+  void must(exchange([setLink({ ifindex }, { group })]));
+
+/** The node's own routes over a link: where its pod's addresses are. */
+export function routesOver(exchange: Exchange, ifindex: number): FoundRoute[] {
+  const replies = ([4, 6] as const).flatMap(family =>
+    mustExcept(exchange([dumpRoutes({ family, oif: ifindex })]), 'ENODEV', 'EAFNOSUPPORT', 'EOPNOTSUPP').flat(),
+  );
+  return replies
+    .map(reply => routeOf(reply))
+    .filter(route => route !== undefined)
+    .filter(route => route.oif === ifindex && route.table === 254 && route.type === 1);
+}
+
+export function unroute(exchange: Exchange, ifindex: number): void {
+  const routes = routesOver(exchange, ifindex).filter(({ destination }) => !isLinkLocal(destination));
+  mustExcept(
+    exchange(routes.map(({ destination }) => deleteRoute({ destination, oif: ifindex }))),
+    'ESRCH',
+    'ENODEV',
+  );
+}

@@ -1,0 +1,129 @@
+/** Addresses for a pod: from our own pools, or from another IPAM plugin by the rules of delegation. */
+import { readFileSync } from 'node:fs';
+import type { Config } from '../cni/config.ts';
+import { CniError, codes } from '../cni/error.ts';
+import { builtinIpam } from '../cni/ipam.ts';
+import { type AttachmentRequest, requestedIps, type Verb } from '../cni/request.ts';
+import type { Result } from '../cni/result.ts';
+import { formatPrefix, networkOf, type Prefix } from '../ip/address.ts';
+import { type PoolPlan, planPools } from '../ipam/config.ts';
+import { parseResolvConf } from '../ipam/resolv-conf.ts';
+import type { Attachment } from '../state/attachment.ts';
+import { release, reserve } from '../state/claims.ts';
+import type { Context } from './context.ts';
+import { type Delegation, delegateAdd, delegateVerb } from './delegate.ts';
+import { writeFacts } from './facts.ts';
+import { linkRoutedTo } from './interface.ts';
+
+/** A released address rests this long while others are free: peers may still have connections to its last owner. */
+const MINIMUM_REST = 60_000;
+
+export function planOf(config: Config): PoolPlan {
+  const { ipam, runtime, cniVersion } = config;
+  return planPools({ runtime: runtime.rangeSets, config: ipam?.rangeSets ?? [], cniVersion });
+}
+
+export const delegationOf = (
+  config: Config,
+  verb: Verb,
+  context: Context,
+  path: readonly string[],
+  stored?: { readonly type: string; readonly stdin: string },
+): Delegation => ({
+  call: { type: stored?.type ?? config.ipam!.type, verb, cniVersion: config.cniVersion },
+  env: context.env,
+  path,
+  stdin: stored?.stdin ?? config.text,
+  log: context.log,
+});
+
+/** @throws CniError code 5 where the file that the config names cannot be read */
+function resolvConf(path: string): Result['dns'] {
+  try {
+    return parseResolvConf(readFileSync(path, 'utf8'));
+  } catch (error) {
+    const said = error instanceof Error ? error.message : String(error);
+    throw new CniError(codes.ioFailure, `Cannot read ipam.resolvConf ${path}: ${said}`);
+  }
+}
+
+/** What it takes to give an address: somebody to warn, and the node's routes, which tell of addresses in use. */
+export type Reserver = Pick<Context, 'log' | 'host'>;
+
+/** From our own pools. @throws PoolExhausted, AddressRefused, IpamConfigError, StateError */
+export function reserveBuiltin(request: AttachmentRequest, attachment: Attachment, context: Reserver): Result {
+  const { ipam } = request.config;
+  const { pools, warnings } = planOf(request.config);
+  for (const warning of warnings) context.log(warning);
+  const dns = ipam?.resolvConf === undefined ? undefined : resolvConf(ipam.resolvConf);
+  const allotments = reserve(attachment, {
+    pools,
+    wishes: requestedIps(request),
+    minimumRest: MINIMUM_REST,
+    isBusy: address => linkRoutedTo(context.host, address) !== undefined,
+  });
+  return {
+    interfaces: [],
+    ips: allotments.map(({ address, subnet, gateway }) => ({ address: { ...address, length: subnet.length }, gateway })),
+    routes: ipam?.routes ?? [],
+    ...(dns ? { dns } : {}),
+  };
+}
+
+/** The delegate is noted before it runs, so that whoever finds our record can undo what it did. */
+async function reserveDelegated(request: AttachmentRequest, attachment: Attachment, context: Context): Promise<Result> {
+  const { config, path } = request;
+  attachment.append(writeFacts({ delegate: { type: config.ipam!.type, stdin: config.text } }));
+  const result = await delegateAdd(delegationOf(config, 'ADD', context, path));
+  attachment.append({ addresses: result.ips.map(({ address }) => formatPrefix(address).split('/')[0]!) });
+  return result;
+}
+
+/** @throws CniError where the config has no IPAM: a routed veth without an address would be of no use */
+export async function reserveAddresses(
+  request: AttachmentRequest,
+  attachment: Attachment,
+  context: Context,
+): Promise<Result> {
+  const { ipam } = request.config;
+  if (!ipam)
+    throw new CniError(
+      codes.invalidConfig,
+      `Missing key "ipam": expected {"type": "${builtinIpam}", "ranges": [[{"subnet": "10.88.0.0/16"}]]} or another IPAM plugin`,
+    );
+  return ipam.type === builtinIpam
+    ? reserveBuiltin(request, attachment, context)
+    : await reserveDelegated(request, attachment, context);
+}
+
+/** Gives everything back. @throws CniError where the delegate refuses: its address is still taken then */
+export async function releaseAddresses(
+  config: Config,
+  attachment: Attachment,
+  delegate: { readonly type: string; readonly stdin: string } | undefined,
+  context: Context,
+  path: readonly string[],
+): Promise<void> {
+  if (delegate) await delegateVerb(delegationOf(config, 'DEL', context, path, delegate));
+  release(attachment);
+}
+
+export interface Masquerade {
+  readonly from: readonly string[];
+  readonly except: readonly string[];
+}
+
+const texts = (prefixes: readonly Prefix[]): string[] => [
+  ...new Set(prefixes.map(prefix => formatPrefix(networkOf(prefix)))),
+];
+
+/** With `ipMasq`: the pods' subnets leave under the node's address, except towards the pod ranges themselves. */
+export function masqueradeOf(config: Config, ipam: Result): Masquerade | undefined {
+  if (!config.ipMasq) return undefined;
+  const own = ipam.ips.map(({ address }) => address);
+  const ranges =
+    config.ipam?.type === builtinIpam
+      ? planOf(config).pools.flatMap(pool => pool.ranges.map(({ subnet }) => subnet))
+      : own;
+  return { from: texts(own), except: texts(config.nonMasqueradeCIDRs ?? ranges) };
+}

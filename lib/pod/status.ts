@@ -1,0 +1,45 @@
+/** STATUS: could an ADD be served now? Runtimes ask every few seconds, so it looks at little and changes nothing. */
+import { accessSync, constants } from 'node:fs';
+import { dirname } from 'node:path';
+import { CniError, codes } from '../cni/error.ts';
+import { builtinIpam } from '../cni/ipam.ts';
+import type { NetworkRequest } from '../cni/request.ts';
+import { usage } from '../state/claims.ts';
+import { openStore } from '../state/store.ts';
+import type { Context } from './context.ts';
+import { delegateVerb } from './delegate.ts';
+import { delegationOf, planOf } from './ipam.ts';
+
+const unavailable = (message: string, details?: string): CniError => new CniError(codes.notAvailable, message, details);
+
+/** The folder itself, or the nearest one above it that is there, since the first ADD makes the rest. */
+function checkWritable(folder: string): void {
+  try {
+    accessSync(folder, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    if (code === 'ENOENT' && folder !== '/') return checkWritable(dirname(folder));
+    throw unavailable(`Cannot keep state in ${folder}: not writable (${String(code)})`, 'see "stateDir" and "runDir"');
+  }
+}
+
+function checkPools({ config }: NetworkRequest): void {
+  const full = usage(openStore(config.stateDir), config.name, planOf(config).pools).find(
+    ({ size, taken }) => BigInt(taken) >= size,
+  );
+  if (full)
+    throw unavailable(
+      `Cannot serve ADD in network ${config.name}: all ${full.size} addresses of ${full.pool} are taken`,
+      'delete pods, widen the range, or run `tollgate gc` if dead pods hold addresses',
+    );
+}
+
+/** @throws CniError code 50, 51, or what a delegated IPAM said */
+export async function status(request: NetworkRequest, context: Context): Promise<void> {
+  const { config, path } = request;
+  checkWritable(config.stateDir);
+  checkWritable(config.runDir);
+  if (config.ipam?.type === builtinIpam) checkPools(request);
+  else if (config.ipam) await delegateVerb(delegationOf(config, 'STATUS', context, path));
+  context.hook.probe();
+}

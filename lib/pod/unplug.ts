@@ -1,0 +1,82 @@
+/**
+ * The way back, which DEL, GC and a failed ADD share. Its order is the design's (idea 2): closed first, then out of the
+ * table, out of conntrack, unrouted, gone, and the address last: an address that is released while the table still knows it
+ * would hand its permissions to a stranger. So whatever fails stops here, keeps the claim, and is tried again.
+ */
+import type { Config } from '../cni/config.ts';
+import { podKey } from '../enforce/node.ts';
+import { formatAddress } from '../ip/address.ts';
+import type { Link } from '../kernel/link.ts';
+import type { Attachment } from '../state/attachment.ts';
+import { parseAlias, shortID } from '../tag/alias.ts';
+import { hostInterfaceName } from '../tag/link-name.ts';
+import { isOurs } from '../tag/tag.ts';
+import type { Context } from './context.ts';
+import { type PodFacts, readFacts } from './facts.ts';
+import { forgetFlowsOf } from './flows.ts';
+import { condemn, findLink, removeLink, routesOver, tagLink, unroute, writeAlias } from './interface.ts';
+import { releaseAddresses } from './ipam.ts';
+
+export interface Leaving {
+  readonly containerID: string;
+  readonly ifname: string;
+  readonly config: Config;
+  /** CNI_PATH, for a delegate. */
+  readonly path: readonly string[];
+}
+
+/** A link of ours may lack its alias (its ADD died at once), but it never has somebody else's. */
+function isLinkOf(link: Link, containerID: string): boolean {
+  if (!isOurs(link.group)) return false;
+  if (link.alias === undefined || link.alias === '') return true;
+  return parseAlias(link.alias)?.shortID === shortID(containerID);
+}
+
+/** The host's end: its name follows from the attachment, unless another plugin made it. */
+function findOwnLink(leaving: Leaving, facts: PodFacts | undefined, context: Context): Link | undefined {
+  const { config, containerID, ifname } = leaving;
+  const ours = hostInterfaceName({ network: config.name, containerID, ifname });
+  const chained = config.prevResult?.interfaces.filter(({ sandbox }) => !sandbox).map(({ name }) => name) ?? [];
+  for (const name of new Set([facts?.link ?? ours, ours, ...chained])) {
+    const link = findLink(context.host, { name });
+    if (link && isLinkOf(link, containerID)) return link;
+  }
+  return undefined;
+}
+
+/** A link that another plugin made is that plugin's to delete; under `none` it gets back what it had. */
+function leaveLink(link: Link, isGated: boolean, context: Context): void {
+  if (isGated) return;
+  tagLink(context.host, link.ifindex, 0);
+  writeAlias(context.host, link.ifindex, '');
+}
+
+const addressesOver = (link: Link, context: Context): string[] =>
+  routesOver(context.host, link.ifindex)
+    .filter(({ destination }) => destination.length === (destination.family === 4 ? 32 : 128))
+    .map(({ destination }) => formatAddress(destination));
+
+/**
+ * @param attachment its record, locked; undefined where there is none: the kernel knows enough
+ * @throws what kept the pod from being taken out of the table, or its address from being released
+ */
+export async function unplug(leaving: Leaving, attachment: Attachment | undefined, context: Context): Promise<void> {
+  const { config, containerID, ifname } = leaving;
+  const facts = attachment && readFacts(attachment.facts);
+  const link = facts?.kind === 'ipam' ? undefined : findOwnLink(leaving, facts, context);
+  const isChained = facts ? facts.kind === 'chained' : link !== undefined && !/^tg[a-z2-7]{13}$/.test(link.name);
+  if (link && !(isChained && config.enforcer.kind === 'none')) condemn(context.host, link.ifindex);
+  const addresses = facts?.pod?.addresses ?? attachment?.facts.addresses ?? (link ? addressesOver(link, context) : []);
+  if (facts?.kind !== 'ipam') {
+    await context.hook.dismiss(podKey({ network: config.name, containerID, ifname }));
+    forgetFlowsOf(addresses);
+  }
+  if (link && isChained) leaveLink(link, config.enforcer.kind !== 'none', context);
+  else if (link) {
+    unroute(context.host, link.ifindex);
+    removeLink(context.host, link.ifindex);
+  }
+  if (!attachment) return;
+  await releaseAddresses(config, attachment, facts?.delegate, context, leaving.path);
+  attachment.remove();
+}
