@@ -84,7 +84,9 @@ export interface RangeSetSpec extends Named {
 /** Destinations whose named port differs by pod: each address with the number that the name has there. */
 export interface TupleSetSpec extends Named {
   readonly kind: 'tuples';
-  readonly pods: 'any' | readonly PodPeer[] | { readonly within: readonly Range[] };
+  readonly whose:
+    | { readonly kind: 'pods'; readonly pods: readonly PodPeer[] }
+    | { readonly kind: 'ranges'; readonly ranges: readonly Range[] };
   readonly port: PortName;
 }
 

@@ -1,0 +1,122 @@
+/**
+ * Policies to the ruleset that carries them out on one node: only what its own identities need, and nothing that changes
+ * when other pods come and go but the elements of sets.
+ */
+import type { Identity } from '../tag/identity.ts';
+import { type Cluster, clusterOf } from './cluster.ts';
+import { type Draft, draftsOf, familyOf, peersText, portsText } from './draft.ts';
+import { filled } from './members.ts';
+import { mergeDrafts } from './merge.ts';
+import { type Direction, type NetworkPolicy, policyRef, type World } from './model.ts';
+import { Names } from './names.ts';
+import type { AllowRule, Chain, Gate, PeerSet, Ruleset, SetRef, SetSpec, TagEntry } from './ruleset.ts';
+import { selects } from './selector.ts';
+
+export interface TaggedIdentity {
+  /** The interface group of the identity's pods. */
+  readonly tag: number;
+  readonly identity: Identity;
+}
+
+export interface CompileOptions {
+  /** Kept from one compilation to the next, equal content keeps its name even where two hashes meet. */
+  readonly names?: Names;
+  /** `Kind/namespace/name` of policies that the kernel refused: they isolate whom they select, and allow nothing. */
+  readonly refused?: ReadonlySet<string>;
+}
+
+/** The chain of one identity in one direction with the sets that its rules look into; `open` where no policy isolates. */
+export type CompiledGate = 'open' | { readonly chain: Chain; readonly sets: readonly SetSpec[] };
+
+function setSpecOf({ peers, ports }: Draft, names: Names): SetSpec | undefined {
+  const [family, text] = [familyOf(peers), peersText(peers)];
+  if (peers.kind === 'any' || family === undefined) return undefined;
+  if (ports.kind === 'name') {
+    const comment = `${portsText(ports)} of ${text}`;
+    const whose =
+      peers.kind === 'pods' ? { kind: peers.kind, pods: peers.pods } : { kind: peers.kind, ranges: peers.ranges };
+    const port = { protocol: ports.protocol, name: ports.name };
+    return { kind: 'tuples', name: names.nameOf(`ports${family}`, comment), family, comment, whose, port };
+  }
+  const name = names.nameOf(`${peers.kind}${family}`, text);
+  if (peers.kind === 'ranges') return { kind: 'ranges', name, family, comment: text, ranges: peers.ranges };
+  return { kind: 'addresses', name, family, comment: text, pods: peers.pods };
+}
+
+const refTo = ({ kind, family, name }: SetSpec): SetRef => ({ kind, family, name });
+
+function allowRule({ ports, counter, origins }: Draft, set: SetSpec | undefined): AllowRule {
+  return {
+    peers: set ? refTo(set) : 'any',
+    ports: ports.kind === 'numbers' ? { protocol: ports.protocol, spans: ports.spans } : 'any',
+    ...(counter === undefined ? {} : { counter }),
+    origins,
+  };
+}
+
+/** What makes two rules the same rule for the kernel. */
+function ruleText({ peers, ports, counter }: AllowRule): string {
+  const portText = ports === 'any' ? 'any' : portsText({ kind: 'numbers', ...ports });
+  return `${peers === 'any' ? 'any' : peers.name}; ${portText}; ${counter ?? ''}`;
+}
+
+function compileGate(
+  policies: readonly NetworkPolicy[],
+  direction: Direction,
+  identity: Identity,
+  { names, refused }: Required<CompileOptions>,
+): CompiledGate {
+  const isolating = policies.filter(policy => policy[direction] !== undefined);
+  if (isolating.length === 0) return 'open';
+  const heeded = isolating.filter(policy => !refused.has(policyRef(policy)));
+  const drafts = mergeDrafts(heeded.flatMap(policy => draftsOf(policy, direction, identity)));
+  const specs = drafts.map(draft => setSpecOf(draft, names));
+  const rules = drafts.map((draft, i) => allowRule(draft, specs[i]));
+  const name = names.nameOf(direction === 'egress' ? 'out' : 'in', rules.map(ruleText).join('\n'));
+  const chain = { name, direction, rules, policies: isolating.map(policyRef).sort() };
+  return { chain, sets: specs.filter(spec => spec !== undefined) };
+}
+
+/** Both gates of an identity. The sets that they look into are described, not filled: that is for `filled`. */
+export function gatesFor(
+  cluster: Cluster,
+  identity: Identity,
+  { names = new Names(), refused = new Set() }: CompileOptions = {},
+): Readonly<Record<Direction, CompiledGate>> {
+  const policies = [...cluster.policiesIn(identity.namespace)].filter(({ subject }) =>
+    selects(subject, identity.labels),
+  );
+  const context = { names, refused };
+  return {
+    egress: compileGate(policies, 'egress', identity, context),
+    ingress: compileGate(policies, 'ingress', identity, context),
+  };
+}
+
+/** A chain that several identities share names the policies of all of them. */
+const shared = (a: Chain | undefined, b: Chain): Chain =>
+  a ? { ...a, policies: [...new Set([...a.policies, ...b.policies])].sort() } : b;
+
+/** The whole ruleset for these identities. Equal worlds and identities give equal rulesets, whatever order they came in. */
+export function compile(
+  world: World | Cluster,
+  identities: readonly TaggedIdentity[],
+  { names = new Names(), refused = new Set() }: CompileOptions = {},
+): Ruleset {
+  const cluster = clusterOf(world);
+  const sets = new Map<string, PeerSet>();
+  const chains = new Map<string, Chain>();
+  const tags = new Map<number, TagEntry>();
+  const enter = (gate: CompiledGate): Gate => {
+    if (gate === 'open') return 'open';
+    chains.set(gate.chain.name, shared(chains.get(gate.chain.name), gate.chain));
+    for (const spec of gate.sets) if (!sets.has(spec.name)) sets.set(spec.name, filled(cluster, spec));
+    return gate.chain.name;
+  };
+  const ordered = identities.toSorted((a, b) => a.tag - b.tag);
+  for (const { tag, identity } of ordered) {
+    const gates = gatesFor(cluster, identity, { names, refused });
+    tags.set(tag, { identity, egress: enter(gates.egress), ingress: enter(gates.ingress) });
+  }
+  return { sets, chains, tags };
+}

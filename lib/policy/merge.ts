@@ -1,0 +1,87 @@
+/**
+ * Fewer rules that mean the same. Every new connection walks its chain, so a chain must not grow with the number of
+ * policies: beyond a few, rules that ask for the same ports share one set of peers, and rules with the same peers share
+ * their ports. Up to then each keeps to itself, since that lets each policy count.
+ */
+import type { Family } from '../ip/address.ts';
+import { type Draft, type DraftPeers, type DraftPorts, familyOf, peersText, portsText } from './draft.ts';
+import { formatRule, type PodPeer, type RuleRef } from './model.ts';
+import { unionOfRanges, unionOfSpans } from './ranges.ts';
+import { podPeerText } from './selector.ts';
+
+/** So many rules of one shape stay apart: at some 30 ns each, a connection does not feel them. */
+export const apart = 16;
+
+function groupsBy<T>(items: readonly T[], keyOf: (item: T) => string): readonly (readonly T[])[] {
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const key = keyOf(item);
+    const group = groups.get(key);
+    if (group) group.push(item);
+    else groups.set(key, [item]);
+  }
+  return [...groups.values()];
+}
+
+function originsOf(drafts: readonly Draft[]): readonly RuleRef[] {
+  const byText = new Map(drafts.flatMap(({ origins }) => origins.map(origin => [formatRule(origin), origin])));
+  const ascending = (a: RuleRef, b: RuleRef): number =>
+    a.policy === b.policy ? a.index - b.index : a.policy < b.policy ? -1 : 1;
+  return [...byText.values()].sort(ascending);
+}
+
+/** Drafts that match the same become one, and the first of their policies counts, as the first of the rules would have. */
+const withoutDoubles = (drafts: readonly Draft[]): readonly Draft[] =>
+  groupsBy(drafts, draftText).map(same => {
+    if (same.length === 1) return same[0]!;
+    const origins = originsOf(same);
+    return { ...same[0]!, origins, counter: origins[0]!.policy };
+  });
+
+/** Many drafts in one; it counts for a policy only where it is the only one. */
+function joined(drafts: readonly Draft[], peers: DraftPeers, ports: DraftPorts): Draft {
+  const origins = originsOf(drafts);
+  const counter = origins[0]!.policy;
+  const isOne = origins.every(({ policy }) => policy === counter);
+  return { peers, ports, origins, ...(isOne ? { counter } : {}) };
+}
+
+/** What a draft matches, in one text for equal ones. */
+export const draftText = ({ peers, ports }: Draft): string =>
+  `${peers.kind}${familyOf(peers) ?? ''} ${peersText(peers)}; ${portsText(ports)}`;
+
+function unionOfPeers(drafts: readonly Draft[], family: Family): DraftPeers {
+  const ranges = drafts.flatMap(({ peers }) => (peers.kind === 'ranges' ? peers.ranges : []));
+  if (ranges.length > 0) return { kind: 'ranges', family, ranges: unionOfRanges(ranges, family) };
+  const pods = drafts.flatMap(({ peers }) => (peers.kind === 'pods' ? peers.pods : []));
+  const byText = new Map<string, PodPeer>(pods.map(peer => [podPeerText(peer), peer]));
+  return { kind: 'pods', family, pods: [...byText].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, peer]) => peer) };
+}
+
+/** Pods stay apart from ranges, since their sets change as pods come and go. */
+function mergePeers(drafts: readonly Draft[]): readonly Draft[] {
+  const keyOf = ({ peers, ports }: Draft) => `${peers.kind}${familyOf(peers) ?? ''} ${portsText(ports)}`;
+  return groupsBy(drafts, keyOf).flatMap(group => {
+    const family = familyOf(group[0]!.peers);
+    if (group.length <= apart || family === undefined) return group;
+    return [joined(group, unionOfPeers(group, family), group[0]!.ports)];
+  });
+}
+
+function mergePorts(drafts: readonly Draft[]): readonly Draft[] {
+  const keyOf = ({ peers, ports }: Draft) =>
+    `${peers.kind}${familyOf(peers) ?? ''} ${peersText(peers)}; ${ports.kind === 'any' ? '' : `${ports.kind} ${ports.protocol}`}`;
+  return groupsBy(drafts, keyOf).flatMap(group => {
+    const { ports } = group[0]!;
+    if (group.length <= apart || ports.kind !== 'numbers') return group;
+    const spans = unionOfSpans(group.flatMap(draft => (draft.ports.kind === 'numbers' ? draft.ports.spans : [])));
+    return [joined(group, group[0]!.peers, { ...ports, spans })];
+  });
+}
+
+/** The same permissions in as few drafts as serve, in one order whatever order the policies came in. */
+export function mergeDrafts(drafts: readonly Draft[]): readonly Draft[] {
+  const merged = withoutDoubles(mergePorts(mergePeers(withoutDoubles(drafts))));
+  const byText = merged.map(draft => [draftText(draft), draft] as const);
+  return byText.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)).map(([, draft]) => draft);
+}

@@ -1,0 +1,28 @@
+import { fnv1a64 } from '../tag/hash.ts';
+
+/**
+ * Names by content, and the same name for the same content as long as this lives. Should two contents ever have one hash,
+ * the second gets a suffix: a name never stands for two things.
+ */
+export class Names {
+  readonly #hash: (content: string) => string;
+  readonly #byContent = new Map<string, string>();
+  readonly #taken = new Set<string>();
+
+  constructor(hash: (content: string) => string = fnv1a64) {
+    this.#hash = hash;
+  }
+
+  /** `<prefix>-<16 hex digits>`, or with a suffix, `-2`. */
+  nameOf(prefix: string, content: string): string {
+    const key = `${prefix} ${content}`;
+    const known = this.#byContent.get(key);
+    if (known !== undefined) return known;
+    const base = `${prefix}-${this.#hash(content)}`;
+    let name = base;
+    for (let n = 2; this.#taken.has(name); n++) name = `${base}-${n}`;
+    this.#taken.add(name);
+    this.#byContent.set(key, name);
+    return name;
+  }
+}
