@@ -4,7 +4,6 @@
  * Usage, with the Node that node.mjs prepared: node pack.ts OUTPUT
  */
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import sea from '@yao-pkg/pkg/lib-es5/sea.js';
 import { build } from 'esbuild';
@@ -21,23 +20,27 @@ async function bundle(outfile: string): Promise<void> {
     platform: 'node',
     target: 'node26',
     format: 'cjs',
-    // Names stay as they are: a stack trace in a bug report must be readable, and the code cache makes them free.
-    minifySyntax: true,
-    minifyWhitespace: true,
+    // Not minified: the code cache makes reading it free, and Node prints the line that threw.
     legalComments: 'none',
     // The package `netlink` looks for its addon in the file system; in the executable it is an asset.
-    alias: { 'node-gyp-build': './lib/kernel/addon.ts' },
+    alias: { 'node-gyp-build': join(root, 'lib/kernel/node-gyp-build.cjs') },
     // yargs 18 asks where it lies, in order to find its translations; nowhere is the answer.
     define: { 'import.meta.url': '"file:///nowhere/tollgate.js"' },
     logLevel: 'warning',
   });
 }
 
-/** pkg's simple mode. By its command line, pkg forwards none of `seaConfig`; hence its inner function, version pinned. */
-async function pack(script: string, output: string): Promise<void> {
+/**
+ * pkg's simple mode. By its command line, pkg forwards none of `seaConfig`; hence its inner function, version pinned.
+ *
+ * @param folder  holds `tollgate.js`; pkg works in a folder of its own in there
+ */
+async function pack(folder: string, output: string): Promise<void> {
   const addon = join(root, `node_modules/netlink/prebuilds/linux-${process.arch}/node.napi.node`);
   if (!existsSync(addon)) throw new Error(`Cannot pack for ${process.arch}: no ${addon}`);
   const seaConfig = {
+    // As stack traces will call it: no path of the machine that it was built on.
+    main: '../tollgate.js',
     disableExperimentalSEAWarning: true,
     useSnapshot: false,
     useCodeCache: true,
@@ -48,16 +51,16 @@ async function pack(script: string, output: string): Promise<void> {
     execArgvExtension: 'none',
   };
   const target = { platform: 'linux', arch: process.arch as 'arm64' | 'x64', nodeRange: 'node26', output } as const;
-  await sea.default(script, { targets: [target], useLocalNode: true, seaConfig });
+  await sea.default(join(folder, 'tollgate.js'), { targets: [target], useLocalNode: true, seaConfig });
 }
 
 const output = process.argv[2];
 if (!output) throw new Error('Usage: node pack.ts OUTPUT');
-const temporary = mkdtempSync(join(tmpdir(), 'tollgate-build-'));
+const folder = mkdtempSync(`${resolve(output)}-`);
+process.env['TMPDIR'] = folder;
 try {
-  const script = join(temporary, 'tollgate.js');
-  await bundle(script);
-  await pack(script, resolve(output));
+  await bundle(join(folder, 'tollgate.js'));
+  await pack(folder, resolve(output));
 } finally {
-  rmSync(temporary, { recursive: true });
+  rmSync(folder, { recursive: true });
 }
