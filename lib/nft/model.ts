@@ -18,7 +18,8 @@ export interface Table {
   readonly counters: readonly Counter[];
 }
 
-export type Hook = 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting';
+/** `ingress` is none of ours, but somebody may put such a chain into the table. */
+export type Hook = 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting' | 'ingress';
 export type ChainType = 'filter' | 'nat' | 'route';
 
 /** What makes a chain a base chain: the kernel calls it; nothing can jump to it. */

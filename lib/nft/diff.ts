@@ -1,0 +1,181 @@
+/**
+ * What to change in a table so that it becomes another: a pure comparison, as one transaction.
+ *
+ * What the kernel cannot change in place is replaced within the transaction: a set or a chain of another kind, with all
+ * that refers to it, and for another table comment the whole table. Packets see the table before or the table after.
+ * A named counter is never replaced, so that it goes on counting; its comment is not compared.
+ */
+
+import { ruleId } from './compile.ts';
+import { keyId } from './datatype.ts';
+import type { Chain, Element, NamedSet, Table, TableFamily } from './model.ts';
+import { chainOf, referencesOf } from './reference.ts';
+import { contentOf, createTable, type Operation, type Ownership, type Transaction } from './transaction.ts';
+
+/**
+ * @param ownership for the case that the table has to be made
+ * @throws RangeError where the two are not one table by family and name
+ */
+export function diff(have: Table | undefined, want: Table, ownership: Ownership = {}): Transaction {
+  const { family, name } = want;
+  if (!have) return createTable(want, ownership);
+  if (have.family !== family || have.name !== name)
+    throw new RangeError(`Cannot turn table ${have.family} ${have.name} into ${family} ${name}`);
+  const operations = have.comment === want.comment ? changes(have, want) : replacement(want, ownership);
+  return { family, table: name, operations };
+}
+
+const replacement = (want: Table, ownership: Ownership): Operation[] => [
+  { verb: 'delete', object: 'table' },
+  ...createTable(want, ownership).operations,
+];
+
+interface Pair<T> {
+  readonly have: T;
+  readonly want: T;
+}
+
+/** What is there and should be, pairwise; what should go; what should come. */
+interface Comparison<T> {
+  readonly kept: readonly Pair<T>[];
+  readonly gone: readonly T[];
+  readonly made: readonly T[];
+}
+
+function compare<T extends { readonly name: string }>(
+  have: readonly T[],
+  want: readonly T[],
+  replaced: (pair: Pair<T>) => boolean,
+): Comparison<T> {
+  const kept: Pair<T>[] = [];
+  const gone: T[] = [];
+  const made: T[] = [];
+  const wanted = new Map(want.map(item => [item.name, item]));
+  for (const item of have) {
+    const other = wanted.get(item.name);
+    if (!other || (item !== other && replaced({ have: item, want: other }))) {
+      gone.push(item);
+    } else {
+      kept.push({ have: item, want: other });
+      wanted.delete(item.name);
+    }
+  }
+  made.push(...wanted.values());
+  return { kept, gone, made };
+}
+
+const otherChain = ({ have, want }: Pair<Chain>): boolean =>
+  have.comment !== want.comment ||
+  have.base?.type !== want.base?.type ||
+  have.base?.hook !== want.base?.hook ||
+  have.base?.priority !== want.base?.priority;
+
+const otherSet = ({ have, want }: Pair<NamedSet>): boolean =>
+  have.comment !== want.comment ||
+  (have.interval ?? false) !== (want.interval ?? false) ||
+  have.key.join() !== want.key.join() ||
+  String(have.value) !== String(want.value);
+
+const names = (items: readonly { readonly name: string }[]): ReadonlySet<string> =>
+  new Set(items.map(({ name }) => name));
+
+/** Whatever refers to these has to let go of them. */
+interface Gone {
+  readonly chains: ReadonlySet<string>;
+  readonly sets: ReadonlySet<string>;
+  readonly counters: ReadonlySet<string>;
+}
+
+function changes(have: Table, want: Table): Operation[] {
+  const chains = compare(have.chains, want.chains, otherChain);
+  const sets = compare(have.sets, want.sets, otherSet);
+  const counters = compare(have.counters, want.counters, () => false);
+  const gone: Gone = { chains: names(chains.gone), sets: names(sets.gone), counters: names(counters.gone) };
+  const refilled = chains.kept.filter(pair => isOther(want.family, pair, gone));
+  const elements = sets.kept.map(pair => compareElements(pair, gone.chains));
+  return [
+    ...flushes([...chains.gone, ...refilled.map(pair => pair.have)], sets.gone),
+    ...elements.flatMap(({ set, removed }) => elementsOf('delete', set, removed)),
+    ...sets.gone.map((set): Operation => ({ verb: 'delete', object: 'set', set })),
+    ...chains.gone.map((chain): Operation => ({ verb: 'delete', object: 'chain', chain })),
+    ...counters.gone.map((counter): Operation => ({ verb: 'delete', object: 'counter', counter })),
+    ...chains.kept.filter(otherPolicy).map((pair): Operation => ({ verb: 'add', object: 'chain', chain: pair.want })),
+    ...contentOf({ chains: chains.made, sets: sets.made, counters: counters.made }).filter(
+      ({ object }) => object !== 'rule',
+    ),
+    ...elements.flatMap(({ set, added }) => elementsOf('add', set, added)),
+    ...[...chains.made, ...refilled.map(pair => pair.want)].flatMap(rulesOf),
+  ];
+}
+
+const otherPolicy = ({ have, want }: Pair<Chain>): boolean => have.base?.policy !== want.base?.policy;
+
+/** Emptied first, so that what is to go refers to nothing that is to go. */
+const flushes = (chains: readonly Chain[], sets: readonly NamedSet[]): Operation[] => [
+  ...chains
+    .filter(({ rules }) => rules.length > 0)
+    .map((chain): Operation => ({ verb: 'flush', object: 'chain', chain })),
+  ...sets
+    .filter(set => set.elements.some(element => chainOf(element) !== undefined))
+    .map((set): Operation => ({ verb: 'flush', object: 'set', set })),
+];
+
+const rulesOf = ({ name, rules }: Chain): Operation[] =>
+  rules.map(rule => ({ verb: 'add', object: 'rule', chain: name, rule }));
+
+const elementsOf = (verb: 'add' | 'delete', set: NamedSet, elements: readonly Element[]): Operation[] =>
+  elements.length > 0 ? [{ verb, object: 'element', set, elements }] : [];
+
+/** True where the rules differ, or refer to something that is to go or to be replaced. */
+function isOther(family: TableFamily, { have, want }: Pair<Chain>, gone: Gone): boolean {
+  if (have.rules !== want.rules) {
+    if (have.rules.length !== want.rules.length) return true;
+    if (have.rules.some((rule, i) => rule !== want.rules[i] && ruleId(family, rule) !== ruleId(family, want.rules[i]!)))
+      return true;
+  }
+  if (gone.chains.size + gone.sets.size + gone.counters.size === 0) return false;
+  return have.rules.some(rule => {
+    const references = referencesOf(rule);
+    return (
+      references.chains.some(name => gone.chains.has(name)) ||
+      references.sets.some(name => gone.sets.has(name)) ||
+      references.counters.some(name => gone.counters.has(name))
+    );
+  });
+}
+
+interface ElementChange {
+  readonly set: NamedSet;
+  readonly removed: readonly Element[];
+  readonly added: readonly Element[];
+}
+
+/** An element whose value or comment differs is removed and added again; so is one that leads to a chain that goes. */
+function compareElements({ have, want }: Pair<NamedSet>, goneChains: ReadonlySet<string>): ElementChange {
+  const removed: Element[] = [];
+  const added: Element[] = [];
+  const letsGo = (element: Element) => goneChains.size > 0 && goneChains.has(chainOf(element) ?? '');
+  if (have.elements === want.elements && !(want.value === 'verdict' && have.elements.some(letsGo)))
+    return { set: want, removed, added };
+  const present = new Map(have.elements.map(element => [keyId(element.key), element]));
+  for (const element of want.elements) {
+    const id = keyId(element.key);
+    const old = present.get(id);
+    if (old && sameElement(old, element) && !letsGo(old)) {
+      present.delete(id);
+    } else {
+      added.push(element);
+    }
+  }
+  removed.push(...present.values());
+  return { set: want, removed, added };
+}
+
+const sameElement = (a: Element, b: Element): boolean =>
+  a === b || (a.comment === b.comment && valueId(a.value) === valueId(b.value));
+
+function valueId(value: Element['value']): string {
+  if (value === undefined) return '';
+  if (!('kind' in value)) return keyId(value);
+  return 'chain' in value ? `${value.kind} ${value.chain}` : value.kind;
+}
