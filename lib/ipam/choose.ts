@@ -64,8 +64,8 @@ export interface Wish extends Address {
 }
 
 /**
- * For each pool the address that was asked for in it, or undefined; the first of several.
- * @throws AddressRefused where a wish is in no pool, is withheld, or is a second one in its pool
+ * For each pool the address that was asked for in it, or undefined.
+ * @throws AddressRefused where a wish is in no pool, is withheld, or is a second, other one in its pool
  */
 export function assignWishes(pools: readonly Pool[], wishes: readonly Wish[]): readonly (Address | undefined)[] {
   const assigned: (Address | undefined)[] = pools.map(() => undefined);
@@ -79,7 +79,7 @@ export function assignWishes(pools: readonly Pool[], wishes: readonly Wish[]): r
     if (wish.length !== undefined && wish.length !== range.subnet.length)
       throw new AddressRefused(`${text}/${wish.length}`, `its subnet is /${range.subnet.length}`);
     const other = assigned[index];
-    if (other)
+    if (other && other.value !== wish.value)
       throw new AddressRefused(text, `${formatAddress(other)} was asked for in ${poolText(pool)} too, which gives one`);
     assigned[index] = { family: wish.family, value: wish.value };
   }

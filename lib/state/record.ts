@@ -27,7 +27,7 @@ export const recordLine = (facts: Facts): string => `\n${JSON.stringify(facts)}\
 
 /** All lines folded into one, later facts winning; lines that are no JSON object count for nothing. */
 export function foldRecord(text: string): Facts {
-  const folded: Record<string, Json> = {};
+  const folded: Record<string, Json> = Object.create(null);
   for (const line of text.split('\n')) Object.assign(folded, parseLine(line));
   return checked(folded);
 }

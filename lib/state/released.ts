@@ -79,8 +79,11 @@ function touch(store: Store, path: string): void {
   });
 }
 
-const modified = (path: string): number | undefined =>
-  quietly(() => statSync(path, { throwIfNoEntry: false })?.mtimeMs);
+/** Whole milliseconds: a float of seconds comes back a little less than it was. */
+function modified(path: string): number | undefined {
+  const mtime = quietly(() => statSync(path, { throwIfNoEntry: false })?.mtimeMs);
+  return mtime === undefined ? undefined : Math.round(mtime);
+}
 
 function quietly<T>(operation: () => T): T | undefined {
   try {

@@ -48,9 +48,9 @@ const longestName = 200;
  */
 export function fileName(text: string): string {
   if (text.length <= longestName && /^[A-Za-z0-9][\w.:@-]*$/.test(text)) return text;
-  if (/^[\w.:@-]{1,100}~[0-9a-f]{64}$/.test(text)) return text;
+  if (/^[\w:@-]{0,100}~[0-9a-f]{64}$/.test(text)) return text;
   const { hash } = process.getBuiltinModule('node:crypto');
-  return `${text.replace(/[^\w.:@-]/g, '_').slice(0, 100)}~${hash('sha256', text)}`;
+  return `${text.replace(/[^\w:@-]/g, '_').slice(0, 100)}~${hash('sha256', text)}`;
 }
 
 /** What a network keeps. */
