@@ -3,7 +3,7 @@
  * What changes by itself (counts) or names things in the kernel only (handles) comes beside it.
  */
 
-import { DATATYPES, datumBetween, datumFromBytes, keyTypesOf, paddedLength } from './datatype.ts';
+import { DATATYPES, datumBetween, datumFromBytes, keyLength, keyTypesOf, paddedLength } from './datatype.ts';
 import { firstCounter, readExpressions, readVerdict } from './decode-expression.ts';
 import { decompile, verdictOf } from './decompile.ts';
 import { type AnonymousSet, hex, OBJECT_COUNTER } from './expression.ts';
@@ -246,6 +246,17 @@ function readElements(body: Uint8Array): RawElement[] {
 
 const valueIn = (nest: Uint8Array | undefined): Uint8Array | undefined =>
   nest && readAttributes(nest).get(NFTA_DATA.VALUE);
+
+/** The key of the element whose NFTA_LIST_ELEM has this body, for messages about it; undefined where it is none. */
+export function keyIn(set: SetDeclaration, element: Uint8Array): Key | undefined {
+  try {
+    const key = valueIn(readAttributes(element).get(NFTA_SET_ELEM.KEY));
+    return key?.length === keyLength(set.key) ? splitKey(set.key, key) : undefined;
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
+}
 
 /** The fields of a key, or of a mapped value. */
 function splitKey(types: readonly Datatype[], bytes: Uint8Array): Datum[] {

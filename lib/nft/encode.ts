@@ -43,6 +43,8 @@ export interface Batch {
   readonly bytes: Uint8Array;
   /** The operation that the message with this sequence number belongs to; undefined for begin and end. */
   readonly operationOf: (seq: number) => Operation | undefined;
+  /** Where the message with this sequence number starts in `bytes`. */
+  readonly startOf: (seq: number) => number | undefined;
 }
 
 interface State {
@@ -51,6 +53,8 @@ interface State {
   readonly transaction: Transaction;
   /** By sequence number: which operation. */
   readonly owners: number[];
+  /** By sequence number: where the message starts. */
+  readonly starts: number[];
   current: number;
   setId: number;
 }
@@ -60,7 +64,7 @@ export function encode(transaction: Transaction, options: EncodeOptions = {}): B
   const { operations } = transaction;
   const out = new MessageWriter(1024 + operations.length * 128);
   const family = TABLE_FAMILIES[transaction.family];
-  const state: State = { out, family, transaction, owners: [-1], current: -1, setId: 0 };
+  const state: State = { out, family, transaction, owners: [-1], starts: [0], current: -1, setId: 0 };
   const begin = out.beginMessage(NFNL_MSG_BATCH_BEGIN, NLM_F.REQUEST, 0, 0, NFNL_SUBSYS_NFTABLES);
   if (options.generation !== undefined) out.be32(NFNL_BATCH_GENID, options.generation);
   out.endMessage(begin);
@@ -70,7 +74,7 @@ export function encode(transaction: Transaction, options: EncodeOptions = {}): B
   }
   const { owners } = state;
   out.endMessage(out.beginMessage(NFNL_MSG_BATCH_END, NLM_F.REQUEST, owners.length, 0, NFNL_SUBSYS_NFTABLES));
-  return { bytes: out.finish(), operationOf: seq => operations[owners[seq] ?? -1] };
+  return { bytes: out.finish(), operationOf: seq => operations[owners[seq] ?? -1], startOf: seq => state.starts[seq] };
 }
 
 function encodeOperation(state: State, operation: Operation, destroy: boolean): void {
@@ -104,12 +108,15 @@ function encodeOperation(state: State, operation: Operation, destroy: boolean): 
 type Verb = Operation['verb'];
 
 function begin(state: State, verb: Verb, [add, del, destroy]: readonly [number, number, number]): number {
-  const { out, family, owners, current } = state;
+  if (verb === 'add') return beginAs(state, add, NLM_F.CREATE);
+  if (verb === 'create') return beginAs(state, add, NLM_F.CREATE | NLM_F.EXCL);
+  return beginAs(state, verb === 'destroy' ? destroy : del, 0);
+}
+
+function beginAs({ out, family, owners, starts, current }: State, message: number, flags: number): number {
+  starts.push(out.length);
   const seq = owners.push(current) - 1;
-  if (verb === 'add') return out.beginMessage(messageType(add), NLM_F.REQUEST | NLM_F.CREATE, seq, family);
-  if (verb === 'create')
-    return out.beginMessage(messageType(add), NLM_F.REQUEST | NLM_F.CREATE | NLM_F.EXCL, seq, family);
-  return out.beginMessage(messageType(verb === 'destroy' ? destroy : del), NLM_F.REQUEST, seq, family);
+  return out.beginMessage(messageType(message), NLM_F.REQUEST | flags, seq, family);
 }
 
 const TABLE = [NFT_MSG.NEWTABLE, NFT_MSG.DELTABLE, NFT_MSG.DESTROYTABLE] as const;
@@ -180,9 +187,7 @@ function encodeRule(state: State, operation: Operation & { object: 'rule' }): vo
   const { chain, rule } = operation;
   const expressions = expressionsOf(transaction.family, rule);
   const sets = encodeAnonymousSets(state, expressions);
-  const seq = state.owners.push(state.current) - 1;
-  const flags = NLM_F.REQUEST | NLM_F.CREATE | NLM_F.APPEND;
-  const message = out.beginMessage(messageType(NFT_MSG.NEWRULE), flags, seq, state.family);
+  const message = beginAs(state, NFT_MSG.NEWRULE, NLM_F.CREATE | NLM_F.APPEND);
   out.text(NFTA_RULE.TABLE, transaction.table);
   out.text(NFTA_RULE.CHAIN, chain);
   const list = out.open(NFTA_RULE.EXPRESSIONS);

@@ -132,3 +132,4 @@ export const NFTA_NAT = {
   REG_PROTO_MAX: 6,
   FLAGS: 7,
 } as const;
+export const NFTA_GEN_ID = 1;

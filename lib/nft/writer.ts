@@ -86,6 +86,11 @@ export class MessageWriter {
     return at;
   }
 
+  /** A struct nfgenmsg without a netlink header, for whoever puts that in front himself. */
+  beginBody(family: number): void {
+    this.#bytes[this.#reserve(4)] = family;
+  }
+
   endMessage(at: number): void {
     this.#u32(at, this.#length - at);
   }

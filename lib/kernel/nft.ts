@@ -1,0 +1,227 @@
+/**
+ * nf_tables of one network namespace: tables are read whole, transactions committed whole.
+ *
+ * Who owns a table (NFT_TABLE_F_OWNER, Linux 5.12; NFT_TABLE_F_PERSIST, 6.9), as seen on 6.18 and held by
+ * test/nft-owner.test.ts:
+ * - The owner is the socket that made the table with that flag. While it is open, any other socket gets EPERM for
+ *   whatever it would change in the table, and `nft flush ruleset` passes the table over. Reading is free to all:
+ *   nft 1.0.6 lists it.
+ * - When the owner's socket closes, a table without PERSIST goes with it. With PERSIST it stays, and is nobody's.
+ */
+
+import { formatKey } from '../nft/datatype.ts';
+import { type Counted, decodeCounters, decodeElements, decodeTable, type KernelTable, keyIn } from '../nft/decode.ts';
+import { type Batch, type EncodeOptions, encode } from '../nft/encode.ts';
+import type { Element, Key } from '../nft/model.ts';
+import {
+  askChains,
+  askCounters,
+  askElement,
+  askElements,
+  askGeneration,
+  askRules,
+  askSets,
+  askTable,
+  generationIn,
+  type Query,
+  setNameIn,
+  type TableName,
+  tableNameIn,
+} from '../nft/query.ts';
+import { nameOperation, type Operation, type SetDeclaration, type Transaction } from '../nft/transaction.ts';
+import { describeErrno, errnoName } from './ffi.ts';
+import { isErrno, must, mustExcept, NLM_F, type Reply, type Request } from './message.ts';
+import { type BatchError, NetlinkSocket } from './netlink.ts';
+
+/** How often a table is read again because something was committed meanwhile. */
+const READ_ATTEMPTS = 8;
+
+export interface Refusal {
+  /** What the kernel refused; undefined where it refused the batch as a whole. */
+  readonly operation: Operation | undefined;
+  /** In words: `add element 10.0.0.7 of set peers-1`. */
+  readonly object: string;
+  readonly errno: number;
+  readonly code: string;
+  readonly kernelText: string | undefined;
+}
+
+/** The kernel refused the transaction: nothing of it is in force. */
+export class NftError extends Error {
+  override readonly name = 'NftError';
+  readonly refusals: readonly Refusal[];
+  /** Of the first refusal: `ENOENT`, `EEXIST`, `EBUSY`, `EPERM`, or `ERESTART` for another generation. */
+  readonly code: string;
+
+  constructor({ family, table }: Transaction, refusals: readonly Refusal[]) {
+    const shown = refusals.slice(0, 3).map(({ object, errno, kernelText }) => {
+      return `${object}: ${describeErrno(errno)}${kernelText ? `: ${kernelText}` : ''}`;
+    });
+    const more = refusals.length > shown.length ? `; and ${refusals.length - shown.length} more` : '';
+    super(`Cannot change table ${family} ${table}: ${shown.join('; ')}${more}`);
+    this.refusals = refusals;
+    this.code = refusals[0]?.code ?? 'EIO';
+  }
+}
+
+/** A table as it was read. */
+export interface ReadTable extends KernelTable {
+  /** To commit on condition that nothing has changed since; undefined where commits kept coming while it was read. */
+  readonly generation: number | undefined;
+}
+
+export interface TableFlags {
+  readonly owner: boolean;
+  readonly persist: boolean;
+}
+
+const requestOf = ({ operation, type, dump, body }: Query): Request => ({
+  operation,
+  type,
+  flags: dump ? NLM_F.DUMP : 0,
+  body: [body],
+});
+
+/** A socket to nf_tables. A table that it made as its owner is its own until it closes. */
+export class NftSocket implements Disposable {
+  readonly #socket: NetlinkSocket;
+
+  /** In the network namespace of the calling thread. */
+  static open(): NftSocket {
+    return new NftSocket(NetlinkSocket.open('netfilter'));
+  }
+
+  constructor(socket: NetlinkSocket) {
+    this.#socket = socket;
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket[Symbol.dispose]();
+  }
+
+  /**
+   * Puts the whole transaction into force, or nothing of it. An empty one is not sent.
+   * @throws NftError the kernel's refusal; OutcomeUnknownError where it cannot be known
+   */
+  commit(transaction: Transaction, options?: EncodeOptions): void {
+    if (transaction.operations.length === 0) return;
+    const refusals = this.#send(transaction, options);
+    if (refusals.length > 0) throw new NftError(transaction, refusals);
+  }
+
+  #send(transaction: Transaction, options?: EncodeOptions): Refusal[] {
+    const batch = encode(transaction, options);
+    const operation = `change table ${transaction.family} ${transaction.table}`;
+    return this.#socket.batch(operation, batch.bytes).errors.map(error => refusalOf(batch, error));
+  }
+
+  #ask(query: Query): readonly Reply[] {
+    return must(this.#socket.exchange([requestOf(query)]))[0] ?? [];
+  }
+
+  /** Of a dump's replies, those about this table: older kernels send those of all. */
+  #dump(query: Query, { name }: TableName): Uint8Array[] {
+    return this.#ask(query)
+      .map(({ body }) => body)
+      .filter(body => tableNameIn(body) === name);
+  }
+
+  /** Counts the commits in this network namespace, whoever made them. */
+  generation(): number {
+    const [reply] = this.#ask(askGeneration());
+    return reply ? generationIn(reply.body) : 0;
+  }
+
+  /** Undefined where there is no such table. @throws NetlinkError */
+  readTable(name: TableName): ReadTable | undefined {
+    let read: KernelTable | undefined;
+    for (let attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
+      const generation = this.generation();
+      try {
+        read = this.#readOnce(name);
+      } catch (error) {
+        // A set may go between its listing and its dump.
+        if (isErrno(error, 'ENOENT') && this.generation() !== generation) continue;
+        throw error;
+      }
+      if (this.generation() === generation) return read && { ...read, generation };
+    }
+    return read && { ...read, generation: undefined };
+  }
+
+  #readOnce(name: TableName): KernelTable | undefined {
+    const [[table] = []] = mustExcept(this.#socket.exchange([requestOf(askTable(name))]), 'ENOENT');
+    if (!table) return undefined;
+    const sets = this.#dump(askSets(name), name);
+    const names = sets.map(body => setNameIn(body) ?? '');
+    return decodeTable({
+      family: name.family,
+      table: table.body,
+      chains: this.#dump(askChains(name), name),
+      rules: this.#dump(askRules(name), name),
+      sets,
+      elements: new Map(names.map(set => [set, this.#dump(askElements(name, set), name)])),
+      counters: this.#dump(askCounters(name), name),
+    });
+  }
+
+  /** All elements of a set. @throws NetlinkError ENOENT where there is no such set */
+  readElements(table: TableName, set: SetDeclaration): readonly Element[] {
+    return decodeElements(set, this.#dump(askElements(table, set.name), table));
+  }
+
+  /**
+   * The one element that has this key or, in a set of intervals, holds it; undefined where there is none, or no such set.
+   * The kernel looks it up: the cost does not grow with the set.
+   */
+  readElement(table: TableName, set: SetDeclaration, key: Key): Element | undefined {
+    const request = requestOf(askElement(table, set, key));
+    const [replies = []] = mustExcept(this.#socket.exchange([request]), 'ENOENT');
+    return decodeElements(
+      set,
+      replies.map(({ body }) => body),
+    )[0];
+  }
+
+  /** What each named counter of the table has counted. */
+  readCounters(table: TableName): ReadonlyMap<string, Counted> {
+    return decodeCounters(this.#dump(askCounters(table), table));
+  }
+
+  /**
+   * Which table flags the kernel knows. It is asked to make a table and, in the same batch, to delete a chain that is not
+   * there, so that nothing is ever committed: what matters is which of the two it refuses.
+   */
+  probeTableFlags(): TableFlags {
+    const knows = (flags: { readonly owner: boolean; readonly persist: boolean }): boolean => {
+      const refusals = this.#send({
+        family: 'inet',
+        table: 'tollgate-probe',
+        operations: [
+          { verb: 'create', object: 'table', ...flags },
+          { verb: 'delete', object: 'chain', chain: { name: 'none' } },
+        ],
+      });
+      return !refusals.some(({ operation }) => operation?.object === 'table');
+    };
+    const persist = knows({ owner: true, persist: true });
+    return { owner: persist || knows({ owner: true, persist: false }), persist };
+  }
+}
+
+function refusalOf(batch: Batch, { seq, errno, kernelText, offset }: BatchError): Refusal {
+  const operation = batch.operationOf(seq);
+  const object = operation ? `${operation.verb} ${nameRefused(batch, seq, operation, offset)}` : 'the batch';
+  return { operation, object, errno, code: errnoName(errno), kernelText };
+}
+
+/** The kernel points at the attribute that it did not like; in a list of elements that is the element. */
+function nameRefused(batch: Batch, seq: number, operation: Operation, offset: number | undefined): string {
+  const name = nameOperation(operation);
+  const start = batch.startOf(seq);
+  if (operation.object !== 'element' || offset === undefined || start === undefined) return name;
+  const at = start + offset;
+  const length = (batch.bytes[at] ?? 0) | ((batch.bytes[at + 1] ?? 0) << 8);
+  const key = keyIn(operation.set, batch.bytes.subarray(at + 4, at + length));
+  return key ? `${formatKey(operation.set.key, key)} of ${name}` : name;
+}
