@@ -6,7 +6,7 @@ import type { Identity } from '../tag/identity.ts';
 import { type Cluster, clusterOf } from './cluster.ts';
 import { type Draft, draftsOf, familyOf, peersText, portsText } from './draft.ts';
 import { filled } from './members.ts';
-import { mergeDrafts } from './merge.ts';
+import { mergeDrafts, usuallyApart } from './merge.ts';
 import { type Direction, type NetworkPolicy, policyRef, type World } from './model.ts';
 import { Names } from './names.ts';
 import type { AllowRule, Chain, Gate, PeerSet, Ruleset, SetRef, SetSpec, TagEntry } from './ruleset.ts';
@@ -23,6 +23,8 @@ export interface CompileOptions {
   readonly names?: Names;
   /** `Kind/namespace/name` of policies that the kernel refused: they isolate whom they select, and allow nothing. */
   readonly refused?: ReadonlySet<string>;
+  /** How many rules that differ in peers or ports alone keep rules, and so counters, of their own (default 16). */
+  readonly apart?: number;
 }
 
 /** The chain of one identity in one direction with the sets that its rules look into; `open` where no policy isolates. */
@@ -64,12 +66,15 @@ function compileGate(
   policies: readonly NetworkPolicy[],
   direction: Direction,
   identity: Identity,
-  { names, refused }: Required<CompileOptions>,
+  { names = new Names(), refused = new Set(), apart = usuallyApart }: CompileOptions,
 ): CompiledGate {
   const isolating = policies.filter(policy => policy[direction] !== undefined);
   if (isolating.length === 0) return 'open';
   const heeded = isolating.filter(policy => !refused.has(policyRef(policy)));
-  const drafts = mergeDrafts(heeded.flatMap(policy => draftsOf(policy, direction, identity)));
+  const drafts = mergeDrafts(
+    heeded.flatMap(policy => draftsOf(policy, direction, identity)),
+    apart,
+  );
   const specs = drafts.map(draft => setSpecOf(draft, names));
   const rules = drafts.map((draft, i) => allowRule(draft, specs[i]));
   const name = names.nameOf(direction === 'egress' ? 'out' : 'in', rules.map(ruleText).join('\n'));
@@ -81,15 +86,14 @@ function compileGate(
 export function gatesFor(
   cluster: Cluster,
   identity: Identity,
-  { names = new Names(), refused = new Set() }: CompileOptions = {},
+  options: CompileOptions = {},
 ): Readonly<Record<Direction, CompiledGate>> {
   const policies = [...cluster.policiesIn(identity.namespace)].filter(({ subject }) =>
     selects(subject, identity.labels),
   );
-  const context = { names, refused };
   return {
-    egress: compileGate(policies, 'egress', identity, context),
-    ingress: compileGate(policies, 'ingress', identity, context),
+    egress: compileGate(policies, 'egress', identity, options),
+    ingress: compileGate(policies, 'ingress', identity, options),
   };
 }
 
@@ -101,8 +105,9 @@ const shared = (a: Chain | undefined, b: Chain): Chain =>
 export function compile(
   world: World | Cluster,
   identities: readonly TaggedIdentity[],
-  { names = new Names(), refused = new Set() }: CompileOptions = {},
+  options: CompileOptions = {},
 ): Ruleset {
+  const naming = { names: new Names(), ...options };
   const cluster = clusterOf(world);
   const sets = new Map<string, PeerSet>();
   const chains = new Map<string, Chain>();
@@ -115,7 +120,7 @@ export function compile(
   };
   const ordered = identities.toSorted((a, b) => a.tag - b.tag);
   for (const { tag, identity } of ordered) {
-    const gates = gatesFor(cluster, identity, { names, refused });
+    const gates = gatesFor(cluster, identity, naming);
     tags.set(tag, { identity, egress: enter(gates.egress), ingress: enter(gates.ingress) });
   }
   return { sets, chains, tags };

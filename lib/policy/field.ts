@@ -1,21 +1,6 @@
 /** Reading one object of a manifest: each field knows its path, and says there what is wrong and what to write instead. */
 import { meantKey } from '../cni/spelling.ts';
-
-export type Severity = 'error' | 'warning';
-
-/** Something in a manifest that is wrong or looks wrong. */
-export interface Problem {
-  readonly severity: Severity;
-  readonly file: string;
-  /** From 0 within the file. */
-  readonly document: number;
-  /** `Kind/namespace/name`, as far as it is known. */
-  readonly object?: string;
-  /** `spec.ingress[0].from[1].ipBlock.cidr`; empty for the whole document. */
-  readonly field: string;
-  /** What is wrong, what it does instead, and what to write. */
-  readonly message: string;
-}
+import type { Severity } from './problem.ts';
 
 export type Report = (severity: Severity, field: string, message: string) => void;
 
@@ -38,13 +23,14 @@ export const warn = ({ report, path }: Field, message: string): void => report('
 export function shown(value: unknown): string {
   if (value === undefined || value === null) return 'nothing';
   if (Array.isArray(value)) return 'a list';
-  if (typeof value === 'object') return value instanceof Date ? 'a date' : 'a mapping';
+  if (typeof value === 'object') return isMapping(value) ? 'a mapping' : 'something of another type';
   const text = typeof value === 'string' ? JSON.stringify(value) : String(value);
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }
 
-const isMapping = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date);
+/** A plain one: what YAML's own tags make (`!!set`) would look empty. */
+export const isMapping = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype;
 
 /** The member of a mapping; absent where there is none or this is no mapping. */
 export function member({ value, path, report }: Field, key: string): Field {
@@ -81,10 +67,10 @@ export function holdsOnly(field: Field, known: readonly string[], instead: strin
   return unknown.length === 0;
 }
 
-/** The text; undefined, and reported, where there is none: YAML reads yes, 1.0 and 2024-01-01 as other things. */
+/** The text; undefined, and reported, where there is none: YAML reads yes and 1.0 as other things. */
 export function textOf(field: Field, expected: string): string | undefined {
   if (typeof field.value === 'string') return field.value;
-  const scalar = typeof field.value === 'number' || typeof field.value === 'boolean' || field.value instanceof Date;
+  const scalar = typeof field.value === 'number' || typeof field.value === 'boolean';
   return complain(field, `${shown(field.value)} where ${expected} is expected${scalar ? ': write it in quotes' : ''}`);
 }
 

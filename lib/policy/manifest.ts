@@ -2,11 +2,12 @@
  * Manifests, already parsed from YAML or JSON, to the world that they describe and the problems that they have.
  * Nothing here throws: what cannot be read is reported, and closed where it is a policy.
  */
-import { complain, type Field, isAbsent, itemsOf, member, type Problem, shown, warn } from './field.ts';
+import { complain, type Field, isAbsent, isMapping, itemsOf, member, shown, warn } from './field.ts';
 import { isNamespaceName, isObjectName } from './label-syntax.ts';
 import { labelsOf, nodeOf, podOf } from './manifest-pod.ts';
 import { closedNamespace, networkPolicyOf } from './manifest-policy.ts';
 import type { Labels, NetworkPolicy, Node, Pod, Source, World } from './model.ts';
+import type { Problem } from './problem.ts';
 import { withNameLabel } from './selector.ts';
 
 /** One document of a file, as plain values. */
@@ -80,7 +81,7 @@ class DocumentReader {
   #object(field: Field, impliedKind: string, impliedVersion: string): void {
     this.#ref = '';
     if (isAbsent(field) && field.path === '') return;
-    if (typeof field.value !== 'object' || field.value === null || Array.isArray(field.value)) {
+    if (!isMapping(field.value)) {
       complain(field, `${shown(field.value)} where an object with apiVersion and kind is expected`);
       return;
     }
@@ -171,7 +172,7 @@ export function worldOf(declared: readonly Declared[]): {
   const problems: Problem[] = [];
   for (const { ref, source, path, ...rest } of declared) {
     const earlier = byRef.get(ref);
-    const where = earlier && `document ${earlier.source.document} of ${earlier.source.file}`;
+    const where = earlier && `document ${earlier.source.document + 1} of ${earlier.source.file}`;
     const message = `Declared before in ${where}; this one counts: remove either`;
     if (earlier) problems.push({ severity: 'error', ...source, object: ref, field: path, message });
     byRef.delete(ref);

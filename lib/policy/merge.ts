@@ -9,8 +9,8 @@ import { formatRule, type PodPeer, type RuleRef } from './model.ts';
 import { unionOfRanges, unionOfSpans } from './ranges.ts';
 import { podPeerText } from './selector.ts';
 
-/** So many rules of one shape stay apart: at some 30 ns each, a connection does not feel them. */
-export const apart = 16;
+/** So many rules of one shape stay apart unless told otherwise: at some 30 ns each, a connection does not feel them. */
+export const usuallyApart = 16;
 
 function groupsBy<T>(items: readonly T[], keyOf: (item: T) => string): readonly (readonly T[])[] {
   const groups = new Map<string, T[]>();
@@ -59,7 +59,7 @@ function unionOfPeers(drafts: readonly Draft[], family: Family): DraftPeers {
 }
 
 /** Pods stay apart from ranges, since their sets change as pods come and go. */
-function mergePeers(drafts: readonly Draft[]): readonly Draft[] {
+function mergePeers(drafts: readonly Draft[], apart: number): readonly Draft[] {
   const keyOf = ({ peers, ports }: Draft) => `${peers.kind}${familyOf(peers) ?? ''} ${portsText(ports)}`;
   return groupsBy(drafts, keyOf).flatMap(group => {
     const family = familyOf(group[0]!.peers);
@@ -68,7 +68,7 @@ function mergePeers(drafts: readonly Draft[]): readonly Draft[] {
   });
 }
 
-function mergePorts(drafts: readonly Draft[]): readonly Draft[] {
+function mergePorts(drafts: readonly Draft[], apart: number): readonly Draft[] {
   const keyOf = ({ peers, ports }: Draft) =>
     `${peers.kind}${familyOf(peers) ?? ''} ${peersText(peers)}; ${ports.kind === 'any' ? '' : `${ports.kind} ${ports.protocol}`}`;
   return groupsBy(drafts, keyOf).flatMap(group => {
@@ -79,9 +79,9 @@ function mergePorts(drafts: readonly Draft[]): readonly Draft[] {
   });
 }
 
-/** The same permissions in as few drafts as serve, in one order whatever order the policies came in. */
-export function mergeDrafts(drafts: readonly Draft[]): readonly Draft[] {
-  const merged = withoutDoubles(mergePorts(mergePeers(withoutDoubles(drafts))));
+/** The same permissions, more than `apart` of one shape merged, in one order whatever order the policies came in. */
+export function mergeDrafts(drafts: readonly Draft[], apart: number): readonly Draft[] {
+  const merged = withoutDoubles(mergePorts(mergePeers(withoutDoubles(drafts), apart), apart));
   const byText = merged.map(draft => [draftText(draft), draft] as const);
   return byText.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)).map(([, draft]) => draft);
 }

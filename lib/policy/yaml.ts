@@ -1,16 +1,16 @@
 /** YAML text to plain values. On its own, so that who has no YAML to read need not load the parser. */
 import { parseAllDocuments, type Tags } from 'yaml';
-import type { Problem } from './field.ts';
 import type { Document } from './manifest.ts';
+import type { Problem } from './problem.ts';
 
-/**
- * YAML 1.1 as Kubernetes reads it, so that `no` is a flag here as well and gets reported where a label is expected;
- * without sexagesimal numbers, which it does not know and which some IPv6 addresses look like.
- */
+/** Neither sexagesimal numbers, which some IPv6 addresses look like, nor dates: to Kubernetes both are texts. */
+const isUnknownThere = (tag: Tags[number]): boolean =>
+  typeof tag !== 'string' && (tag.tag.endsWith(':timestamp') || ('format' in tag && tag.format === 'TIME'));
+
+/** YAML 1.1 as Kubernetes reads it, so that `no` is a flag here as well, and gets reported where a label is expected. */
 const asKubernetes = {
   version: '1.1',
-  customTags: (tags: Tags): Tags =>
-    tags.filter(tag => typeof tag === 'string' || !('format' in tag && tag.format === 'TIME')),
+  customTags: (tags: Tags): Tags => tags.filter(tag => !isUnknownThere(tag)),
 } as const;
 
 /** The documents of a file, JSON ones too. A file with a syntax error gives none, since half a file may mean the opposite. */
