@@ -2,6 +2,8 @@
 import { meantKey } from '../cni/spelling.ts';
 import type { Severity } from './problem.ts';
 
+export type { Problem } from './problem.ts';
+
 export type Report = (severity: Severity, field: string, message: string) => void;
 
 /** A value of a manifest at its place. null and absent are the same, as they are for the API. */
@@ -30,7 +32,7 @@ export function shown(value: unknown): string {
 
 /** A plain one: what YAML's own tags make (`!!set`) would look empty. */
 export const isMapping = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype;
+  typeof value === 'object' && value !== null && [Object.prototype, null].includes(Object.getPrototypeOf(value));
 
 /** The member of a mapping; absent where there is none or this is no mapping. */
 export function member({ value, path, report }: Field, key: string): Field {

@@ -2,6 +2,8 @@
 import { type Document, readManifests } from './manifest.ts';
 import type { Problem, Severity } from './problem.ts';
 
+export { formatProblem } from './problem.ts';
+
 export interface LintOptions {
   /** The mildest severity to tell of. */
   readonly least?: Severity;
