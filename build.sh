@@ -18,10 +18,12 @@ case $(uname -sm) in
   *) fail "builds for Linux on x64 and arm64, this is $(uname -sm)" ;;
 esac
 
-# No package's install scripts are needed: native parts come ready-made.
+# Not `npm ci`, which refuses a lockfile without the packages for other systems; what came is compared with the lockfile
+# instead. No package's install scripts are needed: native parts come ready-made.
 if ! reason=$(node .build/deps.mjs 2>&1); then
   echo "Installing dependencies ($reason)"
-  npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+  npm install --no-save --ignore-scripts --no-audit --no-fund --loglevel=error
+  node .build/deps.mjs || fail "npm did not install what package-lock.json says"
 fi
 
 mkdir -p dist
