@@ -12,7 +12,7 @@
 import { formatKey } from '../nft/datatype.ts';
 import { type Counted, decodeCounters, decodeElements, decodeTable, type KernelTable, keyIn } from '../nft/decode.ts';
 import { type Batch, type EncodeOptions, encode } from '../nft/encode.ts';
-import type { Element, Key } from '../nft/model.ts';
+import type { Element, Key, Table, TableFamily } from '../nft/model.ts';
 import {
   askChains,
   askCounters,
@@ -83,12 +83,12 @@ const requestOf = ({ operation, type, dump, body }: Query): Request => ({
 });
 
 /** A socket to nf_tables. A table that it made as its owner is its own until it closes. */
-export class NftSocket implements Disposable {
+export class Nft implements Disposable {
   readonly #socket: NetlinkSocket;
 
   /** In the network namespace of the calling thread. */
-  static open(): NftSocket {
-    return new NftSocket(NetlinkSocket.open('netfilter'));
+  static open(): Nft {
+    return new Nft(NetlinkSocket.open('netfilter'));
   }
 
   constructor(socket: NetlinkSocket) {
@@ -133,7 +133,12 @@ export class NftSocket implements Disposable {
   }
 
   /** Undefined where there is no such table. @throws NetlinkError */
-  readTable(name: TableName): ReadTable | undefined {
+  readTable(family: TableFamily, name: string): Table | undefined {
+    return this.read({ family, name })?.table;
+  }
+
+  /** The table with what the kernel has added to it: handles, counts, flags. @throws NetlinkError */
+  read(name: TableName): ReadTable | undefined {
     let read: KernelTable | undefined;
     for (let attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
       const generation = this.generation();
