@@ -3,9 +3,8 @@
  * kernel has answered by the time that send() returns, so send() and recv() on the same descriptor are a whole exchange,
  * and nothing else of this process can come between. The package's poll handler then finds nothing to read.
  */
-import { closeSync, openSync, readdirSync } from 'node:fs';
 import { constants } from 'node:os';
-import { RawNetlinkSocket } from 'netlink/dist/raw.js';
+import type { RawNetlinkSocket } from 'netlink/dist/raw.js';
 import {
   align,
   formatHeader,
@@ -29,15 +28,8 @@ import {
   type Reply,
   type Request,
 } from './message.ts';
+import { openSocket, type Protocol, SO, SOL_NETLINK, SOL_SOCKET, setOption } from './socket.ts';
 
-/** include/uapi/linux/netlink.h: NETLINK_ROUTE, NETLINK_NETFILTER */
-const protocols = { route: 0, netfilter: 12 } as const;
-export type Protocol = keyof typeof protocols;
-
-const AF_NETLINK = 16;
-const SOL_SOCKET = 1;
-const SO = { RCVBUF: 8, SNDBUFFORCE: 32, RCVBUFFORCE: 33, PROTOCOL: 38 } as const;
-const SOL_NETLINK = 270;
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
 const NETLINK_GET_STRICT_CHK = 12;
@@ -52,53 +44,6 @@ const LEAST_BUFFER = 1 << 20;
 const GREATEST_BUFFER = 1 << 29;
 /** A dump that was interrupted this often by changes meets a machine that never rests. */
 const DUMP_ATTEMPTS = 20;
-
-const u32 = (value: number): Uint8Array => new Uint8Array(new Uint32Array([value]).buffer);
-
-function getOption(fd: number, level: number, option: number): number | undefined {
-  const value = new Uint32Array(1);
-  const length = new Uint32Array([4]);
-  return libc().getsockopt(fd, level, option, value, length) === 0 ? value[0] : undefined;
-}
-
-function setOption(operation: string, fd: number, level: number, option: number, value: number): void {
-  checked(operation, libc().setsockopt(fd, level, option, u32(value), 4));
-}
-
-/** struct sockaddr_nl: family (u16), padding, nl_pid (u32), nl_groups (u32); host byte order. */
-function portOf(fd: number): number | undefined {
-  const name = new Uint32Array(3);
-  const length = new Uint32Array([12]);
-  if (libc().getsockname(fd, name, length) !== 0) return undefined;
-  return new Uint16Array(name.buffer)[0] === AF_NETLINK ? name[1] : undefined;
-}
-
-/**
- * The descriptor of the package's socket, which it keeps to itself. Port and protocol are not enough to know it by: a
- * socket of another thread, in another netns, may have the same. So the package sets a receive buffer of random size,
- * and the descriptor must show that size.
- * @param guess the descriptor that was lowest free when the socket was made
- */
-function descriptorOf(raw: RawNetlinkSocket, protocol: number, guess: number): number {
-  const port = raw.address().port;
-  raw.setRecvBufferSize(16_384 + Math.floor(Math.random() * 65_536));
-  const size = raw.getRecvBufferSize();
-  const isOurs = (fd: number) =>
-    portOf(fd) === port &&
-    getOption(fd, SOL_SOCKET, SO.PROTOCOL) === protocol &&
-    getOption(fd, SOL_SOCKET, SO.RCVBUF) === size;
-  if (isOurs(guess)) return guess;
-  const found = readdirSync('/proc/self/fd').map(Number).find(isOurs);
-  if (found === undefined) throw new Error(`Cannot find the descriptor of the netlink socket with port ${port}`);
-  return found;
-}
-
-/** The lowest free descriptor: what the next call that opens one gets, unless another thread is faster. */
-function lowestFreeDescriptor(): number {
-  const fd = openSync('/dev/null', 'r');
-  closeSync(fd);
-  return fd;
-}
 
 export interface BatchError extends Complaint {
   /** Of the failed message, as the batch numbered it; the number of the batch's begin where the whole was refused. */
@@ -121,37 +66,34 @@ export class NetlinkSocket implements Disposable {
   #receiveBuffer = 0;
   #seq = 0;
   #datagram = Buffer.alloc(65_536);
-  #broken: Error | undefined;
+  #closed = false;
 
   /** @throws SyscallError, or what the package throws where no socket is to be had. */
   static open(protocol: Protocol): NetlinkSocket {
-    return new NetlinkSocket(protocols[protocol]);
+    return new NetlinkSocket(protocol);
   }
 
-  private constructor(protocol: number) {
-    libc();
-    const guess = lowestFreeDescriptor();
-    this.#raw = new RawNetlinkSocket(protocol);
+  private constructor(protocol: Protocol) {
+    const { raw, fd, port } = openSocket(protocol);
+    this.#raw = raw;
+    this.#fd = fd;
+    this.#port = port;
+    // Between exchanges nothing was asked for that could go wrong; but an event that nobody hears ends the process.
+    raw.on('error', () => {});
     try {
-      this.#raw.unref();
-      this.#raw.on('error', error => {
-        this.#broken = error;
-      });
-      this.#fd = descriptorOf(this.#raw, protocol, guess);
-      this.#port = portOf(this.#fd)!;
-      setOption('ask for extended netlink errors', this.#fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
-      setOption('ask for short netlink errors', this.#fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
+      setOption('ask for extended netlink errors', fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
+      setOption('ask for short netlink errors', fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
       // Without it the kernel ignores what a dump of addresses or routes is narrowed down to.
-      if (protocol === protocols.route)
-        setOption('ask for checked dumps', this.#fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
+      if (protocol === 'route') setOption('ask for checked dumps', fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
       this.#reserve(0, LEAST_BUFFER);
     } catch (error) {
-      this.#raw.close();
+      raw.close();
       throw error;
     }
   }
 
   [Symbol.dispose](): void {
+    this.#closed = true;
     this.#raw.close();
   }
 
@@ -266,7 +208,8 @@ export class NetlinkSocket implements Disposable {
   }
 
   #send(operation: string, bytes: Uint8Array, messages: number): void {
-    if (this.#broken) throw this.#broken;
+    // The number of the descriptor may be that of something else by now.
+    if (this.#closed) throw new Error(`Cannot ${operation}: the netlink socket is closed`);
     this.#reserve(bytes.length + 4096, LEAST_BUFFER + messages * ANSWER_SIZE);
     const sent = checked(operation, libc().send(this.#fd, bytes, BigInt(bytes.length), MSG_DONTWAIT));
     if (sent !== bytes.length) throw new SyscallError(operation, EMSGSIZE);
@@ -303,8 +246,11 @@ export class NetlinkSocket implements Disposable {
   }
 
   #grow(option: number, size: number): number {
-    const result = libc().setsockopt(this.#fd, SOL_SOCKET, option, u32(Math.min(size, GREATEST_BUFFER)), 4);
-    if (result !== 0 && libc().errno() !== EPERM) checked('grow a netlink buffer', result);
+    try {
+      setOption('grow a netlink buffer', this.#fd, SOL_SOCKET, option, Math.min(size, GREATEST_BUFFER));
+    } catch (error) {
+      if (!(error instanceof SyscallError && error.errno === EPERM)) throw error;
+    }
     return size;
   }
 }

@@ -3,7 +3,7 @@
  * moment: one asynchronous file call inside the window would leave the whole pool abroad for good. So the window is
  * strictly synchronous, and a process that cannot find its way home ends there.
  */
-import { closeSync, constants, fstatSync, openSync, statfsSync, writeSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync, statfsSync, writeSync } from 'node:fs';
 import { checked, libc, SyscallError } from './ffi.ts';
 import { isErrno } from './message.ts';
 
@@ -81,8 +81,8 @@ function openNetns(path: string): number {
   }
   try {
     if (statfsSync(`/proc/self/fd/${fd}`).type === NSFS_MAGIC) return fd;
-    const stat = fstatSync(fd);
-    throw stat.isFile() && stat.size === 0
+    // Read, since files below /proc have no size.
+    throw fstatSync(fd).isFile() && readSync(fd, new Uint8Array(1)) === 0
       ? new NetnsError('empty', path, 'an empty file, as a reboot leaves it')
       : new NetnsError('foreign', path, 'not a namespace');
   } catch (error) {
@@ -99,16 +99,16 @@ export function currentNetns(): NetnsIdentity {
   return here.identity;
 }
 
+/** For the compiler: `never`, which nothing can be passed for, where fn gives a promise. */
+type Synchronous<T> = [T] extends [never] ? unknown : T extends PromiseLike<unknown> ? never : unknown;
+
 /**
  * Runs fn with the calling thread inside the namespace. For what takes its namespace from the thread and keeps it
  * (opening a socket) or is done when it returns (a synchronous write below /proc/sys/net). Nothing that fn starts may go
  * on afterwards; process.exit() inside fn is forbidden.
  * @throws NetnsError where it is a namespace of another kind, TypeError where fn returns a promise
  */
-export function inNetns<T>(
-  netns: Pick<Netns, 'fd' | 'path'>,
-  fn: (() => T) & (T extends PromiseLike<unknown> ? never : unknown),
-): T {
+export function inNetns<T>(netns: Pick<Netns, 'fd' | 'path'>, fn: (() => T) & Synchronous<T>): T {
   const { setns } = libc();
   const home = openSync(HERE, 'r');
   try {

@@ -1,0 +1,88 @@
+/** What the kernel tells of its own accord: messages of multicast groups, as the event loop turns. */
+import type { MessageInfo } from 'netlink/dist/raw.js';
+import { parseMessages } from 'netlink/dist/structs.js';
+import type { Reply } from './message.ts';
+import {
+  dropsOf,
+  type OpenSocket,
+  openSocket,
+  type Protocol,
+  SO,
+  SOL_NETLINK,
+  SOL_SOCKET,
+  setOption,
+} from './socket.ts';
+
+/** include/uapi/linux/rtnetlink.h, include/uapi/linux/netfilter/nfnetlink.h */
+export const RTNLGRP = { LINK: 1, NEIGH: 3, IPV4_IFADDR: 5, IPV4_ROUTE: 7, IPV6_IFADDR: 9, IPV6_ROUTE: 11 } as const;
+export const NFNLGRP = { CONNTRACK_NEW: 1, CONNTRACK_DESTROY: 3, NFTABLES: 7 } as const;
+
+export interface Listener {
+  readonly onMessage: (message: Reply) => void;
+  /**
+   * Messages were lost, since they came faster than they were read, or one could not be read. Nothing more will come:
+   * subscribe anew, then look at the kernel's state whole.
+   */
+  readonly onLost: (error: Error) => void;
+}
+
+const NETLINK_NO_ENOBUFS = 5;
+const BUFFER_SIZE = 1 << 20;
+
+/** Bound to the network namespace that it was opened in. Does not keep the process alive. */
+export class Subscription implements Disposable {
+  readonly #socket: OpenSocket;
+  readonly #listener: Listener;
+  #ended = false;
+
+  constructor(protocol: Protocol, groups: readonly number[], listener: Listener) {
+    this.#listener = listener;
+    this.#socket = openSocket(protocol);
+    const { raw, fd } = this.#socket;
+    try {
+      setOption('grow a netlink buffer', fd, SOL_SOCKET, SO.RCVBUFFORCE, BUFFER_SIZE);
+      // The package ends the process when the kernel reports the overflow, so it must not; the drops are counted.
+      setOption('have netlink drops counted', fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, 1);
+      for (const group of groups) raw.addMembership(group);
+    } catch (error) {
+      raw.close();
+      throw error;
+    }
+    raw.on('message', (datagram, from) => this.#guard(() => this.#read(datagram, from)));
+    raw.on('truncatedMessage', () => this.#lose(new Error('Cannot read a netlink message: it is cut short')));
+    raw.on('error', error => this.#lose(error));
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    // Not under the package's feet: it may be delivering a message just now.
+    setImmediate(() => this.#socket.raw.close());
+  }
+
+  #read(datagram: Buffer, { port }: MessageInfo): void {
+    // Port 0 is the kernel; another process may send to a group, too.
+    if (port !== 0) return;
+    for (const { type, flags, data } of parseMessages(datagram))
+      if (!this.#ended) this.#listener.onMessage({ type, flags, body: data });
+    const drops = this.#ended ? 0 : dropsOf(this.#socket.fd);
+    if (drops > 0) this.#lose(new Error(`Cannot keep up with netlink: ${drops} messages lost`));
+  }
+
+  #lose(error: Error): void {
+    if (this.#ended) return;
+    this[Symbol.dispose]();
+    this.#guard(() => this.#listener.onLost(error));
+  }
+
+  /** What a listener throws may not pass through the package, which ends the process then. */
+  #guard(deliver: () => void): void {
+    try {
+      deliver();
+    } catch (error) {
+      setImmediate(() => {
+        throw error;
+      });
+    }
+  }
+}
