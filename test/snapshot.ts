@@ -1,0 +1,74 @@
+/** What is on a host, so that before and after can be compared. */
+import assert from 'node:assert/strict';
+import { runDir, stateDir } from './cni.ts';
+import type { Host } from './host.ts';
+
+interface IpLink {
+  readonly ifname: string;
+  readonly ifalias?: string;
+  readonly group?: string;
+  readonly mtu: number;
+  readonly master?: string;
+  readonly address: string;
+  readonly link_netnsid?: number;
+}
+
+export interface Link {
+  readonly name: string;
+  readonly alias: string | undefined;
+  readonly group: number;
+  readonly mtu: number;
+  readonly master: string | undefined;
+  readonly mac: string;
+}
+
+export async function links(host: Host, netns?: string): Promise<Link[]> {
+  const all = JSON.parse(await host.sh('ip -d -j link', netns)) as IpLink[];
+  return all
+    .map(link => ({
+      name: link.ifname,
+      alias: link.ifalias,
+      group: groupNumber(link.group),
+      mtu: link.mtu,
+      master: link.master,
+      mac: link.address,
+    }))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** `ip` prints a group by its name where /etc/iproute2/group has one: only `default` here; numbers in decimal. */
+const groupNumber = (group: string | undefined) => (group === undefined || group === 'default' ? 0 : Number(group));
+
+export const quarantine = 0x74670000;
+/** Whether a group is one of tollgate's, whoever the pod is. */
+export const isTag = (group: number): boolean => group >>> 16 === quarantine >>> 16;
+
+/** The links on the host that carry a tag. */
+export const tagged = async (host: Host): Promise<Link[]> => (await links(host)).filter(link => isTag(link.group));
+
+export interface Snapshot {
+  readonly links: readonly Link[];
+  readonly addresses: string;
+  readonly routes: string;
+  readonly neighbours: string;
+  readonly rules: string;
+  readonly files: readonly string[];
+}
+
+/** Files that say nothing of any pod: locks, when an address was last used, and which one a pool gave last. */
+const isHousekeeping = (file: string): boolean => /\/(released|last)\/[^/]+$|\.lock$/.test(file);
+
+/** What of a pod could be left on a host: to be compared before and after. */
+export async function snapshot(host: Host): Promise<Snapshot> {
+  const script = `ip -o addr | sed 's/valid_lft.*//; s/^[0-9]*: //'; echo ====; { ip -4 route show table all; ip -6 route show table all; } | sed 's/ expires [^ ]*//' | sort
+    echo ====; ip neigh show nud permanent | sort; echo ====; nft -s list ruleset`;
+  const [found, text] = await Promise.all([links(host), host.sh(script)]);
+  const [addresses = '', routes = '', neighbours = '', rules = ''] = text.split('====\n');
+  const files = [...host.files(stateDir), ...host.files(runDir)].filter(file => !isHousekeeping(file));
+  return { links: found, addresses, routes, neighbours, rules, files };
+}
+
+/** Nothing more on the host than before, and nothing less. */
+export async function assertNothingLeft(host: Host, before: Snapshot, what = 'after DEL'): Promise<void> {
+  assert.deepEqual(await snapshot(host), before, `something is left, or gone, ${what}`);
+}
