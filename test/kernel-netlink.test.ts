@@ -281,6 +281,19 @@ test('a subscription that cannot keep up says so, and ends', async () => {
   subscription[Symbol.dispose]();
 });
 
+test('in a user namespace, where no buffer may be forced, a hundred answers still fit', () => {
+  const here = fileURLToPath(new URL('../lib/kernel/', import.meta.url));
+  const program = `
+    const { NetlinkSocket } = await import('${here}netlink.ts');
+    const { getLink } = await import('${here}link.ts');
+    const socket = NetlinkSocket.open('route');
+    console.log(socket.request(Array.from({ length: 100 }, () => getLink({ name: 'lo' }))).length);`;
+  const done = spawnSync('unshare', ['-Urn', process.execPath, '--input-type=module', '-e', program], {
+    encoding: 'utf8',
+  });
+  assert.deepEqual([done.stdout, done.stderr, done.status], ['100\n', '', 0]);
+});
+
 test('the seam is a function: a fake kernel is one', () => {
   const fake: Exchange = requests =>
     requests.map(request => ({ replies: [], error: new NetlinkError(request.operation, 1, { errno: 1 }) }));

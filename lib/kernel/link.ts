@@ -195,7 +195,10 @@ export function getLink(key: LinkKey): Request {
   };
 }
 
-/** One reply for each link of the netns; with a kind (`veth`), for each of that kind. */
+/**
+ * One reply for each link of the netns; with a kind (`veth`), for each of that kind. A kernel that has not loaded the
+ * kind's module sends them all.
+ */
 export function dumpLinks(kind?: string): Request {
   const linkinfo = kind === undefined ? undefined : bytesOf(formatInfo({ kind }));
   return {

@@ -239,17 +239,21 @@ export class NetlinkSocket implements Disposable {
     return new OutcomeUnknownError(operation, this.#seq, errno, text);
   }
 
-  /** Makes room for a send and for its answers. Without CAP_NET_ADMIN in the first user namespace, what there is must do. */
+  /** Makes room for a send and for its answers. */
   #reserve(send: number, receive: number): void {
-    if (send > this.#sendBuffer) this.#sendBuffer = this.#grow(SO.SNDBUFFORCE, send);
-    if (receive > this.#receiveBuffer) this.#receiveBuffer = this.#grow(SO.RCVBUFFORCE, receive);
+    if (send > this.#sendBuffer) this.#sendBuffer = this.#grow(SO.SNDBUFFORCE, SO.SNDBUF, send);
+    if (receive > this.#receiveBuffer) this.#receiveBuffer = this.#grow(SO.RCVBUFFORCE, SO.RCVBUF, receive);
   }
 
-  #grow(option: number, size: number): number {
-    try {
+  /** In a user namespace no force is allowed; then the node's own limit (net.core.rmem_max, wmem_max) must do. */
+  #grow(force: number, ask: number, size: number): number {
+    const grow = (option: number) =>
       setOption('grow a netlink buffer', this.#fd, SOL_SOCKET, option, Math.min(size, GREATEST_BUFFER));
+    try {
+      grow(force);
     } catch (error) {
       if (!(error instanceof SyscallError && error.errno === EPERM)) throw error;
+      grow(ask);
     }
     return size;
   }

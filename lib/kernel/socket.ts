@@ -12,7 +12,7 @@ export type Protocol = keyof typeof protocols;
 
 const AF_NETLINK = 16;
 export const SOL_SOCKET = 1;
-export const SO = { RCVBUF: 8, SNDBUFFORCE: 32, RCVBUFFORCE: 33, PROTOCOL: 38, MEMINFO: 55 } as const;
+export const SO = { SNDBUF: 7, RCVBUF: 8, SNDBUFFORCE: 32, RCVBUFFORCE: 33, PROTOCOL: 38, MEMINFO: 55 } as const;
 export const SOL_NETLINK = 270;
 
 export interface OpenSocket {
