@@ -1,5 +1,13 @@
 /** Desired state, whole (design, idea 2): the table that a node shall have, as a pure function of what it is made from. */
-import { type Address, type Family, formatAddress, parseAddress, parsePrefix, type Range, rangeOf } from '../ip/address.ts';
+import {
+  type Address,
+  type Family,
+  formatAddress,
+  parseAddress,
+  parsePrefix,
+  type Range,
+  rangeOf,
+} from '../ip/address.ts';
 import { type Element, type NamedSet, PROTOCOL, type Table } from '../nft/model.ts';
 import { unionOfRanges } from '../policy/ranges.ts';
 import type { Ruleset } from '../policy/ruleset.ts';
@@ -71,8 +79,20 @@ function elementsOf(pods: readonly LocalPod[]): Map<string, readonly Element[]> 
   const filled = new Map<string, readonly Element[]>();
   for (const family of [4, 6] as const) {
     filled.set(`self${family}`, self(pods, family));
-    filled.set(`masq${family}`, ranges(pods.flatMap(pod => pod.masquerade?.from ?? []), family));
-    filled.set(`nomasq${family}`, ranges(pods.flatMap(pod => pod.masquerade?.except ?? []), family));
+    filled.set(
+      `masq${family}`,
+      ranges(
+        pods.flatMap(pod => pod.masquerade?.from ?? []),
+        family,
+      ),
+    );
+    filled.set(
+      `nomasq${family}`,
+      ranges(
+        pods.flatMap(pod => pod.masquerade?.except ?? []),
+        family,
+      ),
+    );
     filled.set(`hostports${family}`, hostPorts(pods, family, false));
     filled.set(`hostports${family}_any`, hostPorts(pods, family, true));
   }

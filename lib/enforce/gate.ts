@@ -2,19 +2,19 @@
  * The static part of our table (design, idea 1): what never changes while pods come and go. Everything that does change
  * stands in the sets and maps that these rules look into.
  */
-import type { Range } from '../ip/address.ts';
+import type { Prefix } from '../ip/address.ts';
 import {
   ACCEPT,
   ADDRTYPE,
   type Chain,
   COUNTER,
   CT_STATE,
-  DROP,
   type Datatype,
+  DROP,
   inSet,
   jump,
-  MISSING,
   type Match,
+  MISSING,
   match,
   matchMasked,
   type NamedSet,
@@ -50,8 +50,8 @@ const notFromPod = matchMasked('meta iifgroup', tagMask, '!=', tagBase);
 const notToPod = matchMasked('meta oifgroup', tagMask, '!=', tagBase);
 const fromNode = match('meta iif', '==', 0);
 const drop = (...matches: Statement[]): readonly Statement[] => [...matches, COUNTER, DROP];
-const loopback: Range = { family: 4, first: 0x7f000000n, last: 0x7fffffffn };
-const multicast: Range = { family: 4, first: 0xe0000000n, last: 0xefffffffn };
+const loopback: Prefix = { family: 4, value: 0x7f000000n, length: 8 };
+const multicast: Prefix = { family: 4, value: 0xe0000000n, length: 4 };
 
 /** The last two rules of a chain that denies: what is logged is limited, what is counted is not. */
 export function denial(prefix: string, group: number): readonly Rule[] {
@@ -225,10 +225,16 @@ export function gateSets(judge: Judge): readonly NamedSet[] {
       set(`masq${family}`, [address], 'subnets of pods with ipMasq', true),
       set(`nomasq${family}`, [address], 'what they reach under their own address', true),
       { ...set(`hostports${family}`, [address, 'inet_proto', 'inet_service'], 'hostPorts with a hostIP'), value },
-      { ...set(`hostports${family}_any`, ['inet_proto', 'inet_service'], "hostPorts on all of the node's addresses"), value },
+      {
+        ...set(`hostports${family}_any`, ['inet_proto', 'inet_service'], "hostPorts on all of the node's addresses"),
+        value,
+      },
     ];
   });
-  const byTag = (name: string, comment: string): NamedSet => ({ ...set(name, ['devgroup'], comment), value: 'verdict' });
+  const byTag = (name: string, comment: string): NamedSet => ({
+    ...set(name, ['devgroup'], comment),
+    value: 'verdict',
+  });
   const maps = [
     byTag('egress_by_tag', "what a pod may open, by its interface's group"),
     byTag('ingress_by_tag', "what may be opened to a pod, by its interface's group"),

@@ -10,15 +10,13 @@ export interface PodManifest {
 
 export interface Hook {
   /** @throws CniError code 7 where this network namespace belongs to another enforcer, or a manifest never parsed */
-  readonly admit: () => void;
+  readonly admit: () => Promise<void>;
   readonly manifestOf: (namespace: string, name: string) => PodManifest | undefined;
   /**
    * Gives the pod its tag and puts into the table what its tag needs. Its interface still is in quarantine when this
    * returns: entry before group.
    */
   readonly judge: (pod: Omit<LocalPod, 'tag'>) => Promise<LocalPod>;
-  /** The interface has its tag now: what has to be done once the pod is open (`exec:`, stale flows). */
-  readonly opened: (pod: LocalPod) => Promise<void>;
   /** Takes the pod out of every set and map; nothing to do where it is in none. */
   readonly dismiss: (key: string) => Promise<void>;
   /** What differs between the table and what it should hold for this pod; a sentence each. */

@@ -42,8 +42,11 @@ export interface LocalPod {
   readonly tag: number;
 }
 
-export const podKey = ({ network, containerID, ifname }: Pick<LocalPod, 'network' | 'containerID' | 'ifname'>): string =>
-  `${network}/${containerID}/${ifname}`;
+export const podKey = ({
+  network,
+  containerID,
+  ifname,
+}: Pick<LocalPod, 'network' | 'containerID' | 'ifname'>): string => `${network}/${containerID}/${ifname}`;
 
 export const identityOf = ({ namespace, labels, namedPorts }: Omit<LocalPod, 'tag'>): Identity => ({
   namespace,

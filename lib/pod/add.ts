@@ -107,7 +107,6 @@ export async function judgeAndOpen(
   forgetStaleHostPorts(judged);
   context.signal?.throwIfAborted();
   tagLink(context.host, ifindex, judged.tag);
-  await context.hook.opened(judged);
 }
 
 async function plug(request: AttachmentRequest, attachment: Attachment, context: Context): Promise<Result> {
@@ -140,7 +139,9 @@ async function undo(request: AttachmentRequest, attachment: Attachment, context:
   try {
     await unplug(request, attachment, context);
   } catch (error) {
-    context.log(`Cannot undo the ADD of ${request.containerID}: ${error instanceof Error ? error.message : String(error)}`);
+    context.log(
+      `Cannot undo the ADD of ${request.containerID}: ${error instanceof Error ? error.message : String(error)}`,
+    );
   }
 }
 
@@ -151,7 +152,7 @@ export async function attach(
   context: Context,
   work: (attachment: Attachment) => Promise<Result>,
 ): Promise<Result> {
-  context.hook.admit();
+  await context.hook.admit();
   using attachment = await beginAttachment(request, kind, context);
   const taken = kind === 'veth' && findLink(context.host, { name: hostNameOf(request) });
   if (taken) {

@@ -55,5 +55,3 @@ export async function findAttachment(
   const found = await lockAttachment(store, keyOf(request), { deadline, signal: context.signal });
   return found?.attachment;
 }
-
-

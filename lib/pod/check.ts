@@ -7,7 +7,7 @@ import { builtinIpam } from '../cni/ipam.ts';
 import type { AttachmentRequest } from '../cni/request.ts';
 import type { Ip, Result, Route } from '../cni/result.ts';
 import type { LocalPod } from '../enforce/node.ts';
-import { type Address, formatAddress, formatPrefix, networkOf, parseAddress, type Prefix } from '../ip/address.ts';
+import { type Address, formatAddress, formatPrefix, networkOf, type Prefix, parseAddress } from '../ip/address.ts';
 import { dumpAddresses, linkAddressOf } from '../kernel/address.ts';
 import { getLink, type Link, linkOf } from '../kernel/link.ts';
 import { type Exchange, must, mustExcept } from '../kernel/message.ts';
@@ -33,10 +33,14 @@ function checkMac(wanted: string | undefined, link: Link): string[] {
 }
 
 function checkAddresses(pod: Exchange, ifindex: number, ifname: string, ips: readonly Ip[]): string[] {
-  const found = must(pod([dumpAddresses({ ifindex })])).flat().map(linkAddressOf);
+  const found = must(pod([dumpAddresses({ ifindex })]))
+    .flat()
+    .map(linkAddressOf);
   const has = (address: Address) =>
     found.some(have => have && have.ifindex === ifindex && formatAddress(have) === formatAddress(address));
-  return ips.filter(({ address }) => !has(address)).map(({ address }) => `${ifname} lacks address ${formatAddress(address)}`);
+  return ips
+    .filter(({ address }) => !has(address))
+    .map(({ address }) => `${ifname} lacks address ${formatAddress(address)}`);
 }
 
 function checkRoutes(pod: Exchange, ifindex: number, routes: readonly Route[]): string[] {
@@ -57,7 +61,9 @@ function checkRoutes(pod: Exchange, ifindex: number, routes: readonly Route[]): 
 /** Of what the result says, that which concerns the container's interface. */
 function checkInside(request: AttachmentRequest, result: Result, context: Context): string[] {
   using netns = openTarget(request, context);
-  const index = result.interfaces.findIndex(({ name, sandbox }) => name === request.ifname && sandbox === request.netns);
+  const index = result.interfaces.findIndex(
+    ({ name, sandbox }) => name === request.ifname && sandbox === request.netns,
+  );
   if (index < 0) return [`the result names no interface ${request.ifname} in ${request.netns}`];
   using socket = inNetns(netns, () => NetlinkSocket.open('route'));
   const [reply] = mustExcept(socket.exchange([getLink({ name: request.ifname })]), 'ENODEV').flat();
@@ -83,7 +89,9 @@ function checkTag(link: Link, pod: LocalPod): string[] {
 function checkOutside(pod: LocalPod, isOwnLink: boolean, context: Context): string[] {
   const link = findLink(context.host, { name: pod.link });
   if (!link) return [`the node's end ${pod.link} is gone`];
-  const routes = isOwnLink ? pod.addresses.filter(text => linkRoutedTo(context.host, parseAddress(text)!) !== link.ifindex) : [];
+  const routes = isOwnLink
+    ? pod.addresses.filter(text => linkRoutedTo(context.host, parseAddress(text)!) !== link.ifindex)
+    : [];
   return [
     ...checkTag(link, pod),
     ...(link.up ? [] : [`${link.name} is down`]),
@@ -94,7 +102,9 @@ function checkOutside(pod: LocalPod, isOwnLink: boolean, context: Context): stri
 function checkClaims(attachment: Attachment, isBuiltin: boolean): string[] {
   if (!isBuiltin) return [];
   const { addresses = [] } = attachment.facts;
-  return addresses.filter(text => !holds(attachment, parseAddress(text)!)).map(text => `${text} is no longer reserved for it`);
+  return addresses
+    .filter(text => !holds(attachment, parseAddress(text)!))
+    .map(text => `${text} is no longer reserved for it`);
 }
 
 /** @throws CniError code 104 with all that differs; a delegate's error as it is */

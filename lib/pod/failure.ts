@@ -14,11 +14,19 @@ type Kind = abstract new (...args: never[]) => Error;
 const kinds: readonly (readonly [kind: Kind, code: number, advice?: string])[] = [
   [NetnsError, codes.invalidNetns],
   [IpamConfigError, codes.invalidConfig],
-  [PoolExhausted, codes.poolExhausted, 'delete pods, widen the range, or run `tollgate gc` if dead pods hold addresses'],
+  [
+    PoolExhausted,
+    codes.poolExhausted,
+    'delete pods, widen the range, or run `tollgate gc` if dead pods hold addresses',
+  ],
   [AddressRefused, codes.poolExhausted],
   [AlreadyReserved, codes.duplicateAttachment],
   [StateError, codes.stateStore],
-  [LockTimeoutError, codes.tryAgainLater, 'another call for the same pod or node is under way; the runtime tries again'],
+  [
+    LockTimeoutError,
+    codes.tryAgainLater,
+    'another call for the same pod or node is under way; the runtime tries again',
+  ],
   [NetlinkError, codes.kernelRefused],
   [SysctlError, codes.kernelRefused],
   [SyscallError, codes.kernelRefused],

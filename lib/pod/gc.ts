@@ -49,7 +49,8 @@ export async function gc(request: NetworkRequest, context: Context): Promise<voi
       failures.push(error);
     }
   };
-  for (const listed of listAttachments(store, config.name)) await attempt(() => collect(listed, request, store, context));
+  for (const listed of listAttachments(store, config.name))
+    await attempt(() => collect(listed, request, store, context));
   await attempt(() => void sweepNameless(store, config.name));
   await attempt(() => void sweepOrphans(store, config.name));
   await attempt(() => context.hook.mend());

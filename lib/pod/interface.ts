@@ -22,7 +22,7 @@ import { NetlinkSocket } from '../kernel/netlink.ts';
 import { inNetns, type Netns } from '../kernel/netns.ts';
 import { addRoute, deleteRoute, dumpRoutes, type FoundRoute, getRoute, type Route, routeOf } from '../kernel/route.ts';
 import { writeSysctl, writeSysctlIfPresent } from '../kernel/sysctl.ts';
-import { condemned, quarantine, isOurs } from '../tag/tag.ts';
+import { condemned, isOurs, quarantine } from '../tag/tag.ts';
 import { hostPrefix, type Layout, type PlannedRoute } from './plan.ts';
 
 export interface PodInterface {
@@ -89,7 +89,12 @@ function createPair(host: Exchange, netns: Netns, wanted: PodInterface): Link {
 
 function configureHostEnd(host: Exchange, link: Link, wanted: PodInterface): void {
   const { alias, routeLocalnet } = wanted;
-  const ipv4 = { forwarding: 1, accept_redirects: 0, send_redirects: 0, ...(routeLocalnet ? { route_localnet: 1 } : {}) };
+  const ipv4 = {
+    forwarding: 1,
+    accept_redirects: 0,
+    send_redirects: 0,
+    ...(routeLocalnet ? { route_localnet: 1 } : {}),
+  };
   must(host([setLink({ ifindex: link.ifindex }, { alias, addrGenMode: 'none', ipv4 })]));
   writeSysctlIfPresent(`ipv6/conf/${link.name}/accept_ra`, '0');
 }
@@ -110,7 +115,11 @@ function routeHostEnd(host: Exchange, link: Link, wanted: PodInterface): void {
   const { addresses } = wanted.layout;
   const gateways = new Map(addresses.map(({ gateway }) => [formatAddress(gateway), gateway]));
   mustExcept(
-    host([...gateways.values()].map(gateway => addAddress({ ifindex, ...hostPrefix(gateway) }, isLinkLocal(gateway) ? 'link' : 'global'))),
+    host(
+      [...gateways.values()].map(gateway =>
+        addAddress({ ifindex, ...hostPrefix(gateway) }, isLinkLocal(gateway) ? 'link' : 'global'),
+      ),
+    ),
     'EEXIST',
   );
   const route = ({ address, gateway }: Layout['addresses'][number]): Route => ({
@@ -213,9 +222,5 @@ export function routesOver(exchange: Exchange, ifindex: number): FoundRoute[] {
 
 export function unroute(exchange: Exchange, ifindex: number): void {
   const routes = routesOver(exchange, ifindex).filter(({ destination }) => !isLinkLocal(destination));
-  mustExcept(
-    exchange(routes.map(({ destination }) => deleteRoute({ destination, oif: ifindex }))),
-    'ESRCH',
-    'ENODEV',
-  );
+  mustExcept(exchange(routes.map(({ destination }) => deleteRoute({ destination, oif: ifindex }))), 'ESRCH', 'ENODEV');
 }

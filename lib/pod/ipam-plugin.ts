@@ -88,5 +88,6 @@ export function ipamGc(request: NetworkRequest): void {
 export function ipamStatus(request: NetworkRequest): void {
   const found = usage(storeOf(request), `${request.config.name}@ipam`, planOf(request.config).pools);
   const full = found.find(({ size, taken }) => BigInt(taken) >= size);
-  if (full) throw new CniError(codes.notAvailable, `Cannot give an address: all ${full.size} of ${full.pool} are taken`);
+  if (full)
+    throw new CniError(codes.notAvailable, `Cannot give an address: all ${full.size} of ${full.pool} are taken`);
 }

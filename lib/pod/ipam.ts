@@ -64,7 +64,10 @@ export function reserveBuiltin(request: AttachmentRequest, attachment: Attachmen
   });
   return {
     interfaces: [],
-    ips: allotments.map(({ address, subnet, gateway }) => ({ address: { ...address, length: subnet.length }, gateway })),
+    ips: allotments.map(({ address, subnet, gateway }) => ({
+      address: { ...address, length: subnet.length },
+      gateway,
+    })),
     routes: ipam?.routes ?? [],
     ...(dns ? { dns } : {}),
   };

@@ -18,8 +18,8 @@ function checkWritable(folder: string): void {
     accessSync(folder, constants.W_OK | constants.X_OK);
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
-    if (code === 'ENOENT' && folder !== '/') return checkWritable(dirname(folder));
-    throw unavailable(`Cannot keep state in ${folder}: not writable (${String(code)})`, 'see "stateDir" and "runDir"');
+    if (code === 'ENOENT' && folder !== '/') checkWritable(dirname(folder));
+    else throw unavailable(`Cannot keep state in ${folder}: not writable (${String(code)})`, 'see "stateDir" and "runDir"');
   }
 }
 

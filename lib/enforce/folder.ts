@@ -1,0 +1,128 @@
+/**
+ * The policies folder: manifests of policies, and of the namespaces and pods that they speak of. Parsing YAML costs more
+ * than everything else in a call together, so what was parsed is kept beside the node's state, file by file.
+ */
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Problem } from '../policy/field.ts';
+import { formatProblem } from '../policy/lint.ts';
+import { type Declared, type Document, readDocuments, worldOf } from '../policy/manifest.ts';
+import type { World } from '../policy/model.ts';
+import { readJson, writeJson } from '../state/atomic.ts';
+import { errnoOf } from '../state/error.ts';
+
+/** One file as it was when it was last looked at. */
+interface KeptFile {
+  /** Changes whenever the file does: inode, size, and times in nanoseconds. */
+  readonly stamp: string;
+  /** Of the last version that parsed; undefined: none ever did. */
+  readonly documents?: readonly Document[];
+  /** Why the version with this stamp does not parse. */
+  readonly broken?: string;
+}
+
+export type Kept = Readonly<Record<string, KeptFile>>;
+
+export interface Folder {
+  readonly path: string;
+  readonly kept: Kept;
+  /** Some file is not as it was kept. */
+  readonly isChanged: boolean;
+}
+
+/** A file that never parsed: there is no version of it that could be in force. */
+export class PolicyFileError extends Error {
+  override readonly name = 'PolicyFileError';
+}
+
+const isManifest = (name: string): boolean => /\.(ya?ml|json)$/i.test(name) && !name.startsWith('.');
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder).filter(isManifest).sort();
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw new PolicyFileError(
+      `Cannot read the policies folder ${folder}: ${error instanceof Error ? error.message : error}`,
+    );
+  }
+}
+
+function stampOf(path: string): string | undefined {
+  const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return stat?.isFile() ? `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}` : undefined;
+}
+
+async function parse(path: string, stamp: string, before: KeptFile | undefined): Promise<KeptFile> {
+  const { readYaml } = await import('../policy/yaml.ts');
+  const { documents, problems } = readYaml(readFileSync(path, 'utf8'), path);
+  if (problems.length === 0) return { stamp, documents };
+  const broken = problems.map(formatProblem).join('; ');
+  return { stamp, broken, ...(before?.documents ? { documents: before.documents } : {}) };
+}
+
+/**
+ * The folder as it is now; files that are as they were kept are not read again. A folder that is not there is empty.
+ * @throws PolicyFileError where the folder, or a file that never parsed, cannot be read
+ */
+export async function readFolder(path: string, kept: Kept): Promise<Folder> {
+  const files: [string, KeptFile][] = [];
+  let isChanged = false;
+  for (const name of namesIn(path)) {
+    const file = join(path, name);
+    const stamp = stampOf(file);
+    if (stamp === undefined) continue;
+    const before = kept[name];
+    if (before?.stamp === stamp) {
+      files.push([name, before]);
+      continue;
+    }
+    isChanged = true;
+    files.push([name, await parse(file, stamp, before)]);
+  }
+  return { path, kept: Object.fromEntries(files), isChanged: isChanged || files.length !== Object.keys(kept).length };
+}
+
+/** A line for each file whose newest version does not count because it does not parse. */
+export const warningsOf = ({ path, kept }: Folder): string[] =>
+  Object.entries(kept).flatMap(([name, { broken, documents }]) =>
+    broken !== undefined && documents
+      ? [`${join(path, name)} does not parse, so its last good version stays in force: ${broken}`]
+      : [],
+  );
+
+/** @throws PolicyFileError naming the files that never parsed */
+export function refuseBroken({ path, kept }: Folder): void {
+  const broken = Object.entries(kept).filter(([, file]) => file.broken !== undefined && !file.documents);
+  if (broken.length === 0) return;
+  const lines = broken.map(([name, file]) => `${join(path, name)}: ${file.broken}`);
+  throw new PolicyFileError(`Cannot read policies: ${lines.join('; ')}`);
+}
+
+export interface Manifests {
+  readonly world: World;
+  readonly problems: readonly Problem[];
+}
+
+/** What all files say together. What is invalid in them is closed already, and reported. */
+export function manifestsOf(kept: Kept): Manifests {
+  const declared: Declared[] = [];
+  const problems: Problem[] = [];
+  for (const { documents = [] } of Object.values(kept)) {
+    const read = readDocuments(documents);
+    declared.push(...read.declared);
+    problems.push(...read.problems);
+  }
+  const { world, problems: duplicates } = worldOf(declared);
+  return { world, problems: [...problems, ...duplicates] };
+}
+
+const isKept = (value: unknown): value is Kept => typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** What was parsed before; nothing where that is unreadable, since it can all be parsed again. */
+export function readKept(path: string): Kept {
+  const found = readJson(path);
+  return found.kind === 'value' && isKept(found.value) ? found.value : {};
+}
+
+export const writeKept = (path: string, kept: Kept): void => writeJson(path, kept);

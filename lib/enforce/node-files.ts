@@ -1,0 +1,74 @@
+/** What a call finds of the node's state without asking the kernel, in the runtime folder, by network namespace. */
+import { fstatSync, mkdirSync, rmSync, statSync, unlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { type FileLock, lock } from '../kernel/flock.ts';
+import type { NetnsIdentity } from '../kernel/netns.ts';
+import { readJson, writeJson } from '../state/atomic.ts';
+import { doing } from '../state/error.ts';
+import { type Kept, readKept, writeKept } from './folder.ts';
+import type { NodeState } from './node.ts';
+
+/** The state that the table goes with: the two have one marker. */
+export interface NodeFile {
+  readonly marker: number;
+  readonly state: NodeState;
+}
+
+export class NodeFiles {
+  readonly #runDir: string;
+  readonly #stem: string;
+
+  constructor(runDir: string, here: NetnsIdentity) {
+    this.#runDir = runDir;
+    this.#stem = join(runDir, String(here.ino));
+  }
+
+  get lockPath(): string {
+    return `${this.#stem}.lock`;
+  }
+
+  /**
+   * One at a time in this network namespace. The file may have been removed by its last holder while we waited, so what was
+   * locked must still be what others will lock.
+   * @param deadline in milliseconds
+   * @throws LockTimeoutError, StateError
+   */
+  async lock(deadline: number, signal?: AbortSignal): Promise<FileLock> {
+    doing('make folder', this.#runDir, () => mkdirSync(this.#runDir, { recursive: true, mode: 0o700 }));
+    const end = performance.now() + deadline;
+    for (;;) {
+      const held = await lock(this.lockPath, Math.max(0, end - performance.now()), signal);
+      if (statSync(this.lockPath, { throwIfNoEntry: false })?.ino === fstatSync(held.fd).ino) return held;
+      held[Symbol.dispose]();
+    }
+  }
+
+  /** Undefined where there is none, or none that can be read: then the kernel and the records tell. */
+  read(): NodeFile | undefined {
+    const found = readJson(`${this.#stem}.node`);
+    if (found.kind !== 'value') return undefined;
+    const { marker, state } = found.value as Partial<NodeFile>;
+    return typeof marker === 'number' && typeof state?.owner === 'object' && typeof state.pods === 'object'
+      ? { marker, state }
+      : undefined;
+  }
+
+  write(node: NodeFile): void {
+    writeJson(`${this.#stem}.node`, node);
+  }
+
+  /** The manifests that the table was made from. */
+  readApplied(): Kept {
+    return readKept(`${this.#stem}.applied`);
+  }
+
+  writeApplied(kept: Kept): void {
+    writeKept(`${this.#stem}.applied`, kept);
+  }
+
+  /** When the last pod has gone; the lock, which its caller holds, goes last. */
+  removeAll(): void {
+    for (const kind of ['node', 'applied']) rmSync(`${this.#stem}.${kind}`, { force: true });
+    unlinkSync(this.lockPath);
+  }
+}

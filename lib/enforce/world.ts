@@ -1,0 +1,41 @@
+/** What policy is judged against on a node without a cluster: the manifests of the folder, and the pods that are plugged in. */
+import { Cluster } from '../policy/cluster.ts';
+import { compile, type TaggedIdentity } from '../policy/compile.ts';
+import type { Pod, World } from '../policy/model.ts';
+import type { Ruleset } from '../policy/ruleset.ts';
+import { identityOf, type LocalPod, type NodeState } from './node.ts';
+
+const localPod = (pod: LocalPod): Pod => {
+  const { namespace, labels, namedPorts } = identityOf(pod);
+  return {
+    namespace,
+    name: pod.name,
+    uid: pod.containerID,
+    labels,
+    namedPorts,
+    addresses: pod.addresses,
+    hostNetwork: false,
+    finished: false,
+    local: true,
+  };
+};
+
+/** A pod that lives here wins over a manifest's word of it, and of whoever is said to have its address. */
+export function worldOfNode(manifests: World, { pods }: NodeState): World {
+  const local = Object.values(pods);
+  const names = new Set(local.map(({ namespace, name }) => `${namespace}/${name}`));
+  const addresses = new Set(local.flatMap(pod => pod.addresses));
+  const others = manifests.pods.filter(
+    pod => !names.has(`${pod.namespace}/${pod.name}`) && !pod.addresses.some(address => addresses.has(address)),
+  );
+  return { ...manifests, pods: [...others, ...local.map(localPod)] };
+}
+
+export function identitiesOfNode({ pods }: NodeState): TaggedIdentity[] {
+  const byTag = new Map(Object.values(pods).map(pod => [pod.tag, { tag: pod.tag, identity: identityOf(pod) }]));
+  return [...byTag.values()];
+}
+
+/** What the policies ask for on this node. */
+export const rulesetOfNode = (manifests: World, state: NodeState, refused: ReadonlySet<string>): Ruleset =>
+  compile(new Cluster(worldOfNode(manifests, state)), identitiesOfNode(state), { refused });

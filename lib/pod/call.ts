@@ -1,0 +1,113 @@
+/**
+ * A CNI call as a value (design, idea 3): environment and stdin in, stdout and exit code out. The executable carries it out
+ * itself, or the agent's worker does; there are not two plugins, there is one, in two places.
+ */
+import { errorObject } from '../cni/error.ts';
+import {
+  type AttachmentRequest,
+  type Environment,
+  errorVersion,
+  type NetworkRequest,
+  parseRequest,
+  type Role,
+} from '../cni/request.ts';
+import { printResult, type Result } from '../cni/result.ts';
+import { aboutText, versionResult } from '../cni/version.ts';
+import { add } from './add.ts';
+import { addChained } from './chained.ts';
+import { check } from './check.ts';
+import type { Context } from './context.ts';
+import { del } from './del.ts';
+import { asCniError } from './failure.ts';
+import { gc } from './gc.ts';
+import { ipamAdd, ipamCheck, ipamDel, ipamGc, ipamStatus } from './ipam-plugin.ts';
+import { status } from './status.ts';
+
+export interface Call {
+  readonly env: Environment;
+  /** Called for the verbs that have a configuration, and only then. */
+  readonly readStdin: () => string;
+  readonly role: Role;
+}
+
+export interface Answer {
+  readonly stdout: string;
+  readonly exitCode: 0 | 1;
+}
+
+/** Where a call is carried out: what opens the kernel for it, and where its log goes. */
+export interface Place {
+  readonly release: string;
+  readonly log: (line: string) => void;
+  readonly open: (request: AttachmentRequest | NetworkRequest, env: Environment) => Context & Disposable;
+}
+
+const print = (value: unknown): string => `${JSON.stringify(value)}\n`;
+
+async function mainVerb(request: AttachmentRequest | NetworkRequest, context: Context): Promise<Result | undefined> {
+  switch (request.verb) {
+    case 'ADD':
+      return await (request.config.prevResult ? addChained : add)(request, context);
+    case 'DEL':
+      await del(request, context);
+      return undefined;
+    case 'CHECK':
+      await check(request, context);
+      return undefined;
+    case 'GC':
+      await gc(request, context);
+      return undefined;
+    case 'STATUS':
+      await status(request, context);
+      return undefined;
+  }
+}
+
+async function ipamVerb(request: AttachmentRequest | NetworkRequest, context: Context): Promise<Result | undefined> {
+  switch (request.verb) {
+    case 'ADD':
+      return await ipamAdd(request, context);
+    case 'DEL':
+      await ipamDel(request);
+      return undefined;
+    case 'CHECK':
+      await ipamCheck(request);
+      return undefined;
+    case 'GC':
+      ipamGc(request);
+      return undefined;
+    case 'STATUS':
+      ipamStatus(request);
+      return undefined;
+  }
+}
+
+async function carryOut({ env, readStdin, role }: Call, place: Place): Promise<string> {
+  const request = parseRequest(env, readStdin, role);
+  if (request.verb === 'about') {
+    place.log(aboutText(role, place.release).trimEnd());
+    return '';
+  }
+  if (request.verb === 'VERSION') return print(versionResult());
+  for (const warning of request.warnings) place.log(warning);
+  using context = place.open(request, env);
+  const result = await (role === 'tollgate-ipam' ? ipamVerb : mainVerb)(request, context);
+  return result ? print(printResult(result, request.config.cniVersion)) : '';
+}
+
+/** Never throws: every failure is an error object; the stack trace of one that nobody foresaw goes to the log. */
+export async function answer(call: Call, place: Place): Promise<Answer> {
+  let stdin: string | undefined;
+  const readStdin = (): string => {
+    stdin = call.readStdin();
+    return stdin;
+  };
+  try {
+    return { stdout: await carryOut({ ...call, readStdin }, place), exitCode: 0 };
+  } catch (thrown) {
+    const error = asCniError(thrown);
+    const object = errorObject(error, errorVersion(stdin));
+    if (object.code === 199) place.log(thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown));
+    return { stdout: print(object), exitCode: 1 };
+  }
+}
