@@ -28,8 +28,9 @@ export const traffic: readonly Pick<Flow, 'protocol' | 'port'>[] = [
   { protocol: 'other', port: 0 },
 ];
 
-const namespaces = ['a', 'b', 'default'];
-const labels = fc.dictionary(fc.constantFrom('app', 'env'), fc.constantFrom('x', 'y', ''), { noNullPrototype: true });
+const namespaces = ['a', 'a', 'b', 'default'];
+const value = fc.constantFrom('x', 'x', 'y', '');
+const labels = fc.record({ app: value, env: value }, { requiredKeys: [], noNullPrototype: true });
 
 const expression = fc.oneof(
   fc.record({
@@ -40,9 +41,15 @@ const expression = fc.oneof(
   fc.record({ key: fc.constantFrom('app', 'env'), operator: fc.constantFrom('Exists', 'DoesNotExist') }),
 );
 
-const selector = fc.record(
-  { matchLabels: labels, matchExpressions: fc.array(expression, { maxLength: 2 }) },
-  { requiredKeys: [], noNullPrototype: true },
+/** Mostly simple ones, since a selector of many parts selects nobody. */
+const selector = fc.oneof(
+  { weight: 3, arbitrary: fc.constant({}) },
+  { weight: 3, arbitrary: fc.record({ matchLabels: labels }) },
+  { weight: 3, arbitrary: expression.map(one => ({ matchExpressions: [one] })) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ matchLabels: labels, matchExpressions: fc.array(expression, { maxLength: 2 }) }),
+  },
 );
 
 const prefixes = [
@@ -73,37 +80,43 @@ const peer = fc.oneof(
   fc.record({ ipBlock: block }),
 );
 
-const protocol = fc.constantFrom('TCP', 'UDP', 'SCTP');
+const protocol = fc.constantFrom('TCP', 'TCP', 'UDP', 'SCTP');
 const port = fc.oneof(
   fc.record({ protocol }),
   fc.record({ protocol, port: fc.constantFrom(53, 80, 81, 8080) }, { requiredKeys: ['port'] }),
   fc.record({ protocol, port: fc.constantFrom(50, 80), endPort: fc.constantFrom(80, 81, 9000) }),
-  fc.record({ protocol, port: fc.constantFrom('http', 'alt', 'dns') }, { requiredKeys: ['port'] }),
+  fc.record({ protocol, port: fc.constantFrom('http', 'http', 'alt', 'dns') }, { requiredKeys: ['port'] }),
 );
 
 const rule = (peers: 'from' | 'to') =>
   fc.record(
-    { [peers]: fc.array(peer, { maxLength: 3 }), ports: fc.array(port, { maxLength: 3 }) },
+    { [peers]: fc.array(peer, { maxLength: 3, size: 'max' }), ports: fc.array(port, { maxLength: 3, size: 'max' }) },
     { requiredKeys: [], noNullPrototype: true },
+  );
+
+const rulesOf = (peers: 'from' | 'to') =>
+  fc.oneof(
+    { weight: 1, arbitrary: fc.constant(null) },
+    { weight: 7, arbitrary: fc.array(rule(peers), { maxLength: 3, size: 'max' }) },
   );
 
 const spec = fc.record(
   {
     podSelector: selector,
     policyTypes: fc.subarray(['Ingress', 'Egress']),
-    ingress: fc.oneof(fc.constant(null), fc.array(rule('from'), { maxLength: 3 })),
-    egress: fc.oneof(fc.constant(null), fc.array(rule('to'), { maxLength: 3 })),
+    ingress: rulesOf('from'),
+    egress: rulesOf('to'),
   },
   { requiredKeys: ['podSelector'], noNullPrototype: true },
 );
 
 const containerPorts = fc.uniqueArray(
   fc.record({
-    name: fc.constantFrom('http', 'alt', 'dns'),
+    name: fc.constantFrom('http', 'http', 'alt', 'dns'),
     containerPort: fc.constantFrom(53, 80, 81, 8080),
     protocol,
   }),
-  { maxLength: 3, selector: ({ name, protocol: of }) => `${name} ${of}` },
+  { maxLength: 3, size: 'max', selector: ({ name, protocol: of }) => `${name} ${of}` },
 );
 
 const podShape = fc.record({
@@ -112,7 +125,7 @@ const podShape = fc.record({
   ports: containerPorts,
   stack: fc.constantFrom('both', 'both', 'both', '4', '6', 'none'),
   kind: fc.constantFrom('plain', 'plain', 'plain', 'plain', 'hostNetwork', 'finished'),
-  node: fc.constantFrom(ownNode, ownNode, 'n2'),
+  node: fc.constantFrom(ownNode, ownNode, ownNode, 'n2'),
 });
 
 type PodShape = typeof podShape extends fc.Arbitrary<infer T> ? T : never;
@@ -141,19 +154,29 @@ const namespaceManifests = fc
   .map(list => list.map(metadata => ({ apiVersion: 'v1', kind: 'Namespace', metadata })));
 
 const policyManifests = (most: number) =>
-  fc.array(fc.record({ namespace: fc.constantFrom(...namespaces), spec }), { maxLength: most }).map(list =>
-    list.map(({ namespace, spec: of }, i) => ({
-      apiVersion: 'networking.k8s.io/v1',
-      kind: 'NetworkPolicy',
-      metadata: { namespace, name: `policy-${i}` },
-      spec: of,
-    })),
-  );
+  fc
+    .array(fc.record({ namespace: fc.constantFrom(...namespaces), spec }), {
+      minLength: 1,
+      maxLength: most,
+      size: 'max',
+    })
+    .map(list =>
+      list.map(({ namespace, spec: of }, i) => ({
+        apiVersion: 'networking.k8s.io/v1',
+        kind: 'NetworkPolicy',
+        metadata: { namespace, name: `policy-${i}` },
+        spec: of,
+      })),
+    );
 
 /** Manifests of a whole small world: some namespaces, up to six pods, up to `policies` policies (default 5). */
 export const manifests = ({ policies = 5 }: { readonly policies?: number } = {}): fc.Arbitrary<readonly Manifest[]> =>
   fc
-    .tuple(namespaceManifests, fc.array(podShape, { minLength: 1, maxLength: 6 }), policyManifests(policies))
+    .tuple(
+      namespaceManifests,
+      fc.array(podShape, { minLength: 2, maxLength: 6, size: 'max' }),
+      policyManifests(policies),
+    )
     .map(([declared, pods, rules]) => [...declared, ...pods.map(podManifest), ...rules]);
 
 export const documentsOf = (list: readonly Manifest[]): readonly Document[] =>
