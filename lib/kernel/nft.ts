@@ -1,12 +1,16 @@
 /**
  * nf_tables of one network namespace: tables are read whole, transactions committed whole.
  *
- * Who owns a table (NFT_TABLE_F_OWNER, Linux 5.12; NFT_TABLE_F_PERSIST, 6.9), as seen on 6.18 and held by
- * test/nft-owner.test.ts:
- * - The owner is the socket that made the table with that flag. While it is open, any other socket gets EPERM for
- *   whatever it would change in the table, and `nft flush ruleset` passes the table over. Reading is free to all:
- *   nft 1.0.6 lists it.
- * - When the owner's socket closes, a table without PERSIST goes with it. With PERSIST it stays, and is nobody's.
+ * Who owns a table (NFT_TABLE_F_OWNER, Linux 5.12; NFT_TABLE_F_PERSIST, 6.9), as found on 6.18; test/nft-owner.test.ts
+ * holds each line:
+ * - The owner is the socket that makes (or adopts) the table with the flag OWNER. While it is open, any other socket gets
+ *   EPERM for whatever it would change in the table, and `nft flush ruleset` of another process passes it over.
+ *   Everybody may read it: nft 1.0.6 lists it.
+ * - When that socket closes, a table without PERSIST goes. With PERSIST it stays, and is nobody's: any process may change
+ *   it without adopting it, and `nft flush ruleset` deletes it.
+ * - A socket adopts an orphan by `add table` with the flags OWNER and PERSIST (in the batch with which it changes it, say).
+ *   `add table` with flags that are not the table's is EOPNOTSUPP otherwise: no flags on a persistent table, OWNER on a
+ *   table that was made without PERSIST.
  */
 
 import { formatKey } from '../nft/datatype.ts';

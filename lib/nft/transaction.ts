@@ -67,6 +67,9 @@ export function createTable(table: Table, ownership: Ownership = {}): Transactio
   return { family, table: name, operations: [head, ...contentOf(table)] };
 }
 
+/** Makes the sender the owner of a persistent table whose owner has gone: the first operation of its first change. */
+export const ADOPT: Operation = { verb: 'add', object: 'table', owner: true, persist: true };
+
 /** Everything in the table, in an order in which each thing comes after what it refers to. */
 export function contentOf({ chains, sets, counters }: Omit<Table, 'family' | 'name'>): Operation[] {
   const operations: Operation[] = [];
