@@ -1,12 +1,12 @@
 /** Addresses on links. @see include/uapi/linux/if_addr.h */
-import { formatAddress, formatAddressAttrs, MessageType, parseAddress } from 'netlink/dist/rt/gen_structs.js';
+import { readU32, writeU32 } from 'netlink/dist/structs.js';
 import { type Address, type Family, formatPrefix, type Prefix } from '../ip/address.ts';
 import { NLM_F, type Reply, type Request } from './message.ts';
-import { addressBuffer, addressOf, afOf, attributesOf, bodyOf, familyOf, u32Of } from './rtnetlink.ts';
+import { addressBuffer, addressOf, afOf, attributesOf, bodyOf, familyOf, RTM, u32Of } from './rtnetlink.ts';
 
 const IFA = { ADDRESS: 1, LOCAL: 2, FLAGS: 8 } as const;
 const IFADDRMSG_LENGTH = 8;
-const IFA_F = { DADFAILED: 0x08, TENTATIVE: 0x40 } as const;
+const IFA_F = { NODAD: 0x02, DADFAILED: 0x08, TENTATIVE: 0x40 } as const;
 const scopes = { global: 0, link: 253, host: 254 } as const;
 
 export interface LinkAddress extends Prefix {
@@ -21,22 +21,27 @@ export interface FoundAddress extends LinkAddress {
   readonly dadFailed: boolean;
 }
 
+/** struct ifaddrmsg: family, prefix length, flags, scope (u8 each), ifindex (u32) */
+function header(family: Family | undefined, length: number, flags: number, scope: number, ifindex: number): Buffer {
+  const bytes = Buffer.alloc(IFADDRMSG_LENGTH);
+  bytes.set([afOf(family), length, flags, scope]);
+  writeU32.call(bytes, ifindex, 4);
+  return bytes;
+}
+
 function message(address: LinkAddress, scope: number): Uint8Array[] {
-  const { family, value, length, ifindex } = address;
-  const local = addressBuffer({ family, value });
-  // IFA_F_NODAD: the address is ours alone by construction, and detection would make the pod wait for two seconds.
-  const flags = family === 6 ? { flags: { nodad: true } as const } : {};
-  return bodyOf(
-    formatAddress({ family: afOf(family), prefixlen: length, index: ifindex, scope, ...flags }),
-    formatAddressAttrs({ local, address: local }),
-  );
+  const { family, length, ifindex } = address;
+  // The address is ours alone by construction, and detecting duplicates would make the pod wait for two seconds.
+  const flags = family === 6 ? IFA_F.NODAD : 0;
+  const bytes = addressBuffer(address);
+  return bodyOf(header(family, length, flags, scope, ifindex), [IFA.LOCAL, bytes], [IFA.ADDRESS, bytes]);
 }
 
 /** Usable at once, without duplicate address detection; EEXIST where the link has it. */
 export function addAddress(address: LinkAddress, scope: keyof typeof scopes = 'global'): Request {
   return {
     operation: `add address ${formatPrefix(address)} to link ${address.ifindex}`,
-    type: MessageType.NEWADDR,
+    type: RTM.NEWADDR,
     flags: NLM_F.CREATE | NLM_F.EXCL,
     body: message(address, scopes[scope]),
   };
@@ -46,7 +51,7 @@ export function addAddress(address: LinkAddress, scope: keyof typeof scopes = 'g
 export function deleteAddress(address: LinkAddress): Request {
   return {
     operation: `delete address ${formatPrefix(address)} from link ${address.ifindex}`,
-    type: MessageType.DELADDR,
+    type: RTM.DELADDR,
     flags: 0,
     body: message(address, 0),
   };
@@ -57,25 +62,25 @@ export function dumpAddresses(filter: { readonly family?: Family; readonly ifind
   const { family, ifindex } = filter;
   return {
     operation: ifindex === undefined ? 'list addresses' : `list addresses of link ${ifindex}`,
-    type: MessageType.GETADDR,
+    type: RTM.GETADDR,
     flags: NLM_F.DUMP,
-    body: [formatAddress({ family: afOf(family), ...(ifindex === undefined ? {} : { index: ifindex }) })],
+    body: [header(family, 0, 0, 0, ifindex ?? 0)],
   };
 }
 
 /** Undefined where it is neither IPv4 nor IPv6. */
 export function linkAddressOf({ body }: Reply): FoundAddress | undefined {
-  const header = parseAddress(body.subarray(0, IFADDRMSG_LENGTH));
+  const [af = 0, length = 0, shortFlags = 0, scope = 0] = body;
   const attributes = attributesOf(body.subarray(IFADDRMSG_LENGTH));
   // On a point-to-point link IFA_ADDRESS is the other side; IPv6 has no IFA_LOCAL otherwise.
   const address: Address | undefined = addressOf(attributes.get(IFA.LOCAL) ?? attributes.get(IFA.ADDRESS));
-  if (!address || familyOf(header.family ?? 0) !== address.family) return undefined;
-  const flags = u32Of(attributes.get(IFA.FLAGS)) ?? body.readUInt8(2);
+  if (!address || familyOf(af) !== address.family) return undefined;
+  const flags = u32Of(attributes.get(IFA.FLAGS)) ?? shortFlags;
   return {
     ...address,
-    length: header.prefixlen ?? 0,
-    ifindex: header.index ?? 0,
-    scope: header.scope ?? 0,
+    length,
+    ifindex: readU32.call(body, 4),
+    scope,
     tentative: (flags & IFA_F.TENTATIVE) !== 0,
     dadFailed: (flags & IFA_F.DADFAILED) !== 0,
   };

@@ -7,7 +7,7 @@
 import { formatAttribute, putU16be, putU32 } from 'netlink/dist/structs.js';
 import { type Address, type Family, formatAddress } from '../ip/address.ts';
 import { type Exchange, isErrno, must, mustExcept, NLM_F, type Reply, type Request } from './message.ts';
-import { addressBuffer, addressOf, afOf, attributesOf, bodyOf, sameAddress } from './rtnetlink.ts';
+import { addressBuffer, addressOf, afOf, attributesOf, sameAddress } from './rtnetlink.ts';
 
 /** (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_* */
 const CT = { NEW: 0x100, GET: 0x101, DELETE: 0x102 } as const;
@@ -120,12 +120,12 @@ export function deleteFlow(flow: Flow): Request {
     type: CT.DELETE,
     flags: 0,
     // Never without a tuple: that would forget every connection of the node.
-    body: bodyOf(
+    body: [
       header(original.source.family),
       ...padded(nest(CTA.TUPLE_ORIG, key)),
       ...(zone === 0 ? [] : padded(plain(CTA.ZONE, putU16be(zone)))),
       plain(CTA.ID, idBytes),
-    ),
+    ],
   };
 }
 

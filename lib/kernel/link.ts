@@ -1,27 +1,46 @@
 /** Links (network interfaces): what to ask the kernel, and what it says. @see include/uapi/linux/if_link.h */
-import { formatLink, MessageType, parseLink } from 'netlink/dist/rt/gen_structs.js';
-import {
-  formatInfo,
-  formatLinkAttrs,
-  formatLinkProtocolInfoInet6,
-  formatVethInfo,
-  In6AddrGenMode,
-  type LinkAttrs,
-} from 'netlink/dist/rt/ifla.js';
-import { type AttrStream, putMap, putU32 } from 'netlink/dist/structs.js';
+import { readS32, readU32, writeS32, writeU32 } from 'netlink/dist/structs.js';
 import { type Exchange, must, NLM_F, type Reply, type Request } from './message.ts';
-import { attributesOf, bodyOf, bytesOf, macBuffer, macOf, present, textOf, u32Of } from './rtnetlink.ts';
+import {
+  type Attribute,
+  attributesOf,
+  bodyOf,
+  macBuffer,
+  macOf,
+  nestOf,
+  RTM,
+  text,
+  textOf,
+  u32,
+  u32Of,
+} from './rtnetlink.ts';
 
-const IFLA = { ADDRESS: 1, IFNAME: 3, MTU: 4, LINK: 5, MASTER: 10, LINKINFO: 18, IFALIAS: 20, GROUP: 27 } as const;
-const IFLA_LINK_NETNSID = 37;
-const IFLA_INFO_KIND = 1;
+const IFLA = {
+  ADDRESS: 1,
+  IFNAME: 3,
+  MTU: 4,
+  LINK: 5,
+  MASTER: 10,
+  LINKINFO: 18,
+  IFALIAS: 20,
+  AF_SPEC: 26,
+  GROUP: 27,
+  NET_NS_FD: 28,
+  EXT_MASK: 29,
+  LINK_NETNSID: 37,
+} as const;
+const IFLA_INFO = { KIND: 1, DATA: 2 } as const;
+const VETH_INFO_PEER = 1;
+const IFLA_INET_CONF = 1;
+const IFLA_INET6_ADDR_GEN_MODE = 8;
+const addrGenModes = { eui64: 0, none: 1 } as const;
+const IFF_UP = 1;
 const IFINFOMSG_LENGTH = 16;
 /** Leaves the counters out of a dump, which are most of it. */
 const RTEXT_FILTER_SKIP_STATS = 8;
 const AF_INET = 2;
 const AF_INET6 = 10;
-const IFLA_INET_CONF = 1;
-/** Of net/ifalias.txt: dev_set_alias() takes less than IFALIASZ = 256. */
+/** dev_set_alias() takes less than IFALIASZ = 256. */
 const ALIAS_LIMIT = 255;
 
 /** IPV4_DEVCONF_* of include/uapi/linux/ip.h: what /proc/sys/net/ipv4/conf/<name>/ calls by the same names. */
@@ -70,7 +89,7 @@ export interface LinkChange {
   readonly mtu?: number;
   readonly mac?: string;
   /** Whether the kernel gives the link an IPv6 link-local address of its own making when it goes up. */
-  readonly addrGenMode?: 'eui64' | 'none';
+  readonly addrGenMode?: keyof typeof addrGenModes;
   readonly ipv4?: Ipv4Conf;
 }
 
@@ -93,9 +112,25 @@ export interface Link {
 }
 
 const nameOfKey = (key: LinkKey): string => ('ifindex' in key ? `link ${key.ifindex}` : `link ${key.name}`);
-const headerOf = (key: LinkKey) => ('ifindex' in key ? { index: key.ifindex } : {});
-const attrsOf = (key: LinkKey): LinkAttrs => ('ifindex' in key ? {} : { ifname: key.name });
-const endAttrs = ({ name, mac, mtu }: LinkEnd): LinkAttrs => ({ ifname: name, address: macBuffer(mac), mtu });
+
+/** struct ifinfomsg: family (u8), padding, type (u16), index (s32), flags (u32), change mask (u32) */
+function header(ifindex: number, up?: boolean): Buffer {
+  const bytes = Buffer.alloc(IFINFOMSG_LENGTH);
+  writeS32.call(bytes, ifindex, 4);
+  writeU32.call(bytes, up ? IFF_UP : 0, 8);
+  writeU32.call(bytes, up === undefined ? 0 : IFF_UP, 12);
+  return bytes;
+}
+
+const indexOf = (key: LinkKey): number => ('ifindex' in key ? key.ifindex : 0);
+const nameAttribute = (key: LinkKey): Attribute => [IFLA.IFNAME, 'ifindex' in key ? undefined : text(key.name)];
+const withoutStats: Attribute = [IFLA.EXT_MASK, u32(RTEXT_FILTER_SKIP_STATS)];
+
+const endAttributes = ({ name, mac, mtu }: LinkEnd): Attribute[] => [
+  [IFLA.IFNAME, text(name)],
+  [IFLA.ADDRESS, macBuffer(mac)],
+  [IFLA.MTU, u32(mtu)],
+];
 
 /**
  * Creates a veth pair in one message, so that no end ever has another name, address, size, group or place.
@@ -103,36 +138,27 @@ const endAttrs = ({ name, mac, mtu }: LinkEnd): LinkAttrs => ({ ifname: name, ad
  */
 export function newVeth(veth: Veth): Request {
   const { peer } = veth;
-  const peerInfo = bytesOf(formatLink({}), formatLinkAttrs({ ...endAttrs(peer), netNsFd: peer.netns }));
-  const info = bytesOf(formatInfo({ kind: 'veth', data: bytesOf(formatVethInfo({ peer: peerInfo })) }));
-  const flags = veth.up ? ({ flags: { up: true }, change: { up: true } } as const) : {};
+  const peerInfo = nestOf([...endAttributes(peer), [IFLA.NET_NS_FD, u32(peer.netns)]], header(0));
+  const info = nestOf([
+    [IFLA_INFO.KIND, text('veth')],
+    [IFLA_INFO.DATA, nestOf([[VETH_INFO_PEER, peerInfo]])],
+  ]);
   return {
     operation: `create veth ${veth.name} with peer ${peer.name}`,
-    type: MessageType.NEWLINK,
+    type: RTM.NEWLINK,
     flags: NLM_F.CREATE | NLM_F.EXCL | NLM_F.ECHO,
-    body: bodyOf(
-      formatLink(flags),
-      formatLinkAttrs({ ...endAttrs(veth), ...present({ group: veth.group }), linkinfo: info }),
-    ),
+    body: bodyOf(header(0, veth.up), ...endAttributes(veth), [IFLA.GROUP, u32(veth.group)], [IFLA.LINKINFO, info]),
   };
 }
 
-function afSpecOf({ addrGenMode, ipv4 }: LinkChange): Map<number, Buffer> | undefined {
-  const spec = new Map<number, Buffer>();
-  if (ipv4) {
-    const conf = new Map(
-      Object.entries(present(ipv4)).map(([key, value]) => [ipv4Conf[key as keyof Ipv4Conf], value] as const),
-    );
-    spec.set(
-      AF_INET,
-      bytesOf(out => out.push(IFLA_INET_CONF, putMap(conf, putU32))),
-    );
-  }
-  if (addrGenMode) {
-    const mode = addrGenMode === 'none' ? In6AddrGenMode.NONE : In6AddrGenMode.EUI64;
-    spec.set(AF_INET6, bytesOf(formatLinkProtocolInfoInet6({ addrGenMode: mode })));
-  }
-  return spec.size > 0 ? spec : undefined;
+function afSpecOf({ addrGenMode, ipv4 }: LinkChange): Buffer | undefined {
+  if (!addrGenMode && !ipv4) return undefined;
+  const conf = (Object.keys(ipv4Conf) as (keyof Ipv4Conf)[]).map(key => [ipv4Conf[key], u32(ipv4?.[key])] as const);
+  const mode = addrGenMode && Uint8Array.of(addrGenModes[addrGenMode]);
+  return nestOf([
+    [AF_INET, ipv4 && nestOf([[IFLA_INET_CONF, nestOf(conf)]])],
+    [AF_INET6, mode && nestOf([[IFLA_INET6_ADDR_GEN_MODE, mode]])],
+  ]);
 }
 
 /** Changes what is given and leaves the rest. @throws RangeError where the alias is too long. */
@@ -141,20 +167,19 @@ export function setLink(key: LinkKey, change: LinkChange): Request {
   if (alias && alias.length > ALIAS_LIMIT)
     throw new RangeError(`Cannot set an alias of ${alias.length} bytes on ${nameOfKey(key)}: ${ALIAS_LIMIT} at most`);
   const { group, mtu, mac, up } = change;
-  const attrs: LinkAttrs = {
-    ...attrsOf(key),
-    ...present({ group, mtu, address: mac === undefined ? undefined : macBuffer(mac), afSpec: afSpecOf(change) }),
-  };
-  const flags = up === undefined ? {} : { flags: up ? ({ up: true } as const) : {}, change: { up: true } as const };
   return {
     operation: `set ${Object.keys(change).join(', ')} of ${nameOfKey(key)}`,
-    type: MessageType.SETLINK,
+    type: RTM.SETLINK,
     flags: 0,
     body: bodyOf(
-      formatLink({ ...headerOf(key), ...flags }),
-      formatLinkAttrs(attrs),
-      // Without the NUL that the package would add: the kernel counts it as part of the alias.
-      ...(alias ? [(out: AttrStream) => out.push(IFLA.IFALIAS, alias)] : []),
+      header(indexOf(key), up),
+      nameAttribute(key),
+      [IFLA.GROUP, u32(group)],
+      [IFLA.MTU, u32(mtu)],
+      [IFLA.ADDRESS, mac === undefined ? undefined : macBuffer(mac)],
+      [IFLA.AF_SPEC, afSpecOf(change)],
+      // Without a closing NUL: the kernel would count it as part of the alias.
+      [IFLA.IFALIAS, alias],
     ),
   };
 }
@@ -162,9 +187,9 @@ export function setLink(key: LinkKey, change: LinkChange): Request {
 export function deleteLink(key: LinkKey): Request {
   return {
     operation: `delete ${nameOfKey(key)}`,
-    type: MessageType.DELLINK,
+    type: RTM.DELLINK,
     flags: 0,
-    body: bodyOf(formatLink(headerOf(key)), formatLinkAttrs(attrsOf(key))),
+    body: bodyOf(header(indexOf(key)), nameAttribute(key)),
   };
 }
 
@@ -176,9 +201,9 @@ export function deleteLinkGroup(group: number): Request {
   if (!(group > 0)) throw new RangeError(`Cannot delete the links of group ${group}: that is the default group`);
   return {
     operation: `delete the links of group ${group}`,
-    type: MessageType.DELLINK,
+    type: RTM.DELLINK,
     flags: 0,
-    body: bodyOf(formatLink({}), formatLinkAttrs({ group })),
+    body: bodyOf(header(0), [IFLA.GROUP, u32(group)]),
   };
 }
 
@@ -186,12 +211,9 @@ export function deleteLinkGroup(group: number): Request {
 export function getLink(key: LinkKey): Request {
   return {
     operation: `get ${nameOfKey(key)}`,
-    type: MessageType.GETLINK,
+    type: RTM.GETLINK,
     flags: 0,
-    body: bodyOf(
-      formatLink(headerOf(key)),
-      formatLinkAttrs({ ...attrsOf(key), extMask: putU32(RTEXT_FILTER_SKIP_STATS) }),
-    ),
+    body: bodyOf(header(indexOf(key)), nameAttribute(key), withoutStats),
   };
 }
 
@@ -200,30 +222,26 @@ export function getLink(key: LinkKey): Request {
  * kind's module sends them all.
  */
 export function dumpLinks(kind?: string): Request {
-  const linkinfo = kind === undefined ? undefined : bytesOf(formatInfo({ kind }));
+  const info = kind === undefined ? undefined : nestOf([[IFLA_INFO.KIND, text(kind)]]);
   return {
     operation: kind === undefined ? 'list links' : `list ${kind} links`,
-    type: MessageType.GETLINK,
+    type: RTM.GETLINK,
     flags: NLM_F.DUMP,
-    body: bodyOf(
-      formatLink({}),
-      formatLinkAttrs({ extMask: putU32(RTEXT_FILTER_SKIP_STATS), ...present({ linkinfo }) }),
-    ),
+    body: bodyOf(header(0), withoutStats, [IFLA.LINKINFO, info]),
   };
 }
 
 /** RTM_NEWLINK and RTM_DELLINK. @throws RangeError for another message. */
 export function linkOf({ type, body }: Reply): Link {
-  if (type !== MessageType.NEWLINK && type !== MessageType.DELLINK)
+  if (type !== RTM.NEWLINK && type !== RTM.DELLINK)
     throw new RangeError(`Cannot read a link from a message of type ${type}`);
-  const header = parseLink(body.subarray(0, IFINFOMSG_LENGTH));
   const attributes = attributesOf(body.subarray(IFINFOMSG_LENGTH));
   const info = attributes.get(IFLA.LINKINFO);
-  const kind = info && textOf(attributesOf(info).get(IFLA_INFO_KIND));
+  const kind = info && textOf(attributesOf(info).get(IFLA_INFO.KIND));
   return {
-    ifindex: header.index ?? 0,
+    ifindex: readS32.call(body, 4),
     name: textOf(attributes.get(IFLA.IFNAME)) ?? '',
-    up: header.flags?.up === true,
+    up: (readU32.call(body, 8) & IFF_UP) !== 0,
     mtu: u32Of(attributes.get(IFLA.MTU)) ?? 0,
     group: u32Of(attributes.get(IFLA.GROUP)) ?? 0,
     mac: macOf(attributes.get(IFLA.ADDRESS)),
@@ -231,7 +249,7 @@ export function linkOf({ type, body }: Reply): Link {
     kind,
     master: u32Of(attributes.get(IFLA.MASTER)),
     peer: kind === 'veth' ? u32Of(attributes.get(IFLA.LINK)) : undefined,
-    peerNetnsid: u32Of(attributes.get(IFLA_LINK_NETNSID)),
+    peerNetnsid: u32Of(attributes.get(IFLA.LINK_NETNSID)),
   };
 }
 

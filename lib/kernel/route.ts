@@ -1,14 +1,5 @@
 /** Routes. @see include/uapi/linux/rtnetlink.h */
-import {
-  formatRoute,
-  formatRouteAttrs,
-  MessageType,
-  parseRoute,
-  type RouteAttrs,
-  RouteScope,
-  RouteType,
-} from 'netlink/dist/rt/gen_structs.js';
-import { putU32, readU32 } from 'netlink/dist/structs.js';
+import { readU32, writeU32 } from 'netlink/dist/structs.js';
 import {
   type Address,
   bitsOf,
@@ -19,7 +10,19 @@ import {
   type Prefix,
 } from '../ip/address.ts';
 import { NLM_F, type Reply, type Request } from './message.ts';
-import { addressBuffer, addressOf, afOf, attributesOf, bodyOf, familyOf, present, u32Of } from './rtnetlink.ts';
+import {
+  addressAttribute,
+  addressBuffer,
+  addressOf,
+  afOf,
+  attributesOf,
+  bodyOf,
+  familyOf,
+  nestOf,
+  RTM,
+  u32,
+  u32Of,
+} from './rtnetlink.ts';
 
 const RTA = { DST: 1, OIF: 4, GATEWAY: 5, PRIORITY: 6, PREFSRC: 7, METRICS: 8, TABLE: 15 } as const;
 const RTAX = { MTU: 2, ADVMSS: 8 } as const;
@@ -30,12 +33,10 @@ const RTMSG_LENGTH = 12;
 const RTPROT_STATIC = 4;
 export const RT_TABLE_MAIN = 254;
 
-const types = {
-  unicast: RouteType.UNICAST,
-  blackhole: RouteType.BLACKHOLE,
-  unreachable: RouteType.UNREACHABLE,
-} as const;
-const scopes = { global: RouteScope.UNIVERSE, link: RouteScope.LINK, host: RouteScope.HOST } as const;
+/** RTN_* and RT_SCOPE_* */
+const types = { unicast: 1, blackhole: 6, unreachable: 7 } as const;
+const scopes = { global: 0, link: 253, host: 254 } as const;
+const RT_SCOPE_NOWHERE = 255;
 
 export interface Route {
   /** Host bits count for nothing. */
@@ -83,37 +84,45 @@ function defaultScope({ destination, gateway, type = 'unicast' }: Route): keyof 
   return destination.family === 4 && type === 'unicast' && !gateway ? 'link' : 'global';
 }
 
-function message(route: Route, header: { readonly type: number; readonly scope: number; readonly protocol: number }) {
+interface Header {
+  readonly destination: Pick<Prefix, 'length'> & { readonly family?: Family | undefined };
+  readonly table?: number;
+  readonly protocol?: number;
+  readonly scope?: number;
+  readonly type?: number;
+  readonly flags?: number;
+}
+
+/** struct rtmsg: family, lengths of destination and source, TOS, table, protocol, scope, type (u8 each), flags (u32) */
+function headerOf({ destination, table = 0, protocol = 0, scope = 0, type = 0, flags = 0 }: Header): Buffer {
+  const bytes = Buffer.alloc(RTMSG_LENGTH);
+  bytes.set([afOf(destination.family), destination.length, 0, 0, table < 256 ? table : 0, protocol, scope, type]);
+  writeU32.call(bytes, flags, 8);
+  return bytes;
+}
+
+function message(route: Route, header: Pick<Header, 'protocol' | 'scope' | 'type'>): Uint8Array[] {
   const { destination, oif, gateway, source, metric, mtu, advmss, table = RT_TABLE_MAIN } = route;
-  const metrics = present({
-    mtu: mtu === undefined ? undefined : putU32(mtu),
-    advmss: advmss === undefined ? undefined : putU32(advmss),
-  });
-  const attrs: RouteAttrs = present({
-    dst: destination.length > 0 ? addressBuffer(networkOf(destination)) : undefined,
-    oif,
-    gateway: gateway && addressBuffer(gateway),
-    prefsrc: source && addressBuffer(source),
-    priority: metric,
-    metrics: Object.keys(metrics).length > 0 ? metrics : undefined,
-    table,
-  });
+  const metrics = [
+    [RTAX.MTU, u32(mtu)],
+    [RTAX.ADVMSS, u32(advmss)],
+  ] as const;
   return bodyOf(
-    formatRoute({
-      family: afOf(destination.family),
-      dstLen: destination.length,
-      table: table < 256 ? table : 0,
-      ...header,
-      ...(route.onlink ? { flags: { __unknown: RTNH_F_ONLINK } } : {}),
-    }),
-    formatRouteAttrs(attrs),
+    headerOf({ destination, table, flags: route.onlink ? RTNH_F_ONLINK : 0, ...header }),
+    [RTA.DST, destination.length > 0 ? addressBuffer(networkOf(destination)) : undefined],
+    [RTA.OIF, u32(oif)],
+    [RTA.GATEWAY, addressAttribute(gateway)],
+    [RTA.PREFSRC, addressAttribute(source)],
+    [RTA.PRIORITY, u32(metric)],
+    [RTA.METRICS, mtu === undefined && advmss === undefined ? undefined : nestOf(metrics)],
+    [RTA.TABLE, u32(table)],
   );
 }
 
 function write(verb: string, route: Route, flags: number): Request {
   return {
     operation: `${verb} ${nameOf(route)}`,
-    type: MessageType.NEWROUTE,
+    type: RTM.NEWROUTE,
     flags,
     body: message(route, {
       type: types[route.type ?? 'unicast'],
@@ -133,12 +142,12 @@ export const replaceRoute = (route: Route): Request => write('replace', route, N
 export function deleteRoute(route: Route): Request {
   return {
     operation: `delete ${nameOf(route)}`,
-    type: MessageType.DELROUTE,
+    type: RTM.DELROUTE,
     flags: 0,
     body: message(route, {
-      type: route.type ? types[route.type] : RouteType.UNSPEC,
+      type: route.type ? types[route.type] : 0,
       // fib_table_delete() matches any scope for NOWHERE.
-      scope: route.scope ? scopes[route.scope] : RouteScope.NOWHERE,
+      scope: route.scope ? scopes[route.scope] : RT_SCOPE_NOWHERE,
       protocol: route.protocol ?? 0,
     }),
   };
@@ -148,16 +157,12 @@ export function deleteRoute(route: Route): Request {
 export function getRoute(address: Address): Request {
   return {
     operation: `find the route to ${formatAddress(address)}`,
-    type: MessageType.GETROUTE,
+    type: RTM.GETROUTE,
     flags: 0,
-    body: bodyOf(
-      formatRoute({
-        family: afOf(address.family),
-        dstLen: bitsOf(address.family),
-        flags: { __unknown: RTM_F_FIB_MATCH },
-      }),
-      formatRouteAttrs({ dst: addressBuffer(address) }),
-    ),
+    body: bodyOf(headerOf({ destination: { ...address, length: bitsOf(address.family) }, flags: RTM_F_FIB_MATCH }), [
+      RTA.DST,
+      addressBuffer(address),
+    ]),
   };
 }
 
@@ -171,32 +176,32 @@ export interface RouteFilter {
 export function dumpRoutes({ family, oif, table }: RouteFilter = {}): Request {
   return {
     operation: oif === undefined ? 'list routes' : `list routes of link ${oif}`,
-    type: MessageType.GETROUTE,
+    type: RTM.GETROUTE,
     flags: NLM_F.DUMP,
-    body: bodyOf(formatRoute({ family: afOf(family) }), formatRouteAttrs(present({ oif, table }))),
+    body: bodyOf(headerOf({ destination: { family, length: 0 } }), [RTA.OIF, u32(oif)], [RTA.TABLE, u32(table)]),
   };
 }
 
 /** Undefined where it is neither IPv4 nor IPv6, or a cached exception rather than a route. */
 export function routeOf({ body }: Reply): FoundRoute | undefined {
-  const header = parseRoute(body.subarray(0, RTMSG_LENGTH));
-  const family = familyOf(body.readUInt8(0));
+  const [af = 0, length = 0, , , shortTable = 0, protocol = 0, scope = 0, type = 0] = body;
+  const family = familyOf(af);
   const flags = readU32.call(body, 8);
   if (!family || flags & RTM_F_CLONED) return undefined;
   const attributes = attributesOf(body.subarray(RTMSG_LENGTH));
   const metrics = attributesOf(attributes.get(RTA.METRICS) ?? Buffer.alloc(0));
   return {
-    destination: { ...(addressOf(attributes.get(RTA.DST)) ?? { family, value: 0n }), length: header.dstLen ?? 0 },
+    destination: { ...(addressOf(attributes.get(RTA.DST)) ?? { family, value: 0n }), length },
     oif: u32Of(attributes.get(RTA.OIF)),
     gateway: addressOf(attributes.get(RTA.GATEWAY)),
     source: addressOf(attributes.get(RTA.PREFSRC)),
-    table: u32Of(attributes.get(RTA.TABLE)) ?? body.readUInt8(4),
+    table: u32Of(attributes.get(RTA.TABLE)) ?? shortTable,
     metric: u32Of(attributes.get(RTA.PRIORITY)) ?? 0,
     mtu: u32Of(metrics.get(RTAX.MTU)),
     advmss: u32Of(metrics.get(RTAX.ADVMSS)),
-    protocol: body.readUInt8(5),
-    scope: body.readUInt8(6),
-    type: body.readUInt8(7),
+    protocol,
+    scope,
+    type,
     onlink: (flags & RTNH_F_ONLINK) !== 0,
   };
 }

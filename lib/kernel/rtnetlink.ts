@@ -1,11 +1,35 @@
 /**
- * What links, addresses, routes and neighbours share. Messages are written by the package `netlink`; they are read
- * here attribute by attribute, and only those that are wanted: the package's parsers want every attribute of every
- * interface of the node to be as it was when they were generated, and throw otherwise.
+ * What links, addresses, routes and neighbours share: message types, and attributes by the package's attribute stream.
+ * Its tables of every attribute (`netlink/dist/rt`) stay out: loading them would be a sixth of an ADD, and their parsers
+ * throw where an interface of the node shows an attribute otherwise than it was when they were generated.
  */
+import {
+  AttrStream,
+  type NetlinkAttribute,
+  parseAttributes,
+  putString,
+  putU32,
+  readU32,
+  type StreamData,
+} from 'netlink/dist/structs.js';
+import { type Address, addressBytes, addressFromBytes, type Family } from '../ip/address.ts';
 
-import { AttrStream, type NetlinkAttribute, parseAttributes, readU32, type StreamData } from 'netlink/dist/structs.js';
-import { type Address, addressBytes, addressFromBytes, type Family, formatAddress } from '../ip/address.ts';
+/** include/uapi/linux/rtnetlink.h */
+export const RTM = {
+  NEWLINK: 16,
+  DELLINK: 17,
+  GETLINK: 18,
+  SETLINK: 19,
+  NEWADDR: 20,
+  DELADDR: 21,
+  GETADDR: 22,
+  NEWROUTE: 24,
+  DELROUTE: 25,
+  GETROUTE: 26,
+  NEWNEIGH: 28,
+  DELNEIGH: 29,
+  GETNEIGH: 30,
+} as const;
 
 /** include/uapi/linux/socket.h */
 const AF = { 4: 2, 6: 10 } as const;
@@ -15,21 +39,30 @@ export const afOf = (family: Family | undefined): number => (family === undefine
 /** Undefined where the kernel speaks of neither IPv4 nor IPv6 (bridge, MPLS, all of them). */
 export const familyOf = (af: number): Family | undefined => (af === AF[4] ? 4 : af === AF[6] ? 6 : undefined);
 
-/** The object without the keys that hold undefined. */
-export function present<T extends object>(object: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as {
-    [K in keyof T]?: Exclude<T[K], undefined>;
-  };
-}
+/** An attribute without a value is left out. */
+export type Attribute = readonly [type: number, value: StreamData | undefined];
 
-/** What the package's formatters stream, as the parts of a message. */
-export function bodyOf(...parts: readonly StreamData[]): Uint8Array[] {
+function stream(header: Uint8Array, attributes: readonly Attribute[]): Uint8Array[] {
   const out = new AttrStream();
-  for (const part of parts) out.emit(part);
+  out.emit(header);
+  for (const [type, value] of attributes) if (value) out.push(type, value);
   return out.bufs;
 }
 
-export const bytesOf = (...parts: readonly StreamData[]): Buffer => Buffer.concat(bodyOf(...parts));
+/** The body of a message: its fixed header, then its attributes. */
+export const bodyOf = (header: Uint8Array, ...attributes: readonly Attribute[]): Uint8Array[] =>
+  stream(header, attributes);
+
+/** The value of an attribute that holds others, behind a header of its own where it has one. */
+export const nestOf = (attributes: readonly Attribute[], header: Uint8Array = new Uint8Array(0)): Buffer =>
+  Buffer.concat(stream(header, attributes));
+
+/** Host byte order. */
+export const u32 = (value: number | undefined): Buffer | undefined => (value === undefined ? undefined : putU32(value));
+
+/** With a closing NUL. */
+export const text = (value: string | undefined): Buffer | undefined =>
+  value === undefined ? undefined : putString(value);
 
 /** Attributes by type, the last of each; the flags in the type (nested, network order) are left out. */
 export function attributesOf(bytes: Buffer): ReadonlyMap<number, Buffer> {
@@ -51,6 +84,8 @@ export function textOf(bytes: Buffer | undefined): string | undefined {
 
 export const addressBuffer = (address: Address): Buffer => Buffer.from(addressBytes(address));
 
+export const addressAttribute = (address: Address | undefined): Buffer | undefined => address && addressBuffer(address);
+
 export const addressOf = (bytes: Buffer | undefined): Address | undefined =>
   bytes && (bytes.length === 4 || bytes.length === 16) ? addressFromBytes(bytes) : undefined;
 
@@ -65,6 +100,3 @@ export const macOf = (bytes: Buffer | undefined): string | undefined =>
 
 export const sameAddress = (a: Address | undefined, b: Address | undefined): boolean =>
   a?.family === b?.family && a?.value === b?.value;
-
-/** For messages: `10.0.0.1`, or what stands there for no address. */
-export const nameOf = (address: Address | undefined, none: string): string => (address ? formatAddress(address) : none);
