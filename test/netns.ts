@@ -1,6 +1,7 @@
 /** Network namespaces of a test's own, for both sides of the wire; gone when the test is, also when it fails. */
-import { type SpawnSyncOptionsWithStringEncoding, spawnSync } from 'node:child_process';
+import { type ChildProcess, type SpawnSyncOptionsWithStringEncoding, spawn, spawnSync } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
+import { Socket } from 'node:net';
 
 const open = new Set<Netns>();
 let count = 0;
@@ -32,6 +33,23 @@ function mustRun(command: string, args: readonly string[], options?: Parameters<
   throw new Error(`Cannot ${[command, ...args].join(' ')}: status ${outcome.status}: ${outcome.stderr.trim()}`);
 }
 
+let reaper: ChildProcess | undefined;
+
+/**
+ * Tells a process that outlives this one what to remove. Its input ends when this process does, however it ends: killed,
+ * or aborted by native code, where no exit handler runs. What is gone by then is no matter.
+ */
+function bequeath(name: string): void {
+  if (!reaper) {
+    const script =
+      'names=; while read -r n; do names="$names $n"; done; for n in $names; do ip netns delete "$n"; done';
+    reaper = spawn('sh', ['-c', script], { stdio: ['pipe', 'ignore', 'ignore'], detached: true });
+    reaper.unref();
+    if (reaper.stdin instanceof Socket) reaper.stdin.unref();
+  }
+  reaper.stdin?.write(`${name}\n`);
+}
+
 /** A named network namespace (`ip netns`), with `lo` up. */
 export class Netns implements Disposable {
   readonly name: string;
@@ -40,6 +58,7 @@ export class Netns implements Disposable {
   readonly fd: number;
 
   constructor(name = uniqueName()) {
+    bequeath(name);
     mustRun('ip', ['netns', 'add', name]);
     this.name = name;
     this.path = `/run/netns/${name}`;
