@@ -1,4 +1,4 @@
-import { complain, type Field, holdsOnly, isAbsent, itemsOf, member, membersOf, shown, textOf } from './field.ts';
+import { complain, type Field, holdsOnly, isMapping, itemsOf, member, membersOf, shown, textOf } from './field.ts';
 import { isLabelKey, isLabelValue } from './label-syntax.ts';
 import type { LabelSelector, Requirement } from './model.ts';
 
@@ -65,14 +65,15 @@ function equalityOf([key, field]: readonly [string, Field]): Requirement | undef
 const known = ['matchLabels', 'matchExpressions'];
 
 /** `{app: web}` in place of a selector is the mistake that would select everything if its fields were dropped. */
-function looksLikeLabels(field: Field): boolean {
-  const members = membersOf(field) ?? [];
-  return members.length > 0 && members.every(([key, { value }]) => typeof value === 'string' && !known.includes(key));
+function looksLikeLabels({ value }: Field): boolean {
+  if (!isMapping(value)) return false;
+  const members = Object.entries(value);
+  return members.length > 0 && members.every(([key, label]) => typeof label === 'string' && !known.includes(key));
 }
 
 /** The selector that a present field holds; undefined, and reported with what follows from it (`instead`), where it is invalid. */
 export function selectorOf(field: Field, instead: string): LabelSelector | undefined {
-  if (!isAbsent(field) && looksLikeLabels(field))
+  if (looksLikeLabels(field))
     return complain(field, `No selector, so ${instead}: write these labels under "matchLabels"`);
   if (!holdsOnly(field, known, instead)) return undefined;
   const equalities = membersOf(member(field, 'matchLabels'))?.map(equalityOf);
