@@ -150,13 +150,18 @@ function numberFrom(selector: Selector, data: Uint8Array): number {
   return typeof datum === 'number' ? datum : -1;
 }
 
-/** Marks the comparisons that a selector presupposes, as nft (and `compile`) put them there by themselves. */
-function rely(reading: Reading, { nfproto, l4proto }: { nfproto?: number; l4proto?: number }): void {
+/**
+ * Marks the comparisons that a selector presupposes and that stand right before it, where nft and `compile` put them by
+ * themselves. One that stands elsewhere was somebody's wish.
+ */
+function rely({ found, ...reading }: Reading, needs: { nfproto?: number; l4proto?: number }): void {
   const conditions = [
-    nfproto === undefined ? undefined : reading.nfproto,
-    l4proto === undefined ? undefined : reading.l4proto,
+    needs.nfproto === undefined ? undefined : reading.nfproto?.from,
+    needs.l4proto === undefined ? undefined : reading.l4proto?.from,
   ];
-  for (const condition of conditions) if (condition?.from?.condition === 'maybe') condition.from.condition = 'yes';
+  const before = found.slice(found.findLastIndex(({ condition }) => condition === 'no') + 1);
+  for (const condition of conditions)
+    if (condition?.condition === 'maybe') condition.condition = before.includes(condition) ? 'yes' : 'no';
 }
 
 /** One or more loads and what is done with them. */
