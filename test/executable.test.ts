@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { after, test } from 'node:test';
 import { supportedVersions } from '../lib/cni/version.ts';
+import { config, environment, startHost } from './cni.ts';
 
 const executable = process.env['TOLLGATE'] ?? resolve(import.meta.dirname, '../dist/tollgate');
 const ipamExecutable = join(dirname(executable), 'tollgate-ipam');
@@ -97,20 +98,53 @@ test('it needs libraries of libc6, libstdc++6 and libgcc-s1 only', () => {
   }
 });
 
-test('a root folder with these libraries and nothing else is enough, and nothing is added to it', () => {
+/** What a node mounts, whatever else is in its root. */
+const mounted = ['proc', 'dev', 'run'];
+
+/** A folder with the executable and these libraries, and with nothing else but the places to mount a node's things. */
+function makeRoot(): string {
   const folder = freshFolder();
   for (const path of libraries().values()) {
     mkdirSync(join(folder, dirname(path)), { recursive: true });
     copyFileSync(path, join(folder, path));
   }
   copyFileSync(executable, join(folder, 'tollgate'));
+  for (const place of mounted) mkdirSync(join(folder, place));
+  assert.ok(!listing(folder).some(path => path.includes('libatomic')));
+  return folder;
+}
+
+test('a root folder with these libraries and nothing else is enough, and nothing is added to it', () => {
+  const folder = makeRoot();
   const before = listing(folder);
-  assert.ok(!before.some(path => path.includes('libatomic')));
-  assertVersionAnswer(run('chroot', [folder, '/tollgate'], { env: { ...system, ...asking } }));
   const { status, stdout, stderr } = run('chroot', [folder, '/tollgate', '--help'], { env: system });
   assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
   assert.match(stdout, /tollgate <command>/);
+  const script = 'mount --bind /proc "$0/proc" && exec chroot "$0" /tollgate';
+  assertVersionAnswer(run('unshare', ['--mount', 'sh', '-c', script, folder], { env: { ...system, ...asking } }));
   assert.deepEqual(listing(folder), before);
+});
+
+test('in such a root folder a pod is plugged in, reaches its gateway, and is plugged out; only state is left', async () => {
+  const folder = makeRoot();
+  using host = await startHost();
+  const netns = await host.pod();
+  await host.sh(mounted.map(place => `mount --rbind /${place} ${folder}/${place}`).join('; '));
+  // The host's mounts are not seen from here, so that only what is really in the folder is listed.
+  const before = listing(folder);
+  const call = { config: config({ stateDir: '/state' }), containerID: 'alone', ifname: 'eth0', netns };
+  const cni = (verb: 'ADD' | 'DEL') =>
+    host.run(['chroot', folder, '/tollgate'], { env: environment(verb, call), input: JSON.stringify(call.config) });
+  const added = await cni('ADD');
+  assert.deepEqual({ exit: added.exit, stderr: added.stderr }, { exit: 0, stderr: '' }, added.stdout);
+  const [ip] = JSON.parse(added.stdout).ips;
+  assert.ok(await host.pings(ip.gateway, netns), `${ip.gateway} does not answer`);
+  const { exit, stdout, stderr } = await cni('DEL');
+  assert.deepEqual({ exit, stdout, stderr }, { exit: 0, stdout: '', stderr: '' });
+  assert.deepEqual(
+    listing(folder).filter(path => !/^state\b/.test(path)),
+    before,
+  );
 });
 
 test('it asks for nothing newer than glibc 2.28 and the libstdc++ of GCC 8', () => {
