@@ -142,7 +142,7 @@ function refuseTarget({ chains }: Draft, name: string, refuse: Refuse): void {
   if (target.base) refuse('EOPNOTSUPP', `${name} is a base chain`);
 }
 
-/** The set must be there, and its key as long as what is looked up. */
+/** The set must be there, and its key as long as what is looked up, which the kernel does not check. */
 function checkSet(draft: Draft, statement: Statement, refuse: Refuse): void {
   const [key, name, isMap] =
     statement.kind === 'lookup'
@@ -235,7 +235,7 @@ function refuseLoops(draft: Draft): void {
   const open = new Set<string>();
   const visit = (name: string): void => {
     if (finished.has(name)) return;
-    if (open.has(name)) throw new RefusedError(`commit chain ${name}`, 'ELOOP', 'it leads to itself');
+    if (open.has(name)) throw new RefusedError(`commit chain ${name}`, 'EMLINK', 'it leads to itself');
     open.add(name);
     for (const target of targetsOf(draft, name)) visit(target);
     open.delete(name);
