@@ -59,21 +59,7 @@ function parseAnnotation(text: string): ReadonlyMap<string, string> {
   );
 }
 
-/**
- * The pod's labels as far as a call and a manifest of the policies folder tell; each later source wins:
- * config < manifest < annotation `tollgate.dev/labels` < `args.cni.labels` < `runtimeConfig.labels`.
- * A label that Kubernetes could not hold can be meant by no policy, so it fails the call instead of being dropped:
- * without it, a pod might escape a policy that was to hold it.
- * @throws CniError code 7, naming source, key and rule
- */
-export function podLabels(config: Config, manifest: ReadonlyMap<string, string> = new Map()): Map<string, string> {
-  const sources: readonly (readonly [string, ReadonlyMap<string, string>])[] = [
-    ['config key "labels"', config.labels],
-    ['the Pod manifest', manifest],
-    [`annotation ${labelsAnnotation}`, parseAnnotation(config.runtime.annotations.get(labelsAnnotation) ?? '')],
-    ['"args.cni.labels"', config.argsCni.labels],
-    ['"runtimeConfig.labels"', config.runtime.labels],
-  ];
+function gathered(sources: readonly (readonly [string, ReadonlyMap<string, string>])[]): Map<string, string> {
   const labels = new Map<string, string>();
   for (const [source, found] of sources)
     for (const [key, value] of found) {
@@ -84,4 +70,39 @@ export function podLabels(config: Config, manifest: ReadonlyMap<string, string> 
       labels.set(key, value);
     }
   return labels;
+}
+
+/** The labels that a call brings, apart from each other where a Pod manifest of the policies folder comes between them. */
+export interface GivenLabels {
+  /** Below the manifest's. */
+  readonly config: ReadonlyMap<string, string>;
+  /** Above the manifest's: annotation `tollgate.dev/labels` < `args.cni.labels` < `runtimeConfig.labels`. */
+  readonly call: ReadonlyMap<string, string>;
+}
+
+/**
+ * A label that Kubernetes could not hold can be meant by no policy, so it fails the call instead of being dropped:
+ * without it, a pod might escape a policy that was to hold it.
+ * @throws CniError code 7, naming source, key and rule
+ */
+export function givenLabels(config: Config): GivenLabels {
+  const annotation = parseAnnotation(config.runtime.annotations.get(labelsAnnotation) ?? '');
+  return {
+    config: gathered([['config key "labels"', config.labels]]),
+    call: gathered([
+      [`annotation ${labelsAnnotation}`, annotation],
+      ['"args.cni.labels"', config.argsCni.labels],
+      ['"runtimeConfig.labels"', config.runtime.labels],
+    ]),
+  };
+}
+
+/**
+ * The pod's labels as far as a call and a manifest of the policies folder tell; each later source wins:
+ * config < manifest < annotation < args < runtimeConfig.
+ * @throws CniError code 7, naming source, key and rule
+ */
+export function podLabels(config: Config, manifest: ReadonlyMap<string, string> = new Map()): Map<string, string> {
+  const given = givenLabels(config);
+  return new Map([...given.config, ...gathered([['the Pod manifest', manifest]]), ...given.call]);
 }

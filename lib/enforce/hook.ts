@@ -1,16 +1,10 @@
 /** The enforcement hook: what a CNI call asks of whoever judges the node's pods. */
-import type { NamedPort } from '../tag/identity.ts';
-import type { LocalPod } from './node.ts';
-
-/** What a Pod manifest of the policies folder says of a pod. */
-export interface PodManifest {
-  readonly labels: ReadonlyMap<string, string>;
-  readonly namedPorts: readonly NamedPort[];
-}
+import type { LocalPod, Owner, PodManifest } from './node.ts';
 
 export interface Hook {
   /** @throws CniError code 7 where this network namespace belongs to another enforcer, or a manifest never parsed */
   readonly admit: () => Promise<void>;
+  /** What the policies folder says of a pod. */
   readonly manifestOf: (namespace: string, name: string) => PodManifest | undefined;
   /**
    * Gives the pod its tag and puts into the table what its tag needs. Its interface still is in quarantine when this
@@ -19,6 +13,10 @@ export interface Hook {
   readonly judge: (pod: Omit<LocalPod, 'tag'>) => Promise<LocalPod>;
   /** Takes the pod out of every set and map; nothing to do where it is in none. */
   readonly dismiss: (key: string) => Promise<void>;
+  /** The pod as it is judged now; undefined where it is not. */
+  readonly find: (key: string) => LocalPod | undefined;
+  /** Whose this network namespace is. */
+  readonly owner: () => Owner | undefined;
   /** What differs between the table and what it should hold for this pod; a sentence each. */
   readonly differences: (pod: LocalPod) => Promise<readonly string[]>;
   /** Brings the whole table to what it should be: pods that are gone leave it, what somebody changed is put back. */

@@ -8,24 +8,26 @@ import type { NetnsIdentity } from '../kernel/netns.ts';
 import { Nft } from '../kernel/nft.ts';
 import { nameOperation } from '../nft/transaction.ts';
 import type { World } from '../policy/model.ts';
-import { quarantine } from '../tag/tag.ts';
 import { concerns } from './concern.ts';
+import { cutForbidden } from './cut.ts';
 import { runProgram } from './exec.ts';
 import { type Folder, type Kept, manifestsOf, readFolder, refuseBroken, warningsOf } from './folder.ts';
 import type { GateSettings } from './gate.ts';
-import type { Hook, PodManifest } from './hook.ts';
-import { type LocalPod, type NodeState, type Owner, podKey, withoutPod, withPod } from './node.ts';
-import { NodeTable, refuseOtherOwner } from './table.ts';
+import type { Hook } from './hook.ts';
+import { type LocalPod, type NodeState, type Owner, type PodManifest, podKey, withoutPod, withPod } from './node.ts';
+import { type BringOptions, type Brought, NodeTable, type NodeTableOptions, refuseOtherOwner } from './table.ts';
 
 export interface InlineOptions {
   readonly config: Config;
   readonly here: NetnsIdentity;
   readonly log: (line: string) => void;
   readonly signal?: AbortSignal | undefined;
-  /** Pods that are plugged in here by their attachments' records. */
-  readonly recover: () => NodeState['pods'];
-  /** Tags that links of this node carry. */
-  readonly carried: () => ReadonlySet<number>;
+  readonly node: Pick<NodeTableOptions, 'recover' | 'carried' | 'retag'> & {
+    /** Keys of all pods that some attachment's record speaks of, those in the making included. */
+    readonly recorded: (owner: Owner) => ReadonlySet<string>;
+    /** Of all the node's links; canonical texts. */
+    readonly localAddresses: () => ReadonlySet<string>;
+  };
 }
 
 export const ownerOf = (config: Config): Owner => ({
@@ -48,13 +50,14 @@ export class InlineHook implements Hook, Disposable {
 
   constructor(options: InlineOptions) {
     this.#options = options;
-    const { config, here, recover } = options;
+    const { config, here, log, node } = options;
     this.#table = new NodeTable({
       here,
       runDir: config.runDir,
       owner: ownerOf(config),
       settings: settingsOf(config),
-      recover,
+      log,
+      ...node,
       nft: () => {
         this.#nft ??= Nft.open();
         return this.#nft;
@@ -100,26 +103,45 @@ export class InlineHook implements Hook, Disposable {
   }
 
   async judge(pod: Omit<LocalPod, 'tag'>): Promise<LocalPod> {
-    const { config, signal, carried } = this.#options;
+    const { config, node } = this.#options;
     let judged: LocalPod | undefined;
-    {
-      using _ = await this.#table.lock(this.#deadline(), signal);
-      this.#table.bring(state => {
-        refuseTakenPorts(state, pod);
-        const added = withPod(state, pod, tag => carried().has(tag));
-        judged = added.pod;
-        return added.state;
-      }, this.#kept());
-    }
-    if (config.enforcer.kind === 'exec') await runProgram(config.enforcer.path, judged!, this.#options);
-    return judged!;
+    const brought = await this.#bring({ kept: this.#kept() }, state => {
+      refuseTakenPorts(state, pod);
+      const added = withPod(state, pod, tag => node.carried().has(tag));
+      judged = added.pod;
+      return added.state;
+    });
+    // The folder may have said something new of the pod in the same breath.
+    judged = brought.after.state.pods[podKey(pod)] ?? judged!;
+    if (config.enforcer.kind === 'exec') await runProgram(config.enforcer.path, judged, this.#options);
+    return judged;
+  }
+
+  async #bring(options: BringOptions, change: (state: NodeState) => NodeState): Promise<Brought> {
+    const { config, signal, node } = this.#options;
+    using _ = await this.#table.lock(this.#deadline(), signal);
+    const brought = this.#table.bring(change, options);
+    if (config.established === 'cut') await cutForbidden(brought, node.localAddresses);
+    return brought;
   }
 
   async dismiss(key: string): Promise<void> {
-    const file = this.#table.peek();
-    if (!file && !this.#table.exists()) return;
-    using _ = await this.#table.lock(this.#deadline(), this.#options.signal);
-    this.#table.bring(state => withoutPod(state, key), this.#kept());
+    if (!this.#table.peek() && !this.#table.read()) return;
+    await this.#bring({ kept: this.#table.readApplied(), asFound: true }, state => withoutPod(state, key));
+  }
+
+  /** Brings the node to what the folder says now. @returns what came of it */
+  async apply(): Promise<Brought> {
+    await this.admit();
+    return await this.#bring({ kept: this.#kept() }, state => state);
+  }
+
+  find(key: string): LocalPod | undefined {
+    return this.#table.peek()?.state.pods[key];
+  }
+
+  owner(): Owner | undefined {
+    return this.#table.owner();
   }
 
   async differences(pod: LocalPod): Promise<readonly string[]> {
@@ -129,17 +151,18 @@ export class InlineHook implements Hook, Disposable {
   }
 
   async mend(): Promise<void> {
-    if (!this.#table.peek()) return;
+    const owner = this.#table.peek()?.state.owner;
+    if (!owner) return;
     using _ = await this.#table.lock(this.#deadline(), this.#options.signal);
-    const alive = this.#options.recover();
-    this.#table.mend(key => !alive[key] || alive[key].tag === quarantine);
+    const recorded = this.#options.node.recorded(owner);
+    this.#table.mend(key => !recorded.has(key));
   }
 
   probe(): void {
     const { config } = this.#options;
     try {
       refuseOtherOwner(ownerOf(config), this.#table.peek()?.state.owner);
-      this.#table.exists();
+      this.#table.read();
     } catch (error) {
       const said = error instanceof Error ? error.message : String(error);
       throw new CniError(codes.notAvailable, `Cannot judge pods: ${said}`);

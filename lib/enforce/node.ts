@@ -31,7 +31,12 @@ export interface LocalPod {
   readonly link: string;
   readonly namespace: string;
   readonly name: string;
+  /** All sources taken together; `given` keeps those apart that the folder's Pod manifest comes between. */
   readonly labels: Readonly<Record<string, string>>;
+  readonly given: {
+    readonly config: Readonly<Record<string, string>>;
+    readonly call: Readonly<Record<string, string>>;
+  };
   readonly namedPorts: readonly NamedPort[];
   /** Canonical text. */
   readonly addresses: readonly string[];
@@ -65,6 +70,10 @@ export interface NodeState {
   readonly freed: readonly number[];
   /** The lowest number that was never in use. */
   readonly next: number;
+  /** `Kind/namespace/name` of policies that the kernel refused: they isolate whom they select, and allow nothing. */
+  readonly refused?: readonly string[];
+  /** Pods as they were before they changed their identity, while their links still carry the old tag. */
+  readonly leaving?: readonly LocalPod[];
 }
 
 export const emptyNode = (owner: Owner, settings: GateSettings): NodeState => ({
@@ -117,4 +126,45 @@ export function withoutPod(state: NodeState, key: string): NodeState {
   if (Object.values(pods).some(pod => pod.tag === gone.tag)) return { ...state, pods };
   const { [identityKey(identityOf(gone))]: tag, ...tags } = state.tags;
   return { ...state, pods, tags, freed: tag === undefined ? state.freed : [...state.freed, tag] };
+}
+
+/** What a Pod manifest of the folder says of a pod. */
+export interface PodManifest {
+  readonly namespace: string;
+  readonly name: string;
+  readonly labels: ReadonlyMap<string, string>;
+  readonly namedPorts: readonly NamedPort[];
+}
+
+/** The manifest's labels lie over the config's and under the call's own. */
+export function labelled<T extends Pick<LocalPod, 'given'>>(
+  pod: T,
+  manifest: PodManifest | undefined,
+): T & Pick<LocalPod, 'labels' | 'namedPorts'> {
+  const { config, call } = pod.given;
+  const labels = { ...config, ...Object.fromEntries(manifest?.labels ?? []), ...call };
+  return { ...pod, labels, namedPorts: manifest?.namedPorts ?? [] };
+}
+
+/** The node with each pod's identity by the manifests of now; pods whose identity changes get another tag. */
+export function relabelled(
+  state: NodeState,
+  manifests: readonly PodManifest[],
+  isCarried: (tag: number) => boolean,
+): NodeState {
+  const byName = new Map(manifests.map(manifest => [`${manifest.namespace}/${manifest.name}`, manifest]));
+  return Object.values(state.pods).reduce((current, pod) => {
+    const now = labelled(pod, byName.get(`${pod.namespace}/${pod.name}`));
+    return identityKey(identityOf(now)) === identityKey(identityOf(pod))
+      ? current
+      : withPod(current, now, isCarried).state;
+  }, state);
+}
+
+/** The node with pods that have their tags already, as their links say. */
+export function withPods(state: NodeState, pods: Readonly<Record<string, LocalPod>>): NodeState {
+  const tags: Record<string, number> = {};
+  for (const pod of Object.values(pods)) tags[identityKey(identityOf(pod))] ??= pod.tag;
+  const next = Math.max(state.next, ...Object.values(pods).map(pod => pod.tag + 1));
+  return { ...state, pods, tags, next };
 }

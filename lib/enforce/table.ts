@@ -12,12 +12,14 @@ import { type Nft, NftError } from '../kernel/nft.ts';
 import { diff } from '../nft/diff.ts';
 import type { Table } from '../nft/model.ts';
 import type { Operation, Ownership, Transaction } from '../nft/transaction.ts';
+import type { Ruleset } from '../policy/ruleset.ts';
 import { desiredTable, parseOwner, TABLE } from './desired.ts';
 import { type Kept, manifestsOf } from './folder.ts';
 import type { GateSettings } from './gate.ts';
-import { emptyNode, type NodeState, type Owner, withoutPod } from './node.ts';
+import { emptyNode, type LocalPod, type NodeState, type Owner, relabelled, withoutPod, withPods } from './node.ts';
 import { type NodeFile, NodeFiles } from './node-files.ts';
-import { rulesetOfNode } from './world.ts';
+import { policiesRefused } from './refused.ts';
+import { emptyRuleset, rulesetOfNode } from './world.ts';
 
 export interface NodeTableOptions {
   readonly here: NetnsIdentity;
@@ -25,14 +27,34 @@ export interface NodeTableOptions {
   readonly owner: Owner;
   readonly settings: GateSettings;
   readonly nft: () => Nft;
+  readonly log: (line: string) => void;
   /** Pods that are plugged in here by their attachments' records, for when the file is gone. */
-  readonly recover: () => NodeState['pods'];
+  readonly recover: (owner: Owner) => NodeState['pods'];
+  /** Tags that links of this node carry. */
+  readonly carried: () => ReadonlySet<number>;
+  /** Gives the pod's link its tag, wherever it is by now. */
+  readonly retag: (pod: LocalPod) => void;
 }
 
 /** One state, with the manifests that it is judged by. */
 export interface Goal {
   readonly state: NodeState;
   readonly kept: Kept;
+}
+
+export interface Brought {
+  readonly before: Goal;
+  readonly after: Goal;
+  /** False where nothing had to change. */
+  readonly isChanged: boolean;
+  /** The manifests are others than before. */
+  readonly isNews: boolean;
+}
+
+export interface BringOptions {
+  readonly kept: Kept;
+  /** A pod that goes is let go whatever the configuration says by now: the table's own owner and settings stay. */
+  readonly asFound?: boolean;
 }
 
 const describeOwner = ({ enforcer, stateDir, policies }: Owner): string =>
@@ -48,15 +70,17 @@ export function refuseOtherOwner(owner: Owner, found: Owner | undefined): void {
 }
 
 const nextMarker = (marker: number): number => (marker >= 0xffffffff ? 1 : marker + 1);
-
-const isMarker = (operation: Operation): boolean => operation.object === 'element' && operation.set.name === 'marker';
+const ownerIn = (table: Table | undefined): Owner | undefined =>
+  table?.comment === undefined ? undefined : parseOwner(table.comment);
 
 /** The kernel's word that the table is not the one that the file goes with. */
 const isStale = (error: unknown): boolean =>
-  error instanceof NftError &&
-  error.refusals.some(
-    ({ code, operation }) => code === 'ENOENT' || code === 'EEXIST' || (operation && isMarker(operation)),
-  );
+  error instanceof NftError && error.refusals.some(({ code }) => code === 'ENOENT' || code === 'EEXIST');
+
+const isEmpty = ({ pods }: NodeState): boolean => Object.keys(pods).length === 0;
+
+/** Files are told apart by their stamps, so parsed documents need no comparison. */
+const stamps = (kept: Kept): string => JSON.stringify(Object.entries(kept).map(([name, { stamp }]) => [name, stamp]));
 
 export class NodeTable {
   readonly #options: NodeTableOptions;
@@ -77,71 +101,118 @@ export class NodeTable {
     return this.#files.read();
   }
 
+  /** The manifests that the table was last made from. */
   readApplied(): Kept {
     return this.#files.readApplied();
   }
 
-  #desired({ state, kept }: Goal, marker: number, refused: ReadonlySet<string> = new Set()): Table {
+  /** The table as the kernel has it. */
+  read(): Table | undefined {
+    return this.#options.nft().readTable('inet', TABLE);
+  }
+
+  /** Whose this network namespace is; undefined where there is no table of ours. */
+  owner(): Owner | undefined {
+    return this.#files.read()?.state.owner ?? ownerIn(this.read());
+  }
+
+  ruleset({ state, kept }: Goal): Ruleset {
     const { judge } = state.settings;
-    if (judge !== 'inline' && judge !== 'agent') return desiredTable(state, marker);
-    return desiredTable(state, marker, rulesetOfNode(manifestsOf(kept).world, state, refused));
+    return judge === 'inline' || judge === 'agent' ? rulesetOfNode(manifestsOf(kept).world, state) : emptyRuleset;
   }
 
-  /** The table as the kernel has it. @throws CniError code 7 where it is another owner's */
-  #read(): Table | undefined {
-    const found = this.#options.nft().readTable('inet', TABLE);
-    refuseOtherOwner(this.#options.owner, found?.comment === undefined ? undefined : parseOwner(found.comment));
-    return found;
+  #desired(goal: Goal, marker: number): Table {
+    return desiredTable(goal.state, marker, this.ruleset(goal));
   }
 
-  /** Where the kernel knows it (6.10), nobody else's `flush ruleset` opens the gates. */
+  /** Where the kernel knows it (6.9), nobody else's `flush ruleset` opens the gates. */
   #ownership(): Ownership {
     const { owner, persist } = this.#options.nft().probeTableFlags();
     return owner && persist ? { owner, persist } : {};
   }
 
-  #start(): NodeState {
-    const { owner, settings, recover } = this.#options;
-    this.#read();
-    const pods = recover();
-    const tags = Object.values(pods).map(pod => pod.tag);
-    const start = emptyNode(owner, settings);
-    return { ...start, pods, next: Math.max(start.next, ...tags.map(tag => tag + 1)) };
+  /** Without its file, the node is found again from the records and the links. */
+  #start(asFound: boolean): NodeState {
+    const { settings, recover } = this.#options;
+    const found = ownerIn(this.read());
+    const owner = asFound && found ? found : this.#options.owner;
+    refuseOtherOwner(owner, found);
+    return withPods(emptyNode(owner, settings), recover(owner));
   }
 
   /**
    * Brings table and file to what `change` makes of the state; to be called under the lock.
-   * @returns the state before and after
    * @throws CniError code 7 for another owner, NftError where the kernel refuses
    */
-  bring(change: (state: NodeState) => NodeState, kept: Kept): { readonly before: Goal; readonly after: Goal } {
-    const { owner, settings } = this.#options;
+  bring(change: (state: NodeState) => NodeState, { kept, asFound = false }: BringOptions): Brought {
     const file = this.#files.read();
-    refuseOtherOwner(owner, file?.state.owner);
-    const before = { state: file?.state ?? this.#start(), kept: this.#files.readApplied() };
+    if (!asFound) refuseOtherOwner(this.#options.owner, file?.state.owner);
+    const applied = this.#files.readApplied();
+    const before = { state: file?.state ?? this.#start(asFound), kept: applied };
+    const isNews = stamps(applied) !== stamps(kept);
     const changed = change(before.state);
-    const after = { state: { ...changed, settings }, kept };
-    if (file && changed === before.state && !this.#isNews(before, after)) return { before, after: before };
-    if (Object.keys(after.state.pods).length === 0) this.#removeAll();
-    else this.#write(file, before, after);
-    return { before, after };
+    const settings = asFound && file ? file.state.settings : this.#options.settings;
+    const isSame = changed === before.state && JSON.stringify(settings) === JSON.stringify(before.state.settings);
+    if (file && isSame && !isNews) return { before, after: before, isChanged: false, isNews };
+    const state = { ...changed, settings, ...(isNews ? { refused: [] } : {}) };
+    const labelled = isNews || !file ? this.#relabel(state, kept) : state;
+    const after = this.#write(file, before, { state: labelled, kept });
+    if (isNews && !isEmpty(after.state)) this.#files.writeApplied(kept);
+    return { before, after, isChanged: true, isNews };
   }
 
-  /** Other manifests, or other settings of the gate, count even where no pod came or went. */
-  #isNews(before: Goal, after: Goal): boolean {
-    return (
-      JSON.stringify(before.kept) !== JSON.stringify(after.kept) ||
-      JSON.stringify(before.state.settings) !== JSON.stringify(after.state.settings)
-    );
+  #relabel(state: NodeState, kept: Kept): NodeState {
+    const manifests = manifestsOf(kept).world.pods;
+    return relabelled(state, manifests, tag => this.#options.carried().has(tag));
   }
 
-  #write(file: NodeFile | undefined, before: Goal, after: Goal): void {
+  /**
+   * Pods that change their identity get the entry of the new one first, then its tag, and then the old entry goes: in
+   * between, both are there.
+   */
+  #write(file: NodeFile | undefined, before: Goal, after: Goal): Goal {
+    if (isEmpty(after.state)) {
+      this.#removeAll();
+      return after;
+    }
+    const moved = Object.entries(after.state.pods).flatMap(([key, pod]) => {
+      const earlier = before.state.pods[key];
+      return earlier && earlier.tag !== pod.tag && earlier.tag !== 0 ? [{ earlier, pod }] : [];
+    });
+    if (moved.length === 0) return this.#writeOnce(file, before, after);
+    const both = { ...after, state: { ...after.state, leaving: moved.map(({ earlier }) => earlier) } };
+    const halfway = this.#writeOnce(file, before, both);
+    for (const { pod } of moved) this.#options.retag(pod);
+    const { leaving: _, ...state } = halfway.state;
+    return this.#writeOnce(this.#files.read(), halfway, { state, kept: after.kept });
+  }
+
+  #writeOnce(file: NodeFile | undefined, before: Goal, after: Goal): Goal {
     const marker = nextMarker(file?.marker ?? Date.now() >>> 0);
-    const want = this.#desired(after, marker);
-    const known = file && diff(this.#desired(before, file.marker), want);
-    if (!known || !this.#commitIfKnown(known)) this.#commitByComparison(want);
-    if (before.kept !== after.kept) this.#files.writeApplied(after.kept);
-    this.#files.write({ marker, state: after.state });
+    const known = file && this.#desired(before, file.marker);
+    const reached = this.#commit(after, marker, known);
+    this.#files.write({ marker, state: reached.state });
+    return reached;
+  }
+
+  /**
+   * A policy that the kernel refuses closes the pods that it selects, and no others.
+   * @param known the table by its file; undefined where only the kernel knows
+   */
+  #commit(goal: Goal, marker: number, known: Table | undefined): Goal {
+    const want = this.#desired(goal, marker);
+    try {
+      if (!known || !this.#commitIfKnown(diff(known, want))) this.#commitByComparison(want, goal.state.owner);
+      return goal;
+    } catch (error) {
+      const refused = error instanceof NftError ? policiesRefused(error, this.ruleset(goal)) : [];
+      const all = [...new Set([...(goal.state.refused ?? []), ...refused])];
+      if (!(error instanceof NftError) || all.length === (goal.state.refused ?? []).length) throw error;
+      this.#options.log(
+        `The kernel refused ${refused.join(', ')}, so the pods that it selects stay closed: ${error.message}`,
+      );
+      return this.#commit({ ...goal, state: { ...goal.state, refused: all } }, marker, known);
+    }
   }
 
   /** False where the table is not what the file says. */
@@ -155,47 +226,44 @@ export class NodeTable {
     }
   }
 
-  #commitByComparison(want: Table): void {
-    const have = this.#read();
+  #commitByComparison(want: Table, owner: Owner): void {
+    const have = this.read();
+    refuseOtherOwner(owner, ownerIn(have));
     this.#options.nft().commit(diff(have, want, have ? {} : this.#ownership()));
   }
 
   /** The last pod has gone: nothing of ours is left on the node. */
   #removeAll(): void {
-    if (this.#read()) this.#options.nft().commit({ ...TRANSACTION, operations: [{ verb: 'delete', object: 'table' }] });
+    const operations = [{ verb: 'delete', object: 'table' }] as const;
+    if (this.read()) this.#options.nft().commit({ family: 'inet', table: TABLE, operations });
     this.#files.removeAll();
-  }
-
-  /** Whether this network namespace has our table. @throws CniError code 7 where it is another owner's */
-  exists(): boolean {
-    return this.#read() !== undefined;
   }
 
   /** What would have to change for the table to be what the file says. */
   drift(): readonly Operation[] {
     const file = this.#files.read();
     if (!file) return [];
-    const goal = { state: file.state, kept: this.#files.readApplied() };
-    return diff(this.#read(), this.#desired(goal, file.marker)).operations;
+    return diff(this.read(), this.#desired({ state: file.state, kept: this.#files.readApplied() }, file.marker))
+      .operations;
   }
 
-  /** Puts back what somebody else changed, and forgets pods that `isGone` says are no more. @returns the operations */
+  /**
+   * Puts back what somebody else changed, and forgets pods that `isGone` says are no more.
+   * @returns the operations that it took
+   */
   mend(isGone: (key: string) => boolean): readonly Operation[] {
     const file = this.#files.read();
     if (!file) return [];
-    const pods = Object.keys(file.state.pods).filter(isGone);
-    const state = pods.reduce(withoutPod, file.state);
-    if (Object.keys(state.pods).length === 0) {
+    const state = Object.keys(file.state.pods).filter(isGone).reduce(withoutPod, file.state);
+    if (isEmpty(state)) {
       this.#removeAll();
       return [];
     }
+    const have = this.read();
     const want = this.#desired({ state, kept: this.#files.readApplied() }, file.marker);
-    const have = this.#read();
     const transaction = diff(have, want, have ? {} : this.#ownership());
     this.#options.nft().commit(transaction);
     this.#files.write({ marker: file.marker, state });
     return transaction.operations;
   }
 }
-
-const TRANSACTION = { family: 'inet', table: TABLE } as const;

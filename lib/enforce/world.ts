@@ -31,11 +31,15 @@ export function worldOfNode(manifests: World, { pods }: NodeState): World {
   return { ...manifests, pods: [...others, ...local.map(localPod)] };
 }
 
-export function identitiesOfNode({ pods }: NodeState): TaggedIdentity[] {
-  const byTag = new Map(Object.values(pods).map(pod => [pod.tag, { tag: pod.tag, identity: identityOf(pod) }]));
+export function identitiesOfNode({ pods, leaving = [] }: NodeState): TaggedIdentity[] {
+  const byTag = new Map(
+    [...leaving, ...Object.values(pods)].map(pod => [pod.tag, { tag: pod.tag, identity: identityOf(pod) }]),
+  );
   return [...byTag.values()];
 }
 
 /** What the policies ask for on this node. */
-export const rulesetOfNode = (manifests: World, state: NodeState, refused: ReadonlySet<string>): Ruleset =>
-  compile(new Cluster(worldOfNode(manifests, state)), identitiesOfNode(state), { refused });
+export const rulesetOfNode = (manifests: World, state: NodeState): Ruleset =>
+  compile(new Cluster(worldOfNode(manifests, state)), identitiesOfNode(state), { refused: new Set(state.refused) });
+
+export const emptyRuleset: Ruleset = { sets: new Map(), chains: new Map(), tags: new Map() };

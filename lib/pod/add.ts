@@ -3,11 +3,12 @@
  * next ADD clears; whatever fails is undone before the error is returned.
  */
 import { CniError, codes } from '../cni/error.ts';
-import { podLabels, podNameOf } from '../cni/labels.ts';
+import { givenLabels, podNameOf } from '../cni/labels.ts';
 import { type AttachmentRequest, requestedMac } from '../cni/request.ts';
 import type { Result } from '../cni/result.ts';
-import type { HostPort, LocalPod } from '../enforce/node.ts';
+import { type HostPort, type LocalPod, labelled } from '../enforce/node.ts';
 import { formatAddress } from '../ip/address.ts';
+import { PoolExhausted } from '../ipam/error.ts';
 import type { Link } from '../kernel/link.ts';
 import { Netns, sameNetns } from '../kernel/netns.ts';
 import type { Attachment } from '../state/attachment.ts';
@@ -15,6 +16,7 @@ import { formatAlias, parseAlias, shortID } from '../tag/alias.ts';
 import { hostInterfaceName, linkMac } from '../tag/link-name.ts';
 import { beginAttachment } from './attachment.ts';
 import type { Context } from './context.ts';
+import { clearDead } from './dead.ts';
 import { writeFacts } from './facts.ts';
 import { forgetStaleHostPorts } from './flows.ts';
 import { defaultMtu, findLink, type PodInterface, plugIn, tagLink } from './interface.ts';
@@ -53,15 +55,18 @@ export function describePod(
   const { config, containerID, ifname } = request;
   const { namespace, name } = podNameOf(request);
   const manifest = context.hook.manifestOf(namespace, name);
+  const given = givenLabels(config);
   return {
+    ...labelled(
+      { given: { config: Object.fromEntries(given.config), call: Object.fromEntries(given.call) } },
+      manifest,
+    ),
     network: config.name,
     containerID,
     ifname,
     link,
     namespace,
     name,
-    labels: Object.fromEntries(podLabels(config, manifest?.labels)),
-    namedPorts: manifest?.namedPorts ?? [],
     addresses,
     ...(masquerade ? { masquerade } : {}),
     hostPorts: hostPortsOf(request),
@@ -109,14 +114,25 @@ export async function judgeAndOpen(
   tagLink(context.host, ifindex, judged.tag);
 }
 
+/** Addresses that dead calls hold are taken back before a pool is called exhausted. */
+async function addressesFor(request: AttachmentRequest, attachment: Attachment, context: Context): Promise<Result> {
+  try {
+    return await reserveAddresses(request, attachment, context);
+  } catch (error) {
+    if (!(error instanceof PoolExhausted) || (await clearDead(request.config, request.path, context)) === 0)
+      throw error;
+    return await reserveAddresses(request, attachment, context);
+  }
+}
+
 async function plug(request: AttachmentRequest, attachment: Attachment, context: Context): Promise<Result> {
   using netns = openTarget(request, context);
-  const ipam = await reserveAddresses(request, attachment, context);
+  const ipam = await addressesFor(request, attachment, context);
   const planned = layout(ipam);
   const wanted = interfaceOf(request, planned, context);
   const link = plugIn(context.host, netns, wanted);
   const addresses = planned.addresses.map(({ address }) => formatAddress(address));
-  const pod = describePod(request, wanted.hostName, addresses, masqueradeOf(request.config, ipam), context);
+  const pod = describePod(request, wanted.hostName, addresses, await masqueradeOf(request.config, ipam), context);
   await judgeAndOpen(pod, link.ifindex, attachment, context);
   return resultOf(planned, { ...wanted, netns: request.netns }, dnsOf(request, ipam));
 }

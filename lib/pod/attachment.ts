@@ -7,7 +7,6 @@ import { attachmentDeadline, type Context } from './context.ts';
 import { type PodFacts, writeFacts } from './facts.ts';
 import { unplug } from './unplug.ts';
 
-/** Why a store is not kept in the config's stateDir: an IPAM plugin for others reads no key of the main plugin. */
 const keyOf = ({ config, containerID, ifname }: AttachmentRequest) => ({ network: config.name, containerID, ifname });
 
 /**
@@ -44,14 +43,21 @@ export async function beginAttachment(
   }
 }
 
-/** The record, locked, where there is one. */
+/**
+ * The record, locked, where there is one: in the config's stateDir, else in that of the node's table, which is where ADD
+ * wrote it if the config has been edited since.
+ */
 export async function findAttachment(
   request: AttachmentRequest,
   verb: 'DEL' | 'CHECK',
   context: Context,
 ): Promise<Attachment | undefined> {
-  const store = openStore(request.config.stateDir);
-  const deadline = attachmentDeadline[verb];
-  const found = await lockAttachment(store, keyOf(request), { deadline, signal: context.signal });
-  return found?.attachment;
+  const { stateDir } = request.config;
+  const lockIn = async (folder: string) => {
+    const options = { deadline: attachmentDeadline[verb], signal: context.signal };
+    return (await lockAttachment(openStore(folder), keyOf(request), options))?.attachment;
+  };
+  const found = await lockIn(stateDir);
+  const owner = found ? undefined : context.hook.owner();
+  return owner && owner.stateDir !== stateDir ? await lockIn(owner.stateDir) : found;
 }

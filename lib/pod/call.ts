@@ -77,7 +77,7 @@ async function ipamVerb(request: AttachmentRequest | NetworkRequest, context: Co
       ipamGc(request);
       return undefined;
     case 'STATUS':
-      ipamStatus(request);
+      await ipamStatus(request);
       return undefined;
   }
 }

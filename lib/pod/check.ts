@@ -6,7 +6,7 @@ import { CniError, codes } from '../cni/error.ts';
 import { builtinIpam } from '../cni/ipam.ts';
 import type { AttachmentRequest } from '../cni/request.ts';
 import type { Ip, Result, Route } from '../cni/result.ts';
-import type { LocalPod } from '../enforce/node.ts';
+import { type LocalPod, podKey } from '../enforce/node.ts';
 import { type Address, formatAddress, formatPrefix, networkOf, type Prefix, parseAddress } from '../ip/address.ts';
 import { dumpAddresses, linkAddressOf } from '../kernel/address.ts';
 import { getLink, type Link, linkOf } from '../kernel/link.ts';
@@ -113,14 +113,15 @@ export async function check(request: AttachmentRequest, context: Context): Promi
   const { config } = request;
   const facts = attachment && readFacts(attachment.facts);
   const isBuiltin = facts?.kind === 'veth' && config.ipam?.type === builtinIpam;
+  const judged = facts?.pod && context.hook.find(podKey(facts.pod));
   const missing = !attachment || attachment.facts.phase !== 'ready' || !facts?.pod;
   const wrong = missing
     ? [`nothing is known of ${request.ifname} of container ${request.containerID} in network ${config.name}`]
     : [
         ...checkInside(request, config.prevResult!, context),
-        ...checkOutside(facts.pod, facts.kind === 'veth', context),
+        ...checkOutside(judged ?? facts.pod, facts.kind === 'veth', context),
         ...checkClaims(attachment, isBuiltin),
-        ...(await context.hook.differences(facts.pod)),
+        ...(judged ? await context.hook.differences(judged) : ['the table does not know the pod']),
       ];
   if (wrong.length > 0)
     throw new CniError(

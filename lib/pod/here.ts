@@ -1,26 +1,41 @@
 /** This process's own place to carry out a call in: its network namespace, its sockets, its stderr. */
-import type { Config } from '../cni/config.ts';
 import type { AttachmentRequest, Environment, NetworkRequest } from '../cni/request.ts';
 import { InlineHook } from '../enforce/inline.ts';
 import type { LocalPod } from '../enforce/node.ts';
 import { podKey } from '../enforce/node.ts';
-import type { Exchange } from '../kernel/message.ts';
+import { formatAddress } from '../ip/address.ts';
+import { dumpAddresses, linkAddressOf } from '../kernel/address.ts';
+import { type Exchange, must } from '../kernel/message.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { currentNetns } from '../kernel/netns.ts';
 import { listNetworks, openStore } from '../state/store.ts';
 import { listAttachments } from '../state/sweep.ts';
+import { isIdentity } from '../tag/tag.ts';
 import type { Context } from './context.ts';
 import { readFacts } from './facts.ts';
-import { findLink, taggedLinks } from './interface.ts';
+import { findLink, taggedLinks, tagLink } from './interface.ts';
 
-/** Pods by `podKey` that the records speak of and whose host end is in this network namespace, with its tag. */
-export function recoverPods({ stateDir }: Pick<Config, 'stateDir'>, host: Exchange): Record<string, LocalPod> {
+function recordedPods(stateDir: string): LocalPod[] {
   const store = openStore(stateDir);
-  const pods = listNetworks(store).flatMap(network =>
+  return listNetworks(store).flatMap(network =>
     listAttachments(store, network).flatMap(({ facts }) => readFacts(facts).pod ?? []),
   );
-  const alive = pods.filter(pod => pod.tag !== 0 && findLink(host, { name: pod.link })?.group === pod.tag);
+}
+
+/** Pods that the records speak of and that are open in this network namespace, with the tags that their links carry. */
+export function recoverPods(stateDir: string, host: Exchange): Record<string, LocalPod> {
+  const alive = recordedPods(stateDir).flatMap(pod => {
+    const tag = findLink(host, { name: pod.link })?.group;
+    return tag !== undefined && isIdentity(tag) ? [{ ...pod, tag }] : [];
+  });
   return Object.fromEntries(alive.map(pod => [podKey(pod), pod]));
+}
+
+function localAddresses(host: Exchange): Set<string> {
+  const found = must(host([dumpAddresses()]))
+    .flat()
+    .map(linkAddressOf);
+  return new Set(found.flatMap(address => (address ? [formatAddress(address)] : [])));
 }
 
 export function openHere(
@@ -35,8 +50,16 @@ export function openHere(
     config,
     here,
     log,
-    recover: () => recoverPods(config, host),
-    carried: () => new Set(taggedLinks(host).map(link => link.group)),
+    node: {
+      recover: ({ stateDir }) => recoverPods(stateDir, host),
+      recorded: ({ stateDir }) => new Set(recordedPods(stateDir).map(podKey)),
+      localAddresses: () => localAddresses(host),
+      carried: () => new Set(taggedLinks(host).map(link => link.group)),
+      retag: ({ link, tag }) => {
+        const found = findLink(host, { name: link });
+        if (found && isIdentity(found.group)) tagLink(host, found.ifindex, tag);
+      },
+    },
   });
   return {
     env,

@@ -36,7 +36,7 @@ export async function ipamAdd(request: AttachmentRequest, reserver: Reserver): P
   if (attachment.facts.phase !== 'ready') release(attachment);
   const isOurs = attachment.claimCount === 0;
   try {
-    const result = reserveBuiltin(request, attachment, reserver);
+    const result = await reserveBuiltin(request, attachment, reserver);
     attachment.append({ phase: 'ready' });
     return result;
   } catch (error) {
@@ -85,8 +85,8 @@ export function ipamGc(request: NetworkRequest): void {
 }
 
 /** @throws CniError code 50 */
-export function ipamStatus(request: NetworkRequest): void {
-  const found = usage(storeOf(request), `${request.config.name}@ipam`, planOf(request.config).pools);
+export async function ipamStatus(request: NetworkRequest): Promise<void> {
+  const found = usage(storeOf(request), `${request.config.name}@ipam`, (await planOf(request.config)).pools);
   const full = found.find(({ size, taken }) => BigInt(taken) >= size);
   if (full)
     throw new CniError(codes.notAvailable, `Cannot give an address: all ${full.size} of ${full.pool} are taken`);

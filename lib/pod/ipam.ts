@@ -6,8 +6,7 @@ import { builtinIpam } from '../cni/ipam.ts';
 import { type AttachmentRequest, requestedIps, type Verb } from '../cni/request.ts';
 import type { Result } from '../cni/result.ts';
 import { formatPrefix, networkOf, type Prefix } from '../ip/address.ts';
-import { type PoolPlan, planPools } from '../ipam/config.ts';
-import { parseResolvConf } from '../ipam/resolv-conf.ts';
+import type { PoolPlan } from '../ipam/config.ts';
 import type { Attachment } from '../state/attachment.ts';
 import { release, reserve } from '../state/claims.ts';
 import type { Context } from './context.ts';
@@ -18,8 +17,10 @@ import { linkRoutedTo } from './interface.ts';
 /** A released address rests this long while others are free: peers may still have connections to its last owner. */
 const MINIMUM_REST = 60_000;
 
-export function planOf(config: Config): PoolPlan {
+/** Loaded where pools are needed: DEL, CHECK and every call with a delegated IPAM do without. */
+export async function planOf(config: Config): Promise<PoolPlan> {
   const { ipam, runtime, cniVersion } = config;
+  const { planPools } = await import('../ipam/config.ts');
   return planPools({ runtime: runtime.rangeSets, config: ipam?.rangeSets ?? [], cniVersion });
 }
 
@@ -38,7 +39,8 @@ export const delegationOf = (
 });
 
 /** @throws CniError code 5 where the file that the config names cannot be read */
-function resolvConf(path: string): Result['dns'] {
+async function resolvConf(path: string): Promise<Result['dns']> {
+  const { parseResolvConf } = await import('../ipam/resolv-conf.ts');
   try {
     return parseResolvConf(readFileSync(path, 'utf8'));
   } catch (error) {
@@ -51,11 +53,15 @@ function resolvConf(path: string): Result['dns'] {
 export type Reserver = Pick<Context, 'log' | 'host'>;
 
 /** From our own pools. @throws PoolExhausted, AddressRefused, IpamConfigError, StateError */
-export function reserveBuiltin(request: AttachmentRequest, attachment: Attachment, context: Reserver): Result {
+export async function reserveBuiltin(
+  request: AttachmentRequest,
+  attachment: Attachment,
+  context: Reserver,
+): Promise<Result> {
   const { ipam } = request.config;
-  const { pools, warnings } = planOf(request.config);
+  const { pools, warnings } = await planOf(request.config);
   for (const warning of warnings) context.log(warning);
-  const dns = ipam?.resolvConf === undefined ? undefined : resolvConf(ipam.resolvConf);
+  const dns = ipam?.resolvConf === undefined ? undefined : await resolvConf(ipam.resolvConf);
   const allotments = reserve(attachment, {
     pools,
     wishes: requestedIps(request),
@@ -95,7 +101,7 @@ export async function reserveAddresses(
       `Missing key "ipam": expected {"type": "${builtinIpam}", "ranges": [[{"subnet": "10.88.0.0/16"}]]} or another IPAM plugin`,
     );
   return ipam.type === builtinIpam
-    ? reserveBuiltin(request, attachment, context)
+    ? await reserveBuiltin(request, attachment, context)
     : await reserveDelegated(request, attachment, context);
 }
 
@@ -121,12 +127,12 @@ const texts = (prefixes: readonly Prefix[]): string[] => [
 ];
 
 /** With `ipMasq`: the pods' subnets leave under the node's address, except towards the pod ranges themselves. */
-export function masqueradeOf(config: Config, ipam: Result): Masquerade | undefined {
+export async function masqueradeOf(config: Config, ipam: Result): Promise<Masquerade | undefined> {
   if (!config.ipMasq) return undefined;
   const own = ipam.ips.map(({ address }) => address);
   const ranges =
     config.ipam?.type === builtinIpam
-      ? planOf(config).pools.flatMap(pool => pool.ranges.map(({ subnet }) => subnet))
+      ? (await planOf(config)).pools.flatMap(pool => pool.ranges.map(({ subnet }) => subnet))
       : own;
   return { from: texts(own), except: texts(config.nonMasqueradeCIDRs ?? ranges) };
 }

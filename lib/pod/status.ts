@@ -19,12 +19,16 @@ function checkWritable(folder: string): void {
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
     if (code === 'ENOENT' && folder !== '/') checkWritable(dirname(folder));
-    else throw unavailable(`Cannot keep state in ${folder}: not writable (${String(code)})`, 'see "stateDir" and "runDir"');
+    else
+      throw unavailable(
+        `Cannot keep state in ${folder}: not writable (${String(code)})`,
+        'see "stateDir" and "runDir"',
+      );
   }
 }
 
-function checkPools({ config }: NetworkRequest): void {
-  const full = usage(openStore(config.stateDir), config.name, planOf(config).pools).find(
+async function checkPools({ config }: NetworkRequest): Promise<void> {
+  const full = usage(openStore(config.stateDir), config.name, (await planOf(config)).pools).find(
     ({ size, taken }) => BigInt(taken) >= size,
   );
   if (full)
@@ -39,7 +43,7 @@ export async function status(request: NetworkRequest, context: Context): Promise
   const { config, path } = request;
   checkWritable(config.stateDir);
   checkWritable(config.runDir);
-  if (config.ipam?.type === builtinIpam) checkPools(request);
+  if (config.ipam?.type === builtinIpam) await checkPools(request);
   else if (config.ipam) await delegateVerb(delegationOf(config, 'STATUS', context, path));
   context.hook.probe();
 }

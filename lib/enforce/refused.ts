@@ -1,0 +1,18 @@
+/** Which policies a refusal of the kernel is about: those whose chains or sets it names. */
+import type { NftError } from '../kernel/nft.ts';
+import type { Ruleset } from '../policy/ruleset.ts';
+
+export function policiesRefused({ refusals }: NftError, { chains }: Ruleset): string[] {
+  const names = new Set<string>();
+  for (const { operation } of refusals) {
+    if (operation?.object === 'chain') names.add(operation.chain.name);
+    else if (operation?.object === 'rule') names.add(operation.chain);
+    else if (operation?.object === 'set' || operation?.object === 'element') names.add(operation.set.name);
+  }
+  const policies = [...chains.values()].flatMap(chain =>
+    chain.rules
+      .filter(({ peers }) => names.has(chain.name) || (peers !== 'any' && names.has(peers.name)))
+      .flatMap(({ origins }) => origins.map(({ policy }) => policy)),
+  );
+  return [...new Set(policies)].sort();
+}
