@@ -34,50 +34,81 @@ function isTablesOwn(world: World, subject: Pod, address: string): boolean {
   return onOwnNode || subject.addresses.includes(address);
 }
 
-function compareAll(world: World, ruleset: Ruleset, tagOf: (pod: Pod) => number | undefined, turn: number): void {
-  let n = turn;
-  for (const family of families)
-    for (const subject of localPods(world))
-      for (const { endpoint, address } of peersIn(world, family)) {
-        if (
-          isTablesOwn(world, subject, address) ||
-          !subject.addresses.some(own => parseAddress(own)!.family === family)
-        )
-          continue;
-        const self = podAt(subject);
-        for (const { protocol, port } of [0, 2, 4].map(step => traffic[(n + step) % traffic.length]!)) {
-          const packet = { peer: parseAddress(address)!, protocol, port };
-          const out = evaluate(world, { from: self, to: endpoint, family, protocol, port }).egress;
-          assert.equal(passes(ruleset, tagOf(subject)!, 'egress', packet), out.allowed, `to ${address}: ${out.why}`);
-          const into = evaluate(world, { from: endpoint, to: self, family, protocol, port }).ingress;
-          assert.equal(
-            passes(ruleset, tagOf(subject)!, 'ingress', packet),
-            into.allowed,
-            `from ${address}: ${into.why}`,
-          );
-        }
-        n++;
-      }
+/** How often each kind of answer was seen, so that a generator that grew dull fails. */
+type Seen = Map<string, number>;
+
+const count = (seen: Seen, what: string): Seen => seen.set(what, (seen.get(what) ?? 0) + 1);
+
+function countRuleset(seen: Seen, { sets, chains }: Ruleset): void {
+  for (const { kind, elements } of sets.values()) if (elements.length > 0) count(seen, kind);
+  for (const { direction, rules } of chains.values()) for (const _ of rules) count(seen, `${direction} rule`);
 }
 
-function agrees(list: readonly Manifest[], turn: number, options: CompileOptions = {}): void {
+interface Meeting {
+  readonly subject: Pod;
+  readonly family: Family;
+  readonly endpoint: Endpoint;
+  readonly address: string;
+}
+
+/** Every local pod with everybody that it may meet, but for those of whom the table's own rules speak. */
+const meetingsIn = (world: World): readonly Meeting[] =>
+  families.flatMap(family =>
+    localPods(world)
+      .filter(({ addresses }) => addresses.some(own => parseAddress(own)!.family === family))
+      .flatMap(subject => peersIn(world, family).map(peer => ({ subject, family, ...peer })))
+      .filter(({ subject, address }) => !isTablesOwn(world, subject, address)),
+  );
+
+/** Three kinds of traffic for each meeting, others in each turn. */
+function agrees(list: readonly Manifest[], turn: number, seen: Seen, options: CompileOptions = {}): void {
   const world = worldFrom(list);
   const { identities, tagOf } = tagged(localPods(world));
-  compareAll(world, compile(world, identities, options), tagOf, turn);
+  const ruleset = compile(world, identities, options);
+  countRuleset(seen, ruleset);
+  for (const [n, { subject, family, endpoint, address }] of meetingsIn(world).entries())
+    for (const step of [0, 2, 4]) {
+      const { protocol, port } = traffic[(turn + n + step) % traffic.length]!;
+      const flow = { family, protocol, port };
+      const self = podAt(subject);
+      const verdicts = {
+        egress: evaluate(world, { from: self, to: endpoint, ...flow }).egress,
+        ingress: evaluate(world, { from: endpoint, to: self, ...flow }).ingress,
+      };
+      for (const direction of ['egress', 'ingress'] as const) {
+        const { allowed, isolated, why } = verdicts[direction];
+        const packet = { peer: parseAddress(address)!, protocol, port };
+        assert.equal(passes(ruleset, tagOf(subject)!, direction, packet), allowed, `${direction}, ${address}: ${why}`);
+        if (isolated) count(seen, `${direction} ${allowed ? 'allowed' : 'denied'}`);
+      }
+    }
+}
+
+/** Every kind of set, rule and answer came up often. */
+function isRich(seen: Seen, least: number): void {
+  const answers = ['egress', 'ingress'].flatMap(direction =>
+    ['rule', 'allowed', 'denied'].map(what => `${direction} ${what}`),
+  );
+  for (const what of ['addresses', 'ranges', 'tuples', ...answers])
+    assert.ok((seen.get(what) ?? 0) >= least, `${what} came up ${seen.get(what) ?? 0} times`);
 }
 
 test('evaluate and the compiled ruleset agree over 2,000 random worlds', () => {
+  const seen: Seen = new Map();
   fc.assert(
-    fc.property(manifests(), fc.nat(100), (list, turn) => agrees(list, turn)),
+    fc.property(manifests(), fc.nat(100), (list, turn) => agrees(list, turn, seen)),
     { numRuns: 2000 },
   );
+  isRich(seen, 100);
 });
 
 test('they agree where rules are merged as soon as two have one shape', () => {
+  const seen: Seen = new Map();
   fc.assert(
-    fc.property(manifests({ policies: 12 }), fc.nat(100), (list, turn) => agrees(list, turn, { apart: 1 })),
+    fc.property(manifests({ policies: 12 }), fc.nat(100), (list, turn) => agrees(list, turn, seen, { apart: 1 })),
     { numRuns: 500 },
   );
+  isRich(seen, 25);
 });
 
 test('equal worlds compile to equal rulesets, whatever order their objects came in', () => {

@@ -4,7 +4,7 @@
  */
 import type { Identity } from '../tag/identity.ts';
 import { type Cluster, clusterOf } from './cluster.ts';
-import { type Draft, draftsOf, familyOf, peersText, portsText } from './draft.ts';
+import { type Draft, draftsOf, familyOf, peersText, peerTexts, portsText } from './draft.ts';
 import { filled } from './members.ts';
 import { mergeDrafts, usuallyApart } from './merge.ts';
 import { type Direction, type NetworkPolicy, policyRef, type World } from './model.ts';
@@ -30,19 +30,26 @@ export interface CompileOptions {
 /** The chain of one identity in one direction with the sets that its rules look into; `open` where no policy isolates. */
 export type CompiledGate = 'open' | { readonly chain: Chain; readonly sets: readonly SetSpec[] };
 
+/** Enough for a person: a set of many selectors names the first. Made of content alone, so equal sets have equal comments. */
+function commentOf(peers: Draft['peers']): string {
+  const parts = peerTexts(peers);
+  return parts.length <= 4 ? parts.join(' or ') : `${parts.slice(0, 3).join(' or ')} or ${parts.length - 3} more`;
+}
+
 function setSpecOf({ peers, ports }: Draft, names: Names): SetSpec | undefined {
   const [family, text] = [familyOf(peers), peersText(peers)];
   if (peers.kind === 'any' || family === undefined) return undefined;
   if (ports.kind === 'name') {
-    const comment = `${portsText(ports)} of ${text}`;
+    const ofPeers = (whom: string) => `${portsText(ports)} of ${whom}`;
+    const comment = ofPeers(commentOf(peers));
     const whose =
       peers.kind === 'pods' ? { kind: peers.kind, pods: peers.pods } : { kind: peers.kind, ranges: peers.ranges };
     const port = { protocol: ports.protocol, name: ports.name };
-    return { kind: 'tuples', name: names.nameOf(`ports${family}`, comment), family, comment, whose, port };
+    return { kind: 'tuples', name: names.nameOf(`ports${family}`, ofPeers(text)), family, comment, whose, port };
   }
-  const name = names.nameOf(`${peers.kind}${family}`, text);
-  if (peers.kind === 'ranges') return { kind: 'ranges', name, family, comment: text, ranges: peers.ranges };
-  return { kind: 'addresses', name, family, comment: text, pods: peers.pods };
+  const [name, comment] = [names.nameOf(`${peers.kind}${family}`, text), commentOf(peers)];
+  if (peers.kind === 'ranges') return { kind: 'ranges', name, family, comment, ranges: peers.ranges };
+  return { kind: 'addresses', name, family, comment, pods: peers.pods };
 }
 
 const refTo = ({ kind, family, name }: SetSpec): SetRef => ({ kind, family, name });

@@ -107,12 +107,15 @@ export function draftsOf(policy: NetworkPolicy, direction: Direction, identity: 
 const rangeText = ({ family, first, last }: Range): string =>
   `${formatAddress({ family, value: first })}-${formatAddress({ family, value: last })}`;
 
-/** Whom the peers are, in one text for equal ones; the family is not part of it. */
-export function peersText(peers: DraftPeers): string {
-  if (peers.kind === 'any') return 'anybody';
-  if (peers.kind === 'ranges') return peers.ranges.map(rangeText).join(', ');
-  return [...new Set(peers.pods.map(podPeerText))].sort().join(' or ');
+/** Whom the peers are, one by one, ascending and each once; the family is not part of it. */
+export function peerTexts(peers: DraftPeers): readonly string[] {
+  if (peers.kind === 'any') return ['anybody'];
+  if (peers.kind === 'ranges') return peers.ranges.map(rangeText);
+  return [...new Set(peers.pods.map(podPeerText))].sort();
 }
+
+/** One text for equal peers. */
+export const peersText = (peers: DraftPeers): string => peerTexts(peers).join(' or ');
 
 export function portsText(ports: DraftPorts): string {
   if (ports.kind === 'any') return 'any port';
