@@ -78,6 +78,8 @@ function createPair(host: Exchange, netns: Netns, wanted: PodInterface): Link {
     const peer = { name: ifname, mac: podMac, mtu, netns: netns.fd };
     return createVeth(host, { name, mac, mtu, group: quarantine, up: true, peer });
   } catch (error) {
+    // To the kernel a namespace of another kind is a bad argument like any other; entering it tells.
+    if (isErrno(error, 'EINVAL')) inNetns(netns, () => {});
     if (!isErrno(error, 'EEXIST') || findLink(host, { name })) throw error;
     throw new CniError(
       codes.invalidEnvironment,

@@ -4,6 +4,7 @@
  * would hand its permissions to a stranger. So whatever fails stops here, keeps the claim, and is tried again.
  */
 import type { Config } from '../cni/config.ts';
+import { builtinIpam } from '../cni/ipam.ts';
 import { podKey } from '../enforce/node.ts';
 import { formatAddress } from '../ip/address.ts';
 import type { Link } from '../kernel/link.ts';
@@ -12,10 +13,11 @@ import { parseAlias, shortID } from '../tag/alias.ts';
 import { hostInterfaceName } from '../tag/link-name.ts';
 import { isOurs } from '../tag/tag.ts';
 import type { Context } from './context.ts';
+import { delegateVerb, findDelegate } from './delegate.ts';
 import { type PodFacts, readFacts } from './facts.ts';
 import { forgetFlowsOf } from './flows.ts';
 import { condemn, findLink, removeLink, routesOver, tagLink, unroute, writeAlias } from './interface.ts';
-import { releaseAddresses } from './ipam.ts';
+import { delegationOf, releaseAddresses } from './ipam.ts';
 
 export interface Leaving {
   readonly containerID: string;
@@ -25,10 +27,12 @@ export interface Leaving {
   readonly path: readonly string[];
 }
 
-/** A link of ours may lack its alias (its ADD died at once), but it never has somebody else's. */
+/**
+ * A link of ours may lack its alias (its ADD died at once), or its tag (somebody took it off), but not both; and it never
+ * has somebody else's alias.
+ */
 function isLinkOf(link: Link, containerID: string): boolean {
-  if (!isOurs(link.group)) return false;
-  if (link.alias === undefined || link.alias === '') return true;
+  if (link.alias === undefined || link.alias === '') return isOurs(link.group);
   return parseAlias(link.alias)?.shortID === shortID(containerID);
 }
 
@@ -76,7 +80,24 @@ export async function unplug(leaving: Leaving, attachment: Attachment | undefine
     unroute(context.host, link.ifindex);
     removeLink(context.host, link.ifindex);
   }
-  if (!attachment) return;
-  await releaseAddresses(config, attachment, facts?.delegate, context, leaving.path);
+  // GC speaks for the whole network, and a delegate must hear whose address it is.
+  const own = { ...context, env: { ...context.env, CNI_CONTAINERID: containerID, CNI_IFNAME: ifname } };
+  if (!attachment) return await releaseUnrecorded(leaving, own);
+  await releaseAddresses(config, attachment, facts?.delegate, own, leaving.path);
   attachment.remove();
+}
+
+/**
+ * Without a record there is nothing of ours to release, but a delegate keeps its own: after a reboot, say, which takes our
+ * records and not those of host-local. A delegate that cannot be found has never given anything.
+ */
+async function releaseUnrecorded({ config, path }: Leaving, context: Context): Promise<void> {
+  if (!config.ipam || config.ipam.type === builtinIpam) return;
+  try {
+    findDelegate(config.ipam.type, path);
+  } catch (error) {
+    context.log(`Nothing to release: ${error instanceof Error ? error.message : String(error)}`);
+    return;
+  }
+  await delegateVerb(delegationOf(config, 'DEL', context, path));
 }
