@@ -1,4 +1,5 @@
 /** The enforcement hook: what a CNI call asks of whoever judges the node's pods. */
+import type { Operation } from '../nft/transaction.ts';
 import type { LocalPod, Owner, PodManifest } from './node.ts';
 
 export interface Hook {
@@ -19,8 +20,11 @@ export interface Hook {
   readonly owner: () => Owner | undefined;
   /** What differs between the table and what it should hold for this pod; a sentence each. */
   readonly differences: (pod: LocalPod) => Promise<readonly string[]>;
-  /** Brings the whole table to what it should be: pods that are gone leave it, what somebody changed is put back. */
-  readonly mend: () => Promise<void>;
+  /**
+   * Brings the whole table to what it should be: pods that are gone leave it, what somebody changed is put back.
+   * @returns the operations that it took
+   */
+  readonly mend: () => Promise<readonly Operation[]>;
   /** @throws CniError code 50 or 51 where a pod could not be judged now */
   readonly probe: () => void;
 }

@@ -6,7 +6,7 @@ import { type Config, formatEnforcer } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
 import { Nft } from '../kernel/nft.ts';
-import { nameOperation } from '../nft/transaction.ts';
+import { nameOperation, type Operation } from '../nft/transaction.ts';
 import type { World } from '../policy/model.ts';
 import { concerns } from './concern.ts';
 import { cutForbidden } from './cut.ts';
@@ -150,12 +150,12 @@ export class InlineHook implements Hook, Disposable {
     return drift.map(operation => `the table differs: ${operation.verb} ${nameOperation(operation)} would mend it`);
   }
 
-  async mend(): Promise<void> {
+  async mend(): Promise<readonly Operation[]> {
     const owner = this.#table.peek()?.state.owner;
-    if (!owner) return;
+    if (!owner) return [];
     using _ = await this.#table.lock(this.#deadline(), this.#options.signal);
     const recorded = this.#options.node.recorded(owner);
-    this.#table.mend(key => !recorded.has(key));
+    return this.#table.mend(key => !recorded.has(key));
   }
 
   probe(): void {

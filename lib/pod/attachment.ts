@@ -4,7 +4,7 @@ import type { AttachmentRequest } from '../cni/request.ts';
 import { type Attachment, lockAttachment } from '../state/attachment.ts';
 import { openStore } from '../state/store.ts';
 import { attachmentDeadline, type Context } from './context.ts';
-import { type PodFacts, writeFacts } from './facts.ts';
+import { homeOf, type PodFacts, writeFacts } from './facts.ts';
 import { unplug } from './unplug.ts';
 
 const keyOf = ({ config, containerID, ifname }: AttachmentRequest) => ({ network: config.name, containerID, ifname });
@@ -21,7 +21,7 @@ export async function beginAttachment(
   const { config, containerID, ifname, netns } = request;
   const store = openStore(config.stateDir);
   for (;;) {
-    const create = { phase: 'adding', netns, ...writeFacts({ kind }) } as const;
+    const create = { phase: 'adding', netns, ...writeFacts({ kind, home: homeOf(context.here) }) } as const;
     const locked = await lockAttachment(store, keyOf(request), {
       deadline: attachmentDeadline.ADD,
       signal: context.signal,

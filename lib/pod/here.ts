@@ -38,11 +38,15 @@ function localAddresses(host: Exchange): Set<string> {
   return new Set(found.flatMap(address => (address ? [formatAddress(address)] : [])));
 }
 
+export interface Here extends Context, Disposable {
+  readonly hook: InlineHook;
+}
+
 export function openHere(
-  { config }: AttachmentRequest | NetworkRequest,
+  { config }: Pick<AttachmentRequest | NetworkRequest, 'config'>,
   env: Environment,
   log: (line: string) => void,
-): Context & Disposable {
+): Here {
   const here = currentNetns();
   const socket = NetlinkSocket.open('route');
   const host = socket.exchange;
