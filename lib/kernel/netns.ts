@@ -77,6 +77,8 @@ function openNetns(path: string): number {
   } catch (error) {
     if (isErrno(error, 'ENOENT', 'ENOTDIR')) throw new NetnsError('missing', path, 'nothing is there');
     if (isErrno(error, 'ENXIO', 'ELOOP')) throw new NetnsError('foreign', path, 'not a namespace');
+    if (isErrno(error, 'EACCES', 'EPERM', 'ENAMETOOLONG'))
+      throw new NetnsError('foreign', path, `it cannot be opened (${error.code})`);
     throw error;
   }
   try {

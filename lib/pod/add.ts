@@ -130,11 +130,11 @@ async function plug(request: AttachmentRequest, attachment: Attachment, context:
   const ipam = await addressesFor(request, attachment, context);
   const planned = layout(ipam);
   const wanted = interfaceOf(request, planned, context);
-  const link = plugIn(context.host, netns, wanted);
+  const { link, layout: made } = plugIn(context.host, netns, wanted);
   const addresses = planned.addresses.map(({ address }) => formatAddress(address));
   const pod = describePod(request, wanted.hostName, addresses, await masqueradeOf(request.config, ipam), context);
   await judgeAndOpen(pod, link.ifindex, attachment, context);
-  return resultOf(planned, { ...wanted, netns: request.netns }, dnsOf(request, ipam));
+  return resultOf(made, { ...wanted, netns: request.netns }, dnsOf(request, ipam));
 }
 
 const hostNameOf = ({ config, containerID, ifname }: AttachmentRequest): string =>

@@ -129,5 +129,7 @@ export async function check(request: AttachmentRequest, context: Context): Promi
       `Cannot vouch for ${request.ifname} of ${request.containerID}: ${wrong.join('; ')}`,
       '`tollgate verify` shows what differs on this node; DEL and ADD make it anew',
     );
-  if (facts?.delegate) await delegateVerb(delegationOf(config, 'CHECK', context, request.path, facts.delegate));
+  // With this call's configuration: CHECK is about the prevResult, which that of ADD did not have.
+  if (facts?.delegate && config.ipam?.type === facts.delegate.type)
+    await delegateVerb(delegationOf(config, 'CHECK', context, request.path));
 }

@@ -161,7 +161,11 @@ function podRoute(planned: PlannedRoute, ifindex: number): Route {
   };
 }
 
-function configurePod(pod: Exchange, wanted: PodInterface): void {
+/**
+ * A second interface may want routes that the first one has, a default route above all: the first keeps them, as with ptp.
+ * @returns the routes that were made
+ */
+function configurePod(pod: Exchange, wanted: PodInterface): readonly PlannedRoute[] {
   const up = [setLink({ name: 'lo' }, { up: true }), setLink({ name: wanted.ifname }, { up: true })];
   const [, , found] = must(pod([...up, getLink({ name: wanted.ifname })]));
   const { ifindex } = linkOf(found![0]!);
@@ -179,24 +183,30 @@ function configurePod(pod: Exchange, wanted: PodInterface): void {
         addRoute({ destination: hostPrefix(gateway), oif: ifindex, source: address }),
         setNeighbour({ ifindex, address: gateway, mac: wanted.hostMac }),
       ]),
-      ...routes.map(planned => addRoute(podRoute(planned, ifindex))),
     ]),
   );
+  const answers = pod(routes.map(planned => addRoute(podRoute(planned, ifindex))));
+  mustExcept(answers, 'EEXIST');
+  return routes.filter((_, i) => !answers[i]!.error);
 }
 
 /**
  * Makes the interface, closed. Whatever fails, deleting the host's end takes the pair and its routes away as a whole.
- * @returns the host's end
+ * @returns the host's end, and what of the layout came to be
  */
-export function plugIn(host: Exchange, netns: Netns, wanted: PodInterface): Link {
+export function plugIn(
+  host: Exchange,
+  netns: Netns,
+  wanted: PodInterface,
+): { readonly link: Link; readonly layout: Layout } {
   const link = createPair(host, netns, wanted);
   configureHostEnd(host, link, wanted);
   enableForwarding(wanted.layout);
   if (wanted.layout.addresses.some(({ address }) => address.family === 6)) preparePodIpv6(netns, wanted.ifname);
   using pod = inNetns(netns, () => NetlinkSocket.open('route'));
-  configurePod(pod.exchange, wanted);
+  const routes = configurePod(pod.exchange, wanted);
   routeHostEnd(host, link, wanted);
-  return link;
+  return { link, layout: { ...wanted.layout, routes } };
 }
 
 export const removeLink = (exchange: Exchange, ifindex: number): void =>

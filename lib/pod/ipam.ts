@@ -10,7 +10,7 @@ import type { PoolPlan } from '../ipam/config.ts';
 import type { Attachment } from '../state/attachment.ts';
 import { release, reserve } from '../state/claims.ts';
 import type { Context } from './context.ts';
-import { type Delegation, delegateAdd, delegateVerb } from './delegate.ts';
+import { type Delegation, delegateAdd, delegateVerb, findDelegate } from './delegate.ts';
 import { writeFacts } from './facts.ts';
 import { linkRoutedTo } from './interface.ts';
 
@@ -82,6 +82,8 @@ export async function reserveBuiltin(
 /** The delegate is noted before it runs, so that whoever finds our record can undo what it did. */
 async function reserveDelegated(request: AttachmentRequest, attachment: Attachment, context: Context): Promise<Result> {
   const { config, path } = request;
+  // Before anything is noted: what does not exist cannot be asked to undo anything either.
+  findDelegate(config.ipam!.type, path);
   attachment.append(writeFacts({ delegate: { type: config.ipam!.type, stdin: config.text } }));
   const result = await delegateAdd(delegationOf(config, 'ADD', context, path));
   attachment.append({ addresses: result.ips.map(({ address }) => formatPrefix(address).split('/')[0]!) });

@@ -1,5 +1,5 @@
 /** STATUS: could an ADD be served now? Runtimes ask every few seconds, so it looks at little and changes nothing. */
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, statfsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { CniError, codes } from '../cni/error.ts';
 import { builtinIpam } from '../cni/ipam.ts';
@@ -7,7 +7,7 @@ import type { NetworkRequest } from '../cni/request.ts';
 import { usage } from '../state/claims.ts';
 import { openStore } from '../state/store.ts';
 import type { Context } from './context.ts';
-import { delegateVerb } from './delegate.ts';
+import { delegateVerb, findDelegate } from './delegate.ts';
 import { delegationOf, planOf } from './ipam.ts';
 
 const unavailable = (message: string, details?: string): CniError => new CniError(codes.notAvailable, message, details);
@@ -16,6 +16,9 @@ const unavailable = (message: string, details?: string): CniError => new CniErro
 function checkWritable(folder: string): void {
   try {
     accessSync(folder, constants.W_OK | constants.X_OK);
+    // A file system that counts no inodes (btrfs) has none of either kind.
+    const { bavail, files, ffree } = statfsSync(folder);
+    if (bavail === 0 || (files > 0 && ffree === 0)) throw Object.assign(new Error(), { code: 'ENOSPC' });
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
     if (code === 'ENOENT' && folder !== '/') checkWritable(dirname(folder));
@@ -38,12 +41,23 @@ async function checkPools({ config }: NetworkRequest): Promise<void> {
     );
 }
 
+function checkDelegate(type: string, path: readonly string[]): void {
+  try {
+    findDelegate(type, path);
+  } catch (error) {
+    throw unavailable(error instanceof Error ? error.message : String(error));
+  }
+}
+
 /** @throws CniError code 50, 51, or what a delegated IPAM said */
 export async function status(request: NetworkRequest, context: Context): Promise<void> {
   const { config, path } = request;
   checkWritable(config.stateDir);
   checkWritable(config.runDir);
   if (config.ipam?.type === builtinIpam) await checkPools(request);
-  else if (config.ipam) await delegateVerb(delegationOf(config, 'STATUS', context, path));
+  else if (config.ipam) {
+    checkDelegate(config.ipam.type, path);
+    await delegateVerb(delegationOf(config, 'STATUS', context, path));
+  }
   context.hook.probe();
 }
