@@ -80,14 +80,21 @@ suite('a state folder that is read-only', () => {
     await assertNothingLeft(host, before);
   });
 
-  test('a runDir that cannot be made is named', async () => {
-    using host = await startHost();
-    const call: Call = { config: config({ runDir: '/proc/nowhere' }), containerID: 'a', netns: await host.pod() };
-    const { code, msg, details } = errorOf(await cni(host, 'ADD', call));
-    assert.notEqual(code, 199);
-    assert.match(`${msg} ${details}`, /\/proc\/nowhere/);
-    assert.deepEqual(await tagged(host), []);
-  });
+  for (const [key, folder] of [
+    ['runDir', '/proc/nowhere'],
+    ['runDir', '/etc/passwd/run'],
+    ['stateDir', '/proc/nowhere'],
+    ['stateDir', '/etc/passwd/state'],
+  ] as const) {
+    test(`a ${key} that cannot be made (${folder}) is named`, async () => {
+      using host = await startHost();
+      const call: Call = { config: config({ [key]: folder }), containerID: 'a', netns: await host.pod() };
+      const { code, msg, details } = errorOf(await cni(host, 'ADD', call));
+      assert.notEqual(code, 199);
+      assert.ok(`${msg} ${details}`.includes(folder), msg);
+      assert.deepEqual(await tagged(host), []);
+    });
+  }
 });
 
 suite('garbage in a state file', () => {
@@ -135,19 +142,27 @@ suite('garbage in a state file', () => {
     });
   }
 
-  test('files that nobody knows are left alone, and harm nobody', async () => {
-    using host = await startHost();
+  test('files and folders that nobody knows harm nobody, and what they link to is left alone', async () => {
+    using host = await startHost({ setup: 'echo precious >/run/precious' });
     await warm(host, config());
     const folders = `$(find ${stateDir} ${runDir} -type d)`;
     await host.sh(
-      `for d in ${folders}; do echo x >"$d/.strange"; ln -s /etc/passwd "$d/.link"; mkdir "$d/.folder"; done`,
+      `for d in ${folders}; do echo x >"$d/.strange"; ln -s /run/precious "$d/.link"; mkdir "$d/.folder"; done`,
     );
-    const before = await snapshot(host);
+    const { files: _, ...before } = await snapshot(host);
     const { call } = await plug(host, 'a');
     await silently(host, 'STATUS', { config: config() });
     await silently(host, 'DEL', call);
     await silently(host, 'GC', { config: config({ 'cni.dev/valid-attachments': [] }) });
-    await assertNothingLeft(host, before);
+    await plug(host, 'b');
+    await silently(host, 'GC', { config: config({ 'cni.dev/valid-attachments': [] }) });
+    const { files, ...after } = await snapshot(host);
+    assert.deepEqual(after, before);
+    assert.deepEqual(
+      files.filter(file => file.includes('/claims/10.')),
+      [],
+    );
+    assert.equal(await host.sh('cat /run/precious'), 'precious\n');
   });
 });
 

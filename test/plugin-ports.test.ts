@@ -30,7 +30,11 @@ suite('ipMasq', () => {
   const cases: readonly (readonly [what: string, more: Json, isMasked: boolean])[] = [
     ['hides the pod behind the node', { ipMasq: true }, true],
     ['is off by default', {}, false],
-    ['spares nonMasqueradeCIDRs', { ipMasq: true, nonMasqueradeCIDRs: ['192.0.2.0/24', '2001:db8::/64'] }, false],
+    [
+      'spares nonMasqueradeCIDRs',
+      { ipMasq: true, nonMasqueradeCIDRs: ['192.0.2.0/24', '2001:db8::/64', ranges.v4, ranges.v6] },
+      false,
+    ],
   ];
   for (const [what, more, isMasked] of cases) {
     test(`${what}, and never between pods, or between pod and node`, async () => {

@@ -107,8 +107,9 @@ suite('stdin', () => {
   ];
   for (const [what, text, expected] of bad) {
     test(`${what} is code ${expected}, and changes nothing`, async () => {
+      await warm(host, config());
       const before = await snapshot(host);
-      const { code } = errorOf(await cni(host, 'ADD', { ...someone, netnsPath: '/proc/1/ns/net', config: text }));
+      const { code } = errorOf(await cni(host, 'ADD', { containerID: 'x', netns: await host.pod(), config: text }));
       assert.equal(code, expected);
       await assertNothingLeft(host, before, 'after a refusal');
     });

@@ -40,6 +40,7 @@ export async function links(host: Host, netns?: string): Promise<Link[]> {
 const groupNumber = (group: string | undefined) => (group === undefined || group === 'default' ? 0 : Number(group));
 
 export const quarantine = 0x74670000;
+export const condemned = 0x7467ffff;
 /** Whether a group is one of tollgate's, whoever the pod is. */
 export const isTag = (group: number): boolean => group >>> 16 === quarantine >>> 16;
 
@@ -55,13 +56,13 @@ export interface Snapshot {
   readonly files: readonly string[];
 }
 
-/** Files that say nothing of any pod: locks, when an address was last used, and which one a pool gave last. */
-const isHousekeeping = (file: string): boolean => /\/(released|last)\/[^/]+$|\.lock$/.test(file);
+/** Files that say nothing of any pod: locks, stamps, when an address was last used, and which one a pool gave last. */
+const isHousekeeping = (file: string): boolean => /\/(released|last)\/[^/]+$|\/cleaned$|\.lock$/.test(file);
 
 /** What of a pod could be left on a host: to be compared before and after. */
 export async function snapshot(host: Host): Promise<Snapshot> {
   const script = `ip -o addr | sed 's/valid_lft.*//; s/^[0-9]*: //'; echo ====; { ip -4 route show table all; ip -6 route show table all; } | sed 's/ expires [^ ]*//' | sort
-    echo ====; ip neigh show nud permanent | sort; echo ====; nft -s list ruleset`;
+    echo ====; ip neigh show nud permanent | sort; echo ====; nft -s list ruleset | sed '/^\tset marker {/,/^\t}/ s/elements = .*/elements = (a number, new with each batch)/'`;
   const [found, text] = await Promise.all([links(host), host.sh(script)]);
   const [addresses = '', routes = '', neighbours = '', rules = ''] = text.split('====\n');
   const files = [...host.files(stateDir), ...host.files(runDir)].filter(file => !isHousekeeping(file));
