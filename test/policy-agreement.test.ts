@@ -5,7 +5,7 @@ import { type Family, parseAddress } from '../lib/ip/address.ts';
 import { Cluster } from '../lib/policy/cluster.ts';
 import { type CompileOptions, compile } from '../lib/policy/compile.ts';
 import { evaluate } from '../lib/policy/evaluate.ts';
-import type { Endpoint, Pod, World } from '../lib/policy/model.ts';
+import type { Endpoint, Pod, Protocol, World } from '../lib/policy/model.ts';
 import type { Ruleset } from '../lib/policy/ruleset.ts';
 import { passes } from './ruleset-tracer.ts';
 import { localPods, type Manifest, manifests, outside, tagged, traffic, worldFrom } from './worlds.ts';
@@ -140,5 +140,26 @@ test('a cluster that changed one object at a time compiles like one made at once
       assert.deepEqual(compile(cluster, identities), compile(world, identities));
     }),
     { numRuns: 300 },
+  );
+});
+
+test('a cluster keeps nothing of pods and policies that are gone', () => {
+  fc.assert(
+    fc.property(manifests(), list => {
+      const world = worldFrom(list);
+      const cluster = new Cluster(world);
+      for (const pod of world.pods) cluster.deletePod(pod);
+      for (const policy of world.policies) cluster.deletePolicy(policy);
+      const left: unknown[] = [...cluster.pods(), ...cluster.members(), ...cluster.populatedNamespaces()];
+      for (const pod of world.pods) {
+        for (const [key, value] of pod.labels) left.push(...cluster.withLabel(key, value));
+        for (const { protocol, name } of pod.namedPorts) left.push(...cluster.withPort(protocol as Protocol, name));
+        left.push(...cluster.inNamespace(pod.namespace), ...pod.addresses.flatMap(text => cluster.ownerOf(text) ?? []));
+        left.push(...pod.addresses.flatMap(text => cluster.nodeWith(text) ?? []));
+      }
+      for (const { namespace } of world.policies) assert.deepEqual([...cluster.policiesIn(namespace)], []);
+      assert.deepEqual(left, []);
+    }),
+    { numRuns: 200 },
   );
 });

@@ -186,6 +186,12 @@ holds('1.3 ipBlock', [
     deny: ['10.1.0.0 > a/p TCP 80', '10.2.255.255 > a/p TCP 80', '11.0.0.0 > a/p TCP 80', '9.255.255.255 > a/p TCP 80'],
   },
   {
+    says: 'a hole may be the first address of its block, or the last',
+    policies: from('{ ipBlock: { cidr: 10.0.0.0/30, except: [10.0.0.0/32, 10.0.0.3/32] } }'),
+    allow: ['10.0.0.1 > a/r TCP 80', '10.0.0.2 > a/p TCP 80'],
+    deny: ['10.0.0.0 > a/p TCP 80', '10.0.0.3 > a/p TCP 80', '10.0.0.4 > a/p TCP 80'],
+  },
+  {
     says: 'blocks may overlap',
     policies: from(
       '{ ipBlock: { cidr: 10.0.0.0/8 } }, { ipBlock: { cidr: 10.1.0.0/16 } }, { ipBlock: { cidr: 0.0.0.0/0, except: [10.0.0.0/8] } }',
@@ -371,7 +377,19 @@ test('1.6: of two live pods with one address the one that runs here has it', () 
   const stale = podNamed(world.pods, 'q');
   const taken = { ...podNamed(world.pods, 'r'), addresses: stale.addresses };
   const pods = [...world.pods.filter(pod => !['q', 'r'].includes(pod.name)), taken, { ...stale, local: false }];
-  assert.equal(passesIn({ world: { ...world, pods }, problems: [] }, `${stale.addresses[0]} > a/p TCP 80`), false);
+  const it = { world: { ...world, pods }, problems: [] };
+  assert.equal(passesIn(it, `${stale.addresses[0]} > a/p TCP 80`), false);
+  assert.equal(passesIn(it, 'a/q > a/p TCP 80'), false, 'what q sends looks like r to a/p');
+});
+
+test('1.6: a finished pod is no selector’s peer even while nobody else has its address', () => {
+  const { world } = caseOf(from('{ podSelector: {} }, { ipBlock: { cidr: 10.0.0.4/32 } }'));
+  const finish = (name: string) => ({
+    world: { ...world, pods: world.pods.map(pod => (pod.name === name ? { ...pod, finished: true } : pod)) },
+    problems: [],
+  });
+  assert.equal(passesIn(finish('q'), 'a/q > a/p TCP 80'), false);
+  assert.equal(passesIn(finish('prod'), 'a/prod > a/p TCP 80'), true, 'its address is still an address');
 });
 
 test('1.6: both families of a pod are judged, each by itself', () => {
