@@ -43,6 +43,12 @@ export function findLink(exchange: Exchange, key: LinkKey): Link | undefined {
   return reply && linkOf(reply);
 }
 
+/** Every link of this network namespace. */
+export const allLinks = (exchange: Exchange): Link[] =>
+  must(exchange([dumpLinks()]))
+    .flat()
+    .map(linkOf);
+
 /** Every veth of this network namespace whose group is in our range. */
 export const taggedLinks = (exchange: Exchange): Link[] =>
   must(exchange([dumpLinks('veth')]))

@@ -1,0 +1,67 @@
+/** What live commands work on: this network namespace, its table, and the folders that its pods' records are in. */
+import { type Config, parseConfig } from '../cni/config.ts';
+import type { FoundNode } from '../enforce/found.ts';
+import { findNode } from '../enforce/found.ts';
+import { currentNetns } from '../kernel/netns.ts';
+import { type Here, openHere } from '../pod/here.ts';
+import { openStore, type Store } from '../state/store.ts';
+
+const folder = (describe: string, fallback: string) =>
+  ({ type: 'string', describe, defaultDescription: fallback, requiresArg: true, normalize: true }) as const;
+
+/** `--state-dir`, `--run-dir`, `--policies`: as in the config, with its defaults. */
+export const liveOptions = {
+  'state-dir': folder('Where attachments and addresses are kept', "/var/lib/tollgate, or what this node's table says"),
+  'run-dir': { ...folder("Where the node's state and lock are", '/run/tollgate'), default: '/run/tollgate' },
+  policies: folder('Folder of policy manifests', "/etc/tollgate/policies, or what this node's table says"),
+} as const;
+
+export interface LiveArguments {
+  readonly stateDir: string | undefined;
+  readonly runDir: string;
+  readonly policies: string | undefined;
+}
+
+export interface Live extends Disposable {
+  /** Undefined where no pod is plugged in in this network namespace. */
+  readonly found: FoundNode | undefined;
+  /** Of no network in particular: its name is nobody's. */
+  readonly config: Config;
+  readonly store: Store;
+  readonly here: Here;
+}
+
+/** Settings that a command line may override for the while. */
+export type Overrides = Readonly<Record<string, unknown>>;
+
+/**
+ * The node as it was found; what is named on the command line goes before what the table says, and its owner is asked
+ * for before anything is changed.
+ * @param log a line for a person: warnings
+ */
+export function openLive(
+  { stateDir, runDir, policies }: LiveArguments,
+  log: (line: string) => void,
+  overrides: Overrides = {},
+): Live {
+  const found = findNode(runDir, currentNetns());
+  const { owner, settings } = found ?? {};
+  const raw = {
+    cniVersion: '1.1.0',
+    name: 'node',
+    type: 'tollgate',
+    stateDir: stateDir ?? owner?.stateDir,
+    runDir,
+    policies: policies ?? owner?.policies,
+    enforcer: owner?.enforcer,
+    nflogGroup: settings?.nflogGroup,
+    enforceEgressToNode: settings?.enforceEgressToNode,
+    ...overrides,
+  };
+  const config = parseConfig(JSON.stringify(raw), 'STATUS');
+  const here = openHere({ config }, process.env, log);
+  return { found, config, store: openStore(config.stateDir), here, [Symbol.dispose]: () => here[Symbol.dispose]() };
+}
+
+/** A warning for a person. */
+export const warn = (line: string): void => void process.stderr.write(`tollgate: ${line}\n`);

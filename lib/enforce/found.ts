@@ -1,0 +1,37 @@
+/** Whose network namespace this is, for somebody who has no configuration: a person at the command line. */
+import type { NetnsIdentity } from '../kernel/netns.ts';
+import { Nft } from '../kernel/nft.ts';
+import type { Table } from '../nft/model.ts';
+import { parseOwner, TABLE } from './desired.ts';
+import type { GateSettings, Judge } from './gate.ts';
+import type { Owner } from './node.ts';
+import { NodeFiles } from './node-files.ts';
+
+export interface FoundNode {
+  readonly owner: Owner;
+  readonly settings: GateSettings;
+}
+
+const judgeOf = ({ enforcer }: Owner): Judge =>
+  enforcer === 'inline' || enforcer === 'agent' || enforcer === 'none' ? enforcer : 'exec';
+
+/** The settings that a table was made with, as far as it shows them. */
+function settingsIn(table: Table, owner: Owner): GateSettings {
+  const statements = table.chains.flatMap(({ rules }) => rules.flatMap(rule => rule.statements));
+  const log = statements.find(({ kind }) => kind === 'log');
+  return {
+    judge: judgeOf(owner),
+    nflogGroup: log?.kind === 'log' ? log.group : 7467,
+    enforceEgressToNode: table.chains.some(({ name }) => name === 'node-gate'),
+  };
+}
+
+/** By the file in the runtime folder, else by the table itself; undefined where no pod is plugged in. */
+export function findNode(runDir: string, here: NetnsIdentity): FoundNode | undefined {
+  const file = new NodeFiles(runDir, here).read();
+  if (file) return file.state;
+  using nft = Nft.open();
+  const table = nft.readTable('inet', TABLE);
+  const owner = table?.comment === undefined ? undefined : parseOwner(table.comment);
+  return table && owner && { owner, settings: settingsIn(table, owner) };
+}

@@ -1,0 +1,144 @@
+/** What is plugged in here: what the records say, what the kernel says, and what the two make of it together. */
+import { type LocalPod, type NodeState, podKey } from '../enforce/node.ts';
+import type { Link } from '../kernel/link.ts';
+import { tryLockAttachment } from '../state/attachment.ts';
+import { listNetworks, type Store } from '../state/store.ts';
+import { type Listed, listAttachments } from '../state/sweep.ts';
+import { parseAlias } from '../tag/alias.ts';
+import { isHostInterfaceName } from '../tag/link-name.ts';
+import { condemned, isOurs, quarantine } from '../tag/tag.ts';
+import { deathOf } from './collect.ts';
+import type { Context } from './context.ts';
+import { homeOf, type PodFacts, readFacts } from './facts.ts';
+
+/**
+ * `plugged`: it carries its tag. `quarantined`, `condemned`: closed. `untagged`: its tag was taken off. `dead`: for GC to
+ * undo. `busy`: a call for it is under way. `elsewhere`: of another network namespace. `addresses`: given for another
+ * plugin's interface. `unrecorded`: a link of ours that no record knows.
+ */
+export type Standing =
+  | 'plugged'
+  | 'quarantined'
+  | 'condemned'
+  | 'untagged'
+  | 'dead'
+  | 'busy'
+  | 'elsewhere'
+  | 'addresses'
+  | 'unrecorded';
+
+export interface PluggedIn {
+  readonly standing: Standing;
+  /** What a person should know of a standing that is not `plugged`. */
+  readonly why?: string;
+  readonly network?: string;
+  readonly containerID: string;
+  readonly ifname?: string;
+  readonly namespace?: string;
+  readonly name?: string;
+  readonly kind?: PodFacts['kind'];
+  /** As it is judged now, where it is. */
+  readonly pod?: LocalPod;
+  readonly link?: Link;
+  readonly addresses: readonly string[];
+  readonly netns?: string;
+  readonly record?: Listed;
+}
+
+const closed: Readonly<Record<number, Standing>> = { [quarantine]: 'quarantined', [condemned]: 'condemned' };
+
+function standingOf(link: Link): Standing {
+  return closed[link.group] ?? (isOurs(link.group) ? 'plugged' : 'untagged');
+}
+
+/** Whether a call for it is under way, by its lock. */
+function isHeld(store: Store, network: string, { path }: Listed): boolean {
+  using held = tryLockAttachment(store, network, path);
+  return held === undefined;
+}
+
+type Place = Pick<Context, 'host' | 'here'>;
+
+function judgeRecord(
+  store: Store,
+  network: string,
+  listed: Listed,
+  link: Link | undefined,
+  place: Place,
+): { readonly standing: Standing; readonly why?: string } {
+  const { kind, home } = readFacts(listed.facts);
+  if (home !== undefined && home !== homeOf(place.here))
+    return { standing: 'elsewhere', why: 'plugged in in another network namespace' };
+  const death = deathOf(listed, place);
+  if (death !== undefined)
+    return isHeld(store, network, listed)
+      ? { standing: 'busy', why: 'a call for it is under way' }
+      : { standing: 'dead', why: death };
+  if (kind === 'ipam') return { standing: 'addresses', why: 'its interface is another plugin’s' };
+  return { standing: link ? standingOf(link) : 'untagged' };
+}
+
+interface Known {
+  readonly store: Store;
+  readonly place: Place;
+  readonly links: ReadonlyMap<string, Link>;
+  readonly state: NodeState | undefined;
+}
+
+function pluggedIn(network: string, listed: Listed, { store, place, links, state }: Known): PluggedIn[] {
+  const { owner, facts } = listed;
+  if (!owner) return [];
+  const { pod: recorded, link: linkName, kind } = readFacts(facts);
+  // Labels may have changed since ADD wrote its record; the node's state goes with the table.
+  const pod = (recorded && state?.pods[podKey(recorded)]) ?? recorded;
+  const link = links.get(pod?.link ?? linkName ?? '');
+  const named = pod ? { namespace: pod.namespace, name: pod.name, pod } : {};
+  return [
+    {
+      ...judgeRecord(store, network, listed, link, place),
+      ...owner,
+      ...named,
+      network: facts.network ?? network,
+      kind,
+      addresses: facts.addresses ?? pod?.addresses ?? [],
+      record: listed,
+      ...(link ? { link } : {}),
+      ...(facts.netns === undefined ? {} : { netns: facts.netns }),
+    },
+  ];
+}
+
+/** A link in our range that has our name or our alias; any other is somebody else's. */
+export const isOwnLink = ({ name, alias }: Pick<Link, 'name' | 'alias'>): boolean =>
+  alias === undefined || alias === '' ? isHostInterfaceName(name) : parseAlias(alias) !== undefined;
+
+function unrecorded(link: Link): PluggedIn {
+  const { namespace, pod: name, shortID } = parseAlias(link.alias ?? '') ?? {};
+  return {
+    standing: 'unrecorded',
+    why: 'no record in the state folder knows this link',
+    containerID: shortID ?? '',
+    addresses: [],
+    link,
+    ...(namespace === undefined || name === undefined ? {} : { namespace, name }),
+  };
+}
+
+/**
+ * Links must be listed before: ADD writes the record first and DEL removes it last, so a link without one is nobody's.
+ * @param all links of this network namespace, tagged or not
+ */
+export function inventory(
+  all: readonly Link[],
+  store: Store,
+  place: Place,
+  state: NodeState | undefined,
+): readonly PluggedIn[] {
+  const known: Known = { store, place, links: new Map(all.map(link => [link.name, link])), state };
+  const recorded = listNetworks(store).flatMap(network =>
+    listAttachments(store, network).flatMap(listed => pluggedIn(network, listed, known)),
+  );
+  const names = new Set(recorded.flatMap(({ link }) => link?.name ?? []));
+  const others = all.filter(link => isOurs(link.group) && !names.has(link.name) && isOwnLink(link));
+  return [...recorded, ...others.map(unrecorded)];
+}
