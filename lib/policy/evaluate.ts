@@ -2,12 +2,11 @@
  * What NetworkPolicy says of one connection, and why: the meaning itself, flow by flow, with no regard to how the kernel
  * is told. Egress of the one end and ingress of the other are judged apart, and both must allow.
  */
-import { type Address, type Family, parseAddress, prefixContains } from '../ip/address.ts';
-import { type Cluster, clusterOf, isSameNode, type NodePlace, placeOfPod } from './cluster.ts';
+import { prefixContains } from '../ip/address.ts';
+import { type Cluster, clusterOf } from './cluster.ts';
 import {
   type Direction,
   type DirectionVerdict,
-  type Endpoint,
   type Flow,
   formatRule,
   type NetworkPolicy,
@@ -20,6 +19,7 @@ import {
   type Verdict,
   type World,
 } from './model.ts';
+import { isOwnNode, isSamePod, type Party, partyOf } from './party.ts';
 import { selects, selectsPod } from './selector.ts';
 
 export interface EvaluateOptions {
@@ -27,57 +27,8 @@ export interface EvaluateOptions {
   readonly enforceEgressToNode?: boolean;
 }
 
-/** One end of a flow as policy sees it. */
-interface Party {
-  readonly name: string;
-  /** Whose interface it is: the subject of policies. */
-  readonly subject?: Pod;
-  /** Who has the address as far as the other end can tell. */
-  readonly peer?: Pod;
-  readonly node?: NodePlace | 'own';
-  readonly address?: Address;
-}
-
-function addressIn(family: Family | null, texts: readonly string[]): { address?: Address } {
-  if (family === null) return {};
-  const address = texts.map(parseAddress).find(found => found?.family === family);
-  return address ? { address } : {};
-}
-
-function podParty(cluster: Cluster, pod: Pod, family: Family | null): Party {
-  const found = addressIn(family, pod.addresses);
-  const name = `${pod.namespace}/${pod.name}`;
-  if (pod.finished) return { name: `${name}, which has finished`, ...found };
-  if (pod.hostNetwork) return { name: `${name} on its node's network`, node: placeOfPod(pod), ...found };
-  const text = pod.addresses.find(each => parseAddress(each)?.family === family);
-  const owner = text === undefined ? undefined : cluster.ownerOf(text);
-  return { name, subject: pod, peer: owner?.pod ?? pod, ...found };
-}
-
-function addressParty(cluster: Cluster, text: string, family: Family | null): Party {
-  const owner = cluster.ownerOf(text);
-  if (owner) return { ...podParty(cluster, owner.pod, family), ...addressIn(family, [text]) };
-  const node = cluster.nodeWith(text);
-  return { name: text, ...(node ? { node } : {}), ...addressIn(family, [text]) };
-}
-
-function partyOf(cluster: Cluster, endpoint: Endpoint, family: Family | null): Party {
-  if (endpoint.kind === 'pod') return podParty(cluster, endpoint.pod, family);
-  if (endpoint.kind === 'address') return addressParty(cluster, endpoint.address, family);
-  if (endpoint.name === undefined) return { name: 'its own node', node: 'own' };
-  const addresses = cluster.node(endpoint.name)?.addresses ?? [];
-  return { name: `node ${endpoint.name}`, node: { name: endpoint.name }, ...addressIn(family, addresses) };
-}
-
-const isSamePod = (a: Pod | undefined, b: Pod | undefined): boolean =>
-  a !== undefined &&
-  (a === b || (a.namespace === b?.namespace && a.name === b.name && (a.uid ?? b.uid) === (b.uid ?? a.uid)));
-
-const isOwnNode = (subject: Pod, { node }: Party): boolean =>
-  node === 'own' || (node !== undefined && isSameNode(placeOfPod(subject), node));
-
 /** One direction of one flow, in the words of policies: `destination` is the pod whose ports have names. */
-interface Question {
+export interface Question {
   readonly cluster: Cluster;
   readonly direction: Direction;
   readonly subject: Pod;
@@ -86,7 +37,7 @@ interface Question {
   readonly flow: Flow;
 }
 
-function matchesPeer({ cluster, peer }: Question, asked: Peer): boolean {
+export function matchesPeer({ cluster, peer }: Question, asked: Peer): boolean {
   if (asked.kind === 'pods')
     return peer.peer !== undefined && selectsPod(asked, peer.peer, cluster.namespaceLabels(peer.peer.namespace));
   const { address } = peer;
@@ -94,7 +45,7 @@ function matchesPeer({ cluster, peer }: Question, asked: Peer): boolean {
   return !asked.except.some(hole => prefixContains(hole, address));
 }
 
-function matchesPort({ destination, flow }: Question, asked: Port): boolean {
+export function matchesPort({ destination, flow }: Question, asked: Port): boolean {
   if (asked.protocol !== flow.protocol) return false;
   if ('first' in asked) return asked.first <= flow.port && flow.port <= asked.last;
   const ports = destination?.namedPorts ?? [];
@@ -103,7 +54,7 @@ function matchesPort({ destination, flow }: Question, asked: Port): boolean {
   );
 }
 
-const matchesRule = (question: Question, { peers, ports }: Rule): boolean =>
+export const matchesRule = (question: Question, { peers, ports }: Rule): boolean =>
   (peers === 'any' || peers.some(peer => matchesPeer(question, peer))) &&
   (ports === 'any' || ports.some(port => matchesPort(question, port)));
 
@@ -142,28 +93,50 @@ function judgeIsolated(question: Question, policies: readonly NetworkPolicy[]): 
   return { allowed: false, isolated: true, by, rules, why };
 }
 
-function judgeDirection(question: Question): DirectionVerdict {
-  const { cluster, direction, subject } = question;
-  const policies = [...cluster.policiesIn(subject.namespace)].filter(
+/** The policies that isolate the subject in this direction. */
+export const isolatingPolicies = ({ cluster, direction, subject }: Question): readonly NetworkPolicy[] =>
+  [...cluster.policiesIn(subject.namespace)].filter(
     policy => policy[direction] !== undefined && selects(policy.subject, subject.labels),
   );
-  if (policies.length > 0) return judgeIsolated(question, policies);
-  return exempt(`No policy isolates ${subject.namespace}/${subject.name} for ${direction}`);
+
+function judge(asked: Asked): DirectionVerdict {
+  if ('exempt' in asked) return exempt(asked.exempt);
+  const policies = isolatingPolicies(asked);
+  if (policies.length > 0) return judgeIsolated(asked, policies);
+  return exempt(`No policy isolates ${asked.subject.namespace}/${asked.subject.name} for ${asked.direction}`);
 }
 
-function judgeEgress(cluster: Cluster, from: Party, to: Party, flow: Flow, options: EvaluateOptions): DirectionVerdict {
+/** What policies are asked in one direction; or why they are not asked at all. */
+export type Asked = Question | { readonly exempt: string };
+
+function askEgress(cluster: Cluster, from: Party, to: Party, flow: Flow, options: EvaluateOptions): Asked {
   const { subject } = from;
-  if (!subject) return exempt(`${from.name} is no pod, and only pods are isolated`);
+  if (!subject) return { exempt: `${from.name} is no pod, and only pods are isolated` };
   if (isOwnNode(subject, to) && !options.enforceEgressToNode)
-    return exempt(`${from.name} may reach its own node: enforceEgressToNode is off`);
-  return judgeDirection({ cluster, direction: 'egress', subject, peer: to, destination: to.peer, flow });
+    return { exempt: `${from.name} may reach its own node: enforceEgressToNode is off` };
+  return { cluster, direction: 'egress', subject, peer: to, destination: to.peer, flow };
 }
 
-function judgeIngress(cluster: Cluster, from: Party, to: Party, flow: Flow): DirectionVerdict {
+function askIngress(cluster: Cluster, from: Party, to: Party, flow: Flow): Asked {
   const { subject } = to;
-  if (!subject) return exempt(`${to.name} is no pod, and only pods are isolated`);
-  if (isOwnNode(subject, from)) return exempt(`${to.name} is always reachable from its own node, which probes it`);
-  return judgeDirection({ cluster, direction: 'ingress', subject, peer: from, destination: subject, flow });
+  if (!subject) return { exempt: `${to.name} is no pod, and only pods are isolated` };
+  if (isOwnNode(subject, from)) return { exempt: `${to.name} is always reachable from its own node, which probes it` };
+  return { cluster, direction: 'ingress', subject, peer: from, destination: subject, flow };
+}
+
+/** What is asked of the policies for this flow, in each direction. */
+export function ask(
+  world: World | Cluster,
+  flow: Flow,
+  options: EvaluateOptions = {},
+): Readonly<Record<Direction, Asked>> {
+  const cluster = clusterOf(world);
+  const [from, to] = [partyOf(cluster, flow.from, flow.family), partyOf(cluster, flow.to, flow.family)];
+  if (isSamePod(from.subject, to.subject)) {
+    const itself = { exempt: `${to.name} always reaches itself` };
+    return { egress: itself, ingress: itself };
+  }
+  return { egress: askEgress(cluster, from, to, flow, options), ingress: askIngress(cluster, from, to, flow) };
 }
 
 /**
@@ -171,13 +144,7 @@ function judgeIngress(cluster: Cluster, from: Party, to: Party, flow: Flow): Dir
  * A pod that has no address of the flow's family is judged by its labels. Who asks often keeps a cluster at hand.
  */
 export function evaluate(world: World | Cluster, flow: Flow, options: EvaluateOptions = {}): Verdict {
-  const cluster = clusterOf(world);
-  const [from, to] = [partyOf(cluster, flow.from, flow.family), partyOf(cluster, flow.to, flow.family)];
-  if (isSamePod(from.subject, to.subject)) {
-    const verdict = exempt(`${to.name} always reaches itself`);
-    return { allowed: true, egress: verdict, ingress: verdict };
-  }
-  const egress = judgeEgress(cluster, from, to, flow, options);
-  const ingress = judgeIngress(cluster, from, to, flow);
+  const asked = ask(world, flow, options);
+  const [egress, ingress] = [judge(asked.egress), judge(asked.ingress)];
   return { allowed: egress.allowed && ingress.allowed, egress, ingress };
 }
