@@ -3,9 +3,10 @@ import yargs from 'yargs';
 import manifest from '../../package.json' with { type: 'json' };
 import { type Command, type Exit, exit, UsageError } from './command.ts';
 import { pods } from './pods.ts';
+import { policy } from './policy.ts';
 import { version } from './version.ts';
 
-const commands: readonly Command[] = [pods, version];
+const commands: readonly Command[] = [pods, policy, version];
 
 /** @returns the exit code, of those in `exit` */
 export async function main(args: readonly string[]): Promise<Exit> {

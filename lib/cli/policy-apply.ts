@@ -1,0 +1,95 @@
+import { manifestsOf } from '../enforce/folder.ts';
+import type { Goal } from '../enforce/table.ts';
+import { formatProblem } from '../policy/lint.ts';
+import { policyRef } from '../policy/model.ts';
+import { command, exit, outputOption, print, printJson } from './command.ts';
+import { liveOptions, openLive, warn } from './live.ts';
+
+/** Policies by `Kind/namespace/name`, with what they say: to be compared, not to be shown. */
+const policiesOf = ({ kept }: Goal): Map<string, string> =>
+  new Map(
+    manifestsOf(kept).world.policies.map(policy => {
+      const { source: _, ...meaning } = policy;
+      const text = JSON.stringify(meaning, (_key, value: unknown) =>
+        typeof value === 'bigint' ? String(value) : value,
+      );
+      return [policyRef(policy), text];
+    }),
+  );
+
+function differences(before: Goal, after: Goal) {
+  const [old, now] = [policiesOf(before), policiesOf(after)];
+  return {
+    added: [...now.keys()].filter(name => !old.has(name)),
+    changed: [...now].filter(([name, text]) => old.has(name) && old.get(name) !== text).map(([name]) => name),
+    removed: [...old.keys()].filter(name => !now.has(name)),
+  };
+}
+
+/** Pods whose labels a Pod manifest has changed, so that they have another tag now. */
+const relabelled = (before: Goal, after: Goal): string[] =>
+  Object.entries(after.state.pods).flatMap(([key, pod]) => {
+    const earlier = before.state.pods[key];
+    return earlier && earlier.tag !== pod.tag ? [`${pod.namespace}/${pod.name}`] : [];
+  });
+
+const listed = (sign: string, names: readonly string[]): string => names.map(name => `  ${sign} ${name}\n`).join('');
+
+export const policyApply = command(
+  'apply',
+  'Put what the policies folder says into force, in one batch',
+  parser =>
+    parser
+      .options({
+        ...outputOption,
+        established: {
+          choices: ['cut', 'keep'],
+          default: 'cut',
+          describe: 'What becomes of connections that are no longer allowed',
+        },
+        ...liveOptions,
+      })
+      .example('$0 policy apply', 'after a file in the folder was changed')
+      .example('$0 policy apply -o json', 'what was added, changed and removed, for scripts')
+      .epilog(
+        'Plugging a pod in or out does the same. The folder stays as it is: take a policy back by removing its file and applying again. Exit code 1: a manifest is invalid, or the kernel refused a policy; the pods that it selects are closed.',
+      ),
+  async options => {
+    const warnings: string[] = [];
+    using live = openLive(options, line => void warnings.push(line), { established: options.established });
+    if (!live.found)
+      throw new Error('Cannot apply policies: no pod is plugged in here, and plugging one in applies them');
+    const { enforcer } = live.found.owner;
+    if (enforcer !== 'inline')
+      throw new Error(
+        `Cannot apply policies: this node's enforcer is ${enforcer}, and only pods with "enforcer": "inline" go by the folder`,
+      );
+    const { before, after, isChanged } = await live.here.hook.apply();
+    const difference = differences(before, after);
+    const problems = manifestsOf(after.kept).problems.filter(({ severity }) => severity === 'error');
+    const refused = after.state.refused ?? [];
+    const pods = Object.keys(after.state.pods).length;
+    for (const line of [...warnings, ...problems.map(formatProblem)]) warn(line);
+    const isFine = warnings.length === 0 && problems.length === 0 && refused.length === 0;
+    if (options.output === 'json')
+      printJson({
+        folder: live.config.policies,
+        isChanged,
+        ...difference,
+        relabelled: relabelled(before, after),
+        refused,
+        warnings: [...warnings, ...problems.map(formatProblem)],
+        pods,
+      });
+    else {
+      const { added, changed, removed } = difference;
+      const count = added.length + changed.length + removed.length;
+      const head = `${policiesOf(after).size} policies of ${live.config.policies} are in force for ${pods} pods`;
+      print(isChanged ? `${head}; ${count} changed.` : `${head}; nothing changed.`);
+      const moved = relabelled(before, after);
+      const lines = listed('+', added) + listed('~', changed) + listed('-', removed) + listed('labels of', moved);
+      if (lines !== '') print(lines);
+    }
+    return isFine ? exit.yes : exit.no;
+  },
+);
