@@ -10,7 +10,8 @@ const localPod = (pod: LocalPod): Pod => {
   return {
     namespace,
     name: pod.name,
-    uid: pod.containerID,
+    // A container with two interfaces has two attachments.
+    uid: `${pod.containerID}/${pod.ifname}`,
     labels,
     namedPorts,
     addresses: pod.addresses,
