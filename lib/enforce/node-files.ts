@@ -1,10 +1,11 @@
 /** What a call finds of the node's state without asking the kernel, in the runtime folder, by network namespace. */
-import { fstatSync, mkdirSync, rmSync, statSync, unlinkSync } from 'node:fs';
+import { fstatSync, rmSync, statSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { type FileLock, lock } from '../kernel/flock.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
 import { readJson, writeJson } from '../state/atomic.ts';
 import { doing } from '../state/error.ts';
+import { makeFolders } from '../state/make-folders.ts';
 import { type Kept, readKept, writeKept } from './folder.ts';
 import type { NodeState } from './node.ts';
 
@@ -34,7 +35,7 @@ export class NodeFiles {
    * @throws LockTimeoutError, StateError
    */
   async lock(deadline: number, signal?: AbortSignal): Promise<FileLock> {
-    doing('make folder', this.#runDir, () => mkdirSync(this.#runDir, { recursive: true, mode: 0o700 }));
+    doing('make folder', this.#runDir, () => makeFolders(this.#runDir));
     const end = performance.now() + deadline;
     for (;;) {
       const held = await lock(this.lockPath, Math.max(0, end - performance.now()), signal);

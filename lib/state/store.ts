@@ -2,19 +2,10 @@
  * Where things are kept: `<stateDir>/boot-<boot id>/<network>/…`, so that a reboot frees whatever the last boot held, and a
  * file that it left torn is never read. Nothing here is synced to disk, for the same reason.
  */
-import {
-  accessSync,
-  constants,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statfsSync,
-} from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync, readFileSync, renameSync, rmSync, statfsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { doing, errnoOf, StateError } from './error.ts';
+import { makeFolders } from './make-folders.ts';
 
 export interface Store {
   readonly stateDir: string;
@@ -92,7 +83,7 @@ export function namesIn(folder: string): readonly string[] {
 
 /** Makes a folder of the store; whoever so makes the first one of a boot clears away what earlier boots left. @throws StateError */
 export function makeFolder(store: Store, folder: string): void {
-  const made = doing('make folder', folder, () => mkdirSync(folder, { recursive: true, mode: 0o700 }));
+  const made = doing('make folder', folder, () => makeFolders(folder));
   if (made !== undefined && store.folder.startsWith(made)) clearOtherBoots(store);
 }
 

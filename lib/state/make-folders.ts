@@ -1,0 +1,23 @@
+import { mkdirSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { errnoOf } from './error.ts';
+
+const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+
+/**
+ * `mkdir -p`, 0700. Node's own (26.10) goes round for ever where the kernel says ENOENT although the parent is there, as it
+ * does below /proc.
+ * @returns the uppermost folder that was made; undefined where all were there
+ */
+export function makeFolders(path: string): string | undefined {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+    return path;
+  } catch (error) {
+    const code = errnoOf(error);
+    if (code === 'EEXIST' && isFolder(path)) return undefined;
+    if (code !== 'ENOENT' || isFolder(dirname(path))) throw error;
+  }
+  const uppermost = makeFolders(dirname(path));
+  return makeFolders(path) === undefined ? uppermost : (uppermost ?? path);
+}
