@@ -3,31 +3,85 @@
  *
  * Usage, with the Node that node.mjs prepared: node pack.ts OUTPUT
  */
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
 import sea from '@yao-pkg/pkg/lib-es5/sea.js';
-import { build } from 'esbuild';
+import { type BuildOptions, build, type Plugin } from 'esbuild';
+import { compile, wrap } from './part.ts';
 
 const root = resolve(import.meta.dirname, '..');
 
-/** One CommonJS file, which is the form that a code cache can be made of. */
-async function bundle(outfile: string): Promise<void> {
-  await build({
-    absWorkingDir: root,
-    entryPoints: ['cmd/tollgate.ts'],
-    outfile,
-    bundle: true,
-    platform: 'node',
-    target: 'node26',
-    format: 'cjs',
-    // Not minified: the code cache makes reading it free, and Node prints the line that threw.
-    legalComments: 'none',
-    // The package `netlink` looks for its addon in the file system; in the executable it is an asset.
-    alias: { 'node-gyp-build': join(root, 'lib/kernel/node-gyp-build.cjs') },
-    // yargs 18 asks where it lies, in order to find its translations; nowhere is the answer.
-    define: { 'import.meta.url': '"file:///nowhere/tollgate.js"' },
-    logLevel: 'warning',
-  });
+/** What the door loads on demand: a file → the name of its part. Only one of them is loaded in a process. */
+const parts: Readonly<Record<string, string>> = { 'lib/pod/plugin.ts': 'plugin', 'lib/cli/main.ts': 'cli' };
+
+const options: BuildOptions = {
+  absWorkingDir: root,
+  bundle: true,
+  platform: 'node',
+  target: 'node26',
+  format: 'cjs',
+  // A script in a code cache knows no import(); require() of a module of Node's own does the same.
+  supported: { 'dynamic-import': false },
+  // Node prints the line that threw, and a stack trace must be readable: short lines, and names as they are.
+  minifySyntax: true,
+  minifyWhitespace: true,
+  lineLimit: 120,
+  charset: 'ascii',
+  legalComments: 'none',
+  // The package `netlink` looks for its addon in the file system; in the executable it is an asset.
+  alias: { 'node-gyp-build': join(root, 'lib/kernel/node-gyp-build.cjs') },
+  // yargs 18 asks where it lies, in order to find its translations; nowhere is the answer.
+  define: { 'import.meta.url': '"file:///nowhere/tollgate.js"' },
+  logLevel: 'warning',
+};
+
+/** In the door, a part is not the file itself but what `load` makes of the part's assets. */
+const partsFromAssets: Plugin = {
+  name: 'parts from assets',
+  setup: ({ onResolve, onLoad }) => {
+    onResolve({ filter: /\.ts$/ }, ({ path, resolveDir }) => {
+      const part = parts[join(resolveDir, path).slice(root.length + 1)];
+      return part === undefined ? undefined : { path: part, namespace: 'part' };
+    });
+    onLoad({ filter: /./, namespace: 'part' }, ({ path }) => ({
+      contents: `module.exports = require('./part.ts').load('${path}')`,
+      resolveDir: import.meta.dirname,
+    }));
+  },
+};
+
+/** Code cache of a script with all of its functions in it. V8 notes the flags in it, hence they must be as before. */
+function fullCodeCache(name: string, text: string): Buffer {
+  setFlagsFromString('--no-lazy');
+  const script = compile(name, text);
+  setFlagsFromString('--lazy');
+  return script.createCachedData();
+}
+
+/** @throws Error where another process of this Node does not take the cache, which would only show as slowness */
+function checkCodeCache(name: string, scriptFile: string, cacheFile: string): void {
+  const check = `
+    import { readFileSync } from 'node:fs';
+    import { compile } from ${JSON.stringify(join(import.meta.dirname, 'part.ts'))};
+    const [name, script, cache] = process.argv.slice(1);
+    console.log(compile(name, readFileSync(script, 'latin1'), readFileSync(cache)).cachedDataRejected);`;
+  const args = ['--disable-warning=ExperimentalWarning', '--input-type=module', '--eval', check];
+  const rejected = execFileSync(process.execPath, [...args, name, scriptFile, cacheFile], { encoding: 'utf8' });
+  if (rejected.trim() !== 'false') throw new Error(`Cannot use the code cache of ${name}: rejected is ${rejected}`);
+}
+
+/** @returns the part's assets */
+async function bundlePart(folder: string, entry: string, name: string): Promise<Record<string, string>> {
+  const script = join(folder, `${name}.js`);
+  const cache = join(folder, `${name}.cache`);
+  await build({ ...options, entryPoints: [entry], outfile: script });
+  const text = wrap(readFileSync(script, 'latin1'));
+  writeFileSync(script, text, 'latin1');
+  writeFileSync(cache, fullCodeCache(name, text));
+  checkCodeCache(name, script, cache);
+  return { [`${name}.js`]: script, [`${name}.cache`]: cache };
 }
 
 /**
@@ -35,16 +89,14 @@ async function bundle(outfile: string): Promise<void> {
  *
  * @param folder  holds `tollgate.js`; pkg works in a folder of its own in there
  */
-async function pack(folder: string, output: string): Promise<void> {
-  const addon = join(root, `node_modules/netlink/prebuilds/linux-${process.arch}/node.napi.node`);
-  if (!existsSync(addon)) throw new Error(`Cannot pack for ${process.arch}: no ${addon}`);
+async function pack(folder: string, assets: Readonly<Record<string, string>>, output: string): Promise<void> {
   const seaConfig = {
     // As stack traces will call it: no path of the machine that it was built on.
     main: '../tollgate.js',
     disableExperimentalSEAWarning: true,
     useSnapshot: false,
     useCodeCache: true,
-    assets: { 'netlink.node': addon },
+    assets,
     // node:ffi would say on stderr that it is experimental.
     execArgv: ['--disable-warning=ExperimentalWarning'],
     // NODE_OPTIONS is meant for other programs.
@@ -56,11 +108,16 @@ async function pack(folder: string, output: string): Promise<void> {
 
 const output = process.argv[2];
 if (!output) throw new Error('Usage: node pack.ts OUTPUT');
+const addon = join(root, `node_modules/netlink/prebuilds/linux-${process.arch}/node.napi.node`);
+if (!existsSync(addon)) throw new Error(`Cannot pack for ${process.arch}: no ${addon}`);
 const folder = mkdtempSync(`${resolve(output)}-`);
 process.env['TMPDIR'] = folder;
 try {
-  await bundle(join(folder, 'tollgate.js'));
-  await pack(folder, resolve(output));
+  const assets: Record<string, string> = { 'netlink.node': addon };
+  for (const [entry, name] of Object.entries(parts)) Object.assign(assets, await bundlePart(folder, entry, name));
+  const door = join(folder, 'tollgate.js');
+  await build({ ...options, entryPoints: ['cmd/tollgate.ts'], outfile: door, plugins: [partsFromAssets] });
+  await pack(folder, assets, resolve(output));
 } finally {
   rmSync(folder, { recursive: true });
 }
