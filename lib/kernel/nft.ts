@@ -14,16 +14,28 @@
  */
 
 import { formatKey } from '../nft/datatype.ts';
-import { type Counted, decodeCounters, decodeElements, decodeTable, type KernelTable, keyIn } from '../nft/decode.ts';
-import { type Batch, type EncodeOptions, encode } from '../nft/encode.ts';
-import type { Element, Key, Table, TableFamily } from '../nft/model.ts';
 import {
+  type Counted,
+  decodeBaseChains,
+  decodeCounters,
+  decodeElements,
+  decodeRulesOf,
+  decodeTable,
+  type KernelTable,
+  keyIn,
+} from '../nft/decode.ts';
+import { type Batch, type EncodeOptions, encode } from '../nft/encode.ts';
+import type { BaseChain } from '../nft/foreign.ts';
+import type { Element, Key, Rule, Table, TableFamily } from '../nft/model.ts';
+import {
+  askAllChains,
   askChains,
   askCounters,
   askElement,
   askElements,
   askGeneration,
   askRules,
+  askRulesOf,
   askSets,
   askTable,
   generationIn,
@@ -195,6 +207,26 @@ export class Nft implements Disposable {
   /** What each named counter of the table has counted. */
   readCounters(table: TableName): ReadonlyMap<string, Counted> {
     return decodeCounters(this.#dump(askCounters(table), table));
+  }
+
+  /** Base chains of every table, also of those that are not ours. */
+  baseChains(): readonly BaseChain[] {
+    return decodeBaseChains(this.#ask(askAllChains()).map(({ body }) => body));
+  }
+
+  /** One chain's rules, as far as they can be told without the sets of their table. */
+  readRules(table: TableName, chain: string): readonly Rule[] {
+    return decodeRulesOf(table.family, chain, this.#dump(askRulesOf(table, chain), table));
+  }
+
+  /**
+   * What the kernel would refuse of a transaction on a table that is not there. It is sent with an operation at its end
+   * that fails, so that nothing is ever committed.
+   */
+  wouldRefuse({ family, table, operations }: Transaction): readonly Refusal[] {
+    const impossible: Operation = { verb: 'delete', object: 'chain', chain: { name: 'no-such-chain' } };
+    const refusals = this.#send({ family, table, operations: [...operations, impossible] });
+    return refusals.filter(({ operation }) => operation !== impossible);
   }
 
   /**

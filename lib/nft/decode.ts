@@ -7,7 +7,21 @@ import { DATATYPES, datumBetween, datumFromBytes, keyLength, keyTypesOf, paddedL
 import { firstCounter, readExpressions, readVerdict } from './decode-expression.ts';
 import { decompile, verdictOf } from './decompile.ts';
 import { type AnonymousSet, hex, OBJECT_COUNTER } from './expression.ts';
-import type { Base, Chain, ChainType, Counter, Datatype, Datum, Element, Hook, Key, Rule, Table } from './model.ts';
+import type { BaseChain } from './foreign.ts';
+import type {
+  Base,
+  Chain,
+  ChainType,
+  Counter,
+  Datatype,
+  Datum,
+  Element,
+  Hook,
+  Key,
+  Rule,
+  Table,
+  TableFamily,
+} from './model.ts';
 import {
   type Attributes,
   eachAttribute,
@@ -35,6 +49,7 @@ import {
   NFTA_SET_ELEM,
   NFTA_SET_ELEM_LIST,
   NFTA_TABLE,
+  TABLE_FAMILIES,
   UDATA,
   VERDICT_TYPE,
 } from './wire.ts';
@@ -125,6 +140,26 @@ function decodeBase(attributes: Attributes): Base | undefined {
   };
 }
 
+const FAMILY_NAMES = new Map(
+  (Object.keys(TABLE_FAMILIES) as TableFamily[]).map(name => [TABLE_FAMILIES[name] as number, name]),
+);
+
+/** Base chains of inet, ip and ip6 tables, whosever they are; from NFT_MSG_NEWCHAIN. */
+export const decodeBaseChains = (bodies: readonly Uint8Array[]): readonly BaseChain[] =>
+  bodies.flatMap(body => {
+    // struct nfgenmsg begins with the family.
+    const family = FAMILY_NAMES.get(body[0] ?? -1);
+    const attributes = readMessage(body);
+    const base = decodeBase(attributes);
+    if (!family || !base) return [];
+    const table = readText(attributes.get(NFTA_CHAIN.TABLE)) ?? '';
+    return [{ family, table, name: readText(attributes.get(NFTA_CHAIN.NAME)) ?? '', base }];
+  });
+
+/** One chain's rules, in their order; what is in their anonymous sets stays unknown. */
+export const decodeRulesOf = (family: TableFamily, chain: string, rules: readonly Uint8Array[]): readonly Rule[] =>
+  (decodeRules({ family, rules }, () => undefined).get(chain) ?? []).map(({ rule }) => rule);
+
 interface DecodedRule {
   readonly rule: Rule;
   readonly handle: number;
@@ -132,7 +167,7 @@ interface DecodedRule {
 }
 
 function decodeRules(
-  { family, rules }: Dump,
+  { family, rules }: Pick<Dump, 'family' | 'rules'>,
   sets: (name: string) => AnonymousSet | undefined,
 ): ReadonlyMap<string, readonly DecodedRule[]> {
   const byChain = new Map<string, DecodedRule[]>();

@@ -63,6 +63,22 @@ export const askChains = (table: TableName): Query =>
     out.text(NFTA_CHAIN.TABLE, table.name),
   );
 
+/** Of every table of every family. */
+export const askAllChains = (): Query => query('list the chains', NFT_MSG.GETCHAIN, true, 0, () => {});
+
+/** Of one chain; older kernels send those of the whole table. */
+export const askRulesOf = (table: TableName, chain: string): Query =>
+  query(
+    `read the rules of chain ${chain} of ${place(table)}`,
+    NFT_MSG.GETRULE,
+    true,
+    TABLE_FAMILIES[table.family],
+    out => {
+      out.text(NFTA_RULE.TABLE, table.name);
+      out.text(NFTA_RULE.CHAIN, chain);
+    },
+  );
+
 export const askRules = (table: TableName): Query =>
   query(`read the rules of ${place(table)}`, NFT_MSG.GETRULE, true, TABLE_FAMILIES[table.family], out =>
     out.text(NFTA_RULE.TABLE, table.name),
