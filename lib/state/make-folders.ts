@@ -7,17 +7,19 @@ const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: fal
 /**
  * `mkdir -p`, 0700. Node's own (26.10) goes round for ever where the kernel says ENOENT although the parent is there, as it
  * does below /proc.
+ * @param hasParent the folder above has just been seen to
  * @returns the uppermost folder that was made; undefined where all were there
  */
-export function makeFolders(path: string): string | undefined {
+export function makeFolders(path: string, hasParent = false): string | undefined {
   try {
     mkdirSync(path, { mode: 0o700 });
     return path;
   } catch (error) {
     const code = errnoOf(error);
     if (code === 'EEXIST' && isFolder(path)) return undefined;
-    if (code !== 'ENOENT' || isFolder(dirname(path))) throw error;
+    if (code !== 'ENOENT' || hasParent) throw error;
   }
   const uppermost = makeFolders(dirname(path));
-  return makeFolders(path) === undefined ? uppermost : (uppermost ?? path);
+  const made = makeFolders(path, true);
+  return uppermost ?? made;
 }
