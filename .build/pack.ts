@@ -13,8 +13,31 @@ import { compile, wrap } from './part.ts';
 
 const root = resolve(import.meta.dirname, '..');
 
-/** What the door loads on demand: a file → the name of its part. Only one of them is loaded in a process. */
-const parts: Readonly<Record<string, string>> = { 'lib/pod/plugin.ts': 'plugin', 'lib/cli/main.ts': 'cli' };
+/**
+ * What is loaded on demand: a file → the name of its part. What two parts share is in both, so they may hand each other
+ * plain values only.
+ */
+const parts: Readonly<Record<string, string>> = {
+  'lib/pod/plugin.ts': 'plugin',
+  'lib/cli/main.ts': 'cli',
+  'lib/policy/yaml.ts': 'yaml',
+};
+
+/** To whoever imports it, a part is not the file itself but what `load` makes of the part's assets. */
+const partsFromAssets: Plugin = {
+  name: 'parts from assets',
+  setup: ({ onResolve, onLoad }) => {
+    onResolve({ filter: /\.ts$/ }, ({ path, resolveDir, kind }) => {
+      if (kind === 'entry-point') return undefined;
+      const part = parts[join(resolveDir, path).slice(root.length + 1)];
+      return part === undefined ? undefined : { path: part, namespace: 'part' };
+    });
+    onLoad({ filter: /./, namespace: 'part' }, ({ path }) => ({
+      contents: `module.exports = require('./part.ts').load('${path}')`,
+      resolveDir: import.meta.dirname,
+    }));
+  },
+};
 
 const options: BuildOptions = {
   absWorkingDir: root,
@@ -34,22 +57,8 @@ const options: BuildOptions = {
   alias: { 'node-gyp-build': join(root, 'lib/kernel/node-gyp-build.cjs') },
   // yargs 18 asks where it lies, in order to find its translations; nowhere is the answer.
   define: { 'import.meta.url': '"file:///nowhere/tollgate.js"' },
+  plugins: [partsFromAssets],
   logLevel: 'warning',
-};
-
-/** In the door, a part is not the file itself but what `load` makes of the part's assets. */
-const partsFromAssets: Plugin = {
-  name: 'parts from assets',
-  setup: ({ onResolve, onLoad }) => {
-    onResolve({ filter: /\.ts$/ }, ({ path, resolveDir }) => {
-      const part = parts[join(resolveDir, path).slice(root.length + 1)];
-      return part === undefined ? undefined : { path: part, namespace: 'part' };
-    });
-    onLoad({ filter: /./, namespace: 'part' }, ({ path }) => ({
-      contents: `module.exports = require('./part.ts').load('${path}')`,
-      resolveDir: import.meta.dirname,
-    }));
-  },
 };
 
 /** Code cache of a script with all of its functions in it. V8 notes the flags in it, hence they must be as before. */
@@ -116,7 +125,7 @@ try {
   const assets: Record<string, string> = { 'netlink.node': addon };
   for (const [entry, name] of Object.entries(parts)) Object.assign(assets, await bundlePart(folder, entry, name));
   const door = join(folder, 'tollgate.js');
-  await build({ ...options, entryPoints: ['cmd/tollgate.ts'], outfile: door, plugins: [partsFromAssets] });
+  await build({ ...options, entryPoints: ['cmd/tollgate.ts'], outfile: door });
   await pack(folder, assets, resolve(output));
 } finally {
   rmSync(folder, { recursive: true });
