@@ -1,10 +1,12 @@
 import { commandGroup } from './command.ts';
 import { policyApply } from './policy-apply.ts';
+import { policyExplain } from './policy-explain.ts';
 import { policyLint } from './policy-lint.ts';
 import { policyMatrix } from './policy-matrix.ts';
 
 export const policy = commandGroup('policy', 'Try policies, and put them into force', [
   policyLint,
   policyMatrix,
+  policyExplain,
   policyApply,
 ]);

@@ -7,7 +7,7 @@ import { type LabelSelector, type Labels, nameLabel, type PodPeer, type Requirem
 
 export const everything: LabelSelector = { requirements: [] };
 
-function holds({ key, operator, values }: Requirement, labels: Labels): boolean {
+export function holds({ key, operator, values }: Requirement, labels: Labels): boolean {
   const value = labels.get(key);
   switch (operator) {
     case 'In':
@@ -37,7 +37,8 @@ export const selectsPod = (
   (typeof namespace === 'string' ? namespace === pod.namespace : selects(namespace, namespaceLabels)) &&
   selects(pods, pod.labels);
 
-function requirementText({ key, operator, values }: Requirement): string {
+/** `app=web`, `env in (dev,test)`, `env notin (prod)`, `app`, `!app` */
+export function requirementText({ key, operator, values }: Requirement): string {
   if (operator === 'Exists') return key;
   if (operator === 'DoesNotExist') return `!${key}`;
   const sorted = [...new Set(values)].sort();

@@ -1,0 +1,48 @@
+/** What the questions about policy are asked of: manifests on the command line, or the node as it is. */
+import { manifestsOf } from '../enforce/folder.ts';
+import type { NodeState } from '../enforce/node.ts';
+import { worldOfNode } from '../enforce/world.ts';
+import type { EvaluateOptions } from '../policy/evaluate.ts';
+import { formatProblem } from '../policy/lint.ts';
+import type { World } from '../policy/model.ts';
+import type { Problem } from '../policy/problem.ts';
+import { type LiveArguments, openLive, warn } from './live.ts';
+import { worldIn } from './manifests.ts';
+
+export interface Judged {
+  readonly world: World;
+  readonly problems: readonly Problem[];
+  readonly options: EvaluateOptions;
+}
+
+export interface LiveJudged extends Judged {
+  readonly state: NodeState;
+}
+
+/**
+ * The pods that are plugged in and the policies that are in force, which may not be what the folder says by now.
+ * @throws Error where no pod is plugged in
+ */
+export function liveWorld(options: LiveArguments): LiveJudged {
+  using live = openLive(options, warn);
+  const { table } = live.here.hook;
+  const state = table.peek()?.state;
+  if (!state)
+    throw new Error('Cannot judge this node: no pod is plugged in here; for manifests alone, name them with -f');
+  const { judge, enforceEgressToNode } = state.settings;
+  if (judge === 'none' || judge === 'exec')
+    warn(`policies are not enforced on this node: its enforcer is ${state.owner.enforcer}`);
+  const { world, problems } = manifestsOf(table.readApplied());
+  return { world: worldOfNode(world, state), problems, state, options: { enforceEgressToNode } };
+}
+
+/** Of the files where some are named, else of this node. */
+export const judgedWorld = (options: LiveArguments & { readonly file?: string[] | undefined }): Judged =>
+  options.file ? { ...worldIn(options.file), options: {} } : liveWorld(options);
+
+/** Each error on stderr. @returns whether there are any */
+export function warnOfErrors({ problems }: Pick<Judged, 'problems'>): boolean {
+  const errors = problems.filter(({ severity }) => severity === 'error');
+  for (const problem of errors) warn(formatProblem(problem));
+  return errors.length > 0;
+}
