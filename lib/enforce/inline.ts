@@ -15,6 +15,7 @@ import { type Folder, type Kept, manifestsOf, readFolder, refuseBroken, warnings
 import type { GateSettings } from './gate.ts';
 import type { Hook } from './hook.ts';
 import { type LocalPod, type NodeState, type Owner, type PodManifest, podKey, withoutPod, withPod } from './node.ts';
+import { probeForeignChains, probeKernel } from './probe.ts';
 import { type BringOptions, type Brought, NodeTable, type NodeTableOptions, refuseOtherOwner } from './table.ts';
 
 export interface InlineOptions {
@@ -42,6 +43,8 @@ export const settingsOf = ({ enforcer, nflogGroup, enforceEgressToNode }: Config
   enforceEgressToNode,
 });
 
+const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
 export class InlineHook implements Hook, Disposable {
   readonly #options: InlineOptions;
   readonly #table: NodeTable;
@@ -58,11 +61,13 @@ export class InlineHook implements Hook, Disposable {
       settings: settingsOf(config),
       log,
       ...node,
-      nft: () => {
-        this.#nft ??= Nft.open();
-        return this.#nft;
-      },
+      nft: () => this.#openNft(),
     });
+  }
+
+  #openNft(): Nft {
+    this.#nft ??= Nft.open();
+    return this.#nft;
   }
 
   [Symbol.dispose](): void {
@@ -159,13 +164,20 @@ export class InlineHook implements Hook, Disposable {
   }
 
   probe(): void {
-    const { config } = this.#options;
+    const { config, log } = this.#options;
     try {
       refuseOtherOwner(ownerOf(config), this.#table.peek()?.state.owner);
       this.#table.read();
+      const [broken] = probeKernel();
+      if (broken) throw new Error(broken.what);
     } catch (error) {
-      const said = error instanceof Error ? error.message : String(error);
-      throw new CniError(codes.notAvailable, `Cannot judge pods: ${said}`);
+      throw new CniError(codes.notAvailable, `Cannot judge pods: ${said(error)}`);
+    }
+    // An ADD would succeed all the same, and somebody else's rules are read while he may change them.
+    try {
+      for (const { what, fix } of probeForeignChains(this.#openNft())) log(`${what}: ${fix}`);
+    } catch (error) {
+      log(`Cannot tell whether another table drops pods' packets: ${said(error)}`);
     }
   }
 }

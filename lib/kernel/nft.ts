@@ -15,8 +15,10 @@
 
 import { formatKey } from '../nft/datatype.ts';
 import {
+  type ChainName,
   type Counted,
   decodeBaseChains,
+  decodeChainNames,
   decodeCounters,
   decodeElements,
   decodeRulesOf,
@@ -212,6 +214,11 @@ export class Nft implements Disposable {
   /** Base chains of every table, also of those that are not ours. */
   baseChains(): readonly BaseChain[] {
     return decodeBaseChains(this.#ask(askAllChains()).map(({ body }) => body));
+  }
+
+  /** Every chain of every table. */
+  chainNames(): readonly ChainName[] {
+    return decodeChainNames(this.#ask(askAllChains()).map(({ body }) => body));
   }
 
   /** One chain's rules, as far as they can be told without the sets of their table. */

@@ -144,16 +144,30 @@ const FAMILY_NAMES = new Map(
   (Object.keys(TABLE_FAMILIES) as TableFamily[]).map(name => [TABLE_FAMILIES[name] as number, name]),
 );
 
+export interface ChainName {
+  readonly family: TableFamily;
+  readonly table: string;
+  readonly name: string;
+}
+
+const chainNameIn = (body: Uint8Array): ChainName | undefined => {
+  // struct nfgenmsg begins with the family.
+  const family = FAMILY_NAMES.get(body[0] ?? -1);
+  const attributes = readMessage(body);
+  const table = readText(attributes.get(NFTA_CHAIN.TABLE)) ?? '';
+  return family && { family, table, name: readText(attributes.get(NFTA_CHAIN.NAME)) ?? '' };
+};
+
+/** Chains of inet, ip and ip6 tables, whosever they are; from NFT_MSG_NEWCHAIN. */
+export const decodeChainNames = (bodies: readonly Uint8Array[]): readonly ChainName[] =>
+  bodies.flatMap(body => chainNameIn(body) ?? []);
+
 /** Base chains of inet, ip and ip6 tables, whosever they are; from NFT_MSG_NEWCHAIN. */
 export const decodeBaseChains = (bodies: readonly Uint8Array[]): readonly BaseChain[] =>
   bodies.flatMap(body => {
-    // struct nfgenmsg begins with the family.
-    const family = FAMILY_NAMES.get(body[0] ?? -1);
-    const attributes = readMessage(body);
-    const base = decodeBase(attributes);
-    if (!family || !base) return [];
-    const table = readText(attributes.get(NFTA_CHAIN.TABLE)) ?? '';
-    return [{ family, table, name: readText(attributes.get(NFTA_CHAIN.NAME)) ?? '', base }];
+    const name = chainNameIn(body);
+    const base = decodeBase(readMessage(body));
+    return name && base ? [{ ...name, base }] : [];
   });
 
 /** One chain's rules, in their order; what is in their anonymous sets stays unknown. */

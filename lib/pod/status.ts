@@ -4,6 +4,8 @@ import { dirname } from 'node:path';
 import { CniError, codes } from '../cni/error.ts';
 import { builtinIpam } from '../cni/ipam.ts';
 import type { NetworkRequest } from '../cni/request.ts';
+import { probeForwarding } from '../enforce/probe.ts';
+import type { Family } from '../ip/address.ts';
 import { usage } from '../state/claims.ts';
 import { openStore } from '../state/store.ts';
 import type { Context } from './context.ts';
@@ -30,15 +32,22 @@ function checkWritable(folder: string): void {
   }
 }
 
-async function checkPools({ config }: NetworkRequest): Promise<void> {
-  const full = usage(openStore(config.stateDir), config.name, (await planOf(config)).pools).find(
-    ({ size, taken }) => BigInt(taken) >= size,
-  );
+/** @returns the families that pods of this network get addresses of */
+async function checkPools({ config }: NetworkRequest): Promise<ReadonlySet<Family>> {
+  const { pools } = await planOf(config);
+  const full = usage(openStore(config.stateDir), config.name, pools).find(({ size, taken }) => BigInt(taken) >= size);
   if (full)
     throw unavailable(
       `Cannot serve ADD in network ${config.name}: all ${full.size} addresses of ${full.pool} are taken`,
       'delete pods, widen the range, or run `tollgate gc` if dead pods hold addresses',
     );
+  return new Set(pools.map(({ family }) => family));
+}
+
+/** ADD would have to switch it on, and could not. */
+function checkForwarding(families: ReadonlySet<Family>): void {
+  const broken = probeForwarding(families).find(({ severity }) => severity === 'broken');
+  if (broken) throw unavailable(`Cannot route pods: ${broken.what}`, broken.fix);
 }
 
 function checkDelegate(type: string, path: readonly string[]): void {
@@ -54,7 +63,7 @@ export async function status(request: NetworkRequest, context: Context): Promise
   const { config, path } = request;
   checkWritable(config.stateDir);
   checkWritable(config.runDir);
-  if (config.ipam?.type === builtinIpam) await checkPools(request);
+  if (config.ipam?.type === builtinIpam) checkForwarding(await checkPools(request));
   else if (config.ipam) {
     checkDelegate(config.ipam.type, path);
     await delegateVerb(delegationOf(config, 'STATUS', context, path));

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { isNameOf, readFacts, recordPath, statIfThere, unlinkIfThere } from './attachment.ts';
 import { doing, errnoOf } from './error.ts';
 import { tryFlock } from './lock.ts';
+import type { Facts } from './record.ts';
 import { namesIn, networkFolders, type Store } from './store.ts';
 
 /**
@@ -11,15 +12,30 @@ import { namesIn, networkFolders, type Store } from './store.ts';
  * @returns names of the claims, which are addresses where they are ours
  * @throws StateError
  */
-export function sweepOrphans(store: Store, network: string): readonly string[] {
+export const sweepOrphans = (store: Store, network: string): readonly string[] =>
+  listOrphans(store, network).filter(name =>
+    sweepOrphan(store, network, join(networkFolders(store, network).claims, name)),
+  );
+
+/** Claims whose owner has no record, at a moment's view: nothing is changed. @throws StateError */
+export function listOrphans(store: Store, network: string): readonly string[] {
   const { claims } = networkFolders(store, network);
   // Claims before records: the record of a claim that is seen here exists until the claim is gone.
   const names = namesIn(claims).map(name => ({ name, ino: statIfThere(join(claims, name))?.ino }));
   const owners = inodesOfRecords(store, network);
-  return names
-    .filter(({ ino }) => ino !== undefined && !owners.has(ino))
-    .map(({ name }) => name)
-    .filter(name => sweepOrphan(store, network, join(claims, name)));
+  return names.filter(({ ino }) => ino !== undefined && !owners.has(ino)).map(({ name }) => name);
+}
+
+/** Of the addresses that a record speaks of, those that are not claimed by it, at a moment's view. @throws StateError */
+export function listUnclaimed(
+  store: Store,
+  network: string,
+  { path, facts }: { readonly path: string; readonly facts: Facts },
+): readonly string[] {
+  const { claims } = networkFolders(store, network);
+  const record = statIfThere(path);
+  if (!record) return [];
+  return (facts.addresses ?? []).filter(address => !isNameOf(join(claims, address), record));
 }
 
 function inodesOfRecords(store: Store, network: string): ReadonlySet<bigint | undefined> {
