@@ -1,6 +1,7 @@
 /** Statements → the kernel's expressions, register by register as nft 1.0.6 does it, so that it lists them well. */
 
 import type { Prefix } from '../ip/address.ts';
+import { keptComment } from './comment.ts';
 import { DATATYPES, datumBytes, isSingle, paddedLength } from './datatype.ts';
 import {
   type AnonymousSet,
@@ -84,7 +85,7 @@ export const expressionsOf = (family: TableFamily, rule: Rule): readonly Express
 export function ruleId(family: TableFamily, rule: Rule): string {
   const made = compiledOf(family, rule);
   made.id ??= expressionsId(made.expressions);
-  return rule.comment === undefined ? made.id : `${made.id}# ${rule.comment}`;
+  return rule.comment === undefined ? made.id : `${made.id}# ${keptComment(rule.comment)}`;
 }
 
 function compileStatement(statement: Statement, known: Known, out: Expression[]): void {

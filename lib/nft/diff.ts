@@ -6,6 +6,7 @@
  * A named counter is never replaced, so that it goes on counting; its comment is not compared.
  */
 
+import { sameComment } from './comment.ts';
 import { ruleId } from './compile.ts';
 import { keyId } from './datatype.ts';
 import type { Chain, Element, NamedSet, Table, TableFamily } from './model.ts';
@@ -65,13 +66,13 @@ function compare<T extends { readonly name: string }>(
 }
 
 const otherChain = ({ have, want }: Pair<Chain>): boolean =>
-  have.comment !== want.comment ||
+  !sameComment(have.comment, want.comment) ||
   have.base?.type !== want.base?.type ||
   have.base?.hook !== want.base?.hook ||
   have.base?.priority !== want.base?.priority;
 
 const otherSet = ({ have, want }: Pair<NamedSet>): boolean =>
-  have.comment !== want.comment ||
+  !sameComment(have.comment, want.comment) ||
   (have.interval ?? false) !== (want.interval ?? false) ||
   have.key.join() !== want.key.join() ||
   String(have.value) !== String(want.value);
@@ -172,7 +173,7 @@ function compareElements({ have, want }: Pair<NamedSet>, goneChains: ReadonlySet
 }
 
 const sameElement = (a: Element, b: Element): boolean =>
-  a === b || (a.comment === b.comment && valueId(a.value) === valueId(b.value));
+  a === b || (sameComment(a.comment, b.comment) && valueId(a.value) === valueId(b.value));
 
 function valueId(value: Element['value']): string {
   if (value === undefined) return '';

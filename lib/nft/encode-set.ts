@@ -1,5 +1,6 @@
 /** Set declarations and elements as attributes, with the userdata by which nft lists them well. */
 
+import { keptComment } from './comment.ts';
 import { compileVerdict } from './compile.ts';
 import { boundsOf, DATATYPES, isSingle, keyLength, keyTypeId, paddedLength } from './datatype.ts';
 import { writeVerdict } from './encode-expression.ts';
@@ -51,7 +52,7 @@ export function writeDeclaration(out: MessageWriter, set: SetForm, id: number): 
   const userdata = out.openUserdata(NFTA_SET.USERDATA);
   out.userdataNumber(UDATA.SET_KEYBYTEORDER, byteOrderOf(key));
   if (value && value !== 'verdict') out.userdataNumber(UDATA.SET_DATABYTEORDER, byteOrderOf(value));
-  if (comment !== undefined) out.userdataText(UDATA.SET_COMMENT, comment);
+  if (comment !== undefined) out.userdataText(UDATA.SET_COMMENT, keptComment(comment));
   out.closeUserdata(userdata);
 }
 
@@ -91,7 +92,7 @@ export function writeElement(
   if (!keyOnly) writeData(out, set, element);
   if (!keyOnly && element.comment !== undefined) {
     const userdata = out.openUserdata(NFTA_SET_ELEM.USERDATA);
-    out.userdataText(UDATA.SET_ELEM_COMMENT, element.comment);
+    out.userdataText(UDATA.SET_ELEM_COMMENT, keptComment(element.comment));
     out.closeUserdata(userdata);
   }
   out.close(nest);

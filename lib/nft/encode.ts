@@ -1,5 +1,6 @@
 /** A transaction as one netlink batch: what the kernel gets in a single send, and commits or refuses as a whole. */
 
+import { keptComment } from './comment.ts';
 import { expressionsOf } from './compile.ts';
 import { keyLength } from './datatype.ts';
 import { ANONYMOUS_NAME, writeExpressions } from './encode-expression.ts';
@@ -160,7 +161,7 @@ function encodeChain(state: State, verb: Verb, chain: ChainDeclaration): void {
   out.text(NFTA_CHAIN.NAME, chain.name);
   if (verb === 'add' || verb === 'create') {
     if (chain.base) writeBase(out, chain.base);
-    writeComment(out, NFTA_CHAIN.USERDATA, chain.comment);
+    writeComment(out, NFTA_CHAIN.USERDATA, chain.comment && keptComment(chain.comment));
   }
   out.endMessage(message);
 }
@@ -193,7 +194,7 @@ function encodeRule(state: State, operation: Operation & { object: 'rule' }): vo
   const list = out.open(NFTA_RULE.EXPRESSIONS);
   writeExpressions(out, expressions, sets);
   out.close(list);
-  writeComment(out, NFTA_RULE.USERDATA, rule.comment);
+  writeComment(out, NFTA_RULE.USERDATA, rule.comment && keptComment(rule.comment));
   out.endMessage(message);
 }
 
@@ -275,7 +276,7 @@ function encodeCounter(state: State, { verb, counter }: Operation & { object: 'c
   out.be32(NFTA_OBJ.TYPE, OBJECT_COUNTER);
   if (verb === 'add') {
     out.close(out.open(NFTA_OBJ.DATA));
-    writeComment(out, NFTA_OBJ.USERDATA, counter.comment);
+    writeComment(out, NFTA_OBJ.USERDATA, counter.comment && keptComment(counter.comment));
   }
   out.endMessage(message);
 }

@@ -11,7 +11,7 @@ export type TableFamily = 'inet' | 'ip' | 'ip6';
 export interface Table {
   readonly family: TableFamily;
   readonly name: string;
-  /** The kernel cannot change it in place: `diff` replaces the table, in one transaction. */
+  /** At most 253 bytes of UTF-8. The kernel cannot change it in place: `diff` replaces the table, in one transaction. */
   readonly comment?: string;
   readonly chains: readonly Chain[];
   readonly sets: readonly NamedSet[];
@@ -41,7 +41,7 @@ export interface Chain {
 
 export interface Rule {
   readonly statements: readonly Statement[];
-  /** At most 254 bytes of UTF-8. */
+  /** Kept up to 128 bytes of UTF-8, like all comments but the table's. */
   readonly comment?: string;
 }
 
@@ -92,7 +92,6 @@ export interface Element {
   readonly key: Key;
   /** In a map only: a verdict, or one datum for each field of the map's value. */
   readonly value?: Verdict | Key;
-  /** At most 254 bytes of UTF-8. */
   readonly comment?: string;
 }
 

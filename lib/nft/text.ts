@@ -4,6 +4,7 @@
  */
 
 import { formatAddress } from '../ip/address.ts';
+import { keptComment } from './comment.ts';
 import { formatDatum, formatKey } from './datatype.ts';
 import type { Base, Element, Match, Nat, NatTarget, Rule, Selector, Statement, Table, Verdict } from './model.ts';
 import { SELECTORS, typesOf } from './selector.ts';
@@ -11,7 +12,10 @@ import type { ChainDeclaration, Operation, SetDeclaration, Transaction } from '.
 
 const quote = (text: string): string => `"${text.replaceAll('"', "'").replaceAll(/\p{Cc}/gu, ' ')}"`;
 
-const commentOf = (comment: string | undefined): string => (comment === undefined ? '' : ` comment ${quote(comment)}`);
+const quoteComment = (comment: string): string => quote(keptComment(comment));
+
+const commentOf = (comment: string | undefined): string =>
+  comment === undefined ? '' : ` comment ${quoteComment(comment)}`;
 
 export const formatVerdict = (verdict: Verdict): string =>
   'chain' in verdict ? `${verdict.kind} ${verdict.chain}` : verdict.kind;
@@ -112,7 +116,7 @@ const setWord = ({ value }: SetDeclaration): string => (value ? 'map' : 'set');
 /** `table inet x { … }`, as `nft list table` lays it out. */
 export function formatTable(table: Table): string {
   const lines: string[] = [`table ${table.family} ${table.name} {`];
-  if (table.comment !== undefined) lines.push(`\tcomment ${quote(table.comment)}`, '');
+  if (table.comment !== undefined) lines.push(`\tcomment ${quoteComment(table.comment)}`, '');
   for (const { name, comment } of table.counters)
     lines.push(`\tcounter ${name} {`, ...indented(commentLine(comment)), '\t}', '');
   for (const set of table.sets) {
@@ -133,7 +137,7 @@ export function formatTable(table: Table): string {
 }
 
 const commentLine = (comment: string | undefined): string[] =>
-  comment === undefined ? [] : [`comment ${quote(comment)}`];
+  comment === undefined ? [] : [`comment ${quoteComment(comment)}`];
 
 const indented = (lines: readonly string[]): string[] => lines.map(line => `\t\t${line}`);
 
@@ -148,7 +152,7 @@ function formatOperation(place: string, operation: Operation): string {
   const adds = verb === 'add' || verb === 'create';
   switch (operation.object) {
     case 'table': {
-      const parts = adds && operation.comment !== undefined ? [`comment ${quote(operation.comment)};`] : [];
+      const parts = adds && operation.comment !== undefined ? [`comment ${quoteComment(operation.comment)};`] : [];
       return `${verb} table ${place}${braced(parts)}`;
     }
     case 'chain':
@@ -168,7 +172,7 @@ function formatOperation(place: string, operation: Operation): string {
     }
     case 'counter': {
       const { name, comment } = operation.counter;
-      const parts = adds && comment !== undefined ? [`comment ${quote(comment)};`] : [];
+      const parts = adds && comment !== undefined ? [`comment ${quoteComment(comment)};`] : [];
       return `${verb} counter ${place} ${name}${braced(parts)}`;
     }
   }
@@ -177,7 +181,10 @@ function formatOperation(place: string, operation: Operation): string {
 const braced = (parts: readonly string[]): string => (parts.length > 0 ? ` { ${parts.join(' ')} }` : '');
 
 function chainBody({ base, comment }: ChainDeclaration): string {
-  const parts = [...(base ? [formatBase(base)] : []), ...(comment === undefined ? [] : [`comment ${quote(comment)};`])];
+  const parts = [
+    ...(base ? [formatBase(base)] : []),
+    ...(comment === undefined ? [] : [`comment ${quoteComment(comment)};`]),
+  ];
   return braced(parts);
 }
 
@@ -186,7 +193,7 @@ function setBody(set: SetDeclaration): string {
   const parts = [
     `${formatType(set)};`,
     ...(interval ? ['flags interval;'] : []),
-    ...(comment === undefined ? [] : [`comment ${quote(comment)};`]),
+    ...(comment === undefined ? [] : [`comment ${quoteComment(comment)};`]),
   ];
   return braced(parts);
 }

@@ -3,6 +3,7 @@
  * Netlink headers are in host byte order (little-endian here), what nf_tables puts into attributes is big-endian.
  */
 
+import { utf8Length } from './comment.ts';
 import { paddedLength, writeKey } from './datatype.ts';
 import type { Datatype, Key } from './model.ts';
 import { NFTA_DATA } from './wire.ts';
@@ -10,17 +11,8 @@ import { NFTA_DATA } from './wire.ts';
 /** NLA_F_NESTED */
 const NESTED = 0x8000;
 const HEADER_LENGTH = 16;
-
-/** How many bytes the text takes in UTF-8. */
-export function utf8Length(text: string): number {
-  let length = 0;
-  for (let i = 0; i < text.length; i++) {
-    const point = text.codePointAt(i)!;
-    length += point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
-    if (point >= 0x10000) i++;
-  }
-  return length;
-}
+/** NFT_USERDATA_MAXLEN: two bytes, a comment and its zero byte, and in a set's six or twelve bytes more. */
+const USERDATA_LIMIT = 256;
 
 export class MessageWriter {
   #bytes: Uint8Array;
@@ -167,13 +159,17 @@ export class MessageWriter {
   }
 
   closeUserdata(at: number): void {
-    this.#u16(at, this.#length - at);
+    const length = this.#length - at;
+    if (length - 4 > USERDATA_LIMIT)
+      throw new RangeError(
+        `Cannot keep a comment that long: it needs ${length - 4} bytes, the kernel takes ${USERDATA_LIMIT}`,
+      );
+    this.#u16(at, length);
     this.#reserve(paddedLength(this.#length) - this.#length);
   }
 
   userdataText(type: number, value: string): void {
     const length = utf8Length(value) + 1;
-    if (length > 255) throw new RangeError(`Cannot keep a comment of ${length - 1} bytes: nft's limit is 254`);
     const at = this.#reserve(2 + length);
     this.#bytes[at] = type;
     this.#bytes[at + 1] = length;
