@@ -1,7 +1,8 @@
 /**
  * Bundles cmd/tollgate.ts and packs it with the Node that runs this script into one executable.
  *
- * Usage, with the Node that node.mjs prepared: node pack.ts OUTPUT
+ * Usage, with the Node that node.mjs prepared: node pack.ts OUTPUT [BANNER]
+ * BANNER: a file of JavaScript to run before the first line of ours; the benchmark keeps time with it.
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -115,8 +116,8 @@ async function pack(folder: string, assets: Readonly<Record<string, string>>, ou
   await sea.default(join(folder, 'tollgate.js'), { targets: [target], useLocalNode: true, seaConfig });
 }
 
-const output = process.argv[2];
-if (!output) throw new Error('Usage: node pack.ts OUTPUT');
+const [output, bannerFile] = process.argv.slice(2);
+if (!output) throw new Error('Usage: node pack.ts OUTPUT [BANNER]');
 const addon = join(root, `node_modules/netlink/prebuilds/linux-${process.arch}/node.napi.node`);
 if (!existsSync(addon)) throw new Error(`Cannot pack for ${process.arch}: no ${addon}`);
 const folder = mkdtempSync(`${resolve(output)}-`);
@@ -125,7 +126,8 @@ try {
   const assets: Record<string, string> = { 'netlink.node': addon };
   for (const [entry, name] of Object.entries(parts)) Object.assign(assets, await bundlePart(folder, entry, name));
   const door = join(folder, 'tollgate.js');
-  await build({ ...options, entryPoints: ['cmd/tollgate.ts'], outfile: door });
+  const banner = { js: bannerFile ? readFileSync(bannerFile, 'utf8') : '' };
+  await build({ ...options, banner, entryPoints: ['cmd/tollgate.ts'], outfile: door });
   await pack(folder, assets, resolve(output));
 } finally {
   rmSync(folder, { recursive: true });

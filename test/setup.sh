@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything that a fresh Debian with Node >= 20, npm and root still lacks. Quick where nothing is missing.
 #   setup.sh demo   npm dependencies and the executable
+#   setup.sh bench  these, and the programs that the benchmark compares with: Debian packages
 #   setup.sh test   these, and the programs that tests use as peers: Debian packages, and cnitool where Go is there
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -66,9 +67,10 @@ install_cnitool() {
 }
 
 mode=${1:-}
-[[ $mode == demo || $mode == test ]] || fail "usage: setup.sh demo|test"
+[[ $mode == demo || $mode == bench || $mode == test ]] || fail "usage: setup.sh demo|bench|test"
 ((EUID == 0)) || fail "needs root: pods are plugged in for real, though in network namespaces of its own"
 build_if_older
 [[ $mode == demo ]] && exit
 install_packages
+[[ $mode == bench ]] && exit
 install_cnitool

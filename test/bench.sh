@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# npm run bench: measures the plugin, the gate and what both cost, against peers, in one interleaved run.
+#   npm run bench -- [plugin] [nft] [datapath] [--json]
+# A table on stdout (with --json: the same as JSON) and dist/bench.json. Nothing fails on a time.
+# Everything happens in namespaces for mounts, processes and the network that end with this script, however it ends.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+bash test/setup.sh bench >&2
+
+case $(uname -m) in aarch64) arch=arm64 ;; *) arch=x64 ;; esac
+node=$PWD/node_modules/node-linux-$arch/bin/node
+# The list of packages is out of sight inside.
+export TOLLGATE_BENCH_PEER
+TOLLGATE_BENCH_PEER=$(dpkg-query -W -f='${Version}' containernetworking-plugins 2>/dev/null) || TOLLGATE_BENCH_PEER=
+# A checkout below one of the folders that are hidden must stay in sight.
+# shellcheck disable=SC2016 # expanded inside
+inside='for d in /run /var/lib; do mount -t tmpfs tmpfs $d; done
+  [ -e "$PWD/package.json" ] || { mkdir -p "$PWD"; mount --bind . "$PWD"; cd "$PWD"; }
+  mkdir -p /run/netns /run/bench; ip link set lo up
+  node=$1; shift; exec "$node" --disable-warning=ExperimentalWarning test/bench/main.ts "$@"'
+exec setpriv --pdeathsig KILL unshare --mount --net --pid --fork --kill-child=KILL --mount-proc --propagation private \
+  bash -ec "$inside" bench "$node" "$@"

@@ -1,0 +1,48 @@
+/** Runs the parts that were asked for, in the namespaces that bench.sh made. */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { datapath } from './datapath.ts';
+import { nft } from './nft.ts';
+import { plugin } from './plugin.ts';
+import { formatReport, type Row, reportOf } from './report.ts';
+
+/** A table, row by row as they are found. */
+export type Part = (say: (progress: string) => void) => Promise<readonly Row[]>;
+
+const parts: Readonly<Record<string, Part>> = { plugin, nft, datapath };
+
+function nftVersion(): string {
+  const { stdout } = spawnSync('nft', ['--version'], { encoding: 'utf8' });
+  return /v([0-9]\S*)/.exec(stdout)?.[1] ?? 'of unknown version';
+}
+
+const peers = () => ({
+  "Debian's CNI plugins": process.env['TOLLGATE_BENCH_PEER'] || 'of unknown version',
+  nft: nftVersion(),
+});
+
+const elapsed = (): string => `${(performance.now() / 1000).toFixed(0).padStart(4)} s`;
+
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'boolean' } } });
+  const unknown = positionals.filter(name => !parts[name]);
+  if (unknown.length > 0) {
+    console.error(`npm run bench: no part ${unknown.join(', ')}; there are ${Object.keys(parts).join(', ')}`);
+    return 2;
+  }
+  const rows: Row[] = [];
+  for (const [name, part] of Object.entries(parts)) {
+    if (positionals.length > 0 && !positionals.includes(name)) continue;
+    rows.push(...(await part(progress => console.error(`${elapsed()} ${name}: ${progress}`))));
+  }
+  const report = reportOf(rows, peers());
+  mkdirSync('dist', { recursive: true });
+  writeFileSync('dist/bench.json', `${JSON.stringify(report, null, 2)}\n`);
+  process.stdout.write(values.json ? `${JSON.stringify(report, null, 2)}\n` : formatReport(report));
+  return 0;
+}
+
+// The first process of its namespace gets no signal that it does not ask for.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1));
+process.exitCode = await main();

@@ -1,0 +1,55 @@
+/** Policies of a kind that people have: by label, by namespace, by block, each with its ports. */
+
+const meta = (namespace: string, name: string) => ({ namespace, name });
+const policy = (namespace: string, name: string, spec: unknown) => ({
+  apiVersion: 'networking.k8s.io/v1',
+  kind: 'NetworkPolicy',
+  metadata: meta(namespace, name),
+  spec,
+});
+const list = (items: readonly unknown[]): string => JSON.stringify({ apiVersion: 'v1', kind: 'List', items });
+
+/** For the pods of `makePods`: every app is isolated on its way in, and some on their way out. */
+export function policiesOfABusyNode(number: number): string {
+  return list(
+    Array.from({ length: number }, (_, i) => {
+      const peers = [
+        { podSelector: { matchLabels: { app: `app${(i + 5) % 20}` } } },
+        { namespaceSelector: {}, podSelector: { matchLabels: { tier: `tier${i % 3}` } } },
+        { ipBlock: { cidr: `198.51.${i % 100}.0/24`, except: [`198.51.${i % 100}.128/25`] } },
+      ];
+      const ports = [
+        { port: 8000 + i, protocol: 'TCP' },
+        { port: 53, protocol: 'UDP' },
+      ];
+      const isEgress = i % 5 === 4;
+      return policy(`ns${i % 5}`, `policy-${i}`, {
+        podSelector: { matchLabels: { app: `app${i % 20}` } },
+        policyTypes: isEgress ? ['Ingress', 'Egress'] : ['Ingress'],
+        ingress: [{ from: peers.slice(0, 1 + (i % 3)), ports }],
+        ...(isEgress ? { egress: [{ to: peers, ports }] } : {}),
+      });
+    }),
+  );
+}
+
+/**
+ * All of them select the server, in the order worst for the client: none but the last allows it.
+ * @param apart each has a port of its own, too, so that no two of them can become one rule
+ */
+export function policiesForTheServer(number: number, port: number, apart = false): string {
+  return list(
+    Array.from({ length: number }, (_, i) => {
+      const isLast = i === number - 1;
+      return policy('bench', `policy-${String(i).padStart(5, '0')}`, {
+        podSelector: { matchLabels: { app: 'server' } },
+        ingress: [
+          {
+            from: [{ podSelector: { matchLabels: { app: isLast ? 'client' : `other-${i}` } } }],
+            ports: apart && !isLast ? [{ port: 10_000 + i }] : [{ port, endPort: port + 9 }],
+          },
+        ],
+      });
+    }),
+  );
+}
