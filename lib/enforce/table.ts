@@ -125,8 +125,12 @@ export class NodeTable {
     return desiredTable(goal.state, marker, this.ruleset(goal));
   }
 
-  /** Where the kernel knows it (6.9), nobody else's `flush ruleset` opens the gates. */
+  /**
+   * Where the kernel knows it (6.9), nobody else's `flush ruleset` opens the gates while the owner lives: so it is for one
+   * who stays. Of one-shot processes the first would only lock the others out until it ends.
+   */
   #ownership(): Ownership {
+    if (this.#options.settings.judge !== 'agent') return {};
     const { owner, persist } = this.#options.nft().probeTableFlags();
     return owner && persist ? { owner, persist } : {};
   }
