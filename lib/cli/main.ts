@@ -2,11 +2,14 @@
 import yargs from 'yargs';
 import manifest from '../../package.json' with { type: 'json' };
 import { type Command, type Exit, exit, UsageError } from './command.ts';
+import { flows } from './flows.ts';
+import { gc } from './gc.ts';
 import { pods } from './pods.ts';
 import { policy } from './policy.ts';
+import { verify } from './verify.ts';
 import { version } from './version.ts';
 
-const commands: readonly Command[] = [pods, policy, version];
+const commands: readonly Command[] = [pods, policy, flows, verify, gc, version];
 
 /** @returns the exit code, of those in `exit` */
 export async function main(args: readonly string[]): Promise<Exit> {

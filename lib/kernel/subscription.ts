@@ -1,7 +1,7 @@
 /** What the kernel tells of its own accord: messages of multicast groups, as the event loop turns. */
 import type { MessageInfo } from 'netlink/dist/raw.js';
-import { parseMessages } from 'netlink/dist/structs.js';
-import type { Reply } from './message.ts';
+import { formatHeader, HEADER_LENGTH, parseMessages } from 'netlink/dist/structs.js';
+import { NLM_F, type Reply, type Request } from './message.ts';
 import {
   dropsOf,
   type OpenSocket,
@@ -34,6 +34,7 @@ export class Subscription implements Disposable {
   readonly #socket: OpenSocket;
   readonly #listener: Listener;
   #ended = false;
+  #seq = 0;
 
   constructor(protocol: Protocol, groups: readonly number[], listener: Listener) {
     this.#listener = listener;
@@ -51,6 +52,15 @@ export class Subscription implements Disposable {
     raw.on('message', (datagram, from) => this.#guard(() => this.#read(datagram, from)));
     raw.on('truncatedMessage', () => this.#lose(new Error('Cannot read a netlink message: it is cut short')));
     raw.on('error', error => this.#lose(error));
+  }
+
+  /** Asks for something; what the kernel answers comes to the listener, like everything else. */
+  send({ type, flags, body }: Request): void {
+    const length = body.reduce((sum, part) => sum + part.length, HEADER_LENGTH);
+    const header = formatHeader({ length, type, flags: flags | NLM_F.REQUEST, seq: ++this.#seq, port: 0 });
+    this.#socket.raw.send(Buffer.concat([header, ...body]), {}, error => {
+      if (error) this.#lose(error);
+    });
   }
 
   [Symbol.dispose](): void {

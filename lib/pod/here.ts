@@ -31,7 +31,8 @@ export function recoverPods(stateDir: string, host: Exchange): Record<string, Lo
   return Object.fromEntries(alive.map(pod => [podKey(pod), pod]));
 }
 
-function localAddresses(host: Exchange): Set<string> {
+/** Canonical texts of the addresses of all the node's links. */
+export function localAddresses(host: Exchange): Set<string> {
   const found = must(host([dumpAddresses()]))
     .flat()
     .map(linkAddressOf);

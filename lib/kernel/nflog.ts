@@ -1,0 +1,212 @@
+/**
+ * Packets that rules log to an nflog group: `log prefix "…" group N`. One socket in a network namespace can hold a group.
+ * All numbers on this wire are big-endian, but for the error that answers a request.
+ * @see include/uapi/linux/netfilter/nfnetlink_log.h
+ */
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { type Address, addressFromBytes } from '../ip/address.ts';
+import { complaintOf, NetlinkError, NLM_F, NLMSG, type Reply, type Request } from './message.ts';
+import { attributesOf, textOf } from './rtnetlink.ts';
+import { Subscription } from './subscription.ts';
+
+/** (NFNL_SUBSYS_ULOG << 8) | NFULNL_MSG_* */
+const NFULNL = { PACKET: 0x400, CONFIG: 0x401 } as const;
+const NFULA = { TIMESTAMP: 3, INDEV: 4, OUTDEV: 5, PAYLOAD: 9, PREFIX: 10 } as const;
+const NFULA_CFG = { CMD: 1, MODE: 2, NLBUFSIZ: 3, TIMEOUT: 4, QTHRESH: 5 } as const;
+const BIND = 1;
+const COPY_PACKET = 2;
+/** Addresses, ports and a few options. */
+const SNAPLEN = 128;
+/** In hundredths of a second: how long the kernel may gather packets before it wakes us. */
+const GATHER = 10;
+const NFGENMSG_LENGTH = 4;
+
+export interface LoggedPacket {
+  readonly prefix: string;
+  /** Seconds since 1970. */
+  readonly time: number;
+  /** ifindex; undefined for what the node itself sends. */
+  readonly indev: number | undefined;
+  readonly outdev: number | undefined;
+  readonly source: Address;
+  readonly destination: Address;
+  /** IPPROTO_* */
+  readonly protocol: number;
+  /** TCP, UDP and SCTP, where the packet is a first fragment. */
+  readonly sourcePort: number | undefined;
+  readonly destinationPort: number | undefined;
+}
+
+/** IPv6 extension headers that may stand before the transport's, whose second byte is their length in units of eight. */
+const extensions = new Set([0, 43, 60, 135]);
+const FRAGMENT = 44;
+const withPorts = new Set([6, 17, 132]);
+
+function transport6(packet: Buffer): { readonly protocol: number; readonly at: number | undefined } {
+  let protocol = packet.readUInt8(6);
+  let at = 40;
+  while (at + 8 <= packet.length && (extensions.has(protocol) || protocol === FRAGMENT)) {
+    const isLater = protocol === FRAGMENT && packet.readUInt16BE(at + 2) >> 3 !== 0;
+    const length = protocol === FRAGMENT ? 8 : (packet.readUInt8(at + 1) + 1) * 8;
+    protocol = packet.readUInt8(at);
+    if (isLater) return { protocol, at: undefined };
+    at += length;
+  }
+  return { protocol, at };
+}
+
+function transport4(packet: Buffer): { readonly protocol: number; readonly at: number | undefined } {
+  const isLater = (packet.readUInt16BE(6) & 0x1fff) !== 0;
+  return { protocol: packet.readUInt8(9), at: isLater ? undefined : (packet.readUInt8(0) & 15) * 4 };
+}
+
+/** Who sent what to whom, from an IP packet's first bytes; undefined where they are no IP packet's. */
+export function endsOf(
+  packet: Buffer,
+): Pick<LoggedPacket, 'source' | 'destination' | 'protocol' | 'sourcePort' | 'destinationPort'> | undefined {
+  const version = packet.length > 0 ? packet.readUInt8(0) >> 4 : 0;
+  const least = version === 4 ? 20 : 40;
+  if ((version !== 4 && version !== 6) || packet.length < least) return undefined;
+  const [from, size] = version === 4 ? [12, 4] : [8, 16];
+  const { protocol, at } = version === 4 ? transport4(packet) : transport6(packet);
+  const hasPorts = at !== undefined && withPorts.has(protocol) && at + 4 <= packet.length;
+  return {
+    source: addressFromBytes(packet.subarray(from, from + size)),
+    destination: addressFromBytes(packet.subarray(from + size, from + 2 * size)),
+    protocol,
+    sourcePort: hasPorts ? packet.readUInt16BE(at) : undefined,
+    destinationPort: hasPorts ? packet.readUInt16BE(at + 2) : undefined,
+  };
+}
+
+const u32Be = (bytes: Buffer | undefined): number | undefined =>
+  bytes && bytes.length >= 4 ? bytes.readUInt32BE(0) : undefined;
+
+function packetOf({ body }: Reply, now: () => number): LoggedPacket | undefined {
+  const attributes = attributesOf(body.subarray(NFGENMSG_LENGTH));
+  const ends = endsOf(attributes.get(NFULA.PAYLOAD) ?? Buffer.alloc(0));
+  if (!ends) return undefined;
+  const stamp = attributes.get(NFULA.TIMESTAMP);
+  // Packets that the node itself sends carry no time.
+  const time = stamp ? Number(stamp.readBigUInt64BE(0)) + Number(stamp.readBigUInt64BE(8)) / 1e6 : 0;
+  return {
+    ...ends,
+    prefix: textOf(attributes.get(NFULA.PREFIX)) ?? '',
+    time: time === 0 ? now() / 1000 : time,
+    indev: u32Be(attributes.get(NFULA.INDEV)),
+    outdev: u32Be(attributes.get(NFULA.OUTDEV)),
+  };
+}
+
+function attribute(type: number, data: Buffer): Buffer {
+  const out = Buffer.alloc((4 + data.length + 3) & ~3);
+  out.writeUInt16LE(4 + data.length, 0);
+  out.writeUInt16LE(type, 2);
+  data.copy(out, 4);
+  return out;
+}
+
+const u32BeBytes = (value: number): Buffer => {
+  const out = Buffer.alloc(4);
+  out.writeUInt32BE(value);
+  return out;
+};
+
+function configure(group: number, operation: string, ...attributes: readonly Buffer[]): Request {
+  const header = Buffer.alloc(NFGENMSG_LENGTH);
+  header.writeUInt16BE(group, 2);
+  return { operation, type: NFULNL.CONFIG, flags: NLM_F.ACK, body: [header, ...attributes] };
+}
+
+/** struct nfulnl_msg_config_mode: copy range (u32), mode (u8), padding. */
+const copyMode = Buffer.concat([u32BeBytes(SNAPLEN), Buffer.from([COPY_PACKET, 0])]);
+
+export interface LogListener {
+  readonly onPacket: (packet: LoggedPacket) => void;
+  /** Packets came faster than they were read, or the group could not be had; nothing more will come. */
+  readonly onEnd: (error: Error) => void;
+}
+
+/** Holds the group until it is disposed of. `ready` is fulfilled once the kernel sends packets here. */
+export class PacketLog implements Disposable {
+  readonly #subscription: Subscription;
+  readonly ready: Promise<void>;
+
+  constructor(group: number, listener: LogListener, now: () => number = Date.now) {
+    const requests = [
+      configure(group, `bind to nflog group ${group}`, attribute(NFULA_CFG.CMD, Buffer.from([BIND]))),
+      configure(
+        group,
+        `configure nflog group ${group}`,
+        attribute(NFULA_CFG.MODE, copyMode),
+        attribute(NFULA_CFG.TIMEOUT, u32BeBytes(GATHER)),
+        attribute(NFULA_CFG.QTHRESH, u32BeBytes(64)),
+      ),
+    ];
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.ready = promise;
+    let pending = requests.length;
+    const settle = (reply: Reply) => {
+      const complaint = complaintOf({ type: reply.type, flags: reply.flags, data: reply.body });
+      const { operation } = requests[requests.length - pending] ?? requests[0]!;
+      if (complaint.errno !== 0) reject(new NetlinkError(operation, 0, complaint));
+      pending--;
+      if (pending === 0) resolve();
+    };
+    this.#subscription = new Subscription('netfilter', [], {
+      onMessage: reply => {
+        if (reply.type === NLMSG.ERROR) settle(reply);
+        const packet = reply.type === NFULNL.PACKET ? packetOf(reply, now) : undefined;
+        if (packet) listener.onPacket(packet);
+      },
+      onLost: error => {
+        reject(error);
+        listener.onEnd(error);
+      },
+    });
+    for (const request of requests) this.#subscription.send(request);
+  }
+
+  [Symbol.dispose](): void {
+    this.#subscription[Symbol.dispose]();
+  }
+}
+
+/** The netlink port that holds the group in this network namespace. @see /proc/net/netfilter/nfnetlink_log */
+function portOfGroup(group: number): number | undefined {
+  const lines = readFileSync('/proc/net/netfilter/nfnetlink_log', 'latin1').split('\n');
+  const found = lines.map(line => line.trim().split(/\s+/).map(Number)).find(([number]) => number === group);
+  return found?.[1];
+}
+
+const NETLINK_NETFILTER = '12';
+
+function inodeOfPort(port: number): string | undefined {
+  const lines = readFileSync('/proc/net/netlink', 'latin1').split('\n').slice(1);
+  const fields = lines.map(line => line.trim().split(/\s+/));
+  return fields.find(field => field[1] === NETLINK_NETFILTER && Number(field[2]) === port)?.[9];
+}
+
+function hasSocket(pid: string, inode: string): boolean {
+  try {
+    const folder = `/proc/${pid}/fd`;
+    return readdirSync(folder).some(fd => {
+      try {
+        return readlinkSync(`${folder}/${fd}`) === `socket:[${inode}]`;
+      } catch {
+        return false;
+      }
+    });
+  } catch {
+    return false;
+  }
+}
+
+/** `ulogd (pid 417)`: the process that holds the group; undefined where nobody does, or none that we can see. */
+export function holderOf(group: number): string | undefined {
+  const port = portOfGroup(group);
+  const inode = port === undefined ? undefined : inodeOfPort(port);
+  if (inode === undefined) return undefined;
+  const pid = readdirSync('/proc').find(name => /^\d+$/.test(name) && hasSocket(name, inode));
+  return pid && `${readFileSync(`/proc/${pid}/comm`, 'utf8').trim()} (pid ${pid})`;
+}
