@@ -41,6 +41,20 @@ function sampleTable() {
   return { ...desiredTable(emptyNode(owner, settings), 1), name: 'tollgate-probe' };
 }
 
+/** Whether nftables can be spoken to at all. */
+export function probeNftables(open: () => Nft): Lack[] {
+  try {
+    using nft = open();
+    nft.baseChains();
+    return [];
+  } catch (error) {
+    const isForbidden = isErrno(error, 'EPERM', 'EACCES');
+    const said = error instanceof Error ? error.message : String(error);
+    const fix = isForbidden ? 'run this as root' : 'load or build the kernel’s nf_tables';
+    return [{ severity: 'broken', what: `nftables cannot be used: ${said}`, fix }];
+  }
+}
+
 /** Whether the kernel would take our table: nothing is committed. */
 export function probeGate(nft: Nft): Lack[] {
   const refusals = nft.wouldRefuse(createTable(sampleTable()));

@@ -1,0 +1,142 @@
+import {
+  type Lack,
+  probeForeignChains,
+  probeForeignTags,
+  probeForwarding,
+  probeGate,
+  probeKernel,
+  probeLegacyTables,
+  probeNftables,
+  probeOwnership,
+} from '../enforce/probe.ts';
+import type { Family } from '../ip/address.ts';
+import { Nft } from '../kernel/nft.ts';
+import { allLinks } from '../pod/interface.ts';
+import { isOwnLink } from '../pod/inventory.ts';
+import { nftWords, type Swept, sweep } from '../pod/sweep.ts';
+import { type Difference, differences, mendLinks, type Scene } from '../pod/verify.ts';
+import { command, type Exit, exit, outputOption, print, printJson } from './command.ts';
+import { binDirOption, sweptJson, sweptLines } from './gc.ts';
+import { type Live, liveOptions, openLive, warn } from './live.ts';
+
+/** Families that pods here have addresses of; IPv4 where there is no pod yet. */
+function familiesOf({ here }: Live): ReadonlySet<Family> {
+  const pods = Object.values(here.hook.table.peek()?.state.pods ?? {});
+  const families = pods.flatMap(pod => pod.addresses).map((text): Family => (text.includes(':') ? 6 : 4));
+  return new Set(families.length > 0 ? families : [4]);
+}
+
+/** What can be told of a node before it has anything of ours. */
+export function probeNode(): Lack[] {
+  const unusable = [...probeKernel(), ...probeNftables(() => Nft.open())];
+  if (unusable.length > 0) return unusable;
+  using nft = Nft.open();
+  return [...probeGate(nft), ...probeForeignChains(nft), ...probeLegacyTables(), ...probeOwnership(nft)];
+}
+
+const sceneOf = (live: Live): Scene => ({ here: live.here, store: live.store, links: allLinks(live.here.host) });
+
+interface Repaired {
+  readonly swept: Swept;
+  readonly nft: readonly string[];
+  readonly mended: readonly Difference[];
+  readonly failures: readonly unknown[];
+}
+
+/** What GC does, then the links of those who live. */
+async function repair(live: Live, binDir: string): Promise<Repaired> {
+  const { links } = sceneOf(live);
+  const swept = await sweep(links, live.config, live.store, [binDir], live.here);
+  const { mended, failures } = mendLinks(await differences(sceneOf(live)));
+  return { swept, nft: await nftWords(swept.table), mended, failures: [...swept.failures, ...failures] };
+}
+
+const sentence = ({ about, what }: Difference): string => `${about}: ${what}`;
+const indented = (lines: readonly string[]): string => lines.map(line => `  ${line}\n`).join('');
+
+/** Enough to see what kind of change it is; `-o json` has them all. */
+const MOST_LINES = 12;
+function differenceLines(difference: Difference): string[] {
+  const { nft = [] } = difference;
+  const more = nft.length > MOST_LINES ? [`  … and ${nft.length - MOST_LINES} more`] : [];
+  return [sentence(difference), ...nft.slice(0, MOST_LINES).map(line => `  nft: ${line}`), ...more];
+}
+
+export const lackLines = (lacks: readonly Lack[]): string[] =>
+  lacks.flatMap(({ what, fix }) => (fix === undefined ? [what] : [what, `  ${fix}`]));
+
+interface Report {
+  readonly found: readonly Difference[];
+  readonly lacks: readonly Lack[];
+  readonly repaired: Repaired | undefined;
+}
+
+function printReport({ found, lacks, repaired }: Report): void {
+  if (repaired) {
+    const lines = [
+      ...sweptLines(repaired.swept, repaired.nft),
+      ...repaired.mended.map(each => `mended: ${sentence(each)}`),
+    ];
+    print(`Repaired:\n${lines.length > 0 ? indented(lines) : '  nothing had to be\n'}`);
+  }
+  const grave = lacks.filter(({ severity }) => severity !== 'note');
+  const notes = lacks.filter(({ severity }) => severity === 'note');
+  if (found.length > 0)
+    print(`${repaired ? 'Still differs' : 'Differs'}:\n${indented(found.flatMap(differenceLines))}`);
+  if (grave.length > 0) print(`Lacks:\n${indented(lackLines(grave))}`);
+  if (notes.length > 0) print(`Worth knowing:\n${indented(lackLines(notes))}`);
+  if (found.length === 0 && grave.length === 0) print('Kernel, table and records agree.');
+  else if (found.length > 0 && !repaired) print('`tollgate verify --repair` mends what can be mended.');
+}
+
+const jsonOf = ({ found, lacks, repaired }: Report, isFine: boolean) => ({
+  fine: isFine,
+  differences: found.map(({ about, what, nft }) => ({ about, what, ...(nft ? { nft } : {}) })),
+  lacking: lacks,
+  repaired: repaired
+    ? {
+        ...sweptJson(repaired.swept, repaired.nft),
+        mended: repaired.mended.map(({ about, what }) => ({ about, what })),
+      }
+    : null,
+});
+
+function conclude(report: Report, isJson: boolean): Exit {
+  const { found, lacks, repaired } = report;
+  const isFine = found.length === 0 && lacks.every(({ severity }) => severity === 'note');
+  if (isJson) printJson(jsonOf(report, isFine));
+  else printReport(report);
+  for (const failure of repaired?.failures ?? []) warn(failure instanceof Error ? failure.message : String(failure));
+  if ((repaired?.failures.length ?? 0) > 0) return exit.failed;
+  return isFine ? exit.yes : exit.no;
+}
+
+export const verify = command(
+  'verify',
+  'Hold the kernel against what it should hold, and say what this node lacks',
+  parser =>
+    parser
+      .options({
+        repair: { type: 'boolean', default: false, describe: 'Mend what can be mended, then look again' },
+        ...outputOption,
+        ...binDirOption,
+        ...liveOptions,
+      })
+      .example('$0 verify', 'nothing is changed')
+      .example('$0 verify --repair', 'what `tollgate gc` does, and the links, tags and routes of living pods')
+      .example('$0 verify -o json', 'for scripts and monitoring')
+      .epilog(
+        'Exit code 0: fine; 1: something differs, or the node lacks something; 3: a repair failed. Rules of others that drop pods’ packets are named with the line to add; they are never changed.',
+      ),
+  async options => {
+    const isJson = options.output === 'json';
+    const lacks = probeNode();
+    // Without nftables there is nothing to compare.
+    if (probeNftables(() => Nft.open()).length > 0) return conclude({ found: [], lacks, repaired: undefined }, isJson);
+    using live = openLive(options, warn);
+    const repaired = options.repair ? await repair(live, options.binDir) : undefined;
+    const scene = sceneOf(live);
+    const own = [...probeForeignTags(scene.links, isOwnLink), ...probeForwarding(familiesOf(live))];
+    return conclude({ found: await differences(scene), lacks: [...lacks, ...own], repaired }, isJson);
+  },
+);
