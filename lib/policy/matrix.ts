@@ -51,7 +51,7 @@ function familiesAt(endpoint: Endpoint): readonly Family[] | undefined {
 const hasNoAddress = (endpoint: Endpoint): boolean => endpoint.kind === 'pod' && endpoint.pod.addresses.length === 0;
 
 /** The address families that both ends have; null alone where a pod has no address yet and nothing else decides. */
-function sharedFamilies(from: Endpoint, to: Endpoint): readonly (Family | null)[] {
+export function sharedFamilies(from: Endpoint, to: Endpoint): readonly (Family | null)[] {
   const fixed = [from, to].find(({ kind }) => kind === 'address');
   if (hasNoAddress(from) || hasNoAddress(to)) return (fixed && familiesAt(fixed)) ?? [null];
   const [a, b] = [familiesAt(from), familiesAt(to)];
