@@ -82,15 +82,27 @@ function raw(judge: Judge): Chain {
   };
 }
 
-/** Neighbour discovery and multicast listener reports of the node itself: a forwarded packet never has hop limit 255. */
-const nodeDiscovery: readonly Statement[] = [
-  oneOf('icmpv6 type', [130, 131, 132, 133, 134, 135, 136, 143]),
-  match('ip6 hoplimit', '==', 255),
+/** A neighbour's discovery of neighbours: a forwarded packet never has hop limit 255 (RFC 4861, 11.2). */
+const discovery: readonly Statement[] = [oneOf('icmpv6 type', [133, 134, 135, 136]), match('ip6 hoplimit', '==', 255)];
+
+/** Multicast listener reports have hop limit 1; but nobody forwards a packet from a link-local address or from none. */
+const linkLocal: Prefix = { family: 6, value: 0xfe80n << 112n, length: 10 };
+const listening: readonly Statement[] = [
+  oneOf('icmpv6 type', [130, 131, 132, 143]),
+  oneOf('ip6 saddr', [{ family: 6, value: 0n }, linkLocal]),
 ];
 
 const { fin, syn, rst, ack } = TCP_FLAG;
-/** Conntrack would take up a cut connection again from a packet in its middle. */
 const midStream: Match = { kind: 'match', selector: 'tcp flags', mask: fin | syn | rst | ack, op: '!=', datum: syn };
+
+/**
+ * Conntrack would take up a cut connection again from a segment in its middle. A segment that ends it, with whatever data
+ * is in it, or SCTP's data it takes for no connection's at all, which is not `new`.
+ */
+const staysCut: readonly Rule[] = [
+  rule(drop(match('ct state', 'any', CT_STATE.new), midStream), 'a cut connection stays cut'),
+  rule(drop(match('ct state', 'any', CT_STATE.invalid)), 'of no connection that is known'),
+];
 
 const established = match('ct state', 'any', CT_STATE.established);
 const relatedError: readonly Statement[] = [
@@ -103,10 +115,12 @@ function gate({ judge }: GateSettings): Chain {
   const judged = [
     rule([fromNode, notToPod, ACCEPT], "the node's own traffic to elsewhere"),
     rule([notFromPod, notToPod, ACCEPT], 'neither from a pod of ours nor to one'),
-    rule([...nodeDiscovery, ACCEPT], 'neighbour discovery of the node'),
+    // Of both the kernel says that they come in by the interface that they go out of, as if they were the pod's.
+    rule([...discovery, ACCEPT], 'neighbour discovery of the node'),
+    rule([...listening, ACCEPT], "the node's multicast listener reports"),
     rule([established, ACCEPT]),
     rule([...relatedError, ACCEPT]),
-    rule(drop(match('ct state', 'any', CT_STATE.new), midStream), 'a cut connection stays cut'),
+    ...staysCut,
     rule([inSet(['ip saddr', 'ip daddr'], 'self4'), ACCEPT], 'a pod to itself, through a service'),
     rule([inSet(['ip6 saddr', 'ip6 daddr'], 'self6'), ACCEPT]),
     rule([fromPod, jump('egress')]),
@@ -129,10 +143,10 @@ const nodeGate: Chain = {
   base: { type: 'filter', hook: 'input', priority: 0, policy: 'accept' },
   rules: [
     rule([notFromPod, ACCEPT], 'not from a pod of ours'),
-    rule([...nodeDiscovery, ACCEPT], 'neighbour discovery of the pod'),
+    rule([...discovery, ACCEPT], 'neighbour discovery of the pod'),
     rule([established, ACCEPT]),
     rule([...relatedError, ACCEPT]),
-    rule(drop(match('ct state', 'any', CT_STATE.new), midStream), 'a cut connection stays cut'),
+    ...staysCut,
     rule([jump('egress')]),
   ],
 };
