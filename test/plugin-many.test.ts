@@ -118,9 +118,10 @@ async function killCalls(host: Host, count: number): Promise<void> {
 
   /** One kill. The runtime's next move varies: DEL, another try under another name, or nothing at all. */
   const turn = async () => {
-    const id = `k${++serial}`;
-    const call: Call = { config: { ...network, ...portMappings(serial) }, containerID: id, netns: await host.pod() };
-    const verb = serial % 2 === 0 ? 'ADD' : 'DEL';
+    const number = ++serial;
+    const id = `k${number}`;
+    const call: Call = { config: { ...network, ...portMappings(number) }, containerID: id, netns: await host.pod() };
+    const verb = number % 2 === 0 ? 'ADD' : 'DEL';
     if (verb === 'DEL') remember(call, await add(host, call));
     // Most of a call is Node's start, in which nothing can go wrong: four in five strike the rest.
     const killAfter = duration[verb] * (Math.random() < 0.2 ? Math.random() : 0.4 + 0.7 * Math.random());
@@ -136,7 +137,7 @@ async function killCalls(host: Host, count: number): Promise<void> {
       await silently(host, 'DEL', call);
     } else if (next < 0.7) await host.sh(`ip netns delete ${call.netns}`);
     if (living.size < 4) {
-      const stays: Call = { config: network, containerID: `s${serial}`, netns: await host.pod() };
+      const stays: Call = { config: network, containerID: `beside-${id}`, netns: await host.pod() };
       remember(stays, await add(host, stays));
     }
   };
