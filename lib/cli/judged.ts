@@ -4,6 +4,7 @@ import type { NodeState } from '../enforce/node.ts';
 import { worldOfNode } from '../enforce/world.ts';
 import type { EvaluateOptions } from '../policy/evaluate.ts';
 import { formatProblem } from '../policy/lint.ts';
+import type { Document } from '../policy/manifest.ts';
 import type { World } from '../policy/model.ts';
 import type { Problem } from '../policy/problem.ts';
 import { type LiveArguments, openLive, warn } from './live.ts';
@@ -16,6 +17,8 @@ export interface Judged {
 }
 
 export interface LiveJudged extends Judged {
+  /** The manifests in force. */
+  readonly documents: readonly Document[];
   readonly state: NodeState;
 }
 
@@ -28,12 +31,14 @@ export function liveWorld(options: LiveArguments): LiveJudged {
   const { table } = live.here.hook;
   const state = table.peek()?.state;
   if (!state)
-    throw new Error('Cannot judge this node: no pod is plugged in here; for manifests alone, name them with -f');
+    throw new Error('Cannot judge this node: no pod is plugged in here; for manifests alone, name files: see --help');
   const { judge, enforceEgressToNode } = state.settings;
   if (judge === 'none' || judge === 'exec')
     warn(`policies are not enforced on this node: its enforcer is ${state.owner.enforcer}`);
-  const { world, problems } = manifestsOf(table.readApplied());
-  return { world: worldOfNode(world, state), problems, state, options: { enforceEgressToNode } };
+  const applied = table.readApplied();
+  const { world, problems } = manifestsOf(applied);
+  const documents = Object.values(applied).flatMap(file => file.documents ?? []);
+  return { world: worldOfNode(world, state), problems, documents, state, options: { enforceEgressToNode } };
 }
 
 /** Of the files where some are named, else of this node. */

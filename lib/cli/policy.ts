@@ -1,5 +1,6 @@
 import { commandGroup } from './command.ts';
 import { policyApply } from './policy-apply.ts';
+import { policyDiff } from './policy-diff.ts';
 import { policyExplain } from './policy-explain.ts';
 import { policyLint } from './policy-lint.ts';
 import { policyMatrix } from './policy-matrix.ts';
@@ -8,5 +9,6 @@ export const policy = commandGroup('policy', 'Try policies, and put them into fo
   policyLint,
   policyMatrix,
   policyExplain,
+  policyDiff,
   policyApply,
 ]);

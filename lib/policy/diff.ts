@@ -155,7 +155,7 @@ function endNames(ends: readonly End[]): readonly string[] {
 }
 
 const inOrder = (a: Change, b: Change): number => {
-  const [x, y] = [a, b].map(({ change, from, to }) => `${change} ${from.join()} ${to.join()}`);
+  const [x, y] = [a, b].map(({ change, from, to }) => `${change === 'opens' ? 0 : 1} ${from.join()} ${to.join()}`);
   return x! < y! ? -1 : x! > y! ? 1 : 0;
 };
 
