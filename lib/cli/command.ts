@@ -55,6 +55,9 @@ export const outputOption = {
   output: { alias: 'o', choices: ['text', 'json'], default: 'text', describe: 'How to print what is asked for' },
 } as const;
 
+/** `1 policy`, `2 policies`. */
+export const counted = (count: number, one: string, many = `${one}s`): string => `${count} ${count === 1 ? one : many}`;
+
 export const print = (text: string): void => {
   process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
 };

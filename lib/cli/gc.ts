@@ -16,6 +16,14 @@ export const binDirOption = {
   },
 } as const;
 
+/** Enough to see what kind of change it is; `-o json` has them all. */
+const MOST_LINES = 12;
+
+export const nftLines = (lines: readonly string[]): string[] => [
+  ...lines.slice(0, MOST_LINES).map(line => `nft: ${line}`),
+  ...(lines.length > MOST_LINES ? [`nft: … and ${lines.length - MOST_LINES} more`] : []),
+];
+
 /** What was taken away, a line each. */
 export function sweptLines(swept: Swept, table: readonly string[]): string[] {
   return [
@@ -28,7 +36,7 @@ export function sweptLines(swept: Swept, table: readonly string[]): string[] {
     ...swept.nameless.map(path => `removed: record ${path}, which did not say whose it was`),
     ...swept.links.map(({ name, alias }) => `removed: link ${name} (${alias ?? 'no alias'}), which no record knew`),
     ...(swept.isRebuilt ? ["made again: the node's state file, from records and links"] : []),
-    ...table.map(line => `nft: ${line}`),
+    ...nftLines(table),
   ];
 }
 

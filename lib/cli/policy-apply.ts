@@ -2,7 +2,7 @@ import { manifestsOf } from '../enforce/folder.ts';
 import type { Goal } from '../enforce/table.ts';
 import { formatProblem } from '../policy/lint.ts';
 import { policyRef } from '../policy/model.ts';
-import { command, exit, outputOption, print, printJson } from './command.ts';
+import { command, counted, exit, outputOption, print, printJson } from './command.ts';
 import { liveOptions, openLive, warn } from './live.ts';
 
 /** Policies by `Kind/namespace/name`, with what they say: to be compared, not to be shown. */
@@ -84,8 +84,9 @@ export const policyApply = command(
     else {
       const { added, changed, removed } = difference;
       const count = added.length + changed.length + removed.length;
-      const head = `${policiesOf(after).size} policies of ${live.config.policies} are in force for ${pods} pods`;
-      print(isChanged ? `${head}; ${count} changed.` : `${head}; nothing changed.`);
+      const policies = counted(policiesOf(after).size, 'policy', 'policies');
+      const head = `In force for ${counted(pods, 'pod')}: ${policies} of ${live.config.policies}`;
+      print(isChanged ? `${head}; ${counted(count, 'difference')}.` : `${head}; nothing changed.`);
       const moved = relabelled(before, after);
       const lines = listed('+', added) + listed('~', changed) + listed('-', removed) + listed('labels of', moved);
       if (lines !== '') print(lines);

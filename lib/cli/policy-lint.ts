@@ -1,6 +1,6 @@
 import { formatProblem, lint } from '../policy/lint.ts';
 import type { Problem } from '../policy/problem.ts';
-import { command, exit, outputOption, print, printJson } from './command.ts';
+import { command, counted, exit, outputOption, print, printJson } from './command.ts';
 import { liveOptions, openLive, warn } from './live.ts';
 import { fileOption, readFiles } from './manifests.ts';
 
@@ -44,9 +44,7 @@ export const policyLint = command(
     if (options.output === 'json') printJson(found.map(jsonOf));
     else {
       for (const problem of found) print(`${problem.severity}: ${formatProblem(problem)}`);
-      print(
-        `${documents.length} documents, ${errors === 0 ? 'no errors' : `${errors} ${errors === 1 ? 'error' : 'errors'}`}.`,
-      );
+      print(`${counted(documents.length, 'document')}, ${errors === 0 ? 'no errors' : counted(errors, 'error')}.`);
     }
     return errors === 0 ? exit.yes : exit.no;
   },

@@ -16,7 +16,7 @@ import { isOwnLink } from '../pod/inventory.ts';
 import { nftWords, type Swept, sweep } from '../pod/sweep.ts';
 import { type Difference, differences, mendLinks, type Scene } from '../pod/verify.ts';
 import { command, type Exit, exit, outputOption, print, printJson } from './command.ts';
-import { binDirOption, sweptJson, sweptLines } from './gc.ts';
+import { binDirOption, nftLines, sweptJson, sweptLines } from './gc.ts';
 import { type Live, liveOptions, openLive, warn } from './live.ts';
 
 /** Families that pods here have addresses of; IPv4 where there is no pod yet. */
@@ -54,13 +54,10 @@ async function repair(live: Live, binDir: string): Promise<Repaired> {
 const sentence = ({ about, what }: Difference): string => `${about}: ${what}`;
 const indented = (lines: readonly string[]): string => lines.map(line => `  ${line}\n`).join('');
 
-/** Enough to see what kind of change it is; `-o json` has them all. */
-const MOST_LINES = 12;
-function differenceLines(difference: Difference): string[] {
-  const { nft = [] } = difference;
-  const more = nft.length > MOST_LINES ? [`  … and ${nft.length - MOST_LINES} more`] : [];
-  return [sentence(difference), ...nft.slice(0, MOST_LINES).map(line => `  nft: ${line}`), ...more];
-}
+const differenceLines = (difference: Difference): string[] => [
+  sentence(difference),
+  ...nftLines(difference.nft ?? []).map(line => `  ${line}`),
+];
 
 export const lackLines = (lacks: readonly Lack[]): string[] =>
   lacks.flatMap(({ what, fix }) => (fix === undefined ? [what] : [what, `  ${fix}`]));
