@@ -96,6 +96,8 @@ function load(): Libc {
   return libc;
 }
 
+const EPERM = 1;
+const ENOENT = 2;
 const EBADF = 9;
 const EINVAL = 22;
 const LOCK_UN = 8;
@@ -129,6 +131,26 @@ export function selfTest(libc: Libc): void {
     const errno = libc.errno();
     if (Number(result) !== -1 || errno !== expected) fail(`${call} gives ${result}, errno ${errno}, not ${expected}`);
   }
+}
+
+/** What makes a world of its own for a demonstration: loaded apart, so that no call of a runtime pays for it. */
+const worldSignatures = {
+  unshare: { arguments: ['int32'], return: 'int32' },
+  mount: { arguments: ['string', 'string', 'string', 'uint64', 'pointer'], return: 'int32' },
+} as const satisfies FunctionDefinitions;
+
+type WorldLibc = WrappedFunctionsFromDefinitions<typeof worldSignatures>;
+
+/** @throws NativeCallError where a signature is misread: both are called in a way that must fail */
+export function worldLibc(): WorldLibc {
+  const { errno } = libc();
+  const { functions } = ffiModule().dlopen('libc.so.6', worldSignatures);
+  const unshared = functions.unshare(1);
+  if (unshared !== -1 || errno() !== EINVAL) fail(`unshare(1) gives ${unshared}, errno ${errno()}, not ${EINVAL}`);
+  const mounted = functions.mount('none', '', 'tmpfs', 0n, 0n);
+  if (mounted !== -1 || (errno() !== ENOENT && errno() !== EPERM))
+    fail(`mount() on an empty path gives ${mounted}, errno ${errno()}`);
+  return functions;
 }
 
 let loaded: Libc | undefined;
