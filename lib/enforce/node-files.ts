@@ -1,5 +1,5 @@
 /** What a call finds of the node's state without asking the kernel, in the runtime folder, by network namespace. */
-import { fstatSync, rmSync, statSync, unlinkSync } from 'node:fs';
+import { fstatSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type FileLock, lock } from '../kernel/flock.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
@@ -12,6 +12,8 @@ import type { NodeState } from './node.ts';
 /** The state that the table goes with: the two have one marker. */
 export interface NodeFile {
   readonly marker: number;
+  /** Stamps of the manifests that the table was made from: those in the other file, unless its writer died in between. */
+  readonly folder: string;
   readonly state: NodeState;
 }
 
@@ -48,9 +50,12 @@ export class NodeFiles {
   read(): NodeFile | undefined {
     const found = readJson(`${this.#stem}.node`);
     if (found.kind !== 'value') return undefined;
-    const { marker, state } = found.value as Partial<NodeFile>;
-    return typeof marker === 'number' && typeof state?.owner === 'object' && typeof state.pods === 'object'
-      ? { marker, state }
+    const { marker, folder, state } = found.value as Partial<NodeFile>;
+    return typeof marker === 'number' &&
+      typeof folder === 'string' &&
+      typeof state?.owner === 'object' &&
+      typeof state.pods === 'object'
+      ? { marker, folder, state }
       : undefined;
   }
 
@@ -70,6 +75,6 @@ export class NodeFiles {
   /** When the last pod has gone; the lock, which its caller holds, goes last. */
   removeAll(): void {
     for (const kind of ['node', 'applied']) rmSync(`${this.#stem}.${kind}`, { force: true });
-    unlinkSync(this.lockPath);
+    rmSync(this.lockPath, { force: true });
   }
 }

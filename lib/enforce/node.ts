@@ -168,3 +168,29 @@ export function withPods(state: NodeState, pods: Readonly<Record<string, LocalPo
   const next = Math.max(state.next, ...Object.values(pods).map(pod => pod.tag + 1));
   return { ...state, pods, tags, next };
 }
+
+/**
+ * The node with pods that it did not know of. One whose tag is somebody else's here gets another.
+ * @returns also those whose links must get their new tag
+ */
+export function joined(
+  state: NodeState,
+  found: Readonly<Record<string, LocalPod>>,
+): { readonly state: NodeState; readonly moved: readonly LocalPod[] } {
+  const moved: LocalPod[] = [];
+  let current = state;
+  for (const [key, pod] of Object.entries(found)) {
+    if (current.pods[key]) continue;
+    const identity = identityKey(identityOf(pod));
+    const isFree = !Object.values(current.tags).includes(pod.tag);
+    if (current.tags[identity] === undefined && isFree) {
+      const next = Math.max(current.next, pod.tag + 1);
+      const freed = current.freed.filter(tag => tag !== pod.tag);
+      current = { ...current, next, freed, tags: { ...current.tags, [identity]: pod.tag } };
+    }
+    const added = withPod(current, pod, tag => tag === pod.tag);
+    current = added.state;
+    if (added.pod.tag !== pod.tag) moved.push(added.pod);
+  }
+  return { state: current, moved };
+}

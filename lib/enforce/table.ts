@@ -16,7 +16,17 @@ import type { Ruleset } from '../policy/ruleset.ts';
 import { desiredTable, parseOwner, TABLE } from './desired.ts';
 import { type Kept, manifestsOf } from './folder.ts';
 import type { GateSettings } from './gate.ts';
-import { emptyNode, type LocalPod, type NodeState, type Owner, relabelled, withoutPod, withPods } from './node.ts';
+import {
+  emptyNode,
+  joined,
+  type LocalPod,
+  type NodeState,
+  type Owner,
+  podKey,
+  relabelled,
+  withoutPod,
+  withPods,
+} from './node.ts';
 import { type NodeFile, NodeFiles } from './node-files.ts';
 import { policiesRefused } from './refused.ts';
 import { emptyRuleset, rulesetOfNode } from './world.ts';
@@ -151,18 +161,30 @@ export class NodeTable {
   bring(change: (state: NodeState) => NodeState, { kept, asFound = false }: BringOptions): Brought {
     const file = this.#files.read();
     if (!asFound) refuseOtherOwner(this.#options.owner, file?.state.owner);
-    const applied = this.#files.readApplied();
-    const before = { state: file?.state ?? this.#start(asFound), kept: applied };
-    const isNews = stamps(applied) !== stamps(kept);
+    const before = { state: file?.state ?? this.#start(asFound), kept: this.#files.readApplied() };
+    const isNews = stamps(before.kept) !== stamps(kept);
     const changed = change(before.state);
     const settings = asFound && file ? file.state.settings : this.#options.settings;
     const isSame = changed === before.state && JSON.stringify(settings) === JSON.stringify(before.state.settings);
-    if (file && isSame && !isNews) return { before, after: before, isChanged: false, isNews };
-    const state = { ...changed, settings, ...(isNews ? { refused: [] } : {}) };
-    const labelled = isNews || !file ? this.#relabel(state, kept) : state;
-    const after = this.#write(file, before, { state: labelled, kept });
-    if (isNews && !isEmpty(after.state)) this.#files.writeApplied(kept);
+    if (file && isSame && !isNews && !before.state.leaving) return { before, after: before, isChanged: false, isNews };
+    const state = { ...this.#arrived(changed), settings, ...(isNews ? { refused: [] } : {}) };
+    const goal = { state: isNews || !file ? this.#relabel(state, kept) : state, kept };
+    if (isEmpty(goal.state)) {
+      this.#removeAll();
+      return { before, after: goal, isChanged: true, isNews };
+    }
+    const after = this.#write(file, before, goal);
+    if (isNews) this.#files.writeApplied(kept);
     return { before, after, isChanged: true, isNews };
+  }
+
+  /** What a call that died had begun: its pods' new entries are in the table, their links may have the old tags. */
+  #arrived({ leaving, ...state }: NodeState): NodeState {
+    for (const { network, containerID, ifname } of leaving ?? []) {
+      const pod = state.pods[podKey({ network, containerID, ifname })];
+      if (pod) this.#options.retag(pod);
+    }
+    return state;
   }
 
   #relabel(state: NodeState, kept: Kept): NodeState {
@@ -175,45 +197,41 @@ export class NodeTable {
    * between, both are there.
    */
   #write(file: NodeFile | undefined, before: Goal, after: Goal): Goal {
-    if (isEmpty(after.state)) {
-      this.#removeAll();
-      return after;
-    }
     const moved = Object.entries(after.state.pods).flatMap(([key, pod]) => {
       const earlier = before.state.pods[key];
       return earlier && earlier.tag !== pod.tag && earlier.tag !== 0 ? [{ earlier, pod }] : [];
     });
-    if (moved.length === 0) return this.#writeOnce(file, before, after);
+    // Who died between the two files left a table that only the kernel knows.
+    const isKnown = file !== undefined && file.folder === stamps(before.kept);
+    const known = isKnown ? this.#desired(before, file.marker) : undefined;
+    const marker = nextMarker(file?.marker ?? Date.now() >>> 0);
+    if (moved.length === 0) return this.#writeOnce(known, marker, after);
     const both = { ...after, state: { ...after.state, leaving: moved.map(({ earlier }) => earlier) } };
-    const halfway = this.#writeOnce(file, before, both);
-    for (const { pod } of moved) this.#options.retag(pod);
+    const halfway = this.#writeOnce(known, marker, both);
     const { leaving: _, ...state } = halfway.state;
-    return this.#writeOnce(this.#files.read(), halfway, { state, kept: after.kept });
+    this.#arrived(halfway.state);
+    return this.#writeOnce(this.#desired(halfway, marker), nextMarker(marker), { state, kept: after.kept });
   }
 
-  #writeOnce(file: NodeFile | undefined, before: Goal, after: Goal): Goal {
-    const marker = nextMarker(file?.marker ?? Date.now() >>> 0);
-    const known = file && this.#desired(before, file.marker);
-    const reached = this.#commit(after, marker, known);
-    this.#files.write({ marker, state: reached.state });
+  /** @param known the table by its file; undefined where only the kernel knows */
+  #writeOnce(known: Table | undefined, marker: number, goal: Goal): Goal {
+    const reached = this.#commit(goal, marker, known);
+    this.#files.write({ marker, folder: stamps(goal.kept), state: reached.state });
     return reached;
   }
 
-  /**
-   * A policy that the kernel refuses closes the pods that it selects, and no others.
-   * @param known the table by its file; undefined where only the kernel knows
-   */
+  /** A policy that the kernel refuses closes the pods that it selects, and no others. */
   #commit(goal: Goal, marker: number, known: Table | undefined): Goal {
-    const want = this.#desired(goal, marker);
     try {
-      if (!known || !this.#commitIfKnown(diff(known, want))) this.#commitByComparison(want, goal.state.owner);
-      return goal;
+      if (known && this.#commitIfKnown(diff(known, this.#desired(goal, marker)))) return goal;
+      return this.#commitByComparison(goal, marker);
     } catch (error) {
-      const refused = error instanceof NftError ? policiesRefused(error, this.ruleset(goal)) : [];
-      const all = [...new Set([...(goal.state.refused ?? []), ...refused])];
-      if (!(error instanceof NftError) || all.length === (goal.state.refused ?? []).length) throw error;
+      const { refused = [] } = goal.state;
+      const more = error instanceof NftError ? policiesRefused(error, this.ruleset(goal)) : [];
+      const all = [...new Set([...refused, ...more])];
+      if (!(error instanceof NftError) || all.length === refused.length) throw error;
       this.#options.log(
-        `The kernel refused ${refused.join(', ')}, so the pods that it selects stay closed: ${error.message}`,
+        `The kernel refused ${more.join(', ')}, so the pods that it selects stay closed: ${error.message}`,
       );
       return this.#commit({ ...goal, state: { ...goal.state, refused: all } }, marker, known);
     }
@@ -230,10 +248,15 @@ export class NodeTable {
     }
   }
 
-  #commitByComparison(want: Table, owner: Owner): void {
+  /** Somebody else had the table meanwhile: pods that he plugged in are found by their records, and stay in it. */
+  #commitByComparison(goal: Goal, marker: number): Goal {
     const have = this.read();
-    refuseOtherOwner(owner, ownerIn(have));
-    this.#options.nft().commit(diff(have, want, have ? {} : this.#ownership()));
+    refuseOtherOwner(goal.state.owner, ownerIn(have));
+    const { state, moved } = joined(goal.state, this.#options.recover(goal.state.owner));
+    const whole = { ...goal, state };
+    this.#options.nft().commit(diff(have, this.#desired(whole, marker), have ? {} : this.#ownership()));
+    for (const pod of moved) this.#options.retag(pod);
+    return whole;
   }
 
   /** The last pod has gone: nothing of ours is left on the node. */
@@ -267,7 +290,7 @@ export class NodeTable {
     const want = this.#desired({ state, kept: this.#files.readApplied() }, file.marker);
     const transaction = diff(have, want, have ? {} : this.#ownership());
     this.#options.nft().commit(transaction);
-    this.#files.write({ marker: file.marker, state });
+    this.#files.write({ ...file, state });
     return transaction.operations;
   }
 }

@@ -1,0 +1,351 @@
+/** The node's table brought from state to state, against a kernel that refuses what the kernel refuses. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { CniError } from '../lib/cni/error.ts';
+import { desiredTable } from '../lib/enforce/desired.ts';
+import { type Kept, manifestsOf } from '../lib/enforce/folder.ts';
+import type { GateSettings } from '../lib/enforce/gate.ts';
+import { type LocalPod, type NodeState, type Owner, withoutPod, withPod } from '../lib/enforce/node.ts';
+import { NodeTable } from '../lib/enforce/table.ts';
+import { rulesetOfNode } from '../lib/enforce/world.ts';
+import { type Nft, NftError } from '../lib/kernel/nft.ts';
+import { apply, RefusedError } from '../lib/nft/apply.ts';
+import { diff } from '../lib/nft/diff.ts';
+import type { Table } from '../lib/nft/model.ts';
+import { nameOperation, type Operation, type Transaction } from '../lib/nft/transaction.ts';
+import { readDocuments } from '../lib/policy/manifest.ts';
+
+const owner: Owner = { enforcer: 'inline', stateDir: '/state', policies: '/policies' };
+const settings: GateSettings = { judge: 'inline', nflogGroup: 7467, enforceEgressToNode: false };
+
+class Kernel {
+  table: Table | undefined;
+  reads = 0;
+  readonly log: string[] = [];
+  refuse: (operation: Operation) => string | undefined = () => undefined;
+
+  commit(transaction: Transaction): void {
+    for (const operation of transaction.operations) {
+      const code = this.refuse(operation);
+      if (code) throw refusal(transaction, operation, code);
+    }
+    try {
+      this.table = apply(this.table, transaction);
+    } catch (error) {
+      if (!(error instanceof RefusedError)) throw error;
+      throw refusal(transaction, undefined, error.code);
+    }
+    for (const operation of transaction.operations)
+      if (operation.object === 'element')
+        for (const { key } of operation.elements)
+          this.log.push(`${operation.verb} ${String(key[0])} ${operation.set.name}`);
+  }
+
+  readTable(): Table | undefined {
+    this.reads++;
+    return this.table;
+  }
+
+  probeTableFlags() {
+    return { owner: true, persist: true };
+  }
+}
+
+const refusal = (transaction: Transaction, operation: Operation | undefined, code: string) =>
+  new NftError(transaction, [
+    { operation, object: operation ? nameOperation(operation) : 'the batch', errno: 1, code, kernelText: undefined },
+  ]);
+
+class Room implements Disposable {
+  readonly runDir = mkdtempSync(join(tmpdir(), 'tollgate-table-'));
+  readonly kernel = new Kernel();
+  readonly said: string[] = [];
+  recovered: Record<string, LocalPod> = {};
+
+  open(changes: { owner?: Owner; settings?: GateSettings } = {}): NodeTable {
+    return new NodeTable({
+      here: { dev: 4, ino: 4711 },
+      runDir: this.runDir,
+      owner,
+      settings,
+      nft: () => this.kernel as unknown as Nft,
+      log: line => void this.said.push(line),
+      recover: () => this.recovered,
+      carried: () => new Set(),
+      retag: pod => void this.kernel.log.push(`retag ${pod.link} ${pod.tag}`),
+      ...changes,
+    });
+  }
+
+  /** Equal but for the marker, which is a number that only has to be the file's. */
+  assertWhole(table: NodeTable, kept: Kept): void {
+    const { state, marker } = table.peek()!;
+    const want = desiredTable(state, marker, rulesetOfNode(manifestsOf(kept).world, state));
+    assert.deepEqual(diff(this.kernel.table, want).operations.map(nameOperation), []);
+  }
+
+  [Symbol.dispose](): void {
+    rmSync(this.runDir, { recursive: true, force: true });
+  }
+}
+
+const pod = (
+  name: string,
+  labels: Record<string, string> = {},
+  number = name.charCodeAt(0),
+): Omit<LocalPod, 'tag'> => ({
+  network: 'net',
+  containerID: name,
+  ifname: 'eth0',
+  link: `tg-${name}`,
+  namespace: 'default',
+  name,
+  labels,
+  given: { config: {}, call: labels },
+  namedPorts: [],
+  addresses: [`10.0.0.${number}`],
+  masquerade: { from: ['10.0.0.0/24'], except: ['10.0.0.0/24'] },
+  hostPorts: [],
+});
+
+const plug = (wanted: Omit<LocalPod, 'tag'>) => (state: NodeState) => withPod(state, wanted, () => false).state;
+const unplug = (name: string) => (state: NodeState) => withoutPod(state, `net/${name}/eth0`);
+
+const policy = (name: string, podSelector: object, rest: object) => ({
+  apiVersion: 'networking.k8s.io/v1',
+  kind: 'NetworkPolicy',
+  metadata: { name, namespace: 'default' },
+  spec: { podSelector, ...rest },
+});
+const fromClients = { ingress: [{ from: [{ podSelector: { matchLabels: { role: 'client' } } }] }] };
+const denyAll = policy('deny', {}, { policyTypes: ['Ingress'] });
+const allowWeb = policy('web', { matchLabels: { app: 'web' } }, fromClients);
+const podManifest = (name: string, labels: object) => ({ apiVersion: 'v1', kind: 'Pod', metadata: { name, labels } });
+
+let stamp = 0;
+const folder = (...values: object[]): Kept => {
+  const documents = values.map((value, document) => ({ file: 'f.yaml', document, value }));
+  assert.deepEqual(readDocuments(documents).problems, []);
+  return { 'f.yaml': { stamp: String(++stamp), documents } };
+};
+
+test('a pod that comes is put into the table without reading it, and so is a second one', () => {
+  using room = new Room();
+  const kept = folder(denyAll, allowWeb);
+  room.open().bring(plug(pod('a')), { kept });
+  const { reads } = room.kernel;
+  room.open().bring(plug(pod('b', { app: 'web' })), { kept });
+  room.open().bring(plug(pod('c', { role: 'client' })), { kept });
+  assert.equal(room.kernel.reads, reads);
+  room.assertWhole(room.open(), kept);
+});
+
+test('a call that changes nothing sends nothing', () => {
+  using room = new Room();
+  const kept = folder(denyAll);
+  room.open().bring(plug(pod('a')), { kept });
+  const sent = room.kernel.log.length;
+  assert.equal(room.open().bring(state => state, { kept }).isChanged, false);
+  assert.equal(room.open().bring(unplug('nobody'), { kept }).isChanged, false);
+  assert.equal(room.kernel.log.length, sent);
+});
+
+test('the last pod takes the table and every file with it', async () => {
+  using room = new Room();
+  const kept = folder(denyAll);
+  using _ = await room.open().lock(1000);
+  room.open().bring(plug(pod('a')), { kept });
+  room.open().bring(unplug('a'), { kept });
+  assert.equal(room.kernel.table, undefined);
+  assert.deepEqual(readdirSync(room.runDir), []);
+});
+
+const meddling: [string, (room: Room) => void][] = [
+  ['somebody deleted the table', room => void (room.kernel.table = undefined)],
+  [
+    'somebody emptied a chain and took the marker',
+    ({ kernel }) => {
+      const { chains, sets } = kernel.table!;
+      kernel.table = {
+        ...kernel.table!,
+        chains: chains.map(chain => (chain.name === 'gate' ? { ...chain, rules: [] } : chain)),
+        sets: sets.map(set => (set.name === 'marker' ? { ...set, elements: [] } : set)),
+      };
+    },
+  ],
+  [
+    'a call died between its commit and its file',
+    room => {
+      const table = room.open();
+      const file = table.peek()!;
+      room.recovered = {};
+      table.bring(plug(pod('x')), { kept: table.readApplied() });
+      writeFileSync(join(room.runDir, '4711.node'), JSON.stringify(file));
+    },
+  ],
+  ['the state file is garbage', room => writeFileSync(join(room.runDir, '4711.node'), '{"marker": 7')],
+  ['the manifests file is garbage', room => writeFileSync(join(room.runDir, '4711.applied'), 'x')],
+  ['the runtime folder is gone', room => rmSync(room.runDir, { recursive: true })],
+];
+for (const [name, meddle] of meddling) {
+  test(`where ${name}, the next call makes the table whole again`, async () => {
+    using room = new Room();
+    const kept = folder(denyAll, allowWeb);
+    const { after } = room.open().bring(plug(pod('a', { app: 'web' })), { kept });
+    room.recovered = after.state.pods as Record<string, LocalPod>;
+    meddle(room);
+    const table = room.open();
+    using _ = await table.lock(1000);
+    table.bring(plug(pod('b', { role: 'client' })), { kept });
+    room.assertWhole(table, kept);
+    assert.deepEqual(Object.keys(table.peek()!.state.pods).sort(), ['net/a/eth0', 'net/b/eth0']);
+  });
+}
+
+test('a pod that changes its labels gets its new entry first, then its tag, and then the old entry goes', () => {
+  using room = new Room();
+  room.open().bring(plug(pod('a')), { kept: folder(denyAll) });
+  const kept = folder(denyAll, allowWeb, podManifest('a', { app: 'web' }));
+  const { before, after } = room.open().bring(state => state, { kept });
+  const [old, now] = [before, after].map(goal => goal.state.pods['net/a/eth0']!.tag);
+  const at = (line: RegExp) => room.kernel.log.findIndex(entry => line.test(entry));
+  const added = at(new RegExp(`^add ${now} ingress_by_tag$`));
+  const retagged = at(new RegExp(`^retag tg-a ${now}$`));
+  const removed = at(new RegExp(`^delete ${old} ingress_by_tag$`));
+  assert.ok(added >= 0 && added < retagged && retagged < removed, room.kernel.log.join('\n'));
+  room.assertWhole(room.open(), kept);
+});
+
+test('who dies while a pod changes its tag leaves both entries, and the next call goes on from there', () => {
+  using room = new Room();
+  room.open().bring(plug(pod('a')), { kept: folder(denyAll) });
+  const kept = folder(denyAll, podManifest('a', { app: 'web' }));
+  const dying = new NodeTable({
+    ...{ here: { dev: 4, ino: 4711 }, runDir: room.runDir, owner, settings, log: () => {} },
+    nft: () => room.kernel as unknown as Nft,
+    recover: () => ({}),
+    carried: () => new Set(),
+    retag: () => {
+      throw new Error('killed');
+    },
+  });
+  assert.throws(() => dying.bring(state => state, { kept }), /killed/);
+  const entries = room.kernel.table!.sets.find(({ name }) => name === 'ingress_by_tag')!.elements;
+  assert.equal(entries.length, 2);
+  const { after } = room.open().bring(state => state, { kept });
+  assert.ok(room.kernel.log.includes(`retag tg-a ${after.state.pods['net/a/eth0']!.tag}`));
+  assert.equal(after.state.leaving, undefined);
+  room.assertWhole(room.open(), kept);
+});
+
+test('a policy that the kernel refuses closes the pods that it selects, and no others', () => {
+  using room = new Room();
+  room.kernel.refuse = operation =>
+    operation.object === 'set' && operation.verb !== 'delete' && /^pods4/.test(operation.set.name)
+      ? 'ENOMEM'
+      : undefined;
+  const kept = folder(
+    allowWeb,
+    policy('db', { matchLabels: { app: 'db' } }, { ingress: [{ ports: [{ port: 5432 }] }] }),
+  );
+  const table = room.open();
+  table.bring(plug(pod('a', { app: 'web' })), { kept });
+  table.bring(plug(pod('b', { app: 'db' })), { kept });
+  table.bring(plug(pod('c', { role: 'client' })), { kept });
+  assert.match(room.said.join('\n'), /refused NetworkPolicy\/default\/web/);
+  const { state } = table.peek()!;
+  const { tags, chains } = table.ruleset({ state, kept });
+  const gateOf = (name: string) => tags.get(state.pods[`net/${name}/eth0`]!.tag)!.ingress;
+  assert.deepEqual(chains.get(gateOf('a'))?.rules, [], 'isolated, and nothing is allowed');
+  assert.equal(chains.get(gateOf('b'))?.rules.length, 1);
+  assert.equal(gateOf('c'), 'open');
+  room.assertWhole(table, kept);
+});
+
+test('a refusal that is about no policy fails the call, and the table stays as it was', () => {
+  using room = new Room();
+  const kept = folder(denyAll);
+  room.open().bring(plug(pod('a')), { kept });
+  const before = room.kernel.table;
+  room.kernel.refuse = () => 'EPERM';
+  assert.throws(() => room.open().bring(plug(pod('b')), { kept }), NftError);
+  assert.equal(room.kernel.table, before);
+  assert.equal(room.open().peek()!.state.pods['net/b/eth0'], undefined);
+});
+
+const others: [string, Partial<Owner>][] = [
+  ['another enforcer', { enforcer: 'none' }],
+  ['another stateDir', { stateDir: '/elsewhere' }],
+  ['another policies folder', { policies: '/elsewhere' }],
+];
+for (const [name, change] of others) {
+  test(`${name} is refused with code 7, naming both, and may still let its pods go`, () => {
+    using room = new Room();
+    const kept = folder(denyAll);
+    room.open().bring(plug(pod('a')), { kept });
+    room.open().bring(plug(pod('b')), { kept });
+    const other = room.open({ owner: { ...owner, ...change } });
+    assert.throws(
+      () => other.bring(plug(pod('c')), { kept }),
+      (error: CniError) => error.code === 7 && Object.values(change).every(value => error.message.includes(value)),
+    );
+    rmSync(join(room.runDir, '4711.node'));
+    assert.throws(
+      () => other.bring(plug(pod('c')), { kept }),
+      CniError,
+      "the table's own word counts where the file is gone",
+    );
+    room.recovered = {};
+    room.open().bring(plug(pod('a')), { kept });
+    other.bring(unplug('a'), { kept, asFound: true });
+    assert.equal(room.kernel.table, undefined);
+  });
+}
+
+test('after any sequence of pods and policies the table is the whole desired one', () => {
+  const labels = fc.constantFrom<Record<string, string>>(
+    {},
+    { app: 'web' },
+    { role: 'client' },
+    { app: 'web', role: 'client' },
+  );
+  const step = fc.oneof(
+    fc.record({ kind: fc.constant('plug' as const), name: fc.constantFrom('a', 'b', 'c', 'd'), labels }),
+    fc.record({ kind: fc.constant('unplug' as const), name: fc.constantFrom('a', 'b', 'c', 'd') }),
+    fc.record({ kind: fc.constant('folder' as const), which: fc.nat(3) }),
+    fc.record({ kind: fc.constant('meddle' as const) }),
+  );
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 12 }), steps => {
+      using room = new Room();
+      const folders = [
+        folder(),
+        folder(denyAll),
+        folder(denyAll, allowWeb),
+        folder(allowWeb, podManifest('a', { app: 'web' })),
+      ];
+      let kept = folders[0]!;
+      for (const each of steps) {
+        const table = room.open();
+        if (each.kind === 'plug') table.bring(plug(pod(each.name, each.labels)), { kept });
+        else if (each.kind === 'unplug') table.bring(unplug(each.name), { kept });
+        else if (each.kind === 'meddle') room.kernel.table = undefined;
+        else {
+          kept = folders[each.which]!;
+          table.bring(state => state, { kept });
+        }
+        const file = table.peek();
+        room.recovered = (file?.state.pods ?? {}) as Record<string, LocalPod>;
+        if (file && each.kind !== 'meddle') {
+          table.bring(state => ({ ...state }), { kept });
+          room.assertWhole(table, kept);
+        }
+      }
+    }),
+    { numRuns: 150 },
+  );
+});
