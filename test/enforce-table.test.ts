@@ -165,7 +165,12 @@ test('the last pod takes the table and every file with it', async () => {
 });
 
 const meddling: [string, (room: Room) => void][] = [
-  ['somebody deleted the table', room => void (room.kernel.table = undefined)],
+  [
+    'somebody deleted the table',
+    room => {
+      room.kernel.table = undefined;
+    },
+  ],
   [
     'somebody emptied a chain and took the marker',
     ({ kernel }) => {
