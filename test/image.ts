@@ -1,0 +1,67 @@
+/** A container image without a registry: busybox and nothing else, as the archive that `docker save` makes. */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+
+interface Entry {
+  readonly path: string;
+  readonly content?: Uint8Array;
+  readonly linkTo?: string;
+}
+
+/** POSIX ustar: a header of 512 bytes, then the content, filled up to a multiple of 512. */
+function tar(entries: readonly Entry[]): Buffer {
+  const parts = entries.flatMap(({ path, content = new Uint8Array(), linkTo }) => {
+    const header = Buffer.alloc(512);
+    const octal = (value: number, at: number, length: number) =>
+      header.write(`${value.toString(8).padStart(length - 1, '0')}\0`, at);
+    const type = linkTo !== undefined ? '2' : path.endsWith('/') ? '5' : '0';
+    header.write(path, 0);
+    octal(0o755, 100, 8);
+    octal(0, 108, 8);
+    octal(0, 116, 8);
+    octal(content.length, 124, 12);
+    octal(0, 136, 12);
+    header.write(' '.repeat(8), 148);
+    header.write(`${type}${linkTo ?? ''}`, 156);
+    header.write('ustar\x0000', 257);
+    octal(
+      header.reduce((sum, byte) => sum + byte, 0),
+      148,
+      8,
+    );
+    return [header, Buffer.from(content), Buffer.alloc((512 - (content.length % 512)) % 512)];
+  });
+  return Buffer.concat([...parts, Buffer.alloc(1024)]);
+}
+
+const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
+
+const applets = ['sh', 'httpd', 'wget', 'nc', 'ip', 'ping', 'sleep', 'cat', 'echo', 'true'];
+
+/** Serves `/www` on port 80 of whoever runs it without a command; any of its few tools else. */
+export function busyboxImage(name: string): Buffer {
+  const architecture = process.arch === 'x64' ? 'amd64' : process.arch;
+  const layer = tar([
+    ...['bin/', 'tmp/', 'etc/', 'proc/', 'sys/', 'dev/', 'run/', 'www/'].map(path => ({ path })),
+    { path: 'bin/busybox', content: readFileSync('/bin/busybox') },
+    ...applets.map(applet => ({ path: `bin/${applet}`, linkTo: 'busybox' })),
+    { path: 'etc/passwd', content: Buffer.from('root:x:0:0:root:/:/bin/sh\n') },
+    { path: 'etc/nsswitch.conf', content: Buffer.from('hosts: files\n') },
+    { path: 'www/index.html', content: Buffer.from('the answer\n') },
+  ]);
+  const config = json({
+    architecture,
+    os: 'linux',
+    config: { Cmd: ['/bin/httpd', '-f', '-p', '80', '-h', '/www'], Env: ['PATH=/bin'] },
+    rootfs: { type: 'layers', diff_ids: [`sha256:${sha256(layer)}`] },
+    history: [{ created: '2020-01-01T00:00:00Z' }],
+  });
+  const files = { config: `${sha256(config)}.json`, layer: `${sha256(layer)}/layer.tar` };
+  const manifest = [{ Config: files.config, RepoTags: [name], Layers: [files.layer] }];
+  return tar([
+    { path: files.config, content: config },
+    { path: files.layer, content: layer },
+    { path: 'manifest.json', content: json(manifest) },
+  ]);
+}
