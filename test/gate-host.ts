@@ -28,7 +28,7 @@ export const addressOf = (text: string): Address => parseAddress(text)!;
 export const nodeAddress = { 4: addressOf('10.0.0.101'), 6: addressOf('fd00::65') } as const;
 export const nearAddress = { 4: addressOf('198.51.100.2'), 6: addressOf('2001:db8:1::2') } as const;
 export const farAddress = { 4: addressOf('203.0.113.2'), 6: addressOf('2001:db8:2::2') } as const;
-const clockAddress = addressOf('192.0.2.254');
+const clockAddress = addressOf('198.18.0.254');
 
 export interface GatePod {
   readonly index: number;
@@ -60,8 +60,8 @@ const wires = `
   ip netns add beyond
   wire near 240 198.51.100.1 2001:db8:1::1
   wire far 241 203.0.113.1 2001:db8:2::1
-  wire clock 242 192.0.2.1 2001:db8:3::1
-  ip neigh add 192.0.2.254 lladdr $(mac 242 2) dev clock nud permanent
+  wire clock 242 198.18.0.1 2001:db8:3::1
+  ip neigh add 198.18.0.254 lladdr $(mac 242 2) dev clock nud permanent
   ip addr add 10.0.0.101/32 dev lo; ip addr add fd00::65/128 dev lo
   ip route add 10.0.0.0/24 via 198.51.100.2; ip route add fd00::/64 via 2001:db8:1::2
   ip route add default via 198.51.100.2; ip route add default via 2001:db8:1::2`;

@@ -1,0 +1,163 @@
+/**
+ * One truth, three ways, over random worlds: what `evaluate` says of a flow, what a tracer finds in the table's value, and
+ * what the kernel does to a packet. `policy-agreement.test.ts` holds evaluate against the ruleset that the table is made of.
+ */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import fc from 'fast-check';
+import { desiredTable } from '../lib/enforce/desired.ts';
+import { formatAddress, parseAddress } from '../lib/ip/address.ts';
+import { CT_STATE, PROTOCOL, TCP_FLAG } from '../lib/nft/model.ts';
+import { quarantine } from '../lib/tag/tag.ts';
+import { arrivals, GateHost, packetId } from './gate-host.ts';
+import { type Packet as Traced, tracerOf } from './nft-tracer.ts';
+import type { Packet } from './packet.ts';
+import type { End } from './tap.ts';
+import { NodeWorld, type Party, type WorldFlow } from './world-flows.ts';
+import { manifests } from './worlds.ts';
+
+const isEnforced = fc.boolean();
+
+const protocolOf = ({ protocol, family }: WorldFlow): number =>
+  ({
+    TCP: PROTOCOL.tcp,
+    UDP: PROTOCOL.udp,
+    SCTP: PROTOCOL.sctp,
+    other: family === 4 ? PROTOCOL.icmp : PROTOCOL.icmpv6,
+  })[protocol];
+
+const told = ({ from, to, protocol, port }: WorldFlow): string =>
+  `${protocol} ${port} from ${from.address} (${from.place.kind}) to ${to.address} (${to.place.kind})`;
+
+/** Allowed and denied, by family, protocol and kind of ends, so that worlds that grew dull are seen. */
+type Seen = Map<string, number>;
+const count = (seen: Seen, { family, protocol, from, to }: WorldFlow, isAllowed: boolean): void => {
+  const kind = `${from.place.kind} ${isAllowed ? '->' : '-|'} ${to.place.kind}, IPv${family} ${protocol}`;
+  seen.set(kind, (seen.get(kind) ?? 0) + 1);
+};
+
+/** Nothing of what a gate must tell apart may be missing: both answers for each kind of traffic in each family. */
+function assertNotDull(seen: Seen): void {
+  for (const ways of ['pod -> pod', 'pod -| pod', 'pod -> beyond', 'pod -| beyond', 'beyond -> pod', 'beyond -| pod'])
+    for (const protocol of ['TCP', 'UDP', 'SCTP', 'other'])
+      for (const family of [4, 6]) assert.ok(seen.has(`${ways}, IPv${family} ${protocol}`), `${ways} ${protocol}`);
+  for (const ways of ['node -> pod', 'pod -> node', 'pod -| node'])
+    assert.ok(
+      [...seen.keys()].some(key => key.startsWith(ways)),
+      ways,
+    );
+}
+
+const tagAt = ({ place }: Party): number => (place.kind === 'pod' ? place.tag : 0);
+
+/** The first packet of the flow, as the hook sees it that its way leads through. */
+function tracedPacket(flow: WorldFlow): Traced {
+  const { from, to, family, port } = flow;
+  const l4proto = protocolOf(flow);
+  const ports = flow.protocol === 'other' ? { icmpType: family === 4 ? 8 : 128 } : { sport: 40_000, dport: port };
+  return {
+    family,
+    saddr: parseAddress(from.address)!.value,
+    daddr: parseAddress(to.address)!.value,
+    l4proto,
+    ...ports,
+    ...(flow.protocol === 'TCP' ? { tcpFlags: TCP_FLAG.syn } : {}),
+    hoplimit: 63,
+    ctState: CT_STATE.new,
+    ...(from.place.kind === 'node' ? {} : { iif: 2, iifgroup: tagAt(from) }),
+    ...(to.place.kind === 'node' ? {} : { oif: 3, oifgroup: tagAt(to) }),
+  };
+}
+
+test('evaluate and the table as a value agree over 2,000 random worlds', () => {
+  const seen: Seen = new Map();
+  fc.assert(
+    fc.property(manifests(), isEnforced, fc.nat(2), (list, enforceEgressToNode, turn) => {
+      const world = new NodeWorld(list, enforceEgressToNode);
+      const trace = tracerOf(desiredTable(world.state, 1, world.ruleset));
+      let n = turn;
+      for (const flow of world.flows()) {
+        // A part of them in each world; which part is another one in the next.
+        if (n++ % 3 !== 0) continue;
+        const expected = world.isAllowed(flow);
+        const hook = flow.to.place.kind === 'node' ? 'input' : 'postrouting';
+        assert.equal(trace(hook, tracedPacket(flow)).verdict, expected ? 'accept' : 'drop', told(flow));
+        count(seen, flow, expected);
+      }
+    }),
+    { numRuns: 2000 },
+  );
+  assertNotDull(seen);
+});
+
+class PacketWorld {
+  readonly #host: GateHost;
+
+  constructor(host: GateHost) {
+    this.#host = host;
+  }
+
+  /** The node becomes that of this world: its pods behind their wires, everybody else beyond. */
+  become({ state, ruleset, parties }: NodeWorld): void {
+    const host = this.#host;
+    const here = parties.filter(({ place }) => place.kind === 'pod');
+    for (const pod of host.pods) {
+      const own = Object.values(pod.addresses).map(address => ({
+        address,
+        party: here.find(party => party.address === formatAddress(address)),
+      }));
+      host.tag(pod, own.map(({ party }) => party && tagAt(party)).find(tag => tag !== undefined) ?? quarantine);
+      for (const { address, party } of own) host.lead(address, party ? pod : 'near');
+    }
+    host.bring(desiredTable(state, 1, ruleset));
+    host.forget();
+  }
+
+  endOf({ place, address }: Party): End {
+    if (place.kind === 'node') return this.#host.node;
+    if (place.kind === 'beyond') return this.#host.near;
+    return this.#host.pods.find(pod => Object.values(pod.addresses).some(own => formatAddress(own) === address))!.end;
+  }
+
+  /** Which of the flows' first packets arrive where they should. */
+  probe(flows: readonly WorldFlow[]): Set<WorldFlow> {
+    const ends = new Set(flows.map(({ to }) => this.endOf(to)));
+    for (const end of ends) end.take();
+    const sent = flows.map((flow, i): readonly [WorldFlow, Packet] => [flow, packetOf(flow, 10_000 + i)]);
+    for (const [{ from }, packet] of sent) this.endOf(from).send(packet);
+    this.#host.settle();
+    const arrived = new Map([...ends].map(end => [end, arrivals(end)]));
+    return new Set(
+      sent.filter(([{ to }, packet]) => arrived.get(this.endOf(to))!.has(packetId(packet))).map(([flow]) => flow),
+    );
+  }
+}
+
+const packetOf = (flow: WorldFlow, sport: number): Packet => ({
+  from: parseAddress(flow.from.address)!,
+  to: parseAddress(flow.to.address)!,
+  protocol: protocolOf(flow),
+  sport,
+  dport: flow.port,
+});
+
+test('evaluate and the kernel agree over 100 random worlds, every ordered pair and kind of traffic by a packet of its own', async () => {
+  using host = await GateHost.start(6);
+  const packets = new PacketWorld(host);
+  const seen: Seen = new Map();
+  fc.assert(
+    fc.property(manifests(), isEnforced, (list, enforceEgressToNode) => {
+      const world = new NodeWorld(list, enforceEgressToNode);
+      packets.become(world);
+      const flows = [...world.flows()];
+      const passed = packets.probe(flows);
+      for (const flow of flows) {
+        const expected = world.isAllowed(flow);
+        assert.equal(passed.has(flow), expected, told(flow));
+        count(seen, flow, expected);
+      }
+    }),
+    { numRuns: 100 },
+  );
+  assertNotDull(seen);
+});
