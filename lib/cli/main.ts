@@ -5,12 +5,13 @@ import { type Command, type Exit, exit, UsageError } from './command.ts';
 import { demo } from './demo.ts';
 import { flows } from './flows.ts';
 import { gc } from './gc.ts';
+import { install } from './install.ts';
 import { pods } from './pods.ts';
 import { policy } from './policy.ts';
 import { verify } from './verify.ts';
 import { version } from './version.ts';
 
-const commands: readonly Command[] = [pods, policy, flows, verify, gc, demo, version];
+const commands: readonly Command[] = [demo, install, pods, policy, flows, verify, gc, version];
 
 /** @returns the exit code, of those in `exit` */
 export async function main(args: readonly string[]): Promise<Exit> {

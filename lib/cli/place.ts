@@ -1,0 +1,131 @@
+/** Files put in their places in one piece: whoever looks sees the old one or the new one. */
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  copyFileSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+
+/** Makes the new file aside and renames it. What fails leaves the old one, and nothing aside. */
+function placed(path: string, make: (aside: string) => void): void {
+  const aside = join(dirname(path), `.${basename(path)}.${process.pid}`);
+  try {
+    make(aside);
+    renameSync(aside, path);
+  } catch (error) {
+    rmSync(aside, { force: true });
+    throw error;
+  }
+}
+
+/** A power cut after the rename must not leave an empty executable. */
+function sync(path: string): void {
+  const fd = openSync(path, constants.O_RDONLY);
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+export const placeText = (path: string, text: string): void =>
+  placed(path, aside => {
+    writeFileSync(aside, text, { mode: 0o644, flag: 'wx' });
+    sync(aside);
+  });
+
+const sameFile = (a: string, b: string): boolean => {
+  const [x, y] = [a, b].map(path => statSync(path, { bigint: true, throwIfNoEntry: false }));
+  return x !== undefined && y !== undefined && x.dev === y.dev && x.ino === y.ino;
+};
+
+export interface Placed {
+  readonly path: string;
+  /** False where it was there already. */
+  readonly isNew: boolean;
+}
+
+/** `tollgate`, and `tollgate-ipam` as another name of the same file. */
+export function placeExecutables(source: string, folder: string): readonly Placed[] {
+  mkdirSync(folder, { recursive: true, mode: 0o755 });
+  const main = join(folder, 'tollgate');
+  const ipam = join(folder, 'tollgate-ipam');
+  const isNew = !sameFile(source, main);
+  if (isNew)
+    placed(main, aside => {
+      copyFileSync(source, aside, constants.COPYFILE_EXCL);
+      chmodSync(aside, 0o755);
+      sync(aside);
+    });
+  const isNewIpam = !sameFile(main, ipam);
+  if (isNewIpam) placed(ipam, aside => linkSync(main, aside));
+  return [
+    { path: main, isNew },
+    { path: ipam, isNew: isNewIpam },
+  ];
+}
+
+export interface PlacedConflist extends Placed {
+  readonly why?: string;
+}
+
+interface Network {
+  readonly name: unknown;
+  readonly types: readonly unknown[];
+}
+
+/** Undefined where the file is not a network configuration that anybody could read. */
+function networkIn(path: string): Network | undefined {
+  try {
+    const value = JSON.parse(readFileSync(path, 'utf8')) as {
+      name?: unknown;
+      type?: unknown;
+      plugins?: { type?: unknown }[];
+    };
+    return { name: value.name, types: [value.type, ...(value.plugins ?? []).map(plugin => plugin?.type)] };
+  } catch {
+    return undefined;
+  }
+}
+
+const confFiles = (folder: string): string[] =>
+  readdirSync(folder)
+    .filter(name => /\.(conf|conflist|json)$/.test(name))
+    .sort()
+    .map(name => join(folder, name));
+
+/** Only where nobody has a network of that name, or with tollgate in it. @param text the conflist */
+export function placeConflist(folder: string, text: string, force: boolean): PlacedConflist {
+  const path = join(folder, '10-tollgate.conflist');
+  mkdirSync(folder, { recursive: true, mode: 0o755 });
+  const { name } = JSON.parse(text) as { name: string };
+  for (const file of confFiles(folder)) {
+    const network = networkIn(file);
+    const isOurs = network?.types.includes('tollgate') ?? false;
+    if (file === path ? force : !isOurs && network?.name !== name) continue;
+    const why =
+      file === path
+        ? 'it is there already; --force writes it anew'
+        : isOurs
+          ? 'it uses tollgate already'
+          : `it is a network named ${name} already`;
+    return { path: file, isNew: false, why };
+  }
+  placeText(path, text);
+  return { path, isNew: true };
+}
+
+/** The file that runtimes would take instead, since its name comes first. */
+export const findConflict = (folder: string, ours: string): string | undefined =>
+  confFiles(folder).find(file => file < ours && networkIn(file) !== undefined);
