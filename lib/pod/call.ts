@@ -21,6 +21,7 @@ import { del } from './del.ts';
 import { asCniError } from './failure.ts';
 import { gc } from './gc.ts';
 import { ipamAdd, ipamCheck, ipamDel, ipamGc, ipamStatus } from './ipam-plugin.ts';
+import { openJournal } from './journal.ts';
 import { status } from './status.ts';
 
 export interface Call {
@@ -39,7 +40,11 @@ export interface Answer {
 export interface Place {
   readonly release: string;
   readonly log: (line: string) => void;
-  readonly open: (request: AttachmentRequest | NetworkRequest, env: Environment) => Context & Disposable;
+  readonly open: (
+    request: AttachmentRequest | NetworkRequest,
+    env: Environment,
+    log: (line: string) => void,
+  ) => Context & Disposable;
 }
 
 const print = (value: unknown): string => `${JSON.stringify(value)}\n`;
@@ -89,10 +94,37 @@ async function carryOut({ env, readStdin, role }: Call, place: Place): Promise<s
     return '';
   }
   if (request.verb === 'VERSION') return print(versionResult());
-  for (const warning of request.warnings) place.log(warning);
-  using context = place.open(request, env);
-  const result = await (role === 'tollgate-ipam' ? ipamVerb : mainVerb)(request, context);
-  return result ? print(printResult(result, request.config.cniVersion)) : '';
+  return await journalled(request, place, async log => {
+    for (const warning of request.warnings) log(warning);
+    using context = place.open(request, env, log);
+    const result = await (role === 'tollgate-ipam' ? ipamVerb : mainVerb)(request, context);
+    return result ? print(printResult(result, request.config.cniVersion)) : '';
+  });
+}
+
+/** Whatever is said of the call goes into its log file, too. */
+async function journalled(
+  request: AttachmentRequest | NetworkRequest,
+  place: Place,
+  work: (log: (line: string) => void) => Promise<string>,
+): Promise<string> {
+  const journal = openJournal(request);
+  const start = performance.now();
+  const milliseconds = () => `${Math.round(performance.now() - start)} ms`;
+  journal.write('debug', `asked with ${request.config.text}`);
+  try {
+    const stdout = await work(line => {
+      place.log(line);
+      journal.write('warn', line);
+    });
+    journal.write('info', `done in ${milliseconds()}`);
+    if (stdout !== '') journal.write('debug', `answered ${stdout}`);
+    return stdout;
+  } catch (thrown) {
+    const { code, msg, details } = errorObject(asCniError(thrown), request.config.cniVersion);
+    journal.write('error', `failed after ${milliseconds()}, code ${code}: ${msg}${details ? `; ${details}` : ''}`);
+    throw thrown;
+  }
 }
 
 /** Never throws: every failure is an error object; the stack trace of one that nobody foresaw goes to the log. */

@@ -17,11 +17,7 @@ function log(line: string): void {
  */
 export async function plugin(role: Role): Promise<number> {
   const call = { env: process.env, readStdin: () => readFileSync(0, 'utf8'), role };
-  const { stdout, exitCode } = await answer(call, {
-    release: manifest.version,
-    log,
-    open: (request, env) => openHere(request, env, log),
-  });
+  const { stdout, exitCode } = await answer(call, { release: manifest.version, log, open: openHere });
   process.stdout.write(stdout);
   return exitCode;
 }
