@@ -58,6 +58,11 @@ export interface HostOptions {
   readonly setup?: string;
 }
 
+const open = new Set<Host>();
+process.on('exit', () => {
+  for (const host of [...open]) host[Symbol.dispose]();
+});
+
 export class Host implements Disposable {
   readonly #holder: ChildProcess;
   readonly #pids: boolean;
@@ -98,10 +103,11 @@ export class Host implements Disposable {
     this.#pids = pids;
     const pid = holder.pid!;
     this.pid = pids ? Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()) : pid;
-    process.once('exit', () => this[Symbol.dispose]());
+    open.add(this);
   }
 
   [Symbol.dispose](): void {
+    open.delete(this);
     this.#holder.kill('SIGKILL');
   }
 
