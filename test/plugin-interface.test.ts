@@ -251,6 +251,14 @@ suite('an ADD that fails half-way leaves nothing', () => {
       ['the namespace is of another kind', async () => ({ netnsPath: '/proc/self/ns/uts' }), /\/proc\/self\/ns\/uts/],
       ["the namespace is the node's own", async () => ({ netnsPath: '/proc/self/ns/net' }), /./],
       [
+        'IPv6 is switched off on the node',
+        async host => {
+          await host.sh('echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6');
+          return { netns: await host.pod(), config: dual };
+        },
+        /IPv6 is disabled/,
+      ],
+      [
         'the one who judges says no',
         async host => ({ netns: await host.pod(), config: config({ enforcer: 'exec:/bin/false' }) }),
         /\/bin\/false/,
