@@ -20,7 +20,7 @@ import { hostPrefix, layout } from '../lib/pod/plan.ts';
 import type { Ruleset } from '../lib/policy/ruleset.ts';
 import { Host } from './host.ts';
 import type { Packet } from './packet.ts';
-import { type End, NodeEnd, onEachProcessor, Tap } from './tap.ts';
+import { type End, NodeEnd, settle, Tap } from './tap.ts';
 
 export const addressOf = (text: string): Address => parseAddress(text)!;
 
@@ -67,8 +67,6 @@ const wires = `
   ip route add default via 198.51.100.2; ip route add default via 2001:db8:1::2`;
 
 const MTU = 1500;
-const ROUNDS = 3;
-const DEADLINE = 10_000;
 
 export interface TableOptions {
   readonly settings?: Partial<GateSettings>;
@@ -88,7 +86,6 @@ export class GateHost implements Disposable {
   readonly #route: NetlinkSocket;
   readonly #conntrack: NetlinkSocket;
   readonly #clock: Tap;
-  #ticks = 0;
   #table: Table | undefined;
 
   /** Pod i has the addresses 10.0.0.<i+1> and fd00::<i+1>, and is in quarantine. */
@@ -211,30 +208,13 @@ export class GateHost implements Disposable {
     deleteFlows(this.#conntrack.exchange, this.flows());
   }
 
-  /**
-   * Everything that was sent before has arrived, or never will: packets that nobody stops have been sent after it, by a
-   * way that is no shorter, from every processor, and have come through, several times over.
-   */
+  /** Everything that was sent before has arrived, or never will. */
   settle(): void {
-    for (let round = 0; round < ROUNDS; round++) {
-      const awaited = new Set<number>();
-      onEachProcessor(processor => {
-        awaited.add(++this.#ticks);
-        this.near.send({
-          from: nearAddress[4],
-          to: clockAddress,
-          protocol: PROTOCOL.udp,
-          sport: 1000 + processor,
-          dport: 9,
-          payload: Buffer.from(String(this.#ticks)),
-        });
-      });
-      const end = performance.now() + DEADLINE;
-      while (awaited.size > 0) {
-        for (const { payload } of this.#clock.take()) awaited.delete(Number(Buffer.from(payload ?? []).toString()));
-        if (performance.now() > end) throw new Error('Cannot wait longer for packets that nobody may stop');
-      }
-    }
+    const clock = { from: nearAddress[4], to: clockAddress, protocol: PROTOCOL.udp, dport: 9 };
+    settle(
+      (tick, processor) => this.near.send({ ...clock, sport: 1000 + processor, payload: Buffer.from(String(tick)) }),
+      () => this.#clock.take().map(({ payload }) => Number(Buffer.from(payload ?? []).toString())),
+    );
   }
 }
 

@@ -22,6 +22,7 @@ const libc = ffi.dlopen('libc.so.6', {
   __errno_location: { arguments: [], return: 'pointer' },
   socket: { arguments: ['int32', 'int32', 'int32'], return: 'int32' },
   bind: { arguments: ['int32', 'buffer', 'uint32'], return: 'int32' },
+  connect: { arguments: ['int32', 'buffer', 'uint32'], return: 'int32' },
   sendto: { arguments: ['int32', 'buffer', 'uint64', 'int32', 'buffer', 'uint32'], return: 'int64' },
   recv: { arguments: ['int32', 'buffer', 'uint64', 'int32'], return: 'int64' },
   setsockopt: { arguments: ['int32', 'int32', 'int32', 'buffer', 'uint32'], return: 'int32' },
@@ -40,7 +41,7 @@ function checked(what: string, result: number | bigint): number {
 }
 
 export const AF = { INET: 2, INET6: 10, NETLINK: 16, PACKET: 17 } as const;
-export const SOCK = { DGRAM: 2, RAW: 3, NONBLOCK: 0o4000, CLOEXEC: 0o2000000 } as const;
+export const SOCK = { STREAM: 1, DGRAM: 2, RAW: 3, NONBLOCK: 0o4000, CLOEXEC: 0o2000000 } as const;
 const ETH_P = { ALL: 3, IP: 0x800, IPV6: 0x86dd } as const;
 const SOL_SOCKET = 1;
 const SO_RCVBUFFORCE = 33;
@@ -81,6 +82,17 @@ export class Descriptor implements Disposable {
     checked('send a packet', sent);
   }
 
+  /** Whether the stack took it; a stack without an interface does not. */
+  offer(bytes: Uint8Array, to: Uint8Array): boolean {
+    return libc.sendto(this.fd, bytes, BigInt(bytes.length), MSG_DONTWAIT, to, to.length) >= 0n;
+  }
+
+  /** Begins a connection and gives it up at once: of TCP, a SYN goes out. */
+  knock(to: Uint8Array): void {
+    libc.connect(this.fd, to, to.length);
+    libc.connect(this.fd, nowhere, nowhere.length);
+  }
+
   /** What has come since the last look. */
   receive(): Buffer[] {
     const received: Buffer[] = [];
@@ -108,10 +120,14 @@ function linkAddress(protocol: number, ifindex: number, mac = ''): Buffer {
   return bytes;
 }
 
-/** struct sockaddr_in, struct sockaddr_in6: without a port */
-function socketAddress({ family, value }: Address): Buffer {
+/** struct sockaddr of AF_UNSPEC: a socket that is connected to it is not connected. */
+const nowhere = Buffer.alloc(16);
+
+/** struct sockaddr_in, struct sockaddr_in6 */
+export function socketAddress({ family, value }: Address, port = 0): Buffer {
   const bytes = Buffer.alloc(family === 4 ? 16 : 28);
   bytes.writeUInt16LE(family === 4 ? AF.INET : AF.INET6, 0);
+  bytes.writeUInt16BE(port, 2);
   bytes.set(Buffer.from(value.toString(16).padStart(family === 4 ? 8 : 32, '0'), 'hex'), family === 4 ? 4 : 8);
   return bytes;
 }
@@ -226,3 +242,29 @@ export function onEachProcessor(work: (processor: number) => void): void {
     checked('move back', libc.sched_setaffinity(0, length, home));
   }
 }
+
+const ROUNDS = 3;
+const DEADLINE = 10_000;
+
+/**
+ * When this returns, everything that was sent before has arrived or never will: packets that nobody stops were sent after
+ * it, by a way that is no shorter, from every processor, and have come through, several times over.
+ * @param send one such packet, with this number in it
+ * @param seen the numbers that have arrived since it was last asked
+ */
+export function settle(send: (tick: number, processor: number) => void, seen: () => Iterable<number>): void {
+  for (let round = 0; round < ROUNDS; round++) {
+    const awaited = new Set<number>();
+    onEachProcessor(processor => {
+      awaited.add(++ticks);
+      send(ticks, processor);
+    });
+    const end = performance.now() + DEADLINE;
+    while (awaited.size > 0) {
+      for (const tick of seen()) awaited.delete(tick);
+      if (performance.now() > end) throw new Error('Cannot wait longer for packets that nobody may stop');
+    }
+  }
+}
+
+let ticks = 0;
