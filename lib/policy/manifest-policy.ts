@@ -52,7 +52,8 @@ function podPeerOf(namespaces: Field, pods: Field, ownNamespace: string): PodPee
   return namespace !== undefined && selector ? { kind: 'pods', namespace, pods: selector } : undefined;
 }
 
-function peerOf(field: Field, ownNamespace: string): Peer | undefined {
+/** One peer of a rule; undefined, and reported, where it is invalid. */
+export function peerOf(field: Field, ownNamespace: string): Peer | undefined {
   if (!holdsOnly(field, ['podSelector', 'namespaceSelector', 'ipBlock'], noPeer)) return undefined;
   const [pods, namespaces, block] = [
     member(field, 'podSelector'),
@@ -89,7 +90,8 @@ function lastPortOf(field: Field, first: number): number | undefined {
   );
 }
 
-function portOf(field: Field): Port | undefined {
+/** One port of a rule; undefined, and reported, where it is invalid. */
+export function portOf(field: Field): Port | undefined {
   if (isAbsent(field))
     return complain(field, `An empty port, so it matches nothing: write "protocol: TCP" for all of TCP`);
   if (!holdsOnly(field, ['protocol', 'port', 'endPort'], noPort)) return undefined;
@@ -158,10 +160,10 @@ function subjectOf(field: Field): LabelSelector | undefined {
 
 const closesNamespace = 'the policy closes every pod of its namespace';
 
-type Named = Pick<NetworkPolicy, 'kind' | 'namespace' | 'name' | 'source'>;
+export type Named = Pick<NetworkPolicy, 'kind' | 'namespace' | 'name' | 'source'>;
 
 /** Selects every pod of the namespace, isolates and allows nothing. */
-export const closedNamespace = (named: Named, directions = bothDirections): NetworkPolicy => ({
+export const closedNamespace = (named: Named, directions: readonly Direction[] = bothDirections): NetworkPolicy => ({
   ...named,
   subject: everything,
   ...Object.fromEntries(directions.map(direction => [direction, []])),

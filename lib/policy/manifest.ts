@@ -4,6 +4,7 @@
  */
 import { complain, type Field, isAbsent, isMapping, itemsOf, member, shown, warn } from './field.ts';
 import { isNamespaceName, isObjectName } from './label-syntax.ts';
+import { alphaPolicyOf, alphaVersion, betaPolicyOf, betaVersion, isIsolated, isolationOf } from './manifest-2016.ts';
 import { labelsOf, nodeOf, podOf } from './manifest-pod.ts';
 import { closedNamespace, networkPolicyOf } from './manifest-policy.ts';
 import type { Labels, NetworkPolicy, Node, Pod, Source, World } from './model.ts';
@@ -26,10 +27,21 @@ export interface Declared {
 }
 
 export type DeclaredObject =
-  | { readonly kind: 'Namespace'; readonly name: string; readonly labels: Labels }
+  | {
+      readonly kind: 'Namespace';
+      readonly name: string;
+      readonly labels: Labels;
+      /** By an annotation of 2016. */
+      readonly isIsolated: boolean;
+    }
   | { readonly kind: 'Pod'; readonly pod: Pod }
   | { readonly kind: 'Node'; readonly node: Node }
-  | { readonly kind: 'NetworkPolicy'; readonly policy: NetworkPolicy };
+  | {
+      readonly kind: 'NetworkPolicy';
+      readonly policy: NetworkPolicy;
+      /** Of 2016: it does something only where its namespace is isolated by annotation. */
+      readonly needsIsolation?: boolean;
+    };
 
 export interface Declarations {
   readonly declared: readonly Declared[];
@@ -106,12 +118,13 @@ class DocumentReader {
         kind: 'Namespace',
         name,
         labels: withNameLabel(name, labelsOf(item.field)),
+        isIsolated: isIsolated(item.field),
       }));
   }
 
   #policy(item: Item): void {
     const group = item.apiVersion.includes('/') ? item.apiVersion.split('/')[0]! : '';
-    const isKubernetes = ['networking.k8s.io', 'extensions', ''].includes(group);
+    const isKubernetes = ['networking.k8s.io', 'extensions', 'net.alpha.kubernetes.io', ''].includes(group);
     const version = member(item.field, 'apiVersion');
     if (!isKubernetes) {
       warn(version, `${shown(item.apiVersion)} is another project's policy and is not enforced`);
@@ -121,6 +134,9 @@ class DocumentReader {
       const named = { kind: 'NetworkPolicy', ...id, source: this.#source } as const;
       if (item.apiVersion === 'networking.k8s.io/v1')
         return { kind: 'NetworkPolicy', policy: networkPolicyOf(item.field, named) };
+      if (item.apiVersion === alphaVersion)
+        return { kind: 'NetworkPolicy', policy: alphaPolicyOf(item.field, named), needsIsolation: true };
+      if (item.apiVersion === betaVersion) return { kind: 'NetworkPolicy', ...betaPolicyOf(item.field, named) };
       const instead = 'so the policy closes every pod of its namespace: write networking.k8s.io/v1';
       complain(version, `${shown(item.apiVersion)} is no version of NetworkPolicy that is known here, ${instead}`);
       return { kind: 'NetworkPolicy', policy: closedNamespace(named) };
@@ -163,6 +179,22 @@ export function readDocuments(documents: readonly Document[]): Declarations {
   };
 }
 
+const idleMessage =
+  'Does nothing, as in its time, since no annotation isolates its namespace: annotate that, or write networking.k8s.io/v1';
+
+/** A policy of 2016 only ever allows what the isolation of its namespace forbids. */
+function inForceOf(declared: readonly Declared[]): {
+  readonly inForce: readonly Declared[];
+  readonly idle: readonly Declared[];
+} {
+  const isolated = new Set(
+    declared.flatMap(({ object }) => (object.kind === 'Namespace' && object.isIsolated ? [object.name] : [])),
+  );
+  const isIdle = ({ object }: Declared): boolean =>
+    object.kind === 'NetworkPolicy' && object.needsIsolation === true && !isolated.has(object.policy.namespace);
+  return { inForce: declared.filter(each => !isIdle(each)), idle: declared.filter(isIdle) };
+}
+
 /** The declarations as one world. Of two objects of the same kind, namespace and name the later one counts, as with kubectl apply; it is an error all the same. */
 export function worldOf(declared: readonly Declared[]): {
   readonly world: World;
@@ -178,13 +210,22 @@ export function worldOf(declared: readonly Declared[]): {
     byRef.delete(ref);
     byRef.set(ref, { ref, source, path, ...rest });
   }
-  const objects = [...byRef.values()].map(({ object }) => object);
+  const { inForce, idle } = inForceOf([...byRef.values()]);
+  const objects = inForce.map(({ object }) => object);
+  const namespaces = objects.filter(object => object.kind === 'Namespace');
   const world = {
-    namespaces: new Map(objects.flatMap(object => (object.kind === 'Namespace' ? [[object.name, object.labels]] : []))),
+    namespaces: new Map(namespaces.map(({ name, labels }) => [name, labels])),
     pods: objects.flatMap(object => (object.kind === 'Pod' ? [object.pod] : [])),
-    policies: objects.flatMap(object => (object.kind === 'NetworkPolicy' ? [object.policy] : [])),
+    policies: [
+      ...objects.flatMap(object => (object.kind === 'NetworkPolicy' ? [object.policy] : [])),
+      ...namespaces.filter(each => each.isIsolated).map(({ name }) => isolationOf(name)),
+    ],
     nodes: objects.flatMap(object => (object.kind === 'Node' ? [object.node] : [])),
   };
+  for (const { ref, source, path } of idle) {
+    const field = `${path.slice(0, -'metadata.name'.length)}apiVersion`;
+    problems.push({ severity: 'warning', ...source, object: ref, field, message: idleMessage });
+  }
   return { world, problems };
 }
 

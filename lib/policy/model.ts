@@ -56,7 +56,8 @@ export interface Source {
 }
 
 export interface NetworkPolicy {
-  readonly kind: 'NetworkPolicy';
+  /** `Namespace` is the annotation by which namespaces were isolated in 2016. */
+  readonly kind: 'NetworkPolicy' | 'Namespace';
   readonly namespace: string;
   readonly name: string;
   readonly source?: Source;
