@@ -1,0 +1,182 @@
+/**
+ * Requests to the API server over Node's own http and https.
+ *
+ * Why not @kubernetes/client-node: its watch hands out whole objects and its list whole bodies, parsed and then copied
+ * into instances of generated classes, so that a list of 50,000 pods is some hundred megabytes at its peak, where the
+ * agent may have 150 in all; it knows neither bookmarks nor silent streams, and brings a dozen packages for what are a
+ * few hundred lines here.
+ */
+import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
+import https from 'node:https';
+import { pipeline, type Readable } from 'node:stream';
+import { createGunzip } from 'node:zlib';
+import { type Clock, deadline, systemClock } from './clock.ts';
+import type { Access, Credentials } from './credentials.ts';
+import { errorOfResponse, errorOfTransport, garbage, KubeError } from './error.ts';
+
+export interface Request {
+  /** For messages: `list pods`. */
+  readonly action: string;
+  readonly method?: 'GET' | 'PATCH';
+  /** From the server's root, escaped. */
+  readonly path: string;
+  readonly query?: Readonly<Record<string, string>>;
+  readonly body?: { readonly type: string; readonly value: unknown };
+  readonly signal?: AbortSignal;
+  /** Milliseconds until the answer begins. */
+  readonly patience?: number;
+}
+
+export interface Answer {
+  /** To be read to its end or broken off: it holds a connection. Whoever leaves its loop early breaks it off. */
+  readonly body: AsyncIterable<Buffer>;
+  /** Closes the connection; whoever reads gets the error. Nothing happens after the end. */
+  breakOff(error?: KubeError): void;
+}
+
+export interface Client extends Disposable {
+  readonly server: string;
+  readonly clock: Clock;
+  /**
+   * The answer, once its headers are there and it is a success.
+   * @throws {KubeError} refused, or no answer; a 401 is tried again once where the credentials' files have changed meanwhile
+   * @throws {CredentialsError} their files cannot be read
+   */
+  send(request: Request): Promise<Answer>;
+  /** The whole answer, parsed. @throws {KubeError} as `send`, or no JSON */
+  json(request: Request): Promise<unknown>;
+}
+
+export interface ClientOptions {
+  readonly clock?: Clock;
+  readonly userAgent?: string;
+  /**
+   * Whether lists may come compressed. Off: an API server compresses at its own cost, several times that of sending as
+   * it is within a cluster, and we would unpack at ours.
+   */
+  readonly gzip?: boolean;
+}
+
+/** What is longer than this is no single object, in bytes. */
+const longestAnswer = 16 << 20;
+
+async function textOf(body: AsyncIterable<Buffer>, action: string): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of body) {
+    size += chunk.length;
+    if (size > longestAnswer) throw garbage(action, `more than ${longestAnswer} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString();
+}
+
+async function* bodyOf(stream: Readable, action: string): AsyncGenerator<Buffer> {
+  try {
+    for await (const chunk of stream) yield chunk as Buffer;
+  } catch (error) {
+    throw errorOfTransport(action, error);
+  }
+}
+
+function unpacked(response: IncomingMessage): Readable {
+  if (response.headers['content-encoding'] !== 'gzip') return response;
+  return pipeline(response, createGunzip(), () => undefined);
+}
+
+interface Sent {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly answer: Answer;
+}
+
+interface Wire {
+  readonly url: URL;
+  readonly options: https.RequestOptions;
+  readonly body: string | undefined;
+}
+
+/** One request on the wire, until its answer begins. */
+function exchange(asked: Request, wire: Wire, clock: Clock): Promise<Sent> {
+  const { action, patience = 30_000 } = asked;
+  const { url, options, body } = wire;
+  const { promise, resolve, reject } = Promise.withResolvers<Sent>();
+  const request = (url.protocol === 'https:' ? https : http).request(url, options);
+  const late = { reason: 'Silent', message: `no answer within ${patience / 1000} s` };
+  const waiting = deadline(clock, patience, () => request.destroy(new KubeError(action, late)));
+  waiting.start();
+  // A peer that is gone without a word shows within half a minute, whatever is or is not being sent.
+  request.once('socket', socket => socket.setKeepAlive(true, 15_000));
+  request.once('close', () => waiting.stop());
+  request.on('error', error => reject(errorOfTransport(action, error)));
+  request.once('response', response => {
+    waiting.stop();
+    const stream = unpacked(response);
+    // Whoever reads gets the error by reading; while nobody does, it must not end the process.
+    stream.on('error', () => undefined);
+    const answer = { body: bodyOf(stream, action), breakOff: (error?: KubeError) => void stream.destroy(error) };
+    resolve({ status: response.statusCode ?? 0, headers: response.headers, answer });
+  });
+  request.end(body);
+  return promise.catch((error: KubeError) => {
+    // The server closed a connection that we kept, just as we used it again (RFC 9112, 9.3.1). All that we ask may be asked twice.
+    if (!request.reusedSocket || error.reason !== 'ECONNRESET') throw error;
+    return exchange(asked, { ...wire, options: { ...options, agent: false } }, clock);
+  });
+}
+
+/** A client that keeps connections for the next request; disposing of it closes them all. */
+export function createClient(
+  credentials: Credentials,
+  { clock = systemClock, userAgent = 'tollgate', gzip = false }: ClientOptions = {},
+): Client {
+  const { server } = credentials;
+  const kept = { keepAlive: true, maxFreeSockets: 2, timeout: 60_000 };
+  const agent = server.startsWith('https:') ? new https.Agent(kept) : new http.Agent(kept);
+
+  function wireOf(request: Request, { authorization, tls }: Access): Wire {
+    const url = new URL(server + request.path);
+    for (const [key, value] of Object.entries(request.query ?? {})) url.searchParams.set(key, value);
+    const body = request.body && JSON.stringify(request.body.value);
+    const headers = {
+      accept: 'application/json',
+      'accept-encoding': gzip ? 'gzip' : 'identity',
+      'user-agent': userAgent,
+      ...(authorization === undefined ? {} : { authorization }),
+      ...(request.body ? { 'content-type': request.body.type, 'content-length': Buffer.byteLength(body ?? '') } : {}),
+    };
+    const { method = 'GET', signal } = request;
+    return { url, body, options: { method, agent, headers, ...tls, ...(signal ? { signal } : {}) } };
+  }
+
+  async function send(request: Request): Promise<Answer> {
+    const access = credentials.read();
+    let { status, headers, answer } = await exchange(request, wireOf(request, access), clock);
+    const renewed = status === 401 ? credentials.read() : access;
+    if (renewed.authorization !== access.authorization) {
+      await textOf(answer.body, request.action);
+      ({ status, headers, answer } = await exchange(request, wireOf(request, renewed), clock));
+    }
+    if (status >= 200 && status < 300) return answer;
+    const text = await textOf(answer.body, request.action);
+    throw errorOfResponse(request.action, { status, headers, text });
+  }
+
+  async function json(request: Request): Promise<unknown> {
+    const { action, patience = 30_000 } = request;
+    const answer = await send(request);
+    const late = { reason: 'Silent', message: `no whole answer within ${patience / 1000} s` };
+    const waiting = deadline(clock, patience, () => answer.breakOff(new KubeError(action, late)));
+    waiting.start();
+    try {
+      return JSON.parse(await textOf(answer.body, action));
+    } catch (error) {
+      if (error instanceof SyntaxError) throw garbage(action, `no JSON: ${error.message}`);
+      throw error;
+    } finally {
+      waiting.stop();
+    }
+  }
+
+  return { server, clock, send, json, [Symbol.dispose]: () => agent.destroy() };
+}

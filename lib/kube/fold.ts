@@ -1,0 +1,156 @@
+/** Events to what there is: the objects of a resource by name, and what each event changes about them. */
+import { isDeepStrictEqual } from 'node:util';
+import type { Cluster } from '../policy/cluster.ts';
+import type { NetworkPolicy } from '../policy/model.ts';
+import type { KubeEvent } from './event.ts';
+import {
+  type KubeNamespace,
+  type KubeNode,
+  type KubePod,
+  type Named,
+  namespaces,
+  networkPolicies,
+  nodes,
+  pods,
+  type Resource,
+} from './object.ts';
+
+/** At least one of both; a pod that was replaced by another of its name is two changes. */
+export interface Change<T> {
+  readonly before?: T;
+  readonly after?: T;
+}
+
+export interface Fold<T> {
+  /** Some list was whole: what is not here is not there. */
+  readonly isComplete: boolean;
+  readonly size: number;
+  get(id: Named): T | undefined;
+  objects(): Iterable<T>;
+  /** Takes the event in, tells the sink, and gives what it changed: nothing where all that policy sees is as it was. */
+  apply(event: KubeEvent<T>): readonly Change<T>[];
+}
+
+/** Objects by namespace and name, without a text of its own for each. */
+class Shelf<T> {
+  readonly #namespaces = new Map<string, Map<string, T>>();
+  size = 0;
+
+  get({ namespace, name }: Named): T | undefined {
+    return this.#namespaces.get(namespace)?.get(name);
+  }
+
+  set({ namespace, name }: Named, object: T): void {
+    const own = this.#namespaces.get(namespace) ?? new Map<string, T>();
+    if (own.size === 0) this.#namespaces.set(namespace, own);
+    if (!own.has(name)) this.size++;
+    own.set(name, object);
+  }
+
+  delete({ namespace, name }: Named): void {
+    const own = this.#namespaces.get(namespace);
+    if (!own?.delete(name)) return;
+    this.size--;
+    if (own.size === 0) this.#namespaces.delete(namespace);
+  }
+
+  *objects(): Generator<T> {
+    for (const own of this.#namespaces.values()) yield* own.values();
+  }
+}
+
+/** @param sink told of each change before the next one is looked at */
+export function createFold<T>({ id }: Pick<Resource<T>, 'id'>, sink: (change: Change<T>) => void): Fold<T> {
+  const known = new Shelf<T>();
+  /** What the list that is under way has named so far. */
+  let named: Shelf<true> | undefined;
+  let isComplete = false;
+
+  function tell(change: Change<T>): Change<T> {
+    sink(change);
+    return change;
+  }
+
+  function remove(before: T): Change<T> {
+    known.delete(id(before));
+    return tell({ before });
+  }
+
+  function set(object: T): readonly Change<T>[] {
+    const now = id(object);
+    named?.set(now, true);
+    const before = known.get(now);
+    if (before === undefined || id(before).uid !== now.uid) {
+      const removed = before === undefined ? [] : [remove(before)];
+      known.set(now, object);
+      return [...removed, tell({ after: object })];
+    }
+    if (isDeepStrictEqual(before, object)) return [];
+    known.set(now, object);
+    return [tell({ before, after: object })];
+  }
+
+  function vanished(): readonly Change<T>[] {
+    const present = named;
+    if (!present) return [];
+    const gone = [...known.objects()].filter(object => !present.get(id(object)));
+    named = undefined;
+    isComplete = true;
+    return gone.map(remove);
+  }
+
+  function apply(event: KubeEvent<T>): readonly Change<T>[] {
+    if (event.type === 'set') return set(event.object);
+    if (event.type === 'listed') return vanished();
+    if (event.type === 'listing') named = new Shelf();
+    if (event.type !== 'deleted') return [];
+    const before = known.get(id(event.object));
+    return before !== undefined && id(before).uid === id(event.object).uid ? [remove(before)] : [];
+  }
+
+  return {
+    get isComplete() {
+      return isComplete;
+    },
+    get size() {
+      return known.size;
+    },
+    get: wanted => known.get(wanted),
+    objects: () => known.objects(),
+    apply,
+  };
+}
+
+export interface ClusterFolds {
+  readonly pods: Fold<KubePod>;
+  readonly namespaces: Fold<KubeNamespace>;
+  readonly policies: Fold<NetworkPolicy>;
+  readonly nodes: Fold<KubeNode>;
+}
+
+/** What a sink of pods does unless the agent knows better of its own node's. */
+export function podsInto(cluster: Cluster): (change: Change<KubePod>) => void {
+  return ({ before, after }) => {
+    if (after) cluster.setPod(after);
+    else if (before) cluster.deletePod(before);
+  };
+}
+
+/** A fold for each resource, which keep the cluster as the API has it. */
+export function foldInto(cluster: Cluster, podSink = podsInto(cluster)): ClusterFolds {
+  return {
+    pods: createFold(pods, podSink),
+    namespaces: createFold(namespaces, ({ before, after }) => {
+      if (after) cluster.setNamespace(after.name, after.labels);
+      else if (before) cluster.deleteNamespace(before.name);
+    }),
+    policies: createFold(networkPolicies, ({ before, after }) => {
+      if (after) cluster.setPolicy(after);
+      else if (before) cluster.deletePolicy(before);
+    }),
+    nodes: createFold(nodes, ({ before, after }) => {
+      if (after) cluster.setNode(after);
+      else if (before) cluster.deleteNode(before.name);
+    }),
+  };
+}

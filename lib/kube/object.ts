@@ -1,0 +1,163 @@
+/** API objects as policy and routes need them: what the manifest reader makes of them, and nothing besides. */
+import type { Prefix } from '../ip/address.ts';
+import { parsePrefix } from '../ip/address.ts';
+import { type Field, isMapping, itemsOf, member, type Report } from '../policy/field.ts';
+import { labelsOf, nodeOf, podOf } from '../policy/manifest-pod.ts';
+import { networkPolicyOf } from '../policy/manifest-policy.ts';
+import type { Labels, NetworkPolicy, Node, Pod } from '../policy/model.ts';
+import type { Problem } from '../policy/problem.ts';
+import type { Intern } from './intern.ts';
+
+export interface KubePod extends Pod {
+  /** It has a deletionTimestamp: still subject and peer, until its sandbox is gone. */
+  readonly terminating: boolean;
+}
+
+export interface KubeNamespace {
+  readonly name: string;
+  readonly labels: Labels;
+}
+
+export interface KubeNode extends Node {
+  readonly podCidrs: readonly Prefix[];
+  /** Its condition NetworkUnavailable: `False` is what clouds wait for; undefined where nobody has set it. */
+  readonly networkUnavailable?: string;
+}
+
+/** An object in which the manifest reader found something wrong, in the place of a file's. */
+export type Complaint = Omit<Problem, 'file' | 'document'>;
+
+export interface Reading {
+  readonly intern: Intern;
+  readonly report: (complaint: Complaint) => void;
+}
+
+export interface Named {
+  /** Empty outside namespaces. */
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid?: string;
+}
+
+/** One kind of object of the API. */
+export interface Resource<T> {
+  /** As the API writes it: `networkpolicies`. */
+  readonly name: string;
+  readonly path: string;
+  readonly fieldSelector?: string;
+  /** The object; undefined where it has no name, so that it is no object of the API. */
+  readonly read: (value: unknown, reading: Reading) => T | undefined;
+  /** It is there, but does not count any more. */
+  readonly isOver: (object: T) => boolean;
+  readonly id: (object: T) => Named;
+}
+
+const textAt = (field: Field, key: string): string | undefined => {
+  const { value } = member(field, key);
+  return typeof value === 'string' && value !== '' ? value : undefined;
+};
+
+interface Root extends Named {
+  readonly field: Field;
+}
+
+function rootOf(kind: string, value: unknown, { report }: Reading): Root | undefined {
+  if (!isMapping(value)) return undefined;
+  const metadata = member({ value, path: '', report: () => undefined }, 'metadata');
+  const name = textAt(metadata, 'name');
+  if (name === undefined) return undefined;
+  const namespace = textAt(metadata, 'namespace') ?? '';
+  const object = namespace === '' ? `${kind}/${name}` : `${kind}/${namespace}/${name}`;
+  const tell: Report = (severity, field, message) => report({ severity, object, field, message });
+  return { namespace, name, field: { value, path: '', report: tell } };
+}
+
+/** `192.0.2.1` as the API wrote it where that is canonical already: the reader's own copy of it would take more memory. */
+function asWritten(addresses: readonly string[], status: Field): readonly string[] {
+  const written = (itemsOf(member(status, 'podIPs')) ?? []).map(item => member(item, 'ip').value);
+  return addresses.map(address => written.find((ip): ip is string => ip === address) ?? address);
+}
+
+/** The pod of an API object; undefined where it is none. */
+export function readPod(value: unknown, reading: Reading): KubePod | undefined {
+  const root = rootOf('Pod', value, reading);
+  if (!root) return undefined;
+  const { intern } = reading;
+  const pod = podOf(root.field, root);
+  return {
+    namespace: intern.text(pod.namespace),
+    name: pod.name,
+    ...(pod.uid === undefined ? {} : { uid: pod.uid }),
+    labels: intern.labels(pod.labels),
+    addresses: asWritten(pod.addresses, member(root.field, 'status')),
+    namedPorts: intern.ports(pod.namedPorts),
+    hostNetwork: pod.hostNetwork,
+    finished: pod.finished,
+    ...(pod.nodeName === undefined ? {} : { nodeName: intern.text(pod.nodeName) }),
+    terminating: textAt(member(root.field, 'metadata'), 'deletionTimestamp') !== undefined,
+  };
+}
+
+/** Finished pods never come: the server sends them as deleted, and those of a server that does not are left out here. */
+export const pods: Resource<KubePod> = {
+  name: 'pods',
+  path: '/api/v1/pods',
+  fieldSelector: 'status.phase!=Succeeded,status.phase!=Failed',
+  read: readPod,
+  isOver: ({ finished }) => finished,
+  id: pod => pod,
+};
+
+export const namespaces: Resource<KubeNamespace> = {
+  name: 'namespaces',
+  path: '/api/v1/namespaces',
+  read(value, reading) {
+    const root = rootOf('Namespace', value, reading);
+    return root && { name: root.name, labels: reading.intern.labels(labelsOf(root.field)) };
+  },
+  isOver: () => false,
+  id: ({ name }) => ({ namespace: '', name }),
+};
+
+export const networkPolicies: Resource<NetworkPolicy> = {
+  name: 'networkpolicies',
+  path: '/apis/networking.k8s.io/v1/networkpolicies',
+  read(value, reading) {
+    const root = rootOf('NetworkPolicy', value, reading);
+    return root && networkPolicyOf(root.field, { kind: 'NetworkPolicy', namespace: root.namespace, name: root.name });
+  },
+  isOver: () => false,
+  id: policy => policy,
+};
+
+function podCidrsOf(spec: Field): readonly Prefix[] {
+  const listed = (itemsOf(member(spec, 'podCIDRs')) ?? []).map(({ value }) => value);
+  const texts = new Set([...listed, member(spec, 'podCIDR').value].filter(text => typeof text === 'string'));
+  return [...texts].flatMap(text => parsePrefix(text) ?? []);
+}
+
+function conditionOf(status: Field, type: string): string | undefined {
+  const conditions = itemsOf(member(status, 'conditions')) ?? [];
+  const found = conditions.find(condition => member(condition, 'type').value === type);
+  return found && textAt(found, 'status');
+}
+
+export const nodes: Resource<KubeNode> = {
+  name: 'nodes',
+  path: '/api/v1/nodes',
+  read(value, reading) {
+    const root = rootOf('Node', value, reading);
+    if (!root) return undefined;
+    const node = nodeOf(root.field, root);
+    const networkUnavailable = conditionOf(member(root.field, 'status'), 'NetworkUnavailable');
+    return {
+      name: reading.intern.text(node.name),
+      labels: reading.intern.labels(node.labels),
+      addresses: node.addresses,
+      podCidrs: podCidrsOf(member(root.field, 'spec')),
+      ...(networkUnavailable === undefined ? {} : { networkUnavailable }),
+    };
+  },
+  isOver: () => false,
+  id: ({ name }) => ({ namespace: '', name }),
+};

@@ -1,0 +1,63 @@
+/** Requests for one object. */
+import type { Client } from './client.ts';
+import { garbage, KubeError } from './error.ts';
+import { createIntern } from './intern.ts';
+import { type KubePod, readPod } from './object.ts';
+
+interface Limits {
+  readonly signal?: AbortSignal;
+  /** Milliseconds, until the answer begins and again until it has ended. */
+  readonly patience?: number;
+}
+
+/**
+ * The pod as etcd has it now, for an ADD that comes before the watch tells of its pod; a finished one too. Undefined
+ * where there is none of that name.
+ * @throws {KubeError} no such answer: neither yes nor no
+ */
+export async function getPod(
+  client: Client,
+  { namespace, name }: { readonly namespace: string; readonly name: string },
+  limits: Limits = {},
+): Promise<KubePod | undefined> {
+  const action = `get pod ${namespace}/${name} of ${client.server}`;
+  const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${encodeURIComponent(name)}`;
+  try {
+    const value = await client.json({ action, path, ...limits });
+    const pod = readPod(value, { intern: createIntern(), report: () => undefined });
+    if (pod?.namespace === namespace && pod.name === name) return pod;
+    throw garbage(action, 'an answer that is not that pod');
+  } catch (error) {
+    if (error instanceof KubeError && error.status === 404) return undefined;
+    throw error;
+  }
+}
+
+export interface Condition {
+  readonly type: string;
+  readonly status: 'True' | 'False' | 'Unknown';
+  /** One word in CamelCase. */
+  readonly reason: string;
+  readonly message: string;
+}
+
+/**
+ * Sets a condition of the node, and leaves its others alone (a strategic merge patch goes by their type).
+ * @param at when it came to be so
+ * @throws {KubeError}
+ */
+export async function setNodeCondition(
+  client: Client,
+  node: string,
+  { condition, at, ...limits }: Limits & { readonly condition: Condition; readonly at: Date },
+): Promise<void> {
+  const time = at.toISOString().replace(/\.\d+Z$/, 'Z');
+  const conditions = [{ ...condition, lastHeartbeatTime: time, lastTransitionTime: time }];
+  await client.json({
+    action: `set condition ${condition.type} of node ${node} at ${client.server}`,
+    method: 'PATCH',
+    path: `/api/v1/nodes/${encodeURIComponent(node)}/status`,
+    body: { type: 'application/strategic-merge-patch+json', value: { status: { conditions } } },
+    ...limits,
+  });
+}
