@@ -92,7 +92,7 @@ export const attachmentsToKeep = (said: ValidAttachments): readonly Attachment[]
 export const formatEnforcer = (enforcer: Enforcer): string =>
   enforcer.kind === 'exec' ? `exec:${enforcer.path}` : enforcer.kind;
 
-const ownKeys = [
+export const ownKeys = [
   'mtu',
   'ipMasq',
   'nonMasqueradeCIDRs',
