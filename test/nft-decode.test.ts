@@ -29,10 +29,17 @@ const tuples: NamedSet = {
   elements: [{ key: [prefix('fd00::/64'), 6, { first: 80, last: 90 }], comment: 'web' }],
 };
 
+const counts: NamedSet = {
+  name: 'counts',
+  key: ['devgroup'],
+  value: 'counter',
+  elements: [{ key: [1], value: { counter: 'denied' }, comment: 'demo/web' }],
+};
+
 const table: Table = {
   family: 'inet',
   name: 'tollgate',
-  sets: [ranges, tuples],
+  sets: [ranges, tuples, counts],
   counters: [{ name: 'denied' }],
   chains: [
     {
@@ -80,6 +87,20 @@ const meddling: readonly (readonly [sentence: string, command: string])[] = [
     'add set inet tollgate theirs { type ether_addr; elements = { 02:00:00:00:00:01 } }',
   ],
   ['a map to counters', 'add map inet tollgate theirs { type ipv4_addr : counter; }'],
+  ['a map to quotas', 'add map inet tollgate theirs { type ipv4_addr : quota; }'],
+  ['a map to counters, of a key that we never use', 'add map inet tollgate theirs { type ether_addr : counter; }'],
+  [
+    'an element that leads to another counter',
+    `add counter inet tollgate theirs; delete element inet tollgate counts { 1 }
+     add element inet tollgate counts { 1 : "theirs" }`,
+  ],
+  ['a key more that counts', 'add element inet tollgate counts { 2 : "denied" }'],
+  ['a key less that counts', 'delete element inet tollgate counts { 1 }'],
+  ['a rule that counts by a map', 'add rule inet tollgate in-1 counter name meta iifgroup map @counts'],
+  [
+    'a rule that does something else by a map',
+    'add map inet tollgate limits { type mark : quota; }; add rule inet tollgate in-1 quota name meta mark map @limits',
+  ],
   ['a chain', 'add chain inet tollgate theirs { type filter hook input priority 5; policy drop; }'],
   ['a chain on a device', 'add chain inet tollgate theirs { type filter hook ingress device lo priority 5; }'],
   ['a counter', 'add counter inet tollgate theirs'],
@@ -139,6 +160,8 @@ const lookups: readonly (readonly [set: NamedSet, key: NamedSet['elements'][0]['
   [ranges, [address('12.0.0.0')], undefined],
   [tuples, [address('fd00::7'), 6, 85], 'web'],
   [tuples, [address('fd00::7'), 17, 85], undefined],
+  [counts, [1], 'demo/web'],
+  [counts, [2], undefined],
 ];
 
 test('one element is found by its key, or by what its interval holds, without reading the set', () => {
@@ -147,6 +170,7 @@ test('one element is found by its key, or by what its interval holds, without re
   assert.deepEqual(nft.readElement(place, ranges, [address('11.0.0.2')])?.key, ranges.elements[1]!.key);
   assert.equal(nft.readElement(place, { ...ranges, name: 'none' }, [address('10.0.0.1')]), undefined);
   assert.deepEqual(nft.readElements(place, tuples), tuples.elements);
+  assert.deepEqual(nft.readElement(place, counts, [1]), counts.elements[0]);
 });
 
 test('a table is read whole while somebody else commits all the time', async () => {

@@ -12,6 +12,7 @@ import {
   type Base,
   type Chain,
   COUNTER,
+  countBy,
   DROP,
   type Element,
   goto,
@@ -91,8 +92,9 @@ const tableOf: fc.Arbitrary<Table> = fc
     counters: fc.subarray(['count-a', 'count-b']),
     chains: fc.subarray(chainNames),
     hasMap: fc.boolean(),
+    counted: fc.option(fc.uniqueArray(fc.integer({ min: 1, max: 4 })), { nil: undefined }),
   })
-  .chain(({ comment, set, counters, chains, hasMap }) => {
+  .chain(({ comment, set, counters, chains, hasMap, counted }) => {
     const sets = set ? [set] : [];
     const verdict = (from: number): fc.Arbitrary<Verdict> =>
       fc.constantFrom(ACCEPT, DROP, RETURN, ...chains.slice(from).flatMap(name => [jump(name), goto(name)]));
@@ -105,6 +107,7 @@ const tableOf: fc.Arbitrary<Table> = fc
             [match('ip saddr', '==', { family: 4, value: 1n })],
             ...sets.map(({ name }) => [inSet('ip daddr', name)]),
             ...counters.map(name => [{ kind: 'counter', name } as const]),
+            ...(counted ? [[countBy('meta iifgroup', 'counts')]] : []),
           ),
           mayMap ? fc.oneof(verdict(from), fc.constant(vmap('meta iifgroup', 'map'))) : verdict(from),
         )
@@ -131,14 +134,28 @@ const tableOf: fc.Arbitrary<Table> = fc
     const map = hasMap
       ? elements.map((list): NamedSet[] => [{ name: 'map', key: ['devgroup'], value: 'verdict', elements: list }])
       : fc.constant<NamedSet[]>([]);
-    return fc.tuple(regular, base, map).map(
-      ([others, first, maps]): Table =>
+    const counts = counted
+      ? fc
+          .tuple(...counted.map(tag => fc.tuple(fc.constant(tag), fc.constantFrom('', ...counters), remark)))
+          .map((list): NamedSet[] => [
+            {
+              name: 'counts',
+              key: ['devgroup'],
+              value: 'counter',
+              elements: list.flatMap(([tag, counter, text]) =>
+                counter === '' ? [] : [commented<Element>({ key: [tag], value: { counter } }, text)],
+              ),
+            },
+          ])
+      : fc.constant<NamedSet[]>([]);
+    return fc.tuple(regular, base, map, counts).map(
+      ([others, first, maps, counting]): Table =>
         commented(
           {
             family: 'inet' as const,
             name: 'tollgate',
             chains: [...others, first],
-            sets: [...sets, ...maps],
+            sets: [...sets, ...maps, ...counting],
             counters: counters.map(name => ({ name })),
           },
           comment,
@@ -214,21 +231,28 @@ const small: Table = {
     { name: 'set', key: ['ipv4_addr'], elements: [{ key: [{ family: 4, value: 1n }] }] },
     { name: 'map', key: ['devgroup'], value: 'verdict', elements: [{ key: [1], value: goto('in-1') }] },
     { name: 'ranges', key: ['ipv4_addr'], interval: true, elements: [{ key: [{ family: 4, first: 5n, last: 9n }] }] },
+    { name: 'counts', key: ['devgroup'], value: 'counter', elements: [{ key: [1], value: { counter: 'mapped' } }] },
   ],
-  counters: [{ name: 'count' }],
+  counters: [{ name: 'count' }, { name: 'mapped' }],
   chains: [
     { name: 'in-1', rules: [rule([inSet('ip saddr', 'set'), { kind: 'counter', name: 'count' }, DROP])] },
     { name: 'loop', rules: [] },
     {
       name: 'gate',
       base: { type: 'filter', hook: 'postrouting', priority: 99, policy: 'accept' },
-      rules: [rule([vmap('meta iifgroup', 'map')]), rule([jump('in-1')]), rule([jump('loop')])],
+      rules: [
+        rule([countBy('meta iifgroup', 'counts')]),
+        rule([vmap('meta iifgroup', 'map')]),
+        rule([jump('in-1')]),
+        rule([jump('loop')]),
+      ],
     },
   ],
 };
 const set = small.sets[0]!;
 const map = small.sets[1]!;
 const ranges = small.sets[2]!;
+const counts = small.sets[3]!;
 
 const refusals: readonly (readonly [sentence: string, code: string, operations: readonly Operation[]])[] = [
   ['a jump to a missing chain', 'ENOENT', [{ verb: 'add', object: 'rule', chain: 'loop', rule: rule([jump('none')]) }]],
@@ -263,6 +287,75 @@ const refusals: readonly (readonly [sentence: string, code: string, operations: 
     'deleting a counter that a rule counts with',
     'EBUSY',
     [{ verb: 'delete', object: 'counter', counter: { name: 'count' } }],
+  ],
+  [
+    'deleting a counter that an element leads to',
+    'EBUSY',
+    [{ verb: 'delete', object: 'counter', counter: { name: 'mapped' } }],
+  ],
+  [
+    'deleting a counter that an element leads to before the element',
+    'EBUSY',
+    [
+      { verb: 'delete', object: 'counter', counter: { name: 'mapped' } },
+      { verb: 'delete', object: 'element', set: counts, elements: counts.elements },
+    ],
+  ],
+  ['deleting a map that a rule counts by', 'EBUSY', [{ verb: 'delete', object: 'set', set: counts }]],
+  [
+    'counting by a missing map',
+    'ENOENT',
+    [{ verb: 'add', object: 'rule', chain: 'loop', rule: rule([countBy('meta iifgroup', 'none')]) }],
+  ],
+  [
+    'counting by a map of verdicts',
+    'EINVAL',
+    [{ verb: 'add', object: 'rule', chain: 'loop', rule: rule([countBy('meta iifgroup', 'map')]) }],
+  ],
+  [
+    'counting by a set',
+    'EINVAL',
+    [{ verb: 'add', object: 'rule', chain: 'loop', rule: rule([countBy('ip saddr', 'set')]) }],
+  ],
+  [
+    'a verdict from a map of counters',
+    'EINVAL',
+    [{ verb: 'add', object: 'rule', chain: 'loop', rule: rule([vmap('meta iifgroup', 'counts')]) }],
+  ],
+  [
+    'an element that leads to a missing counter',
+    'ENOENT',
+    [{ verb: 'add', object: 'element', set: counts, elements: [{ key: [2], value: { counter: 'none' } }] }],
+  ],
+  [
+    'an element that leads to a counter before the counter',
+    'ENOENT',
+    [
+      { verb: 'add', object: 'element', set: counts, elements: [{ key: [2], value: { counter: 'late' } }] },
+      { verb: 'add', object: 'counter', counter: { name: 'late' } },
+    ],
+  ],
+  [
+    'an element of a map of counters that leads to none',
+    'EINVAL',
+    [{ verb: 'add', object: 'element', set: counts, elements: [{ key: [2] }] }],
+  ],
+  [
+    'an element of a set that leads to a counter',
+    'EINVAL',
+    [
+      {
+        verb: 'add',
+        object: 'element',
+        set,
+        elements: [{ key: [{ family: 4, value: 2n }], value: { counter: 'count' } }],
+      },
+    ],
+  ],
+  [
+    'an element that is there with another counter',
+    'EEXIST',
+    [{ verb: 'add', object: 'element', set: counts, elements: [{ key: [1], value: { counter: 'count' } }] }],
   ],
   ['deleting a missing chain', 'ENOENT', [{ verb: 'delete', object: 'chain', chain: { name: 'none' } }]],
   ['deleting a missing set', 'ENOENT', [{ verb: 'delete', object: 'set', set: { ...set, name: 'none' } }]],
@@ -326,6 +419,9 @@ test('both take what is there already, and destroying what is not', () => {
     { verb: 'add', object: 'set', set },
     { verb: 'add', object: 'element', set, elements: set.elements },
     { verb: 'add', object: 'element', set: map, elements: map.elements },
+    { verb: 'add', object: 'element', set: counts, elements: counts.elements },
+    { verb: 'add', object: 'rule', chain: 'loop', rule: rule([inSet('meta iifgroup', 'counts')]) },
+    { verb: 'flush', object: 'chain', chain: { name: 'loop' } },
     { verb: 'add', object: 'counter', counter: { name: 'count' } },
     { verb: 'destroy', object: 'chain', chain: { name: 'none' } },
     { verb: 'destroy', object: 'set', set: { ...set, name: 'none' } },
@@ -348,7 +444,9 @@ test('a change of one pod is a transaction of one pod', () => {
       { ...set, elements: [...set.elements, { key: [{ family: 4, value: 2n }], comment: 'demo/web' }] },
       { ...map, elements: [{ key: [1], value: goto('in-2') }] },
       ranges,
+      { ...counts, elements: [{ key: [2], value: { counter: 'later' } }] },
     ],
+    counters: [{ name: 'count' }, { name: 'later' }],
     chains: [{ name: 'in-2', rules: [rule([COUNTER, DROP])] }, ...small.chains.slice(1).map(withoutJump)],
   };
   assert.equal(
@@ -356,11 +454,16 @@ test('a change of one pod is a transaction of one pod', () => {
     `flush chain inet tollgate in-1
 flush chain inet tollgate gate
 delete element inet tollgate map { 0x1 }
+delete element inet tollgate counts { 0x1 }
 delete chain inet tollgate in-1
+delete counter inet tollgate mapped
 create chain inet tollgate in-2
+add counter inet tollgate later
 add element inet tollgate set { 0.0.0.2 comment "demo/web" }
 add element inet tollgate map { 0x1 : goto in-2 }
+add element inet tollgate counts { 0x2 : "later" }
 add rule inet tollgate in-2 counter drop
+add rule inet tollgate gate counter name meta iifgroup map @counts
 add rule inet tollgate gate meta iifgroup vmap @map
 add rule inet tollgate gate jump loop
 `,

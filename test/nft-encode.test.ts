@@ -9,6 +9,7 @@ import { encode } from '../lib/nft/encode.ts';
 import {
   ACCEPT,
   COUNTER,
+  countBy,
   DROP,
   type Element,
   goto,
@@ -34,6 +35,7 @@ function words(transaction: Transaction): string {
 }
 
 const pods: NamedSet = { name: 'pods', key: ['ipv4_addr'], elements: [] };
+const counts: NamedSet = { name: 'n', key: ['devgroup'], value: 'counter', elements: [] };
 const tags: NamedSet = { name: 'tags', key: ['devgroup'], value: 'verdict', elements: [] };
 
 const goldens: readonly (readonly [text: string, operation: Operation, bytes: string])[] = [
@@ -67,6 +69,28 @@ const goldens: readonly (readonly [text: string, operation: Operation, bytes: st
     // The group in host byte order; DATA { VERDICT { CODE -4, CHAIN } }
     '54000000 0c0a0104 01000000 00000000 01000000 07000100 74670000 09000200 74616773 00000000 ' +
       '2c000380 28000180 0c000180 08000100 01006774 18000280 14000280 08000100 fffffffc 06000200 6f000000',
+  ],
+  [
+    'add map inet tg n { type devgroup : counter; }',
+    { verb: 'add', object: 'set', set: counts },
+    // NEWSET; FLAGS NFT_SET_OBJECT, KEY_TYPE 35, KEY_LEN 4, OBJ_TYPE NFT_OBJECT_COUNTER, ID 1, USERDATA { key: host order }
+    '58000000 090a0104 01000000 00000000 01000000 07000100 74670000 06000200 6e000000 08000300 00000040 ' +
+      '08000400 00000023 08000500 00000004 08000f00 00000001 08000a00 00000001 0a000d00 00040100 00000000',
+  ],
+  [
+    'add element inet tg n { 0x74670001 : "o/1" }',
+    { verb: 'add', object: 'element', set: counts, elements: [{ key: [0x74670001], value: { counter: 'o/1' } }] },
+    // ELEMENTS { LIST_ELEM { KEY { VALUE }, OBJREF } }
+    '40000000 0c0a0104 01000000 00000000 01000000 07000100 74670000 06000200 6e000000 ' +
+      '1c000380 18000180 0c000180 08000100 01006774 08000900 6f2f3100',
+  ],
+  [
+    'add rule inet tg o counter name meta iifgroup map @n',
+    { verb: 'add', object: 'rule', chain: 'o', rule: rule([countBy('meta iifgroup', 'n')]) },
+    // [ meta load iifgroup => reg 1 ] [ objref sreg 1 set n ]
+    '70000000 060a010c 01000000 00000000 01000000 07000100 74670000 06000200 6f000000 4c000480 ' +
+      '24000180 09000100 6d657461 00000000 14000280 08000200 00000015 08000100 00000001 ' +
+      '24000180 0b000100 6f626a72 65660000 14000280 08000300 00000001 06000400 6e000000',
   ],
   [
     'add rule inet tg o meta iifgroup & 0xffff0000 == 0x74670000 accept',
@@ -164,7 +188,7 @@ test('a batch of megabytes is committed', () => {
   assert.equal(diff(nft.readTable('inet', 'tg'), table).operations.length, 0);
 });
 
-test('a comment is kept up to 128 bytes, cut between characters, and is no reason to change anything again', () => {
+test('a comment is kept up to 128 bytes, cut between characters with a tilde, and is no reason to change anything again', () => {
   destroy();
   const long = 'é'.repeat(200);
   const table: Table = {
@@ -178,14 +202,49 @@ test('a comment is kept up to 128 bytes, cut between characters, and is no reaso
   nft.commit(createTable(table));
   const read = nft.readTable('inet', 'tg')!;
   assert.equal(read.comment, table.comment);
-  const kept = 'é'.repeat(64);
+  const kept = `${'é'.repeat(63)}~`;
   const [chain, set] = [read.chains[0]!, read.sets[0]!];
   const found = [chain.comment, read.counters[0]!.comment, set.comment, set.elements[0]!.comment];
   assert.deepEqual(found, [kept, kept, kept, kept]);
-  assert.equal(chain.rules[0]!.comment, `a${'é'.repeat(63)}`);
+  assert.equal(chain.rules[0]!.comment, `a${kept}`);
   assert.deepEqual(diff(read, table).operations, []);
-  assert.equal(netns.exec('nft', ['list', 'table', 'inet', 'tg']).stdout.split(kept).length - 1, 4);
+  assert.equal(netns.exec('nft', ['list', 'table', 'inet', 'tg']).stdout.split(kept).length - 1, 5);
 });
+
+const unfit: readonly (readonly [sentence: string, comment: string, kept: string])[] = [
+  ['a double quote', 'say "hello"', "say 'hello'"],
+  ['a line break and an escape', 'one\ntwo\u001b[31m', 'one two [31m'],
+  ['a zero byte', 'one\0two', 'one two'],
+  ['half a surrogate pair', 'one\ud83dtwo', 'one\ufffdtwo'],
+  ['whole ones, up to the last byte', '🦊'.repeat(32), '🦊'.repeat(32)],
+  ['whole ones, and one byte more', `${'🦊'.repeat(32)}x`, `${'🦊'.repeat(31)}~`],
+];
+
+for (const [sentence, comment, kept] of unfit) {
+  test(`a comment that nft could not read back is kept so that it can: ${sentence}`, () => {
+    destroy();
+    const table: Table = {
+      family: 'inet',
+      name: 'tg',
+      chains: [{ name: 'c', comment, rules: [rule([DROP], comment)] }],
+      counters: [{ name: 'n', comment }],
+      sets: [{ ...pods, comment, elements: [{ key: [address('10.0.0.7')], comment }] }],
+    };
+    nft.commit(createTable(table));
+    const read = nft.readTable('inet', 'tg')!;
+    const [chain, set] = [read.chains[0]!, read.sets[0]!];
+    const found = [chain, chain.rules[0]!, read.counters[0]!, set, set.elements[0]!].map(item => item.comment);
+    assert.deepEqual(found, [kept, kept, kept, kept, kept]);
+    assert.deepEqual(diff(read, table).operations, []);
+    const listed = netns.exec('nft', ['list', 'table', 'inet', 'tg']).stdout;
+    destroy();
+    netns.exec('nft', ['-f', '-'], { input: listed });
+    assert.deepEqual(nft.readTable('inet', 'tg'), read);
+    destroy();
+    netns.exec('nft', ['-f', '-'], { input: formatTransaction(createTable(table)) });
+    assert.deepEqual(nft.readTable('inet', 'tg'), read);
+  });
+}
 
 test('a refusal names what was refused: the element by its key, the chain, the rule by its comment', () => {
   destroy();

@@ -14,6 +14,7 @@ import {
   COUNTER,
   CT_STATE,
   CT_STATUS,
+  countBy,
   DROP,
   goto,
   inSet,
@@ -118,6 +119,32 @@ const sets: readonly NamedSet[] = [
     key: ['ipv4_addr'],
     value: ['ipv4_addr'],
     elements: [{ key: [address('10.0.0.7')], value: [address('192.0.2.1')] }],
+  },
+  {
+    name: 'counts',
+    comment: 'by tag',
+    key: ['devgroup'],
+    value: 'counter',
+    elements: [
+      { key: [0x74670001], value: { counter: 'egress/tag/74670001' }, comment: 'demo/web' },
+      { key: [0x74670002], value: { counter: 'demo' } },
+    ],
+  },
+  {
+    name: 'pair_counts',
+    key: ['ipv4_addr', 'devgroup'],
+    value: 'counter',
+    elements: [{ key: [address('10.0.0.7'), 1], value: { counter: 'demo' } }],
+  },
+  {
+    name: 'range_counts',
+    key: ['ipv4_addr'],
+    value: 'counter',
+    interval: true,
+    elements: [
+      { key: [prefix('10.0.0.0/8')], value: { counter: 'demo' }, comment: 'ten' },
+      { key: [addresses('11.0.0.0', '11.0.0.5')], value: { counter: 'egress/tag/74670001' } },
+    ],
   },
 ];
 
@@ -230,6 +257,17 @@ const rows: readonly Row[] = [
   ),
   row([vmap('meta iifgroup', 'by_tag')], 'meta iifgroup vmap @by_tag', 'iifgroup vmap @by_tag'),
   row([{ kind: 'counter', name: 'demo' }], 'counter name "demo"'),
+  row(
+    [countBy('meta iifgroup', 'counts')],
+    'counter name meta iifgroup map @counts',
+    'counter name iifgroup map @counts',
+  ),
+  row(
+    [countBy(['ip saddr', 'meta oifgroup'], 'pair_counts'), ACCEPT],
+    'counter name ip saddr . meta oifgroup map @pair_counts accept',
+    'counter name ip saddr . oifgroup map @pair_counts accept',
+  ),
+  row([countBy('ip daddr', 'range_counts')], 'counter name ip daddr map @range_counts'),
   row([{ kind: 'log', group: 7467 }], 'log group 7467'),
   row(
     [
@@ -303,7 +341,7 @@ const table: Table = {
   name: 'tollgate',
   comment: 'enforcer inline, stateDir /var/lib/tollgate — é',
   sets,
-  counters: [{ name: 'demo', comment: 'demo/allow-web, ingress' }],
+  counters: [{ name: 'demo', comment: 'demo/allow-web, ingress' }, { name: 'egress/tag/74670001' }],
   chains: [
     { name: 'target', comment: 'where others go', rules: [rule([COUNTER, DROP], 'NetworkPolicy/demo/allow-web')] },
     {
@@ -382,6 +420,9 @@ test('sets, maps, counters, comments and base chains, committed as bytes, are wh
 		comment "demo/allow-web, ingress"
 	}
 
+	counter egress/tag/74670001 {
+	}
+
 	set pairs {
 		type ipv4_addr . ipv4_addr
 		elements = { 10.0.0.7 . 10.0.0.7 comment "demo/web" }
@@ -446,6 +487,24 @@ test('sets, maps, counters, comments and base chains, committed as bytes, are wh
 		elements = { 10.0.0.7 : 192.0.2.1 }
 	}
 
+	map counts {
+		type devgroup : counter
+		comment "by tag"
+		elements = { 1952907265 comment "demo/web" : "egress/tag/74670001",
+			     1952907266 : "demo" }
+	}
+
+	map pair_counts {
+		type ipv4_addr . devgroup : counter
+		elements = { 10.0.0.7 . 1 : "demo" }
+	}
+
+	map range_counts {
+		type ipv4_addr : counter
+		flags interval
+		elements = { 10.0.0.0/8 comment "ten" : "demo", 11.0.0.0-11.0.0.5 : "egress/tag/74670001" }
+	}
+
 	chain target {
 		comment "where others go"
 		counter drop comment "NetworkPolicy/demo/allow-web"
@@ -498,6 +557,7 @@ test('every statement kind and every selector has a row', () => {
     lookup: true,
     vmap: true,
     counter: true,
+    'counter-map': true,
     log: true,
     limit: true,
     'set-mark': true,
@@ -523,7 +583,7 @@ test('every statement kind and every selector has a row', () => {
   const used = new Set<Selector>();
   for (const statement of statements) {
     if (statement.kind === 'match') used.add(statement.selector);
-    if (statement.kind === 'lookup' || statement.kind === 'vmap')
+    if (statement.kind === 'lookup' || statement.kind === 'vmap' || statement.kind === 'counter-map')
       for (const selector of statement.key) used.add(selector);
   }
   assert.deepEqual(

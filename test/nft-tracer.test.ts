@@ -9,6 +9,7 @@ import {
   type Base,
   type Chain,
   CT_STATE,
+  countBy,
   DROP,
   goto,
   inSet,
@@ -96,6 +97,26 @@ const matches: readonly (readonly Statement[])[] = [
   [inSet(['ip daddr', 'meta l4proto', 'th dport'], 'tuples', '!=')],
 ];
 
+/** Where a key is in none of them, the rule breaks off: what stands behind does not happen. */
+const counting: readonly NamedSet[] = [
+  {
+    name: 'counts',
+    key: ['inet_service'],
+    value: 'counter',
+    elements: [
+      { key: [1001], value: { counter: 'by-port-a' } },
+      { key: [1002], value: { counter: 'by-port-b' } },
+      { key: [1005], value: { counter: 'by-port-a' } },
+    ],
+  },
+  {
+    name: 'pair_counts',
+    key: ['ipv4_addr', 'inet_service'],
+    value: 'counter',
+    elements: [{ key: [{ family: 4, value: LOOPBACK }, 1003], value: { counter: 'by-pair' } }],
+  },
+];
+
 const chainNames = ['one', 'two', 'three', 'four'];
 
 /** Every rule counts with a counter of its own, once what it looks at matches; calls go to later chains only. */
@@ -116,6 +137,8 @@ function tables(): fc.Arbitrary<Table> {
         [{ kind: 'set-mark', of: 'meta', mark: 0x20 }],
         [{ kind: 'set-mark', of: 'meta', mark: 0x10, mask: 0x30 }],
         from === 0 ? [vmap('udp dport', 'map')] : [],
+        [countBy('udp dport', 'counts'), DROP],
+        [countBy(['ip daddr', 'udp dport'], 'pair_counts'), { kind: 'set-mark', of: 'meta', mark: 0x20 }],
       ),
     );
   const rules = (chain: string, from: number): fc.Arbitrary<Rule[]> =>
@@ -144,8 +167,9 @@ function tables(): fc.Arbitrary<Table> {
     .map(([early, late, entries, ...others]): Table => {
       // In the value the later chain stands first: priority must decide, not order.
       const chains = [...others, late, early];
-      const counters = chains.flatMap(({ name, rules }) => rules.map((_, i) => ({ name: `${name}-${i}` })));
-      return { family: 'inet', name: 'tollgate', sets: [...sets, entries], counters, chains };
+      const own = chains.flatMap(({ name, rules }) => rules.map((_, i) => ({ name: `${name}-${i}` })));
+      const counters = [...own, ...['by-port-a', 'by-port-b', 'by-pair'].map(name => ({ name }))];
+      return { family: 'inet', name: 'tollgate', sets: [...sets, ...counting, entries], counters, chains };
     });
 }
 
@@ -230,6 +254,35 @@ test('what the kernel cannot know of a packet matches nothing, not even by !=', 
       tracerOf(one([statement, DROP]))('output', { ...packet, ctState: CT_STATE.untracked }).verdict,
       'accept',
     );
+});
+
+test('where a map of counters has no such key, the rule does nothing more, and the next one has its say', () => {
+  const table: Table = {
+    ...one([]),
+    sets: counting.slice(0, 1),
+    counters: [{ name: 'by-port-a' }, { name: 'by-port-b' }, { name: 'next' }],
+    chains: [
+      {
+        name: 'base',
+        base: { type: 'filter', hook: 'output', priority: 0, policy: 'accept' },
+        rules: [
+          rule([countBy('udp dport', 'counts'), ACCEPT]),
+          rule([match('meta l4proto', '==', PROTOCOL.udp), { kind: 'counter', name: 'next' }, ACCEPT]),
+        ],
+      },
+    ],
+  };
+  const trace = tracerOf(table);
+  assert.deepEqual(trace('output', packetTo(1001)).counted, ['by-port-a']);
+  assert.deepEqual(trace('output', packetTo(1004)).counted, ['next']);
+  nft.commit({ family: 'inet', table: 'tollgate', operations: [{ verb: 'destroy', object: 'table' }] });
+  nft.commit(createTable(table));
+  netns.try('bash', ['-c', [1001, 1002, 1004, 1005].map(port => `echo > /dev/udp/127.0.0.1/${port};`).join(' ')]);
+  const counted = nft.readCounters({ family: 'inet', name: 'tollgate' });
+  assert.deepEqual(
+    ['by-port-a', 'by-port-b', 'next'].map(name => counted.get(name)?.packets),
+    [2n, 1n, 1n],
+  );
 });
 
 test('a limit holds back what is over its rate, on demand', () => {

@@ -6,6 +6,7 @@
 
 import { boundsOf, isSingle } from '../lib/nft/datatype.ts';
 import type {
+  CounterRef,
   Datum,
   Hook,
   Key,
@@ -165,11 +166,11 @@ function matchOf({ selector, mask, op, datum }: Match): Run {
 }
 
 /** What a set or a map has for a key: `undefined` for a miss, `true` or the mapped value for a hit. */
-type Index = (key: readonly Value[]) => true | Verdict | Key | undefined;
+type Index = (key: readonly Value[]) => true | Verdict | CounterRef | Key | undefined;
 
 interface Entry {
   readonly key: Key;
-  readonly value: true | Verdict | Key;
+  readonly value: true | Verdict | CounterRef | Key;
 }
 
 function indexOf(entries: readonly Entry[]): Index {
@@ -303,6 +304,16 @@ class Tracer {
           return undefined;
         };
       }
+      case 'counter-map': {
+        const { key, map } = statement;
+        return context => {
+          const values = readKey(key, context.packet);
+          const found = values && this.#index(map)(values);
+          if (!found || found === true || !('counter' in found)) return NEXT;
+          context.counted.push(found.counter);
+          return undefined;
+        };
+      }
       case 'log':
         return context => {
           context.logged.push(statement.prefix ?? '');
@@ -378,7 +389,7 @@ class Tracer {
     }
     const values = readKey(to.key, packet);
     const hit = values && this.#index(to.map)(values);
-    if (!hit || hit === true || 'kind' in hit) return undefined;
+    if (!hit || hit === true || 'kind' in hit || 'counter' in hit) return undefined;
     const [address, port] = hit.map((datum: Datum) => boundsOf(datum).first);
     return { address: BigInt(address!), ...(port === undefined ? {} : { port: Number(port) }) };
   }

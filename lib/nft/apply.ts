@@ -4,8 +4,8 @@
  */
 
 import { boundsOf, isSingle, keyId, keyLength } from './datatype.ts';
-import type { Chain, Counter, Datum, Element, Key, NamedSet, Rule, Statement, Table } from './model.ts';
-import { chainOf, referencesOf } from './reference.ts';
+import type { Chain, Counter, Datum, Element, Key, NamedSet, Rule, Selector, Statement, Table } from './model.ts';
+import { chainOf, counterOf, referencesOf } from './reference.ts';
 import { typesOf } from './selector.ts';
 import { nameOperation, type Operation, type SetDeclaration, type Transaction } from './transaction.ts';
 
@@ -142,21 +142,35 @@ function refuseTarget({ chains }: Draft, name: string, refuse: Refuse): void {
   if (target.base) refuse('EOPNOTSUPP', `${name} is a base chain`);
 }
 
+type Use = readonly [key: readonly Selector[], set: string, fits: (value: SetDeclaration['value']) => boolean];
+
+/** Which named set a statement looks into, and what that may map to. */
+function useOf(statement: Statement): Use | undefined {
+  switch (statement.kind) {
+    case 'lookup':
+      return typeof statement.set === 'string' ? [statement.key, statement.set, () => true] : undefined;
+    case 'vmap':
+      return [statement.key, statement.map, value => value === 'verdict'];
+    case 'counter-map':
+      return [statement.key, statement.map, value => value === 'counter'];
+    case 'dnat':
+    case 'snat':
+      return 'map' in statement.to
+        ? [statement.to.key, statement.to.map, value => typeof value === 'object']
+        : undefined;
+    default:
+      return undefined;
+  }
+}
+
 /** The set must be there, and its key as long as what is looked up, which the kernel does not check. */
 function checkSet(draft: Draft, statement: Statement, refuse: Refuse): void {
-  const [key, name, isMap] =
-    statement.kind === 'lookup'
-      ? [statement.key, statement.set, false]
-      : statement.kind === 'vmap'
-        ? [statement.key, statement.map, true]
-        : (statement.kind === 'dnat' || statement.kind === 'snat') && 'map' in statement.to
-          ? [statement.to.key, statement.to.map, true]
-          : [];
-  if (!key || typeof name !== 'string') return;
+  const use = useOf(statement);
+  if (!use) return;
+  const [key, name, fits] = use;
   const { set } = draft.sets.get(name) ?? refuse('ENOENT', `no set ${name}`);
   if (keyLength(set.key) !== keyLength(typesOf(key))) refuse('EINVAL', `${name} has keys of another length`);
-  if (isMap && (statement.kind === 'vmap') !== (set.value === 'verdict'))
-    refuse('EINVAL', `${name} maps to something else`);
+  if (!fits(set.value)) refuse('EINVAL', `${name} maps to something else`);
 }
 
 function applyToSet(draft: Draft, { verb, set }: Operation & { object: 'set' }, refuse: Refuse): void {
@@ -193,6 +207,9 @@ function applyToElements(draft: Draft, operation: Operation & { object: 'element
     }
     const target = chainOf(element);
     if (target !== undefined) refuseTarget(draft, target, refuse);
+    const counter = counterOf(element);
+    if ((counter !== undefined) !== (present.set.value === 'counter')) refuse('EINVAL', `${id} maps to something else`);
+    if (counter !== undefined && !draft.counters.has(counter)) refuse('ENOENT', `no counter ${counter}`);
     if (old && (verb === 'create' || JSON.stringify(old.value, text) !== JSON.stringify(element.value, text)))
       refuse('EEXIST', `element ${id} exists`);
     if (!old) {
@@ -226,6 +243,9 @@ function applyToCounter(draft: Draft, { verb, counter }: Operation & { object: '
   for (const { name, rules } of draft.chains.values())
     if (rules.some(rule => referencesOf(rule).counters.includes(counter.name)))
       refuse('EBUSY', `chain ${name} counts with it`);
+  for (const { set, elements } of draft.sets.values())
+    for (const element of elements.values())
+      if (counterOf(element) === counter.name) refuse('EBUSY', `map ${set.name} leads to it`);
   draft.counters.delete(counter.name);
 }
 

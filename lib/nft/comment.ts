@@ -1,10 +1,17 @@
 /**
- * How much of a comment is kept: 128 bytes, which is what nft takes too. The kernel would take 256 bytes of userdata,
- * but an element counts its length, with those of key and value, in one byte: on 6.18 a longer comment is refused
- * (EINVAL), and from 253 bytes on it is lost without a word. The table's own comment is kept whole, up to 253 bytes.
+ * What is kept of a comment: one rule for all that has one, but for the table, whose own comment is kept whole, up to 253
+ * bytes. 128 bytes is what nft takes too. The kernel would take 256 bytes of userdata, but an element counts its length,
+ * with those of key and value, in one byte: on 6.18 a longer comment is refused (EINVAL), and from 253 bytes on it is
+ * lost without a word.
  */
 
 const COMMENT_BYTES = 128;
+
+/** Ends a comment that goes on. */
+const CUT = '~';
+
+/** nft's strings know no escape, a zero byte would end the text, and half a surrogate pair is no character. */
+const UNFIT = /["\p{Cc}\p{Cs}]/u;
 
 /** How many bytes the text takes in UTF-8. */
 export function utf8Length(text: string): number {
@@ -17,18 +24,30 @@ export function utf8Length(text: string): number {
   return length;
 }
 
-/** The comment, cut between two characters where it is too long. */
+const fit = (text: string): string =>
+  UNFIT.test(text)
+    ? text
+        .toWellFormed()
+        .replaceAll('"', "'")
+        .replaceAll(/\p{Cc}/gu, ' ')
+    : text;
+
+/**
+ * The comment as it is written and read back: a double quote as a single one, a control character as a space, and where it
+ * is too long, cut between two characters, with a tilde at its end. Idempotent.
+ */
 export function keptComment(comment: string): string {
+  const text = fit(comment);
   // No UTF-16 unit takes more than three bytes.
-  if (comment.length * 3 <= COMMENT_BYTES || utf8Length(comment) <= COMMENT_BYTES) return comment;
+  if (text.length * 3 <= COMMENT_BYTES || utf8Length(text) <= COMMENT_BYTES) return text;
   let kept = '';
-  let length = 0;
-  for (const character of comment) {
+  let length = CUT.length;
+  for (const character of text) {
     length += utf8Length(character);
     if (length > COMMENT_BYTES) break;
     kept += character;
   }
-  return kept;
+  return `${kept}${CUT}`;
 }
 
 /** True where the kernel could not tell the two apart. */

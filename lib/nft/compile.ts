@@ -105,6 +105,10 @@ function compileStatement(statement: Statement, known: Known, out: Expression[])
       if (statement.name === undefined) out.push({ name: 'counter' });
       else out.push({ name: 'objref', type: OBJECT_COUNTER, object: statement.name });
       return;
+    case 'counter-map':
+      loadKey(statement.key, known, out);
+      out.push({ name: 'objref-map', sreg: 1, set: statement.map });
+      return;
     case 'log': {
       const { group, prefix, snaplen, queueThreshold } = statement;
       out.push({

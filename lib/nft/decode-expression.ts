@@ -153,6 +153,8 @@ const READERS: Readonly<Record<string, Read>> = {
     return { name: 'counter' };
   },
   objref: fields => {
+    const set = fields.text(NFTA_OBJREF.SET_NAME);
+    if (set !== undefined) return { name: 'objref-map', sreg: fields.number(NFTA_OBJREF.SET_SREG), set };
     const object = fields.text(NFTA_OBJREF.IMM_NAME);
     return object === undefined ? undefined : { name: 'objref', type: fields.number(NFTA_OBJREF.IMM_TYPE), object };
   },

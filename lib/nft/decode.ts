@@ -233,7 +233,8 @@ interface DecodedSet {
   readonly elements: readonly Element[];
 }
 
-const KNOWN_FLAGS = NFT_SET.ANONYMOUS | NFT_SET.CONSTANT | NFT_SET.INTERVAL | NFT_SET.MAP | NFT_SET.CONCAT;
+const KNOWN_FLAGS =
+  NFT_SET.ANONYMOUS | NFT_SET.CONSTANT | NFT_SET.INTERVAL | NFT_SET.MAP | NFT_SET.OBJECT | NFT_SET.CONCAT;
 
 /** A set of a kind that we never make has a key of no fields and no elements: it equals none of ours. */
 function decodeSet(body: Uint8Array, elements: Dump['elements']): DecodedSet {
@@ -241,9 +242,8 @@ function decodeSet(body: Uint8Array, elements: Dump['elements']): DecodedSet {
   const name = readText(attributes.get(NFTA_SET.NAME)) ?? '';
   const flags = readNumber(attributes.get(NFTA_SET.FLAGS)) ?? 0;
   const key = keyTypesOf(readNumber(attributes.get(NFTA_SET.KEY_TYPE)) ?? 0);
-  const dataType = readNumber(attributes.get(NFTA_SET.DATA_TYPE)) ?? 0;
-  const isMap = (flags & NFT_SET.MAP) !== 0;
-  const value = !isMap ? undefined : dataType === VERDICT_TYPE ? ('verdict' as const) : keyTypesOf(dataType);
+  const isMap = (flags & (NFT_SET.MAP | NFT_SET.OBJECT)) !== 0;
+  const value = isMap ? valueTypeIn(attributes) : undefined;
   const anonymous = (flags & NFT_SET.ANONYMOUS) !== 0;
   const comment = commentIn(attributes.get(NFTA_SET.USERDATA), UDATA.SET_COMMENT);
   const known = key && (flags & ~KNOWN_FLAGS) === 0 && (!isMap || value);
@@ -256,6 +256,14 @@ function decodeSet(body: Uint8Array, elements: Dump['elements']): DecodedSet {
     ...((flags & NFT_SET.INTERVAL) !== 0 ? { interval: true } : {}),
   };
   return { declaration, anonymous, elements: decodeElements(declaration, elements.get(name) ?? []) };
+}
+
+/** Undefined for a type that we do not use. */
+function valueTypeIn(attributes: Attributes): SetDeclaration['value'] {
+  const objectType = readNumber(attributes.get(NFTA_SET.OBJ_TYPE));
+  if (objectType !== undefined) return objectType === OBJECT_COUNTER ? 'counter' : undefined;
+  const dataType = readNumber(attributes.get(NFTA_SET.DATA_TYPE)) ?? 0;
+  return dataType === VERDICT_TYPE ? 'verdict' : keyTypesOf(dataType);
 }
 
 const anonymousOf = ({ declaration: { key, interval }, elements }: DecodedSet): AnonymousSet => ({
@@ -326,7 +334,7 @@ function readKey(types: readonly Datatype[], { key, keyEnd }: RawElement): Key {
 }
 
 function decodeElement(set: SetDeclaration, { attributes }: RawElement, key: Key): Element {
-  const value = decodeValue(set, attributes.get(NFTA_SET_ELEM.DATA));
+  const value = decodeValue(set, attributes);
   return {
     key,
     ...(value ? { value } : {}),
@@ -334,7 +342,12 @@ function decodeElement(set: SetDeclaration, { attributes }: RawElement, key: Key
   };
 }
 
-function decodeValue({ value }: SetDeclaration, data: Uint8Array | undefined): Element['value'] {
+function decodeValue({ value }: SetDeclaration, attributes: Attributes): Element['value'] {
+  if (value === 'counter') {
+    const counter = readText(attributes.get(NFTA_SET_ELEM.OBJREF));
+    return counter === undefined ? undefined : { counter };
+  }
+  const data = attributes.get(NFTA_SET_ELEM.DATA);
   if (!value || !data) return undefined;
   const nest = readAttributes(data);
   const bytes = nest.get(NFTA_DATA.VALUE);

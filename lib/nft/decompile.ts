@@ -173,7 +173,7 @@ function readLoads(reading: Reading): Statement | undefined {
     reading.at++;
   }
   const use = expressions[reading.at++];
-  if (use?.name === 'lookup') {
+  if (use?.name === 'lookup' || use?.name === 'objref-map') {
     const key = loads.map(load => selectorOf(reading, load));
     return key.every(selector => selector !== undefined) ? readLookup(reading, key, use) : undefined;
   }
@@ -191,9 +191,11 @@ function readLoads(reading: Reading): Statement | undefined {
 function readLookup(
   reading: Reading,
   key: readonly Selector[],
-  { set, dreg, invert }: Expression & { name: 'lookup' },
+  use: Expression & { name: 'lookup' | 'objref-map' },
 ): Statement | undefined {
   for (const selector of key) rely(reading, SELECTORS[selector]);
+  if (use.name === 'objref-map') return { kind: 'counter-map', key, map: use.set };
+  const { set, dreg, invert } = use;
   if (dreg === undefined)
     return { kind: 'lookup', key, op: invert ? '!=' : '==', set: typeof set === 'string' ? set : set.elements };
   if (typeof set !== 'string') return undefined;

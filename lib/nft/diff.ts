@@ -10,7 +10,7 @@ import { sameComment } from './comment.ts';
 import { ruleId } from './compile.ts';
 import { keyId } from './datatype.ts';
 import type { Chain, Element, NamedSet, Table, TableFamily } from './model.ts';
-import { chainOf, referencesOf } from './reference.ts';
+import { chainOf, counterOf, referencesOf } from './reference.ts';
 import { contentOf, createTable, type Operation, type Ownership, type Transaction } from './transaction.ts';
 
 /**
@@ -117,7 +117,7 @@ const flushes = (chains: readonly Chain[], sets: readonly NamedSet[]): Operation
     .filter(({ rules }) => rules.length > 0)
     .map((chain): Operation => ({ verb: 'flush', object: 'chain', chain })),
   ...sets
-    .filter(set => set.elements.some(element => chainOf(element) !== undefined))
+    .filter(set => set.elements.some(element => (chainOf(element) ?? counterOf(element)) !== undefined))
     .map((set): Operation => ({ verb: 'flush', object: 'set', set })),
 ];
 
@@ -177,6 +177,7 @@ const sameElement = (a: Element, b: Element): boolean =>
 
 function valueId(value: Element['value']): string {
   if (value === undefined) return '';
+  if ('counter' in value) return `counter ${value.counter}`;
   if (!('kind' in value)) return keyId(value);
   return 'chain' in value ? `${value.kind} ${value.chain}` : value.kind;
 }

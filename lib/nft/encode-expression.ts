@@ -35,6 +35,7 @@ export const ANONYMOUS_NAME = '__set%d';
 const KERNEL_NAMES: Partial<Record<Expression['name'], string>> = {
   'meta-set': 'meta',
   'ct-set': 'ct',
+  'objref-map': 'objref',
   verdict: 'immediate',
 };
 
@@ -116,6 +117,10 @@ function writeAttributes(out: MessageWriter, expression: Expression, sets: SetId
     case 'objref':
       out.be32(NFTA_OBJREF.IMM_TYPE, expression.type);
       out.text(NFTA_OBJREF.IMM_NAME, expression.object);
+      return;
+    case 'objref-map':
+      out.be32(NFTA_OBJREF.SET_SREG, expression.sreg);
+      out.text(NFTA_OBJREF.SET_NAME, expression.set);
       return;
     case 'log':
       writeLog(out, expression);

@@ -4,6 +4,7 @@ import { keptComment } from './comment.ts';
 import { compileVerdict } from './compile.ts';
 import { boundsOf, DATATYPES, isSingle, keyLength, keyTypeId, paddedLength } from './datatype.ts';
 import { writeVerdict } from './encode-expression.ts';
+import { OBJECT_COUNTER } from './expression.ts';
 import type { Datatype, Element, Key } from './model.ts';
 import type { SetDeclaration } from './transaction.ts';
 import {
@@ -33,15 +34,12 @@ export function writeDeclaration(out: MessageWriter, set: SetForm, id: number): 
     NFTA_SET.FLAGS,
     (anonymous ? NFT_SET.ANONYMOUS | NFT_SET.CONSTANT : 0) |
       (interval ? NFT_SET.INTERVAL : 0) |
-      (value ? NFT_SET.MAP : 0) |
+      (value === 'counter' ? NFT_SET.OBJECT : value ? NFT_SET.MAP : 0) |
       (concatenated ? NFT_SET.CONCAT : 0),
   );
   out.be32(NFTA_SET.KEY_TYPE, keyTypeId(key));
   out.be32(NFTA_SET.KEY_LEN, keyLength(key));
-  if (value) {
-    out.be32(NFTA_SET.DATA_TYPE, value === 'verdict' ? VERDICT_TYPE : keyTypeId(value));
-    out.be32(NFTA_SET.DATA_LEN, value === 'verdict' ? 0 : keyLength(value));
-  }
+  if (value) writeValueType(out, value);
   out.be32(NFTA_SET.ID, id);
   if (concatenated || anonymous) {
     const description = out.open(NFTA_SET.DESC);
@@ -51,9 +49,19 @@ export function writeDeclaration(out: MessageWriter, set: SetForm, id: number): 
   }
   const userdata = out.openUserdata(NFTA_SET.USERDATA);
   out.userdataNumber(UDATA.SET_KEYBYTEORDER, byteOrderOf(key));
-  if (value && value !== 'verdict') out.userdataNumber(UDATA.SET_DATABYTEORDER, byteOrderOf(value));
+  if (typeof value === 'object') out.userdataNumber(UDATA.SET_DATABYTEORDER, byteOrderOf(value));
   if (comment !== undefined) out.userdataText(UDATA.SET_COMMENT, keptComment(comment));
   out.closeUserdata(userdata);
+}
+
+/** To the kernel, a map of counters is no map, but a set of objects. */
+function writeValueType(out: MessageWriter, value: NonNullable<SetForm['value']>): void {
+  if (value === 'counter') {
+    out.be32(NFTA_SET.OBJ_TYPE, OBJECT_COUNTER);
+    return;
+  }
+  out.be32(NFTA_SET.DATA_TYPE, value === 'verdict' ? VERDICT_TYPE : keyTypeId(value));
+  out.be32(NFTA_SET.DATA_LEN, value === 'verdict' ? 0 : keyLength(value));
 }
 
 /** NFTA_SET_DESC_CONCAT: the padded length of each field, by which the kernel finds ranges field by field. */
@@ -102,8 +110,9 @@ export function writeElement(
 function writeData(out: MessageWriter, { value: types }: SetForm, { value }: Element): void {
   if (value === undefined) return;
   if ('kind' in value) writeVerdict(out, NFTA_SET_ELEM.DATA, compileVerdict(value));
-  else if (types && types !== 'verdict') out.key(NFTA_SET_ELEM.DATA, types, value, 'first', keyLength(types));
-  else throw new RangeError('Cannot map to data in a map of verdicts');
+  else if ('counter' in value) out.text(NFTA_SET_ELEM.OBJREF, value.counter);
+  else if (typeof types === 'object') out.key(NFTA_SET_ELEM.DATA, types, value, 'first', keyLength(types));
+  else throw new RangeError(`Cannot map to data in ${types ? `a map of ${types}s` : 'a set'}`);
 }
 
 /** The first value behind the interval, flagged; none where the interval goes up to the greatest value. */

@@ -53,6 +53,8 @@ export type Expression =
   | { readonly name: 'verdict'; readonly code: number; readonly chain?: string }
   | { readonly name: 'counter' }
   | { readonly name: 'objref'; readonly type: number; readonly object: string }
+  /** The object that a set has for what is in the register. */
+  | { readonly name: 'objref-map'; readonly sreg: number; readonly set: string }
   | {
       readonly name: 'log';
       readonly group: number;

@@ -88,10 +88,15 @@ export type Verdict =
   | { readonly kind: 'jump'; readonly chain: string }
   | { readonly kind: 'goto'; readonly chain: string };
 
+/** A named counter as a map's value. While an element leads to it, it cannot be deleted. */
+export interface CounterRef {
+  readonly counter: string;
+}
+
 export interface Element {
   readonly key: Key;
-  /** In a map only: a verdict, or one datum for each field of the map's value. */
-  readonly value?: Verdict | Key;
+  /** In a map only: a verdict, a counter, or one datum for each field of the map's value. */
+  readonly value?: Verdict | CounterRef | Key;
   readonly comment?: string;
 }
 
@@ -101,7 +106,7 @@ export interface NamedSet {
   readonly comment?: string;
   /** More than one datatype is a concatenation, `ipv4_addr . inet_proto . inet_service`. */
   readonly key: readonly Datatype[];
-  readonly value?: 'verdict' | readonly Datatype[];
+  readonly value?: 'verdict' | 'counter' | readonly Datatype[];
   /** Keys may be prefixes, ranges and spans, disjoint from each other (in a concatenation: as whole keys). */
   readonly interval?: boolean;
   readonly elements: readonly Element[];
@@ -184,6 +189,16 @@ export interface Count {
   readonly name?: string;
 }
 
+/**
+ * `counter name meta iifgroup map @egress_counts`: the counter that a map of counters has for the key; where it has none,
+ * evaluation goes on with the next rule.
+ */
+export interface CounterMap {
+  readonly kind: 'counter-map';
+  readonly key: readonly Selector[];
+  readonly map: string;
+}
+
 /** To an nflog group. */
 export interface Log {
   readonly kind: 'log';
@@ -249,6 +264,7 @@ export type Statement =
   | Lookup
   | VerdictMap
   | Count
+  | CounterMap
   | Log
   | Limit
   | SetMark
@@ -295,6 +311,12 @@ export const oneOf = (selector: Selector, data: readonly Datum[], op: '==' | '!=
 
 export const vmap = (key: Selector | readonly Selector[], map: string): VerdictMap => ({
   kind: 'vmap',
+  key: typeof key === 'string' ? [key] : key,
+  map,
+});
+
+export const countBy = (key: Selector | readonly Selector[], map: string): CounterMap => ({
+  kind: 'counter-map',
   key: typeof key === 'string' ? [key] : key,
   map,
 });

@@ -18,6 +18,7 @@ function collect(statement: Statement, chains: string[], sets: string[], counter
       if (typeof statement.set === 'string') sets.push(statement.set);
       return;
     case 'vmap':
+    case 'counter-map':
       sets.push(statement.map);
       return;
     case 'dnat':
@@ -46,3 +47,7 @@ export function referencesOf(rule: Rule): References {
 /** The chain that a verdict map's element leads to. */
 export const chainOf = ({ value }: Element): string | undefined =>
   value && 'kind' in value && 'chain' in value ? value.chain : undefined;
+
+/** The counter that an element of a map of counters leads to. */
+export const counterOf = ({ value }: Element): string | undefined =>
+  value && 'counter' in value ? value.counter : undefined;

@@ -1,6 +1,6 @@
 /**
  * Rules, tables and transactions as nft text: for logs, dry runs and goldens; `nft -f` accepts it.
- * nft's strings know no escape, so a double quote or a line break in a comment becomes a single quote or a space.
+ * nft's strings know no escape, so a double quote or a line break becomes a single quote or a space.
  */
 
 import { formatAddress } from '../ip/address.ts';
@@ -12,7 +12,7 @@ import type { ChainDeclaration, Operation, SetDeclaration, Transaction } from '.
 
 const quote = (text: string): string => `"${text.replaceAll('"', "'").replaceAll(/\p{Cc}/gu, ' ')}"`;
 
-const quoteComment = (comment: string): string => quote(keptComment(comment));
+const quoteComment = (comment: string): string => `"${keptComment(comment)}"`;
 
 const commentOf = (comment: string | undefined): string =>
   comment === undefined ? '' : ` comment ${quoteComment(comment)}`;
@@ -62,6 +62,8 @@ export function formatStatement(statement: Statement): string {
       return `${formatSelectors(statement.key)} vmap @${statement.map}`;
     case 'counter':
       return statement.name === undefined ? 'counter' : `counter name ${quote(statement.name)}`;
+    case 'counter-map':
+      return `counter name ${formatSelectors(statement.key)} map @${statement.map}`;
     case 'log': {
       const { prefix, group, snaplen, queueThreshold } = statement;
       return (
@@ -100,7 +102,8 @@ export function formatElement({ key: types, value: valueTypes }: SetDeclaration,
   const left = `${formatKey(types, key)}${commentOf(comment)}`;
   if (value === undefined) return left;
   if ('kind' in value) return `${left} : ${formatVerdict(value)}`;
-  return `${left} : ${valueTypes && valueTypes !== 'verdict' ? formatKey(valueTypes, value) : ''}`;
+  if ('counter' in value) return `${left} : ${quote(value.counter)}`;
+  return `${left} : ${typeof valueTypes === 'object' ? formatKey(valueTypes, value) : ''}`;
 }
 
 const formatBase = ({ type, hook, priority, policy }: Base): string =>
@@ -108,7 +111,8 @@ const formatBase = ({ type, hook, priority, policy }: Base): string =>
 
 function formatType({ key, value }: SetDeclaration): string {
   const types = key.join(' . ');
-  return value ? `type ${types} : ${value === 'verdict' ? value : value.join(' . ')}` : `type ${types}`;
+  if (!value) return `type ${types}`;
+  return `type ${types} : ${typeof value === 'string' ? value : value.join(' . ')}`;
 }
 
 const setWord = ({ value }: SetDeclaration): string => (value ? 'map' : 'set');

@@ -69,6 +69,7 @@ export const NFTA_SET = {
   DESC: 9,
   ID: 10,
   USERDATA: 13,
+  OBJ_TYPE: 15,
 } as const;
 export const NFTA_SET_DESC = { SIZE: 1, CONCAT: 2 } as const;
 export const NFTA_SET_FIELD_LEN = 1;
@@ -85,7 +86,7 @@ export const NFT_SET = {
 /** NFT_DATA_VERDICT as a set's data type. */
 export const VERDICT_TYPE = 0xffffff00;
 export const NFTA_SET_ELEM_LIST = { TABLE: 1, SET: 2, ELEMENTS: 3, SET_ID: 4 } as const;
-export const NFTA_SET_ELEM = { KEY: 1, DATA: 2, FLAGS: 3, USERDATA: 6, KEY_END: 10 } as const;
+export const NFTA_SET_ELEM = { KEY: 1, DATA: 2, FLAGS: 3, USERDATA: 6, OBJREF: 9, KEY_END: 10 } as const;
 export const NFT_SET_ELEM_INTERVAL_END = 1;
 export const NFTA_DATA = { VALUE: 1, VERDICT: 2 } as const;
 export const NFTA_VERDICT = { CODE: 1, CHAIN: 2 } as const;
@@ -118,7 +119,7 @@ export const NFTA_LOOKUP = { SET: 1, SREG: 2, DREG: 3, SET_ID: 4, FLAGS: 5 } as 
 export const NFT_LOOKUP_F_INV = 1;
 export const NFTA_IMMEDIATE = { DREG: 1, DATA: 2 } as const;
 export const NFTA_COUNTER = { BYTES: 1, PACKETS: 2 } as const;
-export const NFTA_OBJREF = { IMM_TYPE: 1, IMM_NAME: 2 } as const;
+export const NFTA_OBJREF = { IMM_TYPE: 1, IMM_NAME: 2, SET_SREG: 3, SET_NAME: 4 } as const;
 export const NFTA_LOG = { GROUP: 1, PREFIX: 2, SNAPLEN: 3, QTHRESHOLD: 4, LEVEL: 5, FLAGS: 6 } as const;
 export const NFTA_LIMIT = { RATE: 1, UNIT: 2, BURST: 3, TYPE: 4, FLAGS: 5 } as const;
 export const NFTA_REJECT = { TYPE: 1, ICMP_CODE: 2 } as const;
