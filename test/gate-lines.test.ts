@@ -10,22 +10,12 @@ import { PROTOCOL, type Table, TCP_FLAG } from '../lib/nft/model.ts';
 import { formatRule } from '../lib/nft/text.ts';
 import type { Ruleset } from '../lib/policy/ruleset.ts';
 import { condemned, quarantine } from '../lib/tag/tag.ts';
-import {
-  addressOf,
-  farAddress,
-  GateHost,
-  type GatePod,
-  localPod,
-  nearAddress,
-  nodeAddress,
-  packetId,
-  tableName,
-  tableOf,
-} from './gate-host.ts';
+import { GateHost, type GatePod, localPod, tableOf } from './gate-host.ts';
 import { until } from './host.ts';
 import { NflogReader } from './nflog.ts';
 import { encodePacket, type Packet } from './packet.ts';
 import type { End } from './tap.ts';
+import { addressOf, farAddress, nearAddress, nodeAddress, packetId, tableName } from './wired-host.ts';
 
 /** Who may open what: `mute` nothing to others, `deaf` nothing from others, `shut` neither; `unknown` is in no map. */
 const tags = { open: 0x74670001, shut: 0x74670002, deaf: 0x74670003, mute: 0x74670004, unknown: 0x74671234 } as const;
@@ -111,13 +101,7 @@ const answerTo = ({ from, to, sport, dport, protocol }: Packet): Packet => ({
   dport: sport,
 });
 
-/** What arrives at `at` of a packet that is sent from `end`. */
-function received(end: End, packet: Packet, at: End): Packet[] {
-  at.take();
-  end.send(packet);
-  host.settle();
-  return at.take();
-}
+const received = (end: End, packet: Packet, at: End): Packet[] => host.received(end, packet, at);
 
 const arrives = (end: End, packet: Packet, at: End): boolean =>
   received(end, packet, at).some(found => packetId(found) === packetId(packet) && found.type === packet.type);

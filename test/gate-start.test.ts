@@ -12,10 +12,10 @@ import { PROTOCOL } from '../lib/nft/model.ts';
 import { live } from './cli-host.ts';
 import { add, addresses, type Call, config, policies, silently, startHost, tollgate } from './cni.ts';
 import { EagerPods } from './eager.ts';
-import { tableName } from './gate-host.ts';
 import { type Host, until } from './host.ts';
 import type { Packet } from './packet.ts';
 import { NodeEnd, settle, Tap } from './tap.ts';
+import { tableName } from './wired-host.ts';
 
 const ranges = { v4: '10.77.0.0/16', v6: 'fd77::/64' };
 const PORT = 7467;

@@ -9,10 +9,11 @@ import { desiredTable } from '../lib/enforce/desired.ts';
 import { formatAddress, parseAddress } from '../lib/ip/address.ts';
 import { CT_STATE, PROTOCOL, TCP_FLAG } from '../lib/nft/model.ts';
 import { quarantine } from '../lib/tag/tag.ts';
-import { arrivals, GateHost, packetId } from './gate-host.ts';
+import { GateHost } from './gate-host.ts';
 import { type Packet as Traced, tracerOf } from './nft-tracer.ts';
 import type { Packet } from './packet.ts';
 import type { End } from './tap.ts';
+import { arrivals, packetId } from './wired-host.ts';
 import { NodeWorld, type Party, type WorldFlow } from './world-flows.ts';
 import { manifests } from './worlds.ts';
 

@@ -243,7 +243,8 @@ export function onEachProcessor(work: (processor: number) => void): void {
   }
 }
 
-const ROUNDS = 3;
+/** More than a packet and the answer to it take from link to link. */
+const ROUNDS = 5;
 const DEADLINE = 10_000;
 
 /**
