@@ -104,8 +104,17 @@ export interface Manifests {
   readonly problems: readonly Problem[];
 }
 
+/** The same manifests are asked for several times in a call. */
+const known = new WeakMap<Kept, Manifests>();
+
 /** What all files say together. What is invalid in them is closed already, and reported. */
 export function manifestsOf(kept: Kept): Manifests {
+  const manifests = known.get(kept) ?? understand(kept);
+  known.set(kept, manifests);
+  return manifests;
+}
+
+function understand(kept: Kept): Manifests {
   const declared: Declared[] = [];
   const problems: Problem[] = [];
   for (const { documents = [] } of Object.values(kept)) {
