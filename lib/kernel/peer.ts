@@ -1,0 +1,22 @@
+/** Who is at the other end of a Unix socket, by the kernel's word. @see unix(7), SO_PEERCRED */
+import { checked, libc } from './ffi.ts';
+import { SOL_SOCKET } from './socket.ts';
+
+const SO_PEERCRED = 17;
+
+export interface Peer {
+  readonly pid: number;
+  /** As this process's user namespace sees it: 0 is its root, and whoever has no number in it is 65534. */
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** As of the connect(). @throws SyscallError where the descriptor is no connected Unix socket */
+export function peerOf(fd: number): Peer {
+  // struct ucred: pid, uid, gid.
+  const value = new Uint32Array(3);
+  const length = new Uint32Array([value.byteLength]);
+  checked('ask who called', libc().getsockopt(fd, SOL_SOCKET, SO_PEERCRED, value, length));
+  const [pid, uid, gid] = value as unknown as [number, number, number];
+  return { pid, uid, gid };
+}
