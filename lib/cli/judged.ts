@@ -7,6 +7,7 @@ import { formatProblem } from '../policy/lint.ts';
 import type { Document } from '../policy/manifest.ts';
 import type { World } from '../policy/model.ts';
 import type { Problem } from '../policy/problem.ts';
+import type { Ruleset } from '../policy/ruleset.ts';
 import { type LiveArguments, openLive, warn } from './live.ts';
 import { worldIn } from './manifests.ts';
 
@@ -19,6 +20,8 @@ export interface Judged {
 export interface LiveJudged extends Judged {
   /** The manifests in force. */
   readonly documents: readonly Document[];
+  /** What the table was made from. */
+  readonly ruleset: Ruleset;
   readonly state: NodeState;
 }
 
@@ -38,7 +41,8 @@ export function liveWorld(options: LiveArguments): LiveJudged {
   const applied = table.readApplied();
   const { world, problems } = manifestsOf(applied);
   const documents = Object.values(applied).flatMap(file => file.documents ?? []);
-  return { world: worldOfNode(world, state), problems, documents, state, options: { enforceEgressToNode } };
+  const ruleset = table.ruleset({ state, kept: applied });
+  return { world: worldOfNode(world, state), problems, documents, ruleset, state, options: { enforceEgressToNode } };
 }
 
 /** Of the files where some are named, else of this node. */

@@ -1,9 +1,10 @@
 import { manifestsOf } from '../enforce/folder.ts';
 import type { Goal } from '../enforce/table.ts';
+import { formatTransaction } from '../nft/text.ts';
 import { formatProblem } from '../policy/lint.ts';
 import { policyRef } from '../policy/model.ts';
-import { command, counted, exit, outputOption, print, printJson } from './command.ts';
-import { liveOptions, openLive, warn } from './live.ts';
+import { command, counted, type Exit, exit, outputOption, print, printJson } from './command.ts';
+import { type Live, liveOptions, openLive, warn } from './live.ts';
 
 /** Policies by `Kind/namespace/name`, with what they say: to be compared, not to be shown. */
 const policiesOf = ({ kept }: Goal): Map<string, string> =>
@@ -35,6 +36,17 @@ const relabelled = (before: Goal, after: Goal): string[] =>
 
 const listed = (sign: string, names: readonly string[]): string => names.map(name => `  ${sign} ${name}\n`).join('');
 
+/** A transaction as one text of nft's; two where pods get other tags, which happens in between. */
+async function rehearse({ here }: Live, output: string | undefined, warnings: readonly string[]): Promise<Exit> {
+  const plan = await here.hook.plan();
+  const transactions = plan.filter(({ operations }) => operations.length > 0).map(formatTransaction);
+  for (const line of warnings) warn(line);
+  if (output === 'json') printJson({ transactions, warnings });
+  else if (transactions.length === 0) print('# Nothing would be sent: what the folder says is in force.');
+  else print(transactions.join('# Then the pods whose labels have changed get their new tags, and then:\n'));
+  return warnings.length === 0 ? exit.yes : exit.no;
+}
+
 export const policyApply = command(
   'apply',
   'Put what the policies folder says into force, in one batch',
@@ -47,8 +59,14 @@ export const policyApply = command(
           default: 'cut',
           describe: 'What becomes of connections that are no longer allowed',
         },
+        'dry-run': {
+          type: 'boolean',
+          default: false,
+          describe: 'Change nothing: print the nftables transaction that would be sent',
+        },
         ...liveOptions,
       })
+      .example('$0 policy apply --dry-run', 'as nft -f would read it')
       .example('$0 policy apply', 'after a file in the folder was changed')
       .example('$0 policy apply -o json', 'what was added, changed and removed, for scripts')
       .epilog(
@@ -64,6 +82,7 @@ export const policyApply = command(
       throw new Error(
         `Cannot apply policies: this node's enforcer is ${enforcer}, and only pods with "enforcer": "inline" go by the folder`,
       );
+    if (options.dryRun) return await rehearse(live, options.output, warnings);
     const { before, after, isChanged } = await live.here.hook.apply();
     const difference = differences(before, after);
     const problems = manifestsOf(after.kept).problems.filter(({ severity }) => severity === 'error');

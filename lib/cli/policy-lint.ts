@@ -1,8 +1,12 @@
+import { relabelled } from '../enforce/node.ts';
+import { worldOfNode } from '../enforce/world.ts';
 import { formatProblem, lint } from '../policy/lint.ts';
+import { readManifests } from '../policy/manifest.ts';
+import type { Pod } from '../policy/model.ts';
 import type { Problem } from '../policy/problem.ts';
 import { command, counted, exit, outputOption, print, printJson } from './command.ts';
-import { liveOptions, openLive, warn } from './live.ts';
-import { fileOption, readFiles } from './manifests.ts';
+import { type LiveArguments, liveOptions, openLive, warn } from './live.ts';
+import { type Documents, fileOption, readFiles } from './manifests.ts';
 
 /** A contract with scripts. Documents count from 1, as in the text. */
 const jsonOf = ({ severity, file, document, object, field, message }: Problem) => ({
@@ -14,10 +18,28 @@ const jsonOf = ({ severity, file, document, object, field, message }: Problem) =
   message,
 });
 
-/** What this node enforces: the folder that its table was made from. */
-function folderOfNode(options: Parameters<typeof openLive>[0]): string {
+interface Linted extends Documents {
+  /** Where it is a node's: its pods, which are all that it knows of. */
+  readonly node?: { readonly pods: readonly Pod[] };
+}
+
+/** What the folder of this node holds now, with the pods that it is for. */
+function onThisNode(options: LiveArguments): Linted {
   using live = openLive(options, warn);
-  return live.config.policies;
+  const state = live.here.hook.table.peek()?.state;
+  const { documents, problems } = readFiles([live.config.policies]);
+  if (!state) return { documents, problems };
+  const { world } = readManifests(documents);
+  return {
+    documents,
+    problems,
+    node: {
+      pods: worldOfNode(
+        world,
+        relabelled(state, world.pods, () => false),
+      ).pods,
+    },
+  };
 }
 
 export const policyLint = command(
@@ -28,23 +50,26 @@ export const policyLint = command(
       .options({
         ...fileOption,
         ...outputOption,
-        warnings: { type: 'boolean', default: false, describe: 'Tell of what is valid but looks wrong, too' },
+        warnings: { type: 'boolean', default: true, describe: 'Tell also of what is valid and probably unmeant' },
         ...liveOptions,
       })
       .example('$0 policy lint -f policies/', 'every manifest of a folder')
       .example('$0 policy lint', 'the policies of this node')
       .example('kubectl get netpol -A -o yaml | $0 policy lint -f -', 'what a cluster has')
       .epilog(
-        'Exit code 0: no errors; 1: errors. An invalid policy is not ignored: it closes the pods that it selects, in the directions that are in doubt.',
+        'Exit code 0: no errors, with warnings or without; 1: errors. An invalid policy is not ignored: it closes the pods that it selects, in the directions that are in doubt.',
       ),
   options => {
-    const { documents, problems } = readFiles(options.file ?? [folderOfNode(options)]);
-    const found = [...problems, ...lint(documents, { least: options.warnings ? 'warning' : 'error' })];
+    const { documents, problems, ...on }: Linted = options.file ? readFiles(options.file) : onThisNode(options);
+    const found = [...problems, ...lint(documents, { least: options.warnings ? 'warning' : 'error', ...on })];
     const errors = found.filter(({ severity }) => severity === 'error').length;
+    const warnings = found.length - errors;
     if (options.output === 'json') printJson(found.map(jsonOf));
     else {
       for (const problem of found) print(`${problem.severity}: ${formatProblem(problem)}`);
-      print(`${counted(documents.length, 'document')}, ${errors === 0 ? 'no errors' : counted(errors, 'error')}.`);
+      const parts = [errors === 0 ? 'no errors' : counted(errors, 'error')];
+      if (warnings > 0) parts.push(counted(warnings, 'warning'));
+      print(`${counted(documents.length, 'document')}, ${parts.join(', ')}.`);
     }
     return errors === 0 ? exit.yes : exit.no;
   },

@@ -6,7 +6,7 @@ import { type Config, formatEnforcer } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
 import { Nft } from '../kernel/nft.ts';
-import { nameOperation, type Operation } from '../nft/transaction.ts';
+import { nameOperation, type Operation, type Transaction } from '../nft/transaction.ts';
 import type { World } from '../policy/model.ts';
 import { concerns } from './concern.ts';
 import { cutForbidden } from './cut.ts';
@@ -139,6 +139,13 @@ export class InlineHook implements Hook, Disposable {
   async apply(): Promise<Brought> {
     await this.admit();
     return await this.#bring({ kept: this.#kept() }, state => state);
+  }
+
+  /** What `apply` would send, as things are now. */
+  async plan(): Promise<readonly Transaction[]> {
+    await this.admit();
+    using _ = await this.#table.lock(this.#deadline(), this.#options.signal);
+    return this.#table.plan(this.#kept());
   }
 
   find(key: string): LocalPod | undefined {

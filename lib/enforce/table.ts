@@ -92,6 +92,15 @@ const isEmpty = ({ pods }: NodeState): boolean => Object.keys(pods).length === 0
 /** Files are told apart by their stamps, so parsed documents need no comparison. */
 const stamps = (kept: Kept): string => JSON.stringify(Object.entries(kept).map(([name, { stamp }]) => [name, stamp]));
 
+/** Where pods change their identity: the goal with the entries of both, since in between their links have either tag. */
+function halfwayTo(before: Goal, after: Goal): Goal | undefined {
+  const leaving = Object.entries(after.state.pods).flatMap(([key, pod]) => {
+    const earlier = before.state.pods[key];
+    return earlier && earlier.tag !== pod.tag && earlier.tag !== 0 ? [earlier] : [];
+  });
+  return leaving.length === 0 ? undefined : { ...after, state: { ...after.state, leaving } };
+}
+
 export class NodeTable {
   readonly #options: NodeTableOptions;
   readonly #files: NodeFiles;
@@ -161,8 +170,10 @@ export class NodeTable {
   bring(change: (state: NodeState) => NodeState, { kept, asFound = false }: BringOptions): Brought {
     const file = this.#files.read();
     if (!asFound) refuseOtherOwner(this.#options.owner, file?.state.owner);
-    const before = { state: file?.state ?? this.#start(asFound), kept: this.#files.readApplied() };
-    const isNews = stamps(before.kept) !== stamps(kept);
+    const applied = this.#files.readApplied();
+    const isNews = stamps(applied) !== stamps(kept);
+    // The same object where they say the same, so that they are understood only once.
+    const before = { state: file?.state ?? this.#start(asFound), kept: isNews ? applied : kept };
     const changed = change(before.state);
     const settings = asFound && file ? file.state.settings : this.#options.settings;
     const isSame = changed === before.state && JSON.stringify(settings) === JSON.stringify(before.state.settings);
@@ -197,20 +208,37 @@ export class NodeTable {
    * between, both are there.
    */
   #write(file: NodeFile | undefined, before: Goal, after: Goal): Goal {
-    const moved = Object.entries(after.state.pods).flatMap(([key, pod]) => {
-      const earlier = before.state.pods[key];
-      return earlier && earlier.tag !== pod.tag && earlier.tag !== 0 ? [{ earlier, pod }] : [];
-    });
-    // Who died between the two files left a table that only the kernel knows.
-    const isKnown = file !== undefined && file.folder === stamps(before.kept);
-    const known = isKnown ? this.#desired(before, file.marker) : undefined;
+    const known = this.#known(file, before);
     const marker = nextMarker(file?.marker ?? Date.now() >>> 0);
-    if (moved.length === 0) return this.#writeOnce(known, marker, after);
-    const both = { ...after, state: { ...after.state, leaving: moved.map(({ earlier }) => earlier) } };
+    const both = halfwayTo(before, after);
+    if (!both) return this.#writeOnce(known, marker, after);
     const halfway = this.#writeOnce(known, marker, both);
     const { leaving: _, ...state } = halfway.state;
     this.#arrived(halfway.state);
     return this.#writeOnce(this.#desired(halfway, marker), nextMarker(marker), { state, kept: after.kept });
+  }
+
+  /** The table by its file. Who died between the two files left a table that only the kernel knows. */
+  #known(file: NodeFile | undefined, before: Goal): Table | undefined {
+    return file !== undefined && file.folder === stamps(before.kept) ? this.#desired(before, file.marker) : undefined;
+  }
+
+  /** The batches that `bring` would send for these manifests, one after the other. Nothing is changed, no file either. */
+  plan(kept: Kept): readonly Transaction[] {
+    const file = this.#files.read();
+    const { owner, settings } = this.#options;
+    refuseOtherOwner(owner, file?.state.owner);
+    const before = { state: file?.state ?? this.#start(false), kept: this.#files.readApplied() };
+    const { leaving, ...state } = before.state;
+    const isSame = stamps(before.kept) === stamps(kept) && JSON.stringify(settings) === JSON.stringify(state.settings);
+    if (file && isSame && !leaving) return [];
+    const after = { state: this.#relabel({ ...state, settings, refused: [] }, kept), kept };
+    const both = halfwayTo(before, after);
+    const marker = nextMarker(file?.marker ?? Date.now() >>> 0);
+    const first = this.#desired(both ?? after, marker);
+    const have = this.#known(file, before) ?? this.read();
+    const begins = diff(have, first, have ? {} : this.#ownership());
+    return both ? [begins, diff(first, this.#desired(after, nextMarker(marker)))] : [begins];
   }
 
   /** @param known the table by its file; undefined where only the kernel knows */

@@ -21,31 +21,51 @@ export interface LintOptions {
 
 const checks: readonly Check[] = [selectsNobody, unknownPortName, coversPods, exceptReopened, dnsCutOff, pointless];
 
-/** Ports that do not say their protocol. The model does not tell them from those that do. */
-function missingProtocols({ file, document, value }: Document): readonly Problem[] {
-  const problems: Problem[] = [];
-  const visit = (value: unknown, path: string): void => {
-    if (Array.isArray(value)) for (const [i, item] of value.entries()) visit(item, `${path}[${i}]`);
-    else if (isMapping(value))
-      for (const [key, item] of Object.entries(value)) {
-        visit(item, path === '' ? key : `${path}.${key}`);
-        if (key === 'ports' && Array.isArray(item))
-          for (const [i, port] of item.entries()) look(port, `${path}.ports[${i}]`);
-      }
+/** Each policy of the document as it was written, with its place: `items[3].spec`. */
+function writtenIn({
+  value,
+}: Document): readonly { readonly spec: unknown; readonly path: string; readonly object: string }[] {
+  if (!isMapping(value)) return [];
+  const kind = String(value['kind']);
+  const written = (item: unknown, path: string) => {
+    const { namespace = 'default', name } = isMapping(item) && isMapping(item['metadata']) ? item['metadata'] : {};
+    return isMapping(item) ? [{ spec: item['spec'], path, object: `NetworkPolicy/${namespace}/${name}` }] : [];
   };
-  const look = (port: unknown, field: string): void => {
-    if (!isMapping(port) || (port['protocol'] ?? undefined) !== undefined || port['port'] === undefined) return;
-    const message = `No protocol, so TCP alone is meant: write "protocol: TCP", or UDP or SCTP if you mean these`;
-    problems.push({ severity: 'warning', file, document, field, message });
-  };
-  const policies = isMapping(value) && value['kind'] === 'NetworkPolicy' ? value : undefined;
-  if (policies) visit(policies['spec'], 'spec');
-  else if (isMapping(value) && String(value['kind']).endsWith('List') && Array.isArray(value['items']))
-    for (const [i, item] of value['items'].entries())
-      if (isMapping(item) && (item['kind'] ?? String(value['kind']).slice(0, -4)) === 'NetworkPolicy')
-        visit(item['spec'], `items[${i}].spec`);
-  return problems;
+  if (kind === 'NetworkPolicy') return written(value, 'spec');
+  const items = kind.endsWith('List') && Array.isArray(value['items']) ? value['items'] : [];
+  const isPolicyItem = (item: unknown): boolean =>
+    isMapping(item) && (item['kind'] ?? kind.slice(0, -'List'.length)) === 'NetworkPolicy';
+  return items.flatMap((item, i) => (isPolicyItem(item) ? written(item, `items[${i}].spec`) : []));
 }
+
+const saysNoProtocol = (port: unknown): boolean =>
+  isMapping(port) && (port['protocol'] ?? undefined) === undefined && (port['port'] ?? undefined) !== undefined;
+
+/** The fields of ports, below this one, that do not say their protocol. The model does not tell them from those that do. */
+function portsWithoutProtocol(value: unknown, path: string): readonly string[] {
+  if (Array.isArray(value)) return value.flatMap((item, i) => portsWithoutProtocol(item, `${path}[${i}]`));
+  if (!isMapping(value)) return [];
+  return Object.entries(value).flatMap(([key, item]) => {
+    const field = `${path}.${key}`;
+    const own = key === 'ports' && Array.isArray(item) ? item : [];
+    return [
+      ...own.flatMap((port, i) => (saysNoProtocol(port) ? [`${field}[${i}]`] : [])),
+      ...portsWithoutProtocol(item, field),
+    ];
+  });
+}
+
+const missingProtocols = (document: Document): readonly Problem[] =>
+  writtenIn(document).flatMap(({ spec, path, object }) =>
+    portsWithoutProtocol(spec, path).map(field => ({
+      severity: 'warning',
+      file: document.file,
+      document: document.document,
+      object,
+      field,
+      message: 'No protocol, so TCP alone is meant: write "protocol: TCP", or UDP or SCTP if you mean these',
+    })),
+  );
 
 /** Where the policy stands in its document: `items[3].`, or nothing. */
 const placeOf = ({ path }: Declared): string => path.slice(0, path.length - 'metadata.name'.length);
