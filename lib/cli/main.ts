@@ -6,6 +6,7 @@ import { demo } from './demo.ts';
 import { flows } from './flows.ts';
 import { gc } from './gc.ts';
 import { install } from './install.ts';
+import { STDIN } from './manifests.ts';
 import { pods } from './pods.ts';
 import { policy } from './policy.ts';
 import { verify } from './verify.ts';
@@ -20,7 +21,7 @@ export async function main(args: readonly string[]): Promise<Exit> {
     if (error.code !== 'EPIPE') throw error;
   });
   let how: Exit = exit.yes;
-  const parser = yargs([...args])
+  const parser = yargs(args.map(arg => (arg === '-' ? STDIN : arg)))
     .scriptName('tollgate')
     .usage(
       '$0 <command>\n\nPlugs pods in, tags their interfaces and gates them. As a CNI plugin it is called by the runtime.',
@@ -29,11 +30,17 @@ export async function main(args: readonly string[]): Promise<Exit> {
     .version(manifest.version)
     .help()
     .demandCommand(1, 'What to do? See tollgate --help')
+    .example('sudo $0 demo', 'see it work, on a node of its own')
+    .example('sudo $0 install', 'then drop pods in')
+    .example('$0 pods', 'what is plugged in')
+    .epilog('Exit codes: 0 yes, or fine; 1 no: denied, invalid, different; 2 wrong usage; 3 it failed.')
     .strict()
     .exitProcess(false)
     .fail((message, error: Error | undefined) => {
       throw error ?? new UsageError(message);
     });
+  // Into a pipe or a file, a line is a line.
+  parser.wrap(process.stdout.isTTY ? Math.min(100, parser.terminalWidth()) : null);
   for (const command of commands) {
     command.addTo(parser, done => {
       how = done;

@@ -16,6 +16,9 @@ export const fileOption = {
   },
 } as const;
 
+/** What `-` stands for by the time that it is read: yargs takes a bare one for no value at all. */
+export const STDIN = '/dev/stdin';
+
 export interface Documents {
   readonly documents: readonly Document[];
   /** Files that do not parse: nothing of them is in the documents. */
@@ -26,7 +29,7 @@ const isManifest = (name: string): boolean => /\.(ya?ml|json)$/i.test(name) && !
 
 /** Of a folder, the files that the node itself would read. */
 function filesOf(path: string): readonly string[] {
-  if (path === '-' || !statSync(path).isDirectory()) return [path];
+  if (path === STDIN || !statSync(path).isDirectory()) return [path];
   const names = readdirSync(path).filter(isManifest).sort();
   return names.map(name => join(path, name)).filter(file => statSync(file).isFile());
 }
@@ -35,7 +38,7 @@ function filesOf(path: string): readonly string[] {
 export function readFiles(paths: readonly string[]): Documents {
   const read = paths
     .flatMap(filesOf)
-    .map(path => readYaml(readFileSync(path === '-' ? 0 : path, 'utf8'), path === '-' ? 'stdin' : path));
+    .map(path => readYaml(readFileSync(path === STDIN ? 0 : path, 'utf8'), path === STDIN ? 'stdin' : path));
   return { documents: read.flatMap(each => each.documents), problems: read.flatMap(each => each.problems) };
 }
 

@@ -8,7 +8,7 @@ import type { PortSpan } from '../policy/ruleset.ts';
 import { command, exit, outputOption, print, printJson, UsageError } from './command.ts';
 import { liveWorld, warnOfErrors } from './judged.ts';
 import { type LiveArguments, liveOptions } from './live.ts';
-import { fileOption, readFiles } from './manifests.ts';
+import { fileOption, readFiles, STDIN } from './manifests.ts';
 
 /** The new objects over the old ones, as kubectl apply lays them. */
 function laidOver(old: readonly Declared[], now: readonly Declared[]): readonly Declared[] {
@@ -122,7 +122,7 @@ export const policyDiff = command(
         'Every port, both address families, every pod with every other and with all addresses outside are compared. Where the new manifests declare no Pod, Namespace or Node, those of the base count. "Outside" are addresses that no pod and no node has. Exit code 0: nothing changes; 1: something does, or a new manifest is invalid.',
       ),
   options => {
-    if (options.base?.includes('-') && options.file.includes('-'))
+    if (options.base?.includes(STDIN) && options.file.includes(STDIN))
       throw new UsageError('Cannot read both sides from stdin: give -f or --base a file');
     const { documents, problems } = readFiles(options.file);
     const { declared, problems: more } = readDocuments(documents);

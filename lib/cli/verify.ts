@@ -9,7 +9,6 @@ import {
   probeNftables,
   probeOwnership,
 } from '../enforce/probe.ts';
-import type { Family } from '../ip/address.ts';
 import { Nft } from '../kernel/nft.ts';
 import { allLinks } from '../pod/interface.ts';
 import { isOwnLink } from '../pod/inventory.ts';
@@ -18,13 +17,6 @@ import { type Difference, differences, mendLinks, type Scene } from '../pod/veri
 import { command, type Exit, exit, outputOption, print, printJson } from './command.ts';
 import { binDirOption, nftLines, sweptJson, sweptLines } from './gc.ts';
 import { type Live, liveOptions, openLive, warn } from './live.ts';
-
-/** Families that pods here have addresses of; IPv4 where there is no pod yet. */
-function familiesOf({ here }: Live): ReadonlySet<Family> {
-  const pods = Object.values(here.hook.table.peek()?.state.pods ?? {});
-  const families = pods.flatMap(pod => pod.addresses).map((text): Family => (text.includes(':') ? 6 : 4));
-  return new Set(families.length > 0 ? families : [4]);
-}
 
 /** What can be told of a node before it has anything of ours. */
 export function probeNode(): Lack[] {
@@ -133,7 +125,9 @@ export const verify = command(
     using live = openLive(options, warn);
     const repaired = options.repair ? await repair(live, options.binDir) : undefined;
     const scene = sceneOf(live);
-    const own = [...probeForeignTags(scene.links, isOwnLink), ...probeForwarding(familiesOf(live))];
+    // Where there are pods, forwarding that is off is a difference.
+    const forwarding = live.found ? [] : probeForwarding([4]);
+    const own = [...probeForeignTags(scene.links, isOwnLink), ...forwarding];
     return conclude({ found: await differences(scene), lacks: [...lacks, ...own], repaired }, isJson);
   },
 );

@@ -76,7 +76,7 @@ export function probeOwnership(nft: Nft): Lack[] {
   return [{ severity: 'note', what, fix: 'run `tollgate verify --repair` after it' }];
 }
 
-const forwarding: Readonly<Record<Family, string>> = { 4: 'ipv4/ip_forward', 6: 'ipv6/conf/all/forwarding' };
+export const forwarding: Readonly<Record<Family, string>> = { 4: 'ipv4/ip_forward', 6: 'ipv6/conf/all/forwarding' };
 
 /** ADD switches forwarding on; where /proc/sys is read-only, as in a container, somebody else must. */
 export function probeForwarding(families: Iterable<Family>): Lack[] {

@@ -1,10 +1,13 @@
 /** The kernel and the folders held against what they should say: what differs is named, and what can be mended is. */
 import type { LocalPod } from '../enforce/node.ts';
 import { podKey } from '../enforce/node.ts';
-import { type Address, formatAddress, parseAddress } from '../ip/address.ts';
+import { forwarding } from '../enforce/probe.ts';
+import { type Address, type Family, formatAddress, parseAddress } from '../ip/address.ts';
+import { dumpAddresses, linkAddressOf } from '../kernel/address.ts';
 import { type Link, setLink } from '../kernel/link.ts';
-import { must, mustExcept } from '../kernel/message.ts';
+import { type Exchange, must, mustExcept } from '../kernel/message.ts';
 import { addRoute } from '../kernel/route.ts';
+import { findSysctl, writeSysctl } from '../kernel/sysctl.ts';
 import { tryLockAttachment } from '../state/attachment.ts';
 import { reclaim } from '../state/claims.ts';
 import { listOrphans, listUnclaimed } from '../state/orphans.ts';
@@ -60,6 +63,15 @@ function linkDifferences(about: string, link: Link, pod: LocalPod, isOwnLink: bo
 
 const addressesOf = ({ addresses }: LocalPod): Address[] => addresses.flatMap(text => parseAddress(text) ?? []);
 
+/** What ADD put on the host's end, and made the source of what the node sends its pod; a link-local one serves no route. */
+function gatewayOn(host: Exchange, ifindex: number, family: Family): Address | undefined {
+  const GLOBAL_SCOPE = 0;
+  return must(host([dumpAddresses({ ifindex, family })]))
+    .flat()
+    .flatMap(reply => linkAddressOf(reply) ?? [])
+    .find(address => address.ifindex === ifindex && address.scope === GLOBAL_SCOPE);
+}
+
 /** A route that leads elsewhere is somebody's doing, and stays. */
 function routeDifferences(about: string, { ifindex, name }: Link, pod: LocalPod, { host }: Here): Difference[] {
   return addressesOf(pod).flatMap((address): Difference[] => {
@@ -67,7 +79,9 @@ function routeDifferences(about: string, { ifindex, name }: Link, pod: LocalPod,
     if (oif === ifindex) return [];
     const text = formatAddress(address);
     if (oif !== undefined) return [{ about, what: `the route to ${text} leads to link ${oif}, not to ${name}` }];
-    const mend = () => void mustExcept(host([addRoute({ destination: hostPrefix(address), oif: ifindex })]), 'EEXIST');
+    const source = gatewayOn(host, ifindex, address.family);
+    const route = { destination: hostPrefix(address), oif: ifindex, ...(source ? { source } : {}) };
+    const mend = () => void mustExcept(host([addRoute(route)]), 'EEXIST');
     return [{ about, what: `the route to ${text} by ${name} is missing`, mend }];
   });
 }
@@ -106,6 +120,18 @@ function podDifferences(found: PluggedIn, scene: Scene): Difference[] {
   const judged = scene.here.hook.find(podKey(pod));
   if (!judged) return [...claims, { about, what: `the node's table does not know it (network ${network})` }];
   return [...linkDifferences(about, link, judged, kind === 'veth', scene), ...claims];
+}
+
+/** ADD switched it on; a pod whose family is not forwarded reaches its node at most. */
+function forwardingDifferences(pods: readonly LocalPod[]): Difference[] {
+  const families = new Set(pods.flatMap(addressesOf).map(({ family }) => family));
+  return [...families].flatMap((family): Difference[] => {
+    const key = forwarding[family];
+    const value = findSysctl(key);
+    if (value === undefined || value === '1') return [];
+    const what = `is ${value}: pods' packets are not forwarded`;
+    return [{ about: `net/${key}`, what, mend: () => void writeSysctl(key, '1') }];
+  });
 }
 
 function orphans({ store }: Scene): Difference[] {
@@ -158,6 +184,7 @@ export async function differences(scene: Scene): Promise<readonly Difference[]> 
       about: `${pod.namespace}/${pod.name}`,
       what: 'the table knows it, but no record does',
     })),
+    ...forwardingDifferences(Object.values(state?.pods ?? {})),
     ...orphans(scene),
     ...(await pendingPolicies(scene)),
   ];
