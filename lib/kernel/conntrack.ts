@@ -64,8 +64,8 @@ export interface FlowFilter {
   readonly destinationPort?: number;
 }
 
-/** struct nfgenmsg: family, version 0, resource id 0 */
-const header = (family: Family | undefined): Uint8Array => Uint8Array.of(afOf(family), 0, 0, 0);
+/** struct nfgenmsg: family, version, resource id 0. A flush heeds the family only with version 1. */
+const header = (family: Family | undefined, version = 0): Uint8Array => Uint8Array.of(afOf(family), version, 0, 0);
 
 const nest = (type: number, ...parts: readonly Uint8Array[]): Uint8Array =>
   Buffer.concat(formatAttribute({ type, nested: true, data: parts.flatMap(padded) }));
@@ -215,25 +215,44 @@ export function deleteFlows(exchange: Exchange, flows: readonly Flow[]): number 
   return deleted;
 }
 
+/** The address stands on either side, before or after translation. */
+const touching = (address: Address): readonly FlowFilter[] => [
+  { direction: 'original', source: address },
+  { direction: 'original', destination: address },
+  { direction: 'reply', source: address },
+  { direction: 'reply', destination: address },
+];
+
 /** Connections in which the address stands on either side, before or after translation. */
 export const flowsOf = (exchange: Exchange, address: Address): Flow[] =>
-  findFlows(exchange, address.family, [
-    { direction: 'original', source: address },
-    { direction: 'original', destination: address },
-    { direction: 'reply', source: address },
-    { direction: 'reply', destination: address },
-  ]);
+  findFlows(exchange, address.family, touching(address));
 
-/** Forgets them, so that the address's next owner inherits no permission. @returns how many there were */
-export const deleteFlowsOf = (exchange: Exchange, address: Address): number =>
-  deleteFlows(exchange, flowsOf(exchange, address));
+/**
+ * Forgets what passes the filter, in one walk through the kernel's table (Linux 6.8). Earlier kernels overlook the filter,
+ * take the tuple for that of one connection, find it incomplete and answer EINVAL.
+ */
+const forgetFiltered = (family: Family, filter: FlowFilter): Request => ({
+  operation: 'forget some tracked connections',
+  type: CT.DELETE,
+  flags: 0,
+  body: [header(family, 1), ...filterAttributes(family, filter).flatMap(padded)],
+});
+
+/** Forgets the connections that pass any of the filters, and no others. */
+export function forgetFlows(exchange: Exchange, family: Family, filters: readonly FlowFilter[]): void {
+  const answers = exchange(filters.map(filter => forgetFiltered(family, filter)));
+  const unknown = answers.some(({ error }) => isErrno(error, 'EINVAL', 'EOPNOTSUPP'));
+  if (unknown) deleteFlows(exchange, findFlows(exchange, family, filters));
+  else must(answers);
+}
+
+/** Forgets them, so that the address's next owner inherits no permission. */
+export const forgetFlowsOf = (exchange: Exchange, address: Address): void =>
+  forgetFlows(exchange, address.family, touching(address));
 
 /**
  * Forgets UDP flows to a port of the node: without a handshake, a client that goes on sending would for ever be
- * translated to where the port led before. @returns how many there were
+ * translated to where the port led before.
  */
-export const deleteUdpFlowsToPort = (exchange: Exchange, family: Family, port: number): number =>
-  deleteFlows(
-    exchange,
-    findFlows(exchange, family, [{ direction: 'original', protocol: IPPROTO.UDP, destinationPort: port }]),
-  );
+export const forgetUdpFlowsToPort = (exchange: Exchange, family: Family, port: number): void =>
+  forgetFlows(exchange, family, [{ direction: 'original', protocol: IPPROTO.UDP, destinationPort: port }]);

@@ -1,7 +1,7 @@
 /** Tracked connections outlive the rules that allowed them: what pods leave behind is forgotten here. */
 import type { LocalPod } from '../enforce/node.ts';
 import { type Family, parseAddress } from '../ip/address.ts';
-import { deleteFlowsOf, deleteUdpFlowsToPort } from '../kernel/conntrack.ts';
+import { forgetFlowsOf as forgetInKernel, forgetUdpFlowsToPort } from '../kernel/conntrack.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 
 /** Without a handshake, a client that goes on sending to a hostPort would for ever be led to where it led before. */
@@ -11,7 +11,7 @@ export function forgetStaleHostPorts({ hostPorts, addresses }: Pick<LocalPod, 'h
   const families = new Set<Family>(addresses.map(text => (text.includes(':') ? 6 : 4)));
   using netfilter = NetlinkSocket.open('netfilter');
   for (const { hostPort } of udp)
-    for (const family of families) deleteUdpFlowsToPort(netfilter.exchange, family, hostPort);
+    for (const family of families) forgetUdpFlowsToPort(netfilter.exchange, family, hostPort);
 }
 
 /** So that the next owner of an address inherits no permission. */
@@ -20,6 +20,6 @@ export function forgetFlowsOf(addresses: readonly string[]): void {
   using netfilter = NetlinkSocket.open('netfilter');
   for (const text of addresses) {
     const address = parseAddress(text);
-    if (address) deleteFlowsOf(netfilter.exchange, address);
+    if (address) forgetInKernel(netfilter.exchange, address);
   }
 }
