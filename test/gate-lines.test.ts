@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import test, { after, before } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 import type { HostPort } from '../lib/enforce/node.ts';
 import { type Address, type Family, formatAddress } from '../lib/ip/address.ts';
 import { PROTOCOL, type Table, TCP_FLAG } from '../lib/nft/model.ts';
@@ -284,6 +285,13 @@ const lines: readonly Line[] = [
   },
   {
     chain: 'egress',
+    rule: 'counter name meta iifgroup map @egress_counts',
+    why: 'what a pod tries to open is counted for its identity, allowed or not',
+    tags: ['mute', 'open'],
+    holds: f => counts('egress/tag/74670004', a.end, udp(a.addresses[f], nearAddress[f])),
+  },
+  {
+    chain: 'egress',
     rule: 'meta iifgroup vmap',
     why: 'a pod that no policy isolates reaches whom it likes',
     holds: f => arrives(a.end, udp(a.addresses[f], nearAddress[f]), host.near),
@@ -301,6 +309,13 @@ const lines: readonly Line[] = [
     why: 'nothing leaves a pod whose tag is in no map',
     tags: ['unknown', 'open'],
     holds: f => !arrives(a.end, udp(a.addresses[f], nearAddress[f]), host.near),
+  },
+  {
+    chain: 'ingress',
+    rule: 'counter name meta oifgroup map @ingress_counts',
+    why: 'what somebody tries to open to a pod is counted for its identity, allowed or not',
+    tags: ['deaf', 'open'],
+    holds: f => counts('ingress/tag/74670003', host.near, udp(nearAddress[f], a.addresses[f])),
   },
   {
     chain: 'ingress',
@@ -465,6 +480,19 @@ function logs(prefix: string, end: End, packet: Packet): boolean {
   end.send(packet);
   host.settle();
   return reader.take().some(logged => logged.prefix === prefix && logged.packet?.sport === packet.sport);
+}
+
+/** Whether this counter, of all that tags have, counts the packet, and once. */
+function counts(name: string, end: End, packet: Packet): boolean {
+  const read = () => [...host.nft.readCounters(tableName)].filter(([name]) => name.includes('/tag/'));
+  const earlier = new Map(read());
+  end.send(packet);
+  host.settle();
+  const more = read().map(([name, { packets }]) => [name, packets - (earlier.get(name)?.packets ?? 0n)] as const);
+  return isDeepStrictEqual(
+    more.filter(([, packets]) => packets > 0n),
+    [[name, 1n]],
+  );
 }
 
 const ruleAt = (table: Table, { chain, rule }: Line): number[] => {

@@ -13,7 +13,7 @@ import { unionOfRanges } from '../policy/ranges.ts';
 import type { Ruleset } from '../policy/ruleset.ts';
 import { gateChains, gateSets } from './gate.ts';
 import type { HostPort, LocalPod, NodeState, Owner } from './node.ts';
-import { clipped, toNft } from './ruleset.ts';
+import { toNft } from './ruleset.ts';
 
 const nothing: Ruleset = { sets: new Map(), chains: new Map(), tags: new Map() };
 
@@ -38,7 +38,7 @@ const self = (pods: readonly LocalPod[], family: Family): Element[] =>
   pods.flatMap(pod =>
     ofFamily(pod.addresses, family).map(address => ({
       key: [address, address],
-      comment: clipped(`${pod.namespace}/${pod.name}`),
+      comment: `${pod.namespace}/${pod.name}`,
     })),
   );
 
@@ -68,7 +68,7 @@ function hostPorts(pods: readonly LocalPod[], family: Family, wildcard: boolean)
       const key = wildcard ? port : [parseAddress(mapping.hostIP!)!, ...port];
       const id = `${mapping.hostIP ?? ''} ${port.join(' ')}`;
       if (elements.has(id)) continue;
-      const comment = clipped(`${pod.namespace}/${pod.name} ${formatAddress(address)}`);
+      const comment = `${pod.namespace}/${pod.name} ${formatAddress(address)}`;
       elements.set(id, { key, value: [address, mapping.containerPort], comment });
     }
   }
@@ -110,6 +110,8 @@ export function desiredTable(state: NodeState, marker: number, ruleset: Ruleset 
   elements.set('marker', [{ key: [marker] }]);
   elements.set('egress_by_tag', compiled.egress);
   elements.set('ingress_by_tag', compiled.ingress);
+  elements.set('egress_counts', compiled.egressCounts);
+  elements.set('ingress_counts', compiled.ingressCounts);
   const fill = (set: NamedSet): NamedSet => ({ ...set, elements: elements.get(set.name) ?? [] });
   return {
     family: 'inet',

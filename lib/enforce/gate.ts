@@ -9,6 +9,7 @@ import {
   type Chain,
   COUNTER,
   CT_STATE,
+  countBy,
   type Datatype,
   DROP,
   inSet,
@@ -151,9 +152,13 @@ const nodeGate: Chain = {
   ],
 };
 
-/** A tag that no entry of the map knows is closed. */
+/** Each identity's packets are counted before they are judged. A tag that no entry of the map knows is closed. */
 function dispatch(name: 'egress' | 'ingress', selector: Selector, nflogGroup: number): Chain {
-  return { name, rules: [rule([vmap(selector, `${name}_by_tag`)]), ...denial(denialPrefix(name), nflogGroup)] };
+  const counted = rule([countBy(selector, `${name}_counts`)]);
+  return {
+    name,
+    rules: [counted, rule([vmap(selector, `${name}_by_tag`)]), ...denial(denialPrefix(name), nflogGroup)],
+  };
 }
 
 const ports = oneOf('meta l4proto', [PROTOCOL.tcp, PROTOCOL.udp, PROTOCOL.sctp]);
@@ -249,9 +254,15 @@ export function gateSets(judge: Judge): readonly NamedSet[] {
     ...set(name, ['devgroup'], comment),
     value: 'verdict',
   });
+  const counts = (name: string, comment: string): NamedSet => ({
+    ...set(name, ['devgroup'], comment),
+    value: 'counter',
+  });
   const maps = [
     byTag('egress_by_tag', "what a pod may open, by its interface's group"),
     byTag('ingress_by_tag', "what may be opened to a pod, by its interface's group"),
+    counts('egress_counts', 'what pods opened or tried to, each identity for itself'),
+    counts('ingress_counts', 'what was opened to pods or tried to be, each identity for itself'),
   ];
   return [
     ...addresses,

@@ -1,5 +1,6 @@
 /** From policy's terms to nftables': the only place that knows both. */
 import type { Family } from '../ip/address.ts';
+import { keptComment } from '../nft/comment.ts';
 import {
   type Chain,
   type Counter,
@@ -27,17 +28,19 @@ const portOf = { TCP: 'tcp dport', UDP: 'udp dport', SCTP: 'sctp dport' } as con
 const peerOf = (direction: Direction, family: Family): Selector =>
   `${family === 4 ? 'ip' : 'ip6'} ${direction === 'ingress' ? 'saddr' : 'daddr'}`;
 
-/** The kernel's limit for what nft keeps as a comment is 254 bytes; chains', sets' and rules' alike. */
-const COMMENT_BYTES = 200;
-export function clipped(comment: string): string {
-  const ascii = comment.replaceAll(/[^\x20-\x21\x23-\x7e]/g, '?');
-  return ascii.length <= COMMENT_BYTES ? ascii : `${ascii.slice(0, COMMENT_BYTES - 1)}~`;
-}
-
 /** `ingress/NetworkPolicy/a/web`, shortened with a hash where the kernel's 255 bytes would not do. */
 export function policyCounter(direction: Direction, policy: string): string {
   const name = `${direction}/${policy}`;
   return name.length <= 200 ? name : `${name.slice(0, 180)}-${fnv1a64(name)}`;
+}
+
+/** `egress/tag/74670001`: what is judged of an identity, whichever chains judge it in the course of time. */
+export const tagCounter = (direction: Direction, tag: number): string => `${direction}/tag/${tag.toString(16)}`;
+
+/** The tag that it counts for; undefined for a policy's counter. */
+export function tagOfCounter(name: string): number | undefined {
+  const tag = /^(?:egress|ingress)\/tag\/([0-9a-f]{8})$/.exec(name)?.[1];
+  return tag === undefined ? undefined : Number.parseInt(tag, 16);
 }
 
 function matchPeers(direction: Direction, { kind, family, name }: SetRef): Statement {
@@ -61,12 +64,12 @@ function allowRule(direction: Direction, { peers, ports, counter, origins }: All
     ...(counter === undefined ? [] : [{ kind: 'counter', name: policyCounter(direction, counter) } as const]),
     RETURN,
   ];
-  return rule(statements, clipped(origins.map(formatRule).join(', ')));
+  return rule(statements, keptComment(origins.map(formatRule).join(', ')));
 }
 
 const policyChain = (chain: PolicyChain, nflogGroup: number): Chain => ({
   name: chain.name,
-  comment: clipped(chain.policies.join(', ')),
+  comment: keptComment(chain.policies.join(', ')),
   rules: [
     ...chain.rules.map(allowed => allowRule(chain.direction, allowed)),
     ...denial(denialPrefix(chain.name), nflogGroup),
@@ -76,7 +79,7 @@ const policyChain = (chain: PolicyChain, nflogGroup: number): Chain => ({
 function peerSet(set: PeerSet): NamedSet {
   const address: Datatype = set.family === 4 ? 'ipv4_addr' : 'ipv6_addr';
   const { name, kind } = set;
-  const comment = clipped(set.comment);
+  const comment = keptComment(set.comment);
   if (kind === 'addresses') return { name, comment, key: [address], elements: set.elements.map(a => ({ key: [a] })) };
   if (kind === 'ranges')
     return { name, comment, key: [address], interval: true, elements: set.elements.map(r => ({ key: [r] })) };
@@ -97,18 +100,29 @@ export interface Compiled {
   /** Elements of `egress_by_tag` and `ingress_by_tag`. */
   readonly egress: readonly Element[];
   readonly ingress: readonly Element[];
+  /** Elements of `egress_counts` and `ingress_counts`. */
+  readonly egressCounts: readonly Element[];
+  readonly ingressCounts: readonly Element[];
 }
 
 export function toNft({ sets, chains, tags }: Ruleset, nflogGroup: number): Compiled {
   const counted = [...chains.values()].flatMap(chain =>
     chain.rules.flatMap(({ counter }) => (counter === undefined ? [] : [policyCounter(chain.direction, counter)])),
   );
-  const entries = [...tags].map(([tag, found]) => ({ tag, found, comment: clipped(describeIdentity(found.identity)) }));
+  const entries = [...tags].map(([tag, found]) => {
+    return { tag, found, comment: keptComment(describeIdentity(found.identity)) };
+  });
+  const counters = (direction: Direction): Counter[] =>
+    entries.map(({ tag, comment }) => ({ name: tagCounter(direction, tag), comment }));
+  const counts = (direction: Direction): Element[] =>
+    entries.map(({ tag, comment }) => ({ key: [tag], value: { counter: tagCounter(direction, tag) }, comment }));
   return {
     chains: [...chains.values()].map(chain => policyChain(chain, nflogGroup)),
     sets: [...sets.values()].map(peerSet),
-    counters: [...new Set(counted)].map(name => ({ name })),
+    counters: [...[...new Set(counted)].map(name => ({ name })), ...counters('egress'), ...counters('ingress')],
     egress: entries.map(({ tag, found, comment }) => entry(tag, found.egress, comment)),
     ingress: entries.map(({ tag, found, comment }) => entry(tag, found.ingress, comment)),
+    egressCounts: counts('egress'),
+    ingressCounts: counts('ingress'),
   };
 }
