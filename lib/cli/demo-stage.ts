@@ -75,6 +75,8 @@ export class Pod implements Disposable {
     this.name = name;
     this.labels = labels;
     this.#child = child;
+    // A pod that has died is noticed by its silence.
+    child.stdin.on('error', () => {});
     this.#replies = createInterface(child.stdout)[Symbol.asyncIterator]();
   }
 
