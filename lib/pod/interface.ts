@@ -24,6 +24,7 @@ import { addRoute, deleteRoute, dumpRoutes, type FoundRoute, getRoute, type Rout
 import { writeSysctl, writeSysctlIfPresent } from '../kernel/sysctl.ts';
 import { condemned, isOurs, quarantine } from '../tag/tag.ts';
 import { hostPrefix, type Layout, type PlannedRoute } from './plan.ts';
+import { settleIpv6 } from './settle.ts';
 
 export interface PodInterface {
   readonly hostName: string;
@@ -212,6 +213,15 @@ export function plugIn(
   using pod = inNetns(netns, () => NetlinkSocket.open('route'));
   const routes = configurePod(pod.exchange, wanted);
   routeHostEnd(host, link, wanted);
+  settleIpv6(
+    pod.exchange,
+    wanted.layout.addresses.map(({ address }) => address),
+  );
+  // A link-local gateway is on every link: no route by its address alone could tell.
+  settleIpv6(
+    host,
+    wanted.layout.addresses.map(({ gateway }) => gateway).filter(gateway => !isLinkLocal(gateway)),
+  );
   return { link, layout: { ...wanted.layout, routes } };
 }
 
