@@ -1,10 +1,13 @@
 /** Every typed error as a CNI error, in this one place: the code, and what to do about it. */
 import { CniError, codes } from '../cni/error.ts';
+import { PolicyFileError } from '../enforce/folder.ts';
+import { TagsExhausted } from '../enforce/node.ts';
 import { AddressRefused, IpamConfigError, PoolExhausted } from '../ipam/error.ts';
 import { NativeCallError, SyscallError } from '../kernel/ffi.ts';
 import { LockTimeoutError } from '../kernel/flock.ts';
 import { NetlinkError } from '../kernel/message.ts';
 import { NetnsError } from '../kernel/netns.ts';
+import { NftError } from '../kernel/nft.ts';
 import { SysctlError } from '../kernel/sysctl.ts';
 import { AlreadyReserved, StateError } from '../state/error.ts';
 
@@ -27,6 +30,13 @@ const kinds: readonly (readonly [kind: Kind, code: number, advice?: string])[] =
     codes.tryAgainLater,
     'another call for the same pod or node is under way; the runtime tries again',
   ],
+  [
+    PolicyFileError,
+    codes.invalidConfig,
+    'mend the file or take it out of the folder; `tollgate policy lint` says what is wrong',
+  ],
+  [TagsExhausted, codes.enforcementRefused, 'pods with equal namespace, labels and named ports share one identity'],
+  [NftError, codes.nftRefused, '`tollgate verify` says what this node lacks, and what differs from what should be'],
   [NetlinkError, codes.kernelRefused],
   [SysctlError, codes.kernelRefused],
   [SyscallError, codes.kernelRefused],
