@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import test, { after, suite } from 'node:test';
 import { labelled, named, type, typeJson } from './cli-host.ts';
 import { add, type Call, cni, policies, runDir, silently, startHost, stateDir, tollgate } from './cni.ts';
-import { assertNothingLeft, snapshot, tagged } from './snapshot.ts';
+import { snapshot, tagged } from './snapshot.ts';
 
 const host = await startHost();
 after(() => host[Symbol.dispose]());
@@ -41,7 +41,12 @@ spec: { podSelector: { matchLabels: { app: web } }, ingress: [{ from: [{ podSele
 const web = await plug('web');
 await plug('front');
 const link = (await tagged(host)).find(({ alias }) => alias?.includes('shop/web'))!.name;
-const whole = await snapshot(host);
+/** nft lists what is in a table by when it was made, which a repair cannot bring back. */
+async function pictured(): Promise<unknown> {
+  const found = await snapshot(host);
+  return { ...found, rules: found.rules.split('\n\n').sort() };
+}
+const whole = await pictured();
 
 interface Fault {
   readonly what: string;
@@ -126,7 +131,7 @@ suite('verify names it, --repair mends it, and then all is as it was', () => {
       assert.ok(repaired.repaired);
       assert.deepEqual(repaired.differences, []);
       assert.deepEqual((await verify(0)).differences, []);
-      await assertNothingLeft(host, whole, 'after the repair');
+      assert.deepEqual(await pictured(), whole);
     });
 });
 
@@ -138,6 +143,10 @@ test('a policy that was changed and not applied is named, and left to `policy ap
   await host.sh(`rm ${policies}/more.yaml`);
   assert.equal((await type(host, ['policy', 'apply'])).exit, 0);
 });
+
+/** Whether a packet gets from one pod to another. */
+const crosses = async () =>
+  (await host.run(['ping', '-n', '-c', '1', '-W', '0.5', '10.77.0.3'], { netns: web.netns })).exit === 0;
 
 suite('what stands in pods’ way is named with the line to add, and never touched', () => {
   const blocks: readonly {
@@ -170,6 +179,7 @@ suite('what stands in pods’ way is named with the line to add, and never touch
   for (const { what, script, said, undo } of blocks)
     test(what, async () => {
       await host.sh(script);
+      assert.equal(await crosses(), false);
       const before = await host.sh('nft -s list ruleset');
       const [lack] = grave(await verify(1));
       assert.match(lack!.what, said);
@@ -177,6 +187,7 @@ suite('what stands in pods’ way is named with the line to add, and never touch
       assert.equal(await host.sh('nft -s list ruleset'), before);
       // The advice must be worth something.
       await host.sh(lack!.fix!.replaceAll('iptables ', 'iptables-nft '));
+      assert.equal(await crosses(), true);
       assert.deepEqual(grave(await verify(0)), []);
       await host.sh(undo);
     });
@@ -200,7 +211,7 @@ suite('what stands in pods’ way is named with the line to add, and never touch
 });
 
 test('gc undoes what is dead, says so, and leaves the living alone', async () => {
-  const before = await snapshot(host);
+  const before = await pictured();
   const dead = await plug('dead');
   await host.sh(`ip netns delete ${dead.netns}`);
   const lost = await plug('lost');
@@ -228,7 +239,7 @@ test('gc undoes what is dead, says so, and leaves the living alone', async () =>
     ['tollgate:shop/lost:lost'],
   );
   assert.deepEqual(swept.failures, []);
-  await assertNothingLeft(host, before, 'after gc');
+  assert.deepEqual(await pictured(), before);
   assert.match((await type(host, ['gc'])).stdout, /^Nothing to take away/);
   await silently(host, 'DEL', lost);
 });
@@ -240,7 +251,7 @@ test('another owner’s node is refused, and nothing is changed', async () => {
     assert.equal(exit, 3);
     assert.match(stderr, /it belongs to enforcer inline, stateDir \/run\/test\/state/);
   }
-  await assertNothingLeft(host, whole, 'after commands for another state folder');
+  assert.deepEqual(await pictured(), whole);
 });
 
 test('a node without pods is fine, and has nothing to take away', async () => {
