@@ -124,6 +124,23 @@ const policy = (name: string, podSelector: object, rest: object) => ({
 const fromClients = { ingress: [{ from: [{ podSelector: { matchLabels: { role: 'client' } } }] }] };
 const denyAll = policy('deny', {}, { policyTypes: ['Ingress'] });
 const allowWeb = policy('web', { matchLabels: { app: 'web' } }, fromClients);
+const byPortName = policy(
+  'names',
+  {},
+  {
+    policyTypes: ['Ingress', 'Egress'],
+    ingress: [{ ports: [{ port: 'http' }] }],
+    egress: [{ to: [{ podSelector: {} }], ports: [{ port: 'http' }] }],
+  },
+);
+/** A pod of another node, under an address that pod `b` has here. */
+const elsewhere = {
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { name: 'far', namespace: 'default', labels: { role: 'client' } },
+  spec: { containers: [{ name: 'c', ports: [{ name: 'http', containerPort: 80 }] }] },
+  status: { podIPs: [{ ip: '10.0.0.98' }] },
+};
 const podManifest = (name: string, labels: object) => ({ apiVersion: 'v1', kind: 'Pod', metadata: { name, labels } });
 
 let stamp = 0;
@@ -318,25 +335,33 @@ test('after any sequence of pods and policies the table is the whole desired one
     { role: 'client' },
     { app: 'web', role: 'client' },
   );
+  const more = fc.constantFrom<Partial<LocalPod>>(
+    {},
+    {},
+    { namedPorts: [{ name: 'http', protocol: 'TCP', port: 8080 }] },
+    { masquerade: { from: ['10.1.0.0/16'], except: [] } },
+    { hostPorts: [{ hostPort: 80, containerPort: 8080, protocol: 'tcp' }] },
+  );
   const step = fc.oneof(
-    fc.record({ kind: fc.constant('plug' as const), name: fc.constantFrom('a', 'b', 'c', 'd'), labels }),
-    fc.record({ kind: fc.constant('unplug' as const), name: fc.constantFrom('a', 'b', 'c', 'd') }),
-    fc.record({ kind: fc.constant('folder' as const), which: fc.nat(3) }),
+    fc.record({ kind: fc.constant('plug' as const), name: fc.constantFrom('a', 'b', 'c', 'd', 'e'), labels, more }),
+    fc.record({ kind: fc.constant('unplug' as const), name: fc.constantFrom('a', 'b', 'c', 'd', 'e') }),
+    fc.record({ kind: fc.constant('folder' as const), which: fc.nat(4) }),
     fc.record({ kind: fc.constant('meddle' as const) }),
   );
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 12 }), steps => {
+    fc.property(fc.array(step, { maxLength: 16 }), steps => {
       using room = new Room();
       const folders = [
         folder(),
         folder(denyAll),
         folder(denyAll, allowWeb),
         folder(allowWeb, podManifest('a', { app: 'web' })),
+        folder(allowWeb, byPortName, elsewhere),
       ];
       let kept = folders[0]!;
       for (const each of steps) {
         const table = room.open();
-        if (each.kind === 'plug') table.bring(plug(pod(each.name, each.labels)), { kept });
+        if (each.kind === 'plug') table.bring(plug({ ...pod(each.name, each.labels), ...each.more }), { kept });
         else if (each.kind === 'unplug') table.bring(unplug(each.name), { kept });
         else if (each.kind === 'meddle') room.kernel.table = undefined;
         else {
@@ -351,6 +376,6 @@ test('after any sequence of pods and policies the table is the whole desired one
         }
       }
     }),
-    { numRuns: 150 },
+    { numRuns: 300 },
   );
 });

@@ -14,6 +14,7 @@ import type { Table } from '../nft/model.ts';
 import type { Operation, Ownership, Transaction } from '../nft/transaction.ts';
 import type { Ruleset } from '../policy/ruleset.ts';
 import { desiredTable, parseOwner, TABLE } from './desired.ts';
+import { withFewerPods } from './fewer.ts';
 import { type Kept, manifestsOf } from './folder.ts';
 import type { GateSettings } from './gate.ts';
 import {
@@ -51,6 +52,15 @@ export interface Goal {
   readonly state: NodeState;
   readonly kept: Kept;
 }
+
+/** A table that the file tells of. */
+interface Known {
+  readonly goal: Goal;
+  readonly marker: number;
+}
+
+/** A new set holds pods that were there before. */
+const makesSet = ({ object, verb }: Operation): boolean => object === 'set' && verb !== 'delete' && verb !== 'destroy';
 
 export interface Brought {
   readonly before: Goal;
@@ -215,12 +225,23 @@ export class NodeTable {
     const halfway = this.#writeOnce(known, marker, both);
     const { leaving: _, ...state } = halfway.state;
     this.#arrived(halfway.state);
-    return this.#writeOnce(this.#desired(halfway, marker), nextMarker(marker), { state, kept: after.kept });
+    return this.#writeOnce({ goal: halfway, marker }, nextMarker(marker), { state, kept: after.kept });
   }
 
   /** The table by its file. Who died between the two files left a table that only the kernel knows. */
-  #known(file: NodeFile | undefined, before: Goal): Table | undefined {
-    return file !== undefined && file.folder === stamps(before.kept) ? this.#desired(before, file.marker) : undefined;
+  #known(file: NodeFile | undefined, before: Goal): Known | undefined {
+    return file?.folder === stamps(before.kept) ? { goal: before, marker: file.marker } : undefined;
+  }
+
+  /** From one known table to the next; for one pod that comes or goes, without a look at all the others. */
+  #step({ goal: before, marker: from }: Known, after: Goal, to: number): Transaction {
+    const fewer = before.kept === after.kept ? withFewerPods(before.state, after.state) : undefined;
+    if (fewer) {
+      const small = { ...before, state: fewer.before };
+      const step = diff(this.#desired(small, from), this.#desired({ ...after, state: fewer.after }, to));
+      if (!step.operations.some(makesSet)) return step;
+    }
+    return diff(this.#desired(before, from), this.#desired(after, to));
   }
 
   /** The batches that `bring` would send for these manifests, one after the other. Nothing is changed, no file either. */
@@ -236,22 +257,23 @@ export class NodeTable {
     const both = halfwayTo(before, after);
     const marker = nextMarker(file?.marker ?? Date.now() >>> 0);
     const first = this.#desired(both ?? after, marker);
-    const have = this.#known(file, before) ?? this.read();
+    const known = this.#known(file, before);
+    const have = known ? this.#desired(known.goal, known.marker) : this.read();
     const begins = diff(have, first, have ? {} : this.#ownership());
     return both ? [begins, diff(first, this.#desired(after, nextMarker(marker)))] : [begins];
   }
 
   /** @param known the table by its file; undefined where only the kernel knows */
-  #writeOnce(known: Table | undefined, marker: number, goal: Goal): Goal {
+  #writeOnce(known: Known | undefined, marker: number, goal: Goal): Goal {
     const reached = this.#commit(goal, marker, known);
     this.#files.write({ marker, folder: stamps(goal.kept), state: reached.state });
     return reached;
   }
 
   /** A policy that the kernel refuses closes the pods that it selects, and no others. */
-  #commit(goal: Goal, marker: number, known: Table | undefined): Goal {
+  #commit(goal: Goal, marker: number, known: Known | undefined): Goal {
     try {
-      if (known && this.#commitIfKnown(diff(known, this.#desired(goal, marker)))) return goal;
+      if (known && this.#commitIfKnown(this.#step(known, goal, marker))) return goal;
       return this.#commitByComparison(goal, marker);
     } catch (error) {
       const { refused = [] } = goal.state;
