@@ -87,6 +87,9 @@ const ending = (from: Address, to: Address): Packet => ({
   ...midStream(from, to),
   flags: TCP_FLAG.fin | TCP_FLAG.ack | TCP_FLAG.psh,
 });
+/** DATA of SCTP (RFC 9260, 3.3.1), of an association that the node knows nothing of. */
+const association = (from: Address, to: Address): Packet =>
+  udp(from, to, { protocol: PROTOCOL.sctp, payload: Uint8Array.of(0, 3, 0, 20, ...Array(12).fill(0), 1, 2, 3, 4) });
 /** What somebody sends who could not deliver that packet. */
 function unreachable(by: Address, packet: Packet): Packet {
   const quoted = encodePacket(packet);
@@ -247,7 +250,9 @@ const lines: readonly Line[] = [
     chain: 'gate',
     rule: 'ct state invalid',
     why: 'nor ends it, nor sends the data of an SCTP association that nobody knows',
-    holds: f => !arrives(a.end, ending(a.addresses[f], b.addresses[f]), b.end),
+    holds: f =>
+      !arrives(a.end, ending(a.addresses[f], b.addresses[f]), b.end) &&
+      !arrives(a.end, association(a.addresses[f], b.addresses[f]), b.end),
   },
   ...([4, 6] as const).map(
     (family): Line => ({

@@ -12,11 +12,14 @@ export interface Packet {
   readonly dport: number;
   /** TCP_FLAG; a SYN where absent. */
   readonly flags?: number;
+  /** Of TCP. */
+  readonly seq?: number;
+  readonly ack?: number;
   /** Of ICMP and ICMPv6; an echo request where absent. */
   readonly type?: number;
   /** Or TTL; 64 where absent. */
   readonly hoplimit?: number;
-  /** What follows the ports (TCP and UDP) or the first four bytes (ICMP). */
+  /** What follows the ports (TCP and UDP) or the first four bytes (ICMP); of SCTP its one chunk, an INIT where absent. */
   readonly payload?: Uint8Array;
 }
 
@@ -49,12 +52,13 @@ function crc32c(bytes: Uint8Array): number {
   return ~crc >>> 0;
 }
 
-function tcp({ sport, dport, flags = TCP_FLAG.syn, payload = new Uint8Array() }: Packet): Buffer {
+function tcp(packet: Packet): Buffer {
+  const { sport, dport, flags = TCP_FLAG.syn, seq = 1000, ack = 2000, payload = new Uint8Array() } = packet;
   const segment = Buffer.alloc(20 + payload.length);
   segment.writeUInt16BE(sport, 0);
   segment.writeUInt16BE(dport, 2);
-  segment.writeUInt32BE(1000, 4);
-  if (flags & TCP_FLAG.ack) segment.writeUInt32BE(2000, 8);
+  segment.writeUInt32BE(seq, 4);
+  if (flags & TCP_FLAG.ack) segment.writeUInt32BE(ack, 8);
   segment.set([5 << 4, flags, 0xff, 0xff], 12);
   segment.set(payload, 20);
   return segment;
@@ -69,19 +73,28 @@ function udp({ sport, dport, payload = new Uint8Array() }: Packet): Buffer {
   return datagram;
 }
 
-/** An INIT, which opens an association (RFC 9260, 3.3.2). */
-function sctp({ sport, dport }: Packet): Buffer {
-  const init = Buffer.alloc(12 + 20);
-  init.writeUInt16BE(sport, 0);
-  init.writeUInt16BE(dport, 2);
-  init.set([1, 0, 0, 20], 12);
-  init.writeUInt32BE(0x746f6c6c, 16);
-  init.writeUInt32BE(0xffff, 20);
-  init.writeUInt16BE(1, 24);
-  init.writeUInt16BE(1, 26);
-  init.writeUInt32BE(1, 28);
-  init.writeUInt32LE(crc32c(init), 8);
-  return init;
+/** An INIT opens an association (RFC 9260, 3.3.2). */
+function initChunk(): Buffer {
+  const chunk = Buffer.alloc(20);
+  chunk.set([1, 0, 0, 20]);
+  chunk.writeUInt32BE(0x746f6c6c, 4);
+  chunk.writeUInt32BE(0xffff, 8);
+  chunk.writeUInt16BE(1, 12);
+  chunk.writeUInt16BE(1, 14);
+  chunk.writeUInt32BE(1, 16);
+  return chunk;
+}
+
+/** The verification tag is that of the association; an INIT has none yet. */
+function sctp({ sport, dport, payload }: Packet): Buffer {
+  const chunk = payload ?? initChunk();
+  const bytes = Buffer.alloc(12 + chunk.length);
+  bytes.writeUInt16BE(sport, 0);
+  bytes.writeUInt16BE(dport, 2);
+  bytes.writeUInt32BE(payload ? 0x67617465 : 0, 4);
+  bytes.set(chunk, 12);
+  bytes.writeUInt32LE(crc32c(bytes), 8);
+  return bytes;
 }
 
 function icmp({ from, sport, type = from.family === 4 ? 8 : 128, payload }: Packet): Buffer {
@@ -151,7 +164,9 @@ export function decodePacket(bytes: Buffer): Packet | undefined {
     return { from, to, protocol, hoplimit, type, sport: body.readUInt16BE(4), dport: 0, payload: body.subarray(4) };
   }
   const ports = { sport: body.readUInt16BE(0), dport: body.readUInt16BE(2) };
-  if (protocol === PROTOCOL.tcp && body.length >= 20)
-    return { from, to, protocol, hoplimit, ...ports, flags: body[13]!, payload: body.subarray((body[12]! >> 4) * 4) };
+  if (protocol === PROTOCOL.tcp && body.length >= 20) {
+    const numbers = { flags: body[13]!, seq: body.readUInt32BE(4), ack: body.readUInt32BE(8) };
+    return { from, to, protocol, hoplimit, ...ports, ...numbers, payload: body.subarray((body[12]! >> 4) * 4) };
+  }
   return { from, to, protocol, hoplimit, ...ports, payload: body.subarray(8) };
 }
