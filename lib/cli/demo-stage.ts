@@ -46,9 +46,9 @@ async function run(args: readonly string[], env: Readonly<Record<string, string>
 }
 
 /** One of the commands that a person types. @throws Error where it fails */
-export async function type(args: readonly string[]): Promise<string> {
+export async function type(args: readonly string[], expected = 0): Promise<string> {
   const { exit, stdout, stderr } = await run(args, {});
-  if (exit !== 0) throw new Error(`tollgate ${args.join(' ')} failed: ${stderr}${stdout}`);
+  if (exit !== expected) throw new Error(`tollgate ${args.join(' ')} failed: ${stderr}${stdout}`);
   return stdout;
 }
 

@@ -1,10 +1,13 @@
-import { writeFileSync } from 'node:fs';
+import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stripVTControlCharacters, styleText } from 'node:util';
+import { holderOf } from '../kernel/nflog.ts';
 import { command, type Exit, exit, outputOption, print, printJson } from './command.ts';
 import { livePod } from './demo-pod.ts';
 import { Pod, policies, Stage, type } from './demo-stage.ts';
 
+/** `nflogGroup`'s default. */
+const DEFAULT_NFLOG_GROUP = 7467;
 /** Long enough for an answer between two processes of one machine, short enough to wait for none. */
 const PATIENCE = 700;
 
@@ -19,6 +22,11 @@ spec:
     - from: [{ podSelector: { matchLabels: { app: frontend } } }]
       ports: [{ port: 80 }]
 `;
+
+const nextPolicy = policy.replace(
+  'matchLabels: { app: frontend }',
+  'matchExpressions: [{ key: app, operator: In, values: [frontend, stranger] }]',
+);
 
 interface Step {
   readonly title: string;
@@ -107,6 +115,15 @@ async function request(from: Pod, to: Pod, expected: 'answer' | 'silence', say: 
   }
 }
 
+/** @throws Error after some seconds */
+async function until(what: string, condition: () => boolean): Promise<void> {
+  const end = performance.now() + 10_000;
+  while (!condition()) {
+    if (performance.now() > end) throw new Error(`Waited in vain for ${what}`);
+    await new Promise(resolve => setTimeout(resolve, 20));
+  }
+}
+
 async function play(teller: Teller, stage: Stage, { web, frontend, stranger }: Cast): Promise<void> {
   const cast = [web, frontend, stranger];
   await teller.step('Three pods are plugged in, as a container runtime does it', async say => {
@@ -138,17 +155,36 @@ async function play(teller: Teller, stage: Stage, { web, frontend, stranger }: C
     say(typed('tollgate policy apply'));
     say(await type(['policy', 'apply']));
   });
-  await teller.step('The same requests again: the stranger is refused', async say => {
+  await teller.step('The same requests again: the stranger is refused, and the log says by which policy', async say => {
     const before = stage.dropped();
+    const watched = type(['flows', '--denied', '--seconds', '3']);
+    await until('the log to be read', () => holderOf(DEFAULT_NFLOG_GROUP) !== undefined);
     await request(frontend, web, 'answer', say);
     await request(stranger, web, 'silence', say);
-    const count = stage.dropped() - before;
-    if (count === 0n) throw new Error('Expected the gate to have counted what it dropped');
-    say(`The gate dropped ${count} packets.`);
+    if (stage.dropped() === before) throw new Error('Expected the gate to have counted what it dropped');
+    say(typed('tollgate flows --denied'));
+    const flows = await watched;
+    say(flows);
+    if (!/shop\/stranger .* shop\/web .*NetworkPolicy\/shop\/web/.test(flows))
+      throw new Error('Expected the log to name the policy that denied the request');
+  });
+  await teller.step('Why?', async say => {
+    say(typed('tollgate policy explain --from shop/stranger --to shop/web --port 80/TCP'));
+    say(await type(['policy', 'explain', '--from', 'shop/stranger', '--to', 'shop/web', '--port', '80/TCP'], exit.no));
   });
   await teller.step('What the policies mean, pod by pod', async say => {
     say(typed('tollgate policy matrix --port 80/TCP'));
     say(await type(['policy', 'matrix', '--port', '80/TCP']));
+  });
+  await teller.step('What would the next policy open? Asked first, then done', async say => {
+    const next = join(policies, '..', 'next.yaml');
+    writeFileSync(next, nextPolicy);
+    say(typed('tollgate policy diff -f next.yaml'));
+    say(await type(['policy', 'diff', '-f', next], exit.no));
+    renameSync(next, join(policies, 'web.yaml'));
+    say(typed('mv next.yaml policies/web.yaml; tollgate policy apply'));
+    say(await type(['policy', 'apply']));
+    await request(stranger, web, 'answer', say);
   });
   await teller.step('CHECK finds everything in place, DEL takes it away', async say => {
     for (const verb of ['CHECK', 'DEL'] as const)
