@@ -10,7 +10,7 @@ export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 cnitool_version=v1.3.1
 packages=(
   libatomic1 # wanted by the Node that runs the tests, not by the executable
-  busybox-static conntrack containerd containernetworking-plugins hyperfine iperf3 iproute2 iptables iputils-ping
+  busybox-static chromium conntrack containerd containernetworking-plugins hyperfine iperf3 iproute2 iptables iputils-ping
   nftables podman procps runc socat
 )
 

@@ -34,7 +34,9 @@ export function liveWorld(options: LiveArguments): LiveJudged {
   const { table } = live.here.hook;
   const state = table.peek()?.state;
   if (!state)
-    throw new Error('Cannot judge this node: no pod is plugged in here; for manifests alone, name files: see --help');
+    throw new Error(
+      'Cannot judge this node: no pod is plugged in here; for manifests alone, name them with -f (and --base)',
+    );
   const { judge, enforceEgressToNode } = state.settings;
   if (judge === 'none' || judge === 'exec')
     warn(`policies are not enforced on this node: its enforcer is ${state.owner.enforcer}`);
