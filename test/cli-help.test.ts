@@ -94,7 +94,7 @@ suite('every command shows examples, and each of them runs', () => {
       for (const line of examples) {
         const { exit, stdout, stderr } = await inWork(line);
         assert.ok(exit === 0 || exit === 1, `${line}: exit ${exit}\n${stdout}${stderr}`);
-        assert.notEqual(stdout, '', `${line} says nothing`);
+        if (!line.includes(' > ')) assert.notEqual(stdout, '', `${line} says nothing`);
         if (line.includes('-o json')) JSON.parse(stdout);
       }
     });
