@@ -212,7 +212,16 @@ function nat(): Chain[] {
   ];
 }
 
+let made: { readonly settings: string; readonly chains: readonly Chain[] } | undefined;
+
+/** For the same settings the same value, which two tables need not compare. */
 export function gateChains(settings: GateSettings): readonly Chain[] {
+  const key = JSON.stringify(settings);
+  if (made?.settings !== key) made = { settings: key, chains: makeChains(settings) };
+  return made.chains;
+}
+
+function makeChains(settings: GateSettings): readonly Chain[] {
   const { judge, nflogGroup, enforceEgressToNode } = settings;
   const judged = judge === 'inline' || judge === 'agent';
   return [
@@ -233,6 +242,9 @@ const set = (name: string, key: readonly Datatype[], comment: string, interval =
   ...(interval ? { interval } : {}),
   elements: [],
 });
+
+/** Its one element is the number that the state file has, too. */
+export const markerSet: NamedSet = set('marker', ['mark'], 'the state file that this table goes with');
 
 /** The sets and maps that the static chains look into, without their elements. */
 export function gateSets(judge: Judge): readonly NamedSet[] {
@@ -264,9 +276,5 @@ export function gateSets(judge: Judge): readonly NamedSet[] {
     counts('egress_counts', 'what pods opened or tried to, each identity for itself'),
     counts('ingress_counts', 'what was opened to pods or tried to be, each identity for itself'),
   ];
-  return [
-    ...addresses,
-    ...(judge === 'inline' || judge === 'agent' ? maps : []),
-    set('marker', ['mark'], 'the state file that this table goes with'),
-  ];
+  return [...addresses, ...(judge === 'inline' || judge === 'agent' ? maps : []), markerSet];
 }

@@ -67,13 +67,21 @@ function allowRule(direction: Direction, { peers, ports, counter, origins }: All
   return rule(statements, keptComment(origins.map(formatRule).join(', ')));
 }
 
+const written = new WeakMap<readonly AllowRule[], { readonly nflogGroup: number; readonly rules: readonly Rule[] }>();
+
+/** The same rules are the same value, which two tables need not compare. */
+function rulesOf({ name, direction, rules }: PolicyChain, nflogGroup: number): readonly Rule[] {
+  const known = written.get(rules);
+  if (known?.nflogGroup === nflogGroup) return known.rules;
+  const made = [...rules.map(allowed => allowRule(direction, allowed)), ...denial(denialPrefix(name), nflogGroup)];
+  written.set(rules, { nflogGroup, rules: made });
+  return made;
+}
+
 const policyChain = (chain: PolicyChain, nflogGroup: number): Chain => ({
   name: chain.name,
   comment: keptComment(chain.policies.join(', ')),
-  rules: [
-    ...chain.rules.map(allowed => allowRule(chain.direction, allowed)),
-    ...denial(denialPrefix(chain.name), nflogGroup),
-  ],
+  rules: rulesOf(chain, nflogGroup),
 });
 
 function peerSet(set: PeerSet): NamedSet {

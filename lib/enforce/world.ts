@@ -1,7 +1,8 @@
 /** What policy is judged against on a node without a cluster: the manifests of the folder, and the pods that are plugged in. */
 import { Cluster } from '../policy/cluster.ts';
-import { compile, type TaggedIdentity } from '../policy/compile.ts';
+import { type CompileOptions, compile, type TaggedIdentity } from '../policy/compile.ts';
 import type { Pod, World } from '../policy/model.ts';
+import { Names } from '../policy/names.ts';
 import type { Ruleset } from '../policy/ruleset.ts';
 import { identityOf, type LocalPod, type NodeState } from './node.ts';
 
@@ -39,8 +40,23 @@ export function identitiesOfNode({ pods, leaving = [] }: NodeState): TaggedIdent
   return [...byTag.values()];
 }
 
+const compiled = new WeakMap<World, Map<string, CompileOptions>>();
+
+/** The same for the same manifests, so that of two tables that are compared the second costs what is new in it. */
+function optionsFor(manifests: World, refused: readonly string[]): CompileOptions {
+  const byRefused = compiled.get(manifests) ?? new Map<string, CompileOptions>();
+  const key = JSON.stringify(refused);
+  const options = byRefused.get(key) ?? { names: new Names(), gates: new Map(), refused: new Set(refused) };
+  compiled.set(manifests, byRefused.set(key, options));
+  return options;
+}
+
 /** What the policies ask for on this node. */
 export const rulesetOfNode = (manifests: World, state: NodeState): Ruleset =>
-  compile(new Cluster(worldOfNode(manifests, state)), identitiesOfNode(state), { refused: new Set(state.refused) });
+  compile(
+    new Cluster(worldOfNode(manifests, state)),
+    identitiesOfNode(state),
+    optionsFor(manifests, state.refused ?? []),
+  );
 
 export const emptyRuleset: Ruleset = { sets: new Map(), chains: new Map(), tags: new Map() };

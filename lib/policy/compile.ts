@@ -2,7 +2,7 @@
  * Policies to the ruleset that carries them out on one node: only what its own identities need, and nothing that changes
  * when other pods come and go but the elements of sets.
  */
-import type { Identity } from '../tag/identity.ts';
+import { type Identity, identityKey } from '../tag/identity.ts';
 import { type Cluster, clusterOf } from './cluster.ts';
 import { type Draft, draftsOf, familyOf, peersText, peerTexts, portsText } from './draft.ts';
 import { filled } from './members.ts';
@@ -23,6 +23,8 @@ export interface CompileOptions {
   readonly names?: Names;
   /** `Kind/namespace/name` of policies that the kernel refused: they isolate whom they select, and allow nothing. */
   readonly refused?: ReadonlySet<string>;
+  /** By identity: kept from one compilation of the same policies to the next, what was compiled is not compiled again. */
+  readonly gates?: Map<string, Gates>;
   /** How many rules that differ in peers or ports alone keep rules, and so counters, of their own (default 16). */
   readonly apart?: number;
 }
@@ -89,12 +91,10 @@ function compileGate(
   return { chain, sets: specs.filter(spec => spec !== undefined) };
 }
 
+export type Gates = Readonly<Record<Direction, CompiledGate>>;
+
 /** Both gates of an identity. The sets that they look into are described, not filled: that is for `filled`. */
-export function gatesFor(
-  cluster: Cluster,
-  identity: Identity,
-  options: CompileOptions = {},
-): Readonly<Record<Direction, CompiledGate>> {
+export function gatesFor(cluster: Cluster, identity: Identity, options: CompileOptions = {}): Gates {
   const policies = [...cluster.policiesIn(identity.namespace)].filter(({ subject }) =>
     selects(subject, identity.labels),
   );
@@ -116,6 +116,7 @@ export function compile(
 ): Ruleset {
   const naming = { names: new Names(), ...options };
   const cluster = clusterOf(world);
+  const known = options.gates ?? new Map<string, Gates>();
   const sets = new Map<string, PeerSet>();
   const chains = new Map<string, Chain>();
   const tags = new Map<number, TagEntry>();
@@ -127,7 +128,9 @@ export function compile(
   };
   const ordered = identities.toSorted((a, b) => a.tag - b.tag);
   for (const { tag, identity } of ordered) {
-    const gates = gatesFor(cluster, identity, naming);
+    const key = identityKey(identity);
+    const gates = known.get(key) ?? gatesFor(cluster, identity, naming);
+    known.set(key, gates);
     tags.set(tag, { identity, egress: enter(gates.egress), ingress: enter(gates.ingress) });
   }
   return { sets, chains, tags };
