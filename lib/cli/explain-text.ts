@@ -39,7 +39,7 @@ function bystanderLines({ bystanders }: DirectionWalk): string[] {
 
 function remedyLines({ kind, says, add }: Remedy): string[] {
   if (add === undefined || kind !== 'rule') return [`* ${says}`];
-  return [`* ${says}:`, ...indented(stringify([add]).trimEnd().split('\n'), 6)];
+  return [`* ${says}:`, ...indented(stringify([add]).trimEnd().split('\n'), 4)];
 }
 
 function isolationLine({ policies, subject, direction }: DirectionWalk): string {
