@@ -2,6 +2,7 @@
 import yargs from 'yargs';
 import manifest from '../../package.json' with { type: 'json' };
 import { type Command, type Exit, exit, UsageError } from './command.ts';
+import { completion } from './completion.ts';
 import { demo } from './demo.ts';
 import { flows } from './flows.ts';
 import { gc } from './gc.ts';
@@ -12,7 +13,7 @@ import { policy } from './policy.ts';
 import { verify } from './verify.ts';
 import { version } from './version.ts';
 
-const commands: readonly Command[] = [demo, install, pods, policy, flows, verify, gc, version];
+const commands: readonly Command[] = [demo, install, pods, policy, flows, verify, gc, completion, version];
 
 /** @returns the exit code, of those in `exit` */
 export async function main(args: readonly string[]): Promise<Exit> {
