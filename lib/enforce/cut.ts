@@ -10,7 +10,7 @@ import { Cluster } from '../policy/cluster.ts';
 import { evaluate } from '../policy/evaluate.ts';
 import type { Endpoint, Flow, Protocol } from '../policy/model.ts';
 import { manifestsOf } from './folder.ts';
-import type { Brought, Goal } from './table.ts';
+import type { Goal } from './table.ts';
 import { worldOfNode } from './world.ts';
 
 const protocols: Readonly<Record<number, Protocol>> = {
@@ -55,24 +55,17 @@ export function forbidden(
   });
 }
 
-/** Whether what is allowed to pods that were there before may have shrunk: other manifests, or a pod with other labels. */
-function mayForbid({ before, after, isChanged, isNews }: Brought): boolean {
-  const { judge } = after.state.settings;
-  if (!isChanged || (judge !== 'inline' && judge !== 'agent')) return false;
-  const earlier = Object.entries(before.state.pods);
-  return earlier.some(([key, pod]) => isNews || (after.state.pods[key]?.tag ?? pod.tag) !== pod.tag);
-}
-
 /** To be called under the node's lock, after the commit. @param local canonical texts of the node's own addresses */
-export async function cutForbidden(brought: Brought, local: () => ReadonlySet<string>): Promise<void> {
-  if (!mayForbid(brought)) return;
+export async function cutForbidden(goal: Goal, local: () => ReadonlySet<string>): Promise<void> {
+  const { judge } = goal.state.settings;
+  if (judge !== 'inline' && judge !== 'agent') return;
   using netfilter = NetlinkSocket.open('netfilter');
   const own = local();
   const cut = () => {
     const connections = listFlows(netfilter.exchange);
     deleteFlows(
       netfilter.exchange,
-      forbidden(connections, brought.after, address => own.has(formatAddress(address))),
+      forbidden(connections, goal, address => own.has(formatAddress(address))),
     );
   };
   cut();

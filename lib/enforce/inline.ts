@@ -16,7 +16,14 @@ import type { GateSettings } from './gate.ts';
 import type { Hook } from './hook.ts';
 import { type LocalPod, type NodeState, type Owner, type PodManifest, podKey, withoutPod, withPod } from './node.ts';
 import { probeForeignChains, probeKernel } from './probe.ts';
-import { type BringOptions, type Brought, NodeTable, type NodeTableOptions, refuseOtherOwner } from './table.ts';
+import {
+  type BringOptions,
+  type Brought,
+  type Goal,
+  NodeTable,
+  type NodeTableOptions,
+  refuseOtherOwner,
+} from './table.ts';
 
 export interface InlineOptions {
   readonly config: Config;
@@ -108,37 +115,54 @@ export class InlineHook implements Hook, Disposable {
   }
 
   async judge(pod: Omit<LocalPod, 'tag'>): Promise<LocalPod> {
-    const { config, node } = this.#options;
+    const { config, node, signal } = this.#options;
     let judged: LocalPod | undefined;
-    const brought = await this.#bring({ kept: this.#kept() }, state => {
-      refuseTakenPorts(state, pod);
-      const added = withPod(state, pod, tag => node.carried().has(tag));
-      judged = added.pod;
-      return added.state;
-    });
+    const brought = await this.#bring(
+      { kept: this.#kept() },
+      state => {
+        refuseTakenPorts(state, pod);
+        const added = withPod(state, pod, tag => node.carried().has(tag));
+        judged = added.pod;
+        return added.state;
+      },
+      signal,
+    );
     // The folder may have said something new of the pod in the same breath.
     judged = brought.after.state.pods[podKey(pod)] ?? judged!;
     if (config.enforcer.kind === 'exec') await runProgram(config.enforcer.path, judged, this.#options);
     return judged;
   }
 
-  async #bring(options: BringOptions, change: (state: NodeState) => NodeState): Promise<Brought> {
-    const { config, signal, node } = this.#options;
+  async #bring(
+    options: BringOptions,
+    change: (state: NodeState) => NodeState,
+    signal: AbortSignal | undefined,
+  ): Promise<Brought> {
     using _ = await this.#table.lock(this.#deadline(), signal);
     const brought = this.#table.bring(change, options);
-    if (config.established === 'cut') await cutForbidden(brought, node.localAddresses);
+    await this.#cut(brought.after);
     return brought;
+  }
+
+  /** Whoever is killed before the end of it leaves it to the next call. */
+  async #cut(goal: Goal): Promise<void> {
+    if (!goal.state.uncut) return;
+    const { config, node } = this.#options;
+    if (config.established === 'cut') await cutForbidden(goal, node.localAddresses);
+    this.#table.isCut();
   }
 
   async dismiss(key: string): Promise<void> {
     if (!this.#table.peek() && !this.#table.read()) return;
-    await this.#bring({ kept: this.#table.readApplied(), asFound: true }, state => withoutPod(state, key));
+    // Closing goes on when the caller has hung up: it is how his ADD is undone.
+    const options = { kept: this.#table.readApplied(), asFound: true };
+    await this.#bring(options, state => withoutPod(state, key), undefined);
   }
 
   /** Brings the node to what the folder says now. @returns what came of it */
   async apply(): Promise<Brought> {
     await this.admit();
-    return await this.#bring({ kept: this.#kept() }, state => state);
+    return await this.#bring({ kept: this.#kept() }, state => state, this.#options.signal);
   }
 
   /** What `apply` would send, as things are now. */
@@ -167,7 +191,10 @@ export class InlineHook implements Hook, Disposable {
     if (!owner) return [];
     using _ = await this.#table.lock(this.#deadline(), this.#options.signal);
     const recorded = this.#options.node.recorded(owner);
-    return this.#table.mend(key => !recorded.has(key));
+    const operations = this.#table.mend(key => !recorded.has(key));
+    const uncut = this.#table.uncut();
+    if (uncut) await this.#cut(uncut);
+    return operations;
   }
 
   probe(): void {

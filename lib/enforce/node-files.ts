@@ -59,6 +59,15 @@ export class NodeFiles {
       : undefined;
   }
 
+  /** Changes whenever one of the files does. */
+  stamp(): string {
+    const stamps = ['node', 'applied'].map(kind => {
+      const stat = statSync(`${this.#stem}.${kind}`, { bigint: true, throwIfNoEntry: false });
+      return stat ? `${stat.ino}:${stat.size}:${stat.mtimeNs}` : '';
+    });
+    return stamps.join(' ');
+  }
+
   write(node: NodeFile): void {
     writeJson(`${this.#stem}.node`, node);
   }

@@ -74,6 +74,8 @@ export interface NodeState {
   readonly refused?: readonly string[];
   /** Pods as they were before they changed their identity, while their links still carry the old tag. */
   readonly leaving?: readonly LocalPod[];
+  /** Connections may be there that this state forbids: who was to cut them has not said that it is done. */
+  readonly uncut?: true;
 }
 
 export const emptyNode = (owner: Owner, settings: GateSettings): NodeState => ({

@@ -16,7 +16,7 @@ import type { Ruleset } from '../policy/ruleset.ts';
 import { desiredTable, parseOwner, TABLE } from './desired.ts';
 import { withFewerPods } from './fewer.ts';
 import { type Kept, manifestsOf } from './folder.ts';
-import type { GateSettings } from './gate.ts';
+import { type GateSettings, markerSet } from './gate.ts';
 import {
   emptyNode,
   joined,
@@ -111,6 +111,13 @@ function halfwayTo(before: Goal, after: Goal): Goal | undefined {
   return leaving.length === 0 ? undefined : { ...after, state: { ...after.state, leaving } };
 }
 
+/** Whether what is allowed to pods that were there before may shrink: other manifests, or a pod with other labels. */
+function toBeCut(before: Goal, after: Goal, isNews: boolean): Goal {
+  const earlier = Object.entries(before.state.pods);
+  const mayShrink = earlier.some(([key, pod]) => isNews || (after.state.pods[key]?.tag ?? pod.tag) !== pod.tag);
+  return mayShrink ? { ...after, state: { ...after.state, uncut: true } } : after;
+}
+
 export class NodeTable {
   readonly #options: NodeTableOptions;
   readonly #files: NodeFiles;
@@ -128,6 +135,11 @@ export class NodeTable {
   /** A moment's view, without the lock. */
   peek(): NodeFile | undefined {
     return this.#files.read();
+  }
+
+  /** Changes whenever what `peek` or `readApplied` gives does. */
+  stamp(): string {
+    return this.#files.stamp();
   }
 
   /** The manifests that the table was last made from. */
@@ -187,9 +199,11 @@ export class NodeTable {
     const changed = change(before.state);
     const settings = asFound && file ? file.state.settings : this.#options.settings;
     const isSame = changed === before.state && JSON.stringify(settings) === JSON.stringify(before.state.settings);
-    if (file && isSame && !isNews && !before.state.leaving) return { before, after: before, isChanged: false, isNews };
+    const isDone = !before.state.leaving && !before.state.uncut;
+    if (file && isSame && !isNews && isDone && this.#isInForce(file))
+      return { before, after: before, isChanged: false, isNews };
     const state = { ...this.#arrived(changed), settings, ...(isNews ? { refused: [] } : {}) };
-    const goal = { state: isNews || !file ? this.#relabel(state, kept) : state, kept };
+    const goal = toBeCut(before, { state: isNews || !file ? this.#relabel(state, kept) : state, kept }, isNews);
     if (isEmpty(goal.state)) {
       this.#removeAll();
       return { before, after: goal, isChanged: true, isNews };
@@ -197,6 +211,11 @@ export class NodeTable {
     const after = this.#write(file, before, goal);
     if (isNews) this.#files.writeApplied(kept);
     return { before, after, isChanged: true, isNews };
+  }
+
+  /** Whether the table is the one that the file goes with, as far as its number tells. */
+  #isInForce({ marker }: NodeFile): boolean {
+    return this.#options.nft().readElement({ family: 'inet', name: TABLE }, markerSet, [marker]) !== undefined;
   }
 
   /** What a call that died had begun: its pods' new entries are in the table, their links may have the old tags. */
@@ -252,12 +271,13 @@ export class NodeTable {
     const before = { state: file?.state ?? this.#start(false), kept: this.#files.readApplied() };
     const { leaving, ...state } = before.state;
     const isSame = stamps(before.kept) === stamps(kept) && JSON.stringify(settings) === JSON.stringify(state.settings);
-    if (file && isSame && !leaving) return [];
+    const isInForce = file !== undefined && this.#isInForce(file);
+    if (isInForce && isSame && !leaving) return [];
     const after = { state: this.#relabel({ ...state, settings, refused: [] }, kept), kept };
     const both = halfwayTo(before, after);
     const marker = nextMarker(file?.marker ?? Date.now() >>> 0);
     const first = this.#desired(both ?? after, marker);
-    const known = this.#known(file, before);
+    const known = isInForce ? this.#known(file, before) : undefined;
     const have = known ? this.#desired(known.goal, known.marker) : this.read();
     const begins = diff(have, first, have ? {} : this.#ownership());
     return both ? [begins, diff(first, this.#desired(after, nextMarker(marker)))] : [begins];
@@ -298,12 +318,16 @@ export class NodeTable {
     }
   }
 
-  /** Somebody else had the table meanwhile: pods that he plugged in are found by their records, and stay in it. */
+  /**
+   * Somebody else had the table meanwhile: pods that he plugged in are found by their records, and stay in it. What the
+   * pods that were open could do then, nobody knows.
+   */
   #commitByComparison(goal: Goal, marker: number): Goal {
     const have = this.read();
     refuseOtherOwner(goal.state.owner, ownerIn(have));
-    const { state, moved } = joined(goal.state, this.#options.recover(goal.state.owner));
-    const whole = { ...goal, state };
+    const open = this.#options.recover(goal.state.owner);
+    const { state, moved } = joined(goal.state, open);
+    const whole = { ...goal, state: Object.keys(open).length > 0 ? { ...state, uncut: true as const } : state };
     this.#options.nft().commit(diff(have, this.#desired(whole, marker), have ? {} : this.#ownership()));
     for (const pod of moved) this.#options.retag(pod);
     return whole;
@@ -340,7 +364,22 @@ export class NodeTable {
     const want = this.#desired({ state, kept: this.#files.readApplied() }, file.marker);
     const transaction = diff(have, want, have ? {} : this.#ownership());
     this.#options.nft().commit(transaction);
-    this.#files.write({ ...file, state });
+    const isMended = transaction.operations.length > 0;
+    this.#files.write({ ...file, state: isMended ? { ...state, uncut: true } : state });
     return transaction.operations;
+  }
+
+  /** The state in force, where its connections are yet to be looked at. */
+  uncut(): Goal | undefined {
+    const file = this.#files.read();
+    return file?.state.uncut ? { state: file.state, kept: this.#files.readApplied() } : undefined;
+  }
+
+  /** To be called when they have been, under the same lock. */
+  isCut(): void {
+    const file = this.#files.read();
+    if (!file?.state.uncut) return;
+    const { uncut: _, ...state } = file.state;
+    this.#files.write({ ...file, state });
   }
 }
