@@ -158,8 +158,9 @@ function compareElements({ have, want }: Pair<NamedSet>, goneChains: ReadonlySet
   const letsGo = (element: Element) => goneChains.size > 0 && goneChains.has(chainOf(element) ?? '');
   if (have.elements === want.elements && !(want.value === 'verdict' && have.elements.some(letsGo)))
     return { set: want, removed, added };
-  const present = new Map(have.elements.map(element => [keyId(element.key), element]));
-  for (const element of want.elements) {
+  const start = commonStart(have.elements, want.elements, (old, element) => isKept(old, element) && !letsGo(old));
+  const present = new Map(have.elements.slice(start).map(element => [keyId(element.key), element]));
+  for (const element of want.elements.slice(start)) {
     const id = keyId(element.key);
     const old = present.get(id);
     if (old && sameElement(old, element) && !letsGo(old)) {
@@ -171,6 +172,20 @@ function compareElements({ have, want }: Pair<NamedSet>, goneChains: ReadonlySet
   removed.push(...present.values());
   return { set: want, removed, added };
 }
+
+/** How many elements, from the first on, are the same: of two tables of one node these are nearly all. */
+function commonStart(
+  have: readonly Element[],
+  want: readonly Element[],
+  isSame: (have: Element, want: Element) => boolean,
+): number {
+  const length = Math.min(have.length, want.length);
+  let start = 0;
+  while (start < length && isSame(have[start]!, want[start]!)) start++;
+  return start;
+}
+
+const isKept = (a: Element, b: Element): boolean => a === b || (keyId(a.key) === keyId(b.key) && sameElement(a, b));
 
 const sameElement = (a: Element, b: Element): boolean =>
   a === b || (sameComment(a.comment, b.comment) && valueId(a.value) === valueId(b.value));
