@@ -79,7 +79,7 @@ suite('policy explain on the node', () => {
   });
 
   test('in words: the rule that was tried, what about it does not fit, and what would help', async () => {
-    const { exit, stdout } = await type(host, [
+    const { exit, stdout, stderr } = await type(host, [
       'policy',
       'explain',
       '--from',
@@ -89,7 +89,7 @@ suite('policy explain on the node', () => {
       '--port',
       '5432',
     ]);
-    assert.equal(exit, 1);
+    assert.deepEqual([exit, stderr], [1, '']);
     for (const line of [
       /^shop\/other to shop\/db, TCP 5432, IPv4 and IPv6: denied$/m,
       /No policy isolates shop\/other for egress/,
@@ -224,6 +224,16 @@ suite('policy list on the node', () => {
     const text = (await type(host, ['policy', 'list'])).stdout;
     assert.match(text, /^NetworkPolicy\/shop\/db\s+db\s+1 rule, \d+ allowed, \d+ denied\s+-\s+/m);
   });
+});
+
+test('where somebody has changed the table, the answer says that it may not be the kernel’s', async () => {
+  await host.must(['nft', 'flush', 'chain', 'inet', 'tollgate', 'raw']);
+  const asked = ['policy', 'explain', '--from', 'shop/web', '--to', 'shop/db', '--port', '5432'];
+  const { exit, stderr } = await type(host, asked);
+  assert.equal(exit, 0);
+  assert.match(stderr, /table is not what its file says.*tollgate verify/);
+  await type(host, ['verify', '--repair']);
+  assert.equal((await type(host, asked)).stderr, '');
 });
 
 suite('of manifests alone', () => {

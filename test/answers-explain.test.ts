@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { parseAddress } from '../lib/ip/address.ts';
 import { evaluate } from '../lib/policy/evaluate.ts';
 import { type DirectionWalk, walk } from '../lib/policy/explain.ts';
-import { explain } from '../lib/policy/matrix.ts';
+import { explain, matrix } from '../lib/policy/matrix.ts';
 import {
   type Direction,
   type Endpoint,
@@ -110,6 +110,21 @@ test('a walkthrough has the verdict of evaluate, its rules are the matching ones
   const remedies = ['remedy: port', 'remedy: label', 'remedy: rule'];
   for (const what of [...answers, ...kinds, 'protocol', 'port', 'port name', ...remedies])
     assert.ok((seen.get(what) ?? 0) >= 20, `${what} came up ${seen.get(what) ?? 0} times`);
+});
+
+test('the matrix is evaluate, pair by pair and family by family', () => {
+  fc.assert(
+    fc.property(manifests(), fc.constantFrom(...traffic), (list, what) => {
+      const world = worldFrom(list);
+      const find = (text: string) => podAt(world.pods.find(({ namespace, name }) => `${namespace}/${name}` === text)!);
+      for (const { from, to, family, allowed, egress, ingress } of matrix(world, what)) {
+        const verdict = evaluate(world, { from: find(from), to: find(to), family, ...what });
+        assert.deepEqual([allowed, egress.why, ingress.why], saidBy(verdict));
+        assert.deepEqual([egress.by, ingress.by], [verdict.egress.by, verdict.ingress.by]);
+      }
+    }),
+    { numRuns: 200 },
+  );
 });
 
 const saidBy = ({ allowed, egress, ingress }: ReturnType<typeof evaluate>) => [allowed, egress.why, ingress.why];

@@ -40,6 +40,10 @@ export function liveWorld(options: LiveArguments): LiveJudged {
   const { judge, enforceEgressToNode } = state.settings;
   if (judge === 'none' || judge === 'exec')
     warn(`policies are not enforced on this node: its enforcer is ${state.owner.enforcer}`);
+  if (judge !== 'none' && table.drift().length > 0)
+    warn(
+      "this node's table is not what its file says, and the answer is the file's: tollgate verify shows how they differ",
+    );
   const applied = table.readApplied();
   const { world, problems } = manifestsOf(applied);
   const documents = Object.values(applied).flatMap(file => file.documents ?? []);
