@@ -15,7 +15,7 @@ import { rulesetOfNode } from '../lib/enforce/world.ts';
 import { type Nft, NftError } from '../lib/kernel/nft.ts';
 import { apply, RefusedError } from '../lib/nft/apply.ts';
 import { diff } from '../lib/nft/diff.ts';
-import type { Table } from '../lib/nft/model.ts';
+import type { Element, Key, NamedSet, Table } from '../lib/nft/model.ts';
 import { nameOperation, type Operation, type Transaction } from '../lib/nft/transaction.ts';
 import { readDocuments } from '../lib/policy/manifest.ts';
 
@@ -48,6 +48,11 @@ class Kernel {
   readTable(): Table | undefined {
     this.reads++;
     return this.table;
+  }
+
+  readElement(_: unknown, { name }: NamedSet, key: Key): Element | undefined {
+    const elements = this.table?.sets.find(set => set.name === name)?.elements ?? [];
+    return elements.find(element => element.key.join() === key.join());
   }
 
   probeTableFlags() {

@@ -123,8 +123,9 @@ export function withPod(
 
 /** The node without the pod; its tag is free again where it was the last of its identity. */
 export function withoutPod(state: NodeState, key: string): NodeState {
-  const { [key]: gone, ...pods } = state.pods;
+  const gone = state.pods[key];
   if (!gone) return state;
+  const { [key]: _, ...pods } = state.pods;
   if (Object.values(pods).some(pod => pod.tag === gone.tag)) return { ...state, pods };
   const { [identityKey(identityOf(gone))]: tag, ...tags } = state.tags;
   return { ...state, pods, tags, freed: tag === undefined ? state.freed : [...state.freed, tag] };

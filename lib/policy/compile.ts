@@ -23,7 +23,7 @@ export interface CompileOptions {
   readonly names?: Names;
   /** `Kind/namespace/name` of policies that the kernel refused: they isolate whom they select, and allow nothing. */
   readonly refused?: ReadonlySet<string>;
-  /** By identity: kept from one compilation of the same policies to the next, what was compiled is not compiled again. */
+  /** By identity, and by all that tells of one: kept from one compilation of the same policies to the next. */
   readonly gates?: Map<string, Gates>;
   /** How many rules that differ in peers or ports alone keep rules, and so counters, of their own (default 16). */
   readonly apart?: number;
@@ -98,10 +98,16 @@ export function gatesFor(cluster: Cluster, identity: Identity, options: CompileO
   const policies = [...cluster.policiesIn(identity.namespace)].filter(({ subject }) =>
     selects(subject, identity.labels),
   );
-  return {
+  // Nothing else of an identity tells in its gates.
+  const key = `by policies ${JSON.stringify([policies.map(policyRef), identity.namedPorts])}`;
+  const known = options.gates?.get(key);
+  if (known) return known;
+  const gates = {
     egress: compileGate(policies, 'egress', identity, options),
     ingress: compileGate(policies, 'ingress', identity, options),
   };
+  options.gates?.set(key, gates);
+  return gates;
 }
 
 /** A chain that several identities share names the policies of all of them. */
@@ -114,9 +120,9 @@ export function compile(
   identities: readonly TaggedIdentity[],
   options: CompileOptions = {},
 ): Ruleset {
-  const naming = { names: new Names(), ...options };
-  const cluster = clusterOf(world);
   const known = options.gates ?? new Map<string, Gates>();
+  const naming = { names: new Names(), ...options, gates: known };
+  const cluster = clusterOf(world);
   const sets = new Map<string, PeerSet>();
   const chains = new Map<string, Chain>();
   const tags = new Map<number, TagEntry>();

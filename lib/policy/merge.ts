@@ -81,7 +81,9 @@ function mergePorts(drafts: readonly Draft[], apart: number): readonly Draft[] {
 
 /** The same permissions, more than `apart` of one shape merged, in one order whatever order the policies came in. */
 export function mergeDrafts(drafts: readonly Draft[], apart: number): readonly Draft[] {
-  const merged = withoutDoubles(mergePorts(mergePeers(withoutDoubles(drafts), apart), apart));
+  const single = withoutDoubles(drafts);
+  const isFew = single.length <= apart;
+  const merged = isFew ? single : withoutDoubles(mergePorts(mergePeers(single, apart), apart));
   const byText = merged.map(draft => [draftText(draft), draft] as const);
   return byText.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)).map(([, draft]) => draft);
 }
