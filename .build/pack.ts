@@ -22,6 +22,7 @@ const parts: Readonly<Record<string, string>> = {
   'lib/pod/plugin.ts': 'plugin',
   'lib/cli/main.ts': 'cli',
   'lib/policy/yaml.ts': 'yaml',
+  'lib/agent/handover.ts': 'handover',
 };
 
 /** To whoever imports it, a part is not the file itself but what `load` makes of the part's assets. */

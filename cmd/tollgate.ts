@@ -1,6 +1,6 @@
 /**
  * The door: who is calling? A container runtime, by the CNI protocol, or a person. Each way loads only what it needs,
- * since a runtime waits for every millisecond of it.
+ * since a runtime waits for every millisecond of it; the way to the agent, too, only where there may be one.
  */
 import { basename } from 'node:path';
 
@@ -10,7 +10,8 @@ const isPlugin = isIpam || process.env['CNI_COMMAND'] !== undefined;
 async function enter(): Promise<number> {
   if (isPlugin) {
     const { plugin } = await import('../lib/pod/plugin.ts');
-    return plugin(isIpam ? 'tollgate-ipam' : 'tollgate');
+    const role = isIpam ? 'tollgate-ipam' : 'tollgate';
+    return plugin(role, async () => (await import('../lib/agent/handover.ts')).handOver);
   }
   const { main } = await import('../lib/cli/main.ts');
   return main(process.argv.slice(2));

@@ -56,7 +56,7 @@ const storeys: Readonly<Record<'pure' | 'shell' | 'join', Readonly<Record<string
   },
 };
 
-const door: Room = { may: ['pod', 'cli'], why: 'the door only tells who is calling' };
+const door: Room = { may: ['pod', 'cli', 'agent'], why: 'the door only tells who calls, and who may take the call' };
 const rooms: Readonly<Record<string, Room>> = Object.assign({}, ...Object.values(storeys));
 
 /** Packages and modules of Node that have a home: package → rooms that may import it, and why no other. */
@@ -79,6 +79,7 @@ const slow: Readonly<Record<string, string>> = {
   'node:child_process': '2 ms; import it where a program is really run',
   'node:fs/promises': '1 ms, and a thread pool that is born into whatever network namespace is entered',
   '@kubernetes/client-node': 'only the agent talks to the API',
+  'node:net': '2 ms; import it where there is an agent to be called',
 };
 
 interface Import {

@@ -1,6 +1,7 @@
 /** What a person types. One file for each command; yargs is loaded here and nowhere else. */
 import yargs from 'yargs';
 import manifest from '../../package.json' with { type: 'json' };
+import { agent } from './agent.ts';
 import { type Command, type Exit, exit, UsageError } from './command.ts';
 import { completion } from './completion.ts';
 import { demo } from './demo.ts';
@@ -13,7 +14,7 @@ import { policy } from './policy.ts';
 import { verify } from './verify.ts';
 import { version } from './version.ts';
 
-const commands: readonly Command[] = [demo, install, pods, policy, flows, verify, gc, completion, version];
+const commands: readonly Command[] = [demo, install, agent, pods, policy, flows, verify, gc, completion, version];
 
 /** @returns the exit code, of those in `exit` */
 export async function main(args: readonly string[]): Promise<Exit> {

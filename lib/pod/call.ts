@@ -45,7 +45,16 @@ export interface Place {
     env: Environment,
     log: (line: string) => void,
   ) => Context & Disposable;
+  /** Asked first, if there is anybody to ask; undefined: the call is to be carried out here. */
+  readonly elsewhere?: (request: AttachmentRequest | NetworkRequest, call: GivenCall) => Promise<Answer | undefined>;
 }
+
+/** A call whose stdin has been read. */
+export interface GivenCall extends Pick<Call, 'env' | 'role'> {
+  readonly stdin: string;
+}
+
+const done = (stdout: string): Answer => ({ stdout, exitCode: 0 });
 
 const print = (value: unknown): string => `${JSON.stringify(value)}\n`;
 
@@ -87,19 +96,22 @@ async function ipamVerb(request: AttachmentRequest | NetworkRequest, context: Co
   }
 }
 
-async function carryOut({ env, readStdin, role }: Call, place: Place): Promise<string> {
+async function carryOut({ env, readStdin, role }: Call, place: Place): Promise<Answer> {
   const request = parseRequest(env, readStdin, role);
   if (request.verb === 'about') {
     place.log(aboutText(role, place.release).trimEnd());
-    return '';
+    return done('');
   }
-  if (request.verb === 'VERSION') return print(versionResult());
-  return await journalled(request, place, async log => {
+  if (request.verb === 'VERSION') return done(print(versionResult()));
+  const answered = await place.elsewhere?.(request, { env, role, stdin: request.config.text });
+  if (answered) return answered;
+  const stdout = await journalled(request, place, async log => {
     for (const warning of request.warnings) log(warning);
     using context = place.open(request, env, log);
     const result = await (role === 'tollgate-ipam' ? ipamVerb : mainVerb)(request, context);
     return result ? print(printResult(result, request.config.cniVersion)) : '';
   });
+  return done(stdout);
 }
 
 /** Whatever is said of the call goes into its log file, too. */
@@ -135,7 +147,7 @@ export async function answer(call: Call, place: Place): Promise<Answer> {
     return stdin;
   };
   try {
-    return { stdout: await carryOut({ ...call, readStdin }, place), exitCode: 0 };
+    return await carryOut({ ...call, readStdin }, place);
   } catch (thrown) {
     const error = asCniError(thrown);
     const object = errorObject(error, errorVersion(stdin));

@@ -47,6 +47,7 @@ export function openHere(
   { config }: Pick<AttachmentRequest | NetworkRequest, 'config'>,
   env: Environment,
   log: (line: string) => void,
+  signal?: AbortSignal,
 ): Here {
   const here = currentNetns();
   const socket = NetlinkSocket.open('route');
@@ -55,6 +56,7 @@ export function openHere(
     config,
     here,
     log,
+    signal,
     node: {
       recover: ({ stateDir }) => recoverPods(stateDir, host),
       recorded: ({ stateDir }) => new Set(recordedPods(stateDir).map(podKey)),
@@ -72,6 +74,7 @@ export function openHere(
     host,
     hook,
     log,
+    ...(signal ? { signal } : {}),
     [Symbol.dispose]() {
       hook[Symbol.dispose]();
       socket[Symbol.dispose]();

@@ -1,7 +1,7 @@
-import { readFileSync, writeSync } from 'node:fs';
+import { existsSync, readFileSync, writeSync } from 'node:fs';
 import manifest from '../../package.json' with { type: 'json' };
-import type { Role } from '../cni/request.ts';
-import { answer } from './call.ts';
+import type { AttachmentRequest, Environment, NetworkRequest, Role } from '../cni/request.ts';
+import { type Answer, answer, type Place } from './call.ts';
 import { openHere } from './here.ts';
 
 /** Runtimes copy stderr to their log; a closed one is no reason to fail. */
@@ -11,13 +11,50 @@ function log(line: string): void {
   } catch {}
 }
 
+/** A call for the agent, as plain values. */
+export interface CallForAgent {
+  readonly role: Role;
+  readonly verb: (AttachmentRequest | NetworkRequest)['verb'];
+  readonly env: Environment;
+  readonly stdin: string;
+  readonly enforcer: 'inline' | 'agent';
+  readonly runDir: string;
+  /** Seconds. */
+  readonly enforceTimeout: number;
+  /** Seconds. */
+  readonly agentGrace: number;
+}
+
+/** Hands a call to the agent; undefined where it is to be carried out here. */
+export type HandOver = (call: CallForAgent) => Promise<(Answer & { readonly lines: readonly string[] }) | undefined>;
+
+/** Without an agent this costs one look at a file; how to reach one is loaded only where one may be. */
+const toAgent =
+  (load: () => Promise<HandOver>): Required<Place>['elsewhere'] =>
+  async ({ verb, config }, call) => {
+    const { enforcer, runDir, enforceTimeout, agentGrace } = config;
+    const { kind } = enforcer;
+    if (kind !== 'inline' && kind !== 'agent') return undefined;
+    if (kind === 'inline' && !existsSync(`${runDir}/cni.sock`)) return undefined;
+    const handOver = await load();
+    const answered = await handOver({ ...call, verb, enforcer: kind, runDir, enforceTimeout, agentGrace });
+    for (const line of answered?.lines ?? []) log(line);
+    return answered;
+  };
+
 /**
  * One CNI call from this process's environment and stdin, answered on its stdout.
+ * @param load gives the way to an agent
  * @returns the exit code; every failure is an error object on stdout, and nothing is thrown
  */
-export async function plugin(role: Role): Promise<number> {
+export async function plugin(role: Role, load: () => Promise<HandOver>): Promise<number> {
   const call = { env: process.env, readStdin: () => readFileSync(0, 'utf8'), role };
-  const { stdout, exitCode } = await answer(call, { release: manifest.version, log, open: openHere });
+  const { stdout, exitCode } = await answer(call, {
+    release: manifest.version,
+    log,
+    open: openHere,
+    elsewhere: toAgent(load),
+  });
   process.stdout.write(stdout);
   return exitCode;
 }

@@ -1,0 +1,107 @@
+/** One connection, frame by frame: what both ends of the agent's socket have in common. */
+import type { Socket } from 'node:net';
+import { encodeFrame, type Frame, FrameReader, type Kind, ProtocolError } from './protocol.ts';
+
+/** The other end is gone, did not answer in time, or does not speak our protocol: nothing more will come. */
+export class ConversationError extends Error {
+  override readonly name = 'ConversationError';
+}
+
+/** More than these were not asked for, and are not kept: a caller's patience is not our memory. */
+const MOST_WAITING = 2;
+
+export class Conversation implements Disposable {
+  readonly #socket: Socket;
+  readonly #reader = new FrameReader();
+  readonly #frames: Frame[] = [];
+  readonly #hungUp = new AbortController();
+  #wake: (() => void) | undefined;
+  #end: Error | undefined;
+
+  constructor(socket: Socket) {
+    this.#socket = socket;
+    socket
+      .on('data', (piece: Buffer) => this.#read(piece))
+      .on('error', error => this.#stop(new ConversationError(error.message)))
+      .on('end', () => this.#stop(new ConversationError('it hung up')))
+      .on('close', () => this.#stop(new ConversationError('it hung up')));
+  }
+
+  /** Aborted when the other end hangs up, or breaks the protocol. */
+  get hungUp(): AbortSignal {
+    return this.#hungUp.signal;
+  }
+
+  #read(piece: Uint8Array): void {
+    if (this.#end) return;
+    try {
+      this.#frames.push(...this.#reader.push(piece));
+      if (this.#frames.length > MOST_WAITING) throw new ProtocolError('Cannot keep more frames than were asked for');
+      this.#wake?.();
+    } catch (error) {
+      this.#stop(error instanceof Error ? error : new Error(String(error)));
+      this.#socket.destroy();
+    }
+  }
+
+  #stop(why: Error): void {
+    if (this.#end) return;
+    this.#end = why;
+    this.#hungUp.abort(why);
+    this.#wake?.();
+  }
+
+  send(kind: Kind, body?: Uint8Array): void {
+    this.sendFrame(encodeFrame(kind, body));
+  }
+
+  /** One that was encoded before, so that what is wrong with it shows before there is a connection. */
+  sendFrame(frame: Uint8Array): void {
+    this.#socket.write(frame);
+  }
+
+  /**
+   * The next frame, which must be of one of these kinds.
+   * @param deadline in milliseconds, for the whole frame
+   * @throws ConversationError, ProtocolError
+   */
+  async receive(wanted: readonly Kind[], deadline: number): Promise<Frame> {
+    const end = performance.now() + deadline;
+    for (;;) {
+      const frame = this.#frames.shift();
+      if (frame && wanted.includes(frame.kind)) return frame;
+      if (frame) throw new ProtocolError(`Cannot take a ${frame.kind} for ${wanted.join(' or ')}`);
+      if (this.#end) throw this.#end;
+      const left = end - performance.now();
+      if (left <= 0) throw new ConversationError(`no ${wanted.join(' or ')} came within ${deadline} ms`);
+      await this.#news(left);
+    }
+  }
+
+  #news(patience: number): Promise<void> {
+    return new Promise(resolve => {
+      const wake = (): void => {
+        clearTimeout(timer);
+        this.#wake = undefined;
+        resolve();
+      };
+      const timer = setTimeout(wake, patience);
+      this.#wake = wake;
+    });
+  }
+
+  /** The last word. Resolves when it has been taken over by the kernel, or the deadline (ms) is over. */
+  async finish(kind: Kind, body: Uint8Array, deadline: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, deadline);
+    this.#socket.once('close', resolve).end(encodeFrame(kind, body), resolve);
+    await promise;
+    clearTimeout(timer);
+    // Not before it has been read: to destroy a Unix socket loses nothing that was written to it.
+    this[Symbol.dispose]();
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket.destroy();
+  }
+}

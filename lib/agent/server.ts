@@ -1,0 +1,140 @@
+/**
+ * Serves CNI calls on a Unix socket, by the rules of the design's idea 3: whose namespace, READY having done nothing, run on
+ * GO only, undone when the caller hangs up. A caller that is broken, huge, slow or nobody we serve costs a deadline at most,
+ * and only his own.
+ */
+import { createServer, type Server, type Socket } from 'node:net';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { type NetnsIdentity, sameNetns } from '../kernel/netns.ts';
+import { type Peer, peerOf } from '../kernel/peer.ts';
+import { Conversation } from './conversation.ts';
+import {
+  type CallAnswer,
+  type CallRequest,
+  decodeRequest,
+  encodeAnswer,
+  encodeReason,
+  GREATEST_BODY,
+} from './protocol.ts';
+
+export interface Caller extends Peer {
+  /** Aborted when he hangs up. */
+  readonly signal: AbortSignal;
+}
+
+/** Milliseconds for each phase that waits for the caller. The call itself has deadlines of its own. */
+export interface ServerDeadlines {
+  /** From the connection to the last byte of the request. */
+  readonly request: number;
+  readonly go: number;
+  /** Until the answer is taken. */
+  readonly answer: number;
+}
+
+const defaults: ServerDeadlines = { request: 5_000, go: 10_000, answer: 10_000 };
+
+/** More at once than a node can start pods; whoever comes on top runs his call himself. */
+const MOST_CONNECTIONS = 512;
+
+export interface ServerOptions {
+  /** That calls are carried out in. */
+  readonly netns: NetnsIdentity;
+  /** Why a call is somebody else's; undefined where it is ours. Does nothing. */
+  readonly refuse: (request: CallRequest) => string | undefined;
+  readonly run: (request: CallRequest, caller: Caller) => Promise<CallAnswer>;
+  /** What went wrong with a caller. */
+  readonly log: (what: string, caller: Peer | undefined) => void;
+  readonly deadlines?: Partial<ServerDeadlines>;
+}
+
+/** Node keeps the descriptor of a socket to itself. */
+function descriptorOf(socket: Socket): number {
+  const { _handle: handle } = socket as unknown as { readonly _handle?: { readonly fd?: unknown } | null };
+  if (typeof handle?.fd !== 'number' || handle.fd < 0) throw new Error('Cannot tell who calls: the socket is closed');
+  return handle.fd;
+}
+
+const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** Lines for a log are worth less than the result. */
+function bodyOf(answer: CallAnswer): Uint8Array {
+  const body = encodeAnswer(answer);
+  return body.length <= GREATEST_BODY ? body : encodeAnswer({ ...answer, lines: [] });
+}
+
+export class CallServer {
+  readonly server: Server;
+  readonly #options: ServerOptions;
+  readonly #deadlines: ServerDeadlines;
+  /** Connections that nothing has been begun for. */
+  readonly #idle = new Set<Conversation>();
+  readonly #running = new Set<Promise<void>>();
+  #isStopping = false;
+
+  constructor(options: ServerOptions) {
+    this.#options = options;
+    this.#deadlines = { ...defaults, ...options.deadlines };
+    this.server = createServer(socket => this.#accept(socket));
+    // Out of descriptors, say: whoever could not be accepted runs his call himself.
+    this.server.on('error', error => options.log(said(error), undefined));
+    this.server.maxConnections = MOST_CONNECTIONS;
+  }
+
+  #accept(socket: Socket): void {
+    // Whatever is wrong with a connection is told by its conversation; before that, too, it must not end the process.
+    socket.on('error', () => {});
+    let peer: Peer | undefined;
+    try {
+      peer = peerOf(descriptorOf(socket));
+      if (peer.uid !== 0) throw new Error(`uid ${peer.uid} may not call: only root may`);
+    } catch (error) {
+      socket.destroy();
+      this.#options.log(said(error), peer);
+      return;
+    }
+    const task = this.#converse(new Conversation(socket), peer).finally(() => this.#running.delete(task));
+    this.#running.add(task);
+  }
+
+  /** Never rejects. */
+  async #converse(talk: Conversation, peer: Peer): Promise<void> {
+    this.#idle.add(talk);
+    try {
+      const request = decodeRequest((await talk.receive(['request'], this.#deadlines.request)).body);
+      const why = this.#refuse(request);
+      if (why !== undefined) {
+        await talk.finish('notMine', encodeReason(why), this.#deadlines.answer);
+        return;
+      }
+      talk.send('ready');
+      await talk.receive(['go'], this.#deadlines.go);
+      // Who was killed right after has hung up by the next turn of the event loop.
+      await nextTurn();
+      if (this.#isStopping) return;
+      talk.hungUp.throwIfAborted();
+      this.#idle.delete(talk);
+      const answer = await this.#options.run(request, { ...peer, signal: talk.hungUp });
+      await talk.finish('answer', bodyOf(answer), this.#deadlines.answer);
+    } catch (error) {
+      if (!this.#isStopping) this.#options.log(said(error), peer);
+    } finally {
+      this.#idle.delete(talk);
+      talk[Symbol.dispose]();
+    }
+  }
+
+  #refuse(request: CallRequest): string | undefined {
+    const { netns } = this.#options;
+    if (!sameNetns(netns, request.netns))
+      return `this agent is in network namespace ${netns.ino}, the caller in ${request.netns.ino}`;
+    return this.#options.refuse(request);
+  }
+
+  /** Accepts no more, sends away whom nothing was begun for, and resolves when the calls under way have their answers. */
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    this.server.close();
+    for (const talk of this.#idle) talk[Symbol.dispose]();
+    await Promise.all(this.#running);
+  }
+}

@@ -1,0 +1,153 @@
+/**
+ * The warm worker: one process that carries out the calls of its network namespace, and puts into force what the policies
+ * folder says as soon as it says it. Rules stay in place when it ends.
+ */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { parseConfig } from '../cni/config.ts';
+import { CniError, codes } from '../cni/error.ts';
+import { type Environment, parseRequest } from '../cni/request.ts';
+import { findNode } from '../enforce/found.ts';
+import { ownerOf } from '../enforce/inline.ts';
+import type { Owner } from '../enforce/node.ts';
+import { currentNetns, type NetnsIdentity } from '../kernel/netns.ts';
+import { systemClock } from '../kube/clock.ts';
+import { answer, type Place } from '../pod/call.ts';
+import { openHere } from '../pod/here.ts';
+import { listen } from './listen.ts';
+import type { Log } from './log.ts';
+import type { CallAnswer, CallRequest } from './protocol.ts';
+import { type Intervals, Runner } from './runner.ts';
+import { type Caller, CallServer } from './server.ts';
+import { FolderWatch } from './watch.ts';
+
+export interface WorkerOptions {
+  readonly release: string;
+  readonly runDir: string;
+  /** Whose calls are served; those of others are not ours. */
+  readonly owner: Owner;
+  /** Of connections that the folder no longer allows. */
+  readonly established: 'cut' | 'keep';
+  readonly log: Log;
+}
+
+export interface Worker {
+  /** Looks at the policies folder now. */
+  readonly ring: () => void;
+  /** Accepts no more calls, and resolves when those under way have their answers. */
+  readonly stop: () => Promise<void>;
+}
+
+/** An editor writes a file in several steps, so a moment's patience saves a look at half of it. */
+const intervals: Intervals = { least: 200, retry: 5_000, greatest: 60_000 };
+
+const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+const keys = ['enforcer', 'stateDir', 'policies'] as const satisfies readonly (keyof Owner)[];
+
+/** Why a call is not for the worker of this owner; undefined where it is, or where carrying it out will say what is wrong. */
+export function refusal({ env, stdin, role }: CallRequest, runDir: string, owner: Owner): string | undefined {
+  // An IPAM plugin knows nothing of enforcers, and finds the same on disk whoever runs it.
+  if (role === 'tollgate-ipam') return undefined;
+  let wanted: Owner & { readonly runDir: string };
+  try {
+    const request = parseRequest(env, () => stdin, role);
+    if (!('config' in request)) return undefined;
+    wanted = { ...ownerOf(request.config), runDir: request.config.runDir };
+  } catch {
+    return undefined;
+  }
+  const ours = { ...owner, runDir };
+  const other = ([...keys, 'runDir'] as const).find(key => ours[key] !== wanted[key]);
+  return other && `this agent's ${other} is ${ours[other]}, the call's is ${wanted[other]}`;
+}
+
+/** The same moment, with a reason that the log understands. */
+function undone(hungUp: AbortSignal): AbortSignal {
+  const controller = new AbortController();
+  const abort = (): void =>
+    controller.abort(new CniError(codes.tryAgainLater, 'The caller hung up: the ADD is undone'));
+  if (hungUp.aborted) abort();
+  else hungUp.addEventListener('abort', abort, { once: true });
+  return controller.signal;
+}
+
+/** Carries a call out as the executable would, with what it says for stderr beside the answer. */
+async function carryOut(call: CallRequest, { signal }: Caller, release: string): Promise<CallAnswer> {
+  const { env, stdin, role } = call;
+  const lines: string[] = [];
+  const isAdd = env['CNI_COMMAND'] === 'ADD';
+  const log = (line: string): void => void lines.push(line);
+  const readStdin = (): string => stdin;
+  // What only closes and releases goes on without its caller.
+  const open: Place['open'] = (request, own, say) => openHere(request, own, say, isAdd ? undone(signal) : undefined);
+  const given = await answer({ env, role, readStdin }, { release, log, open });
+  await nextTurn();
+  if (isAdd && given.exitCode === 0 && signal.aborted)
+    // He went while the last step was under way, and nobody has heard of the result.
+    await answer({ env: { ...env, CNI_COMMAND: 'DEL' }, role, readStdin }, { release, log, open: openHere });
+  return { ...given, lines };
+}
+
+/** A failure's code, for the log. */
+function codeOf({ exitCode, stdout }: CallAnswer): number | undefined {
+  if (exitCode === 0) return undefined;
+  const { code } = JSON.parse(stdout) as { readonly code?: number };
+  return code;
+}
+
+async function logged(call: CallRequest, work: () => Promise<CallAnswer>, log: Log): Promise<CallAnswer> {
+  const { CNI_COMMAND: verb, CNI_CONTAINERID: containerID, CNI_IFNAME: ifname } = call.env as Environment;
+  const start = performance.now();
+  const answered = await work();
+  const ms = Math.round((performance.now() - start) * 10) / 10;
+  const code = codeOf(answered);
+  log(code === undefined ? 'info' : 'warn', 'call', { verb, containerID, ifname, ms, ...(code ? { code } : {}) });
+  return answered;
+}
+
+/** Brings the node to what the folder says now; nothing to do where no pod of this owner's is plugged in. */
+async function applyFolder({ runDir, owner, established, log }: WorkerOptions, here: NetnsIdentity): Promise<void> {
+  const found = findNode(runDir, here);
+  if (!found || keys.some(key => found.owner[key] !== owner[key])) return;
+  const { nflogGroup, enforceEgressToNode } = found.settings;
+  // Of no network in particular: its name is nobody's.
+  const network = { cniVersion: '1.1.0', name: 'node', type: 'tollgate' };
+  const text = JSON.stringify({ ...network, ...owner, runDir, established, nflogGroup, enforceEgressToNode });
+  const warn = (line: string): void => log('warn', line);
+  using context = openHere({ config: parseConfig(text, 'STATUS') }, {}, warn);
+  const { isChanged, isNews, after } = await context.hook.apply();
+  if (isChanged && isNews) log('info', 'policies applied', { pods: Object.keys(after.state.pods).length });
+}
+
+/** @throws Error where there is an agent already */
+export async function startWorker(options: WorkerOptions): Promise<Worker> {
+  const { release, runDir, owner, log } = options;
+  const here = currentNetns();
+  const server = new CallServer({
+    netns: here,
+    refuse: request => refusal(request, runDir, owner),
+    run: (request, caller) => logged(request, () => carryOut(request, caller, release), log),
+    log: (what, caller) => log('warn', `A call came to nothing: ${what}`, { pid: caller?.pid, uid: caller?.uid }),
+  });
+  const socket = await listen(server.server, runDir);
+  const watch = new FolderWatch(owner.policies, () => runner.ring());
+  const runner = new Runner({
+    intervals,
+    clock: systemClock,
+    failed: error => log('error', `Cannot apply the policies: ${said(error)}`),
+    work: async () => {
+      watch.renew();
+      await applyFolder(options, here);
+    },
+  });
+  log('info', 'serving', { pid: process.pid, netns: here.ino, runDir, ...owner });
+  return {
+    ring: () => runner.ring(),
+    async stop() {
+      watch[Symbol.dispose]();
+      await Promise.all([server.stop(), runner.stop()]);
+      socket[Symbol.dispose]();
+      log('info', 'stopped; rules stay in place');
+    },
+  };
+}
