@@ -35,7 +35,8 @@ const faults: readonly Fault[] = [
   },
   {
     what: 'a stream that ends in the middle of an event',
-    does({ api }) {
+    does({ api, clock }) {
+      clock.advance(1000);
       api.write('pods', '{"type":"ADDED","object":{"metadata":');
       api.end('pods');
     },
@@ -142,6 +143,17 @@ test('who reads slowly is not taken for a dead stream', async () => {
   room.clock.advance(watchPatience * 10);
   room.api.put('pods', podObject('db'));
   assert.deepEqual(await listener.upTo('set db'), ['set db']);
+});
+
+test('a connection that is reset while nobody reads is lost to whoever reads next', async () => {
+  await using room = await Room.open();
+  const listener = await watching(room);
+  room.api.end('pods', 'reset');
+  await room.api.watched('pods', 0);
+  await room.settle();
+  await listener.lost();
+  room.api.put('pods', podObject('web'));
+  assert.deepEqual(await listener.upTo('set web'), ['watching', 'set web']);
 });
 
 test('a list that stops in the middle, or never begins, is dead after a minute', async () => {

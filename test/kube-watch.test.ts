@@ -304,3 +304,17 @@ test('whoever stops listening closes the connection, also just when it has come 
     await room.api.watched('pods', 0);
   }
 });
+
+test('aborting while nobody reads ends nothing but the events', async () => {
+  for (const last of ['watching', 'set web']) {
+    await using room = await Room.open();
+    const listener = room.listen(pods);
+    await listener.upTo('watching');
+    await room.api.watched('pods');
+    room.api.put('pods', podObject('web'));
+    if (last === 'set web') await listener.upTo(last);
+    room.stop();
+    await room.api.watched('pods', 0);
+    assert.equal(await listener.next(), undefined);
+  }
+});

