@@ -1,0 +1,248 @@
+/** The caller's rules, each against an agent that does what it is told: before GO the call runs here, after GO it does not. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { connect, createServer, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, suite, test } from 'node:test';
+import { Conversation } from '../lib/agent/conversation.ts';
+import { handOver } from '../lib/agent/handover.ts';
+import { encodeAnswer, encodeFrame, encodeReason, encodeRequest, GREATEST_BODY } from '../lib/agent/protocol.ts';
+import { CallServer, type ServerOptions } from '../lib/agent/server.ts';
+import type { CallForAgent } from '../lib/pod/plugin.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'agent-'));
+after(() => rmSync(folder, { recursive: true }));
+
+const verbs = ['ADD', 'DEL', 'CHECK', 'GC', 'STATUS'] as const;
+const deadlines = { connect: 1_000, ready: 300, answer: 300 };
+const here = statSync('/proc/thread-self/ns/net');
+const netns = { dev: here.dev, ino: here.ino };
+
+const call = (more: Partial<CallForAgent> = {}): CallForAgent => ({
+  role: 'tollgate',
+  verb: 'ADD',
+  env: { CNI_COMMAND: 'ADD', TRACEPARENT: '00-1' },
+  stdin: '{"cniVersion":"1.0.0"}',
+  enforcer: 'inline',
+  runDir: folder,
+  enforceTimeout: 60,
+  agentGrace: 60,
+  ...more,
+});
+
+interface Listening extends AsyncDisposable {
+  readonly runDir: string;
+}
+
+async function listening(server: ReturnType<typeof createServer>): Promise<Listening> {
+  const runDir = mkdtempSync(join(folder, 'run-'));
+  const sockets = new Set<Socket>();
+  server.on('connection', socket => sockets.add(socket));
+  await new Promise<void>(resolve => void server.listen(join(runDir, 'cni.sock'), resolve));
+  return {
+    runDir,
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      await new Promise(resolve => server.close(resolve));
+    },
+  };
+}
+
+/** What an agent does with the one connection that it gets. */
+type Manner = (talk: Conversation, socket: Socket) => Promise<void> | void;
+const agentThat = (manner: Manner): Promise<Listening> =>
+  listening(
+    createServer(socket => {
+      Promise.resolve(manner(new Conversation(socket), socket)).catch(() => socket.destroy());
+    }),
+  );
+
+const until = (talk: Conversation, kind: 'request' | 'go') => talk.receive([kind], 5_000);
+
+const beforeGo: Readonly<Record<string, Manner>> = {
+  'accepts and dies': talk => talk[Symbol.dispose](),
+  'never says a word': () => {},
+  'dies when it has read the request': async talk => {
+    await until(talk, 'request');
+    talk[Symbol.dispose]();
+  },
+  'speaks another protocol': (_, socket) => void socket.write('HTTP/1.1 400 Bad Request\r\n\r\n'),
+  'answers before it was told to go': talk =>
+    talk.send('answer', encodeAnswer({ stdout: '{}', exitCode: 0, lines: [] })),
+  'says that the call is not its own': async talk => {
+    await until(talk, 'request');
+    talk.send('notMine', encodeReason('this agent serves others'));
+  },
+};
+
+suite('before GO the call runs here, save for an ADD that only the agent may judge: code 11', () => {
+  for (const [what, manner] of Object.entries(beforeGo))
+    test(`an agent that ${what}`, async () => {
+      await using agent = await agentThat(manner);
+      const { runDir } = agent;
+      for (const verb of verbs) assert.equal(await handOver(call({ verb, runDir }), deadlines), undefined, verb);
+      writeFileSync(join(runDir, 'agent.seen'), '');
+      for (const verb of verbs) {
+        const given = await handOver(call({ verb, runDir, enforcer: 'agent' }), deadlines);
+        const code = given && (JSON.parse(given.stdout) as { code: number }).code;
+        assert.equal(code, verb === 'ADD' ? 11 : undefined, verb);
+      }
+    });
+});
+
+const afterGo: Readonly<Record<string, Manner>> = {
+  dies: async talk => {
+    await until(talk, 'request');
+    talk.send('ready');
+    await until(talk, 'go');
+    talk[Symbol.dispose]();
+  },
+  'never answers': async talk => {
+    await until(talk, 'request');
+    talk.send('ready');
+    await until(talk, 'go');
+  },
+  'answers with garbage': async (talk, socket) => {
+    await until(talk, 'request');
+    talk.send('ready');
+    await until(talk, 'go');
+    socket.write('garbage!');
+  },
+};
+
+suite('after GO nobody knows what was done: code 11, and only DEL runs here', () => {
+  for (const [what, manner] of Object.entries(afterGo))
+    test(`an agent that ${what}`, async () => {
+      await using agent = await agentThat(manner);
+      for (const enforcer of ['inline', 'agent'] as const)
+        for (const verb of verbs) {
+          const given = await handOver(call({ verb, runDir: agent.runDir, enforcer }), deadlines);
+          const code = given && (JSON.parse(given.stdout) as { code: number; cniVersion: string }).code;
+          assert.equal(code, verb === 'DEL' ? undefined : 11, verb);
+        }
+    });
+});
+
+test('a call larger than a frame is not handed over', async () => {
+  let isAsked = false;
+  await using agent = await agentThat(() => {
+    isAsked = true;
+  });
+  const huge = call({ runDir: agent.runDir, stdin: ' '.repeat(GREATEST_BODY) });
+  assert.equal(await handOver(huge, deadlines), undefined);
+  assert.equal(isAsked, false);
+});
+
+/** The real server, with calls of the test's own. */
+async function serving(options: Partial<ServerOptions>): Promise<Listening & { readonly server: CallServer }> {
+  const server = new CallServer({
+    netns,
+    refuse: () => undefined,
+    run: () => Promise.resolve({ stdout: '', exitCode: 0, lines: [] }),
+    log: () => {},
+    deadlines: { request: 300, go: 300, answer: 300 },
+    ...options,
+  });
+  const place = await listening(server.server);
+  return { ...place, server, [Symbol.asyncDispose]: place[Symbol.asyncDispose] };
+}
+
+test('what the worker gets is the call, and what it answers comes back', async () => {
+  const answer = { stdout: '{"cniVersion":"1.0.0"}\n', exitCode: 0, lines: ['one', 'two'] } as const;
+  let got: unknown;
+  await using place = await serving({
+    run: request => {
+      got = { ...request, env: { ...request.env } };
+      return Promise.resolve(answer);
+    },
+  });
+  const given = call({ runDir: place.runDir });
+  assert.deepEqual(await handOver(given, deadlines), answer);
+  assert.deepEqual(got, { role: given.role, env: given.env, stdin: given.stdin, netns });
+});
+
+test('a server of another network namespace, or of another owner, runs nothing', async () => {
+  let runs = 0;
+  const run: ServerOptions['run'] = () => {
+    runs++;
+    return Promise.resolve({ stdout: '', exitCode: 0, lines: [] });
+  };
+  await using abroad = await serving({ run, netns: { ...netns, ino: netns.ino + 1 } });
+  await using others = await serving({ run, refuse: () => 'it is another’s' });
+  for (const { runDir } of [abroad, others]) assert.equal(await handOver(call({ runDir }), deadlines), undefined);
+  assert.equal(runs, 0);
+});
+
+test('callers that send nothing, one byte, garbage, too much or no GO are let go, and another is served meanwhile', async () => {
+  const complaints: string[] = [];
+  let runs = 0;
+  await using place = await serving({
+    log: what => void complaints.push(what),
+    run: () => {
+      runs++;
+      return Promise.resolve({ stdout: 'x', exitCode: 0, lines: [] });
+    },
+  });
+  const request = encodeFrame('request', encodeRequest({ role: 'tollgate', netns, env: {}, stdin: '' }));
+  const much = encodeFrame('request');
+  new DataView(much.buffer).setUint32(4, GREATEST_BODY + 1);
+  const bad = [new Uint8Array(), request.subarray(0, 1), Buffer.from('GET / HTTP/1.1'), much, request];
+  const closed = bad.map(
+    bytes =>
+      new Promise<void>(resolve => {
+        const socket = connect(join(place.runDir, 'cni.sock'), () => void socket.write(bytes));
+        socket
+          .on('error', () => {})
+          .on('close', () => resolve())
+          .resume();
+      }),
+  );
+  assert.equal((await handOver(call({ runDir: place.runDir }), deadlines))?.stdout, 'x');
+  await Promise.all(closed);
+  assert.equal(runs, 1);
+  assert.equal(complaints.length, bad.length);
+});
+
+test('a caller that hangs up aborts his call, and nobody else’s', async () => {
+  const { promise: aborted, resolve } = Promise.withResolvers<void>();
+  await using place = await serving({
+    run: async (request, { signal }) => {
+      if (request.stdin === 'wait') await new Promise<void>(done => signal.addEventListener('abort', () => done()));
+      if (signal.aborted) resolve();
+      return { stdout: request.stdin, exitCode: 0, lines: [] };
+    },
+  });
+  const { runDir } = place;
+  const slow = handOver(call({ runDir, stdin: 'wait' }), deadlines);
+  assert.equal((await handOver(call({ runDir, stdin: 'quick' }), deadlines))?.stdout, 'quick');
+  assert.equal(JSON.parse((await slow)!.stdout).code, 11);
+  await aborted;
+});
+
+test('stop() sends away whoever was not told READY or has not said GO, and answers the others', async () => {
+  const { promise: finish, resolve } = Promise.withResolvers<void>();
+  const { promise: started, resolve: start } = Promise.withResolvers<void>();
+  await using place = await serving({
+    run: async () => {
+      start();
+      await finish;
+      return { stdout: 'done', exitCode: 0, lines: [] };
+    },
+  });
+  const { runDir, server } = place;
+  const running = handOver(call({ runDir }), { ...deadlines, answer: 5_000 });
+  await started;
+  const idle = new Promise<void>(done => {
+    const socket = connect(join(runDir, 'cni.sock'));
+    socket
+      .on('error', () => {})
+      .on('close', () => done())
+      .resume();
+  });
+  const stopped = server.stop();
+  await idle;
+  resolve();
+  assert.equal((await running)?.stdout, 'done');
+  await stopped;
+});
