@@ -1,10 +1,10 @@
 /**
  * Requests to the API server over Node's own http and https.
  *
- * Why not @kubernetes/client-node: its watch hands out whole objects and its list whole bodies, parsed and then copied
- * into instances of generated classes, so that a list of 50,000 pods is some hundred megabytes at its peak, where the
- * agent may have 150 in all; it knows neither bookmarks nor silent streams, and brings a dozen packages for what are a
- * few hundred lines here.
+ * Why not @kubernetes/client-node: it holds a list whole, as text, as JSON and as instances of generated classes, before
+ * the first object can be trimmed, where the agent may have 150 MiB in all for a cluster of 50,000 pods; and its watch
+ * passes over lines that it cannot read, asks for no bookmarks, and waits for ever on a stream that has gone silent
+ * (its src/watch.ts and src/cache.ts), so that what an agent needs most would be written around it all the same.
  */
 import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import https from 'node:https';
