@@ -429,7 +429,7 @@ const lines: readonly Line[] = [
   },
   ...([4, 6] as const).map(
     (family): Line => ({
-      chain: 'masquerade',
+      chain: 'masquerade-out',
       rule: `@self${family}`,
       why: 'a pod that calls itself through a service is not called by itself, or it would answer past the node',
       families: [family],
@@ -440,7 +440,7 @@ const lines: readonly Line[] = [
     }),
   ),
   {
-    chain: 'masquerade',
+    chain: 'masquerade-out',
     rule: 'ip saddr 127.0.0.0/8',
     why: "the node's 127.0.0.1 reaches a hostPort under an address that the pod can answer",
     families: [4],
@@ -451,7 +451,7 @@ const lines: readonly Line[] = [
   },
   ...([4, 6] as const).map(
     (family): Line => ({
-      chain: 'masquerade',
+      chain: 'masquerade-out',
       rule: `@masq${family} `,
       why: 'a pod with ipMasq reaches others under an address of the node',
       families: [family],

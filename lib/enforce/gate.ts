@@ -194,7 +194,7 @@ function nat(): Chain[] {
       rules: [own6, ...hostPortRules()],
     },
     {
-      name: 'masquerade',
+      name: 'masquerade-out',
       base: { type: 'nat', hook: 'postrouting', priority: 100, policy: 'accept' },
       rules: [
         rule([inSet(['ip saddr', 'ip daddr'], 'self4'), { kind: 'masquerade' }], 'a pod to itself, through a service'),
