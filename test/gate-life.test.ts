@@ -400,6 +400,26 @@ test('`nft flush ruleset` with no owner alive opens the gates until somebody loo
   assert.ok(host.reaches(next, server));
 });
 
+const healers = {
+  '`policy apply`': (host: PolicyHost) => host.apply(),
+  '`verify --repair`': (host: PolicyHost) => host.type(['verify', '--repair']),
+  'a DEL of nobody': async (host: PolicyHost) => cni(host.host, 'DEL', host.callOf('nobody', await host.host.pod())),
+};
+
+for (const [name, heal] of Object.entries(healers))
+  test(`after \`nft flush ruleset\`, ${name} closes the gates again, and cuts what went through meanwhile`, async () => {
+    using host = await PolicyHost.start();
+    host.put('policy.yaml', onlyFrom('only', { role: 'server' }, { role: 'friend' }));
+    using server = await host.plug('server', { labels: { role: 'server' } });
+    using stranger = await host.plug('stranger');
+    await host.host.sh('nft flush ruleset');
+    const flows = families.map(f => host.packet(stranger.addresses[f], server.addresses[f]));
+    for (const packet of flows) assert.ok(host.arrives(stranger.end, packet, server.end));
+    await heal(host);
+    assert.ok(!host.reaches(stranger, server));
+    for (const packet of flows) assert.ok(!host.arrives(stranger.end, packet, server.end));
+  });
+
 test('`nft flush ruleset` under traffic does not open a gate for an instant while its owner lives', async () => {
   using host = await GateHost.start(2);
   const [a, b] = host.pods as [GatePod, GatePod];
