@@ -16,13 +16,17 @@ function onlyDifference(a: NodeState['pods'], b: NodeState['pods']): LocalPod | 
   return extra.length === 1 && Object.keys(more).length === Object.keys(fewer).length + 1 ? more[extra[0]!] : undefined;
 }
 
-/** One pod for each identity and for each way of masquerading. */
-function representatives(pods: Iterable<LocalPod>): Map<string, LocalPod> {
+/** Whether what one of them has in the table may be the other's when that one goes: an address, a port of the node. */
+const mayInherit = (a: LocalPod, b: LocalPod): boolean =>
+  (a.hostPorts.length > 0 && b.hostPorts.length > 0) || a.addresses.some(address => b.addresses.includes(address));
+
+/** One pod for each identity and for each way of masquerading, and those that have to do with the one that comes or goes. */
+function representatives(pods: Iterable<LocalPod>, extra: LocalPod): Map<string, LocalPod> {
   const chosen = new Map<string, LocalPod>();
   const seen = new Set<number | string>();
   for (const pod of pods) {
     const masquerade = pod.masquerade ? JSON.stringify(pod.masquerade) : '';
-    if (seen.has(pod.tag) && seen.has(masquerade)) continue;
+    if (seen.has(pod.tag) && seen.has(masquerade) && !mayInherit(pod, extra)) continue;
     seen.add(pod.tag).add(masquerade);
     chosen.set(podKey(pod), pod);
   }
@@ -41,8 +45,10 @@ export function withFewerPods(
   if (!extra) return undefined;
   const key = podKey(extra);
   const others = Object.values(before.pods).filter(pod => pod !== extra);
-  const pods = Object.fromEntries(representatives(others));
-  const both = { ...pods, [key]: extra };
+  const pods = Object.fromEntries(representatives(others, extra));
+  // In the order in which they came: of two that ask for one port of the node, the first has it.
+  const all = before.pods[key] ? before.pods : after.pods;
+  const both = Object.fromEntries(Object.entries(all).filter(([each]) => each === key || pods[each]));
   return before.pods[key]
     ? { before: { ...before, pods: both }, after: { ...after, pods } }
     : { before: { ...before, pods }, after: { ...after, pods: both } };

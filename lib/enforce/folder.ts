@@ -8,7 +8,7 @@ import type { Problem } from '../policy/field.ts';
 import { formatProblem } from '../policy/lint.ts';
 import { type Declared, type Document, readDocuments, worldOf } from '../policy/manifest.ts';
 import type { World } from '../policy/model.ts';
-import { readJson, writeJson } from '../state/atomic.ts';
+import { parseJson, writeJson } from '../state/atomic.ts';
 import { errnoOf } from '../state/error.ts';
 
 /** One file as it was when it was last looked at. */
@@ -129,8 +129,8 @@ function understand(kept: Kept): Manifests {
 const isKept = (value: unknown): value is Kept => typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** What was parsed before; nothing where that is unreadable, since it can all be parsed again. */
-export function readKept(path: string): Kept {
-  const found = readJson(path);
+export function keptIn(text: string | undefined): Kept {
+  const found = parseJson(text);
   return found.kind === 'value' && isKept(found.value) ? found.value : {};
 }
 

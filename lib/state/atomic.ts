@@ -29,9 +29,9 @@ export type Found =
   /** Not JSON; the reason is for a message. */
   | { readonly kind: 'garbage'; readonly reason: string };
 
-/** @throws StateError where there is a file that cannot be read */
-export function readJson(path: string): Found {
-  const text = doing('read', path, () => {
+/** Undefined where there is no such file. @throws StateError where there is one that cannot be read */
+export const readText = (path: string): string | undefined =>
+  doing('read', path, () => {
     try {
       return readFileSync(path, 'utf8');
     } catch (error) {
@@ -39,6 +39,8 @@ export function readJson(path: string): Found {
       throw error;
     }
   });
+
+export function parseJson(text: string | undefined): Found {
   if (text === undefined) return { kind: 'absent' };
   try {
     return { kind: 'value', value: JSON.parse(text) as unknown };
@@ -46,3 +48,6 @@ export function readJson(path: string): Found {
     return { kind: 'garbage', reason: error instanceof Error ? error.message : String(error) };
   }
 }
+
+/** @throws StateError where there is a file that cannot be read */
+export const readJson = (path: string): Found => parseJson(readText(path));
