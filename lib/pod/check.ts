@@ -114,15 +114,15 @@ export async function check(request: AttachmentRequest, context: Context): Promi
   const facts = attachment && readFacts(attachment.facts);
   const isBuiltin = facts?.kind === 'veth' && config.ipam?.type === builtinIpam;
   const judged = facts?.pod && context.hook.find(podKey(facts.pod));
-  const missing = !attachment || attachment.facts.phase !== 'ready' || !facts?.pod;
-  const wrong = missing
-    ? [`nothing is known of ${request.ifname} of container ${request.containerID} in network ${config.name}`]
-    : [
-        ...checkInside(request, config.prevResult!, context),
-        ...checkOutside(judged ?? facts.pod, facts.kind === 'veth', context),
-        ...checkClaims(attachment, isBuiltin),
-        ...(judged ? await context.hook.differences(judged) : ['the table does not know the pod']),
-      ];
+  const wrong =
+    attachment?.facts.phase === 'ready' && facts?.pod
+      ? [
+          ...checkInside(request, config.prevResult!, context),
+          ...checkOutside(judged ?? facts.pod, facts.kind === 'veth', context),
+          ...checkClaims(attachment, isBuiltin),
+          ...(judged ? await context.hook.differences(judged) : ['the table does not know the pod']),
+        ]
+      : [`nothing is known of ${request.ifname} of container ${request.containerID} in network ${config.name}`];
   if (wrong.length > 0)
     throw new CniError(
       codes.checkMismatch,
