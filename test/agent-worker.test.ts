@@ -351,9 +351,12 @@ test('systemd’s socket: served on the descriptor that was handed over, and lef
   using host = await startHost();
   await host.sh(`mkdir -p ${runDir}`);
   const script = 'exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@"';
+  // Stands still meanwhile, since it would take connections itself otherwise.
   const listener = `const server = require('node:net').createServer().listen(process.argv[1], () => {
-    require('node:child_process').spawn('sh', ['-c', ${JSON.stringify(script)}, 'sh', ...process.argv.slice(2)],
-      { stdio: [server._handle.fd, 'inherit', 'inherit'] }).on('exit', code => process.exit(code)); });`;
+    const { status } = require('node:child_process').spawnSync('sh',
+      ['-c', ${JSON.stringify(script)}, 'sh', ...process.argv.slice(2)],
+      { stdio: [server._handle.fd, 'inherit', 'inherit'] });
+    process.exit(status); });`;
   using agent = await startAgent(host, [process.execPath, '-e', listener, socket, ...command]);
   const pod = await call(host, 'c1');
   await add(host, pod);
