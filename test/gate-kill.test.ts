@@ -92,10 +92,12 @@ test('`policy apply`, killed as soon as its batch is in force: what it had yet t
     applying.kill('SIGKILL');
     await ended;
     if (host.flows().length > 0) missed++;
-    // The one says again what is in force already, the other does not speak of policies at all.
+    // The one says again what is in force already; the other does not look into the folder, so that it may well bring
+    // back what was in force when the batch's own record was not written yet.
     if (turn % 2 === 0) await host.apply();
     else await cni(host.host, 'DEL', host.callOf('nobody', 'none'));
-    assert.deepEqual(host.flows(), [], `turn ${turn}`);
+    const left = host.flows().length;
+    assert.ok(left === 0 || (turn % 2 === 1 && host.reaches(client, server)), `turn ${turn}: ${left} left`);
   }
   assert.ok(missed > 0, 'none was killed before its cut');
 });
