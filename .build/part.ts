@@ -7,7 +7,7 @@ export const wrap = (code: string): string =>
 
 /** The script of a part; `cachedData` is taken where it fits this Node, and silently left where not. */
 export const compile = (name: string, text: string, cachedData?: Uint8Array): Script =>
-  new Script(text, { filename: `${name}.js`, ...(cachedData && { cachedData: Buffer.from(cachedData) }) });
+  new Script(text, { filename: `${name}.js`, ...(cachedData && { cachedData }) });
 
 /**
  * Loads a part of the executable, compiled beforehand to its last function. Node makes a code cache of its own from the

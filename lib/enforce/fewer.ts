@@ -25,7 +25,7 @@ function representatives(pods: Iterable<LocalPod>, extra: LocalPod): Map<string,
   const chosen = new Map<string, LocalPod>();
   const seen = new Set<number | string>();
   for (const pod of pods) {
-    const masquerade = pod.masquerade ? JSON.stringify(pod.masquerade) : '';
+    const masquerade = pod.masquerade ? `${pod.masquerade.from.join()} but ${pod.masquerade.except.join()}` : '';
     if (seen.has(pod.tag) && seen.has(masquerade) && !mayInherit(pod, extra)) continue;
     seen.add(pod.tag).add(masquerade);
     chosen.set(podKey(pod), pod);

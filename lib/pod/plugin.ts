@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, writeSync } from 'node:fs';
 import manifest from '../../package.json' with { type: 'json' };
 import type { AttachmentRequest, Environment, NetworkRequest, Role } from '../cni/request.ts';
+import { errnoOf } from '../state/error.ts';
 import { type Answer, answer, type Place } from './call.ts';
 import { openHere } from './here.ts';
 
@@ -9,6 +10,26 @@ function log(line: string): void {
   try {
     writeSync(2, `${line}\n`);
   } catch {}
+}
+
+/**
+ * To stdout, without Node's stream of that name: that loads sockets and streams, which takes longer than the writing.
+ * A pipe that its reader made non-blocking may be full for a while. @returns whether all of it was written
+ */
+function print(text: string): boolean {
+  const bytes = Buffer.from(text);
+  for (let at = 0; at < bytes.length; ) {
+    try {
+      at += writeSync(1, bytes, at);
+    } catch (error) {
+      if (errnoOf(error) === 'EAGAIN') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+      else {
+        log(`Cannot answer on stdout: ${error instanceof Error ? error.message : String(error)}`);
+        return false;
+      }
+    }
+  }
+  return true;
 }
 
 /** A call for the agent, as plain values. */
@@ -55,6 +76,5 @@ export async function plugin(role: Role, load: () => Promise<HandOver>): Promise
     open: openHere,
     elsewhere: toAgent(load),
   });
-  process.stdout.write(stdout);
-  return exitCode;
+  return print(stdout) ? exitCode : 1;
 }
