@@ -75,8 +75,9 @@ export class Host implements Disposable {
     const fork = options.pids ? ['--pid', '--fork', '--kill-child=KILL', '--mount-proc'] : [];
     // The checkout must stay in sight, wherever it is; and the machine's own state must not be.
     const script = `set -e; for d in /run /var/lib; do mount -t tmpfs tmpfs $d; done
-      [ -e "$PWD/package.json" ] || { mkdir -p "$PWD"; mount --bind . "$PWD"; }
-      mkdir /run/netns; ip link set lo up; ${options.setup ?? ''}
+      sight() { [ -e "$PWD/package.json" ] || { mkdir -p "$PWD"; mount --bind . "$PWD"; }; }
+      sight; mkdir /run/netns; ip link set lo up; ${options.setup ?? ''}
+      sight
       echo ready; exec sleep infinity`;
     const holder = spawn(
       'setpriv',
