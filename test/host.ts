@@ -75,7 +75,7 @@ export class Host implements Disposable {
     const fork = options.pids ? ['--pid', '--fork', '--kill-child=KILL', '--mount-proc'] : [];
     // The checkout must stay in sight, wherever it is; and the machine's own state must not be.
     const script = `set -e; for d in /run /var/lib; do mount -t tmpfs tmpfs $d; done
-      sight() { [ -e "$PWD/package.json" ] || { mkdir -p "$PWD"; mount --bind . "$PWD"; }; }
+      sight() { [ -e "$PWD/package.json" ] || { mkdir -p "$PWD"; mount -c --bind . "$PWD"; }; }
       sight; mkdir /run/netns; ip link set lo up; ${options.setup ?? ''}
       sight
       echo ready; exec sleep infinity`;
