@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Denials, type Names } from '../lib/cli/denied.ts';
+import { type Counter, Denials, type Names } from '../lib/cli/denied.ts';
 import { parseAddress } from '../lib/ip/address.ts';
 import { endsOf, type LoggedPacket } from '../lib/kernel/nflog.ts';
 
@@ -37,6 +37,14 @@ test('a denied packet becomes a flow with both names, its port and the policies 
   });
 });
 
+test('pods with the same rules share a chain, and each is told of its own policies', () => {
+  const shared: Names = {
+    ...names,
+    policies: (_, subject) => ['NetworkPolicy/a/one', 'NetworkPolicy/b/two'].slice(0, subject === '10.0.0.2' ? 1 : 2),
+  };
+  assert.deepEqual(new Denials().take(packet(), shared)?.by, ['NetworkPolicy/a/one']);
+});
+
 const again: [string, Partial<LoggedPacket>, boolean][] = [
   ['the same ends within ten seconds are the same flow', { time: 109.9 }, false],
   ['the same ends ten seconds later are shown again', { time: 110 }, true],
@@ -52,39 +60,71 @@ for (const [name, changes, isShown] of again) {
   });
 }
 
+/** The denying rule of one chain, and what it has counted. */
+const counted = (packets: number, rule = 1): Counter[] => [{ chain: 'in-1', rule, packets }];
+
 test('what the counter knows and the log did not tell by the next look is summed up, once', () => {
   const denials = new Denials();
-  denials.begin(new Map([['in-1', 1000]]));
+  denials.begin(counted(1000));
   denials.take(packet(), names);
-  assert.deepEqual(denials.sum(new Map([['in-1', 1600]]), 1, names), [], 'packets may still be on their way');
-  const [sum] = denials.sum(new Map([['in-1', 1600]]), 2, names);
+  assert.deepEqual(denials.sum(counted(1600), 1, names), [], 'packets may still be on their way');
+  const [sum] = denials.sum(counted(1600), 2, names);
   assert.deepEqual(sum, { time: 2, direction: 'ingress', by: ['NetworkPolicy/a/deny'], packets: 599 });
-  assert.deepEqual(denials.sum(new Map([['in-1', 1600]]), 3, names), []);
+  assert.deepEqual(denials.sum(counted(1600), 3, names), []);
 });
 
 test('a packet that is counted before it is logged is not told twice', () => {
   const denials = new Denials();
-  denials.begin(new Map([['in-1', 0]]));
-  denials.sum(new Map([['in-1', 1]]), 1, names);
+  denials.begin(counted(0));
+  denials.sum(counted(1), 1, names);
   denials.take(packet(), names);
-  assert.deepEqual(denials.sum(new Map([['in-1', 1]]), 2, names), []);
+  assert.deepEqual(denials.sum(counted(1), 2, names), []);
 });
 
-test('a chain that was replaced counts from nothing', () => {
+test('a chain that comes again counts from nothing, though it counted more than before', () => {
   const denials = new Denials();
-  denials.begin(new Map([['in-1', 500]]));
-  denials.sum(new Map([['in-1', 7]]), 1, names);
-  assert.equal(denials.sum(new Map([['in-1', 7]]), 2, names)[0]?.packets, 7);
+  denials.begin(counted(500));
+  denials.sum(counted(700, 2), 1, names);
+  assert.equal(denials.sum(counted(700, 2), 2, names)[0]?.packets, 700);
+});
+
+test('a table that was made anew counts from nothing', () => {
+  const denials = new Denials();
+  denials.begin(counted(500));
+  denials.sum(counted(7), 1, names);
+  assert.equal(denials.sum(counted(7), 2, names)[0]?.packets, 7);
+});
+
+test('what a chain had denied that goes is told, to its last packet, with the policies that it had', () => {
+  let policies = ['NetworkPolicy/a/deny'];
+  const changing = { ...names, policies: () => policies };
+  const denials = new Denials();
+  denials.begin(counted(0));
+  denials.sum(counted(10), 1, changing);
+  policies = [];
+  denials.close(counted(25)[0]!);
+  const sums = [2, 3, 4, 5].flatMap(time => denials.sum([], time, changing));
+  assert.deepEqual(sums, [{ time: 2, direction: 'ingress', by: ['NetworkPolicy/a/deny'], packets: 25 }]);
+});
+
+test('a packet that is heard of after its chain has gone is told with the policies that denied it', () => {
+  let policies = ['NetworkPolicy/a/deny'];
+  const changing = { ...names, policies: () => policies };
+  const denials = new Denials();
+  denials.sum(counted(0), 1, changing);
+  policies = [];
+  denials.sum([], 2, changing);
+  assert.deepEqual(denials.take(packet(), changing)?.by, ['NetworkPolicy/a/deny']);
 });
 
 test('a flood of new flows is remembered only so far, and the rest is summed up', () => {
   const denials = new Denials();
-  denials.begin(new Map([['in-1', 0]]));
+  denials.begin(counted(0));
   let shown = 0;
   for (let port = 1; port <= 60_000; port++) if (denials.take(packet({ sourcePort: port }), names)) shown++;
   assert.equal(shown, 4096);
-  denials.sum(new Map([['in-1', 60_000]]), 1, names);
-  assert.equal(denials.sum(new Map([['in-1', 60_000]]), 2, names)[0]?.packets, 60_000 - 4096);
+  denials.sum(counted(60_000), 1, names);
+  assert.equal(denials.sum(counted(60_000), 2, names)[0]?.packets, 60_000 - 4096);
 });
 
 const bytes = (hex: string) => Buffer.from(hex.replaceAll(' ', ''), 'hex');

@@ -6,26 +6,15 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
 import { desiredTable } from '../lib/enforce/desired.ts';
-import { formatAddress, parseAddress } from '../lib/ip/address.ts';
-import { CT_STATE, PROTOCOL, TCP_FLAG } from '../lib/nft/model.ts';
-import { quarantine } from '../lib/tag/tag.ts';
+import { parseAddress } from '../lib/ip/address.ts';
+import { CT_STATE, TCP_FLAG } from '../lib/nft/model.ts';
 import { GateHost } from './gate-host.ts';
 import { type Packet as Traced, tracerOf } from './nft-tracer.ts';
-import type { Packet } from './packet.ts';
-import type { End } from './tap.ts';
-import { arrivals, packetId } from './wired-host.ts';
-import { NodeWorld, type Party, type WorldFlow } from './world-flows.ts';
+import { PacketWorld, protocolOf, tagAt } from './packet-world.ts';
+import { NodeWorld, type WorldFlow } from './world-flows.ts';
 import { manifests } from './worlds.ts';
 
 const isEnforced = fc.boolean();
-
-const protocolOf = ({ protocol, family }: WorldFlow): number =>
-  ({
-    TCP: PROTOCOL.tcp,
-    UDP: PROTOCOL.udp,
-    SCTP: PROTOCOL.sctp,
-    other: family === 4 ? PROTOCOL.icmp : PROTOCOL.icmpv6,
-  })[protocol];
 
 const told = ({ from, to, protocol, port }: WorldFlow): string =>
   `${protocol} ${port} from ${from.address} (${from.place.kind}) to ${to.address} (${to.place.kind})`;
@@ -48,8 +37,6 @@ function assertNotDull(seen: Seen): void {
       ways,
     );
 }
-
-const tagAt = ({ place }: Party): number => (place.kind === 'pod' ? place.tag : 0);
 
 /** The first packet of the flow, as the hook sees it that its way leads through. */
 function tracedPacket(flow: WorldFlow): Traced {
@@ -89,57 +76,6 @@ test('evaluate and the table as a value agree over 2,000 random worlds', () => {
     { numRuns: 2000 },
   );
   assertNotDull(seen);
-});
-
-class PacketWorld {
-  readonly #host: GateHost;
-
-  constructor(host: GateHost) {
-    this.#host = host;
-  }
-
-  /** The node becomes that of this world: its pods behind their wires, everybody else beyond. */
-  become({ state, ruleset, parties }: NodeWorld): void {
-    const host = this.#host;
-    const here = parties.filter(({ place }) => place.kind === 'pod');
-    for (const pod of host.pods) {
-      const own = Object.values(pod.addresses).map(address => ({
-        address,
-        party: here.find(party => party.address === formatAddress(address)),
-      }));
-      host.tag(pod, own.map(({ party }) => party && tagAt(party)).find(tag => tag !== undefined) ?? quarantine);
-      for (const { address, party } of own) host.lead(address, party ? pod : 'near');
-    }
-    host.bring(desiredTable(state, 1, ruleset));
-    host.forget();
-  }
-
-  endOf({ place, address }: Party): End {
-    if (place.kind === 'node') return this.#host.node;
-    if (place.kind === 'beyond') return this.#host.near;
-    return this.#host.pods.find(pod => Object.values(pod.addresses).some(own => formatAddress(own) === address))!.end;
-  }
-
-  /** Which of the flows' first packets arrive where they should. */
-  probe(flows: readonly WorldFlow[]): Set<WorldFlow> {
-    const ends = new Set(flows.map(({ to }) => this.endOf(to)));
-    for (const end of ends) end.take();
-    const sent = flows.map((flow, i): readonly [WorldFlow, Packet] => [flow, packetOf(flow, 10_000 + i)]);
-    for (const [{ from }, packet] of sent) this.endOf(from).send(packet);
-    this.#host.settle();
-    const arrived = new Map([...ends].map(end => [end, arrivals(end)]));
-    return new Set(
-      sent.filter(([{ to }, packet]) => arrived.get(this.endOf(to))!.has(packetId(packet))).map(([flow]) => flow),
-    );
-  }
-}
-
-const packetOf = (flow: WorldFlow, sport: number): Packet => ({
-  from: parseAddress(flow.from.address)!,
-  to: parseAddress(flow.to.address)!,
-  protocol: protocolOf(flow),
-  sport,
-  dport: flow.port,
 });
 
 test('evaluate and the kernel agree over 100 random worlds, every ordered pair and kind of traffic by a packet of its own', async () => {

@@ -8,7 +8,7 @@ import { rulesetOfNode } from '../lib/enforce/world.ts';
 import { type Family, parseAddress } from '../lib/ip/address.ts';
 import { Cluster } from '../lib/policy/cluster.ts';
 import { evaluate } from '../lib/policy/evaluate.ts';
-import type { Endpoint, Flow, Pod, World } from '../lib/policy/model.ts';
+import type { Direction, Endpoint, Flow, Pod, World } from '../lib/policy/model.ts';
 import type { Ruleset } from '../lib/policy/ruleset.ts';
 import { localPods, type Manifest, outside, tagged, traffic, worldFrom } from './worlds.ts';
 
@@ -26,6 +26,12 @@ export interface WorldFlow extends Pick<Flow, 'protocol' | 'port'> {
   readonly from: Party;
   readonly to: Party;
   readonly family: Family;
+}
+
+export interface Denial {
+  readonly direction: Direction;
+  /** `Kind/namespace/name` of the policies that isolate the subject. */
+  readonly by: readonly string[];
 }
 
 /** On which the test's node is, and another one. */
@@ -82,11 +88,18 @@ export class NodeWorld {
   }
 
   /** Whether this node's gate lets it pass. What the other end's node has to say is not our matter. */
-  isAllowed({ from, to, family, protocol, port }: WorldFlow): boolean {
+  isAllowed(flow: WorldFlow): boolean {
+    return this.denial(flow) === undefined;
+  }
+
+  /** What this node's gate has against it, egress first; undefined where it lets it pass. */
+  denial({ from, to, family, protocol, port }: WorldFlow): Denial | undefined {
     const flow = { from: callerOf(from), to: endpointOf(to), family, protocol, port };
     const { egress, ingress } = evaluate(this.#cluster, flow, { enforceEgressToNode: this.#enforceEgressToNode });
-    if (to.place.kind === 'node' && !this.#enforceEgressToNode) return true;
-    return (from.place.kind !== 'pod' || egress.allowed) && (to.place.kind !== 'pod' || ingress.allowed);
+    if (to.place.kind === 'node' && !this.#enforceEgressToNode) return undefined;
+    if (from.place.kind === 'pod' && !egress.allowed) return { direction: 'egress', by: egress.by };
+    if (to.place.kind === 'pod' && !ingress.allowed) return { direction: 'ingress', by: ingress.by };
+    return undefined;
   }
 }
 

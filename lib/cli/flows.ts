@@ -1,54 +1,86 @@
 import { TABLE } from '../enforce/desired.ts';
+import { manifestsOf } from '../enforce/folder.ts';
+import { identityOf, type LocalPod } from '../enforce/node.ts';
 import { NetlinkError } from '../kernel/message.ts';
 import { holderOf, PacketLog } from '../kernel/nflog.ts';
 import { Nft } from '../kernel/nft.ts';
+import { NFNLGRP, Subscription } from '../kernel/subscription.ts';
+import { decodeRuleCounts, type RuleCount } from '../nft/decode.ts';
+import { tableNameIn } from '../nft/query.ts';
+import { messageType, NFT_MSG } from '../nft/wire.ts';
 import { localAddresses } from '../pod/here.ts';
+import { type NetworkPolicy, policyRef } from '../policy/model.ts';
+import { selects } from '../policy/selector.ts';
 import { command, exit, outputOption, print } from './command.ts';
-import { Denials, type DeniedFlow, type DeniedSum, type Names } from './denied.ts';
+import { type Counter, Denials, type DeniedFlow, type DeniedSum, type Names } from './denied.ts';
 import { type Live, liveOptions, openLive, warn } from './live.ts';
 
 /** Milliseconds between two looks at the counters. */
 const LOOK = 1000;
 
-/** What the node's file says of addresses and chains, read again when somebody asks for one that is not known. */
+/** What the node's files say of addresses and chains: an address may be another pod's by now, a chain other policies'. */
 function namesOf({ here }: Live): Names {
   const { table } = here.hook;
-  let pods = new Map<string, string>();
+  let pods = new Map<string, LocalPod>();
   let chains = new Map<string, readonly string[]>();
+  let policies = new Map<string, NetworkPolicy>();
+  let local = new Set<string>();
+  let stamp: string | undefined;
   const read = () => {
+    const now = table.stamp();
+    if (now === stamp) return;
+    stamp = now;
+    local = localAddresses(here.host);
     const file = table.peek();
     if (!file) return;
-    const { chains: compiled } = table.ruleset({ state: file.state, kept: table.readApplied() });
-    chains = new Map([...compiled].map(([name, { policies }]) => [name, policies]));
-    pods = new Map(
-      Object.values(file.state.pods).flatMap(pod =>
-        pod.addresses.map((address): [string, string] => [address, `${pod.namespace}/${pod.name}`]),
-      ),
-    );
+    const kept = table.readApplied();
+    const { chains: compiled } = table.ruleset({ state: file.state, kept });
+    chains = new Map([...compiled].map(([name, chain]) => [name, chain.policies]));
+    policies = new Map(manifestsOf(kept).world.policies.map(policy => [policyRef(policy), policy]));
+    const all = Object.values(file.state.pods);
+    pods = new Map(all.flatMap(pod => pod.addresses.map((address): [string, LocalPod] => [address, pod])));
   };
-  const local = localAddresses(here.host);
-  read();
+  const isolates = (ref: string, pod: LocalPod): boolean => {
+    const policy = policies.get(ref);
+    return policy?.namespace === pod.namespace && selects(policy.subject, identityOf(pod).labels);
+  };
   return {
     who: address => {
-      if (!pods.has(address) && !local.has(address)) read();
-      return pods.get(address) ?? (local.has(address) ? 'node' : address);
+      read();
+      const pod = pods.get(address);
+      if (pod) return `${pod.namespace}/${pod.name}`;
+      return local.has(address) ? 'node' : address;
     },
-    policies: chain => {
-      if (!chains.has(chain) && /^(in|out)-/.test(chain)) read();
-      return chains.get(chain) ?? [];
+    policies: (chain, subject) => {
+      read();
+      const all = chains.get(chain) ?? [];
+      const pod = subject === undefined ? undefined : pods.get(subject);
+      return pod ? all.filter(ref => isolates(ref, pod)) : all;
     },
   };
 }
 
-/** Packets that the end of each denying chain has dropped. */
-function countersOf(nft: Nft): Map<string, number> {
-  const counters = new Map<string, number>();
-  for (const [chain, counted] of nft.read({ family: 'inet', name: TABLE })?.ruleCounters ?? []) {
-    const last = counted.at(-1);
-    if (last && /^(in-|out-|ingress$|egress$)/.test(chain)) counters.set(chain, Number(last.packets));
-  }
-  return counters;
-}
+const tableName = { family: 'inet', name: TABLE } as const;
+
+/** Packets that the end of each denying chain has dropped; no other rule of theirs counts for itself. */
+const denying = (counts: readonly RuleCount[]): Counter[] =>
+  counts
+    .filter(({ chain }) => /^(in-|out-|ingress$|egress$)/.test(chain))
+    .map(({ chain, rule, counted }) => ({ chain, rule, packets: Number(counted.packets) }));
+
+const countersOf = (nft: Nft): Counter[] => denying(nft.readRuleCounts(tableName));
+
+/** What the denying rules have counted that a change of policy takes out, as they go. */
+const watchRemovals = (onGone: (counter: Counter) => void): Subscription =>
+  new Subscription('netfilter', [NFNLGRP.NFTABLES], {
+    mayMiss: true,
+    onMessage: ({ type, body }) => {
+      if (type !== messageType(NFT_MSG.DELRULE) || tableNameIn(body) !== TABLE) return;
+      for (const counter of denying(decodeRuleCounts([body]))) onGone(counter);
+    },
+    // The counters are looked at anyway: only what was counted since the last look and the end of a chain is missed.
+    onLost: () => {},
+  });
 
 const clock = (seconds: number): string => new Date(seconds * 1000).toISOString().slice(11, 23);
 const end = (name: string, address: string): string => (name === address ? address : `${name} (${address})`);
@@ -92,6 +124,7 @@ async function watch(live: Live, group: number, printed: Printed, stop: AbortSig
   const names = namesOf(live);
   const denials = new Denials();
   using nft = Nft.open();
+  using _removals = watchRemovals(counter => denials.close(counter));
   denials.begin(countersOf(nft));
   const { promise: ended, resolve, reject } = Promise.withResolvers<void>();
   using log = new PacketLog(group, {
@@ -105,16 +138,18 @@ async function watch(live: Live, group: number, printed: Printed, stop: AbortSig
   const look = () => {
     for (const sum of denials.sum(countersOf(nft), Date.now() / 1000, names)) printed.sum(sum);
   };
-  const timer = setInterval(look, LOOK);
+  // After what has come by now was read, however long we were held up.
+  const timer = setInterval(() => setImmediate(look), LOOK);
   stop.addEventListener('abort', () => resolve(), { once: true });
   try {
     if (!stop.aborted) await ended;
   } finally {
     clearInterval(timer);
   }
+  look();
   // What the kernel has gathered, but not sent yet, would be summed up as unseen.
   await new Promise(done => setTimeout(done, 200));
-  look();
+  await new Promise(done => setImmediate(done));
   look();
 }
 
@@ -140,12 +175,12 @@ export const flows = command(
     if (!live.found) throw new Error('Cannot show flows: no pod is plugged in in this network namespace');
     const interrupted = new AbortController();
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort());
-    const limit = AbortSignal.timeout(options.follow ? 2 ** 31 - 1 : options.seconds * 1000);
+    const limit = options.follow ? [] : [AbortSignal.timeout(options.seconds * 1000)];
     await watch(
       live,
       live.found.settings.nflogGroup,
       printers[options.output]!,
-      AbortSignal.any([interrupted.signal, limit]),
+      AbortSignal.any([interrupted.signal, ...limit]),
     );
     return exit.yes;
   },

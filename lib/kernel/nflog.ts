@@ -4,6 +4,7 @@
  * @see include/uapi/linux/netfilter/nfnetlink_log.h
  */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { basename } from 'node:path';
 import { type Address, addressFromBytes } from '../ip/address.ts';
 import { complaintOf, NetlinkError, NLM_F, NLMSG, type Reply, type Request } from './message.ts';
 import { attributesOf, textOf } from './rtnetlink.ts';
@@ -123,11 +124,14 @@ const copyMode = Buffer.concat([u32BeBytes(SNAPLEN), Buffer.from([COPY_PACKET, 0
 
 export interface LogListener {
   readonly onPacket: (packet: LoggedPacket) => void;
-  /** Packets came faster than they were read, or the group could not be had; nothing more will come. */
+  /** The group could not be had, or what came could not be read; nothing more will come. */
   readonly onEnd: (error: Error) => void;
 }
 
-/** Holds the group until it is disposed of. `ready` is fulfilled once the kernel sends packets here. */
+/**
+ * Holds the group until it is disposed of. `ready` is fulfilled once the kernel sends packets here. Of packets that come
+ * faster than they are read, the later ones are missed.
+ */
 export class PacketLog implements Disposable {
   readonly #subscription: Subscription;
   readonly ready: Promise<void>;
@@ -154,6 +158,7 @@ export class PacketLog implements Disposable {
       if (pending === 0) resolve();
     };
     this.#subscription = new Subscription('netfilter', [], {
+      mayMiss: true,
       onMessage: reply => {
         if (reply.type === NLMSG.ERROR) settle(reply);
         const packet = reply.type === NFULNL.PACKET ? packetOf(reply, now) : undefined;
@@ -202,11 +207,21 @@ function hasSocket(pid: string, inode: string): boolean {
   }
 }
 
-/** `ulogd (pid 417)`: the process that holds the group; undefined where nobody does, or none that we can see. */
+const COMMAND_LENGTH = 80;
+
+/** `tollgate flows --denied`; a thread's name, such as `node-MainThread`, would say less. */
+function commandOf(pid: string): string {
+  const [program = '', ...args] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+  const command = [basename(program), ...args].join(' ').trim();
+  if (command === '') return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+  return command.length > COMMAND_LENGTH ? `${command.slice(0, COMMAND_LENGTH)}…` : command;
+}
+
+/** `ulogd -d (pid 417)`: the process that holds the group; undefined where nobody does, or none that we can see. */
 export function holderOf(group: number): string | undefined {
   const port = portOfGroup(group);
   const inode = port === undefined ? undefined : inodeOfPort(port);
   if (inode === undefined) return undefined;
   const pid = readdirSync('/proc').find(name => /^\d+$/.test(name) && hasSocket(name, inode));
-  return pid && `${readFileSync(`/proc/${pid}/comm`, 'utf8').trim()} (pid ${pid})`;
+  return pid && `${commandOf(pid)} (pid ${pid})`;
 }

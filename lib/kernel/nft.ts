@@ -21,10 +21,12 @@ import {
   decodeChainNames,
   decodeCounters,
   decodeElements,
+  decodeRuleCounts,
   decodeRulesOf,
   decodeTable,
   type KernelTable,
   keyIn,
+  type RuleCount,
 } from '../nft/decode.ts';
 import { type Batch, type EncodeOptions, encode } from '../nft/encode.ts';
 import type { BaseChain } from '../nft/foreign.ts';
@@ -209,6 +211,11 @@ export class Nft implements Disposable {
   /** What each named counter of the table has counted. */
   readCounters(table: TableName): ReadonlyMap<string, Counted> {
     return decodeCounters(this.#dump(askCounters(table), table));
+  }
+
+  /** What each rule of the table with an anonymous counter has counted. */
+  readRuleCounts(table: TableName): readonly RuleCount[] {
+    return decodeRuleCounts(this.#dump(askRules(table), table));
   }
 
   /** Base chains of every table, also of those that are not ours. */

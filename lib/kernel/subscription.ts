@@ -24,6 +24,8 @@ export interface Listener {
    * subscribe anew, then look at the kernel's state whole.
    */
   readonly onLost: (error: Error) => void;
+  /** What is lost because it was not read fast enough is no matter: the rest still comes. */
+  readonly mayMiss?: boolean;
 }
 
 const NETLINK_NO_ENOBUFS = 5;
@@ -75,7 +77,7 @@ export class Subscription implements Disposable {
     if (port !== 0) return;
     for (const { type, flags, data } of parseMessages(datagram))
       if (!this.#ended) this.#listener.onMessage({ type, flags, body: data });
-    const drops = this.#ended ? 0 : dropsOf(this.#socket.fd);
+    const drops = this.#ended || this.#listener.mayMiss ? 0 : dropsOf(this.#socket.fd);
     if (drops > 0) this.#lose(new Error(`Cannot keep up with netlink: ${drops} messages lost`));
   }
 

@@ -203,6 +203,25 @@ function decodeRules(
   return byChain;
 }
 
+/** What a rule with an anonymous counter has counted. */
+export interface RuleCount {
+  readonly chain: string;
+  /** The rule's handle: unique in its table, as long as that exists. */
+  readonly rule: number;
+  readonly counted: Counted;
+}
+
+/** Rules that count for themselves, from NFT_MSG_NEWRULE, or as they were when they went from NFT_MSG_DELRULE. */
+export const decodeRuleCounts = (rules: readonly Uint8Array[]): readonly RuleCount[] =>
+  rules.flatMap(body => {
+    const attributes = readMessage(body);
+    const counter = firstCounter(attributes.get(NFTA_RULE.EXPRESSIONS) ?? new Uint8Array());
+    if (!counter) return [];
+    const chain = readText(attributes.get(NFTA_RULE.CHAIN)) ?? '';
+    const rule = Number(readBigint(attributes.get(NFTA_RULE.HANDLE)));
+    return [{ chain, rule, counted: decodeCounted(counter) }];
+  });
+
 const decodeCounted = (attributes: Attributes): Counted => ({
   packets: readBigint(attributes.get(NFTA_COUNTER.PACKETS)),
   bytes: readBigint(attributes.get(NFTA_COUNTER.BYTES)),
