@@ -1,6 +1,4 @@
-import { TABLE } from '../enforce/desired.ts';
 import { policyCounter } from '../enforce/ruleset.ts';
-import { Nft } from '../kernel/nft.ts';
 import type { Counted } from '../nft/decode.ts';
 import { isSeen } from '../policy/cluster.ts';
 import { type Direction, type NetworkPolicy, policyRef, type World } from '../policy/model.ts';
@@ -9,6 +7,7 @@ import { selects } from '../policy/selector.ts';
 import { command, exit, outputOption, print, printJson } from './command.ts';
 import { grid } from './grid.ts';
 import { liveWorld, warnOfErrors } from './judged.ts';
+import { countedJson, type KernelCounts, readCounts } from './kernel-counts.ts';
 import { liveOptions } from './live.ts';
 import { fileOption, worldIn } from './manifests.ts';
 
@@ -30,30 +29,18 @@ interface Listed {
   readonly isRefused: boolean;
 }
 
-/** What the kernel knows, as of one moment. */
-interface Kernel {
-  readonly counters: ReadonlyMap<string, Counted>;
-  /** What the last rule of each chain has dropped. */
-  readonly drops: ReadonlyMap<string, Counted>;
-}
-
-function readKernel(): Kernel {
-  using nft = Nft.open();
-  const read = nft.read({ family: 'inet', name: TABLE });
-  const drops = [...(read?.ruleCounters ?? [])].flatMap(([chain, counted]): [string, Counted][] => {
-    const last = counted.at(-1);
-    return last ? [[chain, last]] : [];
-  });
-  return { counters: read?.counters ?? new Map(), drops: new Map(drops) };
-}
-
 const sum = (counts: readonly Counted[]): Counted => ({
   packets: counts.reduce((total, { packets }) => total + packets, 0n),
   bytes: counts.reduce((total, { bytes }) => total + bytes, 0n),
 });
 
 /** Counts of one policy where it is in force here. */
-function countOf(policy: NetworkPolicy, direction: Direction, ruleset: Ruleset, kernel: Kernel): Omit<Count, 'rules'> {
+function countOf(
+  policy: NetworkPolicy,
+  direction: Direction,
+  ruleset: Ruleset,
+  kernel: KernelCounts,
+): Omit<Count, 'rules'> {
   const ref = policyRef(policy);
   const chains = [...ruleset.chains.values()].filter(
     chain => chain.direction === direction && chain.policies.includes(ref),
@@ -84,11 +71,10 @@ function listed(world: World, counted: CountOf, refused: ReadonlySet<string>): r
     .sort((a, b) => (policyRef(a.policy) < policyRef(b.policy) ? -1 : 1));
 }
 
-const countedJson = (counted: Counted | undefined) =>
-  counted ? { packets: Number(counted.packets), bytes: Number(counted.bytes) } : null;
+const countedOrNull = (counted: Counted | undefined) => (counted ? countedJson(counted) : null);
 
 const countJson = (count: Count | undefined) =>
-  count ? { rules: count.rules, allowed: countedJson(count.allowed), denied: countedJson(count.denied) } : null;
+  count ? { rules: count.rules, allowed: countedOrNull(count.allowed), denied: countedOrNull(count.denied) } : null;
 
 /** A contract with scripts: keys are only ever added. */
 const jsonOf = ({ policy, selects: pods, ingress, egress, isRefused }: Listed) => ({
@@ -145,7 +131,7 @@ export const policyList = command(
     } else {
       const live = liveWorld(options);
       warnOfErrors(live);
-      const kernel = readKernel();
+      const kernel = readCounts();
       const counted: CountOf = (policy, direction) => countOf(policy, direction, live.ruleset, kernel);
       found = listed(live.world, counted, new Set(live.state.refused));
     }
