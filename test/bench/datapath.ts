@@ -13,7 +13,7 @@ import { policiesForTheServer } from './policies.ts';
 import { compared, type Row, single } from './report.ts';
 
 const part = 'datapath: pod to pod on one node, policies that all select the server';
-const rounds = 15;
+const rounds = 11;
 const port = 8080;
 const sockets = fileURLToPath(new URL('sockets.ts', import.meta.url));
 

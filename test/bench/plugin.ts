@@ -92,7 +92,7 @@ function inProcess(): Row[] {
 }
 
 async function bursts(): Promise<Row[]> {
-  const [number, width, rounds] = [50, 16, 5];
+  const [number, width, rounds] = [50, 16, 3];
   const places = [ours(masquerading), ptp, bridge, bridgeMasq].map(plugin => settled(new Place(plugin)));
   const times = places.map((): number[] => []);
   const pods = makePods(number);

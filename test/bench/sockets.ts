@@ -4,7 +4,7 @@
  *
  *   node sockets.ts accept PORT                       takes connections and drops them at once
  *   node sockets.ts echo PORT                         sends back every byte of one connection after another
- *   node sockets.ts connect ADDRESS PORT SECONDS      prints connections per second
+ *   node sockets.ts connect ADDRESS PORT SECONDS      prints connections per second, one after the other
  *   node sockets.ts bounce ADDRESS PORT SECONDS       prints the median round trip of one byte, in microseconds
  */
 import { parseAddress } from '../../lib/ip/address.ts';
@@ -77,11 +77,19 @@ function echo(fd: number): void {
   while (libc.recv(fd, byte, 1n, 0) === 1n) libc.send(fd, byte, 1n, 0);
 }
 
+const median = (times: number[]): number => times.sort((a, b) => a - b)[times.length >> 1]!;
+
+/** By the median connection, which whatever else the machine does now and then cannot change. */
 function connectionsPerSecond(name: Uint8Array, seconds: number): number {
-  const start = performance.now();
-  let connections = 0;
-  for (; performance.now() - start < seconds * 1000; connections++) libc.close(connectTo(name));
-  return connections / ((performance.now() - start) / 1000);
+  const times: number[] = [];
+  const end = performance.now() + seconds * 1000;
+  for (let before = performance.now(); before < end; ) {
+    libc.close(connectTo(name));
+    const after = performance.now();
+    times.push(after - before);
+    before = after;
+  }
+  return 1000 / median(times);
 }
 
 function roundTrip(name: Uint8Array, seconds: number): number {
@@ -95,7 +103,7 @@ function roundTrip(name: Uint8Array, seconds: number): number {
     if (libc.recv(fd, byte, 1n, 0) !== 1n) throw new Error('Cannot receive');
     times.push((performance.now() - before) * 1000);
   }
-  return times.sort((a, b) => a - b)[times.length >> 1]!;
+  return median(times);
 }
 
 const [role, ...rest] = process.argv.slice(2);
