@@ -211,6 +211,8 @@ test('a caller that hangs up in mid-ADD: the ADD is undone, and nothing is left'
     await until('the pod to be plugged in', async () => (await tagged(host)).length === 2);
     caller.kill('SIGKILL');
     await once(caller, 'exit');
+    // An answer to a later call: by then the worker has seen, too, that the earlier caller is gone.
+    await silently(host, 'STATUS', { config: config() });
   }
   await until('the ADD to end', () => agent.lines.some(({ verb, code }) => verb === 'ADD' && code === 11));
   await assertNothingLeft(host, before, 'after the ADD that nobody waited for');
