@@ -132,15 +132,15 @@ function podOf(i: number, app = i): Omit<LocalPod, 'tag'> {
   };
 }
 
-/** A policy for every pod, with four rules to its chain: peers by label, of 50 kinds, and a port. */
+/** A policy for every pod: four allow rules in its chain, for two peers by label, of 50 kinds, in either family, and a port. */
 const policyFor = (i: number) => ({
   apiVersion: 'networking.k8s.io/v1',
   kind: 'NetworkPolicy',
   metadata: { namespace: 'bench', name: `policy${i}` },
   spec: {
     podSelector: { matchLabels: { app: `app${i}` } },
-    ingress: [0, 1, 2, 3].map(n => ({
-      from: [{ podSelector: { matchLabels: { app: `app${(i * 4 + n) % 50}` } } }],
+    ingress: [0, 1].map(n => ({
+      from: [{ podSelector: { matchLabels: { app: `app${(i * 2 + n) % 50}` } } }],
       ports: [{ port: 1000 + i }],
     })),
   },

@@ -34,7 +34,8 @@ export function policiesOfABusyNode(number: number): string {
 }
 
 /**
- * All of them select the server, in the order worst for the client: none but the last allows it.
+ * All of them select the server, in the order worst for the client: none but the last allows it, and peers stand in a chain
+ * by name.
  * @param apart each has a port of its own, too, so that no two of them can become one rule
  */
 export function policiesForTheServer(number: number, port: number, apart = false): string {
@@ -45,7 +46,7 @@ export function policiesForTheServer(number: number, port: number, apart = false
         podSelector: { matchLabels: { app: 'server' } },
         ingress: [
           {
-            from: [{ podSelector: { matchLabels: { app: isLast ? 'client' : `other-${i}` } } }],
+            from: [{ podSelector: { matchLabels: { app: isLast ? 'client' : `before-${i}` } } }],
             ports: apart && !isLast ? [{ port: 10_000 + i }] : [{ port, endPort: port + 9 }],
           },
         ],
