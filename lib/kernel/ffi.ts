@@ -9,6 +9,7 @@ import { getSystemErrorMessage, getSystemErrorName } from 'node:util';
 const signatures = {
   __errno_location: { arguments: [], return: 'pointer' },
   getpid: { arguments: [], return: 'int32' },
+  syscall: { arguments: ['int64', 'int64', 'int64', 'int64'], return: 'int64' },
   setns: { arguments: ['int32', 'int32'], return: 'int32' },
   flock: { arguments: ['int32', 'int32'], return: 'int32' },
   memfd_create: { arguments: ['string', 'uint32'], return: 'int32' },
