@@ -34,7 +34,9 @@ function gated(map: NamedSet, before: NamedSet | undefined, chains: Map<string, 
     const old = earlier.get(keyId(element.key));
     const [was, is] = [old && chainOf(old), chainOf(element)];
     if (!old || was === is || was === undefined) return element;
-    const name = `both-${map.name === 'egress_by_tag' ? 'out' : 'in'}-${String(element.key[0])}`;
+    const plain = `both-${map.name === 'egress_by_tag' ? 'out' : 'in'}-${String(element.key[0])}`;
+    // Somebody died on his way, and this is what he left: it must not lead to itself.
+    const name = was === plain ? `${plain}-again` : plain;
     chains.set(name, { name, rules: bothRules(was, is) });
     return { ...element, value: goto(name) };
   });
