@@ -1,0 +1,121 @@
+/**
+ * One deny takes the place of another while packets are under way: a packet looks at the gate of its sender first and at
+ * that of its receiver a moment later, and must not see the old state of the one and the new state of the other.
+ */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { between, prepared } from '../lib/enforce/between.ts';
+import { formatAddress } from '../lib/ip/address.ts';
+import { packetsUnderWayEnd } from '../lib/kernel/grace.ts';
+import { diff } from '../lib/nft/diff.ts';
+import type { Table } from '../lib/nft/model.ts';
+import type { Transaction } from '../lib/nft/transaction.ts';
+import type { AddressSet, Ruleset } from '../lib/policy/ruleset.ts';
+import { EagerPods } from './eager.ts';
+import { GateHost, type GatePod, localPod, tableOf } from './gate-host.ts';
+
+const tags = { caller: 0x74670001, called: 0x74670002 } as const;
+const PORT = 7467;
+const identity = { namespace: 'test', labels: new Map<string, string>(), namedPorts: [] };
+
+interface Swap {
+  readonly what: string;
+  readonly one: (a: GatePod, b: GatePod) => Ruleset;
+  readonly other: (a: GatePod, b: GatePod) => Ruleset;
+}
+
+const shut = (name: string, direction: 'egress' | 'ingress') =>
+  [name, { name, direction, rules: [], policies: [] }] as const;
+const gates = (egress: string, ingress: string): Ruleset => ({
+  sets: new Map(),
+  chains: new Map([
+    ...(egress === 'open' ? [] : [shut(egress, 'egress')]),
+    ...(ingress === 'open' ? [] : [shut(ingress, 'ingress')]),
+  ]),
+  tags: new Map([
+    [tags.caller, { identity, egress, ingress: 'open' }],
+    [tags.called, { identity, egress: 'open', ingress }],
+  ]),
+});
+
+const peers = (name: string, pods: readonly GatePod[]) =>
+  [
+    name,
+    { kind: 'addresses', name, family: 4, comment: name, pods: [], elements: pods.map(pod => pod.addresses[4]) },
+  ] as const satisfies readonly [string, AddressSet];
+/** The same chains in both states: only who is in their sets differs. */
+const members = (callable: readonly GatePod[], callers: readonly GatePod[]): Ruleset => {
+  const allow = (name: string) =>
+    [{ peers: { kind: 'addresses', family: 4, name }, ports: 'any', origins: [] }] as const;
+  return {
+    sets: new Map([peers('pods4-to', callable), peers('pods4-from', callers)]),
+    chains: new Map([
+      ['out-x', { name: 'out-x', direction: 'egress', rules: allow('pods4-to'), policies: [] }],
+      ['in-x', { name: 'in-x', direction: 'ingress', rules: allow('pods4-from'), policies: [] }],
+    ]),
+    tags: gates('out-x', 'in-x').tags,
+  };
+};
+
+/** Neither state of any of them allows the one pod to call the other. */
+const swaps: readonly Swap[] = [
+  { what: 'gates', one: () => gates('out-x', 'open'), other: () => gates('open', 'in-x') },
+  { what: 'members of sets', one: (_, b) => members([b], []), other: a => members([], [a]) },
+];
+
+type Way = (have: Table, want: Table) => readonly Transaction[];
+
+/** As the table does it: what is new, then what both allow, then what is wanted. */
+const inSteps: Way = (have, want) => {
+  const middle = between(have, want);
+  const tables = [have, prepared(have, middle ?? want), middle, want].filter(table => table !== undefined);
+  return tables.slice(1).map((table, i) => diff(tables[i], table));
+};
+const atOnce: Way = (have, want) => [diff(have, want)];
+
+/** How many packets get through while the table goes back and forth for that many milliseconds. */
+async function leaks({ one, other }: Swap, way: Way, ms: number): Promise<{ swaps: number; leaked: number }> {
+  using host = await GateHost.start(2);
+  await using eager = new EagerPods();
+  const [a, b] = host.pods as [GatePod, GatePod];
+  const pods = [localPod(a, tags.caller), localPod(b, tags.called)];
+  const tables: readonly [Table, Table] = [
+    tableOf(pods, { ruleset: one(a, b) }),
+    tableOf(pods, { ruleset: other(a, b) }),
+  ];
+  host.bring(tables[0]);
+  host.tag(a, tags.caller);
+  host.tag(b, tags.called);
+  const targets = [formatAddress(b.addresses[4])];
+  const id = await eager.start({ netns: host.host.path('/run/netns/pod1'), targets, port: PORT });
+  const round = [way(tables[0], tables[1]), way(tables[1], tables[0])];
+  const end = performance.now() + ms;
+  let count = 0;
+  while (performance.now() < end) {
+    for (const transactions of round) {
+      for (const transaction of transactions) {
+        host.nft.commit(transaction);
+        if (way === inSteps) packetsUnderWayEnd();
+      }
+      count++;
+    }
+    await new Promise(resolve => setImmediate(resolve));
+  }
+  assert.ok((await eager.stop(id)) > 1000, 'hardly anything was sent');
+  host.settle();
+  return { swaps: count, leaked: b.end.take().filter(({ dport }) => dport === PORT).length };
+}
+
+for (const swap of swaps) {
+  test(`${swap.what}: as the table does it, no packet gets through, however often`, async () => {
+    const { swaps: count, leaked } = await leaks(swap, inSteps, 4000);
+    assert.ok(count >= 10, `only ${count} swaps`);
+    assert.equal(leaked, 0);
+  });
+
+  test(`${swap.what}: in one batch some do, so this is what the steps are for`, async () => {
+    let leaked = 0;
+    for (let i = 0; i < 10 && leaked === 0; i++) leaked = (await leaks(swap, atOnce, 1000)).leaked;
+    assert.ok(leaked > 0);
+  });
+}
