@@ -10,11 +10,10 @@ import type { FileLock } from '../kernel/flock.ts';
 import { packetsUnderWayEnd } from '../kernel/grace.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
 import { type Nft, NftError } from '../kernel/nft.ts';
-import { diff } from '../nft/diff.ts';
-import type { Table } from '../nft/model.ts';
+import { type DiffOptions, diff } from '../nft/diff.ts';
+import type { NamedSet, Table } from '../nft/model.ts';
 import type { Operation, Ownership, Transaction } from '../nft/transaction.ts';
 import type { Ruleset } from '../policy/ruleset.ts';
-import { between, prepared } from './between.ts';
 import { desiredTable, parseOwner, TABLE } from './desired.ts';
 import { withFewerPods } from './fewer.ts';
 import { type Kept, manifestsOf } from './folder.ts';
@@ -61,13 +60,10 @@ interface Known {
   readonly marker: number;
 }
 
-/** What is new first, then what is closed, then what is opened: as many steps as it takes. */
-function through(have: Table, want: Table): readonly Transaction[] {
-  const middle = between(have, want);
-  const before = prepared(have, middle ?? want);
-  const tables = [have, before, middle, want].filter(table => table !== undefined);
-  return tables.slice(1).map((table, i) => diff(tables[i], table));
-}
+/** What policies speak of: gates and sets of peers, whose names end in a hash. */
+const isPolicys = ({ name }: NamedSet): boolean => name.endsWith('_by_tag') || name.includes('-');
+/** One deny may take the place of another, so no packet may see half of each. */
+export const policySets: DiffOptions = { renew: isPolicys };
 
 /** A new set holds pods that were there before. */
 const makesSet = ({ object, verb }: Operation): boolean => object === 'set' && verb !== 'delete' && verb !== 'destroy';
@@ -254,6 +250,8 @@ export class NodeTable {
     const halfway = this.#writeOnce(known, marker, both);
     const { leaving: _, ...state } = halfway.state;
     this.#arrived(halfway.state);
+    // Who began before the first batch must not meet the second: the kernel keeps rules of two generations, not of three.
+    packetsUnderWayEnd();
     return this.#writeOnce({ goal: halfway, marker }, nextMarker(marker), { state, kept: after.kept });
   }
 
@@ -263,14 +261,14 @@ export class NodeTable {
   }
 
   /** From one known table to the next; for one pod that comes or goes, without a look at all the others. */
-  #steps({ goal: before, marker: from }: Known, after: Goal, to: number): readonly Transaction[] {
+  #step({ goal: before, marker: from }: Known, after: Goal, to: number): Transaction {
     const fewer = before.kept === after.kept ? withFewerPods(before.state, after.state) : undefined;
     if (fewer) {
       const small = { ...before, state: fewer.before };
       const step = diff(this.#desired(small, from), this.#desired({ ...after, state: fewer.after }, to));
-      if (!step.operations.some(makesSet)) return [step];
+      if (!step.operations.some(makesSet)) return step;
     }
-    return through(this.#desired(before, from), this.#desired(after, to));
+    return diff(this.#desired(before, from), this.#desired(after, to), before.kept === after.kept ? {} : policySets);
   }
 
   /** The batches that `bring` would send for these manifests, one after the other. Nothing is changed, no file either. */
@@ -289,8 +287,8 @@ export class NodeTable {
     const first = this.#desired(both ?? after, marker);
     const known = isInForce ? this.#known(file, before) : undefined;
     const have = known ? this.#desired(known.goal, known.marker) : this.read();
-    const begins = have ? through(have, first) : [diff(have, first, this.#ownership())];
-    return both ? [...begins, ...through(first, this.#desired(after, nextMarker(marker)))] : begins;
+    const begins = diff(have, first, have ? policySets : this.#ownership());
+    return both ? [begins, diff(first, this.#desired(after, nextMarker(marker)))] : [begins];
   }
 
   /** @param known the table by its file; undefined where only the kernel knows */
@@ -303,7 +301,7 @@ export class NodeTable {
   /** A policy that the kernel refuses closes the pods that it selects, and no others. */
   #commit(goal: Goal, marker: number, known: Known | undefined): Goal {
     try {
-      if (known && this.#commitIfKnown(this.#steps(known, goal, marker))) return goal;
+      if (known && this.#commitIfKnown(this.#step(known, goal, marker))) return goal;
       return this.#commitByComparison(goal, marker);
     } catch (error) {
       const { refused = [] } = goal.state;
@@ -318,22 +316,13 @@ export class NodeTable {
   }
 
   /** False where the table is not what the file says. */
-  #commitIfKnown([first, ...others]: readonly Transaction[]): boolean {
+  #commitIfKnown(transaction: Transaction): boolean {
     try {
-      if (first) this.#options.nft().commit(first);
+      this.#options.nft().commit(transaction);
+      return true;
     } catch (error) {
       if (isStale(error)) return false;
       throw error;
-    }
-    this.#goOn(others);
-    return true;
-  }
-
-  /** Each once the packets that saw the table before the last one have come to their end. */
-  #goOn(transactions: readonly Transaction[]): void {
-    for (const transaction of transactions) {
-      packetsUnderWayEnd();
-      this.#options.nft().commit(transaction);
     }
   }
 
@@ -348,9 +337,7 @@ export class NodeTable {
     const { state, moved } = joined(goal.state, open);
     const whole = { ...goal, state: Object.keys(open).length > 0 ? { ...state, uncut: true as const } : state };
     const want = this.#desired(whole, marker);
-    const [first, ...others] = have ? through(have, want) : [diff(have, want, this.#ownership())];
-    this.#options.nft().commit(first!);
-    this.#goOn(others);
+    this.#options.nft().commit(diff(have, want, have ? policySets : this.#ownership()));
     for (const pod of moved) this.#options.retag(pod);
     return whole;
   }

@@ -13,16 +13,27 @@ import type { Chain, Element, NamedSet, Table, TableFamily } from './model.ts';
 import { chainOf, counterOf, referencesOf } from './reference.ts';
 import { contentOf, createTable, type Operation, type Ownership, type Transaction } from './transaction.ts';
 
+export interface DiffOptions extends Ownership {
+  /**
+   * Sets that are made anew, under the same name, where any of their elements differ. A packet in the middle of a ruleset
+   * reads rules as they were when it began, but elements as they are by now: it would see the old state in one set and the
+   * new one in the next. A set that has gone holds nothing (before 6.4: what it held), so that such a packet meets no
+   * mixture of the two.
+   */
+  readonly renew?: (set: NamedSet) => boolean;
+}
+
 /**
- * @param ownership for the case that the table has to be made
+ * @param options owner and persist for the case that the table has to be made
  * @throws RangeError where the two are not one table by family and name
  */
-export function diff(have: Table | undefined, want: Table, ownership: Ownership = {}): Transaction {
+export function diff(have: Table | undefined, want: Table, options: DiffOptions = {}): Transaction {
+  const { renew, ...ownership } = options;
   const { family, name } = want;
   if (!have) return createTable(want, ownership);
   if (have.family !== family || have.name !== name)
     throw new RangeError(`Cannot turn table ${have.family} ${have.name} into ${family} ${name}`);
-  const operations = have.comment === want.comment ? changes(have, want) : replacement(want, ownership);
+  const operations = have.comment === want.comment ? changes(have, want, renew) : replacement(want, ownership);
   return { family, table: name, operations };
 }
 
@@ -87,9 +98,10 @@ interface Gone {
   readonly counters: ReadonlySet<string>;
 }
 
-function changes(have: Table, want: Table): Operation[] {
+function changes(have: Table, want: Table, renew: DiffOptions['renew'] = () => false): Operation[] {
   const chains = compare(have.chains, want.chains, otherChain);
-  const sets = compare(have.sets, want.sets, otherSet);
+  const isRenewed = (pair: Pair<NamedSet>) => renew(pair.want) && hasOtherElements(pair);
+  const sets = compare(have.sets, want.sets, pair => otherSet(pair) || isRenewed(pair));
   const counters = compare(have.counters, want.counters, () => false);
   const gone: Gone = { chains: names(chains.gone), sets: names(sets.gone), counters: names(counters.gone) };
   const refilled = chains.kept.filter(pair => isOther(want.family, pair, gone));
@@ -171,6 +183,11 @@ function compareElements({ have, want }: Pair<NamedSet>, goneChains: ReadonlySet
   }
   removed.push(...present.values());
   return { set: want, removed, added };
+}
+
+function hasOtherElements(pair: Pair<NamedSet>): boolean {
+  const { removed, added } = compareElements(pair, new Set());
+  return removed.length + added.length > 0;
 }
 
 /** How many elements, from the first on, are the same: of two tables of one node these are nearly all. */
