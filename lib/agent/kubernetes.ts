@@ -6,7 +6,7 @@
 import type { Config } from '../cni/config.ts';
 import { parseConfig } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
-import { cutForbidden, judgementOf } from '../enforce/cut.ts';
+import { type CutScope, cutForbidden, judgementOf } from '../enforce/cut.ts';
 import type { GateSettings } from '../enforce/gate.ts';
 import { LiveTable } from '../enforce/live-table.ts';
 import type { LocalPod, NodeState, Owner } from '../enforce/node.ts';
@@ -47,13 +47,15 @@ export interface KubernetesOptions {
   /** This node's name in the API. */
   readonly node: string;
   readonly client: Client;
+  /** Whether to hold the table as its owner, so that nobody else can open the gates. */
+  readonly ownTable: boolean;
   readonly log: Log;
 }
 
 /** Events of one burst are brought about together. */
 const syncing: Intervals = { least: 10, retry: 1_000, greatest: 300_000 };
 /** What somebody else changed, and what dead calls left behind. */
-const tending: Intervals = { least: 1_000, retry: 5_000, greatest: 60_000 };
+const tending: Intervals = { least: 200, retry: 5_000, greatest: 60_000 };
 /** How long an ADD waits for the API's word of a pod that no watch has told of, in milliseconds. */
 const ASKING = 5_000;
 
@@ -85,7 +87,7 @@ export class KubernetesAgent {
   /** @throws Error where there is an agent already, CniError code 7 where this network namespace is another owner's */
   constructor(options: KubernetesOptions) {
     this.#options = options;
-    const { runDir, owner, settings, node, client, log } = options;
+    const { runDir, owner, settings, node, client, log, ownTable: own } = options;
     const here = currentNetns();
     const undo = this.#undo;
     try {
@@ -95,7 +97,14 @@ export class KubernetesAgent {
       this.#facts = nodeFacts(this.#host.exchange);
       const { recover, retag } = this.#facts;
       const warn = (line: string): void => log('warn', line);
-      this.table = new LiveTable({ here, runDir, owner, settings, rules: this.#rules, nft, log: warn, recover, retag });
+      this.table = new LiveTable({
+        ...{ here, runDir, owner, settings, rules: this.#rules },
+        nft,
+        own,
+        log: warn,
+        recover,
+        retag,
+      });
       this.#own = new OwnPods(node, this.#rules);
       this.listeners = new Listeners(client, this.#sinks());
       this.#judge = this.#makeJudge();
@@ -226,6 +235,7 @@ export class KubernetesAgent {
     this.#undo.use(await listen(this.#server.server, runDir, { claim: this.#claim }));
     this.#undo.use(showPresence(runDir, systemClock, error => log('warn', `Cannot show presence: ${said(error)}`)));
     this.#undo.use(this.#links.watch());
+    this.#undo.use(this.table.watch(() => this.#runners[1]?.ring()));
     log('info', 'serving', { pid: process.pid, netns: currentNetns().ino });
   }
 
@@ -241,14 +251,15 @@ export class KubernetesAgent {
     };
     const reached = await this.table.bring(state => this.#withPodCidrs(this.#own.heed(state, isCarried)));
     if (since !== undefined && reached.operations > 0) this.delays.observe((systemClock.now() - since) / 1000);
-    if (reached.mayShrink && this.#options.established === 'cut') this.#cut();
+    if (this.#options.established === 'cut') this.#cut(reached.shrunk);
   }
 
   /** Off the way of the next sync: it waits for packets under way. */
-  #cut(): void {
+  #cut(scope: CutScope): void {
+    if (scope.length === 0) return;
     const { log } = this.#options;
     const judgement = judgementOf({ state: this.table.state }, this.#rules.cluster);
-    cutForbidden(judgement, this.#facts.localAddresses).then(
+    cutForbidden(judgement, this.#facts.localAddresses, scope).then(
       count => {
         this.cuts += count;
       },
