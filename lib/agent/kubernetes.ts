@@ -24,7 +24,6 @@ import type { Context } from '../pod/context.ts';
 import { nodeFacts } from '../pod/here.ts';
 import { networkName } from '../pod/sweep.ts';
 import { LiveRules } from '../policy/live.ts';
-import { policyRef } from '../policy/model.ts';
 import { listNetworks, openStore } from '../state/store.ts';
 import { AgentHook, type Judge } from './agent-hook.ts';
 import { LinkKeeper } from './link-keeper.ts';
@@ -56,6 +55,8 @@ export interface KubernetesOptions {
 const syncing: Intervals = { least: 10, retry: 1_000, greatest: 300_000 };
 /** What somebody else changed, and what dead calls left behind. */
 const tending: Intervals = { least: 200, retry: 5_000, greatest: 60_000 };
+/** How often a table that we own is looked at whole, in milliseconds. */
+const MENDING = 600_000;
 /** How long an ADD waits for the API's word of a pod that no watch has told of, in milliseconds. */
 const ASKING = 5_000;
 
@@ -80,6 +81,7 @@ export class KubernetesAgent {
   /** When the first event came that is not in force yet; milliseconds of the clock. */
   #waitingSince: number | undefined;
   #podCidrs: readonly string[] | undefined;
+  #mendedAt = Number.NEGATIVE_INFINITY;
   /** Seconds from an event to the kernel. */
   readonly delays = new Histogram();
   cuts = 0;
@@ -133,10 +135,9 @@ export class KubernetesAgent {
         else if (before) rules.deleteNamespace(before.name);
       },
       policies: ({ before, after }) => {
-        const policy = (after ?? before)!;
-        this.table.retry(policyRef(policy));
+        this.table.retryRefused();
         if (after) rules.setPolicy(after);
-        else rules.deletePolicy(policy);
+        else if (before) rules.deletePolicy(before);
       },
       nodes: ({ before, after }) => {
         this.#podCidrs = undefined;
@@ -151,6 +152,7 @@ export class KubernetesAgent {
     const { carried, recorded } = this.#facts;
     return {
       table: this.table,
+      known: pod => this.#known(pod),
       declared: (pod, signal) => this.#declared(pod, signal),
       carried,
       recorded: () => recorded(owner),
@@ -158,10 +160,15 @@ export class KubernetesAgent {
     };
   }
 
+  #known(pod: Omit<LocalPod, 'tag'>): KubePod | undefined {
+    const known = this.listeners.pods.get(pod);
+    return known && isSamePod(pod, known) ? known : undefined;
+  }
+
   /** By the watch; where that has not told of it yet, by asking. */
   async #declared(pod: Omit<LocalPod, 'tag'>, signal: AbortSignal | undefined): Promise<KubePod> {
-    const known = this.listeners.pods.get(pod);
-    if (known && isSamePod(pod, known)) return known;
+    const known = this.#known(pod);
+    if (known) return known;
     const name = `${pod.namespace}/${pod.name}`;
     let found: KubePod | undefined;
     try {
@@ -277,7 +284,11 @@ export class KubernetesAgent {
   async #tend(): Promise<void> {
     if (!this.#isServing) return;
     const { log } = this.#options;
-    const operations = await this.table.mend();
+    const now = systemClock.now();
+    // Nobody else can change a table that we own; looking at it whole is for the unforeseen then.
+    const isDue = !this.table.isOwned || now - this.#mendedAt > MENDING;
+    if (isDue) this.#mendedAt = now;
+    const operations = isDue ? await this.table.mend() : [];
     if (operations.length > 0) log('warn', 'Somebody changed our table: mended', { operations: operations.length });
     const links = this.#links.mend();
     if (links > 0) log('warn', "Somebody changed the tags of pods' links: mended", { links });

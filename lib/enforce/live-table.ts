@@ -254,9 +254,11 @@ export class LiveTable {
     return true;
   }
 
-  /** It is another policy by now: the kernel may take it. */
-  retry(policy: string): void {
-    if (this.#refused.delete(policy)) this.#options.rules.setRefused(new Set(this.#refused));
+  /** Policies are others by now: the kernel may take them. */
+  retryRefused(): void {
+    if (this.#refused.size === 0) return;
+    this.#refused.clear();
+    this.#options.rules.setRefused(new Set());
   }
 
   #steps(
