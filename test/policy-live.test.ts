@@ -7,6 +7,7 @@ import { compile } from '../lib/policy/compile.ts';
 import { LiveRules } from '../lib/policy/live.ts';
 import type { NetworkPolicy, Pod, PodPeer } from '../lib/policy/model.ts';
 import type { PeerSet, Ruleset } from '../lib/policy/ruleset.ts';
+import { identityKey } from '../lib/tag/identity.ts';
 import { manifests, tagged, worldFrom } from './worlds.ts';
 
 type Change = (target: LiveRules | Cluster) => void;
@@ -81,12 +82,13 @@ function applied(whole: Ruleset, { before, after, isStructural }: NonNullable<Re
   return { sets, chains: isStructural ? after.chains : whole.chains, tags: isStructural ? after.tags : whole.tags };
 }
 
-/** But for the order in which a selector lists its values. */
+/** But for the order in which a selector lists its values, and an identity its ports. */
 const sorted = ({ sets, chains, tags }: Ruleset): string => {
   const inOrder = [...sets].map(([key, { kind, family, comment, elements }]) => {
     return [key, { kind, family, comment, elements: elements.map(shown).sort() }] as const;
   });
-  return shown([new Map(inOrder), chains, tags]);
+  const entries = [...tags].map(([tag, { identity, ...gates }]) => [tag, identityKey(identity), gates]);
+  return shown([new Map(inOrder), chains, entries.sort()]);
 };
 
 test('after any changes, in any portions, the parts that are told make the whole that a compiler makes', () => {
