@@ -19,8 +19,9 @@ function takeActivation(env: NodeJS.ProcessEnv): boolean {
   throw new Error(`Cannot serve ${count} sockets of systemd's: the unit must have one ListenStream`);
 }
 
-/** Released when the process ends, however it ends. */
-function lockFolder(runDir: string): FileLock {
+/** One agent for each runtime folder. Released when the process ends, however it ends. @throws Error where there is one */
+export function claimFolder(runDir: string): FileLock {
+  doing('make folder', runDir, () => makeFolders(runDir));
   const path = join(runDir, 'agent.lock');
   const held = tryLock(path);
   if (!held) {
@@ -74,17 +75,16 @@ async function bind(server: Server, path: string): Promise<number> {
 }
 
 /**
- * Listens; disposing of what it gives takes the socket away, if it is still ours and not systemd's.
+ * Listens, once it has claimed the folder (or the caller has); disposing of what it gives takes the socket away, if it is still ours and not systemd's.
  * @throws Error where another agent is there already
  */
 export async function listen(
   server: Server,
   runDir: string,
-  env: NodeJS.ProcessEnv = process.env,
+  { env = process.env, claim }: { readonly env?: NodeJS.ProcessEnv; readonly claim?: FileLock } = {},
 ): Promise<Disposable> {
-  doing('make folder', runDir, () => makeFolders(runDir));
   const isActivated = takeActivation(env);
-  const lock = lockFolder(runDir);
+  const lock = claim ?? claimFolder(runDir);
   const path = socketPath(runDir);
   let ino: number | undefined;
   try {

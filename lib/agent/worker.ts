@@ -46,7 +46,7 @@ const said = (error: unknown): string => (error instanceof Error ? error.message
 const keys = ['enforcer', 'stateDir', 'policies'] as const satisfies readonly (keyof Owner)[];
 
 /** Milliseconds that the answer may take, by the call's own config; undefined where that cannot be read. */
-function patience({ env, stdin, role }: CallRequest): number | undefined {
+export function patience({ env, stdin, role }: CallRequest): number | undefined {
   try {
     const request = parseRequest(env, () => stdin, role);
     return 'config' in request ? answerPatience(request.verb, request.config.enforceTimeout) : undefined;
@@ -82,20 +82,29 @@ function undone(hungUp: AbortSignal): AbortSignal {
   return controller.signal;
 }
 
+/** What a call is carried out with; the signal undoes it. */
+export type OpenContext = (
+  ...given: [...Parameters<Place['open']>, signal?: AbortSignal | undefined]
+) => ReturnType<Place['open']>;
+
 /** Carries a call out as the executable would, with what it says for stderr beside the answer. */
-async function carryOut(call: CallRequest, { signal }: Caller, release: string): Promise<CallAnswer> {
+export async function carryOut(
+  call: CallRequest,
+  { signal }: Caller,
+  { release, openContext = openHere }: { readonly release: string; readonly openContext?: OpenContext },
+): Promise<CallAnswer> {
   const { env, stdin, role } = call;
   const lines: string[] = [];
   const isAdd = env['CNI_COMMAND'] === 'ADD';
   const log = (line: string): void => void lines.push(line);
   const readStdin = (): string => stdin;
   // What only closes and releases goes on without its caller.
-  const open: Place['open'] = (request, own, say) => openHere(request, own, say, isAdd ? undone(signal) : undefined);
+  const open: Place['open'] = (request, own, say) => openContext(request, own, say, isAdd ? undone(signal) : undefined);
   const given = await answer({ env, role, readStdin }, { release, log, open });
   await nextTurn();
   if (isAdd && given.exitCode === 0 && signal.aborted)
     // He went while the last step was under way, and nobody has heard of the result.
-    await answer({ env: { ...env, CNI_COMMAND: 'DEL' }, role, readStdin }, { release, log, open: openHere });
+    await answer({ env: { ...env, CNI_COMMAND: 'DEL' }, role, readStdin }, { release, log, open: openContext });
   return { ...given, lines };
 }
 
@@ -106,7 +115,8 @@ function codeOf({ exitCode, stdout }: CallAnswer): number | undefined {
   return code;
 }
 
-async function logged(call: CallRequest, work: () => Promise<CallAnswer>, log: Log): Promise<CallAnswer> {
+/** A line of the log for each call. */
+export async function logged(call: CallRequest, work: () => Promise<CallAnswer>, log: Log): Promise<CallAnswer> {
   const { CNI_COMMAND: verb, CNI_CONTAINERID: containerID, CNI_IFNAME: ifname } = call.env as Environment;
   const start = performance.now();
   const answered = await work();
@@ -138,7 +148,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     netns: here,
     refuse: request => refusal(request, runDir, owner),
     patience,
-    run: (request, caller) => logged(request, () => carryOut(request, caller, release), log),
+    run: (request, caller) => logged(request, () => carryOut(request, caller, { release }), log),
     log: (what, caller) => log('warn', `A call came to nothing: ${what}`, { pid: caller?.pid, uid: caller?.uid }),
   });
   const socket = await listen(server.server, runDir);

@@ -1,5 +1,7 @@
+import { hostname } from 'node:os';
+import type { Options } from 'yargs';
 import manifest from '../../package.json' with { type: 'json' };
-import { command, exit, UsageError } from './command.ts';
+import { command, exit } from './command.ts';
 
 const folder = (describe: string, fallback: string) =>
   ({ type: 'string', describe, default: fallback, requiresArg: true, normalize: true }) as const;
@@ -11,48 +13,101 @@ const untilAsked = (ring: () => void): Promise<void> =>
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve());
   });
 
+const options = {
+  kubernetes: {
+    type: 'boolean',
+    default: true,
+    describe: 'Listen to the Kubernetes API; --no-kubernetes: policies come from a folder',
+  },
+  kubeconfig: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'How to reach the API; without it: the service account that is mounted into a pod',
+  },
+  context: {
+    type: 'string',
+    requiresArg: true,
+    describe: "Of the kubeconfig; its own current one where it isn't given",
+  },
+  node: {
+    type: 'string',
+    requiresArg: true,
+    describe: "This node's name in the API; else $NODE_NAME, else the hostname",
+  },
+  'run-dir': folder('Where the socket and the node\'s lock are: "runDir" of the networks served', '/run/tollgate'),
+  'state-dir': folder('"stateDir" of the networks served', '/var/lib/tollgate'),
+  policies: folder(
+    'Folder of policy manifests, for --no-kubernetes: "policies" of the networks served',
+    '/etc/tollgate/policies',
+  ),
+  established: {
+    choices: ['cut', 'keep'],
+    default: 'cut',
+    describe: 'What becomes of connections that are no longer allowed',
+  },
+  'nflog-group': { type: 'number', default: 7467, requiresArg: true, describe: 'Where denied packets are logged' },
+  'enforce-egress-to-node': {
+    type: 'boolean',
+    default: false,
+    describe: "Whether egress policy holds towards pods' own node",
+  },
+  'own-table': {
+    type: 'boolean',
+    default: true,
+    describe: "Hold our nftables table as its owner (Linux 6.9): nobody else's `flush ruleset` opens the gates",
+  },
+} as const satisfies Record<string, Options>;
+
+/** As on the command line, or as kubelet mounts it into a pod. */
+async function clientFor(kubeconfig: string | undefined, context: string | undefined) {
+  const { createClient } = await import('../kube/client.ts');
+  if (kubeconfig !== undefined) {
+    const { kubeconfigCredentials } = await import('../kube/kubeconfig.ts');
+    return createClient(kubeconfigCredentials(kubeconfig, context));
+  }
+  const { inClusterCredentials } = await import('../kube/credentials.ts');
+  return createClient(inClusterCredentials(process.env));
+}
+
 export const agent = command(
   'agent',
-  'Serve CNI calls from one warm process, and apply the policies folder whenever it changes',
+  'Judge the pods of this node by the Kubernetes API, and serve its CNI calls from one warm process',
   parser =>
     parser
-      .options({
-        kubernetes: {
-          type: 'boolean',
-          default: true,
-          describe: 'Listen to the Kubernetes API (not in this version: say --no-kubernetes)',
-        },
-        'run-dir': folder(
-          'Where the socket and the node\'s lock are: "runDir" of the networks served',
-          '/run/tollgate',
-        ),
-        'state-dir': folder('"stateDir" of the networks served', '/var/lib/tollgate'),
-        policies: folder('Folder of policy manifests: "policies" of the networks served', '/etc/tollgate/policies'),
-        established: {
-          choices: ['cut', 'keep'],
-          default: 'cut',
-          describe: 'What becomes of connections that a change of the folder no longer allows',
-        } as const,
-      })
+      .options(options)
+      .example('$0 agent --kubeconfig /etc/kubernetes/tollgate.conf --node node1', 'on a Kubernetes node')
       .example('$0 agent --no-kubernetes', 'for podman, nerdctl and cnitool; see conf/tollgate-agent.service')
       .epilog(
-        'Networks with "enforcer": "inline" and these three folders hand their calls to it; all others, and all while it is not there, carry them out themselves. SIGTERM: finishes the calls under way; rules stay in place. SIGHUP: looks at the folder now.',
+        'Networks with "enforcer": "agent" ("inline" with --no-kubernetes) and these folders hand their calls to it. While it is away, ADD waits for it ("agent") or is carried out by the caller ("inline"); everything else is carried out by the caller. SIGTERM: finishes the calls under way; rules stay in place. SIGHUP: looks at everything now.',
       ),
-  async options => {
-    if (options.kubernetes)
-      throw new UsageError('This version has no listener for the Kubernetes API: say --no-kubernetes');
-    const { startWorker } = await import('../agent/worker.ts');
-    const { logToStderr } = await import('../agent/log.ts');
-    const { runDir, stateDir, policies, established } = options;
-    const worker = await startWorker({
-      release: manifest.version,
-      runDir,
-      owner: { enforcer: 'inline', stateDir, policies },
-      established,
-      log: logToStderr,
+  async given => {
+    const { logToStderr: log } = await import('../agent/log.ts');
+    const { runDir, stateDir, policies, established, kubeconfig, context, nflogGroup, enforceEgressToNode } = given;
+    const common = { release: manifest.version, runDir, established, log };
+    if (!given.kubernetes) {
+      const { startWorker } = await import('../agent/worker.ts');
+      const worker = await startWorker({ ...common, owner: { enforcer: 'inline', stateDir, policies } });
+      await untilAsked(worker.ring);
+      await worker.stop();
+      return exit.yes;
+    }
+    const { KubernetesAgent } = await import('../agent/kubernetes.ts');
+    using client = await clientFor(kubeconfig, context);
+    const kubernetes = new KubernetesAgent({
+      ...common,
+      client,
+      owner: { enforcer: 'agent', stateDir, policies },
+      settings: { judge: 'agent', nflogGroup, enforceEgressToNode },
+      ownTable: given.ownTable,
+      node: given.node ?? process.env['NODE_NAME'] ?? hostname(),
     });
-    await untilAsked(worker.ring);
-    await worker.stop();
+    const asked = untilAsked(() => kubernetes.ring());
+    try {
+      await Promise.race([kubernetes.start(), asked]);
+      await asked;
+    } finally {
+      await kubernetes.stop();
+    }
     return exit.yes;
   },
 );

@@ -11,7 +11,8 @@ const isAddressOf = (datum: Datum, { addresses }: LocalPod): boolean =>
   !('length' in datum) &&
   addresses.includes(formatAddress(datum));
 
-const isElementOf = (element: Element, pod: LocalPod): boolean =>
+/** Whether the element has to do with the pod: by its tag, or by one of its addresses. */
+export const isElementOf = (element: Element, pod: LocalPod): boolean =>
   element.key.some(datum => datum === pod.tag || isAddressOf(datum, pod)) ||
   (Array.isArray(element.value) && element.value.some((datum: Datum) => isAddressOf(datum, pod)));
 

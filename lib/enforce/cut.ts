@@ -4,14 +4,13 @@
  * the gate's mid-stream rule then keeps them from coming back, whichever end goes on sending.
  */
 import { type Address, formatAddress } from '../ip/address.ts';
-import { type Flow as Connection, deleteFlows, IPPROTO, listFlows } from '../kernel/conntrack.ts';
+import { type Flow as Connection, deleteFlows, findFlows, IPPROTO, listFlows } from '../kernel/conntrack.ts';
+import type { Exchange } from '../kernel/message.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
-import { Cluster } from '../policy/cluster.ts';
+import type { Cluster } from '../policy/cluster.ts';
 import { evaluate } from '../policy/evaluate.ts';
 import type { Endpoint, Flow, Protocol } from '../policy/model.ts';
-import { manifestsOf } from './folder.ts';
 import type { Goal } from './table.ts';
-import { worldOfNode } from './world.ts';
 
 const protocols: Readonly<Record<number, Protocol>> = {
   [IPPROTO.TCP]: 'TCP',
@@ -37,38 +36,70 @@ export function flowOf({ original, reply }: Connection, isPod: (address: string)
   };
 }
 
-/** Those that no policy of the goal's allows. The node's own connections are never judged: probes must go on. */
+/** By what connections are judged. */
+export interface Judgement {
+  readonly cluster: Cluster;
+  /** Canonical texts of the addresses of this node's pods. */
+  readonly pods: ReadonlySet<string>;
+  readonly enforceEgressToNode: boolean;
+}
+
+export function judgementOf({ state }: Pick<Goal, 'state'>, cluster: Cluster): Judgement {
+  const pods = new Set(Object.values(state.pods).flatMap(pod => pod.addresses));
+  return { cluster, pods, enforceEgressToNode: state.settings.enforceEgressToNode };
+}
+
+/** Those that no policy allows any more. The node's own connections are never judged: probes must go on. */
 export function forbidden(
   connections: readonly Connection[],
-  goal: Goal,
+  { cluster, pods, enforceEgressToNode }: Judgement,
   isNode: (address: Address) => boolean,
 ): Connection[] {
-  const cluster = new Cluster(worldOfNode(manifestsOf(goal.kept).world, goal.state));
-  const pods = new Set(Object.values(goal.state.pods).flatMap(pod => pod.addresses));
-  const options = { enforceEgressToNode: goal.state.settings.enforceEgressToNode };
   return connections.filter(connection => {
     if (isNode(connection.original.source)) return false;
     const flow = flowOf(connection, address => pods.has(address));
     if (!flow) return false;
     const judged = isNode(connection.reply.source) ? { ...flow, to: { kind: 'node' } as const } : flow;
-    return !evaluate(cluster, judged, options).allowed;
+    return !evaluate(cluster, judged, { enforceEgressToNode }).allowed;
   });
 }
 
-/** To be called under the node's lock, after the commit. @param local canonical texts of the node's own addresses */
-export async function cutForbidden(goal: Goal, local: () => ReadonlySet<string>): Promise<void> {
-  const { judge } = goal.state.settings;
-  if (judge !== 'inline' && judge !== 'agent') return;
+/** Where to look for connections to cut: those of some addresses, or everywhere. */
+export type CutScope = readonly Address[] | 'everywhere';
+
+/** Beyond these one look at all connections costs less than a look for each. */
+const MOST_ADDRESSES = 8;
+
+function connectionsIn(netfilter: Exchange, scope: CutScope): Connection[] {
+  if (scope === 'everywhere' || scope.length > MOST_ADDRESSES) return listFlows(netfilter);
+  return scope.flatMap(address =>
+    findFlows(netfilter, address.family, [
+      { direction: 'original', source: address },
+      { direction: 'reply', source: address },
+    ]),
+  );
+}
+
+/** @param own canonical texts of the node's own addresses @returns how many were cut */
+function cutOnce(judgement: Judgement, own: ReadonlySet<string>, scope: CutScope): number {
   using netfilter = NetlinkSocket.open('netfilter');
+  const isNode = (address: Address): boolean => own.has(formatAddress(address));
+  const connections = connectionsIn(netfilter.exchange, scope);
+  return deleteFlows(netfilter.exchange, forbidden(connections, judgement, isNode));
+}
+
+/**
+ * To be called after the commit.
+ * @param local canonical texts of the node's own addresses
+ * @returns how many connections were cut
+ */
+export async function cutForbidden(
+  judgement: Judgement,
+  local: () => ReadonlySet<string>,
+  scope: CutScope = 'everywhere',
+): Promise<number> {
   const own = local();
-  const cut = () => {
-    const connections = listFlows(netfilter.exchange);
-    deleteFlows(
-      netfilter.exchange,
-      forbidden(connections, goal, address => own.has(formatAddress(address))),
-    );
-  };
-  cut();
+  const first = cutOnce(judgement, own, scope);
   await new Promise(resolve => setTimeout(resolve, SECOND_LOOK));
-  cut();
+  return first + cutOnce(judgement, own, scope);
 }

@@ -75,7 +75,8 @@ function hostPorts(pods: readonly LocalPod[], family: Family, wildcard: boolean)
   return [...elements.values()];
 }
 
-function elementsOf(pods: readonly LocalPod[]): Map<string, readonly Element[]> {
+function elementsOf({ pods: byKey, podCidrs = [] }: NodeState): Map<string, readonly Element[]> {
+  const pods = Object.values(byKey);
   const filled = new Map<string, readonly Element[]>();
   for (const family of [4, 6] as const) {
     filled.set(`self${family}`, self(pods, family));
@@ -89,7 +90,7 @@ function elementsOf(pods: readonly LocalPod[]): Map<string, readonly Element[]> 
     filled.set(
       `nomasq${family}`,
       ranges(
-        pods.flatMap(pod => pod.masquerade?.except ?? []),
+        pods.flatMap(({ masquerade }) => (masquerade ? [...masquerade.except, ...podCidrs] : [])),
         family,
       ),
     );
@@ -106,7 +107,7 @@ function elementsOf(pods: readonly LocalPod[]): Map<string, readonly Element[]> 
 export function desiredTable(state: NodeState, marker: number, ruleset: Ruleset = nothing): Table {
   const { settings } = state;
   const compiled = toNft(ruleset, settings.nflogGroup);
-  const elements = elementsOf(Object.values(state.pods));
+  const elements = elementsOf(state);
   elements.set('marker', [{ key: [marker] }]);
   elements.set('egress_by_tag', compiled.egress);
   elements.set('ingress_by_tag', compiled.ingress);

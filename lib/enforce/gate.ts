@@ -39,6 +39,9 @@ export interface GateSettings {
   readonly enforceEgressToNode: boolean;
 }
 
+/** Whether policies judge here: not a program of the admin's, and not nobody. */
+export const isJudged = ({ judge }: Pick<GateSettings, 'judge'>): boolean => judge === 'inline' || judge === 'agent';
+
 /** Bursts are what a person wants to see; a flood is summed up by the counter. */
 const LOG_RATE = { kind: 'limit', rate: 100, per: 'second', burst: 500 } as const;
 /** Enough for the headers of IPv6 with options and of the transport. */
@@ -223,7 +226,7 @@ export function gateChains(settings: GateSettings): readonly Chain[] {
 
 function makeChains(settings: GateSettings): readonly Chain[] {
   const { judge, nflogGroup, enforceEgressToNode } = settings;
-  const judged = judge === 'inline' || judge === 'agent';
+  const judged = isJudged(settings);
   return [
     raw(judge),
     ...(judge === 'none' ? [] : [gate(settings)]),
@@ -276,5 +279,5 @@ export function gateSets(judge: Judge): readonly NamedSet[] {
     counts('egress_counts', 'what pods opened or tried to, each identity for itself'),
     counts('ingress_counts', 'what was opened to pods or tried to be, each identity for itself'),
   ];
-  return [...addresses, ...(judge === 'inline' || judge === 'agent' ? maps : []), markerSet];
+  return [...addresses, ...(isJudged({ judge }) ? maps : []), markerSet];
 }

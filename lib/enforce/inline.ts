@@ -7,12 +7,13 @@ import { CniError, codes } from '../cni/error.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
 import { Nft } from '../kernel/nft.ts';
 import { nameOperation, type Operation, type Transaction } from '../nft/transaction.ts';
+import { Cluster } from '../policy/cluster.ts';
 import type { World } from '../policy/model.ts';
 import { concerns } from './concern.ts';
-import { cutForbidden } from './cut.ts';
+import { cutForbidden, judgementOf } from './cut.ts';
 import { runProgram } from './exec.ts';
 import { type Folder, type Kept, manifestsOf, readFolder, refuseBroken, warningsOf } from './folder.ts';
-import type { GateSettings } from './gate.ts';
+import { type GateSettings, isJudged } from './gate.ts';
 import type { Hook } from './hook.ts';
 import { type LocalPod, type NodeState, type Owner, type PodManifest, podKey, withoutPod, withPod } from './node.ts';
 import { probeForeignChains, probeKernel } from './probe.ts';
@@ -24,6 +25,7 @@ import {
   type NodeTableOptions,
   refuseOtherOwner,
 } from './table.ts';
+import { worldOfNode } from './world.ts';
 
 export interface InlineOptions {
   readonly config: Config;
@@ -93,6 +95,7 @@ export class InlineHook implements Hook, Disposable {
   async admit(): Promise<void> {
     const { config, log } = this.#options;
     refuseOtherOwner(ownerOf(config), this.#table.peek()?.state.owner);
+    if (config.enforcer.kind === 'agent') return;
     this.#folder = await readFolder(config.policies, this.#table.readApplied());
     for (const warning of warningsOf(this.#folder)) log(warning);
     if (this.#judges) refuseBroken(this.#folder);
@@ -116,6 +119,8 @@ export class InlineHook implements Hook, Disposable {
 
   async judge(pod: Omit<LocalPod, 'tag'>): Promise<LocalPod> {
     const { config, node, signal } = this.#options;
+    if (config.enforcer.kind === 'agent')
+      throw new CniError(codes.tryAgainLater, 'Cannot judge the pod: only the agent may', 'see that it runs');
     let judged: LocalPod | undefined;
     const brought = await this.#bring(
       { kept: this.#kept() },
@@ -148,15 +153,26 @@ export class InlineHook implements Hook, Disposable {
   async #cut(goal: Goal): Promise<void> {
     if (!goal.state.uncut) return;
     const { config, node } = this.#options;
-    if (config.established === 'cut') await cutForbidden(goal, node.localAddresses);
+    if (config.established === 'cut' && isJudged(goal.state.settings)) {
+      const cluster = new Cluster(worldOfNode(manifestsOf(goal.kept).world, goal.state));
+      await cutForbidden(judgementOf(goal, cluster), node.localAddresses);
+    }
     this.#table.isCut();
   }
 
   async dismiss(key: string): Promise<void> {
-    if (!this.#table.peek() && !this.#table.read()) return;
+    const owner = this.#table.owner();
+    if (!owner) return;
+    if (owner.enforcer === 'agent') return await this.#close([key]);
     // Closing goes on when the caller has hung up: it is how his ADD is undone.
     const options = { kept: this.#table.readApplied(), asFound: true };
     await this.#bring(options, state => withoutPod(state, key), undefined);
+  }
+
+  /** While the agent is away: what policies say only it knows, so pods leave the table and nothing else is touched. */
+  async #close(keys: readonly string[]): Promise<void> {
+    using _ = await this.#table.lock(this.#deadline());
+    for (const key of keys) this.#table.close(key);
   }
 
   /** Brings the node to what the folder says now. @returns what came of it */
@@ -189,8 +205,13 @@ export class InlineHook implements Hook, Disposable {
   async mend(): Promise<readonly Operation[]> {
     const owner = this.#table.peek()?.state.owner;
     if (!owner) return [];
-    using _ = await this.#table.lock(this.#deadline(), this.#options.signal);
     const recorded = this.#options.node.recorded(owner);
+    if (owner.enforcer === 'agent') {
+      const pods = Object.keys(this.#table.peek()?.state.pods ?? {});
+      await this.#close(pods.filter(key => !recorded.has(key)));
+      return [];
+    }
+    using _ = await this.#table.lock(this.#deadline(), this.#options.signal);
     const operations = this.#table.mend(key => !recorded.has(key));
     const uncut = this.#table.uncut();
     if (uncut) await this.#cut(uncut);
@@ -217,7 +238,7 @@ export class InlineHook implements Hook, Disposable {
 }
 
 /** A hostPort leads to one pod. @throws CniError code 7 */
-function refuseTakenPorts(state: NodeState, pod: Omit<LocalPod, 'tag'>): void {
+export function refuseTakenPorts(state: NodeState, pod: Omit<LocalPod, 'tag'>): void {
   const key = podKey(pod);
   for (const wanted of pod.hostPorts)
     for (const [other, { hostPorts, namespace, name }] of Object.entries(state.pods)) {

@@ -31,6 +31,8 @@ export interface LocalPod {
   readonly link: string;
   readonly namespace: string;
   readonly name: string;
+  /** As its runtime tells it, where it does. */
+  readonly uid?: string;
   /** All sources taken together; `given` keeps those apart that the folder's Pod manifest comes between. */
   readonly labels: Readonly<Record<string, string>>;
   readonly given: {
@@ -74,6 +76,8 @@ export interface NodeState {
   readonly refused?: readonly string[];
   /** Pods as they were before they changed their identity, while their links still carry the old tag. */
   readonly leaving?: readonly LocalPod[];
+  /** Pod ranges of the cluster, as the agent knows them: reached by pods under their own address. */
+  readonly podCidrs?: readonly string[];
   /** Connections may be there that this state forbids: who was to cut them has not said that it is done. */
   readonly uncut?: true;
 }

@@ -14,10 +14,11 @@ import { type DiffOptions, diff } from '../nft/diff.ts';
 import type { NamedSet, Table } from '../nft/model.ts';
 import type { Operation, Ownership, Transaction } from '../nft/transaction.ts';
 import type { Ruleset } from '../policy/ruleset.ts';
+import { withoutPodIn } from './closing.ts';
 import { desiredTable, parseOwner, TABLE } from './desired.ts';
 import { withFewerPods } from './fewer.ts';
 import { type Kept, manifestsOf } from './folder.ts';
-import { type GateSettings, markerSet } from './gate.ts';
+import { type GateSettings, isJudged, markerSet } from './gate.ts';
 import {
   emptyNode,
   joined,
@@ -95,12 +96,12 @@ export function refuseOtherOwner(owner: Owner, found: Owner | undefined): void {
   );
 }
 
-const nextMarker = (marker: number): number => (marker >= 0xffffffff ? 1 : marker + 1);
-const ownerIn = (table: Table | undefined): Owner | undefined =>
+export const nextMarker = (marker: number, by = 1): number => ((marker + by - 1) % 0xffffffff) + 1;
+export const ownerIn = (table: Table | undefined): Owner | undefined =>
   table?.comment === undefined ? undefined : parseOwner(table.comment);
 
 /** The kernel's word that the table is not the one that the file goes with. */
-const isStale = (error: unknown): boolean =>
+export const isStale = (error: unknown): boolean =>
   error instanceof NftError && error.refusals.some(({ code }) => code === 'ENOENT' || code === 'EEXIST');
 
 const isEmpty = ({ pods }: NodeState): boolean => Object.keys(pods).length === 0;
@@ -108,12 +109,16 @@ const isEmpty = ({ pods }: NodeState): boolean => Object.keys(pods).length === 0
 /** Files are told apart by their stamps, so parsed documents need no comparison. */
 const stamps = (kept: Kept): string => JSON.stringify(Object.entries(kept).map(([name, { stamp }]) => [name, stamp]));
 
-/** Where pods change their identity: the goal with the entries of both, since in between their links have either tag. */
-function halfwayTo(before: Goal, after: Goal): Goal | undefined {
-  const leaving = Object.entries(after.state.pods).flatMap(([key, pod]) => {
-    const earlier = before.state.pods[key];
+/** Pods as they were that get another identity. */
+export const leavingBetween = (before: NodeState, after: NodeState): readonly LocalPod[] =>
+  Object.entries(after.pods).flatMap(([key, pod]) => {
+    const earlier = before.pods[key];
     return earlier && earlier.tag !== pod.tag && earlier.tag !== 0 ? [earlier] : [];
   });
+
+/** Where pods change their identity: the goal with the entries of both, since in between their links have either tag. */
+function halfwayTo(before: Goal, after: Goal): Goal | undefined {
+  const leaving = leavingBetween(before.state, after.state);
   return leaving.length === 0 ? undefined : { ...after, state: { ...after.state, leaving } };
 }
 
@@ -164,8 +169,7 @@ export class NodeTable {
   }
 
   ruleset({ state, kept }: Goal): Ruleset {
-    const { judge } = state.settings;
-    return judge === 'inline' || judge === 'agent' ? rulesetOfNode(manifestsOf(kept).world, state) : emptyRuleset;
+    return isJudged(state.settings) ? rulesetOfNode(manifestsOf(kept).world, state) : emptyRuleset;
   }
 
   #desired(goal: Goal, marker: number): Table {
@@ -342,6 +346,29 @@ export class NodeTable {
     return whole;
   }
 
+  /**
+   * Takes the pod out of the agent's table without the agent, whose policies nobody else knows. To be called under the lock.
+   * @throws NftError EPERM where the agent lives and holds its table
+   */
+  close(key: string): void {
+    const file = this.#files.read();
+    const before = file?.state ?? this.#start(true);
+    const pod = before.pods[key];
+    if (!pod) return;
+    const state = withoutPod(before, key);
+    if (isEmpty(state)) {
+      this.#removeAll();
+      return;
+    }
+    const marker = nextMarker(file?.marker ?? Date.now() >>> 0);
+    const have = this.read();
+    if (have) {
+      const isLast = !Object.values(state.pods).some(({ tag }) => tag === pod.tag);
+      this.#options.nft().commit(diff(have, withoutPodIn(have, pod, { isLast, marker })));
+    }
+    this.#files.write({ marker, folder: file?.folder ?? '', state });
+  }
+
   /** The last pod has gone: nothing of ours is left on the node. */
   #removeAll(): void {
     const operations = [{ verb: 'delete', object: 'table' }] as const;
@@ -352,7 +379,8 @@ export class NodeTable {
   /** What would have to change for the table to be what the file says. */
   drift(): readonly Operation[] {
     const file = this.#files.read();
-    if (!file) return [];
+    // What the agent's table should hold only the agent knows.
+    if (!file || file.state.settings.judge === 'agent') return [];
     return diff(this.read(), this.#desired({ state: file.state, kept: this.#files.readApplied() }, file.marker))
       .operations;
   }

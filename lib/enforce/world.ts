@@ -6,7 +6,8 @@ import { Names } from '../policy/names.ts';
 import type { Ruleset } from '../policy/ruleset.ts';
 import { identityOf, type LocalPod, type NodeState } from './node.ts';
 
-const localPod = (pod: LocalPod): Pod => {
+/** A pod that is plugged in here as policy sees it. */
+export const localPod = (pod: LocalPod): Pod => {
   const { namespace, labels, namedPorts } = identityOf(pod);
   return {
     namespace,

@@ -92,6 +92,11 @@ export class NetlinkSocket implements Disposable {
     }
   }
 
+  /** By which the kernel calls it, in notifications of what it did. */
+  get port(): number {
+    return this.#port;
+  }
+
   [Symbol.dispose](): void {
     this.#closed = true;
     this.#raw.close();

@@ -11,6 +11,8 @@ import type { Intern } from './intern.ts';
 export interface KubePod extends Pod {
   /** It has a deletionTimestamp: still subject and peer, until its sandbox is gone. */
   readonly terminating: boolean;
+  /** Of the mirror of a static pod: the uid by which its kubelet and its runtime know it. */
+  readonly staticUid?: string;
 }
 
 export interface KubeNamespace {
@@ -84,6 +86,11 @@ export function readPod(value: unknown, reading: Reading): KubePod | undefined {
   if (!root) return undefined;
   const { intern } = reading;
   const pod = podOf(root.field, root);
+  const metadata = member(root.field, 'metadata');
+  const annotations = member(metadata, 'annotations');
+  // Its presence tells; it has the same value as the other.
+  const staticUid =
+    textAt(annotations, 'kubernetes.io/config.mirror') && textAt(annotations, 'kubernetes.io/config.hash');
   return {
     namespace: intern.text(pod.namespace),
     name: pod.name,
@@ -94,7 +101,8 @@ export function readPod(value: unknown, reading: Reading): KubePod | undefined {
     hostNetwork: pod.hostNetwork,
     finished: pod.finished,
     ...(pod.nodeName === undefined ? {} : { nodeName: intern.text(pod.nodeName) }),
-    terminating: textAt(member(root.field, 'metadata'), 'deletionTimestamp') !== undefined,
+    terminating: textAt(metadata, 'deletionTimestamp') !== undefined,
+    ...(staticUid === undefined ? {} : { staticUid }),
   };
 }
 

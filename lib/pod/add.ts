@@ -67,6 +67,7 @@ export function describePod(
     link,
     namespace,
     name,
+    ...(request.args.podUid === undefined ? {} : { uid: request.args.podUid }),
     addresses,
     ...(masquerade ? { masquerade } : {}),
     hostPorts: hostPortsOf(request),

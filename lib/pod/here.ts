@@ -1,6 +1,6 @@
 /** This process's own place to carry out a call in: its network namespace, its sockets, its stderr. */
 import type { AttachmentRequest, Environment, NetworkRequest } from '../cni/request.ts';
-import { InlineHook } from '../enforce/inline.ts';
+import { InlineHook, type InlineOptions } from '../enforce/inline.ts';
 import type { LocalPod } from '../enforce/node.ts';
 import { podKey } from '../enforce/node.ts';
 import { formatAddress } from '../ip/address.ts';
@@ -39,6 +39,18 @@ export function localAddresses(host: Exchange): Set<string> {
   return new Set(found.flatMap(address => (address ? [formatAddress(address)] : [])));
 }
 
+/** What the node's table must learn from the kernel and the records. */
+export const nodeFacts = (host: Exchange): InlineOptions['node'] => ({
+  recover: ({ stateDir }) => recoverPods(stateDir, host),
+  recorded: ({ stateDir }) => new Set(recordedPods(stateDir).map(podKey)),
+  localAddresses: () => localAddresses(host),
+  carried: () => new Set(taggedLinks(host).map(link => link.group)),
+  retag: ({ link, tag }) => {
+    const found = findLink(host, { name: link });
+    if (found && isIdentity(found.group)) tagLink(host, found.ifindex, tag);
+  },
+});
+
 export interface Here extends Context, Disposable {
   readonly hook: InlineHook;
 }
@@ -52,22 +64,7 @@ export function openHere(
   const here = currentNetns();
   const socket = NetlinkSocket.open('route');
   const host = socket.exchange;
-  const hook = new InlineHook({
-    config,
-    here,
-    log,
-    signal,
-    node: {
-      recover: ({ stateDir }) => recoverPods(stateDir, host),
-      recorded: ({ stateDir }) => new Set(recordedPods(stateDir).map(podKey)),
-      localAddresses: () => localAddresses(host),
-      carried: () => new Set(taggedLinks(host).map(link => link.group)),
-      retag: ({ link, tag }) => {
-        const found = findLink(host, { name: link });
-        if (found && isIdentity(found.group)) tagLink(host, found.ifindex, tag);
-      },
-    },
-  });
+  const hook = new InlineHook({ config, here, log, signal, node: nodeFacts(host) });
   return {
     env,
     here,

@@ -1,0 +1,99 @@
+/** The enforcement hook of the agent's process: one table for all calls, and the API's word for what a pod is. */
+import type { Config } from '../cni/config.ts';
+import { CniError, codes } from '../cni/error.ts';
+import { concerns } from '../enforce/concern.ts';
+import type { Hook } from '../enforce/hook.ts';
+import { ownerOf, refuseTakenPorts } from '../enforce/inline.ts';
+import type { LiveTable } from '../enforce/live-table.ts';
+import { type LocalPod, type Owner, podKey, withoutPod, withPod } from '../enforce/node.ts';
+import { refuseOtherOwner } from '../enforce/table.ts';
+import type { KubePod } from '../kube/object.ts';
+import { nameOperation, type Operation } from '../nft/transaction.ts';
+import { asDeclared } from './own-pods.ts';
+
+/** What all calls of this process share. */
+export interface Judge {
+  readonly table: LiveTable;
+  /** The pod as the watch has it, where it has told of it. */
+  readonly known: (pod: Omit<LocalPod, 'tag'>) => KubePod | undefined;
+  /** The pod as the API has it. @throws CniError code 11 where nothing is known of it */
+  readonly declared: (pod: Omit<LocalPod, 'tag'>, signal: AbortSignal | undefined) => Promise<KubePod>;
+  readonly carried: () => ReadonlySet<number>;
+  /** Keys of all pods that some attachment's record speaks of. */
+  readonly recorded: () => ReadonlySet<string>;
+  /** Why no pod could be judged now. */
+  readonly trouble: () => string | undefined;
+}
+
+export interface AgentHookOptions {
+  readonly config: Config;
+  readonly judge: Judge;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export class AgentHook implements Hook {
+  readonly #options: AgentHookOptions;
+  readonly #table: LiveTable;
+
+  constructor(options: AgentHookOptions) {
+    this.#options = options;
+    this.#table = options.judge.table;
+  }
+
+  async admit(): Promise<void> {
+    refuseOtherOwner(ownerOf(this.#options.config), this.#table.state.owner);
+  }
+
+  /** The API's word comes with `judge`. */
+  manifestOf(): undefined {
+    return undefined;
+  }
+
+  async judge(pod: Omit<LocalPod, 'tag'>): Promise<LocalPod> {
+    const { judge, signal } = this.#options;
+    const asked = await judge.declared(pod, signal);
+    await this.#table.bring(state => {
+      // The watch may have told something newer while this waited for its turn, and will not tell it again.
+      const declared = asDeclared(pod, judge.known(pod) ?? asked);
+      refuseTakenPorts(state, declared);
+      return withPod(state, declared, tag => judge.carried().has(tag)).state;
+    }, signal);
+    const judged = this.#table.state.pods[podKey(pod)];
+    if (!judged)
+      throw new CniError(codes.tryAgainLater, `Cannot judge ${pod.namespace}/${pod.name}: it is being deleted`);
+    return judged;
+  }
+
+  /** Closing goes on when the caller has hung up: it is how his ADD is undone. */
+  async dismiss(key: string): Promise<void> {
+    await this.#table.bring(state => withoutPod(state, key));
+  }
+
+  find(key: string): LocalPod | undefined {
+    return this.#table.state.pods[key];
+  }
+
+  owner(): Owner {
+    return this.#table.state.owner;
+  }
+
+  async differences(pod: LocalPod): Promise<readonly string[]> {
+    const drift = (await this.#table.drift()).filter(operation => concerns(operation, pod));
+    return drift.map(operation => `the table differs: ${operation.verb} ${nameOperation(operation)} would mend it`);
+  }
+
+  async mend(): Promise<readonly Operation[]> {
+    const recorded = this.#options.judge.recorded();
+    await this.#table.bring(state =>
+      Object.keys(state.pods)
+        .filter(key => !recorded.has(key))
+        .reduce(withoutPod, state),
+    );
+    return await this.#table.mend();
+  }
+
+  probe(): void {
+    const trouble = this.#options.judge.trouble();
+    if (trouble !== undefined) throw new CniError(codes.notAvailable, `Cannot judge pods: ${trouble}`);
+  }
+}

@@ -1,0 +1,325 @@
+/**
+ * The agent of a Kubernetes node: the API listener hears, the rules say what follows, the table brings it about, and calls
+ * are served by the same table. It opens its socket once everything has been heard and is in force; before that, and when
+ * it is gone, calls only close, release or read, and the rules of before stay in place.
+ */
+import type { Config } from '../cni/config.ts';
+import { parseConfig } from '../cni/config.ts';
+import { CniError, codes } from '../cni/error.ts';
+import { type CutScope, cutForbidden, judgementOf } from '../enforce/cut.ts';
+import type { GateSettings } from '../enforce/gate.ts';
+import { LiveTable } from '../enforce/live-table.ts';
+import type { LocalPod, NodeState, Owner } from '../enforce/node.ts';
+import { formatPrefix } from '../ip/address.ts';
+import { NetlinkSocket } from '../kernel/netlink.ts';
+import { currentNetns } from '../kernel/netns.ts';
+import { Nft } from '../kernel/nft.ts';
+import type { Client } from '../kube/client.ts';
+import { systemClock } from '../kube/clock.ts';
+import { createIntern } from '../kube/intern.ts';
+import type { KubePod } from '../kube/object.ts';
+import { getPod } from '../kube/single.ts';
+import { collect } from '../pod/collect.ts';
+import type { Context } from '../pod/context.ts';
+import { nodeFacts } from '../pod/here.ts';
+import { networkName } from '../pod/sweep.ts';
+import { LiveRules } from '../policy/live.ts';
+import { listNetworks, openStore } from '../state/store.ts';
+import { AgentHook, type Judge } from './agent-hook.ts';
+import { LinkKeeper } from './link-keeper.ts';
+import { claimFolder, listen } from './listen.ts';
+import { Listeners } from './listeners.ts';
+import type { Log } from './log.ts';
+import { Histogram } from './metrics.ts';
+import { isSamePod, OwnPods } from './own-pods.ts';
+import { type Intervals, Runner } from './runner.ts';
+import { showPresence } from './seen.ts';
+import { CallServer } from './server.ts';
+import { carryOut, logged, type OpenContext, patience, refusal } from './worker.ts';
+
+export interface KubernetesOptions {
+  readonly release: string;
+  readonly runDir: string;
+  readonly owner: Owner;
+  readonly settings: GateSettings;
+  readonly established: 'cut' | 'keep';
+  /** This node's name in the API. */
+  readonly node: string;
+  readonly client: Client;
+  /** Whether to hold the table as its owner, so that nobody else can open the gates. */
+  readonly ownTable: boolean;
+  readonly log: Log;
+}
+
+/** Events of one burst are brought about together. */
+const syncing: Intervals = { least: 10, retry: 1_000, greatest: 300_000 };
+/** What somebody else changed, and what dead calls left behind. */
+const tending: Intervals = { least: 200, retry: 5_000, greatest: 60_000 };
+/** How often a table that we own is looked at whole, in milliseconds. */
+const MENDING = 600_000;
+/** How long an ADD waits for the API's word of a pod that no watch has told of, in milliseconds. */
+const ASKING = 5_000;
+
+const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+export class KubernetesAgent {
+  readonly #options: KubernetesOptions;
+  readonly #stop = new AbortController();
+  readonly #undo = new DisposableStack();
+  readonly #rules = new LiveRules();
+  readonly #own: OwnPods;
+  readonly listeners: Listeners;
+  readonly table: LiveTable;
+  readonly #host: NetlinkSocket;
+  readonly #facts: ReturnType<typeof nodeFacts>;
+  readonly #judge: Judge;
+  readonly #server: CallServer;
+  readonly #links: LinkKeeper;
+  #runners: readonly Runner[] = [];
+  #listening: Promise<void> = Promise.resolve();
+  #isServing = false;
+  /** When the first event came that is not in force yet; milliseconds of the clock. */
+  #waitingSince: number | undefined;
+  #podCidrs: readonly string[] | undefined;
+  #mendedAt = Number.NEGATIVE_INFINITY;
+  /** Seconds from an event to the kernel. */
+  readonly delays = new Histogram();
+  cuts = 0;
+
+  /** @throws Error where there is an agent already, CniError code 7 where this network namespace is another owner's */
+  constructor(options: KubernetesOptions) {
+    this.#options = options;
+    const { runDir, owner, settings, node, client, log, ownTable: own } = options;
+    const here = currentNetns();
+    const undo = this.#undo;
+    try {
+      const claim = undo.use(claimFolder(runDir));
+      this.#host = undo.use(NetlinkSocket.open('route'));
+      const nft = undo.use(Nft.open());
+      this.#facts = nodeFacts(this.#host.exchange);
+      const { recover, retag } = this.#facts;
+      const warn = (line: string): void => log('warn', line);
+      this.table = new LiveTable({
+        ...{ here, runDir, owner, settings, rules: this.#rules },
+        nft,
+        own,
+        log: warn,
+        recover,
+        retag,
+      });
+      this.#own = new OwnPods(node, this.#rules);
+      this.listeners = new Listeners(client, this.#sinks());
+      this.#judge = this.#makeJudge();
+      this.#links = new LinkKeeper(this.table, this.#host.exchange, () => this.#runners[1]?.ring());
+      this.#server = new CallServer({
+        netns: here,
+        refuse: request => refusal(request, runDir, owner),
+        patience,
+        run: (request, caller) =>
+          logged(request, () => carryOut(request, caller, { release: options.release, openContext: this.#open }), log),
+        log: (what, caller) => log('warn', `A call came to nothing: ${what}`, { pid: caller?.pid, uid: caller?.uid }),
+      });
+      this.#claim = claim;
+    } catch (error) {
+      undo.dispose();
+      throw error;
+    }
+  }
+  readonly #claim: ReturnType<typeof claimFolder>;
+
+  #sinks(): ConstructorParameters<typeof Listeners>[1] {
+    const rules = this.#rules;
+    return {
+      pods: this.#own.hear,
+      namespaces: ({ before, after }) => {
+        if (after) rules.setNamespace(after.name, after.labels);
+        else if (before) rules.deleteNamespace(before.name);
+      },
+      policies: ({ before, after }) => {
+        this.table.retryRefused();
+        if (after) rules.setPolicy(after);
+        else if (before) rules.deletePolicy(before);
+      },
+      nodes: ({ before, after }) => {
+        this.#podCidrs = undefined;
+        if (after) rules.setNode(after);
+        else if (before) rules.deleteNode(before.name);
+      },
+    };
+  }
+
+  #makeJudge(): Judge {
+    const { owner } = this.#options;
+    const { carried, recorded } = this.#facts;
+    return {
+      table: this.table,
+      known: pod => this.#known(pod),
+      declared: (pod, signal) => this.#declared(pod, signal),
+      carried,
+      recorded: () => recorded(owner),
+      trouble: () => (this.listeners.isComplete ? undefined : 'the Kubernetes API has not been heard yet'),
+    };
+  }
+
+  #known(pod: Omit<LocalPod, 'tag'>): KubePod | undefined {
+    const known = this.listeners.pods.get(pod);
+    return known && isSamePod(pod, known) ? known : undefined;
+  }
+
+  /** By the watch; where that has not told of it yet, by asking. */
+  async #declared(pod: Omit<LocalPod, 'tag'>, signal: AbortSignal | undefined): Promise<KubePod> {
+    const known = this.#known(pod);
+    if (known) return known;
+    const name = `${pod.namespace}/${pod.name}`;
+    let found: KubePod | undefined;
+    try {
+      found = await getPod(this.#options.client, pod, { patience: ASKING, ...(signal ? { signal } : {}) });
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw new CniError(codes.tryAgainLater, `Cannot judge pod ${name}: nothing is known of it`, said(error));
+    }
+    if (found && isSamePod(pod, found)) return found;
+    const what = found ? `the API has another pod of that name, with uid ${found.uid}` : 'the API has no such pod';
+    throw new CniError(codes.tryAgainLater, `Cannot judge pod ${name}: ${what}`, 'the runtime tries again');
+  }
+
+  readonly #open: OpenContext = ({ config }, env, log, signal) => ({
+    ...this.#context(config, log, signal),
+    env,
+    [Symbol.dispose]() {},
+  });
+
+  #context(config: Config, log: (line: string) => void, signal?: AbortSignal): Context {
+    const hook = new AgentHook({ config, judge: this.#judge, signal });
+    const host = this.#host.exchange;
+    return { env: {}, here: currentNetns(), host, hook, log, ...(signal ? { signal } : {}) };
+  }
+
+  /** Resolves when calls are served; rejects where they never will be. */
+  async start(): Promise<void> {
+    const { log, node, runDir, owner, client } = this.#options;
+    const ready = Promise.withResolvers<void>();
+    const failed = (what: string) => (error: unknown) => log('error', `Cannot ${what}: ${said(error)}`);
+    const sync = new Runner({
+      intervals: syncing,
+      clock: systemClock,
+      failed: failed('bring the gate up to date'),
+      work: async () => {
+        await this.#sync();
+        if (this.listeners.isComplete && !this.#isServing) await this.#serve().then(ready.resolve, ready.reject);
+      },
+    });
+    const tend = new Runner({
+      intervals: tending,
+      clock: systemClock,
+      failed: failed('tend the node'),
+      work: () => this.#tend(),
+    });
+    this.#runners = [sync, tend];
+    log('info', 'listening', { node, server: client.server, runDir, ...owner });
+    const { signal } = this.#stop;
+    const news = (): void => {
+      this.#waitingSince ??= systemClock.now();
+      sync.ring();
+    };
+    this.#listening = this.listeners.listen(
+      {
+        signal,
+        intern: createIntern(),
+        report: ({ severity, object, field, message }) =>
+          log(severity === 'error' ? 'warn' : 'info', `${object} ${field}: ${message}`),
+        lost: (resource, error, retryIn) =>
+          log('warn', `Lost the watch of ${resource}: ${error.message}`, { retryIn: Math.round(retryIn) }),
+      },
+      news,
+    );
+    this.#listening.catch(ready.reject);
+    await ready.promise;
+  }
+
+  async #serve(): Promise<void> {
+    const { runDir, log } = this.#options;
+    this.#isServing = true;
+    this.#undo.use(await listen(this.#server.server, runDir, { claim: this.#claim }));
+    this.#undo.use(showPresence(runDir, systemClock, error => log('warn', `Cannot show presence: ${said(error)}`)));
+    this.#undo.use(this.#links.watch());
+    this.#undo.use(this.table.watch(() => this.#runners[1]?.ring()));
+    log('info', 'serving', { pid: process.pid, netns: currentNetns().ino });
+  }
+
+  /** Brings the table to what has been heard. */
+  async #sync(): Promise<void> {
+    if (!this.listeners.isComplete) return;
+    const since = this.#waitingSince;
+    this.#waitingSince = undefined;
+    let carried: ReadonlySet<number> | undefined;
+    const isCarried = (tag: number): boolean => {
+      carried ??= this.#facts.carried();
+      return carried.has(tag);
+    };
+    const reached = await this.table.bring(state => this.#withPodCidrs(this.#own.heed(state, isCarried)));
+    if (since !== undefined && reached.operations > 0) this.delays.observe((systemClock.now() - since) / 1000);
+    if (this.#options.established === 'cut') this.#cut(reached.shrunk);
+  }
+
+  /** Off the way of the next sync: it waits for packets under way. */
+  #cut(scope: CutScope): void {
+    if (scope.length === 0) return;
+    const { log } = this.#options;
+    const judgement = judgementOf({ state: this.table.state }, this.#rules.cluster);
+    cutForbidden(judgement, this.#facts.localAddresses, scope).then(
+      count => {
+        this.cuts += count;
+      },
+      error => log('error', `Cannot cut connections that are no longer allowed: ${said(error)}`),
+    );
+  }
+
+  #withPodCidrs(state: NodeState): NodeState {
+    this.#podCidrs ??= [...this.listeners.nodes.objects()].flatMap(node => node.podCidrs.map(formatPrefix)).sort();
+    const isSame = JSON.stringify(state.podCidrs ?? []) === JSON.stringify(this.#podCidrs);
+    return isSame ? state : { ...state, podCidrs: this.#podCidrs };
+  }
+
+  /** Puts right what somebody else changed, and takes away what calls that died left behind. */
+  async #tend(): Promise<void> {
+    if (!this.#isServing) return;
+    const { log } = this.#options;
+    const now = systemClock.now();
+    // Nobody else can change a table that we own; looking at it whole is for the unforeseen then.
+    const isDue = !this.table.isOwned || now - this.#mendedAt > MENDING;
+    if (isDue) this.#mendedAt = now;
+    const operations = isDue ? await this.table.mend() : [];
+    if (operations.length > 0) log('warn', 'Somebody changed our table: mended', { operations: operations.length });
+    const links = this.#links.mend();
+    if (links > 0) log('warn', "Somebody changed the tags of pods' links: mended", { links });
+    await this.#collectDead();
+  }
+
+  async #collectDead(): Promise<void> {
+    const { owner, runDir, log } = this.#options;
+    const network = { cniVersion: '1.1.0', name: 'node', type: 'tollgate', ...owner, runDir };
+    const config = parseConfig(JSON.stringify(network), 'STATUS');
+    const store = openStore(owner.stateDir);
+    const context = this.#context(config, line => log('warn', line));
+    for (const folder of listNetworks(store)) {
+      const name = networkName(store, folder);
+      const { undone, failures } = await collect({ config: { ...config, name }, path: [], keep: undefined }, context);
+      for (const { pod, containerID, why } of undone) log('info', `Cleared away ${pod ?? containerID}: ${why}`);
+      for (const failure of failures) log('warn', `Cannot clear away in network ${name}: ${said(failure)}`);
+    }
+  }
+
+  /** Looks at everything now. */
+  ring(): void {
+    for (const runner of this.#runners) runner.ring();
+  }
+
+  /** Takes no more calls, and resolves when those under way have their answers; rules stay in place. */
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await Promise.all([this.#server.stop(), ...this.#runners.map(runner => runner.stop()), this.#listening]);
+    this.#undo.dispose();
+    this.#options.log('info', 'stopped; rules stay in place');
+  }
+}

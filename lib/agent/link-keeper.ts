@@ -1,0 +1,53 @@
+/** Links of pods, by the kernel's own word: a tag that somebody took off is put on again. */
+import type { LiveTable } from '../enforce/live-table.ts';
+import type { LocalPod } from '../enforce/node.ts';
+import { type Link, linkOf } from '../kernel/link.ts';
+import type { Exchange } from '../kernel/message.ts';
+import { resubscribed } from '../kernel/resubscribed.ts';
+import { RTNLGRP } from '../kernel/subscription.ts';
+import { allLinks, tagLink } from '../pod/interface.ts';
+import { condemned } from '../tag/tag.ts';
+
+export class LinkKeeper {
+  readonly #table: LiveTable;
+  readonly #host: Exchange;
+  readonly #ring: () => void;
+  /** Links that were put right. */
+  mended = 0;
+
+  /** @param ring called where something may have to be mended */
+  constructor(table: LiveTable, host: Exchange, ring: () => void) {
+    this.#table = table;
+    this.#host = host;
+    this.#ring = ring;
+  }
+
+  #pods(): ReadonlyMap<string, LocalPod> {
+    return new Map(Object.values(this.#table.state.pods).map(pod => [pod.link, pod]));
+  }
+
+  /** One that is on its way out stays condemned. */
+  #isWrong({ name, group }: Link, pods: ReadonlyMap<string, LocalPod>): boolean {
+    const pod = pods.get(name);
+    return pod !== undefined && pod.tag !== group && group !== condemned;
+  }
+
+  /** @returns how many were put right */
+  mend(): number {
+    const pods = this.#pods();
+    const wrong = allLinks(this.#host).filter(link => this.#isWrong(link, pods));
+    for (const { name, ifindex } of wrong) tagLink(this.#host, ifindex, pods.get(name)!.tag);
+    this.mended += wrong.length;
+    return wrong.length;
+  }
+
+  /** Rings whenever a pod's link has another tag than its own, until it is disposed of. */
+  watch(): Disposable {
+    return resubscribed('route', [RTNLGRP.LINK], {
+      onMessage: message => {
+        if (this.#isWrong(linkOf(message), this.#pods())) this.#ring();
+      },
+      onGap: this.#ring,
+    });
+  }
+}

@@ -1,0 +1,60 @@
+/**
+ * The pods of this node. Which there are, and which addresses they have, the kernel and the attachments' records say, since
+ * kubelet tells the API late, and the API forgets pods that still run; what their labels and ports are, the API says.
+ */
+import { identityOf, type LocalPod, type NodeState, podKey, withPod } from '../enforce/node.ts';
+import type { Change } from '../kube/fold.ts';
+import type { KubePod } from '../kube/object.ts';
+import type { LiveRules } from '../policy/live.ts';
+import { identityKey } from '../tag/identity.ts';
+
+/** Whether the API's pod is the one that was plugged in, and not another of its name. */
+export const isSamePod = (pod: Pick<LocalPod, 'uid'>, { uid, staticUid }: KubePod): boolean =>
+  pod.uid === undefined || pod.uid === uid || pod.uid === staticUid;
+
+/** The pod with what the API says of it. */
+export const asDeclared = <T extends Omit<LocalPod, 'tag'>>(pod: T, { labels, namedPorts }: KubePod): T => ({
+  ...pod,
+  labels: Object.fromEntries(labels),
+  namedPorts,
+});
+
+const nameOf = ({ namespace, name }: Pick<LocalPod, 'namespace' | 'name'>): string => `${namespace}/${name}`;
+
+export class OwnPods {
+  readonly #node: string;
+  readonly #rules: LiveRules;
+  /** Of this node, by name: the API's newest word, until it has been heeded. */
+  readonly #news = new Map<string, KubePod>();
+
+  constructor(node: string, rules: LiveRules) {
+    this.#node = node;
+    this.#rules = rules;
+  }
+
+  /** A pod on the node's own network is the node. */
+  #isOwn({ nodeName, hostNetwork }: KubePod): boolean {
+    return nodeName === this.#node && !hostNetwork;
+  }
+
+  /** Takes in what the API says of any pod. One that is gone there stays what it was for as long as it is plugged in. */
+  readonly hear = ({ before, after }: Change<KubePod>): void => {
+    if (before && !this.#isOwn(before) && (!after || this.#isOwn(after))) this.#rules.deletePod(before);
+    if (after && this.#isOwn(after)) this.#news.set(nameOf(after), after);
+    else if (after) this.#rules.setPod(after);
+  };
+
+  /** The node with what the API has said of its pods since this was asked last. */
+  heed(state: NodeState, isCarried: (tag: number) => boolean): NodeState {
+    if (this.#news.size === 0) return state;
+    const news = new Map(this.#news);
+    this.#news.clear();
+    return Object.values(state.pods).reduce((current, pod) => {
+      const declared = news.get(nameOf(pod));
+      if (!declared || !isSamePod(pod, declared)) return current;
+      const now = asDeclared(pod, declared);
+      const isSame = identityKey(identityOf(now)) === identityKey(identityOf(pod));
+      return isSame || !current.pods[podKey(pod)] ? current : withPod(current, now, isCarried).state;
+    }, state);
+  }
+}

@@ -1,0 +1,346 @@
+/**
+ * The agent's table: the desired state lives in this process, whole, and each change goes to the kernel as the difference
+ * that it makes. What the kernel holds is read and compared only at the start, and where the kernel says that somebody else
+ * has been there.
+ *
+ * The node's state file is written as well: whoever must take a pod out of the table while the agent is away finds it there.
+ */
+import type { Address } from '../ip/address.ts';
+import type { FileLock } from '../kernel/flock.ts';
+import { packetsUnderWayEnd } from '../kernel/grace.ts';
+import type { NetnsIdentity } from '../kernel/netns.ts';
+import { type Nft, NftError } from '../kernel/nft.ts';
+import { watchTable } from '../kernel/table-watch.ts';
+import { type DiffOptions, diff } from '../nft/diff.ts';
+import type { Table } from '../nft/model.ts';
+import { ADOPT, type Operation, type Transaction } from '../nft/transaction.ts';
+import type { LiveRules, RulesetChange } from '../policy/live.ts';
+import type { PeerSet, Ruleset } from '../policy/ruleset.ts';
+import { desiredTable, TABLE } from './desired.ts';
+import { withFewerPods } from './fewer.ts';
+import type { GateSettings } from './gate.ts';
+import { emptyNode, type LocalPod, type NodeState, type Owner, podKey, withPods } from './node.ts';
+import { NodeFiles } from './node-files.ts';
+import { policiesRefused } from './refused.ts';
+import { isStale, leavingBetween, nextMarker, ownerIn, policySets, refuseOtherOwner } from './table.ts';
+import { emptyRuleset, identitiesOfNode, localPod } from './world.ts';
+
+export interface LiveTableOptions {
+  readonly here: NetnsIdentity;
+  readonly runDir: string;
+  readonly owner: Owner;
+  readonly settings: GateSettings;
+  readonly rules: LiveRules;
+  readonly nft: Nft;
+  /** Whether that socket shall own the table where the kernel knows owners; then it stays open as long as the table is ours. */
+  readonly own: boolean;
+  readonly log: (line: string) => void;
+  /** Pods that are plugged in here by their attachments' records, for when the file is gone. */
+  readonly recover: (owner: Owner) => NodeState['pods'];
+  /** Gives the pod's link its tag, wherever it is by now. */
+  readonly retag: (pod: LocalPod) => void;
+}
+
+export interface Reached {
+  /** Whose connections may have been allowed before and be forbidden now: those of some addresses, or of anybody. */
+  readonly shrunk: readonly Address[] | 'everywhere';
+  /** Operations that it took; 0: nothing was to be done. */
+  readonly operations: number;
+}
+
+interface Committed {
+  readonly operations: number;
+  /** What was in the kernel before was not known. */
+  readonly isCompared: boolean;
+}
+
+const LOCK_DEADLINE = 60_000;
+
+const unchanged: Reached = { shrunk: [], operations: 0 };
+
+const isPolicyMap: DiffOptions = { renew: ({ name }) => name.endsWith('_by_tag') };
+
+/** Of the sets that stay, nothing of what comes or goes. */
+function emptied(part: Ruleset, other: Ruleset): Ruleset {
+  const sets = [...part.sets].map(([name, set]): [string, PeerSet] =>
+    other.sets.has(name) ? [name, { ...set, elements: [] } as PeerSet] : [name, set],
+  );
+  return { ...part, sets: new Map(sets) };
+}
+
+/** Some tag that was there before leads elsewhere now. */
+const isRedirected = ({ before, after }: RulesetChange): boolean =>
+  [...before.tags].some(([tag, { egress, ingress }]) => {
+    const now = after.tags.get(tag);
+    return now !== undefined && (now.egress !== egress || now.ingress !== ingress);
+  });
+
+/** Addresses that go from sets that stay. A set of ranges is its policy's, and never loses any. */
+const lost = ({ before, after }: RulesetChange): readonly Address[] =>
+  [...before.sets.values()].flatMap(set => {
+    if (!after.sets.has(set.name) || set.kind === 'ranges') return [];
+    return set.kind === 'tuples' ? set.elements.map(({ address }) => address) : set.elements;
+  });
+
+const gainsElements = ({ before, after }: RulesetChange): boolean =>
+  [...after.sets].some(([name, { elements }]) => elements.length > 0 && before.sets.has(name));
+
+function shrunkBy(change: RulesetChange | undefined): Reached['shrunk'] {
+  if (change === undefined) return [];
+  return isRedirected(change) ? 'everywhere' : lost(change);
+}
+
+/**
+ * The rulesets to go through, so that no packet passes that neither the first nor the last would let pass: it may see one
+ * set before and another one after a commit. First goes what is closed, then gates change, then comes what is opened.
+ */
+export function waypoints(change: RulesetChange): readonly Ruleset[] {
+  const { before, after } = change;
+  const gains = gainsElements(change);
+  const closed = lost(change).length > 0 && (gains || isRedirected(change)) ? [emptied(before, after)] : [];
+  const regated = gains && isRedirected(change) ? [emptied(after, before)] : [];
+  return [before, ...closed, ...regated, after];
+}
+
+export class LiveTable {
+  readonly #options: LiveTableOptions;
+  readonly #files: NodeFiles;
+  #state: NodeState;
+  /** Of the table as it was last written; undefined where the kernel has to be looked at first. */
+  #marker: number | undefined;
+  #stamp = '';
+  /** Pods that the rules know of, by `podKey`. */
+  readonly #shown = new Map<string, LocalPod>();
+  /** Policies that the kernel refused. */
+  readonly #refused = new Set<string>();
+  #turn: Promise<unknown> = Promise.resolve();
+  #flags: { readonly owner: boolean; readonly persist: boolean } | undefined;
+  /** Operations by which tables were put right that somebody else had changed. */
+  mended = 0;
+
+  /** @throws CniError code 7 where this network namespace is another owner's */
+  constructor(options: LiveTableOptions) {
+    this.#options = options;
+    this.#files = new NodeFiles(options.runDir, options.here);
+    this.#state = this.#found();
+    this.#stamp = this.#files.stamp();
+  }
+
+  get state(): NodeState {
+    return this.#state;
+  }
+
+  /** By the file, else by records and links. */
+  #found(): NodeState {
+    const { owner, settings, recover, nft } = this.#options;
+    const file = this.#files.read();
+    refuseOtherOwner(owner, file?.state.owner ?? ownerIn(nft.readTable('inet', TABLE)));
+    if (!file) return withPods(emptyNode(owner, settings), recover(owner));
+    const { refused: _, ...state } = file.state;
+    return { ...state, settings };
+  }
+
+  /** One change after the other; calls of this process never wait for the lock's polling. */
+  #exclusively<T>(work: () => T, signal?: AbortSignal): Promise<T> {
+    const turn = this.#turn.then(async () => {
+      signal?.throwIfAborted();
+      using _: FileLock = await this.#files.lock(LOCK_DEADLINE, signal);
+      return work();
+    });
+    this.#turn = turn.catch(() => undefined);
+    return turn;
+  }
+
+  /**
+   * Brings table and file to what `change` makes of the state and to what the rules have become meanwhile.
+   * @throws NftError where the kernel refuses, CniError code 7 for another owner
+   */
+  bring(change: (state: NodeState) => NodeState, signal?: AbortSignal): Promise<Reached> {
+    return this.#exclusively(() => this.#bring(change), signal);
+  }
+
+  #bring(change: (state: NodeState) => NodeState): Reached {
+    this.#catchUp();
+    const after = change(this.#arrived());
+    const leaving = leavingBetween(this.#state, after);
+    if (leaving.length === 0) return this.#reach(after);
+    // Both entries are there while links have either tag: the one of before, or already that of now.
+    const first = this.#reach({ ...after, leaving });
+    for (const pod of leaving) this.#options.retag(after.pods[podKey(pod)]!);
+    packetsUnderWayEnd();
+    const second = this.#reach(after);
+    return { shrunk: 'everywhere', operations: first.operations + second.operations };
+  }
+
+  /** Who died between the two steps of a change of identities left both entries in the table, and links with either tag. */
+  #arrived(): NodeState {
+    const { leaving, ...state } = this.#state;
+    if (!leaving) return this.#state;
+    for (const pod of leaving.flatMap(each => state.pods[podKey(each)] ?? [])) this.#options.retag(pod);
+    return state;
+  }
+
+  /** Somebody took pods out of the table while we could not be reached. */
+  #catchUp(): void {
+    if (this.#files.stamp() === this.#stamp) return;
+    this.#state = this.#found();
+    this.#marker = undefined;
+  }
+
+  #reach(state: NodeState): Reached {
+    const { rules } = this.#options;
+    const before = this.#state;
+    this.#show(state);
+    rules.setIdentities(identitiesOfNode(state));
+    const change = rules.take();
+    if (!change && state === before && this.#marker !== undefined) return unchanged;
+    const earlier = this.#marker;
+    const { operations, isCompared } = this.#commit(before, state, change);
+    this.#state = state;
+    // Elements of sets come and go without it: the file tells of this node's pods alone.
+    if (this.#marker !== earlier) this.#files.write({ marker: this.#marker!, folder: '', state });
+    this.#stamp = this.#files.stamp();
+    return { shrunk: isCompared ? 'everywhere' : shrunkBy(change), operations };
+  }
+
+  /** What policy sees of the pods here is what is plugged in, whatever the API says of their addresses. */
+  #show({ pods }: NodeState): void {
+    const { rules } = this.#options;
+    for (const [key, pod] of this.#shown)
+      if (!pods[key]) {
+        rules.deletePod(localPod(pod));
+        this.#shown.delete(key);
+      }
+    for (const [key, pod] of Object.entries(pods))
+      if (this.#shown.get(key) !== pod) {
+        rules.setPod(localPod(pod));
+        this.#shown.set(key, pod);
+      }
+  }
+
+  #commit(before: NodeState, after: NodeState, change: RulesetChange | undefined): Committed {
+    const known = this.#marker;
+    // Whatever goes wrong from here on, what the table holds is not known.
+    this.#marker = undefined;
+    try {
+      const transactions = known === undefined ? undefined : this.#steps(before, after, change, known);
+      if (transactions && this.#commitIfKnown(transactions)) {
+        this.#marker = before === after ? known : nextMarker(known!, transactions.length);
+        return {
+          operations: transactions.reduce((sum, { operations }) => sum + operations.length, 0),
+          isCompared: false,
+        };
+      }
+      const marker = nextMarker(known ?? this.#files.read()?.marker ?? Date.now() >>> 0, 8);
+      const operations = this.#compareAndCommit(after, marker);
+      this.#marker = marker;
+      return { operations, isCompared: true };
+    } catch (error) {
+      if (!this.#refuse(error)) throw error;
+      return this.#commit(before, after, undefined);
+    }
+  }
+
+  /** A policy that the kernel refuses closes the pods that it selects, and no others. @returns whether that is news */
+  #refuse(error: unknown): boolean {
+    if (!(error instanceof NftError)) return false;
+    const { rules, log } = this.#options;
+    const more = policiesRefused(error, rules.ruleset()).filter(policy => !this.#refused.has(policy));
+    if (more.length === 0) return false;
+    for (const policy of more) this.#refused.add(policy);
+    rules.setRefused(new Set(this.#refused));
+    log(`The kernel refused ${more.join(', ')}, so the pods that it selects stay closed: ${error.message}`);
+    rules.take();
+    return true;
+  }
+
+  /** Policies are others by now: the kernel may take them. */
+  retryRefused(): void {
+    if (this.#refused.size === 0) return;
+    this.#refused.clear();
+    this.#options.rules.setRefused(new Set());
+  }
+
+  #steps(
+    before: NodeState,
+    after: NodeState,
+    change: RulesetChange | undefined,
+    marker: number,
+  ): readonly Transaction[] {
+    const small = before === after ? undefined : withFewerPods(before, after);
+    const way = change ? waypoints(change) : [emptyRuleset, emptyRuleset];
+    const options = change && isRedirected(change) ? isPolicyMap : {};
+    const tables = way.map((ruleset, i) => {
+      const state = i === 0 ? (small?.before ?? before) : (small?.after ?? after);
+      return desiredTable(state, before === after ? marker : nextMarker(marker, i), ruleset);
+    });
+    return tables.slice(1).map((table, i) => diff(tables[i], table, options));
+  }
+
+  /** False where the table is not what we left. */
+  #commitIfKnown(transactions: readonly Transaction[]): boolean {
+    for (const [i, transaction] of transactions.entries()) {
+      if (i > 0) packetsUnderWayEnd();
+      try {
+        this.#options.nft.commit(transaction);
+      } catch (error) {
+        if (isStale(error)) return false;
+        throw error;
+      }
+    }
+    return true;
+  }
+
+  /** The whole table as it should be. */
+  desired(): Table {
+    return desiredTable(this.#state, this.#marker ?? 0, this.#options.rules.ruleset());
+  }
+
+  #compareAndCommit(state: NodeState, marker: number): number {
+    const { nft, rules } = this.#options;
+    const have = nft.read({ family: 'inet', name: TABLE });
+    refuseOtherOwner(state.owner, ownerIn(have?.table));
+    const want = desiredTable(state, marker, rules.ruleset());
+    const ownership = this.isOwned ? { owner: true, persist: true } : {};
+    const options = { ...ownership, ...policySets };
+    const { operations, ...transaction } = diff(have?.table, want, options);
+    const adopts = this.isOwned && have?.persist === true && !have.owner;
+    nft.commit({ ...transaction, operations: adopts ? [ADOPT, ...operations] : operations });
+    return operations.length;
+  }
+
+  /** Where the kernel knows it (6.9), nobody else's `flush ruleset` opens the gates while we live. */
+  get isOwned(): boolean {
+    if (!this.#options.own) return false;
+    this.#flags ??= this.#options.nft.probeTableFlags();
+    return this.#flags.owner && this.#flags.persist;
+  }
+
+  /** Calls when somebody else has changed the table; nobody can where it is owned. */
+  watch(changed: () => void): Disposable {
+    return this.isOwned
+      ? { [Symbol.dispose]() {} }
+      : watchTable(this.#options.nft, { family: 'inet', name: TABLE }, changed);
+  }
+
+  /** What would have to change in the kernel for it to be what it should be. */
+  drift(): Promise<readonly Operation[]> {
+    return this.#exclusively(() => {
+      this.#catchUp();
+      return diff(this.#options.nft.readTable('inet', TABLE), this.desired()).operations;
+    });
+  }
+
+  /** Puts right what somebody else changed. @returns the operations that it took */
+  async mend(): Promise<readonly Operation[]> {
+    return await this.#exclusively(() => {
+      this.#catchUp();
+      const operations = diff(this.#options.nft.readTable('inet', TABLE), this.desired()).operations;
+      if (operations.length === 0) return operations;
+      this.#marker = undefined;
+      this.#reach(this.#state);
+      this.mended += operations.length;
+      return operations;
+    });
+  }
+}
