@@ -13,6 +13,7 @@ import { currentNetns, type NetnsIdentity } from '../kernel/netns.ts';
 import { systemClock } from '../kube/clock.ts';
 import { answer, type Place } from '../pod/call.ts';
 import { openHere } from '../pod/here.ts';
+import { SharedGraveyard } from './graveyard.ts';
 import { listen } from './listen.ts';
 import type { Log } from './log.ts';
 import { answerPatience } from './patience.ts';
@@ -144,11 +145,13 @@ async function applyFolder({ runDir, owner, established, log }: WorkerOptions, h
 export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const { release, runDir, owner, log } = options;
   const here = currentNetns();
+  const graveyard = new SharedGraveyard(log);
+  const openContext: OpenContext = (...given) => ({ ...openHere(...given), graveyard });
   const server = new CallServer({
     netns: here,
     refuse: request => refusal(request, runDir, owner),
     patience,
-    run: (request, caller) => logged(request, () => carryOut(request, caller, { release }), log),
+    run: (request, caller) => logged(request, () => carryOut(request, caller, { release, openContext }), log),
     log: (what, caller) => log('warn', `A call came to nothing: ${what}`, { pid: caller?.pid, uid: caller?.uid }),
   });
   const socket = await listen(server.server, runDir);
@@ -169,6 +172,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       watch[Symbol.dispose]();
       await Promise.all([server.stop(), runner.stop()]);
       socket[Symbol.dispose]();
+      await graveyard.emptied();
+      graveyard[Symbol.dispose]();
       log('info', 'stopped; rules stay in place');
     },
   };
