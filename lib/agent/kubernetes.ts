@@ -239,8 +239,11 @@ export class KubernetesAgent {
         intern: createIntern(),
         report: ({ severity, object, field, message }) =>
           log(severity === 'error' ? 'warn' : 'info', `${object} ${field}: ${message}`),
+        // Older servers send no bookmarks for what never changes: a silent stream is only asked for anew.
         lost: (resource, error, retryIn) =>
-          log('warn', `Lost the watch of ${resource}: ${error.message}`, { retryIn: Math.round(retryIn) }),
+          log(error.reason === 'Silent' ? 'info' : 'warn', `Lost the watch of ${resource}: ${error.message}`, {
+            retryIn: Math.round(retryIn),
+          }),
       },
       news,
     );
