@@ -94,7 +94,7 @@ export class InlineHook implements Hook, Disposable {
   /** Parsed outside the lock. */
   async admit(): Promise<void> {
     const { config, log } = this.#options;
-    refuseOtherOwner(ownerOf(config), this.#table.peek()?.state.owner);
+    refuseOtherOwner(ownerOf(config), this.#table.recordedOwner());
     if (config.enforcer.kind === 'agent') return;
     this.#folder = await readFolder(config.policies, this.#table.readApplied());
     for (const warning of warningsOf(this.#folder)) log(warning);
@@ -123,7 +123,7 @@ export class InlineHook implements Hook, Disposable {
       throw new CniError(codes.tryAgainLater, 'Cannot judge the pod: only the agent may', 'see that it runs');
     let judged: LocalPod | undefined;
     const brought = await this.#bring(
-      { kept: this.#kept() },
+      { kept: this.#kept(), only: { key: podKey(pod), coming: pod } },
       state => {
         refuseTakenPorts(state, pod);
         const added = withPod(state, pod, tag => node.carried().has(tag));
@@ -165,7 +165,7 @@ export class InlineHook implements Hook, Disposable {
     if (!owner) return;
     if (owner.enforcer === 'agent') return await this.#close([key]);
     // Closing goes on when the caller has hung up: it is how his ADD is undone.
-    const options = { kept: this.#table.readApplied(), asFound: true };
+    const options = { kept: this.#table.readApplied(), asFound: true, only: { key } };
     await this.#bring(options, state => withoutPod(state, key), undefined);
   }
 
@@ -189,7 +189,7 @@ export class InlineHook implements Hook, Disposable {
   }
 
   find(key: string): LocalPod | undefined {
-    return this.#table.peek()?.state.pods[key];
+    return this.#table.find(key);
   }
 
   owner(): Owner | undefined {
@@ -203,7 +203,7 @@ export class InlineHook implements Hook, Disposable {
   }
 
   async mend(): Promise<readonly Operation[]> {
-    const owner = this.#table.peek()?.state.owner;
+    const owner = this.#table.recordedOwner();
     if (!owner) return [];
     const recorded = this.#options.node.recorded(owner);
     if (owner.enforcer === 'agent') {
@@ -221,7 +221,7 @@ export class InlineHook implements Hook, Disposable {
   probe(): void {
     const { config, log } = this.#options;
     try {
-      refuseOtherOwner(ownerOf(config), this.#table.peek()?.state.owner);
+      refuseOtherOwner(ownerOf(config), this.#table.recordedOwner());
       this.#table.read();
       const [broken] = probeKernel();
       if (broken) throw new Error(broken.what);
