@@ -8,11 +8,10 @@ import type { NetnsIdentity } from '../kernel/netns.ts';
 import { Nft } from '../kernel/nft.ts';
 import { nameOperation, type Operation, type Transaction } from '../nft/transaction.ts';
 import { Cluster } from '../policy/cluster.ts';
-import type { World } from '../policy/model.ts';
 import { concerns } from './concern.ts';
 import { cutForbidden, judgementOf } from './cut.ts';
 import { runProgram } from './exec.ts';
-import { type Folder, type Kept, manifestsOf, readFolder, refuseBroken, warningsOf } from './folder.ts';
+import { type Folder, type Kept, manifestsOf, podManifestsOf, readFolder, refuseBroken, warningsOf } from './folder.ts';
 import { type GateSettings, isJudged } from './gate.ts';
 import type { Hook } from './hook.ts';
 import { type LocalPod, type NodeState, type Owner, type PodManifest, podKey, withoutPod, withPod } from './node.ts';
@@ -105,12 +104,8 @@ export class InlineHook implements Hook, Disposable {
     return this.#folder?.kept ?? this.#table.readApplied();
   }
 
-  #manifests(): World {
-    return manifestsOf(this.#kept()).world;
-  }
-
   manifestOf(namespace: string, name: string): PodManifest | undefined {
-    return this.#manifests().pods.find(pod => pod.namespace === namespace && pod.name === name);
+    return podManifestsOf(this.#kept()).find(pod => pod.namespace === namespace && pod.name === name);
   }
 
   #deadline(): number {

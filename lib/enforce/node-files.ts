@@ -3,11 +3,12 @@ import { fstatSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type FileLock, lock } from '../kernel/flock.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
-import { parseJson, readText, writeJson } from '../state/atomic.ts';
+import { parseJson, readText, replaceFile, writeJson } from '../state/atomic.ts';
 import { doing } from '../state/error.ts';
 import { makeFolders } from '../state/make-folders.ts';
 import { type Kept, keptIn, writeKept } from './folder.ts';
 import type { LocalPod, NodeState } from './node.ts';
+import { type Peers, peersIn, peersText } from './peers.ts';
 import { type Difference, differenceOf, type Extent, extendRoster, Roster, writeRoster } from './roster.ts';
 import { counted, noCounts, type PodCounts, standIns } from './stand-in.ts';
 
@@ -18,6 +19,8 @@ export interface NodeFile {
   readonly since?: number;
   /** Stamps of the manifests that the table was made from: those in the other file, unless its writer died in between. */
   readonly folder: string;
+  /** The marker that the sets of peers are kept under, where they are. */
+  readonly peers?: number;
   readonly state: NodeState;
 }
 
@@ -208,6 +211,15 @@ export class NodeFiles {
     return writeRoster(this.#rosterPath, { ...all, ...Object.fromEntries(came) });
   }
 
+  /** The sets of peers of the table that had this marker. */
+  readPeers(marker: number): Peers | undefined {
+    return peersIn(readText(`${this.#stem}.peers`), marker);
+  }
+
+  writePeers(peers: Peers): void {
+    replaceFile(`${this.#stem}.peers`, peersText(peers));
+  }
+
   /** The manifests that the table was made from. */
   readApplied(): Kept {
     const text = readText(`${this.#stem}.applied`);
@@ -221,7 +233,7 @@ export class NodeFiles {
 
   /** When the last pod has gone; the lock, which its caller holds, goes last. */
   removeAll(): void {
-    for (const kind of ['node', 'pods', 'applied']) rmSync(`${this.#stem}.${kind}`, { force: true });
+    for (const kind of ['node', 'pods', 'peers', 'applied']) rmSync(`${this.#stem}.${kind}`, { force: true });
     rmSync(this.lockPath, { force: true });
     this.#last = undefined;
   }

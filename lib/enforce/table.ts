@@ -32,6 +32,7 @@ import {
   withPods,
 } from './node.ts';
 import { type Concern, type NodeFile, NodeFiles } from './node-files.ts';
+import { peersOf, rulesetOfPeers } from './peers.ts';
 import { policiesRefused } from './refused.ts';
 import { emptyRuleset, rulesetOfNode } from './world.ts';
 
@@ -126,6 +127,12 @@ const createMarker = (marker: number): Operation => ({
   elements: [{ key: [marker] }],
 });
 
+/** Refused where one of the old ones is not there. */
+const replaceMarkers = (markers: readonly number[], by: number): readonly Operation[] => [
+  { verb: 'delete', object: 'element', set: markerSet, elements: markers.map(marker => ({ key: [marker] })) },
+  createMarker(by),
+];
+
 const isAddition = ({ verb }: Operation): boolean => verb === 'add' || verb === 'create';
 
 const isEmpty = ({ pods }: NodeState): boolean => Object.keys(pods).length === 0;
@@ -156,6 +163,7 @@ function toBeCut(before: Goal, after: Goal, isNews: boolean): Goal {
 export class NodeTable {
   readonly #options: NodeTableOptions;
   readonly #files: NodeFiles;
+  readonly #rulesets = new WeakMap<NodeState, { readonly kept: Kept; readonly ruleset: Ruleset }>();
 
   constructor(options: NodeTableOptions) {
     this.#options = options;
@@ -203,7 +211,12 @@ export class NodeTable {
   }
 
   ruleset({ state, kept }: Goal): Ruleset {
-    return isJudged(state.settings) ? rulesetOfNode(manifestsOf(kept).world, state) : emptyRuleset;
+    if (!isJudged(state.settings)) return emptyRuleset;
+    const known = this.#rulesets.get(state);
+    if (known?.kept === kept) return known.ruleset;
+    const ruleset = rulesetOfNode(manifestsOf(kept).world, state);
+    this.#rulesets.set(state, { kept, ruleset });
+    return ruleset;
   }
 
   #desired(goal: Goal, ...markers: readonly number[]): Table {
@@ -279,11 +292,28 @@ export class NodeTable {
     if (isEmpty(after.state) || halfwayTo(before, after)) return undefined;
     if (after.state === before.state)
       return this.#isInForce(file) ? { before, after, isChanged: false, isNews: false } : undefined;
-    const since = this.#commitOne(file, before, after);
-    if (since === undefined) return undefined;
     const marker = nextMarker(file.marker);
-    this.#files.write({ marker, ...(since === marker ? {} : { since }), folder: file.folder, state: after.state });
+    const known = this.#knownPeers(file, before, after);
+    const since = this.#commitOne(file, before, after, known ?? [this.ruleset(before), this.ruleset(after)]);
+    if (since === undefined) return undefined;
+    const peers = known ? file.peers! : this.#writePeers(marker, after);
+    const { folder } = file;
+    this.#files.write({ marker, ...(since === marker ? {} : { since }), folder, peers, state: after.state });
     return { before, after, isChanged: true, isNews: false };
+  }
+
+  /** Where the identity stays whose pod comes or goes, so do chains and sets: what changes is who is in these. */
+  #knownPeers({ peers: at }: NodeFile, before: Goal, after: Goal): readonly [Ruleset, Ruleset] | undefined {
+    if (at === undefined || before.state.tags !== after.state.tags || !isJudged(after.state.settings)) return undefined;
+    const peers = this.#files.readPeers(at);
+    const [was, is] = [before, after].map(({ state }) => peers && rulesetOfPeers(peers, state));
+    return was && is && [was, is];
+  }
+
+  /** @returns what the state calls them by */
+  #writePeers(marker: number, goal: Goal): number {
+    this.#files.writePeers(peersOf(marker, this.ruleset(goal), manifestsOf(goal.kept).world));
+    return marker;
   }
 
   /**
@@ -292,18 +322,19 @@ export class NodeTable {
    * of them is there is asked beforehand.
    * @returns the oldest marker that is in the table now; undefined where nothing was done
    */
-  #commitOne(file: NodeFile, before: Goal, after: Goal): number | undefined {
+  #commitOne(file: NodeFile, before: Goal, after: Goal, [was, is]: readonly [Ruleset, Ruleset]): number | undefined {
     const { marker, since = marker } = file;
     const to = nextMarker(marker);
-    const step = diff(this.#desired(before, marker), this.#desired(after, marker));
+    const have = desiredTable(before.state, marker, was);
+    const step = diff(have, desiredTable(after.state, marker, is));
     if (step.operations.some(makesSet)) return undefined;
     const isQuick = step.operations.every(isAddition) && markersOf(file).length < MARKERS;
     if (isQuick && !this.#isInForce(file)) return undefined;
-    const whole = isQuick
-      ? { ...step, operations: [createMarker(to), ...step.operations] }
-      : diff(this.#desired(before, ...markersOf(file)), this.#desired(after, to));
+    const operations = isQuick
+      ? [createMarker(to), ...step.operations]
+      : [...replaceMarkers(markersOf(file), to), ...step.operations];
     try {
-      if (!this.#commitIfKnown(whole)) return undefined;
+      if (!this.#commitIfKnown({ ...step, operations })) return undefined;
     } catch (error) {
       // Which policy it was that the kernel refused shows among all pods.
       if (error instanceof NftError) return undefined;
@@ -391,7 +422,9 @@ export class NodeTable {
   /** @param known the table by its file; undefined where only the kernel knows */
   #writeOnce(known: Known | undefined, marker: number, goal: Goal): Goal {
     const reached = this.#commit(goal, marker, known);
-    this.#files.write({ marker, folder: stamps(goal.kept), state: reached.state });
+    const folder = stamps(goal.kept);
+    const peers = isJudged(reached.state.settings) ? { peers: this.#writePeers(marker, reached) } : {};
+    this.#files.write({ marker, folder, ...peers, state: reached.state });
     return reached;
   }
 
@@ -495,7 +528,8 @@ export class NodeTable {
     const transaction = diff(have, want, have ? {} : this.#ownership());
     this.#options.nft().commit(transaction);
     const isMended = transaction.operations.length > 0;
-    this.#files.write({ ...file, state: isMended ? { ...state, uncut: true } : state });
+    const { peers: _, ...rest } = file;
+    this.#files.write({ ...rest, state: isMended ? { ...state, uncut: true } : state });
     return transaction.operations;
   }
 

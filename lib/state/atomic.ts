@@ -45,10 +45,10 @@ export const readOrNone = <T>(path: string, read: () => T): T | undefined =>
 /** Undefined where there is no such file. @throws StateError where there is one that cannot be read */
 export const readText = (path: string): string | undefined => readOrNone(path, () => readFileSync(path, 'utf8'));
 
-export function parseJson(text: string | undefined): Found {
+export function parseJson(text: string | undefined, reviver?: (key: string, value: unknown) => unknown): Found {
   if (text === undefined) return { kind: 'absent' };
   try {
-    return { kind: 'value', value: JSON.parse(text) as unknown };
+    return { kind: 'value', value: JSON.parse(text, reviver) as unknown };
   } catch (error) {
     return { kind: 'garbage', reason: error instanceof Error ? error.message : String(error) };
   }
