@@ -259,6 +259,7 @@ export class KubernetesAgent {
     this.#undo.use(this.#links.watch());
     this.#undo.use(this.table.watch(() => this.#runners[1]?.ring()));
     log('info', 'serving', { pid: process.pid, netns: currentNetns().ino });
+    this.#runners[1]?.ring();
   }
 
   /** Brings the table to what has been heard. */
