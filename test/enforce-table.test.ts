@@ -13,58 +13,14 @@ import { type LocalPod, type NodeState, type Owner, podKey, withoutPod, withPod 
 import { NodeFiles } from '../lib/enforce/node-files.ts';
 import { markersOf, NodeTable } from '../lib/enforce/table.ts';
 import { rulesetOfNode } from '../lib/enforce/world.ts';
-import { type Nft, NftError } from '../lib/kernel/nft.ts';
-import { apply, RefusedError } from '../lib/nft/apply.ts';
+import { NftError } from '../lib/kernel/nft.ts';
 import { diff } from '../lib/nft/diff.ts';
-import type { Element, Key, NamedSet, Table } from '../lib/nft/model.ts';
-import { nameOperation, type Operation, type Transaction } from '../lib/nft/transaction.ts';
+import { nameOperation } from '../lib/nft/transaction.ts';
 import { readDocuments } from '../lib/policy/manifest.ts';
+import { Kernel } from './fake-nft.ts';
 
 const owner: Owner = { enforcer: 'inline', stateDir: '/state', policies: '/policies' };
 const settings: GateSettings = { judge: 'inline', nflogGroup: 7467, enforceEgressToNode: false };
-
-class Kernel {
-  table: Table | undefined;
-  reads = 0;
-  readonly log: string[] = [];
-  refuse: (operation: Operation) => string | undefined = () => undefined;
-
-  commit(transaction: Transaction): void {
-    for (const operation of transaction.operations) {
-      const code = this.refuse(operation);
-      if (code) throw refusal(transaction, operation, code);
-    }
-    try {
-      this.table = apply(this.table, transaction);
-    } catch (error) {
-      if (!(error instanceof RefusedError)) throw error;
-      throw refusal(transaction, undefined, error.code);
-    }
-    for (const operation of transaction.operations)
-      if (operation.object === 'element')
-        for (const { key } of operation.elements)
-          this.log.push(`${operation.verb} ${String(key[0])} ${operation.set.name}`);
-  }
-
-  readTable(): Table | undefined {
-    this.reads++;
-    return this.table;
-  }
-
-  readElement(_: unknown, { name }: NamedSet, key: Key): Element | undefined {
-    const elements = this.table?.sets.find(set => set.name === name)?.elements ?? [];
-    return elements.find(element => element.key.join() === key.join());
-  }
-
-  probeTableFlags() {
-    return { owner: true, persist: true };
-  }
-}
-
-const refusal = (transaction: Transaction, operation: Operation | undefined, code: string) =>
-  new NftError(transaction, [
-    { operation, object: operation ? nameOperation(operation) : 'the batch', errno: 1, code, kernelText: undefined },
-  ]);
 
 class Room implements Disposable {
   readonly runDir = mkdtempSync(join(tmpdir(), 'tollgate-table-'));
@@ -78,7 +34,7 @@ class Room implements Disposable {
       runDir: this.runDir,
       owner,
       settings,
-      nft: () => this.kernel as unknown as Nft,
+      nft: () => this.kernel.nft,
       log: line => void this.said.push(line),
       recover: () => this.recovered,
       carried: () => new Set(),
@@ -316,7 +272,7 @@ test('who dies while a pod changes its tag leaves both entries, and the next cal
   const kept = folder(denyAll, podManifest('a', { app: 'web' }));
   const dying = new NodeTable({
     ...{ here: { dev: 4, ino: 4711 }, runDir: room.runDir, owner, settings, log: () => {} },
-    nft: () => room.kernel as unknown as Nft,
+    nft: () => room.kernel.nft,
     recover: () => ({}),
     carried: () => new Set(),
     retag: () => {

@@ -14,6 +14,8 @@ import { asDeclared } from './own-pods.ts';
 /** What all calls of this process share. */
 export interface Judge {
   readonly table: LiveTable;
+  /** The pod as the watch has it, where it has told of it. */
+  readonly known: (pod: Omit<LocalPod, 'tag'>) => KubePod | undefined;
   /** The pod as the API has it. @throws CniError code 11 where nothing is known of it */
   readonly declared: (pod: Omit<LocalPod, 'tag'>, signal: AbortSignal | undefined) => Promise<KubePod>;
   readonly carried: () => ReadonlySet<number>;
@@ -49,8 +51,10 @@ export class AgentHook implements Hook {
 
   async judge(pod: Omit<LocalPod, 'tag'>): Promise<LocalPod> {
     const { judge, signal } = this.#options;
-    const declared = asDeclared(pod, await judge.declared(pod, signal));
+    const asked = await judge.declared(pod, signal);
     await this.#table.bring(state => {
+      // The watch may have told something newer while this waited for its turn, and will not tell it again.
+      const declared = asDeclared(pod, judge.known(pod) ?? asked);
       refuseTakenPorts(state, declared);
       return withPod(state, declared, tag => judge.carried().has(tag)).state;
     }, signal);

@@ -6,7 +6,7 @@
 import type { Config } from '../cni/config.ts';
 import { parseConfig } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
-import { cutForbidden, judgementOf } from '../enforce/cut.ts';
+import { type CutScope, cutForbidden, judgementOf } from '../enforce/cut.ts';
 import type { GateSettings } from '../enforce/gate.ts';
 import { LiveTable } from '../enforce/live-table.ts';
 import type { LocalPod, NodeState, Owner } from '../enforce/node.ts';
@@ -24,9 +24,9 @@ import type { Context } from '../pod/context.ts';
 import { nodeFacts } from '../pod/here.ts';
 import { networkName } from '../pod/sweep.ts';
 import { LiveRules } from '../policy/live.ts';
-import { policyRef } from '../policy/model.ts';
 import { listNetworks, openStore } from '../state/store.ts';
 import { AgentHook, type Judge } from './agent-hook.ts';
+import { SharedGraveyard } from './graveyard.ts';
 import { LinkKeeper } from './link-keeper.ts';
 import { claimFolder, listen } from './listen.ts';
 import { Listeners } from './listeners.ts';
@@ -36,7 +36,7 @@ import { isSamePod, OwnPods } from './own-pods.ts';
 import { type Intervals, Runner } from './runner.ts';
 import { showPresence } from './seen.ts';
 import { CallServer } from './server.ts';
-import { carryOut, logged, type OpenContext, refusal } from './worker.ts';
+import { carryOut, logged, type OpenContext, patience, refusal } from './worker.ts';
 
 export interface KubernetesOptions {
   readonly release: string;
@@ -47,13 +47,17 @@ export interface KubernetesOptions {
   /** This node's name in the API. */
   readonly node: string;
   readonly client: Client;
+  /** Whether to hold the table as its owner, so that nobody else can open the gates. */
+  readonly ownTable: boolean;
   readonly log: Log;
 }
 
 /** Events of one burst are brought about together. */
 const syncing: Intervals = { least: 10, retry: 1_000, greatest: 300_000 };
 /** What somebody else changed, and what dead calls left behind. */
-const tending: Intervals = { least: 1_000, retry: 5_000, greatest: 60_000 };
+const tending: Intervals = { least: 200, retry: 5_000, greatest: 60_000 };
+/** How often a table that we own is looked at whole, in milliseconds. */
+const MENDING = 600_000;
 /** How long an ADD waits for the API's word of a pod that no watch has told of, in milliseconds. */
 const ASKING = 5_000;
 
@@ -72,12 +76,14 @@ export class KubernetesAgent {
   readonly #judge: Judge;
   readonly #server: CallServer;
   readonly #links: LinkKeeper;
+  readonly #graveyard: SharedGraveyard;
   #runners: readonly Runner[] = [];
   #listening: Promise<void> = Promise.resolve();
   #isServing = false;
   /** When the first event came that is not in force yet; milliseconds of the clock. */
   #waitingSince: number | undefined;
   #podCidrs: readonly string[] | undefined;
+  #mendedAt = Number.NEGATIVE_INFINITY;
   /** Seconds from an event to the kernel. */
   readonly delays = new Histogram();
   cuts = 0;
@@ -85,7 +91,7 @@ export class KubernetesAgent {
   /** @throws Error where there is an agent already, CniError code 7 where this network namespace is another owner's */
   constructor(options: KubernetesOptions) {
     this.#options = options;
-    const { runDir, owner, settings, node, client, log } = options;
+    const { runDir, owner, settings, node, client, log, ownTable: own } = options;
     const here = currentNetns();
     const undo = this.#undo;
     try {
@@ -95,14 +101,23 @@ export class KubernetesAgent {
       this.#facts = nodeFacts(this.#host.exchange);
       const { recover, retag } = this.#facts;
       const warn = (line: string): void => log('warn', line);
-      this.table = new LiveTable({ here, runDir, owner, settings, rules: this.#rules, nft, log: warn, recover, retag });
+      this.table = new LiveTable({
+        ...{ here, runDir, owner, settings, rules: this.#rules },
+        nft,
+        own,
+        log: warn,
+        recover,
+        retag,
+      });
       this.#own = new OwnPods(node, this.#rules);
       this.listeners = new Listeners(client, this.#sinks());
       this.#judge = this.#makeJudge();
+      this.#graveyard = undo.use(new SharedGraveyard(log));
       this.#links = new LinkKeeper(this.table, this.#host.exchange, () => this.#runners[1]?.ring());
       this.#server = new CallServer({
         netns: here,
         refuse: request => refusal(request, runDir, owner),
+        patience,
         run: (request, caller) =>
           logged(request, () => carryOut(request, caller, { release: options.release, openContext: this.#open }), log),
         log: (what, caller) => log('warn', `A call came to nothing: ${what}`, { pid: caller?.pid, uid: caller?.uid }),
@@ -124,10 +139,9 @@ export class KubernetesAgent {
         else if (before) rules.deleteNamespace(before.name);
       },
       policies: ({ before, after }) => {
-        const policy = (after ?? before)!;
-        this.table.retry(policyRef(policy));
+        this.table.retryRefused();
         if (after) rules.setPolicy(after);
-        else rules.deletePolicy(policy);
+        else if (before) rules.deletePolicy(before);
       },
       nodes: ({ before, after }) => {
         this.#podCidrs = undefined;
@@ -142,6 +156,7 @@ export class KubernetesAgent {
     const { carried, recorded } = this.#facts;
     return {
       table: this.table,
+      known: pod => this.#known(pod),
       declared: (pod, signal) => this.#declared(pod, signal),
       carried,
       recorded: () => recorded(owner),
@@ -149,10 +164,15 @@ export class KubernetesAgent {
     };
   }
 
+  #known(pod: Omit<LocalPod, 'tag'>): KubePod | undefined {
+    const known = this.listeners.pods.get(pod);
+    return known && isSamePod(pod, known) ? known : undefined;
+  }
+
   /** By the watch; where that has not told of it yet, by asking. */
   async #declared(pod: Omit<LocalPod, 'tag'>, signal: AbortSignal | undefined): Promise<KubePod> {
-    const known = this.listeners.pods.get(pod);
-    if (known && isSamePod(pod, known)) return known;
+    const known = this.#known(pod);
+    if (known) return known;
     const name = `${pod.namespace}/${pod.name}`;
     let found: KubePod | undefined;
     try {
@@ -175,7 +195,15 @@ export class KubernetesAgent {
   #context(config: Config, log: (line: string) => void, signal?: AbortSignal): Context {
     const hook = new AgentHook({ config, judge: this.#judge, signal });
     const host = this.#host.exchange;
-    return { env: {}, here: currentNetns(), host, hook, log, ...(signal ? { signal } : {}) };
+    return {
+      env: {},
+      here: currentNetns(),
+      host,
+      hook,
+      graveyard: this.#graveyard,
+      log,
+      ...(signal ? { signal } : {}),
+    };
   }
 
   /** Resolves when calls are served; rejects where they never will be. */
@@ -211,8 +239,11 @@ export class KubernetesAgent {
         intern: createIntern(),
         report: ({ severity, object, field, message }) =>
           log(severity === 'error' ? 'warn' : 'info', `${object} ${field}: ${message}`),
+        // Older servers send no bookmarks for what never changes: a silent stream is only asked for anew.
         lost: (resource, error, retryIn) =>
-          log('warn', `Lost the watch of ${resource}: ${error.message}`, { retryIn: Math.round(retryIn) }),
+          log(error.reason === 'Silent' ? 'info' : 'warn', `Lost the watch of ${resource}: ${error.message}`, {
+            retryIn: Math.round(retryIn),
+          }),
       },
       news,
     );
@@ -226,6 +257,7 @@ export class KubernetesAgent {
     this.#undo.use(await listen(this.#server.server, runDir, { claim: this.#claim }));
     this.#undo.use(showPresence(runDir, systemClock, error => log('warn', `Cannot show presence: ${said(error)}`)));
     this.#undo.use(this.#links.watch());
+    this.#undo.use(this.table.watch(() => this.#runners[1]?.ring()));
     log('info', 'serving', { pid: process.pid, netns: currentNetns().ino });
   }
 
@@ -241,14 +273,15 @@ export class KubernetesAgent {
     };
     const reached = await this.table.bring(state => this.#withPodCidrs(this.#own.heed(state, isCarried)));
     if (since !== undefined && reached.operations > 0) this.delays.observe((systemClock.now() - since) / 1000);
-    if (reached.mayShrink && this.#options.established === 'cut') this.#cut();
+    if (this.#options.established === 'cut') this.#cut(reached.shrunk);
   }
 
   /** Off the way of the next sync: it waits for packets under way. */
-  #cut(): void {
+  #cut(scope: CutScope): void {
+    if (scope.length === 0) return;
     const { log } = this.#options;
     const judgement = judgementOf({ state: this.table.state }, this.#rules.cluster);
-    cutForbidden(judgement, this.#facts.localAddresses).then(
+    cutForbidden(judgement, this.#facts.localAddresses, scope).then(
       count => {
         this.cuts += count;
       },
@@ -266,7 +299,11 @@ export class KubernetesAgent {
   async #tend(): Promise<void> {
     if (!this.#isServing) return;
     const { log } = this.#options;
-    const operations = await this.table.mend();
+    const now = systemClock.now();
+    // Nobody else can change a table that we own; looking at it whole is for the unforeseen then.
+    const isDue = !this.table.isOwned || now - this.#mendedAt > MENDING;
+    if (isDue) this.#mendedAt = now;
+    const operations = isDue ? await this.table.mend() : [];
     if (operations.length > 0) log('warn', 'Somebody changed our table: mended', { operations: operations.length });
     const links = this.#links.mend();
     if (links > 0) log('warn', "Somebody changed the tags of pods' links: mended", { links });
@@ -296,6 +333,7 @@ export class KubernetesAgent {
   async stop(): Promise<void> {
     this.#stop.abort();
     await Promise.all([this.#server.stop(), ...this.#runners.map(runner => runner.stop()), this.#listening]);
+    await this.#graveyard.emptied();
     this.#undo.dispose();
     this.#options.log('info', 'stopped; rules stay in place');
   }

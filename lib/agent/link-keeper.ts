@@ -3,7 +3,8 @@ import type { LiveTable } from '../enforce/live-table.ts';
 import type { LocalPod } from '../enforce/node.ts';
 import { type Link, linkOf } from '../kernel/link.ts';
 import type { Exchange } from '../kernel/message.ts';
-import { RTNLGRP, Subscription } from '../kernel/subscription.ts';
+import { resubscribed } from '../kernel/resubscribed.ts';
+import { RTNLGRP } from '../kernel/subscription.ts';
 import { allLinks, tagLink } from '../pod/interface.ts';
 import { condemned } from '../tag/tag.ts';
 
@@ -42,26 +43,11 @@ export class LinkKeeper {
 
   /** Rings whenever a pod's link has another tag than its own, until it is disposed of. */
   watch(): Disposable {
-    let current: Subscription | undefined;
-    let isOver = false;
-    const subscribe = (): void => {
-      if (isOver) return;
-      current = new Subscription('route', [RTNLGRP.LINK], {
-        onMessage: message => {
-          if (this.#isWrong(linkOf(message), this.#pods())) this.#ring();
-        },
-        onLost: () => {
-          this.#ring();
-          setImmediate(subscribe);
-        },
-      });
-    };
-    subscribe();
-    return {
-      [Symbol.dispose]() {
-        isOver = true;
-        current?.[Symbol.dispose]();
+    return resubscribed('route', [RTNLGRP.LINK], {
+      onMessage: message => {
+        if (this.#isWrong(linkOf(message), this.#pods())) this.#ring();
       },
-    };
+      onGap: this.#ring,
+    });
   }
 }

@@ -84,20 +84,20 @@ export async function listen(
   { env = process.env, claim }: { readonly env?: NodeJS.ProcessEnv; readonly claim?: FileLock } = {},
 ): Promise<Disposable> {
   const isActivated = takeActivation(env);
-  const lock = claim ?? claimFolder(runDir);
+  const own = claim ? undefined : claimFolder(runDir);
   const path = socketPath(runDir);
   let ino: number | undefined;
   try {
     if (isActivated) await started(server, { fd: SD_LISTEN_FDS_START });
     else ino = await bind(server, path);
   } catch (error) {
-    lock[Symbol.dispose]();
+    own?.[Symbol.dispose]();
     throw error;
   }
   return {
     [Symbol.dispose]() {
       if (ino !== undefined && statSync(path, { throwIfNoEntry: false })?.ino === ino) rmSync(path, { force: true });
-      lock[Symbol.dispose]();
+      own?.[Symbol.dispose]();
     },
   };
 }

@@ -1,5 +1,6 @@
 /** The API listener: four lists and watches, folded into what there is, and how each of them fares. */
 import type { Client } from '../kube/client.ts';
+import type { KubeError } from '../kube/error.ts';
 import type { KubeEvent } from '../kube/event.ts';
 import { type Change, createFold, type Fold } from '../kube/fold.ts';
 import type { Intern } from '../kube/intern.ts';
@@ -71,7 +72,7 @@ interface ListenOptions {
   readonly signal: AbortSignal;
   readonly intern: Intern;
   readonly report: (complaint: Complaint) => void;
-  readonly lost: (resource: string, error: Error, retryIn: number) => void;
+  readonly lost: (resource: string, error: KubeError, retryIn: number) => void;
 }
 
 export interface Sinks {

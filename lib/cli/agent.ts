@@ -51,6 +51,11 @@ const options = {
     default: false,
     describe: "Whether egress policy holds towards pods' own node",
   },
+  'own-table': {
+    type: 'boolean',
+    default: true,
+    describe: "Hold our nftables table as its owner (Linux 6.9): nobody else's `flush ruleset` opens the gates",
+  },
 } as const satisfies Record<string, Options>;
 
 /** As on the command line, or as kubelet mounts it into a pod. */
@@ -93,12 +98,16 @@ export const agent = command(
       client,
       owner: { enforcer: 'agent', stateDir, policies },
       settings: { judge: 'agent', nflogGroup, enforceEgressToNode },
+      ownTable: given.ownTable,
       node: given.node ?? process.env['NODE_NAME'] ?? hostname(),
     });
     const asked = untilAsked(() => kubernetes.ring());
-    await Promise.race([kubernetes.start(), asked]);
-    await asked;
-    await kubernetes.stop();
+    try {
+      await Promise.race([kubernetes.start(), asked]);
+      await asked;
+    } finally {
+      await kubernetes.stop();
+    }
     return exit.yes;
   },
 );

@@ -4,7 +4,8 @@
  * the gate's mid-stream rule then keeps them from coming back, whichever end goes on sending.
  */
 import { type Address, formatAddress } from '../ip/address.ts';
-import { type Flow as Connection, deleteFlows, IPPROTO, listFlows } from '../kernel/conntrack.ts';
+import { type Flow as Connection, deleteFlows, findFlows, IPPROTO, listFlows } from '../kernel/conntrack.ts';
+import type { Exchange } from '../kernel/message.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import type { Cluster } from '../policy/cluster.ts';
 import { evaluate } from '../policy/evaluate.ts';
@@ -63,17 +64,42 @@ export function forbidden(
   });
 }
 
-/** To be called after the commit, twice: see `SECOND_LOOK`. @returns how many were cut */
-function cutOnce(judgement: Judgement, own: ReadonlySet<string>): number {
-  using netfilter = NetlinkSocket.open('netfilter');
-  const isNode = (address: Address): boolean => own.has(formatAddress(address));
-  return deleteFlows(netfilter.exchange, forbidden(listFlows(netfilter.exchange), judgement, isNode));
+/** Where to look for connections to cut: those of some addresses, or everywhere. */
+export type CutScope = readonly Address[] | 'everywhere';
+
+/** Beyond these one look at all connections costs less than a look for each. */
+const MOST_ADDRESSES = 8;
+
+function connectionsIn(netfilter: Exchange, scope: CutScope): Connection[] {
+  if (scope === 'everywhere' || scope.length > MOST_ADDRESSES) return listFlows(netfilter);
+  return scope.flatMap(address =>
+    findFlows(netfilter, address.family, [
+      { direction: 'original', source: address },
+      { direction: 'reply', source: address },
+    ]),
+  );
 }
 
-/** @param local canonical texts of the node's own addresses @returns how many connections were cut */
-export async function cutForbidden(judgement: Judgement, local: () => ReadonlySet<string>): Promise<number> {
+/** @param own canonical texts of the node's own addresses @returns how many were cut */
+function cutOnce(judgement: Judgement, own: ReadonlySet<string>, scope: CutScope): number {
+  using netfilter = NetlinkSocket.open('netfilter');
+  const isNode = (address: Address): boolean => own.has(formatAddress(address));
+  const connections = connectionsIn(netfilter.exchange, scope);
+  return deleteFlows(netfilter.exchange, forbidden(connections, judgement, isNode));
+}
+
+/**
+ * To be called after the commit.
+ * @param local canonical texts of the node's own addresses
+ * @returns how many connections were cut
+ */
+export async function cutForbidden(
+  judgement: Judgement,
+  local: () => ReadonlySet<string>,
+  scope: CutScope = 'everywhere',
+): Promise<number> {
   const own = local();
-  const first = cutOnce(judgement, own);
+  const first = cutOnce(judgement, own, scope);
   await new Promise(resolve => setTimeout(resolve, SECOND_LOOK));
-  return first + cutOnce(judgement, own);
+  return first + cutOnce(judgement, own, scope);
 }

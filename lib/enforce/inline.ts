@@ -5,7 +5,7 @@
 import { type Config, formatEnforcer } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
-import { Nft } from '../kernel/nft.ts';
+import { Nft, NftError } from '../kernel/nft.ts';
 import { nameOperation, type Operation, type Transaction } from '../nft/transaction.ts';
 import { Cluster } from '../policy/cluster.ts';
 import { concerns } from './concern.ts';
@@ -167,7 +167,16 @@ export class InlineHook implements Hook, Disposable {
   /** While the agent is away: what policies say only it knows, so pods leave the table and nothing else is touched. */
   async #close(keys: readonly string[]): Promise<void> {
     using _ = await this.#table.lock(this.#deadline());
-    for (const key of keys) this.#table.close(key);
+    try {
+      for (const key of keys) this.#table.close(key);
+    } catch (error) {
+      if (!(error instanceof NftError) || error.code !== 'EPERM') throw error;
+      throw new CniError(
+        codes.tryAgainLater,
+        'Cannot take the pod out of the table: the agent holds the table, and did not take the call',
+        'see that `tollgate agent` works on this node, or end it; the runtime tries again',
+      );
+    }
   }
 
   /** Brings the node to what the folder says now. @returns what came of it */

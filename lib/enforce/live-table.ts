@@ -5,10 +5,12 @@
  *
  * The node's state file is written as well: whoever must take a pod out of the table while the agent is away finds it there.
  */
+import type { Address } from '../ip/address.ts';
 import type { FileLock } from '../kernel/flock.ts';
 import { packetsUnderWayEnd } from '../kernel/grace.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
 import { type Nft, NftError } from '../kernel/nft.ts';
+import { watchTable } from '../kernel/table-watch.ts';
 import { type DiffOptions, diff } from '../nft/diff.ts';
 import type { Table } from '../nft/model.ts';
 import { ADOPT, type Operation, type Transaction } from '../nft/transaction.ts';
@@ -20,7 +22,7 @@ import type { GateSettings } from './gate.ts';
 import { emptyNode, type LocalPod, type NodeState, type Owner, podKey, withPods } from './node.ts';
 import { NodeFiles } from './node-files.ts';
 import { policiesRefused } from './refused.ts';
-import { isStale, leavingBetween, nextMarker, ownerIn, refuseOtherOwner } from './table.ts';
+import { isStale, leavingBetween, nextMarker, ownerIn, policySets, refuseOtherOwner } from './table.ts';
 import { emptyRuleset, identitiesOfNode, localPod } from './world.ts';
 
 export interface LiveTableOptions {
@@ -29,8 +31,9 @@ export interface LiveTableOptions {
   readonly owner: Owner;
   readonly settings: GateSettings;
   readonly rules: LiveRules;
-  /** Its socket owns the table where the kernel knows owners, so it stays open for as long as the table is ours. */
   readonly nft: Nft;
+  /** Whether that socket shall own the table where the kernel knows owners; then it stays open as long as the table is ours. */
+  readonly own: boolean;
   readonly log: (line: string) => void;
   /** Pods that are plugged in here by their attachments' records, for when the file is gone. */
   readonly recover: (owner: Owner) => NodeState['pods'];
@@ -39,15 +42,21 @@ export interface LiveTableOptions {
 }
 
 export interface Reached {
-  /** Something that was allowed before may be forbidden now. */
-  readonly mayShrink: boolean;
+  /** Whose connections may have been allowed before and be forbidden now: those of some addresses, or of anybody. */
+  readonly shrunk: readonly Address[] | 'everywhere';
   /** Operations that it took; 0: nothing was to be done. */
   readonly operations: number;
 }
 
+interface Committed {
+  readonly operations: number;
+  /** What was in the kernel before was not known. */
+  readonly isCompared: boolean;
+}
+
 const LOCK_DEADLINE = 60_000;
 
-const unchanged: Reached = { mayShrink: false, operations: 0 };
+const unchanged: Reached = { shrunk: [], operations: 0 };
 
 const isPolicyMap: DiffOptions = { renew: ({ name }) => name.endsWith('_by_tag') };
 
@@ -66,11 +75,20 @@ const isRedirected = ({ before, after }: RulesetChange): boolean =>
     return now !== undefined && (now.egress !== egress || now.ingress !== ingress);
   });
 
-const losesElements = ({ before, after }: RulesetChange): boolean =>
-  [...before.sets].some(([name, { elements }]) => elements.length > 0 && after.sets.has(name));
+/** Addresses that go from sets that stay. A set of ranges is its policy's, and never loses any. */
+const lost = ({ before, after }: RulesetChange): readonly Address[] =>
+  [...before.sets.values()].flatMap(set => {
+    if (!after.sets.has(set.name) || set.kind === 'ranges') return [];
+    return set.kind === 'tuples' ? set.elements.map(({ address }) => address) : set.elements;
+  });
 
 const gainsElements = ({ before, after }: RulesetChange): boolean =>
   [...after.sets].some(([name, { elements }]) => elements.length > 0 && before.sets.has(name));
+
+function shrunkBy(change: RulesetChange | undefined): Reached['shrunk'] {
+  if (change === undefined) return [];
+  return isRedirected(change) ? 'everywhere' : lost(change);
+}
 
 /**
  * The rulesets to go through, so that no packet passes that neither the first nor the last would let pass: it may see one
@@ -79,7 +97,7 @@ const gainsElements = ({ before, after }: RulesetChange): boolean =>
 export function waypoints(change: RulesetChange): readonly Ruleset[] {
   const { before, after } = change;
   const gains = gainsElements(change);
-  const closed = losesElements(change) && (gains || isRedirected(change)) ? [emptied(before, after)] : [];
+  const closed = lost(change).length > 0 && (gains || isRedirected(change)) ? [emptied(before, after)] : [];
   const regated = gains && isRedirected(change) ? [emptied(after, before)] : [];
   return [before, ...closed, ...regated, after];
 }
@@ -93,6 +111,8 @@ export class LiveTable {
   #stamp = '';
   /** Pods that the rules know of, by `podKey`. */
   readonly #shown = new Map<string, LocalPod>();
+  /** Whose pods' identities the rules know. */
+  #identified: NodeState | undefined;
   /** Policies that the kernel refused. */
   readonly #refused = new Set<string>();
   #turn: Promise<unknown> = Promise.resolve();
@@ -151,7 +171,7 @@ export class LiveTable {
     for (const pod of leaving) this.#options.retag(after.pods[podKey(pod)]!);
     packetsUnderWayEnd();
     const second = this.#reach(after);
-    return { mayShrink: true, operations: first.operations + second.operations };
+    return { shrunk: 'everywhere', operations: first.operations + second.operations };
   }
 
   /** Who died between the two steps of a change of identities left both entries in the table, and links with either tag. */
@@ -173,15 +193,17 @@ export class LiveTable {
     const { rules } = this.#options;
     const before = this.#state;
     this.#show(state);
-    rules.setIdentities(identitiesOfNode(state));
+    if (state !== this.#identified) rules.setIdentities(identitiesOfNode(state));
+    this.#identified = state;
     const change = rules.take();
     if (!change && state === before && this.#marker !== undefined) return unchanged;
-    const operations = this.#commit(before, state, change);
+    const earlier = this.#marker;
+    const { operations, isCompared } = this.#commit(before, state, change);
     this.#state = state;
-    this.#files.write({ marker: this.#marker!, folder: '', state });
+    // Elements of sets come and go without it: the file tells of this node's pods alone.
+    if (this.#marker !== earlier) this.#files.write({ marker: this.#marker!, folder: '', state });
     this.#stamp = this.#files.stamp();
-    const mayShrink = change !== undefined && (losesElements(change) || isRedirected(change));
-    return { mayShrink, operations };
+    return { shrunk: isCompared ? 'everywhere' : shrunkBy(change), operations };
   }
 
   /** What policy sees of the pods here is what is plugged in, whatever the API says of their addresses. */
@@ -199,20 +221,23 @@ export class LiveTable {
       }
   }
 
-  #commit(before: NodeState, after: NodeState, change: RulesetChange | undefined): number {
+  #commit(before: NodeState, after: NodeState, change: RulesetChange | undefined): Committed {
     const known = this.#marker;
     // Whatever goes wrong from here on, what the table holds is not known.
     this.#marker = undefined;
     try {
       const transactions = known === undefined ? undefined : this.#steps(before, after, change, known);
       if (transactions && this.#commitIfKnown(transactions)) {
-        this.#marker = nextMarker(known!, transactions.length);
-        return transactions.reduce((sum, { operations }) => sum + operations.length, 0);
+        this.#marker = before === after ? known : nextMarker(known!, transactions.length);
+        return {
+          operations: transactions.reduce((sum, { operations }) => sum + operations.length, 0),
+          isCompared: false,
+        };
       }
       const marker = nextMarker(known ?? this.#files.read()?.marker ?? Date.now() >>> 0, 8);
       const operations = this.#compareAndCommit(after, marker);
       this.#marker = marker;
-      return operations;
+      return { operations, isCompared: true };
     } catch (error) {
       if (!this.#refuse(error)) throw error;
       return this.#commit(before, after, undefined);
@@ -232,9 +257,11 @@ export class LiveTable {
     return true;
   }
 
-  /** It is another policy by now: the kernel may take it. */
-  retry(policy: string): void {
-    if (this.#refused.delete(policy)) this.#options.rules.setRefused(new Set(this.#refused));
+  /** Policies are others by now: the kernel may take them. */
+  retryRefused(): void {
+    if (this.#refused.size === 0) return;
+    this.#refused.clear();
+    this.#options.rules.setRefused(new Set());
   }
 
   #steps(
@@ -248,7 +275,7 @@ export class LiveTable {
     const options = change && isRedirected(change) ? isPolicyMap : {};
     const tables = way.map((ruleset, i) => {
       const state = i === 0 ? (small?.before ?? before) : (small?.after ?? after);
-      return desiredTable(state, nextMarker(marker, i), ruleset);
+      return desiredTable(state, before === after ? marker : nextMarker(marker, i), ruleset);
     });
     return tables.slice(1).map((table, i) => diff(tables[i], table, options));
   }
@@ -277,21 +304,26 @@ export class LiveTable {
     const have = nft.read({ family: 'inet', name: TABLE });
     refuseOtherOwner(state.owner, ownerIn(have?.table));
     const want = desiredTable(state, marker, rules.ruleset());
-    const ownership = this.#ownership();
-    const options = {
-      ...ownership,
-      renew: ({ name }: { name: string }) => name.endsWith('_by_tag') || name.includes('-'),
-    };
+    const ownership = this.isOwned ? { owner: true, persist: true } : {};
+    const options = { ...ownership, ...policySets };
     const { operations, ...transaction } = diff(have?.table, want, options);
-    const adopts = ownership.persist === true && have?.persist === true && !have.owner;
+    const adopts = this.isOwned && have?.persist === true && !have.owner;
     nft.commit({ ...transaction, operations: adopts ? [ADOPT, ...operations] : operations });
     return operations.length;
   }
 
   /** Where the kernel knows it (6.9), nobody else's `flush ruleset` opens the gates while we live. */
-  #ownership(): { readonly owner?: true; readonly persist?: true } {
+  get isOwned(): boolean {
+    if (!this.#options.own) return false;
     this.#flags ??= this.#options.nft.probeTableFlags();
-    return this.#flags.owner && this.#flags.persist ? { owner: true, persist: true } : {};
+    return this.#flags.owner && this.#flags.persist;
+  }
+
+  /** Calls when somebody else has changed the table; nobody can where it is owned. */
+  watch(changed: () => void): Disposable {
+    return this.isOwned
+      ? { [Symbol.dispose]() {} }
+      : watchTable(this.#options.nft, { family: 'inet', name: TABLE }, changed);
   }
 
   /** What would have to change in the kernel for it to be what it should be. */

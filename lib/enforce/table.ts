@@ -13,7 +13,7 @@ import type { NetnsIdentity } from '../kernel/netns.ts';
 import { type Nft, NftError } from '../kernel/nft.ts';
 import { type DiffOptions, diff } from '../nft/diff.ts';
 import type { NamedSet, Table } from '../nft/model.ts';
-import type { Operation, Ownership, Transaction } from '../nft/transaction.ts';
+import type { Operation, Transaction } from '../nft/transaction.ts';
 import type { Ruleset } from '../policy/ruleset.ts';
 import { withoutPodIn } from './closing.ts';
 import { desiredTable, parseOwner, TABLE } from './desired.ts';
@@ -223,16 +223,6 @@ export class NodeTable {
     return desiredTable(goal.state, markers, this.ruleset(goal));
   }
 
-  /**
-   * Where the kernel knows it (6.9), nobody else's `flush ruleset` opens the gates while the owner lives: so it is for one
-   * who stays. Of one-shot processes the first would only lock the others out until it ends.
-   */
-  #ownership(): Ownership {
-    if (this.#options.settings.judge !== 'agent') return {};
-    const { owner, persist } = this.#options.nft().probeTableFlags();
-    return owner && persist ? { owner, persist } : {};
-  }
-
   /** Without its file, the node is found again from the records and the links. */
   #start(asFound: boolean): NodeState {
     const { settings, recover } = this.#options;
@@ -416,7 +406,7 @@ export class NodeTable {
     const first = this.#desired(both ?? after, marker);
     const known = isInForce ? this.#known(file, before) : undefined;
     const have = known ? this.#desired(known.goal, ...known.markers) : this.read();
-    const begins = diff(have, first, have ? policySets : this.#ownership());
+    const begins = diff(have, first, policySets);
     return both ? [begins, diff(first, this.#desired(after, nextMarker(marker)))] : [begins];
   }
 
@@ -468,7 +458,7 @@ export class NodeTable {
     const { state, moved } = joined(goal.state, open);
     const whole = { ...goal, state: Object.keys(open).length > 0 ? { ...state, uncut: true as const } : state };
     const want = this.#desired(whole, marker);
-    this.#options.nft().commit(diff(have, want, have ? policySets : this.#ownership()));
+    this.#options.nft().commit(diff(have, want, policySets));
     for (const pod of moved) this.#options.retag(pod);
     return whole;
   }
@@ -526,7 +516,7 @@ export class NodeTable {
     }
     const have = this.read();
     const want = this.#desired({ state, kept: this.#files.readApplied() }, ...markersOf(file));
-    const transaction = diff(have, want, have ? {} : this.#ownership());
+    const transaction = diff(have, want);
     this.#options.nft().commit(transaction);
     const isMended = transaction.operations.length > 0;
     const { peers: _, ...rest } = file;

@@ -37,6 +37,8 @@ export interface Request {
 export interface Reply {
   readonly type: number;
   readonly flags: number;
+  /** Of what the kernel tells of its own accord: the port of the socket that caused it. */
+  readonly port?: number;
   readonly body: Buffer;
 }
 

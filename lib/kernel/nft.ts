@@ -119,6 +119,11 @@ export class Nft implements Disposable {
     this.#socket[Symbol.dispose]();
   }
 
+  /** By which the kernel calls our socket, in notifications of what it changed. */
+  get port(): number {
+    return this.#socket.port;
+  }
+
   /**
    * Puts the whole transaction into force, or nothing of it. An empty one is not sent.
    * @throws NftError the kernel's refusal; OutcomeUnknownError where it cannot be known

@@ -75,8 +75,8 @@ export class Subscription implements Disposable {
   #read(datagram: Buffer, { port }: MessageInfo): void {
     // Port 0 is the kernel; another process may send to a group, too.
     if (port !== 0) return;
-    for (const { type, flags, data } of parseMessages(datagram))
-      if (!this.#ended) this.#listener.onMessage({ type, flags, body: data });
+    for (const { type, flags, port: cause, data } of parseMessages(datagram))
+      if (!this.#ended) this.#listener.onMessage({ type, flags, port: cause, body: data });
     const drops = this.#ended || this.#listener.mayMiss ? 0 : dropsOf(this.#socket.fd);
     if (drops > 0) this.#lose(new Error(`Cannot keep up with netlink: ${drops} messages lost`));
   }
