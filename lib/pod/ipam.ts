@@ -6,7 +6,7 @@ import { builtinIpam } from '../cni/ipam.ts';
 import { type AttachmentRequest, requestedIps, type Verb } from '../cni/request.ts';
 import type { Result } from '../cni/result.ts';
 import { formatPrefix, networkOf, type Prefix } from '../ip/address.ts';
-import type { PoolPlan } from '../ipam/config.ts';
+import type { PoolPlan, RangeSources } from '../ipam/config.ts';
 import type { Attachment } from '../state/attachment.ts';
 import { release, reserve } from '../state/claims.ts';
 import type { Context } from './context.ts';
@@ -18,10 +18,21 @@ import { linkRoutedTo } from './interface.ts';
 const MINIMUM_REST = 60_000;
 
 /** Loaded where pools are needed: DEL, CHECK and every call with a delegated IPAM do without. */
-export async function planOf(config: Config): Promise<PoolPlan> {
+export async function planOf(config: Config, covers?: RangeSources['covers']): Promise<PoolPlan> {
   const { ipam, runtime, cniVersion } = config;
   const { planPools } = await import('../ipam/config.ts');
-  return planPools({ runtime: runtime.rangeSets, config: ipam?.rangeSets ?? [], cniVersion });
+  return planPools({
+    runtime: runtime.rangeSets,
+    config: ipam?.rangeSets ?? [],
+    cniVersion,
+    ...(covers ? { covers } : {}),
+  });
+}
+
+/** The same for a verb that no pod waits for: what the ranges cover by the package that everybody else's sums are by. */
+export async function checkedPlanOf(config: Config): Promise<PoolPlan> {
+  const { cidrRange } = await import('../ipam/cidr.ts');
+  return await planOf(config, cidrRange);
 }
 
 export const delegationOf = (
