@@ -86,7 +86,11 @@ export function ipamGc(request: NetworkRequest): void {
 
 /** @throws CniError code 50 */
 export async function ipamStatus(request: NetworkRequest): Promise<void> {
-  const found = usage(storeOf(request), `${request.config.name}@ipam`, (await planOf(request.config)).pools);
+  const found = usage(
+    storeOf(request),
+    `${request.config.name}@ipam`,
+    (await planOf(request.config, codes.notAvailable)).pools,
+  );
   const full = found.find(({ size, taken }) => BigInt(taken) >= size);
   if (full)
     throw new CniError(codes.notAvailable, `Cannot give an address: all ${full.size} of ${full.pool} are taken`);

@@ -34,7 +34,7 @@ function checkWritable(folder: string): void {
 
 /** @returns the families that pods of this network get addresses of */
 async function checkPools({ config }: NetworkRequest): Promise<ReadonlySet<Family>> {
-  const { pools } = await planOf(config);
+  const { pools } = await planOf(config, codes.notAvailable);
   const full = usage(openStore(config.stateDir), config.name, pools).find(({ size, taken }) => BigInt(taken) >= size);
   if (full)
     throw unavailable(

@@ -4,23 +4,25 @@ import { basename, dirname, join } from 'node:path';
 import { unlinkIfThere } from './attachment.ts';
 import { doing, errnoOf } from './error.ts';
 
-/**
- * Replaces the file, or leaves it as it was. Not synced: see store.ts.
- * @throws StateError; TypeError where the value is no JSON
- */
-export function writeJson(path: string, value: unknown, mode = 0o600): void {
-  const text = JSON.stringify(value);
-  if (text === undefined) throw new TypeError(`Cannot write ${path}: the value has no JSON form`);
+/** Replaces the file, or leaves it as it was. Not synced: see store.ts. @throws StateError */
+export function writeText(path: string, text: string, mode = 0o600): void {
   const aside = join(dirname(path), `.${basename(path)}.${Math.random().toString(36).slice(2)}`);
   doing('write', path, () => {
     try {
-      writeFileSync(aside, `${text}\n`, { mode, flag: 'wx' });
+      writeFileSync(aside, text, { mode, flag: 'wx' });
       renameSync(aside, path);
     } catch (error) {
       unlinkIfThere(aside);
       throw error;
     }
   });
+}
+
+/** As `writeText`. @throws StateError; TypeError where the value is no JSON */
+export function writeJson(path: string, value: unknown, mode = 0o600): void {
+  const text = JSON.stringify(value);
+  if (text === undefined) throw new TypeError(`Cannot write ${path}: the value has no JSON form`);
+  writeText(path, `${text}\n`, mode);
 }
 
 export type Found =
