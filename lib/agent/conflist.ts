@@ -5,7 +5,7 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Owner } from '../enforce/node.ts';
-import { readText, writeText } from '../state/atomic.ts';
+import { readText, replaceFile } from '../state/atomic.ts';
 import { doing } from '../state/error.ts';
 
 export interface ConflistSettings {
@@ -154,7 +154,7 @@ export function keepConflist({ confDir, cacheDir, takeOver }: ConflistPlace, tex
   const inTheWay = standsInTheWay(confDir, old === undefined ? attachmentsOf(cacheDir) : new Map());
   const isRefused = inTheWay.length > 0 && !takeOver;
   const isWritten = !isRefused && old !== text;
-  if (isWritten) writeText(path, text, 0o644);
+  if (isWritten) replaceFile(path, text, 0o644);
   // Ours first: there is no moment without a network.
   const moved = takeOver ? moveAside(confDir) : [];
   return { isThere: isWritten || old !== undefined, isWritten, moved, inTheWay };

@@ -26,6 +26,7 @@ import { networkName } from '../pod/sweep.ts';
 import { LiveRules } from '../policy/live.ts';
 import { listNetworks, openStore } from '../state/store.ts';
 import { AgentHook, type Judge } from './agent-hook.ts';
+import { SharedGraveyard } from './graveyard.ts';
 import { LinkKeeper } from './link-keeper.ts';
 import { claimFolder, listen } from './listen.ts';
 import { Listeners } from './listeners.ts';
@@ -35,7 +36,7 @@ import { isSamePod, OwnPods } from './own-pods.ts';
 import { type Intervals, Runner } from './runner.ts';
 import { showPresence } from './seen.ts';
 import { CallServer } from './server.ts';
-import { carryOut, logged, type OpenContext, refusal } from './worker.ts';
+import { carryOut, logged, type OpenContext, patience, refusal } from './worker.ts';
 
 export interface KubernetesOptions {
   readonly release: string;
@@ -75,6 +76,7 @@ export class KubernetesAgent {
   readonly #judge: Judge;
   readonly #server: CallServer;
   readonly #links: LinkKeeper;
+  readonly #graveyard: SharedGraveyard;
   #runners: readonly Runner[] = [];
   #listening: Promise<void> = Promise.resolve();
   #isServing = false;
@@ -110,10 +112,12 @@ export class KubernetesAgent {
       this.#own = new OwnPods(node, this.#rules);
       this.listeners = new Listeners(client, this.#sinks());
       this.#judge = this.#makeJudge();
+      this.#graveyard = undo.use(new SharedGraveyard(log));
       this.#links = new LinkKeeper(this.table, this.#host.exchange, () => this.#runners[1]?.ring());
       this.#server = new CallServer({
         netns: here,
         refuse: request => refusal(request, runDir, owner),
+        patience,
         run: (request, caller) =>
           logged(request, () => carryOut(request, caller, { release: options.release, openContext: this.#open }), log),
         log: (what, caller) => log('warn', `A call came to nothing: ${what}`, { pid: caller?.pid, uid: caller?.uid }),
@@ -191,7 +195,15 @@ export class KubernetesAgent {
   #context(config: Config, log: (line: string) => void, signal?: AbortSignal): Context {
     const hook = new AgentHook({ config, judge: this.#judge, signal });
     const host = this.#host.exchange;
-    return { env: {}, here: currentNetns(), host, hook, log, ...(signal ? { signal } : {}) };
+    return {
+      env: {},
+      here: currentNetns(),
+      host,
+      hook,
+      graveyard: this.#graveyard,
+      log,
+      ...(signal ? { signal } : {}),
+    };
   }
 
   /** Resolves when calls are served; rejects where they never will be. */
@@ -321,6 +333,7 @@ export class KubernetesAgent {
   async stop(): Promise<void> {
     this.#stop.abort();
     await Promise.all([this.#server.stop(), ...this.#runners.map(runner => runner.stop()), this.#listening]);
+    await this.#graveyard.emptied();
     this.#undo.dispose();
     this.#options.log('info', 'stopped; rules stay in place');
   }

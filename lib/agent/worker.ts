@@ -13,8 +13,10 @@ import { currentNetns, type NetnsIdentity } from '../kernel/netns.ts';
 import { systemClock } from '../kube/clock.ts';
 import { answer, type Place } from '../pod/call.ts';
 import { openHere } from '../pod/here.ts';
+import { SharedGraveyard } from './graveyard.ts';
 import { listen } from './listen.ts';
 import type { Log } from './log.ts';
+import { answerPatience } from './patience.ts';
 import type { CallAnswer, CallRequest } from './protocol.ts';
 import { type Intervals, Runner } from './runner.ts';
 import { type Caller, CallServer } from './server.ts';
@@ -43,6 +45,16 @@ const intervals: Intervals = { least: 200, retry: 5_000, greatest: 60_000 };
 const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 const keys = ['enforcer', 'stateDir', 'policies'] as const satisfies readonly (keyof Owner)[];
+
+/** Milliseconds that the answer may take, by the call's own config; undefined where that cannot be read. */
+export function patience({ env, stdin, role }: CallRequest): number | undefined {
+  try {
+    const request = parseRequest(env, () => stdin, role);
+    return 'config' in request ? answerPatience(request.verb, request.config.enforceTimeout) : undefined;
+  } catch {
+    return undefined;
+  }
+}
 
 /** Why a call is not for the worker of this owner; undefined where it is, or where carrying it out will say what is wrong. */
 export function refusal({ env, stdin, role }: CallRequest, runDir: string, owner: Owner): string | undefined {
@@ -133,10 +145,13 @@ async function applyFolder({ runDir, owner, established, log }: WorkerOptions, h
 export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const { release, runDir, owner, log } = options;
   const here = currentNetns();
+  const graveyard = new SharedGraveyard(log);
+  const openContext: OpenContext = (...given) => ({ ...openHere(...given), graveyard });
   const server = new CallServer({
     netns: here,
     refuse: request => refusal(request, runDir, owner),
-    run: (request, caller) => logged(request, () => carryOut(request, caller, { release }), log),
+    patience,
+    run: (request, caller) => logged(request, () => carryOut(request, caller, { release, openContext }), log),
     log: (what, caller) => log('warn', `A call came to nothing: ${what}`, { pid: caller?.pid, uid: caller?.uid }),
   });
   const socket = await listen(server.server, runDir);
@@ -157,6 +172,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       watch[Symbol.dispose]();
       await Promise.all([server.stop(), runner.stop()]);
       socket[Symbol.dispose]();
+      await graveyard.emptied();
+      graveyard[Symbol.dispose]();
       log('info', 'stopped; rules stay in place');
     },
   };

@@ -13,6 +13,7 @@ import { listAttachments } from '../state/sweep.ts';
 import { isIdentity } from '../tag/tag.ts';
 import type { Context } from './context.ts';
 import { readFacts } from './facts.ts';
+import { deletingAtOnce } from './graveyard.ts';
 import { findLink, taggedLinks, tagLink } from './interface.ts';
 
 function recordedPods(stateDir: string): LocalPod[] {
@@ -70,6 +71,7 @@ export function openHere(
     here,
     host,
     hook,
+    graveyard: deletingAtOnce(host),
     log,
     ...(signal ? { signal } : {}),
     [Symbol.dispose]() {

@@ -96,6 +96,7 @@ export async function sweep(
       removeUnrecorded(link, here);
       removed.push(link);
     });
+  await attempt(() => here.graveyard.emptied());
   return {
     undone: collected.flatMap(({ found }) => found.undone),
     released: collected.flatMap(({ network, found }) => found.released.map(address => ({ network, address }))),

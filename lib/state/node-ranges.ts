@@ -1,7 +1,7 @@
 /** `<runDir>/node.json`: written by the agent, read by every ADD of a network that names no ranges. */
 import { join } from 'node:path';
 import { type NodeRanges, readNodeRanges, writeNodeRanges } from '../ipam/node-ranges.ts';
-import { parseJson, readText, writeText } from './atomic.ts';
+import { parseJson, readText, replaceFile } from './atomic.ts';
 
 export const nodeRangesPath = (runDir: string): string => join(runDir, 'node.json');
 
@@ -16,6 +16,6 @@ export function keepNodeRanges(runDir: string, ranges: NodeRanges): boolean {
   const path = nodeRangesPath(runDir);
   const text = `${JSON.stringify(writeNodeRanges(ranges))}\n`;
   if (readText(path) === text) return false;
-  writeText(path, text);
+  replaceFile(path, text);
   return true;
 }
