@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import test from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { diff } from '../lib/nft/diff.ts';
 import { PROTOCOL, type Table } from '../lib/nft/model.ts';
 import { quarantine } from '../lib/tag/tag.ts';
@@ -126,7 +127,7 @@ const mentionsOf = (table: Table, name: string): readonly (string | undefined)[]
 const addFor = (host: PolicyHost, call: Call, killAfter: number): Promise<Exit> =>
   cni(host.host, 'ADD', { ...call, run: { killAfter } });
 
-/** ADD, killed as soon as something is so. */
+/** ADD, killed as soon as something is so: it stands still while that is looked at, and goes on for a moment only. */
 async function addUntil(host: PolicyHost, call: Call, isSo: () => boolean): Promise<Exit> {
   const start = performance.now();
   const adding = host.host.spawn([tollgate], { env: environment('ADD', call) });
@@ -136,7 +137,12 @@ async function addUntil(host: PolicyHost, call: Call, isSo: () => boolean): Prom
     stdout += chunk.toString();
   });
   adding.stdin!.end(JSON.stringify(call.config));
-  await Promise.race([ended, until('the pod to be in the table', isSo)]);
+  for (let isOver = false; !isOver; ) {
+    adding.kill('SIGSTOP');
+    if (isSo()) break;
+    adding.kill('SIGCONT');
+    isOver = await Promise.race([ended.then(() => true), delay(1, false)]);
+  }
   adding.kill('SIGKILL');
   const [exit, signal] = await ended;
   return { exit, signal, stdout, stderr: '', ms: performance.now() - start };
