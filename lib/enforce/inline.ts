@@ -8,11 +8,10 @@ import type { NetnsIdentity } from '../kernel/netns.ts';
 import { type Nft, NftError } from '../kernel/nft.ts';
 import { nameOperation, type Operation, type Transaction } from '../nft/transaction.ts';
 import { Cluster } from '../policy/cluster.ts';
-import type { World } from '../policy/model.ts';
 import { concerns } from './concern.ts';
 import { cutForbidden, judgementOf } from './cut.ts';
 import { runProgram } from './exec.ts';
-import { type Folder, type Kept, manifestsOf, readFolder, refuseBroken, warningsOf } from './folder.ts';
+import { type Folder, type Kept, manifestsOf, podManifestsOf, readFolder, refuseBroken, warningsOf } from './folder.ts';
 import { type GateSettings, isJudged } from './gate.ts';
 import type { Hook } from './hook.ts';
 import { type LocalPod, type NodeState, type Owner, type PodManifest, podKey, withoutPod, withPod } from './node.ts';
@@ -85,7 +84,7 @@ export class InlineHook implements Hook {
   /** Parsed outside the lock. */
   async admit(): Promise<void> {
     const { config, log } = this.#options;
-    refuseOtherOwner(ownerOf(config), this.#table.peek()?.state.owner);
+    refuseOtherOwner(ownerOf(config), this.#table.recordedOwner());
     if (config.enforcer.kind === 'agent') return;
     this.#folder = await readFolder(config.policies, this.#table.readApplied());
     for (const warning of warningsOf(this.#folder)) log(warning);
@@ -96,12 +95,8 @@ export class InlineHook implements Hook {
     return this.#folder?.kept ?? this.#table.readApplied();
   }
 
-  #manifests(): World {
-    return manifestsOf(this.#kept()).world;
-  }
-
   manifestOf(namespace: string, name: string): PodManifest | undefined {
-    return this.#manifests().pods.find(pod => pod.namespace === namespace && pod.name === name);
+    return podManifestsOf(this.#kept()).find(pod => pod.namespace === namespace && pod.name === name);
   }
 
   #deadline(): number {
@@ -114,7 +109,7 @@ export class InlineHook implements Hook {
       throw new CniError(codes.tryAgainLater, 'Cannot judge the pod: only the agent may', 'see that it runs');
     let judged: LocalPod | undefined;
     const brought = await this.#bring(
-      { kept: this.#kept() },
+      { kept: this.#kept(), only: { key: podKey(pod), coming: pod } },
       state => {
         refuseTakenPorts(state, pod);
         const added = withPod(state, pod, tag => node.carried().has(tag));
@@ -156,7 +151,7 @@ export class InlineHook implements Hook {
     if (!owner) return;
     if (owner.enforcer === 'agent') return await this.#close([key]);
     // Closing goes on when the caller has hung up: it is how his ADD is undone.
-    const options = { kept: this.#table.readApplied(), asFound: true };
+    const options = { kept: this.#table.readApplied(), asFound: true, only: { key } };
     await this.#bring(options, state => withoutPod(state, key), undefined);
   }
 
@@ -189,7 +184,7 @@ export class InlineHook implements Hook {
   }
 
   find(key: string): LocalPod | undefined {
-    return this.#table.peek()?.state.pods[key];
+    return this.#table.find(key);
   }
 
   owner(): Owner | undefined {
@@ -203,7 +198,7 @@ export class InlineHook implements Hook {
   }
 
   async mend(): Promise<readonly Operation[]> {
-    const owner = this.#table.peek()?.state.owner;
+    const owner = this.#table.recordedOwner();
     if (!owner) return [];
     const recorded = this.#options.node.recorded(owner);
     if (owner.enforcer === 'agent') {
@@ -221,7 +216,7 @@ export class InlineHook implements Hook {
   probe(): void {
     const { config, log } = this.#options;
     try {
-      refuseOtherOwner(ownerOf(config), this.#table.peek()?.state.owner);
+      refuseOtherOwner(ownerOf(config), this.#table.recordedOwner());
       this.#table.read();
       const [broken] = probeKernel();
       if (broken) throw new Error(broken.what);
