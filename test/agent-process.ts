@@ -1,7 +1,7 @@
 /** The agent as a process on a host. */
 import type { ChildProcess } from 'node:child_process';
-import { policies, runDir, stateDir, tollgate } from './cni.ts';
 import { type Host, until } from './host.ts';
+import { policies, runDir, stateDir, tollgate } from './places.ts';
 
 export const socket = `${runDir}/cni.sock`;
 export const command = [
@@ -54,4 +54,21 @@ export async function startAgent(host: Host, args: readonly string[] = command):
     return agent.said(/^serving$/);
   });
   return agent;
+}
+
+/**
+ * An agent that is there for as long as the host is; it serves when this returns.
+ * @param isDying it is killed at any instant, and started again at once
+ */
+export async function keepAgent(host: Host, isDying: boolean): Promise<void> {
+  const { child } = await startAgent(host);
+  host.keep(child);
+  if (!isDying) return;
+  setTimeout(() => child.kill('SIGKILL'), 1000 * Math.random()).unref();
+  child.once('exit', () => {
+    if (host.isOver) return;
+    keepAgent(host, true).catch(error => {
+      if (!host.isOver) throw error;
+    });
+  });
 }

@@ -1,38 +1,13 @@
 /** CNI calls as a runtime makes them: environment and stdin in, stdout and exit code out. */
 import assert from 'node:assert/strict';
-import { accessSync, constants } from 'node:fs';
-import { dirname } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { type Exit, Host, type HostOptions, type Run } from './host.ts';
+import { peerDir, policies, runDir, stateDir, tollgateDir } from './places.ts';
+import { binaryOf, furnished, isAskedAgain } from './way.ts';
+
+export { peerDir, policies, runDir, stateDir, tollgate, tollgateDir } from './places.ts';
 
 export type Json = { readonly [key: string]: unknown };
 export type Verb = 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS' | 'VERSION';
-
-/** The executable under test: $TOLLGATE, or what build.sh makes. */
-export const tollgate = process.env['TOLLGATE'] ?? fileURLToPath(new URL('../dist/tollgate', import.meta.url));
-export const tollgateDir = dirname(tollgate);
-/** Debian's containernetworking-plugins. */
-export const peerDir = '/usr/lib/cni';
-
-for (const file of [tollgate, `${tollgateDir}/tollgate-ipam`]) {
-  try {
-    accessSync(file, constants.X_OK);
-  } catch {
-    throw new Error(`${file} is not there: run ./build.sh first, or set TOLLGATE to an executable`);
-  }
-}
-
-/** Folders in which hosts have launchers. */
-const launched = new WeakMap<Host, string>();
-/** Where a host's calls go, unless they name another plugin. */
-export const binDirOf = (host: Host): string => launched.get(host) ?? tollgateDir;
-
-/** From now on the host's calls go through launchers, as after `tollgate install --run-dir …`. */
-export async function installLaunchers(host: Host, bin = '/run/bin'): Promise<void> {
-  await host.sh(`mkdir ${bin}; cp ${tollgateDir}/tools/launcher ${bin}/tollgate; ln ${bin}/tollgate ${bin}/tollgate-ipam
-    ln -s ${tollgate} ${bin}/tollgate-node; echo ${runDir} >${bin}/tollgate.rundir`);
-  launched.set(host, bin);
-}
 
 export interface Attachment {
   readonly containerID: string;
@@ -91,12 +66,19 @@ function parse(text: string): Json | undefined {
   }
 }
 
+/** Called again, as runtimes do, where a worker died of whom nobody knows how far he came: after a DEL, where it was an ADD. */
 export async function cni(host: Host, verb: Verb | (string & {}) | undefined, call: Call): Promise<Outcome> {
-  const { config, plugin = 'tollgate' } = call;
+  for (;;) {
+    const outcome = await callOnce(host, verb, call);
+    if (outcome.exit !== 1 || !isAskedAgain(outcome.json?.['code'])) return outcome;
+    if (verb === 'ADD') await silently(host, 'DEL', { ...call, run: {} });
+  }
+}
+
+async function callOnce(host: Host, verb: string | undefined, call: Call): Promise<Outcome> {
+  const { config, plugin } = call;
   const input = typeof config === 'string' || config instanceof Uint8Array ? config : JSON.stringify(config);
-  const own = plugin === 'tollgate' && !launched.has(host) ? tollgate : `${binDirOf(host)}/${plugin}`;
-  const binary = plugin.startsWith('tollgate') ? own : `${peerDir}/${plugin}`;
-  const exit = await host.run([binary], { ...call.run, input, env: environment(verb, call) });
+  const exit = await host.run([binaryOf(host, plugin)], { ...call.run, input, env: environment(verb, call) });
   return { ...exit, json: parse(exit.stdout) };
 }
 
@@ -133,14 +115,9 @@ export function errorOf(outcome: Outcome): { code: number; msg: string; details?
   return { code, msg, cniVersion, ...(details === undefined ? {} : { details }) };
 }
 
-/** Where tests keep the state of tollgate, on the host. */
-export const stateDir = '/run/test/state';
-export const runDir = '/run/test/run';
-export const policies = '/run/test/policies';
-
 /** A host with a place for the plugin's state, nothing else. */
 export async function startHost(options: HostOptions = {}): Promise<Host> {
-  return Host.start({ ...options, setup: `mkdir -p ${policies}; ${options.setup ?? ''}` });
+  return furnished(await Host.start({ ...options, setup: `mkdir -p ${policies}; ${options.setup ?? ''}` }));
 }
 
 export interface Ranges {

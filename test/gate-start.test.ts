@@ -15,6 +15,7 @@ import { EagerPods } from './eager.ts';
 import { type Host, until } from './host.ts';
 import type { Packet } from './packet.ts';
 import { NodeEnd, settle, Tap } from './tap.ts';
+import { testAlone } from './way.ts';
 import { tableName } from './wired-host.ts';
 
 const ranges = { v4: '10.77.0.0/16', v6: 'fd77::/64' };
@@ -148,7 +149,7 @@ test('200 pods that send from their first instant to whom they may not call, 16 
   assert.ok(early >= BigInt(starts), `${early} packets came too early: were the pods eager?`);
 });
 
-test('the same pods without a gate do get through, so that silence says something', async () => {
+testAlone('the same pods without a gate do get through, so that silence says something', async () => {
   using host = await startHost();
   await using eager = new EagerPods();
   host.write(`${policies}/both.yaml`, `${timid}\n---\n${shy}`);
@@ -168,7 +169,7 @@ test('the same pods without a gate do get through, so that silence says somethin
   await eager.stop(id);
 });
 
-test('while `policy apply` swaps one deny for another, nothing passes in between', async () => {
+testAlone('while `policy apply` swaps one deny for another, nothing passes in between', async () => {
   using host = await startHost();
   await using eager = new EagerPods();
   const put = (text: string) => {

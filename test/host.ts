@@ -66,6 +66,7 @@ process.on('exit', () => {
 export class Host implements Disposable {
   readonly #holder: ChildProcess;
   readonly #pids: boolean;
+  readonly #kept = new Set<ChildProcess>();
   #names = 0;
   /** The process that holds the namespaces. */
   readonly pid: number;
@@ -107,8 +108,21 @@ export class Host implements Disposable {
     open.add(this);
   }
 
+  /** Ends it with the host, and does not wait for it before. */
+  keep(child: ChildProcess): void {
+    for (const stream of [child.stdin, child.stdout, child.stderr]) stream!.destroy();
+    child.unref();
+    this.#kept.add(child);
+    child.once('exit', () => this.#kept.delete(child));
+  }
+
+  get isOver(): boolean {
+    return !open.has(this);
+  }
+
   [Symbol.dispose](): void {
     open.delete(this);
+    for (const child of this.#kept) child.kill('SIGKILL');
     this.#holder.kill('SIGKILL');
   }
 

@@ -25,6 +25,7 @@ import {
 import { type Exit, Host, type HostOptions, type Run } from './host.ts';
 import type { Packet } from './packet.ts';
 import { type End, Tap } from './tap.ts';
+import { furnished } from './way.ts';
 import { linksOf, packetId, tableName, WiredHost, wires } from './wired-host.ts';
 
 export interface PodOptions {
@@ -86,7 +87,7 @@ export class PolicyHost extends WiredHost {
 
   static async start(options: HostOptions = {}): Promise<PolicyHost> {
     const setup = `mkdir -p ${policies}; ${wires}; ${options.setup ?? ''}`;
-    return new PolicyHost(await Host.start({ ...options, setup }));
+    return new PolicyHost(await furnished(await Host.start({ ...options, setup })));
   }
 
   /** A file of the folder, in one piece. */

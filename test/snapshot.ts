@@ -60,7 +60,8 @@ export interface Snapshot {
 }
 
 /** Files that say nothing of any pod: locks, stamps, when an address was last used, and which one a pool gave last. */
-const isHousekeeping = (file: string): boolean => /\/(released|last)\/[^/]+$|\/cleaned$|\.lock$/.test(file);
+const isHousekeeping = (file: string): boolean =>
+  /\/(released|last)\/[^/]+$|\/cleaned$|\.lock$|\/cni\.sock[^/]*$/.test(file);
 
 /** What of a pod could be left on a host: to be compared before and after. */
 export async function snapshot(host: Host): Promise<Snapshot> {

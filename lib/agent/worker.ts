@@ -5,7 +5,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { parseConfig } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
-import { type Environment, parseRequest } from '../cni/request.ts';
+import { type Environment, parseRequest, type Request } from '../cni/request.ts';
 import { findNode } from '../enforce/found.ts';
 import { ownerOf } from '../enforce/inline.ts';
 import type { Owner } from '../enforce/node.ts';
@@ -48,28 +48,33 @@ const said = (error: unknown): string => (error instanceof Error ? error.message
 
 const keys = ['enforcer', 'stateDir', 'policies'] as const satisfies readonly (keyof Owner)[];
 
-/** Milliseconds that the answer may take, by the call's own config; undefined where that cannot be read. */
-export function patience({ env, stdin, role }: CallRequest): number | undefined {
+/** A call is read once, and asked for three times: whose it is, how long it may take, and what to do. */
+const read = new WeakMap<CallRequest, Request | undefined>();
+
+/** Undefined where carrying it out will say what is wrong with it. */
+function requestOf(call: CallRequest): Request | undefined {
+  if (read.has(call)) return read.get(call);
+  let request: Request | undefined;
   try {
-    const request = parseRequest(env, () => stdin, role);
-    return 'config' in request ? answerPatience(request.verb, request.config.enforceTimeout) : undefined;
-  } catch {
-    return undefined;
-  }
+    request = parseRequest(call.env, () => call.stdin, call.role);
+  } catch {}
+  read.set(call, request);
+  return request;
+}
+
+/** Milliseconds that the answer may take, by the call's own config; undefined where that cannot be read. */
+export function patience(call: CallRequest): number | undefined {
+  const request = requestOf(call);
+  return request && 'config' in request ? answerPatience(request.verb, request.config.enforceTimeout) : undefined;
 }
 
 /** Why a call is not for the worker of this owner; undefined where it is, or where carrying it out will say what is wrong. */
-export function refusal({ env, stdin, role }: CallRequest, runDir: string, owner: Owner): string | undefined {
+export function refusal(call: CallRequest, runDir: string, owner: Owner): string | undefined {
   // An IPAM plugin knows nothing of enforcers, and finds the same on disk whoever runs it.
-  if (role === 'tollgate-ipam') return undefined;
-  let wanted: Owner & { readonly runDir: string };
-  try {
-    const request = parseRequest(env, () => stdin, role);
-    if (!('config' in request)) return undefined;
-    wanted = { ...ownerOf(request.config), runDir: request.config.runDir };
-  } catch {
-    return undefined;
-  }
+  if (call.role === 'tollgate-ipam') return undefined;
+  const request = requestOf(call);
+  if (!request || !('config' in request)) return undefined;
+  const wanted = { ...ownerOf(request.config), runDir: request.config.runDir };
   const ours = { ...owner, runDir };
   const other = ([...keys, 'runDir'] as const).find(key => ours[key] !== wanted[key]);
   return other && `this agent's ${other} is ${ours[other]}, the call's is ${wanted[other]}`;
@@ -103,7 +108,8 @@ export async function carryOut(
   const readStdin = (): string => stdin;
   // What only closes and releases goes on without its caller.
   const open: Place['open'] = (request, own, say) => openContext(request, own, say, isAdd ? undone(signal) : undefined);
-  const given = await answer({ env, role, readStdin }, { release, log, open });
+  const request = requestOf(call);
+  const given = await answer({ env, role, readStdin, ...(request ? { request } : {}) }, { release, log, open });
   await nextTurn();
   if (isAdd && given.exitCode === 0 && signal.aborted)
     // He went while the last step was under way, and nobody has heard of the result.

@@ -169,7 +169,10 @@ export class NetlinkSocket implements Disposable {
     const acknowledged = new Set<number>();
     const summary = requests.length === 1 ? requests[0]!.operation : `send ${requests.length} netlink requests`;
     this.#send(summary, Buffer.concat(requests.flatMap(r => this.#format(r, NLM_F.ACK))), requests.length);
-    for (let messages = this.#receive(summary); messages; messages = this.#receive(summary)) {
+    // What a request brings about comes before its acknowledgement.
+    while (acknowledged.size < requests.length) {
+      const messages = this.#receive(summary);
+      if (!messages) break;
       for (const message of messages) {
         const i = message.seq - first;
         const request = requests[i];
@@ -205,7 +208,9 @@ export class NetlinkSocket implements Disposable {
     let interrupted = false;
     let end: NetlinkMessage | undefined;
     this.#send(request.operation, Buffer.concat(this.#format(request, 0)), 1);
-    for (let messages = this.#receive(request.operation); messages; messages = this.#receive(request.operation)) {
+    // Only a dump's datagrams may be larger than those of before: the kernel makes room for what one link may say.
+    const next = () => this.#receive(request.operation, MSG_PEEK);
+    for (let messages = next(); messages; messages = next()) {
       for (const message of messages) {
         if (message.seq !== this.#seq || message.port !== this.#port) continue;
         if (message.flags & NLM_F_DUMP_INTR) interrupted = true;
@@ -234,15 +239,21 @@ export class NetlinkSocket implements Disposable {
     if (sent !== bytes.length) throw new SyscallError(operation, EMSGSIZE);
   }
 
-  /** The messages of the next datagram, or undefined where the queue is empty. */
-  #receive(operation: string): NetlinkMessage[] | undefined {
+  /**
+   * The messages of the next datagram, or undefined where the queue is empty.
+   * @param look MSG_PEEK: first how large it is
+   */
+  #receive(operation: string, look = 0): NetlinkMessage[] | undefined {
     const { recv, errno } = libc();
     const take = (flags: number) =>
       Number(recv(this.#fd, this.#datagram, BigInt(this.#datagram.length), MSG_DONTWAIT | MSG_TRUNC | flags));
     for (;;) {
-      let size = take(MSG_PEEK);
-      if (size > this.#datagram.length) this.#datagram = Buffer.alloc(size);
-      if (size >= 0) size = take(0);
+      let size = take(look);
+      if (size > this.#datagram.length) {
+        if (!look) throw this.#loss(operation, EMSGSIZE);
+        this.#datagram = Buffer.alloc(size);
+      }
+      if (size >= 0 && look) size = take(0);
       if (size >= 0) return parseMessages(Buffer.from(this.#datagram.subarray(0, size)));
       const reason = errno();
       if (reason === EAGAIN) return undefined;

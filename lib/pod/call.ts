@@ -10,6 +10,7 @@ import {
   errorVersion,
   type NetworkRequest,
   parseRequest,
+  type Request,
   type Role,
 } from '../cni/request.ts';
 import { printResult, type Result } from '../cni/result.ts';
@@ -31,6 +32,8 @@ export interface Call {
   /** Called for the verbs that have a configuration, and only then. */
   readonly readStdin: () => string;
   readonly role: Role;
+  /** Where somebody has read it already. */
+  readonly request?: Request;
 }
 
 export interface Answer {
@@ -98,8 +101,8 @@ async function ipamVerb(request: AttachmentRequest | NetworkRequest, context: Co
   }
 }
 
-async function carryOut({ env, readStdin, role }: Call, place: Place): Promise<Answer> {
-  const request = parseRequest(env, readStdin, role);
+async function carryOut({ env, readStdin, role, request: read }: Call, place: Place): Promise<Answer> {
+  const request = read ?? parseRequest(env, readStdin, role);
   if (request.verb === 'about') {
     place.log(aboutText(role, place.release).trimEnd());
     return done('');
@@ -143,7 +146,7 @@ async function journalled(
 
 /** Never throws: every failure is an error object; the stack trace of one that nobody foresaw goes to the log. */
 export async function answer(call: Call, place: Place): Promise<Answer> {
-  let stdin: string | undefined;
+  let stdin = call.request && 'config' in call.request ? call.request.config.text : undefined;
   const readStdin = (): string => {
     stdin = call.readStdin();
     return stdin;

@@ -1,0 +1,43 @@
+/** The way from a runtime to the plugin. */
+import test from 'node:test';
+import { keepAgent } from './agent-process.ts';
+import type { Host } from './host.ts';
+import { peerDir, runDir, tollgate, tollgateDir } from './places.ts';
+
+/**
+ * How hosts are called: `alone`, a process for each call; `launcher`, as after `tollgate install`, whoever may serve there;
+ * `worker`, through launchers and a worker; `dying worker`, one that is killed and started again all the time.
+ */
+export type Way = 'alone' | 'launcher' | 'worker' | 'dying worker';
+let way: Way = 'alone';
+/** For a file that runs the scenarios of another: to be said before that one is imported. */
+export const callThrough = (chosen: Way): void => {
+  way = chosen;
+};
+export const isServed = (): boolean => way === 'worker' || way === 'dying worker';
+/** A scenario that no launcher and no worker has a part in. */
+export function testAlone(name: string, scenario: () => Promise<void>): void {
+  if (way === 'alone') void test(name, scenario);
+}
+
+/** Hosts that have them. */
+const launchers = new WeakSet<Host>();
+/** What a runtime calls on this host. */
+export const binaryOf = (host: Host, plugin = 'tollgate'): string => {
+  if (!plugin.startsWith('tollgate')) return `${peerDir}/${plugin}`;
+  if (launchers.has(host)) return `/run/bin/${plugin}`;
+  return plugin === 'tollgate' ? tollgate : `${tollgateDir}/${plugin}`;
+};
+
+/** The host, with what the way of its calls needs. */
+export async function furnished(host: Host): Promise<Host> {
+  if (way === 'alone') return host;
+  await host.sh(`mkdir /run/bin; cp ${tollgateDir}/tools/launcher /run/bin/tollgate; ln /run/bin/tollgate /run/bin/tollgate-ipam
+    ln -s ${tollgate} /run/bin/tollgate-node; echo ${runDir} >/run/bin/tollgate.rundir`);
+  launchers.add(host);
+  if (isServed()) await keepAgent(host, way === 'dying worker');
+  return host;
+}
+
+/** Called again, as runtimes do, where a worker died and nobody knows how far he came. */
+export const isAskedAgain = (code: unknown): boolean => way === 'dying worker' && code === 11;
