@@ -6,11 +6,12 @@ import { datapath } from './datapath.ts';
 import { nft } from './nft.ts';
 import { plugin } from './plugin.ts';
 import { formatReport, type Row, reportOf } from './report.ts';
+import { worker } from './worker.ts';
 
 /** A table, row by row as they are found. */
 export type Part = (say: (progress: string) => void) => Promise<readonly Row[]>;
 
-const parts: Readonly<Record<string, Part>> = { plugin, nft, datapath };
+const parts: Readonly<Record<string, Part>> = { worker, plugin, nft, datapath };
 
 function nftVersion(): string {
   const { stdout } = spawnSync('nft', ['--version'], { encoding: 'utf8' });
@@ -19,6 +20,7 @@ function nftVersion(): string {
 
 const peers = () => ({
   "Debian's CNI plugins": process.env['TOLLGATE_BENCH_PEER'] || 'of unknown version',
+  'the newest reference plugins': process.env['TOLLGATE_BENCH_REFERENCE'] || 'not there',
   nft: nftVersion(),
 });
 
