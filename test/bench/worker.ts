@@ -10,7 +10,7 @@ import { compared, type Row, single } from './report.ts';
 import { WarmPlace } from './warm.ts';
 
 const part = 'worker: launcher and warm worker, 50 policies and 100 pods present, ipMasq, policies enforced';
-const runs = +(process.env['FIGRUNS'] ?? 40);
+const runs = 40;
 const [policies, present] = [50, 100];
 const everything = { ipMasq: true };
 
