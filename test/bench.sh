@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # npm run bench: measures the plugin, the gate and what both cost, against peers, in one interleaved run.
-#   npm run bench -- [plugin] [nft] [datapath] [--json]
-# A table on stdout (with --json: the same as JSON) and dist/bench.json. Nothing fails on a time.
+#   npm run bench -- [worker] [plugin] [nft] [datapath] [--json]
+# A table on stdout (with --json: the same as JSON), and dist/bench.json, .md and -light.svg, -dark.svg for the README.
+# Nothing fails on a time.
 # Everything happens in namespaces for mounts, processes and the network that end with this script, however it ends.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -14,6 +15,9 @@ node=$PWD/node_modules/node-linux-$arch/bin/node
 # The list of packages is out of sight inside.
 export TOLLGATE_BENCH_PEER
 TOLLGATE_BENCH_PEER=$(dpkg-query -W -f='${Version}' containernetworking-plugins 2>/dev/null) || TOLLGATE_BENCH_PEER=
+export TOLLGATE_BENCH_REFERENCE
+TOLLGATE_BENCH_REFERENCE=$(go version -m dist/tools/reference/ptp 2>/dev/null |
+  awk '$2 == "github.com/containernetworking/plugins" { print $3 }') || TOLLGATE_BENCH_REFERENCE=
 # A checkout below one of the folders that are hidden must stay in sight.
 # shellcheck disable=SC2016 # expanded inside
 inside='for d in /run /var/lib; do mount -t tmpfs tmpfs $d; done

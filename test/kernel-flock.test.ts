@@ -87,3 +87,25 @@ test('of several processes that count under the lock, none loses a step', async 
   );
   assert.equal(readFileSync(file('count'), 'utf8'), '100');
 });
+
+test('within a process it goes by turns, and who gives up keeps nobody waiting', async () => {
+  const order: number[] = [];
+  const held = tryLock(file('g'));
+  assert.ok(held);
+  const hungUp = new AbortController();
+  const calls = Array.from({ length: 50 }, async (_, i) => {
+    using _held = await lock(file('g'), 60_000, i === 7 ? hungUp.signal : undefined);
+    await new Promise(resolve => setTimeout(resolve, i % 3));
+    order.push(i);
+  });
+  const late = lock(file('g'), 5);
+  hungUp.abort(new Error('the caller hung up'));
+  await assert.rejects(calls[7]!, /the caller hung up/);
+  await assert.rejects(late, { name: 'LockTimeoutError' });
+  held[Symbol.dispose]();
+  await Promise.all(calls.filter((_, i) => i !== 7));
+  assert.deepEqual(
+    order,
+    Array.from({ length: 50 }, (_, i) => i).filter(i => i !== 7),
+  );
+});

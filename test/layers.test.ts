@@ -174,15 +174,32 @@ test('no module rests on itself, by whatever way round', () => {
   assert.deepEqual(cycles, []);
 });
 
-test('what a runtime waits for loads nothing slow', () => {
+/** Everything that the plugin's start loads, with the way that leads there. */
+function loadedByPlugin(): ReadonlyMap<string, string> {
   const way = new Map([['lib/pod/plugin.ts', 'lib/pod/plugin.ts']]);
-  for (const [file, path] of way) {
-    for (const { target, eager } of graph.get(file) ?? []) {
-      if (!eager || way.has(target)) continue;
-      const cost = slow[packageOf(target)] ?? slow[target];
-      assert.ok(cost === undefined, `${path} → ${target}: ${cost}`);
-      if (isOurs(target)) way.set(target, `${path} → ${target}`);
-    }
+  for (const [file, path] of way)
+    for (const { target, eager } of graph.get(file) ?? [])
+      if (eager && !way.has(target)) way.set(target, `${path} → ${target}`);
+  return way;
+}
+
+test('what a runtime waits for is listed, so that nobody adds to it unseen', () => {
+  const listed = readFileSync(join(root, 'test/cni-path.txt'), 'utf8').trim().split('\n');
+  const way = loadedByPlugin();
+  const unlisted = [...way].filter(([target]) => !listed.includes(target)).map(([, path]) => path);
+  assert.deepEqual(unlisted, [], 'loaded by every call: import it where it is needed, or add it to test/cni-path.txt');
+  assert.deepEqual(
+    listed.filter(target => !way.has(target)),
+    [],
+    'no longer loaded: take it out of test/cni-path.txt',
+  );
+});
+
+test('what a runtime waits for loads nothing slow', () => {
+  const way = loadedByPlugin();
+  for (const [target, path] of way) {
+    const cost = slow[packageOf(target)] ?? slow[target];
+    assert.ok(cost === undefined, `${path}: ${cost}`);
   }
   assert.ok(![...way.keys()].some(file => roomOf(file) === 'cli'), 'the command line is loaded with the plugin');
   assert.ok(way.size > 1, 'the plugin imports nothing of ours');

@@ -6,7 +6,7 @@ import { Cluster } from '../lib/policy/cluster.ts';
 import { type CompileOptions, compile } from '../lib/policy/compile.ts';
 import { evaluate } from '../lib/policy/evaluate.ts';
 import type { Endpoint, Pod, Protocol, World } from '../lib/policy/model.ts';
-import type { Ruleset } from '../lib/policy/ruleset.ts';
+import { isOfPairs, type Ruleset } from '../lib/policy/ruleset.ts';
 import { passes } from './ruleset-tracer.ts';
 import { localPods, type Manifest, manifests, outside, tagged, traffic, worldFrom } from './worlds.ts';
 
@@ -40,7 +40,10 @@ type Seen = Map<string, number>;
 const count = (seen: Seen, what: string): Seen => seen.set(what, (seen.get(what) ?? 0) + 1);
 
 function countRuleset(seen: Seen, { sets, chains }: Ruleset): void {
-  for (const { kind, elements } of sets.values()) if (elements.length > 0) count(seen, kind);
+  for (const set of sets.values()) {
+    if (set.elements.length === 0) continue;
+    count(seen, set.kind === 'tuples' && isOfPairs(set) ? 'pairs' : set.kind);
+  }
   for (const { direction, rules } of chains.values()) for (const _ of rules) count(seen, `${direction} rule`);
 }
 
@@ -109,6 +112,7 @@ test('they agree where rules are merged as soon as two have one shape', () => {
     { numRuns: 500 },
   );
   isRich(seen, 25);
+  assert.ok((seen.get('pairs') ?? 0) >= 25, `pairs came up ${seen.get('pairs') ?? 0} times`);
 });
 
 test('equal worlds compile to equal rulesets, whatever order their objects came in', () => {

@@ -220,6 +220,35 @@ test('a thousand policies for one pod are a handful of rules', () => {
   );
 });
 
+test('a thousand policies for one pod that have neither peers nor ports in common are one rule in each family', () => {
+  const spec = (i: number) =>
+    `podSelector: {}, ingress: [{ from: [{ podSelector: { matchLabels: { client: c${i} } } }], ports: [{ port: ${1000 + i} }] }]`;
+  const text = Array.from({ length: 1000 }, (_, i) => policy(`a/p${i}`, spec(i)));
+  const it = compiled([
+    pod('a/server', 'app: server', '10.0.0.1'),
+    pod('a/client', 'client: c77', '10.255.0.1'),
+    pod('a/other', 'client: c78', '10.255.0.2'),
+    ...text,
+  ]);
+  assert.equal(it.chains.get(gateOf(it, 'server').ingress)!.rules.length, 2);
+  assert.equal(it.sets.size, 2);
+  const tag = it.tagOf(it.world.pods[0]!)!;
+  const gets = (peer: string, port: number) =>
+    passes(it, tag, 'ingress', { peer: parseAddress(peer)!, protocol: 'TCP', port });
+  assert.deepEqual(
+    [gets('10.255.0.1', 1077), gets('10.255.0.1', 1078), gets('10.255.0.2', 1078), gets('10.255.0.3', 1078)],
+    [true, false, true, false],
+  );
+});
+
+test('wide ranges of ports stay rules of their own: each number would be an element', () => {
+  const spec = (i: number) =>
+    `podSelector: {}, ingress: [{ from: [{ podSelector: { matchLabels: { client: c${i} } } }], ports: [{ port: ${1000 + i}, endPort: ${2000 + i} }] }]`;
+  const text = Array.from({ length: 20 }, (_, i) => policy(`a/p${i}`, spec(i)));
+  const it = compiled([pod('a/server', 'app: server', '10.0.0.1'), ...text]);
+  assert.equal(it.chains.get(gateOf(it, 'server').ingress)!.rules.length, 40);
+});
+
 test('a tag that the ruleset does not know is closed', () => {
   const packet = { peer: parseAddress('10.0.0.2')!, protocol: 'TCP', port: 80 } as const;
   assert.equal(passes(compiled(small), 0x7467fff0, 'ingress', packet), false);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that a fresh Debian with Node >= 20, npm and root still lacks. Quick where nothing is missing.
 #   setup.sh demo   npm dependencies and the executable; Debian's compiler for the latter
-#   setup.sh bench  these, and the programs that the benchmark compares with: Debian packages
+#   setup.sh bench  these, and the programs that the benchmark compares with: Debian packages, and plugins where Go is there
 #   setup.sh test   these, and the programs that tests use as peers: Debian packages, and cnitool where Go is there
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -12,7 +12,7 @@ compiler=(gcc libc6-dev) # for cmd/launcher.c
 peers=(
   libatomic1 # wanted by the Node that runs the tests, not by the executable
   busybox-static chromium conntrack containerd containernetworking-plugins hyperfine iperf3 iproute2 iptables iputils-ping
-  nftables podman procps runc socat
+  nftables podman procps runc socat strace
 )
 
 fail() {
@@ -74,11 +74,21 @@ install_cnitool() {
     fail "cannot install cnitool $cnitool_version"
 }
 
+# The newest plugins of the CNI project, which the benchmark compares with as well.
+install_reference() {
+  local folder=$PWD/dist/tools/reference plugins=github.com/containernetworking/plugins/plugins
+  command -v go >/dev/null || { echo "No Go here: no comparison with the newest reference plugins"; return; }
+  [[ -x $folder/ptp ]] && return
+  echo "Installing the newest reference plugins"
+  GOBIN=$folder GOFLAGS='' go install "$plugins"/main/{ptp,bridge}@latest "$plugins/ipam/host-local@latest" ||
+    echo "Cannot install them: no comparison with the newest reference plugins"
+}
+
 mode=${1:-}
 [[ $mode == demo || $mode == bench || $mode == test ]] || fail "usage: setup.sh demo|bench|test"
 ((EUID == 0)) || fail "needs root: pods are plugged in for real, though in network namespaces of its own"
 build_if_older
 [[ $mode == demo ]] && exit
 install_packages "${peers[@]}"
-[[ $mode == bench ]] && exit
+[[ $mode == bench ]] && { install_reference; exit; }
 install_cnitool

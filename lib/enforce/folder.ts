@@ -8,7 +8,7 @@ import type { Problem } from '../policy/field.ts';
 import { formatProblem } from '../policy/lint.ts';
 import { type Declared, type Document, readDocuments, worldOf } from '../policy/manifest.ts';
 import type { World } from '../policy/model.ts';
-import { parseJson, writeJson } from '../state/atomic.ts';
+import { parseJson, remembering, writeJson } from '../state/atomic.ts';
 import { errnoOf } from '../state/error.ts';
 
 /** One file as it was when it was last looked at. */
@@ -80,7 +80,9 @@ export async function readFolder(path: string, kept: Kept): Promise<Folder> {
     isChanged = true;
     files.push([name, await parse(file, stamp, before)]);
   }
-  return { path, kept: Object.fromEntries(files), isChanged: isChanged || files.length !== Object.keys(kept).length };
+  isChanged ||= files.length !== Object.keys(kept).length;
+  // The same object where it says the same, so that it is understood only once.
+  return { path, kept: isChanged ? Object.fromEntries(files) : kept, isChanged };
 }
 
 /** A line for each file whose newest version does not count because it does not parse. */
@@ -116,21 +118,30 @@ export function manifestsOf(kept: Kept): Manifests {
 
 const knownPods = new WeakMap<Kept, World['pods']>();
 
-const isPolicy = ({ value }: Document): boolean =>
-  (value as { readonly kind?: unknown } | null)?.kind === 'NetworkPolicy';
+type Manifest = { readonly kind?: unknown; readonly items?: unknown } | null | undefined;
+
+const isPolicy = (value: unknown): boolean => (value as Manifest)?.kind === 'NetworkPolicy';
+
+/** Without the policies, listed ones too: most of what there is to understand. */
+function withoutPolicies(document: Document): Document | undefined {
+  const value = document.value as Manifest;
+  if (isPolicy(value)) return undefined;
+  if (value?.kind !== 'List' || !Array.isArray(value.items)) return document;
+  return { ...document, value: { ...value, items: value.items.filter(item => !isPolicy(item)) } };
+}
 
 /** What the files say of pods, without a look at their policies. */
 export function podManifestsOf(kept: Kept): World['pods'] {
-  const pods = known.get(kept)?.world.pods ?? knownPods.get(kept) ?? understand(kept, isPolicy).world.pods;
+  const pods = known.get(kept)?.world.pods ?? knownPods.get(kept) ?? understand(kept, withoutPolicies).world.pods;
   knownPods.set(kept, pods);
   return pods;
 }
 
-function understand(kept: Kept, isLeftOut: (document: Document) => boolean = () => false): Manifests {
+function understand(kept: Kept, heeded = (document: Document): Document | undefined => document): Manifests {
   const declared: Declared[] = [];
   const problems: Problem[] = [];
   for (const { documents = [] } of Object.values(kept)) {
-    const read = readDocuments(documents.filter(document => !isLeftOut(document)));
+    const read = readDocuments(documents.flatMap(document => heeded(document) ?? []));
     declared.push(...read.declared);
     problems.push(...read.problems);
   }
@@ -141,9 +152,9 @@ function understand(kept: Kept, isLeftOut: (document: Document) => boolean = () 
 const isKept = (value: unknown): value is Kept => typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** What was parsed before; nothing where that is unreadable, since it can all be parsed again. */
-export function keptIn(text: string | undefined): Kept {
+export const keptIn = remembering((text: string | undefined): Kept => {
   const found = parseJson(text);
   return found.kind === 'value' && isKept(found.value) ? found.value : {};
-}
+});
 
 export const writeKept = (path: string, kept: Kept): void => writeJson(path, kept);

@@ -6,7 +6,7 @@ import { Cluster } from '../policy/cluster.ts';
 import { filled } from '../policy/members.ts';
 import type { World } from '../policy/model.ts';
 import type { AddressSetSpec, PeerSet, Ruleset, TupleSetSpec } from '../policy/ruleset.ts';
-import { parseJson } from '../state/atomic.ts';
+import { parseJson, remembering } from '../state/atomic.ts';
 import type { NodeState } from './node.ts';
 import { localPod } from './world.ts';
 
@@ -43,10 +43,14 @@ const fromText = (_: string, value: unknown): unknown =>
 
 export const peersText = (peers: Peers): string => JSON.stringify(peers, toText);
 
+const anyPeersIn = remembering((text): Partial<Peers> | undefined => {
+  const found = parseJson(text, text?.includes('"bigint":') ? fromText : undefined);
+  return found.kind === 'value' ? (found.value as Partial<Peers>) : undefined;
+});
+
 /** Those of this marker; undefined where the text says nothing of them. */
 export function peersIn(text: string | undefined, marker: number): Peers | undefined {
-  const found = parseJson(text, text?.includes('"bigint":') ? fromText : undefined);
-  const peers = found.kind === 'value' ? (found.value as Partial<Peers>) : undefined;
+  const peers = anyPeersIn(text);
   return peers?.marker === marker && Array.isArray(peers.sets) ? (peers as Peers) : undefined;
 }
 

@@ -14,14 +14,17 @@ export class FileLock implements Disposable {
   readonly path: string;
   /** Of the locked file, open for reading and writing. */
   readonly fd: number;
+  readonly #released: () => void;
 
-  constructor(path: string, fd: number) {
+  constructor(path: string, fd: number, released: () => void = () => {}) {
     this.path = path;
     this.fd = fd;
+    this.#released = released;
   }
 
   [Symbol.dispose](): void {
     closeSync(this.fd);
+    this.#released();
   }
 }
 
@@ -30,7 +33,7 @@ export class LockTimeoutError extends Error {
   readonly path: string;
 
   constructor(path: string, deadline: number) {
-    super(`Cannot lock ${path} within ${deadline} ms: another process holds it`);
+    super(`Cannot lock ${path} within ${Math.round(deadline)} ms: another call holds it`);
     this.path = path;
   }
 }
@@ -39,27 +42,75 @@ export class LockTimeoutError extends Error {
  * Locks the file, which is created where there is none, or gives undefined where somebody else holds it. Two locks of one
  * process exclude each other, too.
  */
-export function tryLock(path: string): FileLock | undefined {
+export function tryLock(path: string, released?: () => void): FileLock | undefined {
   const { flock, errno } = libc();
   const fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
-  if (flock(fd, LOCK_EX | LOCK_NB) === 0) return new FileLock(path, fd);
+  if (flock(fd, LOCK_EX | LOCK_NB) === 0) return new FileLock(path, fd, released);
   const error = new SyscallError(`lock ${path}`, errno());
   closeSync(fd);
   if (error.code === 'EAGAIN') return undefined;
   throw error;
 }
 
+/** By path: resolves when the last of those who wait in this process has had the lock, or has given up. */
+const lines = new Map<string, Promise<void>>();
+
+/** To the end of the line. @returns when it is one's turn, and what lets the next one in */
+function queue(path: string): { readonly turn: Promise<void>; readonly leave: () => void } {
+  const turn = lines.get(path) ?? Promise.resolve();
+  const { promise: left, resolve: leave } = Promise.withResolvers<void>();
+  const end = turn.then(() => left);
+  lines.set(path, end);
+  end.then(() => {
+    if (lines.get(path) === end) lines.delete(path);
+  });
+  return { turn, leave };
+}
+
+/** @returns false where `deadline` milliseconds have passed before. @throws the signal's reason once it is aborted */
+async function comesBefore(turn: Promise<void>, deadline: number, signal: AbortSignal | undefined): Promise<boolean> {
+  const { promise: over, resolve, reject } = Promise.withResolvers<boolean>();
+  const timer = setTimeout(resolve, deadline, false);
+  const abort = (): void => reject(signal?.reason);
+  signal?.addEventListener('abort', abort, { once: true });
+  try {
+    return await Promise.race([turn.then(() => true), over]);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', abort);
+  }
+}
+
 /**
- * Locks the file as soon as it is free. The waits between two looks grow, so that a hundred that wait do not take the
- * processor from the one that works; they are random, so that those hundred do not march in step.
+ * Locks the file as soon as it is free. Within a process it goes by turns, and only who is next looks at the file. Between
+ * processes, the waits between two looks grow, so that a hundred that wait do not take the processor from the one that
+ * works; they are random, so that those hundred do not march in step.
  * @param deadline in milliseconds
  * @throws LockTimeoutError after the deadline; the signal's reason, at the next look after it was aborted
  */
 export async function lock(path: string, deadline: number, signal?: AbortSignal): Promise<FileLock> {
   const end = monotonic() + deadline;
+  const { turn, leave } = queue(path);
+  try {
+    signal?.throwIfAborted();
+    if (!(await comesBefore(turn, deadline, signal))) throw new LockTimeoutError(path, deadline);
+    return await look(path, end, deadline, leave, signal);
+  } catch (error) {
+    leave();
+    throw error;
+  }
+}
+
+async function look(
+  path: string,
+  end: number,
+  deadline: number,
+  leave: () => void,
+  signal: AbortSignal | undefined,
+): Promise<FileLock> {
   for (let pause = LEAST_WAIT; ; pause = Math.min(pause * 1.5, GREATEST_WAIT)) {
     signal?.throwIfAborted();
-    const held = tryLock(path);
+    const held = tryLock(path, leave);
     if (held) return held;
     const left = end - monotonic();
     if (left <= 0) throw new LockTimeoutError(path, deadline);

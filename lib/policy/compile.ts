@@ -41,7 +41,7 @@ function commentOf(peers: Draft['peers']): string {
 function setSpecOf({ peers, ports }: Draft, names: Names): SetSpec | undefined {
   const [family, text] = [familyOf(peers), peersText(peers)];
   if (peers.kind === 'any' || family === undefined) return undefined;
-  if (ports.kind === 'name') {
+  if (ports.kind === 'name' && peers.kind !== 'pairs') {
     const ofPeers = (whom: string) => `${portsText(ports)} of ${whom}`;
     const comment = ofPeers(commentOf(peers));
     const whose =
@@ -50,6 +50,8 @@ function setSpecOf({ peers, ports }: Draft, names: Names): SetSpec | undefined {
     return { kind: 'tuples', name: names.nameOf(`ports${family}`, ofPeers(text)), family, comment, whose, port };
   }
   const [name, comment] = [names.nameOf(`${peers.kind}${family}`, text), commentOf(peers)];
+  if (peers.kind === 'pairs')
+    return { kind: 'tuples', name, family, comment, whose: { kind: peers.kind, pairs: peers.pairs } };
   if (peers.kind === 'ranges') return { kind: 'ranges', name, family, comment, ranges: peers.ranges };
   return { kind: 'addresses', name, family, comment, pods: peers.pods };
 }

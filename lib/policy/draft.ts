@@ -19,7 +19,7 @@ import {
   type RuleRef,
 } from './model.ts';
 import { rangesOfBlocks, unionOfSpans } from './ranges.ts';
-import type { PortMatch } from './ruleset.ts';
+import type { Pair, PortMatch } from './ruleset.ts';
 import { podPeerText } from './selector.ts';
 
 export interface Draft {
@@ -34,7 +34,9 @@ export interface Draft {
 export type DraftPeers =
   | { readonly kind: 'any' }
   | { readonly kind: 'pods'; readonly family: Family; readonly pods: readonly PodPeer[] }
-  | { readonly kind: 'ranges'; readonly family: Family; readonly ranges: readonly Range[] };
+  | { readonly kind: 'ranges'; readonly family: Family; readonly ranges: readonly Range[] }
+  /** Each with ports of its own, which the draft then does not name. */
+  | { readonly kind: 'pairs'; readonly family: Family; readonly pairs: readonly Pair[] };
 
 export type DraftPorts =
   | { readonly kind: 'any' }
@@ -107,10 +109,14 @@ export function draftsOf(policy: NetworkPolicy, direction: Direction, identity: 
 const rangeText = ({ family, first, last }: Range): string =>
   `${formatAddress({ family, value: first })}-${formatAddress({ family, value: last })}`;
 
+const pairText = ({ pods, protocol, ports }: Pair): string =>
+  `${pods.map(podPeerText).sort().join(' or ')} on ${protocol} ${ports.join(',')}`;
+
 /** Whom the peers are, one by one, ascending and each once; the family is not part of it. */
 export function peerTexts(peers: DraftPeers): readonly string[] {
   if (peers.kind === 'any') return ['anybody'];
   if (peers.kind === 'ranges') return peers.ranges.map(rangeText);
+  if (peers.kind === 'pairs') return [...new Set(peers.pairs.map(pairText))].sort();
   return [...new Set(peers.pods.map(podPeerText))].sort();
 }
 

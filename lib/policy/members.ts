@@ -2,7 +2,17 @@
 import { type Address, type Family, parseAddress, type Range, rangeContains } from '../ip/address.ts';
 import type { Cluster, Pods } from './cluster.ts';
 import type { Labels, Pod, PodPeer } from './model.ts';
-import type { AddressSetSpec, PeerSet, PodSetSpec, SetSpec, Tuple, TupleSetSpec } from './ruleset.ts';
+import {
+  type AddressSetSpec,
+  isOfPairs,
+  type NamedPortSetSpec,
+  type Pair,
+  type PairSetSpec,
+  type PeerSet,
+  type SetSpec,
+  type Tuple,
+  type TupleSetSpec,
+} from './ruleset.ts';
 import { selects, selectsPod } from './selector.ts';
 
 type Candidates = readonly Pods[];
@@ -43,7 +53,7 @@ const isWithin = (ranges: readonly Range[], address: Address): boolean =>
   ranges.some(range => rangeContains(range, address));
 
 /** Whether a pod is one of a set's, whichever address it has. */
-function isIn(spec: PodSetSpec, pod: Pod, namespaceLabels: Labels): boolean {
+function isIn(spec: AddressSetSpec | NamedPortSetSpec, pod: Pod, namespaceLabels: Labels): boolean {
   const pods = spec.kind === 'addresses' ? spec.pods : spec.whose.kind === 'pods' ? spec.whose.pods : undefined;
   return pods === undefined || pods.some(peer => selectsPod(peer, pod, namespaceLabels));
 }
@@ -61,8 +71,25 @@ export const addressFrom = (
   namespaceLabels: Labels,
 ): readonly Address[] => (isIn(spec, pod, namespaceLabels) ? parsed(text, spec.family) : []);
 
+/** Each once, as a set has them. */
+function unique(tuples: readonly Tuple[]): readonly Tuple[] {
+  const byText = new Map(tuples.map(tuple => [`${tuple.address.value} ${tuple.protocol} ${tuple.port}`, tuple]));
+  return [...byText.values()];
+}
+
+const tuplesOf = ({ protocol, ports }: Pair, addresses: readonly Address[]): readonly Tuple[] =>
+  addresses.flatMap(address => ports.map(port => ({ address, protocol, port })));
+
+function tuplesByPairs({ whose, family }: PairSetSpec, pod: Pod, text: string, labels: Labels): readonly Tuple[] {
+  const addresses = parsed(text, family);
+  if (addresses.length === 0) return [];
+  const own = whose.pairs.filter(({ pods }) => pods.some(peer => selectsPod(peer, pod, labels)));
+  return unique(own.flatMap(pair => tuplesOf(pair, addresses)));
+}
+
 /** What a pod contributes to a set of tuples by one of its own addresses. */
 export function tuplesFrom(spec: TupleSetSpec, pod: Pod, text: string, namespaceLabels: Labels): readonly Tuple[] {
+  if (isOfPairs(spec)) return tuplesByPairs(spec, pod, text, namespaceLabels);
   const { whose, port, family } = spec;
   const { protocol, name } = port;
   const ports = pod.namedPorts.filter(each => each.name === name && each.protocol === protocol);
@@ -82,7 +109,23 @@ function addressElements(cluster: Cluster, spec: AddressSetSpec): readonly Addre
     .sort(ascending);
 }
 
+/** Pair by pair, since the cluster finds those whom a selector matches without a look at all the others. */
+function pairElements(cluster: Cluster, { whose, family }: PairSetSpec): readonly Tuple[] {
+  const tuples = whose.pairs.flatMap(pair =>
+    pair.pods.flatMap(peer =>
+      [...membersOf(cluster, peer)].flatMap(pod =>
+        tuplesOf(
+          pair,
+          ownAddresses(cluster, pod).flatMap(text => parsed(text, family)),
+        ),
+      ),
+    ),
+  );
+  return unique(tuples).toSorted(ascendingTuples);
+}
+
 function tupleElements(cluster: Cluster, spec: TupleSetSpec): readonly Tuple[] {
+  if (isOfPairs(spec)) return pairElements(cluster, spec);
   const candidates = cluster.withPort(spec.port.protocol, spec.port.name);
   const tuples = [...candidates].flatMap(pod =>
     ownAddresses(cluster, pod).flatMap(text => tuplesFrom(spec, pod, text, cluster.namespaceLabels(pod.namespace))),

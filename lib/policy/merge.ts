@@ -1,12 +1,13 @@
 /**
  * Fewer rules that mean the same. Every new connection walks its chain, so a chain must not grow with the number of
- * policies: beyond a few, rules that ask for the same ports share one set of peers, and rules with the same peers share
- * their ports. Up to then each keeps to itself, since that lets each policy count.
+ * policies: beyond a few, rules that ask for the same ports share one set of peers, rules with the same peers share
+ * their ports, and those that have neither in common share a set of peers with ports. Up to then each keeps to itself, since that lets each policy count.
  */
 import type { Family } from '../ip/address.ts';
 import { type Draft, type DraftPeers, type DraftPorts, familyOf, peersText, portsText } from './draft.ts';
 import { formatRule, type PodPeer, type RuleRef } from './model.ts';
 import { unionOfRanges, unionOfSpans } from './ranges.ts';
+import type { Pair } from './ruleset.ts';
 import { podPeerText } from './selector.ts';
 
 /** So many rules of one shape stay apart unless told otherwise: at some 30 ns each, a connection does not feel them. */
@@ -79,11 +80,40 @@ function mergePorts(drafts: readonly Draft[], apart: number): readonly Draft[] {
   });
 }
 
+/** So many ports of one rule are worth an element each. */
+const PORTS = 16;
+
+/** The numbers, where they are few; undefined for ranges and for names. */
+function fewPorts(ports: DraftPorts): Pick<Pair, 'protocol' | 'ports'> | undefined {
+  if (ports.kind !== 'numbers') return undefined;
+  const { protocol, spans } = ports;
+  const number = spans.reduce((sum, { first, last }) => sum + last - first + 1, 0);
+  if (number > PORTS) return undefined;
+  const numbers = spans.flatMap(({ first, last }) => Array.from({ length: last - first + 1 }, (_, i) => first + i));
+  return { protocol, ports: numbers };
+}
+
+function pairOf({ peers, ports }: Draft): Pair | undefined {
+  const few = fewPorts(ports);
+  return peers.kind === 'pods' && few ? { pods: peers.pods, ...few } : undefined;
+}
+
+/** Of those that have neither in common, peer and port together are what is looked up. */
+function mergePairs(drafts: readonly Draft[], apart: number): readonly Draft[] {
+  const keyOf = (draft: Draft): string => (pairOf(draft) ? String(familyOf(draft.peers)) : 'others');
+  return groupsBy(drafts, keyOf).flatMap(group => {
+    const family = familyOf(group[0]!.peers);
+    const pairs = group.flatMap(draft => pairOf(draft) ?? []);
+    if (group.length <= apart || family === undefined || pairs.length < group.length) return group;
+    return [joined(group, { kind: 'pairs', family, pairs }, { kind: 'any' })];
+  });
+}
+
 /** The same permissions, more than `apart` of one shape merged, in one order whatever order the policies came in. */
 export function mergeDrafts(drafts: readonly Draft[], apart: number): readonly Draft[] {
   const single = withoutDoubles(drafts);
   const isFew = single.length <= apart;
-  const merged = isFew ? single : withoutDoubles(mergePorts(mergePeers(single, apart), apart));
+  const merged = isFew ? single : withoutDoubles(mergePairs(mergePorts(mergePeers(single, apart), apart), apart));
   const byText = merged.map(draft => [draftText(draft), draft] as const);
   return byText.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)).map(([, draft]) => draft);
 }

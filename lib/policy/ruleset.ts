@@ -82,13 +82,31 @@ export interface RangeSetSpec extends Named {
 }
 
 /** Destinations whose named port differs by pod: each address with the number that the name has there. */
-export interface TupleSetSpec extends Named {
+export interface NamedPortSetSpec extends Named {
   readonly kind: 'tuples';
   readonly whose:
     | { readonly kind: 'pods'; readonly pods: readonly PodPeer[] }
     | { readonly kind: 'ranges'; readonly ranges: readonly Range[] };
   readonly port: PortName;
 }
+
+/** Pods, and the ports that are for them: other ones for others. */
+export interface Pair {
+  readonly pods: readonly PodPeer[];
+  readonly protocol: Protocol;
+  /** Ascending, each once. */
+  readonly ports: readonly number[];
+}
+
+/** What many rules allow that differ in peers and ports: one look, however many they are. */
+export interface PairSetSpec extends Named {
+  readonly kind: 'tuples';
+  readonly whose: { readonly kind: 'pairs'; readonly pairs: readonly Pair[] };
+}
+
+export type TupleSetSpec = NamedPortSetSpec | PairSetSpec;
+
+export const isOfPairs = (spec: TupleSetSpec): spec is PairSetSpec => spec.whose.kind === 'pairs';
 
 export type SetSpec = AddressSetSpec | RangeSetSpec | TupleSetSpec;
 
@@ -111,9 +129,9 @@ export interface RangeSet extends RangeSetSpec {
   readonly elements: readonly Range[];
 }
 
-export interface TupleSet extends TupleSetSpec {
+export type TupleSet = TupleSetSpec & {
   /** Ascending by address and port, each once. */
   readonly elements: readonly Tuple[];
-}
+};
 
 export type PeerSet = AddressSet | RangeSet | TupleSet;

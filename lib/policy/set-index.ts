@@ -3,7 +3,7 @@
  * in it, and a pod asks with what it has.
  */
 import { type LabelSelector, type Labels, nameLabel, type Pod, type PodPeer } from './model.ts';
-import type { PodSetSpec } from './ruleset.ts';
+import { isOfPairs, type PodSetSpec } from './ruleset.ts';
 import { selects } from './selector.ts';
 
 const labelKey = (key: string, value: string): string => `label ${key}=${value}`;
@@ -29,8 +29,17 @@ function keysOfPeer({ namespace, pods }: PodPeer): readonly string[] {
   return named ? named.values.map(namespaceKey) : [anyKey];
 }
 
+/** Whom it selects by label. */
+function peersOf(spec: PodSetSpec): readonly PodPeer[] {
+  if (spec.kind === 'addresses') return spec.pods;
+  if (isOfPairs(spec)) return spec.whose.pairs.flatMap(({ pods }) => pods);
+  return spec.whose.kind === 'pods' ? spec.whose.pods : [];
+}
+
 const keysOfSet = (spec: PodSetSpec): readonly string[] =>
-  spec.kind === 'tuples' ? [portKey(spec.port.protocol, spec.port.name)] : spec.pods.flatMap(keysOfPeer);
+  spec.kind === 'tuples' && !isOfPairs(spec)
+    ? [portKey(spec.port.protocol, spec.port.name)]
+    : [...new Set(peersOf(spec).flatMap(keysOfPeer))];
 
 function* keysOfPod({ namespace, labels, namedPorts }: Pod): Generator<string> {
   yield anyKey;
@@ -41,8 +50,7 @@ function* keysOfPod({ namespace, labels, namedPorts }: Pod): Generator<string> {
 
 /** Selectors that look at labels of namespaces. */
 function namespaceSelectors(spec: PodSetSpec): readonly LabelSelector[] {
-  const peers = spec.kind === 'addresses' ? spec.pods : spec.whose.kind === 'pods' ? spec.whose.pods : [];
-  return peers.flatMap(({ namespace }) => (typeof namespace === 'string' ? [] : [namespace]));
+  return peersOf(spec).flatMap(({ namespace }) => (typeof namespace === 'string' ? [] : [namespace]));
 }
 
 export class SetIndex {

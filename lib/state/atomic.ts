@@ -56,3 +56,12 @@ export function parseJson(text: string | undefined, reviver?: (key: string, valu
 
 /** @throws StateError where there is a file that cannot be read */
 export const readJson = (path: string): Found => parseJson(readText(path));
+
+/** What the text meant last time, where it still is the same: for a process that reads a file call after call. */
+export function remembering<T>(understand: (text: string | undefined) => T): (text: string | undefined) => T {
+  let last: { readonly text: string | undefined; readonly meaning: T } | undefined;
+  return text => {
+    if (!last || last.text !== text) last = { text, meaning: understand(text) };
+    return last.meaning;
+  };
+}

@@ -1,10 +1,13 @@
 /** Plugins as a runtime calls them: ours and Debian's, each on nodes of its own. */
+import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { BenchNode, makeNetns, type Program, parallel, type Timed } from './node.ts';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
 export const tollgate = `${root}/dist/tollgate`;
 const peers = '/usr/lib/cni';
+/** The newest of the CNI project's own, where Go was there to install them. */
+const reference = `${root}/dist/tools/reference`;
 
 export interface Pod {
   readonly containerID: string;
@@ -14,16 +17,19 @@ export interface Pod {
   readonly labels: Readonly<Record<string, string>>;
 }
 
-type Config = Readonly<Record<string, unknown>>;
+export type Config = Readonly<Record<string, unknown>>;
 export interface Plugin {
   readonly name: string;
   readonly binary: string;
+  /** Where it finds its IPAM plugin. */
+  readonly path: string;
   readonly configFor: (node: BenchNode) => Config;
 }
 
 export const ours = (more: Config = {}, binary = tollgate): Plugin => ({
   name: 'tollgate',
   binary,
+  path: peers,
   configFor: ({ folder }) => ({
     stateDir: `${folder}/state`,
     runDir: `${folder}/run`,
@@ -33,18 +39,27 @@ export const ours = (more: Config = {}, binary = tollgate): Plugin => ({
   }),
 });
 
-const debian = (name: string, type: string, more: Config): Plugin => ({
+const peer = (name: string, folder: string, type: string, more: Config): Plugin => ({
   name,
-  binary: `${peers}/${type}`,
+  binary: `${folder}/${type}`,
+  path: folder,
   configFor: ({ folder }) => ({
     ipam: { type: 'host-local', dataDir: `${folder}/host-local`, ranges: [[{ subnet: '10.80.0.0/16' }]] },
     ...more,
   }),
 });
 
-export const ptp = debian('ptp', 'ptp', {});
-export const bridge = debian('bridge', 'bridge', { bridge: 'cni0', isGateway: true });
-export const bridgeMasq = debian('bridge ipMasq', 'bridge', { bridge: 'cni0', isGateway: true, ipMasq: true });
+const masquerading = { bridge: 'cni0', isGateway: true, ipMasq: true };
+export const ptp = peer('ptp', peers, 'ptp', {});
+export const bridge = peer('bridge', peers, 'bridge', { bridge: 'cni0', isGateway: true });
+export const bridgeMasq = peer('bridge ipMasq', peers, 'bridge', masquerading);
+/** Undefined where they are not there. */
+export const newest = existsSync(`${reference}/ptp`)
+  ? {
+      ptp: peer('newest ptp', reference, 'ptp', {}),
+      bridgeMasq: peer('newest bridge ipMasq', reference, 'bridge', masquerading),
+    }
+  : undefined;
 
 let count = 0;
 
@@ -73,7 +88,7 @@ export class Place {
     this.node = node;
   }
 
-  #call(verb: 'ADD' | 'DEL', pod: Pod): Program {
+  call(verb: 'ADD' | 'DEL', pod: Pod): Program {
     const type = this.plugin.binary.split('/').at(-1);
     const config = { cniVersion: '1.0.0', name: 'bench', type, ...this.plugin.configFor(this.node) };
     const labels = Object.entries(pod.labels).map(([key, value]) => ({ key, value }));
@@ -85,7 +100,7 @@ export class Place {
         CNI_CONTAINERID: pod.containerID,
         CNI_NETNS: pod.netns,
         CNI_IFNAME: 'eth0',
-        CNI_PATH: peers,
+        CNI_PATH: this.plugin.path,
         CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=${pod.namespace};K8S_POD_NAME=${pod.name}`,
       },
       input: JSON.stringify({ ...config, args: { cni: { labels } } }),
@@ -93,21 +108,21 @@ export class Place {
   }
 
   add(pod: Pod): Timed {
-    return this.node.run(this.#call('ADD', pod));
+    return this.node.run(this.call('ADD', pod));
   }
 
   del(pod: Pod): Timed {
-    return this.node.run(this.#call('DEL', pod));
+    return this.node.run(this.call('DEL', pod));
   }
 
   /** All of them, so many at once; milliseconds from the first start to the last end. */
   async addAll(pods: readonly Pod[], width: number): Promise<number> {
     const start = performance.now();
-    await parallel(pods, width, pod => this.node.start(this.#call('ADD', pod)));
+    await parallel(pods, width, pod => this.node.start(this.call('ADD', pod)));
     return performance.now() - start;
   }
 
   async delAll(pods: readonly Pod[], width: number): Promise<void> {
-    await parallel(pods, width, pod => this.node.start(this.#call('DEL', pod)));
+    await parallel(pods, width, pod => this.node.start(this.call('DEL', pod)));
   }
 }

@@ -4,13 +4,15 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { datapath } from './datapath.ts';
 import { nft } from './nft.ts';
+import { picture } from './picture.ts';
 import { plugin } from './plugin.ts';
-import { formatReport, type Row, reportOf } from './report.ts';
+import { formatMarkdown, formatReport, type Row, reportOf } from './report.ts';
+import { worker } from './worker.ts';
 
 /** A table, row by row as they are found. */
 export type Part = (say: (progress: string) => void) => Promise<readonly Row[]>;
 
-const parts: Readonly<Record<string, Part>> = { plugin, nft, datapath };
+const parts: Readonly<Record<string, Part>> = { worker, plugin, nft, datapath };
 
 function nftVersion(): string {
   const { stdout } = spawnSync('nft', ['--version'], { encoding: 'utf8' });
@@ -19,13 +21,16 @@ function nftVersion(): string {
 
 const peers = () => ({
   "Debian's CNI plugins": process.env['TOLLGATE_BENCH_PEER'] || 'of unknown version',
+  'the newest reference plugins': process.env['TOLLGATE_BENCH_REFERENCE'] || 'not there',
   nft: nftVersion(),
+  Node: process.version,
 });
 
 const elapsed = (): string => `${(performance.now() / 1000).toFixed(0).padStart(4)} s`;
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'boolean' } } });
+  const command = ['npm run bench', ...(positionals.length > 0 ? ['--', ...positionals] : [])].join(' ');
   const unknown = positionals.filter(name => !parts[name]);
   if (unknown.length > 0) {
     console.error(`npm run bench: no part ${unknown.join(', ')}; there are ${Object.keys(parts).join(', ')}`);
@@ -36,9 +41,11 @@ async function main(): Promise<number> {
     if (positionals.length > 0 && !positionals.includes(name)) continue;
     rows.push(...(await part(progress => console.error(`${elapsed()} ${name}: ${progress}`))));
   }
-  const report = reportOf(rows, peers());
+  const report = reportOf(rows, peers(), command);
   mkdirSync('dist', { recursive: true });
   writeFileSync('dist/bench.json', `${JSON.stringify(report, null, 2)}\n`);
+  writeFileSync('dist/bench.md', formatMarkdown(report));
+  for (const theme of ['light', 'dark'] as const) writeFileSync(`dist/bench-${theme}.svg`, picture(report, theme));
   process.stdout.write(values.json ? `${JSON.stringify(report, null, 2)}\n` : formatReport(report));
   return 0;
 }

@@ -2,7 +2,7 @@
  * A node to measure on: a network namespace, in which programs are started as a runtime starts them, with nothing in between.
  * All of this lives in the namespaces that bench.sh made, and goes with them.
  */
-import { spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { inNetns, Netns } from '../../lib/kernel/netns.ts';
 
@@ -51,6 +51,11 @@ export class BenchNode {
     this.folder = `/run/bench/${name}`;
     mkdirSync(`${this.folder}/policies`, { recursive: true });
     this.sh('ip link set lo up; echo 1 >/proc/sys/net/ipv4/ip_forward');
+  }
+
+  /** A program that stays; it ends with the benchmark. */
+  serve({ command, args = [], env = { PATH } }: Program): ChildProcess {
+    return inNetns(this.netns, () => ({ child: spawn(command, [...args], { env, stdio: 'ignore' }) })).child;
   }
 
   sh(script: string): string {

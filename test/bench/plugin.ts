@@ -2,6 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { bridge, bridgeMasq, makePods, ours, Place, type Pod, ptp, root, tollgate } from './cni.ts';
 import type { Part } from './main.ts';
+import { interleave, interleaveBursts, settled, type Times } from './measure.ts';
 import { must } from './node.ts';
 import { policiesOfABusyNode } from './policies.ts';
 import { compared, type Row, single } from './report.ts';
@@ -10,38 +11,11 @@ const part = 'plugin: one executable, one process for each call';
 const runs = 40;
 const masquerading = { ipMasq: true };
 
-interface Times {
-  readonly add: number[];
-  readonly del: number[];
-}
-
-/** ADD and DEL at each place in turn; each round starts with another one. The first rounds warm caches and do not count. */
-function interleave(places: readonly Place[], rounds = runs, warmup = 3): Times[] {
-  const times = places.map((): Times => ({ add: [], del: [] }));
-  const pods = makePods(places.length);
-  for (let round = -warmup; round < rounds; round++)
-    for (let turn = 0; turn < places.length; turn++) {
-      const i = (turn + round + warmup) % places.length;
-      const add = places[i]!.add(pods[i]!).ms;
-      const del = places[i]!.del(pods[i]!).ms;
-      if (round < 0) continue;
-      times[i]!.add.push(add);
-      times[i]!.del.push(del);
-    }
-  return times;
-}
-
-/** With one pod that stays, as on any node that is up: bridges and tables are there. */
-function settled(place: Place): Place {
-  for (const pod of makePods(1)) place.add(pod);
-  return place;
-}
-
 function wholeProcess(): Row[] {
   const places = [ours(masquerading), ptp, bridge, bridgeMasq, ours({ enforcer: 'none' })].map(plugin =>
     settled(new Place(plugin)),
   );
-  const [own, point, bridged, masked, bare] = interleave(places) as [Times, Times, Times, Times, Times];
+  const [own, point, bridged, masked, bare] = interleave(places, runs) as [Times, Times, Times, Times, Times];
   const nothing = Array.from({ length: runs }, () => places[0]!.node.run({ command: '/bin/true' }).ms);
   const add = { part, what: 'ADD, ipMasq, policies enforced', unit: 'ms' } as const;
   const del = { part, what: 'DEL', unit: 'ms' } as const;
@@ -98,19 +72,11 @@ function inProcess(): Row[] {
 }
 
 async function bursts(): Promise<Row[]> {
-  const [number, width, rounds] = [50, 16, 3];
+  const [number, width] = [50, 16];
   const places = [ours(masquerading), ptp, bridge, bridgeMasq].map(plugin => settled(new Place(plugin)));
-  const times = places.map((): number[] => []);
-  const pods = makePods(number);
-  for (let round = 0; round < rounds; round++)
-    for (let turn = 0; turn < places.length; turn++) {
-      const i = (turn + round) % places.length;
-      times[i]!.push(await places[i]!.addAll(pods, width));
-      await places[i]!.delAll(pods, width);
-    }
-  const [own, point, , masked] = times as [number[], number[], number[], number[]];
+  const [own, point, , masked] = await interleaveBursts(places, { number, width, rounds: 3 });
   const measured = { part, what: `${number} ADDs, ${width} at once`, unit: 'ms' } as const;
-  return [compared(measured, own, 'ptp', point), compared(measured, own, 'bridge ipMasq', masked)];
+  return [compared(measured, own!, 'ptp', point!), compared(measured, own!, 'bridge ipMasq', masked!)];
 }
 
 async function crowded(number: number): Promise<Row[]> {
@@ -121,7 +87,7 @@ async function crowded(number: number): Promise<Row[]> {
   ];
   settled(one);
   const ms = await many.addAll(makePods(number), 4);
-  const [alone, second, crowd] = interleave([none, one, many]) as [Times, Times, Times];
+  const [alone, second, crowd] = interleave([none, one, many], runs) as [Times, Times, Times];
   const what = `ADD with ${number} pods there`;
   return [
     single({ part, what: `${number} ADDs, 4 at once`, unit: 's' }, [ms / 1000]),
@@ -139,7 +105,7 @@ async function enforced(): Promise<Row[]> {
     place.node.write('policies/all.json', policiesOfABusyNode(policies));
     await place.addAll(makePods(pods), 8);
   }
-  const [own, none] = interleave([inline, bare]) as [Times, Times];
+  const [own, none] = interleave([inline, bare], runs) as [Times, Times];
   const where = `${policies} policies, ${pods} pods`;
   const rows = [
     compared({ part, what: `ADD, inline, ${where}`, unit: 'ms' }, own.add, 'enforcer none', none.add, { atMost: 1.25 }),

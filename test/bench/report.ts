@@ -1,5 +1,5 @@
 /** What the benchmark found: rows with their ratios, spreads and targets; one table for people, the same as JSON. */
-import { cpus, release, totalmem } from 'node:os';
+import { cpus, loadavg, release, totalmem } from 'node:os';
 
 export type Unit = 'ms' | 's' | 'Gb/s' | '/s' | 'µs' | 'MB' | 'calls';
 
@@ -79,19 +79,25 @@ export interface Report {
     readonly cpus: number;
     readonly memoryGiB: number;
     readonly kernel: string;
+    /** Processes that wanted a processor at the end of it, on average over 15 minutes: ours, and whatever else ran. */
+    readonly load: number;
   };
+  /** What to type to see it again. */
+  readonly command: string;
   /** Programs that we are held against. */
   readonly peers: Readonly<Record<string, string>>;
   readonly rows: readonly Row[];
 }
 
-export const reportOf = (rows: readonly Row[], peers: Report['peers']): Report => ({
+export const reportOf = (rows: readonly Row[], peers: Report['peers'], command: string): Report => ({
   date: new Date().toISOString(),
+  command,
   machine: {
     cpu: cpus()[0]?.model ?? 'unknown',
     cpus: cpus().length,
     memoryGiB: Math.round(totalmem() / 2 ** 30),
     kernel: release(),
+    load: Math.round((loadavg()[2] ?? 0) * 10) / 10,
   },
   peers,
   rows,
@@ -116,8 +122,31 @@ const cellsOf = (row: Row): string[] => [
 
 const headings = ['what', 'median', 'against', 'ratio', 'quartiles', 'target', 'reached'];
 
+/** On what, against whom, and how to see it again. */
+export function whereText({ machine, peers, command, date }: Report): string {
+  const { cpus: number, cpu, memoryGiB, kernel, load } = machine;
+  const whom = Object.entries(peers).map(([name, version]) => `${name} ${version}`);
+  const on = `${number} × ${cpu}, ${memoryGiB} GiB, Linux ${kernel}, load ${load}`;
+  return `${date.slice(0, 10)}, on ${on}; against ${whom.join(', ')}. To see it again: \`${command}\`.`;
+}
+
+/** The rows that have something to reach, for a README. */
+export function formatMarkdown(report: Report): string {
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
+  const rows = report.rows.filter(({ target }) => target);
+  return [
+    line(headings),
+    line(headings.map(() => '---')),
+    ...rows.map(row => line(cellsOf(row))),
+    '',
+    whereText(report),
+    '',
+  ].join('\n');
+}
+
 /** One table, part by part. */
-export function formatReport({ machine, peers, rows }: Report): string {
+export function formatReport(report: Report): string {
+  const { rows } = report;
   const body = rows.map(row => ({ part: row.part, cells: cellsOf(row) }));
   const widths = headings.map((heading, i) => Math.max(heading.length, ...body.map(({ cells }) => cells[i]!.length)));
   const line = (cells: readonly string[]) =>
@@ -130,7 +159,5 @@ export function formatReport({ machine, peers, rows }: Report): string {
     `# ${part}`,
     ...body.filter(row => row.part === part).map(({ cells }) => line(cells)),
   ]);
-  const where = `${machine.cpus} × ${machine.cpu}, ${machine.memoryGiB} GiB, Linux ${machine.kernel}`;
-  const whom = Object.entries(peers).map(([name, version]) => `${name} ${version}`);
-  return [line(headings), ...parts, '', `On ${where}; against ${whom.join(', ')}.`, ''].join('\n');
+  return [line(headings), ...parts, '', whereText(report), ''].join('\n');
 }

@@ -1,0 +1,84 @@
+/** How places are measured: in turn, so that what else the machine does falls on all of them alike. */
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
+import { makePods, type Place } from './cni.ts';
+
+export interface Times {
+  readonly add: number[];
+  readonly del: number[];
+}
+
+/** ADD and DEL at each place in turn; each round starts with another one. The first rounds warm caches and do not count. */
+export function interleave(places: readonly Place[], rounds: number, warmup = 3): Times[] {
+  const times = places.map((): Times => ({ add: [], del: [] }));
+  const pods = makePods(places.length);
+  for (let round = -warmup; round < rounds; round++)
+    for (let turn = 0; turn < places.length; turn++) {
+      const i = (turn + round + warmup) % places.length;
+      const add = places[i]!.add(pods[i]!).ms;
+      const del = places[i]!.del(pods[i]!).ms;
+      if (round < 0) continue;
+      times[i]!.add.push(add);
+      times[i]!.del.push(del);
+    }
+  return times;
+}
+
+/** So many ADDs at a time at each place in turn: milliseconds from the first start to the last end, round by round. */
+export async function interleaveBursts(
+  places: readonly Place[],
+  { number, width, rounds }: { readonly number: number; readonly width: number; readonly rounds: number },
+): Promise<number[][]> {
+  const times = places.map((): number[] => []);
+  const pods = makePods(number);
+  for (let round = 0; round < rounds; round++)
+    for (let turn = 0; turn < places.length; turn++) {
+      const i = (turn + round) % places.length;
+      times[i]!.push(await places[i]!.addAll(pods, width));
+      await places[i]!.delAll(pods, width);
+    }
+  return times;
+}
+
+/** With one pod that stays, as on any node that is up: bridges and tables are there. */
+export function settled(place: Place): Place {
+  for (const pod of makePods(1)) place.add(pod);
+  return place;
+}
+
+const kilobytes = (status: string, field: string): number =>
+  Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0);
+
+/** Megabytes of all processes of these programs: each one's own pages, and each program's file pages once. */
+function memoryOf(isOne: (executable: string) => boolean): number {
+  let own = 0;
+  const files = new Map<string, number>();
+  for (const pid of readdirSync('/proc')) {
+    if (!/^\d+$/.test(pid)) continue;
+    try {
+      const executable = readlinkSync(`/proc/${pid}/exe`);
+      if (!isOne(executable)) continue;
+      const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+      own += kilobytes(status, 'RssAnon') + kilobytes(status, 'RssShmem');
+      files.set(executable, Math.max(files.get(executable) ?? 0, kilobytes(status, 'RssFile')));
+    } catch {
+      // It has ended in between.
+    }
+  }
+  return (own + [...files.values()].reduce((sum, each) => sum + each, 0)) / 1024;
+}
+
+/** The most that they had together while the work lasted, as often as it was looked at. */
+export async function peakMemory(isOne: (executable: string) => boolean, work: Promise<unknown>): Promise<number> {
+  let isDone = false;
+  const ended = work.finally(() => {
+    isDone = true;
+  });
+  let peak = memoryOf(isOne);
+  while (!isDone) {
+    peak = Math.max(peak, memoryOf(isOne));
+    await pause(4);
+  }
+  await ended;
+  return peak;
+}
