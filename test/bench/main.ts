@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { agent } from './agent.ts';
 import { datapath } from './datapath.ts';
 import { nft } from './nft.ts';
 import { plugin } from './plugin.ts';
@@ -10,7 +11,7 @@ import { formatReport, type Row, reportOf } from './report.ts';
 /** A table, row by row as they are found. */
 export type Part = (say: (progress: string) => void) => Promise<readonly Row[]>;
 
-const parts: Readonly<Record<string, Part>> = { plugin, nft, datapath };
+const parts: Readonly<Record<string, Part>> = { plugin, nft, datapath, agent };
 
 function nftVersion(): string {
   const { stdout } = spawnSync('nft', ['--version'], { encoding: 'utf8' });
