@@ -112,6 +112,8 @@ export const agent = command(
       return exit.yes;
     }
     const { KubernetesAgent } = await import('../agent/kubernetes.ts');
+    const { beThrifty, giveBack } = await import('../agent/thrift.ts');
+    beThrifty();
     using client = await clientFor(kubeconfig, context);
     const owner = { enforcer: 'agent', stateDir, policies };
     const { confDir, cacheDir, takeOver, removeConflistOnExit: removeOnExit, ipMasq, mtu } = given;
@@ -129,6 +131,7 @@ export const agent = command(
     const asked = untilAsked(() => kubernetes.ring());
     try {
       await Promise.race([kubernetes.start(), asked]);
+      giveBack();
       await asked;
     } finally {
       await kubernetes.stop();

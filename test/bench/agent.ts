@@ -20,6 +20,7 @@ const batches = 7;
 class Talking implements Disposable {
   readonly child: ChildProcess;
   readonly #lines: string[] = [];
+  #read = 0;
   #heard = Promise.withResolvers<void>();
 
   constructor(place: Place, command: string, args: readonly string[], stream: 'stdout' | 'stderr') {
@@ -27,7 +28,7 @@ class Talking implements Disposable {
     this.child[stream === 'stdout' ? 'stderr' : 'stdout']!.resume();
     this.child.on('error', error => this.#heard.reject(error));
     this.child.on('exit', status =>
-      this.#heard.reject(new Error(`${command} ended with ${status}: ${this.#lines.join('\n')}`)),
+      this.#heard.reject(new Error(`${command} ended with ${status}: ${this.#lines.slice(-20).join('\n')}`)),
     );
     this.#heard.promise.catch(() => undefined);
     createInterface({ input: this.child[stream]! }).on('line', line => {
@@ -39,7 +40,7 @@ class Talking implements Disposable {
   /** @throws Error where the process ends first */
   async says(what: RegExp): Promise<void> {
     for (;;) {
-      for (const line of this.#lines.splice(0)) if (what.test(line)) return;
+      while (this.#read < this.#lines.length) if (what.test(this.#lines[this.#read++]!)) return;
       await this.#heard.promise;
       this.#heard = Promise.withResolvers<void>();
       this.#heard.promise.catch(() => undefined);
