@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # npm run bench: measures the plugin, the gate and what both cost, against peers, in one interleaved run.
-#   npm run bench -- [worker] [plugin] [nft] [datapath] [--json]
+#   npm run bench -- [worker] [plugin] [nft] [datapath] [agent] [--json]
 # A table on stdout (with --json: the same as JSON), and dist/bench.json, .md and -light.svg, -dark.svg for the README.
 # Nothing fails on a time.
 # Everything happens in namespaces for mounts, processes and the network that end with this script, however it ends.

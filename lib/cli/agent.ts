@@ -6,6 +6,9 @@ import { command, exit } from './command.ts';
 const folder = (describe: string, fallback: string) =>
   ({ type: 'string', describe, default: fallback, requiresArg: true, normalize: true }) as const;
 
+/** Milliseconds after the start; by then what follows it has been done as well, and calls that waited have been served. */
+const REST = 5_000;
+
 /** Resolves at the first signal that asks for an end. SIGHUP rings; SIGUSR1 would make Node open a debugger. */
 const untilAsked = (ring: () => void): Promise<void> =>
   new Promise(resolve => {
@@ -112,6 +115,8 @@ export const agent = command(
       return exit.yes;
     }
     const { KubernetesAgent } = await import('../agent/kubernetes.ts');
+    const { beThrifty, giveBack } = await import('../agent/thrift.ts');
+    beThrifty();
     using client = await clientFor(kubeconfig, context);
     const owner = { enforcer: 'agent', stateDir, policies };
     const { confDir, cacheDir, takeOver, removeConflistOnExit: removeOnExit, ipMasq, mtu } = given;
@@ -127,10 +132,13 @@ export const agent = command(
       node: given.node ?? process.env['NODE_NAME'] ?? hostname(),
     });
     const asked = untilAsked(() => kubernetes.ring());
+    let resting: NodeJS.Timeout | undefined;
     try {
       await Promise.race([kubernetes.start(), asked]);
+      resting = setTimeout(giveBack, REST);
       await asked;
     } finally {
+      clearTimeout(resting);
       await kubernetes.stop();
     }
     return exit.yes;

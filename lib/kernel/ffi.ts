@@ -154,6 +154,20 @@ export function worldLibc(): WorldLibc {
   return functions;
 }
 
+/** How malloc keeps what was freed: for a process that lives long, and so loaded apart, too. */
+const mallocSignatures = {
+  mallopt: { arguments: ['int32', 'int32'], return: 'int32' },
+  malloc_trim: { arguments: ['uint64'], return: 'int32' },
+} as const satisfies FunctionDefinitions;
+
+/** @throws NativeCallError where a signature is misread: a function of no result gives neither of these */
+export function mallocLibc(): WrappedFunctionsFromDefinitions<typeof mallocSignatures> {
+  const { functions } = ffiModule().dlopen('libc.so.6', mallocSignatures);
+  const trimmed = functions.malloc_trim(0n);
+  if (trimmed !== 0 && trimmed !== 1) fail(`malloc_trim(0) gives ${trimmed}, neither 0 nor 1`);
+  return functions;
+}
+
 let loaded: Libc | undefined;
 
 /** @throws NativeCallError where the self-test fails. */

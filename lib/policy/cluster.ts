@@ -23,16 +23,20 @@ const none: ReadonlySet<never> = new Set();
  * Sets by key. Where one key mostly has one item, a set for each would take more memory than all else, so that one stands
  * by itself.
  */
-class Buckets<T extends object> {
-  readonly #byKey = new Map<string, T | Set<T>>();
+class Buckets<T extends object, K = string> {
+  readonly #byKey = new Map<K, T | Set<T>>();
 
-  get(key: string): ReadonlySet<T> {
+  has(key: K): boolean {
+    return this.#byKey.has(key);
+  }
+
+  get(key: K): ReadonlySet<T> {
     const found = this.#byKey.get(key);
     return found === undefined ? none : found instanceof Set ? found : new Set([found]);
   }
 
   /** The one that comes out on top of all. */
-  best(key: string, isBetter: (item: T, than: T) => boolean): T | undefined {
+  best(key: K, isBetter: (item: T, than: T) => boolean): T | undefined {
     const found = this.#byKey.get(key);
     if (!(found instanceof Set)) return found;
     let best: T | undefined;
@@ -40,21 +44,62 @@ class Buckets<T extends object> {
     return best;
   }
 
-  add(key: string, item: T): void {
+  add(key: K, item: T): void {
     const found = this.#byKey.get(key);
     if (found === undefined || found === item) this.#byKey.set(key, item);
     else if (found instanceof Set) found.add(item);
     else this.#byKey.set(key, new Set([found, item]));
   }
 
-  delete(key: string, item: T): void {
+  delete(key: K, item: T): void {
     const found = this.#byKey.get(key);
     if (found === item) this.#byKey.delete(key);
     else if (found instanceof Set && found.delete(item) && found.size === 0) this.#byKey.delete(key);
   }
 
-  keys(): Iterable<string> {
+  keys(): Iterable<K> {
     return this.#byKey.keys();
+  }
+}
+
+/** Several, one after the other, none of them in two. */
+class Together implements Pods {
+  readonly #parts: readonly Pods[];
+  readonly size: number;
+
+  constructor(parts: readonly Pods[]) {
+    this.#parts = parts;
+    this.size = parts.reduce((sum, { size }) => sum + size, 0);
+  }
+
+  *[Symbol.iterator](): Generator<Pod> {
+    for (const part of this.#parts) yield* part;
+  }
+}
+
+/**
+ * Pods by label. Those with equal labels mostly share the very value, so each pod stands under that alone, however many
+ * labels are in it, and only the values stand under their labels.
+ */
+class Labelled {
+  readonly #bearers = new Buckets<Pod, Labels>();
+  readonly #values = new Buckets<Labels>();
+
+  with(key: string, value: string): Pods {
+    const values = this.#values.get(labelKey(key, value));
+    return values.size === 0 ? none : new Together([...values].map(labels => this.#bearers.get(labels)));
+  }
+
+  add(pod: Pod): void {
+    if (!this.#bearers.has(pod.labels))
+      for (const [key, value] of pod.labels) this.#values.add(labelKey(key, value), pod.labels);
+    this.#bearers.add(pod.labels, pod);
+  }
+
+  delete(pod: Pod): void {
+    this.#bearers.delete(pod.labels, pod);
+    if (this.#bearers.has(pod.labels)) return;
+    for (const [key, value] of pod.labels) this.#values.delete(labelKey(key, value), pod.labels);
   }
 }
 
@@ -112,7 +157,7 @@ export class Cluster {
   readonly #members = new Map<string, Namesakes>();
   /** Those that it does not: few, since finished ones hardly ever come. */
   readonly #others = new Map<string, Pod>();
-  readonly #byLabel = new Buckets<Pod>();
+  readonly #byLabel = new Labelled();
   readonly #byPort = new Buckets<Pod>();
   /** Who says to have an address, in the order of saying so. */
   readonly #claims = new Buckets<Pod>();
@@ -215,7 +260,7 @@ export class Cluster {
   }
 
   withLabel(key: string, value: string): Pods {
-    return this.#byLabel.get(labelKey(key, value));
+    return this.#byLabel.with(key, value);
   }
 
   withPort(protocol: Protocol, name: string): Pods {
@@ -241,7 +286,7 @@ export class Cluster {
     const own = this.#members.get(pod.namespace) ?? new Namesakes();
     own.set(pod);
     this.#members.set(pod.namespace, own);
-    for (const [label, value] of pod.labels) this.#byLabel.add(labelKey(label, value), pod);
+    this.#byLabel.add(pod);
     for (const { protocol, name } of pod.namedPorts) this.#byPort.add(portKey(protocol, name), pod);
     for (const address of pod.addresses) this.#claims.add(address, pod);
   }
@@ -252,7 +297,7 @@ export class Cluster {
     if (!own || !pod) return;
     own.delete(pod);
     if (own.size === 0) this.#members.delete(namespace);
-    for (const [label, value] of pod.labels) this.#byLabel.delete(labelKey(label, value), pod);
+    this.#byLabel.delete(pod);
     for (const { protocol, name: port } of pod.namedPorts) this.#byPort.delete(portKey(protocol, port), pod);
     for (const address of pod.addresses) this.#claims.delete(address, pod);
   }

@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { agent } from './agent.ts';
 import { datapath } from './datapath.ts';
 import { nft } from './nft.ts';
 import { picture } from './picture.ts';
@@ -12,7 +13,7 @@ import { worker } from './worker.ts';
 /** A table, row by row as they are found. */
 export type Part = (say: (progress: string) => void) => Promise<readonly Row[]>;
 
-const parts: Readonly<Record<string, Part>> = { worker, plugin, nft, datapath };
+const parts: Readonly<Record<string, Part>> = { worker, plugin, nft, datapath, agent };
 
 function nftVersion(): string {
   const { stdout } = spawnSync('nft', ['--version'], { encoding: 'utf8' });
