@@ -116,7 +116,7 @@ export class KubernetesAgent {
       this.#links = new LinkKeeper(this.table, this.#host.exchange, () => this.#runners[1]?.ring());
       this.#server = new CallServer({
         netns: here,
-        refuse: request => refusal(request, runDir, owner),
+        refuse: (request, { pid }) => refusal(request, { runDir, owner, pid }),
         patience,
         run: (request, caller) =>
           logged(request, () => carryOut(request, caller, { release: options.release, openContext: this.#open }), log),

@@ -5,17 +5,19 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { parseConfig } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
-import { type Environment, parseRequest } from '../cni/request.ts';
+import { type AttachmentRequest, type Environment, type NetworkRequest, parseRequest } from '../cni/request.ts';
 import { findNode } from '../enforce/found.ts';
 import { ownerOf } from '../enforce/inline.ts';
 import type { Owner } from '../enforce/node.ts';
 import { currentNetns, type NetnsIdentity } from '../kernel/netns.ts';
+import { seesWhatWeSee } from '../kernel/seen.ts';
 import { systemClock } from '../kube/clock.ts';
 import { answer, type Place } from '../pod/call.ts';
 import { openHere } from '../pod/here.ts';
 import { SharedGraveyard } from './graveyard.ts';
 import { listen } from './listen.ts';
 import type { Log } from './log.ts';
+import { otherFiles } from './other-files.ts';
 import { answerPatience } from './patience.ts';
 import type { CallAnswer, CallRequest } from './protocol.ts';
 import { type Intervals, Runner } from './runner.ts';
@@ -56,18 +58,28 @@ export function patience({ env, stdin, role }: CallRequest): number | undefined 
   }
 }
 
-/** Why a call is not for the worker of this owner; undefined where it is, or where carrying it out will say what is wrong. */
-export function refusal({ env, stdin, role }: CallRequest, runDir: string, owner: Owner): string | undefined {
-  // An IPAM plugin knows nothing of enforcers, and finds the same on disk whoever runs it.
-  if (role === 'tollgate-ipam') return undefined;
-  let wanted: Owner & { readonly runDir: string };
+/**
+ * Why a call is not for the worker of this owner; undefined where it is, or where carrying it out will say what is wrong.
+ * @param pid the caller
+ */
+export function refusal(
+  { env, stdin, role }: CallRequest,
+  { runDir, owner, pid }: { readonly runDir: string; readonly owner: Owner; readonly pid: number },
+): string | undefined {
+  let request: AttachmentRequest | NetworkRequest;
   try {
-    const request = parseRequest(env, () => stdin, role);
-    if (!('config' in request)) return undefined;
-    wanted = { ...ownerOf(request.config), runDir: request.config.runDir };
+    const parsed = parseRequest(env, () => stdin, role);
+    if (!('config' in parsed)) return undefined;
+    request = parsed;
   } catch {
     return undefined;
   }
+  // An IPAM plugin knows nothing of enforcers, and finds the same on disk whoever runs it.
+  return (role === 'tollgate-ipam' ? undefined : otherOwner(request, runDir, owner)) ?? otherFiles(request, pid);
+}
+
+function otherOwner({ config }: NetworkRequest | AttachmentRequest, runDir: string, owner: Owner): string | undefined {
+  const wanted = { ...ownerOf(config), runDir: config.runDir };
   const ours = { ...owner, runDir };
   const other = ([...keys, 'runDir'] as const).find(key => ours[key] !== wanted[key]);
   return other && `this agent's ${other} is ${ours[other]}, the call's is ${wanted[other]}`;
@@ -91,7 +103,7 @@ export type OpenContext = (
 /** Carries a call out as the executable would, with what it says for stderr beside the answer. */
 export async function carryOut(
   call: CallRequest,
-  { signal }: Caller,
+  { signal, pid }: Caller,
   { release, openContext = openHere }: { readonly release: string; readonly openContext?: OpenContext },
 ): Promise<CallAnswer> {
   const { env, stdin, role } = call;
@@ -99,9 +111,13 @@ export async function carryOut(
   const isAdd = env['CNI_COMMAND'] === 'ADD';
   const log = (line: string): void => void lines.push(line);
   const readStdin = (): string => stdin;
+  const caller = seesWhatWeSee(pid) ? {} : { caller: pid };
   // What only closes and releases goes on without its caller.
-  const open: Place['open'] = (request, own, say) => openContext(request, own, say, isAdd ? undone(signal) : undefined);
-  const given = await answer({ env, role, readStdin }, { release, log, open });
+  const open: Place['open'] = (request, own, say) => ({
+    ...openContext(request, own, say, isAdd ? undone(signal) : undefined),
+    ...caller,
+  });
+  const given = await answer({ env, role, readStdin }, { release, log, open, ...caller });
   await nextTurn();
   if (isAdd && given.exitCode === 0 && signal.aborted)
     // He went while the last step was under way, and nobody has heard of the result.
@@ -149,7 +165,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const openContext: OpenContext = (...given) => ({ ...openHere(...given), graveyard });
   const server = new CallServer({
     netns: here,
-    refuse: request => refusal(request, runDir, owner),
+    refuse: (request, { pid }) => refusal(request, { runDir, owner, pid }),
     patience,
     run: (request, caller) => logged(request, () => carryOut(request, caller, { release, openContext }), log),
     log: (what, caller) => log('warn', `A call came to nothing: ${what}`, { pid: caller?.pid, uid: caller?.uid }),

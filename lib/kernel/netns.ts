@@ -6,6 +6,7 @@
 import { closeSync, constants, fstatSync, openSync, readSync, statfsSync, writeSync } from 'node:fs';
 import { checked, libc, SyscallError } from './ffi.ts';
 import { isErrno } from './message.ts';
+import { openAsSeenBy } from './seen.ts';
 
 const CLONE_NEWNET = 0x40000000;
 /** include/uapi/linux/magic.h */
@@ -43,9 +44,12 @@ export class Netns implements Disposable {
   readonly fd: number;
   readonly identity: NetnsIdentity;
 
-  /** @throws NetnsError where the path is none; what open() throws otherwise */
-  static open(path: string): Netns {
-    return new Netns(path, openNetns(path));
+  /**
+   * @param seenBy the process whose files the path is one of; this one where absent
+   * @throws NetnsError where the path is none; what open() throws otherwise
+   */
+  static open(path: string, seenBy?: number): Netns {
+    return new Netns(path, openNetns(path, seenBy));
   }
 
   /** The one that the calling thread is in. */
@@ -69,12 +73,13 @@ function identityOf(fd: number): NetnsIdentity {
   return { dev, ino };
 }
 
-function openNetns(path: string): number {
+function openNetns(path: string, seenBy: number | undefined): number {
   let fd: number;
   try {
     // O_NONBLOCK: a FIFO in that place must not hold us.
-    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    fd = seenBy === undefined ? openSync(path, constants.O_RDONLY | constants.O_NONBLOCK) : openAsSeenBy(seenBy, path);
   } catch (error) {
+    if (isErrno(error, 'ESRCH')) throw new NetnsError('missing', path, 'its caller is gone');
     if (isErrno(error, 'ENOENT', 'ENOTDIR')) throw new NetnsError('missing', path, 'nothing is there');
     if (isErrno(error, 'ENXIO', 'ELOOP')) throw new NetnsError('foreign', path, 'not a namespace');
     if (isErrno(error, 'EACCES', 'EPERM', 'ENAMETOOLONG'))

@@ -45,6 +45,8 @@ export interface Place {
     env: Environment,
     log: (line: string) => void,
   ) => Context & Disposable;
+  /** The process whose paths those of the call are; this one where absent. */
+  readonly caller?: number;
   /** Asked first, if there is anybody to ask; undefined: the call is to be carried out here. */
   readonly elsewhere?: (request: AttachmentRequest | NetworkRequest, call: GivenCall) => Promise<Answer | undefined>;
 }
@@ -120,7 +122,7 @@ async function journalled(
   place: Place,
   work: (log: (line: string) => void) => Promise<string>,
 ): Promise<string> {
-  const journal = openJournal(request);
+  const journal = openJournal(request, place.caller);
   const start = performance.now();
   const milliseconds = () => `${Math.round(performance.now() - start)} ms`;
   journal.write('debug', `asked with ${request.config.text}`);
