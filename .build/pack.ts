@@ -22,6 +22,7 @@ const root = resolve(import.meta.dirname, '..');
 const parts: Readonly<Record<string, string>> = {
   'lib/pod/plugin.ts': 'plugin',
   'lib/cli/main.ts': 'cli',
+  'lib/ipam/cidr.ts': 'cidr',
   'lib/policy/yaml.ts': 'yaml',
   'lib/agent/handover.ts': 'handover',
 };

@@ -5,6 +5,7 @@ import { setImmediate } from 'node:timers/promises';
 import { SharedGraveyard } from '../lib/agent/graveyard.ts';
 import { NetlinkSocket } from '../lib/kernel/netlink.ts';
 import { inNetns, Netns } from '../lib/kernel/netns.ts';
+import { putAside } from '../lib/pod/graveyard.ts';
 import { allLinks } from '../lib/pod/interface.ts';
 import { formatTag } from '../lib/tag/tag.ts';
 import { type Agent, startAgent } from './agent-process.ts';
@@ -151,7 +152,7 @@ test('the event loop turns while the kernel deletes', async () => {
   using graveyard = inNetns(place, () => new SharedGraveyard(() => {}));
   await graveyard.emptied();
   const found = allLinks(socket.exchange).filter(({ name }) => names.includes(name));
-  for (const { ifindex } of found) graveyard.bury(ifindex);
+  for (const { ifindex } of found) putAside(socket.exchange, ifindex);
   assert.equal((await buriedLinks(host)).length, 50);
   const order: string[] = [];
   const emptied = graveyard.emptied().then(() => order.push('emptied'));

@@ -3,15 +3,13 @@ import { NetlinkSocket } from '../kernel/netlink.ts';
 import { deleteBuried, type Graveyard, putAside } from '../pod/graveyard.ts';
 import type { Log } from './log.ts';
 
-/** Milliseconds that the first link waits for others. */
-const GATHERING = 100;
-
 /** To be made outside of any other namespace than the node's. */
 export class SharedGraveyard implements Graveyard, Disposable {
   readonly #socket = NetlinkSocket.open('route');
   readonly #log: Log;
-  #timer: NodeJS.Timeout | undefined;
-  #deleting: Promise<void> = Promise.resolve();
+  /** The last deletion, and that one again as long as it has not begun: whatever is buried meanwhile goes with it. */
+  #last: Promise<void> = Promise.resolve();
+  #next: Promise<void> | undefined;
 
   constructor(log: Log) {
     this.#log = log;
@@ -21,26 +19,26 @@ export class SharedGraveyard implements Graveyard, Disposable {
 
   readonly bury = (ifindex: number): void => {
     putAside(this.#socket.exchange, ifindex);
-    this.#timer ??= setTimeout(() => void this.emptied(), GATHERING);
+    void this.emptied();
   };
 
   /** Never rejects. */
   readonly emptied = (): Promise<void> => {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    // One that is under way may have begun before the last was buried.
-    this.#deleting = this.#deleting.then(async () => {
-      try {
-        await this.#socket.sendAside([deleteBuried]);
-      } catch (error) {
-        this.#log('error', `Cannot delete links of pods that are gone: ${error}`);
-      }
-    });
-    return this.#deleting;
+    this.#next ??= this.#last.then(() => this.#delete());
+    this.#last = this.#next;
+    return this.#next;
   };
 
+  async #delete(): Promise<void> {
+    this.#next = undefined;
+    try {
+      await this.#socket.sendAside([deleteBuried]);
+    } catch (error) {
+      this.#log('error', `Cannot delete links of pods that are gone: ${error}`);
+    }
+  }
+
   [Symbol.dispose](): void {
-    clearTimeout(this.#timer);
     this.#socket[Symbol.dispose]();
   }
 }

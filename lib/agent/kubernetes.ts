@@ -72,6 +72,7 @@ export class KubernetesAgent {
   readonly listeners: Listeners;
   readonly table: LiveTable;
   readonly #host: NetlinkSocket;
+  readonly #nft: Nft;
   readonly #facts: ReturnType<typeof nodeFacts>;
   readonly #judge: Judge;
   readonly #server: CallServer;
@@ -98,6 +99,7 @@ export class KubernetesAgent {
       const claim = undo.use(claimFolder(runDir));
       this.#host = undo.use(NetlinkSocket.open('route'));
       const nft = undo.use(Nft.open());
+      this.#nft = nft;
       this.#facts = nodeFacts(this.#host.exchange);
       const { recover, retag } = this.#facts;
       const warn = (line: string): void => log('warn', line);
@@ -200,6 +202,7 @@ export class KubernetesAgent {
       here: currentNetns(),
       host,
       hook,
+      nft: () => this.#nft,
       graveyard: this.#graveyard,
       log,
       ...(signal ? { signal } : {}),
@@ -259,6 +262,7 @@ export class KubernetesAgent {
     this.#undo.use(this.#links.watch());
     this.#undo.use(this.table.watch(() => this.#runners[1]?.ring()));
     log('info', 'serving', { pid: process.pid, netns: currentNetns().ino });
+    this.#runners[1]?.ring();
   }
 
   /** Brings the table to what has been heard. */
@@ -281,7 +285,7 @@ export class KubernetesAgent {
     if (scope.length === 0) return;
     const { log } = this.#options;
     const judgement = judgementOf({ state: this.table.state }, this.#rules.cluster);
-    cutForbidden(judgement, this.#facts.localAddresses, scope).then(
+    cutForbidden(judgement, this.#facts.localAddresses, this.#nft.exchange, scope).then(
       count => {
         this.cuts += count;
       },

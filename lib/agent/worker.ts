@@ -9,11 +9,13 @@ import { type AttachmentRequest, type Environment, type NetworkRequest, parseReq
 import { findNode } from '../enforce/found.ts';
 import { ownerOf } from '../enforce/inline.ts';
 import type { Owner } from '../enforce/node.ts';
-import { currentNetns, type NetnsIdentity } from '../kernel/netns.ts';
+import { NetlinkSocket } from '../kernel/netlink.ts';
+import { currentNetns } from '../kernel/netns.ts';
+import { Nft } from '../kernel/nft.ts';
 import { seesWhatWeSee } from '../kernel/seen.ts';
 import { systemClock } from '../kube/clock.ts';
 import { answer, type Place } from '../pod/call.ts';
-import { openHere } from '../pod/here.ts';
+import { openHere, type Warm } from '../pod/here.ts';
 import { SharedGraveyard } from './graveyard.ts';
 import { listen } from './listen.ts';
 import type { Log } from './log.ts';
@@ -144,15 +146,15 @@ export async function logged(call: CallRequest, work: () => Promise<CallAnswer>,
 }
 
 /** Brings the node to what the folder says now; nothing to do where no pod of this owner's is plugged in. */
-async function applyFolder({ runDir, owner, established, log }: WorkerOptions, here: NetnsIdentity): Promise<void> {
-  const found = findNode(runDir, here);
+async function applyFolder({ runDir, owner, established, log }: WorkerOptions, warm: Warm): Promise<void> {
+  const found = findNode(runDir, warm.here);
   if (!found || keys.some(key => found.owner[key] !== owner[key])) return;
   const { nflogGroup, enforceEgressToNode } = found.settings;
   // Of no network in particular: its name is nobody's.
   const network = { cniVersion: '1.1.0', name: 'node', type: 'tollgate' };
   const text = JSON.stringify({ ...network, ...owner, runDir, established, nflogGroup, enforceEgressToNode });
   const warn = (line: string): void => log('warn', line);
-  using context = openHere({ config: parseConfig(text, 'STATUS') }, {}, warn);
+  using context = openHere({ config: parseConfig(text, 'STATUS') }, {}, warn, undefined, warm);
   const { isChanged, isNews, after } = await context.hook.apply();
   if (isChanged && isNews) log('info', 'policies applied', { pods: Object.keys(after.state.pods).length });
 }
@@ -161,8 +163,14 @@ async function applyFolder({ runDir, owner, established, log }: WorkerOptions, h
 export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const { release, runDir, owner, log } = options;
   const here = currentNetns();
-  const graveyard = new SharedGraveyard(log);
-  const openContext: OpenContext = (...given) => ({ ...openHere(...given), graveyard });
+  using undo = new DisposableStack();
+  const graveyard = undo.use(new SharedGraveyard(log));
+  const warm: Warm = {
+    ...{ here, graveyard },
+    route: undo.use(NetlinkSocket.open('route')),
+    nft: undo.use(Nft.open()),
+  };
+  const openContext: OpenContext = (request, env, say, signal) => openHere(request, env, say, signal, warm);
   const server = new CallServer({
     netns: here,
     refuse: (request, { pid }) => refusal(request, { runDir, owner, pid }),
@@ -178,9 +186,10 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     failed: error => log('error', `Cannot apply the policies: ${said(error)}`),
     work: async () => {
       watch.renew();
-      await applyFolder(options, here);
+      await applyFolder(options, warm);
     },
   });
+  const open = undo.move();
   log('info', 'serving', { pid: process.pid, netns: here.ino, runDir, ...owner });
   return {
     ring: () => runner.ring(),
@@ -189,7 +198,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       await Promise.all([server.stop(), runner.stop()]);
       socket[Symbol.dispose]();
       await graveyard.emptied();
-      graveyard[Symbol.dispose]();
+      open.dispose();
       log('info', 'stopped; rules stay in place');
     },
   };

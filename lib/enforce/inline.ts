@@ -5,7 +5,7 @@
 import { type Config, formatEnforcer } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
-import { Nft, NftError } from '../kernel/nft.ts';
+import { type Nft, NftError } from '../kernel/nft.ts';
 import { nameOperation, type Operation, type Transaction } from '../nft/transaction.ts';
 import { Cluster } from '../policy/cluster.ts';
 import { concerns } from './concern.ts';
@@ -31,6 +31,7 @@ export interface InlineOptions {
   readonly here: NetnsIdentity;
   readonly log: (line: string) => void;
   readonly signal?: AbortSignal | undefined;
+  readonly nft: () => Nft;
   readonly node: Pick<NodeTableOptions, 'recover' | 'carried' | 'retag'> & {
     /** Keys of all pods that some attachment's record speaks of, those in the making included. */
     readonly recorded: (owner: Owner) => ReadonlySet<string>;
@@ -53,15 +54,14 @@ export const settingsOf = ({ enforcer, nflogGroup, enforceEgressToNode }: Config
 
 const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-export class InlineHook implements Hook, Disposable {
+export class InlineHook implements Hook {
   readonly #options: InlineOptions;
   readonly #table: NodeTable;
-  #nft: Nft | undefined;
   #folder: Folder | undefined;
 
   constructor(options: InlineOptions) {
     this.#options = options;
-    const { config, here, log, node } = options;
+    const { config, here, log, node, nft } = options;
     this.#table = new NodeTable({
       here,
       runDir: config.runDir,
@@ -69,17 +69,8 @@ export class InlineHook implements Hook, Disposable {
       settings: settingsOf(config),
       log,
       ...node,
-      nft: () => this.#openNft(),
+      nft,
     });
-  }
-
-  #openNft(): Nft {
-    this.#nft ??= Nft.open();
-    return this.#nft;
-  }
-
-  [Symbol.dispose](): void {
-    this.#nft?.[Symbol.dispose]();
   }
 
   get table(): NodeTable {
@@ -150,7 +141,7 @@ export class InlineHook implements Hook, Disposable {
     const { config, node } = this.#options;
     if (config.established === 'cut' && isJudged(goal.state.settings)) {
       const cluster = new Cluster(worldOfNode(manifestsOf(goal.kept).world, goal.state));
-      await cutForbidden(judgementOf(goal, cluster), node.localAddresses);
+      await cutForbidden(judgementOf(goal, cluster), node.localAddresses, this.#options.nft().exchange);
     }
     this.#table.isCut();
   }
@@ -234,7 +225,7 @@ export class InlineHook implements Hook, Disposable {
     }
     // An ADD would succeed all the same, and somebody else's rules are read while he may change them.
     try {
-      for (const { what, fix } of probeForeignChains(this.#openNft())) log(`${what}: ${fix}`);
+      for (const { what, fix } of probeForeignChains(this.#options.nft())) log(`${what}: ${fix}`);
     } catch (error) {
       log(`Cannot tell whether another table drops pods' packets: ${said(error)}`);
     }

@@ -1,7 +1,9 @@
 /** What a call finds of the node's state without asking the kernel, in the runtime folder, by network namespace. */
+
 import { fstatSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type FileLock, lock } from '../kernel/flock.ts';
+import { monotonic } from '../kernel/monotonic.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
 import { parseJson, readText, replaceFile, writeJson } from '../state/atomic.ts';
 import { doing } from '../state/error.ts';
@@ -100,9 +102,9 @@ export class NodeFiles {
    */
   async lock(deadline: number, signal?: AbortSignal): Promise<FileLock> {
     doing('make folder', this.#runDir, () => makeFolders(this.#runDir));
-    const end = performance.now() + deadline;
+    const end = monotonic() + deadline;
     for (;;) {
-      const held = await lock(this.lockPath, Math.max(0, end - performance.now()), signal);
+      const held = await lock(this.lockPath, Math.max(0, end - monotonic()), signal);
       if (statSync(this.lockPath, { throwIfNoEntry: false })?.ino === fstatSync(held.fd).ino) return held;
       held[Symbol.dispose]();
     }

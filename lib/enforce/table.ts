@@ -286,9 +286,9 @@ export class NodeTable {
     const known = this.#knownPeers(file, before, after);
     const since = this.#commitOne(file, before, after, known ?? [this.ruleset(before), this.ruleset(after)]);
     if (since === undefined) return undefined;
-    const peers = known ? file.peers! : this.#writePeers(marker, after);
+    const peers = known && file.peers !== undefined ? { peers: file.peers } : this.#writePeers(marker, after);
     const { folder } = file;
-    this.#files.write({ marker, ...(since === marker ? {} : { since }), folder, peers, state: after.state });
+    this.#files.write({ marker, ...(since === marker ? {} : { since }), folder, ...peers, state: after.state });
     return { before, after, isChanged: true, isNews: false };
   }
 
@@ -300,10 +300,11 @@ export class NodeTable {
     return was && is && [was, is];
   }
 
-  /** @returns what the state calls them by */
-  #writePeers(marker: number, goal: Goal): number {
+  /** @returns what the state calls them by; nothing where nobody is judged by them */
+  #writePeers(marker: number, goal: Goal): Pick<NodeFile, 'peers'> {
+    if (!isJudged(goal.state.settings)) return {};
     this.#files.writePeers(peersOf(marker, this.ruleset(goal), manifestsOf(goal.kept).world));
-    return marker;
+    return { peers: marker };
   }
 
   /**
@@ -413,7 +414,7 @@ export class NodeTable {
   #writeOnce(known: Known | undefined, marker: number, goal: Goal): Goal {
     const reached = this.#commit(goal, marker, known);
     const folder = stamps(goal.kept);
-    const peers = isJudged(reached.state.settings) ? { peers: this.#writePeers(marker, reached) } : {};
+    const peers = this.#writePeers(marker, reached);
     this.#files.write({ marker, folder, ...peers, state: reached.state });
     return reached;
   }

@@ -110,7 +110,7 @@ export async function judgeAndOpen(
   attachment.append(writeFacts({ pod: { ...pod, tag: 0 } }));
   const judged = await context.hook.judge(pod);
   attachment.append(writeFacts({ pod: judged }));
-  forgetStaleHostPorts(judged);
+  forgetStaleHostPorts(judged, context);
   context.signal?.throwIfAborted();
   tagLink(context.host, ifindex, judged.tag);
 }

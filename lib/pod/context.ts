@@ -2,6 +2,7 @@ import type { Environment } from '../cni/request.ts';
 import type { Hook } from '../enforce/hook.ts';
 import type { Exchange } from '../kernel/message.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
+import type { Nft } from '../kernel/nft.ts';
 import type { Graveyard } from './graveyard.ts';
 
 /** What a call is carried out with; the one-shot process and the agent's worker each bring their own. */
@@ -12,6 +13,8 @@ export interface Context {
   readonly here: NetnsIdentity;
   /** rtnetlink in that namespace. */
   readonly host: Exchange;
+  /** netfilter in that namespace, opened at the first use. To close it waits for what was deleted to be destroyed. */
+  readonly nft: () => Nft;
   readonly hook: Hook;
   /** Links that a pod leaves behind. */
   readonly graveyard: Graveyard;

@@ -1,6 +1,6 @@
 /**
  * Where links go that are closed, out of the table and unrouted. To delete one holds its caller for 15 to 30 ms, and many of
- * one interface group take no longer: so a process that goes on lets the kernel do it meanwhile, a few at once.
+ * one interface group take no longer: so a process that goes on lets the kernel do it meanwhile, all at once that have come to be there.
  */
 import { deleteLinkGroup, setLink } from '../kernel/link.ts';
 import { type Exchange, mustExcept } from '../kernel/message.ts';

@@ -6,7 +6,7 @@ import { builtinIpam, type RangeSetSpec } from '../cni/ipam.ts';
 import { type AttachmentRequest, requestedIps, type Verb } from '../cni/request.ts';
 import type { Result } from '../cni/result.ts';
 import { formatPrefix, networkOf, type Prefix } from '../ip/address.ts';
-import type { PoolPlan } from '../ipam/config.ts';
+import type { PoolPlan, RangeSources } from '../ipam/config.ts';
 import { readSeenBy } from '../kernel/seen.ts';
 import type { Attachment } from '../state/attachment.ts';
 import { release, reserve } from '../state/claims.ts';
@@ -31,16 +31,31 @@ async function nodeRangeSets({ runDir }: Config, unknown: number): Promise<reado
   );
 }
 
-/**
- * Loaded where pools are needed: DEL, CHECK and every call with a delegated IPAM do without.
- * @param unknown the code where the node's ranges are needed and nobody knows them yet
- */
-export async function planOf(config: Config, unknown: number = codes.tryAgainLater): Promise<PoolPlan> {
+interface Planning {
+  readonly covers?: RangeSources['covers'];
+  /** The code where the node's ranges are needed and nobody knows them yet. */
+  readonly unknown?: number;
+}
+
+/** Loaded where pools are needed: DEL, CHECK and every call with a delegated IPAM do without. */
+export async function planOf(config: Config, planning: Planning = {}): Promise<PoolPlan> {
+  const { covers, unknown = codes.tryAgainLater } = planning;
   const { ipam, runtime, cniVersion } = config;
   const { planPools } = await import('../ipam/config.ts');
-  const said = { runtime: runtime.rangeSets, config: ipam?.rangeSets ?? [], cniVersion };
-  const isSaid = said.runtime.length + said.config.length > 0;
-  return planPools(isSaid ? said : { ...said, node: await nodeRangeSets(config, unknown) });
+  const given = {
+    runtime: runtime.rangeSets,
+    config: ipam?.rangeSets ?? [],
+    cniVersion,
+    ...(covers ? { covers } : {}),
+  };
+  const isSaid = given.runtime.length + given.config.length > 0;
+  return planPools(isSaid ? given : { ...given, node: await nodeRangeSets(config, unknown) });
+}
+
+/** For STATUS, which no pod waits for: what the ranges cover by the package that everybody else's sums are by. */
+export async function checkedPlanOf(config: Config): Promise<PoolPlan> {
+  const { cidrRange } = await import('../ipam/cidr.ts');
+  return await planOf(config, { covers: cidrRange, unknown: codes.notAvailable });
 }
 
 export const delegationOf = (

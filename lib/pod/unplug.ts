@@ -73,7 +73,7 @@ export async function unplug(leaving: Leaving, attachment: Attachment | undefine
   const addresses = facts?.pod?.addresses ?? attachment?.facts.addresses ?? (link ? addressesOver(link, context) : []);
   if (facts?.kind !== 'ipam') {
     await context.hook.dismiss(podKey({ network: config.name, containerID, ifname }));
-    forgetFlowsOf(addresses);
+    forgetFlowsOf(addresses, context);
   }
   if (link && isChained) leaveLink(link, config.enforcer.kind !== 'none', context);
   else if (link) {
