@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { parse, parseAllDocuments } from 'yaml';
 import { conflistText } from '../lib/agent/conflist.ts';
-import { conflistFrom, nodeOptions } from '../lib/cli/agent-node.ts';
 import { UsageError } from '../lib/cli/command.ts';
 import { type KubernetesGiven, kubernetesManifests } from '../lib/cli/install-kubernetes.ts';
 import { inClusterCredentials } from '../lib/kube/credentials.ts';
@@ -19,7 +18,7 @@ const resources = ['serviceaccount.yaml', 'rbac.yaml', 'daemonset.yaml'];
 
 const usual: KubernetesGiven = {
   ...{ binDir: '/opt/cni/bin', confDir: '/etc/cni/net.d', runDir: '/run/tollgate' },
-  ...{ masquerade: true, takeOver: false },
+  ...{ ipMasq: true, takeOver: false },
 };
 
 interface Container {
@@ -133,16 +132,12 @@ describe('The manifests', () => {
   });
 
   test('hand the agent what is said of the network, by options that it has', async () => {
-    const { command } = podOf(await manifestsOf({ mtu: 1400, masquerade: false, takeOver: true })).containers[0];
-    assert.deepEqual(command.slice(5), ['--mtu=1400', '--no-masquerade', '--take-over']);
+    const { command } = podOf(await manifestsOf({ mtu: 1400, ipMasq: false, takeOver: true })).containers[0];
+    assert.deepEqual(command.slice(5), ['--mtu=1400', '--no-ip-masq', '--take-over']);
     const help = run(tollgate, ['agent', '--help']).stdout;
-    const own = new Set([
-      ...Object.keys(nodeOptions),
-      ...['run-dir', 'state-dir'].filter(name => help.includes(`--${name}`)),
-    ]);
     for (const word of command.slice(2)) {
       const [, name] = /^--(?:no-)?([a-z-]+)/.exec(word) ?? [];
-      assert.ok(name !== undefined && own.has(name), word);
+      assert.ok(name !== undefined && help.includes(`--${name} `), word);
     }
   });
 
@@ -182,22 +177,16 @@ describe('The manifests', () => {
 });
 
 test('the conflist of conf/kubernetes is the one that the agent writes', () => {
-  const given = {
-    confDir: '/etc/cni/net.d',
-    masquerade: true,
-    takeOver: false,
-    removeConflistOnExit: false,
-    cniCacheDir: '/',
-  };
   const owner = { enforcer: 'agent', stateDir: '/var/lib/tollgate', policies: '/etc/tollgate/policies' };
-  const agent = {
-    owner,
-    runDir: '/run/tollgate',
-    nflogGroup: 7467,
-    enforceEgressToNode: false,
-    established: 'cut',
-  } as const;
-  const { settings } = conflistFrom(given, agent)!;
-  assert.deepEqual(JSON.parse(read('10-tollgate.conflist')), JSON.parse(conflistText(settings)));
-  assert.equal(conflistFrom({ ...given, confDir: undefined }, agent), undefined);
+  const rest = { nflogGroup: 7467, enforceEgressToNode: false, established: 'cut' } as const;
+  const written = conflistText({ owner, runDir: '/run/tollgate', ipMasq: true, ...rest });
+  assert.deepEqual(JSON.parse(read('10-tollgate.conflist')), JSON.parse(written));
+});
+
+test('the unit of systemd starts the agent with options that it has', () => {
+  const [, words = ''] = /^ExecStart=\S+ agent (.*)$/m.exec(read('tollgate-agent.service')) ?? [];
+  const help = run(tollgate, ['agent', '--help']).stdout;
+  const names = words.split(' ').filter(word => word.startsWith('--'));
+  assert.equal(names.length, 4);
+  for (const name of names) assert.ok(help.includes(`${name} `), name);
 });

@@ -34,7 +34,7 @@ export const kubernetesOptions = {
     describe: 'With --kubernetes: "stateDir" of the network',
   },
   mtu: { type: 'number', requiresArg: true, describe: "With --kubernetes: of pods' interfaces" },
-  masquerade: {
+  'ip-masq': {
     type: 'boolean',
     default: true,
     describe: "With --kubernetes: whether pods leave the cluster under their node's address",
@@ -54,7 +54,7 @@ export interface KubernetesGiven {
   readonly runDir: string;
   readonly stateDir?: string | undefined;
   readonly mtu?: number | undefined;
-  readonly masquerade: boolean;
+  readonly ipMasq: boolean;
   readonly takeOver: boolean;
 }
 
@@ -109,27 +109,27 @@ function moveFolder(document: Document, name: Folder, to: string): void {
 }
 
 function change(document: Document, given: KubernetesGiven): void {
-  const { image, binDir, confDir, runDir, stateDir = usual.state, mtu, masquerade, takeOver } = given;
+  const { image, binDir, confDir, runDir, stateDir = usual.state, mtu, ipMasq, takeOver } = given;
   const folders = { bin: binDir, conf: confDir, run: runDir, state: stateDir };
   for (const name of Object.keys(folders) as Folder[])
     if (folders[name] !== usual[name]) moveFolder(document, name, folders[name]);
   if (image !== undefined) for (const container of containers) document.setIn([...container, 'image'], image);
   const more = [
     ...(mtu === undefined ? [] : [`--mtu=${mtu}`]),
-    ...(masquerade ? [] : ['--no-masquerade']),
+    ...(ipMasq ? [] : ['--no-ip-masq']),
     ...(takeOver ? ['--take-over'] : []),
   ];
   for (const option of more) document.addIn([...containers[1], 'command'], option);
 }
 
-const isUsual = ({ image, binDir, confDir, runDir, stateDir, mtu, masquerade, takeOver }: KubernetesGiven): boolean =>
+const isUsual = ({ image, binDir, confDir, runDir, stateDir, mtu, ipMasq, takeOver }: KubernetesGiven): boolean =>
   image === undefined &&
   binDir === usual.bin &&
   confDir === usual.conf &&
   runDir === usual.run &&
   (stateDir ?? usual.state) === usual.state &&
   mtu === undefined &&
-  masquerade &&
+  ipMasq &&
   !takeOver;
 
 /** @throws UsageError */
