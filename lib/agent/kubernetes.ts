@@ -28,7 +28,7 @@ import { listNetworks, openStore } from '../state/store.ts';
 import { AgentHook, type Judge } from './agent-hook.ts';
 import { SharedGraveyard } from './graveyard.ts';
 import { LinkKeeper } from './link-keeper.ts';
-import { claimFolder, listen } from './listen.ts';
+import { claimNode, listen } from './listen.ts';
 import { Listeners } from './listeners.ts';
 import type { Log } from './log.ts';
 import { Histogram } from './metrics.ts';
@@ -103,7 +103,7 @@ export class KubernetesAgent {
     const here = currentNetns();
     const undo = this.#undo;
     try {
-      const claim = undo.use(claimFolder(runDir));
+      const claim = undo.use(claimNode(runDir));
       this.#host = undo.use(NetlinkSocket.open('route'));
       const nft = undo.use(Nft.open());
       this.#nft = nft;
@@ -140,7 +140,7 @@ export class KubernetesAgent {
       throw error;
     }
   }
-  readonly #claim: ReturnType<typeof claimFolder>;
+  readonly #claim: ReturnType<typeof claimNode>;
 
   #sinks(): ConstructorParameters<typeof Listeners>[1] {
     const rules = this.#rules;

@@ -1,6 +1,6 @@
 /** Advisory locks on files, which the kernel releases when their holder dies. @see flock(2) */
 
-import { closeSync, constants, openSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync, statSync } from 'node:fs';
 import { libc, SyscallError } from './ffi.ts';
 import { monotonic } from './monotonic.ts';
 
@@ -39,14 +39,26 @@ export class LockTimeoutError extends Error {
  * Locks the file, which is created where there is none, or gives undefined where somebody else holds it. Two locks of one
  * process exclude each other, too.
  */
-export function tryLock(path: string): FileLock | undefined {
+export function tryLock(path: string, flags = constants.O_RDWR | constants.O_CREAT): FileLock | undefined {
   const { flock, errno } = libc();
-  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+  const fd = openSync(path, flags, 0o600);
   if (flock(fd, LOCK_EX | LOCK_NB) === 0) return new FileLock(path, fd);
   const error = new SyscallError(`lock ${path}`, errno());
   closeSync(fd);
   if (error.code === 'EAGAIN') return undefined;
   throw error;
+}
+
+/**
+ * The process that holds a lock on the file, by /proc/locks; undefined where nobody does, or somebody of another process
+ * namespace.
+ */
+export function holderOf(path: string): number | undefined {
+  const { ino } = statSync(path);
+  // 1: FLOCK  ADVISORY  WRITE 4711 00:04:4026531840 0 EOF
+  const line = new RegExp(`: FLOCK +ADVISORY +WRITE ([1-9][0-9]*) [0-9a-f:]+:${ino} `);
+  const [, pid] = line.exec(readFileSync('/proc/locks', 'latin1')) ?? [];
+  return pid === undefined ? undefined : Number(pid);
 }
 
 /**

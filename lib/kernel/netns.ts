@@ -5,6 +5,7 @@
  */
 import { closeSync, constants, fstatSync, openSync, readSync, statfsSync, writeSync } from 'node:fs';
 import { checked, libc, SyscallError } from './ffi.ts';
+import { type FileLock, holderOf, tryLock } from './flock.ts';
 import { isErrno } from './message.ts';
 import { openAsSeenBy } from './seen.ts';
 
@@ -105,6 +106,15 @@ export function currentNetns(): NetnsIdentity {
   using here = Netns.current();
   return here.identity;
 }
+
+/**
+ * The calling thread's network namespace, for one process at a time that asks for it so: a lock on the namespace itself,
+ * whatever folders and mounts the processes have. Released with the process. Undefined where somebody has it.
+ */
+export const claimNetns = (): FileLock | undefined => tryLock(HERE, constants.O_RDONLY);
+
+/** Who has claimed the calling thread's network namespace, where that can be told. */
+export const claimantOfNetns = (): number | undefined => holderOf(HERE);
 
 /** For the compiler: `never`, which nothing can be passed for, where fn gives a promise. */
 type Synchronous<T> = [T] extends [never] ? unknown : T extends PromiseLike<unknown> ? never : unknown;
