@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { type ConflistSettings, conflistText } from '../lib/agent/conflist.ts';
-import { NodeKeeper, type NodeKeeperOptions, type NodeStatus } from '../lib/agent/node-keeper.ts';
+import { concernsRoutes, NodeKeeper, type NodeKeeperOptions, type NodeStatus } from '../lib/agent/node-keeper.ts';
 import { parseConfig } from '../lib/cni/config.ts';
 import { parsePrefix } from '../lib/ip/address.ts';
 import { NetlinkSocket } from '../lib/kernel/netlink.ts';
@@ -206,6 +206,21 @@ describe('A node', () => {
     leaving.stop();
     assert.deepEqual(room.confs, []);
   });
+});
+
+test('a node’s change concerns its routes where it is seen in them, and where a node comes or goes', () => {
+  const changes: readonly (readonly [what: string, after: KubeNode | undefined, concerns: boolean])[] = [
+    ['labels', { ...own, labels: new Map([['a', 'b']]) }, false],
+    ['a copy', { ...own, podCidrs: [...own.podCidrs], addresses: [...own.addresses] }, false],
+    ['an address', { ...own, addresses: ['192.0.2.1'] }, true],
+    ['a CIDR', node('a', '10.244.1.0/24'), true],
+    ['the condition', { ...own, networkUnavailable: 'True' }, true],
+    ['its end', undefined, true],
+  ];
+  for (const [what, after, concerns] of changes) {
+    assert.equal(concernsRoutes({ before: own, after }), concerns, what);
+    assert.equal(concernsRoutes({ before: after, after: own }), concerns, `${what}, the other way`);
+  }
 });
 
 describe('A node of another network', () => {

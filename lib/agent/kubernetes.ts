@@ -32,7 +32,7 @@ import { claimNode, listen } from './listen.ts';
 import { Listeners } from './listeners.ts';
 import type { Log } from './log.ts';
 import { Histogram } from './metrics.ts';
-import { NodeKeeper, type NodeKeeperOptions } from './node-keeper.ts';
+import { concernsRoutes, NodeKeeper, type NodeKeeperOptions } from './node-keeper.ts';
 import { isSamePod, OwnPods } from './own-pods.ts';
 import { type Intervals, Runner } from './runner.ts';
 import { showPresence } from './seen.ts';
@@ -156,8 +156,10 @@ export class KubernetesAgent {
         else if (before) rules.deletePolicy(before);
       },
       nodes: ({ before, after }) => {
-        this.#podCidrs = undefined;
-        this.#runners?.node.ring();
+        if (concernsRoutes({ before, after })) {
+          this.#podCidrs = undefined;
+          this.#runners?.node.ring();
+        }
         if (after) rules.setNode(after);
         else if (before) rules.deleteNode(before.name);
       },
