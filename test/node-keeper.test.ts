@@ -265,8 +265,13 @@ describe('A node of another network', () => {
       for (const [file, value] of Object.entries(confs)) room.conf(file, value);
       for (const [i, network] of attached.entries()) room.attached(network, `c${i}`);
       const { ready, waitsFor } = await room.update(room.keeper(), [own]);
-      assert.equal(ready, true);
+      assert.equal(ready, !refused);
       assert.equal(room.confs.includes(ours), !refused);
+      // Never half: all of it, or nothing.
+      assert.equal(room.forwarding, refused ? '00' : '11');
+      assert.equal(findNodeRanges(room.folder) === undefined, !!refused);
+      assert.equal(room.netns.exec('ip', ['route', 'show', 'proto', '116']).stdout === '', !!refused);
+      assert.equal(room.asked.length, refused ? 0 : 1);
       if (refused) assert.match(waitsFor.join(), refused);
       else assert.deepEqual(waitsFor, []);
     });
@@ -283,6 +288,16 @@ describe('A node of another network', () => {
     );
     assert.deepEqual(room.confs, ['05-flat.conflist.before-tollgate', ours]);
     assert.match(room.said.join(), /Moved another network out of the way/);
+  });
+
+  test('becomes ours as soon as that network has gone', async () => {
+    using room = new Room();
+    const keeper = room.keeper();
+    room.conf('05-flat.conflist', other);
+    assert.equal((await room.update(keeper, [own])).ready, false);
+    rmSync(join(room.confDir, '05-flat.conflist'));
+    assert.deepEqual(await room.update(keeper, [own]), { ready: true, waitsFor: [], problems: [] });
+    assert.deepEqual(room.confs, [ours]);
   });
 
   test('that comes after ours has been written is no reason to go, but one before it is told', async () => {

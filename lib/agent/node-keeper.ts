@@ -12,7 +12,14 @@ import type { Client } from '../kube/client.ts';
 import type { KubeNode } from '../kube/object.ts';
 import { setNodeCondition } from '../kube/single.ts';
 import { keepNodeRanges } from '../state/node-ranges.ts';
-import { type ConflistPlace, type ConflistSettings, conflistText, keepConflist, removeConflist } from './conflist.ts';
+import {
+  type ConflistPlace,
+  type ConflistSettings,
+  conflistText,
+  foreignTo,
+  keepConflist,
+  removeConflist,
+} from './conflist.ts';
 import type { Log } from './log.ts';
 import { keepRoutes } from './routes.ts';
 
@@ -42,6 +49,8 @@ export interface NodeKeeperOptions {
 }
 
 const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+const advice = 'delete its pods and its file first, or start the agent with --take-over';
 
 const heeded = ({ addresses, podCidrs, networkUnavailable }: KubeNode): string =>
   [...addresses, ...podCidrs.map(formatPrefix), networkUnavailable].join();
@@ -81,13 +90,25 @@ export class NodeKeeper {
     const all = [...nodes];
     const own = all.find(({ name }) => name === this.#options.node);
     const problems: string[] = [];
-    const waitsFor = own ? this.#bring(all, own, problems) : [`the API has no node ${this.#options.node}`];
+    const waitsFor = own ? this.#refuse() : [`the API has no node ${this.#options.node}`];
+    if (own && waitsFor.length === 0) waitsFor.push(...this.#bring(all, own, problems));
     const ready = waitsFor.length === 0;
     if (ready && isServing) waitsFor.push(...this.#announce(problems));
     this.#status = { ready, waitsFor, problems };
     this.#tell(this.#status);
     if (ready && own?.networkUnavailable !== 'False') await this.#setAvailable();
     return this.#status;
+  }
+
+  /** @returns why nothing at all is done for this node: it is another network's, and half of each would be neither */
+  #refuse(): string[] {
+    const { conflist } = this.#options;
+    if (!conflist) return [];
+    try {
+      return foreignTo(conflist).map(what => `No conflist is written: ${what}; ${advice}`);
+    } catch (error) {
+      return [said(error)];
+    }
   }
 
   /** @returns what pods on this node still wait for */
@@ -124,7 +145,6 @@ export class NodeKeeper {
         problems.push(
           ...inTheWay.map(what => `${what}: its pods stay as they are, with no gate, until they are deleted`),
         );
-      const advice = 'delete its pods and its file first, or start the agent with --take-over';
       return conflist.takeOver
         ? []
         : inTheWay.map(
