@@ -3,11 +3,8 @@
  * forwarding, the word to the API that the network is there, and the conflist that makes runtimes call us. In this order,
  * each only once what it promises is so; what has been reached stays when something fails later.
  */
-import { forwarding } from '../enforce/probe.ts';
-import type { Family } from '../ip/address.ts';
 import { formatPrefix } from '../ip/address.ts';
 import type { Exchange } from '../kernel/message.ts';
-import { SysctlError, writeSysctl } from '../kernel/sysctl.ts';
 import type { Client } from '../kube/client.ts';
 import type { KubeNode } from '../kube/object.ts';
 import { setNodeCondition } from '../kube/single.ts';
@@ -20,6 +17,7 @@ import {
   keepConflist,
   removeConflist,
 } from './conflist.ts';
+import { forward } from './forwarding.ts';
 import type { Log } from './log.ts';
 import { keepRoutes } from './routes.ts';
 
@@ -118,8 +116,9 @@ export class NodeKeeper {
       return [
         `node ${node} has no pod CIDR: kube-controller-manager gives one with --allocate-node-cidrs and --cluster-cidr`,
       ];
-    const waitsFor = forward(new Set(own.podCidrs.map(({ family }) => family)));
+    const waitsFor: string[] = [];
     try {
+      waitsFor.push(...forward(new Set(own.podCidrs.map(({ family }) => family)), host));
       const routed = keepRoutes(all, own, host);
       problems.push(...routed.problems);
       if (routed.changed > 0) log('info', 'routes brought up to date', { changes: routed.changed });
@@ -181,17 +180,4 @@ export class NodeKeeper {
     removeConflist(conflist.confDir);
     log('info', 'removed the conflist', { confDir: conflist.confDir });
   }
-}
-
-/** @returns why a family is not forwarded */
-function forward(families: ReadonlySet<Family>): string[] {
-  return [...families].flatMap(family => {
-    try {
-      writeSysctl(forwarding[family], 1);
-      return [];
-    } catch (error) {
-      if (!(error instanceof SysctlError)) throw error;
-      return [error.message];
-    }
-  });
 }
