@@ -11,6 +11,7 @@ import type { GateSettings } from '../enforce/gate.ts';
 import { LiveTable } from '../enforce/live-table.ts';
 import type { LocalPod, NodeState, Owner } from '../enforce/node.ts';
 import { formatPrefix } from '../ip/address.ts';
+import { unionOfPrefixes } from '../ip/union.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { currentNetns } from '../kernel/netns.ts';
 import { Nft } from '../kernel/nft.ts';
@@ -316,7 +317,10 @@ export class KubernetesAgent {
   }
 
   #withPodCidrs(state: NodeState): NodeState {
-    this.#podCidrs ??= [...this.listeners.nodes.objects()].flatMap(node => node.podCidrs.map(formatPrefix)).sort();
+    // Of 5,000 nodes with neighbouring ranges a handful are left.
+    this.#podCidrs ??= unionOfPrefixes([...this.listeners.nodes.objects()].flatMap(node => node.podCidrs)).map(
+      formatPrefix,
+    );
     const isSame = JSON.stringify(state.podCidrs ?? []) === JSON.stringify(this.#podCidrs);
     return isSame ? state : { ...state, podCidrs: this.#podCidrs };
   }
