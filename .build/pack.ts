@@ -6,7 +6,7 @@
  * BANNER: a file of JavaScript to run before the first line of ours; the benchmark keeps time with it.
  */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import sea from '@yao-pkg/pkg/lib-es5/sea.js';
@@ -128,7 +128,7 @@ process.env['TMPDIR'] = folder;
 try {
   const assets: Record<string, string> = { 'netlink.node': addon, launcher: resolve(launcher) };
   // What `tollgate install` writes.
-  for (const name of readdirSync(join(root, 'conf'))) assets[`conf/${name}`] = join(root, 'conf', name);
+  for (const name of globSync('**/*.*', { cwd: join(root, 'conf') })) assets[`conf/${name}`] = join(root, 'conf', name);
   for (const [entry, name] of Object.entries(parts)) Object.assign(assets, await bundlePart(folder, entry, name));
   const door = join(folder, 'tollgate.js');
   const banner = { js: bannerFile ? readFileSync(bannerFile, 'utf8') : '' };

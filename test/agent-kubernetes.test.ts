@@ -184,7 +184,8 @@ test('while the agent does not answer, DEL is code 11 and closes, and later succ
   await using room = await cluster();
   const { host } = room;
   using agent = await host.startAgent();
-  using pod = await host.run({ name: 'pod' });
+  // It may be stopped while it holds the node's lock, which DEL waits for.
+  using pod = await host.run({ name: 'pod' }, { enforceTimeout: 5 });
   agent.child.kill('SIGSTOP');
   const { code, msg } = errorOf(await cni(host.host, 'DEL', pod.call));
   assert.equal(code, 11, msg);

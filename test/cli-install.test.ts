@@ -45,6 +45,13 @@ test('executables and conflist are there afterwards, and nothing else', async ()
   );
 });
 
+test('with --no-conflist there are executables only', async () => {
+  const { executables, conflist, next } = await install('--no-conflist');
+  assert.equal(conflist, undefined);
+  assert.deepEqual(host.files('/run/work'), executables.map(({ path }) => path).sort());
+  assert.match(next.join(), /tollgate agent --conf-dir/);
+});
+
 test('what is installed works as a plugin, by both names', async () => {
   await install();
   for (const name of ['tollgate', 'tollgate-ipam']) {

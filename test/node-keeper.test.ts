@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { type ConflistSettings, conflistText } from '../lib/agent/conflist.ts';
-import { NodeKeeper, type NodeKeeperOptions, type NodeStatus } from '../lib/agent/node-keeper.ts';
+import { concernsRoutes, NodeKeeper, type NodeKeeperOptions, type NodeStatus } from '../lib/agent/node-keeper.ts';
 import { parseConfig } from '../lib/cni/config.ts';
 import { parsePrefix } from '../lib/ip/address.ts';
 import { NetlinkSocket } from '../lib/kernel/netlink.ts';
@@ -208,6 +208,21 @@ describe('A node', () => {
   });
 });
 
+test('a node’s change concerns its routes where it is seen in them, and where a node comes or goes', () => {
+  const changes: readonly (readonly [what: string, after: KubeNode | undefined, concerns: boolean])[] = [
+    ['labels', { ...own, labels: new Map([['a', 'b']]) }, false],
+    ['a copy', { ...own, podCidrs: [...own.podCidrs], addresses: [...own.addresses] }, false],
+    ['an address', { ...own, addresses: ['192.0.2.1'] }, true],
+    ['a CIDR', node('a', '10.244.1.0/24'), true],
+    ['the condition', { ...own, networkUnavailable: 'True' }, true],
+    ['its end', undefined, true],
+  ];
+  for (const [what, after, concerns] of changes) {
+    assert.equal(concernsRoutes({ before: own, after }), concerns, what);
+    assert.equal(concernsRoutes({ before: after, after: own }), concerns, `${what}, the other way`);
+  }
+});
+
 describe('A node of another network', () => {
   interface Case {
     readonly name: string;
@@ -250,8 +265,13 @@ describe('A node of another network', () => {
       for (const [file, value] of Object.entries(confs)) room.conf(file, value);
       for (const [i, network] of attached.entries()) room.attached(network, `c${i}`);
       const { ready, waitsFor } = await room.update(room.keeper(), [own]);
-      assert.equal(ready, true);
+      assert.equal(ready, !refused);
       assert.equal(room.confs.includes(ours), !refused);
+      // Never half: all of it, or nothing.
+      assert.equal(room.forwarding, refused ? '00' : '11');
+      assert.equal(findNodeRanges(room.folder) === undefined, !!refused);
+      assert.equal(room.netns.exec('ip', ['route', 'show', 'proto', '116']).stdout === '', !!refused);
+      assert.equal(room.asked.length, refused ? 0 : 1);
       if (refused) assert.match(waitsFor.join(), refused);
       else assert.deepEqual(waitsFor, []);
     });
@@ -268,6 +288,16 @@ describe('A node of another network', () => {
     );
     assert.deepEqual(room.confs, ['05-flat.conflist.before-tollgate', ours]);
     assert.match(room.said.join(), /Moved another network out of the way/);
+  });
+
+  test('becomes ours as soon as that network has gone', async () => {
+    using room = new Room();
+    const keeper = room.keeper();
+    room.conf('05-flat.conflist', other);
+    assert.equal((await room.update(keeper, [own])).ready, false);
+    rmSync(join(room.confDir, '05-flat.conflist'));
+    assert.deepEqual(await room.update(keeper, [own]), { ready: true, waitsFor: [], problems: [] });
+    assert.deepEqual(room.confs, [ours]);
   });
 
   test('that comes after ours has been written is no reason to go, but one before it is told', async () => {

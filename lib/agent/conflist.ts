@@ -136,6 +136,20 @@ function moveAside(confDir: string): readonly string[] {
   });
 }
 
+const makeFolder = (confDir: string): void =>
+  doing('make folder', confDir, () => void mkdirSync(confDir, { recursive: true, mode: 0o755 }));
+
+// A node that has been ours stays ours: only what comes before our file can take it away then.
+const obstacles = ({ confDir, cacheDir }: ConflistPlace, isThere: boolean): readonly string[] =>
+  standsInTheWay(confDir, isThere ? new Map() : attachmentsOf(cacheDir));
+
+/** Why a node that is not ours yet is not to become it; none where it is ours, or the others give way. @throws StateError */
+export function foreignTo(place: ConflistPlace): readonly string[] {
+  makeFolder(place.confDir);
+  const isThere = readText(join(place.confDir, FILE)) !== undefined;
+  return isThere || place.takeOver ? [] : obstacles(place, false);
+}
+
 export interface Kept {
   readonly isThere: boolean;
   readonly isWritten: boolean;
@@ -146,12 +160,12 @@ export interface Kept {
 }
 
 /** Puts the conflist there; one that says the same stays as it is. @throws StateError */
-export function keepConflist({ confDir, cacheDir, takeOver }: ConflistPlace, text: string): Kept {
+export function keepConflist(place: ConflistPlace, text: string): Kept {
+  const { confDir, takeOver } = place;
   const path = join(confDir, FILE);
-  doing('make folder', confDir, () => mkdirSync(confDir, { recursive: true, mode: 0o755 }));
+  makeFolder(confDir);
   const old = readText(path);
-  // A node that has been ours stays ours: only what comes before our file can take it away then.
-  const inTheWay = standsInTheWay(confDir, old === undefined ? attachmentsOf(cacheDir) : new Map());
+  const inTheWay = obstacles(place, old !== undefined);
   const isRefused = inTheWay.length > 0 && !takeOver;
   const isWritten = !isRefused && old !== text;
   if (isWritten) replaceFile(path, text, 0o644);

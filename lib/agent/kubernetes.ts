@@ -11,6 +11,7 @@ import type { GateSettings } from '../enforce/gate.ts';
 import { LiveTable } from '../enforce/live-table.ts';
 import type { LocalPod, NodeState, Owner } from '../enforce/node.ts';
 import { formatPrefix } from '../ip/address.ts';
+import { unionOfPrefixes } from '../ip/union.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { currentNetns } from '../kernel/netns.ts';
 import { Nft } from '../kernel/nft.ts';
@@ -28,11 +29,11 @@ import { listNetworks, openStore } from '../state/store.ts';
 import { AgentHook, type Judge } from './agent-hook.ts';
 import { SharedGraveyard } from './graveyard.ts';
 import { LinkKeeper } from './link-keeper.ts';
-import { claimFolder, listen } from './listen.ts';
+import { claimNode, listen } from './listen.ts';
 import { Listeners } from './listeners.ts';
 import type { Log } from './log.ts';
 import { Histogram } from './metrics.ts';
-import { NodeKeeper, type NodeKeeperOptions } from './node-keeper.ts';
+import { concernsRoutes, NodeKeeper, type NodeKeeperOptions } from './node-keeper.ts';
 import { isSamePod, OwnPods } from './own-pods.ts';
 import { type Intervals, Runner } from './runner.ts';
 import { showPresence } from './seen.ts';
@@ -103,7 +104,7 @@ export class KubernetesAgent {
     const here = currentNetns();
     const undo = this.#undo;
     try {
-      const claim = undo.use(claimFolder(runDir));
+      const claim = undo.use(claimNode(runDir));
       this.#host = undo.use(NetlinkSocket.open('route'));
       const nft = undo.use(Nft.open());
       this.#nft = nft;
@@ -128,7 +129,7 @@ export class KubernetesAgent {
       this.#links = new LinkKeeper(this.table, this.#host.exchange, () => this.#runners?.tend.ring());
       this.#server = new CallServer({
         netns: here,
-        refuse: request => refusal(request, runDir, owner),
+        refuse: (request, { pid }) => refusal(request, { runDir, owner, pid }),
         patience,
         run: (request, caller) =>
           logged(request, () => carryOut(request, caller, { release: options.release, openContext: this.#open }), log),
@@ -140,7 +141,7 @@ export class KubernetesAgent {
       throw error;
     }
   }
-  readonly #claim: ReturnType<typeof claimFolder>;
+  readonly #claim: ReturnType<typeof claimNode>;
 
   #sinks(): ConstructorParameters<typeof Listeners>[1] {
     const rules = this.#rules;
@@ -156,8 +157,10 @@ export class KubernetesAgent {
         else if (before) rules.deletePolicy(before);
       },
       nodes: ({ before, after }) => {
-        this.#podCidrs = undefined;
-        this.#runners?.node.ring();
+        if (concernsRoutes({ before, after })) {
+          this.#podCidrs = undefined;
+          this.#runners?.node.ring();
+        }
         if (after) rules.setNode(after);
         else if (before) rules.deleteNode(before.name);
       },
@@ -314,7 +317,10 @@ export class KubernetesAgent {
   }
 
   #withPodCidrs(state: NodeState): NodeState {
-    this.#podCidrs ??= [...this.listeners.nodes.objects()].flatMap(node => node.podCidrs.map(formatPrefix)).sort();
+    // Of 5,000 nodes with neighbouring ranges a handful are left.
+    this.#podCidrs ??= unionOfPrefixes([...this.listeners.nodes.objects()].flatMap(node => node.podCidrs)).map(
+      formatPrefix,
+    );
     const isSame = JSON.stringify(state.podCidrs ?? []) === JSON.stringify(this.#podCidrs);
     return isSame ? state : { ...state, podCidrs: this.#podCidrs };
   }

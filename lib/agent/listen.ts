@@ -3,6 +3,7 @@ import { chmodSync, ftruncateSync, readFileSync, renameSync, rmSync, statSync, w
 import { connect, type Server } from 'node:net';
 import { join } from 'node:path';
 import { type FileLock, tryLock } from '../kernel/flock.ts';
+import { claimantOfNetns, claimNetns } from '../kernel/netns.ts';
 import { doing } from '../state/error.ts';
 import { makeFolders } from '../state/make-folders.ts';
 import { socketPath } from './path.ts';
@@ -19,8 +20,27 @@ function takeActivation(env: NodeJS.ProcessEnv): boolean {
   throw new Error(`Cannot serve ${count} sockets of systemd's: the unit must have one ListenStream`);
 }
 
-/** One agent for each runtime folder. Released when the process ends, however it ends. @throws Error where there is one */
-export function claimFolder(runDir: string): FileLock {
+/**
+ * One agent for each network namespace, which has one table, and one for each runtime folder, which has one socket. Released
+ * when the process ends, however it ends.
+ * @throws Error where there is one
+ */
+export function claimNode(runDir: string): Disposable {
+  using claims = new DisposableStack();
+  claims.use(claimFolder(runDir));
+  const here = claimNetns();
+  if (!here) {
+    const pid = claimantOfNetns();
+    const who = pid === undefined ? 'another process' : `process ${pid}`;
+    throw new Error(
+      `Cannot be the agent with ${runDir}: ${who} is the agent of this network namespace, with another runtime folder`,
+    );
+  }
+  claims.use(here);
+  return claims.move();
+}
+
+function claimFolder(runDir: string): FileLock {
   doing('make folder', runDir, () => makeFolders(runDir));
   const path = join(runDir, 'agent.lock');
   const held = tryLock(path);
@@ -81,10 +101,10 @@ async function bind(server: Server, path: string): Promise<number> {
 export async function listen(
   server: Server,
   runDir: string,
-  { env = process.env, claim }: { readonly env?: NodeJS.ProcessEnv; readonly claim?: FileLock } = {},
+  { env = process.env, claim }: { readonly env?: NodeJS.ProcessEnv; readonly claim?: Disposable } = {},
 ): Promise<Disposable> {
   const isActivated = takeActivation(env);
-  const own = claim ? undefined : claimFolder(runDir);
+  const own = claim ? undefined : claimNode(runDir);
   const path = socketPath(runDir);
   let ino: number | undefined;
   try {

@@ -3,16 +3,21 @@
  * forwarding, the word to the API that the network is there, and the conflist that makes runtimes call us. In this order,
  * each only once what it promises is so; what has been reached stays when something fails later.
  */
-import { forwarding } from '../enforce/probe.ts';
-import type { Family } from '../ip/address.ts';
 import { formatPrefix } from '../ip/address.ts';
 import type { Exchange } from '../kernel/message.ts';
-import { SysctlError, writeSysctl } from '../kernel/sysctl.ts';
 import type { Client } from '../kube/client.ts';
 import type { KubeNode } from '../kube/object.ts';
 import { setNodeCondition } from '../kube/single.ts';
 import { keepNodeRanges } from '../state/node-ranges.ts';
-import { type ConflistPlace, type ConflistSettings, conflistText, keepConflist, removeConflist } from './conflist.ts';
+import {
+  type ConflistPlace,
+  type ConflistSettings,
+  conflistText,
+  foreignTo,
+  keepConflist,
+  removeConflist,
+} from './conflist.ts';
+import { forward } from './forwarding.ts';
 import type { Log } from './log.ts';
 import { keepRoutes } from './routes.ts';
 
@@ -43,6 +48,23 @@ export interface NodeKeeperOptions {
 
 const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
+const advice = 'delete its pods and its file first, or start the agent with --take-over';
+
+const heeded = ({ addresses, podCidrs, networkUnavailable }: KubeNode): string =>
+  [...addresses, ...podCidrs.map(formatPrefix), networkUnavailable].join();
+
+/**
+ * Whether a change of a node is one for the keeper. Most are not: a kubelet writes its node's status every few minutes, and
+ * in a cluster of 5,000 nodes, where a look at all routes takes 70 ms, that is many times a second.
+ */
+export const concernsRoutes = ({
+  before,
+  after,
+}: {
+  readonly before: KubeNode | undefined;
+  readonly after: KubeNode | undefined;
+}): boolean => !before || !after || heeded(before) !== heeded(after);
+
 export class NodeKeeper {
   readonly #options: NodeKeeperOptions;
   #told = new Set<string>();
@@ -66,13 +88,25 @@ export class NodeKeeper {
     const all = [...nodes];
     const own = all.find(({ name }) => name === this.#options.node);
     const problems: string[] = [];
-    const waitsFor = own ? this.#bring(all, own, problems) : [`the API has no node ${this.#options.node}`];
+    const waitsFor = own ? this.#refuse() : [`the API has no node ${this.#options.node}`];
+    if (own && waitsFor.length === 0) waitsFor.push(...this.#bring(all, own, problems));
     const ready = waitsFor.length === 0;
     if (ready && isServing) waitsFor.push(...this.#announce(problems));
     this.#status = { ready, waitsFor, problems };
     this.#tell(this.#status);
     if (ready && own?.networkUnavailable !== 'False') await this.#setAvailable();
     return this.#status;
+  }
+
+  /** @returns why nothing at all is done for this node: it is another network's, and half of each would be neither */
+  #refuse(): string[] {
+    const { conflist } = this.#options;
+    if (!conflist) return [];
+    try {
+      return foreignTo(conflist).map(what => `No conflist is written: ${what}; ${advice}`);
+    } catch (error) {
+      return [said(error)];
+    }
   }
 
   /** @returns what pods on this node still wait for */
@@ -82,8 +116,9 @@ export class NodeKeeper {
       return [
         `node ${node} has no pod CIDR: kube-controller-manager gives one with --allocate-node-cidrs and --cluster-cidr`,
       ];
-    const waitsFor = forward(new Set(own.podCidrs.map(({ family }) => family)));
+    const waitsFor: string[] = [];
     try {
+      waitsFor.push(...forward(new Set(own.podCidrs.map(({ family }) => family)), host));
       const routed = keepRoutes(all, own, host);
       problems.push(...routed.problems);
       if (routed.changed > 0) log('info', 'routes brought up to date', { changes: routed.changed });
@@ -109,7 +144,6 @@ export class NodeKeeper {
         problems.push(
           ...inTheWay.map(what => `${what}: its pods stay as they are, with no gate, until they are deleted`),
         );
-      const advice = 'delete its pods and its file first, or start the agent with --take-over';
       return conflist.takeOver
         ? []
         : inTheWay.map(
@@ -146,17 +180,4 @@ export class NodeKeeper {
     removeConflist(conflist.confDir);
     log('info', 'removed the conflist', { confDir: conflist.confDir });
   }
-}
-
-/** @returns why a family is not forwarded */
-function forward(families: ReadonlySet<Family>): string[] {
-  return [...families].flatMap(family => {
-    try {
-      writeSysctl(forwarding[family], 1);
-      return [];
-    } catch (error) {
-      if (!(error instanceof SysctlError)) throw error;
-      return [error.message];
-    }
-  });
 }

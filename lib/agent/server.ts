@@ -41,7 +41,7 @@ export interface ServerOptions {
   /** That calls are carried out in. */
   readonly netns: NetnsIdentity;
   /** Why a call is somebody else's; undefined where it is ours. Does nothing. */
-  readonly refuse: (request: CallRequest) => string | undefined;
+  readonly refuse: (request: CallRequest, peer: Peer) => string | undefined;
   /** Milliseconds that a caller who cannot tell himself should wait for the answer; undefined where it is for him to say. */
   readonly patience?: (request: CallRequest) => number | undefined;
   readonly run: (request: CallRequest, caller: Caller) => Promise<CallAnswer>;
@@ -104,7 +104,7 @@ export class CallServer {
     this.#idle.add(talk);
     try {
       const request = decodeRequest((await talk.receive(['request'], this.#deadlines.request)).body);
-      const why = this.#refuse(request);
+      const why = this.#refuse(request, peer);
       if (why !== undefined) {
         await talk.finish('notMine', encodeReason(why), this.#deadlines.answer);
         return;
@@ -127,11 +127,11 @@ export class CallServer {
     }
   }
 
-  #refuse(request: CallRequest): string | undefined {
+  #refuse(request: CallRequest, peer: Peer): string | undefined {
     const { netns } = this.#options;
     if (!sameNetns(netns, request.netns))
       return `this agent is in network namespace ${netns.ino}, the caller in ${request.netns.ino}`;
-    return this.#options.refuse(request);
+    return this.#options.refuse(request, peer);
   }
 
   /** Accepts no more, sends away whom nothing was begun for, and resolves when the calls under way have their answers. */

@@ -5,19 +5,27 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { parseConfig } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
-import { type Environment, parseRequest, type Request } from '../cni/request.ts';
+import {
+  type AttachmentRequest,
+  type Environment,
+  type NetworkRequest,
+  parseRequest,
+  type Request,
+} from '../cni/request.ts';
 import { findNode } from '../enforce/found.ts';
 import { ownerOf } from '../enforce/inline.ts';
 import type { Owner } from '../enforce/node.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { currentNetns } from '../kernel/netns.ts';
 import { Nft } from '../kernel/nft.ts';
+import { seesWhatWeSee } from '../kernel/seen.ts';
 import { systemClock } from '../kube/clock.ts';
 import { answer, type Place } from '../pod/call.ts';
 import { openHere, type Warm } from '../pod/here.ts';
 import { SharedGraveyard } from './graveyard.ts';
 import { listen } from './listen.ts';
 import type { Log } from './log.ts';
+import { otherFiles } from './other-files.ts';
 import { answerPatience } from './patience.ts';
 import type { CallAnswer, CallRequest } from './protocol.ts';
 import { type Intervals, Runner } from './runner.ts';
@@ -68,13 +76,22 @@ export function patience(call: CallRequest): number | undefined {
   return request && 'config' in request ? answerPatience(request.verb, request.config.enforceTimeout) : undefined;
 }
 
-/** Why a call is not for the worker of this owner; undefined where it is, or where carrying it out will say what is wrong. */
-export function refusal(call: CallRequest, runDir: string, owner: Owner): string | undefined {
-  // An IPAM plugin knows nothing of enforcers, and finds the same on disk whoever runs it.
-  if (call.role === 'tollgate-ipam') return undefined;
+/**
+ * Why a call is not for the worker of this owner; undefined where it is, or where carrying it out will say what is wrong.
+ * @param pid the caller
+ */
+export function refusal(
+  call: CallRequest,
+  { runDir, owner, pid }: { readonly runDir: string; readonly owner: Owner; readonly pid: number },
+): string | undefined {
   const request = requestOf(call);
   if (!request || !('config' in request)) return undefined;
-  const wanted = { ...ownerOf(request.config), runDir: request.config.runDir };
+  // An IPAM plugin knows nothing of enforcers, and finds the same on disk whoever runs it.
+  return (call.role === 'tollgate-ipam' ? undefined : otherOwner(request, runDir, owner)) ?? otherFiles(request, pid);
+}
+
+function otherOwner({ config }: NetworkRequest | AttachmentRequest, runDir: string, owner: Owner): string | undefined {
+  const wanted = { ...ownerOf(config), runDir: config.runDir };
   const ours = { ...owner, runDir };
   const other = ([...keys, 'runDir'] as const).find(key => ours[key] !== wanted[key]);
   return other && `this agent's ${other} is ${ours[other]}, the call's is ${wanted[other]}`;
@@ -98,7 +115,7 @@ export type OpenContext = (
 /** Carries a call out as the executable would, with what it says for stderr beside the answer. */
 export async function carryOut(
   call: CallRequest,
-  { signal }: Caller,
+  { signal, pid }: Caller,
   { release, openContext = openHere }: { readonly release: string; readonly openContext?: OpenContext },
 ): Promise<CallAnswer> {
   const { env, stdin, role } = call;
@@ -106,10 +123,15 @@ export async function carryOut(
   const isAdd = env['CNI_COMMAND'] === 'ADD';
   const log = (line: string): void => void lines.push(line);
   const readStdin = (): string => stdin;
+  const caller = seesWhatWeSee(pid) ? {} : { caller: pid };
   // What only closes and releases goes on without its caller.
-  const open: Place['open'] = (request, own, say) => openContext(request, own, say, isAdd ? undone(signal) : undefined);
+  const open: Place['open'] = (request, own, say) => ({
+    ...openContext(request, own, say, isAdd ? undone(signal) : undefined),
+    ...caller,
+  });
   const request = requestOf(call);
-  const given = await answer({ env, role, readStdin, ...(request ? { request } : {}) }, { release, log, open });
+  const known = { env, role, readStdin, ...(request ? { request } : {}) };
+  const given = await answer(known, { release, log, open, ...caller });
   await nextTurn();
   if (isAdd && given.exitCode === 0 && signal.aborted)
     // He went while the last step was under way, and nobody has heard of the result.
@@ -163,7 +185,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const openContext: OpenContext = (request, env, say, signal) => openHere(request, env, say, signal, warm);
   const server = new CallServer({
     netns: here,
-    refuse: request => refusal(request, runDir, owner),
+    refuse: (request, { pid }) => refusal(request, { runDir, owner, pid }),
     patience,
     run: (request, caller) => logged(request, () => carryOut(request, caller, { release, openContext }), log),
     log: (what, caller) => log('warn', `A call came to nothing: ${what}`, { pid: caller?.pid, uid: caller?.uid }),

@@ -4,6 +4,9 @@ import { getAsset, isSea } from 'node:sea';
 
 export type ConfName =
   | '10-tollgate.conflist'
+  | 'kubernetes/daemonset.yaml'
+  | 'kubernetes/rbac.yaml'
+  | 'kubernetes/serviceaccount.yaml'
   | 'networkmanager-tollgate.conf'
   | 'systemd-networkd-tollgate.conf'
   | 'systemd-networkd-tollgate.network';

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { getRawAsset, isSea } from 'node:sea';
 import { command, exit, outputOption, print, printJson, UsageError } from './command.ts';
 import { type ConfName, readConf } from './conf.ts';
+import { kubernetesManifests, kubernetesOptions } from './install-kubernetes.ts';
 import { findConflict, placeConflist, placeExecutables, placeText } from './place.ts';
 import { lackLines, probeNode } from './verify.ts';
 
@@ -91,6 +92,11 @@ export const install = command(
           describe: 'Where launchers look for an agent: "runDir" of the networks',
         },
         'conf-dir': { type: 'string', default: '/etc/cni/net.d', requiresArg: true, describe: 'For the conflist' },
+        conflist: {
+          type: 'boolean',
+          default: true,
+          describe: 'Write a conflist; --no-conflist on a Kubernetes node, where the agent writes it once it is ready',
+        },
         force: {
           type: 'boolean',
           default: false,
@@ -101,14 +107,20 @@ export const install = command(
           default: false,
           describe: 'Tell systemd-networkd and NetworkManager, where they run, to leave our links alone',
         },
+        ...kubernetesOptions,
         ...outputOption,
       })
       .example('sudo $0 install', 'again for an upgrade: pods that are plugged in stay as they are')
       .example('sudo $0 install --bin-dir /usr/lib/cni', 'where Debian’s podman looks')
+      .example('$0 install --kubernetes --image registry.example/tollgate:0.1.0', 'for a cluster: | kubectl apply -f -')
       .epilog(
         'Executables are replaced in one piece, while others run them. A conflist that is there already stays as it is.',
       ),
-  options => {
+  async options => {
+    if (options.kubernetes) {
+      print(await kubernetesManifests({ ...options, runDir: checkRunDir(options.runDir) }));
+      return exit.yes;
+    }
     if (!isSea())
       throw new Error(
         'Cannot install a script: build the executable with ./build.sh, and let dist/tollgate install itself',
@@ -116,14 +128,17 @@ export const install = command(
     const runDir = checkRunDir(options.runDir);
     const launcher = new Uint8Array(getRawAsset('launcher'));
     const executables = placeExecutables({ source: process.execPath, launcher, runDir }, options.binDir);
-    const conflist = placeConflist(options.confDir, conflistFor(runDir), options.force);
+    const conflist = options.conflist ? placeConflist(options.confDir, conflistFor(runDir), options.force) : undefined;
     const dropIns = options.dropIns ? placeManners() : [];
     const warnings = probeNode();
-    const next = nextSteps(options.confDir, conflist.path, findConflict(options.confDir, conflist.path));
+    const next = conflist
+      ? nextSteps(options.confDir, conflist.path, findConflict(options.confDir, conflist.path))
+      : ['`tollgate agent --conf-dir` writes the conflist, once pods can be plugged in.'];
     if (options.output === 'json') printJson({ executables, conflist, dropIns, warnings, next });
     else {
       for (const { path, isNew } of executables) print(`${isNew ? 'wrote' : 'was there:'} ${path}`);
-      print(conflist.isNew ? `wrote ${conflist.path}` : `left as it is: ${conflist.path} (${conflist.why})`);
+      if (conflist)
+        print(conflist.isNew ? `wrote ${conflist.path}` : `left as it is: ${conflist.path} (${conflist.why})`);
       for (const path of dropIns) print(`wrote ${path}`);
       if (warnings.length > 0)
         print(

@@ -9,7 +9,7 @@ import { getSystemErrorMessage, getSystemErrorName } from 'node:util';
 const signatures = {
   __errno_location: { arguments: [], return: 'pointer' },
   getpid: { arguments: [], return: 'int32' },
-  syscall: { arguments: ['int64', 'int64', 'int64', 'int64'], return: 'int64' },
+  syscall: { arguments: ['int64', 'int64', 'int64', 'int64', 'int64'], return: 'int64' },
   setns: { arguments: ['int32', 'int32'], return: 'int32' },
   flock: { arguments: ['int32', 'int32'], return: 'int32' },
   memfd_create: { arguments: ['string', 'uint32'], return: 'int32' },
@@ -25,6 +25,8 @@ type Functions = WrappedFunctionsFromDefinitions<typeof signatures>;
 interface Libc extends Functions {
   /** errno of this thread; right only directly after the call that failed. */
   readonly errno: () => number;
+  /** For a system call that glibc has no function for: where the bytes are, for as long as they are held. */
+  readonly pointerTo: (bytes: NodeJS.ArrayBufferView) => bigint;
 }
 
 /** node:ffi is missing, or does not call C the way that its documentation says: nothing native can be trusted. */
@@ -92,7 +94,7 @@ function load(): Libc {
   }
   const location = functions.__errno_location();
   if (typeof location !== 'bigint' || location === 0n) fail('__errno_location() gives no pointer');
-  const libc = { ...functions, errno: () => ffi.getInt32(location, 0) };
+  const libc = { ...functions, errno: () => ffi.getInt32(location, 0), pointerTo: ffi.getRawPointer };
   selfTest(libc);
   return libc;
 }

@@ -1,6 +1,6 @@
 /** Advisory locks on files, which the kernel releases when their holder dies. @see flock(2) */
 
-import { closeSync, constants, openSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync, statSync } from 'node:fs';
 import { libc, SyscallError } from './ffi.ts';
 import { monotonic } from './monotonic.ts';
 
@@ -38,13 +38,23 @@ export class LockTimeoutError extends Error {
   }
 }
 
+export interface LockOptions {
+  /** Of open(2). */
+  readonly flags?: number;
+  /** Called when the lock is given back. */
+  readonly released?: () => void;
+}
+
 /**
  * Locks the file, which is created where there is none, or gives undefined where somebody else holds it. Two locks of one
  * process exclude each other, too.
  */
-export function tryLock(path: string, released?: () => void): FileLock | undefined {
+export function tryLock(
+  path: string,
+  { flags = constants.O_RDWR | constants.O_CREAT, released }: LockOptions = {},
+): FileLock | undefined {
   const { flock, errno } = libc();
-  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+  const fd = openSync(path, flags, 0o600);
   if (flock(fd, LOCK_EX | LOCK_NB) === 0) return new FileLock(path, fd, released);
   const error = new SyscallError(`lock ${path}`, errno());
   closeSync(fd);
@@ -82,6 +92,18 @@ async function comesBefore(turn: Promise<void>, deadline: number, signal: AbortS
 }
 
 /**
+ * The process that holds a lock on the file, by /proc/locks; undefined where nobody does, or somebody of another process
+ * namespace.
+ */
+export function holderOf(path: string): number | undefined {
+  const { ino } = statSync(path);
+  // 1: FLOCK  ADVISORY  WRITE 4711 00:04:4026531840 0 EOF
+  const line = new RegExp(`: FLOCK +ADVISORY +WRITE ([1-9][0-9]*) [0-9a-f:]+:${ino} `);
+  const [, pid] = line.exec(readFileSync('/proc/locks', 'latin1')) ?? [];
+  return pid === undefined ? undefined : Number(pid);
+}
+
+/**
  * Locks the file as soon as it is free. Within a process it goes by turns, and only who is next looks at the file. Between
  * processes, the waits between two looks grow, so that a hundred that wait do not take the processor from the one that
  * works; they are random, so that those hundred do not march in step.
@@ -110,7 +132,7 @@ async function look(
 ): Promise<FileLock> {
   for (let pause = LEAST_WAIT; ; pause = Math.min(pause * 1.5, GREATEST_WAIT)) {
     signal?.throwIfAborted();
-    const held = tryLock(path, leave);
+    const held = tryLock(path, { released: leave });
     if (held) return held;
     const left = end - monotonic();
     if (left <= 0) throw new LockTimeoutError(path, deadline);

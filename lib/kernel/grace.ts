@@ -12,5 +12,5 @@ const MEMBARRIER_CMD_GLOBAL = 1n;
  */
 export function packetsUnderWayEnd(): void {
   const number = SYS_MEMBARRIER[process.arch];
-  if (number !== undefined) libc().syscall(number, MEMBARRIER_CMD_GLOBAL, 0n, 0n);
+  if (number !== undefined) libc().syscall(number, MEMBARRIER_CMD_GLOBAL, 0n, 0n, 0n);
 }

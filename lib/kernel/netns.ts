@@ -5,7 +5,9 @@
  */
 import { closeSync, constants, fstatSync, openSync, readSync, statfsSync, writeSync } from 'node:fs';
 import { checked, libc, SyscallError } from './ffi.ts';
+import { type FileLock, holderOf, tryLock } from './flock.ts';
 import { isErrno } from './message.ts';
+import { openAsSeenBy } from './seen.ts';
 
 const CLONE_NEWNET = 0x40000000;
 /** include/uapi/linux/magic.h */
@@ -43,9 +45,12 @@ export class Netns implements Disposable {
   readonly fd: number;
   readonly identity: NetnsIdentity;
 
-  /** @throws NetnsError where the path is none; what open() throws otherwise */
-  static open(path: string): Netns {
-    return new Netns(path, openNetns(path));
+  /**
+   * @param seenBy the process whose files the path is one of; this one where absent
+   * @throws NetnsError where the path is none; what open() throws otherwise
+   */
+  static open(path: string, seenBy?: number): Netns {
+    return new Netns(path, openNetns(path, seenBy));
   }
 
   /** The one that the calling thread is in. */
@@ -69,12 +74,13 @@ function identityOf(fd: number): NetnsIdentity {
   return { dev, ino };
 }
 
-function openNetns(path: string): number {
+function openNetns(path: string, seenBy: number | undefined): number {
   let fd: number;
   try {
     // O_NONBLOCK: a FIFO in that place must not hold us.
-    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    fd = seenBy === undefined ? openSync(path, constants.O_RDONLY | constants.O_NONBLOCK) : openAsSeenBy(seenBy, path);
   } catch (error) {
+    if (isErrno(error, 'ESRCH')) throw new NetnsError('missing', path, 'its caller is gone');
     if (isErrno(error, 'ENOENT', 'ENOTDIR')) throw new NetnsError('missing', path, 'nothing is there');
     if (isErrno(error, 'ENXIO', 'ELOOP')) throw new NetnsError('foreign', path, 'not a namespace');
     if (isErrno(error, 'EACCES', 'EPERM', 'ENAMETOOLONG'))
@@ -100,6 +106,15 @@ export function currentNetns(): NetnsIdentity {
   using here = Netns.current();
   return here.identity;
 }
+
+/**
+ * The calling thread's network namespace, for one process at a time that asks for it so: a lock on the namespace itself,
+ * whatever folders and mounts the processes have. Released with the process. Undefined where somebody has it.
+ */
+export const claimNetns = (): FileLock | undefined => tryLock(HERE, { flags: constants.O_RDONLY });
+
+/** Who has claimed the calling thread's network namespace, where that can be told. */
+export const claimantOfNetns = (): number | undefined => holderOf(HERE);
 
 /** For the compiler: `never`, which nothing can be passed for, where fn gives a promise. */
 type Synchronous<T> = [T] extends [never] ? unknown : T extends PromiseLike<unknown> ? never : unknown;

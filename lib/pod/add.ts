@@ -26,7 +26,7 @@ import { unplug } from './unplug.ts';
 
 /** @throws NetnsError, CniError code 8 where it is the node's own */
 export function openTarget(request: AttachmentRequest, context: Context): Netns {
-  const target = Netns.open(request.netns);
+  const target = Netns.open(request.netns, context.caller);
   if (request.netnsOverride || !sameNetns(target.identity, context.here)) return target;
   target[Symbol.dispose]();
   throw new CniError(

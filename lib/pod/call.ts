@@ -50,6 +50,8 @@ export interface Place {
     env: Environment,
     log: (line: string) => void,
   ) => Context & Disposable;
+  /** The process whose paths those of the call are; this one where absent. */
+  readonly caller?: number;
   /** Asked first, if there is anybody to ask; undefined: the call is to be carried out here. */
   readonly elsewhere?: (request: AttachmentRequest | NetworkRequest, call: GivenCall) => Promise<Answer | undefined>;
 }
@@ -125,7 +127,7 @@ async function journalled(
   place: Place,
   work: (log: (line: string) => void) => Promise<string>,
 ): Promise<string> {
-  const journal = openJournal(request);
+  const journal = openJournal(request, place.caller);
   const start = monotonic();
   const milliseconds = () => `${Math.round(monotonic() - start)} ms`;
   journal.write('debug', `asked with ${request.config.text}`);

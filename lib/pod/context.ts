@@ -20,6 +20,8 @@ export interface Context {
   readonly graveyard: Graveyard;
   /** A line for stderr, where a runtime copies it to its log. */
   readonly log: (line: string) => void;
+  /** The process whose paths those of the call are; this one where absent. */
+  readonly caller?: number;
   /** Aborted when the caller hangs up: a call that waits gives up. */
   readonly signal?: AbortSignal;
 }

@@ -77,7 +77,9 @@ export function defaultMtu(exchange: Exchange): number {
 
 /** The link that packets to exactly this address leave by, where the node has a route of its own for it. */
 export function linkRoutedTo(exchange: Exchange, address: Address): number | undefined {
-  const [reply] = mustExcept(exchange([getRoute(address)]), 'ENETUNREACH', 'EHOSTUNREACH', 'EAFNOSUPPORT').flat();
+  // Where a route says so, ours of the node's pod CIDR among them: unreachable, blackhole (EINVAL), prohibit (EACCES).
+  const none = ['ENETUNREACH', 'EHOSTUNREACH', 'EINVAL', 'EACCES', 'EAFNOSUPPORT'] as const;
+  const [reply] = mustExcept(exchange([getRoute(address)]), ...none).flat();
   const route = reply && routeOf(reply);
   return route && route.destination.length === hostPrefix(address).length ? route.oif : undefined;
 }

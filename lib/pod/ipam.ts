@@ -7,6 +7,7 @@ import { type AttachmentRequest, requestedIps, type Verb } from '../cni/request.
 import type { Result } from '../cni/result.ts';
 import { formatPrefix, networkOf, type Prefix } from '../ip/address.ts';
 import type { PoolPlan, RangeSources } from '../ipam/config.ts';
+import { readSeenBy } from '../kernel/seen.ts';
 import type { Attachment } from '../state/attachment.ts';
 import { release, reserve } from '../state/claims.ts';
 import type { Context } from './context.ts';
@@ -72,10 +73,10 @@ export const delegationOf = (
 });
 
 /** @throws CniError code 5 where the file that the config names cannot be read */
-async function resolvConf(path: string): Promise<Result['dns']> {
+async function resolvConf(path: string, caller: number | undefined): Promise<Result['dns']> {
   const { parseResolvConf } = await import('../ipam/resolv-conf.ts');
   try {
-    return parseResolvConf(readFileSync(path, 'utf8'));
+    return parseResolvConf(caller === undefined ? readFileSync(path, 'utf8') : readSeenBy(caller, path));
   } catch (error) {
     const said = error instanceof Error ? error.message : String(error);
     throw new CniError(codes.ioFailure, `Cannot read ipam.resolvConf ${path}: ${said}`);
@@ -83,7 +84,7 @@ async function resolvConf(path: string): Promise<Result['dns']> {
 }
 
 /** What it takes to give an address: somebody to warn, and the node's routes, which tell of addresses in use. */
-export type Reserver = Pick<Context, 'log' | 'host'>;
+export type Reserver = Pick<Context, 'log' | 'host' | 'caller'>;
 
 /** From our own pools. @throws PoolExhausted, AddressRefused, IpamConfigError, StateError */
 export async function reserveBuiltin(
@@ -94,7 +95,7 @@ export async function reserveBuiltin(
   const { ipam } = request.config;
   const { pools, warnings } = await planOf(request.config);
   for (const warning of warnings) context.log(warning);
-  const dns = ipam?.resolvConf === undefined ? undefined : await resolvConf(ipam.resolvConf);
+  const dns = ipam?.resolvConf === undefined ? undefined : await resolvConf(ipam.resolvConf, context.caller);
   const allotments = reserve(attachment, {
     pools,
     wishes: requestedIps(request),

@@ -5,6 +5,7 @@
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import type { Config, LogLevel } from '../cni/config.ts';
 import type { AttachmentRequest, NetworkRequest } from '../cni/request.ts';
+import { openAsSeenBy } from '../kernel/seen.ts';
 
 type Level = Exclude<LogLevel, 'silent'>;
 
@@ -24,8 +25,8 @@ export interface Journal {
   readonly write: (level: Level, text: string) => void;
 }
 
-function append(path: string, line: string): void {
-  const fd = openSync(path, flags, 0o640);
+function append(path: string, line: string, caller: number | undefined): void {
+  const fd = caller === undefined ? openSync(path, flags, 0o640) : openAsSeenBy(caller, path, flags, 0o640);
   try {
     writeSync(fd, line);
   } finally {
@@ -33,8 +34,11 @@ function append(path: string, line: string): void {
   }
 }
 
-/** Lines after the first are indented, so that each entry begins with its time. */
-export function openJournal(request: AttachmentRequest | NetworkRequest): Journal {
+/**
+ * Lines after the first are indented, so that each entry begins with its time.
+ * @param caller the process whose file it is; this one where absent
+ */
+export function openJournal(request: AttachmentRequest | NetworkRequest, caller?: number): Journal {
   const { logFile, logLevel }: Pick<Config, 'logFile' | 'logLevel'> = request.config;
   const subject = subjectOf(request);
   return {
@@ -42,7 +46,7 @@ export function openJournal(request: AttachmentRequest | NetworkRequest): Journa
       if (logFile === undefined || ranks[level] > ranks[logLevel]) return;
       const line = `${new Date().toISOString()} ${level} ${subject}: ${text.trimEnd().replaceAll('\n', '\n    ')}\n`;
       try {
-        append(logFile, line);
+        append(logFile, line, caller);
       } catch {}
     },
   };

@@ -1,0 +1,41 @@
+/**
+ * Forwarding, without which no pod reaches beyond its node. For IPv6 it has a price: a kernel that routes takes itself for a
+ * router, and forgets the default route that a router's advertisement gave it, at once and for good, unless the link's
+ * `accept_ra` is 2. That would cut the node off, which is for a person to decide: we say what to set, and wait. Where somebody
+ * else listens to advertisements (systemd-networkd, NetworkManager), `accept_ra` is 0, and nothing is lost.
+ */
+import { forwarding } from '../enforce/probe.ts';
+import { type Family, formatAddress } from '../ip/address.ts';
+import type { Exchange } from '../kernel/message.ts';
+import { findSysctl, SysctlError, writeSysctl } from '../kernel/sysctl.ts';
+import { findLink } from '../pod/interface.ts';
+import { mainRoutes } from './routes.ts';
+
+/** include/uapi/linux/rtnetlink.h */
+const RTPROT_RA = 9;
+
+/** Why IPv6 forwarding is not to be switched on yet: a line for each default route that would go. @throws NetlinkError */
+function lost(host: Exchange): string[] {
+  return mainRoutes(host).flatMap(({ destination, protocol, gateway, oif }) => {
+    if (destination.family !== 6 || destination.length !== 0 || protocol !== RTPROT_RA || !gateway || !oif) return [];
+    const link = findLink(host, { ifindex: oif });
+    if (!link || findSysctl(`ipv6/conf/${link.name}/accept_ra`) !== '1') return [];
+    return [
+      `IPv6 forwarding stays off: with it the kernel drops the default route by ${formatAddress(gateway)} on ${link.name}, whose accept_ra is 1; sysctl -w net/ipv6/conf/${link.name}/accept_ra=2 first`,
+    ];
+  });
+}
+
+/** In the calling thread's namespace, of which `host` is. @returns why a family is not forwarded. @throws NetlinkError */
+export function forward(families: Iterable<Family>, host: Exchange): string[] {
+  return [...families].flatMap(family => {
+    try {
+      const reasons = family === 6 && findSysctl(forwarding[6]) !== '1' ? lost(host) : [];
+      if (reasons.length === 0) writeSysctl(forwarding[family], 1);
+      return reasons;
+    } catch (error) {
+      if (!(error instanceof SysctlError)) throw error;
+      return [error.message];
+    }
+  });
+}
