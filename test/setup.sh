@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Everything that a fresh Debian with Node >= 20, npm and root still lacks. Quick where nothing is missing.
-#   setup.sh demo   npm dependencies and the executable
-#   setup.sh bench  these, and the programs that the benchmark compares with: Debian packages
-#   setup.sh test   these, and the programs that tests use as peers: Debian packages, and cnitool where Go is there
+#   setup.sh demo     npm dependencies and the executable
+#   setup.sh bench    these, and the programs that the benchmark compares with: Debian packages
+#   setup.sh test     these, and the programs that tests use as peers: Debian packages, and cnitool where Go is there
+#   setup.sh cluster  these, and what a Kubernetes node is made of: Debian packages
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -67,10 +68,12 @@ install_cnitool() {
 }
 
 mode=${1:-}
-[[ $mode == demo || $mode == bench || $mode == test ]] || fail "usage: setup.sh demo|bench|test"
+[[ $mode == demo || $mode == bench || $mode == test || $mode == cluster ]] ||
+  fail "usage: setup.sh demo|bench|test|cluster"
+[[ $mode != cluster ]] || packages+=(etcd-server gcc golang-1.19-go libc6-dev)
 ((EUID == 0)) || fail "needs root: pods are plugged in for real, though in network namespaces of its own"
 build_if_older
 [[ $mode == demo ]] && exit
 install_packages
-[[ $mode == bench ]] && exit
+[[ $mode == bench || $mode == cluster ]] && exit
 install_cnitool

@@ -1,0 +1,169 @@
+/** A node: a machine of its own with containerd, kubelet and our agent. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { peerDir, tollgateDir } from '../cni.ts';
+import { Host, until } from '../host.ts';
+import { programImage } from '../image.ts';
+import { isTrue, type Node, type Pod } from './api.ts';
+import type { ControlPlane } from './control.ts';
+import { Daemon, kubernetes, scratch } from './daemon.ts';
+
+export const image = 'docker.io/library/pod:test';
+/** On the machine: what pods run is also what asks them. */
+const program = `${scratch}/pod`;
+
+const containerdSettings = `version = 2
+root = "/var/lib/containerd"
+state = "/run/containerd"
+[grpc]
+  address = "/run/containerd/containerd.sock"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "${image}"
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/run/cni/bin"
+    conf_dir = "/run/cni/net.d"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "native"
+`;
+
+const kubeletSettings = (cgroup: string) => ({
+  apiVersion: 'kubelet.config.k8s.io/v1beta1',
+  kind: 'KubeletConfiguration',
+  authentication: { anonymous: { enabled: true }, webhook: { enabled: false } },
+  authorization: { mode: 'AlwaysAllow' },
+  cgroupDriver: 'cgroupfs',
+  cgroupRoot: cgroup,
+  cgroupsPerQOS: false,
+  enforceNodeAllocatable: [],
+  evictionHard: {},
+  failSwapOn: false,
+  maxPods: 250,
+  nodeStatusUpdateFrequency: '2s',
+  resolvConf: '',
+  serializeImagePulls: false,
+  volumePluginDir: '/var/lib/kubelet/plugins',
+  // A hundred pods at once are the test's patience, not kubelet's.
+  kubeAPIQPS: 500,
+  kubeAPIBurst: 1000,
+  eventRecordQPS: 0,
+});
+
+/** What kubelet would set for the whole machine: it finds these as it wants them, and the machine keeps its own. */
+const sysctls = {
+  'vm/overcommit_memory': 1,
+  'vm/panic_on_oom': 0,
+  'kernel/panic': 10,
+  'kernel/panic_on_oops': 1,
+  'kernel/keys/root_maxkeys': 1_000_000,
+  'kernel/keys/root_maxbytes': 25_000_000,
+} as const;
+
+const setup = `mount -t tmpfs tmpfs /var/log; mkdir -p /run/sysctl /run/cni/bin /run/cni/net.d
+  ${Object.entries(sysctls)
+    .map(([name, value], i) => `echo ${value} >/run/sysctl/${i}; mount --bind /run/sysctl/${i} /proc/sys/${name}`)
+    .join('\n')}
+  ln -s ${tollgateDir}/tollgate ${tollgateDir}/tollgate-ipam ${peerDir}/loopback /run/cni/bin/`;
+
+/** What libcni keeps of an attachment: containerd's word for whose it is, and where. */
+interface Cached {
+  readonly cniArgs: readonly (readonly [string, string])[];
+  readonly ifName: string;
+  readonly result: { readonly interfaces: readonly { readonly sandbox?: string }[] };
+}
+
+export interface NodeOptions {
+  readonly control: ControlPlane;
+  readonly name: string;
+  readonly address: string;
+}
+
+export class KubeNode implements Disposable {
+  readonly name: string;
+  readonly address: string;
+  readonly host: Host;
+  readonly #control: ControlPlane;
+  readonly containerd: Daemon;
+  readonly kubelet: Daemon;
+  readonly agent: Daemon;
+
+  static async start(options: NodeOptions): Promise<KubeNode> {
+    const node = new KubeNode(options, await Host.start({ pids: true, setup }));
+    try {
+      await node.#start();
+      return node;
+    } catch (error) {
+      node[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  private constructor({ control, name, address }: NodeOptions, host: Host) {
+    this.name = name;
+    this.address = address;
+    this.host = host;
+    this.#control = control;
+    const daemon = (what: string, ...command: string[]) => new Daemon({ name: `${name}-${what}`, command, host });
+    this.containerd = daemon('containerd', 'containerd', '-c', '/run/containerd.toml');
+    this.kubelet = daemon(
+      'kubelet',
+      `${kubernetes}/kubelet`,
+      '--config=/run/kubelet.json',
+      '--kubeconfig=/run/admin.conf',
+      '--container-runtime=remote',
+      '--container-runtime-endpoint=unix:///run/containerd/containerd.sock',
+      `--hostname-override=${name}`,
+      `--node-ip=${address}`,
+    );
+    const folders = ['--state-dir', '/var/lib/tollgate', '--run-dir', '/run/tollgate'];
+    const access = ['--kubeconfig', '/run/tollgate.conf', '--node', name];
+    this.agent = daemon('agent', `${tollgateDir}/tollgate`, 'agent', ...access, ...folders);
+  }
+
+  [Symbol.dispose](): void {
+    this.host[Symbol.dispose]();
+  }
+
+  async #start(): Promise<void> {
+    const { host, name } = this;
+    const cgroup = `/${process.env['TOLLGATE_CLUSTER_CGROUPS']}/${name}`;
+    for (const user of ['admin', 'tollgate'] as const) host.write(`/run/${user}.conf`, this.#control.kubeconfig(user));
+    host.write('/run/containerd.toml', containerdSettings);
+    host.write('/run/kubelet.json', JSON.stringify(kubeletSettings(cgroup)));
+    host.write('/run/image.tar', programImage(image, program, ['wait']));
+    this.#control.plug(host, name, this.address);
+    await this.startContainerd();
+    await host.must(['ctr', '-n', 'k8s.io', 'images', 'import', '--snapshotter', 'native', '/run/image.tar']);
+    this.kubelet.start();
+    const cidr = await this.kubelet.until('CIDR', async () => (await this.read())?.spec.podCIDR);
+    host.write('/run/cni/net.d/x.tmp', JSON.stringify({cniVersion: '1.0.0', name: 'tollgate', plugins: [{type: 'tollgate', enforcer: 'agent', ipam: {type: 'tollgate-ipam', ranges: [[{subnet: cidr}]]}, capabilities: {'io.kubernetes.cri.pod-annotations': true}}]}));
+    await host.must(['mv', '/run/cni/net.d/x.tmp', '/run/cni/net.d/10-tollgate.conflist']);
+    this.agent.start();
+    await this.#control.api.apply({apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'ClusterRoleBinding', metadata: {name: 'tollgate'}, roleRef: {apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'cluster-admin'}, subjects: [{kind: 'Group', name: 'tollgate-agents', apiGroup: 'rbac.authorization.k8s.io'}]});
+    await this.kubelet.until('node is Ready', async () => isTrue((await this.read())?.status.conditions, 'Ready'));
+  }
+
+  async startContainerd(): Promise<void> {
+    this.containerd.start();
+    await this.containerd.until('answers', async () => (await this.host.run(['ctr', 'version'])).exit === 0);
+  }
+
+  async read(): Promise<Node | undefined> {
+    return await this.#control.api.get<Node>(`/api/v1/nodes/${this.name}`);
+  }
+
+  /** The pod's network namespace, by name. */
+  netnsOf(pod: Pod): string {
+    const { namespace, name } = pod.metadata;
+    for (const file of this.host.files('/var/lib/cni/results').filter(path => path.endsWith('-eth0'))) {
+      const { cniArgs, result } = JSON.parse(readFileSync(this.host.path(file), 'utf8')) as Cached;
+      const args = new Map(cniArgs.map(([key, value]) => [key, value]));
+      const path = result.interfaces.find(({ sandbox }) => sandbox)?.sandbox;
+      const isIt = args.get('K8S_POD_NAMESPACE') === namespace && args.get('K8S_POD_NAME') === name;
+      if (isIt && path) return path.replace(/^.*\/netns\//, '');
+    }
+    throw new Error(`Cannot find pod ${namespace}/${name} on ${this.name}: no attachment of that name`);
+  }
+}
