@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes dist/tollgate, and dist/tollgate-ipam: the same file by another name.
-# Needs Linux on x64 or arm64, Node >= 20, npm and its registry; nothing else is downloaded.
+# Needs Linux on x64 or arm64, Node >= 20, npm and its registry, and a C compiler; nothing else is downloaded.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -12,6 +12,8 @@ fail() {
 command -v node >/dev/null && command -v npm >/dev/null || fail "needs Node (20 or later) and npm: neither may be missing"
 node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 20 ? 0 : 1)' ||
   fail "needs Node 20 or later, found $(node --version)"
+command -v "${CC:-cc}" >/dev/null && "${CC:-cc}" -include sys/un.h -fsyntax-only -x c /dev/null 2>/dev/null ||
+  fail "needs a C compiler with the C library's headers, for the launcher; on Debian: apt-get install gcc libc6-dev"
 case $(uname -sm) in
   'Linux x86_64') arch=x64 ;;
   'Linux aarch64') arch=arm64 ;;
@@ -29,13 +31,19 @@ fi
 mkdir -p dist
 work=$(mktemp -d dist/.build-XXXXXX)
 trap 'rm -rf "$work"' EXIT
+# Few KB that need no library: nothing of the compiler's own protections has a place to stand there.
+"${CC:-cc}" -std=gnu11 -Os -Wall -Wextra -ffreestanding -fno-stack-protector -fno-asynchronous-unwind-tables -fno-pie -no-pie \
+  -nostdlib -static -s -Wl,--build-id=none,-z,noexecstack,-z,noseparate-code,-z,norelro cmd/launcher.c -o "$work/launcher" ||
+  fail "cannot compile cmd/launcher.c"
 node .build/node.mjs "node_modules/node-linux-$arch/bin/node" "$work/node"
 # Neither a preload nor a flag of the caller's may have a say in what is built; what pkg says is shown when it fails.
-if ! env -u NODE_OPTIONS "$work/node" --disable-warning=ExperimentalWarning .build/pack.ts "$work/tollgate" >"$work/log" 2>&1; then
+if ! env -u NODE_OPTIONS "$work/node" --disable-warning=ExperimentalWarning .build/pack.ts "$work/tollgate" "$work/launcher" >"$work/log" 2>&1; then
   cat "$work/log" >&2
   fail "cannot build dist/tollgate"
 fi
 # Renamed into place: whoever runs the old one goes on running it.
 ln "$work/tollgate" "$work/tollgate-ipam"
+mkdir -p dist/tools
+mv -f "$work/launcher" dist/tools/
 mv -f "$work/tollgate" "$work/tollgate-ipam" dist/
 echo "$PWD/dist/tollgate: $(du -m --apparent-size dist/tollgate | cut -f1) MB"

@@ -1,7 +1,8 @@
 /**
  * Bundles cmd/tollgate.ts and packs it with the Node that runs this script into one executable.
  *
- * Usage, with the Node that node.mjs prepared: node pack.ts OUTPUT [BANNER]
+ * Usage, with the Node that node.mjs prepared: node pack.ts OUTPUT LAUNCHER [BANNER]
+ * LAUNCHER: cmd/launcher.c, compiled; `tollgate install` puts it where runtimes look.
  * BANNER: a file of JavaScript to run before the first line of ours; the benchmark keeps time with it.
  */
 import { execFileSync } from 'node:child_process';
@@ -21,6 +22,7 @@ const root = resolve(import.meta.dirname, '..');
 const parts: Readonly<Record<string, string>> = {
   'lib/pod/plugin.ts': 'plugin',
   'lib/cli/main.ts': 'cli',
+  'lib/ipam/cidr.ts': 'cidr',
   'lib/policy/yaml.ts': 'yaml',
   'lib/agent/handover.ts': 'handover',
 };
@@ -117,14 +119,14 @@ async function pack(folder: string, assets: Readonly<Record<string, string>>, ou
   await sea.default(join(folder, 'tollgate.js'), { targets: [target], useLocalNode: true, seaConfig });
 }
 
-const [output, bannerFile] = process.argv.slice(2);
-if (!output) throw new Error('Usage: node pack.ts OUTPUT [BANNER]');
+const [output, launcher, bannerFile] = process.argv.slice(2);
+if (!output || !launcher) throw new Error('Usage: node pack.ts OUTPUT LAUNCHER [BANNER]');
 const addon = join(root, `node_modules/netlink/prebuilds/linux-${process.arch}/node.napi.node`);
 if (!existsSync(addon)) throw new Error(`Cannot pack for ${process.arch}: no ${addon}`);
 const folder = mkdtempSync(`${resolve(output)}-`);
 process.env['TMPDIR'] = folder;
 try {
-  const assets: Record<string, string> = { 'netlink.node': addon };
+  const assets: Record<string, string> = { 'netlink.node': addon, launcher: resolve(launcher) };
   // What `tollgate install` writes.
   for (const name of readdirSync(join(root, 'conf'))) assets[`conf/${name}`] = join(root, 'conf', name);
   for (const [entry, name] of Object.entries(parts)) Object.assign(assets, await bundlePart(folder, entry, name));

@@ -3,15 +3,22 @@
  * since a runtime waits for every millisecond of it; the way to the agent, too, only where there may be one.
  */
 import { basename } from 'node:path';
+import type { NotHandedOver } from '../lib/pod/plugin.ts';
 
+// The launcher, too, calls by the name that it was called by; what else the executable is called does not matter.
 const isIpam = basename(process.argv0) === 'tollgate-ipam';
 const isPlugin = isIpam || process.env['CNI_COMMAND'] !== undefined;
+
+/** What cmd/launcher.c says where it has asked an agent, which did not take the call. */
+const launched = ([word, runDir, why]: readonly string[]): NotHandedOver | undefined =>
+  word === '--not-handed-over' && runDir !== undefined && why !== undefined ? { runDir, why } : undefined;
 
 async function enter(): Promise<number> {
   if (isPlugin) {
     const { plugin } = await import('../lib/pod/plugin.ts');
     const role = isIpam ? 'tollgate-ipam' : 'tollgate';
-    return plugin(role, async () => (await import('../lib/agent/handover.ts')).handOver);
+    const load = async () => (await import('../lib/agent/handover.ts')).handOver;
+    return plugin(role, load, launched(process.argv.slice(2)));
   }
   const { main } = await import('../lib/cli/main.ts');
   return main(process.argv.slice(2));

@@ -1,15 +1,15 @@
 /** The caller's rules, each against an agent that does what it is told: before GO the call runs here, after GO it does not. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { connect, createServer, type Socket } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, suite, test } from 'node:test';
-import { Conversation } from '../lib/agent/conversation.ts';
 import { handOver } from '../lib/agent/handover.ts';
-import { encodeAnswer, encodeFrame, encodeReason, encodeRequest, GREATEST_BODY } from '../lib/agent/protocol.ts';
+import { encodeFrame, encodeRequest, GREATEST_BODY } from '../lib/agent/protocol.ts';
 import { CallServer, type ServerOptions } from '../lib/agent/server.ts';
 import type { CallForAgent } from '../lib/pod/plugin.ts';
+import { afterGo, agentThat, beforeGo, type Listening, listening } from './agent-manners.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'agent-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -31,55 +31,10 @@ const call = (more: Partial<CallForAgent> = {}): CallForAgent => ({
   ...more,
 });
 
-interface Listening extends AsyncDisposable {
-  readonly runDir: string;
-}
-
-async function listening(server: ReturnType<typeof createServer>): Promise<Listening> {
-  const runDir = mkdtempSync(join(folder, 'run-'));
-  const sockets = new Set<Socket>();
-  server.on('connection', socket => sockets.add(socket));
-  await new Promise<void>(resolve => void server.listen(join(runDir, 'cni.sock'), resolve));
-  return {
-    runDir,
-    async [Symbol.asyncDispose]() {
-      for (const socket of sockets) socket.destroy();
-      await new Promise(resolve => server.close(resolve));
-    },
-  };
-}
-
-/** What an agent does with the one connection that it gets. */
-type Manner = (talk: Conversation, socket: Socket) => Promise<void> | void;
-const agentThat = (manner: Manner): Promise<Listening> =>
-  listening(
-    createServer(socket => {
-      Promise.resolve(manner(new Conversation(socket), socket)).catch(() => socket.destroy());
-    }),
-  );
-
-const until = (talk: Conversation, kind: 'request' | 'go') => talk.receive([kind], 5_000);
-
-const beforeGo: Readonly<Record<string, Manner>> = {
-  'accepts and dies': talk => talk[Symbol.dispose](),
-  'never says a word': () => {},
-  'dies when it has read the request': async talk => {
-    await until(talk, 'request');
-    talk[Symbol.dispose]();
-  },
-  'speaks another protocol': (_, socket) => void socket.write('HTTP/1.1 400 Bad Request\r\n\r\n'),
-  'answers before it was told to go': talk =>
-    talk.send('answer', encodeAnswer({ stdout: '{}', exitCode: 0, lines: [] })),
-  'says that the call is not its own': async talk => {
-    await until(talk, 'request');
-    talk.send('notMine', encodeReason('this agent serves others'));
-  },
-};
-
 suite('before GO the call runs here, save for an ADD that only the agent may judge: code 11', () => {
   for (const [what, manner] of Object.entries(beforeGo))
     test(`an agent that ${what}`, async () => {
-      await using agent = await agentThat(manner);
+      await using agent = await agentThat(manner, folder);
       const { runDir } = agent;
       for (const verb of verbs) assert.equal(await handOver(call({ verb, runDir }), deadlines), undefined, verb);
       writeFileSync(join(runDir, 'agent.seen'), '');
@@ -91,30 +46,10 @@ suite('before GO the call runs here, save for an ADD that only the agent may jud
     });
 });
 
-const afterGo: Readonly<Record<string, Manner>> = {
-  dies: async talk => {
-    await until(talk, 'request');
-    talk.send('ready');
-    await until(talk, 'go');
-    talk[Symbol.dispose]();
-  },
-  'never answers': async talk => {
-    await until(talk, 'request');
-    talk.send('ready');
-    await until(talk, 'go');
-  },
-  'answers with garbage': async (talk, socket) => {
-    await until(talk, 'request');
-    talk.send('ready');
-    await until(talk, 'go');
-    socket.write('garbage!');
-  },
-};
-
 suite('after GO nobody knows what was done: code 11, and only DEL runs here', () => {
   for (const [what, manner] of Object.entries(afterGo))
     test(`an agent that ${what}`, async () => {
-      await using agent = await agentThat(manner);
+      await using agent = await agentThat(manner, folder);
       for (const enforcer of ['inline', 'agent'] as const)
         for (const verb of verbs) {
           const given = await handOver(call({ verb, runDir: agent.runDir, enforcer }), deadlines);
@@ -128,7 +63,7 @@ test('a call larger than a frame is not handed over', async () => {
   let isAsked = false;
   await using agent = await agentThat(() => {
     isAsked = true;
-  });
+  }, folder);
   const huge = call({ runDir: agent.runDir, stdin: ' '.repeat(GREATEST_BODY) });
   assert.equal(await handOver(huge, deadlines), undefined);
   assert.equal(isAsked, false);
@@ -144,7 +79,7 @@ async function serving(options: Partial<ServerOptions>): Promise<Listening & { r
     deadlines: { request: 300, go: 300, answer: 300 },
     ...options,
   });
-  const place = await listening(server.server);
+  const place = await listening(server.server, folder);
   return { ...place, server, [Symbol.asyncDispose]: place[Symbol.asyncDispose] };
 }
 

@@ -1,10 +1,10 @@
 /** The warm worker on a host of its own: calls are answered as in process, and nothing is lost, left or done twice. */
 import assert from 'node:assert/strict';
-import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import test from 'node:test';
+import { type Agent, command, socket, startAgent } from './agent-process.ts';
 import {
   add,
   addresses,
@@ -23,59 +23,6 @@ import {
 } from './cni.ts';
 import { type Host, until } from './host.ts';
 import { assertNothingLeft, snapshot, tagged } from './snapshot.ts';
-
-const socket = `${runDir}/cni.sock`;
-const command = [
-  tollgate,
-  'agent',
-  '--no-kubernetes',
-  '--run-dir',
-  runDir,
-  '--state-dir',
-  stateDir,
-  '--policies',
-  policies,
-];
-
-interface Line {
-  readonly level: string;
-  readonly message: string;
-  readonly verb?: string;
-  readonly code?: number;
-  readonly pods?: number;
-}
-
-interface Agent extends Disposable {
-  readonly child: ChildProcess;
-  readonly lines: readonly Line[];
-  /** Calls of a verb that it has carried out. */
-  readonly calls: (verb: string) => number;
-  readonly said: (message: RegExp) => boolean;
-}
-
-/** It serves when this returns. */
-async function startAgent(host: Host, args: readonly string[] = command): Promise<Agent> {
-  const child = host.spawn(args);
-  const lines: Line[] = [];
-  let rest = '';
-  child.stderr!.on('data', (chunk: Buffer) => {
-    const all = (rest + chunk.toString()).split('\n');
-    rest = all.pop()!;
-    for (const line of all) lines.push(line.startsWith('{') ? JSON.parse(line) : { level: 'raw', message: line });
-  });
-  const agent: Agent = {
-    child,
-    lines,
-    calls: verb => lines.filter(line => line.message === 'call' && line.verb === verb).length,
-    said: message => lines.some(line => message.test(line.message)),
-    [Symbol.dispose]: () => void child.kill('SIGKILL'),
-  };
-  await until('the agent to serve', () => {
-    if (child.exitCode !== null) throw new Error(`The agent ended: ${JSON.stringify(lines)}${rest}`);
-    return agent.said(/^serving$/);
-  });
-  return agent;
-}
 
 /** A host with a worker. The folder's policies are the network's. */
 async function start(): Promise<{ host: Host; agent: Agent } & Disposable> {

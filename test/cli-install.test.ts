@@ -27,13 +27,17 @@ beforeEach(() => host.sh('rm -rf /run/work'));
 test('executables and conflist are there afterwards, and nothing else', async () => {
   const { executables, conflist } = await install();
   assert.deepEqual(executables, [
+    { path: `${bin}/tollgate-node`, isNew: true },
+    { path: `${bin}/tollgate.rundir`, isNew: true },
     { path: `${bin}/tollgate`, isNew: true },
     { path: `${bin}/tollgate-ipam`, isNew: true },
   ]);
   assert.deepEqual(conflist, { path: `${conf}/10-tollgate.conflist`, isNew: true });
-  const files = [`${bin}/tollgate`, `${bin}/tollgate-ipam`, `${conf}/10-tollgate.conflist`];
+  const files = [...executables.map(({ path }) => path), conflist.path].sort();
   assert.deepEqual(host.files('/run/work'), files);
-  assert.equal(statSync(host.path(`${bin}/tollgate`)).mode & 0o7777, 0o755);
+  for (const name of ['tollgate', 'tollgate-ipam', 'tollgate-node'])
+    assert.equal(statSync(host.path(`${bin}/${name}`)).mode & 0o7777, 0o755);
+  assert.equal(await host.sh(`cat ${bin}/tollgate.rundir`), '/run/tollgate\n');
   assert.equal(statSync(host.path(conflist.path)).mode & 0o7777, 0o644);
   assert.equal(
     await host.sh(`cat ${conflist.path}`),
@@ -53,14 +57,35 @@ test('an older executable is replaced while it runs, and the new one installs it
   await host.sh(`mkdir -p ${bin}; cp /bin/sleep ${bin}/tollgate`);
   const running = host.spawn([`${bin}/tollgate`, '60']);
   const { executables } = await install();
-  assert.equal(executables[0]?.isNew, true);
+  assert.equal(executables.find(({ path }) => path === `${bin}/tollgate`)?.isNew, true);
   assert.equal(running.exitCode, null);
   running.kill('SIGKILL');
   const again = await host.must([`${bin}/tollgate`, 'install', ...folders, '-o', 'json']);
   assert.deepEqual(
     (JSON.parse(again) as Installed).executables.map(({ isNew }) => isNew),
-    [false, false],
+    [false, false, false, false],
   );
+});
+
+test('an executable that was copied there by hand installs itself, and makes room for the launcher', async () => {
+  await host.sh(`mkdir -p ${bin}; cp ${tollgate} ${bin}/tollgate`);
+  await host.must([`${bin}/tollgate`, 'install', ...folders]);
+  assert.ok(statSync(host.path(`${bin}/tollgate`)).size < 1 << 15, 'the launcher is no small program');
+  assert.equal(statSync(host.path(`${bin}/tollgate-node`)).size, statSync(tollgate).size);
+});
+
+test('with another run-dir launchers look there, and the conflist names it', async () => {
+  await install('--run-dir', '/run/other');
+  assert.equal(await host.sh(`cat ${bin}/tollgate.rundir`), '/run/other\n');
+  const list = JSON.parse(await host.sh(`cat ${conf}/10-tollgate.conflist`)) as { plugins: { runDir?: string }[] };
+  assert.equal(list.plugins[0]?.runDir, '/run/other');
+  const again = await host.must([`${bin}/tollgate`, 'install', ...folders, '-o', 'json']);
+  assert.deepEqual(
+    (JSON.parse(again) as Installed).executables.filter(({ isNew }) => isNew).map(({ path }) => path),
+    [`${bin}/tollgate.rundir`],
+  );
+  for (const path of ['relative', `/${'x'.repeat(99)}`])
+    assert.equal((await host.run([tollgate, 'install', ...folders, '--run-dir', path])).exit, 2, path);
 });
 
 test('a conflist that is there stays, unless it is forced', async () => {

@@ -22,6 +22,18 @@ for (const file of [tollgate, `${tollgateDir}/tollgate-ipam`]) {
   }
 }
 
+/** Folders in which hosts have launchers. */
+const launched = new WeakMap<Host, string>();
+/** Where a host's calls go, unless they name another plugin. */
+export const binDirOf = (host: Host): string => launched.get(host) ?? tollgateDir;
+
+/** From now on the host's calls go through launchers, as after `tollgate install --run-dir …`. */
+export async function installLaunchers(host: Host, bin = '/run/bin'): Promise<void> {
+  await host.sh(`mkdir ${bin}; cp ${tollgateDir}/tools/launcher ${bin}/tollgate; ln ${bin}/tollgate ${bin}/tollgate-ipam
+    ln -s ${tollgate} ${bin}/tollgate-node; echo ${runDir} >${bin}/tollgate.rundir`);
+  launched.set(host, bin);
+}
+
 export interface Attachment {
   readonly containerID: string;
   readonly ifname: string;
@@ -82,8 +94,8 @@ function parse(text: string): Json | undefined {
 export async function cni(host: Host, verb: Verb | (string & {}) | undefined, call: Call): Promise<Outcome> {
   const { config, plugin = 'tollgate' } = call;
   const input = typeof config === 'string' || config instanceof Uint8Array ? config : JSON.stringify(config);
-  const binary =
-    plugin === 'tollgate' ? tollgate : `${plugin.startsWith('tollgate') ? tollgateDir : peerDir}/${plugin}`;
+  const own = plugin === 'tollgate' && !launched.has(host) ? tollgate : `${binDirOf(host)}/${plugin}`;
+  const binary = plugin.startsWith('tollgate') ? own : `${peerDir}/${plugin}`;
   const exit = await host.run([binary], { ...call.run, input, env: environment(verb, call) });
   return { ...exit, json: parse(exit.stdout) };
 }

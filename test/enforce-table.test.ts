@@ -1,6 +1,6 @@
 /** The node's table brought from state to state, against a kernel that refuses what the kernel refuses. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -9,8 +9,9 @@ import { CniError } from '../lib/cni/error.ts';
 import { desiredTable } from '../lib/enforce/desired.ts';
 import { type Kept, manifestsOf } from '../lib/enforce/folder.ts';
 import type { GateSettings } from '../lib/enforce/gate.ts';
-import { type LocalPod, type NodeState, type Owner, withoutPod, withPod } from '../lib/enforce/node.ts';
-import { NodeTable } from '../lib/enforce/table.ts';
+import { type LocalPod, type NodeState, type Owner, podKey, withoutPod, withPod } from '../lib/enforce/node.ts';
+import { NodeFiles } from '../lib/enforce/node-files.ts';
+import { markersOf, NodeTable } from '../lib/enforce/table.ts';
 import { rulesetOfNode } from '../lib/enforce/world.ts';
 import { NftError } from '../lib/kernel/nft.ts';
 import { diff } from '../lib/nft/diff.ts';
@@ -44,8 +45,9 @@ class Room implements Disposable {
 
   /** Equal but for the marker, which is a number that only has to be the file's. */
   assertWhole(table: NodeTable, kept: Kept): void {
-    const { state, marker } = table.peek()!;
-    const want = desiredTable(state, marker, rulesetOfNode(manifestsOf(kept).world, state));
+    const file = table.peek()!;
+    const { state } = file;
+    const want = desiredTable(state, markersOf(file), rulesetOfNode(manifestsOf(kept).world, state));
     assert.deepEqual(diff(this.kernel.table, want).operations.map(nameOperation), []);
   }
 
@@ -75,6 +77,12 @@ const pod = (
 
 const plug = (wanted: Omit<LocalPod, 'tag'>) => (state: NodeState) => withPod(state, wanted, () => false).state;
 const unplug = (name: string) => (state: NodeState) => withoutPod(state, `net/${name}/eth0`);
+
+/** As an ADD and a DEL do, by all that they know of the pod beforehand. */
+const bringOne = (table: NodeTable, wanted: Omit<LocalPod, 'tag'>, kept: Kept) =>
+  table.bring(plug(wanted), { kept, only: { key: podKey(wanted), coming: wanted } });
+const letOneGo = (table: NodeTable, name: string, kept: Kept) =>
+  table.bring(unplug(name), { kept, only: { key: `net/${name}/eth0` } });
 
 const policy = (name: string, podSelector: object, rest: object) => ({
   apiVersion: 'networking.k8s.io/v1',
@@ -122,6 +130,57 @@ test('a pod that comes is put into the table without reading it, and so is a sec
   room.assertWhole(room.open(), kept);
 });
 
+test('one of many pods comes and goes without a word about the others, and the whole state is as if all had been asked', () => {
+  using room = new Room();
+  const kept = folder(denyAll, allowWeb, byPortName);
+  const labels = [{}, { app: 'web' }, { role: 'client' }, { app: 'web', role: 'client' }];
+  for (let i = 0; i < 120; i++) bringOne(room.open(), pod(`p${i}`, labels[i % 4], i + 1), kept);
+  const { reads } = room.kernel;
+  const told = new NodeFiles(room.runDir, { dev: 4, ino: 4711 }).readConcerned({ key: 'net/p7/eth0' })!;
+  assert.ok(Object.keys(told.state.pods).length <= 5, `${Object.keys(told.state.pods).length} pods are told of`);
+  for (let i = 0; i < 120; i += 3) letOneGo(room.open(), `p${i}`, kept);
+  bringOne(room.open(), pod('p0', { role: 'other' }, 1), kept);
+  assert.equal(room.kernel.reads, reads);
+  room.assertWhole(room.open(), kept);
+  assert.equal(Object.keys(room.open().peek()!.state.pods).length, 81);
+});
+
+test('a pod that only adds takes nothing out of the table, not even the marker of before; one that goes takes all of these', () => {
+  using room = new Room();
+  const kept = folder(denyAll, allowWeb);
+  for (const name of ['a', 'b', 'c', 'd']) bringOne(room.open(), pod(name, { app: 'web' }), kept);
+  const markers = () => room.kernel.table!.sets.find(({ name }) => name === 'marker')!.elements.length;
+  assert.equal(markers(), 4);
+  assert.deepEqual(
+    room.kernel.log.filter(line => line.startsWith('delete')),
+    [],
+  );
+  letOneGo(room.open(), 'b', kept);
+  assert.equal(markers(), 1);
+  room.assertWhole(room.open(), kept);
+});
+
+test('markers that nobody takes out are taken out before they are too many', () => {
+  using room = new Room();
+  const kept = folder();
+  for (let i = 0; i < 300; i++) bringOne(room.open(), pod(`p${i}`, {}, i), kept);
+  assert.ok(room.kernel.table!.sets.find(({ name }) => name === 'marker')!.elements.length < 256);
+  room.assertWhole(room.open(), kept);
+});
+
+test('where somebody put an older table back, the next pod that comes makes it whole again', () => {
+  using room = new Room();
+  const kept = folder(denyAll, allowWeb);
+  bringOne(room.open(), pod('a', { app: 'web' }), kept);
+  bringOne(room.open(), pod('b', { role: 'client' }), kept);
+  const older = room.kernel.table!;
+  bringOne(room.open(), pod('c', { role: 'client' }), kept);
+  room.kernel.table = older;
+  room.recovered = room.open().peek()!.state.pods as Record<string, LocalPod>;
+  bringOne(room.open(), pod('d', { role: 'client' }), kept);
+  room.assertWhole(room.open(), kept);
+});
+
 test('a call that changes nothing sends nothing', () => {
   using room = new Room();
   const kept = folder(denyAll);
@@ -164,13 +223,17 @@ const meddling: [string, (room: Room) => void][] = [
     'a call died between its commit and its file',
     room => {
       const table = room.open();
-      const file = table.peek()!;
+      const path = join(room.runDir, '4711.node');
+      const text = readFileSync(path);
       room.recovered = {};
       table.bring(plug(pod('x')), { kept: table.readApplied() });
-      writeFileSync(join(room.runDir, '4711.node'), JSON.stringify(file));
+      writeFileSync(path, text);
     },
   ],
   ['the state file is garbage', room => writeFileSync(join(room.runDir, '4711.node'), '{"marker": 7')],
+  ['the pods file is gone', room => rmSync(join(room.runDir, '4711.pods'))],
+  ['the pods file is garbage', room => writeFileSync(join(room.runDir, '4711.pods'), 'x'.repeat(10_000))],
+  ['the pods file is cut short', room => truncateSync(join(room.runDir, '4711.pods'), 20)],
   ['the manifests file is garbage', room => writeFileSync(join(room.runDir, '4711.applied'), 'x')],
   ['the runtime folder is gone', room => rmSync(room.runDir, { recursive: true })],
 ];
@@ -183,7 +246,7 @@ for (const [name, meddle] of meddling) {
     meddle(room);
     const table = room.open();
     using _ = await table.lock(1000);
-    table.bring(plug(pod('b', { role: 'client' })), { kept });
+    bringOne(table, pod('b', { role: 'client' }), kept);
     room.assertWhole(table, kept);
     assert.deepEqual(Object.keys(table.peek()!.state.pods).sort(), ['net/a/eth0', 'net/b/eth0']);
   });
@@ -304,8 +367,16 @@ test('after any sequence of pods and policies the table is the whole desired one
     { hostPorts: [{ hostPort: 80, containerPort: 8080, protocol: 'tcp' }] },
   );
   const step = fc.oneof(
-    fc.record({ kind: fc.constant('plug' as const), name: fc.constantFrom('a', 'b', 'c', 'd', 'e'), labels, more }),
-    fc.record({ kind: fc.constant('unplug' as const), name: fc.constantFrom('a', 'b', 'c', 'd', 'e') }),
+    fc.record({
+      kind: fc.constantFrom('plug' as const, 'plugOne' as const),
+      name: fc.constantFrom('a', 'b', 'c', 'd', 'e'),
+      labels,
+      more,
+    }),
+    fc.record({
+      kind: fc.constantFrom('unplug' as const, 'unplugOne' as const),
+      name: fc.constantFrom('a', 'b', 'c', 'd', 'e'),
+    }),
     fc.record({ kind: fc.constant('folder' as const), which: fc.nat(4) }),
     fc.record({ kind: fc.constant('meddle' as const) }),
   );
@@ -322,17 +393,20 @@ test('after any sequence of pods and policies the table is the whole desired one
       let kept = folders[0]!;
       for (const each of steps) {
         const table = room.open();
-        if (each.kind === 'plug') table.bring(plug({ ...pod(each.name, each.labels), ...each.more }), { kept });
+        const wanted = 'labels' in each ? { ...pod(each.name, each.labels), ...each.more } : undefined;
+        if (wanted && each.kind === 'plug') table.bring(plug(wanted), { kept });
+        else if (wanted) bringOne(table, wanted, kept);
         else if (each.kind === 'unplug') table.bring(unplug(each.name), { kept });
+        else if (each.kind === 'unplugOne') letOneGo(table, each.name, kept);
         else if (each.kind === 'meddle') room.kernel.table = undefined;
-        else {
+        else if (each.kind === 'folder') {
           kept = folders[each.which]!;
           table.bring(state => state, { kept });
         }
         const file = table.peek();
         room.recovered = (file?.state.pods ?? {}) as Record<string, LocalPod>;
         if (file && each.kind !== 'meddle') {
-          table.bring(state => ({ ...state }), { kept });
+          if (!each.kind.endsWith('One')) table.bring(state => ({ ...state }), { kept });
           room.assertWhole(table, kept);
         }
       }

@@ -37,6 +37,8 @@ export interface FakeApiOptions {
   readonly alwaysPages?: boolean;
   /** As a server that knows no field selectors. */
   readonly ignoresSelectors?: boolean;
+  /** Where its socket is made: in another network namespace, say. It listens on all addresses then. */
+  readonly inside?: (listen: () => void) => void;
   /** Whether the Authorization header will do. */
   readonly accepts?: (authorization: string | undefined) => boolean;
 }
@@ -95,6 +97,8 @@ export class FakeApi implements AsyncDisposable {
   readonly #snapshots = new Map<string, readonly ApiObject[]>();
   readonly #watchers = new Set<Watcher>();
   readonly #instead: { readonly matches: (seen: Seen) => boolean; readonly answer: Instead }[] = [];
+  readonly #silent = new Set<string>();
+  #isAway = false;
   #version = 100;
   #oldest = 0;
   #changed = Promise.withResolvers<void>();
@@ -108,7 +112,9 @@ export class FakeApi implements AsyncDisposable {
   static async start(options: FakeApiOptions = {}): Promise<FakeApi> {
     const api = new FakeApi(options);
     const { promise, resolve } = Promise.withResolvers<void>();
-    api.#server.listen(0, '127.0.0.1', resolve);
+    // Without an address it listens at once, and not when a name has been looked up.
+    if (options.inside) options.inside(() => api.#server.listen(0, resolve));
+    else api.#server.listen(0, '127.0.0.1', resolve);
     await promise;
     return api;
   }
@@ -141,6 +147,16 @@ export class FakeApi implements AsyncDisposable {
     const before = this.#all(resource).get(`${namespace}/${name}`);
     assert.ok(before, `no ${resource} ${namespace}/${name} to remove`);
     this.#change(resource, before, undefined);
+  }
+
+  /** From now on nobody who watches is told of changes; whoever asks is. */
+  silence(resource: string): void {
+    this.#silent.add(resource);
+  }
+
+  /** Whether every request is answered with 503. */
+  refuseAll(isAway: boolean): void {
+    this.#isAway = isAway;
   }
 
   /** Nobody may watch or go on listing from before now any more. */
@@ -217,7 +233,7 @@ export class FakeApi implements AsyncDisposable {
   }
 
   #tell({ response, selector, resource }: Watcher, change: Change): void {
-    if (change.resource !== resource) return;
+    if (change.resource !== resource || this.#silent.has(resource)) return;
     const [was, is] = [isSelected(change.before, selector), isSelected(change.after, selector)];
     if (!was && !is) return;
     const type = !was ? 'ADDED' : is ? 'MODIFIED' : 'DELETED';
@@ -242,7 +258,8 @@ export class FakeApi implements AsyncDisposable {
     this.requests.push(seen);
     this.#notify();
     const index = this.#instead.findIndex(({ matches }) => matches(seen));
-    if (index >= 0) this.#instead.splice(index, 1)[0]!.answer(response, seen);
+    if (this.#isAway) refuse(response, statusOf(503, 'ServiceUnavailable'));
+    else if (index >= 0) this.#instead.splice(index, 1)[0]!.answer(response, seen);
     else if (this.#options.accepts?.(seen.headers.authorization) === false)
       refuse(response, statusOf(401, 'Unauthorized'));
     else this.#answer(response, seen);

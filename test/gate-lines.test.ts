@@ -10,7 +10,7 @@ import { type Address, type Family, formatAddress } from '../lib/ip/address.ts';
 import { PROTOCOL, type Table, TCP_FLAG } from '../lib/nft/model.ts';
 import { formatRule } from '../lib/nft/text.ts';
 import type { Ruleset } from '../lib/policy/ruleset.ts';
-import { condemned, quarantine } from '../lib/tag/tag.ts';
+import { buried, condemned, quarantine } from '../lib/tag/tag.ts';
 import { GateHost, type GatePod, localPod, tableOf } from './gate-host.ts';
 import { until } from './host.ts';
 import { NflogReader } from './nflog.ts';
@@ -578,6 +578,7 @@ const everyWay = (f: Family): readonly { readonly from: End; readonly packet: Pa
 for (const [name, group] of [
   ['quarantine', quarantine],
   ['condemned', condemned],
+  ['buried', buried],
 ] as const)
   for (const judge of ['inline', 'agent', 'exec'] as const)
     test(`${name} is closed in every direction, both families, under enforcer ${judge}`, () => {
@@ -596,6 +597,36 @@ for (const [name, group] of [
           }
       }
     });
+
+/** As releases made it that knew of no such group. */
+const withoutBuried = (table: Table): Table => ({
+  ...table,
+  chains: table.chains.map(chain => ({
+    ...chain,
+    rules: chain.rules.map(rule => ({
+      ...rule,
+      statements: rule.statements.map(statement =>
+        statement.kind === 'lookup' && Array.isArray(statement.set)
+          ? { ...statement, set: statement.set.filter(([datum]) => datum !== buried) }
+          : statement,
+      ),
+    })),
+  })),
+});
+
+test('a pod that is buried, so unrouted, is closed by a table that knows nothing of it, too', () => {
+  host.bring(withoutBuried(whole));
+  assert.notDeepEqual(withoutBuried(whole), whole);
+  for (const isGone of [true, false]) {
+    setTags([isGone ? buried : tags.open, tags.open]);
+    for (const f of [4, 6] as const) host.lead(a.addresses[f], isGone ? 'near' : a);
+    for (const f of [4, 6] as const)
+      for (const [i, { from, packet, at }] of everyWay(f).entries()) {
+        host.forget();
+        assert.equal(arrives(from, packet, at), !isGone, `IPv${f}, way ${i}, ${isGone ? 'buried' : 'open'}`);
+      }
+  }
+});
 
 test('an established connection ends with its pod: condemned is closed to it, too', () => {
   host.bring(whole);

@@ -74,14 +74,13 @@ test('a fold says whether a list was whole, how many there are, and which', () =
 function contents(cluster: Cluster): unknown {
   const names = ['shop', 'other'];
   const labels = ['a', 'b', 'c'];
-  const texts = (
-    members: Iterable<{ readonly pod: { readonly namespace: string; readonly name: string; readonly uid?: string } }>,
-  ) => [...members].map(({ pod: { namespace, name, uid } }) => `${namespace}/${name}/${uid}`).sort();
+  const texts = (members: Iterable<{ readonly namespace: string; readonly name: string; readonly uid?: string }>) =>
+    [...members].map(({ namespace, name, uid }) => `${namespace}/${name}/${uid}`).sort();
   return {
     pods: [...cluster.pods()].map(({ namespace, name, uid }) => `${namespace}/${name}/${uid}`).sort(),
     byNamespace: names.map(name => texts(cluster.inNamespace(name))),
     byLabel: labels.map(value => texts(cluster.withLabel('app', value))),
-    owners: [1, 2, 3].map(i => cluster.ownerOf(`10.0.0.${i}`)?.pod.name),
+    owners: [1, 2, 3].map(i => cluster.ownerOf(`10.0.0.${i}`)?.name),
     policies: names.map(name => [...cluster.policiesIn(name)].map(policy => policy.name).sort()),
     namespaces: names.map(name => [...cluster.namespaceLabels(name)]),
     nodes: ['n1', 'n2'].map(name => cluster.node(name)),

@@ -63,7 +63,7 @@ const rooms: Readonly<Record<string, Room>> = Object.assign({}, ...Object.values
 const homes: Readonly<Record<string, Room>> = {
   'node:ffi': { may: ['kernel'], why: 'it is experimental, and a wrong call by it is a crash: one seam, well tested' },
   netlink: { may: ['kernel'], why: 'everybody else gives and takes values, so that a test needs no kernel' },
-  'ip-cidr': { may: ['ipam'], why: 'it takes a millisecond to load, and only choosing an address needs it' },
+  'ip-cidr': { may: ['ipam'], why: 'it takes milliseconds to load, and only who looks at a configuration needs it' },
   yargs: { may: ['cli'], why: 'it takes 30 ms to load, and a runtime that calls the plugin never needs it' },
   'node:child_process': {
     may: ['pod', 'enforce', 'cli', 'agent'],
@@ -74,7 +74,7 @@ const homes: Readonly<Record<string, Room>> = {
 /** What no module may load that a runtime waits for. */
 const slow: Readonly<Record<string, string>> = {
   yargs: '30 ms, for a command line that is not there',
-  'ip-cidr': '2 ms with its first use; import lib/ipam/config.ts where an address is chosen',
+  'ip-cidr': '2 to 5 ms with its first use; ADD does without',
   'node:crypto': '7 ms (feasibility.md, 2); FNV is enough for names',
   'node:child_process': '2 ms; import it where a program is really run',
   'node:fs/promises': '1 ms, and a thread pool that is born into whatever network namespace is entered',

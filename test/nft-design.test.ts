@@ -33,7 +33,7 @@ import { type Packet, tracerOf } from './nft-tracer.ts';
 
 const TAG_MASK = 0xffff0000;
 const TAG = 0x74670000;
-const closed = [0x74670000, 0x7467ffff];
+const closed = [0x74670000, 0x7467ffff, 0x7467fffe];
 const web = 0x74670001;
 const client = 0x74670002;
 const open = 0x74670003;
@@ -182,13 +182,13 @@ test('the table prints as the design writes it', () => {
 	chain raw {
 		type filter hook prerouting priority -300; policy accept;
 		meta iifgroup & 0xffff0000 != 0x74670000 accept
-		meta iifgroup { 0x74670000, 0x7467ffff } counter drop
+		meta iifgroup { 0x74670000, 0x7467ffff, 0x7467fffe } counter drop
 		fib saddr . iif oif missing counter drop
 	}
 
 	chain gate {
 		type filter hook postrouting priority 99; policy accept;
-		meta oifgroup { 0x74670000, 0x7467ffff } counter drop
+		meta oifgroup { 0x74670000, 0x7467ffff, 0x7467fffe } counter drop
 		icmpv6 type { 130, 131, 132, 133, 134, 135, 136, 143 } ip6 hoplimit 255 accept
 		ct state established accept
 		ct state related meta l4proto { icmp, ipv6-icmp } accept
@@ -238,7 +238,7 @@ test('the kernel takes the table, nft lists its gate so that an admin can read i
     `table inet tollgate {
 	chain gate {
 		type filter hook postrouting priority srcnat - 1; policy accept;
-		oifgroup { 1952907264, 1952972799 } counter drop
+		oifgroup { 1952907264, 1952972798, 1952972799 } counter drop
 		icmpv6 type { mld-listener-query, mld-listener-report, mld-listener-done, nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, mld2-listener-report } ip6 hoplimit 255 accept
 		ct state established accept
 		ct state related meta l4proto { icmp, ipv6-icmp } accept
@@ -367,6 +367,8 @@ const rows: readonly Row[] = [
     verdict: 'drop',
   },
   { sentence: 'prerouting: a pod in quarantine', hook: 'prerouting', packet: from(0x74670000), verdict: 'drop' },
+  { sentence: 'the node to a pod that is buried', packet: to(0x7467fffe), verdict: 'drop' },
+  { sentence: 'prerouting: a pod that is buried', hook: 'prerouting', packet: from(0x7467fffe), verdict: 'drop' },
   { sentence: 'prerouting: a condemned pod', hook: 'prerouting', packet: from(0x7467ffff), verdict: 'drop' },
   {
     sentence: 'prerouting: a pod with a source address that is not its own',

@@ -149,9 +149,10 @@ export class PolicyHost extends WiredHost {
     return this.nft.read(tableName);
   }
 
-  /** The table in words, in no order but that of words, and without its number. */
+  /** The table in words, in no order but that of words, without its number, and whoever owns it. */
   async words(): Promise<string> {
-    const text = await this.host.sh('nft -s list table inet tollgate');
+    const listed = await this.host.sh('nft -s list table inet tollgate');
+    const text = listed.replace(/^(table inet tollgate \{).*\n(\tflags.*\n)?/, '$1\n');
     const blocks = text.replace(/(set marker \{[^}]*elements = )\{[^}]*\}/, '$1').split('\n\n');
     return blocks
       .map(block => block.replace(/\n}\n$/, ''))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that a fresh Debian with Node >= 20, npm and root still lacks. Quick where nothing is missing.
-#   setup.sh demo     npm dependencies and the executable
+#   setup.sh demo     npm dependencies and the executable; Debian's compiler for the latter
 #   setup.sh bench    these, and the programs that the benchmark compares with: Debian packages
 #   setup.sh test     these, and the programs that tests use as peers: Debian packages, and cnitool where Go is there
 #   setup.sh cluster  these, and what a Kubernetes node is made of: Debian packages
@@ -9,33 +9,42 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 cnitool_version=v1.3.1
-packages=(
+compiler=(gcc libc6-dev) # for cmd/launcher.c
+peers=(
   libatomic1 # wanted by the Node that runs the tests, not by the executable
   busybox-static chromium conntrack containerd containernetworking-plugins hyperfine iperf3 iproute2 iptables iputils-ping
   nftables podman procps runc socat
 )
+cluster=(etcd-server gcc golang-1.19-go libc6-dev)
 
 fail() {
   echo "setup: $*" >&2
   exit 1
 }
 
+# What build.sh looks for itself; another compiler than Debian's will do.
+install_compiler() {
+  "${CC:-cc}" -include sys/un.h -fsyntax-only -x c /dev/null 2>/dev/null || install_packages "${compiler[@]}"
+}
+
 build_if_older() {
   # Folders are looked at too: a file that was taken away shows in its folder's time.
   local newer
-  [[ -x dist/tollgate && -x dist/tollgate-ipam ]] && node .build/deps.mjs 2>/dev/null &&
+  [[ -x dist/tollgate && -x dist/tollgate-ipam && -x dist/tools/launcher ]] && node .build/deps.mjs 2>/dev/null &&
     newer=$(find cmd lib .build build.sh package.json package-lock.json -newer dist/tollgate -print -quit) &&
     [[ -z $newer ]] && return
+  install_compiler
   ./build.sh
 }
 
+# Names as in Debian.
 install_packages() {
   local missing=() package
-  for package in "${packages[@]}"; do
+  for package in "$@"; do
     [[ $(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
   done
   ((${#missing[@]})) || return 0
-  command -v apt-get >/dev/null || fail "the tests need these programs (names as in Debian): ${missing[*]}"
+  command -v apt-get >/dev/null || fail "needs these programs (names as in Debian): ${missing[*]}"
   echo "Installing from Debian: ${missing[*]}"
   local log guard=
   log=$(mktemp)
@@ -70,10 +79,10 @@ install_cnitool() {
 mode=${1:-}
 [[ $mode == demo || $mode == bench || $mode == test || $mode == cluster ]] ||
   fail "usage: setup.sh demo|bench|test|cluster"
-[[ $mode != cluster ]] || packages+=(etcd-server gcc golang-1.19-go libc6-dev)
 ((EUID == 0)) || fail "needs root: pods are plugged in for real, though in network namespaces of its own"
 build_if_older
 [[ $mode == demo ]] && exit
-install_packages
+install_packages "${peers[@]}"
+[[ $mode != cluster ]] || install_packages "${cluster[@]}"
 [[ $mode == bench || $mode == cluster ]] && exit
 install_cnitool

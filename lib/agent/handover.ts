@@ -9,6 +9,7 @@ import { errorVersion } from '../cni/request.ts';
 import type { CallForAgent } from '../pod/plugin.ts';
 import { Conversation, ConversationError } from './conversation.ts';
 import { socketPath } from './path.ts';
+import { answerPatience } from './patience.ts';
 import { type CallAnswer, decodeAnswer, decodeReason, encodeFrame, encodeRequest } from './protocol.ts';
 import { secondsAway } from './seen.ts';
 
@@ -22,14 +23,6 @@ export interface HandoverDeadlines {
 
 /** A worker with a hundred ADDs at hand gets round to all of its callers in less. */
 const defaults: HandoverDeadlines = { connect: 1_000, ready: 5_000 };
-
-/**
- * What the verb may wait for by its own deadlines: another call of the same attachment, then the node's lock or the
- * enforcer; and ten seconds for the work itself.
- */
-const patience = { ADD: 60, DEL: 90, CHECK: 30, GC: 60, STATUS: 10 } as const;
-const answerDeadline = ({ verb, enforceTimeout }: CallForAgent): number =>
-  (patience[verb] + enforceTimeout + 10) * 1000;
 
 const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
@@ -102,6 +95,8 @@ export async function handOver(
   call: CallForAgent,
   deadlines: HandoverDeadlines = defaults,
 ): Promise<CallAnswer | undefined> {
+  if (call.why !== undefined) return withoutAgent(call, call.why);
+  const patience = answerPatience(call.verb, call.enforceTimeout);
   let isGone = false;
   try {
     const request = requestFrame(call);
@@ -111,7 +106,7 @@ export async function handOver(
     if (kind === 'notMine') return withoutAgent(call, decodeReason(body));
     isGone = true;
     talk.send('go');
-    return decodeAnswer((await talk.receive(['answer'], deadlines.answer ?? answerDeadline(call))).body);
+    return decodeAnswer((await talk.receive(['answer'], deadlines.answer ?? patience)).body);
   } catch (error) {
     return isGone ? lost(call, said(error)) : withoutAgent(call, said(error));
   }

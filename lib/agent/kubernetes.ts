@@ -26,6 +26,7 @@ import { networkName } from '../pod/sweep.ts';
 import { LiveRules } from '../policy/live.ts';
 import { listNetworks, openStore } from '../state/store.ts';
 import { AgentHook, type Judge } from './agent-hook.ts';
+import { SharedGraveyard } from './graveyard.ts';
 import { LinkKeeper } from './link-keeper.ts';
 import { claimFolder, listen } from './listen.ts';
 import { Listeners } from './listeners.ts';
@@ -35,7 +36,7 @@ import { isSamePod, OwnPods } from './own-pods.ts';
 import { type Intervals, Runner } from './runner.ts';
 import { showPresence } from './seen.ts';
 import { CallServer } from './server.ts';
-import { carryOut, logged, type OpenContext, refusal } from './worker.ts';
+import { carryOut, logged, type OpenContext, patience, refusal } from './worker.ts';
 
 export interface KubernetesOptions {
   readonly release: string;
@@ -71,10 +72,12 @@ export class KubernetesAgent {
   readonly listeners: Listeners;
   readonly table: LiveTable;
   readonly #host: NetlinkSocket;
+  readonly #nft: Nft;
   readonly #facts: ReturnType<typeof nodeFacts>;
   readonly #judge: Judge;
   readonly #server: CallServer;
   readonly #links: LinkKeeper;
+  readonly #graveyard: SharedGraveyard;
   #runners: readonly Runner[] = [];
   #listening: Promise<void> = Promise.resolve();
   #isServing = false;
@@ -96,6 +99,7 @@ export class KubernetesAgent {
       const claim = undo.use(claimFolder(runDir));
       this.#host = undo.use(NetlinkSocket.open('route'));
       const nft = undo.use(Nft.open());
+      this.#nft = nft;
       this.#facts = nodeFacts(this.#host.exchange);
       const { recover, retag } = this.#facts;
       const warn = (line: string): void => log('warn', line);
@@ -110,10 +114,12 @@ export class KubernetesAgent {
       this.#own = new OwnPods(node, this.#rules);
       this.listeners = new Listeners(client, this.#sinks());
       this.#judge = this.#makeJudge();
+      this.#graveyard = undo.use(new SharedGraveyard(log));
       this.#links = new LinkKeeper(this.table, this.#host.exchange, () => this.#runners[1]?.ring());
       this.#server = new CallServer({
         netns: here,
         refuse: request => refusal(request, runDir, owner),
+        patience,
         run: (request, caller) =>
           logged(request, () => carryOut(request, caller, { release: options.release, openContext: this.#open }), log),
         log: (what, caller) => log('warn', `A call came to nothing: ${what}`, { pid: caller?.pid, uid: caller?.uid }),
@@ -191,7 +197,16 @@ export class KubernetesAgent {
   #context(config: Config, log: (line: string) => void, signal?: AbortSignal): Context {
     const hook = new AgentHook({ config, judge: this.#judge, signal });
     const host = this.#host.exchange;
-    return { env: {}, here: currentNetns(), host, hook, log, ...(signal ? { signal } : {}) };
+    return {
+      env: {},
+      here: currentNetns(),
+      host,
+      hook,
+      nft: () => this.#nft,
+      graveyard: this.#graveyard,
+      log,
+      ...(signal ? { signal } : {}),
+    };
   }
 
   /** Resolves when calls are served; rejects where they never will be. */
@@ -247,6 +262,7 @@ export class KubernetesAgent {
     this.#undo.use(this.#links.watch());
     this.#undo.use(this.table.watch(() => this.#runners[1]?.ring()));
     log('info', 'serving', { pid: process.pid, netns: currentNetns().ino });
+    this.#runners[1]?.ring();
   }
 
   /** Brings the table to what has been heard. */
@@ -269,7 +285,7 @@ export class KubernetesAgent {
     if (scope.length === 0) return;
     const { log } = this.#options;
     const judgement = judgementOf({ state: this.table.state }, this.#rules.cluster);
-    cutForbidden(judgement, this.#facts.localAddresses, scope).then(
+    cutForbidden(judgement, this.#facts.localAddresses, this.#nft.exchange, scope).then(
       count => {
         this.cuts += count;
       },
@@ -321,6 +337,7 @@ export class KubernetesAgent {
   async stop(): Promise<void> {
     this.#stop.abort();
     await Promise.all([this.#server.stop(), ...this.#runners.map(runner => runner.stop()), this.#listening]);
+    await this.#graveyard.emptied();
     this.#undo.dispose();
     this.#options.log('info', 'stopped; rules stay in place');
   }

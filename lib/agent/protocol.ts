@@ -189,6 +189,13 @@ export function decodeAnswer(body: Uint8Array): CallAnswer {
   return { stdout: decoder.decode(body.subarray(ANSWER_HEAD, end)), exitCode, lines };
 }
 
+/** Milliseconds (u32) that an answer may take, in READY: a caller that cannot read the config waits for as long. */
+export function encodePatience(milliseconds: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  viewOf(bytes).setUint32(0, milliseconds);
+  return bytes;
+}
+
 /** Why a worker does not take the call: for a log. */
 export const encodeReason = (why: string): Uint8Array => encoder.encode(why);
 export const decodeReason = (body: Uint8Array): string => decoder.decode(body);

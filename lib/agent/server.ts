@@ -13,6 +13,7 @@ import {
   type CallRequest,
   decodeRequest,
   encodeAnswer,
+  encodePatience,
   encodeReason,
   GREATEST_BODY,
 } from './protocol.ts';
@@ -41,6 +42,8 @@ export interface ServerOptions {
   readonly netns: NetnsIdentity;
   /** Why a call is somebody else's; undefined where it is ours. Does nothing. */
   readonly refuse: (request: CallRequest) => string | undefined;
+  /** Milliseconds that a caller who cannot tell himself should wait for the answer; undefined where it is for him to say. */
+  readonly patience?: (request: CallRequest) => number | undefined;
   readonly run: (request: CallRequest, caller: Caller) => Promise<CallAnswer>;
   /** What went wrong with a caller. */
   readonly log: (what: string, caller: Peer | undefined) => void;
@@ -106,7 +109,8 @@ export class CallServer {
         await talk.finish('notMine', encodeReason(why), this.#deadlines.answer);
         return;
       }
-      talk.send('ready');
+      const patience = this.#options.patience?.(request);
+      talk.send('ready', patience === undefined ? undefined : encodePatience(patience));
       await talk.receive(['go'], this.#deadlines.go);
       // Who was killed right after has hung up by the next turn of the event loop.
       await nextTurn();

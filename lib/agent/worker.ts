@@ -9,12 +9,16 @@ import { type Environment, parseRequest } from '../cni/request.ts';
 import { findNode } from '../enforce/found.ts';
 import { ownerOf } from '../enforce/inline.ts';
 import type { Owner } from '../enforce/node.ts';
-import { currentNetns, type NetnsIdentity } from '../kernel/netns.ts';
+import { NetlinkSocket } from '../kernel/netlink.ts';
+import { currentNetns } from '../kernel/netns.ts';
+import { Nft } from '../kernel/nft.ts';
 import { systemClock } from '../kube/clock.ts';
 import { answer, type Place } from '../pod/call.ts';
-import { openHere } from '../pod/here.ts';
+import { openHere, type Warm } from '../pod/here.ts';
+import { SharedGraveyard } from './graveyard.ts';
 import { listen } from './listen.ts';
 import type { Log } from './log.ts';
+import { answerPatience } from './patience.ts';
 import type { CallAnswer, CallRequest } from './protocol.ts';
 import { type Intervals, Runner } from './runner.ts';
 import { type Caller, CallServer } from './server.ts';
@@ -43,6 +47,16 @@ const intervals: Intervals = { least: 200, retry: 5_000, greatest: 60_000 };
 const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 const keys = ['enforcer', 'stateDir', 'policies'] as const satisfies readonly (keyof Owner)[];
+
+/** Milliseconds that the answer may take, by the call's own config; undefined where that cannot be read. */
+export function patience({ env, stdin, role }: CallRequest): number | undefined {
+  try {
+    const request = parseRequest(env, () => stdin, role);
+    return 'config' in request ? answerPatience(request.verb, request.config.enforceTimeout) : undefined;
+  } catch {
+    return undefined;
+  }
+}
 
 /** Why a call is not for the worker of this owner; undefined where it is, or where carrying it out will say what is wrong. */
 export function refusal({ env, stdin, role }: CallRequest, runDir: string, owner: Owner): string | undefined {
@@ -116,15 +130,15 @@ export async function logged(call: CallRequest, work: () => Promise<CallAnswer>,
 }
 
 /** Brings the node to what the folder says now; nothing to do where no pod of this owner's is plugged in. */
-async function applyFolder({ runDir, owner, established, log }: WorkerOptions, here: NetnsIdentity): Promise<void> {
-  const found = findNode(runDir, here);
+async function applyFolder({ runDir, owner, established, log }: WorkerOptions, warm: Warm): Promise<void> {
+  const found = findNode(runDir, warm.here);
   if (!found || keys.some(key => found.owner[key] !== owner[key])) return;
   const { nflogGroup, enforceEgressToNode } = found.settings;
   // Of no network in particular: its name is nobody's.
   const network = { cniVersion: '1.1.0', name: 'node', type: 'tollgate' };
   const text = JSON.stringify({ ...network, ...owner, runDir, established, nflogGroup, enforceEgressToNode });
   const warn = (line: string): void => log('warn', line);
-  using context = openHere({ config: parseConfig(text, 'STATUS') }, {}, warn);
+  using context = openHere({ config: parseConfig(text, 'STATUS') }, {}, warn, undefined, warm);
   const { isChanged, isNews, after } = await context.hook.apply();
   if (isChanged && isNews) log('info', 'policies applied', { pods: Object.keys(after.state.pods).length });
 }
@@ -133,10 +147,19 @@ async function applyFolder({ runDir, owner, established, log }: WorkerOptions, h
 export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const { release, runDir, owner, log } = options;
   const here = currentNetns();
+  using undo = new DisposableStack();
+  const graveyard = undo.use(new SharedGraveyard(log));
+  const warm: Warm = {
+    ...{ here, graveyard },
+    route: undo.use(NetlinkSocket.open('route')),
+    nft: undo.use(Nft.open()),
+  };
+  const openContext: OpenContext = (request, env, say, signal) => openHere(request, env, say, signal, warm);
   const server = new CallServer({
     netns: here,
     refuse: request => refusal(request, runDir, owner),
-    run: (request, caller) => logged(request, () => carryOut(request, caller, { release }), log),
+    patience,
+    run: (request, caller) => logged(request, () => carryOut(request, caller, { release, openContext }), log),
     log: (what, caller) => log('warn', `A call came to nothing: ${what}`, { pid: caller?.pid, uid: caller?.uid }),
   });
   const socket = await listen(server.server, runDir);
@@ -147,9 +170,10 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     failed: error => log('error', `Cannot apply the policies: ${said(error)}`),
     work: async () => {
       watch.renew();
-      await applyFolder(options, here);
+      await applyFolder(options, warm);
     },
   });
+  const open = undo.move();
   log('info', 'serving', { pid: process.pid, netns: here.ino, runDir, ...owner });
   return {
     ring: () => runner.ring(),
@@ -157,6 +181,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       watch[Symbol.dispose]();
       await Promise.all([server.stop(), runner.stop()]);
       socket[Symbol.dispose]();
+      await graveyard.emptied();
+      open.dispose();
       log('info', 'stopped; rules stay in place');
     },
   };

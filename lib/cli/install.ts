@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { isSea } from 'node:sea';
-import { command, exit, outputOption, print, printJson } from './command.ts';
+import { getRawAsset, isSea } from 'node:sea';
+import { command, exit, outputOption, print, printJson, UsageError } from './command.ts';
 import { type ConfName, readConf } from './conf.ts';
 import { findConflict, placeConflist, placeExecutables, placeText } from './place.ts';
 import { lackLines, probeNode } from './verify.ts';
@@ -59,6 +59,19 @@ function nextSteps(confDir: string, conflist: string, other: string | undefined)
   ];
 }
 
+/** @throws UsageError where no launcher could call an agent there: struct sockaddr_un has room for 107 bytes */
+function checkRunDir(path: string): string {
+  if (path.startsWith('/') && !path.includes('\n') && Buffer.byteLength(`${path}/cni.sock`) <= 107) return path;
+  throw new UsageError(`Cannot use ${JSON.stringify(path)} as run-dir: give an absolute path of at most 98 bytes`);
+}
+
+/** With its own folder where that is not everybody's. */
+function conflistFor(runDir: string): string {
+  const text = readConf('10-tollgate.conflist');
+  if (runDir === '/run/tollgate') return text;
+  return text.replace('"type": "tollgate",', `"type": "tollgate",\n      "runDir": ${JSON.stringify(runDir)},`);
+}
+
 export const install = command(
   'install',
   'Put the plugin where container runtimes look for it',
@@ -69,7 +82,13 @@ export const install = command(
           type: 'string',
           default: '/opt/cni/bin',
           requiresArg: true,
-          describe: 'For the executables tollgate and tollgate-ipam',
+          describe: 'For the launchers tollgate and tollgate-ipam, and the executable, tollgate-node',
+        },
+        'run-dir': {
+          type: 'string',
+          default: '/run/tollgate',
+          requiresArg: true,
+          describe: 'Where launchers look for an agent: "runDir" of the networks',
         },
         'conf-dir': { type: 'string', default: '/etc/cni/net.d', requiresArg: true, describe: 'For the conflist' },
         force: {
@@ -94,8 +113,10 @@ export const install = command(
       throw new Error(
         'Cannot install a script: build the executable with ./build.sh, and let dist/tollgate install itself',
       );
-    const executables = placeExecutables(process.execPath, options.binDir);
-    const conflist = placeConflist(options.confDir, readConf('10-tollgate.conflist'), options.force);
+    const runDir = checkRunDir(options.runDir);
+    const launcher = new Uint8Array(getRawAsset('launcher'));
+    const executables = placeExecutables({ source: process.execPath, launcher, runDir }, options.binDir);
+    const conflist = placeConflist(options.confDir, conflistFor(runDir), options.force);
     const dropIns = options.dropIns ? placeManners() : [];
     const warnings = probeNode();
     const next = nextSteps(options.confDir, conflist.path, findConflict(options.confDir, conflist.path));

@@ -56,15 +56,33 @@ export interface Placed {
   readonly isNew: boolean;
 }
 
-/** `tollgate`, and `tollgate-ipam` as another name of the same file. */
-export function placeExecutables(source: string, folder: string): readonly Placed[] {
-  mkdirSync(folder, { recursive: true, mode: 0o755 });
-  const main = join(folder, 'tollgate');
-  const ipam = join(folder, 'tollgate-ipam');
-  const isNew = !sameFile(source, main);
+const sameText = (path: string, text: string): boolean => {
+  try {
+    return readFileSync(path, 'utf8') === text;
+  } catch {
+    return false;
+  }
+};
+
+function placeCopy(source: string, path: string): Placed {
+  const isNew = !sameFile(source, path);
+  if (isNew)
+    placed(path, aside => {
+      copyFileSync(source, aside, constants.COPYFILE_EXCL);
+      chmodSync(aside, 0o755);
+      sync(aside);
+    });
+  return { path, isNew };
+}
+
+/** One file under two names: by which it is called says what it is to do. */
+function placeLaunchers(launcher: Uint8Array, folder: string): readonly Placed[] {
+  const [main, ipam] = ['tollgate', 'tollgate-ipam'].map(name => join(folder, name)) as [string, string];
+  const isNew =
+    statSync(main, { throwIfNoEntry: false })?.size !== launcher.length || !readFileSync(main).equals(launcher);
   if (isNew)
     placed(main, aside => {
-      copyFileSync(source, aside, constants.COPYFILE_EXCL);
+      writeFileSync(aside, launcher, { mode: 0o755, flag: 'wx' });
       chmodSync(aside, 0o755);
       sync(aside);
     });
@@ -74,6 +92,29 @@ export function placeExecutables(source: string, folder: string): readonly Place
     { path: main, isNew },
     { path: ipam, isNew: isNewIpam },
   ];
+}
+
+export interface Executables {
+  /** The executable itself. */
+  readonly source: string;
+  /** cmd/launcher.c, compiled. */
+  readonly launcher: Uint8Array;
+  /** Where launchers are to look for an agent. */
+  readonly runDir: string;
+}
+
+/**
+ * The executable as `tollgate-node`, and the launcher under the names that runtimes call. In this order, so that a launcher
+ * always finds what it starts.
+ */
+export function placeExecutables({ source, launcher, runDir }: Executables, folder: string): readonly Placed[] {
+  mkdirSync(folder, { recursive: true, mode: 0o755 });
+  const node = placeCopy(source, join(folder, 'tollgate-node'));
+  const where = join(folder, 'tollgate.rundir');
+  const line = `${runDir}\n`;
+  const isNew = !sameText(where, line);
+  if (isNew) placeText(where, line);
+  return [node, { path: where, isNew }, ...placeLaunchers(launcher, folder)];
 }
 
 export interface PlacedConflist extends Placed {

@@ -68,6 +68,9 @@ export const rangeSets: Reader<readonly RangeSetSpec[]> = (value, at) => {
   return [...sets, ...byFamily].filter(set => set.length > 0);
 };
 
+/** `"node"`, as if no ranges were named: the agent knows this node's. */
+const namedRanges: Reader<readonly RangeSetSpec[]> = (value, at) => (value === 'node' ? [] : rangeSets(value, at));
+
 export type Take = <T>(from: Fields, key: string, reader: Reader<T>) => T | undefined;
 
 /** Top-level keys of the section that are ours to know; others get a second look for misspelling. */
@@ -99,7 +102,7 @@ export function readIpam(value: unknown, at: string, take: Take): Ipam | undefin
   return present<Ipam>({
     type,
     raw,
-    rangeSets: [...(oldStyle ? [[oldStyle]] : []), ...(take(from, 'ranges', rangeSets) ?? [])],
+    rangeSets: [...(oldStyle ? [[oldStyle]] : []), ...(take(from, 'ranges', namedRanges) ?? [])],
     routes: take(from, 'routes', listOf(route)) ?? [],
     resolvConf: take(from, 'resolvConf', unlessBlank(absolutePath)),
     dataDir: take(from, 'dataDir', unlessBlank(absolutePath)),

@@ -6,7 +6,6 @@
 import { type Address, formatAddress } from '../ip/address.ts';
 import { type Flow as Connection, deleteFlows, findFlows, IPPROTO, listFlows } from '../kernel/conntrack.ts';
 import type { Exchange } from '../kernel/message.ts';
-import { NetlinkSocket } from '../kernel/netlink.ts';
 import type { Cluster } from '../policy/cluster.ts';
 import { evaluate } from '../policy/evaluate.ts';
 import type { Endpoint, Flow, Protocol } from '../policy/model.ts';
@@ -81,11 +80,10 @@ function connectionsIn(netfilter: Exchange, scope: CutScope): Connection[] {
 }
 
 /** @param own canonical texts of the node's own addresses @returns how many were cut */
-function cutOnce(judgement: Judgement, own: ReadonlySet<string>, scope: CutScope): number {
-  using netfilter = NetlinkSocket.open('netfilter');
+function cutOnce(judgement: Judgement, own: ReadonlySet<string>, netfilter: Exchange, scope: CutScope): number {
   const isNode = (address: Address): boolean => own.has(formatAddress(address));
-  const connections = connectionsIn(netfilter.exchange, scope);
-  return deleteFlows(netfilter.exchange, forbidden(connections, judgement, isNode));
+  const connections = connectionsIn(netfilter, scope);
+  return deleteFlows(netfilter, forbidden(connections, judgement, isNode));
 }
 
 /**
@@ -96,10 +94,11 @@ function cutOnce(judgement: Judgement, own: ReadonlySet<string>, scope: CutScope
 export async function cutForbidden(
   judgement: Judgement,
   local: () => ReadonlySet<string>,
+  netfilter: Exchange,
   scope: CutScope = 'everywhere',
 ): Promise<number> {
   const own = local();
-  const first = cutOnce(judgement, own, scope);
+  const first = cutOnce(judgement, own, netfilter, scope);
   await new Promise(resolve => setTimeout(resolve, SECOND_LOOK));
-  return first + cutOnce(judgement, own, scope);
+  return first + cutOnce(judgement, own, netfilter, scope);
 }

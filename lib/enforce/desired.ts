@@ -104,11 +104,14 @@ function elementsOf({ pods: byKey, podCidrs = [] }: NodeState): Map<string, read
  * @param marker the number that ties the table to the state file; both get a new one with each batch
  * @param ruleset what the policies ask for, where this node's enforcer is ours
  */
-export function desiredTable(state: NodeState, marker: number, ruleset: Ruleset = nothing): Table {
+export function desiredTable(state: NodeState, markers: number | readonly number[], ruleset: Ruleset = nothing): Table {
   const { settings } = state;
   const compiled = toNft(ruleset, settings.nflogGroup);
   const elements = elementsOf(state);
-  elements.set('marker', [{ key: [marker] }]);
+  elements.set(
+    'marker',
+    [markers].flat().map(marker => ({ key: [marker] })),
+  );
   elements.set('egress_by_tag', compiled.egress);
   elements.set('ingress_by_tag', compiled.ingress);
   elements.set('egress_counts', compiled.egressCounts);

@@ -114,11 +114,23 @@ export function manifestsOf(kept: Kept): Manifests {
   return manifests;
 }
 
-function understand(kept: Kept): Manifests {
+const knownPods = new WeakMap<Kept, World['pods']>();
+
+const isPolicy = ({ value }: Document): boolean =>
+  (value as { readonly kind?: unknown } | null)?.kind === 'NetworkPolicy';
+
+/** What the files say of pods, without a look at their policies. */
+export function podManifestsOf(kept: Kept): World['pods'] {
+  const pods = known.get(kept)?.world.pods ?? knownPods.get(kept) ?? understand(kept, isPolicy).world.pods;
+  knownPods.set(kept, pods);
+  return pods;
+}
+
+function understand(kept: Kept, isLeftOut: (document: Document) => boolean = () => false): Manifests {
   const declared: Declared[] = [];
   const problems: Problem[] = [];
   for (const { documents = [] } of Object.values(kept)) {
-    const read = readDocuments(documents);
+    const read = readDocuments(documents.filter(document => !isLeftOut(document)));
     declared.push(...read.declared);
     problems.push(...read.problems);
   }

@@ -28,7 +28,7 @@ import {
   TCP_FLAG,
   vmap,
 } from '../nft/model.ts';
-import { condemned, quarantine, tagBase, tagMask } from '../tag/tag.ts';
+import { buried, condemned, quarantine, tagBase, tagMask } from '../tag/tag.ts';
 
 /** Who judges the pods of this network namespace; see `enforcer` in the README. */
 export type Judge = 'inline' | 'agent' | 'exec' | 'none';
@@ -47,7 +47,7 @@ const LOG_RATE = { kind: 'limit', rate: 100, per: 'second', burst: 500 } as cons
 /** Enough for the headers of IPv6 with options and of the transport. */
 const LOG_SNAPLEN = 128;
 
-const closed = [quarantine, condemned];
+const closed = [quarantine, condemned, buried];
 const fromPod = matchMasked('meta iifgroup', tagMask, '==', tagBase);
 const toPod = matchMasked('meta oifgroup', tagMask, '==', tagBase);
 const notFromPod = matchMasked('meta iifgroup', tagMask, '!=', tagBase);
@@ -71,7 +71,7 @@ export const denialPrefix = (chain: string): string => `tollgate ${chain}`;
 /** Before conntrack, so that what is dropped here leaves no trace; covers pod → own node, too. */
 function raw(judge: Judge): Chain {
   const gated = [
-    rule(drop(oneOf('meta iifgroup', closed)), 'quarantined or condemned'),
+    rule(drop(oneOf('meta iifgroup', closed)), 'quarantined, condemned or buried'),
     rule(drop(match('fib saddr . iif oif', '==', MISSING)), 'a source address that is not its own'),
   ];
   return {
@@ -135,7 +135,7 @@ function gate({ judge }: GateSettings): Chain {
     name: 'gate',
     base: { type: 'filter', hook: 'postrouting', priority: 99, policy: 'accept' },
     rules: [
-      rule(drop(oneOf('meta oifgroup', closed)), 'quarantined or condemned'),
+      rule(drop(oneOf('meta oifgroup', closed)), 'quarantined, condemned or buried'),
       ...(judge === 'exec' ? [] : judged),
     ],
   };

@@ -5,14 +5,13 @@
 import { type Config, formatEnforcer } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
-import { Nft, NftError } from '../kernel/nft.ts';
+import { type Nft, NftError } from '../kernel/nft.ts';
 import { nameOperation, type Operation, type Transaction } from '../nft/transaction.ts';
 import { Cluster } from '../policy/cluster.ts';
-import type { World } from '../policy/model.ts';
 import { concerns } from './concern.ts';
 import { cutForbidden, judgementOf } from './cut.ts';
 import { runProgram } from './exec.ts';
-import { type Folder, type Kept, manifestsOf, readFolder, refuseBroken, warningsOf } from './folder.ts';
+import { type Folder, type Kept, manifestsOf, podManifestsOf, readFolder, refuseBroken, warningsOf } from './folder.ts';
 import { type GateSettings, isJudged } from './gate.ts';
 import type { Hook } from './hook.ts';
 import { type LocalPod, type NodeState, type Owner, type PodManifest, podKey, withoutPod, withPod } from './node.ts';
@@ -32,6 +31,7 @@ export interface InlineOptions {
   readonly here: NetnsIdentity;
   readonly log: (line: string) => void;
   readonly signal?: AbortSignal | undefined;
+  readonly nft: () => Nft;
   readonly node: Pick<NodeTableOptions, 'recover' | 'carried' | 'retag'> & {
     /** Keys of all pods that some attachment's record speaks of, those in the making included. */
     readonly recorded: (owner: Owner) => ReadonlySet<string>;
@@ -54,15 +54,14 @@ export const settingsOf = ({ enforcer, nflogGroup, enforceEgressToNode }: Config
 
 const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-export class InlineHook implements Hook, Disposable {
+export class InlineHook implements Hook {
   readonly #options: InlineOptions;
   readonly #table: NodeTable;
-  #nft: Nft | undefined;
   #folder: Folder | undefined;
 
   constructor(options: InlineOptions) {
     this.#options = options;
-    const { config, here, log, node } = options;
+    const { config, here, log, node, nft } = options;
     this.#table = new NodeTable({
       here,
       runDir: config.runDir,
@@ -70,17 +69,8 @@ export class InlineHook implements Hook, Disposable {
       settings: settingsOf(config),
       log,
       ...node,
-      nft: () => this.#openNft(),
+      nft,
     });
-  }
-
-  #openNft(): Nft {
-    this.#nft ??= Nft.open();
-    return this.#nft;
-  }
-
-  [Symbol.dispose](): void {
-    this.#nft?.[Symbol.dispose]();
   }
 
   get table(): NodeTable {
@@ -94,7 +84,7 @@ export class InlineHook implements Hook, Disposable {
   /** Parsed outside the lock. */
   async admit(): Promise<void> {
     const { config, log } = this.#options;
-    refuseOtherOwner(ownerOf(config), this.#table.peek()?.state.owner);
+    refuseOtherOwner(ownerOf(config), this.#table.recordedOwner());
     if (config.enforcer.kind === 'agent') return;
     this.#folder = await readFolder(config.policies, this.#table.readApplied());
     for (const warning of warningsOf(this.#folder)) log(warning);
@@ -105,12 +95,8 @@ export class InlineHook implements Hook, Disposable {
     return this.#folder?.kept ?? this.#table.readApplied();
   }
 
-  #manifests(): World {
-    return manifestsOf(this.#kept()).world;
-  }
-
   manifestOf(namespace: string, name: string): PodManifest | undefined {
-    return this.#manifests().pods.find(pod => pod.namespace === namespace && pod.name === name);
+    return podManifestsOf(this.#kept()).find(pod => pod.namespace === namespace && pod.name === name);
   }
 
   #deadline(): number {
@@ -123,7 +109,7 @@ export class InlineHook implements Hook, Disposable {
       throw new CniError(codes.tryAgainLater, 'Cannot judge the pod: only the agent may', 'see that it runs');
     let judged: LocalPod | undefined;
     const brought = await this.#bring(
-      { kept: this.#kept() },
+      { kept: this.#kept(), only: { key: podKey(pod), coming: pod } },
       state => {
         refuseTakenPorts(state, pod);
         const added = withPod(state, pod, tag => node.carried().has(tag));
@@ -155,7 +141,7 @@ export class InlineHook implements Hook, Disposable {
     const { config, node } = this.#options;
     if (config.established === 'cut' && isJudged(goal.state.settings)) {
       const cluster = new Cluster(worldOfNode(manifestsOf(goal.kept).world, goal.state));
-      await cutForbidden(judgementOf(goal, cluster), node.localAddresses);
+      await cutForbidden(judgementOf(goal, cluster), node.localAddresses, this.#options.nft().exchange);
     }
     this.#table.isCut();
   }
@@ -165,7 +151,7 @@ export class InlineHook implements Hook, Disposable {
     if (!owner) return;
     if (owner.enforcer === 'agent') return await this.#close([key]);
     // Closing goes on when the caller has hung up: it is how his ADD is undone.
-    const options = { kept: this.#table.readApplied(), asFound: true };
+    const options = { kept: this.#table.readApplied(), asFound: true, only: { key } };
     await this.#bring(options, state => withoutPod(state, key), undefined);
   }
 
@@ -198,7 +184,7 @@ export class InlineHook implements Hook, Disposable {
   }
 
   find(key: string): LocalPod | undefined {
-    return this.#table.peek()?.state.pods[key];
+    return this.#table.find(key);
   }
 
   owner(): Owner | undefined {
@@ -212,7 +198,7 @@ export class InlineHook implements Hook, Disposable {
   }
 
   async mend(): Promise<readonly Operation[]> {
-    const owner = this.#table.peek()?.state.owner;
+    const owner = this.#table.recordedOwner();
     if (!owner) return [];
     const recorded = this.#options.node.recorded(owner);
     if (owner.enforcer === 'agent') {
@@ -230,7 +216,7 @@ export class InlineHook implements Hook, Disposable {
   probe(): void {
     const { config, log } = this.#options;
     try {
-      refuseOtherOwner(ownerOf(config), this.#table.peek()?.state.owner);
+      refuseOtherOwner(ownerOf(config), this.#table.recordedOwner());
       this.#table.read();
       const [broken] = probeKernel();
       if (broken) throw new Error(broken.what);
@@ -239,7 +225,7 @@ export class InlineHook implements Hook, Disposable {
     }
     // An ADD would succeed all the same, and somebody else's rules are read while he may change them.
     try {
-      for (const { what, fix } of probeForeignChains(this.#openNft())) log(`${what}: ${fix}`);
+      for (const { what, fix } of probeForeignChains(this.#options.nft())) log(`${what}: ${fix}`);
     } catch (error) {
       log(`Cannot tell whether another table drops pods' packets: ${said(error)}`);
     }

@@ -111,6 +111,8 @@ export class LiveTable {
   #stamp = '';
   /** Pods that the rules know of, by `podKey`. */
   readonly #shown = new Map<string, LocalPod>();
+  /** Whose pods' identities the rules know. */
+  #identified: NodeState | undefined;
   /** Policies that the kernel refused. */
   readonly #refused = new Set<string>();
   #turn: Promise<unknown> = Promise.resolve();
@@ -191,7 +193,8 @@ export class LiveTable {
     const { rules } = this.#options;
     const before = this.#state;
     this.#show(state);
-    rules.setIdentities(identitiesOfNode(state));
+    if (state !== this.#identified) rules.setIdentities(identitiesOfNode(state));
+    this.#identified = state;
     const change = rules.take();
     if (!change && state === before && this.#marker !== undefined) return unchanged;
     const earlier = this.#marker;

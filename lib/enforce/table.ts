@@ -2,9 +2,10 @@
  * The node's table and the file that goes with it, brought from one state to another: under the node's lock, by one batch.
  *
  * What the table holds is known from the file, without a look at the kernel: the batch takes away the marker that the file
- * names and puts a new one in, so if anybody else has changed the table since, or it is gone, the kernel refuses the whole
- * batch, and only then is the table read and compared.
+ * names and puts a new one in (or, where it only adds, puts in the one that comes next), so if anybody else has changed the
+ * table since, or it is gone, the kernel refuses the whole batch, and only then is the table read and compared.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { CniError, codes } from '../cni/error.ts';
 import type { FileLock } from '../kernel/flock.ts';
 import { packetsUnderWayEnd } from '../kernel/grace.ts';
@@ -30,7 +31,8 @@ import {
   withoutPod,
   withPods,
 } from './node.ts';
-import { type NodeFile, NodeFiles } from './node-files.ts';
+import { type Concern, type NodeFile, NodeFiles } from './node-files.ts';
+import { peersOf, rulesetOfPeers } from './peers.ts';
 import { policiesRefused } from './refused.ts';
 import { emptyRuleset, rulesetOfNode } from './world.ts';
 
@@ -58,7 +60,8 @@ export interface Goal {
 /** A table that the file tells of. */
 interface Known {
   readonly goal: Goal;
-  readonly marker: number;
+  /** Those that are in the table; the last one is the file's. */
+  readonly markers: readonly number[];
 }
 
 /** What policies speak of: gates and sets of peers, whose names end in a hash. */
@@ -82,6 +85,8 @@ export interface BringOptions {
   readonly kept: Kept;
   /** A pod that goes is let go whatever the configuration says by now: the table's own owner and settings stay. */
   readonly asFound?: boolean;
+  /** The change is to this pod and to no other. */
+  readonly only?: Concern;
 }
 
 const describeOwner = ({ enforcer, stateDir, policies }: Owner): string =>
@@ -103,6 +108,32 @@ export const ownerIn = (table: Table | undefined): Owner | undefined =>
 /** The kernel's word that the table is not the one that the file goes with. */
 export const isStale = (error: unknown): boolean =>
   error instanceof NftError && error.refusals.some(({ code }) => code === 'ENOENT' || code === 'EEXIST');
+
+/** All that are in the table that the file goes with, oldest first. */
+export function markersOf({ marker, since = marker }: NodeFile): number[] {
+  const markers = [since];
+  while (markers.at(-1) !== marker) markers.push(nextMarker(markers.at(-1)!));
+  return markers;
+}
+
+/** So many markers may gather in the table before one call takes them all out. */
+const MARKERS = 256;
+
+/** Refused where it is there already: where somebody went on from the same state. */
+const createMarker = (marker: number): Operation => ({
+  verb: 'create',
+  object: 'element',
+  set: markerSet,
+  elements: [{ key: [marker] }],
+});
+
+/** Refused where one of the old ones is not there. */
+const replaceMarkers = (markers: readonly number[], by: number): readonly Operation[] => [
+  { verb: 'delete', object: 'element', set: markerSet, elements: markers.map(marker => ({ key: [marker] })) },
+  createMarker(by),
+];
+
+const isAddition = ({ verb }: Operation): boolean => verb === 'add' || verb === 'create';
 
 const isEmpty = ({ pods }: NodeState): boolean => Object.keys(pods).length === 0;
 
@@ -132,6 +163,7 @@ function toBeCut(before: Goal, after: Goal, isNews: boolean): Goal {
 export class NodeTable {
   readonly #options: NodeTableOptions;
   readonly #files: NodeFiles;
+  readonly #rulesets = new WeakMap<NodeState, { readonly kept: Kept; readonly ruleset: Ruleset }>();
 
   constructor(options: NodeTableOptions) {
     this.#options = options;
@@ -146,6 +178,16 @@ export class NodeTable {
   /** A moment's view, without the lock. */
   peek(): NodeFile | undefined {
     return this.#files.read();
+  }
+
+  /** A moment's view of one pod, without the lock. */
+  find(key: string): LocalPod | undefined {
+    return this.#files.find(key);
+  }
+
+  /** Whose the state file is, without a look at the kernel. */
+  recordedOwner(): Owner | undefined {
+    return this.#files.readHead()?.state.owner;
   }
 
   /** Changes whenever what `peek` or `readApplied` gives does. */
@@ -165,15 +207,20 @@ export class NodeTable {
 
   /** Whose this network namespace is; undefined where there is no table of ours. */
   owner(): Owner | undefined {
-    return this.#files.read()?.state.owner ?? ownerIn(this.read());
+    return this.recordedOwner() ?? ownerIn(this.read());
   }
 
   ruleset({ state, kept }: Goal): Ruleset {
-    return isJudged(state.settings) ? rulesetOfNode(manifestsOf(kept).world, state) : emptyRuleset;
+    if (!isJudged(state.settings)) return emptyRuleset;
+    const known = this.#rulesets.get(state);
+    if (known?.kept === kept) return known.ruleset;
+    const ruleset = rulesetOfNode(manifestsOf(kept).world, state);
+    this.#rulesets.set(state, { kept, ruleset });
+    return ruleset;
   }
 
-  #desired(goal: Goal, marker: number): Table {
-    return desiredTable(goal.state, marker, this.ruleset(goal));
+  #desired(goal: Goal, ...markers: readonly number[]): Table {
+    return desiredTable(goal.state, markers, this.ruleset(goal));
   }
 
   /** Without its file, the node is found again from the records and the links. */
@@ -189,7 +236,11 @@ export class NodeTable {
    * Brings table and file to what `change` makes of the state; to be called under the lock.
    * @throws CniError code 7 for another owner, NftError where the kernel refuses
    */
-  bring(change: (state: NodeState) => NodeState, { kept, asFound = false }: BringOptions): Brought {
+  bring(change: (state: NodeState) => NodeState, options: BringOptions): Brought {
+    return (options.only && this.#bringOne(change, options, options.only)) ?? this.#bringAll(change, options);
+  }
+
+  #bringAll(change: (state: NodeState) => NodeState, { kept, asFound = false }: BringOptions): Brought {
     const file = this.#files.read();
     if (!asFound) refuseOtherOwner(this.#options.owner, file?.state.owner);
     const applied = this.#files.readApplied();
@@ -211,6 +262,76 @@ export class NodeTable {
     const after = this.#write(file, before, goal);
     if (isNews) this.#files.writeApplied(kept);
     return { before, after, isChanged: true, isNews };
+  }
+
+  /**
+   * `bring` for one pod on a node that needs nothing else, at a cost that does not grow with the number of pods. Undefined
+   * where it takes more, or was not to be: nothing is done then.
+   */
+  #bringOne(
+    change: (state: NodeState) => NodeState,
+    { kept, asFound = false }: BringOptions,
+    only: Concern,
+  ): Brought | undefined {
+    const file = this.#files.readConcerned(only);
+    if (file?.folder !== stamps(kept)) return undefined;
+    const { owner, settings } = this.#options;
+    if (!asFound && !isDeepStrictEqual([file.state.owner, file.state.settings], [owner, settings])) return undefined;
+    const before = { state: file.state, kept };
+    const after = { state: change(file.state), kept };
+    if (isEmpty(after.state) || halfwayTo(before, after)) return undefined;
+    if (after.state === before.state)
+      return this.#isInForce(file) ? { before, after, isChanged: false, isNews: false } : undefined;
+    const marker = nextMarker(file.marker);
+    const known = this.#knownPeers(file, before, after);
+    const since = this.#commitOne(file, before, after, known ?? [this.ruleset(before), this.ruleset(after)]);
+    if (since === undefined) return undefined;
+    const peers = known && file.peers !== undefined ? { peers: file.peers } : this.#writePeers(marker, after);
+    const { folder } = file;
+    this.#files.write({ marker, ...(since === marker ? {} : { since }), folder, ...peers, state: after.state });
+    return { before, after, isChanged: true, isNews: false };
+  }
+
+  /** Where the identity stays whose pod comes or goes, so do chains and sets: what changes is who is in these. */
+  #knownPeers({ peers: at }: NodeFile, before: Goal, after: Goal): readonly [Ruleset, Ruleset] | undefined {
+    if (at === undefined || before.state.tags !== after.state.tags || !isJudged(after.state.settings)) return undefined;
+    const peers = this.#files.readPeers(at);
+    const [was, is] = [before, after].map(({ state }) => peers && rulesetOfPeers(peers, state));
+    return was && is && [was, is];
+  }
+
+  /** @returns what the state calls them by; nothing where nobody is judged by them */
+  #writePeers(marker: number, goal: Goal): Pick<NodeFile, 'peers'> {
+    if (!isJudged(goal.state.settings)) return {};
+    this.#files.writePeers(peersOf(marker, this.ruleset(goal), manifestsOf(goal.kept).world));
+    return { peers: marker };
+  }
+
+  /**
+   * Who takes anything out of a table waits for the kernel to let go of it, some ten milliseconds, as soon as it closes its
+   * socket. So where a pod only adds, the markers of before stay for one to take out who has to wait anyway; that the last
+   * of them is there is asked beforehand.
+   * @returns the oldest marker that is in the table now; undefined where nothing was done
+   */
+  #commitOne(file: NodeFile, before: Goal, after: Goal, [was, is]: readonly [Ruleset, Ruleset]): number | undefined {
+    const { marker, since = marker } = file;
+    const to = nextMarker(marker);
+    const have = desiredTable(before.state, marker, was);
+    const step = diff(have, desiredTable(after.state, marker, is));
+    if (step.operations.some(makesSet)) return undefined;
+    const isQuick = step.operations.every(isAddition) && markersOf(file).length < MARKERS;
+    if (isQuick && !this.#isInForce(file)) return undefined;
+    const operations = isQuick
+      ? [createMarker(to), ...step.operations]
+      : [...replaceMarkers(markersOf(file), to), ...step.operations];
+    try {
+      if (!this.#commitIfKnown({ ...step, operations })) return undefined;
+    } catch (error) {
+      // Which policy it was that the kernel refused shows among all pods.
+      if (error instanceof NftError) return undefined;
+      throw error;
+    }
+    return isQuick ? since : to;
   }
 
   /** Whether the table is the one that the file goes with, as far as its number tells. */
@@ -246,23 +367,27 @@ export class NodeTable {
     this.#arrived(halfway.state);
     // Who began before the first batch must not meet the second: the kernel keeps rules of two generations, not of three.
     packetsUnderWayEnd();
-    return this.#writeOnce({ goal: halfway, marker }, nextMarker(marker), { state, kept: after.kept });
+    return this.#writeOnce({ goal: halfway, markers: [marker] }, nextMarker(marker), { state, kept: after.kept });
   }
 
   /** The table by its file. Who died between the two files left a table that only the kernel knows. */
   #known(file: NodeFile | undefined, before: Goal): Known | undefined {
-    return file?.folder === stamps(before.kept) ? { goal: before, marker: file.marker } : undefined;
+    return file?.folder === stamps(before.kept) ? { goal: before, markers: markersOf(file) } : undefined;
   }
 
   /** From one known table to the next; for one pod that comes or goes, without a look at all the others. */
-  #step({ goal: before, marker: from }: Known, after: Goal, to: number): Transaction {
+  #step({ goal: before, markers }: Known, after: Goal, to: number): Transaction {
     const fewer = before.kept === after.kept ? withFewerPods(before.state, after.state) : undefined;
     if (fewer) {
       const small = { ...before, state: fewer.before };
-      const step = diff(this.#desired(small, from), this.#desired({ ...after, state: fewer.after }, to));
+      const step = diff(this.#desired(small, ...markers), this.#desired({ ...after, state: fewer.after }, to));
       if (!step.operations.some(makesSet)) return step;
     }
-    return diff(this.#desired(before, from), this.#desired(after, to), before.kept === after.kept ? {} : policySets);
+    return diff(
+      this.#desired(before, ...markers),
+      this.#desired(after, to),
+      before.kept === after.kept ? {} : policySets,
+    );
   }
 
   /** The batches that `bring` would send for these manifests, one after the other. Nothing is changed, no file either. */
@@ -280,7 +405,7 @@ export class NodeTable {
     const marker = nextMarker(file?.marker ?? Date.now() >>> 0);
     const first = this.#desired(both ?? after, marker);
     const known = isInForce ? this.#known(file, before) : undefined;
-    const have = known ? this.#desired(known.goal, known.marker) : this.read();
+    const have = known ? this.#desired(known.goal, ...known.markers) : this.read();
     const begins = diff(have, first, policySets);
     return both ? [begins, diff(first, this.#desired(after, nextMarker(marker)))] : [begins];
   }
@@ -288,7 +413,9 @@ export class NodeTable {
   /** @param known the table by its file; undefined where only the kernel knows */
   #writeOnce(known: Known | undefined, marker: number, goal: Goal): Goal {
     const reached = this.#commit(goal, marker, known);
-    this.#files.write({ marker, folder: stamps(goal.kept), state: reached.state });
+    const folder = stamps(goal.kept);
+    const peers = this.#writePeers(marker, reached);
+    this.#files.write({ marker, folder, ...peers, state: reached.state });
     return reached;
   }
 
@@ -371,8 +498,8 @@ export class NodeTable {
     const file = this.#files.read();
     // What the agent's table should hold only the agent knows.
     if (!file || file.state.settings.judge === 'agent') return [];
-    return diff(this.read(), this.#desired({ state: file.state, kept: this.#files.readApplied() }, file.marker))
-      .operations;
+    const goal = { state: file.state, kept: this.#files.readApplied() };
+    return diff(this.read(), this.#desired(goal, ...markersOf(file))).operations;
   }
 
   /**
@@ -388,11 +515,12 @@ export class NodeTable {
       return [];
     }
     const have = this.read();
-    const want = this.#desired({ state, kept: this.#files.readApplied() }, file.marker);
+    const want = this.#desired({ state, kept: this.#files.readApplied() }, ...markersOf(file));
     const transaction = diff(have, want);
     this.#options.nft().commit(transaction);
     const isMended = transaction.operations.length > 0;
-    this.#files.write({ ...file, state: isMended ? { ...state, uncut: true } : state });
+    const { peers: _, ...rest } = file;
+    this.#files.write({ ...rest, state: isMended ? { ...state, uncut: true } : state });
     return transaction.operations;
   }
 

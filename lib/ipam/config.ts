@@ -1,6 +1,5 @@
 /**
  * Range sets as an admin wrote them → pools, by host-local's rules and defaults. Syntax is lib/cni's; here is the sense.
- * Loads `ip-cidr`, see cidr.ts: import this file only where an address is chosen.
  * @see containernetworking/plugins plugins/ipam/host-local/backend/allocator: config.go, range.go, range_set.go
  */
 import type { RangeSetSpec, RangeSpec } from '../cni/ipam.ts';
@@ -11,10 +10,11 @@ import {
   formatAddress,
   formatPrefix,
   networkOf,
+  type Prefix,
   type Range,
   rangeContains,
+  rangeOf,
 } from '../ip/address.ts';
-import { cidrRange } from './cidr.ts';
 import { IpamConfigError } from './error.ts';
 import { type Pool, type PoolRange, poolsOf, poolText } from './pool.ts';
 
@@ -26,6 +26,8 @@ export interface RangeSources {
   /** What the agent says of this node; used where neither of the others names a range. Undefined: nobody said. */
   readonly node?: readonly RangeSetSpec[] | undefined;
   readonly cniVersion: CniVersion;
+  /** What a subnet covers. */
+  readonly covers?: Covers;
 }
 
 export interface PoolPlan {
@@ -39,7 +41,7 @@ export interface PoolPlan {
  * The pools of a network: the runtime's first, then the config's; the node's where there are none.
  * @throws IpamConfigError where no range is known, or one of them makes no sense
  */
-export function planPools({ runtime = [], config, node, cniVersion }: RangeSources): PoolPlan {
+export function planPools({ runtime = [], config, node, cniVersion, covers = rangeOf }: RangeSources): PoolPlan {
   const said = [...runtime, ...config];
   const sets = said.length > 0 ? said : node;
   if (!sets || sets.length === 0)
@@ -48,15 +50,17 @@ export function planPools({ runtime = [], config, node, cniVersion }: RangeSourc
       'no address range is known: name one in "ipam.ranges", or run the agent, which learns this node\'s from the cluster',
     );
   const warnings: string[] = [];
-  const pools = poolsOf(sets.map((set, index) => resolveSet(set, `range set ${index}`, warnings)));
+  const pools = poolsOf(sets.map((set, index) => resolveSet(set, `range set ${index}`, warnings, covers)));
   refuseOverlap(pools);
   if (!atLeast(cniVersion, '0.3.0')) refuseSecondOfFamily(pools, cniVersion);
   return { pools, warnings };
 }
 
-function resolveSet(set: RangeSetSpec, at: string, warnings: string[]): readonly PoolRange[] {
+type Covers = (subnet: Prefix) => Range;
+
+function resolveSet(set: RangeSetSpec, at: string, warnings: string[], covers: Covers): readonly PoolRange[] {
   if (set.length === 0) throw new IpamConfigError(at, 'it is empty: name at least one subnet');
-  const ranges = set.map(spec => resolveRange(spec, `${at}, ${formatPrefix(spec.subnet)}`, warnings));
+  const ranges = set.map(spec => resolveRange(spec, `${at}, ${formatPrefix(spec.subnet)}`, warnings, covers));
   for (const [i, range] of ranges.entries()) {
     if (range.family !== ranges[0]?.family)
       throw new IpamConfigError(at, 'IPv4 and IPv6 are mixed: they are alternatives, so give each a set of its own');
@@ -66,11 +70,16 @@ function resolveSet(set: RangeSetSpec, at: string, warnings: string[]): readonly
   return ranges;
 }
 
-function resolveRange({ subnet, rangeStart, rangeEnd, gateway }: RangeSpec, at: string, warnings: string[]): PoolRange {
+function resolveRange(
+  { subnet, rangeStart, rangeEnd, gateway }: RangeSpec,
+  at: string,
+  warnings: string[],
+  covers: Covers,
+): PoolRange {
   const { family, length } = subnet;
   if (length > bitsOf(family) - 2)
     throw new IpamConfigError(at, `too small to allocate from: /${bitsOf(family) - 2} is the least`);
-  const whole = cidrRange(subnet);
+  const whole = covers(subnet);
   if (whole.first !== subnet.value)
     throw new IpamConfigError(at, `host bits are set: the network address is ${formatPrefix(networkOf(subnet))}`);
   const usable = { family, first: whole.first + 1n, last: family === 4 ? whole.last - 1n : whole.last };

@@ -1,6 +1,8 @@
 /** Advisory locks on files, which the kernel releases when their holder dies. @see flock(2) */
+
 import { closeSync, constants, openSync } from 'node:fs';
 import { libc, SyscallError } from './ffi.ts';
+import { monotonic } from './monotonic.ts';
 
 const LOCK_EX = 2;
 const LOCK_NB = 4;
@@ -54,12 +56,12 @@ export function tryLock(path: string): FileLock | undefined {
  * @throws LockTimeoutError after the deadline; the signal's reason, at the next look after it was aborted
  */
 export async function lock(path: string, deadline: number, signal?: AbortSignal): Promise<FileLock> {
-  const end = performance.now() + deadline;
+  const end = monotonic() + deadline;
   for (let pause = LEAST_WAIT; ; pause = Math.min(pause * 1.5, GREATEST_WAIT)) {
     signal?.throwIfAborted();
     const held = tryLock(path);
     if (held) return held;
-    const left = end - performance.now();
+    const left = end - monotonic();
     if (left <= 0) throw new LockTimeoutError(path, deadline);
     const wait = Math.min(left, pause * (0.5 + Math.random()));
     await new Promise(resolve => setTimeout(resolve, wait));

@@ -3,6 +3,7 @@
  * kernel has answered by the time that send() returns, so send() and recv() on the same descriptor are a whole exchange,
  * and nothing else of this process can come between. The package's poll handler then finds nothing to read.
  */
+import { write } from 'node:fs';
 import { constants } from 'node:os';
 import type { RawNetlinkSocket } from 'netlink/dist/raw.js';
 import {
@@ -146,6 +147,19 @@ export class NetlinkSocket implements Disposable {
       }
     }
     return { errors, replies };
+  }
+
+  /**
+   * Sends requests from a thread of Node's pool, for what holds its caller for long; resolves when the kernel has done with
+   * them. What it refused nobody is told. The thread's own network namespace does not matter: the socket's does.
+   * @throws SyscallError where they could not be sent
+   */
+  async sendAside(requests: readonly Request[]): Promise<void> {
+    if (this.#closed) throw new Error(`Cannot ${requests[0]?.operation}: the netlink socket is closed`);
+    const bytes = Buffer.concat(requests.flatMap(request => this.#format(request, 0)));
+    await new Promise<void>((resolve, reject) => {
+      write(this.#fd, bytes, error => (error ? reject(error) : resolve()));
+    });
   }
 
   #run(requests: readonly Request[]): Answer[] {

@@ -50,7 +50,7 @@ import {
 } from '../nft/query.ts';
 import { nameOperation, type Operation, type SetDeclaration, type Transaction } from '../nft/transaction.ts';
 import { describeErrno, errnoName } from './ffi.ts';
-import { isErrno, must, mustExcept, NLM_F, type Reply, type Request } from './message.ts';
+import { type Exchange, isErrno, must, mustExcept, NLM_F, type Reply, type Request } from './message.ts';
 import { type BatchError, NetlinkSocket } from './netlink.ts';
 
 /** How often a table is read again because something was committed meanwhile. */
@@ -117,6 +117,11 @@ export class Nft implements Disposable {
 
   [Symbol.dispose](): void {
     this.#socket[Symbol.dispose]();
+  }
+
+  /** What else netfilter answers: tracked connections. */
+  get exchange(): Exchange {
+    return this.#socket.exchange;
   }
 
   /** By which the kernel calls our socket, in notifications of what it changed. */

@@ -24,7 +24,7 @@ import {
   u32Of,
 } from './rtnetlink.ts';
 
-const RTA = { DST: 1, OIF: 4, GATEWAY: 5, PRIORITY: 6, PREFSRC: 7, METRICS: 8, TABLE: 15 } as const;
+const RTA = { DST: 1, OIF: 4, GATEWAY: 5, PRIORITY: 6, PREFSRC: 7, METRICS: 8, TABLE: 15, VIA: 18 } as const;
 const RTAX = { MTU: 2, ADVMSS: 8 } as const;
 const RTNH_F_ONLINK = 4;
 const RTM_F_FIB_MATCH = 0x2000;
@@ -193,7 +193,8 @@ export function routeOf({ body }: Reply): FoundRoute | undefined {
   return {
     destination: { ...(addressOf(attributes.get(RTA.DST)) ?? { family, value: 0n }), length },
     oif: u32Of(attributes.get(RTA.OIF)),
-    gateway: addressOf(attributes.get(RTA.GATEWAY)),
+    // RTA_VIA is struct rtvia: family (u16), then the address; of an IPv4 route through an IPv6 gateway.
+    gateway: addressOf(attributes.get(RTA.GATEWAY) ?? attributes.get(RTA.VIA)?.subarray(2)),
     source: addressOf(attributes.get(RTA.PREFSRC)),
     table: u32Of(attributes.get(RTA.TABLE)) ?? shortTable,
     metric: u32Of(attributes.get(RTA.PRIORITY)) ?? 0,

@@ -19,7 +19,7 @@ import type { Context } from './context.ts';
 import { clearDead } from './dead.ts';
 import { writeFacts } from './facts.ts';
 import { forgetStaleHostPorts } from './flows.ts';
-import { defaultMtu, findLink, type PodInterface, plugIn, tagLink } from './interface.ts';
+import { defaultMtu, findLink, isThere, NameTaken, type PodInterface, plugIn, tagLink } from './interface.ts';
 import { type Masquerade, masqueradeOf, reserveAddresses } from './ipam.ts';
 import { type Layout, layout, resultOf } from './plan.ts';
 import { unplug } from './unplug.ts';
@@ -110,7 +110,7 @@ export async function judgeAndOpen(
   attachment.append(writeFacts({ pod: { ...pod, tag: 0 } }));
   const judged = await context.hook.judge(pod);
   attachment.append(writeFacts({ pod: judged }));
-  forgetStaleHostPorts(judged);
+  forgetStaleHostPorts(judged, context);
   context.signal?.throwIfAborted();
   tagLink(context.host, ifindex, judged.tag);
 }
@@ -131,7 +131,7 @@ async function plug(request: AttachmentRequest, attachment: Attachment, context:
   const ipam = await addressesFor(request, attachment, context);
   const planned = layout(ipam);
   const wanted = interfaceOf(request, planned, context);
-  const { link, layout: made } = plugIn(context.host, netns, wanted);
+  const { link, layout: made } = await plugInOnceFree(netns, wanted, context);
   const addresses = planned.addresses.map(({ address }) => formatAddress(address));
   const pod = describePod(request, wanted.hostName, addresses, await masqueradeOf(request.config, ipam), context);
   await judgeAndOpen(pod, link.ifindex, attachment, context);
@@ -140,6 +140,30 @@ async function plug(request: AttachmentRequest, attachment: Attachment, context:
 
 const hostNameOf = ({ config, containerID, ifname }: AttachmentRequest): string =>
   hostInterfaceName({ network: config.name, containerID, ifname });
+
+/** The link that has our name; one that a DEL has left to be deleted is waited for. */
+async function findTaken(request: AttachmentRequest, { host, graveyard }: Context): Promise<Link | undefined> {
+  const key = { name: hostNameOf(request) };
+  const link = findLink(host, key);
+  if (!link || isThere(link)) return link;
+  await graveyard.emptied();
+  return findLink(host, key);
+}
+
+/** A DEL of the same container may have left its interface to be deleted, whose name is wanted again. */
+async function plugInOnceFree(
+  netns: Netns,
+  wanted: PodInterface,
+  context: Context,
+): Promise<ReturnType<typeof plugIn>> {
+  try {
+    return plugIn(context.host, netns, wanted);
+  } catch (error) {
+    if (!(error instanceof NameTaken)) throw error;
+    await context.graveyard.emptied();
+    return plugIn(context.host, netns, wanted);
+  }
+}
 
 /** Nothing of ours is known of this attachment, so the link is not ours to replace or to delete. */
 function refuseTaken({ containerID }: AttachmentRequest, { name, alias }: Link): CniError {
@@ -171,7 +195,7 @@ export async function attach(
 ): Promise<Result> {
   await context.hook.admit();
   using attachment = await beginAttachment(request, kind, context);
-  const taken = kind === 'veth' && findLink(context.host, { name: hostNameOf(request) });
+  const taken = kind === 'veth' && (await findTaken(request, context));
   if (taken) {
     attachment.remove();
     throw refuseTaken(request, taken);

@@ -2,6 +2,7 @@
  * A CNI call as a value (design, idea 3): environment and stdin in, stdout and exit code out. The executable carries it out
  * itself, or the agent's worker does; there are not two plugins, there is one, in two places.
  */
+
 import { errorObject } from '../cni/error.ts';
 import {
   type AttachmentRequest,
@@ -13,6 +14,7 @@ import {
 } from '../cni/request.ts';
 import { printResult, type Result } from '../cni/result.ts';
 import { aboutText, versionResult } from '../cni/version.ts';
+import { monotonic } from '../kernel/monotonic.ts';
 import { add } from './add.ts';
 import { addChained } from './chained.ts';
 import { check } from './check.ts';
@@ -121,8 +123,8 @@ async function journalled(
   work: (log: (line: string) => void) => Promise<string>,
 ): Promise<string> {
   const journal = openJournal(request);
-  const start = performance.now();
-  const milliseconds = () => `${Math.round(performance.now() - start)} ms`;
+  const start = monotonic();
+  const milliseconds = () => `${Math.round(monotonic() - start)} ms`;
   journal.write('debug', `asked with ${request.config.text}`);
   try {
     const stdout = await work(line => {

@@ -11,7 +11,7 @@ import { openStore } from '../state/store.ts';
 import { type Listed, listAttachments, sweepNameless } from '../state/sweep.ts';
 import type { Context } from './context.ts';
 import { homeOf, readFacts } from './facts.ts';
-import { findLink } from './interface.ts';
+import { findLink, isThere } from './interface.ts';
 import { unplug } from './unplug.ts';
 
 export interface Scope {
@@ -54,7 +54,7 @@ export function deathOf(
   if (home !== undefined && home !== homeOf(context.here)) return undefined;
   if (facts.phase === 'deleting') return 'its DEL died halfway';
   if (facts.phase !== 'ready') return 'its ADD died halfway';
-  const isGone = kind === 'veth' && pod !== undefined && findLink(context.host, { name: pod.link }) === undefined;
+  const isGone = kind === 'veth' && pod !== undefined && !isThere(findLink(context.host, { name: pod.link }));
   return isGone ? 'its interface is gone' : undefined;
 }
 
@@ -89,5 +89,6 @@ export async function collect(scope: Scope, context: Context): Promise<Collected
     undone.push(...(await attempt(() => collectOne(listed, scope, context))));
   const nameless = await attempt(() => sweepNameless(store, name));
   const released = await attempt(() => sweepOrphans(store, name));
+  await attempt(() => context.graveyard.emptied().then(() => []));
   return { undone, released, nameless, failures };
 }

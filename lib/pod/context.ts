@@ -2,6 +2,8 @@ import type { Environment } from '../cni/request.ts';
 import type { Hook } from '../enforce/hook.ts';
 import type { Exchange } from '../kernel/message.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
+import type { Nft } from '../kernel/nft.ts';
+import type { Graveyard } from './graveyard.ts';
 
 /** What a call is carried out with; the one-shot process and the agent's worker each bring their own. */
 export interface Context {
@@ -11,7 +13,11 @@ export interface Context {
   readonly here: NetnsIdentity;
   /** rtnetlink in that namespace. */
   readonly host: Exchange;
+  /** netfilter in that namespace, opened at the first use. To close it waits for what was deleted to be destroyed. */
+  readonly nft: () => Nft;
   readonly hook: Hook;
+  /** Links that a pod leaves behind. */
+  readonly graveyard: Graveyard;
   /** A line for stderr, where a runtime copies it to its log. */
   readonly log: (line: string) => void;
   /** Aborted when the caller hangs up: a call that waits gives up. */

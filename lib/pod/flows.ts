@@ -2,24 +2,23 @@
 import type { LocalPod } from '../enforce/node.ts';
 import { type Family, parseAddress } from '../ip/address.ts';
 import { forgetFlowsOf as forgetInKernel, forgetUdpFlowsToPort } from '../kernel/conntrack.ts';
-import { NetlinkSocket } from '../kernel/netlink.ts';
+import type { Context } from './context.ts';
 
 /** Without a handshake, a client that goes on sending to a hostPort would for ever be led to where it led before. */
-export function forgetStaleHostPorts({ hostPorts, addresses }: Pick<LocalPod, 'hostPorts' | 'addresses'>): void {
+export function forgetStaleHostPorts(
+  { hostPorts, addresses }: Pick<LocalPod, 'hostPorts' | 'addresses'>,
+  { nft }: Pick<Context, 'nft'>,
+): void {
   const udp = hostPorts.filter(({ protocol }) => protocol === 'udp');
   if (udp.length === 0) return;
   const families = new Set<Family>(addresses.map(text => (text.includes(':') ? 6 : 4)));
-  using netfilter = NetlinkSocket.open('netfilter');
-  for (const { hostPort } of udp)
-    for (const family of families) forgetUdpFlowsToPort(netfilter.exchange, family, hostPort);
+  for (const { hostPort } of udp) for (const family of families) forgetUdpFlowsToPort(nft().exchange, family, hostPort);
 }
 
 /** So that the next owner of an address inherits no permission. */
-export function forgetFlowsOf(addresses: readonly string[]): void {
-  if (addresses.length === 0) return;
-  using netfilter = NetlinkSocket.open('netfilter');
+export function forgetFlowsOf(addresses: readonly string[], { nft }: Pick<Context, 'nft'>): void {
   for (const text of addresses) {
     const address = parseAddress(text);
-    if (address) forgetInKernel(netfilter.exchange, address);
+    if (address) forgetInKernel(nft().exchange, address);
   }
 }

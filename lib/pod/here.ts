@@ -7,12 +7,14 @@ import { formatAddress } from '../ip/address.ts';
 import { dumpAddresses, linkAddressOf } from '../kernel/address.ts';
 import { type Exchange, must } from '../kernel/message.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
-import { currentNetns } from '../kernel/netns.ts';
+import { currentNetns, type NetnsIdentity } from '../kernel/netns.ts';
+import { Nft } from '../kernel/nft.ts';
 import { listNetworks, openStore } from '../state/store.ts';
 import { listAttachments } from '../state/sweep.ts';
 import { isIdentity } from '../tag/tag.ts';
 import type { Context } from './context.ts';
 import { readFacts } from './facts.ts';
+import { deletingAtOnce, type Graveyard } from './graveyard.ts';
 import { findLink, taggedLinks, tagLink } from './interface.ts';
 
 function recordedPods(stateDir: string): LocalPod[] {
@@ -55,26 +57,45 @@ export interface Here extends Context, Disposable {
   readonly hook: InlineHook;
 }
 
+/** What a process that goes on keeps open, for all of its calls: no exchange meets another, since they do not wait. */
+export interface Warm {
+  readonly here: NetnsIdentity;
+  readonly route: NetlinkSocket;
+  readonly nft: Nft;
+  readonly graveyard: Graveyard;
+}
+
+/** For one call: closed with it. */
+function openCold(): Pick<Context, 'here' | 'host' | 'nft' | 'graveyard'> & Disposable {
+  const stack = new DisposableStack();
+  const { exchange: host } = stack.use(NetlinkSocket.open('route'));
+  let nft: Nft | undefined;
+  return {
+    here: currentNetns(),
+    host,
+    nft: () => {
+      nft ??= stack.use(Nft.open());
+      return nft;
+    },
+    graveyard: deletingAtOnce(host),
+    [Symbol.dispose]: () => stack.dispose(),
+  };
+}
+
+const openWarm = ({ here, route, nft, graveyard }: Warm): ReturnType<typeof openCold> => ({
+  ...{ here, host: route.exchange, nft: () => nft, graveyard },
+  [Symbol.dispose]() {},
+});
+
 export function openHere(
   { config }: Pick<AttachmentRequest | NetworkRequest, 'config'>,
   env: Environment,
   log: (line: string) => void,
   signal?: AbortSignal,
+  warm?: Warm,
 ): Here {
-  const here = currentNetns();
-  const socket = NetlinkSocket.open('route');
-  const host = socket.exchange;
-  const hook = new InlineHook({ config, here, log, signal, node: nodeFacts(host) });
-  return {
-    env,
-    here,
-    host,
-    hook,
-    log,
-    ...(signal ? { signal } : {}),
-    [Symbol.dispose]() {
-      hook[Symbol.dispose]();
-      socket[Symbol.dispose]();
-    },
-  };
+  const place = warm ? openWarm(warm) : openCold();
+  const { here, host, nft } = place;
+  const hook = new InlineHook({ config, here, log, signal, nft, node: nodeFacts(host) });
+  return { ...place, env, hook, log, ...(signal ? { signal } : {}) };
 }

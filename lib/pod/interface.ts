@@ -22,7 +22,7 @@ import { NetlinkSocket } from '../kernel/netlink.ts';
 import { inNetns, type Netns } from '../kernel/netns.ts';
 import { addRoute, deleteRoute, dumpRoutes, type FoundRoute, getRoute, type Route, routeOf } from '../kernel/route.ts';
 import { writeSysctl, writeSysctlIfPresent } from '../kernel/sysctl.ts';
-import { condemned, isOurs, quarantine } from '../tag/tag.ts';
+import { buried, condemned, isOurs, quarantine } from '../tag/tag.ts';
 import { hostPrefix, type Layout, type PlannedRoute } from './plan.ts';
 import { settleIpv6 } from './settle.ts';
 
@@ -44,18 +44,22 @@ export function findLink(exchange: Exchange, key: LinkKey): Link | undefined {
   return reply && linkOf(reply);
 }
 
+/** One that is buried is as good as gone. */
+export const isThere = (link: Link | undefined): link is Link => link !== undefined && link.group !== buried;
+
 /** Every link of this network namespace. */
 export const allLinks = (exchange: Exchange): Link[] =>
   must(exchange([dumpLinks()]))
     .flat()
-    .map(linkOf);
+    .map(linkOf)
+    .filter(isThere);
 
 /** Every veth of this network namespace whose group is in our range. */
 export const taggedLinks = (exchange: Exchange): Link[] =>
   must(exchange([dumpLinks('veth')]))
     .flat()
     .map(linkOf)
-    .filter(link => isOurs(link.group));
+    .filter(link => isOurs(link.group) && isThere(link));
 
 /** Documentation prefixes (RFC 5737, RFC 3849): nobody routes them, so only a default route can match. */
 const elsewhere = ['192.0.2.1', '2001:db8::1'].map(text => parseAddress(text)!);
@@ -78,6 +82,16 @@ export function linkRoutedTo(exchange: Exchange, address: Address): number | und
   return route && route.destination.length === hostPrefix(address).length ? route.oif : undefined;
 }
 
+export class NameTaken extends CniError {
+  constructor(ifname: string) {
+    super(
+      codes.invalidEnvironment,
+      `Cannot create ${ifname} in the container: an interface of that name is there already`,
+      'delete the interface in the container, or ask for another CNI_IFNAME',
+    );
+  }
+}
+
 /** Both ends, the pod's already in its namespace; up on the host's side, in quarantine. */
 function createPair(host: Exchange, netns: Netns, wanted: PodInterface): Link {
   const { hostName: name, hostMac: mac, ifname, podMac, mtu } = wanted;
@@ -88,11 +102,7 @@ function createPair(host: Exchange, netns: Netns, wanted: PodInterface): Link {
     // To the kernel a namespace of another kind is a bad argument like any other; entering it tells.
     if (isErrno(error, 'EINVAL')) inNetns(netns, () => {});
     if (!isErrno(error, 'EEXIST') || findLink(host, { name })) throw error;
-    throw new CniError(
-      codes.invalidEnvironment,
-      `Cannot create ${ifname} in the container: an interface of that name is there already`,
-      'delete the interface in the container, or ask for another CNI_IFNAME',
-    );
+    throw new NameTaken(ifname);
   }
 }
 

@@ -12,7 +12,7 @@ import { openStore } from '../state/store.ts';
 import { listAttachments, sweepNameless } from '../state/sweep.ts';
 import { attachmentDeadline } from './context.ts';
 import { writeFacts } from './facts.ts';
-import { planOf, type Reserver, reserveBuiltin } from './ipam.ts';
+import { checkedPlanOf, type Reserver, reserveBuiltin } from './ipam.ts';
 
 /** A network of this name may have tollgate itself as its main plugin elsewhere, and those records are not ours. */
 const keyOf = ({ config, containerID, ifname }: AttachmentRequest) => ({
@@ -86,7 +86,7 @@ export function ipamGc(request: NetworkRequest): void {
 
 /** @throws CniError code 50 */
 export async function ipamStatus(request: NetworkRequest): Promise<void> {
-  const found = usage(storeOf(request), `${request.config.name}@ipam`, (await planOf(request.config)).pools);
+  const found = usage(storeOf(request), `${request.config.name}@ipam`, (await checkedPlanOf(request.config)).pools);
   const full = found.find(({ size, taken }) => BigInt(taken) >= size);
   if (full)
     throw new CniError(codes.notAvailable, `Cannot give an address: all ${full.size} of ${full.pool} are taken`);

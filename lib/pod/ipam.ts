@@ -2,11 +2,11 @@
 import { readFileSync } from 'node:fs';
 import type { Config } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
-import { builtinIpam } from '../cni/ipam.ts';
+import { builtinIpam, type RangeSetSpec } from '../cni/ipam.ts';
 import { type AttachmentRequest, requestedIps, type Verb } from '../cni/request.ts';
 import type { Result } from '../cni/result.ts';
 import { formatPrefix, networkOf, type Prefix } from '../ip/address.ts';
-import type { PoolPlan } from '../ipam/config.ts';
+import type { PoolPlan, RangeSources } from '../ipam/config.ts';
 import type { Attachment } from '../state/attachment.ts';
 import { release, reserve } from '../state/claims.ts';
 import type { Context } from './context.ts';
@@ -17,11 +17,44 @@ import { linkRoutedTo } from './interface.ts';
 /** A released address rests this long while others are free: peers may still have connections to its last owner. */
 const MINIMUM_REST = 60_000;
 
+/** This node's, as the agent wrote them down. @throws CniError with that code where it has not */
+async function nodeRangeSets({ runDir }: Config, unknown: number): Promise<readonly RangeSetSpec[]> {
+  const { rangeSetsOf } = await import('../ipam/node-ranges.ts');
+  const { findNodeRanges, nodeRangesPath } = await import('../state/node-ranges.ts');
+  const found = findNodeRanges(runDir);
+  if (found) return rangeSetsOf(found);
+  throw new CniError(
+    unknown,
+    `Cannot tell this node's address ranges: ${nodeRangesPath(runDir)} names none`,
+    'the agent writes it when the Kubernetes API has told it the node\'s pod CIDRs; without an agent, name them in "ipam.ranges"',
+  );
+}
+
+interface Planning {
+  readonly covers?: RangeSources['covers'];
+  /** The code where the node's ranges are needed and nobody knows them yet. */
+  readonly unknown?: number;
+}
+
 /** Loaded where pools are needed: DEL, CHECK and every call with a delegated IPAM do without. */
-export async function planOf(config: Config): Promise<PoolPlan> {
+export async function planOf(config: Config, planning: Planning = {}): Promise<PoolPlan> {
+  const { covers, unknown = codes.tryAgainLater } = planning;
   const { ipam, runtime, cniVersion } = config;
   const { planPools } = await import('../ipam/config.ts');
-  return planPools({ runtime: runtime.rangeSets, config: ipam?.rangeSets ?? [], cniVersion });
+  const given = {
+    runtime: runtime.rangeSets,
+    config: ipam?.rangeSets ?? [],
+    cniVersion,
+    ...(covers ? { covers } : {}),
+  };
+  const isSaid = given.runtime.length + given.config.length > 0;
+  return planPools(isSaid ? given : { ...given, node: await nodeRangeSets(config, unknown) });
+}
+
+/** For STATUS, which no pod waits for: what the ranges cover by the package that everybody else's sums are by. */
+export async function checkedPlanOf(config: Config): Promise<PoolPlan> {
+  const { cidrRange } = await import('../ipam/cidr.ts');
+  return await planOf(config, { covers: cidrRange, unknown: codes.notAvailable });
 }
 
 export const delegationOf = (

@@ -32,6 +32,13 @@ function print(text: string): boolean {
   return true;
 }
 
+/** The agent of this folder has been asked already, and did not take the call. */
+export interface NotHandedOver {
+  readonly runDir: string;
+  /** As in "…, and nobody listens on its socket". */
+  readonly why: string;
+}
+
 /** A call for the agent, as plain values. */
 export interface CallForAgent {
   readonly role: Role;
@@ -44,6 +51,8 @@ export interface CallForAgent {
   readonly enforceTimeout: number;
   /** Seconds. */
   readonly agentGrace: number;
+  /** Why the agent does not take it, where that is known before it is asked. */
+  readonly why?: string;
 }
 
 /** Hands a call to the agent; undefined where it is to be carried out here. */
@@ -51,14 +60,15 @@ export type HandOver = (call: CallForAgent) => Promise<(Answer & { readonly line
 
 /** Without an agent this costs one look at a file; how to reach one is loaded only where one may be. */
 const toAgent =
-  (load: () => Promise<HandOver>): Required<Place>['elsewhere'] =>
+  (load: () => Promise<HandOver>, before: NotHandedOver | undefined): Required<Place>['elsewhere'] =>
   async ({ verb, config }, call) => {
     const { enforcer, runDir, enforceTimeout, agentGrace } = config;
     const { kind } = enforcer;
     if (kind !== 'inline' && kind !== 'agent') return undefined;
-    if (kind === 'inline' && !existsSync(`${runDir}/cni.sock`)) return undefined;
+    const why = before?.runDir === runDir ? { why: before.why } : {};
+    if (kind === 'inline' && ('why' in why || !existsSync(`${runDir}/cni.sock`))) return undefined;
     const handOver = await load();
-    const answered = await handOver({ ...call, verb, enforcer: kind, runDir, enforceTimeout, agentGrace });
+    const answered = await handOver({ ...call, verb, enforcer: kind, runDir, enforceTimeout, agentGrace, ...why });
     for (const line of answered?.lines ?? []) log(line);
     return answered;
   };
@@ -66,15 +76,20 @@ const toAgent =
 /**
  * One CNI call from this process's environment and stdin, answered on its stdout.
  * @param load gives the way to an agent
+ * @param before what the launcher tried
  * @returns the exit code; every failure is an error object on stdout, and nothing is thrown
  */
-export async function plugin(role: Role, load: () => Promise<HandOver>): Promise<number> {
+export async function plugin(
+  role: Role,
+  load: () => Promise<HandOver>,
+  before: NotHandedOver | undefined,
+): Promise<number> {
   const call = { env: process.env, readStdin: () => readFileSync(0, 'utf8'), role };
   const { stdout, exitCode } = await answer(call, {
     release: manifest.version,
     log,
     open: openHere,
-    elsewhere: toAgent(load),
+    elsewhere: toAgent(load, before),
   });
   return print(stdout) ? exitCode : 1;
 }

@@ -1,6 +1,7 @@
 import { CniError, codes } from '../cni/error.ts';
 import { type Address, formatAddress } from '../ip/address.ts';
 import { type Exchange, mustExcept } from '../kernel/message.ts';
+import { monotonic } from '../kernel/monotonic.ts';
 import { getRoute, routeOf } from '../kernel/route.ts';
 
 const RTN_LOCAL = 2;
@@ -18,11 +19,11 @@ const isLocal = (exchange: Exchange, address: Address): boolean => {
  * @throws CniError where it takes longer than five seconds
  */
 export function settleIpv6(exchange: Exchange, addresses: readonly Address[]): void {
-  const end = performance.now() + deadline;
+  const end = monotonic() + deadline;
   const sleeper = new Int32Array(new SharedArrayBuffer(4));
   for (const address of addresses.filter(({ family }) => family === 6))
     while (!isLocal(exchange, address)) {
-      if (performance.now() > end)
+      if (monotonic() > end)
         throw new CniError(
           codes.kernelRefused,
           `Cannot use ${formatAddress(address)}: the kernel has not made it its own within ${deadline} ms`,

@@ -10,7 +10,7 @@ import { usage } from '../state/claims.ts';
 import { openStore } from '../state/store.ts';
 import type { Context } from './context.ts';
 import { delegateVerb, findDelegate } from './delegate.ts';
-import { delegationOf, planOf } from './ipam.ts';
+import { checkedPlanOf, delegationOf } from './ipam.ts';
 
 const unavailable = (message: string, details?: string): CniError => new CniError(codes.notAvailable, message, details);
 
@@ -34,7 +34,7 @@ function checkWritable(folder: string): void {
 
 /** @returns the families that pods of this network get addresses of */
 async function checkPools({ config }: NetworkRequest): Promise<ReadonlySet<Family>> {
-  const { pools } = await planOf(config);
+  const { pools } = await checkedPlanOf(config);
   const full = usage(openStore(config.stateDir), config.name, pools).find(({ size, taken }) => BigInt(taken) >= size);
   if (full)
     throw unavailable(

@@ -38,9 +38,9 @@ export function networkName(store: Store, folder: string): string {
 const isRemovable = ({ kind, name }: Link): boolean => kind === 'veth' && isHostInterfaceName(name);
 
 /** Closed, out of conntrack, unrouted, gone: as DEL does it. The table has let go of its pod before. */
-function removeUnrecorded(link: Link, { host }: Here): void {
+function removeUnrecorded(link: Link, { host, nft }: Here): void {
   const addresses = routesOver(host, link.ifindex).map(({ destination }) => formatAddress(destination));
-  forgetFlowsOf(addresses);
+  forgetFlowsOf(addresses, { nft });
   unroute(host, link.ifindex);
   removeLink(host, link.ifindex);
 }
@@ -96,6 +96,7 @@ export async function sweep(
       removeUnrecorded(link, here);
       removed.push(link);
     });
+  await attempt(() => here.graveyard.emptied());
   return {
     undone: collected.flatMap(({ found }) => found.undone),
     released: collected.flatMap(({ network, found }) => found.released.map(address => ({ network, address }))),

@@ -16,7 +16,7 @@ import type { Context } from './context.ts';
 import { delegateVerb, findDelegate } from './delegate.ts';
 import { type PodFacts, readFacts } from './facts.ts';
 import { forgetFlowsOf } from './flows.ts';
-import { condemn, findLink, removeLink, routesOver, tagLink, unroute, writeAlias } from './interface.ts';
+import { condemn, findLink, routesOver, tagLink, unroute, writeAlias } from './interface.ts';
 import { delegationOf, releaseAddresses } from './ipam.ts';
 
 export interface Leaving {
@@ -73,12 +73,12 @@ export async function unplug(leaving: Leaving, attachment: Attachment | undefine
   const addresses = facts?.pod?.addresses ?? attachment?.facts.addresses ?? (link ? addressesOver(link, context) : []);
   if (facts?.kind !== 'ipam') {
     await context.hook.dismiss(podKey({ network: config.name, containerID, ifname }));
-    forgetFlowsOf(addresses);
+    forgetFlowsOf(addresses, context);
   }
   if (link && isChained) leaveLink(link, config.enforcer.kind !== 'none', context);
   else if (link) {
     unroute(context.host, link.ifindex);
-    removeLink(context.host, link.ifindex);
+    context.graveyard.bury(link.ifindex);
   }
   // GC speaks for the whole network, and a delegate must hear whose address it is.
   const own = { ...context, env: { ...context.env, CNI_CONTAINERID: containerID, CNI_IFNAME: ifname } };

@@ -2,16 +2,9 @@
  * The world with its indexes: what stands where it can be found without looking at every pod or policy, and can change
  * one object at a time. Only pods that policy sees are peers here: alive, and not on their node's network.
  */
-import { type Address, parseAddress } from '../ip/address.ts';
 import type { Labels, NetworkPolicy, Node, Pod, Protocol, World } from './model.ts';
 import { policyRef } from './model.ts';
 import { withNameLabel } from './selector.ts';
-
-/** A pod that can be a peer, its addresses parsed. */
-export interface Member {
-  readonly pod: Pod;
-  readonly addresses: readonly { readonly text: string; readonly address: Address }[];
-}
 
 /** The node that has an address. */
 export interface NodePlace {
@@ -19,30 +12,91 @@ export interface NodePlace {
   readonly local?: boolean;
 }
 
+/** Pods in any order. */
+export interface Pods extends Iterable<Pod> {
+  readonly size: number;
+}
+
 const none: ReadonlySet<never> = new Set();
 
-class Buckets<T> {
-  readonly #byKey = new Map<string, Set<T>>();
+/**
+ * Sets by key. Where one key mostly has one item, a set for each would take more memory than all else, so that one stands
+ * by itself.
+ */
+class Buckets<T extends object> {
+  readonly #byKey = new Map<string, T | Set<T>>();
 
   get(key: string): ReadonlySet<T> {
-    return this.#byKey.get(key) ?? none;
+    const found = this.#byKey.get(key);
+    return found === undefined ? none : found instanceof Set ? found : new Set([found]);
+  }
+
+  /** The one that comes out on top of all. */
+  best(key: string, isBetter: (item: T, than: T) => boolean): T | undefined {
+    const found = this.#byKey.get(key);
+    if (!(found instanceof Set)) return found;
+    let best: T | undefined;
+    for (const item of found) if (best === undefined || isBetter(item, best)) best = item;
+    return best;
   }
 
   add(key: string, item: T): void {
-    const bucket = this.#byKey.get(key);
-    if (bucket) bucket.add(item);
-    else this.#byKey.set(key, new Set([item]));
+    const found = this.#byKey.get(key);
+    if (found === undefined || found === item) this.#byKey.set(key, item);
+    else if (found instanceof Set) found.add(item);
+    else this.#byKey.set(key, new Set([found, item]));
   }
 
   delete(key: string, item: T): void {
-    const bucket = this.#byKey.get(key);
-    if (bucket?.delete(item) && bucket.size === 0) this.#byKey.delete(key);
+    const found = this.#byKey.get(key);
+    if (found === item) this.#byKey.delete(key);
+    else if (found instanceof Set && found.delete(item) && found.size === 0) this.#byKey.delete(key);
   }
 
   keys(): Iterable<string> {
     return this.#byKey.keys();
   }
 }
+
+/** Pods of one namespace by name; those of one name are told apart by their uid. */
+class Namesakes implements Pods {
+  readonly #byName = new Map<string, Pod | readonly Pod[]>();
+  size = 0;
+
+  #all(name: string): readonly Pod[] {
+    const found = this.#byName.get(name);
+    return found === undefined ? [] : isPod(found) ? [found] : found;
+  }
+
+  get(name: string, uid: string | undefined): Pod | undefined {
+    return this.#all(name).find(pod => pod.uid === uid);
+  }
+
+  set(pod: Pod): void {
+    this.delete(pod);
+    const others = this.#all(pod.name);
+    this.#byName.set(pod.name, others.length === 0 ? pod : [...others, pod]);
+    this.size++;
+  }
+
+  delete({ name, uid }: Pod): Pod | undefined {
+    const found = this.get(name, uid);
+    if (!found) return undefined;
+    const [first, ...more] = this.#all(name).filter(pod => pod !== found);
+    if (first === undefined) this.#byName.delete(name);
+    else this.#byName.set(name, more.length === 0 ? first : [first, ...more]);
+    this.size--;
+    return found;
+  }
+
+  *[Symbol.iterator](): Generator<Pod> {
+    for (const found of this.#byName.values())
+      if (isPod(found)) yield found;
+      else yield* found;
+  }
+}
+
+const isPod = (value: Pod | readonly Pod[]): value is Pod => !Array.isArray(value);
 
 const podKey = ({ namespace, name, uid }: Pod): string => `${namespace}/${name}/${uid ?? ''}`;
 const labelKey = (key: string, value: string): string => `${key}=${value}`;
@@ -54,13 +108,14 @@ export const isSeen = ({ hostNetwork, finished }: Pod): boolean => !hostNetwork 
 export class Cluster {
   readonly #namespaces = new Map<string, Labels>();
   readonly #policies = new Map<string, Map<string, NetworkPolicy>>();
-  readonly #pods = new Map<string, Pod>();
-  readonly #members = new Map<string, Member>();
-  readonly #byNamespace = new Buckets<Member>();
-  readonly #byLabel = new Buckets<Member>();
-  readonly #byPort = new Buckets<Member>();
+  /** Those that policy sees, by namespace. */
+  readonly #members = new Map<string, Namesakes>();
+  /** Those that it does not: few, since finished ones hardly ever come. */
+  readonly #others = new Map<string, Pod>();
+  readonly #byLabel = new Buckets<Pod>();
+  readonly #byPort = new Buckets<Pod>();
   /** Who says to have an address, in the order of saying so. */
-  readonly #claims = new Buckets<Member>();
+  readonly #claims = new Buckets<Pod>();
   readonly #nodes = new Map<string, Node>();
   readonly #nodePlaces = new Buckets<NodePlace>();
   readonly #placeOf = new Map<string, NodePlace>();
@@ -94,19 +149,27 @@ export class Cluster {
   /** Adds the pod, or replaces the one of the same namespace, name and uid. */
   setPod(pod: Pod): void {
     this.deletePod(pod);
+    if (isSeen(pod)) {
+      this.#addMember(pod);
+      return;
+    }
     const key = podKey(pod);
-    this.#pods.set(key, pod);
-    if (isSeen(pod)) this.#addMember(key, pod);
-    else if (pod.hostNetwork && !pod.finished) this.#addPlace(key, pod.addresses, placeOfPod(pod));
+    this.#others.set(key, pod);
+    if (!pod.finished) this.#addPlace(key, pod.addresses, placeOfPod(pod));
   }
 
   deletePod(pod: Pod): void {
+    this.#deleteMember(pod);
     const key = podKey(pod);
-    const member = this.#members.get(key);
-    if (member) this.#deleteMember(key, member);
-    const before = this.#pods.get(key);
-    if (before) this.#deletePlace(key, before.addresses);
-    this.#pods.delete(key);
+    const before = this.#others.get(key);
+    if (!before) return;
+    this.#deletePlace(key, before.addresses);
+    this.#others.delete(key);
+  }
+
+  /** The one of the same namespace, name and uid. */
+  find(pod: Pod): Pod | undefined {
+    return this.#members.get(pod.namespace)?.get(pod.name, pod.uid) ?? this.#others.get(podKey(pod));
   }
 
   setNode(node: Node): void {
@@ -129,40 +192,39 @@ export class Cluster {
     return this.#policies.get(namespace)?.values() ?? [];
   }
 
-  pods(): Iterable<Pod> {
-    return this.#pods.values();
+  *pods(): Generator<Pod> {
+    yield* this.members();
+    yield* this.#others.values();
   }
 
-  members(): Iterable<Member> {
-    return this.#members.values();
+  *members(): Generator<Pod> {
+    for (const own of this.#members.values()) yield* own;
   }
 
   memberCount(): number {
-    return this.#members.size;
+    return [...this.#members.values()].reduce((sum, { size }) => sum + size, 0);
   }
 
   /** Namespaces that have members, declared or not. */
   populatedNamespaces(): Iterable<string> {
-    return this.#byNamespace.keys();
+    return this.#members.keys();
   }
 
-  inNamespace(name: string): ReadonlySet<Member> {
-    return this.#byNamespace.get(name);
+  inNamespace(name: string): Pods {
+    return this.#members.get(name) ?? none;
   }
 
-  withLabel(key: string, value: string): ReadonlySet<Member> {
+  withLabel(key: string, value: string): Pods {
     return this.#byLabel.get(labelKey(key, value));
   }
 
-  withPort(protocol: Protocol, name: string): ReadonlySet<Member> {
+  withPort(protocol: Protocol, name: string): Pods {
     return this.#byPort.get(portKey(protocol, name));
   }
 
   /** Of several pods that say to have the address: one that runs here, else the one that said so last. */
-  ownerOf(address: string): Member | undefined {
-    let owner: Member | undefined;
-    for (const claimant of this.#claims.get(address)) if (claimant.pod.local || !owner?.pod.local) owner = claimant;
-    return owner;
+  ownerOf(address: string): Pod | undefined {
+    return this.#claims.best(address, (pod, than) => pod.local === true || than.local !== true);
   }
 
   node(name: string): Node | undefined {
@@ -175,26 +237,24 @@ export class Cluster {
     return places.find(({ local }) => local) ?? places.find(({ name }) => name !== undefined) ?? places[0];
   }
 
-  #addMember(key: string, pod: Pod): void {
-    const addresses = pod.addresses.flatMap(text => {
-      const address = parseAddress(text);
-      return address ? [{ text, address }] : [];
-    });
-    const member = { pod, addresses };
-    this.#members.set(key, member);
-    this.#byNamespace.add(pod.namespace, member);
-    for (const [label, value] of pod.labels) this.#byLabel.add(labelKey(label, value), member);
-    for (const { protocol, name } of pod.namedPorts) this.#byPort.add(portKey(protocol, name), member);
-    for (const { text } of addresses) this.#claims.add(text, member);
+  #addMember(pod: Pod): void {
+    const own = this.#members.get(pod.namespace) ?? new Namesakes();
+    own.set(pod);
+    this.#members.set(pod.namespace, own);
+    for (const [label, value] of pod.labels) this.#byLabel.add(labelKey(label, value), pod);
+    for (const { protocol, name } of pod.namedPorts) this.#byPort.add(portKey(protocol, name), pod);
+    for (const address of pod.addresses) this.#claims.add(address, pod);
   }
 
-  #deleteMember(key: string, member: Member): void {
-    const { pod, addresses } = member;
-    this.#members.delete(key);
-    this.#byNamespace.delete(pod.namespace, member);
-    for (const [label, value] of pod.labels) this.#byLabel.delete(labelKey(label, value), member);
-    for (const { protocol, name } of pod.namedPorts) this.#byPort.delete(portKey(protocol, name), member);
-    for (const { text } of addresses) this.#claims.delete(text, member);
+  #deleteMember({ namespace, name, uid }: Pod): void {
+    const own = this.#members.get(namespace);
+    const pod = own?.get(name, uid);
+    if (!own || !pod) return;
+    own.delete(pod);
+    if (own.size === 0) this.#members.delete(namespace);
+    for (const [label, value] of pod.labels) this.#byLabel.delete(labelKey(label, value), pod);
+    for (const { protocol, name: port } of pod.namedPorts) this.#byPort.delete(portKey(protocol, port), pod);
+    for (const address of pod.addresses) this.#claims.delete(address, pod);
   }
 
   #addPlace(key: string, addresses: readonly string[], place: NodePlace): void {

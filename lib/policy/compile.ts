@@ -9,7 +9,7 @@ import { filled } from './members.ts';
 import { mergeDrafts, usuallyApart } from './merge.ts';
 import { type Direction, type NetworkPolicy, policyRef, type World } from './model.ts';
 import { Names } from './names.ts';
-import type { AllowRule, Chain, Gate, PeerSet, Ruleset, SetRef, SetSpec, TagEntry } from './ruleset.ts';
+import type { AllowRule, Chain, Gate, Ruleset, SetRef, SetSpec, TagEntry } from './ruleset.ts';
 import { selects } from './selector.ts';
 
 export interface TaggedIdentity {
@@ -114,6 +114,36 @@ export function gatesFor(cluster: Cluster, identity: Identity, options: CompileO
 const shared = (a: Chain | undefined, b: Chain): Chain =>
   a ? { ...a, policies: [...new Set([...a.policies, ...b.policies])].sort() } : b;
 
+/** A ruleset whose sets are described and not filled. */
+export interface Structure extends Pick<Ruleset, 'chains' | 'tags'> {
+  readonly specs: ReadonlyMap<string, SetSpec>;
+}
+
+/** All that does not change when pods elsewhere come and go. @param gatesOf both gates of an identity */
+export function structureOf(identities: readonly TaggedIdentity[], gatesOf: (identity: Identity) => Gates): Structure {
+  const specs = new Map<string, SetSpec>();
+  const chains = new Map<string, Chain>();
+  const tags = new Map<number, TagEntry>();
+  const enter = (gate: CompiledGate): Gate => {
+    if (gate === 'open') return 'open';
+    chains.set(gate.chain.name, shared(chains.get(gate.chain.name), gate.chain));
+    for (const spec of gate.sets) if (!specs.has(spec.name)) specs.set(spec.name, spec);
+    return gate.chain.name;
+  };
+  for (const { tag, identity } of identities.toSorted((a, b) => a.tag - b.tag)) {
+    const gates = gatesOf(identity);
+    tags.set(tag, { identity, egress: enter(gates.egress), ingress: enter(gates.ingress) });
+  }
+  return { specs, chains, tags };
+}
+
+/** The structure with everything that is in its sets now. */
+export const filledStructure = (cluster: Cluster, { specs, chains, tags }: Structure): Ruleset => ({
+  sets: new Map([...specs].map(([name, spec]) => [name, filled(cluster, spec)])),
+  chains,
+  tags,
+});
+
 /** The whole ruleset for these identities. Equal worlds and identities give equal rulesets, whatever order they came in. */
 export function compile(
   world: World | Cluster,
@@ -123,21 +153,11 @@ export function compile(
   const known = options.gates ?? new Map<string, Gates>();
   const naming = { names: new Names(), ...options, gates: known };
   const cluster = clusterOf(world);
-  const sets = new Map<string, PeerSet>();
-  const chains = new Map<string, Chain>();
-  const tags = new Map<number, TagEntry>();
-  const enter = (gate: CompiledGate): Gate => {
-    if (gate === 'open') return 'open';
-    chains.set(gate.chain.name, shared(chains.get(gate.chain.name), gate.chain));
-    for (const spec of gate.sets) if (!sets.has(spec.name)) sets.set(spec.name, filled(cluster, spec));
-    return gate.chain.name;
-  };
-  const ordered = identities.toSorted((a, b) => a.tag - b.tag);
-  for (const { tag, identity } of ordered) {
+  const gatesOf = (identity: Identity): Gates => {
     const key = identityKey(identity);
     const gates = known.get(key) ?? gatesFor(cluster, identity, naming);
     known.set(key, gates);
-    tags.set(tag, { identity, egress: enter(gates.egress), ingress: enter(gates.ingress) });
-  }
-  return { sets, chains, tags };
+    return gates;
+  };
+  return filledStructure(cluster, structureOf(identities, gatesOf));
 }

@@ -42,7 +42,7 @@ function podText(cluster: Cluster, classes: AddressClasses, pod: Pod): string {
     const text = pod.addresses.find(each => parseAddress(each)?.family === family);
     if (text === undefined) return -1;
     // Of two pods with one address only one has it: no other pod fares like these.
-    const owner = cluster.ownerOf(text)?.pod;
+    const owner = cluster.ownerOf(text);
     return owner && owner !== pod ? [nameOf(pod), seenText(cluster, owner)] : classes.indexOf(parseAddress(text)!);
   });
   const { hostNetwork, nodeName, local } = pod;

@@ -1,96 +1,267 @@
-/** Naive: replaced by the incremental one. */
-import { formatAddress } from '../ip/address.ts';
+/**
+ * The ruleset of a node, kept up to date change by change: what a pod, a namespace or a policy costs is what it touches,
+ * however large the cluster is. What the whole comes to is `compile`'s word; this tells what of it has changed.
+ */
+import type { Address } from '../ip/address.ts';
+import { type Identity, identityKey } from '../tag/identity.ts';
 import { Cluster } from './cluster.ts';
-import { compile, type TaggedIdentity } from './compile.ts';
+import { filledStructure, type Gates, gatesFor, type Structure, structureOf, type TaggedIdentity } from './compile.ts';
+import { addressFrom, ascending, ascendingTuples, filled, tuplesFrom } from './members.ts';
 import type { Labels, NetworkPolicy, Node, Pod } from './model.ts';
 import { Names } from './names.ts';
-import type { PeerSet, Ruleset } from './ruleset.ts';
+import type { Chain, PeerSet, PodSetSpec, Ruleset, SetSpec, Tuple } from './ruleset.ts';
+import { SetIndex } from './set-index.ts';
 
+/** Two rulesets that are parts of those before and after, and whose difference is the whole difference. */
 export interface RulesetChange {
   readonly before: Ruleset;
   readonly after: Ruleset;
+  /** Chains or tags differ: then all of them are in both. Otherwise nothing but elements of sets that stay. */
   readonly isStructural: boolean;
 }
 
-const textOf = (value: unknown): string =>
-  JSON.stringify(value, (_, each: unknown) =>
-    typeof each === 'bigint' ? `${each}n` : each instanceof Map ? [...each] : each,
-  );
+type Element = Address | Tuple;
+
+/** What goes from a set that stays, and what comes to it. */
+interface Traffic {
+  readonly gone: Element[];
+  readonly come: Element[];
+}
+
+const nothing: Structure = { specs: new Map(), chains: new Map(), tags: new Map() };
+
+const originsOf = ({ origins }: Chain['rules'][number]): string =>
+  origins.map(({ policy, direction, index }) => `${policy} ${direction} ${index}`).join();
+
+/** Of two chains of one name, which match the same: whether they do so for the same reasons. */
+const sameChain = (a: Chain, b: Chain | undefined): boolean =>
+  a === b ||
+  (b !== undefined &&
+    a.policies.join() === b.policies.join() &&
+    a.rules.every((rule, i) => rule === b.rules[i] || originsOf(rule) === originsOf(b.rules[i]!)));
+
+function sameStructure(a: Structure, b: Structure): boolean {
+  if (a.chains.size !== b.chains.size || a.tags.size !== b.tags.size) return false;
+  for (const chain of a.chains.values()) if (!sameChain(chain, b.chains.get(chain.name))) return false;
+  for (const [tag, { identity, egress, ingress }] of a.tags) {
+    const other = b.tags.get(tag);
+    if (other?.egress !== egress || other.ingress !== ingress) return false;
+    if (other.identity !== identity && identityKey(other.identity) !== identityKey(identity)) return false;
+  }
+  return true;
+}
+
+/** The set with these of its elements alone. */
+function withElements(spec: SetSpec, elements: readonly Element[]): PeerSet {
+  if (spec.kind === 'ranges') return { ...spec, elements: [] };
+  if (spec.kind === 'tuples') return { ...spec, elements: (elements as readonly Tuple[]).toSorted(ascendingTuples) };
+  return { ...spec, elements: (elements as readonly Address[]).toSorted(ascending) };
+}
+
+const sameElement = (a: Element, b: Element): boolean =>
+  'port' in a && 'port' in b ? a.port === b.port : !('port' in a) && !('port' in b);
+
+const missingIn = (list: readonly Element[], from: readonly Element[]): readonly Element[] =>
+  from.filter(element => !list.some(other => sameElement(element, other)));
+
+/** What a pod contributes to a set by one of its addresses. */
+const contributed = (spec: PodSetSpec, pod: Pod, address: string, labels: Labels): readonly Element[] =>
+  spec.kind === 'addresses' ? addressFrom(spec, pod, address, labels) : tuplesFrom(spec, pod, address, labels);
 
 export class LiveRules {
+  /** As of now; for who judges single flows. Changes go through this class. */
   readonly cluster = new Cluster();
   readonly #names = new Names();
+  readonly #index = new SetIndex();
+  /** As of the last `take`. */
+  #structure = nothing;
   #identities: readonly TaggedIdentity[] = [];
   #refused: ReadonlySet<string> = new Set();
-  #last: Ruleset = { sets: new Map(), chains: new Map(), tags: new Map() };
+  /** Gates by identity, by namespace: policies are of one, and of no other. */
+  readonly #gates = new Map<string, Map<string, Gates>>();
+  #isRestructured = false;
+  /** Addresses that may be in other sets than at the last `take`, with who had them then. */
+  readonly #moved = new Map<string, Pod | undefined>();
+  /** Namespaces with the labels that they had at the last `take`. */
+  readonly #relabelled = new Map<string, Labels>();
+  /** How often a set was asked whether an address is in it. */
+  asked = 0;
 
   setPod(pod: Pod): void {
+    this.#note(this.cluster.find(pod)?.addresses ?? []);
+    this.#note(pod.addresses);
     this.cluster.setPod(pod);
   }
+
+  /** The one of the same namespace, name and uid. */
   deletePod(pod: Pod): void {
+    this.#note(this.cluster.find(pod)?.addresses ?? []);
     this.cluster.deletePod(pod);
   }
+
+  /** Of sets that are yet to come nobody needs to know what was in them before. */
+  #note(addresses: readonly string[]): void {
+    if (this.#index.isEmpty) return;
+    for (const address of addresses)
+      if (!this.#moved.has(address)) this.#moved.set(address, this.cluster.ownerOf(address));
+  }
+
   setNamespace(name: string, labels: Labels): void {
+    this.#noteNamespace(name);
     this.cluster.setNamespace(name, labels);
   }
+
   deleteNamespace(name: string): void {
+    this.#noteNamespace(name);
     this.cluster.deleteNamespace(name);
   }
+
+  #noteNamespace(name: string): void {
+    if (!this.#relabelled.has(name)) this.#relabelled.set(name, this.cluster.namespaceLabels(name));
+  }
+
   setPolicy(policy: NetworkPolicy): void {
     this.cluster.setPolicy(policy);
+    this.#forgetGates(policy.namespace);
   }
+
   deletePolicy(policy: NetworkPolicy): void {
     this.cluster.deletePolicy(policy);
+    this.#forgetGates(policy.namespace);
   }
+
+  #forgetGates(namespace: string): void {
+    if (this.#gates.delete(namespace)) this.#isRestructured = true;
+  }
+
   setNode(node: Node): void {
     this.cluster.setNode(node);
   }
+
   deleteNode(name: string): void {
     this.cluster.deleteNode(name);
   }
-  setIdentities(tags: readonly TaggedIdentity[]): void {
-    this.#identities = tags;
+
+  /** Those of this node's pods. */
+  setIdentities(identities: readonly TaggedIdentity[]): void {
+    this.#identities = identities;
+    this.#isRestructured = true;
   }
+
+  /** `Kind/namespace/name` of policies that the kernel refused: they isolate whom they select, and allow nothing. */
   setRefused(policies: ReadonlySet<string>): void {
     this.#refused = policies;
+    this.#gates.clear();
+    this.#isRestructured = true;
   }
+
+  #gatesOf(identity: Identity): Gates {
+    const known = this.#gates.get(identity.namespace) ?? new Map<string, Gates>();
+    this.#gates.set(identity.namespace, known);
+    const key = identityKey(identity);
+    const options = { names: this.#names, refused: this.#refused, gates: known };
+    const gates = known.get(key) ?? gatesFor(this.cluster, identity, options);
+    known.set(key, gates);
+    return gates;
+  }
+
+  #structureNow(): Structure {
+    if (!this.#isRestructured) return this.#structure;
+    const { specs, chains, tags } = structureOf(this.#identities, identity => this.#gatesOf(identity));
+    // The index knows sets by these very values.
+    const kept = [...specs].map(([name, spec]) => [name, this.#structure.specs.get(name) ?? spec] as const);
+    return { specs: new Map(kept), chains, tags };
+  }
+
+  /** The whole, as of now. */
   ruleset(): Ruleset {
-    return compile(this.cluster, this.#identities, { names: this.#names, refused: this.#refused });
+    return filledStructure(this.cluster, this.#structureNow());
   }
+
+  /** What has changed since this was asked last; undefined where nothing has. */
   take(): RulesetChange | undefined {
-    const [have, want] = [this.#last, this.ruleset()];
-    this.#last = want;
-    const shape = ({ chains, tags }: Ruleset) => textOf([[...chains], [...tags]]);
-    const isStructural = shape(have) !== shape(want);
-    const only = (set: PeerSet, other: PeerSet | undefined): PeerSet | undefined => {
-      if (!other) return set;
-      const known = new Set(other.elements.map(element => textOf(element)));
-      const elements = set.elements.filter(element => !known.has(textOf(element)));
-      return elements.length > 0 || isStructural ? ({ ...set, elements } as PeerSet) : undefined;
-    };
-    const part = (one: Ruleset, other: Ruleset): Ruleset => ({
+    const before = this.#structure;
+    const after = this.#structureNow();
+    const isStructural = !sameStructure(before, after);
+    for (const [name, spec] of before.specs)
+      if (!after.specs.has(name) && spec.kind !== 'ranges') this.#index.delete(spec);
+    const traffic = this.#traffic();
+    for (const [name, spec] of after.specs)
+      if (!before.specs.has(name) && spec.kind !== 'ranges') this.#index.add(spec);
+    this.#structure = after;
+    this.#isRestructured = false;
+    if (isStructural) return this.#wholeChange(before, after, traffic);
+    return traffic.size === 0 ? undefined : elementChange(traffic);
+  }
+
+  #wholeChange(before: Structure, after: Structure, traffic: ReadonlyMap<PodSetSpec, Traffic>): RulesetChange {
+    const part = ({ specs, chains, tags }: Structure, side: keyof Traffic, other: Structure): Ruleset => ({
       sets: new Map(
-        [...one.sets].flatMap(([name, set]) => {
-          const left = only(set, other.sets.get(name));
-          return left ? [[name, left] as const] : [];
+        [...specs].map(([name, spec]): [string, PeerSet] => {
+          const isNew = side === 'come' && !other.specs.has(name);
+          if (isNew) return [name, filled(this.cluster, spec)];
+          return [name, withElements(spec, traffic.get(spec as PodSetSpec)?.[side] ?? [])];
         }),
       ),
-      chains: isStructural ? one.chains : new Map(),
-      tags: isStructural ? one.tags : new Map(),
+      chains,
+      tags,
     });
-    const [before, after] = [part(have, want), part(want, have)];
-    // A set that only loses, or only gains, is in both.
-    const both = (a: Ruleset, b: Ruleset): Ruleset => ({
-      ...a,
-      sets: new Map([
-        ...a.sets,
-        ...[...b.sets]
-          .filter(([name]) => !a.sets.has(name) && have.sets.has(name) && want.sets.has(name))
-          .map(([name, set]) => [name, { ...set, elements: [] } as PeerSet] as const),
-      ]),
-    });
-    if (!isStructural && before.sets.size === 0 && after.sets.size === 0) return undefined;
-    return { before: both(before, after), after: both(after, before), isStructural };
+    return { before: part(before, 'gone', after), after: part(after, 'come', before), isStructural: true };
+  }
+
+  /** By set, for those that stay and do not hold what they held. */
+  #traffic(): ReadonlyMap<PodSetSpec, Traffic> {
+    const traffic = new Map<PodSetSpec, Traffic>();
+    for (const [address, was] of this.#moved) {
+      const is = this.cluster.ownerOf(address);
+      const sets = new Set([...(was ? this.#index.of(was) : []), ...(is ? this.#index.of(is) : [])]);
+      for (const spec of sets) this.#compare(traffic, spec, address, was, is);
+    }
+    for (const [name, labels] of this.#relabelled) {
+      const sets = [...this.#index.tellingApart(labels, this.cluster.namespaceLabels(name))];
+      if (sets.length > 0) this.#compareNamespace(traffic, sets, name);
+    }
+    this.#moved.clear();
+    this.#relabelled.clear();
+    return traffic;
+  }
+
+  #compareNamespace(traffic: Map<PodSetSpec, Traffic>, sets: readonly PodSetSpec[], name: string): void {
+    for (const pod of this.cluster.inNamespace(name))
+      for (const address of pod.addresses) {
+        if (this.#moved.has(address) || this.cluster.ownerOf(address) !== pod) continue;
+        for (const spec of sets) this.#compare(traffic, spec, address, pod, pod);
+      }
+  }
+
+  #compare(
+    traffic: Map<PodSetSpec, Traffic>,
+    spec: PodSetSpec,
+    address: string,
+    was: Pod | undefined,
+    is: Pod | undefined,
+  ): void {
+    this.asked++;
+    const held = was ? contributed(spec, was, address, this.#labelsThen(was.namespace)) : [];
+    const holds = is ? contributed(spec, is, address, this.cluster.namespaceLabels(is.namespace)) : [];
+    const [gone, come] = [missingIn(holds, held), missingIn(held, holds)];
+    if (gone.length + come.length === 0) return;
+    const found = traffic.get(spec) ?? { gone: [], come: [] };
+    found.gone.push(...gone);
+    found.come.push(...come);
+    traffic.set(spec, found);
+  }
+
+  #labelsThen(namespace: string): Labels {
+    return this.#relabelled.get(namespace) ?? this.cluster.namespaceLabels(namespace);
   }
 }
-void formatAddress;
+
+function elementChange(traffic: ReadonlyMap<PodSetSpec, Traffic>): RulesetChange {
+  const part = (side: keyof Traffic): Ruleset => ({
+    sets: new Map([...traffic].map(([spec, found]) => [spec.name, withElements(spec, found[side])])),
+    chains: new Map(),
+    tags: new Map(),
+  });
+  return { before: part('gone'), after: part('come'), isStructural: false };
+}

@@ -1,11 +1,11 @@
 /** Who is in a set: what each pod contributes, and the pods worth asking, found by label, namespace or port name. */
-import { type Address, type Family, type Range, rangeContains } from '../ip/address.ts';
-import type { Cluster, Member } from './cluster.ts';
-import type { PodPeer } from './model.ts';
-import type { AddressSetSpec, PeerSet, SetSpec, Tuple, TupleSetSpec } from './ruleset.ts';
+import { type Address, type Family, parseAddress, type Range, rangeContains } from '../ip/address.ts';
+import type { Cluster, Pods } from './cluster.ts';
+import type { Labels, Pod, PodPeer } from './model.ts';
+import type { AddressSetSpec, PeerSet, PodSetSpec, SetSpec, Tuple, TupleSetSpec } from './ruleset.ts';
 import { selects, selectsPod } from './selector.ts';
 
-type Candidates = readonly ReadonlySet<Member>[];
+type Candidates = readonly Pods[];
 
 const sizeOf = (candidates: Candidates): number => candidates.reduce((sum, { size }) => sum + size, 0);
 
@@ -30,49 +30,64 @@ function candidatesFor(cluster: Cluster, peer: PodPeer): Candidates {
 }
 
 /** The pods that the peer selects. */
-export function* membersOf(cluster: Cluster, peer: PodPeer): Iterable<Member> {
+export function* membersOf(cluster: Cluster, peer: PodPeer): Iterable<Pod> {
   for (const candidates of candidatesFor(cluster, peer))
-    for (const member of candidates)
-      if (selectsPod(peer, member.pod, cluster.namespaceLabels(member.pod.namespace))) yield member;
+    for (const pod of candidates) if (selectsPod(peer, pod, cluster.namespaceLabels(pod.namespace))) yield pod;
 }
 
 /** The pod's addresses that are really its own, not those of a pod that came after it. */
-const ownAddresses = (cluster: Cluster, member: Member, family: Family): readonly Address[] =>
-  member.addresses
-    .filter(({ text, address }) => address.family === family && cluster.ownerOf(text) === member)
-    .map(({ address }) => address);
-
-const isSelected = (cluster: Cluster, peers: readonly PodPeer[], { pod }: Member): boolean =>
-  peers.some(peer => selectsPod(peer, pod, cluster.namespaceLabels(pod.namespace)));
+const ownAddresses = (cluster: Cluster, pod: Pod): readonly string[] =>
+  pod.addresses.filter(address => cluster.ownerOf(address) === pod);
 
 const isWithin = (ranges: readonly Range[], address: Address): boolean =>
   ranges.some(range => rangeContains(range, address));
 
-/** What one pod contributes to a set of addresses. */
-export const addressesFrom = (cluster: Cluster, spec: AddressSetSpec, member: Member): readonly Address[] =>
-  isSelected(cluster, spec.pods, member) ? ownAddresses(cluster, member, spec.family) : [];
+/** Whether a pod is one of a set's, whichever address it has. */
+function isIn(spec: PodSetSpec, pod: Pod, namespaceLabels: Labels): boolean {
+  const pods = spec.kind === 'addresses' ? spec.pods : spec.whose.kind === 'pods' ? spec.whose.pods : undefined;
+  return pods === undefined || pods.some(peer => selectsPod(peer, pod, namespaceLabels));
+}
 
-/** What one pod contributes to a set of tuples. */
-export function tuplesFrom(cluster: Cluster, { whose, port, family }: TupleSetSpec, member: Member): readonly Tuple[] {
+const parsed = (text: string, family: Family): readonly Address[] => {
+  const address = parseAddress(text);
+  return address?.family === family ? [address] : [];
+};
+
+/** What a pod contributes to a set of addresses by one of its own. */
+export const addressFrom = (
+  spec: AddressSetSpec,
+  pod: Pod,
+  text: string,
+  namespaceLabels: Labels,
+): readonly Address[] => (isIn(spec, pod, namespaceLabels) ? parsed(text, spec.family) : []);
+
+/** What a pod contributes to a set of tuples by one of its own addresses. */
+export function tuplesFrom(spec: TupleSetSpec, pod: Pod, text: string, namespaceLabels: Labels): readonly Tuple[] {
+  const { whose, port, family } = spec;
   const { protocol, name } = port;
-  const ports = member.pod.namedPorts.filter(each => each.name === name && each.protocol === protocol);
-  if (ports.length === 0 || (whose.kind === 'pods' && !isSelected(cluster, whose.pods, member))) return [];
-  return ownAddresses(cluster, member, family)
+  const ports = pod.namedPorts.filter(each => each.name === name && each.protocol === protocol);
+  if (ports.length === 0 || !isIn(spec, pod, namespaceLabels)) return [];
+  return parsed(text, family)
     .filter(address => whose.kind === 'pods' || isWithin(whose.ranges, address))
     .flatMap(address => ports.map(({ port: number }) => ({ address, protocol, port: number })));
 }
 
-const ascending = (a: Address, b: Address): number => (a.value < b.value ? -1 : a.value > b.value ? 1 : 0);
+export const ascending = (a: Address, b: Address): number => (a.value < b.value ? -1 : a.value > b.value ? 1 : 0);
+export const ascendingTuples = (a: Tuple, b: Tuple): number => ascending(a.address, b.address) || a.port - b.port;
 
 function addressElements(cluster: Cluster, spec: AddressSetSpec): readonly Address[] {
   const members = new Set(spec.pods.flatMap(peer => [...membersOf(cluster, peer)]));
-  return [...members].flatMap(member => ownAddresses(cluster, member, spec.family)).sort(ascending);
+  return [...members]
+    .flatMap(pod => ownAddresses(cluster, pod).flatMap(text => parsed(text, spec.family)))
+    .sort(ascending);
 }
 
 function tupleElements(cluster: Cluster, spec: TupleSetSpec): readonly Tuple[] {
   const candidates = cluster.withPort(spec.port.protocol, spec.port.name);
-  const tuples = [...candidates].flatMap(member => tuplesFrom(cluster, spec, member));
-  return tuples.sort((a, b) => ascending(a.address, b.address) || a.port - b.port);
+  const tuples = [...candidates].flatMap(pod =>
+    ownAddresses(cluster, pod).flatMap(text => tuplesFrom(spec, pod, text, cluster.namespaceLabels(pod.namespace))),
+  );
+  return tuples.sort(ascendingTuples);
 }
 
 /** The set with what is in it now. */

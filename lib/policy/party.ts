@@ -27,12 +27,12 @@ function podParty(cluster: Cluster, pod: Pod, family: Family | null): Party {
   if (pod.hostNetwork) return { name: `${name} on its node's network`, node: placeOfPod(pod), ...found };
   const text = pod.addresses.find(each => parseAddress(each)?.family === family);
   const owner = text === undefined ? undefined : cluster.ownerOf(text);
-  return { name, subject: pod, peer: owner?.pod ?? pod, ...found };
+  return { name, subject: pod, peer: owner ?? pod, ...found };
 }
 
 function addressParty(cluster: Cluster, text: string, family: Family | null): Party {
   const owner = cluster.ownerOf(text);
-  if (owner) return { ...podParty(cluster, owner.pod, family), ...addressIn(family, [text]) };
+  if (owner) return { ...podParty(cluster, owner, family), ...addressIn(family, [text]) };
   const node = cluster.nodeWith(text);
   return { name: text, ...(node ? { node } : {}), ...addressIn(family, [text]) };
 }

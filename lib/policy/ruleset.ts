@@ -92,6 +92,9 @@ export interface TupleSetSpec extends Named {
 
 export type SetSpec = AddressSetSpec | RangeSetSpec | TupleSetSpec;
 
+/** Of a set whose members come and go with pods. */
+export type PodSetSpec = AddressSetSpec | TupleSetSpec;
+
 /** `address . protocol . port` */
 export interface Tuple {
   readonly address: Address;

@@ -4,23 +4,25 @@ import { basename, dirname, join } from 'node:path';
 import { unlinkIfThere } from './attachment.ts';
 import { doing, errnoOf } from './error.ts';
 
-/**
- * Replaces the file, or leaves it as it was. Not synced: see store.ts.
- * @throws StateError; TypeError where the value is no JSON
- */
-export function writeJson(path: string, value: unknown, mode = 0o600): void {
-  const text = JSON.stringify(value);
-  if (text === undefined) throw new TypeError(`Cannot write ${path}: the value has no JSON form`);
+/** Replaces the file, or leaves it as it was. Not synced: see store.ts. @throws StateError */
+export function replaceFile(path: string, text: string, mode = 0o600): void {
   const aside = join(dirname(path), `.${basename(path)}.${Math.random().toString(36).slice(2)}`);
   doing('write', path, () => {
     try {
-      writeFileSync(aside, `${text}\n`, { mode, flag: 'wx' });
+      writeFileSync(aside, text, { mode, flag: 'wx' });
       renameSync(aside, path);
     } catch (error) {
       unlinkIfThere(aside);
       throw error;
     }
   });
+}
+
+/** As `replaceFile`. @throws StateError; TypeError where the value is no JSON */
+export function writeJson(path: string, value: unknown, mode = 0o600): void {
+  const text = JSON.stringify(value);
+  if (text === undefined) throw new TypeError(`Cannot write ${path}: the value has no JSON form`);
+  replaceFile(path, `${text}\n`, mode);
 }
 
 export type Found =
@@ -30,20 +32,23 @@ export type Found =
   | { readonly kind: 'garbage'; readonly reason: string };
 
 /** Undefined where there is no such file. @throws StateError where there is one that cannot be read */
-export const readText = (path: string): string | undefined =>
+export const readOrNone = <T>(path: string, read: () => T): T | undefined =>
   doing('read', path, () => {
     try {
-      return readFileSync(path, 'utf8');
+      return read();
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return undefined;
       throw error;
     }
   });
 
-export function parseJson(text: string | undefined): Found {
+/** Undefined where there is no such file. @throws StateError where there is one that cannot be read */
+export const readText = (path: string): string | undefined => readOrNone(path, () => readFileSync(path, 'utf8'));
+
+export function parseJson(text: string | undefined, reviver?: (key: string, value: unknown) => unknown): Found {
   if (text === undefined) return { kind: 'absent' };
   try {
-    return { kind: 'value', value: JSON.parse(text) as unknown };
+    return { kind: 'value', value: JSON.parse(text, reviver) as unknown };
   } catch (error) {
     return { kind: 'garbage', reason: error instanceof Error ? error.message : String(error) };
   }

@@ -2,6 +2,7 @@
  * One attachment's record, held under its lock. The lock is on the record's inode, so it excludes every other call for the
  * same container and interface, in this process and in others, and the kernel drops it when its holder dies.
  */
+
 import {
   type BigIntStats,
   closeSync,
@@ -15,6 +16,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { monotonic } from '../kernel/monotonic.ts';
 import { doing, errnoOf, StateError } from './error.ts';
 import { tryFlock, waitForFlock } from './lock.ts';
 import { type Facts, foldRecord, recordLine } from './record.ts';
@@ -113,11 +115,11 @@ export async function lockAttachment(
   { deadline, signal, create }: LockOptions,
 ): Promise<{ readonly attachment: Attachment; readonly fresh: boolean } | undefined> {
   const path = recordPath(store, owner);
-  const end = performance.now() + deadline;
+  const end = monotonic() + deadline;
   for (;;) {
     const fd = openRecord(store, owner.network, path, create !== undefined);
     if (fd === undefined) return undefined;
-    const attachment = await lockedAs(store, owner.network, path, fd, Math.max(0, end - performance.now()), signal);
+    const attachment = await lockedAs(store, owner.network, path, fd, Math.max(0, end - monotonic()), signal);
     if (!attachment) continue;
     const fresh = attachment.facts.containerID === undefined && attachment.claimCount === 0;
     if (create && attachment.facts.containerID === undefined) begin(attachment, { ...owner, ...create });

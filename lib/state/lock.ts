@@ -1,5 +1,6 @@
 import { libc, SyscallError } from '../kernel/ffi.ts';
 import { LockTimeoutError } from '../kernel/flock.ts';
+import { monotonic } from '../kernel/monotonic.ts';
 
 const LOCK_EX = 2;
 const LOCK_NB = 4;
@@ -23,10 +24,10 @@ export function tryFlock(fd: number): boolean {
  * @throws LockTimeoutError after the deadline; the signal's reason once it is aborted
  */
 export async function waitForFlock(fd: number, path: string, deadline: number, signal?: AbortSignal): Promise<void> {
-  const end = performance.now() + deadline;
+  const end = monotonic() + deadline;
   for (let pause = leastWait; !tryFlock(fd); pause = Math.min(pause * 1.5, greatestWait)) {
     signal?.throwIfAborted();
-    const left = end - performance.now();
+    const left = end - monotonic();
     if (left <= 0) throw new LockTimeoutError(path, deadline);
     // Random, so that many that wait do not march in step.
     await new Promise(resolve => setTimeout(resolve, Math.min(left, pause * (0.5 + Math.random()))));

@@ -25,6 +25,13 @@ export function identityKey({ namespace, labels, namedPorts }: Identity): string
   return JSON.stringify([namespace, sortedLabels, sortedPorts]);
 }
 
+/** What an `identityKey` says. */
+export function identityIn(key: string): Identity {
+  const [namespace, labels, ports] = JSON.parse(key) as [string, [string, string][], [string, number, string][]];
+  const namedPorts = ports.map(([name, port, protocol]) => ({ name, port, protocol }));
+  return { namespace, labels: new Map(labels), namedPorts };
+}
+
 /** `shop app=web,tier=front http=8080/TCP`: for people, and for comments in the table. */
 export function describeIdentity({ namespace, labels, namedPorts }: Identity): string {
   const sorted = [...labels].sort(([a], [b]) => compare(a, b)).map(([key, value]) => `${key}=${value}`);

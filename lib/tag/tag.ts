@@ -11,12 +11,14 @@ export const tagMask = 0xffff0000;
 export const quarantine = 0x74670000;
 /** Being deleted: closed in every direction. */
 export const condemned = 0x7467ffff;
+/** Out of the table, unrouted, and about to be deleted with all others of this group: closed in every direction, too. */
+export const buried = 0x7467fffe;
 export const firstIdentity = quarantine + 1;
-export const lastIdentity = condemned - 1;
+export const lastIdentity = buried - 1;
 
 export const isOurs = (group: number): boolean => group >>> 16 === tagBase >>> 16;
 
-/** A tag that an identity may have, so neither quarantine nor condemned. */
+/** A tag that an identity may have: none of the three that are closed. */
 export const isIdentity = (group: number): boolean => group >= firstIdentity && group <= lastIdentity;
 
 /** `0x74670001`, as `ip link` prints it where it has no name for the group. */
@@ -36,5 +38,6 @@ export function parseTag(text: string): number | undefined {
 export function describeTag(group: number): string {
   if (group === quarantine) return 'quarantine';
   if (group === condemned) return 'condemned';
+  if (group === buried) return 'buried';
   return isOurs(group) ? formatTag(group) : `${formatTag(group)} (not ours)`;
 }

@@ -67,7 +67,13 @@ function timedExecutable(): string {
     `const began = performance.now();
 process.on('exit', () => require('node:fs').writeSync(3, JSON.stringify([began, performance.now() - began])));`,
   );
-  must(node, ['--disable-warning=ExperimentalWarning', `${root}/.build/pack.ts`, output, banner]);
+  must(node, [
+    '--disable-warning=ExperimentalWarning',
+    `${root}/.build/pack.ts`,
+    output,
+    `${root}/dist/tools/launcher`,
+    banner,
+  ]);
   return output;
 }
 

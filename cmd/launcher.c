@@ -1,0 +1,348 @@
+/*
+ * The launcher: what runtimes find as `tollgate` and `tollgate-ipam`. It hands a CNI call to the agent's warm process, by the
+ * frames of lib/agent/protocol.ts and the rules of lib/agent/handover.ts, and is gone within a millisecond or so of the answer.
+ * All else, and whatever a person types, is for the executable that lies beside it: `tollgate-node`.
+ *
+ * Before GO nothing has been done, so after any failure tollgate-node carries the call out, with the same environment and the
+ * whole of stdin. After GO nobody knows what has been done, so only DEL, which may come twice, is carried out there.
+ *
+ * No C library, for the sake of size and start: libc's headers for numbers and types, and system calls. Needs /proc.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <time.h>
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 8
+#endif
+
+/* ---- The kernel ---- */
+
+#if defined __x86_64__
+static long raw(long n, long a, long b, long c, long d, long e, long f) {
+  register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
+  __asm__ volatile("syscall" : "+a"(n) : "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
+  return n;
+}
+__asm__(".globl _start\n_start: xor %ebp, %ebp\n mov %rsp, %rdi\n and $-16, %rsp\n call enter\n");
+#elif defined __aarch64__
+static long raw(long n, long a, long b, long c, long d, long e, long f) {
+  register long x8 __asm__("x8") = n, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c;
+  register long x3 __asm__("x3") = d, x4 __asm__("x4") = e, x5 __asm__("x5") = f;
+  __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
+  return x0;
+}
+__asm__(".globl _start\n_start: mov x29, 0\n mov x30, 0\n mov x0, sp\n bl enter\n");
+#else
+#error "The launcher knows the system calls of x86-64 and arm64"
+#endif
+
+/** A system call by its name, with up to six arguments: what it gives, or the negative error number. */
+#define CALL(...) SIX(__VA_ARGS__, 0, 0, 0, 0, 0, 0, 0)
+#define SIX(name, a, b, c, d, e, f, ...) again(SYS_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+static long again(long n, long a, long b, long c, long d, long e, long f) {
+  long got;
+  do got = raw(n, a, b, c, d, e, f);
+  while (got == -EINTR);
+  return got;
+}
+
+static _Noreturn void leave(int code) {
+  for (;;) CALL(exit_group, code);
+}
+
+/** Waits until there is something to read or room to write. @param patience  NULL: for ever. @returns 0 where there is not */
+static int wait_for(int fd, short events, const struct timespec *patience) {
+  struct pollfd one = {fd, events, 0};
+  struct timespec left = patience ? *patience : (struct timespec){0};
+  return CALL(ppoll, &one, 1, patience ? &left : NULL) > 0;
+}
+
+/** Also to a pipe that its reader made non-blocking. @returns 0 where not all of it could be written */
+static int write_all(int fd, const void *bytes, size_t size) {
+  for (size_t at = 0; at < size;) {
+    long got = CALL(write, fd, (const char *)bytes + at, size - at);
+    if (got == -EAGAIN) wait_for(fd, POLLOUT, NULL);
+    else if (got <= 0) return 0;
+    else at += (size_t)got;
+  }
+  return 1;
+}
+
+/* ---- Text ---- */
+
+/** By its own name, since compilers call it by themselves. */
+void *memcpy(void *to, const void *from, size_t size) {
+  for (size_t i = 0; i < size; i++) ((volatile char *)to)[i] = ((const char *)from)[i];
+  return to;
+}
+
+/** What follows a prefix; NULL where the text begins otherwise. */
+static const char *after(const char *text, const char *prefix) {
+  while (*prefix) if (*text++ != *prefix++) return NULL;
+  return text;
+}
+
+static int same(const char *a, const char *b) {
+  const char *rest = after(a, b);
+  return rest && !*rest;
+}
+
+/** Text put together, cut where there is no room for all of it. */
+struct text { size_t size; char at[PATH_MAX]; };
+static void add(struct text *text, const char *more) {
+  while (*more && text->size < sizeof text->at - 1) text->at[text->size++] = *more++;
+}
+/** Within a JSON string: what would have to be escaped there is in none of our words. */
+static void add_quoted(struct text *text, const char *more) {
+  for (char one[2] = {0}; (*one = *more); more++) add(text, *one == '"' || *one == '\\' || (unsigned char)*one < ' ' ? "?" : one);
+}
+
+/* ---- The protocol's numbers: big-endian ---- */
+
+enum { REQUEST = 1, READY, NOT_MINE, GO, ANSWER };
+enum { MAGIC = 0x746701, HEADER = 8, REQUEST_HEAD = 24, ANSWER_HEAD = 8, GREATEST_BODY = 4 << 20 };
+
+static void put(unsigned char *at, uint64_t number, int size) {
+  for (; size--; number >>= 8) at[size] = (unsigned char)number;
+}
+static uint32_t get(const unsigned char *at) { return (uint32_t)at[0] << 24 | at[1] << 16 | at[2] << 8 | at[3]; }
+
+/* ---- The call ---- */
+
+/** The verbs that an agent knows, with the ms that an answer may take where READY does not say. */
+static const struct verb { const char *name; uint32_t patience; } verbs[] = {
+  {"ADD", 130000}, {"DEL", 160000}, {"CHECK", 100000}, {"GC", 130000}, {"STATUS", 80000},
+};
+/** Of handover.ts, in ms. */
+enum { CONNECT_PATIENCE = 1000, READY_PATIENCE = 5000 };
+
+static char **arguments, **environment;
+/** Absent where the call is not for the agent. */
+static const struct verb *verb;
+static struct text node, run_dir;
+static struct sockaddr_un agent = {.sun_family = AF_UNIX};
+/** A file in memory with what stdin gave, for tollgate-node to read. */
+static int stdin_copy = -1;
+/** Frames as they travel. Pages that nothing is written to do not exist. */
+static unsigned char request[HEADER + GREATEST_BODY + 1], answer[HEADER + GREATEST_BODY + 1];
+/** Stdin within the request; NUL follows. */
+static const char *config = "";
+
+static const char *variable(const char *name) {
+  for (char **each = environment; *each; each++) {
+    const char *value = after(*each, name);
+    if (value && *value == '=') return value + 1;
+  }
+  return NULL;
+}
+
+/** The version that the config names, where that is easily told and it is one of ours; else our newest. Cf. `errorVersion`. */
+static const char *version(void) {
+  static const char *const known[] = {"0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"};
+  const char *at = config, *value = NULL, *end;
+  while (*at && !(value = after(at, "\"cniVersion\""))) at++;
+  while (value && *value && *value != '"') value++;
+  for (size_t i = 0; value && *value && i < sizeof known / sizeof *known; i++)
+    if ((end = after(value + 1, known[i])) && *end == '"') return known[i];
+  return "1.1.0";
+}
+
+/** The error that a runtime is told of; a person gets a line. */
+static _Noreturn void fail(const char *code, const char *const message[], const char *details) {
+  int is_call = variable("CNI_COMMAND") != NULL;
+  struct text out = {0};
+  add(&out, "{\"cniVersion\":\""), add(&out, version()), add(&out, "\",\"code\":"), add(&out, code), add(&out, ",\"msg\":\"");
+  if (!is_call) out.size = 0, add(&out, "tollgate: ");
+  while (*message) add_quoted(&out, *message++);
+  add(&out, is_call ? "\",\"details\":\"" : ": "), add_quoted(&out, details), add(&out, is_call ? "\"}\n" : "\n");
+  write_all(is_call ? 1 : 2, out.at, out.size);
+  leave(is_call ? 1 : 3);
+}
+
+/**
+ * All further is for the executable, in the same role.
+ * @param why  the agent of `run_dir` did not take the call, so that it is not asked again; NULL where it was not asked
+ */
+static _Noreturn void run_node(const char *why) {
+  char *told[] = {arguments[0], "--not-handed-over", run_dir.at, (char *)why, NULL};
+  if (stdin_copy >= 0) CALL(lseek, stdin_copy, 0, SEEK_SET), CALL(dup3, stdin_copy, 0, 0);
+  long error = CALL(execve, node.at, why ? told : arguments, environment);
+  fail("5", (const char *[]){"Cannot execute ", node.at, NULL},
+       error == -ENOENT ? "it is missing: run `tollgate install` again" : "the kernel refuses it");
+}
+
+/** It may have been done, in part or whole. Cf. `lost`. */
+static _Noreturn void lost(const char *why) {
+  if (same(verb->name, "DEL")) run_node(why);
+  fail("11",
+       (const char *[]){"Cannot tell what became of the ", verb->name, ": the agent took it over, and then ", why, NULL},
+       same(verb->name, "ADD") ? "the agent undoes it, or DEL does; the runtime tries again" : "the runtime tries again");
+}
+
+/* ---- The conversation ---- */
+
+static struct timespec now(void) {
+  struct timespec time;
+  CALL(clock_gettime, CLOCK_MONOTONIC, &time);
+  return time;
+}
+
+static int wait_until(struct timespec end, int fd, short events) {
+  struct timespec time = now(), left = {end.tv_sec - time.tv_sec, end.tv_nsec - time.tv_nsec};
+  for (; left.tv_nsec < 0; left.tv_sec--) left.tv_nsec += 1000000000;
+  return left.tv_sec >= 0 && wait_for(fd, events, &left);
+}
+
+/** A frame there and a frame back, which is then in `answer`. @param patience  ms for both. @returns why not */
+static const char *exchange(int fd, const unsigned char *frame, size_t size, uint32_t patience) {
+  struct timespec end = now();
+  end.tv_sec += patience / 1000, end.tv_nsec += patience % 1000 * 1000000;
+  for (size_t at = 0; at < size;) {
+    long got = CALL(sendto, fd, frame + at, size - at, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (got == -EAGAIN && !wait_until(end, fd, POLLOUT)) return "it did not listen in time";
+    if (got < 0 && got != -EAGAIN) return "it hung up";
+    if (got > 0) at += (size_t)got;
+  }
+  for (size_t at = 0, wanted = HEADER; at < wanted;) {
+    if (!wait_until(end, fd, POLLIN)) return "no answer came in time";
+    long got = CALL(recvfrom, fd, answer + at, sizeof answer - at, MSG_DONTWAIT);
+    if (got == 0 || (got < 0 && got != -EAGAIN)) return "it hung up";
+    if (got > 0) at += (size_t)got;
+    if (at < HEADER) continue;
+    wanted = HEADER + (size_t)get(answer + 4);
+    if (get(answer) >> 8 != MAGIC || wanted > HEADER + GREATEST_BODY || at > wanted) return "it speaks another protocol";
+  }
+  return NULL;
+}
+
+static int connected(void) {
+  int fd = (int)CALL(socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  /* Where its queue is full, connect() waits for as long as send() may. */
+  struct timeval patience = {CONNECT_PATIENCE / 1000, 0};
+  CALL(setsockopt, fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+  if (CALL(connect, fd, &agent, sizeof agent)) run_node("nobody listens on its socket");
+  return fd;
+}
+
+/** Prints what is in the answer, and ends as it says. */
+static _Noreturn void print_answer(void) {
+  const unsigned char *body = answer + HEADER;
+  uint64_t size = get(answer + 4), code = get(body), end = ANSWER_HEAD + (uint64_t)get(body + 4);
+  if (answer[3] != ANSWER || size < ANSWER_HEAD || code > 1 || end > size) lost("it answered with something else");
+  write_all(2, body + end, size - end);
+  leave(write_all(1, body + ANSWER_HEAD, end - ANSWER_HEAD) ? (int)code : 1);
+}
+
+static _Noreturn void hand_over(size_t size) {
+  int fd = connected();
+  const char *why = exchange(fd, request, size, READY_PATIENCE);
+  if (why) run_node(why);
+  /* Its reason, behind which there are zeros; no argument may be of any length. */
+  answer[HEADER + 1000] = 0;
+  if (answer[3] == NOT_MINE) run_node((const char *)answer + HEADER);
+  if (answer[3] != READY) run_node("it speaks another protocol");
+  uint32_t patience = get(answer + 4) == 4 ? get(answer + HEADER) : verb->patience;
+  unsigned char go[HEADER] = {0};
+  put(go, MAGIC << 8 | GO, 4);
+  if ((why = exchange(fd, go, HEADER, patience))) lost(why);
+  print_answer();
+}
+
+/* ---- The request ---- */
+
+/** Head and environment. @returns its size; 0 where it has no room, or nobody says whose network namespace this is */
+static size_t begin_request(int is_ipam) {
+  size_t at = HEADER + REQUEST_HEAD;
+  for (char **each = environment; *each; each++) {
+    const char *byte = *each;
+    do if (at == HEADER + GREATEST_BODY) return 0;
+    while ((request[at++] = (unsigned char)*byte++));
+  }
+  struct stat netns;
+  if (CALL(newfstatat, AT_FDCWD, "/proc/thread-self/ns/net", &netns, 0)) return 0;
+  put(request + 8, netns.st_dev, 8), put(request + 16, netns.st_ino, 8);
+  put(request + 24, (uint64_t)is_ipam, 4), put(request + 28, at - HEADER - REQUEST_HEAD, 4);
+  return at;
+}
+
+/** Stdin, to its end: into the request from `at` on, and into its copy. @returns the request's size; 0 where it is too large */
+static size_t end_request(size_t at) {
+  const size_t most = HEADER + GREATEST_BODY;
+  config = (const char *)request + at;
+  for (long got;;) {
+    /* What has no room there is for the copy only; the answer's place is free as yet. */
+    unsigned char *to = at < most ? request + at : answer;
+    got = CALL(read, 0, to, at < most ? most - at : GREATEST_BODY);
+    if (got == 0) break;
+    if (got == -EAGAIN && wait_for(0, POLLIN, NULL)) continue;
+    if (got < 0 || !write_all(stdin_copy, to, (size_t)got))
+      fail("5", (const char *[]){"Cannot read the network configuration from stdin", NULL}, "reading or keeping it failed");
+    at += (size_t)got;
+  }
+  if (at >= most) return 0;
+  put(request, MAGIC << 8 | REQUEST, 4), put(request + 4, at - HEADER, 4);
+  return at;
+}
+
+/** No kernel warns of it, and no policy forbids it; before 6.3 the flag is unknown. */
+static int memory_file(void) {
+  long fd = CALL(memfd_create, "stdin", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+  return (int)(fd == -EINVAL ? CALL(memfd_create, "stdin", MFD_CLOEXEC) : fd);
+}
+
+/* ---- Where it lies, and who calls ---- */
+
+/** Finds tollgate-node, and the agent by `tollgate.rundir`: one line, an absolute path. @returns 0 where it says anything else */
+static int find_agent(void) {
+  struct text folder = {0};
+  long size = CALL(readlinkat, AT_FDCWD, "/proc/self/exe", folder.at, sizeof folder.at - 1);
+  while (size > 0 && folder.at[size - 1] != '/') size--;
+  if (size <= 0) fail("5", (const char *[]){"Cannot find tollgate-node", NULL}, "/proc/self/exe does not say where: mount /proc");
+  folder.at[size] = 0;
+  struct text file = {0};
+  add(&node, folder.at), add(&node, "tollgate-node");
+  add(&file, folder.at), add(&file, "tollgate.rundir");
+  long fd = CALL(openat, AT_FDCWD, file.at, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  long got = CALL(read, fd, run_dir.at, sizeof agent.sun_path);
+  CALL(close, fd);
+  if (got > 0 && run_dir.at[got - 1] == '\n') run_dir.at[--got] = 0;
+  for (long i = 0; i < got; i++) if (run_dir.at[i] == 0 || run_dir.at[i] == '\n') return 0;
+  struct text socket = {0};
+  add(&socket, run_dir.at), add(&socket, "/cni.sock");
+  if (got <= 0 || run_dir.at[0] != '/' || socket.size >= sizeof agent.sun_path) return 0;
+  memcpy(agent.sun_path, socket.at, socket.size);
+  return 1;
+}
+
+static int is_called(const char *name) {
+  const char *last = arguments[0] ? arguments[0] : "";
+  for (const char *at = last; *at; at++) if (*at == '/') last = at + 1;
+  return same(last, name);
+}
+
+/** @param stack  as the kernel lays it out: argc, argv, NULL, the environment, NULL */
+__attribute__((used)) _Noreturn void enter(long *stack) {
+  arguments = (char **)(stack + 1);
+  environment = arguments + *stack + 1;
+  /* Nothing that is opened here may be taken for one of the three; and who reads no answer is an error, not an end. */
+  for (int fd = 0; fd < 3; fd++) if (CALL(fcntl, fd, F_GETFD) == -EBADF) CALL(openat, AT_FDCWD, "/dev/null", O_RDWR);
+  const unsigned long ignored[4] = {1 /* SIG_IGN */};
+  CALL(rt_sigaction, 13 /* SIGPIPE */, ignored, NULL, 8);
+  const char *command = variable("CNI_COMMAND");
+  for (size_t i = 0; command && i < sizeof verbs / sizeof *verbs; i++) if (same(command, verbs[i].name)) verb = &verbs[i];
+  size_t size;
+  if (!find_agent() || !verb || !(size = begin_request(is_called("tollgate-ipam")))) run_node(NULL);
+  if ((stdin_copy = memory_file()) < 0) run_node(NULL);
+  if (!(size = end_request(size))) run_node("the call is larger than a frame");
+  hand_over(size);
+}

@@ -1,0 +1,162 @@
+/**
+ * What the agent does for its node besides judging pods: address ranges for the plugin, routes to the other nodes,
+ * forwarding, the word to the API that the network is there, and the conflist that makes runtimes call us. In this order,
+ * each only once what it promises is so; what has been reached stays when something fails later.
+ */
+import { forwarding } from '../enforce/probe.ts';
+import type { Family } from '../ip/address.ts';
+import { formatPrefix } from '../ip/address.ts';
+import type { Exchange } from '../kernel/message.ts';
+import { SysctlError, writeSysctl } from '../kernel/sysctl.ts';
+import type { Client } from '../kube/client.ts';
+import type { KubeNode } from '../kube/object.ts';
+import { setNodeCondition } from '../kube/single.ts';
+import { keepNodeRanges } from '../state/node-ranges.ts';
+import { type ConflistPlace, type ConflistSettings, conflistText, keepConflist, removeConflist } from './conflist.ts';
+import type { Log } from './log.ts';
+import { keepRoutes } from './routes.ts';
+
+export interface NodeStatus {
+  /** Pods can be plugged in, and reach other nodes' where a link is shared. */
+  readonly ready: boolean;
+  /** What must happen first. */
+  readonly waitsFor: readonly string[];
+  /** What is wrong, and keeps nothing else back. */
+  readonly problems: readonly string[];
+}
+
+export interface NodeKeeperOptions {
+  /** This node's name in the API. */
+  readonly node: string;
+  readonly runDir: string;
+  /** rtnetlink in the node's network namespace, which this thread is in. */
+  readonly host: Exchange;
+  readonly client: Client;
+  readonly log: Log;
+  /** Absent: none is written. */
+  readonly conflist?: ConflistPlace & {
+    readonly settings: ConflistSettings;
+    /** Whether to take it away when the agent stops. */
+    readonly removeOnExit: boolean;
+  };
+}
+
+const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+export class NodeKeeper {
+  readonly #options: NodeKeeperOptions;
+  #told = new Set<string>();
+  #status: NodeStatus = { ready: false, waitsFor: ['the nodes have not been heard yet'], problems: [] };
+
+  constructor(options: NodeKeeperOptions) {
+    this.#options = options;
+  }
+
+  /** As of the last update. */
+  get status(): NodeStatus {
+    return this.#status;
+  }
+
+  /**
+   * Brings the node to what the API says of the nodes; to be called whenever one changed, and from time to time.
+   * @param isServing whether CNI calls are served: the conflist is not written before
+   * @throws {KubeError} the node's condition could not be set: all else is done, and it is to be called again
+   */
+  async update(nodes: Iterable<KubeNode>, isServing: boolean): Promise<NodeStatus> {
+    const all = [...nodes];
+    const own = all.find(({ name }) => name === this.#options.node);
+    const problems: string[] = [];
+    const waitsFor = own ? this.#bring(all, own, problems) : [`the API has no node ${this.#options.node}`];
+    const ready = waitsFor.length === 0;
+    if (ready && isServing) waitsFor.push(...this.#announce(problems));
+    this.#status = { ready, waitsFor, problems };
+    this.#tell(this.#status);
+    if (ready && own?.networkUnavailable !== 'False') await this.#setAvailable();
+    return this.#status;
+  }
+
+  /** @returns what pods on this node still wait for */
+  #bring(all: readonly KubeNode[], own: KubeNode, problems: string[]): string[] {
+    const { host, runDir, log, node } = this.#options;
+    if (own.podCidrs.length === 0)
+      return [
+        `node ${node} has no pod CIDR: kube-controller-manager gives one with --allocate-node-cidrs and --cluster-cidr`,
+      ];
+    const waitsFor = forward(new Set(own.podCidrs.map(({ family }) => family)));
+    try {
+      const routed = keepRoutes(all, own, host);
+      problems.push(...routed.problems);
+      if (routed.changed > 0) log('info', 'routes brought up to date', { changes: routed.changed });
+      if (!routed.isOwnDone) waitsFor.push('the route of its own pod CIDR');
+      if (keepNodeRanges(runDir, { node, podCidrs: own.podCidrs }))
+        log('info', 'address ranges of this node', { podCidrs: own.podCidrs.map(formatPrefix).join() });
+    } catch (error) {
+      waitsFor.push(said(error));
+    }
+    return waitsFor;
+  }
+
+  /** @returns what keeps the conflist away */
+  #announce(problems: string[]): string[] {
+    const { conflist, log } = this.#options;
+    if (!conflist) return [];
+    try {
+      const { isThere, isWritten, moved, inTheWay } = keepConflist(conflist, conflistText(conflist.settings));
+      if (isWritten) log('info', 'wrote the conflist', { confDir: conflist.confDir });
+      for (const file of moved) log('warn', 'Moved another network out of the way', { file });
+      if (inTheWay.length === 0) return [];
+      if (conflist.takeOver)
+        problems.push(
+          ...inTheWay.map(what => `${what}: its pods stay as they are, with no gate, until they are deleted`),
+        );
+      const advice = 'delete its pods and its file first, or start the agent with --take-over';
+      return conflist.takeOver
+        ? []
+        : inTheWay.map(
+            what => `${isThere ? 'The conflist is there, but' : 'No conflist is written:'} ${what}; ${advice}`,
+          );
+    } catch (error) {
+      return [said(error)];
+    }
+  }
+
+  async #setAvailable(): Promise<void> {
+    const { client, node, log } = this.#options;
+    const condition = {
+      type: 'NetworkUnavailable',
+      status: 'False',
+      reason: 'TollgateIsUp',
+      message: 'tollgate gives pods their addresses and routes',
+    } as const;
+    await setNodeCondition(client, node, { condition, at: new Date() });
+    log('info', 'told the API that the network is available', { node });
+  }
+
+  /** Once each, for as long as it is so. */
+  #tell({ waitsFor, problems }: NodeStatus): void {
+    const now = new Set([...waitsFor, ...problems]);
+    for (const line of now) if (!this.#told.has(line)) this.#options.log('warn', line);
+    this.#told = now;
+  }
+
+  /** To be called when the agent ends for good or for a restart, which are told apart by `removeOnExit` only. */
+  stop(): void {
+    const { conflist, log } = this.#options;
+    if (!conflist?.removeOnExit) return;
+    removeConflist(conflist.confDir);
+    log('info', 'removed the conflist', { confDir: conflist.confDir });
+  }
+}
+
+/** @returns why a family is not forwarded */
+function forward(families: ReadonlySet<Family>): string[] {
+  return [...families].flatMap(family => {
+    try {
+      writeSysctl(forwarding[family], 1);
+      return [];
+    } catch (error) {
+      if (!(error instanceof SysctlError)) throw error;
+      return [error.message];
+    }
+  });
+}

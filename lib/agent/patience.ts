@@ -1,0 +1,11 @@
+/** How long callers wait for an answer; what a verb may wait for by its own deadlines, and ten seconds for the work itself. */
+import type { AttachmentRequest, NetworkRequest } from '../cni/request.ts';
+
+type Verb = (AttachmentRequest | NetworkRequest)['verb'];
+
+/** Seconds for another call of the same attachment; then there is the node's lock or the enforcer. */
+const seconds: Readonly<Record<Verb, number>> = { ADD: 60, DEL: 90, CHECK: 30, GC: 60, STATUS: 10 };
+
+/** Milliseconds. @param enforceTimeout in seconds */
+export const answerPatience = (verb: Verb, enforceTimeout: number): number =>
+  (seconds[verb] + enforceTimeout + 10) * 1000;

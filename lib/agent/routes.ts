@@ -1,0 +1,223 @@
+/**
+ * Routes between nodes: to each other node's pod CIDRs by its own address, where we share a link with it. Which is so, the
+ * node's routing table says: an address that it reaches without a gateway. And one for the node's own pod CIDRs, so that a
+ * packet to an address that no pod has ends here, and does not travel between this node and its default gateway until its
+ * time is up; pods' own routes are longer, and win.
+ *
+ * Ours carry a protocol number of our own: they alone are changed and removed. Their metric is high, so that a route that
+ * somebody else makes to the same prefix, before or after, wins. They stay when the agent stops, as the pods do.
+ */
+import {
+  type Address,
+  type Family,
+  formatAddress,
+  formatPrefix,
+  networkOf,
+  type Prefix,
+  parseAddress,
+} from '../ip/address.ts';
+import { type Exchange, must, type Request } from '../kernel/message.ts';
+import {
+  addRoute,
+  deleteRoute,
+  dumpRoutes,
+  type FoundRoute,
+  type Route,
+  RT_TABLE_MAIN,
+  replaceRoute,
+  routeOf,
+} from '../kernel/route.ts';
+import type { KubeNode } from '../kube/object.ts';
+
+/** Of no routing daemon in rtnetlink.h or iproute2's rt_protos: "t". `ip route show proto 116`. */
+export const RTPROT_TOLLGATE = 0x74;
+const METRIC = 1024;
+/** RTN_*. */
+const RTN_UNICAST = 1;
+const RTN_UNREACHABLE = 7;
+
+/** Values by prefix, found by the longest that has an address. */
+class LongestMatch<T> {
+  readonly #byLength = new Map<
+    string,
+    { readonly family: Family; readonly length: number; readonly at: Map<bigint, T> }
+  >();
+
+  /** The first of two for one prefix stays. @returns what was there */
+  add(prefix: Prefix, value: T): T | undefined {
+    const { family, length } = prefix;
+    const key = `${family}/${length}`;
+    const group = this.#byLength.get(key) ?? { family, length, at: new Map() };
+    this.#byLength.set(key, group);
+    const network = networkOf(prefix).value;
+    const before = group.at.get(network);
+    if (before === undefined) group.at.set(network, value);
+    return before;
+  }
+
+  get(prefix: Prefix): T | undefined {
+    return this.#byLength.get(`${prefix.family}/${prefix.length}`)?.at.get(networkOf(prefix).value);
+  }
+
+  find({ family, value }: Address): T | undefined {
+    const groups = [...this.#byLength.values()].filter(group => group.family === family);
+    for (const { length, at } of groups.sort((a, b) => b.length - a.length)) {
+      const found = at.get(networkOf({ family, value, length }).value);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+}
+
+export interface RoutePlan {
+  readonly wanted: readonly Route[];
+  /** What stands in the way of a route, and why: a line for each. */
+  readonly problems: readonly string[];
+}
+
+const isOurs = ({ protocol }: FoundRoute): boolean => protocol === RTPROT_TOLLGATE;
+const common = { protocol: RTPROT_TOLLGATE, metric: METRIC } as const;
+
+function wayOf({ gateway, oif, protocol }: FoundRoute): string {
+  const via = gateway ? ` via ${formatAddress(gateway)}` : '';
+  return `${oif === undefined ? '' : ` on link ${oif}`}${via} of protocol ${protocol}`.trimStart();
+}
+
+/** Pod CIDRs in which some node has its own address: a route to one would cut that node off. */
+function swallowing(nodes: readonly KubeNode[]): ReadonlyMap<string, string> {
+  const cidrs = new LongestMatch<string>();
+  for (const prefix of nodes.flatMap(({ podCidrs }) => podCidrs)) cidrs.add(prefix, formatPrefix(networkOf(prefix)));
+  const found = new Map<string, string>();
+  for (const { name, addresses } of nodes)
+    for (const text of addresses) {
+      const address = parseAddress(text);
+      const cidr = address && cidrs.find(address);
+      if (cidr !== undefined) found.set(cidr, `${name} has its own address ${text} in it`);
+    }
+  return found;
+}
+
+/**
+ * @param nodes all of the cluster; `own` may be among them
+ * @param found what is in the main table
+ */
+export function planRoutes(nodes: Iterable<KubeNode>, own: KubeNode, found: readonly FoundRoute[]): RoutePlan {
+  const all = [...nodes].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const theirs = new LongestMatch<FoundRoute>();
+  for (const route of found) if (!isOurs(route)) theirs.add(route.destination, route);
+  const taken = new LongestMatch<string>();
+  for (const prefix of own.podCidrs) taken.add(prefix, own.name);
+  const swallowed = swallowing([own, ...all]);
+
+  const wanted: Route[] = [];
+  const problems: string[] = [];
+  for (const cidr of own.podCidrs) {
+    const destination = networkOf(cidr);
+    const other = theirs.get(destination);
+    if (other)
+      problems.push(
+        `This node's pod CIDR ${formatPrefix(destination)} has a route of somebody else's (${wayOf(other)}): it is left as it is`,
+      );
+    else wanted.push({ ...common, destination, type: 'unreachable' });
+  }
+  for (const node of all.filter(({ name }) => name !== own.name))
+    for (const cidr of node.podCidrs) {
+      const destination = networkOf(cidr);
+      const text = formatPrefix(destination);
+      const way = wayTo(node, destination.family, theirs);
+      const other = theirs.get(destination);
+      const holder = taken.add(destination, node.name);
+      const why =
+        swallowed.get(text) ??
+        (holder === undefined ? undefined : `node ${holder} has the same`) ??
+        (other && !leadsThere(other, way)
+          ? `somebody else has a route there (${wayOf(other)}), which stays`
+          : undefined) ??
+        (other || way.kind === 'link' ? undefined : way.why);
+      if (why !== undefined) problems.push(`No route to pods of node ${node.name}, ${text}: ${why}`);
+      else if (!other && way.kind === 'link')
+        wanted.push({ ...common, destination, gateway: way.gateway, oif: way.oif });
+    }
+  return { wanted, problems };
+}
+
+type Way =
+  | { readonly kind: 'link'; readonly gateway: Address; readonly oif: number }
+  | { readonly kind: 'none'; readonly why: string };
+
+/** The node's first address that we reach without a gateway. */
+function wayTo({ addresses }: KubeNode, family: Family, routes: LongestMatch<FoundRoute>): Way {
+  const ofFamily = addresses.flatMap(text => parseAddress(text) ?? []).filter(address => address.family === family);
+  for (const gateway of ofFamily) {
+    const route = routes.find(gateway);
+    if (route?.oif !== undefined && route.type === RTN_UNICAST && !route.gateway)
+      return { kind: 'link', gateway, oif: route.oif };
+  }
+  const [first] = ofFamily;
+  if (!first) return { kind: 'none', why: `it has no IPv${family} address` };
+  return {
+    kind: 'none',
+    why: `it shares no link with this node, which reaches ${formatAddress(first)} through a gateway only: routers between them must know that prefix`,
+  };
+}
+
+const sameAddress = (a: Address | undefined, b: Address | undefined): boolean =>
+  a?.family === b?.family && a?.value === b?.value;
+
+const leadsThere = ({ gateway }: FoundRoute, way: Way): boolean =>
+  way.kind === 'link' && sameAddress(gateway, way.gateway);
+
+const keyOf = ({ destination }: Pick<Route, 'destination'>): string => formatPrefix(networkOf(destination));
+
+/** Found one of IPv6 that leads nowhere has the loopback link. */
+const isAsWanted = (found: FoundRoute, want: Route): boolean =>
+  found.metric === METRIC &&
+  (want.type === 'unreachable'
+    ? found.type === RTN_UNREACHABLE
+    : found.type === RTN_UNICAST && found.oif === want.oif && sameAddress(found.gateway, want.gateway));
+
+/** What makes ours, of those found, what is wanted. New ones come first. */
+export function routeChanges(found: readonly FoundRoute[], wanted: readonly Route[]): readonly Request[] {
+  const ours = found.filter(isOurs);
+  const have = new Map(ours.map(route => [keyOf(route), route]));
+  const want = new Set(wanted.map(keyOf));
+  const made = wanted.flatMap(route => {
+    const old = have.get(keyOf(route));
+    if (!old) return [addRoute(route)];
+    return isAsWanted(old, route) ? [] : [old.metric === METRIC ? replaceRoute(route) : addRoute(route)];
+  });
+  const stale = ours.filter(route => !want.has(keyOf(route)) || route.metric !== METRIC);
+  return [
+    ...made,
+    ...stale.map(({ destination, metric }) => deleteRoute({ destination, metric, protocol: RTPROT_TOLLGATE })),
+  ];
+}
+
+/** What is in the main table, of both families. @throws NetlinkError */
+export const mainRoutes = (host: Exchange): readonly FoundRoute[] =>
+  must(host([dumpRoutes({ table: RT_TABLE_MAIN })]))
+    .flat()
+    .flatMap(reply => routeOf(reply) ?? [])
+    .filter(({ table }) => table === RT_TABLE_MAIN);
+
+export interface Routed {
+  readonly problems: readonly string[];
+  /** Routes that were made, changed or removed. */
+  readonly changed: number;
+  /** All of the node's own stand. */
+  readonly isOwnDone: boolean;
+}
+
+/** Brings our routes to what the nodes say. A route that the kernel refuses is a problem, and keeps no other back. */
+export function keepRoutes(nodes: Iterable<KubeNode>, own: KubeNode, host: Exchange): Routed {
+  const found = mainRoutes(host);
+  const { wanted, problems } = planRoutes(nodes, own, found);
+  const changes = routeChanges(found, wanted);
+  const refused = host(changes).flatMap(({ error }) => error ?? []);
+  const standing = new Set((changes.length > 0 ? mainRoutes(host) : found).map(keyOf));
+  return {
+    problems: [...problems, ...refused.map(({ message }) => message)],
+    changed: changes.length - refused.length,
+    isOwnDone: own.podCidrs.every(destination => standing.has(keyOf({ destination }))),
+  };
+}

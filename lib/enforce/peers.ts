@@ -1,0 +1,67 @@
+/**
+ * The sets of peers that are in the table, by what they select: a pod of an identity that is known already enters those that
+ * it belongs to, and nobody need ask the policies what else there is.
+ */
+import { Cluster } from '../policy/cluster.ts';
+import { filled } from '../policy/members.ts';
+import type { World } from '../policy/model.ts';
+import type { AddressSetSpec, PeerSet, Ruleset, TupleSetSpec } from '../policy/ruleset.ts';
+import { parseJson } from '../state/atomic.ts';
+import type { NodeState } from './node.ts';
+import { localPod } from './world.ts';
+
+export interface Peers {
+  /** The marker of the first table that had these. */
+  readonly marker: number;
+  readonly sets: readonly (AddressSetSpec | TupleSetSpec)[];
+  /** As the manifests say. */
+  readonly namespaces: readonly (readonly [name: string, labels: readonly (readonly [string, string])[]])[];
+  /** Pods that manifests speak of: where one of them is plugged in, its manifest no longer counts. */
+  readonly named: readonly string[];
+  readonly addressed: readonly string[];
+}
+
+const nameOf = ({ namespace, name }: { readonly namespace: string; readonly name: string }): string =>
+  `${namespace}/${name}`;
+
+/** What the set holds comes and goes with pods. */
+const specOf = ({ elements: _, ...set }: PeerSet): Peers['sets'] =>
+  set.kind === 'ranges' ? [] : [set as AddressSetSpec | TupleSetSpec];
+
+export const peersOf = (marker: number, { sets }: Ruleset, { namespaces, pods }: World): Peers => ({
+  marker,
+  sets: [...sets.values()].flatMap(specOf),
+  namespaces: [...namespaces].map(([name, labels]) => [name, [...labels]]),
+  named: pods.map(nameOf),
+  addressed: pods.flatMap(({ addresses }) => addresses),
+});
+
+/** JSON knows no large numbers. */
+const toText = (_: string, value: unknown): unknown => (typeof value === 'bigint' ? { bigint: String(value) } : value);
+const fromText = (_: string, value: unknown): unknown =>
+  value !== null && typeof value === 'object' && 'bigint' in value ? BigInt(value.bigint as string) : value;
+
+export const peersText = (peers: Peers): string => JSON.stringify(peers, toText);
+
+/** Those of this marker; undefined where the text says nothing of them. */
+export function peersIn(text: string | undefined, marker: number): Peers | undefined {
+  const found = parseJson(text, text?.includes('"bigint":') ? fromText : undefined);
+  const peers = found.kind === 'value' ? (found.value as Partial<Peers>) : undefined;
+  return peers?.marker === marker && Array.isArray(peers.sets) ? (peers as Peers) : undefined;
+}
+
+/** What policies ask for of these pods, as far as it changes with them; undefined where a manifest speaks of one of them. */
+export function rulesetOfPeers(
+  { sets, namespaces, named, addressed }: Peers,
+  { pods }: NodeState,
+): Ruleset | undefined {
+  const local = Object.values(pods);
+  if (local.some(pod => named.includes(nameOf(pod)) || pod.addresses.some(address => addressed.includes(address))))
+    return undefined;
+  const cluster = new Cluster({
+    namespaces: new Map(namespaces.map(([name, labels]) => [name, new Map(labels)])),
+    pods: local.filter(({ addresses }) => addresses.length > 0).map(localPod),
+    policies: [],
+  });
+  return { sets: new Map(sets.map(set => [set.name, filled(cluster, set)])), chains: new Map(), tags: new Map() };
+}

@@ -1,0 +1,21 @@
+/** `<runDir>/node.json`: written by the agent, read by every ADD of a network that names no ranges. */
+import { join } from 'node:path';
+import { type NodeRanges, readNodeRanges, writeNodeRanges } from '../ipam/node-ranges.ts';
+import { parseJson, readText, replaceFile } from './atomic.ts';
+
+export const nodeRangesPath = (runDir: string): string => join(runDir, 'node.json');
+
+/** Undefined where nobody has written any, or not whole. @throws StateError where the file cannot be read */
+export function findNodeRanges(runDir: string): NodeRanges | undefined {
+  const found = parseJson(readText(nodeRangesPath(runDir)));
+  return found.kind === 'value' ? readNodeRanges(found.value) : undefined;
+}
+
+/** Leaves a file that says the same as it is. @returns whether it was written. @throws StateError */
+export function keepNodeRanges(runDir: string, ranges: NodeRanges): boolean {
+  const path = nodeRangesPath(runDir);
+  const text = `${JSON.stringify(writeNodeRanges(ranges))}\n`;
+  if (readText(path) === text) return false;
+  replaceFile(path, text);
+  return true;
+}

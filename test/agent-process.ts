@@ -1,0 +1,57 @@
+/** The agent as a process on a host. */
+import type { ChildProcess } from 'node:child_process';
+import { policies, runDir, stateDir, tollgate } from './cni.ts';
+import { type Host, until } from './host.ts';
+
+export const socket = `${runDir}/cni.sock`;
+export const command = [
+  tollgate,
+  'agent',
+  '--no-kubernetes',
+  '--run-dir',
+  runDir,
+  '--state-dir',
+  stateDir,
+  '--policies',
+  policies,
+];
+
+export interface Line {
+  readonly level: string;
+  readonly message: string;
+  readonly verb?: string;
+  readonly code?: number;
+  readonly pods?: number;
+}
+
+export interface Agent extends Disposable {
+  readonly child: ChildProcess;
+  readonly lines: readonly Line[];
+  /** Calls of a verb that it has carried out. */
+  readonly calls: (verb: string) => number;
+  readonly said: (message: RegExp) => boolean;
+}
+
+/** It serves when this returns. */
+export async function startAgent(host: Host, args: readonly string[] = command): Promise<Agent> {
+  const child = host.spawn(args);
+  const lines: Line[] = [];
+  let rest = '';
+  child.stderr!.on('data', (chunk: Buffer) => {
+    const all = (rest + chunk.toString()).split('\n');
+    rest = all.pop()!;
+    for (const line of all) lines.push(line.startsWith('{') ? JSON.parse(line) : { level: 'raw', message: line });
+  });
+  const agent: Agent = {
+    child,
+    lines,
+    calls: verb => lines.filter(line => line.message === 'call' && line.verb === verb).length,
+    said: message => lines.some(line => message.test(line.message)),
+    [Symbol.dispose]: () => void child.kill('SIGKILL'),
+  };
+  await until('the agent to serve', () => {
+    if (child.exitCode !== null) throw new Error(`The agent ended: ${JSON.stringify(lines)}${rest}`);
+    return agent.said(/^serving$/);
+  });
+  return agent;
+}

@@ -1,0 +1,232 @@
+/** The node's pods on disk: what a writer who died leaves, what a reader meets in between, and how much is written. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
+import fc from 'fast-check';
+import { emptyNode, type LocalPod, type NodeState, podKey, withoutPod, withPod } from '../lib/enforce/node.ts';
+import { NodeFiles } from '../lib/enforce/node-files.ts';
+
+const owner = { enforcer: 'inline', stateDir: '/state', policies: '/policies' };
+const empty = emptyNode(owner, { judge: 'inline', nflogGroup: 1, enforceEgressToNode: false });
+
+const pod = (name: string, more: Partial<LocalPod> = {}): Omit<LocalPod, 'tag'> => ({
+  network: 'net',
+  containerID: name,
+  ifname: 'eth0',
+  link: `tg-${name}`,
+  namespace: 'default',
+  name,
+  labels: { app: name.slice(0, 1) },
+  given: { config: {}, call: {} },
+  namedPorts: [],
+  addresses: [`10.0.0.${name.charCodeAt(0)}`],
+  hostPorts: [],
+  ...more,
+});
+
+const plug = (state: NodeState, wanted: Omit<LocalPod, 'tag'>) => withPod(state, wanted, () => false).state;
+
+class Room implements Disposable {
+  readonly runDir = mkdtempSync(join(tmpdir(), 'tollgate-roster-'));
+  readonly head = join(this.runDir, '1.node');
+  readonly pods = join(this.runDir, '1.pods');
+  #marker = 0;
+
+  open(): NodeFiles {
+    return new NodeFiles(this.runDir, { dev: 1, ino: 1 });
+  }
+
+  /** Read and written as a call does. */
+  change(change: (state: NodeState) => NodeState, files = this.open()): NodeState {
+    const state = change(files.read()?.state ?? empty);
+    files.write({ marker: ++this.#marker, folder: '[]', state });
+    return state;
+  }
+
+  [Symbol.dispose](): void {
+    rmSync(this.runDir, { recursive: true });
+  }
+}
+
+test('what is written is read again, pods in the order in which they came', () => {
+  using room = new Room();
+  const names = ['b', 'a', 'ü "\n', '1'];
+  const state = names.reduce((_, name) => room.change(before => plug(before, pod(name))), empty);
+  assert.deepEqual(room.open().read()!.state, state);
+  assert.deepEqual(
+    Object.values(room.open().read()!.state.pods).map(({ name }) => name),
+    names,
+  );
+  room.change(before => plug(before, pod('b', { addresses: ['10.0.0.1'] })));
+  assert.equal(Object.values(room.open().read()!.state.pods).at(-1)?.name, 'b');
+});
+
+test('a pod that comes or goes is one line more, however many there are', () => {
+  using room = new Room();
+  for (let i = 0; i < 200; i++) room.change(state => plug(state, pod(`p${i}`)));
+  const [{ size, ino }, lines] = [statSync(room.pods), readFileSync(room.pods, 'utf8').split('\n').length];
+  room.change(state => plug(state, pod('new')));
+  room.change(state => withoutPod(state, podKey(pod('p7'))));
+  assert.equal(statSync(room.pods).ino, ino);
+  assert.equal(readFileSync(room.pods, 'utf8').split('\n').length, lines + 2);
+  assert.ok(statSync(room.pods).size - size < 600);
+  assert.ok(statSync(room.head).size < 1_000, `${statSync(room.head).size} bytes`);
+});
+
+const torn: Readonly<Record<string, string>> = {
+  'a line that was not finished': '+"net/x/eth0" {"network":"net","contai',
+  'a whole line': `+"net/x/eth0" ${JSON.stringify({ ...pod('x'), tag: 1 })}\n`,
+  'more than the next writer writes': 'garbage\n'.repeat(500),
+};
+for (const [what, text] of Object.entries(torn))
+  test(`a writer who died before the state was replaced left ${what}: it does not count, and is written over`, () => {
+    using room = new Room();
+    room.change(state => plug(state, pod('a')));
+    appendFileSync(room.pods, text);
+    assert.deepEqual(Object.keys(room.open().read()!.state.pods), ['net/a/eth0']);
+    assert.equal(room.open().find('net/x/eth0'), undefined);
+    const state = room.change(before => plug(before, pod('b')));
+    assert.deepEqual(room.open().read()!.state, state);
+  });
+
+const broken: Readonly<Record<string, (room: Room) => void>> = {
+  'the file of pods is gone': ({ pods }) => rmSync(pods),
+  'the file of pods is shorter than it was': ({ pods }) => writeFileSync(pods, readFileSync(pods).subarray(0, -1)),
+  'the file of pods is another one': ({ pods }) =>
+    writeFileSync(pods, readFileSync(pods, 'latin1').replace(/^./, '~'), 'latin1'),
+  'a line of it is not what we write': ({ pods }) =>
+    writeFileSync(pods, readFileSync(pods, 'latin1').replace('"net"', 'net"",'), 'latin1'),
+  'the state has no word of pods': ({ head }) => writeFileSync(head, '{"marker":1,"folder":"[]","state":{"owner":{}}}'),
+};
+for (const [name, breaks] of Object.entries(broken))
+  test(`where ${name}, there is no state, and the next one is written whole`, () => {
+    using room = new Room();
+    room.change(state => plug(state, pod('a')));
+    breaks(room);
+    const files = room.open();
+    assert.equal(files.read(), undefined);
+    assert.equal(files.readConcerned({ key: 'net/a/eth0' }), undefined);
+    const state = plug(empty, pod('c'));
+    files.write({ marker: 9, folder: '[]', state });
+    assert.deepEqual(room.open().read(), { marker: 9, folder: '[]', state });
+  });
+
+test('lines of pods that are gone do not pile up', () => {
+  using room = new Room();
+  for (let i = 0; i < 10; i++) room.change(state => plug(state, pod(`p${i}`)));
+  for (let i = 0; i < 300; i++) {
+    room.change(state => plug(state, pod('short-lived')));
+    room.change(state => withoutPod(state, podKey(pod('short-lived'))));
+  }
+  assert.ok(readFileSync(room.pods, 'utf8').split('\n').length < 100);
+  assert.equal(Object.keys(room.open().read()!.state.pods).length, 10);
+});
+
+test('who knows only what concerns one pod writes no less than who knows all, also when the file is written anew', () => {
+  using room = new Room();
+  for (let i = 0; i < 10; i++) room.change(state => plug(state, pod(`p${i}`)));
+  for (let i = 0; i < 100; i++) {
+    const files = room.open();
+    const wanted = pod('short-lived');
+    const came = files.readConcerned({ key: podKey(wanted), coming: wanted })!;
+    files.write({ ...came, state: plug(came.state, wanted) });
+    const going = files.readConcerned({ key: podKey(wanted) })!;
+    files.write({ ...going, state: withoutPod(going.state, podKey(wanted)) });
+  }
+  const { pods } = room.open().read()!.state;
+  assert.deepEqual(
+    Object.keys(pods),
+    Array.from({ length: 10 }, (_, i) => `net/p${i}/eth0`),
+  );
+});
+
+/** A pod comes and goes with each marker, so that the marker says which pods there are. */
+const present = (marker: number): string[] =>
+  Array.from({ length: 7 }, (_, i) => i)
+    .filter(i => Math.ceil((marker - i) / 7) % 2 === 1)
+    .map(i => `p${i}`);
+
+const writer = `
+  const { parentPort, workerData } = require('node:worker_threads');
+  Promise.all(workerData.modules.map(module => import(module))).then(([{ NodeFiles }, { withPod, withoutPod }]) => {
+    const files = new NodeFiles(workerData.runDir, { dev: 1, ino: 1 });
+    let state = workerData.empty;
+    for (let marker = 1; marker <= 1500; marker++) {
+      const pod = workerData.pods[(marker - 1) % 7];
+      const key = 'net/' + pod.containerID + '/eth0';
+      state = state.pods[key] ? withoutPod(state, key) : withPod(state, pod, () => false).state;
+      files.write({ marker, folder: '[]', state });
+    }
+    parentPort.postMessage('done');
+  });`;
+
+test('a reader without the lock never sees half of a change', async () => {
+  using room = new Room();
+  const modules = ['node-files', 'node'].map(name => new URL(`../lib/enforce/${name}.ts`, import.meta.url).href);
+  const pods = present(7).map(name => pod(name));
+  const thread = new Worker(writer, { eval: true, workerData: { modules, runDir: room.runDir, empty, pods } });
+  let isDone = false;
+  thread.once('message', () => {
+    isDone = true;
+  });
+  const ended = once(thread, 'exit');
+  let reads = 0;
+  while (!isDone) {
+    const file = room.open().read();
+    assert.ok(file || reads === 0, `nothing there after ${reads} reads`);
+    if (file) reads++;
+    const names = Object.values(file?.state.pods ?? {}).map(({ name }) => name);
+    assert.deepEqual(names.sort(), present(file?.marker ?? 0));
+    await nextTurn();
+  }
+  assert.ok(reads > 0);
+  assert.deepEqual(await ended, [0]);
+});
+
+test('what concerns a pod: who has its address or a port of the node, and one of each identity and way of masquerading', () => {
+  const names = fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f');
+  const more = fc.record({
+    labels: fc.constantFrom<Record<string, string>>({ app: 'x' }, { app: 'y' }),
+    addresses: fc.constantFrom(['10.0.0.1'], ['10.0.0.1', 'fd00::1'], ['10.0.0.11'], []),
+    hostPorts: fc.constantFrom<LocalPod['hostPorts']>([], [{ hostPort: 80, containerPort: 80, protocol: 'tcp' }]),
+    masquerade: fc.constantFrom({ from: ['10.0.0.0/8'], except: [] }, { from: ['fd00::/8'], except: ['10.0.0.0/8'] }),
+  });
+  fc.assert(
+    fc.property(
+      fc.array(fc.record({ name: names, more }), { minLength: 1, maxLength: 8 }),
+      names,
+      more,
+      (pods, name, own) => {
+        using room = new Room();
+        for (const each of pods) room.change(state => plug(state, pod(each.name, each.more)));
+        const wanted = pod(name, own);
+        const all = room.open().read()!.state;
+        const { pods: told, ...state } = room.open().readConcerned({ key: podKey(wanted), coming: wanted })!.state;
+        assert.deepEqual(state, (({ pods: _, ...rest }) => rest)(all));
+        const concerns = (each: LocalPod) =>
+          podKey(each) === podKey(wanted) ||
+          [wanted, all.pods[podKey(wanted)]].some(
+            mine =>
+              mine?.addresses.some(address => each.addresses.includes(address)) ||
+              (mine && mine.hostPorts.length > 0 && each.hostPorts.length > 0),
+          );
+        const others = Object.values(all.pods).filter(each => !concerns(each));
+        const standing = Object.values(told).filter(({ name: their }) => their === '');
+        assert.deepEqual(
+          new Set(Object.values(told).filter(each => each.name !== '')),
+          new Set(Object.values(all.pods).filter(concerns)),
+        );
+        assert.deepEqual(new Set(standing.map(({ tag }) => tag)), new Set(others.map(({ tag }) => tag)));
+        const ways = (some: readonly LocalPod[]) =>
+          new Set(some.flatMap(each => (each.masquerade ? [JSON.stringify(each.masquerade)] : [])));
+        assert.deepEqual(ways(standing), ways(others));
+      },
+    ),
+    { numRuns: 300 },
+  );
+});
