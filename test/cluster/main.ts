@@ -1,6 +1,7 @@
 /** The proofs, one after another, on one cluster. Started by run.sh, in namespaces that end with it. */
-import { after, before, test } from 'node:test';
+import { after, before } from 'node:test';
 import { KubeCluster } from './cluster.ts';
+import { policies } from './policies.ts';
 
 // The first process of its namespace gets no signal that it does not ask for.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1));
@@ -12,8 +13,4 @@ before(async () => {
 });
 after(() => cluster?.[Symbol.dispose]());
 
-test('pods reach each other', async () => {
-  await cluster.api.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'a' } });
-  const [a, b] = await cluster.runAll([{ namespace: 'a', name: 'a' }, { namespace: 'a', name: 'b' }]);
-  console.log(a!.status.podIP, b!.status.podIP, await cluster.reaches(a!, b!), performance.now());
-});
+policies(() => cluster);
