@@ -32,6 +32,7 @@ import { claimFolder, listen } from './listen.ts';
 import { Listeners } from './listeners.ts';
 import type { Log } from './log.ts';
 import { Histogram } from './metrics.ts';
+import { NodeKeeper, type NodeKeeperOptions } from './node-keeper.ts';
 import { isSamePod, OwnPods } from './own-pods.ts';
 import { type Intervals, Runner } from './runner.ts';
 import { showPresence } from './seen.ts';
@@ -47,6 +48,8 @@ export interface KubernetesOptions {
   /** This node's name in the API. */
   readonly node: string;
   readonly client: Client;
+  /** Absent: no conflist is written. */
+  readonly conflist?: NodeKeeperOptions['conflist'];
   /** Whether to hold the table as its owner, so that nobody else can open the gates. */
   readonly ownTable: boolean;
   readonly log: Log;
@@ -56,6 +59,8 @@ export interface KubernetesOptions {
 const syncing: Intervals = { least: 10, retry: 1_000, greatest: 300_000 };
 /** What somebody else changed, and what dead calls left behind. */
 const tending: Intervals = { least: 200, retry: 5_000, greatest: 60_000 };
+/** What the node's routes, ranges and conflist should be. */
+const keeping: Intervals = { least: 100, retry: 5_000, greatest: 60_000 };
 /** How often a table that we own is looked at whole, in milliseconds. */
 const MENDING = 600_000;
 /** How long an ADD waits for the API's word of a pod that no watch has told of, in milliseconds. */
@@ -78,7 +83,9 @@ export class KubernetesAgent {
   readonly #server: CallServer;
   readonly #links: LinkKeeper;
   readonly #graveyard: SharedGraveyard;
-  #runners: readonly Runner[] = [];
+  readonly node: NodeKeeper;
+  /** None before the start. */
+  #runners: { readonly sync: Runner; readonly tend: Runner; readonly node: Runner } | undefined;
   #listening: Promise<void> = Promise.resolve();
   #isServing = false;
   /** When the first event came that is not in force yet; milliseconds of the clock. */
@@ -115,7 +122,10 @@ export class KubernetesAgent {
       this.listeners = new Listeners(client, this.#sinks());
       this.#judge = this.#makeJudge();
       this.#graveyard = undo.use(new SharedGraveyard(log));
-      this.#links = new LinkKeeper(this.table, this.#host.exchange, () => this.#runners[1]?.ring());
+      const { conflist } = options;
+      const host = this.#host.exchange;
+      this.node = new NodeKeeper({ node, runDir, host, client, log, ...(conflist ? { conflist } : {}) });
+      this.#links = new LinkKeeper(this.table, this.#host.exchange, () => this.#runners?.tend.ring());
       this.#server = new CallServer({
         netns: here,
         refuse: request => refusal(request, runDir, owner),
@@ -147,6 +157,7 @@ export class KubernetesAgent {
       },
       nodes: ({ before, after }) => {
         this.#podCidrs = undefined;
+        this.#runners?.node.ring();
         if (after) rules.setNode(after);
         else if (before) rules.deleteNode(before.name);
       },
@@ -229,7 +240,15 @@ export class KubernetesAgent {
       failed: failed('tend the node'),
       work: () => this.#tend(),
     });
-    this.#runners = [sync, tend];
+    const keepNode = new Runner({
+      intervals: keeping,
+      clock: systemClock,
+      failed: failed('bring the node up to date'),
+      work: async () => {
+        if (this.listeners.isComplete) await this.node.update(this.listeners.nodes.objects(), this.#isServing);
+      },
+    });
+    this.#runners = { sync, tend, node: keepNode };
     log('info', 'listening', { node, server: client.server, runDir, ...owner });
     const { signal } = this.#stop;
     const news = (): void => {
@@ -260,9 +279,10 @@ export class KubernetesAgent {
     this.#undo.use(await listen(this.#server.server, runDir, { claim: this.#claim }));
     this.#undo.use(showPresence(runDir, systemClock, error => log('warn', `Cannot show presence: ${said(error)}`)));
     this.#undo.use(this.#links.watch());
-    this.#undo.use(this.table.watch(() => this.#runners[1]?.ring()));
+    this.#undo.use(this.table.watch(() => this.#runners?.tend.ring()));
     log('info', 'serving', { pid: process.pid, netns: currentNetns().ino });
-    this.#runners[1]?.ring();
+    this.#runners?.tend.ring();
+    this.#runners?.node.ring();
   }
 
   /** Brings the table to what has been heard. */
@@ -330,14 +350,19 @@ export class KubernetesAgent {
 
   /** Looks at everything now. */
   ring(): void {
-    for (const runner of this.#runners) runner.ring();
+    for (const runner of Object.values(this.#runners ?? {})) runner.ring();
   }
 
   /** Takes no more calls, and resolves when those under way have their answers; rules stay in place. */
   async stop(): Promise<void> {
     this.#stop.abort();
-    await Promise.all([this.#server.stop(), ...this.#runners.map(runner => runner.stop()), this.#listening]);
+    await Promise.all([
+      this.#server.stop(),
+      ...Object.values(this.#runners ?? {}).map(runner => runner.stop()),
+      this.#listening,
+    ]);
     await this.#graveyard.emptied();
+    this.node.stop();
     this.#undo.dispose();
     this.#options.log('info', 'stopped; rules stay in place');
   }

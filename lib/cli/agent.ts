@@ -51,6 +51,26 @@ const options = {
     default: false,
     describe: "Whether egress policy holds towards pods' own node",
   },
+  'conf-dir': {
+    type: 'string',
+    requiresArg: true,
+    normalize: true,
+    describe:
+      'Where to write the conflist once pods can be plugged in: /etc/cni/net.d, say; without it, none is written',
+  },
+  'cache-dir': folder("libcni's cache, which tells of pods of another network", '/var/lib/cni'),
+  'take-over': {
+    type: 'boolean',
+    default: false,
+    describe: "Whether other networks' files in --conf-dir give way (they are renamed); else ours is not written",
+  },
+  'remove-conflist-on-exit': {
+    type: 'boolean',
+    default: false,
+    describe: 'Whether the node shall have no network when the agent ends: not for an ordinary restart',
+  },
+  'ip-masq': { type: 'boolean', default: true, describe: '"ipMasq" of the conflist' },
+  mtu: { type: 'number', requiresArg: true, describe: '"mtu" of the conflist' },
   'own-table': {
     type: 'boolean',
     default: true,
@@ -93,11 +113,16 @@ export const agent = command(
     }
     const { KubernetesAgent } = await import('../agent/kubernetes.ts');
     using client = await clientFor(kubeconfig, context);
+    const owner = { enforcer: 'agent', stateDir, policies };
+    const { confDir, cacheDir, takeOver, removeConflistOnExit: removeOnExit, ipMasq, mtu } = given;
+    const unset = mtu === undefined ? {} : { mtu };
+    const settings = { owner, runDir, ipMasq, nflogGroup, enforceEgressToNode, established, ...unset };
     const kubernetes = new KubernetesAgent({
       ...common,
       client,
-      owner: { enforcer: 'agent', stateDir, policies },
+      owner,
       settings: { judge: 'agent', nflogGroup, enforceEgressToNode },
+      ...(confDir === undefined ? {} : { conflist: { confDir, cacheDir, takeOver, removeOnExit, settings } }),
       ownTable: given.ownTable,
       node: given.node ?? process.env['NODE_NAME'] ?? hostname(),
     });
