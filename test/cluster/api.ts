@@ -36,6 +36,12 @@ export interface Node extends KubeObject {
   readonly status: { readonly conditions?: readonly Status[] };
 }
 
+interface List<T> {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly items: readonly T[];
+}
+
 interface Answer {
   readonly status: number;
   readonly body: unknown;
@@ -83,20 +89,26 @@ export class Api implements Disposable {
 
   async #send(method: string, path: string, body?: unknown, type = 'application/json'): Promise<Answer> {
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-    const headers = { authorization: `Bearer ${this.#access.token}`, 'content-type': type };
+    const text = body === undefined ? '' : JSON.stringify(body);
+    const headers = {
+      authorization: `Bearer ${this.#access.token}`,
+      'content-type': type,
+      // Node would leave it out of a DELETE.
+      'content-length': Buffer.byteLength(text),
+    };
     const url = new URL(path, this.#access.server);
     const request = https.request(url, { method, headers, agent: this.#agent, timeout: 30_000 }, response => {
-      let text = '';
+      let answer = '';
       response.setEncoding('utf8').on('data', chunk => {
-        text += chunk;
+        answer += chunk;
       });
       response.on('error', reject).on('end', () => {
         const isJson = response.headers['content-type']?.startsWith('application/json');
-        resolve({ status: response.statusCode!, body: isJson ? JSON.parse(text) : text });
+        resolve({ status: response.statusCode!, body: isJson ? JSON.parse(answer) : answer });
       });
     });
     request.on('error', reject).on('timeout', () => request.destroy(new Error(`${method} ${path}: no answer`)));
-    request.end(body === undefined ? undefined : JSON.stringify(body));
+    request.end(text);
     return await promise;
   }
 
@@ -124,8 +136,10 @@ export class Api implements Disposable {
     return body as T;
   }
 
-  async list<T>(path: string): Promise<readonly T[]> {
-    return ((await this.#must('GET', path)) as { readonly items: readonly T[] }).items;
+  /** The server leaves kinds out of a list's items, since all are of one. */
+  async list<T extends KubeObject>(path: string): Promise<readonly T[]> {
+    const { apiVersion, kind, items } = (await this.#must('GET', path)) as List<T>;
+    return items.map(item => ({ ...item, apiVersion, kind: kind.replace(/List$/, '') }));
   }
 
   /** Makes it so, whether it is there already or not. */
@@ -143,7 +157,8 @@ export class Api implements Disposable {
   async delete(object: KubeObject, grace?: number): Promise<void> {
     const options: Json = grace === undefined ? {} : { gracePeriodSeconds: grace };
     const { status, body } = await this.#send('DELETE', pathOf(object), options);
-    if (status >= 300 && status !== 404) throw new Error(`DELETE ${pathOf(object)}: ${status}: ${JSON.stringify(body)}`);
+    if (status >= 300 && status !== 404)
+      throw new Error(`DELETE ${pathOf(object)}: ${status}: ${JSON.stringify(body)}`);
   }
 
   /** Deletes all of the kind in the namespace. */

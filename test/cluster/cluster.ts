@@ -4,8 +4,8 @@ import { once } from 'node:events';
 import { until } from '../host.ts';
 import { type Api, isTrue, type KubeObject, type Pod } from './api.ts';
 import { ControlPlane } from './control.ts';
-import { image, KubeNode } from './node.ts';
 import { scratch } from './daemon.ts';
+import { image, KubeNode } from './node.ts';
 
 export type Labels = Readonly<Record<string, string>>;
 
@@ -93,13 +93,13 @@ export class KubeCluster implements Disposable {
   }
 
   /** Waits for an object to be as it should. */
-  async until<T>(path: string, what: string, found: (object: T) => boolean, deadline = 180_000): Promise<T> {
+  async until<T>(path: string, what: string, found: (object: T) => boolean, deadline = 180_000): Promise<void> {
     let last: T | undefined;
     const wait = async () => {
       last = await this.api.get<T>(path);
-      return last !== undefined && found(last) && last;
+      return last !== undefined && found(last);
     };
-    return await until(`${path} to be ${what}`, wait, deadline).catch(error => {
+    await until(`${path} to be ${what}`, wait, deadline).catch(error => {
       throw new Error(`${error.message}: ${JSON.stringify(last)}`);
     });
   }
@@ -119,7 +119,7 @@ export class KubeCluster implements Disposable {
     const wait = async () => {
       const pods = (await this.api.list<Pod>(folder)).filter(({ metadata }) => names.has(metadata.name));
       unready = pods.filter(pod => !isTrue(pod.status.conditions, 'Ready'));
-      return pods.length === all.length && unready.length === 0 && pods;
+      return pods.length === all.length && unready.length === 0 ? pods : undefined;
     };
     const pods = await until(`pods in ${folder} to be Ready`, wait, deadline).catch(error => {
       const words = unready.map(({ metadata, status }) => `${metadata.name}: ${JSON.stringify(status)}`);
@@ -132,9 +132,13 @@ export class KubeCluster implements Disposable {
   async deleteNamespace(name: string): Promise<void> {
     const namespace = namespaceOf(name);
     await this.api.delete(namespace);
-    await until(`namespace ${name} to be gone`, async () => {
-      return (await this.api.get(`/api/v1/namespaces/${name}`)) === undefined;
-    }, 180_000);
+    await until(
+      `namespace ${name} to be gone`,
+      async () => {
+        return (await this.api.get(`/api/v1/namespaces/${name}`)) === undefined;
+      },
+      180_000,
+    );
   }
 
   nodeOf(pod: Pod): KubeNode {
@@ -157,7 +161,11 @@ export class KubeCluster implements Disposable {
   async reaches(
     from: Pod,
     to: Pod,
-    { transport = 'tcp', port = 80, patience = 2000 }: Partial<{ transport: 'tcp' | 'udp'; port: number; patience: number }> = {},
+    {
+      transport = 'tcp',
+      port = 80,
+      patience = 2000,
+    }: Partial<{ transport: 'tcp' | 'udp'; port: number; patience: number }> = {},
   ): Promise<boolean> {
     const child = this.spawn(from, 'ask', transport, to.status.podIP!, String(port), String(patience));
     child.stdout!.resume();

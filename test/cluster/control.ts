@@ -42,7 +42,12 @@ function writeFiles(): void {
   write('server.key', key);
   write('account.key', signing.privateKey.export({ type: 'pkcs1', format: 'pem' }).toString());
   write('account.pub', signing.publicKey.export({ type: 'spki', format: 'pem' }).toString());
-  write('tokens.csv', Object.entries(users).map(([user, group]) => `${user}-token,${user},${user},"${group}"\n`).join(''));
+  write(
+    'tokens.csv',
+    Object.entries(users)
+      .map(([user, group]) => `${user}-token,${user},${user},"${group}"\n`)
+      .join(''),
+  );
   write('admin.conf', kubeconfigOf('admin'));
 }
 
@@ -87,6 +92,25 @@ const controllerFlags = flags({
   'service-account-private-key-file': `${folder}/account.key`,
 });
 
+const rbac = { apiVersion: 'rbac.authorization.k8s.io/v1' } as const;
+const agentRole = {
+  ...rbac,
+  kind: 'ClusterRole',
+  metadata: { name: 'tollgate-agent' },
+  rules: [
+    { apiGroups: [''], resources: ['pods', 'namespaces', 'nodes'], verbs: ['get', 'list', 'watch'] },
+    { apiGroups: ['networking.k8s.io'], resources: ['networkpolicies'], verbs: ['get', 'list', 'watch'] },
+    { apiGroups: [''], resources: ['nodes/status'], verbs: ['patch'] },
+  ],
+} as const;
+const agentBinding = {
+  ...rbac,
+  kind: 'ClusterRoleBinding',
+  metadata: { name: 'tollgate-agent' },
+  roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'tollgate-agent' },
+  subjects: [{ kind: 'Group', name: users.tollgate, apiGroup: 'rbac.authorization.k8s.io' }],
+} as const;
+
 export class ControlPlane implements Disposable {
   readonly api = new Api({ server, token: 'admin-token', authority: authority.cert });
   readonly etcd = new Daemon({ name: 'etcd', command: ['etcd', ...etcdFlags] });
@@ -105,6 +129,8 @@ export class ControlPlane implements Disposable {
     sh(`ip link add ${bridge} type bridge; ip addr add ${address}/24 dev ${bridge}; ip link set ${bridge} up`);
     this.etcd.start();
     await this.startApiServer();
+    // No more than an agent needs: what it may not do would show.
+    await Promise.all([agentRole, agentBinding].map(async object => await this.api.apply(object)));
     this.#controllers.start();
     this.#scheduler.start();
   }

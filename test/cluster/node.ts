@@ -1,10 +1,7 @@
 /** A node: a machine of its own with containerd, kubelet and our agent. */
-import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { peerDir, tollgateDir } from '../cni.ts';
-import { Host, until } from '../host.ts';
+import { Host } from '../host.ts';
 import { programImage } from '../image.ts';
 import { isTrue, type Node, type Pod } from './api.ts';
 import type { ControlPlane } from './control.ts';
@@ -117,7 +114,7 @@ export class KubeNode implements Disposable {
       `--hostname-override=${name}`,
       `--node-ip=${address}`,
     );
-    const folders = ['--state-dir', '/var/lib/tollgate', '--run-dir', '/run/tollgate'];
+    const folders = ['--conf-dir', '/run/cni/net.d', '--state-dir', '/var/lib/tollgate', '--run-dir', '/run/tollgate'];
     const access = ['--kubeconfig', '/run/tollgate.conf', '--node', name];
     this.agent = daemon('agent', `${tollgateDir}/tollgate`, 'agent', ...access, ...folders);
   }
@@ -137,11 +134,7 @@ export class KubeNode implements Disposable {
     await this.startContainerd();
     await host.must(['ctr', '-n', 'k8s.io', 'images', 'import', '--snapshotter', 'native', '/run/image.tar']);
     this.kubelet.start();
-    const cidr = await this.kubelet.until('CIDR', async () => (await this.read())?.spec.podCIDR);
-    host.write('/run/cni/net.d/x.tmp', JSON.stringify({cniVersion: '1.0.0', name: 'tollgate', plugins: [{type: 'tollgate', enforcer: 'agent', ipam: {type: 'tollgate-ipam', ranges: [[{subnet: cidr}]]}, capabilities: {'io.kubernetes.cri.pod-annotations': true}}]}));
-    await host.must(['mv', '/run/cni/net.d/x.tmp', '/run/cni/net.d/10-tollgate.conflist']);
     this.agent.start();
-    await this.#control.api.apply({apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'ClusterRoleBinding', metadata: {name: 'tollgate'}, roleRef: {apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'cluster-admin'}, subjects: [{kind: 'Group', name: 'tollgate-agents', apiGroup: 'rbac.authorization.k8s.io'}]});
     await this.kubelet.until('node is Ready', async () => isTrue((await this.read())?.status.conditions, 'Ready'));
   }
 

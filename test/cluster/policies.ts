@@ -123,9 +123,13 @@ export function policies(cluster: () => KubeCluster): void {
 
     test("pods have addresses of the node's range, and reach each other by TCP and UDP", async () => {
       const cidr = (await cluster().node.read())!.spec.podCIDR!;
-      for (const name of names) assert.ok(address(name).startsWith(cidr.replace(/\d+\/24$/, '')), `${address(name)} in ${cidr}`);
+      for (const name of names)
+        assert.ok(address(name).startsWith(cidr.replace(/\d+\/24$/, '')), `${address(name)} in ${cidr}`);
       for (const transport of ['tcp', 'udp'] as const) {
-        for (const [from, to] of [['client', 'web'], ['web', 'visitor']] as const) {
+        for (const [from, to] of [
+          ['client', 'web'],
+          ['web', 'visitor'],
+        ] as const) {
           assert.ok(await cluster().reaches(pods.get(from)!, pods.get(to)!, { transport }), `${from} to ${to}`);
         }
       }
