@@ -1,6 +1,6 @@
 /** A node: a machine of its own with containerd, kubelet and our agent. */
 import { readFileSync } from 'node:fs';
-import { peerDir, tollgateDir } from '../cni.ts';
+import { type Json, peerDir, tollgateDir } from '../cni.ts';
 import { Host } from '../host.ts';
 import { programImage } from '../image.ts';
 import { isTrue, type Node, type Pod } from './api.ts';
@@ -38,6 +38,8 @@ const kubeletSettings = (cgroup: string) => ({
   evictionHard: {},
   failSwapOn: false,
   maxPods: 250,
+  // Its metrics, for who is on the node.
+  readOnlyPort: 10255,
   nodeStatusUpdateFrequency: '2s',
   resolvConf: '',
   serializeImagePulls: false,
@@ -69,6 +71,18 @@ interface Cached {
   readonly cniArgs: readonly (readonly [string, string])[];
   readonly ifName: string;
   readonly result: { readonly interfaces: readonly { readonly sandbox?: string }[] };
+}
+
+interface Conflist {
+  readonly cniVersion: string;
+  readonly name: string;
+  readonly plugins: readonly Json[];
+}
+
+/** What the plugin says when it refuses. */
+export interface Failure {
+  readonly code: number;
+  readonly msg: string;
 }
 
 export interface NodeOptions {
@@ -158,5 +172,29 @@ export class KubeNode implements Disposable {
       if (isIt && path) return path.replace(/^.*\/netns\//, '');
     }
     throw new Error(`Cannot find pod ${namespace}/${name} on ${this.name}: no attachment of that name`);
+  }
+
+  /** Whether the pod answers the node itself. */
+  async answers(pod: Pod): Promise<boolean> {
+    return (await this.host.run([program, 'ask', 'tcp', pod.status.podIP!, '80', '2000'])).exit === 0;
+  }
+
+  /** Calls the plugin as a runtime would, for a pod that nobody has ever heard of. */
+  async addUnheardOf(): Promise<Failure> {
+    const netns = await this.host.pod();
+    const conflist = readFileSync(this.host.path('/run/cni/net.d/10-tollgate.conflist'), 'utf8');
+    const { cniVersion, name, plugins } = JSON.parse(conflist) as Conflist;
+    const env = {
+      CNI_COMMAND: 'ADD',
+      CNI_CONTAINERID: `unheard-of-${netns}`,
+      CNI_NETNS: `/run/netns/${netns}`,
+      CNI_IFNAME: 'eth0',
+      CNI_PATH: '/run/cni/bin',
+      CNI_ARGS: 'K8S_POD_NAMESPACE=default;K8S_POD_NAME=unheard-of;K8S_POD_UID=00000000-0000-0000-0000-000000000000',
+    };
+    const input = JSON.stringify({ ...plugins[0], cniVersion, name });
+    const { exit, stdout } = await this.host.run(['/run/cni/bin/tollgate'], { input, env });
+    if (exit === 0) throw new Error(`The pod was let in: ${stdout}`);
+    return JSON.parse(stdout) as Failure;
   }
 }

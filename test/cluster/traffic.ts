@@ -127,14 +127,14 @@ export class Visitors {
 
   constructor(cluster: KubeCluster, pod: Pod) {
     this.#netns = cluster.netnsPath(pod);
-    this.#nft(`table ip visitors {
+    this.#nft(`add table ip visitors; delete table ip visitors; table ip visitors {
       set seen { type ipv4_addr; flags dynamic; size 65535; }
-      chain note { type filter hook prerouting priority -450; add @seen { ip saddr } }
+      chain note { type filter hook prerouting priority -450; add @seen { ip saddr }; }
     }`);
   }
 
-  #nft(input: string): string {
-    return execFileSync('nsenter', [`--net=${this.#netns}`, 'nft', '-j', '-f', '-'], { input, encoding: 'utf8' });
+  #nft(command: string): string {
+    return execFileSync('nsenter', [`--net=${this.#netns}`, 'nft', '-j', command], { encoding: 'utf8' });
   }
 
   /** Addresses. */
@@ -143,9 +143,5 @@ export class Visitors {
       readonly nftables: readonly { readonly set?: { readonly elem?: readonly string[] } }[];
     };
     return new Set(answer.nftables.flatMap(({ set }) => set?.elem ?? []));
-  }
-
-  forget(): void {
-    this.#nft('flush set ip visitors seen');
   }
 }
