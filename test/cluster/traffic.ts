@@ -10,19 +10,18 @@ import type { KubeCluster } from './cluster.ts';
 class Talker implements Disposable {
   readonly #process: ChildProcess;
   readonly #closed: Promise<unknown[]>;
-  #said = '';
+  #rest = '';
+  readonly lines: string[] = [];
 
   constructor(process: ChildProcess) {
     this.#process = process;
     this.#closed = once(process, 'close');
     process.stdout!.setEncoding('utf8').on('data', chunk => {
-      this.#said += chunk;
+      const said = `${this.#rest}${chunk}`.split('\n');
+      this.#rest = said.pop()!;
+      this.lines.push(...said);
     });
     process.stdin!.on('error', () => {});
-  }
-
-  get lines(): readonly string[] {
-    return this.#said.split('\n').slice(0, -1);
   }
 
   /** Whether it goes on: it ends by itself only where something is wrong. */
@@ -107,9 +106,14 @@ export class Knocking implements Disposable {
     this.#talker = new Talker(cluster.spawn(from, ...words));
   }
 
-  /** Those of which it is known by now; in the order of sending. */
-  get knocks(): readonly Knock[] {
-    return this.#talker.lines.map(knockOf);
+  /** Those of which it is known by now, but for the first so many; in the order of sending. */
+  knocks(from = 0): readonly Knock[] {
+    return this.#talker.lines.slice(from).map(knockOf);
+  }
+
+  /** Of how many it is known by now. */
+  get count(): number {
+    return this.#talker.lines.length;
   }
 
   async end(): Promise<readonly Knock[]> {
