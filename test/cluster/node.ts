@@ -26,13 +26,12 @@ state = "/run/containerd"
     snapshotter = "native"
 `;
 
-const kubeletSettings = (cgroup: string) => ({
+const kubeletSettings = {
   apiVersion: 'kubelet.config.k8s.io/v1beta1',
   kind: 'KubeletConfiguration',
   authentication: { anonymous: { enabled: true }, webhook: { enabled: false } },
   authorization: { mode: 'AlwaysAllow' },
   cgroupDriver: 'cgroupfs',
-  cgroupRoot: cgroup,
   cgroupsPerQOS: false,
   enforceNodeAllocatable: [],
   evictionHard: {},
@@ -48,7 +47,7 @@ const kubeletSettings = (cgroup: string) => ({
   kubeAPIQPS: 500,
   kubeAPIBurst: 1000,
   eventRecordQPS: 0,
-});
+};
 
 /** What kubelet would set for the whole machine: it finds these as it wants them, and the machine keeps its own. */
 const sysctls = {
@@ -139,10 +138,9 @@ export class KubeNode implements Disposable {
 
   async #start(): Promise<void> {
     const { host, name } = this;
-    const cgroup = `/${process.env['TOLLGATE_CLUSTER_CGROUPS']}/${name}`;
     for (const user of ['admin', 'tollgate'] as const) host.write(`/run/${user}.conf`, this.#control.kubeconfig(user));
     host.write('/run/containerd.toml', containerdSettings);
-    host.write('/run/kubelet.json', JSON.stringify(kubeletSettings(cgroup)));
+    host.write('/run/kubelet.json', JSON.stringify(kubeletSettings));
     host.write('/run/image.tar', programImage(image, program, ['wait']));
     this.#control.plug(host, name, this.address);
     await this.startContainerd();
