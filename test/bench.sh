@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # npm run bench: measures the plugin, the gate and what both cost, against peers, in one interleaved run.
 #   npm run bench -- [worker] [plugin] [nft] [datapath] [agent] [--json]
+#   npm run bench -- cluster [--json]   from a write to the Kubernetes API to the packets; on a cluster of its own
 # A table on stdout (with --json: the same as JSON), and dist/bench.json, .md and -light.svg, -dark.svg for the README.
 # Nothing fails on a time.
 # Everything happens in namespaces for mounts, processes and the network that end with this script, however it ends.
@@ -8,6 +9,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
+if [[ ${1:-} == cluster ]]; then
+  shift
+  exec bash test/cluster/run.sh bench "$@"
+fi
 bash test/setup.sh bench >&2
 
 case $(uname -m) in aarch64) arch=arm64 ;; *) arch=x64 ;; esac

@@ -1,6 +1,7 @@
-/** A container image without a registry: busybox and nothing else, as the archive that `docker save` makes. */
+/** Container images without a registry: archives as `docker save` makes them. */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
 
 interface Entry {
   readonly path: string;
@@ -37,23 +38,20 @@ function tar(entries: readonly Entry[]): Buffer {
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
 
-const applets = ['sh', 'httpd', 'wget', 'nc', 'ip', 'ping', 'sleep', 'cat', 'echo', 'true'];
+interface Content {
+  readonly entries: readonly Entry[];
+  readonly command: readonly string[];
+}
 
-/** Serves `/www` on port 80 of whoever runs it without a command; any of its few tools else. */
-export function busyboxImage(name: string): Buffer {
+/** Of one layer. */
+function image(name: string, { entries, command }: Content): Buffer {
   const architecture = process.arch === 'x64' ? 'amd64' : process.arch;
-  const layer = tar([
-    ...['bin/', 'tmp/', 'etc/', 'proc/', 'sys/', 'dev/', 'run/', 'www/'].map(path => ({ path })),
-    { path: 'bin/busybox', content: readFileSync('/bin/busybox') },
-    ...applets.map(applet => ({ path: `bin/${applet}`, linkTo: 'busybox' })),
-    { path: 'etc/passwd', content: Buffer.from('root:x:0:0:root:/:/bin/sh\n') },
-    { path: 'etc/nsswitch.conf', content: Buffer.from('hosts: files\n') },
-    { path: 'www/index.html', content: Buffer.from('the answer\n') },
-  ]);
+  const folders = ['bin/', 'tmp/', 'etc/', 'proc/', 'sys/', 'dev/', 'run/'].map(path => ({ path }));
+  const layer = tar([...folders, ...entries]);
   const config = json({
     architecture,
     os: 'linux',
-    config: { Cmd: ['/bin/httpd', '-f', '-p', '80', '-h', '/www'], Env: ['PATH=/bin'] },
+    config: { Cmd: command, Env: ['PATH=/bin'] },
     rootfs: { type: 'layers', diff_ids: [`sha256:${sha256(layer)}`] },
     history: [{ created: '2020-01-01T00:00:00Z' }],
   });
@@ -65,3 +63,26 @@ export function busyboxImage(name: string): Buffer {
     { path: 'manifest.json', content: json(manifest) },
   ]);
 }
+
+const applets = ['sh', 'httpd', 'wget', 'nc', 'ip', 'ping', 'sleep', 'cat', 'echo', 'true'];
+
+/** Serves `/www` on port 80 of whoever runs it without a command; any of its few tools else. */
+export const busyboxImage = (name: string): Buffer =>
+  image(name, {
+    command: ['/bin/httpd', '-f', '-p', '80', '-h', '/www'],
+    entries: [
+      { path: 'www/' },
+      { path: 'bin/busybox', content: readFileSync('/bin/busybox') },
+      ...applets.map(applet => ({ path: `bin/${applet}`, linkTo: 'busybox' })),
+      { path: 'etc/passwd', content: Buffer.from('root:x:0:0:root:/:/bin/sh\n') },
+      { path: 'etc/nsswitch.conf', content: Buffer.from('hosts: files\n') },
+      { path: 'www/index.html', content: Buffer.from('the answer\n') },
+    ],
+  });
+
+/** One static program as `/bin/NAME` and nothing else, run with these words where no others are given. */
+export const programImage = (name: string, program: string, words: readonly string[]): Buffer =>
+  image(name, {
+    command: [`/bin/${basename(program)}`, ...words],
+    entries: [{ path: `bin/${basename(program)}`, content: readFileSync(program) }],
+  });

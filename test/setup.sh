@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Everything that a fresh Debian with Node >= 20, npm and root still lacks. Quick where nothing is missing.
-#   setup.sh demo   npm dependencies and the executable; Debian's compiler for the latter
-#   setup.sh bench  these, and the programs that the benchmark compares with: Debian packages, and plugins where Go is there
-#   setup.sh test   these, and the programs that tests use as peers: Debian packages, and cnitool where Go is there
+#   setup.sh demo     npm dependencies and the executable; Debian's compiler for the latter
+#   setup.sh bench    these, and the programs that the benchmark compares with: Debian packages, and plugins where Go is there
+#   setup.sh test     these, and the programs that tests use as peers: Debian packages, and cnitool where Go is there
+#   setup.sh cluster  these, and what a Kubernetes node is made of: Debian packages
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -14,6 +15,7 @@ peers=(
   busybox-static chromium conntrack containerd containernetworking-plugins hyperfine iperf3 iproute2 iptables iputils-ping
   nftables podman procps runc socat strace
 )
+cluster=(etcd-server gcc golang-1.19-go libc6-dev)
 
 fail() {
   echo "setup: $*" >&2
@@ -85,10 +87,13 @@ install_reference() {
 }
 
 mode=${1:-}
-[[ $mode == demo || $mode == bench || $mode == test ]] || fail "usage: setup.sh demo|bench|test"
+[[ $mode == demo || $mode == bench || $mode == test || $mode == cluster ]] ||
+  fail "usage: setup.sh demo|bench|test|cluster"
 ((EUID == 0)) || fail "needs root: pods are plugged in for real, though in network namespaces of its own"
 build_if_older
 [[ $mode == demo ]] && exit
 install_packages "${peers[@]}"
-[[ $mode == bench ]] && { install_reference; exit; }
+[[ $mode != cluster ]] || install_packages "${cluster[@]}"
+[[ $mode != bench ]] || install_reference
+[[ $mode == bench || $mode == cluster ]] && exit
 install_cnitool

@@ -1,0 +1,114 @@
+/** How long it takes from a write to the API to the first packet that is refused, and to the first that is let in. */
+import { parseArgs } from 'node:util';
+import { formatReport, quantile, type Row, reportOf, single } from '../bench/report.ts';
+import { until } from '../host.ts';
+import type { KubeObject } from './api.ts';
+import { KubeCluster, namespaceOf, policyOf } from './cluster.ts';
+import { Knocking } from './traffic.ts';
+
+/** Of each kind. */
+const CHANGES = 200;
+/** From one packet to the next, in milliseconds: what is found is that much too long at most. */
+const INTERVAL = 1;
+/** A packet that nothing comes back of for so long was refused, in milliseconds: a refused one is not answered at all. */
+const PATIENCE = 200;
+/** So many packets of one fate after each other: the change is in force. */
+const STEADY = 20;
+
+interface Change {
+  readonly what: string;
+  /** Once, and not measured. */
+  readonly prepare?: () => Promise<unknown>;
+  readonly allow: () => Promise<void>;
+  readonly deny: () => Promise<void>;
+}
+
+/** From the write to the first packet of the new fate, by when it was sent; milliseconds. */
+async function delayOf(knocking: Knocking, isAllowed: boolean, write: () => Promise<void>): Promise<number> {
+  const known = knocking.count;
+  const written = performance.timeOrigin + performance.now();
+  await write();
+  return await until('the change to be in force', () => {
+    const since = knocking.knocks(known).filter(({ sent }) => sent >= written);
+    const at = since.findIndex((_, i) => {
+      const next = since.slice(i, i + STEADY);
+      return next.length === STEADY && next.every(({ isEchoed }) => isEchoed === isAllowed);
+    });
+    return at < 0 ? undefined : since[at]!.sent - written;
+  });
+}
+
+function rowsOf(what: string, refused: readonly number[], allowed: readonly number[]): readonly Row[] {
+  return [['first refused packet', refused] as const, ['first allowed packet', allowed] as const].flatMap(
+    ([fate, values]) => {
+      const measured = (name: string) => ({ part: 'cluster', what: `${what} → ${fate}, ${name}`, unit: 'ms' as const });
+      const p99 = quantile(values, 0.99);
+      const target = { of: 'value', atMost: 250 } as const;
+      return [
+        single(measured('p50'), values),
+        { ...measured('p99'), value: p99, runs: values.length, target, reached: p99 <= target.atMost },
+      ];
+    },
+  );
+}
+
+async function measure(knocking: Knocking, { what, prepare, allow, deny }: Change): Promise<readonly Row[]> {
+  // Both kinds start from what is allowed, and in force.
+  await delayOf(knocking, true, async () => void (await prepare?.()));
+  const [refused, allowed]: [number[], number[]] = [[], []];
+  for (let i = 0; i < CHANGES / 2; i++) {
+    refused.push(await delayOf(knocking, false, deny));
+    allowed.push(await delayOf(knocking, true, allow));
+  }
+  return rowsOf(what, refused, allowed);
+}
+
+async function changesOf(
+  cluster: KubeCluster,
+): Promise<{ readonly changes: readonly Change[]; readonly knocking: Knocking }> {
+  const { api } = cluster;
+  await api.apply(namespaceOf('bench', { team: 'bench' }));
+  const all = ['web', 'client'].map(name => ({ namespace: 'bench', name, labels: { app: name } }));
+  const [web, client] = await cluster.runAll(all);
+  const closed = policyOf('bench', 'closed', { podSelector: { matchLabels: { app: 'web' } } });
+  const from = (peer: object) =>
+    policyOf('bench', 'some', { podSelector: { matchLabels: { app: 'web' } }, ingress: [{ from: [peer] }] });
+  const labelled = (what: string, object: KubeObject, peer: object): Change => ({
+    what,
+    prepare: async () => await Promise.all([api.label(object, { trusted: 'yes' }), api.apply(from(peer))]),
+    allow: async () => await api.label(object, { trusted: 'yes' }),
+    deny: async () => await api.label(object, { trusted: null }),
+  });
+  const matchLabels = { trusted: 'yes' };
+  const policy: Change = {
+    what: 'policy',
+    deny: async () => void (await api.apply(closed)),
+    allow: async () => await api.delete(closed),
+  };
+  return {
+    knocking: new Knocking(cluster, client!, web!, { interval: INTERVAL, patience: PATIENCE }),
+    changes: [
+      policy,
+      labelled("pod's label", client!, { podSelector: { matchLabels } }),
+      labelled("namespace's label", namespaceOf('bench'), { namespaceSelector: { matchLabels } }),
+    ],
+  };
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({ options: { json: { type: 'boolean' } } });
+  const rows: Row[] = [];
+  using cluster = await KubeCluster.start();
+  const { changes, knocking } = await changesOf(cluster);
+  for (const change of changes) {
+    console.error(`cluster: ${CHANGES} changes, ${change.what}`);
+    rows.push(...(await measure(knocking, change)));
+  }
+  await knocking.end();
+  const report = reportOf(rows, { 'the API of Kubernetes': '1.20' });
+  process.stdout.write(values.json ? `${JSON.stringify(report, null, 2)}\n` : formatReport(report));
+}
+
+// The first process of its namespace gets no signal that it does not ask for.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1));
+await main();

@@ -1,0 +1,176 @@
+/** A Kubernetes cluster of this test's own: a control plane, nodes that share a link, and what tests ask of its pods. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { until } from '../host.ts';
+import { type Api, isTrue, type KubeObject, type Pod } from './api.ts';
+import { ControlPlane } from './control.ts';
+import { scratch } from './daemon.ts';
+import { image, KubeNode } from './node.ts';
+
+export type Labels = Readonly<Record<string, string>>;
+
+export interface PodOptions {
+  readonly namespace: string;
+  readonly name: string;
+  readonly labels?: Labels;
+  /** Of the image's one program; it serves ports 80 (named http) and 81 where absent. */
+  readonly words?: readonly string[];
+  /** Where it is to run; anywhere where absent. */
+  readonly node?: string;
+  /** More fields of its container. */
+  readonly container?: Readonly<Record<string, unknown>>;
+}
+
+const ports = [
+  { name: 'http', containerPort: 80 },
+  { name: 'other', containerPort: 81 },
+];
+
+export function podOf({ namespace, name, labels = {}, words, node, container }: PodOptions): KubeObject {
+  const command = ['/bin/pod', ...(words ?? ['serve', name, '80', '81'])];
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { namespace, name, labels },
+    spec: {
+      containers: [{ name: 'it', image, imagePullPolicy: 'Never', command, ports, ...container }],
+      dnsPolicy: 'Default',
+      enableServiceLinks: false,
+      automountServiceAccountToken: false,
+      terminationGracePeriodSeconds: 5,
+      ...(node === undefined ? {} : { nodeSelector: { 'kubernetes.io/hostname': node } }),
+    },
+  };
+}
+
+export const namespaceOf = (name: string, labels: Labels = {}): KubeObject => ({
+  apiVersion: 'v1',
+  kind: 'Namespace',
+  metadata: { name, labels },
+});
+
+export const policyOf = (namespace: string, name: string, spec: Readonly<Record<string, unknown>>): KubeObject => ({
+  apiVersion: 'networking.k8s.io/v1',
+  kind: 'NetworkPolicy',
+  metadata: { namespace, name },
+  spec,
+});
+
+/** Closed in both directions, or in those given. */
+export const defaultDeny = (namespace: string, policyTypes = ['Ingress', 'Egress']): KubeObject =>
+  policyOf(namespace, 'default-deny', { podSelector: {}, policyTypes });
+
+export class KubeCluster implements Disposable {
+  readonly control = new ControlPlane();
+  readonly nodes = new Map<string, KubeNode>();
+
+  static async start(): Promise<KubeCluster> {
+    const cluster = new KubeCluster();
+    await cluster.control.start();
+    await cluster.addNode();
+    return cluster;
+  }
+
+  get api(): Api {
+    return this.control.api;
+  }
+
+  async addNode(): Promise<KubeNode> {
+    const number = this.nodes.size + 1;
+    const options = { control: this.control, name: `node${number}`, address: `192.0.2.${10 + number}` };
+    const node = await KubeNode.start(options);
+    this.nodes.set(node.name, node);
+    return node;
+  }
+
+  get node(): KubeNode {
+    return this.nodes.get('node1')!;
+  }
+
+  [Symbol.dispose](): void {
+    for (const node of this.nodes.values()) node[Symbol.dispose]();
+    this.control[Symbol.dispose]();
+  }
+
+  /** Waits for an object to be as it should. */
+  async until<T>(path: string, what: string, found: (object: T) => boolean, deadline = 180_000): Promise<void> {
+    let last: T | undefined;
+    const wait = async () => {
+      last = await this.api.get<T>(path);
+      return last !== undefined && found(last);
+    };
+    await until(`${path} to be ${what}`, wait, deadline).catch(error => {
+      throw new Error(`${error.message}: ${JSON.stringify(last)}`);
+    });
+  }
+
+  /** Makes the pod; resolves when it is Ready. */
+  async run(options: PodOptions): Promise<Pod> {
+    const [pod] = await this.runAll([options]);
+    return pod!;
+  }
+
+  /** In one namespace, all at once; resolves when all are Ready. */
+  async runAll(all: readonly PodOptions[], deadline = 300_000): Promise<readonly Pod[]> {
+    await Promise.all(all.map(async options => await this.api.apply(podOf(options))));
+    const names = new Set(all.map(({ name }) => name));
+    const folder = `/api/v1/namespaces/${all[0]!.namespace}/pods`;
+    let unready: readonly Pod[] = [];
+    const wait = async () => {
+      const pods = (await this.api.list<Pod>(folder)).filter(({ metadata }) => names.has(metadata.name));
+      unready = pods.filter(pod => !isTrue(pod.status.conditions, 'Ready'));
+      return pods.length === all.length && unready.length === 0 ? pods : undefined;
+    };
+    const pods = await until(`pods in ${folder} to be Ready`, wait, deadline).catch(error => {
+      const words = unready.map(({ metadata, status }) => `${metadata.name}: ${JSON.stringify(status)}`);
+      throw new Error(`${error.message}: ${unready.length} are not: ${words[0]}`);
+    });
+    return all.map(({ name }) => pods.find(({ metadata }) => metadata.name === name)!);
+  }
+
+  /** Deletes the namespace and all in it; resolves when it is gone. */
+  async deleteNamespace(name: string): Promise<void> {
+    const namespace = namespaceOf(name);
+    await this.api.delete(namespace);
+    await until(
+      `namespace ${name} to be gone`,
+      async () => {
+        return (await this.api.get(`/api/v1/namespaces/${name}`)) === undefined;
+      },
+      180_000,
+    );
+  }
+
+  nodeOf(pod: Pod): KubeNode {
+    return this.nodes.get(pod.spec.nodeName!)!;
+  }
+
+  /** A network namespace, from outside: `nsenter --net=`. */
+  netnsPath(pod: Pod): string {
+    const node = this.nodeOf(pod);
+    return node.host.path(`/run/netns/${node.netnsOf(pod)}`);
+  }
+
+  /** Starts the image's program in the pod's network namespace, as if the pod had. */
+  spawn(pod: Pod, ...words: string[]): ChildProcess {
+    const command = ['--pdeathsig', 'KILL', 'nsenter', `--net=${this.netnsPath(pod)}`, `${scratch}/pod`, ...words];
+    return spawn('setpriv', command, { stdio: ['pipe', 'pipe', 'inherit'] });
+  }
+
+  /** Whether a request is answered within the patience (ms). */
+  async reaches(
+    from: Pod,
+    to: Pod,
+    {
+      transport = 'tcp',
+      port = 80,
+      patience = 2000,
+    }: Partial<{ transport: 'tcp' | 'udp'; port: number; patience: number }> = {},
+  ): Promise<boolean> {
+    const child = this.spawn(from, 'ask', transport, to.status.podIP!, String(port), String(patience));
+    child.stdout!.resume();
+    const [exit] = (await once(child, 'close')) as [number | null];
+    if (exit !== 0 && exit !== 1) throw new Error(`Cannot ask: exit ${exit}`);
+    return exit === 0;
+  }
+}

@@ -1,0 +1,169 @@
+/** Pods' whole life under policy: probed, started a hundred at once while they send from their first instruction, gone. */
+import assert from 'node:assert/strict';
+import { before, suite, test } from 'node:test';
+import { until } from '../host.ts';
+import { isTag, links } from '../snapshot.ts';
+import type { Pod } from './api.ts';
+import { defaultDeny, type KubeCluster, namespaceOf, policyOf } from './cluster.ts';
+import type { KubeNode } from './node.ts';
+import { Visitors } from './traffic.ts';
+
+const COUNT = 100;
+
+/** What of pods could be left on a node. */
+interface Remains {
+  readonly tagged: readonly string[];
+  readonly routes: readonly string[];
+  readonly neighbours: readonly string[];
+  readonly table: readonly string[];
+  readonly files: readonly string[];
+}
+
+async function remainsOf({ host }: KubeNode): Promise<Remains> {
+  const lines = async (command: string) =>
+    (await host.sh(command))
+      .split('\n')
+      .filter(line => line !== '')
+      .sort();
+  // The marker is a number that each batch makes anew.
+  const table = `nft -s list table inet tollgate | sed '/^\\tset marker {/,/^\\t}/ s/elements = .*//'`;
+  return {
+    tagged: (await links(host)).filter(({ group }) => isTag(group)).map(({ name, alias }) => `${name} ${alias}`),
+    routes: await lines('ip route show table all'),
+    neighbours: await lines('ip neigh show nud permanent'),
+    table: await lines(table),
+    files: host.files('/var/lib/tollgate').filter(file => /\/(attachments|claims)\//.test(file)),
+  };
+}
+
+/** How often kubelet has probed the pod with success, by the kind of probe. */
+async function probesOf({ host }: KubeNode, pod: Pod): Promise<Readonly<Record<string, number>>> {
+  const metrics = await host.sh(
+    'exec 3<>/dev/tcp/127.0.0.1/10255; printf "GET /metrics/probes HTTP/1.0\\r\\n\\r\\n" >&3; cat <&3',
+  );
+  const isHis = (labels: string) =>
+    labels.includes(`pod="${pod.metadata.name}"`) && labels.includes('result="successful"');
+  const counts = [...metrics.matchAll(/^prober_probe_total\{(.*)\} (\d+)$/gm)]
+    .filter(([, labels]) => isHis(labels!))
+    .map(([, labels, count]) => [/probe_type="(\w+)"/.exec(labels!)![1]!, Number(count)] as const);
+  return Object.fromEntries(counts);
+}
+
+export function life(cluster: () => KubeCluster): void {
+  suite('life', () => {
+    const pods = new Map<string, Pod>();
+    const target = (name: string): Pod => pods.get(name)!;
+
+    before(async () => {
+      const { api } = cluster();
+      for (const name of ['sink', 'vault', 'guarded', 'flood']) await api.apply(namespaceOf(name, { name }));
+      await api.apply(defaultDeny('vault', ['Ingress']));
+      await api.apply(defaultDeny('guarded'));
+      await api.apply(defaultDeny('flood'));
+      const namespaceSelector = { matchLabels: { name: 'vault' } };
+      const to = [{ namespaceSelector }, { namespaceSelector: {}, podSelector: { matchLabels: { app: 'open' } } }];
+      await api.apply(policyOf('flood', 'some', { podSelector: {}, policyTypes: ['Egress'], egress: [{ to }] }));
+      const sinks = ['open', 'shut'].map(name => ({ namespace: 'sink', name, labels: { app: name } }));
+      const made = [cluster().runAll(sinks), cluster().run({ namespace: 'vault', name: 'closed' })];
+      for (const pod of (await Promise.all(made)).flat()) pods.set(pod.metadata.name, pod);
+    });
+
+    /** By now the agent has heard of all that has become of pods: what comes later has come about. */
+    async function heard(): Promise<void> {
+      const [open, shut] = [target('open'), target('shut')];
+      const fence = policyOf('sink', 'fence', { podSelector: { matchLabels: { fence: 'yes' } } });
+      await cluster().api.apply(fence);
+      for (const [label, isClosed] of [
+        ['yes', true],
+        [null, false],
+      ] as const) {
+        await cluster().api.label(shut, { fence: label });
+        const isSo = async () => (await cluster().reaches(open, shut, { patience: 300 })) !== isClosed;
+        await until('the agent to have heard of a label', isSo);
+      }
+      await cluster().api.delete(fence);
+    }
+
+    test("kubelet's probes pass under default-deny, and go on passing", async () => {
+      const often = { periodSeconds: 1, failureThreshold: 2 };
+      const container = {
+        readinessProbe: { httpGet: { path: '/', port: 80 }, ...often },
+        livenessProbe: { tcpSocket: { port: 81 }, ...often },
+        startupProbe: { httpGet: { path: '/', port: 'http' }, ...often, failureThreshold: 30 },
+      };
+      const pod = await cluster().run({ namespace: 'guarded', name: 'probed', container });
+      const node = cluster().nodeOf(pod);
+      await until(
+        'five probes of each kind',
+        async () => {
+          const { Liveness = 0, Readiness = 0 } = await probesOf(node, pod);
+          return Liveness >= 5 && Readiness >= 5;
+        },
+        60_000,
+      );
+      const [now] = await cluster().runAll([{ namespace: 'guarded', name: 'probed', container }]);
+      assert.equal(now!.status.containerStatuses![0]!.restartCount, 0);
+      assert.equal(await cluster().reaches(target('open'), now!), false, 'default-deny holds all the same');
+    });
+
+    test(`${COUNT} pods at once that flood from their first instruction: all Ready, and none leaks`, async () => {
+      const node = cluster().node;
+      const remains = await remainsOf(node);
+      const visitors = Object.fromEntries(
+        ['open', 'shut', 'closed'].map(name => [name, new Visitors(cluster(), target(name))]),
+      );
+      const words = ['flood', ...['shut', 'closed', 'open'].flatMap(name => [target(name).status.podIP!, '80'])];
+      const all = Array.from({ length: COUNT }, (_, i) => ({ namespace: 'flood', name: `flood-${i}`, words }));
+      const started = performance.now();
+      const floods = await cluster().runAll(all, 480_000);
+      console.log(`${COUNT} pods Ready after ${((performance.now() - started) / 1000).toFixed(1)} s`);
+      const addresses = new Set(floods.map(({ status }) => status.podIP!));
+      assert.equal(addresses.size, COUNT, 'an address each');
+      await until('the allowed one to hear from all', () =>
+        [...addresses].every(address => visitors['open']!.seen.has(address)),
+      );
+      for (const name of ['shut', 'closed']) {
+        const leaks = [...visitors[name]!.seen].filter(address => addresses.has(address));
+        assert.deepEqual(leaks, [], `${name} has heard from these`);
+      }
+      await cluster().api.deleteAll('/api/v1/namespaces/flood/pods');
+      await until(
+        'the pods to be gone',
+        async () => (await cluster().api.list('/api/v1/namespaces/flood/pods')).length === 0,
+        300_000,
+      );
+      const isAsBefore = async () => JSON.stringify(await remainsOf(node)) === JSON.stringify(remains);
+      await until('nothing to be left of them', isAsBefore, 60_000).catch(() => {});
+      assert.deepEqual(await remainsOf(node), remains);
+      for (const name of ['shut', 'closed']) {
+        const leaks = [...visitors[name]!.seen].filter(address => addresses.has(address));
+        assert.deepEqual(leaks, [], `${name} has heard from these as they went`);
+      }
+    });
+
+    test('a pod that was deleted by force stays enforced for as long as it runs', async () => {
+      const node = cluster().node;
+      const pod = await cluster().run({ namespace: 'guarded', name: 'forced' });
+      const path = '/api/v1/namespaces/guarded/pods/forced';
+      const { tagged } = await remainsOf(node);
+      assert.ok(tagged.some(line => line.includes('guarded/forced')));
+      // kubelet is held, so that nobody takes the pod out.
+      process.kill(node.kubelet.pid, 'SIGSTOP');
+      try {
+        await cluster().api.delete(pod, 0);
+        await until('it to be gone from the API', async () => (await cluster().api.get(path)) === undefined);
+        await heard();
+        assert.equal(await cluster().reaches(pod, target('open')), false, 'it may not ask');
+        assert.equal(await cluster().reaches(target('open'), pod), false, 'nor be asked');
+        assert.ok(await node.answers(pod), 'though it runs');
+      } finally {
+        process.kill(node.kubelet.pid, 'SIGCONT');
+      }
+      await until(
+        'it to be taken out',
+        async () => !(await remainsOf(node)).tagged.some(line => line.includes('guarded/forced')),
+        60_000,
+      );
+    });
+  });
+}

@@ -1,0 +1,179 @@
+/** What policies of the API mean for real requests from pods' own namespaces, and how soon a new label holds. */
+import assert from 'node:assert/strict';
+import { before, suite, test } from 'node:test';
+import { until } from '../host.ts';
+import type { KubeObject, Pod } from './api.ts';
+import { defaultDeny, type KubeCluster, namespaceOf, policyOf } from './cluster.ts';
+
+const names = ['web', 'client', 'stranger', 'visitor'] as const;
+type Name = (typeof names)[number];
+/** `client→web:80`, and whether it is allowed. */
+type Expected = Readonly<Record<string, boolean>>;
+
+const clients = { podSelector: { matchLabels: { app: 'client' } } };
+const toWeb = (from: unknown, more: object = {}) =>
+  policyOf('shop', 'to-web', {
+    podSelector: { matchLabels: { app: 'web' } },
+    policyTypes: ['Ingress'],
+    ingress: [{ from: [from], ...more }],
+  });
+const fromClient = (to: unknown) =>
+  policyOf('shop', 'from-client', {
+    podSelector: { matchLabels: { app: 'client' } },
+    policyTypes: ['Egress'],
+    egress: [{ to: [to] }],
+  });
+const block = (cidr: string, except: readonly string[] = []) => ({ ipBlock: { cidr, except } });
+
+interface Case {
+  readonly name: string;
+  readonly policies: (addresses: Readonly<Record<Name, string>>) => readonly KubeObject[];
+  readonly expected: Expected;
+}
+
+const cases: readonly Case[] = [
+  {
+    name: 'without a policy everything is allowed',
+    policies: () => [],
+    expected: { 'client→web:80': true, 'client→web:81': true, 'visitor→web:80': true, 'web→client:80': true },
+  },
+  {
+    name: 'default-deny closes both directions',
+    policies: () => [defaultDeny('shop')],
+    expected: { 'client→web:80': false, 'visitor→web:80': false, 'web→visitor:80': false, 'visitor→visitor:80': true },
+  },
+  {
+    name: 'allowed by label, on both sides',
+    policies: () => [defaultDeny('shop'), toWeb(clients), fromClient({ podSelector: { matchLabels: { app: 'web' } } })],
+    expected: {
+      'client→web:80': true,
+      'client→web:81': true,
+      'web→client:80': false,
+      'client→stranger:80': false,
+      'stranger→web:80': false,
+      'visitor→web:80': false,
+    },
+  },
+  {
+    name: "allowed by the namespace's label",
+    policies: () => [toWeb({ namespaceSelector: { matchLabels: { team: 'guests' } } })],
+    expected: { 'visitor→web:80': true, 'client→web:80': false, 'visitor→client:80': true },
+  },
+  {
+    name: 'allowed by named port',
+    policies: () => [toWeb(clients, { ports: [{ port: 'http' }] })],
+    expected: { 'client→web:80': true, 'client→web:81': false, 'stranger→web:80': false },
+  },
+  {
+    name: 'egress allowed by CIDR',
+    policies: ({ web }) => [fromClient(block(`${web}/32`))],
+    expected: { 'client→web:80': true, 'client→stranger:80': false, 'stranger→web:80': true },
+  },
+  {
+    name: 'ingress allowed by CIDR with an exception',
+    policies: ({ client }) => [toWeb(block('10.244.0.0/16', [`${client}/32`]))],
+    expected: { 'client→web:80': false, 'stranger→web:80': true, 'visitor→web:80': true },
+  },
+];
+
+export function policies(cluster: () => KubeCluster): void {
+  suite('policies', () => {
+    const pods = new Map<string, Pod>();
+    const address = (name: Name): string => pods.get(name)!.status.podIP!;
+
+    before(async () => {
+      const { api } = cluster();
+      await api.apply(namespaceOf('shop', { team: 'shop' }));
+      await api.apply(namespaceOf('guests', { team: 'guests' }));
+      const shop = ['web', 'client', 'stranger'].map(name => ({ namespace: 'shop', name, labels: { app: name } }));
+      const visitor = { namespace: 'guests', name: 'visitor', labels: { app: 'client' } };
+      for (const pod of (await Promise.all([cluster().runAll(shop), cluster().runAll([visitor])])).flat()) {
+        pods.set(pod.metadata.name, pod);
+      }
+    });
+
+    async function found(expected: Expected, patience: number): Promise<Expected> {
+      const flows = Object.keys(expected).map(async flow => {
+        const [, from, to, port] = /^(\w+)→(\w+):(\d+)$/.exec(flow)!;
+        const isAllowed = await cluster().reaches(pods.get(from!)!, pods.get(to!)!, { port: Number(port), patience });
+        return [flow, isAllowed] as const;
+      });
+      return Object.fromEntries(await Promise.all(flows));
+    }
+
+    /** It comes about, and stays so. */
+    async function settles(expected: Expected): Promise<void> {
+      const isSo = async () => {
+        const now = await found(expected, 300);
+        return Object.entries(expected).every(([flow, isAllowed]) => now[flow] === isAllowed);
+      };
+      await until('the policies to be in force', isSo, 20_000).catch(() => {});
+      assert.deepEqual(await found(expected, 2000), expected);
+    }
+
+    async function under(policies: readonly KubeObject[], run: () => Promise<void>): Promise<void> {
+      const { api } = cluster();
+      await Promise.all(policies.map(async policy => await api.apply(policy)));
+      try {
+        await run();
+      } finally {
+        await Promise.all(policies.map(async policy => await api.delete(policy)));
+      }
+    }
+
+    test("pods have addresses of the node's range, and reach each other by TCP and UDP", async () => {
+      const cidr = (await cluster().node.read())!.spec.podCIDR!;
+      for (const name of names)
+        assert.ok(address(name).startsWith(cidr.replace(/\d+\/24$/, '')), `${address(name)} in ${cidr}`);
+      for (const transport of ['tcp', 'udp'] as const) {
+        for (const [from, to] of [
+          ['client', 'web'],
+          ['web', 'visitor'],
+        ] as const) {
+          assert.ok(await cluster().reaches(pods.get(from)!, pods.get(to)!, { transport }), `${from} to ${to}`);
+        }
+      }
+    });
+
+    for (const { name, policies, expected } of cases) {
+      test(name, async () => {
+        const addresses = Object.fromEntries(names.map(pod => [pod, address(pod)])) as Record<Name, string>;
+        await under(policies(addresses), () => settles(expected));
+      });
+    }
+
+    test("a pod's new label lets it in, and shuts it out again", async () => {
+      await under([toWeb(clients)], async () => {
+        const stranger = pods.get('stranger')!;
+        await settles({ 'client→web:80': true, 'stranger→web:80': false });
+        await cluster().api.label(stranger, { app: 'client' });
+        await settles({ 'client→web:80': true, 'stranger→web:80': true });
+        await cluster().api.label(stranger, { app: 'stranger' });
+        await settles({ 'client→web:80': true, 'stranger→web:80': false });
+      });
+    });
+
+    test("a pod's new label puts it under a policy", async () => {
+      const secret = policyOf('shop', 'secret', { podSelector: { matchLabels: { secret: 'yes' } } });
+      await under([secret], async () => {
+        const web = pods.get('web')!;
+        await settles({ 'client→web:80': true });
+        await cluster().api.label(web, { secret: 'yes' });
+        await settles({ 'client→web:80': false });
+        await cluster().api.label(web, { secret: null });
+        await settles({ 'client→web:80': true });
+      });
+    });
+
+    test("a namespace's new label lets its pods in, and shuts them out again", async () => {
+      await under([toWeb({ namespaceSelector: { matchLabels: { trusted: 'yes' } } })], async () => {
+        const guests = namespaceOf('guests');
+        await settles({ 'visitor→web:80': false });
+        await cluster().api.label(guests, { trusted: 'yes' });
+        await settles({ 'visitor→web:80': true });
+        await cluster().api.label(guests, { trusted: null });
+        await settles({ 'visitor→web:80': false });
+      });
+    });
+  });
+}

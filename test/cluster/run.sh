@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# npm run test:cluster: a Kubernetes cluster of this machine's own, and the proofs on it.
+#   npm run test:cluster [-- PATTERN]   only the tests whose names match
+# Kubernetes is built once (see build.sh). All that runs, runs in namespaces for mounts, processes and the network that end
+# with this script, however it ends.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+fail() {
+  echo "test:cluster: $*" >&2
+  exit 1
+}
+
+bash test/setup.sh cluster
+for controller in memory pids devices freezer cpuset; do
+  mountpoint -q "/sys/fs/cgroup/$controller" ||
+    fail "kubelet 1.20 needs cgroups of version 1, and there is no /sys/fs/cgroup/$controller (boot with systemd.unified_cgroup_hierarchy=0)"
+done
+TOLLGATE_CLUSTER_BIN=$(bash test/cluster/build.sh)
+
+# Containers' cgroups are the one thing that no namespace takes away: kubelet without a tree of its own leaves their place
+# to containerd, which shares it with everybody. Which ones are ours, containerd's log tells.
+sweep_cgroups() { # the folder of a run
+  local id
+  grep -ohE '\b[0-9a-f]{64}\b' "$1"/*-containerd.log 2>/dev/null | sort -u | while read -r id; do
+    rmdir /sys/fs/cgroup/*/k8s.io/"$id" 2>/dev/null || true
+  done
+  rmdir /sys/fs/cgroup/*/k8s.io 2>/dev/null || true
+}
+cgroups_left() {
+  grep -ohE '\b[0-9a-f]{64}\b' "$scratch"/*-containerd.log 2>/dev/null | sort -u |
+    while read -r id; do compgen -G "/sys/fs/cgroup/*/k8s.io/$id" || true; done
+}
+
+# Of runs that were killed: the folder's name tells whose it is.
+for folder in "${TMPDIR:-/tmp}"/tollgate-cluster-*; do
+  owner=${folder##*tollgate-cluster-}
+  [[ -d $folder && ! -d /proc/${owner%%-*} ]] || continue
+  sweep_cgroups "$folder"
+  rm -rf "$folder"
+done
+
+scratch=$(mktemp -d -t "tollgate-cluster-$$-XXXXXX")
+finish() {
+  local status=$?
+  trap - EXIT INT TERM
+  [[ -z ${inhabitants:-} ]] || kill -9 "$inhabitants" 2>/dev/null || true
+  # Processes of the namespace end a moment after its first one.
+  for _ in {1..100}; do
+    sweep_cgroups "$scratch"
+    [[ -n $(cgroups_left) ]] || break
+    sleep 0.1
+  done
+  if [[ -n $(cgroups_left) ]]; then
+    echo 'test:cluster: these cgroups are left:' >&2
+    cgroups_left >&2
+    status=1
+  fi
+  if ((status)); then
+    rm -rf dist/cluster-logs
+    cp -r "$scratch" dist/cluster-logs
+    echo 'test:cluster: logs are in dist/cluster-logs' >&2
+  fi
+  rm -rf "$scratch"
+  exit "$status"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+gcc -static -Os -Wall -Wextra -Werror -o "$scratch/pod" test/cluster/pod.c
+case $(uname -m) in aarch64) arch=arm64 ;; *) arch=x64 ;; esac
+export TOLLGATE=${TOLLGATE:-$PWD/dist/tollgate} TOLLGATE_CLUSTER_BIN TOLLGATE_CLUSTER_SCRATCH=$scratch
+# A checkout below one of the folders that are hidden must stay in sight.
+# shellcheck disable=SC2016 # expanded inside
+inside='for d in /run /var/lib; do mount -t tmpfs tmpfs $d; done
+  [ -e "$PWD/package.json" ] || { mkdir -p "$PWD"; mount --bind . "$PWD"; cd "$PWD"; }
+  ip link set lo up; exec "$@"'
+command=("$PWD/node_modules/node-linux-$arch/bin/node" --disable-warning=ExperimentalWarning --test-reporter=spec)
+if [[ ${1:-} == bench ]]; then
+  shift
+  command+=(test/cluster/bench.ts "$@")
+else
+  (($#)) && command+=("--test-name-pattern=$1")
+  command+=(test/cluster/main.ts)
+fi
+setpriv --pdeathsig KILL unshare --mount --net --pid --fork --kill-child=KILL --mount-proc --propagation private \
+  bash -ec "$inside" cluster "${command[@]}" &
+# In the foreground it would keep signals from us.
+inhabitants=$!
+wait "$inhabitants"
