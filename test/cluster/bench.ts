@@ -105,7 +105,7 @@ async function main(): Promise<void> {
     rows.push(...(await measure(knocking, change)));
   }
   await knocking.end();
-  const report = reportOf(rows, { 'the API of Kubernetes': '1.20' });
+  const report = reportOf(rows, { 'the API of Kubernetes': '1.20' }, 'npm run bench -- cluster');
   process.stdout.write(values.json ? `${JSON.stringify(report, null, 2)}\n` : formatReport(report));
 }
 
