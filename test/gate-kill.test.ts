@@ -144,13 +144,16 @@ async function addUntil(host: PolicyHost, call: Call, isSo: () => boolean): Prom
     stdout += chunk.toString();
   });
   adding.stdin!.end(JSON.stringify(call.config));
-  for (let isOver = false; !isOver; ) {
-    adding.kill('SIGSTOP');
-    if (isSo()) break;
-    adding.kill('SIGCONT');
-    isOver = await Promise.race([ended.then(() => true), delay(1, false)]);
+  try {
+    for (let isOver = false; !isOver; ) {
+      adding.kill('SIGSTOP');
+      if (isSo()) break;
+      adding.kill('SIGCONT');
+      isOver = await Promise.race([ended.then(() => true), delay(1, false)]);
+    }
+  } finally {
+    adding.kill('SIGKILL');
   }
-  adding.kill('SIGKILL');
   const [exit, signal] = await ended;
   return { exit, signal, stdout, stderr: '', ms: performance.now() - start };
 }

@@ -7,6 +7,7 @@ import type { Config } from '../cni/config.ts';
 import { parseConfig } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
 import { type CutScope, cutForbidden, judgementOf } from '../enforce/cut.ts';
+import { TABLE } from '../enforce/desired.ts';
 import type { GateSettings } from '../enforce/gate.ts';
 import { LiveTable } from '../enforce/live-table.ts';
 import type { LocalPod, NodeState, Owner } from '../enforce/node.ts';
@@ -20,21 +21,26 @@ import { systemClock } from '../kube/clock.ts';
 import { createIntern } from '../kube/intern.ts';
 import type { KubePod } from '../kube/object.ts';
 import { getPod } from '../kube/single.ts';
-import { collect } from '../pod/collect.ts';
+import { collect, type Undone } from '../pod/collect.ts';
 import type { Context } from '../pod/context.ts';
 import { nodeFacts } from '../pod/here.ts';
-import { networkName } from '../pod/sweep.ts';
+import { networkName, nftWords } from '../pod/sweep.ts';
 import { LiveRules } from '../policy/live.ts';
+import { namespaceManifest, nodeManifest, podManifest, policyManifest } from '../policy/manifest-of.ts';
 import { listNetworks, openStore } from '../state/store.ts';
 import { AgentHook, type Judge } from './agent-hook.ts';
+import { CallCounts } from './calls.ts';
+import { metricsOf } from './gauges.ts';
 import { SharedGraveyard } from './graveyard.ts';
 import { LinkKeeper } from './link-keeper.ts';
 import { claimNode, listen } from './listen.ts';
-import { Listeners } from './listeners.ts';
+import { type Hearing, Listeners } from './listeners.ts';
 import type { Log } from './log.ts';
-import { Histogram } from './metrics.ts';
+import { Histogram, type Metric } from './metrics.ts';
 import { concernsRoutes, NodeKeeper, type NodeKeeperOptions } from './node-keeper.ts';
+import { showToAll, showToRoot } from './outside.ts';
 import { isSamePod, OwnPods } from './own-pods.ts';
+import { pagesOf } from './pages.ts';
 import { type Intervals, Runner } from './runner.ts';
 import { showPresence } from './seen.ts';
 import { CallServer } from './server.ts';
@@ -49,6 +55,8 @@ export interface KubernetesOptions {
   /** This node's name in the API. */
   readonly node: string;
   readonly client: Client;
+  /** Where metrics and health are shown; absent: nowhere but on the agent's own socket. */
+  readonly metrics?: { readonly host: string; readonly port: number };
   /** Absent: no conflist is written. */
   readonly conflist?: NodeKeeperOptions['conflist'];
   /** Whether to hold the table as its owner, so that nobody else can open the gates. */
@@ -68,6 +76,35 @@ const MENDING = 600_000;
 const ASKING = 5_000;
 
 const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** What was put right. */
+export interface Mended {
+  /** Operations on the table, as lines that `nft -f` would take. */
+  readonly nft: readonly string[];
+  /** Links that got their tags back. */
+  readonly links: number;
+  readonly undone: readonly Undone[];
+  readonly failures: readonly string[];
+}
+
+export interface AgentStatus {
+  readonly node: string;
+  readonly release: string;
+  readonly pid: number;
+  readonly server: string;
+  /** CNI calls are served: everything has been heard, and is in force. */
+  readonly isServing: boolean;
+  /** And pods can be plugged in. */
+  readonly isReady: boolean;
+  readonly waitsFor: readonly string[];
+  readonly problems: readonly string[];
+  readonly refused: readonly string[];
+  readonly watches: readonly Hearing[];
+  readonly pods: number;
+  readonly identities: number;
+  /** Seconds, not less than; null where nothing has come yet. */
+  readonly eventToKernel: { readonly p50: number | null; readonly p99: number | null };
+}
 
 export class KubernetesAgent {
   readonly #options: KubernetesOptions;
@@ -94,8 +131,13 @@ export class KubernetesAgent {
   #podCidrs: readonly string[] | undefined;
   #mendedAt = Number.NEGATIVE_INFINITY;
   /** Seconds from an event to the kernel. */
-  readonly delays = new Histogram();
-  cuts = 0;
+  readonly #delays = new Histogram();
+  readonly #syncs = new Histogram();
+  readonly #calls = new CallCounts();
+  #cuts = 0;
+  #failures = 0;
+  /** Why the last attempt of a kind to bring the node up to date failed. */
+  readonly #troubles = new Map<string, string>();
 
   /** @throws Error where there is an agent already, CniError code 7 where this network namespace is another owner's */
   constructor(options: KubernetesOptions) {
@@ -132,7 +174,12 @@ export class KubernetesAgent {
         refuse: (request, { pid }) => refusal(request, { runDir, owner, pid }),
         patience,
         run: (request, caller) =>
-          logged(request, () => carryOut(request, caller, { release: options.release, openContext: this.#open }), log),
+          logged(
+            request,
+            () => carryOut(request, caller, { release: options.release, openContext: this.#open }),
+            log,
+            this.#calls.take,
+          ),
         log: (what, caller) => log('warn', `A call came to nothing: ${what}`, { pid: caller?.pid, uid: caller?.uid }),
       });
       this.#claim = claim;
@@ -227,31 +274,16 @@ export class KubernetesAgent {
   async start(): Promise<void> {
     const { log, node, runDir, owner, client } = this.#options;
     const ready = Promise.withResolvers<void>();
-    const failed = (what: string) => (error: unknown) => log('error', `Cannot ${what}: ${said(error)}`);
-    const sync = new Runner({
-      intervals: syncing,
-      clock: systemClock,
-      failed: failed('bring the gate up to date'),
-      work: async () => {
-        await this.#sync();
-        if (this.listeners.isComplete && !this.#isServing) await this.#serve().then(ready.resolve, ready.reject);
-      },
+    const sync = this.#runner('bring the gate up to date', syncing, async () => {
+      await this.#sync();
+      if (this.listeners.isComplete && !this.#isServing) await this.#serve().then(ready.resolve, ready.reject);
     });
-    const tend = new Runner({
-      intervals: tending,
-      clock: systemClock,
-      failed: failed('tend the node'),
-      work: () => this.#tend(),
-    });
-    const keepNode = new Runner({
-      intervals: keeping,
-      clock: systemClock,
-      failed: failed('bring the node up to date'),
-      work: async () => {
-        if (this.listeners.isComplete) await this.node.update(this.listeners.nodes.objects(), this.#isServing);
-      },
+    const tend = this.#runner('tend the node', tending, () => this.#tend());
+    const keepNode = this.#runner('bring the node up to date', keeping, async () => {
+      if (this.listeners.isComplete) await this.node.update(this.listeners.nodes.objects(), this.#isServing);
     });
     this.#runners = { sync, tend, node: keepNode };
+    await this.#show();
     log('info', 'listening', { node, server: client.server, runDir, ...owner });
     const { signal } = this.#stop;
     const news = (): void => {
@@ -276,6 +308,36 @@ export class KubernetesAgent {
     await ready.promise;
   }
 
+  /** What fails is tried again, counted, and told until it succeeds. */
+  #runner(what: string, intervals: Intervals, work: () => Promise<void>): Runner {
+    return new Runner({
+      intervals,
+      clock: systemClock,
+      failed: error => {
+        this.#failures++;
+        this.#troubles.set(what, said(error));
+        this.#options.log('error', `Cannot ${what}: ${said(error)}`);
+      },
+      work: async () => {
+        await work();
+        this.#troubles.delete(what);
+      },
+    });
+  }
+
+  /** Also before it serves: what it waits for is what somebody may want to know. */
+  async #show(): Promise<void> {
+    const { runDir, log, metrics: place } = this.#options;
+    const pages = pagesOf(this);
+    this.#undo.use(await showToRoot(runDir, pages.toRoot));
+    if (!place) return;
+    try {
+      this.#undo.use(await showToAll(place, pages.toAll));
+    } catch (error) {
+      log('warn', `Cannot show metrics on ${place.host} port ${place.port}: ${said(error)}`);
+    }
+  }
+
   async #serve(): Promise<void> {
     const { runDir, log } = this.#options;
     this.#isServing = true;
@@ -298,8 +360,10 @@ export class KubernetesAgent {
       carried ??= this.#facts.carried();
       return carried.has(tag);
     };
+    const start = systemClock.now();
     const reached = await this.table.bring(state => this.#withPodCidrs(this.#own.heed(state, isCarried)));
-    if (since !== undefined && reached.operations > 0) this.delays.observe((systemClock.now() - since) / 1000);
+    this.#syncs.observe((systemClock.now() - start) / 1000);
+    if (since !== undefined && reached.operations > 0) this.#delays.observe((systemClock.now() - since) / 1000);
     if (this.#options.established === 'cut') this.#cut(reached.shrunk);
   }
 
@@ -310,7 +374,7 @@ export class KubernetesAgent {
     const judgement = judgementOf({ state: this.table.state }, this.#rules.cluster);
     cutForbidden(judgement, this.#facts.localAddresses, this.#nft.exchange, scope).then(
       count => {
-        this.cuts += count;
+        this.#cuts += count;
       },
       error => log('error', `Cannot cut connections that are no longer allowed: ${said(error)}`),
     );
@@ -325,33 +389,98 @@ export class KubernetesAgent {
     return isSame ? state : { ...state, podCidrs: this.#podCidrs };
   }
 
-  /** Puts right what somebody else changed, and takes away what calls that died left behind. */
   async #tend(): Promise<void> {
     if (!this.#isServing) return;
-    const { log } = this.#options;
-    const now = systemClock.now();
     // Nobody else can change a table that we own; looking at it whole is for the unforeseen then.
-    const isDue = !this.table.isOwned || now - this.#mendedAt > MENDING;
-    if (isDue) this.#mendedAt = now;
-    const operations = isDue ? await this.table.mend() : [];
+    const isDue = !this.table.isOwned || systemClock.now() - this.#mendedAt > MENDING;
+    await this.mend(isDue);
+  }
+
+  /**
+   * Puts right what somebody else changed, and takes away what calls that died left behind.
+   * @param withTable whether the table is looked at whole
+   */
+  async mend(withTable = true): Promise<Mended> {
+    const { log } = this.#options;
+    if (withTable) this.#mendedAt = systemClock.now();
+    const operations = withTable ? await this.table.mend() : [];
     if (operations.length > 0) log('warn', 'Somebody changed our table: mended', { operations: operations.length });
     const links = this.#links.mend();
     if (links > 0) log('warn', "Somebody changed the tags of pods' links: mended", { links });
-    await this.#collectDead();
+    return { nft: await nftWords(operations), links, ...(await this.#collectDead()) };
   }
 
-  async #collectDead(): Promise<void> {
+  async #collectDead(): Promise<Pick<Mended, 'undone' | 'failures'>> {
     const { owner, runDir, log } = this.#options;
     const network = { cniVersion: '1.1.0', name: 'node', type: 'tollgate', ...owner, runDir };
     const config = parseConfig(JSON.stringify(network), 'STATUS');
     const store = openStore(owner.stateDir);
     const context = this.#context(config, line => log('warn', line));
+    const undone: Undone[] = [];
+    const failures: string[] = [];
     for (const folder of listNetworks(store)) {
       const name = networkName(store, folder);
-      const { undone, failures } = await collect({ config: { ...config, name }, path: [], keep: undefined }, context);
-      for (const { pod, containerID, why } of undone) log('info', `Cleared away ${pod ?? containerID}: ${why}`);
-      for (const failure of failures) log('warn', `Cannot clear away in network ${name}: ${said(failure)}`);
+      const found = await collect({ config: { ...config, name }, path: [], keep: undefined }, context);
+      for (const { pod, containerID, why } of found.undone) log('info', `Cleared away ${pod ?? containerID}: ${why}`);
+      for (const failure of found.failures) log('warn', `Cannot clear away in network ${name}: ${said(failure)}`);
+      undone.push(...found.undone);
+      failures.push(...found.failures.map(said));
     }
+    return { undone, failures };
+  }
+
+  /** Everything that policy is judged by here, as manifests: pods as they are plugged in, the others as the API has them. */
+  *manifests(): Generator<object> {
+    const { listeners, table } = this;
+    for (const { name, labels } of listeners.namespaces.objects()) yield namespaceManifest(name, labels);
+    for (const node of listeners.nodes.objects()) yield nodeManifest(node);
+    const own = Object.values(table.state.pods);
+    const here = new Set(own.map(({ namespace, name }) => `${namespace}/${name}`));
+    for (const pod of listeners.pods.objects())
+      if (pod.nodeName !== this.#options.node || pod.hostNetwork) yield podManifest(pod);
+      else if (!here.has(`${pod.namespace}/${pod.name}`)) yield podManifest({ ...pod, addresses: [] });
+    for (const policy of listeners.policies.objects()) yield policyManifest(policy);
+  }
+
+  /** What would have to change in the table for it to be what it should be, in nft's words. */
+  async drift(): Promise<readonly string[]> {
+    return await nftWords(await this.table.drift());
+  }
+
+  get status(): AgentStatus {
+    const { node, release, client } = this.#options;
+    const waitsFor = [
+      ...this.listeners.hearings
+        .filter(({ isComplete }) => !isComplete)
+        .map(({ resource, trouble }) => `the first list of ${resource}${trouble ? `: ${trouble}` : ''}`),
+      ...this.node.status.waitsFor,
+    ];
+    return {
+      ...{ node, release, pid: process.pid, server: client.server, isServing: this.#isServing },
+      ...{ isReady: this.#isServing && this.node.status.ready, waitsFor },
+      problems: [...this.node.status.problems, ...[...this.#troubles].map(([what, why]) => `cannot ${what}: ${why}`)],
+      refused: this.table.refused,
+      watches: this.listeners.hearings,
+      pods: Object.keys(this.table.state.pods).length,
+      identities: Object.keys(this.table.state.tags).length,
+      eventToKernel: { p50: this.#delays.quantile(0.5), p99: this.#delays.quantile(0.99) },
+    };
+  }
+
+  get metrics(): readonly Metric[] {
+    const { release } = this.#options;
+    const { isServing, pods, identities, refused } = this.status;
+    const counts = this.#nft.readRuleCounts({ family: 'inet', name: TABLE });
+    const readings = {
+      ...{ release, isServing, pods, identities, refused: refused.length, hearings: this.listeners.hearings },
+      ...{ delays: this.#delays, syncs: this.#syncs, failures: this.#failures, cuts: this.#cuts },
+      mended: { table: this.table.mended, links: this.#links.mended },
+      // The last rule of a chain is the one that drops.
+      drops: new Map(counts.map(({ chain, counted }) => [chain, counted])),
+      chains: this.#rules.chains,
+      memory: process.memoryUsage.rss(),
+    };
+    return [...metricsOf(readings), ...this.#calls.metrics()];
   }
 
   /** Looks at everything now. */

@@ -61,4 +61,12 @@ export class Histogram {
       { suffix: '_count', labels, value: this.#count },
     ];
   }
+
+  /** The edge that so many of a hundred do not pass; null where there are none, Infinity beyond the last edge. */
+  quantile(part: number): number | null {
+    if (this.#count === 0) return null;
+    const wanted = Math.ceil(this.#count * part);
+    const at = this.#counts.findIndex(count => count >= wanted);
+    return at < 0 ? Number.POSITIVE_INFINITY : edges[at]!;
+  }
 }

@@ -146,13 +146,27 @@ function codeOf({ exitCode, stdout }: CallAnswer): number | undefined {
   return code;
 }
 
+/** How a call went. */
+export interface CallOutcome {
+  readonly verb: string;
+  /** 0 where it succeeded. */
+  readonly code: number;
+  readonly ms: number;
+}
+
 /** A line of the log for each call. */
-export async function logged(call: CallRequest, work: () => Promise<CallAnswer>, log: Log): Promise<CallAnswer> {
+export async function logged(
+  call: CallRequest,
+  work: () => Promise<CallAnswer>,
+  log: Log,
+  counted: (outcome: CallOutcome) => void = () => undefined,
+): Promise<CallAnswer> {
   const { CNI_COMMAND: verb, CNI_CONTAINERID: containerID, CNI_IFNAME: ifname } = call.env as Environment;
   const start = performance.now();
   const answered = await work();
   const ms = Math.round((performance.now() - start) * 10) / 10;
   const code = codeOf(answered);
+  counted({ verb: verb ?? '', code: code ?? 0, ms });
   log(code === undefined ? 'info' : 'warn', 'call', { verb, containerID, ifname, ms, ...(code ? { code } : {}) });
   return answered;
 }

@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import type { Options } from 'yargs';
 import manifest from '../../package.json' with { type: 'json' };
-import { command, exit } from './command.ts';
+import { command, exit, UsageError } from './command.ts';
 
 const folder = (describe: string, fallback: string) =>
   ({ type: 'string', describe, default: fallback, requiresArg: true, normalize: true }) as const;
@@ -53,6 +53,12 @@ const options = {
     type: 'boolean',
     default: false,
     describe: "Whether egress policy holds towards pods' own node",
+  },
+  metrics: {
+    type: 'string',
+    default: '127.0.0.1:9467',
+    requiresArg: true,
+    describe: 'Address and port for Prometheus and probes (/metrics, /healthz, /readyz); off: none',
   },
   'conf-dir': {
     type: 'string',
@@ -118,6 +124,10 @@ export const agent = command(
     const { beThrifty, giveBack } = await import('../agent/thrift.ts');
     beThrifty();
     using client = await clientFor(kubeconfig, context);
+    const { parsePlace } = await import('../agent/outside.ts');
+    const place = given.metrics === 'off' ? undefined : parsePlace(given.metrics);
+    if (given.metrics !== 'off' && !place)
+      throw new UsageError(`Cannot show metrics on ${given.metrics}: expected ADDRESS:PORT, or off`);
     const owner = { enforcer: 'agent', stateDir, policies };
     const { confDir, cacheDir, takeOver, removeConflistOnExit: removeOnExit, ipMasq, mtu } = given;
     const unset = mtu === undefined ? {} : { mtu };
@@ -127,6 +137,7 @@ export const agent = command(
       client,
       owner,
       settings: { judge: 'agent', nflogGroup, enforceEgressToNode },
+      ...(place ? { metrics: place } : {}),
       ...(confDir === undefined ? {} : { conflist: { confDir, cacheDir, takeOver, removeOnExit, settings } }),
       ownTable: given.ownTable,
       node: given.node ?? process.env['NODE_NAME'] ?? hostname(),

@@ -257,6 +257,11 @@ export class LiveTable {
     return true;
   }
 
+  /** `Kind/namespace/name` of policies that the kernel refused. */
+  get refused(): readonly string[] {
+    return [...this.#refused];
+  }
+
   /** Policies are others by now: the kernel may take them. */
   retryRefused(): void {
     if (this.#refused.size === 0) return;

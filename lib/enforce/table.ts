@@ -133,6 +133,16 @@ const replaceMarkers = (markers: readonly number[], by: number): readonly Operat
   createMarker(by),
 ];
 
+/** Refused where somebody went on from the same state, and died before he wrote it down: his marker is there already. */
+const fromHere = (transaction: Transaction): Transaction => ({
+  ...transaction,
+  operations: transaction.operations.map(operation =>
+    operation.object === 'element' && operation.verb === 'add' && operation.set.name === markerSet.name
+      ? { ...operation, verb: 'create' }
+      : operation,
+  ),
+});
+
 const isAddition = ({ verb }: Operation): boolean => verb === 'add' || verb === 'create';
 
 const isEmpty = ({ pods }: NodeState): boolean => Object.keys(pods).length === 0;
@@ -334,9 +344,14 @@ export class NodeTable {
     return isQuick ? since : to;
   }
 
-  /** Whether the table is the one that the file goes with, as far as its number tells. */
+  /**
+   * Whether the table is the one that the file goes with, as far as its numbers tell: the file's is there, and none after it,
+   * which somebody would have left who died between his batch and his file.
+   */
   #isInForce({ marker }: NodeFile): boolean {
-    return this.#options.nft().readElement({ family: 'inet', name: TABLE }, markerSet, [marker]) !== undefined;
+    const has = (number: number): boolean =>
+      this.#options.nft().readElement({ family: 'inet', name: TABLE }, markerSet, [number]) !== undefined;
+    return has(marker) && !has(nextMarker(marker));
   }
 
   /** What a call that died had begun: its pods' new entries are in the table, their links may have the old tags. */
@@ -381,13 +396,10 @@ export class NodeTable {
     if (fewer) {
       const small = { ...before, state: fewer.before };
       const step = diff(this.#desired(small, ...markers), this.#desired({ ...after, state: fewer.after }, to));
-      if (!step.operations.some(makesSet)) return step;
+      if (!step.operations.some(makesSet)) return fromHere(step);
     }
-    return diff(
-      this.#desired(before, ...markers),
-      this.#desired(after, to),
-      before.kept === after.kept ? {} : policySets,
-    );
+    const options = before.kept === after.kept ? {} : policySets;
+    return fromHere(diff(this.#desired(before, ...markers), this.#desired(after, to), options));
   }
 
   /** The batches that `bring` would send for these manifests, one after the other. Nothing is changed, no file either. */

@@ -173,6 +173,11 @@ export class LiveRules {
     return { specs: new Map(kept), chains, tags };
   }
 
+  /** As of the last `take`. */
+  get chains(): Ruleset['chains'] {
+    return this.#structure.chains;
+  }
+
   /** The whole, as of now. */
   ruleset(): Ruleset {
     return filledStructure(this.cluster, this.#structureNow());

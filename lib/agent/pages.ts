@@ -1,0 +1,41 @@
+/** What the agent tells whom, by path. */
+import type { KubernetesAgent } from './kubernetes.ts';
+import { formatMetrics } from './metrics.ts';
+import type { Page, Pages } from './outside.ts';
+
+const json = (value: unknown): Page => ({ type: 'application/json', text: `${JSON.stringify(value)}\n` });
+const plain = (text: string, isFine = true): Page => ({ status: isFine ? 200 : 503, type: 'text/plain', text });
+const lines = (texts: readonly string[]): string => texts.map(text => `${text}\n`).join('');
+
+/** A List that `tollgate policy … -f` and kubectl read; joined piece by piece, since it may be a large one. */
+function listOf(manifests: Iterable<object>): Page {
+  const items: string[] = [];
+  for (const manifest of manifests) items.push(JSON.stringify(manifest));
+  return { type: 'application/json', text: `{"apiVersion":"v1","kind":"List","items":[\n${items.join(',\n')}\n]}\n` };
+}
+
+export function pagesOf(agent: KubernetesAgent): { readonly toAll: Pages; readonly toRoot: Pages } {
+  const toAll: Pages = {
+    'GET /metrics': () => plain(formatMetrics(agent.metrics)),
+    // What it waits for is not its fault: only a node that it cannot bring up to date is.
+    'GET /healthz': () => {
+      const { problems } = agent.status;
+      const failing = problems.filter(problem => problem.startsWith('cannot bring the gate'));
+      return plain(failing.length > 0 ? lines(failing) : 'ok\n', failing.length === 0);
+    },
+    'GET /readyz': () => {
+      const { isReady, waitsFor } = agent.status;
+      return plain(isReady ? 'ok\n' : lines(['not ready', ...waitsFor]), isReady);
+    },
+  };
+  return {
+    toAll,
+    toRoot: {
+      ...toAll,
+      'GET /status': () => json(agent.status),
+      'GET /manifests': () => listOf(agent.manifests()),
+      'GET /drift': async () => json(await agent.drift()),
+      'POST /mend': async () => json(await agent.mend()),
+    },
+  };
+}
