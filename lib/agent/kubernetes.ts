@@ -11,6 +11,7 @@ import { TABLE } from '../enforce/desired.ts';
 import type { GateSettings } from '../enforce/gate.ts';
 import { LiveTable } from '../enforce/live-table.ts';
 import type { LocalPod, NodeState, Owner } from '../enforce/node.ts';
+import { localPod } from '../enforce/world.ts';
 import { formatPrefix } from '../ip/address.ts';
 import { unionOfPrefixes } from '../ip/union.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
@@ -434,8 +435,9 @@ export class KubernetesAgent {
     const { listeners, table } = this;
     for (const { name, labels } of listeners.namespaces.objects()) yield namespaceManifest(name, labels);
     for (const node of listeners.nodes.objects()) yield nodeManifest(node);
-    const own = Object.values(table.state.pods);
-    const here = new Set(own.map(({ namespace, name }) => `${namespace}/${name}`));
+    const own = Object.values(table.state.pods).map(localPod);
+    const here = new Map(own.map(pod => [`${pod.namespace}/${pod.name}`, pod]));
+    for (const pod of here.values()) yield podManifest({ ...pod, nodeName: this.#options.node });
     for (const pod of listeners.pods.objects())
       if (pod.nodeName !== this.#options.node || pod.hostNetwork) yield podManifest(pod);
       else if (!here.has(`${pod.namespace}/${pod.name}`)) yield podManifest({ ...pod, addresses: [] });

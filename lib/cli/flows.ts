@@ -13,13 +13,19 @@ import { type NetworkPolicy, policyRef } from '../policy/model.ts';
 import { selects } from '../policy/selector.ts';
 import { command, exit, outputOption, print } from './command.ts';
 import { type Counter, Denials, type DeniedFlow, type DeniedSum, type Names } from './denied.ts';
+import { keptOf } from './judged.ts';
 import { type Live, liveOptions, openLive, warn } from './live.ts';
 
 /** Milliseconds between two looks at the counters. */
 const LOOK = 1000;
+/** How often the agent is asked for what it has heard, in milliseconds. */
+const REFRESH = 10_000;
 
 /** What the node's files say of addresses and chains: an address may be another pod's by now, a chain other policies'. */
-function namesOf({ here }: Live): Names {
+async function namesOf(live: Live, runDir: string): Promise<Names & { readonly refresh: () => Promise<void> }> {
+  const { here, found } = live;
+  const isAgents = found?.owner.enforcer === 'agent';
+  let heard = isAgents ? await keptOf(live, runDir) : undefined;
   const { table } = here.hook;
   let pods = new Map<string, LocalPod>();
   let chains = new Map<string, readonly string[]>();
@@ -33,7 +39,7 @@ function namesOf({ here }: Live): Names {
     local = localAddresses(here.host);
     const file = table.peek();
     if (!file) return;
-    const kept = table.readApplied();
+    const kept = heard ?? table.readApplied();
     const { chains: compiled } = table.ruleset({ state: file.state, kept });
     chains = new Map([...compiled].map(([name, chain]) => [name, chain.policies]));
     policies = new Map(manifestsOf(kept).world.policies.map(policy => [policyRef(policy), policy]));
@@ -45,6 +51,11 @@ function namesOf({ here }: Live): Names {
     return policy?.namespace === pod.namespace && selects(policy.subject, identityOf(pod).labels);
   };
   return {
+    async refresh() {
+      if (!isAgents) return;
+      heard = await keptOf(live, runDir);
+      stamp = undefined;
+    },
     who: address => {
       read();
       const pod = pods.get(address);
@@ -120,8 +131,13 @@ const printers: Readonly<Record<string, Printed>> = {
 };
 
 /** Until the signal. */
-async function watch(live: Live, group: number, printed: Printed, stop: AbortSignal): Promise<void> {
-  const names = namesOf(live);
+async function watch(
+  live: Live,
+  { group, runDir }: { readonly group: number; readonly runDir: string },
+  printed: Printed,
+  stop: AbortSignal,
+): Promise<void> {
+  const names = await namesOf(live, runDir);
   const denials = new Denials();
   using nft = Nft.open();
   using _removals = watchRemovals(counter => denials.close(counter));
@@ -140,11 +156,14 @@ async function watch(live: Live, group: number, printed: Printed, stop: AbortSig
   };
   // After what has come by now was read, however long we were held up.
   const timer = setInterval(() => setImmediate(look), LOOK);
+  // While the agent is away, what it said last must do.
+  const refreshing = setInterval(() => void names.refresh().catch(() => undefined), REFRESH);
   stop.addEventListener('abort', () => resolve(), { once: true });
   try {
     if (!stop.aborted) await ended;
   } finally {
     clearInterval(timer);
+    clearInterval(refreshing);
   }
   look();
   // What the kernel has gathered, but not sent yet, would be summed up as unseen.
@@ -178,7 +197,7 @@ export const flows = command(
     const limit = options.follow ? [] : [AbortSignal.timeout(options.seconds * 1000)];
     await watch(
       live,
-      live.found.settings.nflogGroup,
+      { group: live.found.settings.nflogGroup, runDir: options.runDir },
       printers[options.output]!,
       AbortSignal.any([interrupted.signal, ...limit]),
     );

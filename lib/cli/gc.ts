@@ -1,6 +1,7 @@
 import { allLinks } from '../pod/interface.ts';
 import { nftWords, type Swept, sweep } from '../pod/sweep.ts';
 import { formatTag } from '../tag/tag.ts';
+import { isAgents, sweptByAgent } from './ask-agent.ts';
 import { command, exit, outputOption, print, printJson } from './command.ts';
 import { liveOptions, openLive, warn } from './live.ts';
 
@@ -65,8 +66,9 @@ export const gc = command(
   async options => {
     using live = openLive(options, warn);
     const links = allLinks(live.here.host);
-    const swept = await sweep(links, live.config, live.store, [options.binDir], live.here);
-    const table = await nftWords(swept.table);
+    const byAgent = isAgents(live) ? await sweptByAgent(options.runDir) : undefined;
+    const swept = byAgent ?? (await sweep(links, live.config, live.store, [options.binDir], live.here));
+    const table = byAgent?.nft ?? (await nftWords(swept.table));
     if (options.output === 'json') printJson(sweptJson(swept, table));
     else {
       const lines = sweptLines(swept, table);

@@ -1,5 +1,5 @@
 /** What the questions about policy are asked of: manifests on the command line, or the node as it is. */
-import { manifestsOf } from '../enforce/folder.ts';
+import { type Kept, manifestsOf } from '../enforce/folder.ts';
 import type { NodeState } from '../enforce/node.ts';
 import { worldOfNode } from '../enforce/world.ts';
 import type { EvaluateOptions } from '../policy/evaluate.ts';
@@ -8,7 +8,8 @@ import type { Document } from '../policy/manifest.ts';
 import type { World } from '../policy/model.ts';
 import type { Problem } from '../policy/problem.ts';
 import type { Ruleset } from '../policy/ruleset.ts';
-import { type LiveArguments, openLive, warn } from './live.ts';
+import { manifestsOfAgent } from './ask-agent.ts';
+import { type Live, type LiveArguments, openLive, warn } from './live.ts';
 import { worldIn } from './manifests.ts';
 
 export interface Judged {
@@ -25,11 +26,15 @@ export interface LiveJudged extends Judged {
   readonly state: NodeState;
 }
 
+/** The manifests in force: the folder's as they were applied, or what the agent has heard. @throws Error where it is away */
+export const keptOf = async ({ here, found }: Live, runDir: string): Promise<Kept> =>
+  found?.owner.enforcer === 'agent' ? await manifestsOfAgent(runDir) : here.hook.table.readApplied();
+
 /**
  * The pods that are plugged in and the policies that are in force, which may not be what the folder says by now.
  * @throws Error where no pod is plugged in
  */
-export function liveWorld(options: LiveArguments): LiveJudged {
+export async function liveWorld(options: LiveArguments): Promise<LiveJudged> {
   using live = openLive(options, warn);
   const { table } = live.here.hook;
   const state = table.peek()?.state;
@@ -44,7 +49,7 @@ export function liveWorld(options: LiveArguments): LiveJudged {
     warn(
       "this node's table is not what its file says, and the answer is the file's: tollgate verify shows how they differ",
     );
-  const applied = table.readApplied();
+  const applied = await keptOf(live, options.runDir);
   const { world, problems } = manifestsOf(applied);
   const documents = Object.values(applied).flatMap(file => file.documents ?? []);
   const ruleset = table.ruleset({ state, kept: applied });
@@ -52,8 +57,9 @@ export function liveWorld(options: LiveArguments): LiveJudged {
 }
 
 /** Of the files where some are named, else of this node. */
-export const judgedWorld = (options: LiveArguments & { readonly file?: string[] | undefined }): Judged =>
-  options.file ? { ...worldIn(options.file), options: {} } : liveWorld(options);
+export const judgedWorld = async (
+  options: LiveArguments & { readonly file?: string[] | undefined },
+): Promise<Judged> => (options.file ? { ...worldIn(options.file), options: {} } : await liveWorld(options));
 
 /** Each error on stderr. @returns whether there are any */
 export function warnOfErrors({ problems }: Pick<Judged, 'problems'>): boolean {

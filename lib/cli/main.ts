@@ -11,10 +11,13 @@ import { install } from './install.ts';
 import { STDIN } from './manifests.ts';
 import { pods } from './pods.ts';
 import { policy } from './policy.ts';
+import { status } from './status.ts';
 import { verify } from './verify.ts';
 import { version } from './version.ts';
 
-const commands: readonly Command[] = [demo, install, agent, pods, policy, flows, verify, gc, completion, version];
+const commands: readonly Command[] = [
+  ...[demo, install, agent, status, pods, policy, flows, verify, gc, completion, version],
+];
 
 /** @returns the exit code, of those in `exit` */
 export async function main(args: readonly string[]): Promise<Exit> {

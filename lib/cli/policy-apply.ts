@@ -80,7 +80,7 @@ export const policyApply = command(
     const { enforcer } = live.found.owner;
     if (enforcer !== 'inline')
       throw new Error(
-        `Cannot apply policies: this node's enforcer is ${enforcer}, and only pods with "enforcer": "inline" go by the folder`,
+        `Cannot apply policies: this node's enforcer is ${enforcer}, and only pods with "enforcer": "inline" go by the folder${enforcer === 'agent' ? '; its policies come from the Kubernetes API: kubectl apply' : ''}`,
       );
     if (options.dryRun) return await rehearse(live, options.output, warnings);
     const { before, after, isChanged } = await live.here.hook.apply();

@@ -33,7 +33,7 @@ interface Asked extends LiveArguments {
   readonly whole: boolean | undefined;
 }
 
-function sidesOf(asked: Asked, now: readonly Declared[]): Sides {
+async function sidesOf(asked: Asked, now: readonly Declared[]): Promise<Sides> {
   if (asked.base) {
     const { documents, problems } = readFiles(asked.base);
     const { declared, problems: more } = readDocuments(documents);
@@ -42,7 +42,7 @@ function sidesOf(asked: Asked, now: readonly Declared[]): Sides {
     const laid = (asked.whole ?? true) ? inPlaceOf(declared, now) : laidOver(declared, now);
     return { before: before.world, after: worldOf(laid).world, options: {} };
   }
-  const { world: before, state, documents, options } = liveWorld(asked);
+  const { world: before, state, documents, options } = await liveWorld(asked);
   const { declared } = readDocuments(documents);
   const { world } = worldOf(asked.whole ? inPlaceOf(declared, now) : laidOver(declared, now));
   return {
@@ -121,13 +121,13 @@ export const policyDiff = command(
       .epilog(
         'Every port, both address families, every pod with every other and with all addresses outside are compared. Where the new manifests declare no Pod, Namespace or Node, those of the base count. "Outside" are addresses that no pod and no node has. Exit code 0: nothing changes; 1: something does, or a new manifest is invalid.',
       ),
-  options => {
+  async options => {
     if (options.base?.includes(STDIN) && options.file.includes(STDIN))
       throw new UsageError('Cannot read both sides from stdin: give -f or --base a file');
     const { documents, problems } = readFiles(options.file);
     const { declared, problems: more } = readDocuments(documents);
     const isInvalid = warnOfErrors({ problems: [...problems, ...more, ...worldOf(declared).problems] });
-    const { before, after, options: how } = sidesOf(options, declared);
+    const { before, after, options: how } = await sidesOf(options, declared);
     const difference = diff(before, after, how);
     if (options.output === 'json') printJson(difference);
     else print(differenceText(difference));

@@ -41,9 +41,9 @@ export const policyExplain = command(
       .epilog(
         'The destination is meant as it is after a Service has been resolved: a pod, not the Service. Exit code 0: allowed, 1: denied (in one address family at least), 2: wrong usage, 3: failed.',
       ),
-  options => {
+  async options => {
     const traffic = parsePort(options.port);
-    const judged = judgedWorld(options);
+    const judged = await judgedWorld(options);
     const { world } = judged;
     warnOfErrors(judged);
     const ends = { from: endpointOf(world, '--from', options.from), to: endpointOf(world, '--to', options.to) };

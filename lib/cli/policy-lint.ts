@@ -5,6 +5,7 @@ import { readManifests } from '../policy/manifest.ts';
 import type { Pod } from '../policy/model.ts';
 import type { Problem } from '../policy/problem.ts';
 import { command, counted, exit, outputOption, print, printJson } from './command.ts';
+import { keptOf } from './judged.ts';
 import { type LiveArguments, liveOptions, openLive, warn } from './live.ts';
 import { type Documents, fileOption, readFiles } from './manifests.ts';
 
@@ -24,9 +25,14 @@ interface Linted extends Documents {
 }
 
 /** What the folder of this node holds now, with the pods that it is for. */
-function onThisNode(options: LiveArguments): Linted {
+async function onThisNode(options: LiveArguments): Promise<Linted> {
   using live = openLive(options, warn);
   const state = live.here.hook.table.peek()?.state;
+  if (live.found?.owner.enforcer === 'agent') {
+    const kept = await keptOf(live, options.runDir);
+    // It tells of the whole cluster, so no policy expects more.
+    return { documents: Object.values(kept).flatMap(file => file.documents ?? []), problems: [] };
+  }
   const { documents, problems } = readFiles([live.config.policies]);
   if (!state) return { documents, problems };
   const { world } = readManifests(documents);
@@ -59,8 +65,9 @@ export const policyLint = command(
       .epilog(
         'Exit code 0: no errors, with warnings or without; 1: errors. An invalid policy is not ignored: it closes the pods that it selects, in the directions that are in doubt.',
       ),
-  options => {
-    const { documents, problems, ...on }: Linted = options.file ? readFiles(options.file) : onThisNode(options);
+  async options => {
+    const linted: Linted = options.file ? readFiles(options.file) : await onThisNode(options);
+    const { documents, problems, ...on } = linted;
     const found = [...problems, ...lint(documents, { least: options.warnings ? 'warning' : 'error', ...on })];
     const errors = found.filter(({ severity }) => severity === 'error').length;
     const warnings = found.length - errors;

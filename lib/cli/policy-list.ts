@@ -122,14 +122,14 @@ export const policyList = command(
       .epilog(
         'Packets are counted that begin something: replies and what follows in a connection pass before the policies are asked. What several policies isolate together, they deny together, and it counts for each of them. A dash instead of a number: the rules were merged with those of other policies, or nothing of them is in force here.',
       ),
-  options => {
+  async options => {
     let found: readonly Listed[];
     if (options.file) {
       const judged = worldIn(options.file);
       warnOfErrors(judged);
       found = listed(judged.world, () => ({}), new Set());
     } else {
-      const live = liveWorld(options);
+      const live = await liveWorld(options);
       warnOfErrors(live);
       const kernel = readCounts();
       const counted: CountOf = (policy, direction) => countOf(policy, direction, live.ruleset, kernel);

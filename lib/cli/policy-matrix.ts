@@ -45,9 +45,9 @@ export const policyMatrix = command(
       .epilog(
         'Pods of manifests need status.podIPs for rules with ipBlock; without, they are judged by their labels. Exit code 1: some manifest is invalid (it was judged as closed).',
       ),
-  options => {
+  async options => {
     const traffic = parsePort(options.port);
-    const judged = judgedWorld(options);
+    const judged = await judgedWorld(options);
     const isInvalid = warnOfErrors(judged);
     const { pods } = judged.world;
     const rows = matrix(judged.world, traffic, judged.options);

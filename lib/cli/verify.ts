@@ -14,6 +14,7 @@ import { allLinks } from '../pod/interface.ts';
 import { isOwnLink } from '../pod/inventory.ts';
 import { nftWords, type Swept, sweep } from '../pod/sweep.ts';
 import { type Difference, differences, mendLinks, type Scene } from '../pod/verify.ts';
+import { askAgent, isAgents, sweptByAgent } from './ask-agent.ts';
 import { command, type Exit, exit, outputOption, print, printJson } from './command.ts';
 import { binDirOption, nftLines, sweptJson, sweptLines } from './gc.ts';
 import { type Live, liveOptions, openLive, warn } from './live.ts';
@@ -36,11 +37,25 @@ interface Repaired {
 }
 
 /** What GC does, then the links of those who live. */
-async function repair(live: Live, binDir: string): Promise<Repaired> {
+async function repair(live: Live, binDir: string, runDir: string): Promise<Repaired> {
   const { links } = sceneOf(live);
-  const swept = await sweep(links, live.config, live.store, [binDir], live.here);
+  const byAgent = isAgents(live) ? await sweptByAgent(runDir) : undefined;
+  const swept = byAgent ?? (await sweep(links, live.config, live.store, [binDir], live.here));
   const { mended, failures } = mendLinks(await differences(sceneOf(live)));
-  return { swept, nft: await nftWords(swept.table), mended, failures: [...swept.failures, ...failures] };
+  const nft = byAgent?.nft ?? (await nftWords(swept.table));
+  return { swept, nft, mended, failures: [...swept.failures, ...failures] };
+}
+
+/** What its table should hold only the agent knows. */
+async function agentsDifferences(live: Live, runDir: string): Promise<readonly Difference[]> {
+  if (!isAgents(live)) return [];
+  const about = 'table inet tollgate';
+  try {
+    const nft = await askAgent<readonly string[]>(runDir, 'GET', '/drift');
+    return nft.length === 0 ? [] : [{ about, what: 'differs from what it should be', nft }];
+  } catch (error) {
+    return [{ about, what: `was not compared: ${error instanceof Error ? error.message : String(error)}` }];
+  }
 }
 
 const sentence = ({ about, what }: Difference): string => `${about}: ${what}`;
@@ -123,11 +138,12 @@ export const verify = command(
     // Without nftables there is nothing to compare.
     if (probeNftables(() => Nft.open()).length > 0) return conclude({ found: [], lacks, repaired: undefined }, isJson);
     using live = openLive(options, warn);
-    const repaired = options.repair ? await repair(live, options.binDir) : undefined;
+    const repaired = options.repair ? await repair(live, options.binDir, options.runDir) : undefined;
     const scene = sceneOf(live);
     // Where there are pods, forwarding that is off is a difference.
     const forwarding = live.found ? [] : probeForwarding([4]);
     const own = [...probeForeignTags(scene.links, isOwnLink), ...forwarding];
-    return conclude({ found: await differences(scene), lacks: [...lacks, ...own], repaired }, isJson);
+    const found = [...(await agentsDifferences(live, options.runDir)), ...(await differences(scene))];
+    return conclude({ found, lacks: [...lacks, ...own], repaired }, isJson);
   },
 );

@@ -1,0 +1,61 @@
+/** What only the agent of this node can answer: asked on its socket, by root. */
+import { request } from 'node:http';
+import type { Mended } from '../agent/kubernetes.ts';
+import { agentSocket } from '../agent/outside.ts';
+import type { Kept } from '../enforce/folder.ts';
+import type { Swept } from '../pod/sweep.ts';
+import type { Document } from '../policy/manifest.ts';
+import type { Live } from './live.ts';
+
+/** Milliseconds: a resync of a large node takes its time. */
+const PATIENCE = 60_000;
+
+function fetchText(runDir: string, method: 'GET' | 'POST', path: string): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const asked = request(
+    { socketPath: agentSocket(runDir), method, path, timeout: PATIENCE, agent: false },
+    response => {
+      const chunks: Buffer[] = [];
+      response.on('data', (chunk: Buffer) => chunks.push(chunk)).on('error', reject);
+      response.on('end', () => {
+        const text = Buffer.concat(chunks).toString();
+        if (response.statusCode === 200) resolve(text);
+        else reject(new Error(`it says ${response.statusCode}: ${text.trim()}`));
+      });
+    },
+  );
+  asked.on('timeout', () => asked.destroy(new Error(`no answer within ${PATIENCE / 1000} s`)));
+  asked.on('error', reject).end();
+  return promise;
+}
+
+/** @throws Error where there is no agent, or it does not answer */
+export async function askAgent<T>(runDir: string, method: 'GET' | 'POST', path: string): Promise<T> {
+  let text: string;
+  try {
+    text = await fetchText(runDir, method, path);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new Error(
+      `Cannot ask the agent of this node on ${agentSocket(runDir)}: ${why}; see that \`tollgate agent\` runs`,
+    );
+  }
+  return JSON.parse(text) as T;
+}
+
+/** What policy is judged by on an agent's node, in the place of a folder's files. */
+export async function manifestsOfAgent(runDir: string): Promise<Kept> {
+  const { items } = await askAgent<{ readonly items: readonly unknown[] }>(runDir, 'GET', '/manifests');
+  const documents = items.map((value, document): Document => ({ file: 'the Kubernetes API', document, value }));
+  return { 'the Kubernetes API': { stamp: String(Date.now()), documents } };
+}
+
+/** Whether this node's table is an agent's, which holds it against everybody else. */
+export const isAgents = ({ found }: Live): boolean => found?.owner.enforcer === 'agent';
+
+/** The agent does what `sweep` does, in its own turn. */
+export async function sweptByAgent(runDir: string): Promise<Swept & { readonly nft: readonly string[] }> {
+  const { nft, undone, failures } = await askAgent<Mended>(runDir, 'POST', '/mend');
+  const nothing = { released: [], nameless: [], links: [], table: [], isRebuilt: false };
+  return { ...nothing, nft, undone, failures };
+}

@@ -1,0 +1,53 @@
+import type { AgentStatus } from '../agent/kubernetes.ts';
+import { secondsAway } from '../agent/seen.ts';
+import { askAgent } from './ask-agent.ts';
+import { command, counted, exit, outputOption, print, printJson } from './command.ts';
+import { liveOptions, warn } from './live.ts';
+
+const seconds = (value: number | null): string => {
+  if (value === null) return 'nothing yet';
+  return Number.isFinite(value) ? `${value * 1000} ms` : 'more than 10 s';
+};
+
+const ageText = (age: number | undefined): string => (age === undefined ? 'never' : `${Math.round(age / 1000)} s ago`);
+
+function statusText(status: AgentStatus): string {
+  const { node, release, pid, server, isReady, waitsFor, problems, refused, watches, eventToKernel } = status;
+  const { p50, p99 } = eventToKernel;
+  return [
+    `Agent of node ${node}: release ${release}, process ${pid}, listening to ${server}`,
+    isReady ? 'Ready: pods can be plugged in.' : 'Not ready.',
+    ...waitsFor.map(what => `  waits for ${what}`),
+    ...problems.map(what => `  problem: ${what}`),
+    ...refused.map(policy => `  refused by the kernel, so whom it selects is closed: ${policy}`),
+    `${counted(status.pods, 'pod')} here, of ${counted(status.identities, 'identity', 'identities')}`,
+    `From an event to the kernel: half within ${seconds(p50)}, 99 of 100 within ${seconds(p99)}`,
+    ...watches.map(({ resource, isUp, objects, age, losses, trouble }) => {
+      const state = isUp ? 'up' : `down${trouble ? ` (${trouble})` : ''}`;
+      return `  ${resource}: ${state}, ${counted(objects, 'object')}, heard ${ageText(age)}, lost ${losses} times`;
+    }),
+  ].join('\n');
+}
+
+export const status = command(
+  'status',
+  'What the agent of this node knows, what it waits for, and how old that is',
+  parser =>
+    parser
+      .options({ ...outputOption, 'run-dir': liveOptions['run-dir'] })
+      .example('$0 status', 'on a node with `tollgate agent`')
+      .epilog('Exit code 0: pods can be plugged in; 1: not yet, or not any more; 3: there is no agent.'),
+  async ({ runDir, output }) => {
+    let found: AgentStatus;
+    try {
+      found = await askAgent<AgentStatus>(runDir, 'GET', '/status');
+    } catch (error) {
+      const away = secondsAway(runDir);
+      warn(Number.isFinite(away) ? `an agent was last seen ${Math.round(away)} s ago` : 'no agent was ever seen here');
+      throw error;
+    }
+    if (output === 'json') printJson(found);
+    else print(statusText(found));
+    return found.isReady ? exit.yes : exit.no;
+  },
+);
