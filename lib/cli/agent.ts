@@ -115,8 +115,12 @@ export const agent = command(
     const common = { release: manifest.version, runDir, established, log };
     if (!given.kubernetes) {
       const { startWorker } = await import('../agent/worker.ts');
+      let ring = (): void => undefined;
+      // Before it serves: whoever sees that it does may send a signal at once.
+      const asked = untilAsked(() => ring());
       const worker = await startWorker({ ...common, owner: { enforcer: 'inline', stateDir, policies } });
-      await untilAsked(worker.ring);
+      ring = worker.ring;
+      await asked;
       await worker.stop();
       return exit.yes;
     }
