@@ -44,8 +44,9 @@ for (const signal of ['SIGINT', 'SIGKILL'] as const)
       said += String(chunk);
     });
     await until('the pods are plugged in', () => said.includes('2. '));
+    const closed = once(child, 'close');
     await host.sh(`kill -${signal.slice(3)} $(pgrep -of '[t]ollgate demo')`);
-    await once(child, 'close');
+    await closed;
     await until('every process has ended', async () => (await processes()) === '');
     assert.equal(await machine(), before);
   });
@@ -57,8 +58,9 @@ test('a step that goes wrong is told, and the exit code is 3', async () => {
     said += String(chunk);
   });
   await until('the pods are plugged in', () => said.includes('2. '));
+  const closed = once(child, 'close') as Promise<[number]>;
   await host.sh("kill -KILL $(pgrep -of '[t]ollgate demo --pod')");
-  const [exit] = (await once(child, 'close')) as [number];
+  const [exit] = await closed;
   assert.equal(exit, 3, said);
   assert.match(said, /Expected answer|Cannot talk to pod shop\/web/);
   assert.match(said, /The demonstration failed/);

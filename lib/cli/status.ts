@@ -36,6 +36,7 @@ export const status = command(
     parser
       .options({ ...outputOption, 'run-dir': liveOptions['run-dir'] })
       .example('$0 status', 'on a node with `tollgate agent`')
+      .example('$0 status -o json', 'for scripts: its keys are only ever added to')
       .epilog('Exit code 0: pods can be plugged in; 1: not yet, or not any more; 3: there is no agent.'),
   async ({ runDir, output }) => {
     let found: AgentStatus;

@@ -1,10 +1,11 @@
 /** The control plane: etcd and Kubernetes' servers, in the namespaces of the test itself, where nodes' wires end. */
 import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { parseAllDocuments } from 'yaml';
 import { createAuthority } from '../certificate.ts';
 import type { Host } from '../host.ts';
-import { Api } from './api.ts';
+import { Api, type KubeObject } from './api.ts';
 import { Daemon, kubernetes } from './daemon.ts';
 
 /** On the link that all nodes share. */
@@ -93,21 +94,15 @@ const controllerFlags = flags({
 });
 
 const rbac = { apiVersion: 'rbac.authorization.k8s.io/v1' } as const;
-const agentRole = {
-  ...rbac,
-  kind: 'ClusterRole',
-  metadata: { name: 'tollgate-agent' },
-  rules: [
-    { apiGroups: [''], resources: ['pods', 'namespaces', 'nodes'], verbs: ['get', 'list', 'watch'] },
-    { apiGroups: ['networking.k8s.io'], resources: ['networkpolicies'], verbs: ['get', 'list', 'watch'] },
-    { apiGroups: [''], resources: ['nodes/status'], verbs: ['patch'] },
-  ],
-} as const;
+/** As it is shipped. */
+const [agentRole] = parseAllDocuments(
+  readFileSync(new URL('../../conf/kubernetes/rbac.yaml', import.meta.url), 'utf8'),
+).map(document => document.toJS() as KubeObject);
 const agentBinding = {
   ...rbac,
   kind: 'ClusterRoleBinding',
   metadata: { name: 'tollgate-agent' },
-  roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'tollgate-agent' },
+  roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'tollgate' },
   subjects: [{ kind: 'Group', name: users.tollgate, apiGroup: 'rbac.authorization.k8s.io' }],
 } as const;
 
@@ -130,7 +125,7 @@ export class ControlPlane implements Disposable {
     this.etcd.start();
     await this.startApiServer();
     // No more than an agent needs: what it may not do would show.
-    await Promise.all([agentRole, agentBinding].map(async object => await this.api.apply(object)));
+    await Promise.all([agentRole!, agentBinding].map(async object => await this.api.apply(object)));
     this.#controllers.start();
     this.#scheduler.start();
   }
