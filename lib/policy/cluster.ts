@@ -246,10 +246,6 @@ export class Cluster {
     for (const own of this.#members.values()) yield* own;
   }
 
-  memberCount(): number {
-    return [...this.#members.values()].reduce((sum, { size }) => sum + size, 0);
-  }
-
   /** Namespaces that have members, declared or not. */
   populatedNamespaces(): Iterable<string> {
     return this.#members.keys();
