@@ -14,6 +14,7 @@ if [[ ${1:-} == cluster ]]; then
   exec bash test/cluster/run.sh bench "$@"
 fi
 bash test/setup.sh bench >&2
+"${CC:-cc}" -O2 -Wall test/bench/calls.c -o dist/tools/calls
 
 case $(uname -m) in aarch64) arch=arm64 ;; *) arch=x64 ;; esac
 node=$PWD/node_modules/node-linux-$arch/bin/node

@@ -17,6 +17,7 @@ import { NftError } from '../lib/kernel/nft.ts';
 import { diff } from '../lib/nft/diff.ts';
 import { nameOperation } from '../lib/nft/transaction.ts';
 import { readDocuments } from '../lib/policy/manifest.ts';
+import { asideOf } from '../lib/state/atomic.ts';
 import { Kernel } from './fake-nft.ts';
 
 const owner: Owner = { enforcer: 'inline', stateDir: '/state', policies: '/policies' };
@@ -198,6 +199,20 @@ test('the last pod takes the table and every file with it', async () => {
   room.open().bring(plug(pod('a')), { kept });
   room.open().bring(unplug('a'), { kept });
   assert.equal(room.kernel.table, undefined);
+  assert.deepEqual(readdirSync(room.runDir), []);
+});
+
+test('what writers left half-written who were killed is written over, and goes with the last pod', async () => {
+  using room = new Room();
+  const kept = folder(denyAll);
+  using _ = await room.open().lock(1000);
+  room.open().bring(plug(pod('a')), { kept });
+  const files = readdirSync(room.runDir).filter(name => !name.endsWith('.lock'));
+  assert.ok(files.length >= 3);
+  for (const name of files) writeFileSync(asideOf(join(room.runDir, name)), '{"half');
+  room.open().bring(plug(pod('b')), { kept });
+  room.assertWhole(room.open(), kept);
+  for (const name of ['a', 'b']) room.open().bring(unplug(name), { kept });
   assert.deepEqual(readdirSync(room.runDir), []);
 });
 

@@ -37,9 +37,9 @@ export class Kernel {
     return table && { table, owner: false, persist: false };
   }
 
-  readElement(_: unknown, { name }: NamedSet, key: Key): Element | undefined {
+  lookUp(_: unknown, { name }: NamedSet, keys: readonly Key[]): readonly (Element | undefined)[] {
     const elements = this.table?.sets.find(set => set.name === name)?.elements ?? [];
-    return elements.find(element => element.key.join() === key.join());
+    return keys.map(key => elements.find(element => element.key.join() === key.join()));
   }
 
   probeTableFlags() {

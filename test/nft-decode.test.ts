@@ -164,13 +164,20 @@ const lookups: readonly (readonly [set: NamedSet, key: NamedSet['elements'][0]['
   [counts, [2], undefined],
 ];
 
-test('one element is found by its key, or by what its interval holds, without reading the set', () => {
+test('elements are found by their keys, or by what their intervals hold, without reading the set', () => {
   const place = { family: 'inet', name: 'tollgate' } as const;
-  for (const [set, key, found] of lookups) assert.equal(nft.readElement(place, set, key)?.comment, found);
-  assert.deepEqual(nft.readElement(place, ranges, [address('11.0.0.2')])?.key, ranges.elements[1]!.key);
-  assert.equal(nft.readElement(place, { ...ranges, name: 'none' }, [address('10.0.0.1')]), undefined);
+  for (const set of [ranges, tuples, counts]) {
+    const ours = lookups.filter(([of]) => of === set);
+    const keys = ours.map(([, key]) => key);
+    assert.deepEqual(
+      nft.lookUp(place, set, keys).map(element => element?.comment),
+      ours.map(([, , found]) => found),
+    );
+  }
+  assert.deepEqual(nft.lookUp(place, ranges, [[address('11.0.0.2')]])[0]?.key, ranges.elements[1]!.key);
+  assert.deepEqual(nft.lookUp(place, { ...ranges, name: 'none' }, [[address('10.0.0.1')]]), [undefined]);
   assert.deepEqual(nft.readElements(place, tuples), tuples.elements);
-  assert.deepEqual(nft.readElement(place, counts, [1]), counts.elements[0]);
+  assert.deepEqual(nft.lookUp(place, counts, [[1]]), [counts.elements[0]]);
 });
 
 test('a table is read whole while somebody else commits all the time', async () => {

@@ -17,14 +17,16 @@ export class Conversation implements Disposable {
   readonly #hungUp = new AbortController();
   #wake: (() => void) | undefined;
   #end: Error | undefined;
+  /** The last word has been said: that the other end goes is no news. */
+  #isFinished = false;
 
   constructor(socket: Socket) {
     this.#socket = socket;
     socket
       .on('data', (piece: Buffer) => this.#read(piece))
       .on('error', error => this.#stop(new ConversationError(error.message)))
-      .on('end', () => this.#stop(new ConversationError('it hung up')))
-      .on('close', () => this.#stop(new ConversationError('it hung up')));
+      .on('end', () => this.#hangUp())
+      .on('close', () => this.#hangUp());
   }
 
   /** Aborted when the other end hangs up, or breaks the protocol. */
@@ -42,6 +44,10 @@ export class Conversation implements Disposable {
       this.#stop(error instanceof Error ? error : new Error(String(error)));
       this.#socket.destroy();
     }
+  }
+
+  #hangUp(): void {
+    if (!this.#isFinished) this.#stop(new ConversationError('it hung up'));
   }
 
   #stop(why: Error): void {
@@ -92,6 +98,7 @@ export class Conversation implements Disposable {
 
   /** The last word. Resolves when it has been taken over by the kernel, or the deadline (ms) is over. */
   async finish(kind: Kind, body: Uint8Array, deadline: number): Promise<void> {
+    this.#isFinished = true;
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, deadline);
     this.#socket.once('close', resolve).end(encodeFrame(kind, body), resolve);

@@ -7,14 +7,21 @@
 import { delegateCandidates } from '../cni/delegate.ts';
 import { builtinIpam } from '../cni/ipam.ts';
 import type { AttachmentRequest, NetworkRequest } from '../cni/request.ts';
-import { isProgramFor, isSameFor, seesWhatWeSee } from '../kernel/seen.ts';
+import { isProgramFor, isSameFor } from '../kernel/seen.ts';
 
 const mount = 'mount it at the same path';
 
-/** @returns why the call is not to be carried out here */
-export function otherFiles({ config, path }: AttachmentRequest | NetworkRequest, pid: number): string | undefined {
+/**
+ * @param isSame whether the caller sees what we see
+ * @returns why the call is not to be carried out here
+ */
+export function otherFiles(
+  { config, path }: AttachmentRequest | NetworkRequest,
+  pid: number,
+  isSame: boolean,
+): string | undefined {
   if (pid === 0) return "this agent cannot see the caller's process: give it the node's process namespace (hostPID)";
-  if (seesWhatWeSee(pid)) return undefined;
+  if (isSame) return undefined;
   const { stateDir, runDir, policies, enforcer, ipam } = config;
   const folders = {
     stateDir,

@@ -59,6 +59,15 @@ const keys = ['enforcer', 'stateDir', 'policies'] as const satisfies readonly (k
 /** A call is read once, and asked for three times: whose it is, how long it may take, and what to do. */
 const read = new WeakMap<CallRequest, Request | undefined>();
 
+/** So is who calls: a process keeps its view of files as long as a call takes. */
+const seen = new WeakMap<CallRequest, boolean>();
+
+function seesOurFiles(call: CallRequest, pid: number): boolean {
+  const isSame = seen.get(call) ?? seesWhatWeSee(pid);
+  seen.set(call, isSame);
+  return isSame;
+}
+
 /** Undefined where carrying it out will say what is wrong with it. */
 function requestOf(call: CallRequest): Request | undefined {
   if (read.has(call)) return read.get(call);
@@ -87,7 +96,10 @@ export function refusal(
   const request = requestOf(call);
   if (!request || !('config' in request)) return undefined;
   // An IPAM plugin knows nothing of enforcers, and finds the same on disk whoever runs it.
-  return (call.role === 'tollgate-ipam' ? undefined : otherOwner(request, runDir, owner)) ?? otherFiles(request, pid);
+  return (
+    (call.role === 'tollgate-ipam' ? undefined : otherOwner(request, runDir, owner)) ??
+    otherFiles(request, pid, seesOurFiles(call, pid))
+  );
 }
 
 function otherOwner({ config }: NetworkRequest | AttachmentRequest, runDir: string, owner: Owner): string | undefined {
@@ -123,7 +135,7 @@ export async function carryOut(
   const isAdd = env['CNI_COMMAND'] === 'ADD';
   const log = (line: string): void => void lines.push(line);
   const readStdin = (): string => stdin;
-  const caller = seesWhatWeSee(pid) ? {} : { caller: pid };
+  const caller = seesOurFiles(call, pid) ? {} : { caller: pid };
   // What only closes and releases goes on without its caller.
   const open: Place['open'] = (request, own, say) => ({
     ...openContext(request, own, say, isAdd ? undone(signal) : undefined),

@@ -75,8 +75,12 @@ function hostPorts(pods: readonly LocalPod[], family: Family, wildcard: boolean)
   return [...elements.values()];
 }
 
+/** Whether the pod has anything in these sets: one that stands in for others mostly has not. */
+const hasElements = ({ addresses, masquerade, hostPorts }: LocalPod): boolean =>
+  addresses.length > 0 || masquerade !== undefined || hostPorts.length > 0;
+
 function elementsOf({ pods: byKey, podCidrs = [] }: NodeState): Map<string, readonly Element[]> {
-  const pods = Object.values(byKey);
+  const pods = Object.values(byKey).filter(hasElements);
   const filled = new Map<string, readonly Element[]>();
   for (const family of [4, 6] as const) {
     filled.set(`self${family}`, self(pods, family));

@@ -8,7 +8,7 @@ import type { Problem } from '../policy/field.ts';
 import { formatProblem } from '../policy/lint.ts';
 import { type Declared, type Document, readDocuments, worldOf } from '../policy/manifest.ts';
 import type { World } from '../policy/model.ts';
-import { parseJson, remembering, writeJson } from '../state/atomic.ts';
+import { FileMemory, parseJson, writeJson } from '../state/atomic.ts';
 import { errnoOf } from '../state/error.ts';
 
 /** One file as it was when it was last looked at. */
@@ -151,10 +151,15 @@ function understand(kept: Kept, heeded = (document: Document): Document | undefi
 
 const isKept = (value: unknown): value is Kept => typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** What was parsed before; nothing where that is unreadable, since it can all be parsed again. */
-export const keptIn = remembering((text: string | undefined): Kept => {
+const memory = new FileMemory((text): Kept => {
   const found = parseJson(text);
   return found.kind === 'value' && isKept(found.value) ? found.value : {};
 });
 
-export const writeKept = (path: string, kept: Kept): void => writeJson(path, kept);
+/** What was parsed before; nothing where that is unreadable, since it can all be parsed again. */
+export const readKept = (path: string): Kept => memory.read(path);
+
+export function writeKept(path: string, kept: Kept): void {
+  writeJson(path, kept);
+  memory.learn(path, kept);
+}

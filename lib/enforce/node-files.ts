@@ -5,12 +5,12 @@ import { join } from 'node:path';
 import { type FileLock, lock } from '../kernel/flock.ts';
 import { monotonic } from '../kernel/monotonic.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
-import { parseJson, readText, replaceFile, writeJson } from '../state/atomic.ts';
-import { doing } from '../state/error.ts';
+import { asideOf, FileMemory, parseJson, stampOf, writeJson } from '../state/atomic.ts';
+import { doing, errnoOf } from '../state/error.ts';
 import { makeFolders } from '../state/make-folders.ts';
-import { type Kept, keptIn, writeKept } from './folder.ts';
+import { type Kept, readKept, writeKept } from './folder.ts';
 import type { LocalPod, NodeState } from './node.ts';
-import { type Peers, peersIn, peersText } from './peers.ts';
+import { type Peers, readPeers, writePeers } from './peers.ts';
 import { type Difference, differenceOf, type Extent, extendRoster, Roster, writeRoster } from './roster.ts';
 import { counted, noCounts, type PodCounts, standIns } from './stand-in.ts';
 
@@ -64,6 +64,12 @@ function headIn(text: string | undefined): NodeHead | undefined {
     : undefined;
 }
 
+/**
+ * Of a head that is the same the roster is, too. Should its file ever look the same and be another, the kernel refuses what
+ * is made of it, by its marker.
+ */
+const heads = new FileMemory(headIn);
+
 const fileOf = ({ roster: _, counts: __, ...head }: NodeHead, pods: NodeState['pods']): NodeFile => ({
   ...head,
   state: { ...head.state, pods },
@@ -72,10 +78,8 @@ const fileOf = ({ roster: _, counts: __, ...head }: NodeHead, pods: NodeState['p
 export class NodeFiles {
   readonly #runDir: string;
   readonly #stem: string;
-  #text: string | undefined;
-  #whole: NodeFile | undefined;
+  #whole: { readonly head: NodeHead; readonly file: NodeFile } | undefined;
   #last: Last | undefined;
-  #applied: { readonly text: string | undefined; readonly kept: Kept } | undefined;
 
   constructor(runDir: string, here: NetnsIdentity) {
     this.#runDir = runDir;
@@ -101,30 +105,41 @@ export class NodeFiles {
    * @throws LockTimeoutError, StateError
    */
   async lock(deadline: number, signal?: AbortSignal): Promise<FileLock> {
-    doing('make folder', this.#runDir, () => makeFolders(this.#runDir));
     const end = monotonic() + deadline;
     for (;;) {
-      const held = await lock(this.lockPath, Math.max(0, end - monotonic()), signal);
+      const held = await this.#lockOnce(end, signal);
       if (statSync(this.lockPath, { throwIfNoEntry: false })?.ino === fstatSync(held.fd).ino) return held;
       held[Symbol.dispose]();
     }
   }
 
+  async #lockOnce(end: number, signal: AbortSignal | undefined): Promise<FileLock> {
+    const locked = () => lock(this.lockPath, Math.max(0, end - monotonic()), signal);
+    try {
+      return await locked();
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    }
+    doing('make folder', this.#runDir, () => makeFolders(this.#runDir));
+    return await locked();
+  }
+
   /** All but the pods; undefined as for `read`. */
   readHead(): NodeHead | undefined {
-    return headIn(readText(this.#headPath));
+    return heads.read(this.#headPath);
   }
 
   /** Undefined where there is none, or none that can be read: then the kernel and the records tell. */
   read(): NodeFile | undefined {
-    const text = readText(this.#headPath);
     // With 1,000 pods it takes milliseconds to parse.
-    if (this.#whole && text === this.#text) return this.#whole;
-    return this.#consistent(text, (head, roster) => {
+    const whole = this.#whole;
+    if (whole && whole.head === this.readHead()) return whole.file;
+    return this.#consistent((head, roster) => {
       const pods = roster.all();
+      const file = fileOf(head, pods);
       this.#last = { head, pods };
-      this.#whole = fileOf(head, pods);
-      return this.#whole;
+      this.#whole = { head, file };
+      return file;
     });
   }
 
@@ -134,7 +149,7 @@ export class NodeFiles {
    * Undefined also where only the whole state will do.
    */
   readConcerned({ key, coming }: Concern): NodeFile | undefined {
-    return this.#consistent(readText(this.#headPath), (head, roster) => {
+    return this.#consistent((head, roster) => {
       const own = roster.find(key);
       const [addresses, hostPorts] = (['addresses', 'hostPorts'] as const).map(each =>
         [own, coming].flatMap<unknown>(pod => pod?.[each] ?? []),
@@ -154,35 +169,26 @@ export class NodeFiles {
 
   /** The pod of this key, without a look at the others. */
   find(key: string): LocalPod | undefined {
-    return this.#consistent(readText(this.#headPath), (_, roster) => roster.find(key));
+    return this.#consistent((_, roster) => roster.find(key));
   }
 
   /** What is made of the two files where they go together. */
-  #consistent<T>(first: string | undefined, understand: (head: NodeHead, roster: Roster) => T): T | undefined {
+  #consistent<T>(understand: (head: NodeHead, roster: Roster) => T): T | undefined {
     this.#last = undefined;
     this.#whole = undefined;
-    let text = first;
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const head = headIn(text);
+      const head = this.readHead();
       if (!head) return undefined;
       const roster = Roster.read(this.#rosterPath, head.roster);
-      if (roster) {
-        this.#text = text;
-        return understood(() => understand(head, roster));
-      }
+      if (roster) return understood(() => understand(head, roster));
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
-      text = readText(this.#headPath);
     }
     return undefined;
   }
 
   /** Changes whenever one of the files does. */
   stamp(): string {
-    const stamps = ['node', 'applied'].map(kind => {
-      const stat = statSync(`${this.#stem}.${kind}`, { bigint: true, throwIfNoEntry: false });
-      return stat ? `${stat.ino}:${stat.size}:${stat.mtimeNs}` : '';
-    });
-    return stamps.join(' ');
+    return ['node', 'applied'].map(kind => stampOf(`${this.#stem}.${kind}`)).join(' ');
   }
 
   /**
@@ -195,8 +201,9 @@ export class NodeFiles {
     const counts = counted(this.#last?.head.counts ?? noCounts, this.#last?.pods ?? {}, difference);
     const roster = this.#enrol(difference, counts, pods);
     const head: NodeHead = { ...rest, state: others, roster, counts };
-    this.#text = undefined;
     writeJson(this.#headPath, head);
+    heads.learn(this.#headPath, head);
+    this.#whole = undefined;
     this.#last = { head, pods };
   }
 
@@ -215,18 +222,16 @@ export class NodeFiles {
 
   /** The sets of peers of the table that had this marker. */
   readPeers(marker: number): Peers | undefined {
-    return peersIn(readText(`${this.#stem}.peers`), marker);
+    return readPeers(`${this.#stem}.peers`, marker);
   }
 
   writePeers(peers: Peers): void {
-    replaceFile(`${this.#stem}.peers`, peersText(peers));
+    writePeers(`${this.#stem}.peers`, peers);
   }
 
   /** The manifests that the table was made from. */
   readApplied(): Kept {
-    const text = readText(`${this.#stem}.applied`);
-    if (!this.#applied || this.#applied.text !== text) this.#applied = { text, kept: keptIn(text) };
-    return this.#applied.kept;
+    return readKept(`${this.#stem}.applied`);
   }
 
   writeApplied(kept: Kept): void {
@@ -235,7 +240,8 @@ export class NodeFiles {
 
   /** When the last pod has gone; the lock, which its caller holds, goes last. */
   removeAll(): void {
-    for (const kind of ['node', 'pods', 'peers', 'applied']) rmSync(`${this.#stem}.${kind}`, { force: true });
+    const files = ['node', 'pods', 'peers', 'applied'].map(kind => `${this.#stem}.${kind}`);
+    for (const file of files.flatMap(path => [path, asideOf(path)])) rmSync(file, { force: true });
     rmSync(this.lockPath, { force: true });
     this.#last = undefined;
   }

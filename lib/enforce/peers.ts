@@ -6,7 +6,7 @@ import { Cluster } from '../policy/cluster.ts';
 import { filled } from '../policy/members.ts';
 import type { World } from '../policy/model.ts';
 import type { AddressSetSpec, PeerSet, Ruleset, TupleSetSpec } from '../policy/ruleset.ts';
-import { parseJson, remembering } from '../state/atomic.ts';
+import { FileMemory, parseJson, replaceFile } from '../state/atomic.ts';
 import type { NodeState } from './node.ts';
 import { localPod } from './world.ts';
 
@@ -43,15 +43,22 @@ const fromText = (_: string, value: unknown): unknown =>
 
 export const peersText = (peers: Peers): string => JSON.stringify(peers, toText);
 
-const anyPeersIn = remembering((text): Partial<Peers> | undefined => {
+const memory = new FileMemory((text): Peers | undefined => {
   const found = parseJson(text, text?.includes('"bigint":') ? fromText : undefined);
-  return found.kind === 'value' ? (found.value as Partial<Peers>) : undefined;
+  const peers = found.kind === 'value' ? (found.value as Partial<Peers> | null) : undefined;
+  return Array.isArray(peers?.sets) ? (peers as Peers) : undefined;
 });
 
-/** Those of this marker; undefined where the text says nothing of them. */
-export function peersIn(text: string | undefined, marker: number): Peers | undefined {
-  const peers = anyPeersIn(text);
-  return peers?.marker === marker && Array.isArray(peers.sets) ? (peers as Peers) : undefined;
+/** Those of this marker; undefined where the file says nothing of them. @throws StateError */
+export function readPeers(path: string, marker: number): Peers | undefined {
+  const peers = memory.read(path);
+  return peers?.marker === marker ? peers : undefined;
+}
+
+/** @throws StateError */
+export function writePeers(path: string, peers: Peers): void {
+  replaceFile(path, peersText(peers));
+  memory.learn(path, peers);
 }
 
 /** What policies ask for of these pods, as far as it changes with them; undefined where a manifest speaks of one of them. */

@@ -3,7 +3,7 @@
  * counts stands in another one, the state's, which is replaced in one piece: what a writer left behind it who died before
  * that is written over by the next.
  */
-import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { readOrNone, replaceFile } from '../state/atomic.ts';
 import { doing } from '../state/error.ts';
 import type { LocalPod, NodeState } from './node.ts';
@@ -60,23 +60,39 @@ export function extendRoster(path: string, { id, bytes, lines }: Extent, differe
   return { id, bytes: bytes + text.length, lines: lines + added.length };
 }
 
-function readBytes(path: string, bytes: number): Buffer | undefined {
-  return readOrNone(path, () => {
+/** What was read last. A roster of the same name only grows, and what once counted stays as it is. */
+let last: { readonly path: string; readonly id: string; readonly bytes: number; readonly room: Buffer } | undefined;
+
+/** As much of the file, of which only what is new has to be read. Undefined where there is less of it. */
+function textOf(path: string, { id, bytes }: Extent): Buffer | undefined {
+  const before = last?.path === path && last.id === id ? last : undefined;
+  if (before && before.bytes >= bytes) return before.room.subarray(0, bytes);
+  let room = before?.room;
+  if (!room || room.length < bytes) {
+    room = Buffer.allocUnsafe(2 * bytes);
+    before?.room.copy(room, 0, 0, before.bytes);
+  }
+  const text = room.subarray(0, bytes);
+  if (!readRest(path, text, before?.bytes ?? 0)) return undefined;
+  last = { path, id, bytes, room };
+  return text;
+}
+
+function readRest(path: string, text: Buffer, start: number): boolean {
+  const isWhole = readOrNone(path, () => {
     const fd = openSync(path, 'r');
     try {
-      if (fstatSync(fd).size < bytes) return undefined;
-      const text = Buffer.allocUnsafe(bytes);
-      let at = 0;
-      while (at < bytes) {
-        const read = readSync(fd, text, at, bytes - at, at);
-        if (read === 0) return undefined;
+      for (let at = start; at < text.length; ) {
+        const read = readSync(fd, text, at, text.length - at, at);
+        if (read === 0) return false;
         at += read;
       }
-      return text;
+      return true;
     } finally {
       closeSync(fd);
     }
   });
+  return isWhole ?? false;
 }
 
 const NEWLINE = 10;
@@ -85,8 +101,9 @@ export class Roster {
   readonly #text: Buffer;
 
   /** Undefined where the file is not the one of this extent. @throws StateError where it cannot be read */
-  static read(path: string, { id, bytes }: Extent): Roster | undefined {
-    const text = readBytes(path, bytes);
+  static read(path: string, extent: Extent): Roster | undefined {
+    const text = textOf(path, extent);
+    const { id } = extent;
     return text?.subarray(0, id.length + 1).toString() === `${id}\n` ? new Roster(text) : undefined;
   }
 

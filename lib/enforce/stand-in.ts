@@ -18,44 +18,25 @@ export const noCounts: PodCounts = { pods: 0, tags: {}, ways: {} };
 
 const wayOf = ({ masquerade }: LocalPod): string => (masquerade ? JSON.stringify(masquerade) : '');
 
-/** Other counts, with so many pods like this one more; what nobody has is not in them. */
-class Tally {
-  #pods: number;
-  readonly #tags: Map<string, number>;
-  readonly #ways: Map<string, number>;
-
-  constructor({ pods, tags, ways }: PodCounts) {
-    this.#pods = pods;
-    this.#tags = new Map(Object.entries(tags));
-    this.#ways = new Map(Object.entries(ways));
-  }
-
-  add(pod: LocalPod, number: 1 | -1): this {
-    this.#pods += number;
-    const change = (counts: Map<string, number>, key: string): void => {
-      const now = (counts.get(key) ?? 0) + number;
-      if (now === 0) counts.delete(key);
-      else counts.set(key, now);
-    };
-    change(this.#tags, String(pod.tag));
-    change(this.#ways, wayOf(pod));
-    return this;
-  }
-
-  get counts(): PodCounts {
-    return { pods: this.#pods, tags: Object.fromEntries(this.#tags), ways: Object.fromEntries(this.#ways) };
-  }
+/** What nobody has is not in them. */
+function changed(counts: Readonly<Record<string, number>>, key: string, by: 1 | -1): Record<string, number> {
+  const now = (counts[key] ?? 0) + by;
+  if (now !== 0) return { ...counts, [key]: now };
+  const { [key]: _, ...others } = counts;
+  return others;
 }
+
+const withOne = ({ pods, tags, ways }: PodCounts, pod: LocalPod, by: 1 | -1): PodCounts => ({
+  pods: pods + by,
+  tags: changed(tags, String(pod.tag), by),
+  ways: changed(ways, wayOf(pod), by),
+});
 
 /** @param before has at least the pods of the difference that were there */
 export function counted(counts: PodCounts, before: NodeState['pods'], { came, went }: Difference): PodCounts {
-  const tally = new Tally(counts);
-  for (const key of [...went, ...came.map(([key]) => key)]) {
-    const pod = before[key];
-    if (pod) tally.add(pod, -1);
-  }
-  for (const [, pod] of came) tally.add(pod, 1);
-  return tally.counts;
+  const gone = [...went, ...came.map(([key]) => key)].flatMap(key => before[key] ?? []);
+  const left = gone.reduce((now, pod) => withOne(now, pod, -1), counts);
+  return came.reduce((now, [, pod]) => withOne(now, pod, 1), left);
 }
 
 const standIn = (tag: number, text: string, way: string | undefined): LocalPod => {
@@ -79,13 +60,25 @@ const standIn = (tag: number, text: string, way: string | undefined): LocalPod =
   };
 };
 
+/** Of the same tags, those that were made before: from call to call they are the same. */
+const made = new WeakMap<NodeState['tags'], Map<string, LocalPod>>();
+
+function remembered(tags: NodeState['tags'], tag: number, text: string, way: string | undefined): LocalPod {
+  const known = made.get(tags) ?? new Map<string, LocalPod>();
+  made.set(tags, known);
+  const key = `${tag} ${way ?? ''}`;
+  const pod = known.get(key) ?? standIn(tag, text, way);
+  known.set(key, pod);
+  return pod;
+}
+
 /** For all pods but these: one of each identity, and of each way of masquerading; undefined where one's tag is unknown. */
 export function standIns(
   tags: NodeState['tags'],
   counts: PodCounts,
   but: readonly LocalPod[],
 ): Map<string, LocalPod> | undefined {
-  const others = but.reduce((tally, pod) => tally.add(pod, -1), new Tally(counts)).counts;
+  const others = but.reduce((now, pod) => withOne(now, pod, -1), counts);
   const texts = new Map(Object.entries(tags).map(([text, tag]) => [tag, text]));
   const wanted = Object.keys(others.tags).map(Number);
   const ways = Object.keys(others.ways);
@@ -94,7 +87,7 @@ export function standIns(
     const tag = wanted[Math.min(i, wanted.length - 1)];
     const text = tag === undefined ? undefined : texts.get(tag);
     if (tag === undefined || text === undefined) return undefined;
-    const pod = standIn(tag, text, ways[i]);
+    const pod = remembered(tags, tag, text, ways[i]);
     pods.set(podKey(pod), pod);
   }
   return pods;

@@ -349,9 +349,9 @@ export class NodeTable {
    * which somebody would have left who died between his batch and his file.
    */
   #isInForce({ marker }: NodeFile): boolean {
-    const has = (number: number): boolean =>
-      this.#options.nft().readElement({ family: 'inet', name: TABLE }, markerSet, [number]) !== undefined;
-    return has(marker) && !has(nextMarker(marker));
+    const keys = [[marker], [nextMarker(marker)]];
+    const [own, next] = this.#options.nft().lookUp({ family: 'inet', name: TABLE }, markerSet, keys);
+    return own !== undefined && next === undefined;
   }
 
   /** What a call that died had begun: its pods' new entries are in the table, their links may have the old tags. */

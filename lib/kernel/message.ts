@@ -44,8 +44,29 @@ export interface Reply {
 
 export interface Answer {
   readonly replies: readonly Reply[];
+  /** Why the kernel refused the request. */
   readonly error?: NetlinkError;
 }
+
+/** Of a refused request: most refusals are expected, and only an error that is thrown is worth its stack trace. */
+export class Refused implements Answer {
+  readonly replies: readonly Reply[];
+  readonly code: string;
+  readonly #error: () => NetlinkError;
+
+  constructor(replies: readonly Reply[], errno: number, error: () => NetlinkError) {
+    this.replies = replies;
+    this.code = errnoName(errno);
+    this.#error = error;
+  }
+
+  get error(): NetlinkError {
+    return this.#error();
+  }
+}
+
+const refusalOf = (answer: Answer): string | undefined =>
+  answer instanceof Refused ? answer.code : answer.error?.code;
 
 /** The kernel, or what stands in for it: one answer for each request, in order; a failed request does not stop the next. */
 export type Exchange = (requests: readonly Request[]) => readonly Answer[];
@@ -120,12 +141,13 @@ export function complaintOf(message: Pick<NetlinkMessage, 'type' | 'flags' | 'da
  */
 export function must(answers: readonly Answer[]): (readonly Reply[])[] {
   return answers.map(answer => {
-    if (answer.error) throw answer.error;
+    const { error } = answer;
+    if (error) throw error;
     return answer.replies;
   });
 }
 
 /** As `must`, but a failure with one of these codes counts as an answer without replies. */
 export function mustExcept(answers: readonly Answer[], ...codes: string[]): (readonly Reply[])[] {
-  return must(answers.map(answer => (answer.error && isErrno(answer.error, ...codes) ? { replies: [] } : answer)));
+  return must(answers.map(answer => (codes.includes(refusalOf(answer) ?? '') ? { replies: [] } : answer)));
 }

@@ -26,6 +26,7 @@ import {
   NLM_F_DUMP_INTR,
   NLMSG,
   OutcomeUnknownError,
+  Refused,
   type Reply,
   type Request,
 } from './message.ts';
@@ -42,6 +43,7 @@ const { EAGAIN, EINTR, EMSGSIZE, ENOBUFS, ENOMSG, EPERM } = constants.errno;
 /** What one acknowledgement takes of a receive buffer, by the kernel's counting (skb and all), on the safe side. */
 const ANSWER_SIZE = 2048;
 const LEAST_BUFFER = 1 << 20;
+const LEAST_SEND = 1 << 16;
 const GREATEST_BUFFER = 1 << 29;
 /** A dump that was interrupted this often by changes meets a machine that never rests. */
 const DUMP_ATTEMPTS = 20;
@@ -58,6 +60,9 @@ export interface BatchAnswer {
   readonly replies: readonly Reply[];
 }
 
+/** For all sockets of this thread: what is received is copied out of it before anybody else can receive. */
+let datagram = Buffer.alloc(65_536);
+
 /** Bound to the network namespace that it was opened in, whatever the thread does afterwards. */
 export class NetlinkSocket implements Disposable {
   readonly #raw: RawNetlinkSocket;
@@ -66,7 +71,6 @@ export class NetlinkSocket implements Disposable {
   #sendBuffer = 0;
   #receiveBuffer = 0;
   #seq = 0;
-  #datagram = Buffer.alloc(65_536);
   #closed = false;
 
   /** @throws SyscallError, or what the package throws where no socket is to be had. */
@@ -86,7 +90,6 @@ export class NetlinkSocket implements Disposable {
       setOption('ask for short netlink errors', fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
       // Without it the kernel ignores what a dump of addresses or routes is narrowed down to.
       if (protocol === 'route') setOption('ask for checked dumps', fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
-      this.#reserve(0, LEAST_BUFFER);
     } catch (error) {
       raw.close();
       throw error;
@@ -162,33 +165,31 @@ export class NetlinkSocket implements Disposable {
     });
   }
 
+  /** The kernel takes requests in their order and complains of each that fails, so the last one's acknowledgement is all's. */
   #run(requests: readonly Request[]): Answer[] {
     const first = this.#seq + 1;
+    const last = requests.length - 1;
     const replies: Reply[][] = requests.map(() => []);
-    const errors: (NetlinkError | undefined)[] = requests.map(() => undefined);
-    const acknowledged = new Set<number>();
-    const summary = requests.length === 1 ? requests[0]!.operation : `send ${requests.length} netlink requests`;
-    this.#send(summary, Buffer.concat(requests.flatMap(r => this.#format(r, NLM_F.ACK))), requests.length);
+    const complaints: (Complaint | undefined)[] = requests.map(() => undefined);
+    const summary = last === 0 ? requests[0]!.operation : `send ${requests.length} netlink requests`;
+    const parts = requests.flatMap((request, i) => this.#format(request, i === last ? NLM_F.ACK : 0));
+    this.#send(summary, Buffer.concat(parts), requests.length);
     // What a request brings about comes before its acknowledgement.
-    while (acknowledged.size < requests.length) {
+    while (!complaints[last]) {
       const messages = this.#receive(summary);
       if (!messages) break;
       for (const message of messages) {
         const i = message.seq - first;
-        const request = requests[i];
-        if (!request || message.port !== this.#port) continue;
-        if (message.type !== NLMSG.ERROR) {
-          replies[i]!.push(replyOf(message));
-          continue;
-        }
-        acknowledged.add(i);
-        const complaint = complaintOf(message);
-        if (complaint.errno !== 0) errors[i] = new NetlinkError(request.operation, message.seq, complaint);
+        if (i < 0 || i > last || message.port !== this.#port) continue;
+        if (message.type === NLMSG.ERROR) complaints[i] = complaintOf(message);
+        else replies[i]!.push(replyOf(message));
       }
     }
-    return requests.map((request, i) => {
-      const error = acknowledged.has(i) ? errors[i] : silence(request.operation, first + i);
-      return error ? { replies: replies[i]!, error } : { replies: replies[i]! };
+    return requests.map(({ operation }, i) => {
+      if (!complaints[last]) return { replies: replies[i]!, error: silence(operation, first + i) };
+      const complaint = complaints[i];
+      if (!complaint || complaint.errno === 0) return { replies: replies[i]! };
+      return new Refused(replies[i]!, complaint.errno, () => new NetlinkError(operation, first + i, complaint));
     });
   }
 
@@ -234,7 +235,7 @@ export class NetlinkSocket implements Disposable {
   #send(operation: string, bytes: Uint8Array, messages: number): void {
     // The number of the descriptor may be that of something else by now.
     if (this.#closed) throw new Error(`Cannot ${operation}: the netlink socket is closed`);
-    this.#reserve(bytes.length + 4096, LEAST_BUFFER + messages * ANSWER_SIZE);
+    this.#reserve(2 * bytes.length + LEAST_SEND, LEAST_BUFFER + (messages < 64 ? 0 : messages * ANSWER_SIZE));
     const sent = checked(operation, libc().send(this.#fd, bytes, BigInt(bytes.length), MSG_DONTWAIT));
     if (sent !== bytes.length) throw new SyscallError(operation, EMSGSIZE);
   }
@@ -246,15 +247,15 @@ export class NetlinkSocket implements Disposable {
   #receive(operation: string, look = 0): NetlinkMessage[] | undefined {
     const { recv, errno } = libc();
     const take = (flags: number) =>
-      Number(recv(this.#fd, this.#datagram, BigInt(this.#datagram.length), MSG_DONTWAIT | MSG_TRUNC | flags));
+      Number(recv(this.#fd, datagram, BigInt(datagram.length), MSG_DONTWAIT | MSG_TRUNC | flags));
     for (;;) {
       let size = take(look);
-      if (size > this.#datagram.length) {
+      if (size > datagram.length) {
         if (!look) throw this.#loss(operation, EMSGSIZE);
-        this.#datagram = Buffer.alloc(size);
+        datagram = Buffer.alloc(size);
       }
       if (size >= 0 && look) size = take(0);
-      if (size >= 0) return parseMessages(Buffer.from(this.#datagram.subarray(0, size)));
+      if (size >= 0) return parseMessages(Buffer.from(datagram.subarray(0, size)));
       const reason = errno();
       if (reason === EAGAIN) return undefined;
       if (reason !== EINTR) throw this.#loss(operation, reason);
@@ -264,7 +265,7 @@ export class NetlinkSocket implements Disposable {
   /** Empties the queue, so that the next exchange does not read the answers of this one. */
   #loss(operation: string, errno: number): OutcomeUnknownError {
     const { recv } = libc();
-    while (recv(this.#fd, this.#datagram, BigInt(this.#datagram.length), MSG_DONTWAIT) >= 0n);
+    while (recv(this.#fd, datagram, BigInt(datagram.length), MSG_DONTWAIT) >= 0n);
     const text = errno === ENOBUFS ? 'answers were lost for want of buffer' : 'answers could not be received';
     return new OutcomeUnknownError(operation, this.#seq, errno, text);
   }

@@ -206,16 +206,15 @@ export class Nft implements Disposable {
   }
 
   /**
-   * The one element that has this key or, in a set of intervals, holds it; undefined where there is none, or no such set.
-   * The kernel looks it up: the cost does not grow with the set.
+   * For each key the one element that has it or, in a set of intervals, holds it; undefined where there is none, or no such
+   * set. The kernel looks them up: the cost does not grow with the set.
    */
-  readElement(table: TableName, set: SetDeclaration, key: Key): Element | undefined {
-    const request = requestOf(askElement(table, set, key));
-    const [replies = []] = mustExcept(this.#socket.exchange([request]), 'ENOENT');
-    return decodeElements(
-      set,
-      replies.map(({ body }) => body),
-    )[0];
+  lookUp(table: TableName, set: SetDeclaration, keys: readonly Key[]): readonly (Element | undefined)[] {
+    const requests = keys.map(key => requestOf(askElement(table, set, key)));
+    return mustExcept(this.#socket.exchange(requests), 'ENOENT').map(replies => {
+      const bodies = replies.map(({ body }) => body);
+      return decodeElements(set, bodies)[0];
+    });
   }
 
   /** What each named counter of the table has counted. */

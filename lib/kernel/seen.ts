@@ -61,11 +61,26 @@ function openInRoot(pid: number, path: string, flags: number, mode: number): num
   }
 }
 
+/** A process's mount namespace and root. */
+interface View {
+  readonly mounts: string;
+  readonly root: File;
+}
+
+const viewOf = (pid: number | 'self'): View => ({
+  mounts: readlinkSync(`/proc/${pid}/ns/mnt`),
+  root: statSync(`/proc/${pid}/root`, wide),
+});
+
+/** We never leave ours. */
+let ours: View | undefined;
+
 /** Whether every path means the same to the process as to us. */
 export function seesWhatWeSee(pid: number): boolean {
+  ours ??= viewOf('self');
   try {
-    if (readlinkSync(`/proc/${pid}/ns/mnt`) !== readlinkSync('/proc/self/ns/mnt')) return false;
-    return sameFile(statSync(`/proc/${pid}/root`, wide), statSync('/', wide));
+    const { mounts, root } = viewOf(pid);
+    return mounts === ours.mounts && sameFile(root, ours.root);
   } catch (error) {
     if (isGone(error)) return false;
     throw error;

@@ -2,7 +2,7 @@
  * Values below /proc/sys/net: those of the network namespace that the calling thread is in, so for a pod's own, call
  * these inside `inNetns`.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { isErrno } from './message.ts';
 
 /** Below /proc/sys/net, parts joined by slashes, since an interface's name may hold dots: `ipv4/conf/eth0.7/rp_filter`. */
@@ -40,11 +40,26 @@ function failure(action: string, key: SysctlKey, error: unknown): SysctlError {
   return new SysctlError(action, key, code, error);
 }
 
+/** The kernel gives a value in one piece, and all that are ours to read are short. */
+const buffer = Buffer.allocUnsafe(4096);
+
+const readFrom = (fd: number): string =>
+  buffer.toString('latin1', 0, readSync(fd, buffer, 0, buffer.length, 0)).trimEnd();
+
+function withFile<T>(path: string, flags: 'r' | 'r+', work: (fd: number) => T): T {
+  const fd = openSync(path, flags);
+  try {
+    return work(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /** The value as text, without its newline. @throws SysctlError */
 export function readSysctl(key: SysctlKey): string {
   const path = pathOf(key);
   try {
-    return readFileSync(path, 'latin1').trimEnd();
+    return withFile(path, 'r', readFrom);
   } catch (error) {
     throw failure(`read net/${key}`, key, error);
   }
@@ -67,16 +82,27 @@ export function findSysctl(key: SysctlKey): string | undefined {
  */
 export function writeSysctl(key: SysctlKey, value: number | string): boolean {
   const want = String(value);
-  const have = readSysctl(key);
-  if (have === want) return false;
+  const path = pathOf(key);
+  let have: string | undefined;
   try {
-    writeFileSync(pathOf(key), want, { flag: 'r+' });
+    return withFile(path, 'r+', fd => {
+      have = readFrom(fd);
+      if (have !== want) writeSync(fd, want, 0);
+      return have !== want;
+    });
   } catch (error) {
+    have ??= readSysctl(key);
+    if (have === want) return false;
     throw failure(`set net/${key} to ${want} (it is ${have})`, key, error);
   }
-  return true;
 }
 
 /** As `writeSysctl`, but does nothing where this kernel or link has no such value. */
-export const writeSysctlIfPresent = (key: SysctlKey, value: number | string): boolean =>
-  findSysctl(key) !== undefined && writeSysctl(key, value);
+export function writeSysctlIfPresent(key: SysctlKey, value: number | string): boolean {
+  try {
+    return writeSysctl(key, value);
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return false;
+    throw error;
+  }
+}

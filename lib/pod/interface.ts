@@ -66,8 +66,8 @@ const elsewhere = ['192.0.2.1', '2001:db8::1'].map(text => parseAddress(text)!);
 
 /** The MTU of the device that the default route leaves by, IPv4 first; 1500 where there is none. */
 export function defaultMtu(exchange: Exchange): number {
-  for (const address of elsewhere) {
-    const [reply] = mustExcept(exchange([getRoute(address)]), 'ENETUNREACH', 'EHOSTUNREACH', 'EAFNOSUPPORT').flat();
+  const answers = exchange(elsewhere.map(address => getRoute(address)));
+  for (const [reply] of mustExcept(answers, 'ENETUNREACH', 'EHOSTUNREACH', 'EAFNOSUPPORT')) {
     const oif = reply && routeOf(reply)?.oif;
     const link = oif === undefined ? undefined : findLink(exchange, { ifindex: oif });
     if (link && link.mtu >= 1280 && link.mtu <= 65535) return link.mtu;
@@ -135,25 +135,21 @@ function routeHostEnd(host: Exchange, link: Link, wanted: PodInterface): void {
   const { ifindex } = link;
   const { addresses } = wanted.layout;
   const gateways = new Map(addresses.map(({ gateway }) => [formatAddress(gateway), gateway]));
-  mustExcept(
-    host(
-      [...gateways.values()].map(gateway =>
-        addAddress({ ifindex, ...hostPrefix(gateway) }, isLinkLocal(gateway) ? 'link' : 'global'),
-      ),
-    ),
-    'EEXIST',
+  const own = [...gateways.values()].map(gateway =>
+    addAddress({ ifindex, ...hostPrefix(gateway) }, isLinkLocal(gateway) ? 'link' : 'global'),
   );
   const route = ({ address, gateway }: Layout['addresses'][number]): Route => ({
     destination: hostPrefix(address),
     oif: ifindex,
     ...(isLinkLocal(gateway) ? {} : { source: gateway }),
   });
-  must(
-    host([
-      ...addresses.map(planned => addRoute(route(planned))),
-      ...addresses.map(({ address }) => setNeighbour({ ifindex, address, mac: wanted.podMac })),
-    ]),
-  );
+  const answers = host([
+    ...own,
+    ...addresses.map(planned => addRoute(route(planned))),
+    ...addresses.map(({ address }) => setNeighbour({ ifindex, address, mac: wanted.podMac })),
+  ]);
+  mustExcept(answers.slice(0, own.length), 'EEXIST');
+  must(answers.slice(own.length));
 }
 
 /** What the image or the runtime may have switched off, and what would make the first packet wait. */
@@ -184,10 +180,7 @@ function podRoute(planned: PlannedRoute, ifindex: number): Route {
  * A second interface may want routes that the first one has, a default route above all: the first keeps them, as with ptp.
  * @returns the routes that were made
  */
-function configurePod(pod: Exchange, wanted: PodInterface): readonly PlannedRoute[] {
-  const up = [setLink({ name: 'lo' }, { up: true }), setLink({ name: wanted.ifname }, { up: true })];
-  const [, , found] = must(pod([...up, getLink({ name: wanted.ifname })]));
-  const { ifindex } = linkOf(found![0]!);
+function configurePod(pod: Exchange, ifindex: number, wanted: PodInterface): readonly PlannedRoute[] {
   const { addresses, routes } = wanted.layout;
   const gateways = new Map(addresses.map(planned => [formatAddress(planned.gateway), planned]));
   for (const { gateway } of routes)
@@ -195,19 +188,24 @@ function configurePod(pod: Exchange, wanted: PodInterface): readonly PlannedRout
       const own = addresses.find(planned => planned.address.family === gateway.family)!;
       gateways.set(formatAddress(gateway), { ...own, gateway });
     }
-  must(
-    pod([
-      ...addresses.map(({ address }) => addAddress({ ifindex, ...hostPrefix(address) })),
-      ...[...gateways.values()].flatMap(({ gateway, address }) => [
-        addRoute({ destination: hostPrefix(gateway), oif: ifindex, source: address }),
-        setNeighbour({ ifindex, address: gateway, mac: wanted.hostMac }),
-      ]),
+  const needed = [
+    setLink({ name: 'lo' }, { up: true }),
+    setLink({ ifindex }, { up: true }),
+    ...addresses.map(({ address }) => addAddress({ ifindex, ...hostPrefix(address) })),
+    ...[...gateways.values()].flatMap(({ gateway, address }) => [
+      addRoute({ destination: hostPrefix(gateway), oif: ifindex, source: address }),
+      setNeighbour({ ifindex, address: gateway, mac: wanted.hostMac }),
     ]),
-  );
-  const answers = pod(routes.map(planned => addRoute(podRoute(planned, ifindex))));
-  mustExcept(answers, 'EEXIST');
-  return routes.filter((_, i) => !answers[i]!.error);
+  ];
+  const answers = pod([...needed, ...routes.map(planned => addRoute(podRoute(planned, ifindex)))]);
+  must(answers.slice(0, needed.length));
+  const made = answers.slice(needed.length);
+  mustExcept(made, 'EEXIST');
+  return routes.filter((_, i) => !made[i]!.error);
 }
+
+/** The pod's end, by the host's: the kernel leaves it out where both have the same number. */
+const peerOf = ({ peer, ifindex }: Link): number => peer ?? ifindex;
 
 /**
  * Makes the interface, closed. Whatever fails, deleting the host's end takes the pair and its routes away as a whole.
@@ -223,7 +221,7 @@ export function plugIn(
   enableForwarding(wanted.layout);
   if (wanted.layout.addresses.some(({ address }) => address.family === 6)) preparePodIpv6(netns, wanted.ifname);
   using pod = inNetns(netns, () => NetlinkSocket.open('route'));
-  const routes = configurePod(pod.exchange, wanted);
+  const routes = configurePod(pod.exchange, peerOf(link), wanted);
   routeHostEnd(host, link, wanted);
   settleIpv6(
     pod.exchange,

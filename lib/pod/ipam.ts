@@ -37,9 +37,17 @@ interface Planning {
   readonly unknown?: number;
 }
 
+/** What a call's own configuration says is understood once. */
+const plans = new WeakMap<Config, Promise<PoolPlan>>();
+
 /** Loaded where pools are needed: DEL, CHECK and every call with a delegated IPAM do without. */
-export async function planOf(config: Config, planning: Planning = {}): Promise<PoolPlan> {
-  const { covers, unknown = codes.tryAgainLater } = planning;
+export function planOf(config: Config): Promise<PoolPlan> {
+  const plan = plans.get(config) ?? planWith(config, {});
+  plans.set(config, plan);
+  return plan;
+}
+
+async function planWith(config: Config, { covers, unknown = codes.tryAgainLater }: Planning): Promise<PoolPlan> {
   const { ipam, runtime, cniVersion } = config;
   const { planPools } = await import('../ipam/config.ts');
   const given = {
@@ -55,7 +63,7 @@ export async function planOf(config: Config, planning: Planning = {}): Promise<P
 /** For STATUS, which no pod waits for: what the ranges cover by the package that everybody else's sums are by. */
 export async function checkedPlanOf(config: Config): Promise<PoolPlan> {
   const { cidrRange } = await import('../ipam/cidr.ts');
-  return await planOf(config, { covers: cidrRange, unknown: codes.notAvailable });
+  return await planWith(config, { covers: cidrRange, unknown: codes.notAvailable });
 }
 
 export const delegationOf = (

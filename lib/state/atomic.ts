@@ -1,15 +1,21 @@
 /** Whole files, read and replaced in one piece: a reader sees the old text or the new one, never half of either. */
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { unlinkIfThere } from './attachment.ts';
 import { doing, errnoOf } from './error.ts';
 
-/** Replaces the file, or leaves it as it was. Not synced: see store.ts. @throws StateError */
+/** Where a file is made before it takes its place: whoever dies meanwhile leaves it there for the next. */
+export const asideOf = (path: string): string => join(dirname(path), `.${basename(path)}.new`);
+
+/**
+ * Replaces the file, or leaves it as it was. All who do so must hold one lock. Not synced: see store.ts.
+ * @throws StateError
+ */
 export function replaceFile(path: string, text: string, mode = 0o600): void {
-  const aside = join(dirname(path), `.${basename(path)}.${Math.random().toString(36).slice(2)}`);
+  const aside = asideOf(path);
   doing('write', path, () => {
     try {
-      writeFileSync(aside, text, { mode, flag: 'wx' });
+      writeFileSync(aside, text, { mode });
       renameSync(aside, path);
     } catch (error) {
       unlinkIfThere(aside);
@@ -19,10 +25,10 @@ export function replaceFile(path: string, text: string, mode = 0o600): void {
 }
 
 /** As `replaceFile`. @throws StateError; TypeError where the value is no JSON */
-export function writeJson(path: string, value: unknown, mode = 0o600): void {
+export function writeJson(path: string, value: unknown): void {
   const text = JSON.stringify(value);
   if (text === undefined) throw new TypeError(`Cannot write ${path}: the value has no JSON form`);
-  replaceFile(path, `${text}\n`, mode);
+  replaceFile(path, `${text}\n`);
 }
 
 export type Found =
@@ -57,11 +63,45 @@ export function parseJson(text: string | undefined, reviver?: (key: string, valu
 /** @throws StateError where there is a file that cannot be read */
 export const readJson = (path: string): Found => parseJson(readText(path));
 
-/** What the text meant last time, where it still is the same: for a process that reads a file call after call. */
-export function remembering<T>(understand: (text: string | undefined) => T): (text: string | undefined) => T {
-  let last: { readonly text: string | undefined; readonly meaning: T } | undefined;
-  return text => {
-    if (!last || last.text !== text) last = { text, meaning: understand(text) };
-    return last.meaning;
-  };
+/**
+ * Files that are replaced in one piece, and what each meant when it was last read or written: for a process that looks at
+ * them call after call. That a file is the same one shows in its inode, its size and its times.
+ */
+export class FileMemory<T> {
+  readonly #understand: (text: string | undefined) => T;
+  readonly #known = new Map<string, { readonly stamp: string; readonly meaning: T }>();
+
+  /** @param understand what a text means, or that there is no such file; the same for the same text */
+  constructor(understand: (text: string | undefined) => T) {
+    this.#understand = understand;
+  }
+
+  /** @throws StateError where there is a file that cannot be read */
+  read(path: string): T {
+    const stamp = stampOf(path);
+    const known = this.#known.get(path);
+    if (known?.stamp === stamp) return known.meaning;
+    const meaning = this.#understand(readText(path));
+    this.#keep(path, stamp, meaning);
+    return meaning;
+  }
+
+  /** To be called by whoever has just written it, under the lock that keeps others from doing so. */
+  learn(path: string, meaning: T): void {
+    this.#keep(path, stampOf(path), meaning);
+  }
+
+  #keep(path: string, stamp: string, meaning: T): void {
+    if (this.#known.size >= MOST_KNOWN) this.#known.clear();
+    this.#known.set(path, { stamp, meaning });
+  }
+}
+
+/** Of one kind, a process has few files to look at. */
+const MOST_KNOWN = 16;
+
+/** Changes whenever the file does; empty where there is none. @throws StateError where the folder cannot be searched */
+export function stampOf(path: string): string {
+  const stat = doing('look at', path, () => statSync(path, { bigint: true, throwIfNoEntry: false }));
+  return stat ? `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}` : '';
 }

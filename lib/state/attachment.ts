@@ -45,17 +45,19 @@ export class Attachment implements Disposable {
   readonly ino: bigint;
   readonly dev: bigint;
   readonly #fd: number;
+  /** Whoever holds the lock is the only one who writes. */
+  #size: number;
   #facts: Facts;
 
-  constructor(store: Store, network: string, path: string, fd: number) {
-    const { ino, dev } = fstatSync(fd, { bigint: true });
+  constructor(store: Store, network: string, path: string, fd: number, { ino, dev, size }: BigIntStats) {
     this.store = store;
     this.network = network;
     this.path = path;
     this.ino = ino;
     this.dev = dev;
     this.#fd = fd;
-    this.#facts = foldRecord(readAll(fd, path));
+    this.#size = Number(size);
+    this.#facts = foldRecord(readAll(fd, path, this.#size));
   }
 
   /** All that was ever appended, folded; without an owner where the record is garbage. */
@@ -74,7 +76,7 @@ export class Attachment implements Disposable {
    */
   append(facts: Facts): void {
     const line = Buffer.from(recordLine(facts));
-    const { size } = fstatSync(this.#fd);
+    const size = this.#size;
     doing('write', this.path, () => {
       try {
         const written = writeSync(this.#fd, line, 0, line.length, size);
@@ -84,6 +86,7 @@ export class Attachment implements Disposable {
         throw error;
       }
     });
+    this.#size = size + line.length;
     this.#facts = { ...this.#facts, ...facts };
   }
 
@@ -133,12 +136,16 @@ export function tryLockAttachment(store: Store, network: string, path: string): 
   if (fd === undefined) return undefined;
   let attachment: Attachment | undefined;
   try {
-    if (tryFlock(fd) && isNameOf(path, fstatSync(fd, { bigint: true })))
-      attachment = new Attachment(store, network, path, fd);
+    if (tryFlock(fd)) attachment = ifNamed(store, network, path, fd);
     return attachment;
   } finally {
     if (!attachment) closeSync(fd);
   }
+}
+
+function ifNamed(store: Store, network: string, path: string, fd: number): Attachment | undefined {
+  const stat = fstatSync(fd, { bigint: true });
+  return isNameOf(path, stat) ? new Attachment(store, network, path, fd, stat) : undefined;
 }
 
 /** The open record once it is ours; undefined where it was removed while we waited, so that the name is another's now. */
@@ -153,7 +160,7 @@ async function lockedAs(
   let attachment: Attachment | undefined;
   try {
     await waitForFlock(fd, path, deadline, signal);
-    if (isNameOf(path, fstatSync(fd, { bigint: true }))) attachment = new Attachment(store, network, path, fd);
+    attachment = ifNamed(store, network, path, fd);
     return attachment;
   } finally {
     if (!attachment) closeSync(fd);
@@ -216,7 +223,8 @@ export function readFacts(path: string): Facts | undefined {
     const fd = openIfThere(path, constants.O_RDONLY | constants.O_NONBLOCK);
     if (fd === undefined) return undefined;
     try {
-      return fstatSync(fd).isFile() ? foldRecord(readAll(fd, path)) : undefined;
+      const stat = fstatSync(fd);
+      return stat.isFile() ? foldRecord(readAll(fd, path, stat.size)) : undefined;
     } finally {
       closeSync(fd);
     }
@@ -224,9 +232,9 @@ export function readFacts(path: string): Facts | undefined {
 }
 
 /** @throws StateError */
-function readAll(fd: number, path: string): string {
+function readAll(fd: number, path: string, size: number): string {
   return doing('read', path, () => {
-    const buffer = Buffer.alloc(Math.min(fstatSync(fd).size, longestRecord));
+    const buffer = Buffer.alloc(Math.min(size, longestRecord));
     let length = 0;
     for (let read = -1; read !== 0 && length < buffer.length; length += read)
       read = readSync(fd, buffer, length, buffer.length - length, length);

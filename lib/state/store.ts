@@ -20,10 +20,15 @@ export interface StoreOptions {
   readonly now?: () => number;
 }
 
-const readBootId = (): string =>
-  doing('read', '/proc/sys/kernel/random/boot_id', () =>
+let bootId: string | undefined;
+
+/** No process outlives it. */
+function readBootId(): string {
+  bootId ??= doing('read', '/proc/sys/kernel/random/boot_id', () =>
     readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim(),
   );
+  return bootId;
+}
 
 /** Touches no file of the store: verbs that only read or release make nothing. @throws StateError */
 export function openStore(stateDir: string, { bootId = readBootId(), now = Date.now }: StoreOptions = {}): Store {

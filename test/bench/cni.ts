@@ -1,7 +1,7 @@
 /** Plugins as a runtime calls them: ours and Debian's, each on nodes of its own. */
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { BenchNode, makeNetns, type Program, parallel, type Timed } from './node.ts';
+import { BenchNode, makeNetns, type Program, type Timed } from './node.ts';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
 export const tollgate = `${root}/dist/tollgate`;
@@ -117,12 +117,17 @@ export class Place {
 
   /** All of them, so many at once; milliseconds from the first start to the last end. */
   async addAll(pods: readonly Pod[], width: number): Promise<number> {
-    const start = performance.now();
-    await parallel(pods, width, pod => this.node.start(this.call('ADD', pod)));
-    return performance.now() - start;
+    return await this.#all('ADD', pods, width);
   }
 
   async delAll(pods: readonly Pod[], width: number): Promise<void> {
-    await parallel(pods, width, pod => this.node.start(this.call('DEL', pod)));
+    await this.#all('DEL', pods, width);
+  }
+
+  async #all(verb: 'ADD' | 'DEL', pods: readonly Pod[], width: number): Promise<number> {
+    return await this.node.runAll(
+      pods.map(pod => this.call(verb, pod)),
+      width,
+    );
   }
 }

@@ -3,7 +3,9 @@
  * All of this lives in the namespaces that bench.sh made, and goes with them.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { inNetns, Netns } from '../../lib/kernel/netns.ts';
 
 export interface Timed {
@@ -66,54 +68,74 @@ export class BenchNode {
     writeFileSync(`${this.folder}/${file}`, text);
   }
 
+  /** How many links it has. */
+  links(): number {
+    // Two lines are the table's head.
+    return inNetns(
+      this.netns,
+      () => readFileSync('/proc/thread-self/net/dev', 'latin1').trimEnd().split('\n').length - 2,
+    );
+  }
+
   /** From before it is started until it has ended. @throws Error where it does not end with 0 */
-  run({ command, args = [], env = { PATH }, input = '' }: Program): Timed {
-    const start = performance.now();
-    const done = inNetns(this.netns, () =>
-      spawnSync(command, [...args], {
-        input,
-        env,
-        encoding: 'utf8',
-        maxBuffer: 1 << 28,
-        stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
-      }),
-    );
-    const ms = performance.now() - start;
+  run(program: Program): Timed {
+    const [command, args, options] = callsOf([program], 1);
+    const done = inNetns(this.netns, () => spawnSync(command, args, { ...options, stdio: Array(4).fill('pipe') }));
     if (done.error) throw done.error;
-    if (done.status !== 0) throw failed([command, ...args], done.status, done.stderr + done.stdout);
-    return { ms, stdout: done.stdout, note: done.output[3] ?? '' };
+    return { ...outcomes(done.stdout, done.stderr, [program]).each[0]!, note: String(done.output[3] ?? '') };
   }
 
-  /** As `run`, beside others. */
-  async start({ command, args = [], env = { PATH }, input = '' }: Program): Promise<Timed> {
-    const start = performance.now();
-    const child = inNetns(this.netns, () => ({ process: spawn(command, [...args], { env, stdio: 'pipe' }) })).process;
-    const output = { stdout: '', stderr: '' };
+  /** All of them, which differ in environment and input alone, so many at once; milliseconds from the first start to the last end. */
+  async runAll(programs: readonly Program[], width: number): Promise<number> {
+    const [command, args, { input, env }] = callsOf(programs, width);
+    const child = inNetns(this.netns, () => ({ process: spawn(command, args, { env, stdio: 'pipe' }) })).process;
+    const output = { stdout: [] as Buffer[], stderr: [] as Buffer[] };
     for (const name of ['stdout', 'stderr'] as const)
-      child[name].setEncoding('utf8').on('data', (text: string) => {
-        output[name] += text;
-      });
+      child[name].on('data', (piece: Buffer) => output[name].push(piece));
     child.stdin.on('error', () => {}).end(input);
-    const status = await new Promise<number | null>((resolve, reject) =>
-      child.on('error', reject).on('close', resolve),
-    );
-    if (status !== 0) throw failed([command, ...args], status, output.stderr + output.stdout);
-    return { ms: performance.now() - start, stdout: output.stdout, note: '' };
+    await once(child, 'close');
+    return outcomes(Buffer.concat(output.stdout), Buffer.concat(output.stderr), programs).all;
   }
 }
 
-const failed = (command: readonly string[], status: number | null, said: string): Error =>
-  new Error(`${command.join(' ')} ended with ${status}: ${said}`);
+/** Made of calls.c by bench.sh. */
+const calls = fileURLToPath(new URL('../../dist/tools/calls', import.meta.url));
 
-/** So many at once, each item in turn. */
-export async function parallel<T>(
-  items: readonly T[],
-  width: number,
-  work: (item: T) => Promise<unknown>,
-): Promise<void> {
-  const queue = items.values();
-  const worker = async () => {
-    for (const item of queue) await work(item);
-  };
-  await Promise.all(Array.from({ length: Math.min(width, items.length) }, worker));
+function callsOf(programs: readonly Program[], width: number) {
+  const [{ command, args = [] }] = programs as [Program];
+  const parts = programs.flatMap(({ env = { PATH }, input = '' }) => {
+    const variables = Object.entries(env).map(([key, value]) => `${key}=${value}\0`);
+    const [environment, stdin] = [Buffer.from(variables.join('')), Buffer.from(input)];
+    return [Buffer.from(`${environment.length} ${stdin.length}\n`), environment, stdin];
+  });
+  const options = { input: Buffer.concat(parts), env: { PATH }, maxBuffer: 1 << 28 };
+  return [calls, [String(width), command, ...args], options] as const;
 }
+
+const NEWLINE = 10;
+
+/** What calls.c prints. @throws Error where one did not end with 0 */
+function outcomes(printed: Buffer, complaint: Buffer, programs: readonly Program[]) {
+  let at = 0;
+  const line = (): number[] => {
+    const end = printed.indexOf(NEWLINE, at);
+    if (end < 0) throw new Error(`Cannot start ${programs[0]?.command}: ${complaint}`);
+    const text = printed.toString('utf8', at, end);
+    at = end + 1;
+    return text.split(' ').map(Number);
+  };
+  const bytes = (size: number): string => {
+    at += size;
+    return printed.toString('utf8', at - size, at);
+  };
+  const each = programs.map(({ command, args = [] }) => {
+    const [, ns, status, out, err] = line() as [number, number, number, number, number];
+    const [stdout, stderr] = [bytes(out), bytes(err)];
+    if (status !== 0) throw failed([command, ...args], status, stderr + stdout);
+    return { ms: ns / 1e6, stdout };
+  });
+  return { each, all: line()[0]! / 1e6 };
+}
+
+const failed = (command: readonly string[], status: number, said: string): Error =>
+  new Error(`${command.join(' ')} ended with wait status ${status}: ${said}`);
