@@ -61,18 +61,32 @@ export function writePeers(path: string, peers: Peers): void {
   memory.learn(path, peers);
 }
 
+interface Understood {
+  readonly namespaces: World['namespaces'];
+  readonly named: ReadonlySet<string>;
+  readonly addressed: ReadonlySet<string>;
+}
+
+/** Asked for twice in a call, and of the same peers call after call. */
+const understood = new WeakMap<Peers, Understood>();
+
+function understand(peers: Peers): Understood {
+  const known = understood.get(peers);
+  if (known) return known;
+  const namespaces = new Map(peers.namespaces.map(([name, labels]) => [name, new Map(labels)]));
+  const made = { namespaces, named: new Set(peers.named), addressed: new Set(peers.addressed) };
+  understood.set(peers, made);
+  return made;
+}
+
 /** What policies ask for of these pods, as far as it changes with them; undefined where a manifest speaks of one of them. */
-export function rulesetOfPeers(
-  { sets, namespaces, named, addressed }: Peers,
-  { pods }: NodeState,
-): Ruleset | undefined {
+export function rulesetOfPeers(peers: Peers, { pods }: NodeState): Ruleset | undefined {
+  const { sets } = peers;
+  const { namespaces, named, addressed } = understand(peers);
   const local = Object.values(pods);
-  if (local.some(pod => named.includes(nameOf(pod)) || pod.addresses.some(address => addressed.includes(address))))
+  if (local.some(pod => named.has(nameOf(pod)) || pod.addresses.some(address => addressed.has(address))))
     return undefined;
-  const cluster = new Cluster({
-    namespaces: new Map(namespaces.map(([name, labels]) => [name, new Map(labels)])),
-    pods: local.filter(({ addresses }) => addresses.length > 0).map(localPod),
-    policies: [],
-  });
+  const placed = local.filter(({ addresses }) => addresses.length > 0);
+  const cluster = new Cluster({ namespaces, pods: placed.map(localPod), policies: [] });
   return { sets: new Map(sets.map(set => [set.name, filled(cluster, set)])), chains: new Map(), tags: new Map() };
 }

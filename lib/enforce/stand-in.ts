@@ -60,34 +60,42 @@ const standIn = (tag: number, text: string, way: string | undefined): LocalPod =
   };
 };
 
-/** Of the same tags, those that were made before: from call to call they are the same. */
-const made = new WeakMap<NodeState['tags'], Map<string, LocalPod>>();
-
-function remembered(tags: NodeState['tags'], tag: number, text: string, way: string | undefined): LocalPod {
-  const known = made.get(tags) ?? new Map<string, LocalPod>();
-  made.set(tags, known);
-  const key = `${tag} ${way ?? ''}`;
-  const pod = known.get(key) ?? standIn(tag, text, way);
-  known.set(key, pod);
-  return pod;
-}
+/** Of the same tags, those that were made before: from call to call they mostly are the same. */
+const made = new WeakMap<NodeState['tags'], Map<string, ReadonlyMap<string, LocalPod> | undefined>>();
 
 /** For all pods but these: one of each identity, and of each way of masquerading; undefined where one's tag is unknown. */
 export function standIns(
   tags: NodeState['tags'],
   counts: PodCounts,
   but: readonly LocalPod[],
-): Map<string, LocalPod> | undefined {
+): ReadonlyMap<string, LocalPod> | undefined {
   const others = but.reduce((now, pod) => withOne(now, pod, -1), counts);
+  const [wanted, ways] = [Object.keys(others.tags), Object.keys(others.ways)];
+  const known = made.get(tags) ?? new Map<string, ReadonlyMap<string, LocalPod> | undefined>();
+  made.set(tags, known);
+  const key = [...wanted, ...ways].join(' ');
+  if (!known.has(key)) {
+    if (known.size >= MOST_MADE) known.clear();
+    known.set(key, make(tags, wanted.map(Number), ways));
+  }
+  return known.get(key);
+}
+
+/** Few are in use at a time: everybody but one of a kind, or everybody. */
+const MOST_MADE = 16;
+
+function make(
+  tags: NodeState['tags'],
+  wanted: readonly number[],
+  ways: readonly string[],
+): ReadonlyMap<string, LocalPod> | undefined {
   const texts = new Map(Object.entries(tags).map(([text, tag]) => [tag, text]));
-  const wanted = Object.keys(others.tags).map(Number);
-  const ways = Object.keys(others.ways);
   const pods = new Map<string, LocalPod>();
   for (let i = 0; i < Math.max(wanted.length, ways.length); i++) {
     const tag = wanted[Math.min(i, wanted.length - 1)];
     const text = tag === undefined ? undefined : texts.get(tag);
     if (tag === undefined || text === undefined) return undefined;
-    const pod = remembered(tags, tag, text, ways[i]);
+    const pod = standIn(tag, text, ways[i]);
     pods.set(podKey(pod), pod);
   }
   return pods;
