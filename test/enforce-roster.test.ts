@@ -1,7 +1,7 @@
 /** The node's pods on disk: what a writer who died leaves, what a reader meets in between, and how much is written. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { appendFileSync, copyFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -10,6 +10,7 @@ import { Worker } from 'node:worker_threads';
 import fc from 'fast-check';
 import { emptyNode, type LocalPod, type NodeState, podKey, withoutPod, withPod } from '../lib/enforce/node.ts';
 import { NodeFiles } from '../lib/enforce/node-files.ts';
+import { extendRoster, readRoster, writeRoster } from '../lib/enforce/roster.ts';
 
 const owner = { enforcer: 'inline', stateDir: '/state', policies: '/policies' };
 const empty = emptyNode(owner, { judge: 'inline', nflogGroup: 1, enforceEgressToNode: false });
@@ -115,6 +116,51 @@ for (const [name, breaks] of Object.entries(broken))
     files.write({ marker: 9, folder: '[]', state });
     assert.deepEqual(room.open().read(), { marker: 9, folder: '[]', state });
   });
+
+for (const name of ['the file of pods is gone', 'the file of pods is shorter than it was'])
+  test(`where ${name}, a process that knew what it said does not go on from there`, () => {
+    using room = new Room();
+    room.change(state => plug(state, pod('a')));
+    room.change(state => plug(state, pod('b')));
+    for (let i = 0; i < 3; i++) assert.ok(room.open().read());
+    broken[name]!(room);
+    assert.equal(room.open().read(), undefined);
+    assert.equal(room.open().readConcerned({ key: 'net/a/eth0' }), undefined);
+  });
+
+test('who looks call after call finds what one finds who looks once', () => {
+  const names = ['a', 'b', 'c', 'd'] as const;
+  const address = fc.constantFrom('10.0.0.1', '10.0.0.2', 'fd00::1');
+  const port = fc.constantFrom(80, 81).map(hostPort => ({ hostPort, containerPort: 80, protocol: 'tcp' as const }));
+  const change = fc.oneof(
+    fc.record({
+      name: fc.constantFrom(...names),
+      addresses: fc.uniqueArray(address, { maxLength: 2 }),
+      hostPorts: fc.array(port, { maxLength: 1 }),
+    }),
+    fc.record({ name: fc.constantFrom(...names) }),
+  );
+  const wanted = fc.record({ addresses: fc.uniqueArray(address), hostPorts: fc.array(port, { maxLength: 1 }) });
+  fc.assert(
+    fc.property(fc.array(change, { minLength: 2, maxLength: 12 }), wanted, (changes, coming) => {
+      using room = new Room();
+      let extent = writeRoster(room.pods, {});
+      let often = readRoster(room.pods, extent)!;
+      for (const { name, ...more } of changes) {
+        const came = 'addresses' in more ? [[name, { ...pod(name, more), tag: 1 }] as const] : [];
+        extent = extendRoster(room.pods, extent, { came, went: came.length > 0 ? [] : [name] });
+        often = readRoster(room.pods, extent)!;
+      }
+      const copy = join(room.runDir, 'copy');
+      copyFileSync(room.pods, copy);
+      const once = readRoster(copy, extent)!;
+      assert.notEqual(often.constructor, once.constructor);
+      assert.deepEqual(Object.entries(often.all()), Object.entries(once.all()));
+      assert.deepEqual([...often.sharing([coming])], [...once.sharing([coming])]);
+      for (const each of names) assert.deepEqual(often.find(each), once.find(each));
+    }),
+  );
+});
 
 test('lines of pods that are gone do not pile up', () => {
   using room = new Room();

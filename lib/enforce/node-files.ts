@@ -11,7 +11,15 @@ import { makeFolders } from '../state/make-folders.ts';
 import { type Kept, readKept, writeKept } from './folder.ts';
 import type { LocalPod, NodeState } from './node.ts';
 import { type Peers, readPeers, writePeers } from './peers.ts';
-import { type Difference, differenceOf, type Extent, extendRoster, Roster, writeRoster } from './roster.ts';
+import {
+  type Difference,
+  differenceOf,
+  type Extent,
+  extendRoster,
+  type Roster,
+  readRoster,
+  writeRoster,
+} from './roster.ts';
 import { counted, noCounts, type PodCounts, standIns } from './stand-in.ts';
 
 /** The state that the table goes with: the two have one marker. */
@@ -151,13 +159,7 @@ export class NodeFiles {
   readConcerned({ key, coming }: Concern): NodeFile | undefined {
     return this.#consistent((head, roster) => {
       const own = roster.find(key);
-      const [addresses, hostPorts] = (['addresses', 'hostPorts'] as const).map(each =>
-        [own, coming].flatMap<unknown>(pod => pod?.[each] ?? []),
-      ) as [string[], unknown[]];
-      const concerned = roster.mentioning([
-        ...addresses.map(address => JSON.stringify(address)),
-        ...(hostPorts.length > 0 ? ['"hostPort":'] : []),
-      ]);
+      const concerned = roster.sharing([own, coming].flatMap(pod => pod ?? []));
       if (own) concerned.set(key, own);
       const others = standIns(head.state.tags, head.counts, [...concerned.values()]);
       if (!others || head.state.leaving || head.state.uncut) return undefined;
@@ -179,8 +181,12 @@ export class NodeFiles {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const head = this.readHead();
       if (!head) return undefined;
-      const roster = Roster.read(this.#rosterPath, head.roster);
-      if (roster) return understood(() => understand(head, roster));
+      const found = understood(() => {
+        const roster = readRoster(this.#rosterPath, head.roster);
+        return roster && { meaning: understand(head, roster) };
+      });
+      if (found === 'garbage') return undefined;
+      if (found) return found.meaning;
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
     }
     return undefined;
@@ -215,7 +221,7 @@ export class NodeFiles {
     if (last.head.roster.lines + came.length + went.length <= 2 * number + SLACK)
       return extendRoster(this.#rosterPath, last.head.roster, difference);
     // `pods` may be but those that are concerned.
-    const all = Roster.read(this.#rosterPath, last.head.roster)?.all() ?? {};
+    const all = readRoster(this.#rosterPath, last.head.roster)?.all() ?? {};
     for (const key of [...went, ...came.map(([key]) => key)]) delete all[key];
     return writeRoster(this.#rosterPath, { ...all, ...Object.fromEntries(came) });
   }
@@ -247,12 +253,12 @@ export class NodeFiles {
   }
 }
 
-/** Undefined where a line is not what we write: somebody else's hand, or a disk that failed. */
-function understood<T>(work: () => T): T | undefined {
+/** A line may not be what we write: somebody else's hand, or a disk that failed. */
+function understood<T>(work: () => T): T | 'garbage' {
   try {
     return work();
   } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
+    if (error instanceof SyntaxError) return 'garbage';
     throw error;
   }
 }

@@ -3,7 +3,7 @@
  * counts stands in another one, the state's, which is replaced in one piece: what a writer left behind it who died before
  * that is written over by the next.
  */
-import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readSync, statSync, writeSync } from 'node:fs';
 import { readOrNone, replaceFile } from '../state/atomic.ts';
 import { doing } from '../state/error.ts';
 import type { LocalPod, NodeState } from './node.ts';
@@ -60,30 +60,64 @@ export function extendRoster(path: string, { id, bytes, lines }: Extent, differe
   return { id, bytes: bytes + text.length, lines: lines + added.length };
 }
 
-/** What was read last. A roster of the same name only grows, and what once counted stays as it is. */
-let last: { readonly path: string; readonly id: string; readonly bytes: number; readonly room: Buffer } | undefined;
+/** What a pod may share with others. */
+export type Sharing = Pick<LocalPod, 'addresses' | 'hostPorts'>;
 
-/** As much of the file, of which only what is new has to be read. Undefined where there is less of it. */
-function textOf(path: string, { id, bytes }: Extent): Buffer | undefined {
-  const before = last?.path === path && last.id === id ? last : undefined;
-  if (before && before.bytes >= bytes) return before.room.subarray(0, bytes);
-  let room = before?.room;
-  if (!room || room.length < bytes) {
-    room = Buffer.allocUnsafe(2 * bytes);
-    before?.room.copy(room, 0, 0, before.bytes);
-  }
-  const text = room.subarray(0, bytes);
-  if (!readRest(path, text, before?.bytes ?? 0)) return undefined;
-  last = { path, id, bytes, room };
-  return text;
+export interface Roster {
+  readonly find: (key: string) => LocalPod | undefined;
+  /** In the order in which they came: pods that have one of these addresses or, where there is a hostPort here, one of theirs. */
+  readonly sharing: (wanted: readonly Sharing[]) => Map<string, LocalPod>;
+  /** All of them, in the order in which they came. */
+  readonly all: () => Record<string, LocalPod>;
 }
 
-function readRest(path: string, text: Buffer, start: number): boolean {
+/**
+ * What was read last: its text, or for whoever comes again, what it says. A roster of the same name only grows, and what once
+ * counted stays as it is.
+ */
+let last:
+  | {
+      readonly path: string;
+      readonly ino: bigint;
+      readonly id: string;
+      readonly bytes: number;
+      readonly said: Buffer | KnownRoster;
+    }
+  | undefined;
+
+/**
+ * Undefined where the file is not the one of this extent.
+ * @throws StateError where it cannot be read, SyntaxError where what was added to it is not what we write
+ */
+export function readRoster(path: string, { id, bytes }: Extent): Roster | undefined {
+  const file = doing('look at', path, () => statSync(path, { bigint: true, throwIfNoEntry: false }));
+  if (!file || file.size < bytes) return undefined;
+  const { ino } = file;
+  const isSame = last?.path === path && last.ino === ino && last.id === id && last.bytes <= bytes;
+  const before = isSame ? last : undefined;
+  last = undefined;
+  if (!before) {
+    const text = readBytes(path, 0, bytes);
+    if (text?.subarray(0, id.length + 1).toString() !== `${id}\n`) return undefined;
+    last = { path, ino, id, bytes, said: text };
+    return new WrittenRoster(text);
+  }
+  const added = readBytes(path, before.bytes, bytes);
+  if (!added) return undefined;
+  const known = Buffer.isBuffer(before.said) ? new KnownRoster(before.said) : before.said;
+  known.take(added);
+  last = { path, ino, id, bytes, said: known };
+  return known;
+}
+
+function readBytes(path: string, from: number, to: number): Buffer | undefined {
+  const text = Buffer.allocUnsafe(to - from);
+  if (text.length === 0) return text;
   const isWhole = readOrNone(path, () => {
     const fd = openSync(path, 'r');
     try {
-      for (let at = start; at < text.length; ) {
-        const read = readSync(fd, text, at, text.length - at, at);
+      for (let at = 0; at < text.length; ) {
+        const read = readSync(fd, text, at, text.length - at, from + at);
         if (read === 0) return false;
         at += read;
       }
@@ -92,39 +126,37 @@ function readRest(path: string, text: Buffer, start: number): boolean {
       closeSync(fd);
     }
   });
-  return isWhole ?? false;
+  return isWhole ? text : undefined;
 }
 
 const NEWLINE = 10;
+const ARRIVAL = 0x2b;
 
-export class Roster {
+/** A pod's line. @throws SyntaxError where it is no such line */
+function podIn(line: string): readonly [key: string, pod: LocalPod] {
+  const pod = line.indexOf(' {');
+  return [JSON.parse(line.slice(1, pod)) as string, JSON.parse(line.slice(pod + 1)) as LocalPod];
+}
+
+/** As a process needs it that looks once: only the lines that matter are understood. */
+class WrittenRoster implements Roster {
   readonly #text: Buffer;
-
-  /** Undefined where the file is not the one of this extent. @throws StateError where it cannot be read */
-  static read(path: string, extent: Extent): Roster | undefined {
-    const text = textOf(path, extent);
-    const { id } = extent;
-    return text?.subarray(0, id.length + 1).toString() === `${id}\n` ? new Roster(text) : undefined;
-  }
 
   constructor(text: Buffer) {
     this.#text = text;
   }
 
-  /** Where the line starts that has the last word on this key; -1: none has. */
+  /** Where the line starts that has the last word on this key; 0: none has. */
   #lastLine(key: string): number {
     return Math.max(this.#text.lastIndexOf(`\n${came(key)}`), this.#text.lastIndexOf(`\n${went(key)}`)) + 1;
   }
 
-  /** The pod of the line that starts there. @throws SyntaxError where it is no such line */
   #podAt(start: number): readonly [key: string, pod: LocalPod] {
-    const line = this.#text.toString('utf8', start, this.#text.indexOf(NEWLINE, start));
-    const pod = line.indexOf(' {');
-    return [JSON.parse(line.slice(1, pod)) as string, JSON.parse(line.slice(pod + 1)) as LocalPod];
+    return podIn(this.#text.toString('utf8', start, this.#text.indexOf(NEWLINE, start)));
   }
 
   #isArrival(start: number): boolean {
-    return this.#text[start] === 0x2b;
+    return this.#text[start] === ARRIVAL;
   }
 
   find(key: string): LocalPod | undefined {
@@ -132,8 +164,9 @@ export class Roster {
     return start > 0 && this.#isArrival(start) ? this.#podAt(start)[1] : undefined;
   }
 
-  /** In the order in which they came: those whose line has one of these texts in it. Only their lines are understood. */
-  mentioning(texts: readonly string[]): Map<string, LocalPod> {
+  sharing(wanted: readonly Sharing[]): Map<string, LocalPod> {
+    const texts = wanted.flatMap(({ addresses }) => addresses.map(address => JSON.stringify(address)));
+    if (wanted.some(({ hostPorts }) => hostPorts.length > 0)) texts.push('"hostPort":');
     const starts = new Set<number>();
     for (const text of texts)
       for (let at = this.#text.indexOf(text); at >= 0; at = this.#text.indexOf(text, at + 1))
@@ -147,20 +180,69 @@ export class Roster {
     return found;
   }
 
-  /** All of them, in the order in which they came. */
   all(): Record<string, LocalPod> {
-    const pods = new Map<string, LocalPod>();
-    for (let start = this.#text.indexOf(NEWLINE) + 1; start < this.#text.length; ) {
-      const end = this.#text.indexOf(NEWLINE, start);
-      if (this.#isArrival(start)) {
-        const [key, pod] = this.#podAt(start);
-        pods.delete(key);
-        pods.set(key, pod);
-      } else {
-        pods.delete(JSON.parse(this.#text.toString('utf8', start + 1, end)) as string);
-      }
+    return new KnownRoster(this.#text).all();
+  }
+}
+
+/** As a process needs it that looks call after call: a line is understood once, and what it says is found without looking. */
+class KnownRoster implements Roster {
+  /** With the number of its line. */
+  readonly #pods = new Map<string, { readonly pod: LocalPod; readonly line: number }>();
+  readonly #byAddress = new Map<string, Set<string>>();
+  readonly #withPorts = new Set<string>();
+  #lines = 0;
+
+  /** @param text from its first line on, which is its name */
+  constructor(text: Buffer) {
+    this.take(text.subarray(text.indexOf(NEWLINE) + 1));
+  }
+
+  /** Lines that follow. @throws SyntaxError */
+  take(text: Buffer): void {
+    for (let start = 0; start < text.length; ) {
+      const end = text.indexOf(NEWLINE, start);
+      const line = text.toString('utf8', start, end);
+      if (text[start] === ARRIVAL) this.#add(...podIn(line));
+      else this.#delete(JSON.parse(line.slice(1)) as string);
       start = end + 1;
     }
-    return Object.fromEntries(pods);
+  }
+
+  #add(key: string, pod: LocalPod): void {
+    this.#delete(key);
+    this.#pods.set(key, { pod, line: this.#lines++ });
+    for (const address of pod.addresses)
+      this.#byAddress.set(address, (this.#byAddress.get(address) ?? new Set()).add(key));
+    if (pod.hostPorts.length > 0) this.#withPorts.add(key);
+  }
+
+  #delete(key: string): void {
+    for (const address of this.find(key)?.addresses ?? []) {
+      const keys = this.#byAddress.get(address);
+      keys?.delete(key);
+      if (keys?.size === 0) this.#byAddress.delete(address);
+    }
+    this.#withPorts.delete(key);
+    this.#pods.delete(key);
+  }
+
+  find(key: string): LocalPod | undefined {
+    return this.#pods.get(key)?.pod;
+  }
+
+  sharing(wanted: readonly Sharing[]): Map<string, LocalPod> {
+    const keys = new Set(
+      wanted.flatMap(({ addresses, hostPorts }) => [
+        ...addresses.flatMap(address => [...(this.#byAddress.get(address) ?? [])]),
+        ...(hostPorts.length > 0 ? this.#withPorts : []),
+      ]),
+    );
+    const found = [...keys].map(key => [key, this.#pods.get(key)!] as const);
+    return new Map(found.sort(([, a], [, b]) => a.line - b.line).map(([key, { pod }]) => [key, pod]));
+  }
+
+  all(): Record<string, LocalPod> {
+    return Object.fromEntries([...this.#pods].map(([key, { pod }]) => [key, pod]));
   }
 }

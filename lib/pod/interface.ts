@@ -258,7 +258,11 @@ export function routesOver(exchange: Exchange, ifindex: number): FoundRoute[] {
     .filter(route => route.oif === ifindex && route.table === 254 && route.type === 1);
 }
 
-export function unroute(exchange: Exchange, ifindex: number): void {
-  const routes = routesOver(exchange, ifindex).filter(({ destination }) => !isLinkLocal(destination));
-  mustExcept(exchange(routes.map(({ destination }) => deleteRoute({ destination, oif: ifindex }))), 'ESRCH', 'ENODEV');
+/** @param addresses the pod's, where they are known: to ask the kernel costs more the more routes there are */
+export function unroute(exchange: Exchange, ifindex: number, addresses?: readonly string[]): void {
+  const destinations = addresses
+    ? addresses.flatMap(text => parseAddress(text) ?? []).map(hostPrefix)
+    : routesOver(exchange, ifindex).map(({ destination }) => destination);
+  const ours = destinations.filter(destination => !isLinkLocal(destination));
+  mustExcept(exchange(ours.map(destination => deleteRoute({ destination, oif: ifindex }))), 'ESRCH', 'ENODEV');
 }

@@ -77,7 +77,7 @@ export async function unplug(leaving: Leaving, attachment: Attachment | undefine
   }
   if (link && isChained) leaveLink(link, config.enforcer.kind !== 'none', context);
   else if (link) {
-    unroute(context.host, link.ifindex);
+    unroute(context.host, link.ifindex, facts?.pod?.addresses);
     context.graveyard.bury(link.ifindex);
   }
   // GC speaks for the whole network, and a delegate must hear whose address it is.
