@@ -63,3 +63,23 @@ test('after stop() nothing runs', async () => {
   runner.ring();
   assert.equal(await pass(5000), 1);
 });
+
+test('a run that does not end shows, and for how long it has been at it', async () => {
+  const clock = new ManualClock();
+  const hung = Promise.withResolvers<void>();
+  const runner = new Runner({
+    clock,
+    intervals,
+    failed: error => assert.fail(String(error)),
+    work: () => hung.promise,
+  });
+  assert.equal(runner.busy, undefined);
+  clock.advance(0);
+  clock.advance(200_000);
+  assert.equal(runner.busy, 200_000);
+  runner.ring();
+  assert.equal(runner.busy, 200_000);
+  hung.resolve();
+  await nextTurn();
+  assert.equal(runner.busy, undefined);
+});

@@ -46,13 +46,22 @@ const call = async (host: Host, containerID: string, more: Partial<Call> = {}): 
   ...more,
 });
 
-/** The node's lock, held by somebody else, until disposed of: an ADD gets as far as judging. */
-async function holdNode(host: Host): Promise<Disposable> {
-  const { ino } = statSync(`/proc/${host.pid}/ns/net`);
-  const holder = host.spawn(['flock', '-o', `${runDir}/${ino}.lock`, 'sh', '-c', 'echo held; exec sleep 60']);
+/** A lock file, held by somebody else until disposed of. */
+async function hold(host: Host, path: string): Promise<Disposable> {
+  const holder = host.spawn(['flock', '-o', path, 'sh', '-c', 'echo held; read _']);
   await once(holder.stdout!, 'data');
-  return { [Symbol.dispose]: () => void holder.kill('SIGKILL') };
+  return {
+    [Symbol.dispose]() {
+      holder.kill('SIGKILL');
+      // Its child ends with its stdin.
+      holder.stdin!.destroy();
+    },
+  };
 }
+
+/** The node's lock: an ADD gets as far as judging. */
+const holdNode = (host: Host): Promise<Disposable> =>
+  hold(host, `${runDir}/${statSync(`/proc/${host.pid}/ns/net`).ino}.lock`);
 
 test('every verb is carried out by the worker, with the answers of the executable alone', async () => {
   const alone = await startHost();
@@ -205,8 +214,7 @@ test('pods do not wait for one another: one ADD waits for its attachment, and an
   const waiting = await call(host, 'c1');
   await add(host, waiting);
   const [record] = host.files(stateDir).filter(file => file.includes('/attachments/'));
-  const holder = host.spawn(['flock', '-o', record!, 'sh', '-c', 'echo held; exec sleep 60']);
-  await once(holder.stdout!, 'data');
+  const held = await hold(host, record!);
   let isOver = false;
   const slow = cni(host, 'ADD', waiting).then(outcome => {
     isOver = true;
@@ -214,7 +222,7 @@ test('pods do not wait for one another: one ADD waits for its attachment, and an
   });
   await add(host, await call(host, 'c2'));
   assert.equal(isOver, false);
-  holder.kill('SIGKILL');
+  held[Symbol.dispose]();
   assert.equal(errorOf(await slow).code, 101);
 });
 
@@ -256,6 +264,23 @@ test('SIGTERM: the call under way is answered, new ones are carried out without 
   assert.match(await host.sh('nft list tables'), /inet tollgate/);
   await add(host, await call(host, 'c2'));
   assert.equal(agent.calls('ADD'), 2);
+});
+
+test('--log-level: what is worth no line is not said, and done all the same', async () => {
+  using host = await startHost();
+  const child = host.spawn([...command, '--log-level', 'warn']);
+  let said = '';
+  child.stderr!.on('data', (chunk: Buffer) => {
+    said += chunk.toString();
+  });
+  await until('the worker to listen', () => existsSync(host.path(socket)));
+  await add(host, await call(host, 'c1'));
+  await add(host, await call(host, 'c2'));
+  const broken = await cni(host, 'ADD', { ...(await call(host, 'c3')), netnsPath: '/run/netns/none' });
+  assert.equal(errorOf(broken).code, 8);
+  await until('the worker to tell of the call that failed', () => said.includes('"code":8'));
+  assert.doesNotMatch(said, /"info"/);
+  child.kill('SIGKILL');
 });
 
 test('SIGUSR1 opens no debugger', async () => {

@@ -1,7 +1,14 @@
 /** Routes between nodes: the plan in tables, and what the kernel makes of it in namespaces of the test's own. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { keepRoutes, mainRoutes, planRoutes, RTPROT_TOLLGATE, routeChanges } from '../lib/agent/routes.ts';
+import {
+  keepRoutes,
+  mainRoutes,
+  planRoutes,
+  RTPROT_TOLLGATE,
+  routeChanges,
+  soundPodCidrs,
+} from '../lib/agent/routes.ts';
 import { formatAddress, formatPrefix, parseAddress, parsePrefix } from '../lib/ip/address.ts';
 import { NetlinkSocket } from '../lib/kernel/netlink.ts';
 import { inNetns } from '../lib/kernel/netns.ts';
@@ -142,6 +149,12 @@ const cases: readonly Case[] = [
     problems: [/node c, 192\.0\.0\.0\/16: [abcd] has its own address/, /node d, 0\.0\.0\.0\/0: /],
   },
 ];
+
+test('a pod CIDR that swallows a node’s address is not among those in which there are only pods', () => {
+  const all = [own, b, node('d', '192.0.2.4', '0.0.0.0/0')];
+  const texts = soundPodCidrs(all).map(formatPrefix);
+  assert.deepEqual(texts, [...own.podCidrs, ...b.podCidrs].map(formatPrefix));
+});
 
 describe('The plan', () => {
   for (const { name, nodes, found: there = table, routes, problems = [], own: self = own } of cases)

@@ -42,6 +42,7 @@ import { concernsRoutes, NodeKeeper, type NodeKeeperOptions } from './node-keepe
 import { showToAll, showToRoot } from './outside.ts';
 import { isSamePod, OwnPods } from './own-pods.ts';
 import { pagesOf } from './pages.ts';
+import { soundPodCidrs } from './routes.ts';
 import { type Intervals, Runner } from './runner.ts';
 import { showPresence } from './seen.ts';
 import { CallServer } from './server.ts';
@@ -73,6 +74,16 @@ const tending: Intervals = { least: 200, retry: 5_000, greatest: 60_000 };
 const keeping: Intervals = { least: 100, retry: 5_000, greatest: 60_000 };
 /** How often a table that we own is looked at whole, in milliseconds. */
 const MENDING = 600_000;
+
+/** What the runners do, as in "Cannot …". */
+const works = {
+  sync: 'bring the gate up to date',
+  tend: 'tend the node',
+  node: 'bring the node up to date',
+} as const;
+
+/** Milliseconds: longer than all deadlines in one run together. */
+const STUCK = 180_000;
 /** How long an ADD waits for the API's word of a pod that no watch has told of, in milliseconds. */
 const ASKING = 5_000;
 
@@ -124,7 +135,7 @@ export class KubernetesAgent {
   readonly #graveyard: SharedGraveyard;
   readonly node: NodeKeeper;
   /** None before the start. */
-  #runners: { readonly sync: Runner; readonly tend: Runner; readonly node: Runner } | undefined;
+  #runners: Readonly<Record<keyof typeof works, Runner>> | undefined;
   #listening: Promise<void> = Promise.resolve();
   #isServing = false;
   /** When the first event came that is not in force yet; milliseconds of the clock. */
@@ -275,12 +286,12 @@ export class KubernetesAgent {
   async start(): Promise<void> {
     const { log, node, runDir, owner, client } = this.#options;
     const ready = Promise.withResolvers<void>();
-    const sync = this.#runner('bring the gate up to date', syncing, async () => {
+    const sync = this.#runner(works.sync, syncing, async () => {
       await this.#sync();
       if (this.listeners.isComplete && !this.#isServing) await this.#serve().then(ready.resolve, ready.reject);
     });
-    const tend = this.#runner('tend the node', tending, () => this.#tend());
-    const keepNode = this.#runner('bring the node up to date', keeping, async () => {
+    const tend = this.#runner(works.tend, tending, () => this.#tend());
+    const keepNode = this.#runner(works.node, keeping, async () => {
       if (this.listeners.isComplete) await this.node.update(this.listeners.nodes.objects(), this.#isServing);
     });
     this.#runners = { sync, tend, node: keepNode };
@@ -383,9 +394,7 @@ export class KubernetesAgent {
 
   #withPodCidrs(state: NodeState): NodeState {
     // Of 5,000 nodes with neighbouring ranges a handful are left.
-    this.#podCidrs ??= unionOfPrefixes([...this.listeners.nodes.objects()].flatMap(node => node.podCidrs)).map(
-      formatPrefix,
-    );
+    this.#podCidrs ??= unionOfPrefixes(soundPodCidrs([...this.listeners.nodes.objects()])).map(formatPrefix);
     const isSame = JSON.stringify(state.podCidrs ?? []) === JSON.stringify(this.#podCidrs);
     return isSame ? state : { ...state, podCidrs: this.#podCidrs };
   }
@@ -460,13 +469,23 @@ export class KubernetesAgent {
     return {
       ...{ node, release, pid: process.pid, server: client.server, isServing: this.#isServing },
       ...{ isReady: this.#isServing && this.node.status.ready, waitsFor },
-      problems: [...this.node.status.problems, ...[...this.#troubles].map(([what, why]) => `cannot ${what}: ${why}`)],
+      problems: [
+        ...this.node.status.problems,
+        ...[...this.#troubles].map(([what, why]) => `cannot ${what}: ${why}`),
+        ...this.#stuck(),
+      ],
       refused: this.table.refused,
       watches: this.listeners.hearings,
       pods: Object.keys(this.table.state.pods).length,
       identities: Object.keys(this.table.state.tags).length,
       eventToKernel: { p50: this.#delays.quantile(0.5), p99: this.#delays.quantile(0.99) },
     };
+  }
+
+  /** Work that should have come to an end: each wait in it has a deadline. */
+  *#stuck(): Generator<string> {
+    for (const [name, { busy = 0 }] of Object.entries(this.#runners ?? {}))
+      if (busy > STUCK) yield `cannot ${works[name as keyof typeof works]}: at it for ${Math.round(busy / 1000)} s`;
   }
 
   get metrics(): readonly Metric[] {

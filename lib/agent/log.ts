@@ -1,14 +1,17 @@
 import { writeSync } from 'node:fs';
 
-export type Log = (
-  level: 'info' | 'warn' | 'error',
-  message: string,
-  fields?: Readonly<Record<string, unknown>>,
-) => void;
+/** From what is worth a line to what keeps pods from working. */
+export const logLevels = ['info', 'warn', 'error'] as const;
+export type LogLevel = (typeof logLevels)[number];
 
-/** One JSON object a line on stderr; a log that nobody takes is no reason to end. */
-export const logToStderr: Log = (level, message, fields) => {
-  try {
-    writeSync(2, `${JSON.stringify({ time: new Date().toISOString(), level, message, ...fields })}\n`);
-  } catch {}
-};
+export type Log = (level: LogLevel, message: string, fields?: Readonly<Record<string, unknown>>) => void;
+
+/** One JSON object a line on stderr, of this level and above; a log that nobody takes is no reason to end. */
+export const logToStderr =
+  (least: LogLevel): Log =>
+  (level, message, fields) => {
+    if (logLevels.indexOf(level) < logLevels.indexOf(least)) return;
+    try {
+      writeSync(2, `${JSON.stringify({ time: new Date().toISOString(), level, message, ...fields })}\n`);
+    } catch {}
+  };

@@ -3,7 +3,7 @@
  * forwarding, the word to the API that the network is there, and the conflist that makes runtimes call us. In this order,
  * each only once what it promises is so; what has been reached stays when something fails later.
  */
-import { formatPrefix } from '../ip/address.ts';
+import { formatPrefix, networkOf } from '../ip/address.ts';
 import type { Exchange } from '../kernel/message.ts';
 import type { Client } from '../kube/client.ts';
 import type { KubeNode } from '../kube/object.ts';
@@ -19,7 +19,7 @@ import {
 } from './conflist.ts';
 import { forward } from './forwarding.ts';
 import type { Log } from './log.ts';
-import { keepRoutes } from './routes.ts';
+import { keepRoutes, swallowing } from './routes.ts';
 
 export interface NodeStatus {
   /** Pods can be plugged in, and reach other nodes' where a link is shared. */
@@ -116,6 +116,13 @@ export class NodeKeeper {
       return [
         `node ${node} has no pod CIDR: kube-controller-manager gives one with --allocate-node-cidrs and --cluster-cidr`,
       ];
+    const swallowed = swallowing(all);
+    const unsound = own.podCidrs.flatMap(cidr => {
+      const text = formatPrefix(networkOf(cidr));
+      const why = swallowed.get(text);
+      return why === undefined ? [] : [`pod CIDR ${text} of node ${node} is no range for pods: node ${why}`];
+    });
+    if (unsound.length > 0) return unsound;
     const waitsFor: string[] = [];
     try {
       waitsFor.push(...forward(new Set(own.podCidrs.map(({ family }) => family)), host));

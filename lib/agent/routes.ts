@@ -69,6 +69,12 @@ class LongestMatch<T> {
   }
 }
 
+/** Of all nodes, without those that are somebody's mistake: to be read as "pods, and nothing else". */
+export function soundPodCidrs(nodes: readonly KubeNode[]): readonly Prefix[] {
+  const swallowed = swallowing(nodes);
+  return nodes.flatMap(({ podCidrs }) => podCidrs).filter(cidr => !swallowed.has(formatPrefix(networkOf(cidr))));
+}
+
 export interface RoutePlan {
   readonly wanted: readonly Route[];
   /** What stands in the way of a route, and why: a line for each. */
@@ -83,8 +89,8 @@ function wayOf({ gateway, oif, protocol }: FoundRoute): string {
   return `${oif === undefined ? '' : ` on link ${oif}`}${via} of protocol ${protocol}`.trimStart();
 }
 
-/** Pod CIDRs in which some node has its own address: a route to one would cut that node off. */
-function swallowing(nodes: readonly KubeNode[]): ReadonlyMap<string, string> {
+/** Pod CIDRs in which some node has its own address, and who: nobody can give all of their addresses to pods. */
+export function swallowing(nodes: readonly KubeNode[]): ReadonlyMap<string, string> {
   const cidrs = new LongestMatch<string>();
   for (const prefix of nodes.flatMap(({ podCidrs }) => podCidrs)) cidrs.add(prefix, formatPrefix(networkOf(prefix)));
   const found = new Map<string, string>();

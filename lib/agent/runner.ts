@@ -26,6 +26,7 @@ export class Runner {
   readonly #options: RunnerOptions;
   #cancel = (): void => undefined;
   #running: Promise<void> | undefined;
+  #start: number | undefined;
   #end = Number.NEGATIVE_INFINITY;
   #isRung = false;
   #isStopped = false;
@@ -51,10 +52,16 @@ export class Runner {
     });
   }
 
+  /** Milliseconds since the run that is under way began; undefined between runs. */
+  get busy(): number | undefined {
+    return this.#start === undefined ? undefined : this.#options.clock.now() - this.#start;
+  }
+
   /** Never rejects. */
   async #run(): Promise<void> {
     const { work, failed, clock, intervals } = this.#options;
     this.#isRung = false;
+    this.#start = clock.now();
     let next = intervals.greatest;
     try {
       await work();
@@ -62,6 +69,7 @@ export class Runner {
       next = intervals.retry;
       failed(error);
     }
+    this.#start = undefined;
     this.#end = clock.now();
     this.#running = undefined;
     this.#schedule(this.#isRung ? Math.min(intervals.least, next) : next);
