@@ -1,4 +1,5 @@
 /** Container images without a registry: archives as `docker save` makes them. */
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
@@ -85,4 +86,20 @@ export const programImage = (name: string, program: string, words: readonly stri
   image(name, {
     command: [`/bin/${basename(program)}`, ...words],
     entries: [{ path: `bin/${basename(program)}`, content: readFileSync(program) }],
+  });
+
+/** What the loader maps into a program, as ldd(1) lists it: `libm.so.6 => /lib/…/libm.so.6 (0x…)`, and the loader itself. */
+function librariesOf(program: string): readonly string[] {
+  const listed = execFileSync('ldd', [program], { encoding: 'utf8' });
+  return [...listed.matchAll(/(\/\S+) \(0x/g)].map(([, path]) => path!);
+}
+
+/** The executable and the libraries that it needs, as conf/kubernetes/Dockerfile has them from Debian. */
+export const executableImage = (name: string, executable: string): Buffer =>
+  image(name, {
+    command: ['tollgate'],
+    entries: [
+      { path: 'bin/tollgate', content: readFileSync(executable) },
+      ...librariesOf(executable).map(path => ({ path: path.slice(1), content: readFileSync(path) })),
+    ],
   });

@@ -58,10 +58,13 @@ export interface Access {
 const kinds: Readonly<Record<string, { readonly plural: string; readonly isNamespaced: boolean }>> = {
   ClusterRole: { plural: 'clusterroles', isNamespaced: false },
   ClusterRoleBinding: { plural: 'clusterrolebindings', isNamespaced: false },
+  ConfigMap: { plural: 'configmaps', isNamespaced: true },
+  DaemonSet: { plural: 'daemonsets', isNamespaced: true },
   Namespace: { plural: 'namespaces', isNamespaced: false },
   NetworkPolicy: { plural: 'networkpolicies', isNamespaced: true },
   Node: { plural: 'nodes', isNamespaced: false },
   Pod: { plural: 'pods', isNamespaced: true },
+  ServiceAccount: { plural: 'serviceaccounts', isNamespaced: true },
 };
 
 export function pathOf({ apiVersion, kind, metadata: { name, namespace } }: KubeObject): string {

@@ -5,7 +5,7 @@ import { until } from '../host.ts';
 import { type Api, isTrue, type KubeObject, type Pod } from './api.ts';
 import { ControlPlane } from './control.ts';
 import { scratch } from './daemon.ts';
-import { image, KubeNode } from './node.ts';
+import { type AgentWay, image, KubeNode } from './node.ts';
 
 export type Labels = Readonly<Record<string, string>>;
 
@@ -75,9 +75,9 @@ export class KubeCluster implements Disposable {
     return this.control.api;
   }
 
-  async addNode(): Promise<KubeNode> {
+  async addNode(agent: AgentWay = 'program'): Promise<KubeNode> {
     const number = this.nodes.size + 1;
-    const options = { control: this.control, name: `node${number}`, address: `192.0.2.${10 + number}` };
+    const options = { control: this.control, name: `node${number}`, address: `192.0.2.${10 + number}`, agent };
     const node = await KubeNode.start(options);
     this.nodes.set(node.name, node);
     return node;

@@ -10,7 +10,9 @@ import { Daemon, kubernetes } from './daemon.ts';
 
 /** On the link that all nodes share. */
 const address = '192.0.2.1';
-const server = `https://${address}:6443`;
+/** Of the API. */
+export const place = `${address}:6443`;
+const server = `https://${place}`;
 const folder = '/run/control';
 const bridge = 'nodes';
 
@@ -39,6 +41,7 @@ function writeFiles(): void {
   const write = (name: string, text: string) => writeFileSync(`${folder}/${name}`, text, { mode: 0o600 });
   const { cert, key } = authority.issue(address, '127.0.0.1');
   const signing = generateKeyPairSync('rsa', { modulusLength: 2048 });
+  write('ca.crt', authority.cert);
   write('server.crt', cert);
   write('server.key', key);
   write('account.key', signing.privateKey.export({ type: 'pkcs1', format: 'pem' }).toString());
@@ -91,6 +94,7 @@ const controllerFlags = flags({
   'allocate-node-cidrs': true,
   'cluster-cidr': '10.244.0.0/16',
   'service-account-private-key-file': `${folder}/account.key`,
+  'root-ca-file': `${folder}/ca.crt`,
 });
 
 const rbac = { apiVersion: 'rbac.authorization.k8s.io/v1' } as const;

@@ -1,6 +1,7 @@
 /** The proofs, one after another, on one cluster. Started by run.sh, in namespaces that end with it. */
 import { after, before } from 'node:test';
 import { KubeCluster } from './cluster.ts';
+import { daemonSet } from './daemonset.ts';
 import { life } from './life.ts';
 import { nodes } from './nodes.ts';
 import { policies } from './policies.ts';
@@ -16,4 +17,4 @@ before(async () => {
 });
 after(() => cluster?.[Symbol.dispose]());
 
-for (const proofs of [policies, life, restarts, nodes]) proofs(() => cluster);
+for (const proofs of [policies, life, restarts, nodes, daemonSet]) proofs(() => cluster);

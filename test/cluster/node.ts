@@ -84,10 +84,18 @@ export interface Failure {
   readonly msg: string;
 }
 
+/** Who runs the agent: we, as a program of the node's, or kubelet, in a pod; then the node waits for somebody to make one. */
+export type AgentWay = 'program' | 'pod';
+
+/** A pod with HostToContainer sees what is mounted later where the node shares its mounts, as any machine with systemd does. */
+const shared = `${setup}
+  mount --make-rshared /; rm /run/cni/bin/tollgate /run/cni/bin/tollgate-ipam`;
+
 export interface NodeOptions {
   readonly control: ControlPlane;
   readonly name: string;
   readonly address: string;
+  readonly agent?: AgentWay;
 }
 
 export class KubeNode implements Disposable {
@@ -100,9 +108,13 @@ export class KubeNode implements Disposable {
   readonly agent: Daemon;
 
   static async start(options: NodeOptions): Promise<KubeNode> {
-    const node = new KubeNode(options, await Host.start({ pids: true, setup }));
+    const { agent = 'program' } = options;
+    const node = new KubeNode(options, await Host.start({ pids: true, setup: agent === 'pod' ? shared : setup }));
     try {
       await node.#start();
+      if (agent === 'pod') return node;
+      node.agent.start();
+      await node.isReady();
       return node;
     } catch (error) {
       node[Symbol.dispose]();
@@ -144,9 +156,15 @@ export class KubeNode implements Disposable {
     host.write('/run/image.tar', programImage(image, program, ['wait']));
     this.#control.plug(host, name, this.address);
     await this.startContainerd();
-    await host.must(['ctr', '-n', 'k8s.io', 'images', 'import', '--snapshotter', 'native', '/run/image.tar']);
+    await this.import('/run/image.tar');
     this.kubelet.start();
-    this.agent.start();
+  }
+
+  async import(archive: string): Promise<void> {
+    await this.host.must(['ctr', '-n', 'k8s.io', 'images', 'import', '--snapshotter', 'native', archive]);
+  }
+
+  async isReady(): Promise<void> {
     await this.kubelet.until('node is Ready', async () => isTrue((await this.read())?.status.conditions, 'Ready'));
   }
 
