@@ -3,11 +3,54 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { KubeEvent } from '../lib/kube/event.ts';
-import { type Change, createFold, foldInto } from '../lib/kube/fold.ts';
+import { type Change, createFold, type Fold } from '../lib/kube/fold.ts';
 import { createIntern } from '../lib/kube/intern.ts';
-import { type KubeNode, type KubePod, networkPolicies, pods, readPod } from '../lib/kube/object.ts';
+import {
+  type KubeNamespace,
+  type KubeNode,
+  type KubePod,
+  namespaces,
+  networkPolicies,
+  nodes,
+  pods,
+  readPod,
+} from '../lib/kube/object.ts';
 import { Cluster } from '../lib/policy/cluster.ts';
+import type { NetworkPolicy } from '../lib/policy/model.ts';
 import { type PodFields, podObject, Room } from './kube-world.ts';
+
+interface ClusterFolds {
+  readonly pods: Fold<KubePod>;
+  readonly namespaces: Fold<KubeNamespace>;
+  readonly policies: Fold<NetworkPolicy>;
+  readonly nodes: Fold<KubeNode>;
+}
+
+function podsInto(cluster: Cluster): (change: Change<KubePod>) => void {
+  return ({ before, after }) => {
+    if (after) cluster.setPod(after);
+    else if (before) cluster.deletePod(before);
+  };
+}
+
+/** A fold for each resource, which keep the cluster as the API has it. */
+function foldInto(cluster: Cluster, podSink = podsInto(cluster)): ClusterFolds {
+  return {
+    pods: createFold(pods, podSink),
+    namespaces: createFold(namespaces, ({ before, after }) => {
+      if (after) cluster.setNamespace(after.name, after.labels);
+      else if (before) cluster.deleteNamespace(before.name);
+    }),
+    policies: createFold(networkPolicies, ({ before, after }) => {
+      if (after) cluster.setPolicy(after);
+      else if (before) cluster.deletePolicy(before);
+    }),
+    nodes: createFold(nodes, ({ before, after }) => {
+      if (after) cluster.setNode(after);
+      else if (before) cluster.deleteNode(before.name);
+    }),
+  };
+}
 
 const intern = createIntern();
 const report = (): void => assert.fail('nothing is wrong with these objects');

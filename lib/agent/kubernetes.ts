@@ -4,14 +4,12 @@
  * it is gone, calls only close, release or read, and the rules of before stay in place.
  */
 import type { Config } from '../cni/config.ts';
-import { parseConfig } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
 import { type CutScope, cutForbidden, judgementOf } from '../enforce/cut.ts';
 import { TABLE } from '../enforce/desired.ts';
 import type { GateSettings } from '../enforce/gate.ts';
 import { LiveTable } from '../enforce/live-table.ts';
 import type { LocalPod, NodeState, Owner } from '../enforce/node.ts';
-import { localPod } from '../enforce/world.ts';
 import { formatPrefix } from '../ip/address.ts';
 import { unionOfPrefixes } from '../ip/union.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
@@ -22,21 +20,20 @@ import { systemClock } from '../kube/clock.ts';
 import { createIntern } from '../kube/intern.ts';
 import type { KubePod } from '../kube/object.ts';
 import { getPod } from '../kube/single.ts';
-import { collect, type Undone } from '../pod/collect.ts';
 import type { Context } from '../pod/context.ts';
 import { nodeFacts } from '../pod/here.ts';
-import { networkName, nftWords } from '../pod/sweep.ts';
+import { nftWords } from '../pod/sweep.ts';
 import { LiveRules } from '../policy/live.ts';
-import { namespaceManifest, nodeManifest, podManifest, policyManifest } from '../policy/manifest-of.ts';
-import { listNetworks, openStore } from '../state/store.ts';
 import { AgentHook, type Judge } from './agent-hook.ts';
 import { CallCounts } from './calls.ts';
+import { clearDeadCalls, type DeadCalls } from './dead-calls.ts';
 import { metricsOf } from './gauges.ts';
 import { SharedGraveyard } from './graveyard.ts';
 import { LinkKeeper } from './link-keeper.ts';
 import { claimNode, listen } from './listen.ts';
 import { type Hearing, Listeners } from './listeners.ts';
 import type { Log } from './log.ts';
+import { manifestsOfWorld } from './manifests.ts';
 import { Histogram, type Metric } from './metrics.ts';
 import { concernsRoutes, NodeKeeper, type NodeKeeperOptions } from './node-keeper.ts';
 import { showToAll, showToRoot } from './outside.ts';
@@ -90,13 +87,11 @@ const ASKING = 5_000;
 const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** What was put right. */
-export interface Mended {
+export interface Mended extends DeadCalls {
   /** Operations on the table, as lines that `nft -f` would take. */
   readonly nft: readonly string[];
   /** Links that got their tags back. */
   readonly links: number;
-  readonly undone: readonly Undone[];
-  readonly failures: readonly string[];
 }
 
 export interface AgentStatus {
@@ -417,40 +412,16 @@ export class KubernetesAgent {
     if (operations.length > 0) log('warn', 'Somebody changed our table: mended', { operations: operations.length });
     const links = this.#links.mend();
     if (links > 0) log('warn', "Somebody changed the tags of pods' links: mended", { links });
-    return { nft: await nftWords(operations), links, ...(await this.#collectDead()) };
+    return { nft: await nftWords(operations), links, ...(await this.#clearAway()) };
   }
 
-  async #collectDead(): Promise<Pick<Mended, 'undone' | 'failures'>> {
+  async #clearAway(): Promise<DeadCalls> {
     const { owner, runDir, log } = this.#options;
-    const network = { cniVersion: '1.1.0', name: 'node', type: 'tollgate', ...owner, runDir };
-    const config = parseConfig(JSON.stringify(network), 'STATUS');
-    const store = openStore(owner.stateDir);
-    const context = this.#context(config, line => log('warn', line));
-    const undone: Undone[] = [];
-    const failures: string[] = [];
-    for (const folder of listNetworks(store)) {
-      const name = networkName(store, folder);
-      const found = await collect({ config: { ...config, name }, path: [], keep: undefined }, context);
-      for (const { pod, containerID, why } of found.undone) log('info', `Cleared away ${pod ?? containerID}: ${why}`);
-      for (const failure of found.failures) log('warn', `Cannot clear away in network ${name}: ${said(failure)}`);
-      undone.push(...found.undone);
-      failures.push(...found.failures.map(said));
-    }
-    return { undone, failures };
+    return await clearDeadCalls({ owner, runDir, log, contextFor: (config, say) => this.#context(config, say) });
   }
 
-  /** Everything that policy is judged by here, as manifests: pods as they are plugged in, the others as the API has them. */
-  *manifests(): Generator<object> {
-    const { listeners, table } = this;
-    for (const { name, labels } of listeners.namespaces.objects()) yield namespaceManifest(name, labels);
-    for (const node of listeners.nodes.objects()) yield nodeManifest(node);
-    const own = Object.values(table.state.pods).map(localPod);
-    const here = new Map(own.map(pod => [`${pod.namespace}/${pod.name}`, pod]));
-    for (const pod of here.values()) yield podManifest({ ...pod, nodeName: this.#options.node });
-    for (const pod of listeners.pods.objects())
-      if (pod.nodeName !== this.#options.node || pod.hostNetwork) yield podManifest(pod);
-      else if (!here.has(`${pod.namespace}/${pod.name}`)) yield podManifest({ ...pod, addresses: [] });
-    for (const policy of listeners.policies.objects()) yield policyManifest(policy);
+  manifests(): Iterable<object> {
+    return manifestsOfWorld(this.listeners, this.table.state, this.#options.node);
   }
 
   /** What would have to change in the table for it to be what it should be, in nft's words. */

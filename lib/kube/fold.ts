@@ -1,19 +1,7 @@
 /** Events to what there is: the objects of a resource by name, and what each event changes about them. */
 import { isDeepStrictEqual } from 'node:util';
-import type { Cluster } from '../policy/cluster.ts';
-import type { NetworkPolicy } from '../policy/model.ts';
 import type { KubeEvent } from './event.ts';
-import {
-  type KubeNamespace,
-  type KubeNode,
-  type KubePod,
-  type Named,
-  namespaces,
-  networkPolicies,
-  nodes,
-  pods,
-  type Resource,
-} from './object.ts';
+import type { Named, Resource } from './object.ts';
 
 /** At least one of both; a pod that was replaced by another of its name is two changes. */
 export interface Change<T> {
@@ -118,39 +106,5 @@ export function createFold<T>({ id }: Pick<Resource<T>, 'id'>, sink: (change: Ch
     get: wanted => known.get(wanted),
     objects: () => known.objects(),
     apply,
-  };
-}
-
-export interface ClusterFolds {
-  readonly pods: Fold<KubePod>;
-  readonly namespaces: Fold<KubeNamespace>;
-  readonly policies: Fold<NetworkPolicy>;
-  readonly nodes: Fold<KubeNode>;
-}
-
-/** What a sink of pods does unless the agent knows better of its own node's. */
-export function podsInto(cluster: Cluster): (change: Change<KubePod>) => void {
-  return ({ before, after }) => {
-    if (after) cluster.setPod(after);
-    else if (before) cluster.deletePod(before);
-  };
-}
-
-/** A fold for each resource, which keep the cluster as the API has it. */
-export function foldInto(cluster: Cluster, podSink = podsInto(cluster)): ClusterFolds {
-  return {
-    pods: createFold(pods, podSink),
-    namespaces: createFold(namespaces, ({ before, after }) => {
-      if (after) cluster.setNamespace(after.name, after.labels);
-      else if (before) cluster.deleteNamespace(before.name);
-    }),
-    policies: createFold(networkPolicies, ({ before, after }) => {
-      if (after) cluster.setPolicy(after);
-      else if (before) cluster.deletePolicy(before);
-    }),
-    nodes: createFold(nodes, ({ before, after }) => {
-      if (after) cluster.setNode(after);
-      else if (before) cluster.deleteNode(before.name);
-    }),
   };
 }

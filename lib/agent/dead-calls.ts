@@ -1,0 +1,40 @@
+/** What calls that died left behind, cleared away in every network that keeps anything. */
+import { type Config, parseConfig } from '../cni/config.ts';
+import type { Owner } from '../enforce/node.ts';
+import { collect, type Undone } from '../pod/collect.ts';
+import type { Context } from '../pod/context.ts';
+import { networkName } from '../pod/sweep.ts';
+import { listNetworks, openStore } from '../state/store.ts';
+import type { Log } from './log.ts';
+
+export interface DeadCalls {
+  readonly undone: readonly Undone[];
+  readonly failures: readonly string[];
+}
+
+interface Clearing {
+  readonly owner: Owner;
+  readonly runDir: string;
+  readonly log: Log;
+  readonly contextFor: (config: Config, say: (line: string) => void) => Context;
+}
+
+const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+export async function clearDeadCalls({ owner, runDir, log, contextFor }: Clearing): Promise<DeadCalls> {
+  const network = { cniVersion: '1.1.0', name: 'node', type: 'tollgate', ...owner, runDir };
+  const config = parseConfig(JSON.stringify(network), 'STATUS');
+  const store = openStore(owner.stateDir);
+  const context = contextFor(config, line => log('warn', line));
+  const undone: Undone[] = [];
+  const failures: string[] = [];
+  for (const folder of listNetworks(store)) {
+    const name = networkName(store, folder);
+    const found = await collect({ config: { ...config, name }, path: [], keep: undefined }, context);
+    for (const { pod, containerID, why } of found.undone) log('info', `Cleared away ${pod ?? containerID}: ${why}`);
+    for (const failure of found.failures) log('warn', `Cannot clear away in network ${name}: ${said(failure)}`);
+    undone.push(...found.undone);
+    failures.push(...found.failures.map(said));
+  }
+  return { undone, failures };
+}
