@@ -10,8 +10,8 @@ export const compile = (name: string, text: string, cachedData?: Uint8Array): Sc
   new Script(text, { filename: `${name}.js`, ...(cachedData && { cachedData }) });
 
 /**
- * Loads a part of the executable, compiled beforehand to its last function. Node makes a code cache of its own from the
- * main script, but one without the functions that do not run at once: nearly all. To compile them takes a third of an ADD.
+ * Loads a part of the executable, compiled beforehand to its last function. Node can make a code cache of its own
+ * from a main script, but one without the functions that do not run at once: nearly all. To compile them takes a third of an ADD.
  */
 export function load(name: string): unknown {
   const text = Buffer.from(getRawAsset(`${name}.js`)).toString('latin1');
