@@ -192,8 +192,10 @@ test('ADD, killed 100 times while its pod sends without a pause: nothing arrives
   const killed = { before: 0, after: 0 };
   let next = 0;
   const turns = 100;
+  // Through a worker, ADDs are often faster than who kills them: then it takes more of them.
+  const isEnough = () => killed.before >= 5 && killed.after >= 5;
   const lane = async (netns: string) => {
-    for (let i = next++; i < turns; i = next++) {
+    for (let i = next++; i < turns || (i < 5 * turns && !isEnough()); i = next++) {
       const name = `eager${i}`;
       const call = callOf(name, i % 2 === 0 ? 'timid' : 'plain', netns);
       const targets = [...(i % 2 === 0 ? text(open) : []), ...text(shy), ...text(friend)];
@@ -226,6 +228,6 @@ test('ADD, killed 100 times while its pod sends without a pause: nothing arrives
   assert.equal(countAt(host, open), 0);
   assert.equal(countAt(host, shy), 0);
   const { before, after } = killed;
-  assert.ok(before >= 5 && after >= 5, `killed before its batch ${before} times, after it ${after} times`);
+  assert.ok(isEnough(), `killed before its batch ${before} times, after it ${after} times`);
   assert.ok(countAt(host, friend) > 0, 'those that were not killed in time reached their friend');
 });
