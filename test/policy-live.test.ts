@@ -17,7 +17,8 @@ const namespace = fc.constantFrom('a', 'b');
 const labels = fc
   .dictionary(fc.constantFrom('app', 'env'), fc.constantFrom('x', 'y'), { maxKeys: 2 })
   .map(entries => new Map(Object.entries(entries)));
-const ports = fc.uniqueArray(
+/** Also one port twice, as two containers may have it. */
+const ports = fc.array(
   fc.record({ name: fc.constantFrom('http', 'dns'), port: fc.constantFrom(80, 81), protocol: fc.constant('TCP') }),
   { maxLength: 2 },
 );
@@ -97,8 +98,9 @@ test('after any changes, in any portions, the parts that are told make the whole
     maxLength: 8,
   });
   fc.assert(
-    fc.property(portions, identities, (list, first) => {
-      const rules = new LiveRules();
+    fc.property(portions, identities, fc.constantFrom(undefined, 1), (list, first, apart) => {
+      const options = apart === undefined ? {} : { apart };
+      const rules = new LiveRules(options);
       const cluster = new Cluster();
       let current = first;
       let whole: Ruleset = { sets: new Map(), chains: new Map(), tags: new Map() };
@@ -110,7 +112,7 @@ test('after any changes, in any portions, the parts that are told make the whole
         }
         current = others ?? current;
         if (others) rules.setIdentities(others);
-        const want = compile(cluster, current);
+        const want = compile(cluster, current, options);
         assert.equal(sorted(rules.ruleset()), sorted(want), 'asked for the whole, before it is taken');
         const taken = rules.take();
         if (taken) whole = applied(whole, taken);
@@ -120,6 +122,31 @@ test('after any changes, in any portions, the parts that are told make the whole
     }),
     { numRuns: 600 },
   );
+});
+
+test('a pod relabelled from one protocol of a set of pairs to another, on the same port, goes over to it', () => {
+  const rules = new LiveRules({ apart: 1 });
+  const speaking = (app: string, protocol: 'TCP' | 'UDP'): NetworkPolicy => ({
+    ...allow(protocol),
+    ingress: [
+      {
+        index: 0,
+        peers: [{ kind: 'pods', namespace: everywhere, pods: labelled('app', app) }],
+        ports: [{ protocol, first: 53, last: 53 }],
+      },
+    ],
+  });
+  rules.setPolicy(speaking('x', 'TCP'));
+  rules.setPolicy(speaking('y', 'UDP'));
+  rules.setPod(podNumber(1, { app: 'x' }));
+  rules.setIdentities([{ tag: 0x74670001, identity: { namespace: 'own', labels: new Map(), namedPorts: [] } }]);
+  rules.take();
+  rules.setPod(podNumber(1, { app: 'y' }));
+  const { before, after } = rules.take()!;
+  const protocols = [before, after].map(({ sets }) =>
+    [...sets.values()].flatMap(set => (set.kind === 'tuples' ? set.elements.map(({ protocol }) => protocol) : [])),
+  );
+  assert.deepEqual(protocols, [['TCP'], ['UDP']]);
 });
 
 const everywhere = { requirements: [] };

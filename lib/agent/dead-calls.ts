@@ -5,7 +5,7 @@ import { collect, type Undone } from '../pod/collect.ts';
 import type { Context } from '../pod/context.ts';
 import { networkName } from '../pod/sweep.ts';
 import { listNetworks, openStore } from '../state/store.ts';
-import type { Log } from './log.ts';
+import { type Log, said } from './log.ts';
 
 export interface DeadCalls {
   readonly undone: readonly Undone[];
@@ -18,8 +18,6 @@ interface Clearing {
   readonly log: Log;
   readonly contextFor: (config: Config, say: (line: string) => void) => Context;
 }
-
-const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 export async function clearDeadCalls({ owner, runDir, log, contextFor }: Clearing): Promise<DeadCalls> {
   const network = { cniVersion: '1.1.0', name: 'node', type: 'tollgate', ...owner, runDir };

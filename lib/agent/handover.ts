@@ -8,6 +8,7 @@ import { CniError, codes, errorObject } from '../cni/error.ts';
 import { errorVersion } from '../cni/request.ts';
 import type { CallForAgent } from '../pod/plugin.ts';
 import { Conversation, ConversationError } from './conversation.ts';
+import { said } from './log.ts';
 import { socketPath } from './path.ts';
 import { answerPatience } from './patience.ts';
 import { type CallAnswer, decodeAnswer, decodeReason, encodeFrame, encodeRequest } from './protocol.ts';
@@ -23,8 +24,6 @@ export interface HandoverDeadlines {
 
 /** A worker with a hundred ADDs at hand gets round to all of its callers in less. */
 const defaults: HandoverDeadlines = { connect: 1_000, ready: 5_000 };
-
-const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 const failure = ({ stdin }: CallForAgent, code: number, message: string, advice: string): CallAnswer => ({
   stdout: `${JSON.stringify(errorObject(new CniError(code, message, advice), errorVersion(stdin)))}\n`,

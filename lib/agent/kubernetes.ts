@@ -32,7 +32,7 @@ import { SharedGraveyard } from './graveyard.ts';
 import { LinkKeeper } from './link-keeper.ts';
 import { claimNode, listen } from './listen.ts';
 import { type Hearing, Listeners } from './listeners.ts';
-import type { Log } from './log.ts';
+import { type Log, said } from './log.ts';
 import { manifestsOfWorld } from './manifests.ts';
 import { Histogram, type Metric } from './metrics.ts';
 import { concernsRoutes, NodeKeeper, type NodeKeeperOptions } from './node-keeper.ts';
@@ -83,8 +83,6 @@ const works = {
 const STUCK = 180_000;
 /** How long an ADD waits for the API's word of a pod that no watch has told of, in milliseconds. */
 const ASKING = 5_000;
-
-const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** What was put right. */
 export interface Mended extends DeadCalls {

@@ -18,8 +18,8 @@ import {
   removeConflist,
 } from './conflist.ts';
 import { forward } from './forwarding.ts';
-import type { Log } from './log.ts';
-import { keepRoutes, swallowing } from './routes.ts';
+import { type Log, said } from './log.ts';
+import { keepRoutes, swallowedBy } from './routes.ts';
 
 export interface NodeStatus {
   /** Pods can be plugged in, and reach other nodes' where a link is shared. */
@@ -45,8 +45,6 @@ export interface NodeKeeperOptions {
     readonly removeOnExit: boolean;
   };
 }
-
-const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 const advice = 'delete its pods and its file first, or start the agent with --take-over';
 
@@ -116,17 +114,17 @@ export class NodeKeeper {
       return [
         `node ${node} has no pod CIDR: kube-controller-manager gives one with --allocate-node-cidrs and --cluster-cidr`,
       ];
-    const swallowed = swallowing(all);
-    const unsound = own.podCidrs.flatMap(cidr => {
+    const unsound = swallowedBy(all);
+    const ownUnsound = own.podCidrs.flatMap(cidr => {
+      const why = unsound(cidr);
       const text = formatPrefix(networkOf(cidr));
-      const why = swallowed.get(text);
       return why === undefined ? [] : [`pod CIDR ${text} of node ${node} is no range for pods: node ${why}`];
     });
-    if (unsound.length > 0) return unsound;
+    if (ownUnsound.length > 0) return ownUnsound;
     const waitsFor: string[] = [];
     try {
       waitsFor.push(...forward(new Set(own.podCidrs.map(({ family }) => family)), host));
-      const routed = keepRoutes(all, own, host);
+      const routed = keepRoutes(all, own, host, unsound);
       problems.push(...routed.problems);
       if (routed.changed > 0) log('info', 'routes brought up to date', { changes: routed.changed });
       if (!routed.isOwnDone) waitsFor.push('the route of its own pod CIDR');

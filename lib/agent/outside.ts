@@ -6,6 +6,7 @@ import { chmodSync, renameSync, rmSync, statSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
+import { said } from './log.ts';
 
 export interface Page {
   readonly status?: number;
@@ -22,8 +23,6 @@ export const agentSocket = (runDir: string): string => join(runDir, 'agent.sock'
 /** Milliseconds in which a request must have come. */
 const PATIENCE = 10_000;
 const MOST_CONNECTIONS = 64;
-
-const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 async function answer(pages: Pages, { method, url }: IncomingMessage, response: ServerResponse): Promise<void> {
   const path = (url ?? '').split('?')[0];

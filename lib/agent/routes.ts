@@ -69,12 +69,6 @@ class LongestMatch<T> {
   }
 }
 
-/** Of all nodes, without those that are somebody's mistake: to be read as "pods, and nothing else". */
-export function soundPodCidrs(nodes: readonly KubeNode[]): readonly Prefix[] {
-  const swallowed = swallowing(nodes);
-  return nodes.flatMap(({ podCidrs }) => podCidrs).filter(cidr => !swallowed.has(formatPrefix(networkOf(cidr))));
-}
-
 export interface RoutePlan {
   readonly wanted: readonly Route[];
   /** What stands in the way of a route, and why: a line for each. */
@@ -89,31 +83,44 @@ function wayOf({ gateway, oif, protocol }: FoundRoute): string {
   return `${oif === undefined ? '' : ` on link ${oif}`}${via} of protocol ${protocol}`.trimStart();
 }
 
-/** Pod CIDRs in which some node has its own address, and who: nobody can give all of their addresses to pods. */
-export function swallowing(nodes: readonly KubeNode[]): ReadonlyMap<string, string> {
-  const cidrs = new LongestMatch<string>();
-  for (const prefix of nodes.flatMap(({ podCidrs }) => podCidrs)) cidrs.add(prefix, formatPrefix(networkOf(prefix)));
-  const found = new Map<string, string>();
+/** Why a pod CIDR is no range for pods; undefined where it is one. */
+export type Unsound = (cidr: Prefix) => string | undefined;
+
+/** Pod CIDRs of these nodes in which one has its own address: nobody can give all of their addresses to pods. */
+export function swallowedBy(nodes: readonly KubeNode[]): Unsound {
+  const cidrs = new LongestMatch<Prefix>();
+  for (const cidr of nodes.flatMap(({ podCidrs }) => podCidrs)) cidrs.add(cidr, cidr);
+  const found = new LongestMatch<string>();
   for (const { name, addresses } of nodes)
     for (const text of addresses) {
       const address = parseAddress(text);
       const cidr = address && cidrs.find(address);
-      if (cidr !== undefined) found.set(cidr, `${name} has its own address ${text} in it`);
+      if (cidr) found.add(cidr, `${name} has its own address ${text} in it`);
     }
-  return found;
+  return cidr => found.get(cidr);
+}
+
+/** Of all nodes, without those that are somebody's mistake: to be read as "pods, and nothing else". */
+export function soundPodCidrs(nodes: readonly KubeNode[]): readonly Prefix[] {
+  const why = swallowedBy(nodes);
+  return nodes.flatMap(({ podCidrs }) => podCidrs).filter(cidr => why(cidr) === undefined);
 }
 
 /**
  * @param nodes all of the cluster; `own` may be among them
  * @param found what is in the main table
  */
-export function planRoutes(nodes: Iterable<KubeNode>, own: KubeNode, found: readonly FoundRoute[]): RoutePlan {
-  const all = [...nodes].sort((a, b) => (a.name < b.name ? -1 : 1));
+export function planRoutes(
+  nodes: readonly KubeNode[],
+  own: KubeNode,
+  found: readonly FoundRoute[],
+  unsound: Unsound = swallowedBy([own, ...nodes]),
+): RoutePlan {
+  const all = nodes.toSorted((a, b) => (a.name < b.name ? -1 : 1));
   const theirs = new LongestMatch<FoundRoute>();
   for (const route of found) if (!isOurs(route)) theirs.add(route.destination, route);
   const taken = new LongestMatch<string>();
   for (const prefix of own.podCidrs) taken.add(prefix, own.name);
-  const swallowed = swallowing([own, ...all]);
 
   const wanted: Route[] = [];
   const problems: string[] = [];
@@ -134,7 +141,7 @@ export function planRoutes(nodes: Iterable<KubeNode>, own: KubeNode, found: read
       const other = theirs.get(destination);
       const holder = taken.add(destination, node.name);
       const why =
-        swallowed.get(text) ??
+        unsound(destination) ??
         (holder === undefined ? undefined : `node ${holder} has the same`) ??
         (other && !leadsThere(other, way)
           ? `somebody else has a route there (${wayOf(other)}), which stays`
@@ -215,9 +222,9 @@ export interface Routed {
 }
 
 /** Brings our routes to what the nodes say. A route that the kernel refuses is a problem, and keeps no other back. */
-export function keepRoutes(nodes: Iterable<KubeNode>, own: KubeNode, host: Exchange): Routed {
+export function keepRoutes(nodes: readonly KubeNode[], own: KubeNode, host: Exchange, unsound?: Unsound): Routed {
   const found = mainRoutes(host);
-  const { wanted, problems } = planRoutes(nodes, own, found);
+  const { wanted, problems } = planRoutes(nodes, own, found, unsound);
   const changes = routeChanges(found, wanted);
   const refused = host(changes).flatMap(({ error }) => error ?? []);
   const standing = new Set((changes.length > 0 ? mainRoutes(host) : found).map(keyOf));

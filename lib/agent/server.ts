@@ -8,6 +8,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type NetnsIdentity, sameNetns } from '../kernel/netns.ts';
 import { type Peer, peerOf } from '../kernel/peer.ts';
 import { Conversation } from './conversation.ts';
+import { said } from './log.ts';
 import {
   type CallAnswer,
   type CallRequest,
@@ -56,8 +57,6 @@ function descriptorOf(socket: Socket): number {
   if (typeof handle?.fd !== 'number' || handle.fd < 0) throw new Error('Cannot tell who calls: the socket is closed');
   return handle.fd;
 }
-
-const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** Lines for a log are worth less than the result. */
 function bodyOf(answer: CallAnswer): Uint8Array {

@@ -24,7 +24,7 @@ import { answer, type Place } from '../pod/call.ts';
 import { openHere, type Warm } from '../pod/here.ts';
 import { SharedGraveyard } from './graveyard.ts';
 import { listen } from './listen.ts';
-import type { Log } from './log.ts';
+import { type Log, said } from './log.ts';
 import { otherFiles } from './other-files.ts';
 import { answerPatience } from './patience.ts';
 import type { CallAnswer, CallRequest } from './protocol.ts';
@@ -51,8 +51,6 @@ export interface Worker {
 
 /** An editor writes a file in several steps, so a moment's patience saves a look at half of it. */
 const intervals: Intervals = { least: 200, retry: 5_000, greatest: 60_000 };
-
-const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 const keys = ['enforcer', 'stateDir', 'policies'] as const satisfies readonly (keyof Owner)[];
 

@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import type { Options } from 'yargs';
 import manifest from '../../package.json' with { type: 'json' };
-import { logLevels } from '../agent/log.ts';
+import { logLevels, logToStderr } from '../agent/log.ts';
 import { command, exit, UsageError } from './command.ts';
 
 const folder = (describe: string, fallback: string) =>
@@ -116,7 +116,6 @@ export const agent = command(
         'Networks with "enforcer": "agent" ("inline" with --no-kubernetes) and these folders hand their calls to it. While it is away, ADD waits for it ("agent") or is carried out by the caller ("inline"); everything else is carried out by the caller. SIGTERM: finishes the calls under way; rules stay in place. SIGHUP: looks at everything now.',
       ),
   async given => {
-    const { logToStderr } = await import('../agent/log.ts');
     const log = logToStderr(given.logLevel);
     const { runDir, stateDir, policies, established, kubeconfig, context, nflogGroup, enforceEgressToNode } = given;
     const common = { release: manifest.version, runDir, established, log };

@@ -5,7 +5,15 @@
 import type { Address } from '../ip/address.ts';
 import { type Identity, identityKey } from '../tag/identity.ts';
 import { Cluster } from './cluster.ts';
-import { filledStructure, type Gates, gatesFor, type Structure, structureOf, type TaggedIdentity } from './compile.ts';
+import {
+  type CompileOptions,
+  filledStructure,
+  type Gates,
+  gatesFor,
+  type Structure,
+  structureOf,
+  type TaggedIdentity,
+} from './compile.ts';
 import { addressFrom, ascending, ascendingTuples, filled, tuplesFrom } from './members.ts';
 import type { Labels, NetworkPolicy, Node, Pod } from './model.ts';
 import { Names } from './names.ts';
@@ -58,8 +66,9 @@ function withElements(spec: SetSpec, elements: readonly Element[]): PeerSet {
   return { ...spec, elements: (elements as readonly Address[]).toSorted(ascending) };
 }
 
+/** Of one address. */
 const sameElement = (a: Element, b: Element): boolean =>
-  'port' in a && 'port' in b ? a.port === b.port : !('port' in a) && !('port' in b);
+  'port' in a && 'port' in b ? a.port === b.port && a.protocol === b.protocol : !('port' in a) && !('port' in b);
 
 const missingIn = (list: readonly Element[], from: readonly Element[]): readonly Element[] =>
   from.filter(element => !list.some(other => sameElement(element, other)));
@@ -84,8 +93,13 @@ export class LiveRules {
   readonly #moved = new Map<string, Pod | undefined>();
   /** Namespaces with the labels that they had at the last `take`. */
   readonly #relabelled = new Map<string, Labels>();
+  readonly #options: Pick<CompileOptions, 'apart'>;
   /** How often a set was asked whether an address is in it. */
   asked = 0;
+
+  constructor(options: Pick<CompileOptions, 'apart'> = {}) {
+    this.#options = options;
+  }
 
   setPod(pod: Pod): void {
     this.#note(this.cluster.find(pod)?.addresses ?? []);
@@ -159,7 +173,7 @@ export class LiveRules {
     const known = this.#gates.get(identity.namespace) ?? new Map<string, Gates>();
     this.#gates.set(identity.namespace, known);
     const key = identityKey(identity);
-    const options = { names: this.#names, refused: this.#refused, gates: known };
+    const options = { ...this.#options, names: this.#names, refused: this.#refused, gates: known };
     const gates = known.get(key) ?? gatesFor(this.cluster, identity, options);
     known.set(key, gates);
     return gates;

@@ -94,13 +94,14 @@ export function tuplesFrom(spec: TupleSetSpec, pod: Pod, text: string, namespace
   const { protocol, name } = port;
   const ports = pod.namedPorts.filter(each => each.name === name && each.protocol === protocol);
   if (ports.length === 0 || !isIn(spec, pod, namespaceLabels)) return [];
-  return parsed(text, family)
-    .filter(address => whose.kind === 'pods' || isWithin(whose.ranges, address))
-    .flatMap(address => ports.map(({ port: number }) => ({ address, protocol, port: number })));
+  const addresses = parsed(text, family).filter(address => whose.kind === 'pods' || isWithin(whose.ranges, address));
+  const numbers = [...new Set(ports.map(each => each.port))];
+  return addresses.flatMap(address => numbers.map(number => ({ address, protocol, port: number })));
 }
 
 export const ascending = (a: Address, b: Address): number => (a.value < b.value ? -1 : a.value > b.value ? 1 : 0);
-export const ascendingTuples = (a: Tuple, b: Tuple): number => ascending(a.address, b.address) || a.port - b.port;
+export const ascendingTuples = (a: Tuple, b: Tuple): number =>
+  ascending(a.address, b.address) || a.port - b.port || (a.protocol < b.protocol ? -1 : 1);
 
 function addressElements(cluster: Cluster, spec: AddressSetSpec): readonly Address[] {
   const members = new Set(spec.pods.flatMap(peer => [...membersOf(cluster, peer)]));
