@@ -30,6 +30,8 @@ export interface Call extends Partial<Attachment> {
 }
 
 export interface Outcome extends Exit {
+  /** How often it was asked again before this came of it. */
+  readonly again: number;
   /** Stdout, where it is one JSON object. */
   readonly json: Json | undefined;
 }
@@ -68,14 +70,14 @@ function parse(text: string): Json | undefined {
 
 /** Called again, as runtimes do, where a worker died of whom nobody knows how far he came: after a DEL, where it was an ADD. */
 export async function cni(host: Host, verb: Verb | (string & {}) | undefined, call: Call): Promise<Outcome> {
-  for (;;) {
-    const outcome = await callOnce(host, verb, call);
+  for (let again = 0; ; again++) {
+    const outcome = { ...(await callOnce(host, verb, call)), again };
     if (outcome.exit !== 1 || !isAskedAgain(outcome.json?.['code'])) return outcome;
     if (verb === 'ADD') await silently(host, 'DEL', { ...call, run: {} });
   }
 }
 
-async function callOnce(host: Host, verb: string | undefined, call: Call): Promise<Outcome> {
+async function callOnce(host: Host, verb: string | undefined, call: Call): Promise<Omit<Outcome, 'again'>> {
   const { config, plugin } = call;
   const input = typeof config === 'string' || config instanceof Uint8Array ? config : JSON.stringify(config);
   const exit = await host.run([binaryOf(host, plugin)], { ...call.run, input, env: environment(verb, call) });

@@ -39,7 +39,5 @@ export async function furnished(host: Host): Promise<Host> {
   return host;
 }
 
-/** The worker is killed all the time. */
-export const isDying = (): boolean => way === 'dying worker';
 /** Called again, as runtimes do, where a worker died and nobody knows how far he came. */
-export const isAskedAgain = (code: unknown): boolean => isDying() && code === 11;
+export const isAskedAgain = (code: unknown): boolean => way === 'dying worker' && code === 11;

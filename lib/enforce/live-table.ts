@@ -19,10 +19,11 @@ import type { PeerSet, Ruleset } from '../policy/ruleset.ts';
 import { desiredTable, TABLE } from './desired.ts';
 import { withFewerPods } from './fewer.ts';
 import type { GateSettings } from './gate.ts';
+import { nextMarker } from './marker.ts';
 import { emptyNode, type LocalPod, type NodeState, type Owner, podKey, withPods } from './node.ts';
 import { NodeFiles } from './node-files.ts';
 import { policiesRefused } from './refused.ts';
-import { isStale, leavingBetween, nextMarker, ownerIn, policySets, refuseOtherOwner } from './table.ts';
+import { isStale, leavingBetween, ownerIn, policySets, refuseOtherOwner } from './table.ts';
 import { emptyRuleset, identitiesOfNode, localPod } from './world.ts';
 
 export interface LiveTableOptions {

@@ -72,8 +72,8 @@ export interface Roster {
 }
 
 /**
- * What was read last: its text, or for whoever comes again, what it says. A roster of the same name only grows, and what once
- * counted stays as it is.
+ * What was read last: as its text, or for whoever comes again, as what it says. A roster of the same name only grows, and
+ * what once counted stays as it is.
  */
 let last:
   | {
@@ -81,7 +81,7 @@ let last:
       readonly ino: bigint;
       readonly id: string;
       readonly bytes: number;
-      readonly said: Buffer | KnownRoster;
+      readonly roster: WrittenRoster | KnownRoster;
     }
   | undefined;
 
@@ -99,15 +99,15 @@ export function readRoster(path: string, { id, bytes }: Extent): Roster | undefi
   if (!before) {
     const text = readBytes(path, 0, bytes);
     if (text?.subarray(0, id.length + 1).toString() !== `${id}\n`) return undefined;
-    last = { path, ino, id, bytes, said: text };
-    return new WrittenRoster(text);
+    const roster = new WrittenRoster(text);
+    last = { path, ino, id, bytes, roster };
+    return roster;
   }
   const added = readBytes(path, before.bytes, bytes);
   if (!added) return undefined;
-  const known = Buffer.isBuffer(before.said) ? new KnownRoster(before.said) : before.said;
-  known.take(added);
-  last = { path, ino, id, bytes, said: known };
-  return known;
+  const roster = before.roster.grown(added);
+  last = { path, ino, id, bytes, roster };
+  return roster;
 }
 
 function readBytes(path: string, from: number, to: number): Buffer | undefined {
@@ -183,6 +183,11 @@ class WrittenRoster implements Roster {
   all(): Record<string, LocalPod> {
     return new KnownRoster(this.#text).all();
   }
+
+  /** With the lines that follow. @throws SyntaxError */
+  grown(added: Buffer): KnownRoster {
+    return new KnownRoster(this.#text).grown(added);
+  }
 }
 
 /** As a process needs it that looks call after call: a line is understood once, and what it says is found without looking. */
@@ -195,11 +200,11 @@ class KnownRoster implements Roster {
 
   /** @param text from its first line on, which is its name */
   constructor(text: Buffer) {
-    this.take(text.subarray(text.indexOf(NEWLINE) + 1));
+    this.grown(text.subarray(text.indexOf(NEWLINE) + 1));
   }
 
-  /** Lines that follow. @throws SyntaxError */
-  take(text: Buffer): void {
+  /** Itself, with the lines that follow. @throws SyntaxError */
+  grown(text: Buffer): this {
     for (let start = 0; start < text.length; ) {
       const end = text.indexOf(NEWLINE, start);
       const line = text.toString('utf8', start, end);
@@ -207,6 +212,7 @@ class KnownRoster implements Roster {
       else this.#delete(JSON.parse(line.slice(1)) as string);
       start = end + 1;
     }
+    return this;
   }
 
   #add(key: string, pod: LocalPod): void {

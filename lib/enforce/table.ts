@@ -20,6 +20,7 @@ import { desiredTable, parseOwner, TABLE } from './desired.ts';
 import { withFewerPods } from './fewer.ts';
 import { type Kept, manifestsOf } from './folder.ts';
 import { type GateSettings, isJudged, markerSet } from './gate.ts';
+import { createMarker, fromHere, MARKERS, markersOf, nextMarker, replaceMarkers } from './marker.ts';
 import {
   emptyNode,
   joined,
@@ -101,47 +102,12 @@ export function refuseOtherOwner(owner: Owner, found: Owner | undefined): void {
   );
 }
 
-export const nextMarker = (marker: number, by = 1): number => ((marker + by - 1) % 0xffffffff) + 1;
 export const ownerIn = (table: Table | undefined): Owner | undefined =>
   table?.comment === undefined ? undefined : parseOwner(table.comment);
 
 /** The kernel's word that the table is not the one that the file goes with. */
 export const isStale = (error: unknown): boolean =>
   error instanceof NftError && error.refusals.some(({ code }) => code === 'ENOENT' || code === 'EEXIST');
-
-/** All that are in the table that the file goes with, oldest first. */
-export function markersOf({ marker, since = marker }: NodeFile): number[] {
-  const markers = [since];
-  while (markers.at(-1) !== marker) markers.push(nextMarker(markers.at(-1)!));
-  return markers;
-}
-
-/** So many markers may gather in the table before one call takes them all out. */
-const MARKERS = 256;
-
-/** Refused where it is there already: where somebody went on from the same state. */
-const createMarker = (marker: number): Operation => ({
-  verb: 'create',
-  object: 'element',
-  set: markerSet,
-  elements: [{ key: [marker] }],
-});
-
-/** Refused where one of the old ones is not there. */
-const replaceMarkers = (markers: readonly number[], by: number): readonly Operation[] => [
-  { verb: 'delete', object: 'element', set: markerSet, elements: markers.map(marker => ({ key: [marker] })) },
-  createMarker(by),
-];
-
-/** Refused where somebody went on from the same state, and died before he wrote it down: his marker is there already. */
-const fromHere = (transaction: Transaction): Transaction => ({
-  ...transaction,
-  operations: transaction.operations.map(operation =>
-    operation.object === 'element' && operation.verb === 'add' && operation.set.name === markerSet.name
-      ? { ...operation, verb: 'create' }
-      : operation,
-  ),
-});
 
 const isAddition = ({ verb }: Operation): boolean => verb === 'add' || verb === 'create';
 

@@ -6,7 +6,7 @@
  */
 import { formatAttribute, putU16be, putU32 } from 'netlink/dist/structs.js';
 import { type Address, type Family, formatAddress } from '../ip/address.ts';
-import { type Exchange, isErrno, must, mustExcept, NLM_F, type Reply, type Request } from './message.ts';
+import { type Answer, type Exchange, must, mustExcept, NLM_F, type Reply, type Request, refusalOf } from './message.ts';
 import { addressBuffer, addressOf, afOf, attributesOf, sameAddress } from './rtnetlink.ts';
 
 /** (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_* */
@@ -192,14 +192,16 @@ function matches(flow: Flow, filter: FlowFilter): boolean {
   );
 }
 
+/** The kernel does not know the filter. */
+const isUnknown = (answer: Answer): boolean => ['EINVAL', 'EOPNOTSUPP'].includes(refusalOf(answer) ?? '');
+
 /**
  * The connections that pass any of the filters, each once. The kernel does the looking, since a busy node tracks
  * hundreds of thousands; a kernel that does not know the filter has them all sorted here.
  */
 export function findFlows(exchange: Exchange, family: Family, filters: readonly FlowFilter[]): Flow[] {
   const answers = exchange(filters.map(filter => dumpFiltered(family, filter)));
-  const unknown = answers.some(({ error }) => isErrno(error, 'EINVAL', 'EOPNOTSUPP'));
-  const flows = unknown ? listFlows(exchange, family) : must(answers).flat().map(flowOf).filter(isFlow);
+  const flows = answers.some(isUnknown) ? listFlows(exchange, family) : must(answers).flat().map(flowOf).filter(isFlow);
   const wanted = flows.filter(flow => filters.some(filter => matches(flow, filter)));
   return [...new Map(wanted.map(flow => [`${flow.id} ${Buffer.from(flow.key).toString('latin1')}`, flow])).values()];
 }
@@ -210,7 +212,7 @@ export function deleteFlows(exchange: Exchange, flows: readonly Flow[]): number 
   for (let at = 0; at < flows.length; at += DELETES_AT_ONCE) {
     const answers = exchange(flows.slice(at, at + DELETES_AT_ONCE).map(deleteFlow));
     mustExcept(answers, 'ENOENT');
-    deleted += answers.filter(answer => !answer.error).length;
+    deleted += answers.filter(answer => refusalOf(answer) === undefined).length;
   }
   return deleted;
 }
@@ -241,8 +243,7 @@ const forgetFiltered = (family: Family, filter: FlowFilter): Request => ({
 /** Forgets the connections that pass any of the filters, and no others. */
 export function forgetFlows(exchange: Exchange, family: Family, filters: readonly FlowFilter[]): void {
   const answers = exchange(filters.map(filter => forgetFiltered(family, filter)));
-  const unknown = answers.some(({ error }) => isErrno(error, 'EINVAL', 'EOPNOTSUPP'));
-  if (unknown) deleteFlows(exchange, findFlows(exchange, family, filters));
+  if (answers.some(isUnknown)) deleteFlows(exchange, findFlows(exchange, family, filters));
   else must(answers);
 }
 

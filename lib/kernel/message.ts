@@ -65,7 +65,8 @@ export class Refused implements Answer {
   }
 }
 
-const refusalOf = (answer: Answer): string | undefined =>
+/** The kernel's code for why it refused, `EEXIST` and the like, at no stack trace's cost; undefined where it did not. */
+export const refusalOf = (answer: Answer): string | undefined =>
   answer instanceof Refused ? answer.code : answer.error?.code;
 
 /** The kernel, or what stands in for it: one answer for each request, in order; a failed request does not stop the next. */

@@ -43,6 +43,8 @@ const { EAGAIN, EINTR, EMSGSIZE, ENOBUFS, ENOMSG, EPERM } = constants.errno;
 /** What one acknowledgement takes of a receive buffer, by the kernel's counting (skb and all), on the safe side. */
 const ANSWER_SIZE = 2048;
 const LEAST_BUFFER = 1 << 20;
+/** The acknowledgements of so many find room in the least of buffers, with what the kernel says of its own accord. */
+const FEW = 64;
 const LEAST_SEND = 1 << 16;
 const GREATEST_BUFFER = 1 << 29;
 /** A dump that was interrupted this often by changes meets a machine that never rests. */
@@ -235,7 +237,7 @@ export class NetlinkSocket implements Disposable {
   #send(operation: string, bytes: Uint8Array, messages: number): void {
     // The number of the descriptor may be that of something else by now.
     if (this.#closed) throw new Error(`Cannot ${operation}: the netlink socket is closed`);
-    this.#reserve(2 * bytes.length + LEAST_SEND, LEAST_BUFFER + (messages < 64 ? 0 : messages * ANSWER_SIZE));
+    this.#reserve(2 * bytes.length + LEAST_SEND, LEAST_BUFFER + (messages < FEW ? 0 : messages * ANSWER_SIZE));
     const sent = checked(operation, libc().send(this.#fd, bytes, BigInt(bytes.length), MSG_DONTWAIT));
     if (sent !== bytes.length) throw new SyscallError(operation, EMSGSIZE);
   }

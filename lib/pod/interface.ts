@@ -16,7 +16,7 @@ import {
   linkOf,
   setLink,
 } from '../kernel/link.ts';
-import { type Exchange, isErrno, must, mustExcept } from '../kernel/message.ts';
+import { type Exchange, isErrno, must, mustExcept, refusalOf } from '../kernel/message.ts';
 import { setNeighbour } from '../kernel/neighbour.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { inNetns, type Netns } from '../kernel/netns.ts';
@@ -201,7 +201,7 @@ function configurePod(pod: Exchange, ifindex: number, wanted: PodInterface): rea
   must(answers.slice(0, needed.length));
   const made = answers.slice(needed.length);
   mustExcept(made, 'EEXIST');
-  return routes.filter((_, i) => !made[i]!.error);
+  return routes.filter((_, i) => refusalOf(made[i]!) === undefined);
 }
 
 /** The pod's end, by the host's: the kernel leaves it out where both have the same number. */

@@ -1,5 +1,5 @@
 /** Which address a pool gave last: where the next round goes on. A hint only, and allowed to be stale, torn or missing. */
-import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Address, formatAddress, parseAddress } from '../ip/address.ts';
 import { type Pool, poolText } from '../ipam/pool.ts';
@@ -11,17 +11,10 @@ const width = 48;
 const pathOf = (store: Store, network: string, pool: Pool): string =>
   join(networkFolders(store, network).last, fileName(`pool-${poolText(pool)}`));
 
-const buffer = Buffer.allocUnsafe(width);
-
 /** Undefined where nobody knows; it may lie in no range of the pool any more. */
 export function readLast(store: Store, network: string, pool: Pool): Address | undefined {
   try {
-    const fd = openSync(pathOf(store, network, pool), constants.O_RDONLY | constants.O_NONBLOCK);
-    try {
-      return parseAddress(buffer.toString('latin1', 0, readSync(fd, buffer, 0, width, 0)).trim());
-    } finally {
-      closeSync(fd);
-    }
+    return parseAddress(readFileSync(pathOf(store, network, pool), 'latin1').trim());
   } catch {
     return undefined;
   }

@@ -63,7 +63,7 @@ const setup = `mount -t tmpfs tmpfs /var/log; mkdir -p /run/sysctl /run/cni/bin 
   ${Object.entries(sysctls)
     .map(([name, value], i) => `echo ${value} >/run/sysctl/${i}; mount --bind /run/sysctl/${i} /proc/sys/${name}`)
     .join('\n')}
-  ln -s ${tollgateDir}/tollgate ${tollgateDir}/tollgate-ipam ${peerDir}/loopback /run/cni/bin/`;
+  ln -s ${peerDir}/loopback /run/cni/bin/`;
 
 /** What libcni keeps of an attachment: containerd's word for whose it is, and where. */
 interface Cached {
@@ -87,9 +87,14 @@ export interface Failure {
 /** Who runs the agent: we, as a program of the node's, or kubelet, in a pod; then the node waits for somebody to make one. */
 export type AgentWay = 'program' | 'pod';
 
-/** A pod with HostToContainer sees what is mounted later where the node shares its mounts, as any machine with systemd does. */
-const shared = `${setup}
-  mount --make-rshared /; rm /run/cni/bin/tollgate /run/cni/bin/tollgate-ipam`;
+const setupFor: Readonly<Record<AgentWay, string>> = {
+  program: `${setup}
+    ln -s ${tollgateDir}/tollgate ${tollgateDir}/tollgate-ipam /run/cni/bin/`,
+  // As on any machine with systemd: containerd refuses a pod's HostToContainer where mounts are private. The plugin comes
+  // with the pod.
+  pod: `${setup}
+    mount --make-rshared /`,
+};
 
 export interface NodeOptions {
   readonly control: ControlPlane;
@@ -109,7 +114,7 @@ export class KubeNode implements Disposable {
 
   static async start(options: NodeOptions): Promise<KubeNode> {
     const { agent = 'program' } = options;
-    const node = new KubeNode(options, await Host.start({ pids: true, setup: agent === 'pod' ? shared : setup }));
+    const node = new KubeNode(options, await Host.start({ pids: true, setup: setupFor[agent] }));
     try {
       await node.#start();
       if (agent === 'pod') return node;
