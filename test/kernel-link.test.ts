@@ -61,6 +61,7 @@ test('newVeth() makes both ends in one message, as ip sees them, and echoes the 
   assert.equal(peer.address, podMac);
   assert.equal(peer.mtu, 1400);
   assert.ok(!peer.flags.includes('UP'), 'the peer stays down');
+  for (const end of [seen, peer]) assert.deepEqual([end.num_tx_queues, end.num_rx_queues], [1, 1], 'queues');
   assert.deepEqual(link, {
     ifindex: seen.ifindex,
     name: 'tga',

@@ -3,7 +3,7 @@
  * it belongs to, and nobody need ask the policies what else there is.
  */
 import { Cluster } from '../policy/cluster.ts';
-import { filled } from '../policy/members.ts';
+import { elementsOf, withElements } from '../policy/members.ts';
 import type { World } from '../policy/model.ts';
 import type { AddressSetSpec, PeerSet, Ruleset, TupleSetSpec } from '../policy/ruleset.ts';
 import { FileMemory, parseJson, replaceFile } from '../state/atomic.ts';
@@ -79,14 +79,37 @@ function understand(peers: Peers): Understood {
   return made;
 }
 
-/** What policies ask for of these pods, as far as it changes with them; undefined where a manifest speaks of one of them. */
-export function rulesetOfPeers(peers: Peers, { pods }: NodeState): Ruleset | undefined {
-  const { sets } = peers;
-  const { namespaces, named, addressed } = understand(peers);
+/** The state's pods that have an address; undefined where a manifest speaks of one of them. */
+function clusterOf({ namespaces, named, addressed }: Understood, { pods }: NodeState): Cluster | undefined {
   const local = Object.values(pods);
   if (local.some(pod => named.has(nameOf(pod)) || pod.addresses.some(address => addressed.has(address))))
     return undefined;
   const placed = local.filter(({ addresses }) => addresses.length > 0);
-  const cluster = new Cluster({ namespaces, pods: placed.map(localPod), policies: [] });
-  return { sets: new Map(sets.map(set => [set.name, filled(cluster, set)])), chains: new Map(), tags: new Map() };
+  return new Cluster({ namespaces, pods: placed.map(localPod), policies: [] });
+}
+
+const rulesetOf = (sets: readonly PeerSet[]): Ruleset => ({
+  sets: new Map(sets.map(set => [set.name, set])),
+  chains: new Map(),
+  tags: new Map(),
+});
+
+/**
+ * What policies ask for of two states' pods, as far as it can differ: the sets that one of them is in. Undefined where a
+ * manifest speaks of one of them.
+ */
+export function rulesetsOfPeers(
+  peers: Peers,
+  before: NodeState,
+  after: NodeState,
+): readonly [Ruleset, Ruleset] | undefined {
+  const known = understand(peers);
+  const [was, is] = [clusterOf(known, before), clusterOf(known, after)];
+  if (!was || !is) return undefined;
+  const [left, joined] = [[...was.members()], [...is.members()]];
+  const touched = peers.sets.flatMap(set => {
+    const [held, holds] = [elementsOf(was, set, left), elementsOf(is, set, joined)];
+    return held.length + holds.length === 0 ? [] : [[withElements(set, held), withElements(set, holds)] as const];
+  });
+  return [rulesetOf(touched.map(([set]) => set)), rulesetOf(touched.map(([, set]) => set))];
 }

@@ -39,6 +39,10 @@ export function counted(counts: PodCounts, before: NodeState['pods'], { came, we
   return came.reduce((now, [, pod]) => withOne(now, pod, 1), left);
 }
 
+/** What somebody has besides these. */
+const left = (counts: Readonly<Record<string, number>>, taken: readonly string[]): readonly string[] =>
+  Object.keys(counts).filter(key => counts[key]! > taken.filter(each => each === key).length);
+
 const standIn = (tag: number, text: string, way: string | undefined): LocalPod => {
   const { namespace, labels, namedPorts } = identityIn(text);
   const config = Object.fromEntries(labels);
@@ -69,8 +73,11 @@ export function standIns(
   counts: PodCounts,
   but: readonly LocalPod[],
 ): ReadonlyMap<string, LocalPod> | undefined {
-  const others = but.reduce((now, pod) => withOne(now, pod, -1), counts);
-  const [wanted, ways] = [Object.keys(others.tags), Object.keys(others.ways)];
+  const wanted = left(
+    counts.tags,
+    but.map(({ tag }) => String(tag)),
+  );
+  const ways = left(counts.ways, but.map(wayOf));
   const known = made.get(tags) ?? new Map<string, ReadonlyMap<string, LocalPod> | undefined>();
   made.set(tags, known);
   const key = [...wanted, ...ways].join(' ');

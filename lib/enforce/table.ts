@@ -33,7 +33,7 @@ import {
   withPods,
 } from './node.ts';
 import { type Concern, type NodeFile, NodeFiles } from './node-files.ts';
-import { peersOf, rulesetOfPeers } from './peers.ts';
+import { peersOf, rulesetsOfPeers } from './peers.ts';
 import { policiesRefused } from './refused.ts';
 import { emptyRuleset, rulesetOfNode } from './world.ts';
 
@@ -272,8 +272,7 @@ export class NodeTable {
   #knownPeers({ peers: at }: NodeFile, before: Goal, after: Goal): readonly [Ruleset, Ruleset] | undefined {
     if (at === undefined || before.state.tags !== after.state.tags || !isJudged(after.state.settings)) return undefined;
     const peers = this.#files.readPeers(at);
-    const [was, is] = [before, after].map(({ state }) => peers && rulesetOfPeers(peers, state));
-    return was && is && [was, is];
+    return peers && rulesetsOfPeers(peers, before.state, after.state);
   }
 
   /** @returns what the state calls them by; nothing where nobody is judged by them */

@@ -27,6 +27,8 @@ const IFLA = {
   GROUP: 27,
   NET_NS_FD: 28,
   EXT_MASK: 29,
+  NUM_TX_QUEUES: 31,
+  NUM_RX_QUEUES: 32,
   LINK_NETNSID: 37,
 } as const;
 const IFLA_INFO = { KIND: 1, DATA: 2 } as const;
@@ -130,6 +132,9 @@ const endAttributes = ({ name, mac, mtu }: LinkEnd): Attribute[] => [
   [IFLA.IFNAME, text(name)],
   [IFLA.ADDRESS, macBuffer(mac)],
   [IFLA.MTU, u32(mtu)],
+  // A veth uses one of each. Left to itself the kernel makes one for each processor and takes all but one away again.
+  [IFLA.NUM_TX_QUEUES, u32(1)],
+  [IFLA.NUM_RX_QUEUES, u32(1)],
 ];
 
 /**

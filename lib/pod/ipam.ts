@@ -37,13 +37,16 @@ interface Planning {
   readonly unknown?: number;
 }
 
-/** What a call's own configuration says is understood once. */
+/** Where the configuration itself says it, it is understood once. */
 const plans = new WeakMap<Config, Promise<PoolPlan>>();
+
+const namesRanges = ({ ipam, runtime }: Config): boolean =>
+  runtime.rangeSets.length + (ipam?.rangeSets ?? []).length > 0;
 
 /** Loaded where pools are needed: DEL, CHECK and every call with a delegated IPAM do without. */
 export function planOf(config: Config): Promise<PoolPlan> {
   const plan = plans.get(config) ?? planWith(config, {});
-  plans.set(config, plan);
+  if (namesRanges(config)) plans.set(config, plan);
   return plan;
 }
 
@@ -56,8 +59,7 @@ async function planWith(config: Config, { covers, unknown = codes.tryAgainLater 
     cniVersion,
     ...(covers ? { covers } : {}),
   };
-  const isSaid = given.runtime.length + given.config.length > 0;
-  return planPools(isSaid ? given : { ...given, node: await nodeRangeSets(config, unknown) });
+  return planPools(namesRanges(config) ? given : { ...given, node: await nodeRangeSets(config, unknown) });
 }
 
 /** For STATUS, which no pod waits for: what the ranges cover by the package that everybody else's sums are by. */

@@ -2,7 +2,6 @@
  * The ruleset of a node, kept up to date change by change: what a pod, a namespace or a policy costs is what it touches,
  * however large the cluster is. What the whole comes to is `compile`'s word; this tells what of it has changed.
  */
-import type { Address } from '../ip/address.ts';
 import { type Identity, identityKey } from '../tag/identity.ts';
 import { Cluster } from './cluster.ts';
 import {
@@ -14,10 +13,10 @@ import {
   structureOf,
   type TaggedIdentity,
 } from './compile.ts';
-import { addressFrom, ascending, ascendingTuples, filled, tuplesFrom } from './members.ts';
+import { type Element, elementsFrom, filled, withElements } from './members.ts';
 import type { Labels, NetworkPolicy, Node, Pod } from './model.ts';
 import { Names } from './names.ts';
-import type { Chain, PeerSet, PodSetSpec, Ruleset, SetSpec, Tuple } from './ruleset.ts';
+import type { Chain, PeerSet, PodSetSpec, Ruleset } from './ruleset.ts';
 import { SetIndex } from './set-index.ts';
 
 /** Two rulesets that are parts of those before and after, and whose difference is the whole difference. */
@@ -27,8 +26,6 @@ export interface RulesetChange {
   /** Chains or tags differ: then all of them are in both. Otherwise nothing but elements of sets that stay. */
   readonly isStructural: boolean;
 }
-
-type Element = Address | Tuple;
 
 /** What goes from a set that stays, and what comes to it. */
 interface Traffic {
@@ -59,23 +56,12 @@ function sameStructure(a: Structure, b: Structure): boolean {
   return true;
 }
 
-/** The set with these of its elements alone. */
-function withElements(spec: SetSpec, elements: readonly Element[]): PeerSet {
-  if (spec.kind === 'ranges') return { ...spec, elements: [] };
-  if (spec.kind === 'tuples') return { ...spec, elements: (elements as readonly Tuple[]).toSorted(ascendingTuples) };
-  return { ...spec, elements: (elements as readonly Address[]).toSorted(ascending) };
-}
-
 /** Of one address. */
 const sameElement = (a: Element, b: Element): boolean =>
   'port' in a && 'port' in b ? a.port === b.port && a.protocol === b.protocol : !('port' in a) && !('port' in b);
 
 const missingIn = (list: readonly Element[], from: readonly Element[]): readonly Element[] =>
   from.filter(element => !list.some(other => sameElement(element, other)));
-
-/** What a pod contributes to a set by one of its addresses. */
-const contributed = (spec: PodSetSpec, pod: Pod, address: string, labels: Labels): readonly Element[] =>
-  spec.kind === 'addresses' ? addressFrom(spec, pod, address, labels) : tuplesFrom(spec, pod, address, labels);
 
 export class LiveRules {
   /** As of now; for who judges single flows. Changes go through this class. */
@@ -219,7 +205,8 @@ export class LiveRules {
         [...specs].map(([name, spec]): [string, PeerSet] => {
           const isNew = side === 'come' && !other.specs.has(name);
           if (isNew) return [name, filled(this.cluster, spec)];
-          return [name, withElements(spec, traffic.get(spec as PodSetSpec)?.[side] ?? [])];
+          if (spec.kind === 'ranges') return [name, { ...spec, elements: [] }];
+          return [name, withElements(spec, traffic.get(spec)?.[side] ?? [])];
         }),
       ),
       chains,
@@ -261,8 +248,8 @@ export class LiveRules {
     is: Pod | undefined,
   ): void {
     this.asked++;
-    const held = was ? contributed(spec, was, address, this.#labelsThen(was.namespace)) : [];
-    const holds = is ? contributed(spec, is, address, this.cluster.namespaceLabels(is.namespace)) : [];
+    const held = was ? elementsFrom(spec, was, address, this.#labelsThen(was.namespace)) : [];
+    const holds = is ? elementsFrom(spec, is, address, this.cluster.namespaceLabels(is.namespace)) : [];
     const [gone, come] = [missingIn(holds, held), missingIn(held, holds)];
     if (gone.length + come.length === 0) return;
     const found = traffic.get(spec) ?? { gone: [], come: [] };

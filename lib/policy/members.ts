@@ -9,6 +9,7 @@ import {
   type Pair,
   type PairSetSpec,
   type PeerSet,
+  type PodSetSpec,
   type SetSpec,
   type Tuple,
   type TupleSetSpec,
@@ -64,12 +65,8 @@ const parsed = (text: string, family: Family): readonly Address[] => {
 };
 
 /** What a pod contributes to a set of addresses by one of its own. */
-export const addressFrom = (
-  spec: AddressSetSpec,
-  pod: Pod,
-  text: string,
-  namespaceLabels: Labels,
-): readonly Address[] => (isIn(spec, pod, namespaceLabels) ? parsed(text, spec.family) : []);
+const addressFrom = (spec: AddressSetSpec, pod: Pod, text: string, namespaceLabels: Labels): readonly Address[] =>
+  isIn(spec, pod, namespaceLabels) ? parsed(text, spec.family) : [];
 
 /** Each once, as a set has them. */
 function unique(tuples: readonly Tuple[]): readonly Tuple[] {
@@ -88,7 +85,7 @@ function tuplesByPairs({ whose, family }: PairSetSpec, pod: Pod, text: string, l
 }
 
 /** What a pod contributes to a set of tuples by one of its own addresses. */
-export function tuplesFrom(spec: TupleSetSpec, pod: Pod, text: string, namespaceLabels: Labels): readonly Tuple[] {
+function tuplesFrom(spec: TupleSetSpec, pod: Pod, text: string, namespaceLabels: Labels): readonly Tuple[] {
   if (isOfPairs(spec)) return tuplesByPairs(spec, pod, text, namespaceLabels);
   const { whose, port, family } = spec;
   const { protocol, name } = port;
@@ -99,8 +96,22 @@ export function tuplesFrom(spec: TupleSetSpec, pod: Pod, text: string, namespace
   return addresses.flatMap(address => numbers.map(number => ({ address, protocol, port: number })));
 }
 
-export const ascending = (a: Address, b: Address): number => (a.value < b.value ? -1 : a.value > b.value ? 1 : 0);
-export const ascendingTuples = (a: Tuple, b: Tuple): number =>
+export type Element = Address | Tuple;
+
+/** What a pod contributes to a set by one of its own addresses. */
+export const elementsFrom = (spec: PodSetSpec, pod: Pod, text: string, namespaceLabels: Labels): readonly Element[] =>
+  spec.kind === 'addresses'
+    ? addressFrom(spec, pod, text, namespaceLabels)
+    : tuplesFrom(spec, pod, text, namespaceLabels);
+
+/** What these pods of the cluster contribute to a set: for who knows that no others matter. */
+export const elementsOf = (cluster: Cluster, spec: PodSetSpec, pods: readonly Pod[]): readonly Element[] =>
+  pods.flatMap(pod =>
+    ownAddresses(cluster, pod).flatMap(text => elementsFrom(spec, pod, text, cluster.namespaceLabels(pod.namespace))),
+  );
+
+const ascending = (a: Address, b: Address): number => (a.value < b.value ? -1 : a.value > b.value ? 1 : 0);
+const ascendingTuples = (a: Tuple, b: Tuple): number =>
   ascending(a.address, b.address) || a.port - b.port || (a.protocol < b.protocol ? -1 : 1);
 
 function addressElements(cluster: Cluster, spec: AddressSetSpec): readonly Address[] {
@@ -132,6 +143,12 @@ function tupleElements(cluster: Cluster, spec: TupleSetSpec): readonly Tuple[] {
     ownAddresses(cluster, pod).flatMap(text => tuplesFrom(spec, pod, text, cluster.namespaceLabels(pod.namespace))),
   );
   return tuples.sort(ascendingTuples);
+}
+
+/** The set with these of its elements alone. */
+export function withElements(spec: PodSetSpec, elements: readonly Element[]): PeerSet {
+  if (spec.kind === 'tuples') return { ...spec, elements: (elements as readonly Tuple[]).toSorted(ascendingTuples) };
+  return { ...spec, elements: (elements as readonly Address[]).toSorted(ascending) };
 }
 
 /** The set with what is in it now. */
