@@ -151,9 +151,12 @@ const LONGEST_KNOWN = 1 << 16;
 
 function configIn(text: string, verb: Verb, role: Role): Config {
   const key = `${role} ${verb} ${text}`;
-  const config = known.get(key) ?? parseConfig(text, verb, role);
-  if (known.size >= MOST_KNOWN && !known.has(key)) known.clear();
-  if (text.length <= LONGEST_KNOWN) known.set(key, config);
+  const found = known.get(key);
+  if (found) return found;
+  const config = parseConfig(text, verb, role);
+  if (text.length > LONGEST_KNOWN) return config;
+  if (known.size >= MOST_KNOWN) known.clear();
+  known.set(key, config);
   return config;
 }
 

@@ -112,13 +112,13 @@ export const elementsOf = (cluster: Cluster, spec: PodSetSpec, pods: readonly Po
 
 const ascending = (a: Address, b: Address): number => (a.value < b.value ? -1 : a.value > b.value ? 1 : 0);
 const ascendingTuples = (a: Tuple, b: Tuple): number =>
-  ascending(a.address, b.address) || a.port - b.port || (a.protocol < b.protocol ? -1 : 1);
+  ascending(a.address, b.address) ||
+  a.port - b.port ||
+  (a.protocol < b.protocol ? -1 : a.protocol > b.protocol ? 1 : 0);
 
 function addressElements(cluster: Cluster, spec: AddressSetSpec): readonly Address[] {
   const members = new Set(spec.pods.flatMap(peer => [...membersOf(cluster, peer)]));
-  return [...members]
-    .flatMap(pod => ownAddresses(cluster, pod).flatMap(text => parsed(text, spec.family)))
-    .sort(ascending);
+  return [...members].flatMap(pod => ownAddresses(cluster, pod).flatMap(text => parsed(text, spec.family)));
 }
 
 /** Pair by pair, since the cluster finds those whom a selector matches without a look at all the others. */
@@ -133,16 +133,12 @@ function pairElements(cluster: Cluster, { whose, family }: PairSetSpec): readonl
       ),
     ),
   );
-  return unique(tuples).toSorted(ascendingTuples);
+  return unique(tuples);
 }
 
-function tupleElements(cluster: Cluster, spec: TupleSetSpec): readonly Tuple[] {
+function tupleElements(cluster: Cluster, spec: TupleSetSpec): readonly Element[] {
   if (isOfPairs(spec)) return pairElements(cluster, spec);
-  const candidates = cluster.withPort(spec.port.protocol, spec.port.name);
-  const tuples = [...candidates].flatMap(pod =>
-    ownAddresses(cluster, pod).flatMap(text => tuplesFrom(spec, pod, text, cluster.namespaceLabels(pod.namespace))),
-  );
-  return tuples.sort(ascendingTuples);
+  return elementsOf(cluster, spec, [...cluster.withPort(spec.port.protocol, spec.port.name)]);
 }
 
 /** The set with these of its elements alone. */
@@ -154,6 +150,5 @@ export function withElements(spec: PodSetSpec, elements: readonly Element[]): Pe
 /** The set with what is in it now. */
 export function filled(cluster: Cluster, spec: SetSpec): PeerSet {
   if (spec.kind === 'ranges') return { ...spec, elements: spec.ranges };
-  if (spec.kind === 'tuples') return { ...spec, elements: tupleElements(cluster, spec) };
-  return { ...spec, elements: addressElements(cluster, spec) };
+  return withElements(spec, spec.kind === 'tuples' ? tupleElements(cluster, spec) : addressElements(cluster, spec));
 }
