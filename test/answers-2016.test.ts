@@ -1,7 +1,7 @@
 /** The policies of 2016, each example as its time wrote it, judged by evaluate and by the compiled ruleset. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { formatProblem } from '../lib/policy/lint.ts';
+import { formatProblem } from '../lib/policy/problem.ts';
 import { passesIn, worldOfYaml } from './policy-cases.ts';
 
 /** The example of the announcement (kubernetes.io/blog/2016/04/Kubernetes-Network-Policy-APIs), with its apiVersion. */

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { formatProblem, lint } from '../lib/policy/lint.ts';
+import { lint } from '../lib/policy/lint.ts';
 import { readManifests } from '../lib/policy/manifest.ts';
+import { formatProblem } from '../lib/policy/problem.ts';
 import { readYaml } from '../lib/policy/yaml.ts';
 import { caseOf, passesIn, worldOfYaml } from './policy-cases.ts';
 

@@ -17,7 +17,7 @@ export class SharedGraveyard implements Graveyard, Disposable {
     void this.emptied();
   }
 
-  readonly bury = (ifindex: number): void => {
+  readonly bury = async (ifindex: number): Promise<void> => {
     putAside(this.#socket.exchange, ifindex);
     void this.emptied();
   };

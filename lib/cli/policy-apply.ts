@@ -1,8 +1,8 @@
 import { manifestsOf } from '../enforce/folder.ts';
 import type { Goal } from '../enforce/table.ts';
 import { formatTransaction } from '../nft/text.ts';
-import { formatProblem } from '../policy/lint.ts';
 import { policyRef } from '../policy/model.ts';
+import { formatProblem } from '../policy/problem.ts';
 import { command, counted, type Exit, exit, outputOption, print, printJson } from './command.ts';
 import { type Live, liveOptions, openLive, warn } from './live.ts';
 

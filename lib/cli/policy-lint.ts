@@ -1,9 +1,9 @@
 import { relabelled } from '../enforce/node.ts';
 import { worldOfNode } from '../enforce/world.ts';
-import { formatProblem, lint } from '../policy/lint.ts';
+import { lint } from '../policy/lint.ts';
 import { readManifests } from '../policy/manifest.ts';
 import type { Pod } from '../policy/model.ts';
-import type { Problem } from '../policy/problem.ts';
+import { formatProblem, type Problem } from '../policy/problem.ts';
 import { command, counted, exit, outputOption, print, printJson } from './command.ts';
 import { keptOf } from './judged.ts';
 import { type LiveArguments, liveOptions, openLive, warn } from './live.ts';

@@ -5,7 +5,6 @@
  * names and puts a new one in (or, where it only adds, puts in the one that comes next), so if anybody else has changed the
  * table since, or it is gone, the kernel refuses the whole batch, and only then is the table read and compared.
  */
-import { isDeepStrictEqual } from 'node:util';
 import { CniError, codes } from '../cni/error.ts';
 import type { FileLock } from '../kernel/flock.ts';
 import { packetsUnderWayEnd } from '../kernel/grace.ts';
@@ -92,6 +91,8 @@ export interface BringOptions {
 
 const describeOwner = ({ enforcer, stateDir, policies }: Owner): string =>
   `enforcer ${enforcer}, stateDir ${stateDir}, policies ${policies}`;
+
+const isSame = (a: GateSettings, b: GateSettings): boolean => JSON.stringify(a) === JSON.stringify(b);
 
 export function refuseOtherOwner(owner: Owner, found: Owner | undefined): void {
   if (!found || describeOwner(found) === describeOwner(owner)) return;
@@ -225,9 +226,9 @@ export class NodeTable {
     const before = { state: file?.state ?? this.#start(asFound), kept: isNews ? applied : kept };
     const changed = change(before.state);
     const settings = asFound && file ? file.state.settings : this.#options.settings;
-    const isSame = changed === before.state && JSON.stringify(settings) === JSON.stringify(before.state.settings);
+    const isUnchanged = changed === before.state && isSame(settings, before.state.settings);
     const isDone = !before.state.leaving && !before.state.uncut;
-    if (file && isSame && !isNews && isDone && this.#isInForce(file))
+    if (file && isUnchanged && !isNews && isDone && this.#isInForce(file))
       return { before, after: before, isChanged: false, isNews };
     const state = { ...this.#arrived(changed), settings, ...(isNews ? { refused: [] } : {}) };
     const goal = toBeCut(before, { state: isNews || !file ? this.#relabel(state, kept) : state, kept }, isNews);
@@ -252,7 +253,8 @@ export class NodeTable {
     const file = this.#files.readConcerned(only);
     if (file?.folder !== stamps(kept)) return undefined;
     const { owner, settings } = this.#options;
-    if (!asFound && !isDeepStrictEqual([file.state.owner, file.state.settings], [owner, settings])) return undefined;
+    const isFor = describeOwner(file.state.owner) === describeOwner(owner) && isSame(file.state.settings, settings);
+    if (!asFound && !isFor) return undefined;
     const before = { state: file.state, kept };
     const after = { state: change(file.state), kept };
     if (isEmpty(after.state) || halfwayTo(before, after)) return undefined;

@@ -1,8 +1,9 @@
 /** Addresses on links. @see include/uapi/linux/if_addr.h */
-import { readU32, writeU32 } from 'netlink/dist/structs.js';
+
 import { type Address, type Family, formatPrefix, type Prefix } from '../ip/address.ts';
 import { NLM_F, type Reply, type Request } from './message.ts';
 import { addressBuffer, addressOf, afOf, attributesOf, bodyOf, familyOf, RTM, u32Of } from './rtnetlink.ts';
+import { readU32, writeU32 } from './structs.ts';
 
 const IFA = { ADDRESS: 1, LOCAL: 2, FLAGS: 8 } as const;
 const IFADDRMSG_LENGTH = 8;

@@ -4,10 +4,11 @@
  * All numbers on this wire are big-endian, but for the filter's.
  * @see include/uapi/linux/netfilter/nfnetlink_conntrack.h
  */
-import { formatAttribute, putU16be, putU32 } from 'netlink/dist/structs.js';
+
 import { type Address, type Family, formatAddress } from '../ip/address.ts';
 import { type Answer, type Exchange, must, mustExcept, NLM_F, type Reply, type Request, refusalOf } from './message.ts';
 import { addressBuffer, addressOf, afOf, attributesOf, sameAddress } from './rtnetlink.ts';
+import { formatAttribute, putU16be, putU32 } from './structs.ts';
 
 /** (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_* */
 const CT = { NEW: 0x100, GET: 0x101, DELETE: 0x102 } as const;

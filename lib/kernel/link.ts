@@ -1,5 +1,5 @@
 /** Links (network interfaces): what to ask the kernel, and what it says. @see include/uapi/linux/if_link.h */
-import { readS32, readU32, writeS32, writeU32 } from 'netlink/dist/structs.js';
+
 import { type Exchange, must, NLM_F, type Reply, type Request } from './message.ts';
 import {
   type Attribute,
@@ -14,6 +14,7 @@ import {
   u32,
   u32Of,
 } from './rtnetlink.ts';
+import { readS32, readU32, writeS32, writeU32 } from './structs.ts';
 
 const IFLA = {
   ADDRESS: 1,

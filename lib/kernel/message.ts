@@ -3,8 +3,8 @@
  * no socket, and what stands in for the kernel in a test is one function.
  */
 import { constants } from 'node:os';
-import { align, type NetlinkMessage, parseAttributes, readS32, readU32 } from 'netlink/dist/structs.js';
 import { describeErrno, errnoName } from './ffi.ts';
+import { align, type NetlinkMessage, parseAttributes, readS32, readU32 } from './structs.ts';
 
 /** include/uapi/linux/netlink.h */
 export const NLM_F = {

@@ -1,8 +1,9 @@
 /** Neighbour entries: which MAC an address on a link has. @see include/uapi/linux/neighbour.h */
-import { readS32, readU16, writeS32, writeU16 } from 'netlink/dist/structs.js';
+
 import { type Address, type Family, formatAddress } from '../ip/address.ts';
 import { NLM_F, type Reply, type Request } from './message.ts';
 import { addressBuffer, addressOf, afOf, attributesOf, bodyOf, macBuffer, macOf, RTM } from './rtnetlink.ts';
+import { readS32, readU16, writeS32, writeU16 } from './structs.ts';
 
 const NDA = { DST: 1, LLADDR: 2 } as const;
 const NDMSG_LENGTH = 12;

@@ -6,14 +6,6 @@
 import { write } from 'node:fs';
 import { constants } from 'node:os';
 import type { RawNetlinkSocket } from 'netlink/dist/raw.js';
-import {
-  align,
-  formatHeader,
-  HEADER_LENGTH,
-  type NetlinkMessage,
-  parseMessages,
-  readU32,
-} from 'netlink/dist/structs.js';
 import { checked, libc, SyscallError } from './ffi.ts';
 import {
   type Answer,
@@ -31,6 +23,7 @@ import {
   type Request,
 } from './message.ts';
 import { openSocket, type Protocol, SO, SOL_NETLINK, SOL_SOCKET, setOption } from './socket.ts';
+import { align, formatHeader, HEADER_LENGTH, type NetlinkMessage, parseMessages, readU32 } from './structs.ts';
 
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;

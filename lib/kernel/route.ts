@@ -1,5 +1,5 @@
 /** Routes. @see include/uapi/linux/rtnetlink.h */
-import { readU32, writeU32 } from 'netlink/dist/structs.js';
+
 import {
   type Address,
   bitsOf,
@@ -23,6 +23,7 @@ import {
   u32,
   u32Of,
 } from './rtnetlink.ts';
+import { readU32, writeU32 } from './structs.ts';
 
 const RTA = { DST: 1, OIF: 4, GATEWAY: 5, PRIORITY: 6, PREFSRC: 7, METRICS: 8, TABLE: 15, VIA: 18 } as const;
 const RTAX = { MTU: 2, ADVMSS: 8 } as const;

@@ -3,6 +3,8 @@
  * Its tables of every attribute (`netlink/dist/rt`) stay out: loading them would be a sixth of an ADD, and their parsers
  * throw where an interface of the node shows an attribute otherwise than it was when they were generated.
  */
+
+import { type Address, addressBytes, addressFromBytes, type Family } from '../ip/address.ts';
 import {
   AttrStream,
   type NetlinkAttribute,
@@ -11,8 +13,7 @@ import {
   putU32,
   readU32,
   type StreamData,
-} from 'netlink/dist/structs.js';
-import { type Address, addressBytes, addressFromBytes, type Family } from '../ip/address.ts';
+} from './structs.ts';
 
 /** include/uapi/linux/rtnetlink.h */
 export const RTM = {

@@ -1,6 +1,5 @@
 /** What the kernel tells of its own accord: messages of multicast groups, as the event loop turns. */
 import type { MessageInfo } from 'netlink/dist/raw.js';
-import { formatHeader, HEADER_LENGTH, parseMessages } from 'netlink/dist/structs.js';
 import { NLM_F, type Reply, type Request } from './message.ts';
 import {
   dropsOf,
@@ -12,6 +11,7 @@ import {
   SOL_SOCKET,
   setOption,
 } from './socket.ts';
+import { formatHeader, HEADER_LENGTH, parseMessages } from './structs.ts';
 
 /** include/uapi/linux/rtnetlink.h, include/uapi/linux/netfilter/nfnetlink.h */
 export const RTNLGRP = { LINK: 1, NEIGH: 3, IPV4_IFADDR: 5, IPV4_ROUTE: 7, IPV6_IFADDR: 9, IPV6_ROUTE: 11 } as const;

@@ -14,7 +14,7 @@ import { listAttachments } from '../state/sweep.ts';
 import { isIdentity } from '../tag/tag.ts';
 import type { Context } from './context.ts';
 import { readFacts } from './facts.ts';
-import { deletingAtOnce, type Graveyard } from './graveyard.ts';
+import { deletingAside, type Graveyard } from './graveyard.ts';
 import { findLink, taggedLinks, tagLink } from './interface.ts';
 
 function recordedPods(stateDir: string): LocalPod[] {
@@ -77,7 +77,7 @@ function openCold(): Pick<Context, 'here' | 'host' | 'nft' | 'graveyard'> & Disp
       nft ??= stack.use(Nft.open());
       return nft;
     },
-    graveyard: deletingAtOnce(host),
+    graveyard: deletingAside(host),
     [Symbol.dispose]: () => stack.dispose(),
   };
 }

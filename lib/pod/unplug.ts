@@ -1,7 +1,7 @@
 /**
- * The way back, which DEL, GC and a failed ADD share. Its order is the design's (idea 2): closed first, then out of the
- * table, out of conntrack, unrouted, gone, and the address last: an address that is released while the table still knows it
- * would hand its permissions to a stranger. So whatever fails stops here, keeps the claim, and is tried again.
+ * The way back, which DEL, GC and a failed ADD share. Closed and unrouted first; then the kernel deletes the link while the
+ * pod is taken out of the table and out of conntrack; and the address last: one that is released while the table still knows
+ * it would hand its permissions to a stranger. So whatever fails stops here, keeps the claim, and is tried again.
  */
 import type { Config } from '../cni/config.ts';
 import { builtinIpam } from '../cni/ipam.ts';
@@ -60,6 +60,11 @@ const addressesOver = (link: Link, context: Context): string[] =>
     .filter(({ destination }) => destination.length === (destination.family === 4 ? 32 : 128))
     .map(({ destination }) => formatAddress(destination));
 
+/** Waits for all of them, whatever becomes of one. @throws what the first that failed threw */
+async function all(work: readonly (Promise<void> | false | undefined)[]): Promise<void> {
+  for (const done of await Promise.allSettled(work)) if (done.status === 'rejected') throw done.reason;
+}
+
 /**
  * @param attachment its record, locked; undefined where there is none: the kernel knows enough
  * @throws what kept the pod from being taken out of the table, or its address from being released
@@ -71,15 +76,16 @@ export async function unplug(leaving: Leaving, attachment: Attachment | undefine
   const isChained = facts ? facts.kind === 'chained' : link !== undefined && !/^tg[a-z2-7]{13}$/.test(link.name);
   if (link && !(isChained && config.enforcer.kind === 'none')) condemn(context.host, link.ifindex);
   const addresses = facts?.pod?.addresses ?? attachment?.facts.addresses ?? (link ? addressesOver(link, context) : []);
-  if (facts?.kind !== 'ipam') {
+  const takeOut = async (): Promise<void> => {
     await context.hook.dismiss(podKey({ network: config.name, containerID, ifname }));
     forgetFlowsOf(addresses, context);
-  }
+  };
+  const bury = async ({ ifindex }: Link): Promise<void> => {
+    unroute(context.host, ifindex, facts?.pod?.addresses);
+    await context.graveyard.bury(ifindex);
+  };
+  await all([link && !isChained && bury(link), facts?.kind !== 'ipam' && takeOut()]);
   if (link && isChained) leaveLink(link, config.enforcer.kind !== 'none', context);
-  else if (link) {
-    unroute(context.host, link.ifindex, facts?.pod?.addresses);
-    context.graveyard.bury(link.ifindex);
-  }
   // GC speaks for the whole network, and a delegate must hear whose address it is.
   const own = { ...context, env: { ...context.env, CNI_CONTAINERID: containerID, CNI_IFNAME: ifname } };
   if (!attachment) return await releaseUnrecorded(leaving, own);

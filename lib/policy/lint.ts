@@ -10,8 +10,6 @@ import { coversPods, exceptReopened } from './unmeant-blocks.ts';
 import { dnsCutOff } from './unmeant-dns.ts';
 import { pointless } from './unmeant-pointless.ts';
 
-export { formatProblem } from './problem.ts';
-
 export interface LintOptions {
   /** The mildest severity to tell of. */
   readonly least?: Severity;
