@@ -94,12 +94,12 @@ export class NameTaken extends CniError {
   }
 }
 
-/** Both ends, the pod's already in its namespace; up on the host's side, in quarantine. */
+/** Both ends, the pod's already in its namespace; the host's in quarantine. */
 function createPair(host: Exchange, netns: Netns, wanted: PodInterface): Link {
   const { hostName: name, hostMac: mac, ifname, podMac, mtu } = wanted;
   try {
     const peer = { name: ifname, mac: podMac, mtu, netns: netns.fd };
-    return createVeth(host, { name, mac, mtu, group: quarantine, up: true, peer });
+    return createVeth(host, { name, mac, mtu, group: quarantine, peer });
   } catch (error) {
     // To the kernel a namespace of another kind is a bad argument like any other; entering it tells.
     if (isErrno(error, 'EINVAL')) inNetns(netns, () => {});
@@ -108,16 +108,27 @@ function createPair(host: Exchange, netns: Netns, wanted: PodInterface): Link {
   }
 }
 
+const hasIpv6 = ({ addresses }: Layout): boolean => addresses.some(({ address }) => address.family === 6);
+
+/**
+ * Where the pod has no IPv6 the node speaks none to it either: besides, with each change of any interface the kernel walks
+ * the IPv6 routes of all, of which one that is up without addresses still has one.
+ */
+function prepareHostIpv6({ name }: Link, { layout: planned }: PodInterface): void {
+  if (hasIpv6(planned)) writeSysctl(`ipv6/conf/${name}/accept_ra`, '0');
+  else writeSysctlIfPresent(`ipv6/conf/${name}/disable_ipv6`, '1');
+}
+
 function configureHostEnd(host: Exchange, link: Link, wanted: PodInterface): void {
   const { alias, routeLocalnet } = wanted;
+  prepareHostIpv6(link, wanted);
   const ipv4 = {
     forwarding: 1,
     accept_redirects: 0,
     send_redirects: 0,
     ...(routeLocalnet ? { route_localnet: 1 } : {}),
   };
-  must(host([setLink({ ifindex: link.ifindex }, { alias, addrGenMode: 'none', ipv4 })]));
-  writeSysctlIfPresent(`ipv6/conf/${link.name}/accept_ra`, '0');
+  must(host([setLink({ ifindex: link.ifindex }, { up: true, alias, addrGenMode: 'none', ipv4 })]));
 }
 
 /** Forwarding is the node's to have on; written only where it is off, since /proc/sys may be read-only. */
@@ -219,7 +230,7 @@ export function plugIn(
   const link = createPair(host, netns, wanted);
   configureHostEnd(host, link, wanted);
   enableForwarding(wanted.layout);
-  if (wanted.layout.addresses.some(({ address }) => address.family === 6)) preparePodIpv6(netns, wanted.ifname);
+  if (hasIpv6(wanted.layout)) preparePodIpv6(netns, wanted.ifname);
   using pod = inNetns(netns, () => NetlinkSocket.open('route'));
   const routes = configurePod(pod.exchange, peerOf(link), wanted);
   routeHostEnd(host, link, wanted);

@@ -85,7 +85,8 @@ function takeBlindly(
     if (statIfThere(claimPath(attachment, address))) continue;
     const rest = restOf(store, network, formatAddress(address));
     if ((rest !== undefined && isTired(rest, minimumRest)) || isBusy?.(address)) continue;
-    if (claim(attachment, address)) return value;
+    // Nothing to forget where nobody remembers: to find that out anew is an error, dear for what is the rule.
+    if (claim(attachment, address, rest !== undefined)) return value;
   }
   return undefined;
 }
@@ -118,7 +119,7 @@ const claimPath = ({ store, network }: Attachment, address: Address): string =>
   join(networkFolders(store, network).claims, formatAddress(address));
 
 /** True where the address was free and is the attachment's now. @throws StateError */
-function claim(attachment: Attachment, address: Address): boolean {
+function claim(attachment: Attachment, address: Address, hasRested = true): boolean {
   const { store, network } = attachment;
   const path = claimPath(attachment, address);
   const isOurs = inFolder(store, networkFolders(store, network).claims, 'reserve', path, () => {
@@ -130,7 +131,7 @@ function claim(attachment: Attachment, address: Address): boolean {
       throw error;
     }
   });
-  if (isOurs) forgetRelease(store, network, formatAddress(address));
+  if (isOurs && hasRested) forgetRelease(store, network, formatAddress(address));
   return isOurs;
 }
 
