@@ -5,8 +5,8 @@
  * LAUNCHER: cmd/launcher.c, compiled; `tollgate install` puts it where runtimes look.
  * BANNER: a file of JavaScript to run before the first line of ours; the benchmark keeps time with it.
  */
-import { execFileSync } from 'node:child_process';
-import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { copyFileSync, existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import sea from '@yao-pkg/pkg/lib-es5/sea.js';
@@ -22,6 +22,15 @@ const root = resolve(import.meta.dirname, '..');
  */
 const v8Flags = ['--min-semi-space-size=4', '--max-semi-space-size=8'];
 for (const flag of v8Flags) setFlagsFromString(flag);
+
+const nodeFlags = [
+  // node:ffi would say on stderr that it is experimental.
+  '--disable-warning=ExperimentalWarning',
+  // A signal that makes a process of root's listen for a debugger is of no use here; nor is the thread that waits for it.
+  '--disable-sigusr1',
+  // Threads that compile and sweep meanwhile: four would be started for every call, and keep 7 MB of an agent.
+  '--v8-pool-size=2',
+];
 
 /**
  * What is loaded on demand: a file → the name of its part. What two parts share is in both, so they may hand each other
@@ -88,9 +97,25 @@ function checkCodeCache(name: string, scriptFile: string, cacheFile: string): vo
     import { compile } from ${JSON.stringify(join(import.meta.dirname, 'part.ts'))};
     const [name, script, cache] = process.argv.slice(1);
     console.log(compile(name, readFileSync(script, 'latin1'), readFileSync(cache)).cachedDataRejected);`;
-  const args = [...v8Flags, '--disable-warning=ExperimentalWarning', '--input-type=module', '--eval', check];
+  const args = [...v8Flags, ...nodeFlags, '--input-type=module', '--eval', check];
   const rejected = execFileSync(process.execPath, [...args, name, scriptFile, cacheFile], { encoding: 'utf8' });
   if (rejected.trim() !== 'false') throw new Error(`Cannot use the code cache of ${name}: rejected is ${rejected}`);
+}
+
+/**
+ * The plugin's code cache is made anew of what calls run, where this machine lets us call it; which takes root's rights or a
+ * user namespace.
+ * @returns why not, where not
+ */
+function train(folder: string): string | undefined {
+  let why = '';
+  for (const how of [['--net'], ['--user', '--map-root-user', '--net']]) {
+    const program = [process.execPath, ...v8Flags, ...nodeFlags, join(import.meta.dirname, 'train.ts'), folder];
+    const { status, error, stdout, stderr } = spawnSync('unshare', [...how, ...program], { encoding: 'utf8' });
+    if (status === 0) return undefined;
+    why = error?.message ?? `${stderr}${stdout}`.trim();
+  }
+  return why;
 }
 
 /** @returns the part's assets */
@@ -119,9 +144,7 @@ async function pack(folder: string, assets: Readonly<Record<string, string>>, ou
     // Its maker has none of our flags; and the door is small, all else has caches of its own.
     useCodeCache: false,
     assets,
-    // node:ffi would say on stderr that it is experimental. And a signal that makes a root's process listen for a debugger is
-    // of no use here; nor is the thread that waits for it.
-    execArgv: ['--disable-warning=ExperimentalWarning', '--disable-sigusr1', ...v8Flags],
+    execArgv: [...nodeFlags, ...v8Flags],
     // NODE_OPTIONS is meant for other programs.
     execArgvExtension: 'none',
   };
@@ -140,6 +163,10 @@ try {
   // What `tollgate install` writes.
   for (const name of globSync('**/*.*', { cwd: join(root, 'conf') })) assets[`conf/${name}`] = join(root, 'conf', name);
   for (const [entry, name] of Object.entries(parts)) Object.assign(assets, await bundlePart(folder, entry, name));
+  copyFileSync(addon, join(folder, 'netlink.node'));
+  const untrained = train(folder);
+  if (untrained) console.error(`The plugin starts 2 ms later than it could, for it cannot be run here: ${untrained}`);
+  else checkCodeCache('plugin', join(folder, 'plugin.js'), join(folder, 'plugin.cache'));
   const door = join(folder, 'tollgate.js');
   const banner = { js: bannerFile ? readFileSync(bannerFile, 'utf8') : '' };
   await build({ ...options, banner, entryPoints: ['cmd/tollgate.ts'], outfile: door });

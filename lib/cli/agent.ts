@@ -10,7 +10,7 @@ const folder = (describe: string, fallback: string) =>
 /** Milliseconds after the start; by then what follows it has been done as well, and calls that waited have been served. */
 const REST = 5_000;
 
-/** Resolves at the first signal that asks for an end. SIGHUP rings; SIGUSR1 would make Node open a debugger. */
+/** Resolves at the first signal that asks for an end. SIGHUP rings; SIGUSR1 is for programs that have files to rotate. */
 const untilAsked = (ring: () => void): Promise<void> =>
   new Promise(resolve => {
     process.on('SIGUSR1', () => {}).on('SIGHUP', ring);

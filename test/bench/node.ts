@@ -57,7 +57,10 @@ export class BenchNode {
 
   /** A program that stays; it ends with the benchmark. */
   serve({ command, args = [], env = { PATH } }: Program): ChildProcess {
-    return inNetns(this.netns, () => ({ child: spawn(command, [...args], { env, stdio: 'ignore' }) })).child;
+    const { child } = inNetns(this.netns, () => ({ child: spawn(command, [...args], { env, stdio: 'ignore' }) }));
+    // The benchmark does not wait for it.
+    child.unref();
+    return child;
   }
 
   sh(script: string): string {
