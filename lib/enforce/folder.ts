@@ -3,7 +3,6 @@
  * than everything else in a call together, so what was parsed is kept beside the node's state, file by file.
  */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Problem } from '../policy/field.ts';
 import { type Declared, type Document, readDocuments, worldOf } from '../policy/manifest.ts';
 import type { World } from '../policy/model.ts';
@@ -69,7 +68,7 @@ export async function readFolder(path: string, kept: Kept): Promise<Folder> {
   const files: [string, KeptFile][] = [];
   let isChanged = false;
   for (const name of namesIn(path)) {
-    const file = join(path, name);
+    const file = `${path}/${name}`;
     const stamp = stampOf(file);
     if (stamp === undefined) continue;
     const before = kept[name];
@@ -89,7 +88,7 @@ export async function readFolder(path: string, kept: Kept): Promise<Folder> {
 export const warningsOf = ({ path, kept }: Folder): string[] =>
   Object.entries(kept).flatMap(([name, { broken, documents }]) =>
     broken !== undefined && documents
-      ? [`${join(path, name)} does not parse, so its last good version stays in force: ${broken}`]
+      ? [`${path}/${name} does not parse, so its last good version stays in force: ${broken}`]
       : [],
   );
 
@@ -97,7 +96,7 @@ export const warningsOf = ({ path, kept }: Folder): string[] =>
 export function refuseBroken({ path, kept }: Folder): void {
   const broken = Object.entries(kept).filter(([, file]) => file.broken !== undefined && !file.documents);
   if (broken.length === 0) return;
-  const lines = broken.map(([name, file]) => `${join(path, name)}: ${file.broken}`);
+  const lines = broken.map(([name, file]) => `${path}/${name}: ${file.broken}`);
   throw new PolicyFileError(`Cannot read policies: ${lines.join('; ')}`);
 }
 

@@ -8,8 +8,6 @@ import { getSystemErrorMessage, getSystemErrorName } from 'node:util';
 
 const signatures = {
   __errno_location: { arguments: [], return: 'pointer' },
-  getpid: { arguments: [], return: 'int32' },
-  syscall: { arguments: ['int64', 'int64', 'int64', 'int64', 'int64'], return: 'int64' },
   setns: { arguments: ['int32', 'int32'], return: 'int32' },
   flock: { arguments: ['int32', 'int32'], return: 'int32' },
   memfd_create: { arguments: ['string', 'uint32'], return: 'int32' },
@@ -25,8 +23,6 @@ type Functions = WrappedFunctionsFromDefinitions<typeof signatures>;
 interface Libc extends Functions {
   /** errno of this thread; right only directly after the call that failed. */
   readonly errno: () => number;
-  /** For a system call that glibc has no function for: where the bytes are, for as long as they are held. */
-  readonly pointerTo: (bytes: NodeJS.ArrayBufferView) => bigint;
 }
 
 /** node:ffi is missing, or does not call C the way that its documentation says: nothing native can be trusted. */
@@ -94,7 +90,7 @@ function load(): Libc {
   }
   const location = functions.__errno_location();
   if (typeof location !== 'bigint' || location === 0n) fail('__errno_location() gives no pointer');
-  const libc = { ...functions, errno: () => ffi.getInt32(location, 0), pointerTo: ffi.getRawPointer };
+  const libc = { ...functions, errno: () => ffi.getInt32(location, 0) };
   selfTest(libc);
   return libc;
 }
@@ -103,6 +99,7 @@ const EPERM = 1;
 const ENOENT = 2;
 const EBADF = 9;
 const EINVAL = 22;
+const ENOSYS = 38;
 const LOCK_UN = 8;
 
 /**
@@ -111,8 +108,6 @@ const LOCK_UN = 8;
  * @throws NativeCallError
  */
 export function selfTest(libc: Libc): void {
-  const pid = libc.getpid();
-  if (pid !== process.pid) fail(`getpid() gives ${pid} in process ${process.pid}`);
   const bytes = new Uint8Array(16);
   const fails: readonly (readonly [call: string, result: () => number | bigint, errno: number])[] = [
     ['setns(-1)', () => libc.setns(-1, 0), EBADF],
@@ -134,6 +129,33 @@ export function selfTest(libc: Libc): void {
     const errno = libc.errno();
     if (Number(result) !== -1 || errno !== expected) fail(`${call} gives ${result}, errno ${errno}, not ${expected}`);
   }
+}
+
+/** For system calls that glibc has no function for: loaded apart, since few runs of a runtime's call want one. */
+const syscallSignatures = {
+  syscall: { arguments: ['int64', 'int64', 'int64', 'int64', 'int64'], return: 'int64' },
+} as const satisfies FunctionDefinitions;
+
+interface SyscallLibc extends WrappedFunctionsFromDefinitions<typeof syscallSignatures> {
+  /** Where the bytes are, for as long as they are held. */
+  readonly pointerTo: (bytes: NodeJS.ArrayBufferView) => bigint;
+}
+
+let loadedSyscall: SyscallLibc | undefined;
+
+/** @throws NativeCallError where the signature is misread: a call of no number must fail */
+export function syscallLibc(): SyscallLibc {
+  loadedSyscall ??= loadSyscall();
+  return loadedSyscall;
+}
+
+function loadSyscall(): SyscallLibc {
+  const { errno } = libc();
+  const ffi = ffiModule();
+  const { syscall } = ffi.dlopen('libc.so.6', syscallSignatures).functions;
+  const result = syscall(-1n, 0n, 0n, 0n, 0n);
+  if (result !== -1n || errno() !== ENOSYS) fail(`syscall(-1) gives ${result}, errno ${errno()}, not ${ENOSYS}`);
+  return { syscall, pointerTo: ffi.getRawPointer };
 }
 
 /** What makes a world of its own for a demonstration: loaded apart, so that no call of a runtime pays for it. */

@@ -1,4 +1,4 @@
-import { libc } from './ffi.ts';
+import { syscallLibc } from './ffi.ts';
 
 /** include/uapi/asm/unistd.h; glibc has no function of that name. */
 const SYS_MEMBARRIER: Readonly<Record<string, bigint>> = { x64: 324n, arm64: 283n };
@@ -12,5 +12,5 @@ const MEMBARRIER_CMD_GLOBAL = 1n;
  */
 export function packetsUnderWayEnd(): void {
   const number = SYS_MEMBARRIER[process.arch];
-  if (number !== undefined) libc().syscall(number, MEMBARRIER_CMD_GLOBAL, 0n, 0n, 0n);
+  if (number !== undefined) syscallLibc().syscall(number, MEMBARRIER_CMD_GLOBAL, 0n, 0n, 0n);
 }

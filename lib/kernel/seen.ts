@@ -3,7 +3,7 @@
  * live in a container, where the same path is another file or none.
  */
 import { closeSync, constants, fstatSync, openSync, readFileSync, readlinkSync, statSync } from 'node:fs';
-import { checked, libc } from './ffi.ts';
+import { checked, syscallLibc } from './ffi.ts';
 import { isErrno } from './message.ts';
 
 /** include/uapi/asm-generic/unistd.h: the same number on all architectures. */
@@ -50,7 +50,7 @@ function rootOf(pid: number): number {
 function openInRoot(pid: number, path: string, flags: number, mode: number): number {
   const root = rootOf(pid);
   try {
-    const { syscall, pointerTo } = libc();
+    const { syscall, pointerTo } = syscallLibc();
     const text = Buffer.from(`${path}\0`);
     // struct open_how: flags, mode, resolve (u64 each)
     const how = new BigUint64Array([BigInt(flags | O_CLOEXEC), BigInt(mode), RESOLVE_IN_ROOT]);

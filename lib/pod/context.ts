@@ -15,6 +15,11 @@ export interface Context {
   readonly host: Exchange;
   /** netfilter in that namespace, opened at the first use. To close it waits for what was deleted to be destroyed. */
   readonly nft: () => Nft;
+  /**
+   * Of a process that ends with its call, which waits so long in any case: to be called where something else is to be waited
+   * for, and the table has heard all that it is to hear.
+   */
+  readonly closeNft?: () => void;
   readonly hook: Hook;
   /** Links that a pod leaves behind. */
   readonly graveyard: Graveyard;

@@ -66,19 +66,24 @@ export interface Warm {
 }
 
 /** For one call: closed with it. */
-function openCold(): Pick<Context, 'here' | 'host' | 'nft' | 'graveyard'> & Disposable {
-  const stack = new DisposableStack();
-  const { exchange: host } = stack.use(NetlinkSocket.open('route'));
+function openCold(): Pick<Context, 'here' | 'host' | 'nft' | 'closeNft' | 'graveyard'> & Disposable {
+  const route = NetlinkSocket.open('route');
+  const { exchange: host } = route;
   let nft: Nft | undefined;
+  const closeNft = (): void => {
+    nft?.[Symbol.dispose]();
+    nft = undefined;
+  };
   return {
-    here: currentNetns(),
-    host,
+    ...{ here: currentNetns(), host, closeNft, graveyard: deletingAside(host) },
     nft: () => {
-      nft ??= stack.use(Nft.open());
+      nft ??= Nft.open();
       return nft;
     },
-    graveyard: deletingAside(host),
-    [Symbol.dispose]: () => stack.dispose(),
+    [Symbol.dispose]() {
+      closeNft();
+      route[Symbol.dispose]();
+    },
   };
 }
 

@@ -79,6 +79,7 @@ export async function unplug(leaving: Leaving, attachment: Attachment | undefine
   const takeOut = async (): Promise<void> => {
     await context.hook.dismiss(podKey({ network: config.name, containerID, ifname }));
     forgetFlowsOf(addresses, context);
+    context.closeNft?.();
   };
   const bury = async ({ ifindex }: Link): Promise<void> => {
     unroute(context.host, ifindex, facts?.pod?.addresses);

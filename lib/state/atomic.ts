@@ -1,11 +1,13 @@
 /** Whole files, read and replaced in one piece: a reader sees the old text or the new one, never half of either. */
 import { readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
 import { unlinkIfThere } from './attachment.ts';
 import { doing, errnoOf } from './error.ts';
 
 /** Where a file is made before it takes its place: whoever dies meanwhile leaves it there for the next. */
-export const asideOf = (path: string): string => join(dirname(path), `.${basename(path)}.new`);
+export function asideOf(path: string): string {
+  const name = path.lastIndexOf('/') + 1;
+  return `${path.slice(0, name)}.${path.slice(name)}.new`;
+}
 
 /**
  * Replaces the file, or leaves it as it was. All who do so must hold one lock. Not synced: see store.ts.

@@ -15,7 +15,6 @@ import {
   unlinkSync,
   writeSync,
 } from 'node:fs';
-import { join } from 'node:path';
 import { monotonic } from '../kernel/monotonic.ts';
 import { doing, errnoOf, StateError } from './error.ts';
 import { tryFlock, waitForFlock } from './lock.ts';
@@ -34,7 +33,7 @@ const longestRecord = 1 << 20;
 
 /** `:` is in neither part of the key. */
 export const recordPath = (store: Store, { network, containerID, ifname }: Owner): string =>
-  join(networkFolders(store, network).attachments, fileName(`${containerID}:${ifname}`));
+  `${networkFolders(store, network).attachments}/${fileName(`${containerID}:${ifname}`)}`;
 
 /** Held until disposed of, or until the process dies. */
 export class Attachment implements Disposable {

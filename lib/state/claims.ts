@@ -3,7 +3,6 @@
  * be neither empty nor torn nor disagree with its owner, and the record's link count says how many there are.
  */
 import { linkSync } from 'node:fs';
-import { join } from 'node:path';
 import { type Address, formatAddress, parseAddress } from '../ip/address.ts';
 import { allot, assignWishes, inOrder, inTurn, isTired, type Wish } from '../ipam/choose.ts';
 import { AddressRefused, PoolExhausted } from '../ipam/error.ts';
@@ -116,7 +115,7 @@ function takeByList(
 }
 
 const claimPath = ({ store, network }: Attachment, address: Address): string =>
-  join(networkFolders(store, network).claims, formatAddress(address));
+  `${networkFolders(store, network).claims}/${formatAddress(address)}`;
 
 /** True where the address was free and is the attachment's now. @throws StateError */
 function claim(attachment: Attachment, address: Address, hasRested = true): boolean {
@@ -174,7 +173,7 @@ export function release(attachment: Attachment): readonly string[] {
 /** The note first: from the moment that the address is free, everyone can see since when. */
 function releaseOne(attachment: Attachment, name: string): boolean {
   const { store, network } = attachment;
-  const path = join(networkFolders(store, network).claims, name);
+  const path = `${networkFolders(store, network).claims}/${name}`;
   if (!isNameOf(path, attachment)) return false;
   noteRelease(store, network, name);
   return doing('release', path, () => unlinkIfThere(path));

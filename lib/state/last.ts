@@ -1,6 +1,5 @@
 /** Which address a pool gave last: where the next round goes on. A hint only, and allowed to be stale, torn or missing. */
 import { closeSync, constants, openSync, readFileSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
 import { type Address, formatAddress, parseAddress } from '../ip/address.ts';
 import { type Pool, poolText } from '../ipam/pool.ts';
 import { fileName, inFolder, networkFolders, type Store } from './store.ts';
@@ -9,7 +8,7 @@ import { fileName, inFolder, networkFolders, type Store } from './store.ts';
 const width = 48;
 
 const pathOf = (store: Store, network: string, pool: Pool): string =>
-  join(networkFolders(store, network).last, fileName(`pool-${poolText(pool)}`));
+  `${networkFolders(store, network).last}/${fileName(`pool-${poolText(pool)}`)}`;
 
 /** Undefined where nobody knows; it may lie in no range of the pool any more. */
 export function readLast(store: Store, network: string, pool: Pool): Address | undefined {

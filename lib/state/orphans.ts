@@ -1,5 +1,4 @@
 import { closeSync, constants, fstatSync, openSync } from 'node:fs';
-import { join } from 'node:path';
 import { isNameOf, readFacts, recordPath, statIfThere, unlinkIfThere } from './attachment.ts';
 import { doing, errnoOf } from './error.ts';
 import { tryFlock } from './lock.ts';
@@ -14,14 +13,14 @@ import { namesIn, networkFolders, type Store } from './store.ts';
  */
 export const sweepOrphans = (store: Store, network: string): readonly string[] =>
   listOrphans(store, network).filter(name =>
-    sweepOrphan(store, network, join(networkFolders(store, network).claims, name)),
+    sweepOrphan(store, network, `${networkFolders(store, network).claims}/${name}`),
   );
 
 /** Claims whose owner has no record, at a moment's view: nothing is changed. @throws StateError */
 export function listOrphans(store: Store, network: string): readonly string[] {
   const { claims } = networkFolders(store, network);
   // Claims before records: the record of a claim that is seen here exists until the claim is gone.
-  const names = namesIn(claims).map(name => ({ name, ino: statIfThere(join(claims, name))?.ino }));
+  const names = namesIn(claims).map(name => ({ name, ino: statIfThere(`${claims}/${name}`)?.ino }));
   const owners = inodesOfRecords(store, network);
   return names.filter(({ ino }) => ino !== undefined && !owners.has(ino)).map(({ name }) => name);
 }
@@ -35,12 +34,12 @@ export function listUnclaimed(
   const { claims } = networkFolders(store, network);
   const record = statIfThere(path);
   if (!record) return [];
-  return (facts.addresses ?? []).filter(address => !isNameOf(join(claims, address), record));
+  return (facts.addresses ?? []).filter(address => !isNameOf(`${claims}/${address}`, record));
 }
 
 function inodesOfRecords(store: Store, network: string): ReadonlySet<bigint | undefined> {
   const { attachments } = networkFolders(store, network);
-  return new Set(namesIn(attachments).map(name => statIfThere(join(attachments, name))?.ino));
+  return new Set(namesIn(attachments).map(name => statIfThere(`${attachments}/${name}`)?.ino));
 }
 
 /** A claim is its owner's record by another name, so its lock is the owner's lock. */

@@ -3,7 +3,7 @@
  * cannot be written or read is passed over.
  */
 import { closeSync, futimesSync, openSync, readdirSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { parseAddress } from '../ip/address.ts';
 import { type Pool, rangeHolding } from '../ipam/pool.ts';
 import { unlinkIfThere } from './attachment.ts';
@@ -16,7 +16,7 @@ const betweenCleanings = 600_000;
 const removalsAtOnce = 1024;
 
 const noteOf = (store: Store, network: string, address: string): string =>
-  join(networkFolders(store, network).released, address);
+  `${networkFolders(store, network).released}/${address}`;
 
 /** To be called before the claim goes. */
 export function noteRelease(store: Store, network: string, address: string): void {
@@ -49,8 +49,7 @@ export function restsIn(store: Store, network: string, pool: Pool): ReadonlyMap<
 
 /** The marker's mtime says when the folder was last gone through. */
 function cleanNowAndThen(store: Store, network: string): void {
-  const { released } = networkFolders(store, network);
-  const marker = join(dirname(released), 'cleaned');
+  const marker = networkFolders(store, network).cleaned;
   const last = modified(marker);
   if (last !== undefined && Math.abs(store.now() - last) < betweenCleanings) return;
   touch(store, marker);

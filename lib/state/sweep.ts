@@ -1,5 +1,4 @@
 /** What GC and `tollgate pods` want to know of all attachments of a network. */
-import { join } from 'node:path';
 import { type Attachment, type Owner, readFacts, statIfThere, tryLockAttachment } from './attachment.ts';
 import { release } from './claims.ts';
 import type { Facts } from './record.ts';
@@ -16,7 +15,7 @@ export interface Listed {
 export function listAttachments(store: Store, network: string): readonly Listed[] {
   const { attachments } = networkFolders(store, network);
   return namesIn(attachments).flatMap(name => {
-    const path = join(attachments, name);
+    const path = `${attachments}/${name}`;
     const facts = readFacts(path);
     if (!facts) return [];
     const owner = ownerOf(network, name, facts);
