@@ -41,6 +41,7 @@ if ! env -u NODE_OPTIONS "$work/node" --disable-warning=ExperimentalWarning .bui
   cat "$work/log" >&2
   fail "cannot build dist/tollgate"
 fi
+grep '^The plugin starts' "$work/log" || true
 # Renamed into place: whoever runs the old one goes on running it.
 ln "$work/tollgate" "$work/tollgate-ipam"
 mkdir -p dist/tools

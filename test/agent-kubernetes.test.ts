@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { formatAddress } from '../lib/ip/address.ts';
-import { condemned, isIdentity, quarantine } from '../lib/tag/tag.ts';
+import { isIdentity, quarantine } from '../lib/tag/tag.ts';
 import { cni, errorOf, silently } from './cni.ts';
 import { refuse, statusOf } from './fake-api.ts';
 import { until } from './host.ts';
@@ -189,7 +189,7 @@ test('while the agent does not answer, DEL is code 11 and closes, and later succ
   agent.child.kill('SIGSTOP');
   const { code, msg } = errorOf(await cni(host.host, 'DEL', pod.call));
   assert.equal(code, 11, msg);
-  assert.equal(host.groupOf(pod), condemned);
+  assert.equal(host.isThere(pod), false);
   agent.child.kill('SIGCONT');
   await silently(host.host, 'DEL', pod.call);
 });

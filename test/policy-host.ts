@@ -9,6 +9,7 @@ import { must } from '../lib/kernel/message.ts';
 import { Netns } from '../lib/kernel/netns.ts';
 import type { ReadTable } from '../lib/kernel/nft.ts';
 import { PROTOCOL } from '../lib/nft/model.ts';
+import { findLink } from '../lib/pod/interface.ts';
 import { live, named } from './cli-host.ts';
 import {
   add,
@@ -159,6 +160,10 @@ export class PolicyHost extends WiredHost {
       .map(block => block.replace(/\n}\n$/, ''))
       .sort()
       .join('\n\n');
+  }
+
+  isThere({ link }: PluggedPod): boolean {
+    return findLink(this.exchange, { name: link }) !== undefined;
   }
 
   groupOf({ link }: PluggedPod): number {

@@ -177,9 +177,7 @@ export async function logged(
   const ms = Math.round((performance.now() - start) * 10) / 10;
   const code = codeOf(answered);
   counted({ verb: verb ?? '', code: code ?? 0, ms });
-  const fields = { verb, containerID, ifname, ms, ...(code ? { code } : {}) };
-  // After the answer, which is on its way by the next turn.
-  setImmediate(log, code === undefined ? 'info' : 'warn', 'call', fields);
+  log(code === undefined ? 'info' : 'warn', 'call', { verb, containerID, ifname, ms, ...(code ? { code } : {}) });
   return answered;
 }
 
