@@ -10,8 +10,18 @@ const COMMENT_BYTES = 128;
 /** Ends a comment that goes on. */
 const CUT = '~';
 
-/** nft's strings know no escape, a zero byte would end the text, and half a surrogate pair is no character. */
-const UNFIT = /["\p{Cc}\p{Cs}]/u;
+/**
+ * nft's strings know no escape, a zero byte would end the text, and half a surrogate pair is no character (a whole one is
+ * looked at as well). Not by an expression: to make one of Unicode's classes takes longer than all the comments of a call.
+ */
+function mayBeUnfit(text: string): boolean {
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    if (unit === 0x22 || unit < 0x20 || (unit >= 0x7f && unit <= 0x9f) || (unit >= 0xd800 && unit <= 0xdfff))
+      return true;
+  }
+  return false;
+}
 
 /** How many bytes the text takes in UTF-8. */
 export function utf8Length(text: string): number {
@@ -25,7 +35,7 @@ export function utf8Length(text: string): number {
 }
 
 const fit = (text: string): string =>
-  UNFIT.test(text)
+  mayBeUnfit(text)
     ? text
         .toWellFormed()
         .replaceAll('"', "'")
