@@ -20,7 +20,7 @@ case $(uname -sm) in
   *) fail "builds for Linux on x64 and arm64, this is $(uname -sm)" ;;
 esac
 
-# Not `npm ci`, which refuses a lockfile without the packages for other systems; what came is compared with the lockfile
+# Not `npm ci`, which begins by taking away what is there; what came is compared with the lockfile
 # instead. No package's install scripts are needed: native parts come ready-made.
 if ! reason=$(node .build/deps.mjs 2>&1); then
   echo "Installing dependencies ($reason)"
