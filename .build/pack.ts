@@ -60,6 +60,14 @@ const partsFromAssets: Plugin = {
   },
 };
 
+const littleOs: Plugin = {
+  name: 'little os',
+  setup: ({ onResolve }) =>
+    onResolve({ filter: /^os$/ }, ({ importer }) =>
+      importer.includes('/node_modules/netlink/') ? { path: join(root, 'lib/kernel/os.cjs') } : undefined,
+    ),
+};
+
 const options: BuildOptions = {
   absWorkingDir: root,
   bundle: true,
@@ -78,7 +86,7 @@ const options: BuildOptions = {
   alias: { 'node-gyp-build': join(root, 'lib/kernel/node-gyp-build.cjs') },
   // yargs 18 asks where it lies, in order to find its translations; nowhere is the answer.
   define: { 'import.meta.url': '"file:///nowhere/tollgate.js"' },
-  plugins: [partsFromAssets],
+  plugins: [partsFromAssets, littleOs],
   logLevel: 'warning',
 };
 
@@ -111,7 +119,10 @@ function train(folder: string): string | undefined {
   let why = '';
   for (const how of [['--net'], ['--user', '--map-root-user', '--net']]) {
     const program = [process.execPath, ...v8Flags, ...nodeFlags, join(import.meta.dirname, 'train.ts'), folder];
-    const { status, error, stdout, stderr } = spawnSync('unshare', [...how, ...program], { encoding: 'utf8' });
+    const { status, error, stdout, stderr } = spawnSync('unshare', [...how, ...program], {
+      encoding: 'utf8',
+      timeout: 60_000,
+    });
     if (status === 0) return undefined;
     why = error?.message ?? `${stderr}${stdout}`.trim();
   }

@@ -19,10 +19,15 @@ const node = `${folder}/trained`;
 /** Milliseconds, with room for a machine ten times slower. */
 const DEADLINE = 10_000;
 
+const hasIpv6 = fs.existsSync('/proc/net/if_inet6');
+
 const config = JSON.stringify({
   ...{ cniVersion: '1.1.0', name: 'training', type: 'tollgate', ipMasq: true },
   ...{ stateDir: `${node}/state`, runDir: `${node}/run`, policies: `${node}/policies` },
-  ipam: { type: 'tollgate-ipam', ranges: [[{ subnet: '10.0.0.0/24' }], [{ subnet: 'fd00::/64' }]] },
+  ipam: {
+    type: 'tollgate-ipam',
+    ranges: [[{ subnet: '10.0.0.0/24' }], ...(hasIpv6 ? [[{ subnet: 'fd00::/64' }]] : [])],
+  },
   args: { cni: { labels: [{ key: 'app', value: 'web' }] } },
 });
 

@@ -1,6 +1,5 @@
 /** What a node lacks, or what stands in our way on it: said before a pod suffers from it, with what to do. */
 import { accessSync, constants, readFileSync } from 'node:fs';
-import { release } from 'node:os';
 import type { Family } from '../ip/address.ts';
 import type { Link } from '../kernel/link.ts';
 import { isErrno } from '../kernel/message.ts';
@@ -26,7 +25,9 @@ export interface Lack {
 
 const leastKernel = [5, 15] as const;
 
-export function probeKernel(version = release()): Lack[] {
+const running = (): string => readFileSync('/proc/sys/kernel/osrelease', 'latin1').trim();
+
+export function probeKernel(version = running()): Lack[] {
   const [major = 0, minor = 0] = version.split('.').map(part => Number.parseInt(part, 10));
   const isEnough = major > leastKernel[0] || (major === leastKernel[0] && minor >= leastKernel[1]);
   if (isEnough) return [];

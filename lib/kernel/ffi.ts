@@ -5,6 +5,7 @@
  */
 import type { FunctionDefinitions, WrappedFunctionsFromDefinitions } from 'node:ffi';
 import { getSystemErrorMessage, getSystemErrorName } from 'node:util';
+import { errnos } from './errno.ts';
 
 const signatures = {
   __errno_location: { arguments: [], return: 'pointer' },
@@ -95,11 +96,7 @@ function load(): Libc {
   return libc;
 }
 
-const EPERM = 1;
-const ENOENT = 2;
-const EBADF = 9;
-const EINVAL = 22;
-const ENOSYS = 38;
+const { EBADF, EINVAL, ENOENT, ENOSYS, EPERM } = errnos;
 const LOCK_UN = 8;
 
 /**

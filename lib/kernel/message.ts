@@ -2,7 +2,7 @@
  * Netlink requests and answers as values, and the function between them: what builds requests and reads replies needs
  * no socket, and what stands in for the kernel in a test is one function.
  */
-import { constants } from 'node:os';
+import { errnos } from './errno.ts';
 import { describeErrno, errnoName } from './ffi.ts';
 import { align, type NetlinkMessage, parseAttributes, readS32, readU32 } from './structs.ts';
 
@@ -123,7 +123,7 @@ export const isErrno = (error: unknown, ...codes: string[]): error is Error & { 
  */
 export function complaintOf(message: Pick<NetlinkMessage, 'type' | 'flags' | 'data'>): Complaint {
   const { type, flags, data } = message;
-  const errno = data.length >= 4 ? -readS32.call(data, 0) : constants.errno.EBADMSG;
+  const errno = data.length >= 4 ? -readS32.call(data, 0) : errnos.EBADMSG;
   if (!(flags & NLM_F_ACK_TLVS)) return { errno };
   let start = 4;
   if (type === NLMSG.ERROR) start += flags & NLM_F_CAPPED || errno === 0 ? 16 : align(readU32.call(data, 4));

@@ -4,8 +4,8 @@
  * and nothing else of this process can come between. The package's poll handler then finds nothing to read.
  */
 import { write } from 'node:fs';
-import { constants } from 'node:os';
 import type { RawNetlinkSocket } from 'netlink/dist/raw.js';
+import { errnos } from './errno.ts';
 import { checked, libc, SyscallError } from './ffi.ts';
 import {
   type Answer,
@@ -31,7 +31,7 @@ const NETLINK_GET_STRICT_CHK = 12;
 const MSG_PEEK = 0x2;
 const MSG_TRUNC = 0x20;
 const MSG_DONTWAIT = 0x40;
-const { EAGAIN, EINTR, EMSGSIZE, ENOBUFS, ENOMSG, EPERM } = constants.errno;
+const { EAGAIN, EINTR, EMSGSIZE, ENOBUFS, ENOMSG, EPERM } = errnos;
 
 /** What one acknowledgement takes of a receive buffer, by the kernel's counting (skb and all), on the safe side. */
 const ANSWER_SIZE = 2048;
