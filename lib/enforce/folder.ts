@@ -16,6 +16,8 @@ interface KeptFile {
   readonly stamp: string;
   /** Of the last version that parsed; undefined: none ever did. */
   readonly documents?: readonly Document[];
+  /** The documents say nothing of pods: what most folders are asked for first, call after call. */
+  readonly isPodless?: true;
   /** Why the version with this stamp does not parse. */
   readonly broken?: string;
 }
@@ -34,7 +36,12 @@ export class PolicyFileError extends Error {
   override readonly name = 'PolicyFileError';
 }
 
-const isManifest = (name: string): boolean => /\.(ya?ml|json)$/i.test(name) && !name.startsWith('.');
+const endings = ['.yaml', '.yml', '.json'] as const;
+
+function isManifest(name: string): boolean {
+  const lower = name.toLowerCase();
+  return !name.startsWith('.') && endings.some(ending => lower.endsWith(ending));
+}
 
 function namesIn(folder: string): string[] {
   try {
@@ -55,9 +62,13 @@ function stampOf(path: string): string | undefined {
 async function parse(path: string, stamp: string, before: KeptFile | undefined): Promise<KeptFile> {
   const { readYaml } = await import('../policy/yaml.ts');
   const { documents, problems } = readYaml(readFileSync(path, 'utf8'), path);
-  if (problems.length === 0) return { stamp, documents };
+  if (problems.length === 0) {
+    const isPodless = understand({ [path]: { stamp, documents } }, withoutPolicies).world.pods.length === 0;
+    return { stamp, documents, ...(isPodless ? { isPodless } : {}) };
+  }
   const broken = problems.map(formatProblem).join('; ');
-  return { stamp, broken, ...(before?.documents ? { documents: before.documents } : {}) };
+  const { documents: last, isPodless } = before ?? {};
+  return { stamp, broken, ...(last ? { documents: last } : {}), ...(isPodless ? { isPodless } : {}) };
 }
 
 /**
@@ -131,6 +142,7 @@ function withoutPolicies(document: Document): Document | undefined {
 
 /** What the files say of pods, without a look at their policies. */
 export function podManifestsOf(kept: Kept): World['pods'] {
+  if (Object.values(kept).every(({ isPodless }) => isPodless)) return [];
   const pods = known.get(kept)?.world.pods ?? knownPods.get(kept) ?? understand(kept, withoutPolicies).world.pods;
   knownPods.set(kept, pods);
   return pods;

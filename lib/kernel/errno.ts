@@ -8,10 +8,21 @@ export const errnos = {
   EINTR: 4,
   EBADF: 9,
   EAGAIN: 11,
+  EACCES: 13,
+  EEXIST: 17,
+  ENODEV: 19,
   EINVAL: 22,
   ENOSYS: 38,
   ENOMSG: 42,
   EBADMSG: 74,
   EMSGSIZE: 90,
+  EAFNOSUPPORT: 97,
+  ENETUNREACH: 101,
   ENOBUFS: 105,
+  EHOSTUNREACH: 113,
 } as const;
+
+const names = new Map<number, string>(Object.entries(errnos).map(([name, errno]) => [errno, name]));
+
+/** Undefined where it is none of these: node:util knows more, and takes longer to know the first. */
+export const knownErrno = (errno: number): string | undefined => names.get(errno);

@@ -5,7 +5,7 @@
  */
 import type { FunctionDefinitions, WrappedFunctionsFromDefinitions } from 'node:ffi';
 import { getSystemErrorMessage, getSystemErrorName } from 'node:util';
-import { errnos } from './errno.ts';
+import { errnos, knownErrno } from './errno.ts';
 
 const signatures = {
   __errno_location: { arguments: [], return: 'pointer' },
@@ -56,7 +56,7 @@ const unnamed: Readonly<Record<number, readonly [code: string, text: string]>> =
 
 /** `EEXIST` for 17; `E1234` for a number without a name. */
 export function errnoName(errno: number): string {
-  const name = unnamed[errno]?.[0] ?? getSystemErrorName(-errno);
+  const name = knownErrno(errno) ?? unnamed[errno]?.[0] ?? getSystemErrorName(-errno);
   return name.startsWith('E') ? name : `E${errno}`;
 }
 
