@@ -11,13 +11,25 @@ export interface Times {
   readonly del: number[];
 }
 
-/** ADD and DEL at each place in turn; each round starts with another one. The first rounds warm caches and do not count. */
+/**
+ * Each of them once, in an order that is drawn anew: what one leaves the machine to do (bridge with ipMasq above all) must not
+ * fall on the same other one each time.
+ */
+function inAnyOrder(count: number): number[] {
+  const order = Array.from({ length: count }, (_, i) => i);
+  for (let i = count - 1; i > 0; i--) {
+    const j = Math.floor(Math.random() * (i + 1));
+    [order[i], order[j]] = [order[j]!, order[i]!];
+  }
+  return order;
+}
+
+/** ADD and DEL at each place, round by round. The first rounds warm caches and do not count. */
 export function interleave(places: readonly Place[], rounds: number, warmup = 3): Times[] {
   const times = places.map((): Times => ({ add: [], del: [] }));
   const pods = makePods(places.length);
   for (let round = -warmup; round < rounds; round++)
-    for (let turn = 0; turn < places.length; turn++) {
-      const i = (turn + round + warmup) % places.length;
+    for (const i of inAnyOrder(places.length)) {
       const links = places[i]!.node.links();
       const add = places[i]!.add(pods[i]!).ms;
       const del = places[i]!.del(pods[i]!).ms;
@@ -36,7 +48,7 @@ function restsWith(links: number, { node }: Place): void {
     if (performance.now() > end) throw new Error(`Cannot go on: ${node.name} keeps more than ${links} links`);
 }
 
-/** So many ADDs at a time at each place in turn: milliseconds from the first start to the last end, round by round. */
+/** So many ADDs at a time at each place: milliseconds from the first start to the last end, round by round. */
 export async function interleaveBursts(
   places: readonly Place[],
   { number, width, rounds }: { readonly number: number; readonly width: number; readonly rounds: number },
@@ -44,8 +56,7 @@ export async function interleaveBursts(
   const times = places.map((): number[] => []);
   const pods = makePods(number);
   for (let round = 0; round < rounds; round++)
-    for (let turn = 0; turn < places.length; turn++) {
-      const i = (turn + round) % places.length;
+    for (const i of inAnyOrder(places.length)) {
       const links = places[i]!.node.links();
       times[i]!.push(await places[i]!.addAll(pods, width));
       await places[i]!.delAll(pods, width);

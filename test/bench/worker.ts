@@ -62,7 +62,7 @@ function oneByOne(warm: Place, lone: Place): Row[] {
 async function bursts(warm: Place): Promise<Row[]> {
   const [number, width] = [50, 16];
   const places = [warm, ...[ptp, bridgeMasq].map(plugin => settled(new Place(plugin)))];
-  const [own, point, masked] = await interleaveBursts(places, { number, width, rounds: 5 });
+  const [own, point, masked] = await interleaveBursts(places, { number, width, rounds: 9 });
   const measured = { part, what: `${number} ADDs, ${width} at once`, unit: 'ms' } as const;
   return [compared(measured, own!, 'ptp', point!, { atMost: 0.5 }), compared(measured, own!, 'bridge ipMasq', masked!)];
 }
