@@ -129,7 +129,9 @@ enum { CONNECT_PATIENCE = 1000, READY_PATIENCE = 5000 };
 static char **arguments, **environment;
 /** Absent where the call is not for the agent. */
 static const struct verb *verb;
-static struct text node, run_dir;
+static struct text node;
+/** As `tollgate.rundir` says it, as far as it can be a socket's folder. */
+static char run_dir[sizeof((struct sockaddr_un *)0)->sun_path + 1];
 static struct sockaddr_un agent = {.sun_family = AF_UNIX};
 /** A file in memory with what stdin gave, for tollgate-node to read. */
 static int stdin_copy = -1;
@@ -174,7 +176,7 @@ static _Noreturn void fail(const char *code, const char *const message[], const 
  * @param why  the agent of `run_dir` did not take the call, so that it is not asked again; NULL where it was not asked
  */
 static _Noreturn void run_node(const char *why) {
-  char *told[] = {arguments[0], "--not-handed-over", run_dir.at, (char *)why, NULL};
+  char *told[] = {arguments[0], "--not-handed-over", run_dir, (char *)why, NULL};
   if (stdin_copy >= 0) CALL(lseek, stdin_copy, 0, SEEK_SET), CALL(dup3, stdin_copy, 0, 0);
   long error = CALL(execve, node.at, why ? told : arguments, environment);
   fail("5", (const char *[]){"Cannot execute ", node.at, NULL},
@@ -304,23 +306,19 @@ static int memory_file(void) {
 
 /** Finds tollgate-node, and the agent by `tollgate.rundir`: one line, an absolute path. @returns 0 where it says anything else */
 static int find_agent(void) {
-  struct text folder = {0};
-  long size = CALL(readlinkat, AT_FDCWD, "/proc/self/exe", folder.at, sizeof folder.at - 1);
-  while (size > 0 && folder.at[size - 1] != '/') size--;
+  static const char name[] = "/cni.sock";
+  long size = CALL(readlinkat, AT_FDCWD, "/proc/self/exe", node.at, sizeof node.at - 1), got, fd;
+  while (size > 0 && node.at[size - 1] != '/') size--;
   if (size <= 0) fail("5", (const char *[]){"Cannot find tollgate-node", NULL}, "/proc/self/exe does not say where: mount /proc");
-  folder.at[size] = 0;
-  struct text file = {0};
-  add(&node, folder.at), add(&node, "tollgate-node");
-  add(&file, folder.at), add(&file, "tollgate.rundir");
-  long fd = CALL(openat, AT_FDCWD, file.at, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-  long got = CALL(read, fd, run_dir.at, sizeof agent.sun_path);
+  node.size = (size_t)size, add(&node, "tollgate.rundir"), node.at[node.size] = 0;
+  fd = CALL(openat, AT_FDCWD, node.at, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  got = CALL(read, fd, run_dir, sizeof run_dir - 1);
   CALL(close, fd);
-  if (got > 0 && run_dir.at[got - 1] == '\n') run_dir.at[--got] = 0;
-  for (long i = 0; i < got; i++) if (run_dir.at[i] == 0 || run_dir.at[i] == '\n') return 0;
-  struct text socket = {0};
-  add(&socket, run_dir.at), add(&socket, "/cni.sock");
-  if (got <= 0 || run_dir.at[0] != '/' || socket.size >= sizeof agent.sun_path) return 0;
-  memcpy(agent.sun_path, socket.at, socket.size);
+  node.size = (size_t)size, add(&node, "tollgate-node"), node.at[node.size] = 0;
+  if (got > 0 && run_dir[got - 1] == '\n') run_dir[--got] = 0;
+  for (long i = 0; i < got; i++) if (run_dir[i] == 0 || run_dir[i] == '\n') return 0;
+  if (got <= 0 || run_dir[0] != '/' || (size_t)got + sizeof name > sizeof agent.sun_path) return 0;
+  memcpy(agent.sun_path, run_dir, (size_t)got), memcpy(agent.sun_path + got, name, sizeof name);
   return 1;
 }
 

@@ -178,6 +178,25 @@ test('a caller that hangs up in mid-ADD: the ADD is undone, and nothing is left'
   await assertNothingLeft(host, before);
 });
 
+test('a pod’s end that the kernel refuses, by when the pod is judged: all is undone, as by the executable alone', async () => {
+  const alone = await startHost();
+  using both = await start();
+  const routes = [{ dst: '10.99.0.0/16', gw: '224.0.0.1' }];
+  const errors: unknown[] = [];
+  for (const host of [alone, both.host]) {
+    await warm(host, config());
+    const before = await snapshot(host);
+    const pod = await call(host, 'c1', { config: config({ ipam: { ...(config()['ipam'] as object), routes } }) });
+    errors.push(errorOf(await cni(host, 'ADD', pod)));
+    assert.deepEqual(await tagged(host), []);
+    await silently(host, 'DEL', pod);
+    await assertNothingLeft(host, before);
+  }
+  assert.deepEqual(errors[1], errors[0]);
+  assert.match(JSON.stringify(errors[0]), /10\.99\.0\.0\/16.*invalid gateway/);
+  alone[Symbol.dispose]();
+});
+
 test('a DEL that comes while the ADD is under way waits for it, in the worker and in process', async () => {
   using both = await start();
   const { host, agent } = both;

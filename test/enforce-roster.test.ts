@@ -1,7 +1,18 @@
 /** The node's pods on disk: what a writer who died leaves, what a reader meets in between, and how much is written. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { appendFileSync, copyFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -11,6 +22,7 @@ import fc from 'fast-check';
 import { emptyNode, type LocalPod, type NodeState, podKey, withoutPod, withPod } from '../lib/enforce/node.ts';
 import { NodeFiles } from '../lib/enforce/node-files.ts';
 import { extendRoster, readRoster, writeRoster } from '../lib/enforce/roster.ts';
+import { asideOf } from '../lib/state/atomic.ts';
 
 const owner = { enforcer: 'inline', stateDir: '/state', policies: '/policies' };
 const empty = emptyNode(owner, { judge: 'inline', nflogGroup: 1, enforceEgressToNode: false });
@@ -159,6 +171,27 @@ test('who looks call after call finds what one finds who looks once', () => {
       assert.deepEqual([...often.sharing([coming])], [...once.sharing([coming])]);
       for (const each of names) assert.deepEqual(often.find(each), once.find(each));
     }),
+  );
+});
+
+test('a writer whose state was not replaced knows no more than the file, whoever writes over what he left', () => {
+  using room = new Room();
+  for (const name of ['a', 'b', 'c']) room.change(state => plug(state, pod(name)));
+  mkdirSync(asideOf(room.head));
+  assert.throws(() => room.change(state => plug(state, pod('x'))), /EISDIR/);
+  rmdirSync(asideOf(room.head));
+  // Another process, with a line as long as his.
+  const other = `
+    const { NodeFiles } = await import(${JSON.stringify(new URL('../lib/enforce/node-files.ts', import.meta.url).href)});
+    const { withPod } = await import(${JSON.stringify(new URL('../lib/enforce/node.ts', import.meta.url).href)});
+    const files = new NodeFiles(${JSON.stringify(room.runDir)}, { dev: 1, ino: 1 });
+    const { state, ...rest } = files.read();
+    files.write({ ...rest, marker: 9, state: withPod(state, ${JSON.stringify(pod('y'))}, () => false).state });`;
+  execFileSync(process.execPath, ['--input-type=module', '-e', other]);
+  const found = room.open().read()!;
+  assert.deepEqual(
+    Object.values(found.state.pods).map(({ name }) => name),
+    ['a', 'b', 'c', 'y'],
   );
 });
 

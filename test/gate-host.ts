@@ -9,7 +9,7 @@ import { Netns } from '../lib/kernel/netns.ts';
 import { replaceRoute } from '../lib/kernel/route.ts';
 import { diff } from '../lib/nft/diff.ts';
 import type { Table } from '../lib/nft/model.ts';
-import { plugIn } from '../lib/pod/interface.ts';
+import { atOnce, plugIn } from '../lib/pod/interface.ts';
 import { hostPrefix, layout } from '../lib/pod/plan.ts';
 import type { Ruleset } from '../lib/policy/ruleset.ts';
 import { Host } from './host.ts';
@@ -36,26 +36,28 @@ export interface TableOptions {
 }
 
 export class GateHost extends WiredHost {
-  readonly pods: readonly GatePod[];
+  readonly pods: GatePod[] = [];
   #table: Table | undefined;
 
   /** Pod i has the addresses 10.0.0.<i+1> and fd00::<i+1>, and is in quarantine. */
   static async start(count: number): Promise<GateHost> {
     const host = await Host.start({ setup: wires });
     try {
-      return new GateHost(host, await host.netns(count));
+      const gate = new GateHost(host);
+      for (const [index, name] of (await host.netns(count)).entries())
+        gate.pods.push(await gate.#plug(Netns.open(host.path(`/run/netns/${name}`)), index));
+      return gate;
     } catch (error) {
       host[Symbol.dispose]();
       throw error;
     }
   }
 
-  private constructor(host: Host, names: readonly string[]) {
+  private constructor(host: Host) {
     super(host);
-    this.pods = names.map((name, index) => this.#plug(Netns.open(host.path(`/run/netns/${name}`)), index));
   }
 
-  #plug(netns: Netns, index: number): GatePod {
+  async #plug(netns: Netns, index: number): Promise<GatePod> {
     const addresses = {
       4: { family: 4, value: 0x0a000001n + BigInt(index) },
       6: { family: 6, value: (0xfd00n << 112n) + 1n + BigInt(index) },
@@ -72,7 +74,9 @@ export class GateHost extends WiredHost {
       layout: layout({ interfaces: [], ips, routes: [] }),
       routeLocalnet: true,
     };
-    const { ifindex } = this.inside(() => plugIn(this.exchange, netns, wanted)).link;
+    const options = { put: atOnce, meanwhile: async () => undefined };
+    const { plugged } = this.inside(() => ({ plugged: plugIn(this.exchange, netns, wanted, options) }));
+    const { ifindex } = (await plugged).link;
     const inner = linksOf(netns).find(({ name }) => name === 'eth0')!;
     return {
       index,

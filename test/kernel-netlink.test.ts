@@ -111,6 +111,33 @@ test('a closed socket leaves no descriptor, and says so when it is used', () => 
   assert.throws(() => closed.exchange([dumpLinks()]), /the netlink socket is closed/);
 });
 
+test('asked aside, the answers are the same, and what comes meanwhile is asked of another socket', async () => {
+  using aside = inNetns(netns, () => NetlinkSocket.open('route'));
+  const coming = aside.exchangeAside([getLink({ name: 'one' }), getLink({ name: 'none' }), veth('three')]);
+  assert.equal(linkOf(socket.request([getLink({ name: 'one' })])[0]![0]!).name, 'one');
+  const answers = await coming;
+  assert.deepEqual(
+    answers.map(answer => answer.error?.code),
+    [undefined, 'ENODEV', undefined],
+  );
+  assert.equal(linkOf(answers[0]!.replies[0]!).name, 'one');
+  assert.equal(linkOf(aside.request([getLink({ name: 'three' })])[0]![0]!).name, 'three');
+  assert.deepEqual(await aside.exchangeAside([]), []);
+});
+
+test('a socket that is closed while it is asked keeps its descriptor for as long', async () => {
+  const before = openDescriptors();
+  const closed = inNetns(netns, () => NetlinkSocket.open('route'));
+  const coming = closed.exchangeAside([getLink({ name: 'one' })]);
+  closed[Symbol.dispose]();
+  assert.equal(openDescriptors().length, before.length + 1);
+  await assert.rejects(coming, /^Error: Cannot get link one: the netlink socket is closed$/);
+  assert.deepEqual(openDescriptors(), before);
+  await assert.rejects(closed.exchangeAside([getLink({ name: 'one' })]), /the netlink socket is closed/);
+  await assert.rejects(closed.sendAside([getLink({ name: 'one' })]), /the netlink socket is closed/);
+  assert.deepEqual(openDescriptors(), before);
+});
+
 test('answers that did not fit the buffer are an unknown outcome, and the next exchange is clean', () => {
   const before = new Set(openDescriptors());
   using small = inNetns(netns, () => NetlinkSocket.open('route'));

@@ -22,6 +22,7 @@ import type { KubePod } from '../kube/object.ts';
 import { getPod } from '../kube/single.ts';
 import type { Context } from '../pod/context.ts';
 import { nodeFacts } from '../pod/here.ts';
+import { aside } from '../pod/interface.ts';
 import { nftWords } from '../pod/sweep.ts';
 import { LiveRules } from '../policy/live.ts';
 import { AgentHook, type Judge } from './agent-hook.ts';
@@ -267,6 +268,7 @@ export class KubernetesAgent {
       env: {},
       here: currentNetns(),
       host,
+      put: aside,
       hook,
       nft: () => this.#nft,
       graveyard: this.#graveyard,

@@ -15,6 +15,7 @@ import {
 import { findNode } from '../enforce/found.ts';
 import { ownerOf } from '../enforce/inline.ts';
 import type { Owner } from '../enforce/node.ts';
+import { giveBackFreed } from '../kernel/malloc.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { currentNetns } from '../kernel/netns.ts';
 import { Nft } from '../kernel/nft.ts';
@@ -28,6 +29,7 @@ import { type Log, said } from './log.ts';
 import { otherFiles } from './other-files.ts';
 import { answerPatience } from './patience.ts';
 import type { CallAnswer, CallRequest } from './protocol.ts';
+import { Quiet } from './quiet.ts';
 import { type Intervals, Runner } from './runner.ts';
 import { type Caller, CallServer } from './server.ts';
 import { FolderWatch } from './watch.ts';
@@ -51,6 +53,8 @@ export interface Worker {
 
 /** An editor writes a file in several steps, so a moment's patience saves a look at half of it. */
 const intervals: Intervals = { least: 200, retry: 5_000, greatest: 60_000 };
+/** Milliseconds without a call. */
+const A_WHILE = 1_000;
 
 const keys = ['enforcer', 'stateDir', 'policies'] as const satisfies readonly (keyof Owner)[];
 
@@ -207,11 +211,14 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     nft: undo.use(Nft.open()),
   };
   const openContext: OpenContext = (request, env, say, signal) => openHere(request, env, say, signal, warm);
+  // To compile what has become hot takes memory, which libc keeps.
+  const quiet = undo.use(new Quiet(A_WHILE, giveBackFreed));
   const server = new CallServer({
     netns: here,
     refuse: (request, { pid }) => refusal(request, { runDir, owner, pid }),
     patience,
-    run: (request, caller) => logged(request, () => carryOut(request, caller, { release, openContext }), log),
+    run: (request, caller) =>
+      quiet.during(() => logged(request, () => carryOut(request, caller, { release, openContext }), log)),
     log: (what, caller) => log('warn', `A call came to nothing: ${what}`, { pid: caller?.pid, uid: caller?.uid }),
   });
   const socket = await listen(server.server, runDir);

@@ -117,6 +117,7 @@ export const agent = command(
       ),
   async given => {
     const log = logToStderr(given.logLevel);
+    const { compileSoon } = await import('../agent/compile-soon.ts');
     const { runDir, stateDir, policies, established, kubeconfig, context, nflogGroup, enforceEgressToNode } = given;
     const common = { release: manifest.version, runDir, established, log };
     if (!given.kubernetes) {
@@ -126,6 +127,7 @@ export const agent = command(
       const asked = untilAsked(() => ring());
       const worker = await startWorker({ ...common, owner: { enforcer: 'inline', stateDir, policies } });
       ring = worker.ring;
+      compileSoon();
       await asked;
       await worker.stop();
       return exit.yes;
@@ -133,6 +135,7 @@ export const agent = command(
     const { KubernetesAgent } = await import('../agent/kubernetes.ts');
     const { beThrifty, giveBack } = await import('../agent/thrift.ts');
     beThrifty();
+    compileSoon();
     using client = await clientFor(kubeconfig, context);
     const { parsePlace } = await import('../agent/outside.ts');
     const place = given.metrics === 'off' ? undefined : parsePlace(given.metrics);

@@ -144,19 +144,24 @@ function readConfigText(readStdin: () => string): string {
   }
 }
 
-/** What a runtime gives call after call is understood once. */
+/** What a runtime gives call after call is understood once: the configs of a process that serves calls, the oldest first. */
 const known = new Map<string, Config>();
-const MOST_KNOWN = 16;
-const LONGEST_KNOWN = 1 << 16;
+/** Characters, of all of them together. */
+const MOST_KNOWN = 1 << 19;
+let knownLength = 0;
 
 function configIn(text: string, verb: Verb, role: Role): Config {
   const key = `${role} ${verb} ${text}`;
   const found = known.get(key);
   if (found) return found;
   const config = parseConfig(text, verb, role);
-  if (text.length > LONGEST_KNOWN) return config;
-  if (known.size >= MOST_KNOWN) known.clear();
   known.set(key, config);
+  knownLength += key.length;
+  for (const oldest of known.keys()) {
+    if (knownLength <= MOST_KNOWN) break;
+    known.delete(oldest);
+    knownLength -= oldest.length;
+  }
   return config;
 }
 

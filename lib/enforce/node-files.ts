@@ -16,6 +16,7 @@ import {
   differenceOf,
   type Extent,
   extendRoster,
+  forgetRoster,
   type Roster,
   readRoster,
   writeRoster,
@@ -207,7 +208,12 @@ export class NodeFiles {
     const counts = counted(this.#last?.head.counts ?? noCounts, this.#last?.pods ?? {}, difference);
     const roster = this.#enrol(difference, counts, pods);
     const head: NodeHead = { ...rest, state: others, roster, counts };
-    writeJson(this.#headPath, head);
+    try {
+      writeJson(this.#headPath, head);
+    } catch (error) {
+      forgetRoster();
+      throw error;
+    }
     heads.learn(this.#headPath, head);
     this.#whole = undefined;
     this.#last = { head, pods };

@@ -57,7 +57,16 @@ export function extendRoster(path: string, { id, bytes, lines }: Extent, differe
       closeSync(fd);
     }
   });
-  return { id, bytes: bytes + text.length, lines: lines + added.length };
+  const now = { id, bytes: bytes + text.length, lines: lines + added.length };
+  // Who comes again need not read what he wrote himself.
+  if (last?.path === path && last.id === id && last.bytes === bytes && last.roster instanceof KnownRoster)
+    last = { ...last, bytes: now.bytes, roster: last.roster.grown(text) };
+  return now;
+}
+
+/** To be called where the state's file did not follow: what was added counts for nothing, and somebody may write over it. */
+export function forgetRoster(): void {
+  last = undefined;
 }
 
 /** What a pod may share with others. */

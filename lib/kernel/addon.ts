@@ -5,7 +5,7 @@
  */
 import { closeSync, constants, openSync, unlinkSync, writeSync } from 'node:fs';
 import { getRawAsset, isSea } from 'node:sea';
-import { checked, libc } from './ffi.ts';
+import { checked, memoryLibc } from './ffi.ts';
 
 const ASSET = 'netlink.node';
 /** include/uapi/linux/memfd.h; kernels before 6.3 do not know MFD_EXEC and answer EINVAL. */
@@ -26,7 +26,7 @@ interface Place {
 
 const memory = (flags: number): Place => ({
   name: `memory (memfd, flags ${flags})`,
-  open: () => checked('create a file in memory', libc().memfd_create(ASSET, flags)),
+  open: () => checked('create a file in memory', memoryLibc().memfd_create(ASSET, flags)),
 });
 
 const unnamed = (folder: string): Place => ({

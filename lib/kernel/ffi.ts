@@ -11,7 +11,8 @@ const signatures = {
   __errno_location: { arguments: [], return: 'pointer' },
   setns: { arguments: ['int32', 'int32'], return: 'int32' },
   flock: { arguments: ['int32', 'int32'], return: 'int32' },
-  memfd_create: { arguments: ['string', 'uint32'], return: 'int32' },
+  socket: { arguments: ['int32', 'int32', 'int32'], return: 'int32' },
+  bind: { arguments: ['int32', 'buffer', 'uint32'], return: 'int32' },
   getsockname: { arguments: ['int32', 'buffer', 'buffer'], return: 'int32' },
   getsockopt: { arguments: ['int32', 'int32', 'int32', 'buffer', 'buffer'], return: 'int32' },
   setsockopt: { arguments: ['int32', 'int32', 'int32', 'buffer', 'uint32'], return: 'int32' },
@@ -96,7 +97,7 @@ function load(): Libc {
   return libc;
 }
 
-const { EBADF, EINVAL, ENOENT, ENOSYS, EPERM } = errnos;
+const { EAFNOSUPPORT, EBADF, EINVAL, ENOENT, ENOSYS, EPERM } = errnos;
 const LOCK_UN = 8;
 
 /**
@@ -109,7 +110,8 @@ export function selfTest(libc: Libc): void {
   const fails: readonly (readonly [call: string, result: () => number | bigint, errno: number])[] = [
     ['setns(-1)', () => libc.setns(-1, 0), EBADF],
     ['flock(-1)', () => libc.flock(-1, LOCK_UN), EBADF],
-    ['memfd_create(flags ~0)', () => libc.memfd_create('', 0xffffffff), EINVAL],
+    ['socket(-1)', () => libc.socket(-1, 0, 0), EAFNOSUPPORT],
+    ['bind(-1)', () => libc.bind(-1, bytes, 0), EBADF],
     ['getsockname(-1)', () => libc.getsockname(-1, bytes, bytes), EBADF],
     ['getsockopt(-1)', () => libc.getsockopt(-1, 0, 0, bytes, bytes), EBADF],
     ['setsockopt(-1)', () => libc.setsockopt(-1, 0, 0, bytes, 0), EBADF],
@@ -153,6 +155,21 @@ function loadSyscall(): SyscallLibc {
   const result = syscall(-1n, 0n, 0n, 0n, 0n);
   if (result !== -1n || errno() !== ENOSYS) fail(`syscall(-1) gives ${result}, errno ${errno()}, not ${ENOSYS}`);
   return { syscall, pointerTo: ffi.getRawPointer };
+}
+
+/** For files in memory: loaded apart, since no call of a runtime makes one. */
+const memorySignatures = {
+  memfd_create: { arguments: ['string', 'uint32'], return: 'int32' },
+} as const satisfies FunctionDefinitions;
+
+/** @throws NativeCallError where the signature is misread: flags that nobody knows must fail */
+export function memoryLibc(): WrappedFunctionsFromDefinitions<typeof memorySignatures> {
+  const { errno } = libc();
+  const { functions } = ffiModule().dlopen('libc.so.6', memorySignatures);
+  const result = functions.memfd_create('', 0xffffffff);
+  if (result !== -1 || errno() !== EINVAL)
+    fail(`memfd_create(flags ~0) gives ${result}, errno ${errno()}, not ${EINVAL}`);
+  return functions;
 }
 
 /** What makes a world of its own for a demonstration: loaded apart, so that no call of a runtime pays for it. */

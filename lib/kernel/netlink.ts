@@ -1,10 +1,9 @@
 /**
- * Netlink sockets of the package `netlink`, made synchronous. The package receives when the event loop turns; but the
- * kernel has answered by the time that send() returns, so send() and recv() on the same descriptor are a whole exchange,
- * and nothing else of this process can come between. The package's poll handler then finds nothing to read.
+ * Netlink without waiting. The package `netlink` hands over what comes as the event loop turns; but the kernel has answered by
+ * the time that send() returns, so send() and recv() on the same descriptor are a whole exchange, and nothing else of this
+ * process can come between. The package's part in it are the messages; what comes by itself is for `Subscription`.
  */
-import { write } from 'node:fs';
-import type { RawNetlinkSocket } from 'netlink/dist/raw.js';
+import { closeSync, write } from 'node:fs';
 import { errnos } from './errno.ts';
 import { checked, libc, SyscallError } from './ffi.ts';
 import {
@@ -60,33 +59,31 @@ let datagram = Buffer.alloc(65_536);
 
 /** Bound to the network namespace that it was opened in, whatever the thread does afterwards. */
 export class NetlinkSocket implements Disposable {
-  readonly #raw: RawNetlinkSocket;
   readonly #fd: number;
   readonly #port: number;
   #sendBuffer = 0;
   #receiveBuffer = 0;
   #seq = 0;
   #closed = false;
+  /** So much is being sent by threads of the pool: none may find the descriptor to be something else's. */
+  #aside = 0;
 
-  /** @throws SyscallError, or what the package throws where no socket is to be had. */
+  /** @throws SyscallError where no socket is to be had. */
   static open(protocol: Protocol): NetlinkSocket {
     return new NetlinkSocket(protocol);
   }
 
   private constructor(protocol: Protocol) {
-    const { raw, fd, port } = openSocket(protocol);
-    this.#raw = raw;
+    const { fd, port } = openSocket(protocol);
     this.#fd = fd;
     this.#port = port;
-    // Between exchanges nothing was asked for that could go wrong; but an event that nobody hears ends the process.
-    raw.on('error', () => {});
     try {
       setOption('ask for extended netlink errors', fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
       setOption('ask for short netlink errors', fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
       // Without it the kernel ignores what a dump of addresses or routes is narrowed down to.
       if (protocol === 'route') setOption('ask for checked dumps', fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
     } catch (error) {
-      raw.close();
+      closeSync(fd);
       throw error;
     }
   }
@@ -97,8 +94,9 @@ export class NetlinkSocket implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    if (this.#closed) return;
     this.#closed = true;
-    this.#raw.close();
+    if (this.#aside === 0) closeSync(this.#fd);
   }
 
   /** Sends all requests at once and gives what became of each; dumps go on their own, in their turn. */
@@ -153,22 +151,40 @@ export class NetlinkSocket implements Disposable {
    * @throws SyscallError where they could not be sent
    */
   async sendAside(requests: readonly Request[]): Promise<void> {
-    if (this.#closed) throw new Error(`Cannot ${requests[0]?.operation}: the netlink socket is closed`);
-    const bytes = Buffer.concat(requests.flatMap(request => this.#format(request, 0)));
-    await new Promise<void>((resolve, reject) => {
-      write(this.#fd, bytes, error => (error ? reject(error) : resolve()));
-    });
+    await this.#sendAside(summaryOf(requests), Buffer.concat(requests.flatMap(request => this.#format(request, 0))));
+  }
+
+  /**
+   * As `exchange`, but from a thread of Node's pool, while this one has something else to do. No dumps; and nothing else is to
+   * be asked of this socket until it resolves.
+   */
+  async exchangeAside(requests: readonly Request[]): Promise<readonly Answer[]> {
+    if (requests.length === 0) return [];
+    const run = this.#compose(requests);
+    this.#refuseClosed(run.summary);
+    this.#makeRoom(run.bytes, requests.length);
+    await this.#sendAside(run.summary, run.bytes);
+    this.#refuseClosed(run.summary);
+    return this.#collect(run);
+  }
+
+  #run(requests: readonly Request[]): Answer[] {
+    const run = this.#compose(requests);
+    this.#send(run.summary, run.bytes, requests.length);
+    return this.#collect(run);
   }
 
   /** The kernel takes requests in their order and complains of each that fails, so the last one's acknowledgement is all's. */
-  #run(requests: readonly Request[]): Answer[] {
+  #compose(requests: readonly Request[]): Run {
     const first = this.#seq + 1;
+    const parts = requests.flatMap((request, i) => this.#format(request, i === requests.length - 1 ? NLM_F.ACK : 0));
+    return { requests, first, summary: summaryOf(requests), bytes: Buffer.concat(parts) };
+  }
+
+  #collect({ requests, first, summary }: Run): Answer[] {
     const last = requests.length - 1;
     const replies: Reply[][] = requests.map(() => []);
     const complaints: (Complaint | undefined)[] = requests.map(() => undefined);
-    const summary = last === 0 ? requests[0]!.operation : `send ${requests.length} netlink requests`;
-    const parts = requests.flatMap((request, i) => this.#format(request, i === last ? NLM_F.ACK : 0));
-    this.#send(summary, Buffer.concat(parts), requests.length);
     // What a request brings about comes before its acknowledgement.
     while (!complaints[last]) {
       const messages = this.#receive(summary);
@@ -227,10 +243,30 @@ export class NetlinkSocket implements Disposable {
     return [formatHeader(header), ...request.body, new Uint8Array(align(length) - length)];
   }
 
-  #send(operation: string, bytes: Uint8Array, messages: number): void {
+  #refuseClosed(operation: string): void {
     // The number of the descriptor may be that of something else by now.
     if (this.#closed) throw new Error(`Cannot ${operation}: the netlink socket is closed`);
+  }
+
+  async #sendAside(operation: string, bytes: Uint8Array): Promise<void> {
+    this.#refuseClosed(operation);
+    this.#aside++;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        write(this.#fd, bytes, error => (error ? reject(error) : resolve()));
+      });
+    } finally {
+      if (--this.#aside === 0 && this.#closed) closeSync(this.#fd);
+    }
+  }
+
+  #makeRoom(bytes: Uint8Array, messages: number): void {
     this.#reserve(2 * bytes.length + LEAST_SEND, LEAST_BUFFER + (messages < FEW ? 0 : messages * ANSWER_SIZE));
+  }
+
+  #send(operation: string, bytes: Uint8Array, messages: number): void {
+    this.#refuseClosed(operation);
+    this.#makeRoom(bytes, messages);
     const sent = checked(operation, libc().send(this.#fd, bytes, BigInt(bytes.length), MSG_DONTWAIT));
     if (sent !== bytes.length) throw new SyscallError(operation, EMSGSIZE);
   }
@@ -284,6 +320,19 @@ export class NetlinkSocket implements Disposable {
     return size;
   }
 }
+
+/** Requests on their way. */
+interface Run {
+  readonly requests: readonly Request[];
+  /** The number of the first one. */
+  readonly first: number;
+  /** For an error that concerns them all. */
+  readonly summary: string;
+  readonly bytes: Uint8Array;
+}
+
+const summaryOf = (requests: readonly Request[]): string =>
+  requests.length === 1 ? requests[0]!.operation : `send ${requests.length} netlink requests`;
 
 const silence = (operation: string, seq: number) =>
   new OutcomeUnknownError(operation, seq, ENOMSG, 'the kernel did not answer');

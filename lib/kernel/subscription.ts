@@ -1,16 +1,8 @@
 /** What the kernel tells of its own accord: messages of multicast groups, as the event loop turns. */
 import type { MessageInfo } from 'netlink/dist/raw.js';
+import { dropsOf, type EventSocket, openEventSocket } from './event-socket.ts';
 import { NLM_F, type Reply, type Request } from './message.ts';
-import {
-  dropsOf,
-  type OpenSocket,
-  openSocket,
-  type Protocol,
-  SO,
-  SOL_NETLINK,
-  SOL_SOCKET,
-  setOption,
-} from './socket.ts';
+import { type Protocol, SO, SOL_NETLINK, SOL_SOCKET, setOption } from './socket.ts';
 import { formatHeader, HEADER_LENGTH, parseMessages } from './structs.ts';
 
 /** include/uapi/linux/rtnetlink.h, include/uapi/linux/netfilter/nfnetlink.h */
@@ -33,14 +25,14 @@ const BUFFER_SIZE = 1 << 20;
 
 /** Bound to the network namespace that it was opened in. Does not keep the process alive. */
 export class Subscription implements Disposable {
-  readonly #socket: OpenSocket;
+  readonly #socket: EventSocket;
   readonly #listener: Listener;
   #ended = false;
   #seq = 0;
 
   constructor(protocol: Protocol, groups: readonly number[], listener: Listener) {
     this.#listener = listener;
-    this.#socket = openSocket(protocol);
+    this.#socket = openEventSocket(protocol);
     const { raw, fd } = this.#socket;
     try {
       setOption('grow a netlink buffer', fd, SOL_SOCKET, SO.RCVBUFFORCE, BUFFER_SIZE);

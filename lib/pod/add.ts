@@ -9,7 +9,7 @@ import type { Result } from '../cni/result.ts';
 import { type HostPort, type LocalPod, labelled } from '../enforce/node.ts';
 import { formatAddress } from '../ip/address.ts';
 import { PoolExhausted } from '../ipam/error.ts';
-import type { Link } from '../kernel/link.ts';
+import { getLink, type Link } from '../kernel/link.ts';
 import { Netns, sameNetns } from '../kernel/netns.ts';
 import type { Attachment } from '../state/attachment.ts';
 import { formatAlias, parseAlias, shortID } from '../tag/alias.ts';
@@ -17,9 +17,20 @@ import { hostInterfaceName, linkMac } from '../tag/link-name.ts';
 import { beginAttachment } from './attachment.ts';
 import type { Context } from './context.ts';
 import { clearDead } from './dead.ts';
-import { writeFacts } from './facts.ts';
+import { type PodFacts, writeFacts } from './facts.ts';
 import { forgetStaleHostPorts } from './flows.ts';
-import { defaultMtu, findLink, isThere, NameTaken, type PodInterface, plugIn, tagLink } from './interface.ts';
+import {
+  defaultMtu,
+  defaultRoutes,
+  findLink,
+  foundLink,
+  isThere,
+  NameTaken,
+  type Plugged,
+  type PodInterface,
+  plugIn,
+  tagLink,
+} from './interface.ts';
 import { type Masquerade, masqueradeOf, reserveAddresses } from './ipam.ts';
 import { type Layout, layout, resultOf } from './plan.ts';
 import { unplug } from './unplug.ts';
@@ -76,7 +87,7 @@ export function describePod(
 
 const isLoopbackPort = ({ hostIP }: HostPort): boolean => hostIP === undefined || /^(127\.|0\.0\.0\.0$)/.test(hostIP);
 
-function interfaceOf(request: AttachmentRequest, planned: Layout, context: Context): PodInterface {
+function interfaceOf(request: AttachmentRequest, planned: Layout, mtu: number): PodInterface {
   const { config, containerID, ifname } = request;
   const key = { network: config.name, containerID, ifname };
   const ports = hostPortsOf(request);
@@ -85,7 +96,7 @@ function interfaceOf(request: AttachmentRequest, planned: Layout, context: Conte
     hostMac: linkMac(key, 'host'),
     ifname,
     podMac: requestedMac(request) ?? linkMac(key, 'pod'),
-    mtu: config.mtu ?? defaultMtu(context.host),
+    mtu,
     alias: formatAlias({ ...nameOf(request), containerID }),
     layout: planned,
     routeLocalnet: ports.some(isLoopbackPort),
@@ -100,16 +111,14 @@ function nameOf(request: AttachmentRequest): { namespace: string; pod: string } 
 const dnsOf = ({ config }: AttachmentRequest, ipam: Result): Result['dns'] =>
   config.runtime.dns ?? config.dns ?? ipam.dns;
 
-/** Judged while closed; opened last. */
-export async function judgeAndOpen(
-  pod: Omit<LocalPod, 'tag'>,
-  ifindex: number,
-  attachment: Attachment,
-  context: Context,
-): Promise<void> {
+/** While it is closed. */
+export async function judge(pod: Omit<LocalPod, 'tag'>, attachment: Attachment, context: Context): Promise<LocalPod> {
   attachment.append(writeFacts({ pod: { ...pod, tag: 0 } }));
-  const judged = await context.hook.judge(pod);
-  attachment.append(writeFacts({ pod: judged }));
+  return await context.hook.judge(pod);
+}
+
+/** Last of all. */
+export function open(judged: LocalPod, ifindex: number, context: Context): void {
   forgetStaleHostPorts(judged, context);
   context.signal?.throwIfAborted();
   tagLink(context.host, ifindex, judged.tag);
@@ -126,42 +135,41 @@ async function addressesFor(request: AttachmentRequest, attachment: Attachment, 
   }
 }
 
-async function plug(request: AttachmentRequest, attachment: Attachment, context: Context): Promise<Result> {
+async function plug(
+  request: AttachmentRequest,
+  attachment: Attachment,
+  context: Context,
+  mtu: number,
+): Promise<Attached> {
   using netns = openTarget(request, context);
   const ipam = await addressesFor(request, attachment, context);
   const planned = layout(ipam);
-  const wanted = interfaceOf(request, planned, context);
-  const { link, layout: made } = await plugInOnceFree(netns, wanted, context);
+  const wanted = interfaceOf(request, planned, mtu);
   const addresses = planned.addresses.map(({ address }) => formatAddress(address));
   const pod = describePod(request, wanted.hostName, addresses, await masqueradeOf(request.config, ipam), context);
-  await judgeAndOpen(pod, link.ifindex, attachment, context);
-  return resultOf(made, { ...wanted, netns: request.netns }, dnsOf(request, ipam));
+  const judging = () => judge(pod, attachment, context);
+  const { link, layout: made, done: judged } = await plugInOnceFree(netns, wanted, context, judging);
+  open(judged, link.ifindex, context);
+  return { judged, result: resultOf(made, { ...wanted, netns: request.netns }, dnsOf(request, ipam)) };
 }
 
 const hostNameOf = ({ config, containerID, ifname }: AttachmentRequest): string =>
   hostInterfaceName({ network: config.name, containerID, ifname });
 
-/** The link that has our name; one that a DEL has left to be deleted is waited for. */
-async function findTaken(request: AttachmentRequest, { host, graveyard }: Context): Promise<Link | undefined> {
-  const key = { name: hostNameOf(request) };
-  const link = findLink(host, key);
-  if (!link || isThere(link)) return link;
-  await graveyard.emptied();
-  return findLink(host, key);
-}
-
 /** A DEL of the same container may have left its interface to be deleted, whose name is wanted again. */
-async function plugInOnceFree(
+async function plugInOnceFree<T>(
   netns: Netns,
   wanted: PodInterface,
-  context: Context,
-): Promise<ReturnType<typeof plugIn>> {
+  { host, put, graveyard }: Context,
+  meanwhile: () => Promise<T>,
+): Promise<Plugged<T>> {
+  const plug = () => plugIn(host, netns, wanted, { put, meanwhile });
   try {
-    return plugIn(context.host, netns, wanted);
+    return await plug();
   } catch (error) {
     if (!(error instanceof NameTaken)) throw error;
-    await context.graveyard.emptied();
-    return plugIn(context.host, netns, wanted);
+    await graveyard.emptied();
+    return await plug();
   }
 }
 
@@ -186,23 +194,55 @@ async function undo(request: AttachmentRequest, attachment: Attachment, context:
   }
 }
 
+/**
+ * What there is to know of the node beforehand: that our name is free, where one that a DEL has left to be deleted is waited
+ * for; and the interface's MTU.
+ * @throws CniError where the name is somebody's
+ */
+async function lookAround(request: AttachmentRequest, { host, graveyard }: Context): Promise<number> {
+  const key = { name: hostNameOf(request) };
+  const { mtu } = request.config;
+  const [taken, ...routes] = host([getLink(key), ...(mtu === undefined ? defaultRoutes() : [])]);
+  let link = foundLink([taken!]);
+  if (link && !isThere(link)) {
+    await graveyard.emptied();
+    link = findLink(host, key);
+  }
+  if (link) throw refuseTaken(request, link);
+  return mtu ?? defaultMtu(routes, host);
+}
+
+/** What a new attachment came to be. */
+export interface Attached {
+  readonly judged: LocalPod;
+  readonly result: Result;
+}
+
+export interface Attaching<T> {
+  readonly kind: PodFacts['kind'];
+  /** Looks, and changes nothing. */
+  readonly before: () => Promise<T>;
+  readonly work: (attachment: Attachment, found: T) => Promise<Attached>;
+}
+
 /** The way of every ADD, whoever made the interface: all of it, or nothing. */
-export async function attach(
+export async function attach<T>(
   request: AttachmentRequest,
-  kind: 'veth' | 'chained',
   context: Context,
-  work: (attachment: Attachment) => Promise<Result>,
+  { kind, before, work }: Attaching<T>,
 ): Promise<Result> {
   await context.hook.admit();
   using attachment = await beginAttachment(request, kind, context);
-  const taken = kind === 'veth' && (await findTaken(request, context));
-  if (taken) {
+  let found: T;
+  try {
+    found = await before();
+  } catch (error) {
     attachment.remove();
-    throw refuseTaken(request, taken);
+    throw error;
   }
   try {
-    const result = await work(attachment);
-    attachment.append({ phase: 'ready' });
+    const { judged, result } = await work(attachment, found);
+    attachment.append({ ...writeFacts({ pod: judged }), phase: 'ready' });
     return result;
   } catch (error) {
     await undo(request, attachment, context);
@@ -212,4 +252,8 @@ export async function attach(
 
 /** @throws any of the typed errors of `failure.ts`; nothing is left then, save what undoing says on stderr */
 export const add = (request: AttachmentRequest, context: Context): Promise<Result> =>
-  attach(request, 'veth', context, attachment => plug(request, attachment, context));
+  attach(request, context, {
+    kind: 'veth',
+    before: () => lookAround(request, context),
+    work: (attachment, mtu) => plug(request, attachment, context, mtu),
+  });

@@ -11,7 +11,7 @@ import { inNetns } from '../kernel/netns.ts';
 import type { Attachment } from '../state/attachment.ts';
 import { formatAlias } from '../tag/alias.ts';
 import { condemned, isOurs, quarantine } from '../tag/tag.ts';
-import { attach, describePod, judgeAndOpen, openTarget } from './add.ts';
+import { type Attached, attach, describePod, judge, open, openTarget } from './add.ts';
 import type { Context } from './context.ts';
 import { writeFacts } from './facts.ts';
 import { findLink, tagLink, writeAlias } from './interface.ts';
@@ -53,7 +53,7 @@ function refuseForeignTag(link: Link): void {
   );
 }
 
-async function tag(request: AttachmentRequest, attachment: Attachment, context: Context): Promise<Result> {
+async function tag(request: AttachmentRequest, attachment: Attachment, context: Context): Promise<Attached> {
   const { config, containerID, args } = request;
   const previous = config.prevResult!;
   const link = hostEnd(request, context);
@@ -72,10 +72,15 @@ async function tag(request: AttachmentRequest, attachment: Attachment, context: 
   tagLink(context.host, link.ifindex, quarantine);
   const name = { namespace: args.podNamespace ?? 'default', pod: args.podName ?? containerID };
   writeAlias(context.host, link.ifindex, formatAlias({ ...name, containerID }));
-  await judgeAndOpen(pod, link.ifindex, attachment, context);
-  return previous;
+  const judged = await judge(pod, attachment, context);
+  open(judged, link.ifindex, context);
+  return { judged, result: previous };
 }
 
 /** ADD with a prevResult, which is passed on as it came. */
 export const addChained = (request: AttachmentRequest, context: Context): Promise<Result> =>
-  attach(request, 'chained', context, attachment => tag(request, attachment, context));
+  attach(request, context, {
+    kind: 'chained',
+    before: async () => undefined,
+    work: attachment => tag(request, attachment, context),
+  });

@@ -4,6 +4,7 @@ import type { Exchange } from '../kernel/message.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
 import type { Nft } from '../kernel/nft.ts';
 import type { Graveyard } from './graveyard.ts';
+import type { Put } from './interface.ts';
 
 /** What a call is carried out with; the one-shot process and the agent's worker each bring their own. */
 export interface Context {
@@ -13,6 +14,7 @@ export interface Context {
   readonly here: NetnsIdentity;
   /** rtnetlink in that namespace. */
   readonly host: Exchange;
+  readonly put: Put;
   /** netfilter in that namespace, opened at the first use. To close it waits for what was deleted to be destroyed. */
   readonly nft: () => Nft;
   /**

@@ -15,7 +15,7 @@ import { isIdentity } from '../tag/tag.ts';
 import type { Context } from './context.ts';
 import { readFacts } from './facts.ts';
 import { deletingAside, type Graveyard } from './graveyard.ts';
-import { findLink, taggedLinks, tagLink } from './interface.ts';
+import { aside, atOnce, findLink, taggedLinks, tagLink } from './interface.ts';
 
 function recordedPods(stateDir: string): LocalPod[] {
   const store = openStore(stateDir);
@@ -66,7 +66,7 @@ export interface Warm {
 }
 
 /** For one call: closed with it. */
-function openCold(): Pick<Context, 'here' | 'host' | 'nft' | 'closeNft' | 'graveyard'> & Disposable {
+function openCold(): Pick<Context, 'here' | 'host' | 'put' | 'nft' | 'closeNft' | 'graveyard'> & Disposable {
   const route = NetlinkSocket.open('route');
   const { exchange: host } = route;
   let nft: Nft | undefined;
@@ -75,7 +75,7 @@ function openCold(): Pick<Context, 'here' | 'host' | 'nft' | 'closeNft' | 'grave
     nft = undefined;
   };
   return {
-    ...{ here: currentNetns(), host, closeNft, graveyard: deletingAside(host) },
+    ...{ here: currentNetns(), host, put: atOnce, closeNft, graveyard: deletingAside(host) },
     nft: () => {
       nft ??= Nft.open();
       return nft;
@@ -88,7 +88,7 @@ function openCold(): Pick<Context, 'here' | 'host' | 'nft' | 'closeNft' | 'grave
 }
 
 const openWarm = ({ here, route, nft, graveyard }: Warm): ReturnType<typeof openCold> => ({
-  ...{ here, host: route.exchange, nft: () => nft, graveyard },
+  ...{ here, host: route.exchange, put: aside, nft: () => nft, graveyard },
   [Symbol.dispose]() {},
 });
 

@@ -16,7 +16,7 @@ import {
   linkOf,
   setLink,
 } from '../kernel/link.ts';
-import { type Exchange, isErrno, must, mustExcept, refusalOf } from '../kernel/message.ts';
+import { type Answer, type Exchange, isErrno, must, mustExcept, type Request, refusalOf } from '../kernel/message.ts';
 import { setNeighbour } from '../kernel/neighbour.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { inNetns, type Netns } from '../kernel/netns.ts';
@@ -39,8 +39,11 @@ export interface PodInterface {
 }
 
 /** The link, or undefined where there is none. */
-export function findLink(exchange: Exchange, key: LinkKey): Link | undefined {
-  const [reply] = mustExcept(exchange([getLink(key)]), 'ENODEV').flat();
+export const findLink = (exchange: Exchange, key: LinkKey): Link | undefined => foundLink(exchange([getLink(key)]));
+
+/** @param answers  to `getLink` */
+export function foundLink(answers: readonly Answer[]): Link | undefined {
+  const [reply] = mustExcept(answers, 'ENODEV').flat();
   return reply && linkOf(reply);
 }
 
@@ -64,10 +67,15 @@ export const taggedLinks = (exchange: Exchange): Link[] =>
 /** Documentation prefixes (RFC 5737, RFC 3849): nobody routes them, so only a default route can match. */
 const elsewhere = ['192.0.2.1', '2001:db8::1'].map(text => parseAddress(text)!);
 
-/** The MTU of the device that the default route leaves by, IPv4 first; 1500 where there is none. */
-export function defaultMtu(exchange: Exchange): number {
-  const answers = exchange(elsewhere.map(address => getRoute(address)));
-  for (const [reply] of mustExcept(answers, 'ENETUNREACH', 'EHOSTUNREACH', 'EAFNOSUPPORT')) {
+/** What it takes to be asked for `defaultMtu`. */
+export const defaultRoutes = (): readonly Request[] => elsewhere.map(address => getRoute(address));
+
+/**
+ * The MTU of the device that the default route leaves by, IPv4 first; 1500 where there is none.
+ * @param routes  the answers to `defaultRoutes`
+ */
+export function defaultMtu(routes: readonly Answer[], exchange: Exchange): number {
+  for (const [reply] of mustExcept(routes, 'ENETUNREACH', 'EHOSTUNREACH', 'EAFNOSUPPORT')) {
     const oif = reply && routeOf(reply)?.oif;
     const link = oif === undefined ? undefined : findLink(exchange, { ifindex: oif });
     if (link && link.mtu >= 1280 && link.mtu <= 65535) return link.mtu;
@@ -119,8 +127,15 @@ function prepareHostIpv6({ name }: Link, { layout: planned }: PodInterface): voi
   else writeSysctlIfPresent(`ipv6/conf/${name}/disable_ipv6`, '1');
 }
 
+const LINK_LOCAL_PREFIX = 0xfe80n << 112n;
+const isLinkLocal = ({ family, value }: Address): boolean =>
+  family === 6 ? value >> 118n === LINK_LOCAL_PREFIX >> 118n : value >> 16n === 0xa9fen;
+
+/** Up, with the pod's addresses behind it. */
 function configureHostEnd(host: Exchange, link: Link, wanted: PodInterface): void {
-  const { alias, routeLocalnet } = wanted;
+  const { alias, routeLocalnet, podMac: mac } = wanted;
+  const { ifindex } = link;
+  const { addresses } = wanted.layout;
   prepareHostIpv6(link, wanted);
   const ipv4 = {
     forwarding: 1,
@@ -128,23 +143,6 @@ function configureHostEnd(host: Exchange, link: Link, wanted: PodInterface): voi
     send_redirects: 0,
     ...(routeLocalnet ? { route_localnet: 1 } : {}),
   };
-  must(host([setLink({ ifindex: link.ifindex }, { up: true, alias, addrGenMode: 'none', ipv4 })]));
-}
-
-/** Forwarding is the node's to have on; written only where it is off, since /proc/sys may be read-only. */
-function enableForwarding({ addresses }: Layout): void {
-  const families = new Set(addresses.map(({ address }) => address.family));
-  if (families.has(4)) writeSysctl('ipv4/ip_forward', '1');
-  if (families.has(6)) writeSysctl('ipv6/conf/all/forwarding', '1');
-}
-
-const LINK_LOCAL_PREFIX = 0xfe80n << 112n;
-const isLinkLocal = ({ family, value }: Address): boolean =>
-  family === 6 ? value >> 118n === LINK_LOCAL_PREFIX >> 118n : value >> 16n === 0xa9fen;
-
-function routeHostEnd(host: Exchange, link: Link, wanted: PodInterface): void {
-  const { ifindex } = link;
-  const { addresses } = wanted.layout;
   const gateways = new Map(addresses.map(({ gateway }) => [formatAddress(gateway), gateway]));
   const own = [...gateways.values()].map(gateway =>
     addAddress({ ifindex, ...hostPrefix(gateway) }, isLinkLocal(gateway) ? 'link' : 'global'),
@@ -154,13 +152,22 @@ function routeHostEnd(host: Exchange, link: Link, wanted: PodInterface): void {
     oif: ifindex,
     ...(isLinkLocal(gateway) ? {} : { source: gateway }),
   });
-  const answers = host([
+  const [up, ...answers] = host([
+    setLink({ ifindex }, { up: true, alias, addrGenMode: 'none', ipv4 }),
     ...own,
     ...addresses.map(planned => addRoute(route(planned))),
-    ...addresses.map(({ address }) => setNeighbour({ ifindex, address, mac: wanted.podMac })),
+    ...addresses.map(({ address }) => setNeighbour({ ifindex, address, mac })),
   ]);
+  must([up!]);
   mustExcept(answers.slice(0, own.length), 'EEXIST');
   must(answers.slice(own.length));
+}
+
+/** Forwarding is the node's to have on; written only where it is off, since /proc/sys may be read-only. */
+function enableForwarding({ addresses }: Layout): void {
+  const families = new Set(addresses.map(({ address }) => address.family));
+  if (families.has(4)) writeSysctl('ipv4/ip_forward', '1');
+  if (families.has(6)) writeSysctl('ipv6/conf/all/forwarding', '1');
 }
 
 /** What the image or the runtime may have switched off, and what would make the first packet wait. */
@@ -189,9 +196,14 @@ function podRoute(planned: PlannedRoute, ifindex: number): Route {
 
 /**
  * A second interface may want routes that the first one has, a default route above all: the first keeps them, as with ptp.
+ * @param pod  how to ask for all of it, in the pod's namespace
  * @returns the routes that were made
  */
-function configurePod(pod: Exchange, ifindex: number, wanted: PodInterface): readonly PlannedRoute[] {
+async function configurePod(
+  pod: (requests: readonly Request[]) => Promise<readonly Answer[]>,
+  ifindex: number,
+  wanted: PodInterface,
+): Promise<readonly PlannedRoute[]> {
   const { addresses, routes } = wanted.layout;
   const gateways = new Map(addresses.map(planned => [formatAddress(planned.gateway), planned]));
   for (const { gateway } of routes)
@@ -208,7 +220,7 @@ function configurePod(pod: Exchange, ifindex: number, wanted: PodInterface): rea
       setNeighbour({ ifindex, address: gateway, mac: wanted.hostMac }),
     ]),
   ];
-  const answers = pod([...needed, ...routes.map(planned => addRoute(podRoute(planned, ifindex)))]);
+  const answers = await pod([...needed, ...routes.map(planned => addRoute(podRoute(planned, ifindex)))]);
   must(answers.slice(0, needed.length));
   const made = answers.slice(needed.length);
   mustExcept(made, 'EEXIST');
@@ -218,22 +230,50 @@ function configurePod(pod: Exchange, ifindex: number, wanted: PodInterface): rea
 /** The pod's end, by the host's: the kernel leaves it out where both have the same number. */
 const peerOf = ({ peer, ifindex }: Link): number => peer ?? ifindex;
 
-/**
- * Makes the interface, closed. Whatever fails, deleting the host's end takes the pair and its routes away as a whole.
- * @returns the host's end, and what of the layout came to be
- */
-export function plugIn(
+/** Both, whatever becomes of either. @throws what the first of them throws that does */
+async function both<A, B>(one: Promise<A>, other: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([one, other]);
+  return [await one, await other];
+}
+
+/** How requests are put to the kernel that take it some time. */
+export type Put = (socket: NetlinkSocket, requests: readonly Request[]) => Promise<readonly Answer[]>;
+
+/** By a process that ends with its call, where to start threads takes longer than what they would do. */
+export const atOnce: Put = async (socket, requests) => socket.exchange(requests);
+
+/** By one that goes on, and has something else to do meanwhile. */
+export const aside: Put = (socket, requests) => socket.exchangeAside(requests);
+
+export interface PlugOptions<T> {
+  readonly put: Put;
+  /** What there is to do with the host's end while the pod's is made ready. */
+  readonly meanwhile: (link: Link) => Promise<T>;
+}
+
+export interface Plugged<T> {
+  /** The host's end. */
+  readonly link: Link;
+  /** What of it came to be. */
+  readonly layout: Layout;
+  /** Meanwhile. */
+  readonly done: T;
+}
+
+/** Makes the interface, closed. Whatever fails, deleting the host's end takes the pair and its routes away as a whole. */
+export async function plugIn<T>(
   host: Exchange,
   netns: Netns,
   wanted: PodInterface,
-): { readonly link: Link; readonly layout: Layout } {
+  { put, meanwhile }: PlugOptions<T>,
+): Promise<Plugged<T>> {
   const link = createPair(host, netns, wanted);
   configureHostEnd(host, link, wanted);
   enableForwarding(wanted.layout);
   if (hasIpv6(wanted.layout)) preparePodIpv6(netns, wanted.ifname);
   using pod = inNetns(netns, () => NetlinkSocket.open('route'));
-  const routes = configurePod(pod.exchange, peerOf(link), wanted);
-  routeHostEnd(host, link, wanted);
+  const configured = configurePod(requests => put(pod, requests), peerOf(link), wanted);
+  const [routes, done] = await both(configured, meanwhile(link));
   settleIpv6(
     pod.exchange,
     wanted.layout.addresses.map(({ address }) => address),
@@ -243,7 +283,7 @@ export function plugIn(
     host,
     wanted.layout.addresses.map(({ gateway }) => gateway).filter(gateway => !isLinkLocal(gateway)),
   );
-  return { link, layout: { ...wanted.layout, routes } };
+  return { link, layout: { ...wanted.layout, routes }, done };
 }
 
 export const removeLink = (exchange: Exchange, ifindex: number): void =>
