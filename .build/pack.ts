@@ -6,12 +6,23 @@
  * BANNER: a file of JavaScript to run before the first line of ours; the benchmark keeps time with it.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  globSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join, resolve } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import sea from '@yao-pkg/pkg/lib-es5/sea.js';
 import { type BuildOptions, build, type Plugin } from 'esbuild';
-import { compile, wrap } from './part.ts';
+import { assetOf, compile, wrap } from './part.ts';
 
 const root = resolve(import.meta.dirname, '..');
 
@@ -138,7 +149,27 @@ async function bundlePart(folder: string, entry: string, name: string): Promise<
   writeFileSync(script, text, 'latin1');
   writeFileSync(cache, fullCodeCache(name, text));
   checkCodeCache(name, script, cache);
-  return { [`${name}.js`]: script, [`${name}.cache`]: cache };
+  return { [`${name}.js`]: script, [`${name}.cache`]: `${cache}.asset` };
+}
+
+/** Every part's, once it is final. */
+function makeCachesAssets(folder: string): void {
+  for (const cache of globSync('*.cache', { cwd: folder }).map(name => join(folder, name)))
+    writeFileSync(`${cache}.asset`, assetOf(readFileSync(cache)));
+}
+
+/** Moves them to where V8 takes them as they lie. @throws Error where one is not in the executable */
+function alignCaches(folder: string, executable: string): void {
+  const bytes = readFileSync(executable);
+  const fd = openSync(executable, 'r+');
+  for (const name of globSync('*.cache', { cwd: folder })) {
+    const cache = readFileSync(join(folder, name));
+    const at = bytes.indexOf(cache);
+    if (at < 0) throw new Error(`Cannot find ${name} in ${executable}`);
+    // What is mapped lies as in the file, as far as a page goes.
+    writeSync(fd, assetOf(cache, -at & 7), 0, undefined, at);
+  }
+  closeSync(fd);
 }
 
 /**
@@ -181,7 +212,9 @@ try {
   const door = join(folder, 'tollgate.js');
   const banner = { js: bannerFile ? readFileSync(bannerFile, 'utf8') : '' };
   await build({ ...options, banner, entryPoints: ['cmd/tollgate.ts'], outfile: door });
+  makeCachesAssets(folder);
   await pack(folder, assets, resolve(output));
+  alignCaches(folder, resolve(output));
 } finally {
   rmSync(folder, { recursive: true });
 }

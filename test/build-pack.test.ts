@@ -1,7 +1,7 @@
 /** What .build/pack.ts makes where the plugin may be run meanwhile, and where not. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -21,6 +21,23 @@ function pack(name: string, path = process.env['PATH']): { readonly file: string
   return { file, said: done.stderr };
 }
 
+/** Code caches that V8 would make a copy of, for they do not begin at a multiple of eight. */
+function misplaced(file: string): string[] {
+  const bytes = readFileSync(file);
+  return ['plugin', 'cli', 'handover', 'cidr', 'yaml'].filter(name => {
+    const key = `${name}.cache`;
+    for (let at = bytes.indexOf(key); at >= 0; at = bytes.indexOf(key, at + 1)) {
+      const start = at + key.length + 8;
+      const length = Number(bytes.readBigUInt64LE(start - 8));
+      if (length > bytes.length) continue;
+      const begins = start + bytes[start + length - 1]!;
+      // V8's own mark of a code cache.
+      return bytes.readUInt16LE(begins + 2) !== 0xc0de || begins % 8 !== 0;
+    }
+    return true;
+  });
+}
+
 test('the build lets the plugin run an ADD and a DEL, and carries the code of these only', () => {
   const trained = pack('trained');
   const untrained = pack('untrained', '/nowhere');
@@ -32,6 +49,7 @@ test('the build lets the plugin run an ADD and a DEL, and carries the code of th
   const spared = statSync(untrained.file).size - statSync(trained.file).size;
   assert.ok(spared > 200_000, `${spared} bytes`);
   for (const { file } of [trained, untrained]) {
+    assert.deepEqual(misplaced(file), []);
     const { stdout, status } = spawnSync(file, { encoding: 'utf8', input: '', env: { CNI_COMMAND: 'VERSION' } });
     assert.match(stdout, /"supportedVersions"/);
     assert.equal(status, 0);

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { libc, NativeCallError, selfTest } from '../lib/kernel/ffi.ts';
+import { libc, NativeCallError, selfTest, socketLibc } from '../lib/kernel/ffi.ts';
 import { deleteLink, dumpLinks, getLink, type Link, linkOf, newVeth, setLink } from '../lib/kernel/link.ts';
 import { complaintOf, type Exchange, NetlinkError, OutcomeUnknownError } from '../lib/kernel/message.ts';
 import { NetlinkSocket } from '../lib/kernel/netlink.ts';
@@ -155,7 +155,7 @@ test('answers that did not fit the buffer are an unknown outcome, and the next e
 
 function isNetlink(fd: number): boolean {
   const name = new Uint16Array(6);
-  return libc().getsockname(fd, name, new Uint32Array([12])) === 0 && name[0] === 16;
+  return socketLibc().getsockname(fd, name, new Uint32Array([12])) === 0 && name[0] === 16;
 }
 
 test('a request that cannot be sent throws', () => {

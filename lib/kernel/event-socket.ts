@@ -4,12 +4,13 @@
  */
 import { closeSync, openSync, readdirSync } from 'node:fs';
 import { RawNetlinkSocket } from 'netlink/dist/raw.js';
-import { libc } from './ffi.ts';
-import { getOption, type OpenSocket, type Protocol, portOf, protocols, SO } from './socket.ts';
+import { socketLibc } from './ffi.ts';
+import { getOption, type Protocol, portOf, protocols, SO } from './socket.ts';
 
-export interface EventSocket extends OpenSocket {
+export interface EventSocket {
   /** Owns the descriptor. Does not keep the process alive. */
   readonly raw: RawNetlinkSocket;
+  readonly fd: number;
 }
 
 /** How many messages the kernel has dropped because the socket's buffer was full. @see sock_diag.h, SK_MEMINFO_DROPS */
@@ -46,13 +47,14 @@ function lowestFreeDescriptor(): number {
  * @throws SyscallError, or what the package throws where no socket is to be had
  */
 export function openEventSocket(protocol: Protocol): EventSocket {
-  libc();
+  // Whatever that opens is not to come in between.
+  socketLibc();
   const guess = lowestFreeDescriptor();
   const raw = new RawNetlinkSocket(protocols[protocol]);
   try {
     raw.unref();
     const fd = descriptorOf(raw, protocols[protocol], guess);
-    return { raw, fd, port: raw.address().port };
+    return { raw, fd };
   } catch (error) {
     raw.close();
     throw error;

@@ -12,9 +12,6 @@ const signatures = {
   setns: { arguments: ['int32', 'int32'], return: 'int32' },
   flock: { arguments: ['int32', 'int32'], return: 'int32' },
   socket: { arguments: ['int32', 'int32', 'int32'], return: 'int32' },
-  bind: { arguments: ['int32', 'buffer', 'uint32'], return: 'int32' },
-  getsockname: { arguments: ['int32', 'buffer', 'buffer'], return: 'int32' },
-  getsockopt: { arguments: ['int32', 'int32', 'int32', 'buffer', 'buffer'], return: 'int32' },
   setsockopt: { arguments: ['int32', 'int32', 'int32', 'buffer', 'uint32'], return: 'int32' },
   send: { arguments: ['int32', 'buffer', 'uint64', 'int32'], return: 'int64' },
   recv: { arguments: ['int32', 'buffer', 'uint64', 'int32'], return: 'int64' },
@@ -111,9 +108,6 @@ export function selfTest(libc: Libc): void {
     ['setns(-1)', () => libc.setns(-1, 0), EBADF],
     ['flock(-1)', () => libc.flock(-1, LOCK_UN), EBADF],
     ['socket(-1)', () => libc.socket(-1, 0, 0), EAFNOSUPPORT],
-    ['bind(-1)', () => libc.bind(-1, bytes, 0), EBADF],
-    ['getsockname(-1)', () => libc.getsockname(-1, bytes, bytes), EBADF],
-    ['getsockopt(-1)', () => libc.getsockopt(-1, 0, 0, bytes, bytes), EBADF],
     ['setsockopt(-1)', () => libc.setsockopt(-1, 0, 0, bytes, 0), EBADF],
     ['send(-1)', () => libc.send(-1, bytes, 0n, 0), EBADF],
     ['recv(-1)', () => libc.recv(-1, bytes, 0n, 0), EBADF],
@@ -155,6 +149,37 @@ function loadSyscall(): SyscallLibc {
   const result = syscall(-1n, 0n, 0n, 0n, 0n);
   if (result !== -1n || errno() !== ENOSYS) fail(`syscall(-1) gives ${result}, errno ${errno()}, not ${ENOSYS}`);
   return { syscall, pointerTo: ffi.getRawPointer };
+}
+
+/** What there is to know of a socket that is open: loaded apart, since a call of a runtime knows enough of its own. */
+const socketSignatures = {
+  bind: { arguments: ['int32', 'buffer', 'uint32'], return: 'int32' },
+  getsockname: { arguments: ['int32', 'buffer', 'buffer'], return: 'int32' },
+  getsockopt: { arguments: ['int32', 'int32', 'int32', 'buffer', 'buffer'], return: 'int32' },
+} as const satisfies FunctionDefinitions;
+
+type SocketLibc = WrappedFunctionsFromDefinitions<typeof socketSignatures>;
+
+let loadedSocket: SocketLibc | undefined;
+
+/** @throws NativeCallError where a signature is misread: each is called in a way that must fail */
+export function socketLibc(): SocketLibc {
+  loadedSocket ??= loadSocket();
+  return loadedSocket;
+}
+
+function loadSocket(): SocketLibc {
+  const { errno } = libc();
+  const { functions } = ffiModule().dlopen('libc.so.6', socketSignatures);
+  const bytes = new Uint8Array(16);
+  const results = {
+    bind: functions.bind(-1, bytes, 0),
+    getsockname: functions.getsockname(-1, bytes, bytes),
+    getsockopt: functions.getsockopt(-1, 0, 0, bytes, bytes),
+  };
+  for (const [call, result] of Object.entries(results)) if (result !== -1) fail(`${call}(-1) gives ${result}, not -1`);
+  if (errno() !== EBADF) fail(`getsockopt(-1) gives errno ${errno()}, not ${EBADF}`);
+  return functions;
 }
 
 /** For files in memory: loaded apart, since no call of a runtime makes one. */

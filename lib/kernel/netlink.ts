@@ -21,7 +21,7 @@ import {
   type Reply,
   type Request,
 } from './message.ts';
-import { openSocket, type Protocol, SO, SOL_NETLINK, SOL_SOCKET, setOption } from './socket.ts';
+import { bindToAnyPort, openSocket, type Protocol, portOf, SO, SOL_NETLINK, SOL_SOCKET, setOption } from './socket.ts';
 import { align, formatHeader, HEADER_LENGTH, type NetlinkMessage, parseMessages, readU32 } from './structs.ts';
 
 const NETLINK_CAP_ACK = 10;
@@ -57,10 +57,12 @@ export interface BatchAnswer {
 /** For all sockets of this thread: what is received is copied out of it before anybody else can receive. */
 let datagram = Buffer.alloc(65_536);
 
-/** Bound to the network namespace that it was opened in, whatever the thread does afterwards. */
+/**
+ * Bound to the network namespace that it was opened in, whatever the thread does afterwards. It is in no group, so that nothing
+ * comes to it but answers.
+ */
 export class NetlinkSocket implements Disposable {
   readonly #fd: number;
-  readonly #port: number;
   #sendBuffer = 0;
   #receiveBuffer = 0;
   #seq = 0;
@@ -74,9 +76,8 @@ export class NetlinkSocket implements Disposable {
   }
 
   private constructor(protocol: Protocol) {
-    const { fd, port } = openSocket(protocol);
+    const fd = openSocket(protocol);
     this.#fd = fd;
-    this.#port = port;
     try {
       setOption('ask for extended netlink errors', fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
       setOption('ask for short netlink errors', fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
@@ -90,7 +91,9 @@ export class NetlinkSocket implements Disposable {
 
   /** By which the kernel calls it, in notifications of what it did. */
   get port(): number {
-    return this.#port;
+    this.#refuseClosed('tell the port of a socket');
+    if (portOf(this.#fd) === 0) bindToAnyPort(this.#fd);
+    return portOf(this.#fd)!;
   }
 
   [Symbol.dispose](): void {
@@ -191,7 +194,7 @@ export class NetlinkSocket implements Disposable {
       if (!messages) break;
       for (const message of messages) {
         const i = message.seq - first;
-        if (i < 0 || i > last || message.port !== this.#port) continue;
+        if (i < 0 || i > last) continue;
         if (message.type === NLMSG.ERROR) complaints[i] = complaintOf(message);
         else replies[i]!.push(replyOf(message));
       }
@@ -224,7 +227,7 @@ export class NetlinkSocket implements Disposable {
     const next = () => this.#receive(request.operation, MSG_PEEK);
     for (let messages = next(); messages; messages = next()) {
       for (const message of messages) {
-        if (message.seq !== this.#seq || message.port !== this.#port) continue;
+        if (message.seq !== this.#seq) continue;
         if (message.flags & NLM_F_DUMP_INTR) interrupted = true;
         if (message.type === NLMSG.DONE || message.type === NLMSG.ERROR) end = message;
         else replies.push(replyOf(message));

@@ -1,5 +1,5 @@
 /** Who is at the other end of a Unix socket, by the kernel's word. @see unix(7), SO_PEERCRED */
-import { checked, libc } from './ffi.ts';
+import { checked, socketLibc } from './ffi.ts';
 import { SOL_SOCKET } from './socket.ts';
 
 const SO_PEERCRED = 17;
@@ -16,7 +16,7 @@ export function peerOf(fd: number): Peer {
   // struct ucred: pid, uid, gid.
   const value = new Uint32Array(3);
   const length = new Uint32Array([value.byteLength]);
-  checked('ask who called', libc().getsockopt(fd, SOL_SOCKET, SO_PEERCRED, value, length));
+  checked('ask who called', socketLibc().getsockopt(fd, SOL_SOCKET, SO_PEERCRED, value, length));
   const [pid, uid, gid] = value as unknown as [number, number, number];
   return { pid, uid, gid };
 }

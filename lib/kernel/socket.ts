@@ -1,6 +1,5 @@
 /** Netlink sockets and what libc says of them. */
-import { closeSync } from 'node:fs';
-import { checked, libc } from './ffi.ts';
+import { checked, libc, socketLibc } from './ffi.ts';
 
 /** include/uapi/linux/netlink.h: NETLINK_ROUTE, NETLINK_NETFILTER */
 export const protocols = { route: 0, netfilter: 12 } as const;
@@ -16,7 +15,7 @@ export const SOL_NETLINK = 270;
 /** The option's value, as many bytes as the array holds; undefined where the descriptor has no such option. */
 export function getOption(fd: number, option: number, value: Uint32Array): Uint32Array | undefined {
   const length = new Uint32Array([value.byteLength]);
-  return libc().getsockopt(fd, SOL_SOCKET, option, value, length) === 0 ? value : undefined;
+  return socketLibc().getsockopt(fd, SOL_SOCKET, option, value, length) === 0 ? value : undefined;
 }
 
 /** @throws SyscallError "Cannot <operation>: …" */
@@ -28,32 +27,23 @@ export function setOption(operation: string, fd: number, level: number, option: 
 export function portOf(fd: number): number | undefined {
   const name = new Uint32Array(3);
   const length = new Uint32Array([name.byteLength]);
-  if (libc().getsockname(fd, name, length) !== 0) return undefined;
+  if (socketLibc().getsockname(fd, name, length) !== 0) return undefined;
   return new Uint16Array(name.buffer)[0] === AF_NETLINK ? name[1] : undefined;
 }
 
-export interface OpenSocket {
-  /** Its maker's to close. */
-  readonly fd: number;
-  readonly port: number;
-}
-
 /**
- * Bound to the network namespace that the calling thread is in, whatever the thread does afterwards, and to a port that the
- * kernel chose; nobody waits for what comes to it.
+ * Bound to the network namespace that the calling thread is in, whatever the thread does afterwards; the kernel gives it a port
+ * as soon as it sends something. Nobody waits for what comes to it.
+ * @returns the descriptor, its caller's to close
  * @throws SyscallError
  */
-export function openSocket(protocol: Protocol): OpenSocket {
-  const { socket, bind } = libc();
-  const fd = checked('open a netlink socket', socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocols[protocol]));
-  try {
-    // struct sockaddr_nl: family (u16), padding, nl_pid (u32), nl_groups (u32); host byte order.
-    const anyPort = new Uint32Array(3);
-    new Uint16Array(anyPort.buffer)[0] = AF_NETLINK;
-    checked('bind a netlink socket', bind(fd, anyPort, anyPort.byteLength));
-    return { fd, port: portOf(fd)! };
-  } catch (error) {
-    closeSync(fd);
-    throw error;
-  }
+export const openSocket = (protocol: Protocol): number =>
+  checked('open a netlink socket', libc().socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocols[protocol]));
+
+/** Has the kernel choose the socket's port now. @throws SyscallError */
+export function bindToAnyPort(fd: number): void {
+  // struct sockaddr_nl: family (u16), padding, nl_pid (u32), nl_groups (u32); host byte order.
+  const anyPort = new Uint32Array(3);
+  new Uint16Array(anyPort.buffer)[0] = AF_NETLINK;
+  checked('bind a netlink socket', socketLibc().bind(fd, anyPort, anyPort.byteLength));
 }
