@@ -74,7 +74,7 @@ export class GateHost extends WiredHost {
       layout: layout({ interfaces: [], ips, routes: [] }),
       routeLocalnet: true,
     };
-    const options = { put: atOnce, meanwhile: async () => undefined };
+    const options = { put: atOnce(this.exchange), meanwhile: async () => undefined };
     const { plugged } = this.inside(() => ({ plugged: plugIn(this.exchange, netns, wanted, options) }));
     const { ifindex } = (await plugged).link;
     const inner = linksOf(netns).find(({ name }) => name === 'eth0')!;

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { Aside } from '../lib/kernel/aside.ts';
 import { libc, NativeCallError, selfTest, socketLibc } from '../lib/kernel/ffi.ts';
 import { deleteLink, dumpLinks, getLink, type Link, linkOf, newVeth, setLink } from '../lib/kernel/link.ts';
 import { complaintOf, type Exchange, NetlinkError, OutcomeUnknownError } from '../lib/kernel/message.ts';
@@ -135,6 +136,25 @@ test('a socket that is closed while it is asked keeps its descriptor for as long
   assert.deepEqual(openDescriptors(), before);
   await assert.rejects(closed.exchangeAside([getLink({ name: 'one' })]), /the netlink socket is closed/);
   await assert.rejects(closed.sendAside([getLink({ name: 'one' })]), /the netlink socket is closed/);
+  assert.deepEqual(openDescriptors(), before);
+});
+
+test('many exchanges aside at a time have their own answers each, and few sockets are kept for later', async () => {
+  const before = openDescriptors();
+  const aside = new Aside('route');
+  const ask = async (i: number) => {
+    const [answer] = await aside.exchange([getLink({ name: i % 2 ? 'lo' : `none${i}` })]);
+    return answer!.error?.message ?? linkOf(answer!.replies[0]!).name;
+  };
+  const answers = await Promise.all(Array.from({ length: 12 }, (_, i) => ask(i)));
+  assert.deepEqual(
+    answers,
+    Array.from({ length: 12 }, (_, i) => (i % 2 ? 'lo' : `Cannot get link none${i}: ENODEV (no such device)`)),
+  );
+  assert.equal(openDescriptors().length, before.length + 4);
+  const under = ask(1);
+  aside[Symbol.dispose]();
+  assert.equal(await under, 'lo');
   assert.deepEqual(openDescriptors(), before);
 });
 

@@ -12,6 +12,7 @@ import { LiveTable } from '../enforce/live-table.ts';
 import type { LocalPod, NodeState, Owner } from '../enforce/node.ts';
 import { formatPrefix } from '../ip/address.ts';
 import { unionOfPrefixes } from '../ip/union.ts';
+import { Aside } from '../kernel/aside.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { currentNetns } from '../kernel/netns.ts';
 import { Nft } from '../kernel/nft.ts';
@@ -121,6 +122,7 @@ export class KubernetesAgent {
   readonly listeners: Listeners;
   readonly table: LiveTable;
   readonly #host: NetlinkSocket;
+  readonly #hostAside: Aside;
   readonly #nft: Nft;
   readonly #facts: ReturnType<typeof nodeFacts>;
   readonly #judge: Judge;
@@ -154,6 +156,7 @@ export class KubernetesAgent {
     try {
       const claim = undo.use(claimNode(runDir));
       this.#host = undo.use(NetlinkSocket.open('route'));
+      this.#hostAside = undo.use(new Aside('route'));
       const nft = undo.use(Nft.open());
       this.#nft = nft;
       this.#facts = nodeFacts(this.#host.exchange);
@@ -268,7 +271,7 @@ export class KubernetesAgent {
       env: {},
       here: currentNetns(),
       host,
-      put: aside,
+      put: aside(this.#hostAside.exchange),
       hook,
       nft: () => this.#nft,
       graveyard: this.#graveyard,

@@ -15,6 +15,7 @@ import {
 import { findNode } from '../enforce/found.ts';
 import { ownerOf } from '../enforce/inline.ts';
 import type { Owner } from '../enforce/node.ts';
+import { Aside } from '../kernel/aside.ts';
 import { giveBackFreed } from '../kernel/malloc.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { currentNetns } from '../kernel/netns.ts';
@@ -208,6 +209,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const warm: Warm = {
     ...{ here, graveyard },
     route: undo.use(NetlinkSocket.open('route')),
+    routeAside: undo.use(new Aside('route')),
     nft: undo.use(Nft.open()),
   };
   const openContext: OpenContext = (request, env, say, signal) => openHere(request, env, say, signal, warm);

@@ -72,6 +72,9 @@ export const refusalOf = (answer: Answer): string | undefined =>
 /** The kernel, or what stands in for it: one answer for each request, in order; a failed request does not stop the next. */
 export type Exchange = (requests: readonly Request[]) => readonly Answer[];
 
+/** As `Exchange`, but others have their turn meanwhile; no dumps. */
+export type AsyncExchange = (requests: readonly Request[]) => Promise<readonly Answer[]>;
+
 /** What an error message says besides its number. */
 export interface Complaint {
   /** Positive; 0 is an acknowledgement. */

@@ -20,6 +20,7 @@ import { clearDead } from './dead.ts';
 import { type PodFacts, writeFacts } from './facts.ts';
 import { forgetStaleHostPorts } from './flows.ts';
 import {
+  atOnce,
   defaultMtu,
   defaultRoutes,
   findLink,
@@ -148,7 +149,9 @@ async function plug(
   const addresses = planned.addresses.map(({ address }) => formatAddress(address));
   const pod = describePod(request, wanted.hostName, addresses, await masqueradeOf(request.config, ipam), context);
   const judging = () => judge(pod, attachment, context);
-  const { link, layout: made, done: judged } = await plugInOnceFree(netns, wanted, context, judging);
+  // The table sends what comes to its ports to the pod as soon as it knows of it: by then the way there is to be known.
+  const put = pod.hostPorts.length > 0 ? { ...context.put, host: atOnce(context.host).host } : context.put;
+  const { link, layout: made, done: judged } = await plugInOnceFree(netns, wanted, { ...context, put }, judging);
   open(judged, link.ifindex, context);
   return { judged, result: resultOf(made, { ...wanted, netns: request.netns }, dnsOf(request, ipam)) };
 }

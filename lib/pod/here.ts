@@ -5,6 +5,7 @@ import type { LocalPod } from '../enforce/node.ts';
 import { podKey } from '../enforce/node.ts';
 import { formatAddress } from '../ip/address.ts';
 import { dumpAddresses, linkAddressOf } from '../kernel/address.ts';
+import type { Aside } from '../kernel/aside.ts';
 import { type Exchange, must } from '../kernel/message.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { currentNetns, type NetnsIdentity } from '../kernel/netns.ts';
@@ -61,6 +62,8 @@ export interface Here extends Context, Disposable {
 export interface Warm {
   readonly here: NetnsIdentity;
   readonly route: NetlinkSocket;
+  /** For what does wait. */
+  readonly routeAside: Aside;
   readonly nft: Nft;
   readonly graveyard: Graveyard;
 }
@@ -75,7 +78,7 @@ function openCold(): Pick<Context, 'here' | 'host' | 'put' | 'nft' | 'closeNft' 
     nft = undefined;
   };
   return {
-    ...{ here: currentNetns(), host, put: atOnce, closeNft, graveyard: deletingAside(host) },
+    ...{ here: currentNetns(), host, put: atOnce(host), closeNft, graveyard: deletingAside(host) },
     nft: () => {
       nft ??= Nft.open();
       return nft;
@@ -87,8 +90,8 @@ function openCold(): Pick<Context, 'here' | 'host' | 'put' | 'nft' | 'closeNft' 
   };
 }
 
-const openWarm = ({ here, route, nft, graveyard }: Warm): ReturnType<typeof openCold> => ({
-  ...{ here, host: route.exchange, put: aside, nft: () => nft, graveyard },
+const openWarm = ({ here, route, routeAside, nft, graveyard }: Warm): ReturnType<typeof openCold> => ({
+  ...{ here, host: route.exchange, put: aside(routeAside.exchange), nft: () => nft, graveyard },
   [Symbol.dispose]() {},
 });
 

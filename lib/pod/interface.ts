@@ -16,7 +16,16 @@ import {
   linkOf,
   setLink,
 } from '../kernel/link.ts';
-import { type Answer, type Exchange, isErrno, must, mustExcept, type Request, refusalOf } from '../kernel/message.ts';
+import {
+  type Answer,
+  type AsyncExchange,
+  type Exchange,
+  isErrno,
+  must,
+  mustExcept,
+  type Request,
+  refusalOf,
+} from '../kernel/message.ts';
 import { setNeighbour } from '../kernel/neighbour.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { inNetns, type Netns } from '../kernel/netns.ts';
@@ -131,11 +140,8 @@ const LINK_LOCAL_PREFIX = 0xfe80n << 112n;
 const isLinkLocal = ({ family, value }: Address): boolean =>
   family === 6 ? value >> 118n === LINK_LOCAL_PREFIX >> 118n : value >> 16n === 0xa9fen;
 
-/** Up, with the pod's addresses behind it. */
-function configureHostEnd(host: Exchange, link: Link, wanted: PodInterface): void {
-  const { alias, routeLocalnet, podMac: mac } = wanted;
-  const { ifindex } = link;
-  const { addresses } = wanted.layout;
+function raiseHostEnd(host: Exchange, link: Link, wanted: PodInterface): void {
+  const { alias, routeLocalnet } = wanted;
   prepareHostIpv6(link, wanted);
   const ipv4 = {
     forwarding: 1,
@@ -143,6 +149,13 @@ function configureHostEnd(host: Exchange, link: Link, wanted: PodInterface): voi
     send_redirects: 0,
     ...(routeLocalnet ? { route_localnet: 1 } : {}),
   };
+  must(host([setLink({ ifindex: link.ifindex }, { up: true, alias, addrGenMode: 'none', ipv4 })]));
+}
+
+/** Once it is up. */
+async function routeHostEnd(host: AsyncExchange, { ifindex }: Link, wanted: PodInterface): Promise<void> {
+  const { podMac: mac } = wanted;
+  const { addresses } = wanted.layout;
   const gateways = new Map(addresses.map(({ gateway }) => [formatAddress(gateway), gateway]));
   const own = [...gateways.values()].map(gateway =>
     addAddress({ ifindex, ...hostPrefix(gateway) }, isLinkLocal(gateway) ? 'link' : 'global'),
@@ -152,13 +165,11 @@ function configureHostEnd(host: Exchange, link: Link, wanted: PodInterface): voi
     oif: ifindex,
     ...(isLinkLocal(gateway) ? {} : { source: gateway }),
   });
-  const [up, ...answers] = host([
-    setLink({ ifindex }, { up: true, alias, addrGenMode: 'none', ipv4 }),
+  const answers = await host([
     ...own,
     ...addresses.map(planned => addRoute(route(planned))),
     ...addresses.map(({ address }) => setNeighbour({ ifindex, address, mac })),
   ]);
-  must([up!]);
   mustExcept(answers.slice(0, own.length), 'EEXIST');
   must(answers.slice(own.length));
 }
@@ -200,7 +211,7 @@ function podRoute(planned: PlannedRoute, ifindex: number): Route {
  * @returns the routes that were made
  */
 async function configurePod(
-  pod: (requests: readonly Request[]) => Promise<readonly Answer[]>,
+  pod: AsyncExchange,
   ifindex: number,
   wanted: PodInterface,
 ): Promise<readonly PlannedRoute[]> {
@@ -230,24 +241,27 @@ async function configurePod(
 /** The pod's end, by the host's: the kernel leaves it out where both have the same number. */
 const peerOf = ({ peer, ifindex }: Link): number => peer ?? ifindex;
 
-/** Both, whatever becomes of either. @throws what the first of them throws that does */
-async function both<A, B>(one: Promise<A>, other: Promise<B>): Promise<[A, B]> {
-  await Promise.allSettled([one, other]);
-  return [await one, await other];
+/** How requests are put to the kernel that take it some time. */
+export interface Put {
+  readonly host: AsyncExchange;
+  readonly pod: (socket: NetlinkSocket) => AsyncExchange;
 }
 
-/** How requests are put to the kernel that take it some time. */
-export type Put = (socket: NetlinkSocket, requests: readonly Request[]) => Promise<readonly Answer[]>;
-
 /** By a process that ends with its call, where to start threads takes longer than what they would do. */
-export const atOnce: Put = async (socket, requests) => socket.exchange(requests);
+export const atOnce = (host: Exchange): Put => ({
+  host: async requests => host(requests),
+  pod: socket => async requests => socket.exchange(requests),
+});
 
 /** By one that goes on, and has something else to do meanwhile. */
-export const aside: Put = (socket, requests) => socket.exchangeAside(requests);
+export const aside = (host: AsyncExchange): Put => ({
+  host,
+  pod: socket => requests => socket.exchangeAside(requests),
+});
 
 export interface PlugOptions<T> {
   readonly put: Put;
-  /** What there is to do with the host's end while the pod's is made ready. */
+  /** What there is to do with the host's end while both are made ready. */
   readonly meanwhile: (link: Link) => Promise<T>;
 }
 
@@ -268,12 +282,18 @@ export async function plugIn<T>(
   { put, meanwhile }: PlugOptions<T>,
 ): Promise<Plugged<T>> {
   const link = createPair(host, netns, wanted);
-  configureHostEnd(host, link, wanted);
+  raiseHostEnd(host, link, wanted);
   enableForwarding(wanted.layout);
   if (hasIpv6(wanted.layout)) preparePodIpv6(netns, wanted.ifname);
   using pod = inNetns(netns, () => NetlinkSocket.open('route'));
-  const configured = configurePod(requests => put(pod, requests), peerOf(link), wanted);
-  const [routes, done] = await both(configured, meanwhile(link));
+  const work = [
+    configurePod(put.pod(pod), peerOf(link), wanted),
+    routeHostEnd(put.host, link, wanted),
+    meanwhile(link),
+  ] as const;
+  // Whatever becomes of one, none of the others is left under way.
+  await Promise.allSettled(work);
+  const [routes, , done] = await Promise.all(work);
   settleIpv6(
     pod.exchange,
     wanted.layout.addresses.map(({ address }) => address),
