@@ -19,6 +19,8 @@ export interface Judge {
   /** The pod as the API has it. @throws CniError code 11 where nothing is known of it */
   readonly declared: (pod: Omit<LocalPod, 'tag'>, signal: AbortSignal | undefined) => Promise<KubePod>;
   readonly carried: () => ReadonlySet<number>;
+  /** Keys of pods that are judged and whose interfaces an ADD has yet to open. */
+  readonly opening: Set<string>;
   /** Keys of all pods that some attachment's record speaks of. */
   readonly recorded: () => ReadonlySet<string>;
   /** Why no pod could be judged now. */
@@ -52,6 +54,7 @@ export class AgentHook implements Hook {
   async judge(pod: Omit<LocalPod, 'tag'>): Promise<LocalPod> {
     const { judge, signal } = this.#options;
     const asked = await judge.declared(pod, signal);
+    judge.opening.add(podKey(pod));
     await this.#table.bring(state => {
       // The watch may have told something newer while this waited for its turn, and will not tell it again.
       const declared = asDeclared(pod, judge.known(pod) ?? asked);
@@ -67,6 +70,11 @@ export class AgentHook implements Hook {
   /** Closing goes on when the caller has hung up: it is how his ADD is undone. */
   async dismiss(key: string): Promise<void> {
     await this.#table.bring(state => withoutPod(state, key));
+    this.opened(key);
+  }
+
+  opened(key: string): void {
+    this.#options.judge.opening.delete(key);
   }
 
   find(key: string): LocalPod | undefined {

@@ -177,7 +177,9 @@ export class KubernetesAgent {
       const { conflist } = options;
       const host = this.#host.exchange;
       this.node = new NodeKeeper({ node, runDir, host, client, log, ...(conflist ? { conflist } : {}) });
-      this.#links = new LinkKeeper(this.table, this.#host.exchange, () => this.#runners?.tend.ring());
+      this.#links = new LinkKeeper(this.table, this.#host.exchange, this.#judge.opening, () =>
+        this.#runners?.tend.ring(),
+      );
       this.#server = new CallServer({
         netns: here,
         refuse: (request, { pid }) => refusal(request, { runDir, owner, pid }),
@@ -231,6 +233,7 @@ export class KubernetesAgent {
       known: pod => this.#known(pod),
       declared: (pod, signal) => this.#declared(pod, signal),
       carried,
+      opening: new Set(),
       recorded: () => recorded(owner),
       trouble: () => (this.listeners.isComplete ? undefined : 'the Kubernetes API has not been heard yet'),
     };

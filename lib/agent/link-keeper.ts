@@ -9,21 +9,27 @@ import { allLinks, tagLink } from '../pod/interface.ts';
 import { condemned } from '../tag/tag.ts';
 
 export class LinkKeeper {
-  readonly #table: LiveTable;
+  readonly #table: Pick<LiveTable, 'state'>;
   readonly #host: Exchange;
+  readonly #opening: ReadonlySet<string>;
   readonly #ring: () => void;
   /** Links that were put right. */
   mended = 0;
 
-  /** @param ring called where something may have to be mended */
-  constructor(table: LiveTable, host: Exchange, ring: () => void) {
+  /**
+   * @param opening  keys of pods whose links are an ADD's to open
+   * @param ring  called where something may have to be mended
+   */
+  constructor(table: Pick<LiveTable, 'state'>, host: Exchange, opening: ReadonlySet<string>, ring: () => void) {
     this.#table = table;
     this.#host = host;
+    this.#opening = opening;
     this.#ring = ring;
   }
 
   #pods(): ReadonlyMap<string, LocalPod> {
-    return new Map(Object.values(this.#table.state.pods).map(pod => [pod.link, pod]));
+    const pods = Object.entries(this.#table.state.pods).filter(([key]) => !this.#opening.has(key));
+    return new Map(pods.map(([, pod]) => [pod.link, pod]));
   }
 
   /** One that is on its way out stays condemned. */

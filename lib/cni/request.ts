@@ -148,6 +148,7 @@ function readConfigText(readStdin: () => string): string {
 const known = new Map<string, Config>();
 /** Characters, of all of them together. */
 const MOST_KNOWN = 1 << 19;
+const LONGEST_KNOWN = 1 << 16;
 let knownLength = 0;
 
 function configIn(text: string, verb: Verb, role: Role): Config {
@@ -155,6 +156,7 @@ function configIn(text: string, verb: Verb, role: Role): Config {
   const found = known.get(key);
   if (found) return found;
   const config = parseConfig(text, verb, role);
+  if (key.length > LONGEST_KNOWN) return config;
   known.set(key, config);
   knownLength += key.length;
   for (const oldest of known.keys()) {

@@ -12,6 +12,8 @@ export interface Hook {
    * returns: entry before group.
    */
   readonly judge: (pod: Omit<LocalPod, 'tag'>) => Promise<LocalPod>;
+  /** The pod's interface has its tag. Until then, from `judge` on, it is nobody else's to open. */
+  readonly opened: (key: string) => void;
   /** Takes the pod out of every set and map; nothing to do where it is in none. */
   readonly dismiss: (key: string) => Promise<void>;
   /** The pod as it is judged now; undefined where it is not. */

@@ -124,6 +124,9 @@ export class InlineHook implements Hook {
     return judged;
   }
 
+  /** Nobody here opens interfaces but ADD. */
+  opened(): void {}
+
   async #bring(
     options: BringOptions,
     change: (state: NodeState) => NodeState,

@@ -59,8 +59,11 @@ export function extendRoster(path: string, { id, bytes, lines }: Extent, differe
   });
   const now = { id, bytes: bytes + text.length, lines: lines + added.length };
   // Who comes again need not read what he wrote himself.
-  if (last?.path === path && last.id === id && last.bytes === bytes && last.roster instanceof KnownRoster)
-    last = { ...last, bytes: now.bytes, roster: last.roster.grown(text) };
+  const known = last;
+  if (known?.path === path && known.id === id && known.bytes === bytes) {
+    last = undefined;
+    last = { ...known, bytes: now.bytes, roster: known.roster.grown(text) };
+  }
   return now;
 }
 
@@ -81,7 +84,7 @@ export interface Roster {
 }
 
 /**
- * What was read last: as its text, or for whoever comes again, as what it says. A roster of the same name only grows, and
+ * What was read or written last: as its text, or for whoever comes again and again, as what it says. A roster of the same name only grows, and
  * what once counted stays as it is.
  */
 let last:
@@ -147,12 +150,17 @@ function podIn(line: string): readonly [key: string, pod: LocalPod] {
   return [JSON.parse(line.slice(1, pod)) as string, JSON.parse(line.slice(pod + 1)) as LocalPod];
 }
 
-/** As a process needs it that looks once: only the lines that matter are understood. */
+/** More often than this nobody looks for the sake of one call. */
+const FEW_LOOKS = 3;
+
+/** As a process needs it that is there for one call: only the lines that matter are understood. */
 class WrittenRoster implements Roster {
   readonly #text: Buffer;
+  #looks: number;
 
-  constructor(text: Buffer) {
+  constructor(text: Buffer, looks = 0) {
     this.#text = text;
+    this.#looks = looks;
   }
 
   /** Where the line starts that has the last word on this key; 0: none has. */
@@ -193,9 +201,10 @@ class WrittenRoster implements Roster {
     return new KnownRoster(this.#text).all();
   }
 
-  /** With the lines that follow. @throws SyntaxError */
-  grown(added: Buffer): KnownRoster {
-    return new KnownRoster(this.#text).grown(added);
+  /** With the lines that follow; for whoever looks again and again, as what it says. @throws SyntaxError */
+  grown(added: Buffer): WrittenRoster | KnownRoster {
+    if (++this.#looks > FEW_LOOKS) return new KnownRoster(this.#text).grown(added);
+    return added.length === 0 ? this : new WrittenRoster(Buffer.concat([this.#text, added]), this.#looks);
   }
 }
 

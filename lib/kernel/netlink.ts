@@ -256,7 +256,7 @@ export class NetlinkSocket implements Disposable {
     this.#aside++;
     try {
       await new Promise<void>((resolve, reject) => {
-        write(this.#fd, bytes, error => (error ? reject(error) : resolve()));
+        write(this.#fd, bytes, error => (error ? reject(new SyscallError(operation, -error.errno!)) : resolve()));
       });
     } finally {
       if (--this.#aside === 0 && this.#closed) closeSync(this.#fd);

@@ -1,12 +1,12 @@
 /**
- * ADD: plug in, closed; judge; then open. Whoever dies in between leaves a closed pod and a record that DEL, GC or the
+ * ADD: plug in, closed; judge, while the interface is made ready; then open. Whoever dies in between leaves a closed pod and a record that DEL, GC or the
  * next ADD clears; whatever fails is undone before the error is returned.
  */
 import { CniError, codes } from '../cni/error.ts';
 import { givenLabels, podNameOf } from '../cni/labels.ts';
 import { type AttachmentRequest, requestedMac } from '../cni/request.ts';
 import type { Result } from '../cni/result.ts';
-import { type HostPort, type LocalPod, labelled } from '../enforce/node.ts';
+import { type HostPort, type LocalPod, labelled, podKey } from '../enforce/node.ts';
 import { formatAddress } from '../ip/address.ts';
 import { PoolExhausted } from '../ipam/error.ts';
 import { getLink, type Link } from '../kernel/link.ts';
@@ -118,11 +118,25 @@ export async function judge(pod: Omit<LocalPod, 'tag'>, attachment: Attachment, 
   return await context.hook.judge(pod);
 }
 
-/** Last of all. */
-export function open(judged: LocalPod, ifindex: number, context: Context): void {
-  forgetStaleHostPorts(judged, context);
-  context.signal?.throwIfAborted();
-  tagLink(context.host, ifindex, judged.tag);
+/**
+ * Last of all, with the tag that the pod has by now: since it was judged its labels may have changed, whose doing passes over
+ * an interface that is closed. Who does so has told of it before he looks at the interface, so either he sees our tag, or we see his.
+ * @returns the pod as it is judged now
+ */
+export function open(judged: LocalPod, ifindex: number, { host, hook, signal }: Context): LocalPod {
+  const key = podKey(judged);
+  for (let given: number | undefined; ; ) {
+    signal?.throwIfAborted();
+    const pod = hook.find(key);
+    if (!pod)
+      throw new CniError(codes.tryAgainLater, `Cannot open ${judged.link}: its pod has left the table meanwhile`);
+    if (pod.tag === given) {
+      hook.opened(key);
+      return pod;
+    }
+    tagLink(host, ifindex, pod.tag);
+    given = pod.tag;
+  }
 }
 
 /** Addresses that dead calls hold are taken back before a pool is called exhausted. */
@@ -152,8 +166,11 @@ async function plug(
   // The table sends what comes to its ports to the pod as soon as it knows of it: by then the way there is to be known.
   const put = pod.hostPorts.length > 0 ? { ...context.put, host: atOnce(context.host).host } : context.put;
   const { link, layout: made, done: judged } = await plugInOnceFree(netns, wanted, { ...context, put }, judging);
-  open(judged, link.ifindex, context);
-  return { judged, result: resultOf(made, { ...wanted, netns: request.netns }, dnsOf(request, ipam)) };
+  forgetStaleHostPorts(judged, context);
+  return {
+    judged: open(judged, link.ifindex, context),
+    result: resultOf(made, { ...wanted, netns: request.netns }, dnsOf(request, ipam)),
+  };
 }
 
 const hostNameOf = ({ config, containerID, ifname }: AttachmentRequest): string =>

@@ -14,6 +14,7 @@ import { condemned, isOurs, quarantine } from '../tag/tag.ts';
 import { type Attached, attach, describePod, judge, open, openTarget } from './add.ts';
 import type { Context } from './context.ts';
 import { writeFacts } from './facts.ts';
+import { forgetStaleHostPorts } from './flows.ts';
 import { findLink, tagLink, writeAlias } from './interface.ts';
 
 /**
@@ -73,8 +74,8 @@ async function tag(request: AttachmentRequest, attachment: Attachment, context: 
   const name = { namespace: args.podNamespace ?? 'default', pod: args.podName ?? containerID };
   writeAlias(context.host, link.ifindex, formatAlias({ ...name, containerID }));
   const judged = await judge(pod, attachment, context);
-  open(judged, link.ifindex, context);
-  return { judged, result: previous };
+  forgetStaleHostPorts(judged, context);
+  return { judged: open(judged, link.ifindex, context), result: previous };
 }
 
 /** ADD with a prevResult, which is passed on as it came. */

@@ -58,7 +58,7 @@ export interface Here extends Context, Disposable {
   readonly hook: InlineHook;
 }
 
-/** What a process that goes on keeps open, for all of its calls: no exchange meets another, since they do not wait. */
+/** What a process that goes on keeps open, for all of its calls: on one socket no exchange meets another. */
 export interface Warm {
   readonly here: NetnsIdentity;
   readonly route: NetlinkSocket;
