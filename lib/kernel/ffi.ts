@@ -7,17 +7,39 @@ import type { FunctionDefinitions, WrappedFunctionsFromDefinitions } from 'node:
 import { getSystemErrorMessage, getSystemErrorName } from 'node:util';
 import { errnos, knownErrno } from './errno.ts';
 
+/**
+ * node:ffi makes machine code of its own for a function of up to six arguments, as near to it as a page is free, for which it
+ * asks the kernel page by page: thirty system calls a function, more than a call of a runtime makes of it. So each has seven
+ * here, of which C, whose caller puts arguments where they belong and takes them away, does not see the last.
+ */
+const [two, three, four, five] = [
+  ['int32', 'int32'],
+  ['int32', 'int32', 'int32'],
+  ['int32', 'int32', 'int32', 'int32'],
+  ['int32', 'int32', 'int32', 'int32', 'int32'],
+] as const;
+
 const signatures = {
-  __errno_location: { arguments: [], return: 'pointer' },
-  setns: { arguments: ['int32', 'int32'], return: 'int32' },
-  flock: { arguments: ['int32', 'int32'], return: 'int32' },
-  socket: { arguments: ['int32', 'int32', 'int32'], return: 'int32' },
-  setsockopt: { arguments: ['int32', 'int32', 'int32', 'buffer', 'uint32'], return: 'int32' },
-  send: { arguments: ['int32', 'buffer', 'uint64', 'int32'], return: 'int64' },
-  recv: { arguments: ['int32', 'buffer', 'uint64', 'int32'], return: 'int64' },
+  __errno_location: { arguments: [...three, ...four], return: 'pointer' },
+  setns: { arguments: ['int32', 'int32', ...five], return: 'int32' },
+  flock: { arguments: ['int32', 'int32', ...five], return: 'int32' },
+  socket: { arguments: ['int32', 'int32', 'int32', ...four], return: 'int32' },
+  setsockopt: { arguments: ['int32', 'int32', 'int32', 'buffer', 'uint32', ...two], return: 'int32' },
+  send: { arguments: ['int32', 'buffer', 'uint64', 'int32', ...three], return: 'int64' },
+  recv: { arguments: ['int32', 'buffer', 'uint64', 'int32', ...three], return: 'int64' },
 } as const satisfies FunctionDefinitions;
 
-type Functions = WrappedFunctionsFromDefinitions<typeof signatures>;
+type Bytes = NodeJS.ArrayBufferView;
+
+/** Each gives -1 where it fails. @see the manual's pages of these names, setns(2) and so on */
+interface Functions {
+  readonly setns: (fd: number, flags: number) => number;
+  readonly flock: (fd: number, operation: number) => number;
+  readonly socket: (family: number, type: number, protocol: number) => number;
+  readonly setsockopt: (fd: number, level: number, option: number, value: Bytes, length: number) => number;
+  readonly send: (fd: number, bytes: Bytes, length: bigint, flags: number) => bigint;
+  readonly recv: (fd: number, bytes: Bytes, length: bigint, flags: number) => bigint;
+}
 
 interface Libc extends Functions {
   /** errno of this thread; right only directly after the call that failed. */
@@ -81,15 +103,23 @@ function fail(message: string): never {
 
 function load(): Libc {
   const ffi = ffiModule();
-  let functions: Functions;
+  let c: WrappedFunctionsFromDefinitions<typeof signatures>;
   try {
-    functions = ffi.dlopen('libc.so.6', signatures).functions;
+    c = ffi.dlopen('libc.so.6', signatures).functions;
   } catch (error) {
     return fail(error instanceof Error ? error.message : String(error));
   }
-  const location = functions.__errno_location();
+  const location = c.__errno_location(0, 0, 0, 0, 0, 0, 0);
   if (typeof location !== 'bigint' || location === 0n) fail('__errno_location() gives no pointer');
-  const libc = { ...functions, errno: () => ffi.getInt32(location, 0) };
+  const libc: Libc = {
+    errno: () => ffi.getInt32(location, 0),
+    setns: (fd, flags) => c.setns(fd, flags, 0, 0, 0, 0, 0),
+    flock: (fd, operation) => c.flock(fd, operation, 0, 0, 0, 0, 0),
+    socket: (family, type, protocol) => c.socket(family, type, protocol, 0, 0, 0, 0),
+    setsockopt: (fd, level, option, value, length) => c.setsockopt(fd, level, option, value, length, 0, 0),
+    send: (fd, bytes, length, flags) => c.send(fd, bytes, length, flags, 0, 0, 0),
+    recv: (fd, bytes, length, flags) => c.recv(fd, bytes, length, flags, 0, 0, 0),
+  };
   selfTest(libc);
   return libc;
 }
