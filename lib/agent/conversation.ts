@@ -25,8 +25,8 @@ export class Conversation implements Disposable {
     socket
       .on('data', (piece: Buffer) => this.#read(piece))
       .on('error', error => this.#stop(new ConversationError(error.message)))
-      .on('end', () => this.#hangUp())
-      .on('close', () => this.#hangUp());
+      .on('end', () => this.hangUp())
+      .on('close', () => this.hangUp());
   }
 
   /** Aborted when the other end hangs up, or breaks the protocol. */
@@ -46,7 +46,8 @@ export class Conversation implements Disposable {
     }
   }
 
-  #hangUp(): void {
+  /** For whoever learns of it before the event loop does. */
+  hangUp(): void {
     if (!this.#isFinished) this.#stop(new ConversationError('it hung up'));
   }
 

@@ -4,9 +4,8 @@
  * and only his own.
  */
 import { createServer, type Server, type Socket } from 'node:net';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type NetnsIdentity, sameNetns } from '../kernel/netns.ts';
-import { type Peer, peerOf } from '../kernel/peer.ts';
+import { hasHungUp, type Peer, peerOf } from '../kernel/peer.ts';
 import { Conversation } from './conversation.ts';
 import { said } from './log.ts';
 import {
@@ -22,6 +21,8 @@ import {
 export interface Caller extends Peer {
   /** Aborted when he hangs up. */
   readonly signal: AbortSignal;
+  /** Aborts it now, where he has. */
+  readonly look: () => void;
 }
 
 /** Milliseconds for each phase that waits for the caller. The call itself has deadlines of its own. */
@@ -51,11 +52,10 @@ export interface ServerOptions {
   readonly deadlines?: Partial<ServerDeadlines>;
 }
 
-/** Node keeps the descriptor of a socket to itself. */
+/** Node keeps the descriptor of a socket to itself; -1 where it is closed. */
 function descriptorOf(socket: Socket): number {
   const { _handle: handle } = socket as unknown as { readonly _handle?: { readonly fd?: unknown } | null };
-  if (typeof handle?.fd !== 'number' || handle.fd < 0) throw new Error('Cannot tell who calls: the socket is closed');
-  return handle.fd;
+  return typeof handle?.fd === 'number' ? handle.fd : -1;
 }
 
 /** Lines for a log are worth less than the result. */
@@ -94,12 +94,16 @@ export class CallServer {
       this.#options.log(said(error), peer);
       return;
     }
-    const task = this.#converse(new Conversation(socket), peer).finally(() => this.#running.delete(task));
+    const task = this.#converse(socket, peer).finally(() => this.#running.delete(task));
     this.#running.add(task);
   }
 
   /** Never rejects. */
-  async #converse(talk: Conversation, peer: Peer): Promise<void> {
+  async #converse(socket: Socket, peer: Peer): Promise<void> {
+    const talk = new Conversation(socket);
+    const look = (): void => {
+      if (hasHungUp(descriptorOf(socket))) talk.hangUp();
+    };
     this.#idle.add(talk);
     try {
       const request = decodeRequest((await talk.receive(['request'], this.#deadlines.request)).body);
@@ -111,12 +115,12 @@ export class CallServer {
       const patience = this.#options.patience?.(request);
       talk.send('ready', patience === undefined ? undefined : encodePatience(patience));
       await talk.receive(['go'], this.#deadlines.go);
-      // Who was killed right after has hung up by the next turn of the event loop.
-      await nextTurn();
       if (this.#isStopping) return;
+      // Who was killed right after.
+      look();
       talk.hungUp.throwIfAborted();
       this.#idle.delete(talk);
-      const answer = await this.#options.run(request, { ...peer, signal: talk.hungUp });
+      const answer = await this.#options.run(request, { ...peer, signal: talk.hungUp, look });
       await talk.finish('answer', bodyOf(answer), this.#deadlines.answer);
     } catch (error) {
       if (!this.#isStopping) this.#options.log(said(error), peer);

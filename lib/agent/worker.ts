@@ -2,7 +2,6 @@
  * The warm worker: one process that carries out the calls of its network namespace, and puts into force what the policies
  * folder says as soon as it says it. Rules stay in place when it ends.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { parseConfig } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
 import {
@@ -130,7 +129,7 @@ export type OpenContext = (
 /** Carries a call out as the executable would, with what it says for stderr beside the answer. */
 export async function carryOut(
   call: CallRequest,
-  { signal, pid }: Caller,
+  { signal, look, pid }: Caller,
   { release, openContext = openHere }: { readonly release: string; readonly openContext?: OpenContext },
 ): Promise<CallAnswer> {
   const { env, stdin, role } = call;
@@ -147,7 +146,7 @@ export async function carryOut(
   const request = requestOf(call);
   const known = { env, role, readStdin, ...(request ? { request } : {}) };
   const given = await answer(known, { release, log, open, ...caller });
-  await nextTurn();
+  look();
   if (isAdd && given.exitCode === 0 && signal.aborted)
     // He went while the last step was under way, and nobody has heard of the result.
     await answer({ env: { ...env, CNI_COMMAND: 'DEL' }, role, readStdin }, { release, log, open: openContext });

@@ -135,7 +135,6 @@ export const agent = command(
     const { KubernetesAgent } = await import('../agent/kubernetes.ts');
     const { beThrifty, giveBack } = await import('../agent/thrift.ts');
     beThrifty();
-    compileSoon();
     using client = await clientFor(kubeconfig, context);
     const { parsePlace } = await import('../agent/outside.ts');
     const place = given.metrics === 'off' ? undefined : parsePlace(given.metrics);
@@ -159,7 +158,10 @@ export const agent = command(
     let resting: NodeJS.Timeout | undefined;
     try {
       await Promise.race([kubernetes.start(), asked]);
-      resting = setTimeout(giveBack, REST);
+      resting = setTimeout(() => {
+        giveBack();
+        compileSoon();
+      }, REST);
       await asked;
     } finally {
       clearTimeout(resting);

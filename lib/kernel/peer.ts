@@ -1,8 +1,11 @@
 /** Who is at the other end of a Unix socket, by the kernel's word. @see unix(7), SO_PEERCRED */
-import { checked, socketLibc } from './ffi.ts';
+import { errnos } from './errno.ts';
+import { checked, libc, socketLibc } from './ffi.ts';
 import { SOL_SOCKET } from './socket.ts';
 
 const SO_PEERCRED = 17;
+const MSG_PEEK = 0x2;
+const MSG_DONTWAIT = 0x40;
 
 export interface Peer {
   readonly pid: number;
@@ -19,4 +22,15 @@ export function peerOf(fd: number): Peer {
   checked('ask who called', socketLibc().getsockopt(fd, SOL_SOCKET, SO_PEERCRED, value, length));
   const [pid, uid, gid] = value as unknown as [number, number, number];
   return { pid, uid, gid };
+}
+
+const { EAGAIN, EINTR } = errnos;
+
+/** Whether the other end has closed, and nothing that it sent before is left to be read. Reads nothing, and waits for nothing. */
+export function hasHungUp(fd: number): boolean {
+  const { recv, errno } = libc();
+  const read = recv(fd, new Uint8Array(1), 1n, MSG_PEEK | MSG_DONTWAIT);
+  if (read >= 0n) return read === 0n;
+  const reason = errno();
+  return reason !== EAGAIN && reason !== EINTR;
 }
