@@ -117,11 +117,11 @@ export const agent = command(
       ),
   async given => {
     const log = logToStderr(given.logLevel);
-    const { compileSoon } = await import('../agent/compile-soon.ts');
     const { runDir, stateDir, policies, established, kubeconfig, context, nflogGroup, enforceEgressToNode } = given;
     const common = { release: manifest.version, runDir, established, log };
     if (!given.kubernetes) {
       const { startWorker } = await import('../agent/worker.ts');
+      const { compileSoon } = await import('../agent/compile-soon.ts');
       let ring = (): void => undefined;
       // Before it serves: whoever sees that it does may send a signal at once.
       const asked = untilAsked(() => ring());
@@ -158,10 +158,7 @@ export const agent = command(
     let resting: NodeJS.Timeout | undefined;
     try {
       await Promise.race([kubernetes.start(), asked]);
-      resting = setTimeout(() => {
-        giveBack();
-        compileSoon();
-      }, REST);
+      resting = setTimeout(giveBack, REST);
       await asked;
     } finally {
       clearTimeout(resting);
