@@ -13,7 +13,7 @@ import {
   newVeth,
   setLink,
 } from '../lib/kernel/link.ts';
-import { isErrno, must, NLM_F } from '../lib/kernel/message.ts';
+import { type AsyncExchange, isErrno, must, NLM_F } from '../lib/kernel/message.ts';
 import { deleteNeighbour, dumpNeighbours, neighbourOf, setNeighbour } from '../lib/kernel/neighbour.ts';
 import { NetlinkSocket } from '../lib/kernel/netlink.ts';
 import { inNetns } from '../lib/kernel/netns.ts';
@@ -45,11 +45,12 @@ const veth = (name: string, peer: string, group = GROUP) => ({
 });
 const address = (text: string) => parseAddress(text) ?? assert.fail(text);
 const prefix = (text: string) => parsePrefix(text) ?? assert.fail(text);
+const asked: AsyncExchange = async requests => hostSocket.exchange(requests);
 const linksIn = (socket: NetlinkSocket, kind?: string): Link[] => socket.request([dumpLinks(kind)])[0]!.map(linkOf);
 const ipJson = (netns: typeof host, ...args: string[]) => JSON.parse(netns.exec('ip', ['-d', '-j', ...args]).stdout);
 
-test('newVeth() makes both ends in one message, as ip sees them, and echoes the host end', () => {
-  const link = createVeth(hostSocket.exchange, veth('tga', 'eth0'));
+test('newVeth() makes both ends in one message, as ip sees them, and echoes the host end', async () => {
+  const link = await createVeth(asked, veth('tga', 'eth0'));
   const [seen] = ipJson(host, 'link', 'show', 'tga');
   assert.equal(seen.ifindex, link.ifindex);
   assert.equal(seen.address, hostMac);
@@ -77,10 +78,10 @@ test('newVeth() makes both ends in one message, as ip sees them, and echoes the 
   });
 });
 
-test('createVeth() asks for the link where the kernel does not echo', () => {
+test('createVeth() asks for the link where the kernel does not echo', async () => {
   const mute = (requests: Parameters<typeof hostSocket.exchange>[0]) =>
     hostSocket.exchange(requests.map(request => ({ ...request, flags: request.flags & ~NLM_F.ECHO })));
-  const link = createVeth(mute, veth('tgmute', 'mute0'));
+  const link = await createVeth(async requests => mute(requests), veth('tgmute', 'mute0'));
   assert.deepEqual(link, linkOf(hostSocket.request([getLink({ name: 'tgmute' })])[0]![0]!));
 });
 
@@ -262,8 +263,8 @@ test('what is not there has a code of its own', () => {
   }
 });
 
-test('deleteLinkGroup() deletes the links of the group, all and alone', () => {
-  for (let i = 0; i < 5; i++) createVeth(hostSocket.exchange, veth(`tgd${i}`, `d${i}`, 0x7467ffff));
+test('deleteLinkGroup() deletes the links of the group, all and alone', async () => {
+  for (let i = 0; i < 5; i++) await createVeth(asked, veth(`tgd${i}`, `d${i}`, 0x7467ffff));
   hostSocket.request([deleteLinkGroup(0x7467ffff)]);
   assert.deepEqual(
     linksIn(hostSocket, 'veth')

@@ -20,13 +20,13 @@ interface Outcome {
   readonly role: string;
 }
 
-test('a pod whose labels change while its interface is made ready is opened with the tag that it has by then', () => {
+test('a pod whose labels change while it is plugged in is opened with the tag that it has by then', () => {
   const script = fileURLToPath(new URL('relabelled-in-add.ts', import.meta.url));
   const inside = ['netns', 'exec', netns.name, process.execPath, '--disable-warning=ExperimentalWarning', script];
   const said = execFileSync('ip', inside, { encoding: 'utf8', timeout: 120_000 });
-  const { stays, slow, queued } = JSON.parse(said) as Record<string, Outcome>;
-  for (const { group, tag } of [stays!, slow!, queued!]) assert.equal(group, tag);
-  assert.deepEqual([stays!.role, slow!.role, queued!.role], ['web', 'db', 'db']);
+  const { stays, slow, queued, early } = JSON.parse(said) as Record<string, Outcome>;
+  for (const { group, tag } of [stays!, slow!, queued!, early!]) assert.equal(group, tag);
+  assert.deepEqual([stays!.role, slow!.role, queued!.role, early!.role], ['web', 'db', 'db', 'db']);
   assert.notEqual(slow!.tag, stays!.tag);
   assert.equal(queued!.tag, slow!.tag);
 });

@@ -29,7 +29,7 @@ using graveyard = new SharedGraveyard((_, line) => log(line));
 using route = NetlinkSocket.open('route');
 using routeAside = new Aside('route');
 using nft = Nft.open();
-const warm: Warm = { here: currentNetns(), graveyard, route, routeAside, nft };
+const warm: Warm = { here: currentNetns(), graveyard, route, routeAside, nft, others: () => false };
 
 /** What the folder says of the roles of pods. */
 function say(roles: Readonly<Record<string, string>>): void {
@@ -48,16 +48,27 @@ async function apply(): Promise<void> {
   await context.hook.apply();
 }
 
-/** A pod's namespace, once it is one. */
+const sandboxes: ChildProcess[] = [];
+
+/** A pod's namespace, once it is one; it stays until the end. */
 async function sandbox(): Promise<ChildProcess> {
   const child = spawn('unshare', ['-n', 'sleep', '600'], { stdio: 'ignore' });
+  sandboxes.push(child);
   const mine = readlinkSync('/proc/self/ns/net');
   while (readlinkSync(`/proc/${child.pid}/ns/net`) === mine) await pause(5);
   return child;
 }
 
-/** @returns the pod's interface group, and its tag in the node's state */
-async function plug(name: string, slowly: (put: Put) => Put = put => put) {
+interface Outcome {
+  /** Of the pod's interface. */
+  readonly group: number | undefined;
+  /** In the node's state. */
+  readonly tag: number | undefined;
+  readonly role: string | undefined;
+}
+
+/** @returns what has become of the pod, whenever it is asked */
+async function plug(name: string, slowly: (put: Put) => Put = put => put): Promise<() => Outcome> {
   const child = await sandbox();
   const env = {
     ...{ CNI_COMMAND: 'ADD', CNI_CONTAINERID: name, CNI_IFNAME: 'eth0', CNI_PATH: '/nowhere' },
@@ -66,36 +77,48 @@ async function plug(name: string, slowly: (put: Put) => Put = put => put) {
   const request = parseRequest(env, () => JSON.stringify({ ...config, ipam })) as AttachmentRequest;
   using context = openHere(request, env, log, undefined, warm);
   await add(request, { ...context, put: slowly(context.put) });
-  child.kill();
   const link = hostInterfaceName({ network: 'net', containerID: name, ifname: 'eth0' });
-  const judged = context.hook.find(`net/${name}/eth0`);
-  return { group: findLink(route.exchange, { name: link })?.group, tag: judged?.tag, role: judged?.labels['role'] };
+  const { hook } = context;
+  return () => {
+    const judged = hook.find(`net/${name}/eth0`);
+    return { group: findLink(route.exchange, { name: link })?.group, tag: judged?.tag, role: judged?.labels['role'] };
+  };
 }
 
-const outcomes: Record<string, unknown> = {};
-say({ stays: 'web', slow: 'web', queued: 'web' });
-outcomes['stays'] = await plug('stays');
+say({ stays: 'web', slow: 'web', queued: 'web', early: 'web' });
+const stays = await plug('stays');
 // The pod's end takes long, and by then the folder says something else.
-outcomes['slow'] = await plug('slow', ({ host, pod }) => ({
-  host,
+const slow = await plug('slow', ({ pod, ...put }) => ({
+  ...put,
   pod: socket => async requests => {
     const answers = await pod(socket)(requests);
-    say({ stays: 'web', slow: 'db', queued: 'web' });
+    say({ stays: 'web', slow: 'db', queued: 'web', early: 'web' });
     await apply();
     return answers;
   },
 }));
-// Both wait for the node's lock, the ADD first.
+// Both wait for the node's lock, in whichever order they get it.
 const held = await lock(`${runDir}/${statSync('/proc/self/ns/net').ino}.lock`, 5_000);
 const adding = plug('queued');
 const name = hostInterfaceName({ network: 'net', containerID: 'queued', ifname: 'eth0' });
 while (!findLink(route.exchange, { name })?.up) await pause(5);
-say({ stays: 'web', slow: 'db', queued: 'db' });
+say({ stays: 'web', slow: 'db', queued: 'db', early: 'web' });
 const applying = apply();
 await pause(300);
 held[Symbol.dispose]();
-outcomes['queued'] = await adding;
+const queued = await adding;
 await applying;
+// The folder has been read, and says something else that is in force before the pod is judged.
+const early = await plug('early', ({ pair, ...put }) => ({
+  ...put,
+  pair: async requests => {
+    say({ stays: 'web', slow: 'db', queued: 'db', early: 'db' });
+    await apply();
+    return await pair(requests);
+  },
+}));
+const outcomes = { stays: stays(), slow: slow(), queued: queued(), early: early() };
+for (const child of sandboxes) child.kill();
 rmSync(folder, { recursive: true });
 console.log(JSON.stringify(outcomes));
 process.exit(0);

@@ -274,7 +274,7 @@ export class KubernetesAgent {
       env: {},
       here: currentNetns(),
       host,
-      put: aside(this.#hostAside.exchange),
+      put: aside(host, this.#hostAside.exchange, () => this.#server.calls > 1),
       hook,
       nft: () => this.#nft,
       graveyard: this.#graveyard,

@@ -82,6 +82,11 @@ export class CallServer {
     this.server.maxConnections = MOST_CONNECTIONS;
   }
 
+  /** Of callers who have been let in and not yet been answered. */
+  get calls(): number {
+    return this.#running.size;
+  }
+
   #accept(socket: Socket): void {
     // Whatever is wrong with a connection is told by its conversation; before that, too, it must not end the process.
     socket.on('error', () => {});

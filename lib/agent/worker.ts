@@ -210,6 +210,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     route: undo.use(NetlinkSocket.open('route')),
     routeAside: undo.use(new Aside('route')),
     nft: undo.use(Nft.open()),
+    others: () => server.calls > 1,
   };
   const openContext: OpenContext = (request, env, say, signal) => openHere(request, env, say, signal, warm);
   // To compile what has become hot takes memory, which libc keeps.

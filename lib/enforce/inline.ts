@@ -14,7 +14,16 @@ import { runProgram } from './exec.ts';
 import { type Folder, type Kept, manifestsOf, podManifestsOf, readFolder, refuseBroken, warningsOf } from './folder.ts';
 import { type GateSettings, isJudged } from './gate.ts';
 import type { Hook } from './hook.ts';
-import { type LocalPod, type NodeState, type Owner, type PodManifest, podKey, withoutPod, withPod } from './node.ts';
+import {
+  type LocalPod,
+  labelled,
+  type NodeState,
+  type Owner,
+  type PodManifest,
+  podKey,
+  withoutPod,
+  withPod,
+} from './node.ts';
 import { probeForeignChains, probeKernel } from './probe.ts';
 import {
   type BringOptions,
@@ -112,7 +121,9 @@ export class InlineHook implements Hook {
       { kept: this.#kept(), only: { key: podKey(pod), coming: pod } },
       state => {
         refuseTakenPorts(state, pod);
-        const added = withPod(state, pod, tag => node.carried().has(tag));
+        // By the folder as it is now: its newest word may be in force already, and is no news then.
+        const named = labelled(pod, this.manifestOf(pod.namespace, pod.name));
+        const added = withPod(state, named, tag => node.carried().has(tag));
         judged = added.pod;
         return added.state;
       },
@@ -133,9 +144,20 @@ export class InlineHook implements Hook {
     signal: AbortSignal | undefined,
   ): Promise<Brought> {
     using _ = await this.#table.lock(this.#deadline(), signal);
-    const brought = this.#table.bring(change, options);
+    const brought = this.#table.bring(change, { ...options, kept: await this.#newest(options.kept) });
     await this.#cut(brought.after);
     return brought;
+  }
+
+  /**
+   * What was read before the lock may be older than what somebody has put into force meanwhile: where the two differ, the folder
+   * is asked once more.
+   */
+  async #newest(kept: Kept): Promise<Kept> {
+    if (kept !== this.#folder?.kept || this.#table.isApplied(kept)) return kept;
+    this.#folder = await readFolder(this.#options.config.policies, kept);
+    if (this.#judges) refuseBroken(this.#folder);
+    return this.#folder.kept;
   }
 
   /** Whoever is killed before the end of it leaves it to the next call. */

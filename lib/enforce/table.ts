@@ -177,6 +177,11 @@ export class NodeTable {
     return this.#files.readApplied();
   }
 
+  /** Whether these are they. */
+  isApplied(kept: Kept): boolean {
+    return stamps(this.readApplied()) === stamps(kept);
+  }
+
   /** The table as the kernel has it. */
   read(): Table | undefined {
     return this.#options.nft().readTable('inet', TABLE);

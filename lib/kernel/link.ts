@@ -1,6 +1,6 @@
 /** Links (network interfaces): what to ask the kernel, and what it says. @see include/uapi/linux/if_link.h */
 
-import { type Exchange, must, NLM_F, type Reply, type Request } from './message.ts';
+import { type AsyncExchange, must, NLM_F, type Reply, type Request } from './message.ts';
 import {
   type Attribute,
   attributesOf,
@@ -260,7 +260,7 @@ export function linkOf({ type, body }: Reply): Link {
 }
 
 /** Sends `newVeth` and gives the host's end: by the kernel's echo, or by asking where the kernel does not echo. */
-export function createVeth(exchange: Exchange, veth: Veth): Link {
-  const echoed = must(exchange([newVeth(veth)])).flat()[0];
-  return linkOf(echoed ?? must(exchange([getLink({ name: veth.name })])).flat()[0]!);
+export async function createVeth(exchange: AsyncExchange, veth: Veth): Promise<Link> {
+  const echoed = must(await exchange([newVeth(veth)])).flat()[0];
+  return linkOf(echoed ?? must(await exchange([getLink({ name: veth.name })])).flat()[0]!);
 }

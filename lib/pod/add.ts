@@ -21,13 +21,13 @@ import { type PodFacts, writeFacts } from './facts.ts';
 import { forgetStaleHostPorts } from './flows.ts';
 import {
   atOnce,
+  createPair,
   defaultMtu,
   defaultRoutes,
   findLink,
   foundLink,
   isThere,
   NameTaken,
-  type Plugged,
   type PodInterface,
   plugIn,
   tagLink,
@@ -165,7 +165,8 @@ async function plug(
   const judging = () => judge(pod, attachment, context);
   // The table sends what comes to its ports to the pod as soon as it knows of it: by then the way there is to be known.
   const put = pod.hostPorts.length > 0 ? { ...context.put, host: atOnce(context.host).host } : context.put;
-  const { link, layout: made, done: judged } = await plugInOnceFree(netns, wanted, { ...context, put }, judging);
+  const link = await createPairOnceFree(netns, wanted, context);
+  const { layout: made, done: judged } = await plugIn(context.host, link, netns, wanted, { put, meanwhile: judging });
   forgetStaleHostPorts(judged, context);
   return {
     judged: open(judged, link.ifindex, context),
@@ -177,19 +178,17 @@ const hostNameOf = ({ config, containerID, ifname }: AttachmentRequest): string 
   hostInterfaceName({ network: config.name, containerID, ifname });
 
 /** A DEL of the same container may have left its interface to be deleted, whose name is wanted again. */
-async function plugInOnceFree<T>(
+async function createPairOnceFree(
   netns: Netns,
   wanted: PodInterface,
   { host, put, graveyard }: Context,
-  meanwhile: () => Promise<T>,
-): Promise<Plugged<T>> {
-  const plug = () => plugIn(host, netns, wanted, { put, meanwhile });
+): Promise<Link> {
   try {
-    return await plug();
+    return await createPair(put, host, netns, wanted);
   } catch (error) {
     if (!(error instanceof NameTaken)) throw error;
     await graveyard.emptied();
-    return await plug();
+    return await createPair(put, host, netns, wanted);
   }
 }
 

@@ -66,6 +66,8 @@ export interface Warm {
   readonly routeAside: Aside;
   readonly nft: Nft;
   readonly graveyard: Graveyard;
+  /** Whether calls are under way beside the one that asks. */
+  readonly others: () => boolean;
 }
 
 /** For one call: closed with it. */
@@ -90,8 +92,8 @@ function openCold(): Pick<Context, 'here' | 'host' | 'put' | 'nft' | 'closeNft' 
   };
 }
 
-const openWarm = ({ here, route, routeAside, nft, graveyard }: Warm): ReturnType<typeof openCold> => ({
-  ...{ here, host: route.exchange, put: aside(routeAside.exchange), nft: () => nft, graveyard },
+const openWarm = ({ here, route, routeAside, nft, graveyard, others }: Warm): ReturnType<typeof openCold> => ({
+  ...{ here, host: route.exchange, put: aside(route.exchange, routeAside.exchange, others), nft: () => nft, graveyard },
   [Symbol.dispose]() {},
 });
 

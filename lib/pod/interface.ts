@@ -111,12 +111,16 @@ export class NameTaken extends CniError {
   }
 }
 
-/** Both ends, the pod's already in its namespace; the host's in quarantine. */
-function createPair(host: Exchange, netns: Netns, wanted: PodInterface): Link {
+/**
+ * Both ends, the pod's already in its namespace; the host's in quarantine.
+ * @returns the host's
+ * @throws NameTaken, NetlinkError
+ */
+export async function createPair(put: Put, host: Exchange, netns: Netns, wanted: PodInterface): Promise<Link> {
   const { hostName: name, hostMac: mac, ifname, podMac, mtu } = wanted;
   try {
     const peer = { name: ifname, mac: podMac, mtu, netns: netns.fd };
-    return createVeth(host, { name, mac, mtu, group: quarantine, peer });
+    return await createVeth(put.pair, { name, mac, mtu, group: quarantine, peer });
   } catch (error) {
     // To the kernel a namespace of another kind is a bad argument like any other; entering it tells.
     if (isErrno(error, 'EINVAL')) inNetns(netns, () => {});
@@ -243,45 +247,53 @@ const peerOf = ({ peer, ifindex }: Link): number => peer ?? ifindex;
 
 /** How requests are put to the kernel that take it some time. */
 export interface Put {
+  /** What makes the pair, before which there is nothing else to do for this pod. */
+  readonly pair: AsyncExchange;
   readonly host: AsyncExchange;
   readonly pod: (socket: NetlinkSocket) => AsyncExchange;
 }
 
 /** By a process that ends with its call, where to start threads takes longer than what they would do. */
 export const atOnce = (host: Exchange): Put => ({
+  pair: async requests => host(requests),
   host: async requests => host(requests),
   pod: socket => async requests => socket.exchange(requests),
 });
 
-/** By one that goes on, and has something else to do meanwhile. */
-export const aside = (host: AsyncExchange): Put => ({
-  host,
+/**
+ * By one that goes on, and has something else to do meanwhile.
+ * @param others  whether there are other calls to go on with
+ */
+export const aside = (host: Exchange, hostAside: AsyncExchange, others: () => boolean): Put => ({
+  pair: async requests => (others() ? await hostAside(requests) : host(requests)),
+  host: hostAside,
   pod: socket => requests => socket.exchangeAside(requests),
 });
 
 export interface PlugOptions<T> {
   readonly put: Put;
-  /** What there is to do with the host's end while both are made ready. */
-  readonly meanwhile: (link: Link) => Promise<T>;
+  /** What there is to do while both ends are made ready. */
+  readonly meanwhile: () => Promise<T>;
 }
 
 export interface Plugged<T> {
-  /** The host's end. */
-  readonly link: Link;
   /** What of it came to be. */
   readonly layout: Layout;
   /** Meanwhile. */
   readonly done: T;
 }
 
-/** Makes the interface, closed. Whatever fails, deleting the host's end takes the pair and its routes away as a whole. */
+/**
+ * Makes the interface ready, closed. Whatever fails, deleting the host's end takes the pair and its routes away as a whole.
+ * @param link  of `createPair`
+ */
 export async function plugIn<T>(
   host: Exchange,
+  link: Link,
   netns: Netns,
   wanted: PodInterface,
   { put, meanwhile }: PlugOptions<T>,
 ): Promise<Plugged<T>> {
-  const link = createPair(host, netns, wanted);
   raiseHostEnd(host, link, wanted);
   enableForwarding(wanted.layout);
   if (hasIpv6(wanted.layout)) preparePodIpv6(netns, wanted.ifname);
@@ -289,7 +301,7 @@ export async function plugIn<T>(
   const work = [
     configurePod(put.pod(pod), peerOf(link), wanted),
     routeHostEnd(put.host, link, wanted),
-    meanwhile(link),
+    meanwhile(),
   ] as const;
   // Whatever becomes of one, none of the others is left under way.
   await Promise.allSettled(work);
@@ -303,7 +315,7 @@ export async function plugIn<T>(
     host,
     wanted.layout.addresses.map(({ gateway }) => gateway).filter(gateway => !isLinkLocal(gateway)),
   );
-  return { link, layout: { ...wanted.layout, routes }, done };
+  return { layout: { ...wanted.layout, routes }, done };
 }
 
 export const removeLink = (exchange: Exchange, ifindex: number): void =>
