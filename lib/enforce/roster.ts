@@ -84,8 +84,8 @@ export interface Roster {
 }
 
 /**
- * What was read or written last: as its text, or for whoever comes again and again, as what it says. A roster of the same name only grows, and
- * what once counted stays as it is.
+ * What was read or written last: as its text, or for whoever comes again and again, as what it says. A roster of the same
+ * name only grows, and what once counted stays as it is.
  */
 let last:
   | {

@@ -179,7 +179,8 @@ export class NodeTable {
 
   /** Whether these are they. */
   isApplied(kept: Kept): boolean {
-    return stamps(this.readApplied()) === stamps(kept);
+    const applied = this.readApplied();
+    return applied === kept || stamps(applied) === stamps(kept);
   }
 
   /** The table as the kernel has it. */

@@ -127,32 +127,51 @@ function load(): Libc {
 const { EAFNOSUPPORT, EBADF, EINVAL, ENOENT, ENOSYS, EPERM } = errnos;
 const LOCK_UN = 8;
 
+/** A call that must fail, and the errors that it may fail with. */
+type Failing = readonly [call: string, attempt: () => number | bigint, ...errors: number[]];
+
 /**
- * Calls every function in a way that must fail, and holds result and errno against what the manual says: a signature
- * that was ignored or misread shows here, and not in a socket option that was never set.
+ * Calls functions in a way that must fail, and holds result and errno against what the manual says: a signature that was
+ * ignored or misread shows here, and not in a socket option that was never set.
  * @throws NativeCallError
  */
-export function selfTest(libc: Libc): void {
-  const bytes = new Uint8Array(16);
-  const fails: readonly (readonly [call: string, result: () => number | bigint, errno: number])[] = [
-    ['setns(-1)', () => libc.setns(-1, 0), EBADF],
-    ['flock(-1)', () => libc.flock(-1, LOCK_UN), EBADF],
-    ['socket(-1)', () => libc.socket(-1, 0, 0), EAFNOSUPPORT],
-    ['setsockopt(-1)', () => libc.setsockopt(-1, 0, 0, bytes, 0), EBADF],
-    ['send(-1)', () => libc.send(-1, bytes, 0n, 0), EBADF],
-    ['recv(-1)', () => libc.recv(-1, bytes, 0n, 0), EBADF],
-  ];
-  for (const [call, attempt, expected] of fails) {
+function mustFail({ errno }: Pick<Libc, 'errno'>, calls: readonly Failing[]): void {
+  for (const [call, attempt, ...errors] of calls) {
     let result: number | bigint;
     try {
       result = attempt();
     } catch (error) {
       fail(`${call} throws ${error instanceof Error ? error.message : String(error)}`);
     }
-    const errno = libc.errno();
-    if (Number(result) !== -1 || errno !== expected) fail(`${call} gives ${result}, errno ${errno}, not ${expected}`);
+    const reason = errno();
+    if (Number(result) !== -1 || !errors.includes(reason))
+      fail(`${call} gives ${result}, errno ${reason}, not ${errors.join(' or ')}`);
   }
 }
+
+/** @throws NativeCallError */
+export function selfTest(libc: Libc): void {
+  const bytes = new Uint8Array(16);
+  mustFail(libc, [
+    ['setns(-1)', () => libc.setns(-1, 0), EBADF],
+    ['flock(-1)', () => libc.flock(-1, LOCK_UN), EBADF],
+    ['socket(-1)', () => libc.socket(-1, 0, 0), EAFNOSUPPORT],
+    ['setsockopt(-1)', () => libc.setsockopt(-1, 0, 0, bytes, 0), EBADF],
+    ['send(-1)', () => libc.send(-1, bytes, 0n, 0), EBADF],
+    ['recv(-1)', () => libc.recv(-1, bytes, 0n, 0), EBADF],
+  ]);
+}
+
+function once<T>(load: () => T): () => T {
+  let loaded: T | undefined;
+  return () => {
+    loaded ??= load();
+    return loaded;
+  };
+}
+
+/** @throws NativeCallError where the self-test fails. */
+export const libc = once(load);
 
 /** For system calls that glibc has no function for: loaded apart, since few runs of a runtime's call want one. */
 const syscallSignatures = {
@@ -164,22 +183,13 @@ interface SyscallLibc extends WrappedFunctionsFromDefinitions<typeof syscallSign
   readonly pointerTo: (bytes: NodeJS.ArrayBufferView) => bigint;
 }
 
-let loadedSyscall: SyscallLibc | undefined;
-
-/** @throws NativeCallError where the signature is misread: a call of no number must fail */
-export function syscallLibc(): SyscallLibc {
-  loadedSyscall ??= loadSyscall();
-  return loadedSyscall;
-}
-
-function loadSyscall(): SyscallLibc {
-  const { errno } = libc();
+/** @throws NativeCallError where the signature is misread */
+export const syscallLibc = once((): SyscallLibc => {
   const ffi = ffiModule();
   const { syscall } = ffi.dlopen('libc.so.6', syscallSignatures).functions;
-  const result = syscall(-1n, 0n, 0n, 0n, 0n);
-  if (result !== -1n || errno() !== ENOSYS) fail(`syscall(-1) gives ${result}, errno ${errno()}, not ${ENOSYS}`);
+  mustFail(libc(), [['syscall(-1)', () => syscall(-1n, 0n, 0n, 0n, 0n), ENOSYS]]);
   return { syscall, pointerTo: ffi.getRawPointer };
-}
+});
 
 /** What there is to know of a socket that is open: loaded apart, since a call of a runtime knows enough of its own. */
 const socketSignatures = {
@@ -188,44 +198,29 @@ const socketSignatures = {
   getsockopt: { arguments: ['int32', 'int32', 'int32', 'buffer', 'buffer'], return: 'int32' },
 } as const satisfies FunctionDefinitions;
 
-type SocketLibc = WrappedFunctionsFromDefinitions<typeof socketSignatures>;
-
-let loadedSocket: SocketLibc | undefined;
-
-/** @throws NativeCallError where a signature is misread: each is called in a way that must fail */
-export function socketLibc(): SocketLibc {
-  loadedSocket ??= loadSocket();
-  return loadedSocket;
-}
-
-function loadSocket(): SocketLibc {
-  const { errno } = libc();
+/** @throws NativeCallError where a signature is misread */
+export const socketLibc = once(() => {
   const { functions } = ffiModule().dlopen('libc.so.6', socketSignatures);
   const bytes = new Uint8Array(16);
-  const results = {
-    bind: functions.bind(-1, bytes, 0),
-    getsockname: functions.getsockname(-1, bytes, bytes),
-    getsockopt: functions.getsockopt(-1, 0, 0, bytes, bytes),
-  };
-  for (const [call, result] of Object.entries(results)) if (result !== -1) fail(`${call}(-1) gives ${result}, not -1`);
-  if (errno() !== EBADF) fail(`getsockopt(-1) gives errno ${errno()}, not ${EBADF}`);
+  mustFail(libc(), [
+    ['bind(-1)', () => functions.bind(-1, bytes, 0), EBADF],
+    ['getsockname(-1)', () => functions.getsockname(-1, bytes, bytes), EBADF],
+    ['getsockopt(-1)', () => functions.getsockopt(-1, 0, 0, bytes, bytes), EBADF],
+  ]);
   return functions;
-}
+});
 
 /** For files in memory: loaded apart, since no call of a runtime makes one. */
 const memorySignatures = {
   memfd_create: { arguments: ['string', 'uint32'], return: 'int32' },
 } as const satisfies FunctionDefinitions;
 
-/** @throws NativeCallError where the signature is misread: flags that nobody knows must fail */
-export function memoryLibc(): WrappedFunctionsFromDefinitions<typeof memorySignatures> {
-  const { errno } = libc();
+/** @throws NativeCallError where the signature is misread */
+export const memoryLibc = once(() => {
   const { functions } = ffiModule().dlopen('libc.so.6', memorySignatures);
-  const result = functions.memfd_create('', 0xffffffff);
-  if (result !== -1 || errno() !== EINVAL)
-    fail(`memfd_create(flags ~0) gives ${result}, errno ${errno()}, not ${EINVAL}`);
+  mustFail(libc(), [['memfd_create(flags ~0)', () => functions.memfd_create('', 0xffffffff), EINVAL]]);
   return functions;
-}
+});
 
 /** What makes a world of its own for a demonstration: loaded apart, so that no call of a runtime pays for it. */
 const worldSignatures = {
@@ -233,19 +228,15 @@ const worldSignatures = {
   mount: { arguments: ['string', 'string', 'string', 'uint64', 'pointer'], return: 'int32' },
 } as const satisfies FunctionDefinitions;
 
-type WorldLibc = WrappedFunctionsFromDefinitions<typeof worldSignatures>;
-
-/** @throws NativeCallError where a signature is misread: both are called in a way that must fail */
-export function worldLibc(): WorldLibc {
-  const { errno } = libc();
+/** @throws NativeCallError where a signature is misread */
+export const worldLibc = once(() => {
   const { functions } = ffiModule().dlopen('libc.so.6', worldSignatures);
-  const unshared = functions.unshare(1);
-  if (unshared !== -1 || errno() !== EINVAL) fail(`unshare(1) gives ${unshared}, errno ${errno()}, not ${EINVAL}`);
-  const mounted = functions.mount('none', '', 'tmpfs', 0n, 0n);
-  if (mounted !== -1 || (errno() !== ENOENT && errno() !== EPERM))
-    fail(`mount() on an empty path gives ${mounted}, errno ${errno()}`);
+  mustFail(libc(), [
+    ['unshare(1)', () => functions.unshare(1), EINVAL],
+    ['mount() on an empty path', () => functions.mount('none', '', 'tmpfs', 0n, 0n), ENOENT, EPERM],
+  ]);
   return functions;
-}
+});
 
 /** How malloc keeps what was freed: for a process that lives long, and so loaded apart, too. */
 const mallocSignatures = {
@@ -254,20 +245,12 @@ const mallocSignatures = {
 } as const satisfies FunctionDefinitions;
 
 /** @throws NativeCallError where a signature is misread: a function of no result gives neither of these */
-export function mallocLibc(): WrappedFunctionsFromDefinitions<typeof mallocSignatures> {
+export const mallocLibc = once(() => {
   const { functions } = ffiModule().dlopen('libc.so.6', mallocSignatures);
   const trimmed = functions.malloc_trim(0n);
   if (trimmed !== 0 && trimmed !== 1) fail(`malloc_trim(0) gives ${trimmed}, neither 0 nor 1`);
   return functions;
-}
-
-let loaded: Libc | undefined;
-
-/** @throws NativeCallError where the self-test fails. */
-export function libc(): Libc {
-  loaded ??= load();
-  return loaded;
-}
+});
 
 /** The result of a libc call as a number; -1 becomes a SyscallError "Cannot <operation>: …". */
 export function checked(operation: string, result: number | bigint): number {

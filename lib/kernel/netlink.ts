@@ -21,15 +21,22 @@ import {
   type Reply,
   type Request,
 } from './message.ts';
-import { bindToAnyPort, openSocket, type Protocol, portOf, SO, SOL_NETLINK, SOL_SOCKET, setOption } from './socket.ts';
+import {
+  bindToAnyPort,
+  MSG,
+  openSocket,
+  type Protocol,
+  portOf,
+  SO,
+  SOL_NETLINK,
+  SOL_SOCKET,
+  setOption,
+} from './socket.ts';
 import { align, formatHeader, HEADER_LENGTH, type NetlinkMessage, parseMessages, readU32 } from './structs.ts';
 
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
 const NETLINK_GET_STRICT_CHK = 12;
-const MSG_PEEK = 0x2;
-const MSG_TRUNC = 0x20;
-const MSG_DONTWAIT = 0x40;
 const { EAGAIN, EINTR, EMSGSIZE, ENOBUFS, ENOMSG, EPERM } = errnos;
 
 /** What one acknowledgement takes of a receive buffer, by the kernel's counting (skb and all), on the safe side. */
@@ -224,7 +231,7 @@ export class NetlinkSocket implements Disposable {
     let end: NetlinkMessage | undefined;
     this.#send(request.operation, Buffer.concat(this.#format(request, 0)), 1);
     // Only a dump's datagrams may be larger than those of before: the kernel makes room for what one link may say.
-    const next = () => this.#receive(request.operation, MSG_PEEK);
+    const next = () => this.#receive(request.operation, MSG.PEEK);
     for (let messages = next(); messages; messages = next()) {
       for (const message of messages) {
         if (message.seq !== this.#seq) continue;
@@ -270,18 +277,18 @@ export class NetlinkSocket implements Disposable {
   #send(operation: string, bytes: Uint8Array, messages: number): void {
     this.#refuseClosed(operation);
     this.#makeRoom(bytes, messages);
-    const sent = checked(operation, libc().send(this.#fd, bytes, BigInt(bytes.length), MSG_DONTWAIT));
+    const sent = checked(operation, libc().send(this.#fd, bytes, BigInt(bytes.length), MSG.DONTWAIT));
     if (sent !== bytes.length) throw new SyscallError(operation, EMSGSIZE);
   }
 
   /**
    * The messages of the next datagram, or undefined where the queue is empty.
-   * @param look MSG_PEEK: first how large it is
+   * @param look MSG.PEEK: first how large it is
    */
   #receive(operation: string, look = 0): NetlinkMessage[] | undefined {
     const { recv, errno } = libc();
     const take = (flags: number) =>
-      Number(recv(this.#fd, datagram, BigInt(datagram.length), MSG_DONTWAIT | MSG_TRUNC | flags));
+      Number(recv(this.#fd, datagram, BigInt(datagram.length), MSG.DONTWAIT | MSG.TRUNC | flags));
     for (;;) {
       let size = take(look);
       if (size > datagram.length) {
@@ -299,7 +306,7 @@ export class NetlinkSocket implements Disposable {
   /** Empties the queue, so that the next exchange does not read the answers of this one. */
   #loss(operation: string, errno: number): OutcomeUnknownError {
     const { recv } = libc();
-    while (recv(this.#fd, datagram, BigInt(datagram.length), MSG_DONTWAIT) >= 0n);
+    while (recv(this.#fd, datagram, BigInt(datagram.length), MSG.DONTWAIT) >= 0n);
     const text = errno === ENOBUFS ? 'answers were lost for want of buffer' : 'answers could not be received';
     return new OutcomeUnknownError(operation, this.#seq, errno, text);
   }

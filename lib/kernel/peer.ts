@@ -1,11 +1,9 @@
 /** Who is at the other end of a Unix socket, by the kernel's word. @see unix(7), SO_PEERCRED */
 import { errnos } from './errno.ts';
 import { checked, libc, socketLibc } from './ffi.ts';
-import { SOL_SOCKET } from './socket.ts';
+import { MSG, SOL_SOCKET } from './socket.ts';
 
 const SO_PEERCRED = 17;
-const MSG_PEEK = 0x2;
-const MSG_DONTWAIT = 0x40;
 
 export interface Peer {
   readonly pid: number;
@@ -29,7 +27,7 @@ const { EAGAIN, EINTR } = errnos;
 /** Whether the other end has closed, and nothing that it sent before is left to be read. Reads nothing, and waits for nothing. */
 export function hasHungUp(fd: number): boolean {
   const { recv, errno } = libc();
-  const read = recv(fd, new Uint8Array(1), 1n, MSG_PEEK | MSG_DONTWAIT);
+  const read = recv(fd, new Uint8Array(1), 1n, MSG.PEEK | MSG.DONTWAIT);
   if (read >= 0n) return read === 0n;
   const reason = errno();
   return reason !== EAGAIN && reason !== EINTR;

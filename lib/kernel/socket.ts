@@ -11,6 +11,8 @@ const SOCK_CLOEXEC = 0o2000000;
 export const SOL_SOCKET = 1;
 export const SO = { SNDBUF: 7, RCVBUF: 8, SNDBUFFORCE: 32, RCVBUFFORCE: 33, PROTOCOL: 38, MEMINFO: 55 } as const;
 export const SOL_NETLINK = 270;
+/** Flags of recv(2) and send(2). */
+export const MSG = { PEEK: 0x2, TRUNC: 0x20, DONTWAIT: 0x40 } as const;
 
 /** The option's value, as many bytes as the array holds; undefined where the descriptor has no such option. */
 export function getOption(fd: number, option: number, value: Uint32Array): Uint32Array | undefined {

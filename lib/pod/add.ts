@@ -1,6 +1,6 @@
 /**
- * ADD: plug in, closed; judge, while the interface is made ready; then open. Whoever dies in between leaves a closed pod and a record that DEL, GC or the
- * next ADD clears; whatever fails is undone before the error is returned.
+ * ADD: plug in, closed; judge, while the interface is made ready; then open. Whoever dies in between leaves a closed pod and
+ * a record that DEL, GC or the next ADD clears; whatever fails is undone before the error is returned.
  */
 import { CniError, codes } from '../cni/error.ts';
 import { givenLabels, podNameOf } from '../cni/labels.ts';
@@ -120,11 +120,14 @@ export async function judge(pod: Omit<LocalPod, 'tag'>, attachment: Attachment, 
 
 /**
  * Last of all, with the tag that the pod has by now: since it was judged its labels may have changed, whose doing passes over
- * an interface that is closed. Who does so has told of it before he looks at the interface, so either he sees our tag, or we see his.
+ * an interface that is closed. Who does so has told of it before he looks at the interface, so either he sees our tag, or we
+ * see his.
  * @returns the pod as it is judged now
  */
-export function open(judged: LocalPod, ifindex: number, { host, hook, signal }: Context): LocalPod {
+export function open(judged: LocalPod, ifindex: number, context: Context): LocalPod {
+  const { host, hook, signal } = context;
   const key = podKey(judged);
+  forgetStaleHostPorts(judged, context);
   for (let given: number | undefined; ; ) {
     signal?.throwIfAborted();
     const pod = hook.find(key);
@@ -167,7 +170,6 @@ async function plug(
   const put = pod.hostPorts.length > 0 ? { ...context.put, host: atOnce(context.host).host } : context.put;
   const link = await createPairOnceFree(netns, wanted, context);
   const { layout: made, done: judged } = await plugIn(context.host, link, netns, wanted, { put, meanwhile: judging });
-  forgetStaleHostPorts(judged, context);
   return {
     judged: open(judged, link.ifindex, context),
     result: resultOf(made, { ...wanted, netns: request.netns }, dnsOf(request, ipam)),

@@ -14,7 +14,6 @@ import { condemned, isOurs, quarantine } from '../tag/tag.ts';
 import { type Attached, attach, describePod, judge, open, openTarget } from './add.ts';
 import type { Context } from './context.ts';
 import { writeFacts } from './facts.ts';
-import { forgetStaleHostPorts } from './flows.ts';
 import { findLink, tagLink, writeAlias } from './interface.ts';
 
 /**
@@ -74,7 +73,6 @@ async function tag(request: AttachmentRequest, attachment: Attachment, context: 
   const name = { namespace: args.podNamespace ?? 'default', pod: args.podName ?? containerID };
   writeAlias(context.host, link.ifindex, formatAlias({ ...name, containerID }));
   const judged = await judge(pod, attachment, context);
-  forgetStaleHostPorts(judged, context);
   return { judged: open(judged, link.ifindex, context), result: previous };
 }
 

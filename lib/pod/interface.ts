@@ -254,11 +254,10 @@ export interface Put {
 }
 
 /** By a process that ends with its call, where to start threads takes longer than what they would do. */
-export const atOnce = (host: Exchange): Put => ({
-  pair: async requests => host(requests),
-  host: async requests => host(requests),
-  pod: socket => async requests => socket.exchange(requests),
-});
+export function atOnce(exchange: Exchange): Put {
+  const host: AsyncExchange = async requests => exchange(requests);
+  return { pair: host, host, pod: socket => async requests => socket.exchange(requests) };
+}
 
 /**
  * By one that goes on, and has something else to do meanwhile.
