@@ -2,7 +2,7 @@
  * The policies folder: manifests of policies, and of the namespaces and pods that they speak of. Parsing YAML costs more
  * than everything else in a call together, so what was parsed is kept beside the node's state, file by file.
  */
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { type BigIntStats, readdirSync, readFileSync, statSync } from 'node:fs';
 import type { Problem } from '../policy/field.ts';
 import { type Declared, type Document, readDocuments, worldOf } from '../policy/manifest.ts';
 import type { World } from '../policy/model.ts';
@@ -43,7 +43,7 @@ function isManifest(name: string): boolean {
   return !name.startsWith('.') && endings.some(ending => lower.endsWith(ending));
 }
 
-function namesIn(folder: string): string[] {
+function list(folder: string): readonly string[] {
   try {
     return readdirSync(folder).filter(isManifest).sort();
   } catch (error) {
@@ -54,9 +54,31 @@ function namesIn(folder: string): string[] {
   }
 }
 
+/** The folder that was listed last, and when it had changed. */
+let listed: { readonly path: string; readonly stamp: string; readonly names: readonly string[] } | undefined;
+
+/**
+ * Milliseconds: no file system's clock stands still for longer, and what comes and goes while it does leaves a folder's times
+ * as they are.
+ */
+const STANDSTILL = 3_000;
+
+/** A folder is not listed again that has not changed since. */
+function namesIn(folder: string): readonly string[] {
+  const stat = statSync(folder, { bigint: true, throwIfNoEntry: false });
+  if (stat && listed?.path === folder && listed.stamp === stampIn(stat)) return listed.names;
+  listed = undefined;
+  const names = list(folder);
+  if (stat && Date.now() - Number(stat.ctimeMs) > STANDSTILL) listed = { path: folder, stamp: stampIn(stat), names };
+  return names;
+}
+
+const stampIn = ({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string =>
+  `${dev}:${ino}:${size}:${mtimeNs}:${ctimeNs}`;
+
 function stampOf(path: string): string | undefined {
   const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
-  return stat?.isFile() ? `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}` : undefined;
+  return stat?.isFile() ? stampIn(stat) : undefined;
 }
 
 async function parse(path: string, stamp: string, before: KeptFile | undefined): Promise<KeptFile> {
