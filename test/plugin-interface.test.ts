@@ -195,6 +195,22 @@ suite('capabilities', () => {
     }
   });
 
+  test('the refusal of a taken address names the pod that has it, of this network or of another', async () => {
+    using host = await startHost();
+    const wish = config({ runtimeConfig: { ips: ['10.77.0.77'] } });
+    const args = 'IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=till-7;K8S_POD_INFRA_CONTAINER_ID=f00';
+    await plug(host, wish, 'f00', { args });
+    const refusalIn = async (name: string): Promise<string> => {
+      const call = { config: { ...wish, name }, containerID: 'b', netns: await host.pod() };
+      return errorOf(await cni(host, 'ADD', call)).msg;
+    };
+    assert.equal(await refusalIn('net'), 'Cannot reserve 10.77.0.77: taken by pod shop/till-7 (container f00, eth0)');
+    assert.match(
+      await refusalIn('other'),
+      /^Cannot reserve 10\.77\.0\.77: this node routes it to tg\w+, the interface of pod shop\/till-7 \(container f00\), but no pod of this network has it$/,
+    );
+  });
+
   test('dns of the runtime comes out in the result, over that of the config', async () => {
     using host = await startHost();
     const runtimeConfig = { dns: { servers: ['10.96.0.10'], searches: ['shop.svc'], options: ['ndots:5'] } };

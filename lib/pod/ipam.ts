@@ -5,15 +5,17 @@ import { CniError, codes } from '../cni/error.ts';
 import { builtinIpam, type RangeSetSpec } from '../cni/ipam.ts';
 import { type AttachmentRequest, requestedIps, type Verb } from '../cni/request.ts';
 import type { Result } from '../cni/result.ts';
-import { formatPrefix, networkOf, type Prefix } from '../ip/address.ts';
+import { type Address, formatPrefix, networkOf, type Prefix } from '../ip/address.ts';
 import type { PoolPlan, RangeSources } from '../ipam/config.ts';
+import type { Exchange } from '../kernel/message.ts';
 import { readSeenBy } from '../kernel/seen.ts';
 import type { Attachment } from '../state/attachment.ts';
 import { release, reserve } from '../state/claims.ts';
+import { parseAlias } from '../tag/alias.ts';
 import type { Context } from './context.ts';
 import { type Delegation, delegateAdd, delegateVerb, findDelegate } from './delegate.ts';
-import { writeFacts } from './facts.ts';
-import { linkRoutedTo } from './interface.ts';
+import { readFacts, writeFacts } from './facts.ts';
+import { findLink, linkRoutedTo } from './interface.ts';
 
 /** A released address rests this long while others are free: peers may still have connections to its last owner. */
 const MINIMUM_REST = 60_000;
@@ -96,6 +98,16 @@ async function resolvConf(path: string, caller: number | undefined): Promise<Res
 /** What it takes to give an address: somebody to warn, and the node's routes, which tell of addresses in use. */
 export type Reserver = Pick<Context, 'log' | 'host' | 'caller'>;
 
+/** The link that an address leads to, with the name of its pod where it is one of ours: a pod of another network, say. */
+function explainRoute(host: Exchange, address: Address): string {
+  const ifindex = linkRoutedTo(host, address);
+  const link = ifindex === undefined ? undefined : findLink(host, { ifindex });
+  if (!link) return 'in use on this node';
+  const { namespace, pod, shortID } = parseAlias(link.alias ?? '') ?? {};
+  const user = pod === undefined ? '' : `, the interface of pod ${namespace}/${pod} (container ${shortID})`;
+  return `this node routes it to ${link.name}${user}, but no pod of this network has it`;
+}
+
 /** From our own pools. @throws PoolExhausted, AddressRefused, IpamConfigError, StateError */
 export async function reserveBuiltin(
   request: AttachmentRequest,
@@ -111,6 +123,11 @@ export async function reserveBuiltin(
     wishes: requestedIps(request),
     minimumRest: MINIMUM_REST,
     isBusy: address => linkRoutedTo(context.host, address) !== undefined,
+    explainBusy: address => explainRoute(context.host, address),
+    podNameOf: facts => {
+      const { pod } = readFacts(facts);
+      return pod && `${pod.namespace}/${pod.name}`;
+    },
   });
   return {
     interfaces: [],

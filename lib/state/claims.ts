@@ -11,6 +11,7 @@ import { type Attachment, isNameOf, readFacts, statIfThere, unlinkIfThere } from
 import { AlreadyReserved, doing, errnoOf } from './error.ts';
 import { readLast, writeLast } from './last.ts';
 import { sweepOrphans } from './orphans.ts';
+import type { Facts } from './record.ts';
 import { forgetRelease, noteRelease, restOf, restsIn } from './released.ts';
 import { inFolder, namesIn, networkFolders, type Store } from './store.ts';
 
@@ -21,8 +22,12 @@ export interface Reservation {
   readonly wishes: readonly Wish[];
   /** Milliseconds that a released address waits while others are free. */
   readonly minimumRest: number;
-  /** True for an address that somebody on this node uses without a claim, so that it must not be given; none by default. */
+  /** True for an address that this node has a route of its own to, so that it must not be given; none by default. */
   readonly isBusy?: (address: Address) => boolean;
+  /** Finishes "Cannot reserve 10.0.0.7: …" for a requested address that is busy and that no claim of this network explains. */
+  readonly explainBusy?: (address: Address) => string;
+  /** What an error message calls the pod of a record; its container is named in any case. */
+  readonly podNameOf?: (facts: Facts) => string | undefined;
 }
 
 /** That many are tried blindly before the folder is read. */
@@ -53,10 +58,14 @@ export function reserve(attachment: Attachment, reservation: Reservation): reado
   }
 }
 
-function takeWish(attachment: Attachment, wish: Address, { isBusy }: Reservation): bigint {
+/** A pod of this network that has the address has a route to it, too, so the claim is looked at first. */
+function takeWish(attachment: Attachment, wish: Address, reservation: Reservation): bigint {
+  const { isBusy, explainBusy } = reservation;
   const text = formatAddress(wish);
-  if (isBusy?.(wish)) throw new AddressRefused(text, 'in use on this node by somebody who has no claim to it');
-  if (!claim(attachment, wish)) throw new AddressRefused(text, `taken by ${ownerOf(attachment, wish)}`);
+  const taken = () => new AddressRefused(text, `taken by ${ownerOf(attachment, wish, reservation)}`);
+  if (statIfThere(claimPath(attachment, wish))) throw taken();
+  if (isBusy?.(wish)) throw new AddressRefused(text, explainBusy?.(wish) ?? 'this node has a route to it');
+  if (!claim(attachment, wish)) throw taken();
   return wish.value;
 }
 
@@ -134,10 +143,13 @@ function claim(attachment: Attachment, address: Address, hasRested = true): bool
   return isOurs;
 }
 
-/** `container 3f2a eth0`, as far as the claim says. */
-function ownerOf(attachment: Attachment, address: Address): string {
-  const { containerID, ifname } = readFacts(claimPath(attachment, address)) ?? {};
-  return containerID === undefined ? 'another attachment' : `container ${containerID} ${ifname}`;
+/** `pod shop/till-7 (container 3f2a, eth0)`, as far as the claim says. */
+function ownerOf(attachment: Attachment, address: Address, { podNameOf }: Reservation): string {
+  const facts = readFacts(claimPath(attachment, address)) ?? {};
+  const { containerID, ifname } = facts;
+  if (containerID === undefined) return 'another attachment';
+  const pod = podNameOf?.(facts);
+  return pod === undefined ? `container ${containerID} ${ifname}` : `pod ${pod} (container ${containerID}, ${ifname})`;
 }
 
 /** As if it had never been taken. A claim that cannot be removed stays counted by the record, so it is not lost. */
