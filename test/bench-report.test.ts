@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { formatLoad, formatLoadMarkdown } from './bench/load-report.ts';
 import { picture } from './bench/picture.ts';
 import { compared, formatMarkdown, formatReport, quantile, type Report, single } from './bench/report.ts';
 
@@ -39,4 +40,23 @@ test('the README has the table and the pictures that were made of what was measu
     assert.equal(text(`bench/measured-${theme}.svg`), picture(measured, theme));
     assert.ok(readme.includes(`test/bench/measured-${theme}.svg`));
   }
+});
+
+test('a row of load says what was asked, what it was before, and whether it is reached', () => {
+  const row = { what: 'ADD of a stranger', asked: { atMost: 1.2 }, figure: 1.3, unit: '× without', before: 104 };
+  const least = { what: 'calls', asked: { atLeast: 5 }, figure: 5, unit: 'calls' };
+  assert.deepEqual(
+    formatLoad([{ group: 'policies', rows: [row, least] }])
+      .split('\n')
+      .slice(2, 5),
+    [
+      '# policies',
+      'ADD of a stranger  ≤ 1.2 × without  1.30 × without  104     NO',
+      'calls              ≥ 5 calls        5 calls                 yes',
+    ],
+  );
+  assert.match(
+    formatLoadMarkdown([{ group: 'policies', rows: [least] }]),
+    /^\| calls \| ≥ 5 calls \| 5 calls \| {2}\| yes \|$/m,
+  );
 });

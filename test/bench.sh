@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # npm run bench: measures the plugin, the gate and what both cost, against peers, in one interleaved run.
 #   npm run bench -- [worker] [plugin] [nft] [datapath] [agent] [--json]
+#   npm run bench -- load [GROUP...] [--json]   what load on a node costs: ratios and processor seconds; a group is a file in bench/load/
 #   npm run bench -- cluster [--json]   from a write to the Kubernetes API to the packets; on a cluster of its own
-# A table on stdout (with --json: the same as JSON), and dist/bench.json, .md and -light.svg, -dark.svg for the README.
+# A table on stdout (with --json: the same as JSON), and dist/bench.json, .md and -light.svg, -dark.svg for the README; of load:
+# dist/load.json and .md.
 # Nothing fails on a time.
 # Everything happens in namespaces for mounts, processes and the network that end with this script, however it ends.
 set -euo pipefail
@@ -12,6 +14,11 @@ export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 if [[ ${1:-} == cluster ]]; then
   shift
   exec bash test/cluster/run.sh bench "$@"
+fi
+entry=test/bench/main.ts
+if [[ ${1:-} == load ]]; then
+  shift
+  entry=test/bench/load.ts
 fi
 bash test/setup.sh bench >&2
 "${CC:-cc}" -O2 -Wall test/bench/calls.c -o dist/tools/calls
@@ -29,6 +36,6 @@ TOLLGATE_BENCH_REFERENCE=$(go version -m dist/tools/reference/ptp 2>/dev/null |
 inside='for d in /run /var/lib; do mount -t tmpfs tmpfs $d; done
   [ -e "$PWD/package.json" ] || { mkdir -p "$PWD"; mount --bind . "$PWD"; cd "$PWD"; }
   mkdir -p /run/netns /run/bench; ip link set lo up
-  node=$1; shift; exec "$node" --disable-warning=ExperimentalWarning test/bench/main.ts "$@"'
+  node=$1; shift; exec "$node" --disable-warning=ExperimentalWarning "$@"'
 exec setpriv --pdeathsig KILL unshare --mount --net --pid --fork --kill-child=KILL --mount-proc --propagation private \
-  bash -ec "$inside" bench "$node" "$@"
+  bash -ec "$inside" bench "$node" "$entry" "$@"

@@ -85,11 +85,23 @@ export class BenchNode {
     const [command, args, options] = callsOf([program], 1);
     const done = inNetns(this.netns, () => spawnSync(command, args, { ...options, stdio: Array(4).fill('pipe') }));
     if (done.error) throw done.error;
-    return { ...outcomes(done.stdout, done.stderr, [program]).each[0]!, note: String(done.output[3] ?? '') };
+    const [outcome] = succeeded(outcomes(done.stdout, done.stderr, [program]).each, [program]);
+    return { ms: outcome!.ms, stdout: outcome!.stdout, note: String(done.output[3] ?? '') };
   }
 
   /** All of them, which differ in environment and input alone, so many at once; milliseconds from the first start to the last end. */
   async runAll(programs: readonly Program[], width: number): Promise<number> {
+    const { each, all } = await this.#startAll(programs, width);
+    succeeded(each, programs);
+    return all;
+  }
+
+  /** The same, where some may fail: how each of them ended. */
+  async tryAll(programs: readonly Program[], width: number): Promise<readonly Outcome[]> {
+    return (await this.#startAll(programs, width)).each;
+  }
+
+  async #startAll(programs: readonly Program[], width: number): Promise<ReturnType<typeof outcomes>> {
     const [command, args, { input, env }] = callsOf(programs, width);
     const child = inNetns(this.netns, () => ({ process: spawn(command, args, { env, stdio: 'pipe' }) })).process;
     const output = { stdout: [] as Buffer[], stderr: [] as Buffer[] };
@@ -97,7 +109,7 @@ export class BenchNode {
       child[name].on('data', (piece: Buffer) => output[name].push(piece));
     child.stdin.on('error', () => {}).end(input);
     await once(child, 'close');
-    return outcomes(Buffer.concat(output.stdout), Buffer.concat(output.stderr), programs).all;
+    return outcomes(Buffer.concat(output.stdout), Buffer.concat(output.stderr), programs);
   }
 }
 
@@ -117,7 +129,24 @@ function callsOf(programs: readonly Program[], width: number) {
 
 const NEWLINE = 10;
 
-/** What calls.c prints. @throws Error where one did not end with 0 */
+export interface Outcome {
+  readonly ms: number;
+  readonly stdout: string;
+  readonly stderr: string;
+  /** 0 where it succeeded. @see wait(2) */
+  readonly status: number;
+}
+
+/** @throws Error where one did not end with 0 */
+function succeeded(outcomes: readonly Outcome[], programs: readonly Program[]): readonly Outcome[] {
+  for (const [i, { status, stdout, stderr }] of outcomes.entries()) {
+    const { command, args = [] } = programs[i]!;
+    if (status !== 0) throw failed([command, ...args], status, stderr + stdout);
+  }
+  return outcomes;
+}
+
+/** What calls.c prints. @throws Error where they could not be started */
 function outcomes(printed: Buffer, complaint: Buffer, programs: readonly Program[]) {
   let at = 0;
   const line = (): number[] => {
@@ -131,11 +160,10 @@ function outcomes(printed: Buffer, complaint: Buffer, programs: readonly Program
     at += size;
     return printed.toString('utf8', at - size, at);
   };
-  const each = programs.map(({ command, args = [] }) => {
+  const each = programs.map((): Outcome => {
     const [, ns, status, out, err] = line() as [number, number, number, number, number];
     const [stdout, stderr] = [bytes(out), bytes(err)];
-    if (status !== 0) throw failed([command, ...args], status, stderr + stdout);
-    return { ms: ns / 1e6, stdout };
+    return { ms: ns / 1e6, stdout, stderr, status };
   });
   return { each, all: line()[0]! / 1e6 };
 }
