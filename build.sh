@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes dist/tollgate, and dist/tollgate-ipam: the same file by another name.
+# Makes dist/tollgate, and dist/tollgate-ipam: the same file by another name. Two builds of one commit with the same C
+# compiler are equal byte for byte, whoever runs them and in whichever folder.
 # Needs Linux on x64 or arm64, Node >= 20, npm and its registry, and a C compiler; nothing else is downloaded.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -20,29 +21,27 @@ case $(uname -sm) in
   *) fail "builds for Linux on x64 and arm64, this is $(uname -sm)" ;;
 esac
 
-# Not `npm ci`, which begins by taking away what is there; what came is compared with the lockfile
-# instead. No package's install scripts are needed: native parts come ready-made.
+# No package's install scripts are needed: native parts come ready-made.
 if ! reason=$(node .build/deps.mjs 2>&1); then
   echo "Installing dependencies ($reason)"
-  npm install --no-save --ignore-scripts --no-audit --no-fund --loglevel=error
-  node .build/deps.mjs || fail "npm did not install what package-lock.json says"
+  npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+  node .build/deps.mjs || fail "npm ci did not install what package-lock.json lists"
 fi
 
 mkdir -p dist
 work=$(mktemp -d dist/.build-XXXXXX)
 trap 'rm -rf "$work"' EXIT
-# Few KB that need no library: nothing of the compiler's own protections has a place to stand there.
+# 5 KB without any library: the compiler's runtime protections would need one.
 "${CC:-cc}" -std=gnu11 -Os -Wall -Wextra -ffreestanding -fno-stack-protector -fno-asynchronous-unwind-tables -fno-pie -no-pie \
   -nostdlib -static -s -Wl,--build-id=none,-z,noexecstack,-z,noseparate-code,-z,norelro cmd/launcher.c -o "$work/launcher" ||
   fail "cannot compile cmd/launcher.c"
 node .build/node.mjs "node_modules/node-linux-$arch/bin/node" "$work/node"
-# Neither a preload nor a flag of the caller's may have a say in what is built; what pkg says is shown when it fails.
+# NODE_OPTIONS of the caller must not change the build. pkg's output is shown only when it fails.
 if ! env -u NODE_OPTIONS "$work/node" --disable-warning=ExperimentalWarning .build/pack.ts "$work/tollgate" "$work/launcher" >"$work/log" 2>&1; then
   cat "$work/log" >&2
   fail "cannot build dist/tollgate"
 fi
-grep '^The plugin starts' "$work/log" || true
-# Renamed into place: whoever runs the old one goes on running it.
+# A rename leaves processes that run the old file alone.
 ln "$work/tollgate" "$work/tollgate-ipam"
 mkdir -p dist/tools
 mv -f "$work/launcher" dist/tools/

@@ -5,34 +5,21 @@
  * LAUNCHER: cmd/launcher.c, compiled; `tollgate install` puts it where runtimes look.
  * BANNER: a file of JavaScript to run before the first line of ours; the benchmark keeps time with it.
  */
-import { execFileSync, spawnSync } from 'node:child_process';
-import {
-  closeSync,
-  copyFileSync,
-  existsSync,
-  globSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { setFlagsFromString } from 'node:v8';
 import sea from '@yao-pkg/pkg/lib-es5/sea.js';
 import { type BuildOptions, build, type Plugin } from 'esbuild';
-import { assetOf, compile, wrap } from './part.ts';
+import { wrap } from './part.ts';
 
 const root = resolve(import.meta.dirname, '..');
 
 /**
- * Of the executable, and so of whatever makes its code caches, which V8 refuses under other flags. New objects have room for
- * a whole ADD: with the usual megabyte V8 stops twice to copy what lives, which takes a tenth of the call. More than twice
- * as much makes nothing faster: it is 35 MB that a busy agent holds.
+ * The executable runs with these, and so does each process that makes a code cache: V8 refuses a cache that was made under
+ * other flags. The young generation has room for a whole ADD: in V8's default of 1 MB an ADD triggers two scavenges, a tenth
+ * of its time. More than twice the room makes no call faster and costs a busy agent 35 MB.
  */
 const v8Flags = ['--min-semi-space-size=4', '--max-semi-space-size=8'];
-for (const flag of v8Flags) setFlagsFromString(flag);
 
 const nodeFlags = [
   // node:ffi would say on stderr that it is experimental.
@@ -82,6 +69,8 @@ const littleOs: Plugin = {
 const options: BuildOptions = {
   absWorkingDir: root,
   bundle: true,
+  // Paths of packages stand in the bundle: they begin with node_modules/ wherever that leads.
+  preserveSymlinks: true,
   platform: 'node',
   target: 'node26',
   format: 'cjs',
@@ -101,43 +90,19 @@ const options: BuildOptions = {
   logLevel: 'warning',
 };
 
-/** Code cache of a script with all of its functions in it. V8 notes the flags in it, hence they must be as before. */
-function fullCodeCache(name: string, text: string): Buffer {
-  setFlagsFromString('--no-lazy');
-  const script = compile(name, text);
-  setFlagsFromString('--lazy');
-  return script.createCachedData();
-}
+/** Runs a script of this folder under the flags of the executable. @returns its standard output */
+const runNode = (...args: readonly string[]): string =>
+  execFileSync(process.execPath, ['--random-seed=1', ...v8Flags, ...nodeFlags, ...args], { encoding: 'utf8' });
 
-/** @throws Error where another process of this Node does not take the cache, which would only show as slowness */
-function checkCodeCache(name: string, scriptFile: string, cacheFile: string): void {
+/** @throws Error if the executable would refuse the cache, which would only show as slowness */
+function checkCodeCache(name: string, script: string, cache: string): void {
   const check = `
     import { readFileSync } from 'node:fs';
     import { compile } from ${JSON.stringify(join(import.meta.dirname, 'part.ts'))};
     const [name, script, cache] = process.argv.slice(1);
     console.log(compile(name, readFileSync(script, 'latin1'), readFileSync(cache)).cachedDataRejected);`;
-  const args = [...v8Flags, ...nodeFlags, '--input-type=module', '--eval', check];
-  const rejected = execFileSync(process.execPath, [...args, name, scriptFile, cacheFile], { encoding: 'utf8' });
-  if (rejected.trim() !== 'false') throw new Error(`Cannot use the code cache of ${name}: rejected is ${rejected}`);
-}
-
-/**
- * The plugin's code cache is made anew of what calls run, where this machine lets us call it; which takes root's rights or a
- * user namespace.
- * @returns why not, where not
- */
-function train(folder: string): string | undefined {
-  let why = '';
-  for (const how of [['--net'], ['--user', '--map-root-user', '--net']]) {
-    const program = [process.execPath, ...v8Flags, ...nodeFlags, join(import.meta.dirname, 'train.ts'), folder];
-    const { status, error, stdout, stderr } = spawnSync('unshare', [...how, ...program], {
-      encoding: 'utf8',
-      timeout: 60_000,
-    });
-    if (status === 0) return undefined;
-    why = error?.message ?? `${stderr}${stdout}`.trim();
-  }
-  return why;
+  const rejected = runNode('--input-type=module', '--eval', check, name, script, cache).trim();
+  if (rejected !== 'false') throw new Error(`Cannot use the code cache of ${name}: rejected is ${rejected}`);
 }
 
 /** @returns the part's assets */
@@ -145,31 +110,10 @@ async function bundlePart(folder: string, entry: string, name: string): Promise<
   const script = join(folder, `${name}.js`);
   const cache = join(folder, `${name}.cache`);
   await build({ ...options, entryPoints: [entry], outfile: script });
-  const text = wrap(readFileSync(script, 'latin1'));
-  writeFileSync(script, text, 'latin1');
-  writeFileSync(cache, fullCodeCache(name, text));
+  writeFileSync(script, wrap(readFileSync(script, 'latin1')), 'latin1');
+  runNode(join(import.meta.dirname, 'code-cache.ts'), name, script, cache);
   checkCodeCache(name, script, cache);
-  return { [`${name}.js`]: script, [`${name}.cache`]: `${cache}.asset` };
-}
-
-/** Every part's, once it is final. */
-function makeCachesAssets(folder: string): void {
-  for (const cache of globSync('*.cache', { cwd: folder }).map(name => join(folder, name)))
-    writeFileSync(`${cache}.asset`, assetOf(readFileSync(cache)));
-}
-
-/** Moves them to where V8 takes them as they lie. @throws Error where one is not in the executable */
-function alignCaches(folder: string, executable: string): void {
-  const bytes = readFileSync(executable);
-  const fd = openSync(executable, 'r+');
-  for (const name of globSync('*.cache', { cwd: folder })) {
-    const cache = readFileSync(join(folder, name));
-    const at = bytes.indexOf(cache);
-    if (at < 0) throw new Error(`Cannot find ${name} in ${executable}`);
-    // What is mapped lies as in the file, as far as a page goes.
-    writeSync(fd, assetOf(cache, -at & 7), 0, undefined, at);
-  }
-  closeSync(fd);
+  return { [`${name}.js`]: script, [`${name}.cache`]: cache };
 }
 
 /**
@@ -202,19 +146,14 @@ const folder = mkdtempSync(`${resolve(output)}-`);
 process.env['TMPDIR'] = folder;
 try {
   const assets: Record<string, string> = { 'netlink.node': addon, launcher: resolve(launcher) };
-  // What `tollgate install` writes.
-  for (const name of globSync('**/*.*', { cwd: join(root, 'conf') })) assets[`conf/${name}`] = join(root, 'conf', name);
+  // `tollgate install` writes these. Sorted: the file system's order would be the executable's.
+  for (const name of globSync('**/*.*', { cwd: join(root, 'conf') }).sort())
+    assets[`conf/${name}`] = join(root, 'conf', name);
   for (const [entry, name] of Object.entries(parts)) Object.assign(assets, await bundlePart(folder, entry, name));
-  copyFileSync(addon, join(folder, 'netlink.node'));
-  const untrained = train(folder);
-  if (untrained) console.error(`The plugin starts 2 ms later than it could, for it cannot be run here: ${untrained}`);
-  else checkCodeCache('plugin', join(folder, 'plugin.js'), join(folder, 'plugin.cache'));
   const door = join(folder, 'tollgate.js');
   const banner = { js: bannerFile ? readFileSync(bannerFile, 'utf8') : '' };
   await build({ ...options, banner, entryPoints: ['cmd/tollgate.ts'], outfile: door });
-  makeCachesAssets(folder);
   await pack(folder, assets, resolve(output));
-  alignCaches(folder, resolve(output));
 } finally {
   rmSync(folder, { recursive: true });
 }
