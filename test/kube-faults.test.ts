@@ -2,6 +2,9 @@
 import assert from 'node:assert/strict';
 import type { ServerResponse } from 'node:http';
 import { test } from 'node:test';
+import { refusalPatience } from '../lib/kube/client.ts';
+import { systemClock } from '../lib/kube/clock.ts';
+import { KubeError, longestRetryAfter } from '../lib/kube/error.ts';
 import { watchPatience } from '../lib/kube/follow.ts';
 import { nodes, pods } from '../lib/kube/object.ts';
 import { refuse, type Seen, statusOf } from './fake-api.ts';
@@ -200,6 +203,59 @@ test('a server that is too busy says how long to wait', async () => {
   const listener = room.listen(pods);
   for (const wait of [7000, 3000, 2000]) assert.equal((await listener.lost()).retryIn, wait);
   assert.deepEqual(await listener.upTo('watching'), ['watching']);
+});
+
+test('a server that asks for a day, or for longer than a timer can run, is asked again within a minute', async () => {
+  await using room = await Room.open();
+  const busy = statusOf(503, 'ServiceUnavailable');
+  const answers = [
+    (response: ServerResponse) => refuse(response, busy, { 'retry-after': '86400' }),
+    (response: ServerResponse) => refuse(response, busy, { 'retry-after': '3000000' }),
+    (response: ServerResponse) => refuse(response, busy, { 'retry-after': '9'.repeat(400) }),
+    (response: ServerResponse) => refuse(response, { ...busy, details: { retryAfterSeconds: 1e300 } }),
+  ];
+  for (const answer of answers) room.api.next(isList, answer);
+  const listener = room.listen(pods);
+  for (const _ of answers) assert.equal((await listener.lost()).retryIn, longestRetryAfter);
+  assert.deepEqual(await listener.upTo('listed'), ['listing', 'listed']);
+});
+
+test('a timer longer than Node knows does not run out at once', async () => {
+  let isCalled = false;
+  const cancel = systemClock.after(3_000_000_000, () => {
+    isCalled = true;
+  });
+  await new Promise(resolve => systemClock.after(20, () => resolve(undefined)));
+  cancel();
+  assert.equal(isCalled, false);
+});
+
+test('a refusal whose body never ends is a refusal all the same, for a list, a watch and a question', async () => {
+  await using room = await Room.open();
+  const { api, clock, client } = room;
+  const endless = (response: ServerResponse) => response.writeHead(503).write('overloaded\n');
+  api.next(isList, endless);
+  const listener = room.listen(pods);
+  await listener.upTo('listing');
+  const listed = listener.lost();
+  await clock.armed(refusalPatience);
+  clock.advance(refusalPatience);
+  const { error } = await listed;
+  assert.deepEqual([error.status, error.message.endsWith('503 Unknown: overloaded')], [503, true], error.message);
+  api.next(isWatch, endless);
+  const watched = listener.lost();
+  await clock.armed(refusalPatience);
+  clock.advance(refusalPatience);
+  assert.equal((await watched).error.status, 503);
+  api.next(({ path }) => path === '/api/v1/nodes', endless);
+  const asked = assert.rejects(
+    client.json({ action: 'ask', path: '/api/v1/nodes', patience: 3000 }),
+    (thrown: unknown) => thrown instanceof KubeError && ['Silent', 'Unknown'].includes(thrown.reason),
+  );
+  await clock.armed(3000);
+  await api.until(() => api.requests.at(-1)?.path === '/api/v1/nodes');
+  clock.advance(3000);
+  await asked;
 });
 
 test('each failure is followed by a longer wait, half a minute at most, until the watch has stood for a while', async () => {

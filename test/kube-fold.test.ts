@@ -98,6 +98,35 @@ test('what vanished while nobody was listening is gone once the list is whole, n
   assert.deepEqual(apply(listed), [], 'of no list');
 });
 
+test('a change that the sink did not take is told again by the next list, and keeps nothing else back', () => {
+  const refused = new Set<string>();
+  const told: string[] = [];
+  const fold = createFold(pods, change => {
+    const text = shown(change);
+    if (refused.has(text)) throw new Error(text);
+    told.push(text);
+  });
+  const tryOut = (...events: KubeEvent<KubePod>[]): readonly string[] =>
+    events.flatMap(event => {
+      try {
+        return fold.apply(event).map(shown);
+      } catch (error) {
+        return [`refused ${(error as Error).message}`];
+      }
+    });
+  refused.add('+shop/a');
+  assert.deepEqual(tryOut(listing, set(pod('a')), set(pod('b')), listed), ['refused +shop/a', '+shop/b']);
+  assert.equal(fold.isComplete, false, 'something is there that the sink does not know');
+  refused.clear();
+  assert.deepEqual(tryOut(listing, set(pod('a')), set(pod('b')), listed), ['~shop/a']);
+  assert.equal(fold.isComplete, true);
+  refused.add('-shop/a');
+  assert.deepEqual(tryOut(listing, listed), ['refused -shop/a']);
+  assert.deepEqual(told, ['+shop/b', '~shop/a', '-shop/b']);
+  refused.clear();
+  assert.deepEqual(tryOut(listing, listed), ['-shop/a']);
+});
+
 test('a fold says whether a list was whole, how many there are, and which', () => {
   const fold = createFold(pods, () => undefined);
   for (const event of [listing, set(pod('a')), set(pod('b'))]) fold.apply(event);

@@ -31,6 +31,7 @@ import { CallCounts } from './calls.ts';
 import { clearDeadCalls, type DeadCalls } from './dead-calls.ts';
 import { metricsOf } from './gauges.ts';
 import { SharedGraveyard } from './graveyard.ts';
+import { type Part, type Problem, problemsOf } from './health.ts';
 import { LinkKeeper } from './link-keeper.ts';
 import { claimNode, listen } from './listen.ts';
 import { type Hearing, Listeners } from './listeners.ts';
@@ -80,6 +81,8 @@ const works = {
   tend: 'tend the node',
   node: 'bring the node up to date',
 } as const;
+type Work = keyof typeof works;
+const partOf: Readonly<Record<Work, Part>> = { sync: 'gate', tend: 'tending', node: 'node' };
 
 /** Milliseconds: longer than all deadlines in one run together. */
 const STUCK = 180_000;
@@ -131,7 +134,7 @@ export class KubernetesAgent {
   readonly #graveyard: SharedGraveyard;
   readonly node: NodeKeeper;
   /** None before the start. */
-  #runners: Readonly<Record<keyof typeof works, Runner>> | undefined;
+  #runners: Readonly<Record<Work, Runner>> | undefined;
   #listening: Promise<void> = Promise.resolve();
   #isServing = false;
   /** When the first event came that is not in force yet; milliseconds of the clock. */
@@ -145,7 +148,7 @@ export class KubernetesAgent {
   #cuts = 0;
   #failures = 0;
   /** Why the last attempt of a kind to bring the node up to date failed. */
-  readonly #troubles = new Map<string, string>();
+  readonly #troubles = new Map<Work, string>();
 
   /** @throws Error where there is an agent already, CniError code 7 where this network namespace is another owner's */
   constructor(options: KubernetesOptions) {
@@ -287,12 +290,12 @@ export class KubernetesAgent {
   async start(): Promise<void> {
     const { log, node, runDir, owner, client } = this.#options;
     const ready = Promise.withResolvers<void>();
-    const sync = this.#runner(works.sync, syncing, async () => {
+    const sync = this.#runner('sync', syncing, async () => {
       await this.#sync();
       if (this.listeners.isComplete && !this.#isServing) await this.#serve().then(ready.resolve, ready.reject);
     });
-    const tend = this.#runner(works.tend, tending, () => this.#tend());
-    const keepNode = this.#runner(works.node, keeping, async () => {
+    const tend = this.#runner('tend', tending, () => this.#tend());
+    const keepNode = this.#runner('node', keeping, async () => {
       if (this.listeners.isComplete) await this.node.update(this.listeners.nodes.objects(), this.#isServing);
     });
     this.#runners = { sync, tend, node: keepNode };
@@ -322,18 +325,18 @@ export class KubernetesAgent {
   }
 
   /** What fails is tried again, counted, and told until it succeeds. */
-  #runner(what: string, intervals: Intervals, work: () => Promise<void>): Runner {
+  #runner(name: Work, intervals: Intervals, work: () => Promise<void>): Runner {
     return new Runner({
       intervals,
       clock: systemClock,
       failed: error => {
         this.#failures++;
-        this.#troubles.set(what, said(error));
-        this.#options.log('error', `Cannot ${what}: ${said(error)}`);
+        this.#troubles.set(name, said(error));
+        this.#options.log('error', `Cannot ${works[name]}: ${said(error)}`);
       },
       work: async () => {
         await work();
-        this.#troubles.delete(what);
+        this.#troubles.delete(name);
       },
     });
   }
@@ -442,15 +445,12 @@ export class KubernetesAgent {
         .filter(({ isComplete }) => !isComplete)
         .map(({ resource, trouble }) => `the first list of ${resource}${trouble ? `: ${trouble}` : ''}`),
       ...this.node.status.waitsFor,
+      ...this.listeners.hearings.flatMap(problemsOf).map(({ message }) => message),
     ];
     return {
       ...{ node, release, pid: process.pid, server: client.server, isServing: this.#isServing },
-      ...{ isReady: this.#isServing && this.node.status.ready, waitsFor },
-      problems: [
-        ...this.node.status.problems,
-        ...[...this.#troubles].map(([what, why]) => `cannot ${what}: ${why}`),
-        ...this.#stuck(),
-      ],
+      ...{ isReady: this.#isReady, waitsFor },
+      problems: [...this.node.status.problems, ...this.health.map(({ message }) => message)],
       refused: this.table.refused,
       watches: this.listeners.hearings,
       pods: Object.keys(this.table.state.pods).length,
@@ -459,10 +459,27 @@ export class KubernetesAgent {
     };
   }
 
+  get #isReady(): boolean {
+    return this.#isServing && this.node.status.ready && this.listeners.hearings.flatMap(problemsOf).length === 0;
+  }
+
+  /** What keeps the node from being brought up to date. */
+  get health(): readonly Problem[] {
+    const failed = [...this.#troubles].map(([name, why]) => ({
+      ...{ part: partOf[name], isStuck: false },
+      message: `cannot ${works[name]}: ${why}`,
+    }));
+    return [...failed, ...this.#stuck(), ...this.listeners.hearings.flatMap(problemsOf)];
+  }
+
   /** Work that should have come to an end: each wait in it has a deadline. */
-  *#stuck(): Generator<string> {
-    for (const [name, { busy = 0 }] of Object.entries(this.#runners ?? {}))
-      if (busy > STUCK) yield `cannot ${works[name as keyof typeof works]}: at it for ${Math.round(busy / 1000)} s`;
+  *#stuck(): Generator<Problem> {
+    for (const [name, { busy = 0 }] of Object.entries(this.#runners ?? {}) as [Work, Runner][])
+      if (busy > STUCK)
+        yield {
+          ...{ part: partOf[name], isStuck: true },
+          message: `cannot ${works[name]}: at it for ${Math.round(busy / 1000)} s`,
+        };
   }
 
   get metrics(): readonly Metric[] {

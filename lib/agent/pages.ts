@@ -1,4 +1,5 @@
 /** What the agent tells whom, by path. */
+import { isUnhealthy, type Problem, wantsRestart } from './health.ts';
 import type { KubernetesAgent } from './kubernetes.ts';
 import { formatMetrics } from './metrics.ts';
 import type { Page, Pages } from './outside.ts';
@@ -14,15 +15,21 @@ function listOf(manifests: Iterable<object>): Page {
   return { type: 'application/json', text: `{"apiVersion":"v1","kind":"List","items":[\n${items.join(',\n')}\n]}\n` };
 }
 
-export function pagesOf(agent: KubernetesAgent): { readonly toAll: Pages; readonly toRoot: Pages } {
+/** Fine where none of the problems is of that kind. */
+function healthOf(problems: readonly Problem[], isOfKind: (problem: Problem) => boolean): Page {
+  const failing = problems.filter(isOfKind).map(({ message }) => message);
+  return plain(failing.length > 0 ? lines(failing) : 'ok\n', failing.length === 0);
+}
+
+/** What is asked of an agent. */
+export type Shown = Pick<KubernetesAgent, 'metrics' | 'health' | 'status' | 'manifests' | 'drift' | 'mend'>;
+
+export function pagesOf(agent: Shown): { readonly toAll: Pages; readonly toRoot: Pages } {
   const toAll: Pages = {
     'GET /metrics': () => plain(formatMetrics(agent.metrics)),
-    // What it waits for is not its fault: only a node that it cannot bring up to date is.
-    'GET /healthz': () => {
-      const { problems } = agent.status;
-      const failing = problems.filter(problem => problem.startsWith('cannot bring the gate'));
-      return plain(failing.length > 0 ? lines(failing) : 'ok\n', failing.length === 0);
-    },
+    // What it waits for is not its fault: only a node that is not kept up to date is.
+    'GET /healthz': () => healthOf(agent.health, isUnhealthy),
+    'GET /livez': () => healthOf(agent.health, wantsRestart),
     'GET /readyz': () => {
       const { isReady, waitsFor } = agent.status;
       return plain(isReady ? 'ok\n' : lines(['not ready', ...waitsFor]), isReady);

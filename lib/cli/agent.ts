@@ -59,7 +59,7 @@ const options = {
     type: 'string',
     default: '127.0.0.1:9467',
     requiresArg: true,
-    describe: 'Address and port for Prometheus and probes (/metrics, /healthz, /readyz); off: none',
+    describe: 'Address and port for Prometheus and probes (/metrics, /livez, /healthz, /readyz); off: none',
   },
   'log-level': {
     choices: logLevels,

@@ -23,7 +23,7 @@ export interface Request {
   readonly query?: Readonly<Record<string, string>>;
   readonly body?: { readonly type: string; readonly value: unknown };
   readonly signal?: AbortSignal;
-  /** Milliseconds until the answer begins. */
+  /** Milliseconds until the answer begins; for `json`, until it has ended. */
   readonly patience?: number;
 }
 
@@ -60,6 +60,12 @@ export interface ClientOptions {
 /** What is longer than this is no single object, in bytes. */
 const longestAnswer = 16 << 20;
 
+const defaultPatience = 30_000;
+
+/** Limits for the body of a refusal: a Status takes a few hundred bytes, and the HTTP status alone says what to do next. */
+const longestRefusal = 64 << 10;
+export const refusalPatience = 5_000;
+
 async function textOf(body: AsyncIterable<Buffer>, action: string): Promise<string> {
   const chunks: Buffer[] = [];
   let size = 0;
@@ -67,6 +73,32 @@ async function textOf(body: AsyncIterable<Buffer>, action: string): Promise<stri
     size += chunk.length;
     if (size > longestAnswer) throw garbage(action, `more than ${longestAnswer} bytes`);
     chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString();
+}
+
+/** As much of a refusal's body as comes within the limits; a body that never ends or breaks off must not hide its status. */
+async function refusalOf(
+  answer: Answer,
+  { action, patience = defaultPatience }: Request,
+  clock: Clock,
+): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  const waiting = deadline(clock, Math.min(patience, refusalPatience), () =>
+    answer.breakOff(garbage(action, 'too late')),
+  );
+  waiting.start();
+  try {
+    for await (const chunk of answer.body) {
+      chunks.push(chunk);
+      size += chunk.length;
+      if (size > longestRefusal) break;
+    }
+  } catch (error) {
+    if (!(error instanceof KubeError)) throw error;
+  } finally {
+    waiting.stop();
   }
   return Buffer.concat(chunks).toString();
 }
@@ -98,7 +130,7 @@ interface Wire {
 
 /** One request on the wire, until its answer begins. */
 function exchange(asked: Request, wire: Wire, clock: Clock): Promise<Sent> {
-  const { action, patience = 30_000 } = asked;
+  const { action, patience = defaultPatience } = asked;
   const { url, options, body } = wire;
   const { promise, resolve, reject } = Promise.withResolvers<Sent>();
   const request = (url.protocol === 'https:' ? https : http).request(url, options);
@@ -152,23 +184,31 @@ export function createClient(
     let { status, headers, answer } = await exchange(request, wireOf(request, access), clock);
     const renewed = status === 401 ? credentials.read() : access;
     if (renewed.authorization !== access.authorization) {
-      await textOf(answer.body, request.action);
+      await refusalOf(answer, request, clock);
       ({ status, headers, answer } = await exchange(request, wireOf(request, renewed), clock));
     }
     if (status >= 200 && status < 300) return answer;
-    const text = await textOf(answer.body, request.action);
+    const text = await refusalOf(answer, request, clock);
     throw errorOfResponse(request.action, { status, headers, text });
   }
 
+  /** One deadline for all of it, whatever is tried again in between. */
   async function json(request: Request): Promise<unknown> {
-    const { action, patience = 30_000 } = request;
-    const answer = await send(request);
-    const late = { reason: 'Silent', message: `no whole answer within ${patience / 1000} s` };
-    const waiting = deadline(clock, patience, () => answer.breakOff(new KubeError(action, late)));
+    const { action, patience = defaultPatience, signal } = request;
+    const late = new AbortController();
+    const waiting = deadline(clock, patience, () => late.abort());
     waiting.start();
     try {
+      const signals = signal ? [signal, late.signal] : [late.signal];
+      const answer = await send({ ...request, signal: AbortSignal.any(signals) });
       return JSON.parse(await textOf(answer.body, action));
     } catch (error) {
+      if (late.signal.aborted)
+        throw new KubeError(
+          action,
+          { reason: 'Silent', message: `no whole answer within ${patience / 1000} s` },
+          error,
+        );
       if (error instanceof SyntaxError) throw garbage(action, `no JSON: ${error.message}`);
       throw error;
     } finally {

@@ -6,10 +6,13 @@ export interface Clock {
   after(milliseconds: number, call: () => void): () => void;
 }
 
+/** Node takes a longer time for none at all, and calls at once. */
+const longestTimer = 2 ** 31 - 1;
+
 export const systemClock: Clock = {
   now: () => performance.now(),
   after(milliseconds, call) {
-    const timer = setTimeout(call, milliseconds);
+    const timer = setTimeout(call, Math.min(milliseconds, longestTimer));
     return () => clearTimeout(timer);
   },
 };

@@ -1,6 +1,12 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { isMapping } from '../policy/field.ts';
 
+/**
+ * The longest wait that a server may ask for, in milliseconds. API servers ask for a few seconds; who asks for a day is
+ * a proxy with an error page, and meanwhile no change would reach the node.
+ */
+export const longestRetryAfter = 60_000;
+
 /** A request to the API that failed, or a stream of it that ended badly. */
 export class KubeError extends Error {
   override readonly name = 'KubeError';
@@ -11,7 +17,7 @@ export class KubeError extends Error {
    * one of ours: `Silent` (a deadline passed), `BrokenOff` (ended in the middle), `Garbage` (cannot be read).
    */
   readonly reason: string;
-  /** How long the server asks to wait, in milliseconds. */
+  /** How long the server asks to wait, in milliseconds; at most `longestRetryAfter`. */
   readonly retryAfter: number;
 
   constructor(
@@ -23,7 +29,7 @@ export class KubeError extends Error {
     super(`Cannot ${action}: ${status}${why.reason}: ${why.message}`, { cause });
     this.status = why.status ?? 0;
     this.reason = why.reason;
-    this.retryAfter = why.retryAfter ?? 0;
+    this.retryAfter = Math.min(why.retryAfter ?? 0, longestRetryAfter);
   }
 }
 

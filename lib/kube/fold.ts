@@ -10,12 +10,15 @@ export interface Change<T> {
 }
 
 export interface Fold<T> {
-  /** Some list was whole: what is not here is not there. */
+  /** Some list was whole, and the sink took all of it: what is not here is not there. */
   readonly isComplete: boolean;
   readonly size: number;
   get(id: Named): T | undefined;
   objects(): Iterable<T>;
-  /** Takes the event in, tells the sink, and gives what it changed: nothing where all that policy sees is as it was. */
+  /**
+   * Takes the event in, tells the sink, and gives what it changed: nothing where all that policy sees is as it was.
+   * @throws whatever the sink throws, once all else of the event is done; the sink is told again by the next list
+   */
   apply(event: KubeEvent<T>): readonly Change<T>[];
 }
 
@@ -53,15 +56,25 @@ export function createFold<T>({ id }: Pick<Resource<T>, 'id'>, sink: (change: Ch
   /** What the list that is under way has named so far. */
   let named: Shelf<true> | undefined;
   let isComplete = false;
+  /** Objects of which the sink did not take the last change. */
+  const untold = new Shelf<true>();
 
-  function tell(change: Change<T>): Change<T> {
+  function tell(object: Named, change: Change<T>): Change<T> {
+    untold.set(object, true);
     sink(change);
+    untold.delete(object);
     return change;
   }
 
   function remove(before: T): Change<T> {
     known.delete(id(before));
-    return tell({ before });
+    try {
+      return tell(id(before), { before });
+    } catch (error) {
+      // Kept, so that the next list misses it again.
+      known.set(id(before), before);
+      throw error;
+    }
   }
 
   function set(object: T): readonly Change<T>[] {
@@ -71,11 +84,11 @@ export function createFold<T>({ id }: Pick<Resource<T>, 'id'>, sink: (change: Ch
     if (before === undefined || id(before).uid !== now.uid) {
       const removed = before === undefined ? [] : [remove(before)];
       known.set(now, object);
-      return [...removed, tell({ after: object })];
+      return [...removed, tell(now, { after: object })];
     }
-    if (isDeepStrictEqual(before, object)) return [];
+    if (isDeepStrictEqual(before, object) && !untold.get(now)) return [];
     known.set(now, object);
-    return [tell({ before, after: object })];
+    return [tell(now, { before, after: object })];
   }
 
   function vanished(): readonly Change<T>[] {
@@ -83,8 +96,17 @@ export function createFold<T>({ id }: Pick<Resource<T>, 'id'>, sink: (change: Ch
     if (!present) return [];
     const gone = [...known.objects()].filter(object => !present.get(id(object)));
     named = undefined;
-    isComplete = true;
-    return gone.map(remove);
+    const changes: Change<T>[] = [];
+    const errors: unknown[] = [];
+    for (const object of gone)
+      try {
+        changes.push(remove(object));
+      } catch (error) {
+        errors.push(error);
+      }
+    if (errors.length > 0) throw errors[0];
+    isComplete ||= untold.size === 0;
+    return changes;
   }
 
   function apply(event: KubeEvent<T>): readonly Change<T>[] {
