@@ -42,6 +42,11 @@ const portRows: readonly (readonly [string, unknown, readonly object[] | RegExp]
   ['null', null, []],
   ['a null in the list', [null], []],
   ['one host port for two targets', [mapping(1, 2), mapping(1, 3)], /hostPort 1\/tcp.*expected 2, as mapped before/],
+  [
+    'one host port for two targets, one of them on every IPv4 address',
+    [mapping(1, 2), { ...mapping(1, 3), hostIP: '0.0.0.0' }],
+    /hostPort 1\/tcp.*expected 2, as mapped before/,
+  ],
   ['host port 0', [mapping(0, 2)], /portMappings\[0\]\.hostPort.*1 to 65535/],
   ['container port 65536', [mapping(1, 65536)], /containerPort.*1 to 65535/],
   ['a port that is text', [{ hostPort: '80', containerPort: 80 }], /hostPort.*1 to 65535/],

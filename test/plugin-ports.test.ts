@@ -1,6 +1,7 @@
 /** Masquerading and host ports, tried from everywhere that a packet can come from. */
 import assert from 'node:assert/strict';
 import test, { suite } from 'node:test';
+import { type } from './cli-host.ts';
 import { add, addresses, type Call, cni, config, errorOf, type Json, silently, startHost, warm } from './cni.ts';
 import { type Host, type Transport, until } from './host.ts';
 import { assertNothingLeft, snapshot } from './snapshot.ts';
@@ -118,6 +119,58 @@ suite('portMappings', () => {
     assert.match((await ask('127.0.0.1', 8083)) ?? 'nothing', /^a /);
   });
 
+  for (const family of families)
+    test(`a hostIP that is not the node's takes nobody's traffic, from wherever it comes: IPv${family}`, async () => {
+      using host = await startHost();
+      const outside = await host.outside();
+      const victim = await plug(host, config({}, ranges), 'victim');
+      const user = await plug(host, config({}, ranges), 'user');
+      const mallory = await plug(
+        host,
+        mapped(
+          { hostPort: 80, containerPort: 8080, protocol: 'tcp', hostIP: victim[family] },
+          { hostPort: 53, containerPort: 8080, protocol: 'tcp', hostIP: far[family] },
+        ),
+        'mallory',
+      );
+      await host.serve('mallory', 'tcp', 8080, mallory.netns, family);
+      await host.serve('victim', 'tcp', 80, victim.netns, family);
+      await host.serve('far', 'tcp', 53, outside, family);
+      for (const [from, netns] of [
+        ['a pod', user.netns],
+        ['the node', undefined],
+        ['outside', outside],
+      ] as const)
+        assert.match((await host.ask('tcp', victim[family], 80, netns)) ?? 'nothing', /^victim /, `from ${from}`);
+      for (const [from, netns] of [
+        ['a pod', user.netns],
+        ['the node', undefined],
+      ] as const)
+        assert.match((await host.ask('tcp', far[family], 53, netns)) ?? 'nothing', /^far /, `from ${from}`);
+    });
+
+  for (const [family, floating] of [
+    [4, '192.0.2.99'],
+    [6, '2001:db8::99'],
+  ] as const)
+    test(`a hostIP that floats answers while the node has it, and verify names it while it does not: IPv${family}`, async () => {
+      using host = await startHost();
+      const outside = await host.outside();
+      const a = await plug(host, mapped({ hostPort: 8080, containerPort: 80, protocol: 'tcp', hostIP: floating }), 'a');
+      await host.serve('a', 'tcp', 80, a.netns, family);
+      const waiting = new RegExp(`hostPort \\[?${floating}\\]?:8080/tcp of pod default/a leads nowhere`);
+      const absent = await type(host, ['verify']);
+      assert.match(absent.stdout, waiting);
+      assert.equal(absent.exit, 0, 'a note, and no fault');
+      assert.equal(await host.ask('tcp', floating, 8080, outside, 1000), undefined);
+      await host.sh(`ip addr add ${floating}/${family === 4 ? 24 : '64 nodad'} dev wire`);
+      assert.match((await host.ask('tcp', floating, 8080, outside)) ?? 'nothing', /^a /, 'from outside');
+      assert.match((await host.ask('tcp', floating, 8080)) ?? 'nothing', /^a /, 'from the node');
+      assert.doesNotMatch((await type(host, ['verify'])).stdout, waiting);
+      await host.sh(`ip addr del ${floating}/${family === 4 ? 24 : 64} dev wire`);
+      assert.equal(await host.ask('tcp', floating, 8080, outside, 1000), undefined, 'once it has gone elsewhere');
+    });
+
   test('a connection through the node to another machine on the same port is left alone', async () => {
     using host = await startHost();
     const outside = await host.outside();
@@ -150,6 +203,12 @@ suite('portMappings', () => {
     );
     assert.match(`${msg} ${details}`, /8080/);
     await assertNothingLeft(host, before, 'after the refusal');
+    for (const hostIP of ['0.0.0.0', '::', node[4], node[6], `::ffff:${node[4]}`]) {
+      const other = mapped({ hostPort: 8080, containerPort: 80, protocol: 'tcp', hostIP });
+      const refused = await cni(host, 'ADD', { config: other, containerID: 'c', netns: await host.pod() });
+      const { code, msg: said } = errorOf(refused);
+      assert.deepEqual([code, /taken by pod default\/a/.test(said)], [7, true], `hostIP ${hostIP}: ${said}`);
+    }
     assert.match((await host.ask('tcp', '127.0.0.1', 8080)) ?? 'nothing', /^a /);
   });
 

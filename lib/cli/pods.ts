@@ -10,7 +10,7 @@ import { grid, type Row } from './grid.ts';
 import { countedJson, countOfTag, type IdentityCount, type KernelCounts, readCounts } from './kernel-counts.ts';
 import { liveOptions, openLive, warn } from './live.ts';
 
-const formatHostPort = ({ hostIP, hostPort, containerPort, protocol }: HostPort): string =>
+const formatMapping = ({ hostIP, hostPort, containerPort, protocol }: HostPort): string =>
   `${hostIP === undefined ? '' : `${hostIP.includes(':') ? `[${hostIP}]` : hostIP}:`}${hostPort}->${containerPort}/${protocol}`;
 
 const nameOf = ({ namespace, name }: PluggedIn): string =>
@@ -81,7 +81,7 @@ function rowOf(found: PluggedIn): Row {
 
 function wideRowOf(found: PluggedIn, countOf: CountOf): Row {
   const { link, pod, ifname, netns } = found;
-  const ports = pod?.hostPorts.map(formatHostPort) ?? [];
+  const ports = pod?.hostPorts.map(formatMapping) ?? [];
   const counts = [countText(countOf(found, 'ingress')), countText(countOf(found, 'egress'))];
   const wide = [link ? String(link.group) : '-', link?.name ?? '-', ifname ?? '-', ports, netns ?? '-', ...counts];
   return [...rowOf(found), ...wide];

@@ -4,13 +4,14 @@ import {
   probeForeignTags,
   probeForwarding,
   probeGate,
+  probeHostPorts,
   probeKernel,
   probeLegacyTables,
   probeNftables,
   probeOwnership,
 } from '../enforce/probe.ts';
 import { Nft } from '../kernel/nft.ts';
-import { allLinks } from '../pod/interface.ts';
+import { allLinks, isLocalAddress } from '../pod/interface.ts';
 import { isOwnLink } from '../pod/inventory.ts';
 import { nftWords, type Swept, sweep } from '../pod/sweep.ts';
 import { type Difference, differences, mendLinks, type Scene } from '../pod/verify.ts';
@@ -142,7 +143,12 @@ export const verify = command(
     const scene = sceneOf(live);
     // Where there are pods, forwarding that is off is a difference.
     const forwarding = live.found ? [] : probeForwarding([4]);
-    const own = [...probeForeignTags(scene.links, isOwnLink), ...forwarding];
+    const { host, hook } = live.here;
+    const own = [
+      ...probeForeignTags(scene.links, isOwnLink),
+      ...forwarding,
+      ...probeHostPorts(hook.table.peek()?.state ?? { pods: {} }, address => isLocalAddress(host, address)),
+    ];
     const found = [...(await agentsDifferences(live, options.runDir)), ...(await differences(scene))];
     return conclude({ found, lacks: [...lacks, ...own], repaired }, isJson);
   },

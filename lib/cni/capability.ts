@@ -1,4 +1,5 @@
 import { type Address, formatAddress } from '../ip/address.ts';
+import { bindingsOverlap, unmapped } from '../ip/binding.ts';
 import type { RequestedAddress } from './address.ts';
 import { type Dns, runtimeDns } from './dns.ts';
 import {
@@ -59,26 +60,38 @@ const protocol: Reader<PortMapping['protocol']> = (value, at) => {
   throw invalid(at, value, '"tcp", "udp" or "sctp"');
 };
 
+/** Go programs take an IPv4 address for the same in either notation. */
+const hostAddress: Reader<Address> = (value, at) => unmapped(address(value, at));
+
 const portMapping: Reader<PortMapping> = (value, at) => {
   const from = fields(value, at);
   return present<PortMapping>({
     hostPort: needed(from, 'hostPort', port),
     containerPort: needed(from, 'containerPort', port),
     protocol: optional(from, 'protocol', protocol) ?? 'tcp',
-    hostIP: optional(from, 'hostIP', unlessBlank(address)),
+    hostIP: optional(from, 'hostIP', unlessBlank(hostAddress)),
   });
 };
 
-/** The same mapping twice is one; one host port with two targets is refused, since only one of them could answer. */
+/** The same mapping twice is one; one port of one address with two targets is refused: only one of them could answer. */
 const portMappings: Reader<readonly PortMapping[]> = (value, at) => {
   const bySocket = new Map<string, PortMapping>();
   for (const mapping of listOf(portMapping)(value, at)) {
-    const { hostPort, containerPort, hostIP } = mapping;
-    const socket = `${hostIP ? formatAddress(hostIP) : '*'} ${hostPort}/${mapping.protocol}`;
-    const other = bySocket.get(socket)?.containerPort;
-    if (other !== undefined && other !== containerPort)
-      throw invalid(`${at} hostPort ${hostPort}/${mapping.protocol}`, containerPort, `${other}, as mapped before`);
-    bySocket.set(socket, mapping);
+    const { hostPort, containerPort, protocol, hostIP } = mapping;
+    const other = [...bySocket.values()].find(
+      each =>
+        each.hostPort === hostPort &&
+        each.protocol === protocol &&
+        each.containerPort !== containerPort &&
+        bindingsOverlap(each.hostIP, hostIP),
+    );
+    if (other)
+      throw invalid(
+        `${at} hostPort ${hostPort}/${protocol}`,
+        containerPort,
+        `${other.containerPort}, as mapped before`,
+      );
+    bySocket.set(`${hostIP ? formatAddress(hostIP) : '*'} ${hostPort}/${protocol}`, mapping);
   }
   return [...bySocket.values()];
 };

@@ -1,18 +1,11 @@
 /** Desired state, whole (design, idea 2): the table that a node shall have, as a pure function of what it is made from. */
-import {
-  type Address,
-  type Family,
-  formatAddress,
-  parseAddress,
-  parsePrefix,
-  type Range,
-  rangeOf,
-} from '../ip/address.ts';
-import { type Element, type NamedSet, PROTOCOL, type Table } from '../nft/model.ts';
+import { type Address, type Family, parseAddress, parsePrefix, type Range, rangeOf } from '../ip/address.ts';
+import type { Element, NamedSet, Table } from '../nft/model.ts';
 import { unionOfRanges } from '../policy/ranges.ts';
 import type { Ruleset } from '../policy/ruleset.ts';
 import { gateChains, gateSets } from './gate.ts';
-import type { HostPort, LocalPod, NodeState, Owner } from './node.ts';
+import { hostPortElements } from './host-ports.ts';
+import type { LocalPod, NodeState, Owner } from './node.ts';
 import { toNft } from './ruleset.ts';
 
 const nothing: Ruleset = { sets: new Map(), chains: new Map(), tags: new Map() };
@@ -50,31 +43,6 @@ function ranges(prefixes: readonly string[], family: Family): Element[] {
   return unionOfRanges(parsed, family).map(range => ({ key: [range] }));
 }
 
-const isWildcard = (hostIP: string | undefined): boolean => hostIP === undefined || /^(0\.0\.0\.0|::)$/.test(hostIP);
-
-/** Whether a mapping concerns pods' addresses of this family: one bound to an address of the other does not. */
-const concerns = ({ hostIP }: HostPort, family: Family): boolean =>
-  hostIP === undefined || parseAddress(hostIP)?.family === family;
-
-/** First come, first served where two pods ask for one hostPort: the later one's ADD was refused before it came here. */
-function hostPorts(pods: readonly LocalPod[], family: Family, wildcard: boolean): Element[] {
-  const elements = new Map<string, Element>();
-  for (const pod of pods) {
-    const [address] = ofFamily(pod.addresses, family);
-    if (!address) continue;
-    for (const mapping of pod.hostPorts) {
-      if (!concerns(mapping, family) || isWildcard(mapping.hostIP) !== wildcard) continue;
-      const port = [PROTOCOL[mapping.protocol], mapping.hostPort];
-      const key = wildcard ? port : [parseAddress(mapping.hostIP!)!, ...port];
-      const id = `${mapping.hostIP ?? ''} ${port.join(' ')}`;
-      if (elements.has(id)) continue;
-      const comment = `${pod.namespace}/${pod.name} ${formatAddress(address)}`;
-      elements.set(id, { key, value: [address, mapping.containerPort], comment });
-    }
-  }
-  return [...elements.values()];
-}
-
 /** Whether the pod has anything in these sets: one that stands in for others mostly has not. */
 const hasElements = ({ addresses, masquerade, hostPorts }: LocalPod): boolean =>
   addresses.length > 0 || masquerade !== undefined || hostPorts.length > 0;
@@ -98,8 +66,8 @@ function elementsOf({ pods: byKey, podCidrs = [] }: NodeState): Map<string, read
         family,
       ),
     );
-    filled.set(`hostports${family}`, hostPorts(pods, family, false));
-    filled.set(`hostports${family}_any`, hostPorts(pods, family, true));
+    filled.set(`hostports${family}`, hostPortElements(pods, family, false));
+    filled.set(`hostports${family}_any`, hostPortElements(pods, family, true));
   }
   return filled;
 }

@@ -167,7 +167,11 @@ function dispatch(name: 'egress' | 'ingress', selector: Selector, nflogGroup: nu
 const ports = oneOf('meta l4proto', [PROTOCOL.tcp, PROTOCOL.udp, PROTOCOL.sctp]);
 const toThisNode = match('fib daddr type', '==', ADDRTYPE.local);
 
-/** hostPorts: those bound to one address first, then those bound to every address of the node. */
+/**
+ * hostPorts: those bound to one address first, then those bound to every address of the node. Both hold only for what is
+ * sent to the node: who may write a hostIP could take any other machine's, pod's or Service's traffic otherwise. An address
+ * that the node gets later, a floating one, is local from then on.
+ */
 function hostPortRules(): Rule[] {
   return ([4, 6] as const).flatMap(family => {
     const daddr = family === 4 ? 'ip daddr' : 'ip6 daddr';
@@ -177,7 +181,7 @@ function hostPortRules(): Rule[] {
       to: { key, map, port: true },
     });
     return [
-      rule([ports, dnat([daddr, 'meta l4proto', 'th dport'], `hostports${family}`)]),
+      rule([ports, toThisNode, dnat([daddr, 'meta l4proto', 'th dport'], `hostports${family}`)]),
       rule([ports, toThisNode, dnat(['meta l4proto', 'th dport'], `hostports${family}_any`)]),
     ];
   });

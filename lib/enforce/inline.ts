@@ -14,6 +14,7 @@ import { runProgram } from './exec.ts';
 import { type Folder, type Kept, manifestsOf, podManifestsOf, readFolder, refuseBroken, warningsOf } from './folder.ts';
 import { type GateSettings, isJudged } from './gate.ts';
 import type { Hook } from './hook.ts';
+import { refuseTakenPorts } from './host-ports.ts';
 import {
   type LocalPod,
   labelled,
@@ -255,22 +256,4 @@ export class InlineHook implements Hook {
       log(`Cannot tell whether another table drops pods' packets: ${said(error)}`);
     }
   }
-}
-
-/** A hostPort leads to one pod. @throws CniError code 7 */
-export function refuseTakenPorts(state: NodeState, pod: Omit<LocalPod, 'tag'>): void {
-  const key = podKey(pod);
-  for (const wanted of pod.hostPorts)
-    for (const [other, { hostPorts, namespace, name }] of Object.entries(state.pods)) {
-      const taken = hostPorts.find(
-        ({ hostPort, protocol, hostIP }) =>
-          hostPort === wanted.hostPort && protocol === wanted.protocol && hostIP === wanted.hostIP,
-      );
-      if (taken && other !== key)
-        throw new CniError(
-          codes.invalidConfig,
-          `Cannot map hostPort ${wanted.hostPort}/${wanted.protocol}: taken by pod ${namespace}/${name}`,
-          'choose another hostPort, or delete that pod',
-        );
-    }
 }

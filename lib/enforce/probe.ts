@@ -1,6 +1,6 @@
 /** What a node lacks, or what stands in our way on it: said before a pod suffers from it, with what to do. */
 import { accessSync, constants, readFileSync } from 'node:fs';
-import type { Family } from '../ip/address.ts';
+import type { Address, Family } from '../ip/address.ts';
 import type { Link } from '../kernel/link.ts';
 import { isErrno } from '../kernel/message.ts';
 import type { Nft } from '../kernel/nft.ts';
@@ -9,7 +9,8 @@ import { type BaseChain, drops } from '../nft/foreign.ts';
 import { createTable } from '../nft/transaction.ts';
 import { formatTag, isOurs } from '../tag/tag.ts';
 import { desiredTable, TABLE } from './desired.ts';
-import { emptyNode } from './node.ts';
+import { boundPorts, formatHostPort } from './host-ports.ts';
+import { emptyNode, type NodeState } from './node.ts';
 
 /**
  * `broken`: no pod can be plugged in. `blocked`: pods can be, but something keeps their packets. `note`: worth knowing.
@@ -96,6 +97,16 @@ export function probeForwarding(families: Iterable<Family>): Lack[] {
     }
   });
 }
+
+/** hostPorts that lead nowhere now, since the node does not have the address that they are bound to: a floating one, say. */
+export const probeHostPorts = (state: Pick<NodeState, 'pods'>, isLocal: (address: Address) => boolean): Lack[] =>
+  boundPorts(state)
+    .filter(({ address }) => !isLocal(address))
+    .map(({ pod: { namespace, name }, mapping }) => ({
+      severity: 'note',
+      what: `hostPort ${formatHostPort(mapping)} of pod ${namespace}/${name} leads nowhere: ${mapping.hostIP} is no address of this node now`,
+      fix: 'nothing, where the address comes to this node later: the hostPort answers from then on; else map it to an address that the node has',
+    }));
 
 /** Any name that ours might have will do. */
 const ourName = 'tgaaaaaaaaaaaaa';

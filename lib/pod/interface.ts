@@ -92,11 +92,19 @@ export function defaultMtu(routes: readonly Answer[], exchange: Exchange): numbe
   return 1500;
 }
 
+/** Where a route says so, ours of the node's pod CIDR among them: unreachable, blackhole (EINVAL), prohibit (EACCES). */
+const noRoute = ['ENETUNREACH', 'EHOSTUNREACH', 'EINVAL', 'EACCES', 'EAFNOSUPPORT'] as const;
+const RTN_LOCAL = 2;
+
+/** Whether the node takes what is sent to this address for its own. */
+export function isLocalAddress(exchange: Exchange, address: Address): boolean {
+  const [reply] = mustExcept(exchange([getRoute(address)]), ...noRoute).flat();
+  return reply !== undefined && routeOf(reply)?.type === RTN_LOCAL;
+}
+
 /** The link that packets to exactly this address leave by, where the node has a route of its own for it. */
 export function linkRoutedTo(exchange: Exchange, address: Address): number | undefined {
-  // Where a route says so, ours of the node's pod CIDR among them: unreachable, blackhole (EINVAL), prohibit (EACCES).
-  const none = ['ENETUNREACH', 'EHOSTUNREACH', 'EINVAL', 'EACCES', 'EAFNOSUPPORT'] as const;
-  const [reply] = mustExcept(exchange([getRoute(address)]), ...none).flat();
+  const [reply] = mustExcept(exchange([getRoute(address)]), ...noRoute).flat();
   const route = reply && routeOf(reply);
   return route && route.destination.length === hostPrefix(address).length ? route.oif : undefined;
 }
