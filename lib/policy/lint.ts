@@ -1,11 +1,10 @@
 /** What is wrong with manifests, before anybody relies on them, and what looks wrong. */
-import { clusterOf, isSeen } from './cluster.ts';
 import { isMapping } from './field.ts';
 import { type Declared, type Document, readDocuments, worldOf } from './manifest.ts';
 import type { Pod, World } from './model.ts';
 import type { Problem, Severity } from './problem.ts';
-import { selects } from './selector.ts';
-import { type Check, type DeclaredPolicy, isPolicy, type Scope, selectsNobody, unknownPortName } from './unmeant.ts';
+import { type Scope, Surroundings } from './surroundings.ts';
+import { type Check, type DeclaredPolicy, isPolicy, selectsNobody, unknownPortName } from './unmeant.ts';
 import { coversPods, exceptReopened } from './unmeant-blocks.ts';
 import { dnsCutOff } from './unmeant-dns.ts';
 import { pointless } from './unmeant-pointless.ts';
@@ -17,7 +16,15 @@ export interface LintOptions {
   readonly node?: { readonly pods: readonly Pod[] };
 }
 
-const checks: readonly Check[] = [selectsNobody, unknownPortName, coversPods, exceptReopened, dnsCutOff, pointless];
+/** The checks of one world. */
+const checksFor = (around: Surroundings): readonly Check[] => [
+  selectsNobody,
+  unknownPortName,
+  coversPods(around),
+  exceptReopened(around),
+  dnsCutOff(around),
+  pointless(around),
+];
 
 /** Each policy of the document as it was written, with its place: `items[3].spec`. */
 function writtenIn({
@@ -68,18 +75,20 @@ const missingProtocols = (document: Document): readonly Problem[] =>
 /** Where the policy stands in its document: `items[3].`, or nothing. */
 const placeOf = ({ path }: Declared): string => path.slice(0, path.length - 'metadata.name'.length);
 
-function unmeantIn(declared: DeclaredPolicy, world: World, scope: Scope): readonly Problem[] {
-  const { policy } = declared.object;
+/** What is odd about these policies of the world, policy by policy. */
+export function odditiesOf(policies: readonly DeclaredPolicy[], world: World, scope: Scope): readonly Problem[] {
+  const around = new Surroundings(world, scope);
+  const checks = checksFor(around);
   const problems: Problem[] = [];
-  const pods = world.pods.filter(isSeen);
-  const subjects = pods.filter(
-    ({ namespace, labels }) => namespace === policy.namespace && selects(policy.subject, labels),
-  );
-  const report = (field: string, message: string): void => {
-    const place = `${placeOf(declared)}${field}`;
-    problems.push({ severity: 'warning', ...declared.source, object: declared.ref, field: place, message });
-  };
-  for (const check of checks) check({ policy, world, cluster: clusterOf(world), subjects, pods, scope, report });
+  for (const declared of policies) {
+    const { policy } = declared.object;
+    const report = (field: string, message: string): void => {
+      const place = `${placeOf(declared)}${field}`;
+      problems.push({ severity: 'warning', ...declared.source, object: declared.ref, field: place, message });
+    };
+    const subjects = around.subjectsOf(policy);
+    for (const check of checks) check({ policy, around, subjects, report });
+  }
   return problems;
 }
 
@@ -96,7 +105,7 @@ function unmeant(
   const policies = declared
     .filter(isPolicy)
     .filter(({ ref, object }) => inForce.has(object.policy) && !invalid.has(ref));
-  return [...documents.flatMap(missingProtocols), ...policies.flatMap(policy => unmeantIn(policy, world, scope))];
+  return [...documents.flatMap(missingProtocols), ...odditiesOf(policies, world, scope)];
 }
 
 const inPlace = (a: Problem, b: Problem): number =>

@@ -55,3 +55,31 @@ export const unionOfRanges = (ranges: readonly Range[], family: Family): Range[]
 /** The union, as disjoint spans that do not touch, ascending. */
 export const unionOfSpans = (spans: readonly PortSpan[]): PortSpan[] =>
   merged(spans, (last, first) => first <= last + 1);
+
+/** Ranges of one family, each with what it stands for, found by a range that they meet. They may overlap. */
+export class RangeIndex<T> {
+  readonly #entries: readonly (readonly [Range, T])[];
+  /** By place: the highest address that this range and those before it reach. */
+  readonly #reach: readonly bigint[];
+
+  constructor(entries: readonly (readonly [Range, T])[]) {
+    this.#entries = entries.toSorted(([a], [b]) => (a.first < b.first ? -1 : a.first > b.first ? 1 : 0));
+    let reach = -1n;
+    this.#reach = this.#entries.map(([{ last }]) => {
+      if (last > reach) reach = last;
+      return reach;
+    });
+  }
+
+  /** Of those that have an address in common with the range, the one that begins first. */
+  meeting({ first, last }: Interval<bigint>): readonly [Range, T] | undefined {
+    let [low, high] = [0, this.#entries.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#reach[middle]! < first) low = middle + 1;
+      else high = middle;
+    }
+    const found = this.#entries[low];
+    return found && found[0].first <= last ? found : undefined;
+  }
+}
