@@ -35,7 +35,7 @@ before(async () => {
     nft: () => host.nft,
     log: line => assert.fail(line),
     recover: () => ({}),
-    carried: () => new Set(),
+    isCarried: () => false,
     retag: tagAsJudged,
   });
 });

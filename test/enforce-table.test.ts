@@ -39,7 +39,7 @@ class Room implements Disposable {
       nft: () => this.kernel.nft,
       log: line => void this.said.push(line),
       recover: () => this.recovered,
-      carried: () => new Set(),
+      isCarried: () => false,
       retag: pod => void this.kernel.log.push(`retag ${pod.link} ${pod.tag}`),
       ...changes,
     });
@@ -290,7 +290,7 @@ test('who dies while a pod changes its tag leaves both entries, and the next cal
     ...{ here: { dev: 4, ino: 4711 }, runDir: room.runDir, owner, settings, log: () => {} },
     nft: () => room.kernel.nft,
     recover: () => ({}),
-    carried: () => new Set(),
+    isCarried: () => false,
     retag: () => {
       throw new Error('killed');
     },

@@ -8,6 +8,7 @@ import {
   deleteLinkGroup,
   dumpLinks,
   getLink,
+  isGroupCarried,
   type Link,
   linkOf,
   newVeth,
@@ -273,6 +274,22 @@ test('deleteLinkGroup() deletes the links of the group, all and alone', async ()
     ['tga', 'tgmute'],
   );
   assert.throws(() => deleteLinkGroup(0), RangeError);
+});
+
+test('isGroupCarried() tells a group with a link from one without, whatever kind it is of, and changes nothing', async () => {
+  const [used, unused] = [GROUP + 40, GROUP + 41];
+  assert.equal(isGroupCarried(hostSocket.exchange, used), false);
+  await createVeth(asked, veth('tgprobe', 'probe', used));
+  host.exec('ip', ['link', 'add', 'tgbridge', 'type', 'bridge']);
+  host.exec('ip', ['link', 'set', 'tgbridge', 'group', String(used + 2)]);
+  const before = linksIn(hostSocket);
+  assert.equal(isGroupCarried(hostSocket.exchange, used), true);
+  assert.equal(isGroupCarried(hostSocket.exchange, used + 2), true);
+  assert.equal(isGroupCarried(hostSocket.exchange, unused), false);
+  assert.deepEqual(linksIn(hostSocket), before);
+  hostSocket.request([deleteLink({ name: 'tgprobe' }), deleteLink({ name: 'tgbridge' })]);
+  assert.equal(isGroupCarried(hostSocket.exchange, used), false);
+  assert.throws(() => isGroupCarried(hostSocket.exchange, 0), RangeError);
 });
 
 test('writeSysctl() inside the window writes the pod’s own value, and only where it differs', () => {

@@ -39,6 +39,7 @@ class Room implements Disposable {
     return new LiveTable({
       ...{ here, runDir, owner, settings, rules, nft: kernel.nft, own: true, log, retag },
       recover: () => ({}),
+      isCarried: () => false,
     });
   }
 
@@ -52,7 +53,7 @@ class Room implements Disposable {
   /** While the agent is away. */
   closeWithoutAgent(key: string): void {
     const { runDir, kernel } = this;
-    const nothing = { log: () => {}, recover: () => ({}), carried: () => new Set<number>(), retag: () => {} };
+    const nothing = { log: () => {}, recover: () => ({}), isCarried: () => false, retag: () => {} };
     new NodeTable({ here, runDir, owner, settings, nft: () => kernel.nft, ...nothing }).close(key);
   }
 

@@ -13,6 +13,7 @@ import {
   silently,
   startHost,
   stateDir,
+  tollgate,
   warm,
 } from './cni.ts';
 import type { Host } from './host.ts';
@@ -163,6 +164,53 @@ suite('garbage in a state file', () => {
       [],
     );
     assert.equal(await host.sh('cat /run/precious'), 'precious\n');
+  });
+});
+
+suite("a node's end that was renamed", () => {
+  const renamings: readonly (readonly [what: string, more: string])[] = [
+    ['and nothing else', ''],
+    ['and its record is gone', `rm ${stateDir}/boot-*/net/attachments/*`],
+    ['and both folders are gone', `rm -rf ${stateDir} ${runDir}`],
+    ['and its alias is gone', 'ip link set other0 alias ""'],
+  ];
+  for (const [what, more] of renamings)
+    test(`${what}: GC leaves the living pod alone where its runtime does, and DEL takes it away with its route`, async () => {
+      using host = await startHost();
+      const { call, ips } = await plug(host, 'a');
+      const [link] = await tagged(host);
+      await host.sh(`ip link set ${link!.name} name other0; ${more}`);
+      const kept = [{ containerID: 'a', ifname: 'eth0' }];
+      await silently(host, 'GC', { config: config({ 'cni.dev/valid-attachments': kept }) });
+      assert.deepEqual(
+        (await tagged(host)).map(({ name }) => name),
+        ['other0'],
+      );
+      await silently(host, 'DEL', call);
+      const left = await snapshot(host);
+      assert.deepEqual(
+        left.links.map(({ name }) => name),
+        ['lo'],
+      );
+      assert.doesNotMatch(left.routes, new RegExp(ips[0]!.replaceAll('.', '\\.')));
+      assert.doesNotMatch(left.rules, /tollgate/);
+    });
+
+  test('CHECK and `verify` know it under its new name', async () => {
+    using host = await startHost();
+    const call: Call & { netns: string } = { config: config(), containerID: 'a', netns: await host.pod() };
+    const prevResult = await add(host, call);
+    const [link] = await tagged(host);
+    await host.sh(`ip link set ${link!.name} name other0`);
+    await silently(host, 'CHECK', { ...call, config: config({ prevResult }) });
+    const { exit, stdout } = await host.run([tollgate, 'verify', '--state-dir', stateDir, '--run-dir', runDir]);
+    assert.doesNotMatch(stdout, /Differs/);
+    assert.notEqual(exit, 3, stdout);
+    const pods = JSON.parse(
+      await host.must([tollgate, 'pods', '-o', 'json', '--state-dir', stateDir, '--run-dir', runDir]),
+    );
+    assert.equal(pods[0].interface, 'other0');
+    assert.equal(pods[0].standing, 'plugged');
   });
 });
 

@@ -6,7 +6,7 @@ import type { Hook } from '../enforce/hook.ts';
 import { refuseTakenPorts } from '../enforce/host-ports.ts';
 import { ownerOf } from '../enforce/inline.ts';
 import type { LiveTable } from '../enforce/live-table.ts';
-import { type LocalPod, type Owner, podKey, withoutPod, withPod } from '../enforce/node.ts';
+import { type IsCarried, type LocalPod, type Owner, podKey, withoutPod, withPod } from '../enforce/node.ts';
 import { refuseOtherOwner } from '../enforce/table.ts';
 import type { KubePod } from '../kube/object.ts';
 import { nameOperation, type Operation } from '../nft/transaction.ts';
@@ -19,7 +19,7 @@ export interface Judge {
   readonly known: (pod: Omit<LocalPod, 'tag'>) => KubePod | undefined;
   /** The pod as the API has it. @throws CniError code 11 where nothing is known of it */
   readonly declared: (pod: Omit<LocalPod, 'tag'>, signal: AbortSignal | undefined) => Promise<KubePod>;
-  readonly carried: () => ReadonlySet<number>;
+  readonly isCarried: IsCarried;
   /** Keys of pods that are judged and whose interfaces an ADD has yet to open. */
   readonly opening: Set<string>;
   /** Keys of all pods that some attachment's record speaks of. */
@@ -60,7 +60,7 @@ export class AgentHook implements Hook {
       // The watch may have told something newer while this waited for its turn, and will not tell it again.
       const declared = asDeclared(pod, judge.known(pod) ?? asked);
       refuseTakenPorts(state, declared);
-      return withPod(state, declared, tag => judge.carried().has(tag)).state;
+      return withPod(state, declared, judge.isCarried).state;
     }, signal);
     const judged = this.#table.state.pods[podKey(pod)];
     if (!judged)

@@ -162,8 +162,8 @@ export class KubernetesAgent {
       this.#hostAside = undo.use(new Aside('route'));
       const nft = undo.use(Nft.open());
       this.#nft = nft;
-      this.#facts = nodeFacts(this.#host.exchange);
-      const { recover, retag } = this.#facts;
+      this.#facts = nodeFacts(this.#host.exchange, here);
+      const { recover, isCarried, retag } = this.#facts;
       const warn = (line: string): void => log('warn', line);
       this.table = new LiveTable({
         ...{ here, runDir, owner, settings, rules: this.#rules },
@@ -171,6 +171,7 @@ export class KubernetesAgent {
         own,
         log: warn,
         recover,
+        isCarried,
         retag,
       });
       this.#own = new OwnPods(node, this.#rules);
@@ -230,12 +231,12 @@ export class KubernetesAgent {
 
   #makeJudge(): Judge {
     const { owner } = this.#options;
-    const { carried, recorded } = this.#facts;
+    const { isCarried, recorded } = this.#facts;
     return {
       table: this.table,
       known: pod => this.#known(pod),
       declared: (pod, signal) => this.#declared(pod, signal),
-      carried,
+      isCarried,
       opening: new Set(),
       recorded: () => recorded(owner),
       trouble: () => (this.listeners.isComplete ? undefined : 'the Kubernetes API has not been heard yet'),
@@ -371,13 +372,8 @@ export class KubernetesAgent {
     if (!this.listeners.isComplete) return;
     const since = this.#waitingSince;
     this.#waitingSince = undefined;
-    let carried: ReadonlySet<number> | undefined;
-    const isCarried = (tag: number): boolean => {
-      carried ??= this.#facts.carried();
-      return carried.has(tag);
-    };
     const start = systemClock.now();
-    const reached = await this.table.bring(state => this.#withPodCidrs(this.#own.heed(state, isCarried)));
+    const reached = await this.table.bring(state => this.#withPodCidrs(this.#own.heed(state, this.#facts.isCarried)));
     this.#syncs.observe((systemClock.now() - start) / 1000);
     if (since !== undefined && reached.operations > 0) this.#delays.observe((systemClock.now() - since) / 1000);
     if (this.#options.established === 'cut') this.#cut(reached.shrunk);

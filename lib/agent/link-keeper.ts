@@ -8,6 +8,9 @@ import { RTNLGRP } from '../kernel/subscription.ts';
 import { allLinks, tagLink } from '../pod/interface.ts';
 import { condemned } from '../tag/tag.ts';
 
+const podOf = ({ ifindex, name }: Link, pods: ReadonlyMap<number | string, LocalPod>): LocalPod | undefined =>
+  pods.get(ifindex) ?? pods.get(name);
+
 export class LinkKeeper {
   readonly #table: Pick<LiveTable, 'state'>;
   readonly #host: Exchange;
@@ -27,22 +30,23 @@ export class LinkKeeper {
     this.#ring = ring;
   }
 
-  #pods(): ReadonlyMap<string, LocalPod> {
+  /** By the ifindex of the node's end; by its name where that is all that an older version wrote down. */
+  #pods(): ReadonlyMap<number | string, LocalPod> {
     const pods = Object.entries(this.#table.state.pods).filter(([key]) => !this.#opening.has(key));
-    return new Map(pods.map(([, pod]) => [pod.link, pod]));
+    return new Map(pods.map(([, pod]) => [pod.ifindex ?? pod.link, pod]));
   }
 
   /** One that is on its way out stays condemned. */
-  #isWrong({ name, group }: Link, pods: ReadonlyMap<string, LocalPod>): boolean {
-    const pod = pods.get(name);
-    return pod !== undefined && pod.tag !== group && group !== condemned;
+  #isWrong(link: Link, pods: ReadonlyMap<number | string, LocalPod>): boolean {
+    const pod = podOf(link, pods);
+    return pod !== undefined && pod.tag !== link.group && link.group !== condemned;
   }
 
   /** @returns how many were put right */
   mend(): number {
     const pods = this.#pods();
     const wrong = allLinks(this.#host).filter(link => this.#isWrong(link, pods));
-    for (const { name, ifindex } of wrong) tagLink(this.#host, ifindex, pods.get(name)!.tag);
+    for (const link of wrong) tagLink(this.#host, link.ifindex, podOf(link, pods)!.tag);
     this.mended += wrong.length;
     return wrong.length;
   }

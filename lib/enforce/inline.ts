@@ -42,7 +42,7 @@ export interface InlineOptions {
   readonly log: (line: string) => void;
   readonly signal?: AbortSignal | undefined;
   readonly nft: () => Nft;
-  readonly node: Pick<NodeTableOptions, 'recover' | 'carried' | 'retag'> & {
+  readonly node: Pick<NodeTableOptions, 'recover' | 'isCarried' | 'retag'> & {
     /** Keys of all pods that some attachment's record speaks of, those in the making included. */
     readonly recorded: (owner: Owner) => ReadonlySet<string>;
     /** Of all the node's links; canonical texts. */
@@ -124,7 +124,7 @@ export class InlineHook implements Hook {
         refuseTakenPorts(state, pod);
         // By the folder as it is now: its newest word may be in force already, and is no news then.
         const named = labelled(pod, this.manifestOf(pod.namespace, pod.name));
-        const added = withPod(state, named, tag => node.carried().has(tag));
+        const added = withPod(state, named, node.isCarried);
         judged = added.pod;
         return added.state;
       },

@@ -20,10 +20,10 @@ import { desiredTable, TABLE } from './desired.ts';
 import { withFewerPods } from './fewer.ts';
 import type { GateSettings } from './gate.ts';
 import { nextMarker } from './marker.ts';
-import { emptyNode, type LocalPod, type NodeState, type Owner, podKey, withPods } from './node.ts';
+import { emptyNode, type IsCarried, joined, type LocalPod, type NodeState, type Owner, podKey } from './node.ts';
 import { NodeFiles } from './node-files.ts';
 import { policiesRefused } from './refused.ts';
-import { isStale, leavingBetween, ownerIn, policySets, refuseOtherOwner } from './table.ts';
+import { isStale, leavingBetween, mistagged, ownerIn, policySets, refuseOtherOwner } from './table.ts';
 import { emptyRuleset, identitiesOfNode, localPod } from './world.ts';
 
 export interface LiveTableOptions {
@@ -38,6 +38,7 @@ export interface LiveTableOptions {
   readonly log: (line: string) => void;
   /** Pods that are plugged in here by their attachments' records, for when the file is gone. */
   readonly recover: (owner: Owner) => NodeState['pods'];
+  readonly isCarried: IsCarried;
   /** Gives the pod's link its tag, wherever it is by now. */
   readonly retag: (pod: LocalPod) => void;
 }
@@ -106,6 +107,8 @@ export function waypoints(change: RulesetChange): readonly Ruleset[] {
 export class LiveTable {
   readonly #options: LiveTableOptions;
   readonly #files: NodeFiles;
+  /** Pods of a state that was found again whose links carry another tag than theirs, until the table knows theirs. */
+  #mistagged: LocalPod[] = [];
   #state: NodeState;
   /** Of the table as it was last written; undefined where the kernel has to be looked at first. */
   #marker: number | undefined;
@@ -135,10 +138,15 @@ export class LiveTable {
 
   /** By the file, else by records and links. */
   #found(): NodeState {
-    const { owner, settings, recover, nft } = this.#options;
+    const { owner, settings, recover, isCarried, nft } = this.#options;
     const file = this.#files.read();
     refuseOtherOwner(owner, file?.state.owner ?? ownerIn(nft.readTable('inet', TABLE)));
-    if (!file) return withPods(emptyNode(owner, settings), recover(owner));
+    if (!file) {
+      const open = recover(owner);
+      const state = joined(emptyNode(owner, settings), open, isCarried);
+      this.#mistagged = mistagged(open, state);
+      return state;
+    }
     const { refused: _, ...state } = file.state;
     return { ...state, settings };
   }
@@ -315,6 +323,7 @@ export class LiveTable {
     const { operations, ...transaction } = diff(have?.table, want, options);
     const adopts = this.isOwned && have?.persist === true && !have.owner;
     nft.commit({ ...transaction, operations: adopts ? [ADOPT, ...operations] : operations });
+    for (const pod of this.#mistagged.splice(0)) this.#options.retag(pod);
     return operations.length;
   }
 

@@ -27,8 +27,10 @@ export interface LocalPod {
   readonly network: string;
   readonly containerID: string;
   readonly ifname: string;
-  /** The host's end. */
+  /** The host's end, as it was called when it was made; anybody may rename it. */
   readonly link: string;
+  /** The host's end, as nobody can change it; absent in records of older versions. */
+  readonly ifindex?: number;
   readonly namespace: string;
   readonly name: string;
   /** As its runtime tells it, where it does. */
@@ -96,28 +98,39 @@ export class TagsExhausted extends Error {
   override readonly name = 'TagsExhausted';
 }
 
+/** Whether some link of the node has the number as its group, whatever state and records say of it. */
+export type IsCarried = (tag: number) => boolean;
+
+/** Numbers that no identity has: those that were never in use, then those that were, longest free first. */
+function* freeNumbers({ next, freed, tags }: NodeState): Generator<number> {
+  for (let tag = next; tag <= lastIdentity; tag++) yield tag;
+  yield* freed;
+  // A state that was found again from records and links knows of no freed numbers.
+  const known = new Set([...freed, ...Object.values(tags)]);
+  for (let tag = firstIdentity; tag < next; tag++) if (!known.has(tag)) yield tag;
+}
+
 /**
  * The identity's tag, allocated where it is new: never a hash, so two label sets never share one. A number comes back as
- * late as possible, and not while a link carries it.
+ * late as possible, and never while a link carries it: a lost state does not know all pods that are open.
  */
-function tagFor(state: NodeState, key: string, isCarried: (tag: number) => boolean): { tag: number; state: NodeState } {
+function tagFor(state: NodeState, key: string, isCarried: IsCarried): { tag: number; state: NodeState } {
   const known = state.tags[key];
   if (known !== undefined) return { tag: known, state };
-  if (state.next <= lastIdentity) {
-    const tag = state.next;
-    return { tag, state: { ...state, next: tag + 1, tags: { ...state.tags, [key]: tag } } };
+  for (const tag of freeNumbers(state)) {
+    if (isCarried(tag)) continue;
+    const next = Math.max(state.next, tag + 1);
+    const freed = state.freed.includes(tag) ? state.freed.filter(other => other !== tag) : state.freed;
+    return { tag, state: { ...state, next, freed, tags: { ...state.tags, [key]: tag } } };
   }
-  const tag = state.freed.find(freed => !isCarried(freed));
-  if (tag === undefined) throw new TagsExhausted('Cannot tag the pod: all 65,534 identities of this node are in use');
-  const freed = state.freed.filter(other => other !== tag);
-  return { tag, state: { ...state, freed, tags: { ...state.tags, [key]: tag } } };
+  throw new TagsExhausted('Cannot tag the pod: all 65,533 identities of this node are in use');
 }
 
 /** The node with the pod plugged in, in place of an earlier one of the same key. */
 export function withPod(
   state: NodeState,
   pod: Omit<LocalPod, 'tag'>,
-  isCarried: (tag: number) => boolean,
+  isCarried: IsCarried,
 ): { readonly state: NodeState; readonly pod: LocalPod } {
   const cleared = withoutPod(state, podKey(pod));
   const { tag, state: tagged } = tagFor(cleared, identityKey(identityOf(pod)), isCarried);
@@ -154,11 +167,7 @@ export function labelled<T extends Pick<LocalPod, 'given'>>(
 }
 
 /** The node with each pod's identity by the manifests of now; pods whose identity changes get another tag. */
-export function relabelled(
-  state: NodeState,
-  manifests: readonly PodManifest[],
-  isCarried: (tag: number) => boolean,
-): NodeState {
+export function relabelled(state: NodeState, manifests: readonly PodManifest[], isCarried: IsCarried): NodeState {
   const byName = new Map(manifests.map(manifest => [`${manifest.namespace}/${manifest.name}`, manifest]));
   return Object.values(state.pods).reduce((current, pod) => {
     const now = labelled(pod, byName.get(`${pod.namespace}/${pod.name}`));
@@ -168,36 +177,29 @@ export function relabelled(
   }, state);
 }
 
-/** The node with pods that have their tags already, as their links say. */
-export function withPods(state: NodeState, pods: Readonly<Record<string, LocalPod>>): NodeState {
-  const tags: Record<string, number> = {};
-  for (const pod of Object.values(pods)) tags[identityKey(identityOf(pod))] ??= pod.tag;
-  const next = Math.max(state.next, ...Object.values(pods).map(pod => pod.tag + 1));
-  return { ...state, pods, tags, next };
-}
-
 /**
- * The node with pods that it did not know of. One whose tag is somebody else's here gets another.
- * @returns also those whose links must get their new tag
+ * The node with pods that it did not know of, each with the tag that its link carries. A pod whose tag is another
+ * identity's, or whose identity has another tag, gets that of its identity: its link is to be tagged anew.
  */
-export function joined(
-  state: NodeState,
-  found: Readonly<Record<string, LocalPod>>,
-): { readonly state: NodeState; readonly moved: readonly LocalPod[] } {
-  const moved: LocalPod[] = [];
-  let current = state;
+export function joined(state: NodeState, found: Readonly<Record<string, LocalPod>>, isCarried: IsCarried): NodeState {
+  const pods = { ...state.pods };
+  const tags = { ...state.tags };
+  const used = new Set(Object.values(tags));
+  const displaced: LocalPod[] = [];
   for (const [key, pod] of Object.entries(found)) {
-    if (current.pods[key]) continue;
+    if (pods[key]) continue;
     const identity = identityKey(identityOf(pod));
-    const isFree = !Object.values(current.tags).includes(pod.tag);
-    if (current.tags[identity] === undefined && isFree) {
-      const next = Math.max(current.next, pod.tag + 1);
-      const freed = current.freed.filter(tag => tag !== pod.tag);
-      current = { ...current, next, freed, tags: { ...current.tags, [identity]: pod.tag } };
+    if (tags[identity] === undefined && used.has(pod.tag)) {
+      displaced.push(pod);
+      continue;
     }
-    const added = withPod(current, pod, tag => tag === pod.tag);
-    current = added.state;
-    if (added.pod.tag !== pod.tag) moved.push(added.pod);
+    const tag = tags[identity] ?? pod.tag;
+    tags[identity] = tag;
+    used.add(tag);
+    pods[key] = tag === pod.tag ? pod : { ...pod, tag };
   }
-  return { state: current, moved };
+  const next = Math.max(state.next, ...[...used].map(tag => tag + 1));
+  const freed = state.freed.filter(tag => !used.has(tag));
+  const kept: NodeState = { ...state, pods, tags, next, freed };
+  return displaced.reduce((current, pod) => withPod(current, pod, isCarried).state, kept);
 }

@@ -22,6 +22,7 @@ import { type GateSettings, isJudged, markerSet } from './gate.ts';
 import { createMarker, fromHere, MARKERS, markersOf, nextMarker, replaceMarkers } from './marker.ts';
 import {
   emptyNode,
+  type IsCarried,
   joined,
   type LocalPod,
   type NodeState,
@@ -29,7 +30,6 @@ import {
   podKey,
   relabelled,
   withoutPod,
-  withPods,
 } from './node.ts';
 import { type Concern, type NodeFile, NodeFiles } from './node-files.ts';
 import { peersOf, rulesetsOfPeers } from './peers.ts';
@@ -45,8 +45,7 @@ export interface NodeTableOptions {
   readonly log: (line: string) => void;
   /** Pods that are plugged in here by their attachments' records, for when the file is gone. */
   readonly recover: (owner: Owner) => NodeState['pods'];
-  /** Tags that links of this node carry. */
-  readonly carried: () => ReadonlySet<number>;
+  readonly isCarried: IsCarried;
   /** Gives the pod's link its tag, wherever it is by now. */
   readonly retag: (pod: LocalPod) => void;
 }
@@ -130,6 +129,13 @@ function halfwayTo(before: Goal, after: Goal): Goal | undefined {
   return leaving.length === 0 ? undefined : { ...after, state: { ...after.state, leaving } };
 }
 
+/** Pods of which the links carry another tag than the state gives them, with that one. */
+export const mistagged = (open: NodeState['pods'], { pods }: NodeState): LocalPod[] =>
+  Object.entries(open).flatMap(([key, { tag }]) => {
+    const pod = pods[key];
+    return pod && pod.tag !== tag ? [pod] : [];
+  });
+
 /** Whether what is allowed to pods that were there before may shrink: other manifests, or a pod with other labels. */
 function toBeCut(before: Goal, after: Goal, isNews: boolean): Goal {
   const earlier = Object.entries(before.state.pods);
@@ -208,11 +214,11 @@ export class NodeTable {
 
   /** Without its file, the node is found again from the records and the links. */
   #start(asFound: boolean): NodeState {
-    const { settings, recover } = this.#options;
+    const { settings, recover, isCarried } = this.#options;
     const found = ownerIn(this.read());
     const owner = asFound && found ? found : this.#options.owner;
     refuseOtherOwner(owner, found);
-    return withPods(emptyNode(owner, settings), recover(owner));
+    return joined(emptyNode(owner, settings), recover(owner), isCarried);
   }
 
   /**
@@ -338,7 +344,7 @@ export class NodeTable {
 
   #relabel(state: NodeState, kept: Kept): NodeState {
     const manifests = manifestsOf(kept).world.pods;
-    return relabelled(state, manifests, tag => this.#options.carried().has(tag));
+    return relabelled(state, manifests, this.#options.isCarried);
   }
 
   /**
@@ -434,17 +440,18 @@ export class NodeTable {
 
   /**
    * Somebody else had the table meanwhile: pods that he plugged in are found by their records, and stay in it. What the
-   * pods that were open could do then, nobody knows.
+   * pods that were open could do then, nobody knows. A link whose tag is not its pod's gets it once the table knows it.
    */
   #commitByComparison(goal: Goal, marker: number): Goal {
     const have = this.read();
     refuseOtherOwner(goal.state.owner, ownerIn(have));
-    const open = this.#options.recover(goal.state.owner);
-    const { state, moved } = joined(goal.state, open);
+    const { recover, isCarried, retag } = this.#options;
+    const open = recover(goal.state.owner);
+    const state = joined(goal.state, open, isCarried);
     const whole = { ...goal, state: Object.keys(open).length > 0 ? { ...state, uncut: true as const } : state };
     const want = this.#desired(whole, marker);
     this.#options.nft().commit(diff(have, want, policySets));
-    for (const pod of moved) this.#options.retag(pod);
+    for (const pod of mistagged(open, state)) retag(pod);
     return whole;
   }
 

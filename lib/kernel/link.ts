@@ -1,6 +1,6 @@
 /** Links (network interfaces): what to ask the kernel, and what it says. @see include/uapi/linux/if_link.h */
 
-import { type AsyncExchange, must, NLM_F, type Reply, type Request } from './message.ts';
+import { type AsyncExchange, type Exchange, must, NLM_F, type Reply, type Request, refusalOf } from './message.ts';
 import {
   type Attribute,
   attributesOf,
@@ -211,6 +211,31 @@ export function deleteLinkGroup(group: number): Request {
     flags: 0,
     body: bodyOf(header(0), [IFLA.GROUP, u32(group)]),
   };
+}
+
+/**
+ * Asks whether a link of this netns has the group, without a dump of all links: the kernel applies the change to every
+ * link of the group (rtnl_group_changelink in net/core/rtnetlink.c), and an empty hardware address is one that it accepts
+ * for no link. So it acknowledges where the group is empty, and refuses, having changed nothing, where it is not.
+ * @see isGroupCarried
+ * @throws RangeError for group 0, which is every link that has no group of its own
+ */
+export function probeGroup(group: number): Request {
+  if (!(group > 0)) throw new RangeError(`Cannot look for links of group ${group}: that is the default group`);
+  return {
+    operation: `look for links of group ${group}`,
+    type: RTM.NEWLINK,
+    flags: 0,
+    body: bodyOf(header(0), [IFLA.ADDRESS, Buffer.alloc(0)], [IFLA.GROUP, u32(group)]),
+  };
+}
+
+/** Whether a link of this netns, of whatever kind, has the group. @throws NetlinkError */
+export function isGroupCarried(exchange: Exchange, group: number): boolean {
+  const answers = exchange([probeGroup(group)]);
+  const isRefused = answers.some(answer => ['EINVAL', 'EOPNOTSUPP'].includes(refusalOf(answer) ?? ''));
+  if (!isRefused) must(answers);
+  return isRefused;
 }
 
 /** One reply; ENODEV where there is no such link. */

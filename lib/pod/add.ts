@@ -165,10 +165,10 @@ async function plug(
   const wanted = interfaceOf(request, planned, mtu);
   const addresses = planned.addresses.map(({ address }) => formatAddress(address));
   const pod = describePod(request, wanted.hostName, addresses, await masqueradeOf(request.config, ipam), context);
-  const judging = () => judge(pod, attachment, context);
   // The table sends what comes to its ports to the pod as soon as it knows of it: by then the way there is to be known.
   const put = pod.hostPorts.length > 0 ? { ...context.put, host: atOnce(context.host).host } : context.put;
   const link = await createPairOnceFree(netns, wanted, context);
+  const judging = () => judge({ ...pod, ifindex: link.ifindex }, attachment, context);
   const { layout: made, done: judged } = await plugIn(context.host, link, netns, wanted, { put, meanwhile: judging });
   return {
     judged: open(judged, link.ifindex, context),

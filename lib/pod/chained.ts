@@ -67,7 +67,8 @@ async function tag(request: AttachmentRequest, attachment: Attachment, context: 
   const masquerade = config.ipMasq
     ? { from: subnets, except: config.nonMasqueradeCIDRs?.map(formatPrefix) ?? subnets }
     : undefined;
-  const pod = describePod(request, link.name, addresses, masquerade, context);
+  const { ifindex } = link;
+  const pod = { ...describePod(request, link.name, addresses, masquerade, context), ifindex };
   // Closed until it is judged, as if we had made it; under `none` nothing reads the group.
   tagLink(context.host, link.ifindex, quarantine);
   const name = { namespace: args.podNamespace ?? 'default', pod: args.podName ?? containerID };

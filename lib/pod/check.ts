@@ -22,8 +22,9 @@ import { findAttachment } from './attachment.ts';
 import type { Context } from './context.ts';
 import { delegateVerb } from './delegate.ts';
 import { readFacts } from './facts.ts';
-import { findLink, linkRoutedTo } from './interface.ts';
+import { linkRoutedTo } from './interface.ts';
 import { delegationOf } from './ipam.ts';
+import { hostEnd, lookUpIn } from './own-link.ts';
 
 const same = (a: Prefix, b: Prefix): boolean => formatPrefix(networkOf(a)) === formatPrefix(networkOf(b));
 
@@ -87,7 +88,7 @@ function checkTag(link: Link, pod: LocalPod): string[] {
 }
 
 function checkOutside(pod: LocalPod, isOwnLink: boolean, context: Context): string[] {
-  const link = findLink(context.host, { name: pod.link });
+  const link = hostEnd(lookUpIn(context.host), pod);
   if (!link) return [`the node's end ${pod.link} is gone`];
   const routes = isOwnLink
     ? pod.addresses.filter(text => linkRoutedTo(context.host, parseAddress(text)!) !== link.ifindex)

@@ -11,7 +11,7 @@ import { openStore } from '../state/store.ts';
 import { type Listed, listAttachments, sweepNameless } from '../state/sweep.ts';
 import type { Context } from './context.ts';
 import { homeOf, readFacts } from './facts.ts';
-import { findLink, isThere } from './interface.ts';
+import { hostEnd, lookUpIn } from './own-link.ts';
 import { unplug } from './unplug.ts';
 
 export interface Scope {
@@ -54,7 +54,7 @@ export function deathOf(
   if (home !== undefined && home !== homeOf(context.here)) return undefined;
   if (facts.phase === 'deleting') return 'its DEL died halfway';
   if (facts.phase !== 'ready') return 'its ADD died halfway';
-  const isGone = kind === 'veth' && pod !== undefined && !isThere(findLink(context.host, { name: pod.link }));
+  const isGone = kind === 'veth' && pod !== undefined && !hostEnd(lookUpIn(context.host), pod);
   return isGone ? 'its interface is gone' : undefined;
 }
 

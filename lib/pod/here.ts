@@ -6,6 +6,7 @@ import { podKey } from '../enforce/node.ts';
 import { formatAddress } from '../ip/address.ts';
 import { dumpAddresses, linkAddressOf } from '../kernel/address.ts';
 import type { Aside } from '../kernel/aside.ts';
+import { isGroupCarried } from '../kernel/link.ts';
 import { type Exchange, must } from '../kernel/message.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { currentNetns, type NetnsIdentity } from '../kernel/netns.ts';
@@ -14,21 +15,26 @@ import { listNetworks, openStore } from '../state/store.ts';
 import { listAttachments } from '../state/sweep.ts';
 import { isIdentity } from '../tag/tag.ts';
 import type { Context } from './context.ts';
-import { readFacts } from './facts.ts';
+import { homeOf, readFacts } from './facts.ts';
 import { deletingAside, type Graveyard } from './graveyard.ts';
-import { aside, atOnce, findLink, taggedLinks, tagLink } from './interface.ts';
+import { aside, atOnce, tagLink } from './interface.ts';
+import { hostEnd, lookUpIn } from './own-link.ts';
 
-function recordedPods(stateDir: string): LocalPod[] {
+/** Of this network namespace, as far as records say so: one state folder may serve several. */
+function recordedPods(stateDir: string, here: NetnsIdentity): LocalPod[] {
   const store = openStore(stateDir);
   return listNetworks(store).flatMap(network =>
-    listAttachments(store, network).flatMap(({ facts }) => readFacts(facts).pod ?? []),
+    listAttachments(store, network).flatMap(({ facts }) => {
+      const { home = homeOf(here), pod } = readFacts(facts);
+      return pod && home === homeOf(here) ? [pod] : [];
+    }),
   );
 }
 
 /** Pods that the records speak of and that are open in this network namespace, with the tags that their links carry. */
-export function recoverPods(stateDir: string, host: Exchange): Record<string, LocalPod> {
-  const alive = recordedPods(stateDir).flatMap(pod => {
-    const tag = findLink(host, { name: pod.link })?.group;
+export function recoverPods(stateDir: string, host: Exchange, here: NetnsIdentity): Record<string, LocalPod> {
+  const alive = recordedPods(stateDir, here).flatMap(pod => {
+    const tag = hostEnd(lookUpIn(host), pod)?.group;
     return tag !== undefined && isIdentity(tag) ? [{ ...pod, tag }] : [];
   });
   return Object.fromEntries(alive.map(pod => [podKey(pod), pod]));
@@ -43,14 +49,14 @@ export function localAddresses(host: Exchange): Set<string> {
 }
 
 /** What the node's table must learn from the kernel and the records. */
-export const nodeFacts = (host: Exchange): InlineOptions['node'] => ({
-  recover: ({ stateDir }) => recoverPods(stateDir, host),
-  recorded: ({ stateDir }) => new Set(recordedPods(stateDir).map(podKey)),
+export const nodeFacts = (host: Exchange, here: NetnsIdentity): InlineOptions['node'] => ({
+  recover: ({ stateDir }) => recoverPods(stateDir, host, here),
+  recorded: ({ stateDir }) => new Set(recordedPods(stateDir, here).map(podKey)),
   localAddresses: () => localAddresses(host),
-  carried: () => new Set(taggedLinks(host).map(link => link.group)),
-  retag: ({ link, tag }) => {
-    const found = findLink(host, { name: link });
-    if (found && isIdentity(found.group)) tagLink(host, found.ifindex, tag);
+  isCarried: tag => isGroupCarried(host, tag),
+  retag: pod => {
+    const found = hostEnd(lookUpIn(host), pod);
+    if (found && isIdentity(found.group)) tagLink(host, found.ifindex, pod.tag);
   },
 });
 
@@ -106,6 +112,6 @@ export function openHere(
 ): Here {
   const place = warm ? openWarm(warm) : openCold();
   const { here, host, nft } = place;
-  const hook = new InlineHook({ config, here, log, signal, nft, node: nodeFacts(host) });
+  const hook = new InlineHook({ config, here, log, signal, nft, node: nodeFacts(host, here) });
   return { ...place, env, hook, log, ...(signal ? { signal } : {}) };
 }

@@ -31,7 +31,7 @@ import { NetlinkSocket } from '../kernel/netlink.ts';
 import { inNetns, type Netns } from '../kernel/netns.ts';
 import { addRoute, deleteRoute, dumpRoutes, type FoundRoute, getRoute, type Route, routeOf } from '../kernel/route.ts';
 import { writeSysctl, writeSysctlIfPresent } from '../kernel/sysctl.ts';
-import { buried, condemned, isOurs, quarantine } from '../tag/tag.ts';
+import { buried, condemned, quarantine } from '../tag/tag.ts';
 import { hostPrefix, type Layout, type PlannedRoute } from './plan.ts';
 import { settleIpv6 } from './settle.ts';
 
@@ -65,13 +65,6 @@ export const allLinks = (exchange: Exchange): Link[] =>
     .flat()
     .map(linkOf)
     .filter(isThere);
-
-/** Every veth of this network namespace whose group is in our range. */
-export const taggedLinks = (exchange: Exchange): Link[] =>
-  must(exchange([dumpLinks('veth')]))
-    .flat()
-    .map(linkOf)
-    .filter(link => isOurs(link.group) && isThere(link));
 
 /** Documentation prefixes (RFC 5737, RFC 3849): nobody routes them, so only a default route can match. */
 const elsewhere = ['192.0.2.1', '2001:db8::1'].map(text => parseAddress(text)!);

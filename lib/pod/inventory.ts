@@ -10,6 +10,7 @@ import { condemned, isOurs, quarantine } from '../tag/tag.ts';
 import { deathOf } from './collect.ts';
 import type { Context } from './context.ts';
 import { homeOf, type PodFacts, readFacts } from './facts.ts';
+import { hostEnd, type LookUp } from './own-link.ts';
 
 /**
  * `plugged`: it carries its tag. `quarantined`, `condemned`: closed. `untagged`: its tag was taken off. `dead`: for GC to
@@ -81,17 +82,17 @@ function judgeRecord(
 interface Known {
   readonly store: Store;
   readonly place: Place;
-  readonly links: ReadonlyMap<string, Link>;
+  readonly lookUp: LookUp;
   readonly state: NodeState | undefined;
 }
 
-function pluggedIn(network: string, listed: Listed, { store, place, links, state }: Known): PluggedIn[] {
+function pluggedIn(network: string, listed: Listed, { store, place, lookUp, state }: Known): PluggedIn[] {
   const { owner, facts } = listed;
   if (!owner) return [];
   const { pod: recorded, link: linkName, kind } = readFacts(facts);
   // Labels may have changed since ADD wrote its record; the node's state goes with the table.
   const pod = (recorded && state?.pods[podKey(recorded)]) ?? recorded;
-  const link = links.get(pod?.link ?? linkName ?? '');
+  const link = pod ? hostEnd(lookUp, pod) : linkName === undefined ? undefined : lookUp({ name: linkName });
   const named = pod ? { namespace: pod.namespace, name: pod.name, pod } : {};
   return [
     {
@@ -134,11 +135,14 @@ export function inventory(
   place: Place,
   state: NodeState | undefined,
 ): readonly PluggedIn[] {
-  const known: Known = { store, place, links: new Map(all.map(link => [link.name, link])), state };
+  const byName = new Map(all.map(link => [link.name, link]));
+  const byIndex = new Map(all.map(link => [link.ifindex, link]));
+  const lookUp: LookUp = key => ('ifindex' in key ? byIndex.get(key.ifindex) : byName.get(key.name));
+  const known: Known = { store, place, lookUp, state };
   const recorded = listNetworks(store).flatMap(network =>
     listAttachments(store, network).flatMap(listed => pluggedIn(network, listed, known)),
   );
-  const names = new Set(recorded.flatMap(({ link }) => link?.name ?? []));
-  const others = all.filter(link => isOurs(link.group) && !names.has(link.name) && isOwnLink(link));
+  const theirs = new Set(recorded.flatMap(({ link }) => link?.ifindex ?? []));
+  const others = all.filter(link => isOurs(link.group) && !theirs.has(link.ifindex) && isOwnLink(link));
   return [...recorded, ...others.map(unrecorded)];
 }

@@ -9,43 +9,48 @@ import { podKey } from '../enforce/node.ts';
 import { formatAddress } from '../ip/address.ts';
 import type { Link } from '../kernel/link.ts';
 import type { Attachment } from '../state/attachment.ts';
-import { parseAlias, shortID } from '../tag/alias.ts';
 import { hostInterfaceName } from '../tag/link-name.ts';
-import { isOurs } from '../tag/tag.ts';
 import type { Context } from './context.ts';
 import { delegateVerb, findDelegate } from './delegate.ts';
 import { type PodFacts, readFacts } from './facts.ts';
 import { forgetFlowsOf } from './flows.ts';
-import { condemn, findLink, routesOver, tagLink, unroute, writeAlias } from './interface.ts';
+import { condemn, findLink, isThere, routesOver, tagLink, unroute, writeAlias } from './interface.ts';
 import { delegationOf, releaseAddresses } from './ipam.ts';
+import { hostEnd, isLinkOf, isMadeFor, lookUpIn, peerInPod } from './own-link.ts';
 
 export interface Leaving {
   readonly containerID: string;
   readonly ifname: string;
   readonly config: Config;
+  /** As the runtime gives it; GC's caller gives none. */
+  readonly netns?: string;
   /** CNI_PATH, for a delegate. */
   readonly path: readonly string[];
 }
 
 /**
- * A link of ours may lack its alias (its ADD died at once), or its tag (somebody took it off), but not both; and it never
- * has somebody else's alias.
+ * The node's end, whatever it is called by now: by the pod's record, else by the node's; by its name, which follows from the
+ * attachment unless another plugin made it; else as the other end of the container's interface.
  */
-function isLinkOf(link: Link, containerID: string): boolean {
-  if (link.alias === undefined || link.alias === '') return isOurs(link.group);
-  return parseAlias(link.alias)?.shortID === shortID(containerID);
-}
-
-/** The host's end: its name follows from the attachment, unless another plugin made it. */
-function findOwnLink(leaving: Leaving, facts: PodFacts | undefined, context: Context): Link | undefined {
+function findOwnLink(
+  leaving: Leaving,
+  netns: string | undefined,
+  facts: PodFacts | undefined,
+  context: Context,
+): Link | undefined {
   const { config, containerID, ifname } = leaving;
-  const ours = hostInterfaceName({ network: config.name, containerID, ifname });
+  const { host, caller } = context;
+  const key = { network: config.name, containerID, ifname };
+  const pod = facts?.pod ?? context.hook.find(podKey(key));
+  const known = pod && hostEnd(lookUpIn(host), pod);
+  if (known) return known;
+  const ours = hostInterfaceName(key);
   const chained = config.prevResult?.interfaces.filter(({ sandbox }) => !sandbox).map(({ name }) => name) ?? [];
   for (const name of new Set([facts?.link ?? ours, ours, ...chained])) {
-    const link = findLink(context.host, { name });
-    if (link && isLinkOf(link, containerID)) return link;
+    const link = findLink(host, { name });
+    if (isThere(link) && isLinkOf(link, containerID)) return link;
   }
-  return undefined;
+  return netns === undefined ? undefined : peerInPod(host, netns, key, caller);
 }
 
 /** A link that another plugin made is that plugin's to delete; under `none` it gets back what it had. */
@@ -72,12 +77,14 @@ async function all(work: readonly (Promise<void> | false | undefined)[]): Promis
 export async function unplug(leaving: Leaving, attachment: Attachment | undefined, context: Context): Promise<void> {
   const { config, containerID, ifname } = leaving;
   const facts = attachment && readFacts(attachment.facts);
-  const link = facts?.kind === 'ipam' ? undefined : findOwnLink(leaving, facts, context);
-  const isChained = facts ? facts.kind === 'chained' : link !== undefined && !/^tg[a-z2-7]{13}$/.test(link.name);
+  const netns = leaving.netns || attachment?.facts.netns;
+  const link = facts?.kind === 'ipam' ? undefined : findOwnLink(leaving, netns, facts, context);
+  const key = { network: config.name, containerID, ifname };
+  const isChained = facts ? facts.kind === 'chained' : link !== undefined && !isMadeFor(key, link);
   if (link && !(isChained && config.enforcer.kind === 'none')) condemn(context.host, link.ifindex);
   const addresses = facts?.pod?.addresses ?? attachment?.facts.addresses ?? (link ? addressesOver(link, context) : []);
   const takeOut = async (): Promise<void> => {
-    await context.hook.dismiss(podKey({ network: config.name, containerID, ifname }));
+    await context.hook.dismiss(podKey(key));
     forgetFlowsOf(addresses, context);
     context.closeNft?.();
   };

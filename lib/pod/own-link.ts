@@ -1,0 +1,69 @@
+/**
+ * Which link of the node is a pod's. Anybody with the right to do so may rename a link, change its alias or its group; its
+ * ifindex, and which interface is at its other end, stay as they are.
+ */
+import type { LocalPod } from '../enforce/node.ts';
+import { getLink, type Link, type LinkKey, linkOf } from '../kernel/link.ts';
+import { type Exchange, mustExcept } from '../kernel/message.ts';
+import { NetlinkSocket } from '../kernel/netlink.ts';
+import { inNetns, Netns } from '../kernel/netns.ts';
+import { parseAlias, shortID } from '../tag/alias.ts';
+import { type AttachmentKey, hostInterfaceName, linkMac } from '../tag/link-name.ts';
+import { isOurs } from '../tag/tag.ts';
+import { findLink, isThere } from './interface.ts';
+
+/** Finds a link, in the kernel or in a list of links. */
+export type LookUp = (key: LinkKey) => Link | undefined;
+
+/** The kernel's answers, for `hostEnd`. */
+export const lookUpIn =
+  (host: Exchange): LookUp =>
+  key =>
+    findLink(host, key);
+
+/**
+ * Whether the alias is the container's, or, where there is none, the tag one of ours: of a link of ours one may be lacking
+ * (the alias where its ADD died at once, the tag where a person took it off), but not both.
+ */
+export function isLinkOf(link: Link, containerID: string): boolean {
+  if (link.alias === undefined || link.alias === '') return isOurs(link.group);
+  return parseAlias(link.alias)?.shortID === shortID(containerID);
+}
+
+/** The node's end of the pod: by its ifindex, under whatever name; else by the name that it was given. */
+export function hostEnd(
+  lookUp: LookUp,
+  { containerID, link: name, ifindex }: Pick<LocalPod, 'containerID' | 'link' | 'ifindex'>,
+): Link | undefined {
+  const found = ifindex === undefined ? undefined : lookUp({ ifindex });
+  // The kernel gives a number again only if a person asks for it.
+  if (isThere(found) && (found.name === name || isLinkOf(found, containerID))) return found;
+  const named = lookUp({ name });
+  return isThere(named) && isLinkOf(named, containerID) ? named : undefined;
+}
+
+/** A link of ours by its own marks: the name or the hardware address that follow from its attachment. */
+export const isMadeFor = (key: AttachmentKey, { name, mac, kind }: Link): boolean =>
+  kind === 'veth' && (name === hostInterfaceName(key) || mac === linkMac(key, 'host'));
+
+/**
+ * The other end of the container's interface, where that is a veth to this node; undefined where the namespace is gone, and
+ * the pair with it, or where somebody else made it.
+ * @param path of the container's network namespace, as the runtime gives it
+ */
+export function peerInPod(host: Exchange, path: string, key: AttachmentKey, caller?: number): Link | undefined {
+  let netns: Netns;
+  try {
+    netns = Netns.open(path, caller);
+  } catch {
+    return undefined;
+  }
+  using _ = netns;
+  using pod = inNetns(netns, () => NetlinkSocket.open('route'));
+  const [reply] = mustExcept(pod.exchange([getLink({ name: key.ifname })]), 'ENODEV').flat();
+  const inside = reply && linkOf(reply);
+  if (inside?.kind !== 'veth' || inside.peer === undefined) return undefined;
+  const outside = findLink(host, { ifindex: inside.peer });
+  if (outside?.kind !== 'veth' || outside.peer !== inside.ifindex) return undefined;
+  return isThere(outside) && (isMadeFor(key, outside) || isLinkOf(outside, key.containerID)) ? outside : undefined;
+}
