@@ -26,11 +26,17 @@ interface Cached {
   readonly result: { readonly ips: readonly { readonly address: string }[] };
 }
 
+const readCached = (text: string): Cached => JSON.parse(text) as Cached;
+const bareAddresses = ({ result }: Cached): string[] => result.ips.map(({ address }) => address.split('/')[0]!);
+
+/** Those of one file of libcni's, which is one attachment. */
+export const addressesIn = (text: string): string[] => bareAddresses(readCached(text));
+
 /** Addresses by container, as libcni remembers them: no client's word for it, and the same for all. */
 export function cachedAddresses(host: Host): Map<string, string[]> {
   const entries = host.files('/var/lib/cni/results').map(file => {
-    const { containerId, result } = JSON.parse(readFileSync(host.path(file), 'utf8')) as Cached;
-    return [containerId, result.ips.map(({ address }) => address.split('/')[0]!)] as const;
+    const cached = readCached(readFileSync(host.path(file), 'utf8'));
+    return [cached.containerId, bareAddresses(cached)] as const;
   });
   return new Map(entries);
 }

@@ -1,8 +1,8 @@
 /** podman with its CNI backend: names for networks, published ports, addresses by request. */
 import assert from 'node:assert/strict';
-import { readdirSync, rmdirSync } from 'node:fs';
+import { readdirSync, readFileSync, rmdirSync } from 'node:fs';
 import test, { after } from 'node:test';
-import { cachedAddresses, network, startClientHost } from './client.ts';
+import { addressesIn, cachedAddresses, conflist, network, startClientHost } from './client.ts';
 import { type Host, until } from './host.ts';
 import { busyboxImage } from './image.ts';
 import { links, tagged } from './snapshot.ts';
@@ -114,4 +114,40 @@ test('podman: --ip and --mac-address are honoured', async () => {
   );
   assert.match(said, /inet 10\.88\.9\.9\//);
   assert.match(said, /02:11:22:33:44:55/);
+});
+
+test('podman: a container in two networks is reached in each, and in the one that is left when the other is disconnected', async () => {
+  using host = await startPodman();
+  const second = conflist
+    .replace(`"${network}"`, '"second"')
+    .replaceAll('10.88.', '10.89.')
+    .replaceAll('fd88:', 'fd89:');
+  assert.notEqual(second, conflist);
+  host.write('/etc/cni/net.d/20-second.conflist', second);
+  const run = ['run', '-d', '--network', `${network},second`, '-p', '8080:80', '--name', 'web', image];
+  const id = (await podman(host, ...run)).trim();
+  const ips = host
+    .files('/var/lib/cni/results')
+    .filter(file => file.includes(id))
+    .flatMap(file => addressesIn(readFileSync(host.path(file), 'utf8')));
+  assert.equal(ips.length, 4, ips.join());
+  const isReached = async (name: string, prefix: RegExp, when: string) => {
+    for (const ip of ips.filter(address => prefix.test(address))) {
+      const url = ip.includes(':') ? `http://[${ip}]/` : `http://${ip}/`;
+      await until(`an answer from ${url} in ${name} ${when}`, async () => {
+        const ask = ['podman', 'run', '--network', name, '--rm', image, '/bin/wget', '-qO-', url];
+        return (await host.run(ask)).stdout === 'the answer\n';
+      });
+    }
+  };
+  const isPublished = async () =>
+    assert.equal(await host.must(['busybox', 'wget', '-qO-', 'http://127.0.0.1:8080/']), 'the answer\n');
+  await isPublished();
+  await isReached(network, /^10\.88\.|^fd88:/, 'beside the other');
+  await isReached('second', /^10\.89\.|^fd89:/, 'beside the other');
+  await podman(host, 'network', 'disconnect', network, 'web');
+  await isPublished();
+  await isReached('second', /^10\.89\.|^fd89:/, 'alone');
+  await podman(host, 'rm', '-f', '-t', '0', 'web');
+  assert.deepEqual([...cachedAddresses(host)], []);
 });

@@ -204,6 +204,7 @@ test('a routed pod: addresses, onlink gateway, permanent neighbours, both famili
       scope: 0,
       protocol: 4,
       onlink: true,
+      hops: [{ oif, gateway: gateway4 }],
     },
   );
   const addresses = podSocket.request([dumpAddresses({ ifindex: oif })])[0]!.map(linkAddressOf);

@@ -29,7 +29,7 @@ const node = (name: string, addresses: string, podCidrs: string): KubeNode => ({
 const found = (destination: string, more: Partial<FoundRoute> = {}): FoundRoute => ({
   destination: parsePrefix(destination)!,
   ...{ oif: 2, gateway: undefined, source: undefined, table: 254, metric: 0, mtu: undefined, advmss: undefined },
-  ...{ type: 1, scope: 253, protocol: 2, onlink: false },
+  ...{ type: 1, scope: 253, protocol: 2, onlink: false, hops: [] },
   ...more,
 });
 const via = (text: string) => ({ gateway: parseAddress(text)! });

@@ -24,13 +24,16 @@ export function formatHostPort({ hostIP, hostPort, protocol }: HostPort): string
 const overlaps = (a: HostPort, b: HostPort, families: readonly Family[]): boolean =>
   a.hostPort === b.hostPort && a.protocol === b.protocol && bindingsOverlap(hostAddress(a), hostAddress(b), families);
 
-/** @throws CniError code 7 that names the pod which has the port already */
+/**
+ * Runtimes give the ports of a container to each of its networks (podman does): they lead to its first one, and to the next
+ * when that is unplugged.
+ * @throws CniError code 7 that names the pod which has the port already */
 export function refuseTakenPorts(state: NodeState, pod: Omit<LocalPod, 'tag'>): void {
   if (pod.hostPorts.length === 0) return;
   const key = podKey(pod);
   const own = familiesOf(pod);
   for (const [otherKey, other] of Object.entries(state.pods)) {
-    if (otherKey === key || other.hostPorts.length === 0) continue;
+    if (otherKey === key || other.containerID === pod.containerID || other.hostPorts.length === 0) continue;
     const shared = familiesOf(other).filter(family => own.includes(family));
     for (const wanted of pod.hostPorts) {
       const taken = other.hostPorts.find(each => overlaps(each, wanted, shared));

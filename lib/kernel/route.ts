@@ -23,14 +23,25 @@ import {
   u32,
   u32Of,
 } from './rtnetlink.ts';
-import { readU32, writeU32 } from './structs.ts';
+import { align, readS32, readU16, readU32, writeU32 } from './structs.ts';
 
-const RTA = { DST: 1, OIF: 4, GATEWAY: 5, PRIORITY: 6, PREFSRC: 7, METRICS: 8, TABLE: 15, VIA: 18 } as const;
+const RTA = {
+  DST: 1,
+  OIF: 4,
+  GATEWAY: 5,
+  PRIORITY: 6,
+  PREFSRC: 7,
+  METRICS: 8,
+  MULTIPATH: 9,
+  TABLE: 15,
+  VIA: 18,
+} as const;
 const RTAX = { MTU: 2, ADVMSS: 8 } as const;
 const RTNH_F_ONLINK = 4;
 const RTM_F_FIB_MATCH = 0x2000;
 const RTM_F_CLONED = 0x200;
 const RTMSG_LENGTH = 12;
+const RTNEXTHOP_LENGTH = 8;
 const RTPROT_STATIC = 4;
 export const RT_TABLE_MAIN = 254;
 
@@ -60,8 +71,17 @@ export interface Route {
   readonly protocol?: number;
 }
 
+/** Where a route leads to. */
+export interface Hop {
+  readonly oif: number | undefined;
+  readonly gateway: Address | undefined;
+}
+
 export interface FoundRoute {
   readonly destination: Prefix;
+  /** All of a multipath route's; of any other the one that `oif` and `gateway` are of. */
+  readonly hops: readonly Hop[];
+  /** Undefined for a multipath route, and where packets are refused or dropped. */
   readonly oif: number | undefined;
   readonly gateway: Address | undefined;
   readonly source: Address | undefined;
@@ -69,7 +89,7 @@ export interface FoundRoute {
   readonly metric: number;
   readonly mtu: number | undefined;
   readonly advmss: number | undefined;
-  /** RTN_*: 1 unicast, 2 local, 6 blackhole, 7 unreachable. */
+  /** RTN_*: 1 unicast, 2 local, 6 blackhole, 7 unreachable, 8 prohibit, 9 throw. */
   readonly type: number;
   readonly scope: number;
   readonly protocol: number;
@@ -183,6 +203,23 @@ export function dumpRoutes({ family, oif, table }: RouteFilter = {}): Request {
   };
 }
 
+/** RTA_VIA is struct rtvia: family (u16), then the address; of an IPv4 route through an IPv6 gateway. */
+const gatewayOf = (attributes: ReadonlyMap<number, Buffer>): Address | undefined =>
+  addressOf(attributes.get(RTA.GATEWAY) ?? attributes.get(RTA.VIA)?.subarray(2));
+
+/** struct rtnexthop, again and again: length of it all (u16), flags (u8), hops (u8), ifindex (s32), then attributes. */
+function hopsOf(bytes: Buffer): Hop[] {
+  const hops: Hop[] = [];
+  for (let start = 0; start + RTNEXTHOP_LENGTH <= bytes.length; ) {
+    const length = readU16.call(bytes, start);
+    if (length < RTNEXTHOP_LENGTH) break;
+    const attributes = attributesOf(bytes.subarray(start + RTNEXTHOP_LENGTH, start + length));
+    hops.push({ oif: readS32.call(bytes, start + 4), gateway: gatewayOf(attributes) });
+    start += align(length);
+  }
+  return hops;
+}
+
 /** Undefined where it is neither IPv4 nor IPv6, or a cached exception rather than a route. */
 export function routeOf({ body }: Reply): FoundRoute | undefined {
   const [af = 0, length = 0, , , shortTable = 0, protocol = 0, scope = 0, type = 0] = body;
@@ -191,11 +228,12 @@ export function routeOf({ body }: Reply): FoundRoute | undefined {
   if (!family || flags & RTM_F_CLONED) return undefined;
   const attributes = attributesOf(body.subarray(RTMSG_LENGTH));
   const metrics = attributesOf(attributes.get(RTA.METRICS) ?? Buffer.alloc(0));
+  const hop = { oif: u32Of(attributes.get(RTA.OIF)), gateway: gatewayOf(attributes) };
+  const multipath = attributes.get(RTA.MULTIPATH);
   return {
+    ...hop,
+    hops: multipath ? hopsOf(multipath) : [hop],
     destination: { ...(addressOf(attributes.get(RTA.DST)) ?? { family, value: 0n }), length },
-    oif: u32Of(attributes.get(RTA.OIF)),
-    // RTA_VIA is struct rtvia: family (u16), then the address; of an IPv4 route through an IPv6 gateway.
-    gateway: addressOf(attributes.get(RTA.GATEWAY) ?? attributes.get(RTA.VIA)?.subarray(2)),
     source: addressOf(attributes.get(RTA.PREFSRC)),
     table: u32Of(attributes.get(RTA.TABLE)) ?? shortTable,
     metric: u32Of(attributes.get(RTA.PRIORITY)) ?? 0,

@@ -13,7 +13,8 @@ import { getLink, type Link, linkOf } from '../kernel/link.ts';
 import { type Exchange, must, mustExcept } from '../kernel/message.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { inNetns } from '../kernel/netns.ts';
-import { dumpRoutes, routeOf } from '../kernel/route.ts';
+import { dumpRoutes, type Hop, routeOf } from '../kernel/route.ts';
+import { sameAddress } from '../kernel/rtnetlink.ts';
 import type { Attachment } from '../state/attachment.ts';
 import { holds } from '../state/claims.ts';
 import { describeTag, formatTag } from '../tag/tag.ts';
@@ -47,14 +48,15 @@ function checkAddresses(pod: Exchange, ifindex: number, ifname: string, ips: rea
 function checkRoutes(pod: Exchange, ifindex: number, routes: readonly Route[]): string[] {
   const dump = (['4', '6'] as const).map(text => (text === '4' ? 4 : 6)).map(family => dumpRoutes({ family }));
   const found = mustExcept(pod(dump), 'EAFNOSUPPORT', 'EOPNOTSUPP').flat().map(routeOf);
+  // Another plugin may have added a next hop to ours: Go's RouteAddEcmp does so for IPv6.
+  const leads = ({ oif, gateway }: Hop, { gw }: Route) => oif === ifindex && (!gw || sameAddress(gateway, gw));
   const has = (route: Route) =>
     found.some(
       have =>
         have &&
-        have.oif === ifindex &&
         same(have.destination, route.dst) &&
         (route.table === undefined || have.table === route.table) &&
-        (!route.gw || (have.gateway && formatAddress(have.gateway) === formatAddress(route.gw))),
+        have.hops.some(hop => leads(hop, route)),
     );
   return routes.filter(route => !has(route)).map(({ dst }) => `the container lacks its route to ${formatPrefix(dst)}`);
 }

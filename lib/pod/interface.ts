@@ -24,7 +24,6 @@ import {
   must,
   mustExcept,
   type Request,
-  refusalOf,
 } from '../kernel/message.ts';
 import { setNeighbour } from '../kernel/neighbour.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
@@ -32,7 +31,8 @@ import { inNetns, type Netns } from '../kernel/netns.ts';
 import { addRoute, deleteRoute, dumpRoutes, type FoundRoute, getRoute, type Route, routeOf } from '../kernel/route.ts';
 import { writeSysctl, writeSysctlIfPresent } from '../kernel/sysctl.ts';
 import { buried, condemned, quarantine } from '../tag/tag.ts';
-import { hostPrefix, type Layout, type PlannedRoute } from './plan.ts';
+import { hostPrefix, type Layout } from './plan.ts';
+import { configurePod, preparePodIpv6 } from './pod-end.ts';
 import { settleIpv6 } from './settle.ts';
 
 export interface PodInterface {
@@ -184,63 +184,6 @@ function enableForwarding({ addresses }: Layout): void {
   const families = new Set(addresses.map(({ address }) => address.family));
   if (families.has(4)) writeSysctl('ipv4/ip_forward', '1');
   if (families.has(6)) writeSysctl('ipv6/conf/all/forwarding', '1');
-}
-
-/** What the image or the runtime may have switched off, and what would make the first packet wait. */
-function preparePodIpv6(netns: Netns, ifname: string): void {
-  inNetns(netns, () => {
-    for (const where of ['all', 'default', 'lo', ifname]) writeSysctl(`ipv6/conf/${where}/disable_ipv6`, '0');
-    writeSysctl(`ipv6/conf/${ifname}/accept_ra`, '0');
-    writeSysctl(`ipv6/conf/${ifname}/accept_dad`, '0');
-    writeSysctlIfPresent(`ipv6/conf/${ifname}/keep_addr_on_down`, '1');
-  });
-}
-
-function podRoute(planned: PlannedRoute, ifindex: number): Route {
-  const { destination, gateway, mtu, advmss, priority, table } = planned;
-  return {
-    destination,
-    gateway,
-    oif: ifindex,
-    onlink: true,
-    ...(mtu === undefined ? {} : { mtu }),
-    ...(advmss === undefined ? {} : { advmss }),
-    ...(priority === undefined ? {} : { metric: priority }),
-    ...(table === undefined ? {} : { table }),
-  };
-}
-
-/**
- * A second interface may want routes that the first one has, a default route above all: the first keeps them, as with ptp.
- * @param pod  how to ask for all of it, in the pod's namespace
- * @returns the routes that were made
- */
-async function configurePod(
-  pod: AsyncExchange,
-  ifindex: number,
-  wanted: PodInterface,
-): Promise<readonly PlannedRoute[]> {
-  const { addresses, routes } = wanted.layout;
-  const gateways = new Map(addresses.map(planned => [formatAddress(planned.gateway), planned]));
-  for (const { gateway } of routes)
-    if (!gateways.has(formatAddress(gateway))) {
-      const own = addresses.find(planned => planned.address.family === gateway.family)!;
-      gateways.set(formatAddress(gateway), { ...own, gateway });
-    }
-  const needed = [
-    setLink({ name: 'lo' }, { up: true }),
-    setLink({ ifindex }, { up: true }),
-    ...addresses.map(({ address }) => addAddress({ ifindex, ...hostPrefix(address) })),
-    ...[...gateways.values()].flatMap(({ gateway, address }) => [
-      addRoute({ destination: hostPrefix(gateway), oif: ifindex, source: address }),
-      setNeighbour({ ifindex, address: gateway, mac: wanted.hostMac }),
-    ]),
-  ];
-  const answers = await pod([...needed, ...routes.map(planned => addRoute(podRoute(planned, ifindex)))]);
-  must(answers.slice(0, needed.length));
-  const made = answers.slice(needed.length);
-  mustExcept(made, 'EEXIST');
-  return routes.filter((_, i) => refusalOf(made[i]!) === undefined);
 }
 
 /** The pod's end, by the host's: the kernel leaves it out where both have the same number. */

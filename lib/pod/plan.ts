@@ -1,6 +1,14 @@
 /** What the interface of one pod shall be: decided here, from values alone, and carried out in `interface.ts`. */
 import type { Result } from '../cni/result.ts';
-import { type Address, bitsOf, type Family, formatAddress, type Prefix, prefixContains } from '../ip/address.ts';
+import {
+  type Address,
+  bitsOf,
+  type Family,
+  formatAddress,
+  formatPrefix,
+  networkOf,
+  type Prefix,
+} from '../ip/address.ts';
 
 export interface PlannedAddress {
   readonly address: Address;
@@ -59,12 +67,12 @@ export function layout(ipam: Result): Layout {
     if (!gateway || given.some(route => route.destination.family === family)) return [];
     return [{ destination: everything(family), gateway }];
   });
-  // Other pods of the subnet are reached through the gateway, too; a route that covers the subnet does it already.
+  // Other pods of the subnet are reached through the gateway, too. No default route stands in for that: it may be refused, as
+  // that of another interface of the pod, or go with that interface.
   const siblings = addresses.flatMap(({ subnet, gateway }): PlannedRoute[] => {
-    const covered = [...given, ...added].some(
-      route => route.destination.length <= subnet.length && prefixContains(route.destination, subnet),
-    );
-    return covered || subnet.length === bitsOf(subnet.family) ? [] : [{ destination: subnet, gateway }];
+    const destination = networkOf(subnet);
+    const isGiven = given.some(route => formatPrefix(networkOf(route.destination)) === formatPrefix(destination));
+    return isGiven || subnet.length === bitsOf(subnet.family) ? [] : [{ destination, gateway }];
   });
   return { addresses, routes: [...siblings, ...given, ...added] };
 }
