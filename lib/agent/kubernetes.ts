@@ -5,7 +5,7 @@
  */
 import type { Config } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
-import { type CutScope, cutForbidden, judgementOf } from '../enforce/cut.ts';
+import { Cutter, judgementOf } from '../enforce/cut.ts';
 import { TABLE } from '../enforce/desired.ts';
 import type { GateSettings } from '../enforce/gate.ts';
 import { LiveTable } from '../enforce/live-table.ts';
@@ -121,6 +121,7 @@ export class KubernetesAgent {
   readonly #stop = new AbortController();
   readonly #undo = new DisposableStack();
   readonly #rules = new LiveRules();
+  readonly #cutter: Cutter;
   readonly #own: OwnPods;
   readonly listeners: Listeners;
   readonly table: LiveTable;
@@ -174,6 +175,18 @@ export class KubernetesAgent {
         isCarried,
         retag,
       });
+      this.#cutter = undo.use(
+        new Cutter({
+          judgement: () => judgementOf({ state: this.table.state }, this.#rules.cluster),
+          local: this.#facts.localAddresses,
+          netfilter: nft.exchange,
+          open: () => NetlinkSocket.open('netfilter'),
+          cut: count => {
+            this.#cuts += count;
+          },
+          failed: error => log('error', `Cannot cut connections that are no longer allowed: ${said(error)}`),
+        }),
+      );
       this.#own = new OwnPods(node, this.#rules);
       this.listeners = new Listeners(client, this.#sinks());
       this.#judge = this.#makeJudge();
@@ -376,20 +389,7 @@ export class KubernetesAgent {
     const reached = await this.table.bring(state => this.#withPodCidrs(this.#own.heed(state, this.#facts.isCarried)));
     this.#syncs.observe((systemClock.now() - start) / 1000);
     if (since !== undefined && reached.operations > 0) this.#delays.observe((systemClock.now() - since) / 1000);
-    if (this.#options.established === 'cut') this.#cut(reached.shrunk);
-  }
-
-  /** Off the way of the next sync: it waits for packets under way. */
-  #cut(scope: CutScope): void {
-    if (scope.length === 0) return;
-    const { log } = this.#options;
-    const judgement = judgementOf({ state: this.table.state }, this.#rules.cluster);
-    cutForbidden(judgement, this.#facts.localAddresses, this.#nft.exchange, scope).then(
-      count => {
-        this.#cuts += count;
-      },
-      error => log('error', `Cannot cut connections that are no longer allowed: ${said(error)}`),
-    );
+    if (this.#options.established === 'cut') this.#cutter.request(reached.shrunk);
   }
 
   #withPodCidrs(state: NodeState): NodeState {
@@ -508,6 +508,8 @@ export class KubernetesAgent {
       this.#listening,
     ]);
     await this.#graveyard.emptied();
+    this.#cutter[Symbol.dispose]();
+    await this.#cutter.settled();
     this.node.stop();
     this.#undo.dispose();
     this.#options.log('info', 'stopped; rules stay in place');

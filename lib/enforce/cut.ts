@@ -2,13 +2,29 @@
  * Connections that were allowed when they were made, and are no longer: `established: cut` ends them. The gate lets
  * established connections pass unjudged, so their conntrack entries are judged here, by the same policies, and deleted;
  * the gate's mid-stream rule then keeps them from coming back, whichever end goes on sending.
+ *
+ * A pod may have opened hundreds of thousands, and its owner may change its labels as often as he likes. So the kernel is
+ * asked for the connections of those alone whom a change concerns, these are read and judged a few at a time, and others
+ * have their turn in between.
  */
 import { type Address, formatAddress } from '../ip/address.ts';
-import { type Flow as Connection, deleteFlows, findFlows, IPPROTO, listFlows } from '../kernel/conntrack.ts';
-import type { Exchange } from '../kernel/message.ts';
+import {
+  addressKey,
+  addressOfKey,
+  deleteAllTracked,
+  dumpFlows,
+  dumpFlowsOf,
+  IPPROTO,
+  type TrackedFlow,
+  trackedFlowOf,
+} from '../kernel/conntrack.ts';
+import { type Exchange, isErrno, type Reply, type Request } from '../kernel/message.ts';
+import { monotonic } from '../kernel/monotonic.ts';
+import type { NetlinkSocket } from '../kernel/netlink.ts';
 import type { Cluster } from '../policy/cluster.ts';
-import { evaluate } from '../policy/evaluate.ts';
+import { FlowJudge, type PairVerdict } from '../policy/flow-judge.ts';
 import type { Endpoint, Flow, Protocol } from '../policy/model.ts';
+import type { CutScope } from './shrunk.ts';
 import type { Goal } from './table.ts';
 
 const protocols: Readonly<Record<number, Protocol>> = {
@@ -17,23 +33,18 @@ const protocols: Readonly<Record<number, Protocol>> = {
   [IPPROTO.SCTP]: 'SCTP',
 };
 
-/** A packet that passed the gate before the commit may confirm its entry after we looked; by then it has. */
+/** A packet that passed the gate before the commit may confirm its entry after we looked; by then it has. Milliseconds. */
 const SECOND_LOOK = 100;
 
-/** Who opened it to whom, as the gate saw its first packet: after destination NAT, before source NAT. */
-export function flowOf({ original, reply }: Connection, isPod: (address: string) => boolean): Flow | undefined {
-  const [from, to] = [formatAddress(original.source), formatAddress(reply.source)];
-  if (!isPod(from) && !isPod(to)) return undefined;
-  const protocol = protocols[original.protocol] ?? 'other';
-  const endpoint = (address: string): Endpoint => ({ kind: 'address', address });
-  return {
-    from: endpoint(from),
-    to: endpoint(to),
-    family: original.source.family,
-    protocol,
-    port: reply.sourcePort ?? 0,
-  };
-}
+/** Milliseconds of work at a time, and of rest in which others have their turn. */
+const SLICE = 2;
+const REST = 2;
+/** Connections that are forgotten in one exchange. */
+const MOST_AT_ONCE = 64;
+/** Verdicts on pairs of addresses that are kept during a look. */
+const MOST_PAIRS = 4096;
+/** Beyond these one look at all connections costs less than two for each. */
+const MOST_ADDRESSES = 8;
 
 /** By what connections are judged. */
 export interface Judgement {
@@ -48,57 +59,264 @@ export function judgementOf({ state }: Pick<Goal, 'state'>, cluster: Cluster): J
   return { cluster, pods, enforceEgressToNode: state.settings.enforceEgressToNode };
 }
 
-/** Those that no policy allows any more. The node's own connections are never judged: probes must go on. */
-export function forbidden(
-  connections: readonly Connection[],
-  { cluster, pods, enforceEgressToNode }: Judgement,
-  isNode: (address: Address) => boolean,
-): Connection[] {
-  return connections.filter(connection => {
-    if (isNode(connection.original.source)) return false;
-    const flow = flowOf(connection, address => pods.has(address));
-    if (!flow) return false;
-    const judged = isNode(connection.reply.source) ? { ...flow, to: { kind: 'node' } as const } : flow;
-    return !evaluate(cluster, judged, { enforceEgressToNode }).allowed;
-  });
+/** Tells connections that no policy allows any more; as of its making. */
+class Judge {
+  readonly #judgement: Judgement;
+  readonly #own: ReadonlySet<string>;
+  readonly #flows: FlowJudge;
+  /** By both ends; undefined where neither is a pod of this node, or where the node itself is the client. */
+  readonly #pairs = new Map<string, PairVerdict | undefined>();
+
+  /** @param own canonical texts of the node's own addresses */
+  constructor(judgement: Judgement, own: ReadonlySet<string>) {
+    const { cluster, enforceEgressToNode } = judgement;
+    this.#judgement = judgement;
+    this.#own = own;
+    this.#flows = new FlowJudge(cluster, { enforceEgressToNode });
+  }
+
+  isForbidden(connection: TrackedFlow): boolean {
+    const { protocol, port } = connection;
+    const verdict = this.#verdictOn(connection);
+    return verdict !== undefined && !verdict(protocols[protocol] ?? 'other', port);
+  }
+
+  #verdictOn({ from, to, family }: TrackedFlow): PairVerdict | undefined {
+    const key = from + to;
+    const known = this.#pairs.get(key);
+    if (known || this.#pairs.has(key)) return known;
+    const verdict = this.#verdictBetween(formatAddress(addressOfKey(from)), formatAddress(addressOfKey(to)), family);
+    if (this.#pairs.size >= MOST_PAIRS) this.#pairs.clear();
+    this.#pairs.set(key, verdict);
+    return verdict;
+  }
+
+  /** The node's own connections are never judged: probes must go on. */
+  #verdictBetween(from: string, to: string, family: Flow['family']): PairVerdict | undefined {
+    const { pods } = this.#judgement;
+    if (this.#own.has(from) || (!pods.has(from) && !pods.has(to))) return undefined;
+    const end = (address: string): Endpoint => ({ kind: 'address', address });
+    return this.#flows.between(end(from), this.#own.has(to) ? { kind: 'node' } : end(to), family);
+  }
 }
 
-/** Where to look for connections to cut: those of some addresses, or everywhere. */
-export type CutScope = readonly Address[] | 'everywhere';
-
-/** Beyond these one look at all connections costs less than a look for each. */
-const MOST_ADDRESSES = 8;
-
-function connectionsIn(netfilter: Exchange, scope: CutScope): Connection[] {
-  if (scope === 'everywhere' || scope.length > MOST_ADDRESSES) return listFlows(netfilter);
-  return scope.flatMap(address =>
-    findFlows(netfilter, address.family, [
-      { direction: 'original', source: address },
-      { direction: 'reply', source: address },
-    ]),
-  );
+/** What a look at connections needs. */
+export interface CutPlace {
+  /** As it is when asked. */
+  readonly judgement: () => Judgement;
+  /** Canonical texts of the node's own addresses. */
+  readonly local: () => ReadonlySet<string>;
+  /** By a socket of conntrack's in the node's network namespace. */
+  readonly netfilter: Exchange;
+  /** Another such socket, which a look has for itself. */
+  readonly open: () => NetlinkSocket;
 }
 
-/** @param own canonical texts of the node's own addresses @returns how many were cut */
-function cutOnce(judgement: Judgement, own: ReadonlySet<string>, netfilter: Exchange, scope: CutScope): number {
-  const isNode = (address: Address): boolean => own.has(formatAddress(address));
-  const connections = connectionsIn(netfilter, scope);
-  return deleteFlows(netfilter, forbidden(connections, judgement, isNode));
+const pausing = (milliseconds: number): Promise<void> => new Promise(resolve => setTimeout(resolve, milliseconds));
+
+/** The replies; none where the kernel tracks nothing, or does not know the filter. */
+function* dumped(socket: NetlinkSocket, request: Request): Generator<readonly Reply[]> {
+  try {
+    yield* socket.dump(request);
+  } catch (error) {
+    if (!isErrno(error, 'EINVAL', 'EOPNOTSUPP')) throw error;
+  }
+}
+
+/** One look at the connections of the scope, in slices. */
+export class Look {
+  readonly #place: CutPlace;
+  readonly #scope: CutScope;
+  readonly #concerned: ReadonlySet<string>;
+  readonly #doomed: TrackedFlow[] = [];
+  #judge: Judge;
+  #isOutdated = false;
+  #isStopped = false;
+  /** Connections that were cut. */
+  cut = 0;
+  /** Milliseconds of work. */
+  cost = 0;
+  /** Connections that were judged. */
+  judged = 0;
+
+  constructor(place: CutPlace, scope: CutScope) {
+    this.#place = place;
+    this.#scope = scope;
+    this.#concerned = new Set(scope === 'everywhere' ? [] : scope.map(addressKey));
+    this.#judge = this.#newJudge();
+  }
+
+  #newJudge(): Judge {
+    return new Judge(this.#place.judgement(), this.#place.local());
+  }
+
+  /** Policies have changed: what is left is judged by what they say now. */
+  outdate(): void {
+    this.#isOutdated = true;
+  }
+
+  /** Ends it before its time, at the next rest. */
+  stop(): void {
+    this.#isStopped = true;
+  }
+
+  async run(): Promise<void> {
+    using socket = this.#place.open();
+    let start = monotonic();
+    for (const request of this.#requests())
+      for (const replies of dumped(socket, request))
+        for (const reply of replies) {
+          this.#take(reply);
+          if (monotonic() - start < SLICE && this.#doomed.length < MOST_AT_ONCE) continue;
+          this.#forget();
+          if (monotonic() - start < SLICE) continue;
+          this.cost += monotonic() - start;
+          await pausing(REST);
+          if (this.#isStopped) return;
+          start = monotonic();
+          if (this.#isOutdated) this.#judge = this.#newJudge();
+          this.#isOutdated = false;
+        }
+    this.#forget();
+    this.cost += monotonic() - start;
+  }
+
+  #requests(): readonly Request[] {
+    const scope = this.#scope;
+    return scope === 'everywhere' || scope.length > MOST_ADDRESSES ? [dumpFlows()] : scope.flatMap(dumpFlowsOf);
+  }
+
+  #take(reply: Reply): void {
+    const flow = trackedFlowOf(reply);
+    if (!flow || !this.#isConcerned(flow)) return;
+    this.judged++;
+    if (this.#judge.isForbidden(flow)) this.#doomed.push(flow);
+  }
+
+  #isConcerned({ from, to }: TrackedFlow): boolean {
+    return this.#scope === 'everywhere' || this.#concerned.has(from) || this.#concerned.has(to);
+  }
+
+  #forget(): void {
+    this.cut += deleteAllTracked(this.#place.netfilter, this.#doomed.splice(0));
+  }
+}
+
+/** To be called after the commit. @returns how many connections were cut, in two looks */
+export async function cutForbidden(place: CutPlace, scope: CutScope): Promise<number> {
+  const [first, second] = [new Look(place, scope), new Look(place, scope)];
+  await first.run();
+  await pausing(SECOND_LOOK);
+  await second.run();
+  return first.cut + second.cut;
+}
+
+/** Where a look is still to be had. */
+interface Due {
+  /** Undefined: everywhere. */
+  readonly address: Address | undefined;
+  /** Looks that are still to be had. */
+  readonly looks: number;
+  /** Milliseconds of the clock. */
+  readonly at: number;
+}
+
+const LOOKS = 2;
+/** Whoever costs so many milliseconds is looked at again after so many times that. */
+const REST_FACTOR = 4;
+const LONGEST_REST = 5_000;
+
+export interface CutterOptions extends CutPlace {
+  readonly cut: (count: number) => void;
+  readonly failed: (error: unknown) => void;
 }
 
 /**
- * To be called after the commit.
- * @param local canonical texts of the node's own addresses
- * @returns how many connections were cut
+ * Cuts beside everything else: requests merge, each address is looked at twice after its last one, and an address whose
+ * connections take long is not looked at again before it has rested in proportion, while others are.
  */
-export async function cutForbidden(
-  judgement: Judgement,
-  local: () => ReadonlySet<string>,
-  netfilter: Exchange,
-  scope: CutScope = 'everywhere',
-): Promise<number> {
-  const own = local();
-  const first = cutOnce(judgement, own, netfilter, scope);
-  await new Promise(resolve => setTimeout(resolve, SECOND_LOOK));
-  return first + cutOnce(judgement, own, netfilter, scope);
+export class Cutter implements Disposable {
+  readonly #options: CutterOptions;
+  readonly #due = new Map<string, Due>();
+  /** Until when an address rests. */
+  readonly #resting = new Map<string, number>();
+  #look: Look | undefined;
+  #running: Promise<void> | undefined;
+  #wake = (): void => undefined;
+  #isOver = false;
+
+  constructor(options: CutterOptions) {
+    this.#options = options;
+  }
+
+  request(scope: CutScope): void {
+    if (scope.length === 0 || this.#isOver) return;
+    this.#look?.outdate();
+    const now = monotonic();
+    for (const address of scope === 'everywhere' ? [undefined] : scope) {
+      const key = address === undefined ? '' : addressKey(address);
+      const at = Math.max(now, this.#resting.get(key) ?? now);
+      this.#due.set(key, { address, looks: LOOKS, at });
+    }
+    this.#wake();
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined;
+    });
+  }
+
+  /** Resolves once nothing is left to be looked at. */
+  async settled(): Promise<void> {
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    // Not in the middle of the commit that asks.
+    await Promise.resolve();
+    while (this.#due.size > 0 && !this.#isOver) {
+      const now = monotonic();
+      for (const [key, until] of this.#resting) if (until <= now) this.#resting.delete(key);
+      const ready = [...this.#due].filter(([, { at }]) => at <= now);
+      if (ready.length > 0) await this.#lookAt(ready);
+      else await this.#sleep(Math.min(...[...this.#due.values()].map(({ at }) => at)) - now);
+    }
+  }
+
+  async #sleep(milliseconds: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#wake = resolve;
+    const timer = setTimeout(resolve, milliseconds);
+    await promise;
+    clearTimeout(timer);
+  }
+
+  async #lookAt(ready: readonly (readonly [string, Due])[]): Promise<void> {
+    const { cut, failed } = this.#options;
+    for (const [key] of ready) this.#due.delete(key);
+    const addresses = ready.flatMap(([, { address }]) => address ?? []);
+    let cost = 0;
+    try {
+      this.#look = new Look(this.#options, addresses.length < ready.length ? 'everywhere' : addresses);
+      await this.#look.run();
+      cut(this.#look.cut);
+    } catch (error) {
+      failed(error);
+    } finally {
+      cost = this.#look?.cost ?? 0;
+      this.#look = undefined;
+    }
+    const end = monotonic();
+    const rested = end + Math.min(cost * REST_FACTOR, LONGEST_REST);
+    for (const [key, { address, looks }] of ready) {
+      this.#resting.set(key, rested);
+      const again = this.#due.get(key);
+      if (again) this.#due.set(key, { ...again, at: rested });
+      else if (looks > 1) this.#due.set(key, { address, looks: looks - 1, at: Math.max(rested, end + SECOND_LOOK) });
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#isOver = true;
+    this.#look?.stop();
+    this.#wake();
+  }
 }

@@ -4,6 +4,7 @@
  */
 import { type Config, formatEnforcer } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
+import { NetlinkSocket } from '../kernel/netlink.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
 import { type Nft, NftError } from '../kernel/nft.ts';
 import { nameOperation, type Operation, type Transaction } from '../nft/transaction.ts';
@@ -26,6 +27,7 @@ import {
   withPod,
 } from './node.ts';
 import { probeForeignChains, probeKernel } from './probe.ts';
+import type { CutScope } from './shrunk.ts';
 import {
   type BringOptions,
   type Brought,
@@ -146,7 +148,7 @@ export class InlineHook implements Hook {
   ): Promise<Brought> {
     using _ = await this.#table.lock(this.#deadline(), signal);
     const brought = this.#table.bring(change, { ...options, kept: await this.#newest(options.kept) });
-    await this.#cut(brought.after);
+    await this.#cut(brought.after, () => this.#table.shrunkBy(brought));
     return brought;
   }
 
@@ -162,12 +164,17 @@ export class InlineHook implements Hook {
   }
 
   /** Whoever is killed before the end of it leaves it to the next call. */
-  async #cut(goal: Goal): Promise<void> {
+  async #cut(goal: Goal, scope: () => CutScope): Promise<void> {
     if (!goal.state.uncut) return;
     const { config, node } = this.#options;
     if (config.established === 'cut' && isJudged(goal.state.settings)) {
       const cluster = new Cluster(worldOfNode(manifestsOf(goal.kept).world, goal.state));
-      await cutForbidden(judgementOf(goal, cluster), node.localAddresses, this.#options.nft().exchange);
+      const judgement = judgementOf(goal, cluster);
+      const sockets = {
+        netfilter: this.#options.nft().exchange,
+        open: () => NetlinkSocket.open('netfilter'),
+      };
+      await cutForbidden({ judgement: () => judgement, local: node.localAddresses, ...sockets }, scope());
     }
     this.#table.isCut();
   }
@@ -235,7 +242,7 @@ export class InlineHook implements Hook {
     using _ = await this.#table.lock(this.#deadline(), this.#options.signal);
     const operations = this.#table.mend(key => !recorded.has(key));
     const uncut = this.#table.uncut();
-    if (uncut) await this.#cut(uncut);
+    if (uncut) await this.#cut(uncut, () => 'everywhere');
     return operations;
   }
 

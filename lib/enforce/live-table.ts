@@ -23,6 +23,7 @@ import { nextMarker } from './marker.ts';
 import { emptyNode, type IsCarried, joined, type LocalPod, type NodeState, type Owner, podKey } from './node.ts';
 import { NodeFiles } from './node-files.ts';
 import { policiesRefused } from './refused.ts';
+import { addressesOf, type CutScope, lostPeers, mergedScopes, redirectedTags, shrunkBetween } from './shrunk.ts';
 import { isStale, leavingBetween, mistagged, ownerIn, policySets, refuseOtherOwner } from './table.ts';
 import { emptyRuleset, identitiesOfNode, localPod } from './world.ts';
 
@@ -45,7 +46,7 @@ export interface LiveTableOptions {
 
 export interface Reached {
   /** Whose connections may have been allowed before and be forbidden now: those of some addresses, or of anybody. */
-  readonly shrunk: readonly Address[] | 'everywhere';
+  readonly shrunk: CutScope;
   /** Operations that it took; 0: nothing was to be done. */
   readonly operations: number;
 }
@@ -70,27 +71,13 @@ function emptied(part: Ruleset, other: Ruleset): Ruleset {
   return { ...part, sets: new Map(sets) };
 }
 
-/** Some tag that was there before leads elsewhere now. */
-const isRedirected = ({ before, after }: RulesetChange): boolean =>
-  [...before.tags].some(([tag, { egress, ingress }]) => {
-    const now = after.tags.get(tag);
-    return now !== undefined && (now.egress !== egress || now.ingress !== ingress);
-  });
-
-/** Addresses that go from sets that stay. A set of ranges is its policy's, and never loses any. */
-const lost = ({ before, after }: RulesetChange): readonly Address[] =>
-  [...before.sets.values()].flatMap(set => {
-    if (!after.sets.has(set.name) || set.kind === 'ranges') return [];
-    return set.kind === 'tuples' ? set.elements.map(({ address }) => address) : set.elements;
-  });
+const isRedirected = (change: RulesetChange): boolean => redirectedTags(change).size > 0;
 
 const gainsElements = ({ before, after }: RulesetChange): boolean =>
   [...after.sets].some(([name, { elements }]) => elements.length > 0 && before.sets.has(name));
 
-function shrunkBy(change: RulesetChange | undefined): Reached['shrunk'] {
-  if (change === undefined) return [];
-  return isRedirected(change) ? 'everywhere' : lost(change);
-}
+const shrunkBy = (change: RulesetChange | undefined, { pods }: NodeState): readonly Address[] =>
+  change === undefined ? [] : shrunkBetween(change, Object.values(pods));
 
 /**
  * The rulesets to go through, so that no packet passes that neither the first nor the last would let pass: it may see one
@@ -99,7 +86,7 @@ function shrunkBy(change: RulesetChange | undefined): Reached['shrunk'] {
 export function waypoints(change: RulesetChange): readonly Ruleset[] {
   const { before, after } = change;
   const gains = gainsElements(change);
-  const closed = lost(change).length > 0 && (gains || isRedirected(change)) ? [emptied(before, after)] : [];
+  const closed = lostPeers(change).length > 0 && (gains || isRedirected(change)) ? [emptied(before, after)] : [];
   const regated = gains && isRedirected(change) ? [emptied(after, before)] : [];
   return [before, ...closed, ...regated, after];
 }
@@ -180,7 +167,8 @@ export class LiveTable {
     for (const pod of leaving) this.#options.retag(after.pods[podKey(pod)]!);
     packetsUnderWayEnd();
     const second = this.#reach(after);
-    return { shrunk: 'everywhere', operations: first.operations + second.operations };
+    const shrunk = mergedScopes(mergedScopes(first.shrunk, addressesOf(leaving)), second.shrunk);
+    return { shrunk, operations: first.operations + second.operations };
   }
 
   /** Who died between the two steps of a change of identities left both entries in the table, and links with either tag. */
@@ -212,7 +200,7 @@ export class LiveTable {
     // Elements of sets come and go without it: the file tells of this node's pods alone.
     if (this.#marker !== earlier) this.#files.write({ marker: this.#marker!, folder: '', state });
     this.#stamp = this.#files.stamp();
-    return { shrunk: isCompared ? 'everywhere' : shrunkBy(change), operations };
+    return { shrunk: isCompared ? 'everywhere' : shrunkBy(change, state), operations };
   }
 
   /** What policy sees of the pods here is what is plugged in, whatever the API says of their addresses. */

@@ -80,8 +80,8 @@ export interface NodeState {
   readonly leaving?: readonly LocalPod[];
   /** Pod ranges of the cluster, as the agent knows them: reached by pods under their own address. */
   readonly podCidrs?: readonly string[];
-  /** Connections may be there that this state forbids: who was to cut them has not said that it is done. */
-  readonly uncut?: true;
+  /** Connections may be there that this state forbids: set with it, cleared once they are cut; `everywhere` if nobody knows whose. */
+  readonly uncut?: true | 'everywhere';
 }
 
 export const emptyNode = (owner: Owner, settings: GateSettings): NodeState => ({

@@ -34,6 +34,7 @@ import {
 import { type Concern, type NodeFile, NodeFiles } from './node-files.ts';
 import { peersOf, rulesetsOfPeers } from './peers.ts';
 import { policiesRefused } from './refused.ts';
+import { addressesOf, type CutScope, shrunkBetween } from './shrunk.ts';
 import { emptyRuleset, rulesetOfNode } from './world.ts';
 
 export interface NodeTableOptions {
@@ -448,7 +449,7 @@ export class NodeTable {
     const { recover, isCarried, retag } = this.#options;
     const open = recover(goal.state.owner);
     const state = joined(goal.state, open, isCarried);
-    const whole = { ...goal, state: Object.keys(open).length > 0 ? { ...state, uncut: true as const } : state };
+    const whole = { ...goal, state: Object.keys(open).length > 0 ? { ...state, uncut: 'everywhere' as const } : state };
     const want = this.#desired(whole, marker);
     this.#options.nft().commit(diff(have, want, policySets));
     for (const pod of mistagged(open, state)) retag(pod);
@@ -514,6 +515,15 @@ export class NodeTable {
     const { peers: _, ...rest } = file;
     this.#files.write({ ...rest, state: isMended ? { ...state, uncut: true } : state });
     return transaction.operations;
+  }
+
+  /** Whose connections may have been allowed before, and be forbidden now. */
+  shrunkBy({ before, after }: Brought): CutScope {
+    const isKnown = !before.state.uncut && after.state.uncut !== 'everywhere';
+    if (!isKnown || !isSame(before.state.settings, after.state.settings)) return 'everywhere';
+    const change = { before: this.ruleset(before), after: this.ruleset(after) };
+    const leaving = addressesOf(leavingBetween(before.state, after.state));
+    return [...leaving, ...shrunkBetween(change, Object.values(after.state.pods))];
   }
 
   /** The state in force, where its connections are yet to be looked at. */

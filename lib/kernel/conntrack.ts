@@ -8,7 +8,7 @@
 import { type Address, type Family, formatAddress } from '../ip/address.ts';
 import { type Answer, type Exchange, must, mustExcept, NLM_F, type Reply, type Request, refusalOf } from './message.ts';
 import { addressBuffer, addressOf, afOf, attributesOf, sameAddress } from './rtnetlink.ts';
-import { formatAttribute, putU16be, putU32 } from './structs.ts';
+import { align, formatAttribute, putU16be, putU32, readU16 } from './structs.ts';
 
 /** (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_* */
 const CT = { NEW: 0x100, GET: 0x101, DELETE: 0x102 } as const;
@@ -172,6 +172,99 @@ export function flowOf({ body }: Reply): Flow | undefined {
     key,
   };
 }
+
+/** What judging a connection takes, and what forgetting it takes. */
+export interface TrackedFlow {
+  readonly family: Family;
+  /** The bytes of who opened it, a character each: cheap to compare, and to look up. */
+  readonly from: string;
+  /** Of whom it leads to, after destination NAT. */
+  readonly to: string;
+  /** IPPROTO_* */
+  readonly protocol: number;
+  /** Where it leads, after destination NAT; 0 without ports. */
+  readonly port: number;
+  /** The rest of the kernel's message, to find the flow's key and id in. */
+  readonly body: Buffer;
+}
+
+/** Where the value of an attribute lies within a buffer. */
+interface Place {
+  readonly start: number;
+  readonly end: number;
+}
+
+const ATTRIBUTE_HEADER = 4;
+/** NLA_TYPE_MASK */
+const TYPE_MASK = 0x3fff;
+
+/** The first attribute of that type between the two. */
+function placeOf(bytes: Buffer, type: number, { start, end }: Place): Place | undefined {
+  for (let at = start; at + ATTRIBUTE_HEADER <= end; ) {
+    const length = readU16.call(bytes, at);
+    if (length < ATTRIBUTE_HEADER || at + length > end) return undefined;
+    if ((readU16.call(bytes, at + 2) & TYPE_MASK) === type) return { start: at + ATTRIBUTE_HEADER, end: at + length };
+    at += align(length);
+  }
+  return undefined;
+}
+
+/** The bytes of a tuple's source address; undefined where it has none. */
+function sourceIn(bytes: Buffer, tuple: Place): string | undefined {
+  const ip = placeOf(bytes, CTA_TUPLE.IP, tuple);
+  const source = ip && (placeOf(bytes, CTA_IP.SRC[4], ip) ?? placeOf(bytes, CTA_IP.SRC[6], ip));
+  return source && bytes.toString('latin1', source.start, source.end);
+}
+
+/**
+ * The connection in place, without a copy of it: of hundreds of thousands that a busy node tracks, few are of interest.
+ * Undefined where it is none over IP.
+ */
+export function trackedFlowOf({ body }: Reply): TrackedFlow | undefined {
+  const whole = { start: NFGENMSG_LENGTH, end: body.length };
+  const original = placeOf(body, CTA.TUPLE_ORIG, whole);
+  const reply = original && placeOf(body, CTA.TUPLE_REPLY, whole);
+  const proto = reply && placeOf(body, CTA_TUPLE.PROTO, reply);
+  if (!proto) return undefined;
+  const [from, to] = [sourceIn(body, original), sourceIn(body, reply)];
+  const number = placeOf(body, CTA_PROTO.NUM, proto);
+  if (from === undefined || to === undefined || !number) return undefined;
+  const port = placeOf(body, CTA_PROTO.SRC_PORT, proto);
+  return {
+    ...{ family: from.length === 4 ? 4 : 6, from, to },
+    protocol: body[number.start]!,
+    port: port ? body.readUInt16BE(port.start) : 0,
+    body,
+  };
+}
+
+/** As `trackedFlowOf` has the bytes of an address. */
+export const addressKey = (address: Address): string => addressBuffer(address).toString('latin1');
+
+export const addressOfKey = (key: string): Address => addressOf(Buffer.from(key, 'latin1'))!;
+
+/** Forgets it: its key and its id are the kernel's own bytes. ENOENT where it is gone, or another has taken its place. */
+export function deleteTracked({ body, family }: TrackedFlow): Request {
+  const whole = { start: NFGENMSG_LENGTH, end: body.length };
+  const parts = [CTA.TUPLE_ORIG, CTA.ZONE, CTA.ID].flatMap(type => {
+    const place = placeOf(body, type, whole);
+    return place ? padded(body.subarray(place.start - ATTRIBUTE_HEADER, place.end)) : [];
+  });
+  return { operation: 'forget a tracked connection', type: CT.DELETE, flags: 0, body: [header(family), ...parts] };
+}
+
+/** @returns how many were there still */
+export function deleteAllTracked(exchange: Exchange, flows: readonly TrackedFlow[]): number {
+  const answers = exchange(flows.map(deleteTracked));
+  mustExcept(answers, 'ENOENT');
+  return answers.filter(answer => refusalOf(answer) === undefined).length;
+}
+
+/** Connections that somebody with the address opened, and those that lead to him: a dump for each. */
+export const dumpFlowsOf = (address: Address): readonly Request[] => [
+  dumpFiltered(address.family, { direction: 'original', source: address }),
+  dumpFiltered(address.family, { direction: 'reply', source: address }),
+];
 
 const isFlow = (flow: Flow | undefined): flow is Flow => flow !== undefined;
 

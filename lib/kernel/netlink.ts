@@ -246,6 +246,30 @@ export class NetlinkSocket implements Disposable {
     return { replies, error: new NetlinkError(request.operation, this.#seq, complaint) };
   }
 
+  /**
+   * The replies of a dump, a datagram at a time, for what is too much to hold at once. Others may have their turn in
+   * between; until it has ended nothing else is to be asked of this socket, and changes underway are not told.
+   * @throws NetlinkError the kernel refused, or broke off
+   */
+  *dump(request: Request): Generator<readonly Reply[]> {
+    const { operation } = request;
+    this.#send(operation, Buffer.concat(this.#format(request, 0)), 1);
+    const seq = this.#seq;
+    for (;;) {
+      this.#refuseClosed(operation);
+      const messages = this.#receive(operation, MSG.PEEK);
+      if (!messages) throw new NetlinkError(operation, seq, { errno: ENOMSG, kernelText: 'the dump has no end' });
+      const own = messages.filter(message => message.seq === seq);
+      const isEnd = ({ type }: NetlinkMessage): boolean => type === NLMSG.DONE || type === NLMSG.ERROR;
+      yield own.filter(message => !isEnd(message)).map(replyOf);
+      const end = own.find(isEnd);
+      if (!end) continue;
+      const complaint = complaintOf(end);
+      if (complaint.errno !== 0) throw new NetlinkError(operation, seq, complaint);
+      return;
+    }
+  }
+
   #format(request: Request, flags: number): Uint8Array[] {
     const length = request.body.reduce((sum, part) => sum + part.length, HEADER_LENGTH);
     const seq = ++this.#seq;
