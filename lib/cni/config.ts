@@ -1,4 +1,4 @@
-import type { Prefix } from '../ip/address.ts';
+import type { Family, Prefix } from '../ip/address.ts';
 import { type ArgsCni, type RuntimeConfig, readArgsCni, readRuntimeConfig } from './capability.ts';
 import { type Dns, dns } from './dns.ts';
 import { CniError, codes } from './error.ts';
@@ -128,6 +128,15 @@ const mtu: Reader<number | undefined> = (value, at) => {
   return value as number;
 };
 
+/** What IPv6 needs of every link (RFC 8200, 5), and IPv4 (RFC 791): below it the kernel takes the family away. */
+export const leastMtu: Readonly<Record<Family, number>> = { 4: 68, 6: 1280 };
+
+/** @throws CniError code 7 where pods with addresses of these families could not use one of them */
+export function refuseTooSmallMtu(value: number | undefined, families: Iterable<Family>): void {
+  if (value === undefined || value >= leastMtu[6] || ![...families].includes(6)) return;
+  throw invalid('mtu', value, `${leastMtu[6]} or more for pods with IPv6 addresses, or ranges of IPv4 alone`);
+}
+
 const networkName: Reader<string> = (value, at) => {
   if (typeof value !== 'string' || !/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(value))
     throw invalid(at, value, 'a letter or digit, then letters, digits, "_", "." or "-"');
@@ -251,19 +260,26 @@ export function parseConfig(stdin: string, verb: Verb, role: Role = 'tollgate'):
   if (ipam?.type === builtinIpam) warnings.push(...misspelt(fields(ipam.raw, 'ipam'), ipamKeys));
   const none = fields({}, '');
   const isAdd = verb === 'ADD' || verb === 'CHECK';
+  // The main plugin's keys are its own affair: bridge has an mtu, too.
+  const own = readOwnKeys(role === 'tollgate' ? from : none, take);
+  const runtime = readRuntimeConfig(take(from, 'runtimeConfig', fields) ?? none, take);
+  if (isAdd || verb === 'STATUS')
+    refuseTooSmallMtu(
+      own.mtu,
+      [...runtime.rangeSets, ...(ipam?.rangeSets ?? [])].flat().map(({ subnet }) => subnet.family),
+    );
   return present<Config>({
     cniVersion,
     name,
     type: take(from, 'type', text) ?? '',
     ipam,
     dns: role === 'tollgate' ? take(from, 'dns', dns) : undefined,
-    runtime: readRuntimeConfig(take(from, 'runtimeConfig', fields) ?? none, take),
+    runtime,
     argsCni: readArgsCni(take(take(from, 'args', fields) ?? none, 'cni', fields) ?? none, take),
     prevResult: isAdd ? readPrevResult(from, cniVersion) : readPrevResultLeniently(from, cniVersion, warnings),
     validAttachments: verb === 'GC' ? readValidAttachments(raw, from) : undefined,
     text: stdin,
     warnings,
-    // The main plugin's keys are its own affair: bridge has an mtu, too.
-    ...readOwnKeys(role === 'tollgate' ? from : none, take),
+    ...own,
   });
 }

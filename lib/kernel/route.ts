@@ -42,8 +42,12 @@ const RTM_F_FIB_MATCH = 0x2000;
 const RTM_F_CLONED = 0x200;
 const RTMSG_LENGTH = 12;
 const RTNEXTHOP_LENGTH = 8;
-const RTPROT_STATIC = 4;
 export const RT_TABLE_MAIN = 254;
+
+/** RTPROT_*: who made a route; `kernel`: from an address and its prefix length. */
+export const RTPROT = { kernel: 2, static: 4 } as const;
+/** RTN_*, of routes that were found. */
+export const RTN = { unicast: 1, local: 2 } as const;
 
 /** RTN_* and RT_SCOPE_* */
 const types = { unicast: 1, blackhole: 6, unreachable: 7 } as const;
@@ -148,7 +152,7 @@ function write(verb: string, route: Route, flags: number): Request {
     body: message(route, {
       type: types[route.type ?? 'unicast'],
       scope: scopes[route.scope ?? defaultScope(route)],
-      protocol: route.protocol ?? RTPROT_STATIC,
+      protocol: route.protocol ?? RTPROT.static,
     }),
   };
 }
@@ -174,7 +178,10 @@ export function deleteRoute(route: Route): Request {
   };
 }
 
-/** One reply: the route that a packet to the address takes. ENETUNREACH or EHOSTUNREACH where there is none. */
+/** How the kernel refuses `getRoute`: no route; one that is unreachable, a blackhole (EINVAL), prohibit (EACCES) or throw (EAGAIN), or a rule that says so; no IPv6. */
+export const NO_ROUTE = ['ENETUNREACH', 'EHOSTUNREACH', 'EINVAL', 'EACCES', 'EAGAIN', 'EAFNOSUPPORT'] as const;
+
+/** One reply: the route that a packet to the address takes. Refused with one of `NO_ROUTE` where there is none. */
 export function getRoute(address: Address): Request {
   return {
     operation: `find the route to ${formatAddress(address)}`,
@@ -191,15 +198,21 @@ export interface RouteFilter {
   readonly family?: Family;
   readonly oif?: number;
   readonly table?: number;
+  /** RTPROT_* */
+  readonly protocol?: number;
 }
 
 /** One reply for each route that passes the filter; ENODEV where there is no such link, ENOENT where no such table. */
-export function dumpRoutes({ family, oif, table }: RouteFilter = {}): Request {
+export function dumpRoutes({ family, oif, table, protocol }: RouteFilter = {}): Request {
   return {
     operation: oif === undefined ? 'list routes' : `list routes of link ${oif}`,
     type: RTM.GETROUTE,
     flags: NLM_F.DUMP,
-    body: bodyOf(headerOf({ destination: { family, length: 0 } }), [RTA.OIF, u32(oif)], [RTA.TABLE, u32(table)]),
+    body: bodyOf(
+      headerOf({ destination: { family, length: 0 }, ...(protocol === undefined ? {} : { protocol }) }),
+      [RTA.OIF, u32(oif)],
+      [RTA.TABLE, u32(table)],
+    ),
   };
 }
 

@@ -2,6 +2,7 @@
  * ADD: plug in, closed; judge, while the interface is made ready; then open. Whoever dies in between leaves a closed pod and
  * a record that DEL, GC or the next ADD clears; whatever fails is undone before the error is returned.
  */
+import { refuseTooSmallMtu } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
 import { givenLabels, podNameOf } from '../cni/labels.ts';
 import { type AttachmentRequest, requestedMac } from '../cni/request.ts';
@@ -22,8 +23,6 @@ import { forgetStaleHostPorts } from './flows.ts';
 import {
   atOnce,
   createPair,
-  defaultMtu,
-  defaultRoutes,
   findLink,
   foundLink,
   isThere,
@@ -33,6 +32,7 @@ import {
   tagLink,
 } from './interface.ts';
 import { type Masquerade, masqueradeOf, reserveAddresses } from './ipam.ts';
+import { defaultRoutes, mtuOfPod, type PathMtu, readPathMtu } from './mtu.ts';
 import { type Layout, layout, resultOf } from './plan.ts';
 import { unplug } from './unplug.ts';
 
@@ -157,11 +157,14 @@ async function plug(
   request: AttachmentRequest,
   attachment: Attachment,
   context: Context,
-  mtu: number,
+  path: PathMtu,
 ): Promise<Attached> {
   using netns = openTarget(request, context);
   const ipam = await addressesFor(request, attachment, context);
   const planned = layout(ipam);
+  const families = new Set(planned.addresses.map(({ address }) => address.family));
+  const { mtu = mtuOfPod(path, families) } = request.config;
+  refuseTooSmallMtu(mtu, families);
   const wanted = interfaceOf(request, planned, mtu);
   const addresses = planned.addresses.map(({ address }) => formatAddress(address));
   const pod = describePod(request, wanted.hostName, addresses, await masqueradeOf(request.config, ipam), context);
@@ -217,10 +220,10 @@ async function undo(request: AttachmentRequest, attachment: Attachment, context:
 
 /**
  * What there is to know of the node beforehand: that our name is free, where one that a DEL has left to be deleted is waited
- * for; and the interface's MTU.
- * @throws CniError where the name is somebody's
+ * for; and what its MTU allows, unless the configuration says it.
+ * @throws CniError where the name is taken by another link
  */
-async function lookAround(request: AttachmentRequest, { host, graveyard }: Context): Promise<number> {
+async function lookAround(request: AttachmentRequest, { host, graveyard }: Context): Promise<PathMtu> {
   const key = { name: hostNameOf(request) };
   const { mtu } = request.config;
   const [taken, ...routes] = host([getLink(key), ...(mtu === undefined ? defaultRoutes() : [])]);
@@ -230,7 +233,7 @@ async function lookAround(request: AttachmentRequest, { host, graveyard }: Conte
     link = findLink(host, key);
   }
   if (link) throw refuseTaken(request, link);
-  return mtu ?? defaultMtu(routes, host);
+  return mtu === undefined ? readPathMtu(routes, host) : {};
 }
 
 /** What a new attachment came to be. */
@@ -276,5 +279,5 @@ export const add = (request: AttachmentRequest, context: Context): Promise<Resul
   attach(request, context, {
     kind: 'veth',
     before: () => lookAround(request, context),
-    work: (attachment, mtu) => plug(request, attachment, context, mtu),
+    work: (attachment, path) => plug(request, attachment, context, path),
   });

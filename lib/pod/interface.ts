@@ -16,19 +16,21 @@ import {
   linkOf,
   setLink,
 } from '../kernel/link.ts';
-import {
-  type Answer,
-  type AsyncExchange,
-  type Exchange,
-  isErrno,
-  must,
-  mustExcept,
-  type Request,
-} from '../kernel/message.ts';
+import { type Answer, type AsyncExchange, type Exchange, isErrno, must, mustExcept } from '../kernel/message.ts';
 import { setNeighbour } from '../kernel/neighbour.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { inNetns, type Netns } from '../kernel/netns.ts';
-import { addRoute, deleteRoute, dumpRoutes, type FoundRoute, getRoute, type Route, routeOf } from '../kernel/route.ts';
+import {
+  addRoute,
+  deleteRoute,
+  dumpRoutes,
+  type FoundRoute,
+  getRoute,
+  NO_ROUTE,
+  type Route,
+  RTN,
+  routeOf,
+} from '../kernel/route.ts';
 import { writeSysctl, writeSysctlIfPresent } from '../kernel/sysctl.ts';
 import { buried, condemned, quarantine } from '../tag/tag.ts';
 import { hostPrefix, type Layout } from './plan.ts';
@@ -66,38 +68,15 @@ export const allLinks = (exchange: Exchange): Link[] =>
     .map(linkOf)
     .filter(isThere);
 
-/** Documentation prefixes (RFC 5737, RFC 3849): nobody routes them, so only a default route can match. */
-const elsewhere = ['192.0.2.1', '2001:db8::1'].map(text => parseAddress(text)!);
-
-/** What it takes to be asked for `defaultMtu`. */
-export const defaultRoutes = (): readonly Request[] => elsewhere.map(address => getRoute(address));
-
-/**
- * The MTU of the device that the default route leaves by, IPv4 first; 1500 where there is none.
- * @param routes  the answers to `defaultRoutes`
- */
-export function defaultMtu(routes: readonly Answer[], exchange: Exchange): number {
-  for (const [reply] of mustExcept(routes, 'ENETUNREACH', 'EHOSTUNREACH', 'EAFNOSUPPORT')) {
-    const oif = reply && routeOf(reply)?.oif;
-    const link = oif === undefined ? undefined : findLink(exchange, { ifindex: oif });
-    if (link && link.mtu >= 1280 && link.mtu <= 65535) return link.mtu;
-  }
-  return 1500;
-}
-
-/** Where a route says so, ours of the node's pod CIDR among them: unreachable, blackhole (EINVAL), prohibit (EACCES). */
-const noRoute = ['ENETUNREACH', 'EHOSTUNREACH', 'EINVAL', 'EACCES', 'EAFNOSUPPORT'] as const;
-const RTN_LOCAL = 2;
-
 /** Whether the node takes what is sent to this address for its own. */
 export function isLocalAddress(exchange: Exchange, address: Address): boolean {
-  const [reply] = mustExcept(exchange([getRoute(address)]), ...noRoute).flat();
-  return reply !== undefined && routeOf(reply)?.type === RTN_LOCAL;
+  const [reply] = mustExcept(exchange([getRoute(address)]), ...NO_ROUTE).flat();
+  return reply !== undefined && routeOf(reply)?.type === RTN.local;
 }
 
 /** The link that packets to exactly this address leave by, where the node has a route of its own for it. */
 export function linkRoutedTo(exchange: Exchange, address: Address): number | undefined {
-  const [reply] = mustExcept(exchange([getRoute(address)]), ...noRoute).flat();
+  const [reply] = mustExcept(exchange([getRoute(address)]), ...NO_ROUTE).flat();
   const route = reply && routeOf(reply);
   return route && route.destination.length === hostPrefix(address).length ? route.oif : undefined;
 }
@@ -154,7 +133,9 @@ function raiseHostEnd(host: Exchange, link: Link, wanted: PodInterface): void {
     send_redirects: 0,
     ...(routeLocalnet ? { route_localnet: 1 } : {}),
   };
-  must(host([setLink({ ifindex: link.ifindex }, { up: true, alias, addrGenMode: 'none', ipv4 })]));
+  // A link below 1280 bytes has no IPv6, nor has any link of a kernel that was started without, and both refuse its settings.
+  const ipv6 = hasIpv6(wanted.layout) ? ({ addrGenMode: 'none' } as const) : {};
+  must(host([setLink({ ifindex: link.ifindex }, { up: true, alias, ...ipv6, ipv4 })]));
 }
 
 /** Once it is up. */

@@ -2,14 +2,13 @@ import { CniError, codes } from '../cni/error.ts';
 import { type Address, formatAddress } from '../ip/address.ts';
 import { type Exchange, mustExcept } from '../kernel/message.ts';
 import { monotonic } from '../kernel/monotonic.ts';
-import { getRoute, routeOf } from '../kernel/route.ts';
+import { getRoute, NO_ROUTE, RTN, routeOf } from '../kernel/route.ts';
 
-const RTN_LOCAL = 2;
 const deadline = 5000;
 
 const isLocal = (exchange: Exchange, address: Address): boolean => {
-  const [reply] = mustExcept(exchange([getRoute(address)]), 'ENETUNREACH', 'EHOSTUNREACH').flat();
-  return reply !== undefined && routeOf(reply)?.type === RTN_LOCAL;
+  const [reply] = mustExcept(exchange([getRoute(address)]), ...NO_ROUTE).flat();
+  return reply !== undefined && routeOf(reply)?.type === RTN.local;
 };
 
 /**
