@@ -14,12 +14,13 @@ import {
   newVeth,
   setLink,
 } from '../lib/kernel/link.ts';
-import { type AsyncExchange, isErrno, must, NLM_F } from '../lib/kernel/message.ts';
+import { type AsyncExchange, isErrno, must } from '../lib/kernel/message.ts';
 import { deleteNeighbour, dumpNeighbours, neighbourOf, setNeighbour } from '../lib/kernel/neighbour.ts';
 import { NetlinkSocket } from '../lib/kernel/netlink.ts';
 import { inNetns } from '../lib/kernel/netns.ts';
 import { addRoute, deleteRoute, dumpRoutes, getRoute, replaceRoute, routeOf } from '../lib/kernel/route.ts';
 import { findSysctl, readSysctl, writeSysctl, writeSysctlIfPresent } from '../lib/kernel/sysctl.ts';
+import { NLM_F } from '../lib/netlink/header.ts';
 import { makeNetns } from './netns.ts';
 
 const host = makeNetns();

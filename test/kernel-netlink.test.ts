@@ -81,7 +81,7 @@ test('the kernel’s own words and the offset of the attribute are in the error'
     answer.error.message,
     'Cannot add route 0.0.0.0/0 via 192.0.2.1: ENETUNREACH (network is unreachable): Nexthop has invalid gateway',
   );
-  const group = { ...setLink({ name: 'one' }, {}), body: [new Uint8Array(16), Uint8Array.of(4, 0, 4, 0)] };
+  const group = { ...setLink({ name: 'one' }, {}), body: Uint8Array.of(...new Uint8Array(16), 4, 0, 4, 0) };
   const [short] = socket.exchange([group]);
   assert.equal(short?.error?.offset, 32);
 });
@@ -93,7 +93,7 @@ test('complaintOf() reads an error that carries the whole request, as kernels wi
   data.writeUInt16LE(7, 24);
   data.writeUInt16LE(1, 26);
   data.write('no', 28);
-  assert.deepEqual(complaintOf({ type: 2, flags: 0x200, data: data.subarray(0, 32) }), { errno: 22, kernelText: 'no' });
+  assert.deepEqual(complaintOf({ type: 2, flags: 0x200, body: data.subarray(0, 32) }), { errno: 22, kernelText: 'no' });
 });
 
 test('a socket stays in the network namespace that it was opened in', () => {

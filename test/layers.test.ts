@@ -22,14 +22,18 @@ const storeys: Readonly<Record<'pure' | 'shell' | 'join', Readonly<Record<string
       may: ['ip', 'cni'],
       why: 'choosing an address needs what is taken as a value, never the store that keeps it',
     },
-    nft: { may: ['ip', 'tag'], why: 'a table is a value that knows nothing of Kubernetes and of sockets' },
+    netlink: { may: ['ip'], why: 'bytes of a message mean the same whatever subsystem of the kernel they are for' },
+    nft: { may: ['ip', 'tag', 'netlink'], why: 'a table is a value that knows nothing of Kubernetes and of sockets' },
     policy: {
       may: ['ip', 'tag', 'cni'],
       why: 'what a policy means is decided without knowing how a kernel enforces it',
     },
   },
   shell: {
-    kernel: { may: ['ip', 'tag', 'nft'], why: 'the native seam sends what it is given; what to send is decided above' },
+    kernel: {
+      may: ['ip', 'tag', 'netlink', 'nft'],
+      why: 'the native seam sends what it is given; what to send is decided above',
+    },
     state: {
       may: ['ip', 'tag', 'cni', 'ipam', 'kernel'],
       why: 'files keep values; what they are for is decided above',

@@ -1,5 +1,5 @@
 /** What rules log to an nflog group, as ulogd would get it. @see include/uapi/linux/netfilter/nfnetlink_log.h */
-import { attributesOf, textOf } from '../lib/kernel/rtnetlink.ts';
+import { AttributeReader } from '../lib/netlink/reader.ts';
 import { decodePacket, type Packet } from './packet.ts';
 import { AF, Descriptor, type Place, SOCK } from './tap.ts';
 
@@ -68,9 +68,12 @@ export class NflogReader implements Disposable {
       for (let at = 0; at + HEADER <= datagram.length; at += (datagram.readUInt32LE(at) + 3) & ~3) {
         if (datagram.readUInt16LE(at + 4) !== MSG.PACKET) continue;
         const body = datagram.subarray(at + HEADER + NFGENMSG, at + datagram.readUInt32LE(at));
-        const attributes = attributesOf(body);
+        const attributes = new AttributeReader(body, { prefix: 'NFULA', types: ATTR });
         const payload = attributes.get(ATTR.PAYLOAD);
-        found.push({ prefix: textOf(attributes.get(ATTR.PREFIX)) ?? '', packet: payload && decodePacket(payload) });
+        found.push({
+          prefix: attributes.text(ATTR.PREFIX) ?? '',
+          packet: payload && decodePacket(Buffer.from(payload)),
+        });
       }
       return found;
     });

@@ -7,16 +7,6 @@ import { fnv1a64 } from '../lib/tag/hash.ts';
 import { type Identity, identityKey } from '../lib/tag/identity.ts';
 import { hostInterfaceName, isHostInterfaceName, linkMac } from '../lib/tag/link-name.ts';
 import * as tag from '../lib/tag/tag.ts';
-import { utf8 } from '../lib/tag/utf8.ts';
-
-test('UTF-8 by hand is that of Node, for any text', () => {
-  fc.assert(
-    fc.property(fc.string({ unit: 'binary' }), text => {
-      assert.deepEqual(utf8(text), [...Buffer.from(text)]);
-    }),
-  );
-  assert.deepEqual(utf8('a\ud800b'), [...Buffer.from('a\ud800b')]);
-});
 
 /** Vectors of the authors of FNV. */
 const vectors: readonly (readonly [string, string])[] = [

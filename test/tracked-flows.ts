@@ -1,30 +1,30 @@
 /** Connections put into a kernel's table by the thousand, as a pod that opens them would. */
 import assert from 'node:assert/strict';
-import { type Address, addressBytes } from '../lib/ip/address.ts';
-import { type Exchange, NLM_F, type Request, refusalOf } from '../lib/kernel/message.ts';
-import { formatAttribute } from '../lib/kernel/structs.ts';
+import type { Address } from '../lib/ip/address.ts';
+import { type Exchange, type Request, refusalOf } from '../lib/kernel/message.ts';
+import { type Attribute, address, be16, be32, bodyOf, u8 } from '../lib/netlink/attribute.ts';
+import { NLM_F } from '../lib/netlink/header.ts';
 
 const IPCTNL_MSG_CT_NEW = 0x100;
 const UDP = 17;
 const CONFIRMED_AND_ANSWERED = 8 | 2;
 const AT_ONCE = 500;
 
-const big = (value: number, bytes: 2 | 4): Buffer => {
-  const buffer = Buffer.alloc(bytes);
-  if (bytes === 2) buffer.writeUInt16BE(value);
-  else buffer.writeUInt32BE(value);
-  return buffer;
-};
-const plain = (type: number, data: Uint8Array): Buffer => {
-  const bytes = Buffer.concat(formatAttribute({ type, data }));
-  return Buffer.concat([bytes, new Uint8Array(-bytes.length & 3)]);
-};
-const nest = (type: number, ...parts: readonly Uint8Array[]): Buffer => plain(type | 0x8000, Buffer.concat(parts));
-
-function tuple(type: number, from: Address, to: Address, sport: number, dport: number): Buffer {
-  const [source, destination] = from.family === 4 ? [1, 2] : [3, 4];
-  const ip = nest(1, plain(source, addressBytes(from)), plain(destination, addressBytes(to)));
-  return nest(type, ip, nest(2, plain(1, Uint8Array.of(UDP)), plain(2, big(sport, 2)), plain(3, big(dport, 2))));
+function tuple(from: Address, to: Address, sport: number, dport: number): readonly Attribute[] {
+  const [source, destination] = from.family === 4 ? ([1, 2] as const) : ([3, 4] as const);
+  const ip: Attribute[] = [
+    [source, address(from)],
+    [destination, address(to)],
+  ];
+  const proto: Attribute[] = [
+    [1, u8(UDP)],
+    [2, be16(sport)],
+    [3, be16(dport)],
+  ];
+  return [
+    [1, ip],
+    [2, proto],
+  ];
 }
 
 export interface OpenedFlow {
@@ -38,13 +38,13 @@ const opened = ({ from, to, sport, dport }: OpenedFlow): Request => ({
   operation: 'open a flow',
   type: IPCTNL_MSG_CT_NEW,
   flags: NLM_F.CREATE,
-  body: [
+  body: bodyOf(
     Uint8Array.of(from.family === 4 ? 2 : 10, 0, 0, 0),
-    tuple(1, from, to, sport, dport),
-    tuple(2, to, from, dport, sport),
-    plain(3, big(CONFIRMED_AND_ANSWERED, 4)),
-    plain(7, big(600, 4)),
-  ],
+    [1, tuple(from, to, sport, dport)],
+    [2, tuple(to, from, dport, sport)],
+    [3, be32(CONFIRMED_AND_ANSWERED)],
+    [7, be32(600)],
+  ),
 });
 
 export function openFlows(exchange: Exchange, flows: readonly OpenedFlow[]): void {

@@ -1,4 +1,3 @@
-import { utf8 } from '../tag/utf8.ts';
 import type { RequestedAddress } from './address.ts';
 import { type CniArgs, noArgs, parseArgs } from './args.ts';
 import { type Config, parseConfig } from './config.ts';
@@ -73,7 +72,7 @@ function checkContainerID(containerID: string): void {
 
 /** Linux's dev_valid_name, and no `%`: the kernel takes `eth%d` for a pattern and would make another name of it. */
 function ifnameProblem(ifname: string): string | undefined {
-  const bytes = utf8(ifname);
+  const bytes = new TextEncoder().encode(ifname);
   if (bytes.length > 15) return 'interface name is too long (at most 15 bytes)';
   if (ifname === '.' || ifname === '..') return 'interface name is . or ..';
   if (/[/:%]/.test(ifname)) return 'interface name contains / or : or %';

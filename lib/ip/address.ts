@@ -128,6 +128,9 @@ export function addressFromBytes(bytes: Uint8Array): Address {
   return { family: bytes.length === 4 ? 4 : 6, value };
 }
 
+export const sameAddress = (a: Address | undefined, b: Address | undefined): boolean =>
+  a?.family === b?.family && a?.value === b?.value;
+
 /** First and last address that the prefix covers, network and broadcast address included. */
 export function rangeOf(prefix: Prefix): Range {
   const hostMask = (1n << BigInt(bitsOf(prefix.family) - prefix.length)) - 1n;

@@ -5,10 +5,19 @@
  * @see include/uapi/linux/netfilter/nfnetlink_conntrack.h
  */
 
-import { type Address, type Family, formatAddress } from '../ip/address.ts';
-import { type Answer, type Exchange, must, mustExcept, NLM_F, type Reply, type Request, refusalOf } from './message.ts';
-import { addressBuffer, addressOf, afOf, attributesOf, sameAddress } from './rtnetlink.ts';
-import { align, formatAttribute, putU16be, putU32, readU16 } from './structs.ts';
+import {
+  type Address,
+  addressBytes,
+  addressFromBytes,
+  type Family,
+  formatAddress,
+  sameAddress,
+} from '../ip/address.ts';
+import { type Attribute, address, be16, be32, bodyOf, u8, u32 } from '../netlink/attribute.ts';
+import { NLM_F } from '../netlink/header.ts';
+import { AttributeReader, findAttribute, type Place } from '../netlink/reader.ts';
+import { type Answer, type Exchange, must, mustExcept, type Reply, type Request, refusalOf } from './message.ts';
+import { afOf } from './rtnetlink.ts';
 
 /** (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_* */
 const CT = { NEW: 0x100, GET: 0x101, DELETE: 0x102 } as const;
@@ -22,6 +31,12 @@ const CTA_FILTER = { ORIG_FLAGS: 1, REPLY_FLAGS: 2 } as const;
 /** CTA_FILTER_FLAG of net/netfilter/nf_internals.h */
 const FILTER = { IP_SRC: 1, IP_DST: 2, PROTO_NUM: 8, DST_PORT: 32 } as const;
 const NFGENMSG_LENGTH = 4;
+/** NLA_F_NESTED */
+const NESTED = 0x8000;
+const names = { prefix: 'CTA', types: CTA };
+const tupleNames = { prefix: 'CTA_TUPLE', types: CTA_TUPLE };
+const ipNames = { prefix: 'CTA_IP', types: { V4_SRC: 1, V4_DST: 2, V6_SRC: 3, V6_DST: 4 } };
+const protoNames = { prefix: 'CTA_PROTO', types: CTA_PROTO };
 
 /** How many forgettings go into one send: each is answered, and the answers must fit a buffer. */
 const DELETES_AT_ONCE = 1000;
@@ -68,32 +83,35 @@ export interface FlowFilter {
 /** struct nfgenmsg: family, version, resource id 0. A flush heeds the family only with version 1. */
 const header = (family: Family | undefined, version = 0): Uint8Array => Uint8Array.of(afOf(family), version, 0, 0);
 
-const nest = (type: number, ...parts: readonly Uint8Array[]): Uint8Array =>
-  Buffer.concat(formatAttribute({ type, nested: true, data: parts.flatMap(padded) }));
-
-const plain = (type: number, data: Uint8Array): Uint8Array => Buffer.concat(formatAttribute({ type, data }));
-
-const padded = (bytes: Uint8Array): Uint8Array[] => [bytes, new Uint8Array(-bytes.length & 3)];
-
-function filterAttributes(family: Family, filter: FlowFilter): Uint8Array[] {
+function filterAttributes(family: Family, filter: FlowFilter): readonly Attribute[] {
   const { direction, source, destination, protocol, destinationPort } = filter;
-  const ip = [
-    ...(source ? [plain(CTA_IP.SRC[family], addressBuffer(source))] : []),
-    ...(destination ? [plain(CTA_IP.DST[family], addressBuffer(destination))] : []),
-  ];
-  const proto = [
-    ...(protocol === undefined ? [] : [plain(CTA_PROTO.NUM, Uint8Array.of(protocol))]),
-    ...(destinationPort === undefined ? [] : [plain(CTA_PROTO.DST_PORT, putU16be(destinationPort))]),
+  const tuple: Attribute[] = [
+    [
+      CTA_TUPLE.IP,
+      [
+        [CTA_IP.SRC[family], address(source)],
+        [CTA_IP.DST[family], address(destination)],
+      ],
+    ],
+    [
+      CTA_TUPLE.PROTO,
+      [
+        [CTA_PROTO.NUM, u8(protocol)],
+        [CTA_PROTO.DST_PORT, be16(destinationPort)],
+      ],
+    ],
   ];
   const flags =
     (source ? FILTER.IP_SRC : 0) |
     (destination ? FILTER.IP_DST : 0) |
     (protocol === undefined ? 0 : FILTER.PROTO_NUM) |
     (destinationPort === undefined ? 0 : FILTER.DST_PORT);
-  const tuple = [nest(CTA_TUPLE.IP, ...ip), nest(CTA_TUPLE.PROTO, ...proto)];
   const [type, flagsType] =
     direction === 'original' ? [CTA.TUPLE_ORIG, CTA_FILTER.ORIG_FLAGS] : [CTA.TUPLE_REPLY, CTA_FILTER.REPLY_FLAGS];
-  return [nest(type, ...tuple), nest(CTA.FILTER, plain(flagsType, putU32(flags)))];
+  return [
+    [type, tuple],
+    [CTA.FILTER, [[flagsType, u32(flags)]]],
+  ];
 }
 
 /** One reply for each connection, of one family or both. */
@@ -101,76 +119,67 @@ export const dumpFlows = (family?: Family): Request => ({
   operation: 'list tracked connections',
   type: CT.GET,
   flags: NLM_F.DUMP,
-  body: [header(family)],
+  body: header(family),
 });
 
 const dumpFiltered = (family: Family, filter: FlowFilter): Request => ({
   operation: 'list some tracked connections',
   type: CT.GET,
   flags: NLM_F.DUMP,
-  body: [header(family), ...filterAttributes(family, filter).flatMap(padded)],
+  body: bodyOf(header(family), ...filterAttributes(family, filter)),
 });
 
 /** ENOENT where it is gone, or another has taken its place. */
 export function deleteFlow(flow: Flow): Request {
   const { original, key, zone, id } = flow;
-  const idBytes = Buffer.alloc(4);
-  idBytes.writeUInt32BE(id);
   return {
     operation: `forget the connection from ${formatAddress(original.source)} to ${formatAddress(original.destination)}`,
     type: CT.DELETE,
     flags: 0,
     // Never without a tuple: that would forget every connection of the node.
-    body: [
+    body: bodyOf(
       header(original.source.family),
-      ...padded(nest(CTA.TUPLE_ORIG, key)),
-      ...(zone === 0 ? [] : padded(plain(CTA.ZONE, putU16be(zone)))),
-      plain(CTA.ID, idBytes),
-    ],
+      [CTA.TUPLE_ORIG | NESTED, key],
+      [CTA.ZONE, be16(zone || undefined)],
+      [CTA.ID, be32(id)],
+    ),
   };
 }
 
-const byteOf = (bytes: Buffer | undefined): number => bytes?.[0] ?? 0;
-const portOf = (bytes: Buffer | undefined): number | undefined =>
-  bytes?.length === 2 ? bytes.readUInt16BE(0) : undefined;
-
-function tupleOf(bytes: Buffer | undefined): Tuple | undefined {
-  if (!bytes) return undefined;
-  const parts = attributesOf(bytes);
-  const ip = attributesOf(parts.get(CTA_TUPLE.IP) ?? Buffer.alloc(0));
-  const proto = attributesOf(parts.get(CTA_TUPLE.PROTO) ?? Buffer.alloc(0));
-  const source = addressOf(ip.get(CTA_IP.SRC[4]) ?? ip.get(CTA_IP.SRC[6]));
-  const destination = addressOf(ip.get(CTA_IP.DST[4]) ?? ip.get(CTA_IP.DST[6]));
+function tupleOf(tuple: AttributeReader): Tuple | undefined {
+  const ip = tuple.nested(CTA_TUPLE.IP, ipNames);
+  const proto = tuple.nested(CTA_TUPLE.PROTO, protoNames);
+  const source = ip.address(CTA_IP.SRC[4]) ?? ip.address(CTA_IP.SRC[6]);
+  const destination = ip.address(CTA_IP.DST[4]) ?? ip.address(CTA_IP.DST[6]);
   if (!source || !destination) return undefined;
   const offset = source.family === 4 ? 0 : ICMPV6_OFFSET;
-  const id = portOf(proto.get(CTA_PROTO.ICMP_ID + offset));
-  const type = byteOf(proto.get(CTA_PROTO.ICMP_TYPE + offset));
-  const code = byteOf(proto.get(CTA_PROTO.ICMP_CODE + offset));
+  const id = proto.be16(CTA_PROTO.ICMP_ID + offset);
+  const type = proto.u8(CTA_PROTO.ICMP_TYPE + offset) ?? 0;
+  const code = proto.u8(CTA_PROTO.ICMP_CODE + offset) ?? 0;
   return {
     source,
     destination,
-    protocol: byteOf(proto.get(CTA_PROTO.NUM)),
-    sourcePort: portOf(proto.get(CTA_PROTO.SRC_PORT)),
-    destinationPort: portOf(proto.get(CTA_PROTO.DST_PORT)),
+    protocol: proto.u8(CTA_PROTO.NUM) ?? 0,
+    sourcePort: proto.be16(CTA_PROTO.SRC_PORT),
+    destinationPort: proto.be16(CTA_PROTO.DST_PORT),
     icmp: id === undefined ? undefined : { type, code, id },
   };
 }
 
-/** Undefined where it is no connection over IP. */
+/** Undefined for what is no connection over IP. @throws RangeError a malformed attribute */
 export function flowOf({ body }: Reply): Flow | undefined {
-  const attributes = attributesOf(body.subarray(NFGENMSG_LENGTH));
+  const attributes = new AttributeReader(body.subarray(NFGENMSG_LENGTH), names);
   const key = attributes.get(CTA.TUPLE_ORIG);
-  const original = tupleOf(key);
-  const reply = tupleOf(attributes.get(CTA.TUPLE_REPLY));
-  if (!key || !original || !reply) return undefined;
-  return {
-    original,
-    reply,
-    zone: portOf(attributes.get(CTA.ZONE)) ?? 0,
-    id: attributes.get(CTA.ID)?.readUInt32BE(0) ?? 0,
-    status: attributes.get(CTA.STATUS)?.readUInt32BE(0) ?? 0,
-    key,
+  const original = tupleOf(attributes.nested(CTA.TUPLE_ORIG, tupleNames));
+  const reply = tupleOf(attributes.nested(CTA.TUPLE_REPLY, tupleNames));
+  const flow = {
+    zone: attributes.be16(CTA.ZONE) ?? 0,
+    id: attributes.be32(CTA.ID) ?? 0,
+    status: attributes.be32(CTA.STATUS) ?? 0,
   };
+  attributes.check();
+  if (!key || !original || !reply) return undefined;
+  return { original, reply, ...flow, key };
 }
 
 /** What judging a connection takes, and what forgetting it takes. */
@@ -185,35 +194,18 @@ export interface TrackedFlow {
   /** Where it leads, after destination NAT; 0 without ports. */
   readonly port: number;
   /** The rest of the kernel's message, to find the flow's key and id in. */
-  readonly body: Buffer;
+  readonly body: Uint8Array;
 }
 
-/** Where the value of an attribute lies within a buffer. */
-interface Place {
-  readonly start: number;
-  readonly end: number;
-}
-
-const ATTRIBUTE_HEADER = 4;
-/** NLA_TYPE_MASK */
-const TYPE_MASK = 0x3fff;
-
-/** The first attribute of that type between the two. */
-function placeOf(bytes: Buffer, type: number, { start, end }: Place): Place | undefined {
-  for (let at = start; at + ATTRIBUTE_HEADER <= end; ) {
-    const length = readU16.call(bytes, at);
-    if (length < ATTRIBUTE_HEADER || at + length > end) return undefined;
-    if ((readU16.call(bytes, at + 2) & TYPE_MASK) === type) return { start: at + ATTRIBUTE_HEADER, end: at + length };
-    at += align(length);
-  }
-  return undefined;
-}
+/** A character for each byte. */
+const characters = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1');
 
 /** The bytes of a tuple's source address; undefined where it has none. */
-function sourceIn(bytes: Buffer, tuple: Place): string | undefined {
-  const ip = placeOf(bytes, CTA_TUPLE.IP, tuple);
-  const source = ip && (placeOf(bytes, CTA_IP.SRC[4], ip) ?? placeOf(bytes, CTA_IP.SRC[6], ip));
-  return source && bytes.toString('latin1', source.start, source.end);
+function sourceIn(bytes: Uint8Array, tuple: Place): string | undefined {
+  const ip = findAttribute(bytes, CTA_TUPLE.IP, tuple);
+  const source = ip && (findAttribute(bytes, CTA_IP.SRC[4], ip) ?? findAttribute(bytes, CTA_IP.SRC[6], ip));
+  return source && characters(bytes.subarray(source.start, source.end));
 }
 
 /**
@@ -222,35 +214,45 @@ function sourceIn(bytes: Buffer, tuple: Place): string | undefined {
  */
 export function trackedFlowOf({ body }: Reply): TrackedFlow | undefined {
   const whole = { start: NFGENMSG_LENGTH, end: body.length };
-  const original = placeOf(body, CTA.TUPLE_ORIG, whole);
-  const reply = original && placeOf(body, CTA.TUPLE_REPLY, whole);
-  const proto = reply && placeOf(body, CTA_TUPLE.PROTO, reply);
+  const original = findAttribute(body, CTA.TUPLE_ORIG, whole);
+  const reply = original && findAttribute(body, CTA.TUPLE_REPLY, whole);
+  const proto = reply && findAttribute(body, CTA_TUPLE.PROTO, reply);
   if (!proto) return undefined;
   const [from, to] = [sourceIn(body, original), sourceIn(body, reply)];
-  const number = placeOf(body, CTA_PROTO.NUM, proto);
+  const number = findAttribute(body, CTA_PROTO.NUM, proto);
   if (from === undefined || to === undefined || !number) return undefined;
-  const port = placeOf(body, CTA_PROTO.SRC_PORT, proto);
+  const port = findAttribute(body, CTA_PROTO.SRC_PORT, proto);
   return {
     ...{ family: from.length === 4 ? 4 : 6, from, to },
     protocol: body[number.start]!,
-    port: port ? body.readUInt16BE(port.start) : 0,
+    port: port ? (body[port.start]! << 8) | body[port.start + 1]! : 0,
     body,
   };
 }
 
 /** As `trackedFlowOf` has the bytes of an address. */
-export const addressKey = (address: Address): string => addressBuffer(address).toString('latin1');
+export const addressKey = (address: Address): string => characters(addressBytes(address));
 
-export const addressOfKey = (key: string): Address => addressOf(Buffer.from(key, 'latin1'))!;
+export const addressOfKey = (key: string): Address => addressFromBytes(Buffer.from(key, 'latin1'));
 
 /** Forgets it: its key and its id are the kernel's own bytes. ENOENT where it is gone, or another has taken its place. */
 export function deleteTracked({ body, family }: TrackedFlow): Request {
   const whole = { start: NFGENMSG_LENGTH, end: body.length };
-  const parts = [CTA.TUPLE_ORIG, CTA.ZONE, CTA.ID].flatMap(type => {
-    const place = placeOf(body, type, whole);
-    return place ? padded(body.subarray(place.start - ATTRIBUTE_HEADER, place.end)) : [];
-  });
-  return { operation: 'forget a tracked connection', type: CT.DELETE, flags: 0, body: [header(family), ...parts] };
+  const bytesOf = (type: number): Uint8Array | undefined => {
+    const place = findAttribute(body, type, whole);
+    return place && body.subarray(place.start, place.end);
+  };
+  return {
+    operation: 'forget a tracked connection',
+    type: CT.DELETE,
+    flags: 0,
+    body: bodyOf(
+      header(family),
+      [CTA.TUPLE_ORIG | NESTED, bytesOf(CTA.TUPLE_ORIG)],
+      [CTA.ZONE, bytesOf(CTA.ZONE)],
+      [CTA.ID, bytesOf(CTA.ID)],
+    ),
+  };
 }
 
 /** @returns how many were there still */
@@ -331,7 +333,7 @@ const forgetFiltered = (family: Family, filter: FlowFilter): Request => ({
   operation: 'forget some tracked connections',
   type: CT.DELETE,
   flags: 0,
-  body: [header(family, 1), ...filterAttributes(family, filter).flatMap(padded)],
+  body: bodyOf(header(family, 1), ...filterAttributes(family, filter)),
 });
 
 /** Forgets the connections that pass any of the filters, and no others. */

@@ -1,20 +1,10 @@
 /** Links (network interfaces): what to ask the kernel, and what it says. @see include/uapi/linux/if_link.h */
 
-import { type AsyncExchange, type Exchange, must, NLM_F, type Reply, type Request, refusalOf } from './message.ts';
-import {
-  type Attribute,
-  attributesOf,
-  bodyOf,
-  macBuffer,
-  macOf,
-  nestOf,
-  RTM,
-  text,
-  textOf,
-  u32,
-  u32Of,
-} from './rtnetlink.ts';
-import { readS32, readU32, writeS32, writeU32 } from './structs.ts';
+import { type Attribute, bodyOf, mac, text, u8, u32 } from '../netlink/attribute.ts';
+import { NLM_F, readS32, readU32 } from '../netlink/header.ts';
+import { AttributeReader } from '../netlink/reader.ts';
+import { type AsyncExchange, type Exchange, must, type Reply, type Request, refusalOf } from './message.ts';
+import { RTM } from './rtnetlink.ts';
 
 const IFLA = {
   ADDRESS: 1,
@@ -33,6 +23,8 @@ const IFLA = {
   LINK_NETNSID: 37,
 } as const;
 const IFLA_INFO = { KIND: 1, DATA: 2 } as const;
+const names = { prefix: 'IFLA', types: IFLA };
+const infoNames = { prefix: 'IFLA_INFO', types: IFLA_INFO };
 const VETH_INFO_PEER = 1;
 const IFLA_INET_CONF = 1;
 const IFLA_INET6_ADDR_GEN_MODE = 8;
@@ -117,11 +109,12 @@ export interface Link {
 const nameOfKey = (key: LinkKey): string => ('ifindex' in key ? `link ${key.ifindex}` : `link ${key.name}`);
 
 /** struct ifinfomsg: family (u8), padding, type (u16), index (s32), flags (u32), change mask (u32) */
-function header(ifindex: number, up?: boolean): Buffer {
-  const bytes = Buffer.alloc(IFINFOMSG_LENGTH);
-  writeS32.call(bytes, ifindex, 4);
-  writeU32.call(bytes, up ? IFF_UP : 0, 8);
-  writeU32.call(bytes, up === undefined ? 0 : IFF_UP, 12);
+function header(ifindex: number, up?: boolean): Uint8Array {
+  const bytes = new Uint8Array(IFINFOMSG_LENGTH);
+  const view = new DataView(bytes.buffer);
+  view.setInt32(4, ifindex, true);
+  view.setUint32(8, up ? IFF_UP : 0, true);
+  view.setUint32(12, up === undefined ? 0 : IFF_UP, true);
   return bytes;
 }
 
@@ -129,10 +122,10 @@ const indexOf = (key: LinkKey): number => ('ifindex' in key ? key.ifindex : 0);
 const nameAttribute = (key: LinkKey): Attribute => [IFLA.IFNAME, 'ifindex' in key ? undefined : text(key.name)];
 const withoutStats: Attribute = [IFLA.EXT_MASK, u32(RTEXT_FILTER_SKIP_STATS)];
 
-const endAttributes = ({ name, mac, mtu }: LinkEnd): Attribute[] => [
-  [IFLA.IFNAME, text(name)],
-  [IFLA.ADDRESS, macBuffer(mac)],
-  [IFLA.MTU, u32(mtu)],
+const endAttributes = (end: LinkEnd): Attribute[] => [
+  [IFLA.IFNAME, text(end.name)],
+  [IFLA.ADDRESS, mac(end.mac)],
+  [IFLA.MTU, u32(end.mtu)],
   // A veth uses one of each. Left to itself the kernel makes one for each processor and takes all but one away again.
   [IFLA.NUM_TX_QUEUES, u32(1)],
   [IFLA.NUM_RX_QUEUES, u32(1)],
@@ -144,11 +137,12 @@ const endAttributes = ({ name, mac, mtu }: LinkEnd): Attribute[] => [
  */
 export function newVeth(veth: Veth): Request {
   const { peer } = veth;
-  const peerInfo = nestOf([...endAttributes(peer), [IFLA.NET_NS_FD, u32(peer.netns)]], header(0));
-  const info = nestOf([
+  // struct ifinfomsg of the peer, then its attributes.
+  const peerInfo = bodyOf(header(0), ...endAttributes(peer), [IFLA.NET_NS_FD, u32(peer.netns)]);
+  const info: Attribute[] = [
     [IFLA_INFO.KIND, text('veth')],
-    [IFLA_INFO.DATA, nestOf([[VETH_INFO_PEER, peerInfo]])],
-  ]);
+    [IFLA_INFO.DATA, [[VETH_INFO_PEER, peerInfo]]],
+  ];
   return {
     operation: `create veth ${veth.name} with peer ${peer.name}`,
     type: RTM.NEWLINK,
@@ -157,32 +151,30 @@ export function newVeth(veth: Veth): Request {
   };
 }
 
-function afSpecOf({ addrGenMode, ipv4 }: LinkChange): Buffer | undefined {
+function afSpecOf({ addrGenMode, ipv4 }: LinkChange): readonly Attribute[] | undefined {
   if (!addrGenMode && !ipv4) return undefined;
   const conf = (Object.keys(ipv4Conf) as (keyof Ipv4Conf)[]).map(key => [ipv4Conf[key], u32(ipv4?.[key])] as const);
-  const mode = addrGenMode && Uint8Array.of(addrGenModes[addrGenMode]);
-  return nestOf([
-    [AF_INET, ipv4 && nestOf([[IFLA_INET_CONF, nestOf(conf)]])],
-    [AF_INET6, mode && nestOf([[IFLA_INET6_ADDR_GEN_MODE, mode]])],
-  ]);
+  return [
+    [AF_INET, ipv4 && [[IFLA_INET_CONF, conf]]],
+    [AF_INET6, addrGenMode && [[IFLA_INET6_ADDR_GEN_MODE, u8(addrGenModes[addrGenMode])]]],
+  ];
 }
 
 /** Changes what is given and leaves the rest. @throws RangeError where the alias is too long. */
 export function setLink(key: LinkKey, change: LinkChange): Request {
-  const alias = change.alias === undefined ? undefined : Buffer.from(change.alias);
+  const alias = change.alias === undefined ? undefined : new TextEncoder().encode(change.alias);
   if (alias && alias.length > ALIAS_LIMIT)
     throw new RangeError(`Cannot set an alias of ${alias.length} bytes on ${nameOfKey(key)}: ${ALIAS_LIMIT} at most`);
-  const { group, mtu, mac, up } = change;
   return {
     operation: `set ${Object.keys(change).join(', ')} of ${nameOfKey(key)}`,
     type: RTM.SETLINK,
     flags: 0,
     body: bodyOf(
-      header(indexOf(key), up),
+      header(indexOf(key), change.up),
       nameAttribute(key),
-      [IFLA.GROUP, u32(group)],
-      [IFLA.MTU, u32(mtu)],
-      [IFLA.ADDRESS, mac === undefined ? undefined : macBuffer(mac)],
+      [IFLA.GROUP, u32(change.group)],
+      [IFLA.MTU, u32(change.mtu)],
+      [IFLA.ADDRESS, mac(change.mac)],
       [IFLA.AF_SPEC, afSpecOf(change)],
       // Without a closing NUL: the kernel would count it as part of the alias.
       [IFLA.IFALIAS, alias],
@@ -253,7 +245,7 @@ export function getLink(key: LinkKey): Request {
  * kind's module sends them all.
  */
 export function dumpLinks(kind?: string): Request {
-  const info = kind === undefined ? undefined : nestOf([[IFLA_INFO.KIND, text(kind)]]);
+  const info = kind === undefined ? undefined : [[IFLA_INFO.KIND, text(kind)] as const];
   return {
     operation: kind === undefined ? 'list links' : `list ${kind} links`,
     type: RTM.GETLINK,
@@ -262,26 +254,27 @@ export function dumpLinks(kind?: string): Request {
   };
 }
 
-/** RTM_NEWLINK and RTM_DELLINK. @throws RangeError for another message. */
+/** From RTM_NEWLINK or RTM_DELLINK. @throws RangeError another message, or a malformed attribute */
 export function linkOf({ type, body }: Reply): Link {
   if (type !== RTM.NEWLINK && type !== RTM.DELLINK)
     throw new RangeError(`Cannot read a link from a message of type ${type}`);
-  const attributes = attributesOf(body.subarray(IFINFOMSG_LENGTH));
-  const info = attributes.get(IFLA.LINKINFO);
-  const kind = info && textOf(attributesOf(info).get(IFLA_INFO.KIND));
-  return {
-    ifindex: readS32.call(body, 4),
-    name: textOf(attributes.get(IFLA.IFNAME)) ?? '',
-    up: (readU32.call(body, 8) & IFF_UP) !== 0,
-    mtu: u32Of(attributes.get(IFLA.MTU)) ?? 0,
-    group: u32Of(attributes.get(IFLA.GROUP)) ?? 0,
-    mac: macOf(attributes.get(IFLA.ADDRESS)),
-    alias: textOf(attributes.get(IFLA.IFALIAS)),
+  const attributes = new AttributeReader(body.subarray(IFINFOMSG_LENGTH), names);
+  const kind = attributes.nested(IFLA.LINKINFO, infoNames).text(IFLA_INFO.KIND);
+  const link = {
+    ifindex: readS32(body, 4),
+    name: attributes.text(IFLA.IFNAME) ?? '',
+    up: (readU32(body, 8) & IFF_UP) !== 0,
+    mtu: attributes.u32(IFLA.MTU) ?? 0,
+    group: attributes.u32(IFLA.GROUP) ?? 0,
+    mac: attributes.mac(IFLA.ADDRESS),
+    alias: attributes.text(IFLA.IFALIAS),
     kind,
-    master: u32Of(attributes.get(IFLA.MASTER)),
-    peer: kind === 'veth' ? u32Of(attributes.get(IFLA.LINK)) : undefined,
-    peerNetnsid: u32Of(attributes.get(IFLA.LINK_NETNSID)),
+    master: attributes.u32(IFLA.MASTER),
+    peer: kind === 'veth' ? attributes.u32(IFLA.LINK) : undefined,
+    peerNetnsid: attributes.u32(IFLA.LINK_NETNSID),
   };
+  attributes.check();
+  return link;
 }
 
 /** Sends `newVeth` and gives the host's end: by the kernel's echo, or by asking where the kernel does not echo. */

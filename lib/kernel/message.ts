@@ -2,28 +2,14 @@
  * Netlink requests and answers as values, and the function between them: what builds requests and reads replies needs
  * no socket, and what stands in for the kernel in a test is one function.
  */
+import { align, type Message, NLM_F, NLMSG, readS32, readU32 } from '../netlink/header.ts';
+import { AttributeReader } from '../netlink/reader.ts';
 import { errnos } from './errno.ts';
 import { describeErrno, errnoName } from './ffi.ts';
-import { align, type NetlinkMessage, parseAttributes, readS32, readU32 } from './structs.ts';
 
-/** include/uapi/linux/netlink.h */
-export const NLM_F = {
-  REQUEST: 0x1,
-  ACK: 0x4,
-  ECHO: 0x8,
-  DUMP: 0x300,
-  REPLACE: 0x100,
-  EXCL: 0x200,
-  CREATE: 0x400,
-  APPEND: 0x800,
-} as const;
-
-export const NLMSG = { ERROR: 2, DONE: 3 } as const;
-
-/** Set in answers only: a dump that met a change underway; an error without the request's body; attributes after it. */
-export const NLM_F_DUMP_INTR = 0x10;
-const NLM_F_CAPPED = 0x100;
-const NLM_F_ACK_TLVS = 0x200;
+/** enum nlmsgerr_attrs */
+const NLMSGERR_ATTR = { MSG: 1, OFFS: 2 } as const;
+const errorNames = { prefix: 'NLMSGERR_ATTR', types: NLMSGERR_ATTR };
 
 export interface Request {
   /** Finishes the sentence "Cannot …": `add route 10.0.0.7/32 dev 12`. */
@@ -31,7 +17,8 @@ export interface Request {
   readonly type: number;
   /** Besides REQUEST and ACK, which the socket sets. With DUMP the request is sent on its own. */
   readonly flags: number;
-  readonly body: readonly Uint8Array[];
+  /** All behind the netlink header. */
+  readonly body: Uint8Array;
 }
 
 export interface Reply {
@@ -39,7 +26,7 @@ export interface Reply {
   readonly flags: number;
   /** Of what the kernel tells of its own accord: the port of the socket that caused it. */
   readonly port?: number;
-  readonly body: Buffer;
+  readonly body: Uint8Array;
 }
 
 export interface Answer {
@@ -124,18 +111,14 @@ export const isErrno = (error: unknown, ...codes: string[]): error is Error & { 
  * NLMSG_DONE (error alone), each with extended-ack attributes behind it where its flags say so.
  * @see include/uapi/linux/netlink.h, enum nlmsgerr_attrs
  */
-export function complaintOf(message: Pick<NetlinkMessage, 'type' | 'flags' | 'data'>): Complaint {
-  const { type, flags, data } = message;
-  const errno = data.length >= 4 ? -readS32.call(data, 0) : errnos.EBADMSG;
-  if (!(flags & NLM_F_ACK_TLVS)) return { errno };
+export function complaintOf({ type, flags, body }: Pick<Message, 'type' | 'flags' | 'body'>): Complaint {
+  const errno = body.length >= 4 ? -readS32(body, 0) : errnos.EBADMSG;
+  if (!(flags & NLM_F.ACK_TLVS)) return { errno };
   let start = 4;
-  if (type === NLMSG.ERROR) start += flags & NLM_F_CAPPED || errno === 0 ? 16 : align(readU32.call(data, 4));
-  let kernelText: string | undefined;
-  let offset: number | undefined;
-  parseAttributes(data.subarray(start), attribute => {
-    if (attribute.type === 1) kernelText = attribute.data.toString('utf8', 0, attribute.data.length - 1);
-    if (attribute.type === 2) offset = readU32.call(attribute.data, 0);
-  });
+  if (type === NLMSG.ERROR) start += flags & NLM_F.CAPPED || errno === 0 ? 16 : align(readU32(body, 4));
+  const attributes = new AttributeReader(body.subarray(start), errorNames);
+  const kernelText = attributes.text(NLMSGERR_ATTR.MSG);
+  const offset = attributes.u32(NLMSGERR_ATTR.OFFS);
   return { errno, ...(kernelText === undefined ? {} : { kernelText }), ...(offset === undefined ? {} : { offset }) };
 }
 

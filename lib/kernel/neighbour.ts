@@ -1,11 +1,14 @@
 /** Neighbour entries: which MAC an address on a link has. @see include/uapi/linux/neighbour.h */
 
 import { type Address, type Family, formatAddress } from '../ip/address.ts';
-import { NLM_F, type Reply, type Request } from './message.ts';
-import { addressBuffer, addressOf, afOf, attributesOf, bodyOf, macBuffer, macOf, RTM } from './rtnetlink.ts';
-import { readS32, readU16, writeS32, writeU16 } from './structs.ts';
+import { address as addressValue, bodyOf, mac as macValue } from '../netlink/attribute.ts';
+import { NLM_F, readS32, readU16 } from '../netlink/header.ts';
+import { AttributeReader } from '../netlink/reader.ts';
+import type { Reply, Request } from './message.ts';
+import { afOf, familyOf, RTM } from './rtnetlink.ts';
 
 const NDA = { DST: 1, LLADDR: 2 } as const;
+const names = { prefix: 'NDA', types: NDA };
 const NDMSG_LENGTH = 12;
 const NUD_PERMANENT = 0x80;
 
@@ -24,11 +27,12 @@ export interface FoundNeighbour {
 }
 
 /** struct ndmsg: family (u8), padding, ifindex (s32), state (u16), flags (u8), type (u8) */
-function header(family: Family | undefined, ifindex: number, state: number): Buffer {
-  const bytes = Buffer.alloc(NDMSG_LENGTH);
+function header(family: Family | undefined, ifindex: number, state: number): Uint8Array {
+  const bytes = new Uint8Array(NDMSG_LENGTH);
+  const view = new DataView(bytes.buffer);
   bytes[0] = afOf(family);
-  writeS32.call(bytes, ifindex, 4);
-  writeU16.call(bytes, state, 8);
+  view.setInt32(4, ifindex, true);
+  view.setUint16(8, state, true);
   return bytes;
 }
 
@@ -40,8 +44,8 @@ export function setNeighbour({ ifindex, address, mac }: Neighbour): Request {
     flags: NLM_F.CREATE | NLM_F.REPLACE,
     body: bodyOf(
       header(address.family, ifindex, NUD_PERMANENT),
-      [NDA.DST, addressBuffer(address)],
-      [NDA.LLADDR, macBuffer(mac)],
+      [NDA.DST, addressValue(address)],
+      [NDA.LLADDR, macValue(mac)],
     ),
   };
 }
@@ -52,7 +56,7 @@ export function deleteNeighbour(ifindex: number, address: Address): Request {
     operation: `delete neighbour ${formatAddress(address)} of link ${ifindex}`,
     type: RTM.DELNEIGH,
     flags: 0,
-    body: bodyOf(header(address.family, ifindex, 0), [NDA.DST, addressBuffer(address)]),
+    body: bodyOf(header(address.family, ifindex, 0), [NDA.DST, addressValue(address)]),
   };
 }
 
@@ -62,15 +66,17 @@ export function dumpNeighbours(family?: Family): Request {
     operation: 'list neighbours',
     type: RTM.GETNEIGH,
     flags: NLM_F.DUMP,
-    body: [header(family, 0, 0)],
+    body: header(family, 0, 0),
   };
 }
 
-/** Undefined where it is not one of IPv4 or IPv6. */
+/** Undefined for an entry of another family than IPv4 and IPv6. @throws RangeError a malformed attribute */
 export function neighbourOf({ body }: Reply): FoundNeighbour | undefined {
-  const attributes = attributesOf(body.subarray(NDMSG_LENGTH));
-  const address = addressOf(attributes.get(NDA.DST));
+  if (familyOf(body[0] ?? 0) === undefined) return undefined;
+  const attributes = new AttributeReader(body.subarray(NDMSG_LENGTH), names);
+  const address = attributes.address(NDA.DST);
+  const mac = attributes.mac(NDA.LLADDR);
+  attributes.check();
   if (!address) return undefined;
-  const mac = macOf(attributes.get(NDA.LLADDR));
-  return { ifindex: readS32.call(body, 4), address, mac, permanent: (readU16.call(body, 8) & NUD_PERMANENT) !== 0 };
+  return { ifindex: readS32(body, 4), address, mac, permanent: (readU16(body, 8) & NUD_PERMANENT) !== 0 };
 }

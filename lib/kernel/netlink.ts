@@ -4,6 +4,7 @@
  * process can come between. The package's part in it are the messages; what comes by itself is for `Subscription`.
  */
 import { closeSync, write } from 'node:fs';
+import { align, countMessages, formatHeader, type Message, NLM_F, NLMSG, parseMessages } from '../netlink/header.ts';
 import { errnos } from './errno.ts';
 import { checked, libc, SyscallError } from './ffi.ts';
 import {
@@ -13,9 +14,6 @@ import {
   type Exchange,
   must,
   NetlinkError,
-  NLM_F,
-  NLM_F_DUMP_INTR,
-  NLMSG,
   OutcomeUnknownError,
   Refused,
   type Reply,
@@ -32,7 +30,6 @@ import {
   SOL_SOCKET,
   setOption,
 } from './socket.ts';
-import { align, formatHeader, HEADER_LENGTH, type NetlinkMessage, parseMessages, readU32 } from './structs.ts';
 
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
@@ -228,14 +225,14 @@ export class NetlinkSocket implements Disposable {
   #dumpOnce(request: Request): Answer | undefined {
     const replies: Reply[] = [];
     let interrupted = false;
-    let end: NetlinkMessage | undefined;
+    let end: Message | undefined;
     this.#send(request.operation, Buffer.concat(this.#format(request, 0)), 1);
     // Only a dump's datagrams may be larger than those of before: the kernel makes room for what one link may say.
     const next = () => this.#receive(request.operation, MSG.PEEK);
     for (let messages = next(); messages; messages = next()) {
       for (const message of messages) {
         if (message.seq !== this.#seq) continue;
-        if (message.flags & NLM_F_DUMP_INTR) interrupted = true;
+        if (message.flags & NLM_F.DUMP_INTR) interrupted = true;
         if (message.type === NLMSG.DONE || message.type === NLMSG.ERROR) end = message;
         else replies.push(replyOf(message));
       }
@@ -260,7 +257,7 @@ export class NetlinkSocket implements Disposable {
       const messages = this.#receive(operation, MSG.PEEK);
       if (!messages) throw new NetlinkError(operation, seq, { errno: ENOMSG, kernelText: 'the dump has no end' });
       const own = messages.filter(message => message.seq === seq);
-      const isEnd = ({ type }: NetlinkMessage): boolean => type === NLMSG.DONE || type === NLMSG.ERROR;
+      const isEnd = ({ type }: Message): boolean => type === NLMSG.DONE || type === NLMSG.ERROR;
       yield own.filter(message => !isEnd(message)).map(replyOf);
       const end = own.find(isEnd);
       if (!end) continue;
@@ -271,10 +268,9 @@ export class NetlinkSocket implements Disposable {
   }
 
   #format(request: Request, flags: number): Uint8Array[] {
-    const length = request.body.reduce((sum, part) => sum + part.length, HEADER_LENGTH);
-    const seq = ++this.#seq;
-    const header = { length, type: request.type, flags: request.flags | flags | NLM_F.REQUEST, seq, port: 0 };
-    return [formatHeader(header), ...request.body, new Uint8Array(align(length) - length)];
+    const { type, body } = request;
+    const header = formatHeader(type, request.flags | flags | NLM_F.REQUEST, ++this.#seq, body.length);
+    return [header, body, new Uint8Array(align(body.length) - body.length)];
   }
 
   #refuseClosed(operation: string): void {
@@ -309,7 +305,7 @@ export class NetlinkSocket implements Disposable {
    * The messages of the next datagram, or undefined where the queue is empty.
    * @param look MSG.PEEK: first how large it is
    */
-  #receive(operation: string, look = 0): NetlinkMessage[] | undefined {
+  #receive(operation: string, look = 0): readonly Message[] | undefined {
     const { recv, errno } = libc();
     const take = (flags: number) =>
       Number(recv(this.#fd, datagram, BigInt(datagram.length), MSG.DONTWAIT | MSG.TRUNC | flags));
@@ -373,15 +369,4 @@ const silence = (operation: string, seq: number) =>
 
 const isDump = (request: Request) => (request.flags & NLM_F.DUMP) === NLM_F.DUMP;
 
-const replyOf = ({ type, flags, data }: NetlinkMessage): Reply => ({ type, flags, body: data });
-
-function countMessages(bytes: Uint8Array): number {
-  const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  let count = 0;
-  for (let at = 0; at + HEADER_LENGTH <= view.length; count++) {
-    const length = readU32.call(view, at);
-    if (length < HEADER_LENGTH) throw new RangeError(`Cannot send a netlink message of ${length} bytes at ${at}`);
-    at += align(length);
-  }
-  return count;
-}
+const replyOf = ({ type, flags, body }: Message): Reply => ({ type, flags, body });

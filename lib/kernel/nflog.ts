@@ -6,13 +6,16 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { basename } from 'node:path';
 import { type Address, addressFromBytes } from '../ip/address.ts';
-import { complaintOf, NetlinkError, NLM_F, NLMSG, type Reply, type Request } from './message.ts';
-import { attributesOf, textOf } from './rtnetlink.ts';
+import { type Attribute, be16, be32, bodyOf, u8 } from '../netlink/attribute.ts';
+import { NLM_F, NLMSG } from '../netlink/header.ts';
+import { AttributeReader } from '../netlink/reader.ts';
+import { complaintOf, NetlinkError, type Reply, type Request } from './message.ts';
 import { Subscription } from './subscription.ts';
 
 /** (NFNL_SUBSYS_ULOG << 8) | NFULNL_MSG_* */
 const NFULNL = { PACKET: 0x400, CONFIG: 0x401 } as const;
 const NFULA = { TIMESTAMP: 3, INDEV: 4, OUTDEV: 5, PAYLOAD: 9, PREFIX: 10 } as const;
+const names = { prefix: 'NFULA', types: NFULA };
 const NFULA_CFG = { CMD: 1, MODE: 2, NLBUFSIZ: 3, TIMEOUT: 4, QTHRESH: 5 } as const;
 const BIND = 1;
 const COPY_PACKET = 2;
@@ -63,8 +66,9 @@ function transport4(packet: Buffer): { readonly protocol: number; readonly at: n
 
 /** Who sent what to whom, from an IP packet's first bytes; undefined where they are no IP packet's. */
 export function endsOf(
-  packet: Buffer,
+  bytes: Uint8Array,
 ): Pick<LoggedPacket, 'source' | 'destination' | 'protocol' | 'sourcePort' | 'destinationPort'> | undefined {
+  const packet = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   const version = packet.length > 0 ? packet.readUInt8(0) >> 4 : 0;
   const least = version === 4 ? 20 : 40;
   if ((version !== 4 && version !== 6) || packet.length < least) return undefined;
@@ -80,47 +84,37 @@ export function endsOf(
   };
 }
 
-const u32Be = (bytes: Buffer | undefined): number | undefined =>
-  bytes && bytes.length >= 4 ? bytes.readUInt32BE(0) : undefined;
+/** struct nfulnl_msg_packet_timestamp: seconds, then microseconds, 64 bits each. @returns seconds */
+function secondsOf(stamp: Uint8Array | undefined): number {
+  if (!stamp || stamp.length < 16) return 0;
+  const view = new DataView(stamp.buffer, stamp.byteOffset, stamp.length);
+  return Number(view.getBigUint64(0)) + Number(view.getBigUint64(8)) / 1e6;
+}
 
 function packetOf({ body }: Reply, now: () => number): LoggedPacket | undefined {
-  const attributes = attributesOf(body.subarray(NFGENMSG_LENGTH));
-  const ends = endsOf(attributes.get(NFULA.PAYLOAD) ?? Buffer.alloc(0));
+  const attributes = new AttributeReader(body.subarray(NFGENMSG_LENGTH), names);
+  const ends = endsOf(attributes.get(NFULA.PAYLOAD) ?? new Uint8Array(0));
   if (!ends) return undefined;
-  const stamp = attributes.get(NFULA.TIMESTAMP);
-  // Packets that the node itself sends carry no time.
-  const time = stamp ? Number(stamp.readBigUInt64BE(0)) + Number(stamp.readBigUInt64BE(8)) / 1e6 : 0;
-  return {
+  const packet = {
     ...ends,
-    prefix: textOf(attributes.get(NFULA.PREFIX)) ?? '',
-    time: time === 0 ? now() / 1000 : time,
-    indev: u32Be(attributes.get(NFULA.INDEV)),
-    outdev: u32Be(attributes.get(NFULA.OUTDEV)),
+    prefix: attributes.text(NFULA.PREFIX) ?? '',
+    // Packets that the node itself sends carry no time.
+    time: secondsOf(attributes.get(NFULA.TIMESTAMP)) || now() / 1000,
+    indev: attributes.be32(NFULA.INDEV),
+    outdev: attributes.be32(NFULA.OUTDEV),
   };
+  attributes.check();
+  return packet;
 }
 
-function attribute(type: number, data: Buffer): Buffer {
-  const out = Buffer.alloc((4 + data.length + 3) & ~3);
-  out.writeUInt16LE(4 + data.length, 0);
-  out.writeUInt16LE(type, 2);
-  data.copy(out, 4);
-  return out;
-}
-
-const u32BeBytes = (value: number): Buffer => {
-  const out = Buffer.alloc(4);
-  out.writeUInt32BE(value);
-  return out;
-};
-
-function configure(group: number, operation: string, ...attributes: readonly Buffer[]): Request {
-  const header = Buffer.alloc(NFGENMSG_LENGTH);
-  header.writeUInt16BE(group, 2);
-  return { operation, type: NFULNL.CONFIG, flags: NLM_F.ACK, body: [header, ...attributes] };
+function configure(group: number, operation: string, ...attributes: readonly Attribute[]): Request {
+  // struct nfgenmsg: family and version 0, the group in network byte order.
+  const header = Uint8Array.of(0, 0, ...be16(group)!);
+  return { operation, type: NFULNL.CONFIG, flags: NLM_F.ACK, body: bodyOf(header, ...attributes) };
 }
 
 /** struct nfulnl_msg_config_mode: copy range (u32), mode (u8), padding. */
-const copyMode = Buffer.concat([u32BeBytes(SNAPLEN), Buffer.from([COPY_PACKET, 0])]);
+const copyMode = Uint8Array.of(...be32(SNAPLEN)!, COPY_PACKET, 0);
 
 export interface LogListener {
   readonly onPacket: (packet: LoggedPacket) => void;
@@ -138,20 +132,20 @@ export class PacketLog implements Disposable {
 
   constructor(group: number, listener: LogListener, now: () => number = Date.now) {
     const requests = [
-      configure(group, `bind to nflog group ${group}`, attribute(NFULA_CFG.CMD, Buffer.from([BIND]))),
+      configure(group, `bind to nflog group ${group}`, [NFULA_CFG.CMD, u8(BIND)]),
       configure(
         group,
         `configure nflog group ${group}`,
-        attribute(NFULA_CFG.MODE, copyMode),
-        attribute(NFULA_CFG.TIMEOUT, u32BeBytes(GATHER)),
-        attribute(NFULA_CFG.QTHRESH, u32BeBytes(64)),
+        [NFULA_CFG.MODE, copyMode],
+        [NFULA_CFG.TIMEOUT, be32(GATHER)],
+        [NFULA_CFG.QTHRESH, be32(64)],
       ),
     ];
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.ready = promise;
     let pending = requests.length;
     const settle = (reply: Reply) => {
-      const complaint = complaintOf({ type: reply.type, flags: reply.flags, data: reply.body });
+      const complaint = complaintOf(reply);
       const { operation } = requests[requests.length - pending] ?? requests[0]!;
       if (complaint.errno !== 0) reject(new NetlinkError(operation, 0, complaint));
       pending--;

@@ -13,6 +13,7 @@
  *   table that was made without PERSIST.
  */
 
+import { NLM_F } from '../netlink/header.ts';
 import { formatKey } from '../nft/datatype.ts';
 import {
   type ChainName,
@@ -50,7 +51,7 @@ import {
 } from '../nft/query.ts';
 import { nameOperation, type Operation, type SetDeclaration, type Transaction } from '../nft/transaction.ts';
 import { describeErrno, errnoName } from './ffi.ts';
-import { type Exchange, isErrno, must, mustExcept, NLM_F, type Reply, type Request } from './message.ts';
+import { type Exchange, isErrno, must, mustExcept, type Reply, type Request } from './message.ts';
 import { type BatchError, NetlinkSocket } from './netlink.ts';
 
 /** How often a table is read again because something was committed meanwhile. */
@@ -99,7 +100,7 @@ const requestOf = ({ operation, type, dump, body }: Query): Request => ({
   operation,
   type,
   flags: dump ? NLM_F.DUMP : 0,
-  body: [body],
+  body,
 });
 
 /** A socket to nf_tables. A table that it made as its owner is its own until it closes. */

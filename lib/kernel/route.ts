@@ -2,6 +2,7 @@
 
 import {
   type Address,
+  addressFromBytes,
   bitsOf,
   type Family,
   formatAddress,
@@ -9,21 +10,11 @@ import {
   networkOf,
   type Prefix,
 } from '../ip/address.ts';
-import { NLM_F, type Reply, type Request } from './message.ts';
-import {
-  addressAttribute,
-  addressBuffer,
-  addressOf,
-  afOf,
-  attributesOf,
-  bodyOf,
-  familyOf,
-  nestOf,
-  RTM,
-  u32,
-  u32Of,
-} from './rtnetlink.ts';
-import { align, readS32, readU16, readU32, writeU32 } from './structs.ts';
+import { address as addressValue, bodyOf, u32 } from '../netlink/attribute.ts';
+import { align, NLM_F, readS32, readU16, readU32 } from '../netlink/header.ts';
+import { AttributeReader } from '../netlink/reader.ts';
+import type { Reply, Request } from './message.ts';
+import { afOf, familyOf, RTM } from './rtnetlink.ts';
 
 const RTA = {
   DST: 1,
@@ -37,6 +28,8 @@ const RTA = {
   VIA: 18,
 } as const;
 const RTAX = { MTU: 2, ADVMSS: 8 } as const;
+const names = { prefix: 'RTA', types: RTA };
+const metricNames = { prefix: 'RTAX', types: RTAX };
 const RTNH_F_ONLINK = 4;
 const RTM_F_FIB_MATCH = 0x2000;
 const RTM_F_CLONED = 0x200;
@@ -119,14 +112,14 @@ interface Header {
 }
 
 /** struct rtmsg: family, lengths of destination and source, TOS, table, protocol, scope, type (u8 each), flags (u32) */
-function headerOf({ destination, table = 0, protocol = 0, scope = 0, type = 0, flags = 0 }: Header): Buffer {
-  const bytes = Buffer.alloc(RTMSG_LENGTH);
+function headerOf({ destination, table = 0, protocol = 0, scope = 0, type = 0, flags = 0 }: Header): Uint8Array {
+  const bytes = new Uint8Array(RTMSG_LENGTH);
   bytes.set([afOf(destination.family), destination.length, 0, 0, table < 256 ? table : 0, protocol, scope, type]);
-  writeU32.call(bytes, flags, 8);
+  new DataView(bytes.buffer).setUint32(8, flags, true);
   return bytes;
 }
 
-function message(route: Route, header: Pick<Header, 'protocol' | 'scope' | 'type'>): Uint8Array[] {
+function message(route: Route, header: Pick<Header, 'protocol' | 'scope' | 'type'>): Uint8Array {
   const { destination, oif, gateway, source, metric, mtu, advmss, table = RT_TABLE_MAIN } = route;
   const metrics = [
     [RTAX.MTU, u32(mtu)],
@@ -134,12 +127,12 @@ function message(route: Route, header: Pick<Header, 'protocol' | 'scope' | 'type
   ] as const;
   return bodyOf(
     headerOf({ destination, table, flags: route.onlink ? RTNH_F_ONLINK : 0, ...header }),
-    [RTA.DST, destination.length > 0 ? addressBuffer(networkOf(destination)) : undefined],
+    [RTA.DST, destination.length > 0 ? addressValue(networkOf(destination)) : undefined],
     [RTA.OIF, u32(oif)],
-    [RTA.GATEWAY, addressAttribute(gateway)],
-    [RTA.PREFSRC, addressAttribute(source)],
+    [RTA.GATEWAY, addressValue(gateway)],
+    [RTA.PREFSRC, addressValue(source)],
     [RTA.PRIORITY, u32(metric)],
-    [RTA.METRICS, mtu === undefined && advmss === undefined ? undefined : nestOf(metrics)],
+    [RTA.METRICS, mtu === undefined && advmss === undefined ? undefined : metrics],
     [RTA.TABLE, u32(table)],
   );
 }
@@ -189,7 +182,7 @@ export function getRoute(address: Address): Request {
     flags: 0,
     body: bodyOf(headerOf({ destination: { ...address, length: bitsOf(address.family) }, flags: RTM_F_FIB_MATCH }), [
       RTA.DST,
-      addressBuffer(address),
+      addressValue(address),
     ]),
   };
 }
@@ -217,44 +210,51 @@ export function dumpRoutes({ family, oif, table, protocol }: RouteFilter = {}): 
 }
 
 /** RTA_VIA is struct rtvia: family (u16), then the address; of an IPv4 route through an IPv6 gateway. */
-const gatewayOf = (attributes: ReadonlyMap<number, Buffer>): Address | undefined =>
-  addressOf(attributes.get(RTA.GATEWAY) ?? attributes.get(RTA.VIA)?.subarray(2));
+function gatewayOf(attributes: AttributeReader): Address | undefined {
+  const via = attributes.get(RTA.VIA)?.subarray(2);
+  return attributes.address(RTA.GATEWAY) ?? (via && addressFromBytes(via));
+}
 
 /** struct rtnexthop, again and again: length of it all (u16), flags (u8), hops (u8), ifindex (s32), then attributes. */
-function hopsOf(bytes: Buffer): Hop[] {
+function hopsOf(route: AttributeReader, bytes: Uint8Array): Hop[] {
   const hops: Hop[] = [];
   for (let start = 0; start + RTNEXTHOP_LENGTH <= bytes.length; ) {
-    const length = readU16.call(bytes, start);
+    const length = readU16(bytes, start);
     if (length < RTNEXTHOP_LENGTH) break;
-    const attributes = attributesOf(bytes.subarray(start + RTNEXTHOP_LENGTH, start + length));
-    hops.push({ oif: readS32.call(bytes, start + 4), gateway: gatewayOf(attributes) });
+    const attributes = route.within(bytes.subarray(start + RTNEXTHOP_LENGTH, start + length), names);
+    hops.push({ oif: readS32(bytes, start + 4), gateway: gatewayOf(attributes) });
     start += align(length);
   }
   return hops;
 }
 
-/** Undefined where it is neither IPv4 nor IPv6, or a cached exception rather than a route. */
+/**
+ * Undefined for a route of another family than IPv4 and IPv6, and for a cached exception, which is no route.
+ * @throws RangeError a malformed attribute
+ */
 export function routeOf({ body }: Reply): FoundRoute | undefined {
   const [af = 0, length = 0, , , shortTable = 0, protocol = 0, scope = 0, type = 0] = body;
   const family = familyOf(af);
-  const flags = readU32.call(body, 8);
+  const flags = readU32(body, 8);
   if (!family || flags & RTM_F_CLONED) return undefined;
-  const attributes = attributesOf(body.subarray(RTMSG_LENGTH));
-  const metrics = attributesOf(attributes.get(RTA.METRICS) ?? Buffer.alloc(0));
-  const hop = { oif: u32Of(attributes.get(RTA.OIF)), gateway: gatewayOf(attributes) };
+  const attributes = new AttributeReader(body.subarray(RTMSG_LENGTH), names);
+  const metrics = attributes.nested(RTA.METRICS, metricNames);
+  const hop = { oif: attributes.u32(RTA.OIF), gateway: gatewayOf(attributes) };
   const multipath = attributes.get(RTA.MULTIPATH);
-  return {
+  const route = {
     ...hop,
-    hops: multipath ? hopsOf(multipath) : [hop],
-    destination: { ...(addressOf(attributes.get(RTA.DST)) ?? { family, value: 0n }), length },
-    source: addressOf(attributes.get(RTA.PREFSRC)),
-    table: u32Of(attributes.get(RTA.TABLE)) ?? shortTable,
-    metric: u32Of(attributes.get(RTA.PRIORITY)) ?? 0,
-    mtu: u32Of(metrics.get(RTAX.MTU)),
-    advmss: u32Of(metrics.get(RTAX.ADVMSS)),
+    hops: multipath ? hopsOf(attributes, multipath) : [hop],
+    destination: { ...(attributes.address(RTA.DST) ?? { family, value: 0n }), length },
+    source: attributes.address(RTA.PREFSRC),
+    table: attributes.u32(RTA.TABLE) ?? shortTable,
+    metric: attributes.u32(RTA.PRIORITY) ?? 0,
+    mtu: metrics.u32(RTAX.MTU),
+    advmss: metrics.u32(RTAX.ADVMSS),
     protocol,
     scope,
     type,
     onlink: (flags & RTNH_F_ONLINK) !== 0,
   };
+  attributes.check();
+  return route;
 }

@@ -1,9 +1,9 @@
 /** What the kernel tells of its own accord: messages of multicast groups, as the event loop turns. */
 import type { MessageInfo } from 'netlink/dist/raw.js';
+import { formatHeader, NLM_F, parseMessages } from '../netlink/header.ts';
 import { dropsOf, type EventSocket, openEventSocket } from './event-socket.ts';
-import { NLM_F, type Reply, type Request } from './message.ts';
+import type { Reply, Request } from './message.ts';
 import { type Protocol, SO, SOL_NETLINK, SOL_SOCKET, setOption } from './socket.ts';
-import { formatHeader, HEADER_LENGTH, parseMessages } from './structs.ts';
 
 /** include/uapi/linux/rtnetlink.h, include/uapi/linux/netfilter/nfnetlink.h */
 export const RTNLGRP = { LINK: 1, NEIGH: 3, IPV4_IFADDR: 5, IPV4_ROUTE: 7, IPV6_IFADDR: 9, IPV6_ROUTE: 11 } as const;
@@ -50,9 +50,8 @@ export class Subscription implements Disposable {
 
   /** Asks for something; what the kernel answers comes to the listener, like everything else. */
   send({ type, flags, body }: Request): void {
-    const length = body.reduce((sum, part) => sum + part.length, HEADER_LENGTH);
-    const header = formatHeader({ length, type, flags: flags | NLM_F.REQUEST, seq: ++this.#seq, port: 0 });
-    this.#socket.raw.send(Buffer.concat([header, ...body]), {}, error => {
+    const header = formatHeader(type, flags | NLM_F.REQUEST, ++this.#seq, body.length);
+    this.#socket.raw.send(Buffer.concat([header, body]), {}, error => {
       if (error) this.#lose(error);
     });
   }
@@ -67,8 +66,8 @@ export class Subscription implements Disposable {
   #read(datagram: Buffer, { port }: MessageInfo): void {
     // Port 0 is the kernel; another process may send to a group, too.
     if (port !== 0) return;
-    for (const { type, flags, port: cause, data } of parseMessages(datagram))
-      if (!this.#ended) this.#listener.onMessage({ type, flags, port: cause, body: data });
+    for (const { type, flags, port: cause, body } of parseMessages(datagram))
+      if (!this.#ended) this.#listener.onMessage({ type, flags, port: cause, body });
     const drops = this.#ended || this.#listener.mayMiss ? 0 : dropsOf(this.#socket.fd);
     if (drops > 0) this.#lose(new Error(`Cannot keep up with netlink: ${drops} messages lost`));
   }

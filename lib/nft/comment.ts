@@ -23,16 +23,10 @@ function mayBeUnfit(text: string): boolean {
   return false;
 }
 
+const encoder = new TextEncoder();
+
 /** How many bytes the text takes in UTF-8. */
-export function utf8Length(text: string): number {
-  let length = 0;
-  for (let i = 0; i < text.length; i++) {
-    const point = text.codePointAt(i)!;
-    length += point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
-    if (point >= 0x10000) i++;
-  }
-  return length;
-}
+const utf8Length = (text: string): number => encoder.encode(text).length;
 
 const fit = (text: string): string =>
   mayBeUnfit(text)

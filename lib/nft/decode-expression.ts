@@ -3,8 +3,8 @@
  * An expression that carries anything for which our values have no field is kept as `other`, whole: nothing is overlooked.
  */
 
+import type { AttributeNames, AttributeReader } from '../netlink/reader.ts';
 import { type AnonymousSet, type Expression, hex, NAT_IMPLIED_FLAGS } from './expression.ts';
-import { type Attributes, eachAttribute, readAttributes, readNumber, readSigned32, readText } from './reader.ts';
 import {
   NFT_LOOKUP_F_INV,
   NFTA_BITWISE,
@@ -25,7 +25,9 @@ import {
   NFTA_PAYLOAD,
   NFTA_RANGE,
   NFTA_REJECT,
+  NFTA_RULE,
   NFTA_VERDICT,
+  names,
 } from './wire.ts';
 
 /** The anonymous set of that name, or undefined where the name is that of a set like any other. */
@@ -35,40 +37,42 @@ type Read = (fields: Fields, sets: AnonymousSets) => Expression | undefined;
 
 /** Attributes of one expression, which notes what was asked for: what is left over was not understood. */
 class Fields {
-  readonly #attributes: Attributes;
+  readonly #attributes: AttributeReader;
   readonly #left: Set<number>;
 
-  constructor(attributes: Attributes) {
+  constructor(attributes: AttributeReader) {
     this.#attributes = attributes;
-    this.#left = new Set(attributes.keys());
+    this.#left = new Set(attributes.types);
   }
 
   get complete(): boolean {
     return this.#left.size === 0;
   }
 
-  bytes(type: number): Uint8Array | undefined {
-    this.#left.delete(type);
-    return this.#attributes.get(type);
-  }
-
   /** 0 where there is none, which is what the kernel means by leaving it out. */
   number(type: number): number {
-    return readNumber(this.bytes(type)) ?? 0;
+    return this.optional(type) ?? 0;
   }
 
   optional(type: number): number | undefined {
-    return readNumber(this.bytes(type));
+    this.#left.delete(type);
+    return this.#attributes.number(type);
   }
 
   text(type: number): string | undefined {
-    return readText(this.bytes(type));
+    this.#left.delete(type);
+    return this.#attributes.text(type);
   }
 
   /** NFTA_DATA_VALUE inside. */
   value(type: number): Uint8Array | undefined {
-    const nest = this.bytes(type);
-    return nest && readAttributes(nest).get(NFTA_DATA.VALUE);
+    return this.data(type).get(NFTA_DATA.VALUE);
+  }
+
+  /** NFTA_DATA_* inside. */
+  data(type: number): AttributeReader {
+    this.#left.delete(type);
+    return this.#attributes.nested(type, names.data);
   }
 
   ignore(...types: readonly number[]): void {
@@ -140,13 +144,10 @@ const READERS: Readonly<Record<string, Read>> = {
   },
   immediate: fields => {
     const dreg = fields.number(NFTA_IMMEDIATE.DREG);
-    const nest = fields.bytes(NFTA_IMMEDIATE.DATA);
-    if (!nest) return undefined;
-    const data = readAttributes(nest);
+    const data = fields.data(NFTA_IMMEDIATE.DATA);
     const value = data.get(NFTA_DATA.VALUE);
-    const verdict = data.get(NFTA_DATA.VERDICT);
     if (value) return { name: 'immediate', dreg, data: value };
-    return verdict && { name: 'verdict', ...readVerdict(verdict) };
+    return data.get(NFTA_DATA.VERDICT) && { name: 'verdict', ...readVerdict(data) };
   },
   counter: fields => {
     fields.ignore(NFTA_COUNTER.BYTES, NFTA_COUNTER.PACKETS);
@@ -206,43 +207,36 @@ const READERS: Readonly<Record<string, Read>> = {
   notrack: () => ({ name: 'notrack' }),
 };
 
-/** NFTA_DATA_VERDICT's inside. */
-export function readVerdict(bytes: Uint8Array): { readonly code: number; readonly chain?: string } {
-  const attributes = readAttributes(bytes);
-  const code = readSigned32(attributes.get(NFTA_VERDICT.CODE)) ?? 0;
-  const chain = readText(attributes.get(NFTA_VERDICT.CHAIN));
+/** From NFTA_DATA_*, where NFTA_DATA_VERDICT is among them. */
+export function readVerdict(data: AttributeReader): { readonly code: number; readonly chain?: string } {
+  const verdict = data.nested(NFTA_DATA.VERDICT, names.verdict);
+  const code = verdict.bes32(NFTA_VERDICT.CODE) ?? 0;
+  const chain = verdict.text(NFTA_VERDICT.CHAIN);
   return chain === undefined ? { code } : { code, chain };
 }
 
-/** NFTA_RULE_EXPRESSIONS */
-export function readExpressions(bytes: Uint8Array, sets: AnonymousSets): readonly Expression[] {
+/** The expressions of a rule, from NFTA_RULE_*. */
+export function readExpressions(rule: AttributeReader, sets: AnonymousSets): readonly Expression[] {
   const expressions: Expression[] = [];
-  eachAttribute(bytes, (_, element) => {
-    const { name, data } = readExpression(element);
-    const fields = new Fields(readAttributes(data));
+  rule.each(NFTA_RULE.EXPRESSIONS, names.expression, element => {
+    const name = element.text(NFTA_EXPR.NAME) ?? '';
+    const fields = new Fields(element.nested(NFTA_EXPR.DATA, attributesOf(name)));
     const expression = READERS[name]?.(fields, sets);
     const whole = expression && fields.complete;
+    const data = element.get(NFTA_EXPR.DATA) ?? new Uint8Array();
     expressions.push(whole ? expression : { name: 'other', kernel: name, attributes: hex(data) });
   });
   return expressions;
 }
 
-const NOTHING = new Uint8Array();
+/** NFTA_META and its like, whose names each reader above has. */
+const attributesOf = (expression: string): AttributeNames => ({ prefix: `attribute of ${expression}`, types: {} });
 
-function readExpression(element: Uint8Array): { readonly name: string; readonly data: Uint8Array } {
-  const attributes = readAttributes(element);
-  return {
-    name: readText(attributes.get(NFTA_EXPR.NAME)) ?? '',
-    data: attributes.get(NFTA_EXPR.DATA) ?? NOTHING,
-  };
-}
-
-/** NFTA_COUNTER_*, as of the first anonymous counter among NFTA_RULE_EXPRESSIONS. */
-export function firstCounter(bytes: Uint8Array): Attributes | undefined {
-  let found: Attributes | undefined;
-  eachAttribute(bytes, (_, element) => {
-    const { name, data } = readExpression(element);
-    if (name === 'counter') found ??= readAttributes(data);
+/** NFTA_COUNTER_*, as of the first anonymous counter among the expressions of a rule. */
+export function firstCounter(rule: AttributeReader): AttributeReader | undefined {
+  let found: AttributeReader | undefined;
+  rule.each(NFTA_RULE.EXPRESSIONS, names.expression, element => {
+    if (element.text(NFTA_EXPR.NAME) === 'counter') found ??= element.nested(NFTA_EXPR.DATA, names.counter);
   });
   return found;
 }

@@ -3,6 +3,7 @@
  * What changes by itself (counts) or names things in the kernel only (handles) comes beside it.
  */
 
+import { AttributeReader } from '../netlink/reader.ts';
 import { DATATYPES, datumBetween, datumFromBytes, keyLength, keyTypesOf, paddedLength } from './datatype.ts';
 import { firstCounter, readExpressions, readVerdict } from './decode-expression.ts';
 import { decompile, verdictOf } from './decompile.ts';
@@ -22,17 +23,7 @@ import type {
   Table,
   TableFamily,
 } from './model.ts';
-import {
-  type Attributes,
-  eachAttribute,
-  readAttributes,
-  readBigint,
-  readMessage,
-  readNumber,
-  readSigned32,
-  readText,
-  readUserdata,
-} from './reader.ts';
+import { readMessage, userdataText } from './reader.ts';
 import type { SetDeclaration } from './transaction.ts';
 import {
   HOOKS,
@@ -49,6 +40,7 @@ import {
   NFTA_SET_ELEM,
   NFTA_SET_ELEM_LIST,
   NFTA_TABLE,
+  names,
   TABLE_FAMILIES,
   UDATA,
   VERDICT_TYPE,
@@ -86,15 +78,18 @@ export interface KernelTable {
 
 export function decodeTable(dump: Dump): KernelTable {
   const { family } = dump;
-  const head = readMessage(dump.table);
-  const flags = readNumber(head.get(NFTA_TABLE.FLAGS)) ?? 0;
+  const head = readMessage(dump.table, names.table, table => ({
+    name: table.text(NFTA_TABLE.NAME) ?? '',
+    flags: table.be32(NFTA_TABLE.FLAGS) ?? 0,
+    ...commentIn(table.get(NFTA_TABLE.USERDATA), UDATA.COMMENT),
+  }));
+  const { flags, ...named } = head;
   const sets = dump.sets.map(body => decodeSet(body, dump.elements));
   const anonymous = new Map(sets.filter(set => set.anonymous).map(set => [set.declaration.name, anonymousOf(set)]));
   const rules = decodeRules(dump, name => anonymous.get(name));
   const table: Table = {
     family,
-    name: readText(head.get(NFTA_TABLE.NAME)) ?? '',
-    ...commentIn(head.get(NFTA_TABLE.USERDATA), UDATA.COMMENT),
+    ...named,
     chains: dump.chains.map(body => decodeChain(body, rules)),
     sets: sets.filter(set => !set.anonymous).map(({ declaration, elements }) => ({ ...declaration, elements })),
     counters: dump.counters.filter(isCounter).map(decodeCounter),
@@ -110,33 +105,32 @@ export function decodeTable(dump: Dump): KernelTable {
 }
 
 const commentIn = (userdata: Uint8Array | undefined, type: number): { readonly comment?: string } => {
-  const comment = readText(readUserdata(userdata).get(type));
+  const comment = userdataText(userdata, type);
   return comment === undefined ? {} : { comment };
 };
 
 const HOOK_NAMES = new Map((Object.keys(HOOKS) as Hook[]).map(hook => [HOOKS[hook] as number, hook]));
 
-function decodeChain(body: Uint8Array, rules: ReadonlyMap<string, readonly DecodedRule[]>): Chain {
-  const attributes = readMessage(body);
-  const name = readText(attributes.get(NFTA_CHAIN.NAME)) ?? '';
-  const base = decodeBase(attributes);
-  return {
-    name,
-    ...commentIn(attributes.get(NFTA_CHAIN.USERDATA), UDATA.COMMENT),
-    ...(base ? { base } : {}),
-    rules: (rules.get(name) ?? []).map(({ rule }) => rule),
-  };
-}
+const decodeChain = (body: Uint8Array, rules: ReadonlyMap<string, readonly DecodedRule[]>): Chain =>
+  readMessage(body, names.chain, attributes => {
+    const name = attributes.text(NFTA_CHAIN.NAME) ?? '';
+    const base = decodeBase(attributes);
+    return {
+      name,
+      ...commentIn(attributes.get(NFTA_CHAIN.USERDATA), UDATA.COMMENT),
+      ...(base ? { base } : {}),
+      rules: (rules.get(name) ?? []).map(({ rule }) => rule),
+    };
+  });
 
-function decodeBase(attributes: Attributes): Base | undefined {
-  const nest = attributes.get(NFTA_CHAIN.HOOK);
-  if (!nest) return undefined;
-  const hook = readAttributes(nest);
+function decodeBase(attributes: AttributeReader): Base | undefined {
+  if (!attributes.get(NFTA_CHAIN.HOOK)) return undefined;
+  const hook = attributes.nested(NFTA_CHAIN.HOOK, names.hook);
   return {
-    type: (readText(attributes.get(NFTA_CHAIN.TYPE)) ?? 'filter') as ChainType,
-    hook: HOOK_NAMES.get(readNumber(hook.get(NFTA_HOOK.HOOKNUM)) ?? -1) ?? 'ingress',
-    priority: readSigned32(hook.get(NFTA_HOOK.PRIORITY)) ?? 0,
-    policy: readNumber(attributes.get(NFTA_CHAIN.POLICY)) === 0 ? 'drop' : 'accept',
+    type: (attributes.text(NFTA_CHAIN.TYPE) ?? 'filter') as ChainType,
+    hook: HOOK_NAMES.get(hook.number(NFTA_HOOK.HOOKNUM) ?? -1) ?? 'ingress',
+    priority: hook.bes32(NFTA_HOOK.PRIORITY) ?? 0,
+    policy: attributes.number(NFTA_CHAIN.POLICY) === 0 ? 'drop' : 'accept',
   };
 }
 
@@ -153,9 +147,12 @@ export interface ChainName {
 const chainNameIn = (body: Uint8Array): ChainName | undefined => {
   // struct nfgenmsg begins with the family.
   const family = FAMILY_NAMES.get(body[0] ?? -1);
-  const attributes = readMessage(body);
-  const table = readText(attributes.get(NFTA_CHAIN.TABLE)) ?? '';
-  return family && { family, table, name: readText(attributes.get(NFTA_CHAIN.NAME)) ?? '' };
+  if (!family) return undefined;
+  return readMessage(body, names.chain, chain => ({
+    family,
+    table: chain.text(NFTA_CHAIN.TABLE) ?? '',
+    name: chain.text(NFTA_CHAIN.NAME) ?? '',
+  }));
 };
 
 /** Chains of inet, ip and ip6 tables, whosever they are; from NFT_MSG_NEWCHAIN. */
@@ -166,7 +163,7 @@ export const decodeChainNames = (bodies: readonly Uint8Array[]): readonly ChainN
 export const decodeBaseChains = (bodies: readonly Uint8Array[]): readonly BaseChain[] =>
   bodies.flatMap(body => {
     const name = chainNameIn(body);
-    const base = decodeBase(readMessage(body));
+    const base = readMessage(body, names.chain, decodeBase);
     return name && base ? [{ ...name, base }] : [];
   });
 
@@ -186,16 +183,13 @@ function decodeRules(
 ): ReadonlyMap<string, readonly DecodedRule[]> {
   const byChain = new Map<string, DecodedRule[]>();
   for (const body of rules) {
-    const attributes = readMessage(body);
-    const chain = readText(attributes.get(NFTA_RULE.CHAIN)) ?? '';
-    const list = attributes.get(NFTA_RULE.EXPRESSIONS) ?? new Uint8Array();
-    const counter = firstCounter(list);
-    const rule: Rule = {
-      statements: decompile(family, readExpressions(list, sets)),
-      ...commentIn(attributes.get(NFTA_RULE.USERDATA), UDATA.COMMENT),
-    };
-    const handle = Number(readBigint(attributes.get(NFTA_RULE.HANDLE)));
-    const decoded = { rule, handle, counted: counter && decodeCounted(counter) };
+    const { chain, ...decoded } = readMessage(body, names.rule, attributes => ({
+      ...decodeRuleCount(attributes),
+      rule: {
+        statements: decompile(family, readExpressions(attributes, sets)),
+        ...commentIn(attributes.get(NFTA_RULE.USERDATA), UDATA.COMMENT),
+      },
+    }));
     const others = byChain.get(chain);
     if (others) others.push(decoded);
     else byChain.set(chain, [decoded]);
@@ -214,35 +208,41 @@ export interface RuleCount {
 /** Rules that count for themselves, from NFT_MSG_NEWRULE, or as they were when they went from NFT_MSG_DELRULE. */
 export const decodeRuleCounts = (rules: readonly Uint8Array[]): readonly RuleCount[] =>
   rules.flatMap(body => {
-    const attributes = readMessage(body);
-    const counter = firstCounter(attributes.get(NFTA_RULE.EXPRESSIONS) ?? new Uint8Array());
-    if (!counter) return [];
-    const chain = readText(attributes.get(NFTA_RULE.CHAIN)) ?? '';
-    const rule = Number(readBigint(attributes.get(NFTA_RULE.HANDLE)));
-    return [{ chain, rule, counted: decodeCounted(counter) }];
+    const { chain, handle, counted } = readMessage(body, names.rule, decodeRuleCount);
+    return counted ? [{ chain, rule: handle, counted }] : [];
   });
 
-const decodeCounted = (attributes: Attributes): Counted => ({
-  packets: readBigint(attributes.get(NFTA_COUNTER.PACKETS)),
-  bytes: readBigint(attributes.get(NFTA_COUNTER.BYTES)),
+function decodeRuleCount(rule: AttributeReader): Omit<DecodedRule, 'rule'> & { readonly chain: string } {
+  const counter = firstCounter(rule);
+  return {
+    chain: rule.text(NFTA_RULE.CHAIN) ?? '',
+    handle: Number(rule.be64(NFTA_RULE.HANDLE) ?? 0n),
+    counted: counter && decodeCounted(counter),
+  };
+}
+
+const decodeCounted = (attributes: AttributeReader): Counted => ({
+  packets: attributes.be64(NFTA_COUNTER.PACKETS) ?? 0n,
+  bytes: attributes.be64(NFTA_COUNTER.BYTES) ?? 0n,
 });
 
-const isCounter = (body: Uint8Array): boolean => readNumber(readMessage(body).get(NFTA_OBJ.TYPE)) === OBJECT_COUNTER;
+const isCounter = (body: Uint8Array): boolean =>
+  readMessage(body, names.object, object => object.be32(NFTA_OBJ.TYPE)) === OBJECT_COUNTER;
 
-function decodeCounter(body: Uint8Array): Counter {
-  const attributes = readMessage(body);
-  const name = readText(attributes.get(NFTA_OBJ.NAME)) ?? '';
-  return { name, ...commentIn(attributes.get(NFTA_OBJ.USERDATA), UDATA.COMMENT) };
-}
+const decodeCounter = (body: Uint8Array): Counter =>
+  readMessage(body, names.object, object => ({
+    name: object.text(NFTA_OBJ.NAME) ?? '',
+    ...commentIn(object.get(NFTA_OBJ.USERDATA), UDATA.COMMENT),
+  }));
 
 /** What each named counter has counted, from NFT_MSG_NEWOBJ messages. */
 export function decodeCounters(bodies: readonly Uint8Array[]): ReadonlyMap<string, Counted> {
   const counters = new Map<string, Counted>();
-  for (const body of bodies.filter(isCounter)) {
-    const attributes = readMessage(body);
-    const data = attributes.get(NFTA_OBJ.DATA);
-    if (data) counters.set(readText(attributes.get(NFTA_OBJ.NAME)) ?? '', decodeCounted(readAttributes(data)));
-  }
+  for (const body of bodies.filter(isCounter))
+    readMessage(body, names.object, object => {
+      if (object.get(NFTA_OBJ.DATA))
+        counters.set(object.text(NFTA_OBJ.NAME) ?? '', decodeCounted(object.nested(NFTA_OBJ.DATA, names.counter)));
+    });
   return counters;
 }
 
@@ -256,11 +256,13 @@ const KNOWN_FLAGS =
   NFT_SET.ANONYMOUS | NFT_SET.CONSTANT | NFT_SET.INTERVAL | NFT_SET.MAP | NFT_SET.OBJECT | NFT_SET.CONCAT;
 
 /** A set of a kind that we never make has a key of no fields and no elements: it equals none of ours. */
-function decodeSet(body: Uint8Array, elements: Dump['elements']): DecodedSet {
-  const attributes = readMessage(body);
-  const name = readText(attributes.get(NFTA_SET.NAME)) ?? '';
-  const flags = readNumber(attributes.get(NFTA_SET.FLAGS)) ?? 0;
-  const key = keyTypesOf(readNumber(attributes.get(NFTA_SET.KEY_TYPE)) ?? 0);
+const decodeSet = (body: Uint8Array, elements: Dump['elements']): DecodedSet =>
+  readMessage(body, names.set, attributes => decodedSet(attributes, elements));
+
+function decodedSet(attributes: AttributeReader, elements: Dump['elements']): DecodedSet {
+  const name = attributes.text(NFTA_SET.NAME) ?? '';
+  const flags = attributes.number(NFTA_SET.FLAGS) ?? 0;
+  const key = keyTypesOf(attributes.number(NFTA_SET.KEY_TYPE) ?? 0);
   const isMap = (flags & (NFT_SET.MAP | NFT_SET.OBJECT)) !== 0;
   const value = isMap ? valueTypeIn(attributes) : undefined;
   const anonymous = (flags & NFT_SET.ANONYMOUS) !== 0;
@@ -278,10 +280,10 @@ function decodeSet(body: Uint8Array, elements: Dump['elements']): DecodedSet {
 }
 
 /** Undefined for a type that we do not use. */
-function valueTypeIn(attributes: Attributes): SetDeclaration['value'] {
-  const objectType = readNumber(attributes.get(NFTA_SET.OBJ_TYPE));
+function valueTypeIn(attributes: AttributeReader): SetDeclaration['value'] {
+  const objectType = attributes.number(NFTA_SET.OBJ_TYPE);
   if (objectType !== undefined) return objectType === OBJECT_COUNTER ? 'counter' : undefined;
-  const dataType = readNumber(attributes.get(NFTA_SET.DATA_TYPE)) ?? 0;
+  const dataType = attributes.number(NFTA_SET.DATA_TYPE) ?? 0;
   return dataType === VERDICT_TYPE ? 'verdict' : keyTypesOf(dataType);
 }
 
@@ -295,7 +297,7 @@ interface RawElement {
   readonly key: Uint8Array;
   readonly keyEnd: Uint8Array | undefined;
   readonly isEnd: boolean;
-  readonly attributes: Attributes;
+  readonly attributes: AttributeReader;
 }
 
 /** The elements in NFT_MSG_NEWSETELEM messages of one set. */
@@ -306,32 +308,25 @@ export function decodeElements(set: SetDeclaration, bodies: readonly Uint8Array[
   return decodeIntervals(set, raw);
 }
 
-function readElements(body: Uint8Array): RawElement[] {
-  const elements: RawElement[] = [];
-  const list = readMessage(body).get(NFTA_SET_ELEM_LIST.ELEMENTS);
-  if (!list) return elements;
-  eachAttribute(list, (_, element) => {
-    const attributes = readAttributes(element);
-    const key = valueIn(attributes.get(NFTA_SET_ELEM.KEY));
-    const flags = readNumber(attributes.get(NFTA_SET_ELEM.FLAGS)) ?? 0;
-    const isEnd = (flags & NFT_SET_ELEM_INTERVAL_END) !== 0;
-    if (key) elements.push({ key, keyEnd: valueIn(attributes.get(NFTA_SET_ELEM.KEY_END)), isEnd, attributes });
+const readElements = (body: Uint8Array): readonly RawElement[] =>
+  readMessage(body, names.elementList, list => {
+    const elements: RawElement[] = [];
+    list.each(NFTA_SET_ELEM_LIST.ELEMENTS, names.element, attributes => {
+      const key = valueIn(attributes, NFTA_SET_ELEM.KEY);
+      const flags = attributes.be32(NFTA_SET_ELEM.FLAGS) ?? 0;
+      const isEnd = (flags & NFT_SET_ELEM_INTERVAL_END) !== 0;
+      if (key) elements.push({ key, keyEnd: valueIn(attributes, NFTA_SET_ELEM.KEY_END), isEnd, attributes });
+    });
+    return elements;
   });
-  return elements;
-}
 
-const valueIn = (nest: Uint8Array | undefined): Uint8Array | undefined =>
-  nest && readAttributes(nest).get(NFTA_DATA.VALUE);
+const valueIn = (attributes: AttributeReader, type: number): Uint8Array | undefined =>
+  attributes.nested(type, names.data).get(NFTA_DATA.VALUE);
 
 /** The key of the element whose NFTA_LIST_ELEM has this body, for messages about it; undefined where it is none. */
 export function keyIn(set: SetDeclaration, element: Uint8Array): Key | undefined {
-  try {
-    const key = valueIn(readAttributes(element).get(NFTA_SET_ELEM.KEY));
-    return key?.length === keyLength(set.key) ? splitKey(set.key, key) : undefined;
-  } catch (error) {
-    if (error instanceof RangeError) return undefined;
-    throw error;
-  }
+  const key = valueIn(new AttributeReader(element, names.element), NFTA_SET_ELEM.KEY);
+  return key?.length === keyLength(set.key) ? splitKey(set.key, key) : undefined;
 }
 
 /** The fields of a key, or of a mapped value. */
@@ -361,18 +356,16 @@ function decodeElement(set: SetDeclaration, { attributes }: RawElement, key: Key
   };
 }
 
-function decodeValue({ value }: SetDeclaration, attributes: Attributes): Element['value'] {
+function decodeValue({ value }: SetDeclaration, attributes: AttributeReader): Element['value'] {
   if (value === 'counter') {
-    const counter = readText(attributes.get(NFTA_SET_ELEM.OBJREF));
+    const counter = attributes.text(NFTA_SET_ELEM.OBJREF);
     return counter === undefined ? undefined : { counter };
   }
-  const data = attributes.get(NFTA_SET_ELEM.DATA);
-  if (!value || !data) return undefined;
-  const nest = readAttributes(data);
-  const bytes = nest.get(NFTA_DATA.VALUE);
-  const verdict = nest.get(NFTA_DATA.VERDICT);
+  if (!value) return undefined;
+  const data = attributes.nested(NFTA_SET_ELEM.DATA, names.data);
+  const bytes = data.get(NFTA_DATA.VALUE);
   if (value !== 'verdict') return bytes && splitKey(value, bytes);
-  return verdict && verdictOf(readVerdict(verdict));
+  return data.get(NFTA_DATA.VERDICT) && verdictOf(readVerdict(data));
 }
 
 /** Pairs each start with the next end; what has none goes up to the greatest value. */
@@ -392,7 +385,11 @@ function decodeIntervals(set: SetDeclaration, raw: readonly RawElement[]): Eleme
   return elements;
 }
 
-const numberOf = (key: Uint8Array): bigint => readBigint(key);
+function numberOf(key: Uint8Array): bigint {
+  let value = 0n;
+  for (const byte of key) value = (value << 8n) | BigInt(byte);
+  return value;
+}
 
 function intervalDatum(type: Datatype, first: bigint, last: bigint): Datum {
   if (type !== 'ipv4_addr' && type !== 'ipv6_addr') return datumBetween(Number(first), Number(last));

@@ -23,7 +23,7 @@ import {
   NFTA_REJECT,
   NFTA_VERDICT,
 } from './wire.ts';
-import type { MessageWriter } from './writer.ts';
+import type { NftWriter } from './writer.ts';
 
 /** What an anonymous set that was made earlier in the batch is called there. */
 export type SetIds = ReadonlyMap<AnonymousSet, number>;
@@ -40,7 +40,7 @@ const KERNEL_NAMES: Partial<Record<Expression['name'], string>> = {
 };
 
 /** @throws RangeError for an expression that was read from the kernel and not understood */
-export function writeExpressions(out: MessageWriter, expressions: readonly Expression[], sets: SetIds): void {
+export function writeExpressions(out: NftWriter, expressions: readonly Expression[], sets: SetIds): void {
   for (const expression of expressions) {
     const element = out.open(NFTA_LIST_ELEM);
     out.text(NFTA_EXPR.NAME, KERNEL_NAMES[expression.name] ?? expression.name);
@@ -53,7 +53,7 @@ export function writeExpressions(out: MessageWriter, expressions: readonly Expre
   }
 }
 
-function writeAttributes(out: MessageWriter, expression: Expression, sets: SetIds): void {
+function writeAttributes(out: NftWriter, expression: Expression, sets: SetIds): void {
   switch (expression.name) {
     case 'meta':
       out.be32(NFTA_META.KEY, expression.key);
@@ -151,13 +151,13 @@ function writeAttributes(out: MessageWriter, expression: Expression, sets: SetId
   }
 }
 
-function writeValue(out: MessageWriter, type: number, value: Uint8Array): void {
+function writeValue(out: NftWriter, type: number, value: Uint8Array): void {
   const data = out.open(type);
   out.bytes(NFTA_DATA.VALUE, value);
   out.close(data);
 }
 
-export function writeVerdict(out: MessageWriter, type: number, verdict: { code: number; chain?: string }): void {
+export function writeVerdict(out: NftWriter, type: number, verdict: { code: number; chain?: string }): void {
   const data = out.open(type);
   const nest = out.open(NFTA_DATA.VERDICT);
   out.be32(NFTA_VERDICT.CODE, verdict.code);
@@ -166,7 +166,7 @@ export function writeVerdict(out: MessageWriter, type: number, verdict: { code: 
   out.close(data);
 }
 
-function writeLookup(out: MessageWriter, lookup: Expression & { name: 'lookup' }, sets: SetIds): void {
+function writeLookup(out: NftWriter, lookup: Expression & { name: 'lookup' }, sets: SetIds): void {
   const { set, sreg, dreg, invert } = lookup;
   out.text(NFTA_LOOKUP.SET, typeof set === 'string' ? set : ANONYMOUS_NAME);
   out.be32(NFTA_LOOKUP.SREG, sreg);
@@ -175,7 +175,7 @@ function writeLookup(out: MessageWriter, lookup: Expression & { name: 'lookup' }
   if (invert) out.be32(NFTA_LOOKUP.FLAGS, NFT_LOOKUP_F_INV);
 }
 
-function writeLog(out: MessageWriter, log: Expression & { name: 'log' }): void {
+function writeLog(out: NftWriter, log: Expression & { name: 'log' }): void {
   if (log.prefix !== undefined) out.text(NFTA_LOG.PREFIX, log.prefix);
   out.be16(NFTA_LOG.GROUP, log.group);
   if (log.snaplen !== undefined) out.be32(NFTA_LOG.SNAPLEN, log.snaplen);

@@ -19,7 +19,7 @@ import {
   UDATA,
   VERDICT_TYPE,
 } from './wire.ts';
-import type { MessageWriter } from './writer.ts';
+import type { NftWriter } from './writer.ts';
 
 export interface SetForm extends Omit<SetDeclaration, 'name'> {
   /** Part of a rule: unchangeable, and of a known size. */
@@ -27,7 +27,7 @@ export interface SetForm extends Omit<SetDeclaration, 'name'> {
 }
 
 /** All of NFTA_SET_* but table and name. */
-export function writeDeclaration(out: MessageWriter, set: SetForm, id: number): void {
+export function writeDeclaration(out: NftWriter, set: SetForm, id: number): void {
   const { key, value, interval, anonymous, comment } = set;
   const concatenated = interval && key.length > 1;
   out.be32(
@@ -55,7 +55,7 @@ export function writeDeclaration(out: MessageWriter, set: SetForm, id: number): 
 }
 
 /** To the kernel, a map of counters is no map, but a set of objects. */
-function writeValueType(out: MessageWriter, value: NonNullable<SetForm['value']>): void {
+function writeValueType(out: NftWriter, value: NonNullable<SetForm['value']>): void {
   if (value === 'counter') {
     out.be32(NFTA_SET.OBJ_TYPE, OBJECT_COUNTER);
     return;
@@ -65,7 +65,7 @@ function writeValueType(out: MessageWriter, value: NonNullable<SetForm['value']>
 }
 
 /** NFTA_SET_DESC_CONCAT: the padded length of each field, by which the kernel finds ranges field by field. */
-function writeFields(out: MessageWriter, key: readonly Datatype[]): void {
+function writeFields(out: NftWriter, key: readonly Datatype[]): void {
   const fields = out.open(NFTA_SET_DESC.CONCAT);
   for (const type of key) {
     const field = out.open(NFTA_LIST_ELEM);
@@ -83,13 +83,7 @@ const byteOrderOf = (types: readonly Datatype[]): number =>
  * Writes one element, and the end of its interval where the set keeps ends as elements of their own.
  * To delete it, the kernel needs the key only.
  */
-export function writeElement(
-  out: MessageWriter,
-  set: SetForm,
-  element: Element,
-  length: number,
-  keyOnly: boolean,
-): void {
+export function writeElement(out: NftWriter, set: SetForm, element: Element, length: number, keyOnly: boolean): void {
   const { key: types, interval } = set;
   const { key } = element;
   const nest = out.open(NFTA_LIST_ELEM);
@@ -107,7 +101,7 @@ export function writeElement(
   if (interval && types.length === 1) writeEnd(out, types, key, length);
 }
 
-function writeData(out: MessageWriter, { value: types }: SetForm, { value }: Element): void {
+function writeData(out: NftWriter, { value: types }: SetForm, { value }: Element): void {
   if (value === undefined) return;
   if ('kind' in value) writeVerdict(out, NFTA_SET_ELEM.DATA, compileVerdict(value));
   else if ('counter' in value) out.text(NFTA_SET_ELEM.OBJREF, value.counter);
@@ -116,7 +110,7 @@ function writeData(out: MessageWriter, { value: types }: SetForm, { value }: Ele
 }
 
 /** The first value behind the interval, flagged; none where the interval goes up to the greatest value. */
-function writeEnd(out: MessageWriter, types: readonly Datatype[], key: Key, length: number): void {
+function writeEnd(out: NftWriter, types: readonly Datatype[], key: Key, length: number): void {
   const type = types[0]!;
   if (DATATYPES[type].order === 'host')
     throw new RangeError(`Cannot keep intervals of ${type}: it is in host byte order`);

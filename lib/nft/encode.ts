@@ -1,5 +1,6 @@
 /** A transaction as one netlink batch: what the kernel gets in a single send, and commits or refuses as a whole. */
 
+import { NLM_F } from '../netlink/header.ts';
 import { keptComment } from './comment.ts';
 import { expressionsOf } from './compile.ts';
 import { keyLength } from './datatype.ts';
@@ -27,9 +28,8 @@ import {
   TABLE_FAMILIES,
   UDATA,
 } from './wire.ts';
-import { MessageWriter } from './writer.ts';
+import { NftWriter } from './writer.ts';
 
-const NLM_F = { REQUEST: 1, EXCL: 0x200, CREATE: 0x400, APPEND: 0x800 } as const;
 /** An attribute holds less than 64 KiB; a list of elements is split before that, an element being 800 bytes at most. */
 const LIST_LIMIT = 64_000;
 
@@ -49,7 +49,7 @@ export interface Batch {
 }
 
 interface State {
-  readonly out: MessageWriter;
+  readonly out: NftWriter;
   readonly family: number;
   readonly transaction: Transaction;
   /** By sequence number: which operation. */
@@ -63,10 +63,10 @@ interface State {
 /** @throws RangeError where a value does not fit its type, or a text is too long */
 export function encode(transaction: Transaction, options: EncodeOptions = {}): Batch {
   const { operations } = transaction;
-  const out = new MessageWriter(1024 + operations.length * 128);
+  const out = new NftWriter(1024 + operations.length * 128);
   const family = TABLE_FAMILIES[transaction.family];
   const state: State = { out, family, transaction, owners: [-1], starts: [0], current: -1, setId: 0 };
-  const begin = out.beginMessage(NFNL_MSG_BATCH_BEGIN, NLM_F.REQUEST, 0, 0, NFNL_SUBSYS_NFTABLES);
+  const begin = out.begin(NFNL_MSG_BATCH_BEGIN, NLM_F.REQUEST, 0, 0, NFNL_SUBSYS_NFTABLES);
   if (options.generation !== undefined) out.be32(NFNL_BATCH_GENID, options.generation);
   out.endMessage(begin);
   for (let i = 0; i < operations.length; i++) {
@@ -74,7 +74,7 @@ export function encode(transaction: Transaction, options: EncodeOptions = {}): B
     encodeOperation(state, operations[i]!, options.destroy ?? true);
   }
   const { owners } = state;
-  out.endMessage(out.beginMessage(NFNL_MSG_BATCH_END, NLM_F.REQUEST, owners.length, 0, NFNL_SUBSYS_NFTABLES));
+  out.endMessage(out.begin(NFNL_MSG_BATCH_END, NLM_F.REQUEST, owners.length, 0, NFNL_SUBSYS_NFTABLES));
   return { bytes: out.finish(), operationOf: seq => operations[owners[seq] ?? -1], startOf: seq => state.starts[seq] };
 }
 
@@ -117,7 +117,7 @@ function begin(state: State, verb: Verb, [add, del, destroy]: readonly [number, 
 function beginAs({ out, family, owners, starts, current }: State, message: number, flags: number): number {
   starts.push(out.length);
   const seq = owners.push(current) - 1;
-  return out.beginMessage(messageType(message), NLM_F.REQUEST | flags, seq, family);
+  return out.begin(messageType(message), NLM_F.REQUEST | flags, seq, family);
 }
 
 const TABLE = [NFT_MSG.NEWTABLE, NFT_MSG.DELTABLE, NFT_MSG.DESTROYTABLE] as const;
@@ -127,7 +127,7 @@ const SET = [NFT_MSG.NEWSET, NFT_MSG.DELSET, NFT_MSG.DESTROYSET] as const;
 const ELEMENT = [NFT_MSG.NEWSETELEM, NFT_MSG.DELSETELEM, NFT_MSG.DESTROYSETELEM] as const;
 const COUNTER = [NFT_MSG.NEWOBJ, NFT_MSG.DELOBJ, NFT_MSG.DESTROYOBJ] as const;
 
-function writeComment(out: MessageWriter, attribute: number, comment: string | undefined): void {
+function writeComment(out: NftWriter, attribute: number, comment: string | undefined): void {
   if (comment === undefined) return;
   const userdata = out.openUserdata(attribute);
   out.userdataText(UDATA.COMMENT, comment);
@@ -166,7 +166,7 @@ function encodeChain(state: State, verb: Verb, chain: ChainDeclaration): void {
   out.endMessage(message);
 }
 
-function writeBase(out: MessageWriter, { type, hook, priority, policy }: Base): void {
+function writeBase(out: NftWriter, { type, hook, priority, policy }: Base): void {
   const nest = out.open(NFTA_CHAIN.HOOK);
   out.be32(NFTA_HOOK.HOOKNUM, HOOKS[hook]);
   out.be32(NFTA_HOOK.PRIORITY, priority);

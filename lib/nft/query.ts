@@ -4,7 +4,7 @@ import { keyLength } from './datatype.ts';
 import { writeElement } from './encode-set.ts';
 import { OBJECT_COUNTER } from './expression.ts';
 import type { Key, TableFamily } from './model.ts';
-import { readMessage, readNumber, readText } from './reader.ts';
+import { readMessage } from './reader.ts';
 import type { SetDeclaration } from './transaction.ts';
 import {
   messageType,
@@ -16,9 +16,10 @@ import {
   NFTA_SET,
   NFTA_SET_ELEM_LIST,
   NFTA_TABLE,
+  names,
   TABLE_FAMILIES,
 } from './wire.ts';
-import { MessageWriter } from './writer.ts';
+import { NftWriter } from './writer.ts';
 
 export interface Query {
   /** Finishes the sentence "Cannot …". */
@@ -40,10 +41,10 @@ function query(
   message: number,
   dump: boolean,
   family: number,
-  write: (out: MessageWriter) => void,
+  write: (out: NftWriter) => void,
 ): Query {
-  const out = new MessageWriter(128);
-  out.beginBody(family);
+  const out = new NftWriter(128);
+  out.nfgenmsg(family);
   write(out);
   return { operation, type: messageType(message), dump, body: out.finish() };
 }
@@ -124,9 +125,12 @@ export const askElement = (table: TableName, set: SetDeclaration, key: Key): Que
   );
 
 /** Attribute 1 of every object's message is the table that it is in. */
-export const tableNameIn = (body: Uint8Array): string | undefined => readText(readMessage(body).get(NFTA_CHAIN.TABLE));
+export const tableNameIn = (body: Uint8Array): string | undefined =>
+  readMessage(body, names.chain, chain => chain.text(NFTA_CHAIN.TABLE));
 
-export const setNameIn = (body: Uint8Array): string | undefined => readText(readMessage(body).get(NFTA_SET.NAME));
+export const setNameIn = (body: Uint8Array): string | undefined =>
+  readMessage(body, names.set, set => set.text(NFTA_SET.NAME));
 
 /** Counts the commits of the network namespace, whoever made them; from NFT_MSG_NEWGEN. */
-export const generationIn = (body: Uint8Array): number => readNumber(readMessage(body).get(NFTA_GEN_ID)) ?? 0;
+export const generationIn = (body: Uint8Array): number =>
+  readMessage(body, names.generation, generation => generation.be32(NFTA_GEN_ID)) ?? 0;

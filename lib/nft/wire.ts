@@ -134,3 +134,20 @@ export const NFTA_NAT = {
   FLAGS: 7,
 } as const;
 export const NFTA_GEN_ID = 1;
+
+/** By which a reader names an attribute that is malformed. */
+export const names = {
+  table: { prefix: 'NFTA_TABLE', types: NFTA_TABLE },
+  chain: { prefix: 'NFTA_CHAIN', types: NFTA_CHAIN },
+  hook: { prefix: 'NFTA_HOOK', types: NFTA_HOOK },
+  rule: { prefix: 'NFTA_RULE', types: NFTA_RULE },
+  expression: { prefix: 'NFTA_EXPR', types: NFTA_EXPR },
+  set: { prefix: 'NFTA_SET', types: NFTA_SET },
+  elementList: { prefix: 'NFTA_SET_ELEM_LIST', types: NFTA_SET_ELEM_LIST },
+  element: { prefix: 'NFTA_SET_ELEM', types: NFTA_SET_ELEM },
+  data: { prefix: 'NFTA_DATA', types: NFTA_DATA },
+  verdict: { prefix: 'NFTA_VERDICT', types: NFTA_VERDICT },
+  object: { prefix: 'NFTA_OBJ', types: NFTA_OBJ },
+  counter: { prefix: 'NFTA_COUNTER', types: NFTA_COUNTER },
+  generation: { prefix: 'NFTA_GEN', types: { ID: NFTA_GEN_ID } },
+} as const;

@@ -7,14 +7,21 @@ import { builtinIpam } from '../cni/ipam.ts';
 import type { AttachmentRequest } from '../cni/request.ts';
 import type { Ip, Result, Route } from '../cni/result.ts';
 import { type LocalPod, podKey } from '../enforce/node.ts';
-import { type Address, formatAddress, formatPrefix, networkOf, type Prefix, parseAddress } from '../ip/address.ts';
+import {
+  type Address,
+  formatAddress,
+  formatPrefix,
+  networkOf,
+  type Prefix,
+  parseAddress,
+  sameAddress,
+} from '../ip/address.ts';
 import { dumpAddresses, linkAddressOf } from '../kernel/address.ts';
 import { getLink, type Link, linkOf } from '../kernel/link.ts';
 import { type Exchange, must, mustExcept } from '../kernel/message.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { inNetns } from '../kernel/netns.ts';
 import { dumpRoutes, type Hop, routeOf } from '../kernel/route.ts';
-import { sameAddress } from '../kernel/rtnetlink.ts';
 import type { Attachment } from '../state/attachment.ts';
 import { holds } from '../state/claims.ts';
 import { describeTag, formatTag } from '../tag/tag.ts';

@@ -1,4 +1,4 @@
-import { utf8 } from './utf8.ts';
+const encoder = new TextEncoder();
 
 /**
  * FNV-1a over the text's UTF-8 bytes, as 16 hex digits: short stable names, no protection against somebody who wants a clash.
@@ -8,7 +8,7 @@ import { utf8 } from './utf8.ts';
 export function fnv1a64(text: string): string {
   let high = 0xcbf29ce4;
   let low = 0x84222325;
-  for (const byte of utf8(text)) {
+  for (const byte of encoder.encode(text)) {
     const mixed = (low ^ byte) >>> 0;
     const product = mixed * 0x1b3;
     high = (high * 0x1b3 + mixed * 0x100 + Math.floor(product / 0x100000000)) % 0x100000000;
