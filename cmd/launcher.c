@@ -3,8 +3,10 @@
  * frames of lib/agent/protocol.ts and the rules of lib/agent/handover.ts, and is gone within a millisecond or so of the answer.
  * All else, and whatever a person types, is for the executable that lies beside it: `tollgate-node`.
  *
- * Before GO nothing has been done, so after any failure tollgate-node carries the call out, with the same environment and the
- * whole of stdin. After GO nobody knows what has been done, so only DEL, which may come twice, is carried out there.
+ * Before GO nothing has been done. So an agent that is alive is waited for, however busy it is; where it is not, tollgate-node
+ * carries the call out, with the same environment and the whole of stdin, and a few such processes run at a time. An ADD that only
+ * the agent may judge waits for one that is being replaced. After GO the launcher cannot know what has been done, so only DEL, which
+ * may come twice, is carried out by tollgate-node.
  *
  * No C library, for the sake of size and start: libc's headers for numbers and types, and system calls. Needs /proc.
  */
@@ -109,7 +111,7 @@ static void add_quoted(struct text *text, const char *more) {
 
 /* ---- The protocol's numbers: big-endian ---- */
 
-enum { REQUEST = 1, READY, NOT_MINE, GO, ANSWER };
+enum { REQUEST = 1, READY, NOT_MINE, GO, ANSWER, QUEUED };
 enum { MAGIC = 0x746701, HEADER = 8, REQUEST_HEAD = 24, ANSWER_HEAD = 8, GREATEST_BODY = 4 << 20 };
 
 static void put(unsigned char *at, uint64_t number, int size) {
@@ -123,8 +125,15 @@ static uint32_t get(const unsigned char *at) { return (uint32_t)at[0] << 24 | at
 static const struct verb { const char *name; uint32_t patience; } verbs[] = {
   {"ADD", 130000}, {"DEL", 160000}, {"CHECK", 100000}, {"GC", 130000}, {"STATUS", 80000},
 };
-/** Of handover.ts, in ms. */
-enum { CONNECT_PATIENCE = 1000, READY_PATIENCE = 5000 };
+/**
+ * Of handover.ts, in ms: how long an agent may give no sign of life, and how long the call waits for its turn, or for an agent to
+ * return, altogether. CRI-O gives a CNI ADD 2 minutes, kubelet gives the whole sandbox 4.
+ */
+enum { SILENCE = 5000, TURN = 90000 };
+/** Until when a call waits that tollgate-node is to carry out, but this long at least; and how many such processes run at a time. */
+enum { SLOT = 110000, LEAST_SLOT = 20000, SLOTS = 8 };
+/** From one look at something to the next. */
+enum { LOOK = 100 };
 
 static char **arguments, **environment;
 /** Absent where the call is not for the agent. */
@@ -139,6 +148,8 @@ static int stdin_copy = -1;
 static unsigned char request[HEADER + GREATEST_BODY + 1], answer[HEADER + GREATEST_BODY + 1];
 /** Stdin within the request; NUL follows. */
 static const char *config = "";
+/** When the call arrived, and the agent last gave a sign of life. */
+static struct timespec began, heard;
 
 static const char *variable(const char *name) {
   for (char **each = environment; *each; each++) {
@@ -148,13 +159,19 @@ static const char *variable(const char *name) {
   return NULL;
 }
 
+/** The value behind the first such key of the config, in quotes; "" where there is none. Good for a guess: this is no JSON parser. */
+static const char *value_of(const char *key) {
+  const char *value = NULL;
+  for (const char *at = config; *at && !value; at++) value = after(at, key);
+  while (value && (*value == ' ' || *value == '\t' || *value == '\n' || *value == '\r' || *value == ':')) value++;
+  return value ? value : "";
+}
+
 /** The version that the config names, where that is easily told and it is one of ours; else our newest. Cf. `errorVersion`. */
 static const char *version(void) {
   static const char *const known[] = {"0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"};
-  const char *at = config, *value = NULL, *end;
-  while (*at && !(value = after(at, "\"cniVersion\""))) at++;
-  while (value && *value && *value != '"') value++;
-  for (size_t i = 0; value && *value && i < sizeof known / sizeof *known; i++)
+  const char *value = value_of("\"cniVersion\""), *end;
+  for (size_t i = 0; *value == '"' && i < sizeof known / sizeof *known; i++)
     if ((end = after(value + 1, known[i])) && *end == '"') return known[i];
   return "1.1.0";
 }
@@ -171,6 +188,94 @@ static _Noreturn void fail(const char *code, const char *const message[], const 
   leave(is_call ? 1 : 3);
 }
 
+/* ---- Time ---- */
+
+static struct timespec now(void) {
+  struct timespec time;
+  CALL(clock_gettime, CLOCK_MONOTONIC, &time);
+  return time;
+}
+
+static struct timespec later(struct timespec time, uint32_t ms) {
+  time.tv_sec += ms / 1000, time.tv_nsec += ms % 1000 * 1000000;
+  if (time.tv_nsec >= 1000000000) time.tv_sec++, time.tv_nsec -= 1000000000;
+  return time;
+}
+
+static int is_before(struct timespec a, struct timespec b) {
+  return a.tv_sec < b.tv_sec || (a.tv_sec == b.tv_sec && a.tv_nsec < b.tv_nsec);
+}
+
+static int wait_until(struct timespec end, int fd, short events) {
+  struct timespec time = now(), left = {end.tv_sec - time.tv_sec, end.tv_nsec - time.tv_nsec};
+  for (; left.tv_nsec < 0; left.tv_sec--) left.tv_nsec += 1000000000;
+  return left.tv_sec >= 0 && wait_for(fd, events, &left);
+}
+
+static void pause_to_look(void) {
+  wait_for(-1, 0, &(struct timespec){0, LOOK * 1000000});
+}
+
+/* ---- Files ---- */
+
+/** `run_dir` with a name, as a path. */
+static struct text in_run_dir(const char *name) {
+  struct text path = {0};
+  add(&path, run_dir), add(&path, name), path.at[path.size] = 0;
+  return path;
+}
+
+/** What a process does: the state as a letter, 0 where it cannot be seen, and the processor time that it has had. @see proc(5) */
+struct life { char state; uint64_t ticks; };
+static struct life life_of(uint32_t pid) {
+  static char line[1024];
+  struct life life = {0};
+  struct text path = {0};
+  char digits[12] = {0}, *digit = digits + 11;
+  for (*--digit = '/'; pid; pid /= 10) *--digit = (char)('0' + pid % 10);
+  add(&path, "/proc/"), add(&path, digit), add(&path, "stat"), path.at[path.size] = 0;
+  long fd = CALL(openat, AT_FDCWD, path.at, O_RDONLY | O_CLOEXEC), got = CALL(read, fd, line, sizeof line - 1);
+  CALL(close, fd);
+  line[got > 0 ? got : 0] = 0;
+  /* The name, in brackets, may hold anything, brackets and spaces too. */
+  while (got > 0 && line[got - 1] != ')') got--;
+  if (got <= 0) return life;
+  life.state = line[got + 1];
+  /* utime and stime, of all threads, are the 12th and 13th field after the state's own. */
+  uint64_t number = 0;
+  for (int field = 0, at = (int)got; line[at] && field <= 13; at++)
+    if (line[at] == ' ') life.ticks += field == 12 || field == 13 ? number : 0, number = 0, field++;
+    else if (line[at] >= '0' && line[at] <= '9') number = number * 10 + (uint64_t)(line[at] - '0');
+  return life;
+}
+
+/** Seconds since the agent last showed that it is there (`agent.seen`); a great many where it never has. */
+static uint64_t seconds_away(void) {
+  struct text path = in_run_dir("/agent.seen");
+  struct stat seen;
+  struct timespec time;
+  if (CALL(newfstatat, AT_FDCWD, path.at, &seen, 0)) return UINT64_MAX;
+  CALL(clock_gettime, CLOCK_REALTIME, &time);
+  return time.tv_sec > seen.st_mtim.tv_sec ? (uint64_t)(time.tv_sec - seen.st_mtim.tv_sec) : 0;
+}
+
+/**
+ * A lock that stays with this process and what it becomes, one of a few. @returns 0 where other calls hold them all; where there can
+ * be no locks, as before the first call on a node made the folder, none is needed
+ */
+static int take_slot(void) {
+  for (char i = '1'; i < '1' + SLOTS; i++) {
+    struct text path = in_run_dir("/node-process-");
+    add(&path, (const char[]){i, 0}), add(&path, ".lock"), path.at[path.size] = 0;
+    long fd = CALL(openat, AT_FDCWD, path.at, O_RDWR | O_CREAT, 0600);
+    if (fd < 0 || CALL(flock, fd, 2 /* LOCK_EX */ | 4 /* LOCK_NB */) == 0) return 1;
+    CALL(close, fd);
+  }
+  return 0;
+}
+
+/* ---- Who carries the call out, other than the agent ---- */
+
 /**
  * All further is for the executable, in the same role.
  * @param why  the agent of `run_dir` did not take the call, so that it is not asked again; NULL where it was not asked
@@ -183,9 +288,22 @@ static _Noreturn void run_node(const char *why) {
        error == -ENOENT ? "it is missing: run `tollgate install` again" : "the kernel refuses it");
 }
 
+static const char HANGS_UP[] = "it hung up", NOBODY[] = "nobody listens on its socket", LATE[] = "no answer came in time";
+
+/** The same, when few enough others are at it. */
+static _Noreturn void run_node_in_turn(const char *why) {
+  struct timespec end = later(began, SLOT), least = later(now(), LEAST_SLOT);
+  if (is_before(end, least)) end = least;
+  for (; !take_slot(); pause_to_look())
+    if (is_before(end, now()))
+      fail("11", (const char *[]){"Cannot carry the ", verb->name, " out: too many calls do without the agent, for ", why, NULL},
+           "see that `tollgate agent` runs on this node; the runtime tries again");
+  run_node(why);
+}
+
 /** It may have been done, in part or whole. Cf. `lost`. */
 static _Noreturn void lost(const char *why) {
-  if (same(verb->name, "DEL")) run_node(why);
+  if (same(verb->name, "DEL")) run_node_in_turn(why);
   fail("11",
        (const char *[]){"Cannot tell what became of the ", verb->name, ": the agent took it over, and then ", why, NULL},
        same(verb->name, "ADD") ? "the agent undoes it, or DEL does; the runtime tries again" : "the runtime tries again");
@@ -193,47 +311,88 @@ static _Noreturn void lost(const char *why) {
 
 /* ---- The conversation ---- */
 
-static struct timespec now(void) {
-  struct timespec time;
-  CALL(clock_gettime, CLOCK_MONOTONIC, &time);
-  return time;
-}
-
-static int wait_until(struct timespec end, int fd, short events) {
-  struct timespec time = now(), left = {end.tv_sec - time.tv_sec, end.tv_nsec - time.tv_nsec};
-  for (; left.tv_nsec < 0; left.tv_sec--) left.tv_nsec += 1000000000;
-  return left.tv_sec >= 0 && wait_for(fd, events, &left);
-}
-
-/** A frame there and a frame back, which is then in `answer`. @param patience  ms for both. @returns why not */
-static const char *exchange(int fd, const unsigned char *frame, size_t size, uint32_t patience) {
-  struct timespec end = now();
-  end.tv_sec += patience / 1000, end.tv_nsec += patience % 1000 * 1000000;
+/** @returns why it could not be sent */
+static const char *send_frame(int fd, const unsigned char *frame, size_t size, struct timespec end) {
   for (size_t at = 0; at < size;) {
     long got = CALL(sendto, fd, frame + at, size - at, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (got == -EAGAIN && !wait_until(end, fd, POLLOUT)) return "it did not listen in time";
-    if (got < 0 && got != -EAGAIN) return "it hung up";
+    if (got == -EAGAIN && !wait_until(end, fd, POLLOUT)) return LATE;
+    if (got < 0 && got != -EAGAIN) return HANGS_UP;
     if (got > 0) at += (size_t)got;
-  }
-  for (size_t at = 0, wanted = HEADER; at < wanted;) {
-    if (!wait_until(end, fd, POLLIN)) return "no answer came in time";
-    long got = CALL(recvfrom, fd, answer + at, sizeof answer - at, MSG_DONTWAIT);
-    if (got == 0 || (got < 0 && got != -EAGAIN)) return "it hung up";
-    if (got > 0) at += (size_t)got;
-    if (at < HEADER) continue;
-    wanted = HEADER + (size_t)get(answer + 4);
-    if (get(answer) >> 8 != MAGIC || wanted > HEADER + GREATEST_BODY || at > wanted) return "it speaks another protocol";
   }
   return NULL;
 }
 
-static int connected(void) {
-  int fd = (int)CALL(socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  /* Where its queue is full, connect() waits for as long as send() may. */
-  struct timeval patience = {CONNECT_PATIENCE / 1000, 0};
-  CALL(setsockopt, fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-  if (CALL(connect, fd, &agent, sizeof agent)) run_node("nobody listens on its socket");
-  return fd;
+/** Bytes of the frame that is on its way into `answer`. */
+static size_t received;
+
+/** The next frame, which is then in `answer`. @returns why not; after LATE the next call goes on where this one was */
+static const char *receive_frame(int fd, struct timespec end) {
+  for (;;) {
+    size_t wanted = HEADER + (received < HEADER ? 0 : (size_t)get(answer + 4));
+    if (received >= HEADER && (get(answer) >> 8 != MAGIC || wanted > HEADER + GREATEST_BODY)) return "it speaks another protocol";
+    if (received >= HEADER && received == wanted) break;
+    if (!wait_until(end, fd, POLLIN)) return LATE;
+    long got = CALL(recvfrom, fd, answer + received, wanted - received, MSG_DONTWAIT);
+    if (got == 0 || (got < 0 && got != -EAGAIN)) return HANGS_UP;
+    if (got > 0) received += (size_t)got;
+  }
+  received = 0;
+  return NULL;
+}
+
+/**
+ * Whether the agent's process lives: it computes, waits in the kernel for what every process would wait for, or has done something
+ * since the last look. Not, where it is stopped, or sleeps although it is called, or this process namespace does not show it.
+ */
+static int is_alive(uint32_t pid) {
+  static uint64_t ticks;
+  struct life life = {0};
+  if (pid) life = life_of(pid);
+  int is_busy = life.state == 'R' || life.state == 'D' || life.ticks != ticks;
+  ticks = life.ticks;
+  return is_busy;
+}
+
+/** The frame after QUEUED, which comes when it is this call's turn; waits as long as the agent gives signs of life. QUEUED is one. */
+static const char *await_turn(int fd, uint32_t pid) {
+  for (struct timespec end = later(began, TURN);;) {
+    const char *why = receive_frame(fd, later(now(), LOOK));
+    if (why != LATE && (why || answer[3] != QUEUED)) return why;
+    if (!why || is_alive(pid)) heard = now();
+    if (is_before(later(heard, SILENCE), now())) return LATE;
+    if (is_before(end, now())) return "it was busy for too long";
+  }
+}
+
+/** @returns why there is no connection; its descriptor is in `fd`, or -1 */
+static const char *connect_agent(int *fd) {
+  *fd = (int)CALL(socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  /* Where its queue is full, connect() waits for as long as send() may; a full queue is a busy agent's. */
+  struct timeval patience = {1, 0};
+  CALL(setsockopt, *fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+  for (struct timespec end = later(began, TURN);;) {
+    long error = CALL(connect, *fd, &agent, sizeof agent);
+    if (!error) return NULL;
+    if (error != -EAGAIN) return NOBODY;
+    if (is_before(end, now())) return LATE;
+  }
+}
+
+/** Asks the agent to take the call over. @returns why it does not; NULL where it waits for GO */
+static const char *ask(size_t size, int *fd) {
+  const char *why = connect_agent(fd);
+  if (why) return why;
+  struct ucred peer = {0};
+  uint32_t length = sizeof peer;
+  CALL(getsockopt, *fd, SOL_SOCKET, SO_PEERCRED, &peer, &length);
+  heard = now(), received = 0;
+  /* The kernel takes over what a call usually is; a larger one needs an agent that reads. */
+  if (!(why = send_frame(*fd, request, size, later(began, TURN)))) why = await_turn(*fd, (uint32_t)peer.pid);
+  if (why) return why;
+  /* Its reason, behind which there are zeros; no argument may be of any length. */
+  answer[HEADER + 1000] = 0;
+  if (answer[3] == NOT_MINE) run_node_in_turn((const char *)answer + HEADER);
+  return answer[3] == READY ? NULL : "it speaks another protocol";
 }
 
 /** Prints what is in the answer, and ends as it says. */
@@ -245,18 +404,28 @@ static _Noreturn void print_answer(void) {
   leave(write_all(1, body + ANSWER_HEAD, end - ANSWER_HEAD) ? (int)code : 1);
 }
 
+/** Whether the call must wait for an agent that is being replaced: an ADD that only an agent may judge. Cf. `mayReturn`. */
+static int may_return(void) {
+  uint64_t grace = 0;
+  const char *digit = value_of("\"agentGrace\"");
+  if (!same(verb->name, "ADD") || !after(value_of("\"enforcer\""), "\"agent\"")) return 0;
+  if (*digit < '0' || *digit > '9') digit = "60";
+  for (; *digit >= '0' && *digit <= '9' && grace < 100000; digit++) grace = grace * 10 + (uint64_t)(*digit - '0');
+  return seconds_away() <= grace && is_before(now(), later(began, TURN));
+}
+
 static _Noreturn void hand_over(size_t size) {
-  int fd = connected();
-  const char *why = exchange(fd, request, size, READY_PATIENCE);
-  if (why) run_node(why);
-  /* Its reason, behind which there are zeros; no argument may be of any length. */
-  answer[HEADER + 1000] = 0;
-  if (answer[3] == NOT_MINE) run_node((const char *)answer + HEADER);
-  if (answer[3] != READY) run_node("it speaks another protocol");
+  int fd;
+  for (const char *why; (why = ask(size, &fd)); pause_to_look()) {
+    CALL(close, fd);
+    if (!may_return()) run_node_in_turn(why);
+  }
   uint32_t patience = get(answer + 4) == 4 ? get(answer + HEADER) : verb->patience;
+  struct timespec end = later(now(), patience);
   unsigned char go[HEADER] = {0};
   put(go, MAGIC << 8 | GO, 4);
-  if ((why = exchange(fd, go, HEADER, patience))) lost(why);
+  const char *why = send_frame(fd, go, HEADER, end);
+  if (why || (why = receive_frame(fd, end))) lost(why);
   print_answer();
 }
 
@@ -339,8 +508,9 @@ __attribute__((used)) _Noreturn void enter(long *stack) {
   const char *command = variable("CNI_COMMAND");
   for (size_t i = 0; command && i < sizeof verbs / sizeof *verbs; i++) if (same(command, verbs[i].name)) verb = &verbs[i];
   size_t size;
+  began = now();
   if (!find_agent() || !verb || !(size = begin_request(is_called("tollgate-ipam")))) run_node(NULL);
   if ((stdin_copy = memory_file()) < 0) run_node(NULL);
-  if (!(size = end_request(size))) run_node("the call is larger than a frame");
+  if (!(size = end_request(size))) run_node_in_turn("the call is larger than a frame");
   hand_over(size);
 }

@@ -1,21 +1,33 @@
 /** The caller's rules, each against an agent that does what it is told: before GO the call runs here, after GO it does not. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, suite, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
+import { Conversation } from '../lib/agent/conversation.ts';
 import { handOver } from '../lib/agent/handover.ts';
-import { encodeFrame, encodeRequest, GREATEST_BODY } from '../lib/agent/protocol.ts';
+import { decodePlace, encodeFrame, encodeRequest, GREATEST_BODY } from '../lib/agent/protocol.ts';
 import { CallServer, type ServerOptions } from '../lib/agent/server.ts';
 import type { CallForAgent } from '../lib/pod/plugin.ts';
-import { afterGo, agentThat, beforeGo, type Listening, listening } from './agent-manners.ts';
+import {
+  afterGo,
+  agentThat,
+  answersAfter,
+  beforeGo,
+  type Listening,
+  listening,
+  startLoneAgent,
+} from './agent-manners.ts';
+import { until } from './host.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'agent-'));
 after(() => rmSync(folder, { recursive: true }));
 
 const verbs = ['ADD', 'DEL', 'CHECK', 'GC', 'STATUS'] as const;
-const deadlines = { connect: 1_000, ready: 300, answer: 300 };
+const deadlines = { silence: 300, turn: 300, answer: 300 };
 const here = statSync('/proc/thread-self/ns/net');
 const netns = { dev: here.dev, ino: here.ino };
 
@@ -44,6 +56,58 @@ suite('before GO the call runs here, save for an ADD that only the agent may jud
         assert.equal(code, verb === 'ADD' ? 11 : undefined, verb);
       }
     });
+});
+
+suite('before GO a living agent is waited for; one that gives no sign of life is not', { concurrency: true }, () => {
+  const patient = { silence: 1_000, turn: 60_000, answer: 60_000 };
+  const makeRunDir = (): string => mkdtempSync(join(folder, 'run-'));
+
+  test('it computes for longer than it may be silent', async () => {
+    const runDir = makeRunDir();
+    using _agent = await startLoneAgent(runDir, 'computes');
+    assert.equal((await handOver(call({ runDir }), patient))?.stdout, 'answered\n');
+  });
+  test('it tells the place in its queue', async () => {
+    await using agent = await agentThat(answersAfter(3), folder);
+    assert.equal((await handOver(call({ runDir: agent.runDir }), patient))?.stdout, 'answered\n');
+  });
+  test('it sleeps although it is called', async () => {
+    const runDir = makeRunDir();
+    using _agent = await startLoneAgent(runDir, 'sleeps');
+    assert.equal(await handOver(call({ runDir }), patient), undefined);
+  });
+  test('it is stopped', async () => {
+    const runDir = makeRunDir();
+    using agent = await startLoneAgent(runDir, 'computes');
+    agent.kill('SIGSTOP');
+    const given = await handOver(call({ runDir, enforcer: 'agent' }), patient);
+    assert.match(given!.stdout, /"code":11,.*it gave no sign of life for 1000 ms/);
+  });
+  test('it lives, and the call’s turn does not come', async () => {
+    await using agent = await agentThat(answersAfter(60), folder);
+    const given = await handOver(call({ runDir: agent.runDir, enforcer: 'agent' }), { ...patient, turn: 1_500 });
+    assert.match(given!.stdout, /"code":11,.*it was busy for too long \(the call was number \d+ in its queue\)/);
+  });
+  test('it is being replaced: an ADD that only it may judge waits', async () => {
+    const runDir = makeRunDir();
+    writeFileSync(join(runDir, 'agent.seen'), '');
+    const waiting = handOver(call({ runDir, enforcer: 'agent' }), patient);
+    assert.equal(await Promise.race([waiting, pause(1_000, 'waits')]), 'waits');
+    await using _agent = await agentThat(answersAfter(0), folder, runDir);
+    assert.equal((await waiting)?.stdout, 'answered\n');
+  });
+  test('it is being replaced: whatever else does not wait', async () => {
+    const runDir = makeRunDir();
+    writeFileSync(join(runDir, 'agent.seen'), '');
+    for (const verb of ['DEL', 'CHECK', 'GC', 'STATUS'] as const)
+      assert.equal(await handOver(call({ runDir, verb, enforcer: 'agent' }), patient), undefined, verb);
+    assert.equal(await handOver(call({ runDir }), patient), undefined);
+  });
+  test('it is away for longer than agentGrace: code 11 at once', async () => {
+    const runDir = makeRunDir();
+    const given = await handOver(call({ runDir, enforcer: 'agent' }), patient);
+    assert.match(given!.stdout, /"code":11,/);
+  });
 });
 
 suite('after GO nobody knows what was done: code 11, and only DEL runs here', () => {
@@ -180,4 +244,72 @@ test('stop() sends away whoever was not told READY or has not said GO, and answe
   resolve();
   assert.equal((await running)?.stdout, 'done');
   await stopped;
+});
+
+/** Resolves when so many callers have been told their places. */
+async function queuedCalls(runDir: string, number: number): Promise<readonly Conversation[]> {
+  const talks: Conversation[] = [];
+  for (let i = 0; i < number; i++) {
+    const talk = new Conversation(connect(join(runDir, 'cni.sock')));
+    talk.send('request', encodeRequest({ role: 'tollgate', netns, env: { CNI_COMMAND: 'ADD' }, stdin: '' }));
+    assert.equal(decodePlace((await talk.receive(['queued'], 60_000)).body), i + 1);
+    talks.push(talk);
+  }
+  return talks;
+}
+
+test('so many calls are carried out at once; the others are told their places, keep their order, and STATUS waits for none', async () => {
+  const started: string[] = [];
+  const { promise: finish, resolve } = Promise.withResolvers<void>();
+  await using place = await serving({
+    atOnce: 2,
+    deadlines: { request: 60_000, go: 60_000, answer: 60_000 },
+    run: async ({ env, stdin }) => {
+      started.push(stdin);
+      if (env['CNI_COMMAND'] === 'ADD') await finish;
+      return { stdout: stdin, exitCode: 0, lines: [] };
+    },
+  });
+  const { runDir } = place;
+  const patient = { silence: 60_000, turn: 60_000, answer: 60_000 };
+  const first = [1, 2].map(number => handOver(call({ runDir, stdin: String(number) }), patient));
+  await until('two to run', () => started.length === 2);
+  const talks = await queuedCalls(runDir, 3);
+  const status = call({ runDir, verb: 'STATUS', env: { CNI_COMMAND: 'STATUS' }, stdin: 'status' });
+  assert.equal((await handOver(status, patient))?.stdout, 'status');
+  // The one in front goes: those behind it move up, and are told with the next reminder.
+  talks[0]![Symbol.dispose]();
+  const places: number[] = [];
+  for (const talk of talks.slice(1)) {
+    let moved = 0;
+    await until('it to move up', async () => {
+      moved = decodePlace((await talk.receive(['queued'], 60_000)).body);
+      return moved === places.length + 1;
+    });
+    places.push(moved);
+  }
+  assert.deepEqual(places, [1, 2]);
+  resolve();
+  assert.deepEqual(
+    (await Promise.all(first)).map(given => given?.stdout),
+    ['1', '2'],
+  );
+  for (const talk of talks.slice(1)) {
+    await until('it to be its turn', async () => (await talk.receive(['queued', 'ready'], 60_000)).kind === 'ready');
+    talk[Symbol.dispose]();
+  }
+});
+
+test('a request that lies there is not too late, though the server computed beyond the deadline', async () => {
+  await using place = await serving({});
+  const socket = connect(join(place.runDir, 'cni.sock'));
+  await once(socket, 'connect');
+  // The server has the connection, and nothing of the request.
+  await pause(50);
+  const request = encodeFrame('request', encodeRequest({ role: 'tollgate', netns, env: {}, stdin: '' }));
+  socket.write(request);
+  for (const end = performance.now() + 1_000; performance.now() < end; );
+  const talk = new Conversation(socket);
+  assert.equal((await talk.receive(['ready'], 60_000)).kind, 'ready');
+  talk[Symbol.dispose]();
 });

@@ -37,7 +37,7 @@ const answer: fc.Arbitrary<CallAnswer> = fc.record({
   lines: fc.array(text.map(line => line.replaceAll('\n', ' '))),
 });
 
-const kinds: readonly Kind[] = ['request', 'ready', 'notMine', 'go', 'answer'];
+const kinds: readonly Kind[] = ['request', 'ready', 'notMine', 'go', 'answer', 'queued'];
 const frame: fc.Arbitrary<Frame> = fc.record({
   kind: fc.constantFrom(...kinds),
   body: fc.uint8Array({ maxLength: 200 }),

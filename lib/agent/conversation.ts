@@ -7,6 +7,12 @@ export class ConversationError extends Error {
   override readonly name = 'ConversationError';
 }
 
+/** Node keeps the descriptor of a socket to itself; -1 where it is closed. */
+export function descriptorOf(socket: Socket): number {
+  const { _handle: handle } = socket as unknown as { readonly _handle?: { readonly fd?: unknown } | null };
+  return typeof handle?.fd === 'number' ? handle.fd : -1;
+}
+
 /** More than these were not asked for, and are not kept: a caller's patience is not our memory. */
 const MOST_WAITING = 2;
 
@@ -37,7 +43,11 @@ export class Conversation implements Disposable {
   #read(piece: Uint8Array): void {
     if (this.#end) return;
     try {
-      this.#frames.push(...this.#reader.push(piece));
+      for (const frame of this.#reader.push(piece)) {
+        // Only the last place in the queue is news.
+        if (frame.kind === 'queued' && this.#frames.at(-1)?.kind === 'queued') this.#frames.pop();
+        this.#frames.push(frame);
+      }
       if (this.#frames.length > MOST_WAITING) throw new ProtocolError('Cannot keep more frames than were asked for');
       this.#wake?.();
     } catch (error) {
@@ -73,6 +83,13 @@ export class Conversation implements Disposable {
    * @throws ConversationError, ProtocolError
    */
   async receive(wanted: readonly Kind[], deadline: number): Promise<Frame> {
+    const frame = await this.await(wanted, deadline);
+    if (frame) return frame;
+    throw new ConversationError(`no ${wanted.join(' or ')} came within ${deadline} ms`);
+  }
+
+  /** The same; undefined where none came by the deadline, and one may still come. */
+  async await(wanted: readonly Kind[], deadline: number): Promise<Frame | undefined> {
     const end = performance.now() + deadline;
     for (;;) {
       const frame = this.#frames.shift();
@@ -80,7 +97,7 @@ export class Conversation implements Disposable {
       if (frame) throw new ProtocolError(`Cannot take a ${frame.kind} for ${wanted.join(' or ')}`);
       if (this.#end) throw this.#end;
       const left = end - performance.now();
-      if (left <= 0) throw new ConversationError(`no ${wanted.join(' or ')} came within ${deadline} ms`);
+      if (left <= 0) return undefined;
       await this.#news(left);
     }
   }
@@ -89,10 +106,11 @@ export class Conversation implements Disposable {
     return new Promise(resolve => {
       const wake = (): void => {
         clearTimeout(timer);
-        this.#wake = undefined;
+        if (this.#wake === wake) this.#wake = undefined;
         resolve();
       };
-      const timer = setTimeout(wake, patience);
+      // Timers fire before connections are read: in a process that has just computed for long, what is late may lie there already.
+      const timer = setTimeout(() => setImmediate(wake), patience);
       this.#wake = wake;
     });
   }

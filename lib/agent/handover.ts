@@ -1,29 +1,46 @@
 /**
- * The caller's side of design idea 3: one call, handed over once. Before GO nothing has been done, so any failure means that
- * the call runs here; after GO nobody knows what has been done, so only DEL, which may come twice, does.
+ * The caller's side: one call, handed over once. Before GO nothing has been done: an agent that is alive is waited for, however busy it
+ * is, and where it is not, the call runs here. An ADD that only the agent may judge waits for one that is being replaced. After GO the
+ * caller cannot know what has been done, so only DEL, which may come twice, runs here.
  */
 import { statSync } from 'node:fs';
-import { createConnection } from 'node:net';
+import { createConnection, type Socket } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
 import { CniError, codes, errorObject } from '../cni/error.ts';
 import { errorVersion } from '../cni/request.ts';
+import { peerOf } from '../kernel/peer.ts';
+import { activityOf } from '../kernel/process.ts';
 import type { CallForAgent } from '../pod/plugin.ts';
-import { Conversation, ConversationError } from './conversation.ts';
+import { errnoOf } from '../state/error.ts';
+import { Conversation, ConversationError, descriptorOf } from './conversation.ts';
 import { said } from './log.ts';
 import { socketPath } from './path.ts';
 import { answerPatience } from './patience.ts';
-import { type CallAnswer, decodeAnswer, decodeReason, encodeFrame, encodeRequest } from './protocol.ts';
+import {
+  type CallAnswer,
+  decodeAnswer,
+  decodePlace,
+  decodeReason,
+  encodeFrame,
+  encodeRequest,
+  type Frame,
+} from './protocol.ts';
 import { secondsAway } from './seen.ts';
 
 /** Milliseconds. */
 export interface HandoverDeadlines {
-  readonly connect: number;
-  readonly ready: number;
+  /** How long an agent may give no sign of life before the call's turn. */
+  readonly silence: number;
+  /** How long the call waits for its turn, or for an agent to return, altogether. */
+  readonly turn: number;
   /** From GO; absent: by verb. */
   readonly answer?: number;
 }
 
-/** A worker with a hundred ADDs at hand gets round to all of its callers in less. */
-const defaults: HandoverDeadlines = { connect: 1_000, ready: 5_000 };
+/** CRI-O gives a CNI ADD 2 minutes, kubelet gives the whole sandbox 4: half a minute is left for the work itself. */
+const defaults: HandoverDeadlines = { silence: 5_000, turn: 90_000 };
+/** Milliseconds from one look at something to the next. */
+const LOOK = 100;
 
 const failure = ({ stdin }: CallForAgent, code: number, message: string, advice: string): CallAnswer => ({
   stdout: `${JSON.stringify(errorObject(new CniError(code, message, advice), errorVersion(stdin)))}\n`,
@@ -38,22 +55,56 @@ function requestFrame({ role, env, stdin }: CallForAgent): Uint8Array {
   return encodeFrame('request', encodeRequest({ role, netns: { dev, ino }, env: Object.fromEntries(defined), stdin }));
 }
 
-function connect(path: string, deadline: number): Promise<Conversation> {
-  const socket = createConnection(path);
-  const talk = new Conversation(socket);
+function connectOnce(path: string): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => fail(new ConversationError(`no connection within ${deadline} ms`)), deadline);
-    const fail = (error: unknown): void => {
-      clearTimeout(timer);
-      socket.destroy();
-      reject(error);
-    };
-    talk.hungUp.addEventListener('abort', () => fail(talk.hungUp.reason), { once: true });
-    socket.once('connect', () => {
-      clearTimeout(timer);
-      resolve(talk);
-    });
+    const socket = createConnection(path, () => {
+      socket.off('error', reject);
+      resolve(socket);
+    }).once('error', reject);
   });
+}
+
+/** A full queue (EAGAIN) is a busy agent's. @param end of the monotonic clock, in ms */
+async function connect(path: string, end: number): Promise<Socket> {
+  for (;;)
+    try {
+      return await connectOnce(path);
+    } catch (error) {
+      if (errnoOf(error) !== 'EAGAIN' || performance.now() > end) throw error;
+      await pause(LOOK);
+    }
+}
+
+/**
+ * Whether the agent's process lives, look by look: it computes, waits in the kernel for what every process would wait for, or has done
+ * something since the last look. Not, where it is stopped, or sleeps although it is called, or this process namespace does not show it.
+ */
+function watchLife(socket: Socket): () => boolean {
+  let pid: number | undefined;
+  let before = 0;
+  return () => {
+    pid ??= peerOf(descriptorOf(socket)).pid;
+    const { state, ticks } = activityOf(pid) ?? { state: '', ticks: before };
+    const isAlive = state === 'R' || state === 'D' || ticks !== before;
+    before = ticks;
+    return isAlive;
+  };
+}
+
+/** READY, when it is the call's turn, or NOT_MINE; waits as long as the agent gives signs of life. QUEUED is one. */
+async function awaitTurn(talk: Conversation, socket: Socket, silence: number, end: number): Promise<Frame> {
+  const lives = watchLife(socket);
+  let place: number | undefined;
+  for (let heard = performance.now(); ; ) {
+    const frame = await talk.await(['ready', 'notMine', 'queued'], LOOK);
+    if (frame && frame.kind !== 'queued') return frame;
+    if (frame) place = decodePlace(frame.body);
+    const now = performance.now();
+    if (frame || lives()) heard = now;
+    const queue = place === undefined ? '' : ` (the call was number ${place} in its queue)`;
+    if (now - heard > silence) throw new ConversationError(`it gave no sign of life for ${silence} ms${queue}`);
+    if (now > end) throw new ConversationError(`it was busy for too long${queue}`);
+  }
 }
 
 /** Nothing has been done: the call runs here, unless that is only for the agent to do. */
@@ -89,24 +140,54 @@ function lost(call: CallForAgent, why: string): CallAnswer | undefined {
   );
 }
 
+/** Whether the call must wait for an agent that is being replaced: an ADD that only an agent may judge. */
+const mayReturn = ({ verb, enforcer, runDir, agentGrace }: CallForAgent): boolean =>
+  verb === 'ADD' && enforcer === 'agent' && secondsAway(runDir) <= agentGrace;
+
+/** How far the agent got with a call: it answered, refused it, or failed before or after it took the call over. */
+type Handed =
+  | { readonly answer: CallAnswer }
+  | { readonly isTaken: boolean; readonly why: string; readonly isRefused?: boolean };
+
+async function ask(
+  call: CallForAgent,
+  request: Uint8Array,
+  deadlines: HandoverDeadlines,
+  end: number,
+): Promise<Handed> {
+  let isTaken = false;
+  try {
+    const socket = await connect(socketPath(call.runDir), end);
+    using talk = new Conversation(socket);
+    talk.sendFrame(request);
+    const { kind, body } = await awaitTurn(talk, socket, deadlines.silence, end);
+    if (kind === 'notMine') return { isTaken, why: decodeReason(body), isRefused: true };
+    isTaken = true;
+    talk.send('go');
+    const patience = deadlines.answer ?? answerPatience(call.verb, call.enforceTimeout);
+    return { answer: decodeAnswer((await talk.receive(['answer'], patience)).body) };
+  } catch (error) {
+    return { isTaken, why: said(error) };
+  }
+}
+
 /** @returns what the agent answered, or why only it could have; undefined where the call is to be carried out here */
 export async function handOver(
   call: CallForAgent,
   deadlines: HandoverDeadlines = defaults,
 ): Promise<CallAnswer | undefined> {
   if (call.why !== undefined) return withoutAgent(call, call.why);
-  const patience = answerPatience(call.verb, call.enforceTimeout);
-  let isGone = false;
+  let request: Uint8Array;
   try {
-    const request = requestFrame(call);
-    using talk = await connect(socketPath(call.runDir), deadlines.connect);
-    talk.sendFrame(request);
-    const { kind, body } = await talk.receive(['ready', 'notMine'], deadlines.ready);
-    if (kind === 'notMine') return withoutAgent(call, decodeReason(body));
-    isGone = true;
-    talk.send('go');
-    return decodeAnswer((await talk.receive(['answer'], deadlines.answer ?? patience)).body);
+    request = requestFrame(call);
   } catch (error) {
-    return isGone ? lost(call, said(error)) : withoutAgent(call, said(error));
+    return withoutAgent(call, said(error));
+  }
+  for (const end = performance.now() + deadlines.turn; ; await pause(LOOK)) {
+    const handed = await ask(call, request, deadlines, end);
+    if ('answer' in handed) return handed.answer;
+    const { isTaken, why, isRefused } = handed;
+    if (isTaken) return lost(call, why);
+    if (isRefused || performance.now() > end || !mayReturn(call)) return withoutAgent(call, why);
   }
 }

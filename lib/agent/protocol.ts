@@ -3,7 +3,8 @@
  * lines for stderr out, and these frames hold exactly that. No I/O here; a launcher in C must be able to speak it too, so all
  * numbers are big-endian and of fixed width, and the environment is laid out as in execve(2).
  *
- * One connection is one call: REQUEST → READY (nothing has been done yet) → GO → ANSWER; or REQUEST → NOT_MINE.
+ * One connection is one call: REQUEST → QUEUED (again and again, where it must wait for its turn) → READY (nothing has been done
+ * yet) → GO → ANSWER; or REQUEST → NOT_MINE.
  */
 import type { Role } from '../cni/request.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
@@ -14,7 +15,7 @@ const HEADER = 8;
 /** Bytes of a body. The greatest stdin that anybody has seen is a prevResult with a few hundred routes. */
 export const GREATEST_BODY = 4 << 20;
 
-const kinds = { request: 1, ready: 2, notMine: 3, go: 4, answer: 5 } as const;
+const kinds = { request: 1, ready: 2, notMine: 3, go: 4, answer: 5, queued: 6 } as const;
 export type Kind = keyof typeof kinds;
 
 export interface Frame {
@@ -189,11 +190,21 @@ export function decodeAnswer(body: Uint8Array): CallAnswer {
   return { stdout: decoder.decode(body.subarray(ANSWER_HEAD, end)), exitCode, lines };
 }
 
-/** Milliseconds (u32) that an answer may take, in READY: a caller that cannot read the config waits for as long. */
-export function encodePatience(milliseconds: number): Uint8Array {
+function encodeNumber(number: number): Uint8Array {
   const bytes = new Uint8Array(4);
-  viewOf(bytes).setUint32(0, milliseconds);
+  viewOf(bytes).setUint32(0, number);
   return bytes;
+}
+
+/** Milliseconds (u32) that an answer may take, in READY: a caller that cannot read the config waits for as long. */
+export const encodePatience = encodeNumber;
+
+/** The call's place in the queue (u32), of which the first is 1, in QUEUED. */
+export const encodePlace = encodeNumber;
+/** @throws ProtocolError */
+export function decodePlace(body: Uint8Array): number {
+  if (body.length < 4) throw new ProtocolError(`Cannot read a place in the queue of ${body.length} bytes`);
+  return viewOf(body).getUint32(0);
 }
 
 /** Why a worker does not take the call: for a log. */

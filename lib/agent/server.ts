@@ -6,7 +6,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { type NetnsIdentity, sameNetns } from '../kernel/netns.ts';
 import { hasHungUp, type Peer, peerOf } from '../kernel/peer.ts';
-import { Conversation } from './conversation.ts';
+import { Conversation, descriptorOf } from './conversation.ts';
 import { said } from './log.ts';
 import {
   type CallAnswer,
@@ -14,9 +14,11 @@ import {
   decodeRequest,
   encodeAnswer,
   encodePatience,
+  encodePlace,
   encodeReason,
   GREATEST_BODY,
 } from './protocol.ts';
+import { Turns } from './turns.ts';
 
 export interface Caller extends Peer {
   /** Aborted when he hangs up. */
@@ -36,26 +38,24 @@ export interface ServerDeadlines {
 
 const defaults: ServerDeadlines = { request: 5_000, go: 10_000, answer: 10_000 };
 
-/** More at once than a node can start pods; whoever comes on top runs his call himself. */
-const MOST_CONNECTIONS = 512;
+/** Callers that wait cost a connection and a few KB each; one more than these carries its call out itself. */
+const MOST_CONNECTIONS = 4096;
+/** More are no faster; each takes memory, and what a call waits for (locks, the API) must not keep the others from starting. */
+const MOST_AT_ONCE = 64;
 
 export interface ServerOptions {
   /** That calls are carried out in. */
   readonly netns: NetnsIdentity;
   /** Why a call is somebody else's; undefined where it is ours. Does nothing. */
   readonly refuse: (request: CallRequest, peer: Peer) => string | undefined;
+  /** Calls that are carried out at once. */
+  readonly atOnce?: number;
   /** Milliseconds that a caller who cannot tell himself should wait for the answer; undefined where it is for him to say. */
   readonly patience?: (request: CallRequest) => number | undefined;
   readonly run: (request: CallRequest, caller: Caller) => Promise<CallAnswer>;
   /** What went wrong with a caller. */
   readonly log: (what: string, caller: Peer | undefined) => void;
   readonly deadlines?: Partial<ServerDeadlines>;
-}
-
-/** Node keeps the descriptor of a socket to itself; -1 where it is closed. */
-function descriptorOf(socket: Socket): number {
-  const { _handle: handle } = socket as unknown as { readonly _handle?: { readonly fd?: unknown } | null };
-  return typeof handle?.fd === 'number' ? handle.fd : -1;
 }
 
 /** Lines for a log are worth less than the result. */
@@ -71,11 +71,13 @@ export class CallServer {
   /** Connections that nothing has been begun for. */
   readonly #idle = new Set<Conversation>();
   readonly #running = new Set<Promise<void>>();
+  readonly #turns: Turns;
   #isStopping = false;
 
   constructor(options: ServerOptions) {
     this.#options = options;
     this.#deadlines = { ...defaults, ...options.deadlines };
+    this.#turns = new Turns(options.atOnce ?? MOST_AT_ONCE);
     this.server = createServer(socket => this.#accept(socket));
     // Out of descriptors, say: whoever could not be accepted runs his call himself.
     this.server.on('error', error => options.log(said(error), undefined));
@@ -117,6 +119,7 @@ export class CallServer {
         await talk.finish('notMine', encodeReason(why), this.#deadlines.answer);
         return;
       }
+      using _turn = await this.#turnOf(request, talk);
       const patience = this.#options.patience?.(request);
       talk.send('ready', patience === undefined ? undefined : encodePatience(patience));
       await talk.receive(['go'], this.#deadlines.go);
@@ -133,6 +136,12 @@ export class CallServer {
       this.#idle.delete(talk);
       talk[Symbol.dispose]();
     }
+  }
+
+  /** STATUS waits for nobody: kubelet asks by it whether the node can start pods, and would take a busy node for a broken one. */
+  async #turnOf(request: CallRequest, talk: Conversation): Promise<Disposable> {
+    if (request.env['CNI_COMMAND'] === 'STATUS') return { [Symbol.dispose]() {} };
+    return await this.#turns.take(place => talk.send('queued', encodePlace(place)), talk.hungUp);
   }
 
   #refuse(request: CallRequest, peer: Peer): string | undefined {

@@ -113,7 +113,7 @@ export const agent = command(
       .example('$0 agent --kubeconfig /etc/kubernetes/tollgate.conf --node node1', 'on a Kubernetes node')
       .example('$0 agent --no-kubernetes', 'for podman, nerdctl and cnitool; see conf/tollgate-agent.service')
       .epilog(
-        'Networks with "enforcer": "agent" ("inline" with --no-kubernetes) and these folders hand their calls to it. While it is away, ADD waits for it ("agent") or is carried out by the caller ("inline"); everything else is carried out by the caller. SIGTERM: finishes the calls under way; rules stay in place. SIGHUP: looks at everything now.',
+        'Networks with "enforcer": "agent" ("inline" with --no-kubernetes) and these folders hand their calls to it. A call waits as long as it is busy, and 90 seconds at most (CRI-O gives an ADD 2 minutes, kubelet 4). While it is away, ADD waits for it for "agentGrace" seconds, 90 at most, and then fails with code 11 ("agent"), or is carried out by the caller ("inline"); everything else is carried out by the caller. SIGTERM: finishes the calls under way; rules stay in place. SIGHUP: looks at everything now.',
       ),
   async given => {
     const log = logToStderr(given.logLevel);

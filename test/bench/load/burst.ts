@@ -60,6 +60,8 @@ async function besideBusyLoops<T>(number: number, work: () => Promise<T>): Promi
 
 export const group: LoadGroup = async say => {
   const place = await WarmPlace.start({ ipMasq: true }, policiesOfABusyNode(50));
+  say('a worker that has served some hundred calls');
+  for (let round = 0; round < 3; round++) await burst(place, few);
   say(`${few} ADDs at once`);
   const small = await burst(place, few);
   say(`${many} ADDs at once`);
