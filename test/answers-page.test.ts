@@ -7,6 +7,7 @@ import test, { after, suite } from 'node:test';
 import fc from 'fast-check';
 import { matrixPage, type PageData, pageData } from '../lib/cli/matrix-page.ts';
 import { matrix, type Row } from '../lib/policy/matrix.ts';
+import { MatrixJudge } from '../lib/policy/matrix-judge.ts';
 import { Browser } from './browser.ts';
 import { type Manifest, manifests, traffic, worldFrom } from './worlds.ts';
 
@@ -33,8 +34,8 @@ test('the data of the page are the rows of the matrix, sentence by sentence', ()
   fc.assert(
     fc.property(manifests(), fc.constantFrom(...traffic), (list, what) => {
       const world = worldFrom(list);
-      const rows = matrix(world, what);
-      assert.deepEqual(inOrder(rowsOf(pageData(rows, world.pods, what))), inOrder(rows));
+      const rows = [...matrix(world, what)];
+      assert.deepEqual(inOrder(rowsOf(pageData(new MatrixJudge(world, what)))), inOrder(rows));
     }),
     { numRuns: 200 },
   );
@@ -57,7 +58,7 @@ test('a name cannot end the page’s data', () => {
     ],
   };
   const both = { ...hostile, pods: [...hostile.pods, { ...hostile.pods[0]!, name: '<b>' }] };
-  const page = matrixPage(pageData(matrix(both, traffic[0]!), both.pods, traffic[0]!));
+  const page = matrixPage(pageData(new MatrixJudge(both, traffic[0]!)));
   assert.equal(page.match(/<\/script>/g)!.length, 2);
   assert.ok(!page.includes('alert(1)<'));
 });
@@ -90,7 +91,7 @@ suite('in a browser without a network', async () => {
   const file = join(folder, 'matrix.html');
   const world = worldFrom(bigWorld());
   const http = { protocol: 'TCP', port: 80 } as const;
-  writeFileSync(file, matrixPage(pageData(matrix(world, http), world.pods, http)));
+  writeFileSync(file, matrixPage(pageData(new MatrixJudge(world, http))));
   const browser = await Browser.start();
   after(async () => {
     await browser[Symbol.asyncDispose]();

@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import fc from 'fast-check';
+import { matrixJson } from '../lib/cli/matrix-json.ts';
+import type { EvaluateOptions } from '../lib/policy/evaluate.ts';
 import { explain, matrix, parseEndpoint } from '../lib/policy/matrix.ts';
+import { MatrixJudge } from '../lib/policy/matrix-judge.ts';
+import type { World } from '../lib/policy/model.ts';
 import { caseOf, worldOfYaml } from './policy-cases.ts';
+import { manifests, traffic, worldFrom } from './worlds.ts';
 
 const onlyQ = 'ingress: [{ from: [{ podSelector: { matchLabels: { app: q } } }], ports: [{ port: 80 }] }]';
 const http = { protocol: 'TCP', port: 80 } as const;
@@ -20,9 +26,7 @@ test('matrix() has a row for each ordered pair of different pods and each family
   );
   const names = (text: string) => text.replace('default/', '');
   assert.deepEqual(
-    matrix(world, http)
-      .map(({ from, to, family }) => `${names(from)} ${names(to)} ${family}`)
-      .sort(),
+    [...matrix(world, http)].map(({ from, to, family }) => `${names(from)} ${names(to)} ${family}`).sort(),
     [
       'both four 4',
       'both none null',
@@ -40,7 +44,7 @@ test('matrix() has a row for each ordered pair of different pods and each family
 
 test('matrix() rows say who allows and who denies, as the contract has it', () => {
   const { world } = caseOf(onlyQ, 'ingress: []');
-  const rows = matrix(world, http);
+  const rows = [...matrix(world, http)];
   const row = (from: string, to: string) =>
     rows.find(each => each.from === from && each.to === to && each.family === 4);
   const open = (who: string, direction: string) => ({
@@ -102,4 +106,46 @@ test('parseEndpoint() knows pods, addresses and the node, and nothing else', () 
   assert.equal(parseEndpoint(world, 'a/nobody'), undefined);
   assert.equal(parseEndpoint(world, 'q'), undefined);
   assert.deepEqual(parseEndpoint(world, 'node'), { kind: 'node' });
+});
+
+const oneByOne = (world: World, what: (typeof traffic)[number], options: EvaluateOptions) =>
+  world.pods
+    .filter(({ finished }) => !finished)
+    .flatMap((from, _, alive) =>
+      alive.flatMap(to =>
+        from === to
+          ? []
+          : explain(world, { from: { kind: 'pod', pod: from }, to: { kind: 'pod', pod: to }, ...what }, options),
+      ),
+    );
+
+test('matrix() says what explain() says of each pair, word by word', () => {
+  fc.assert(
+    fc.property(manifests(), fc.constantFrom(...traffic), fc.boolean(), (list, what, enforceEgressToNode) => {
+      const world = worldFrom(list);
+      const rows = oneByOne(world, what, { enforceEgressToNode });
+      assert.deepEqual([...matrix(world, what, { enforceEgressToNode })], rows);
+      const judge = new MatrixJudge(world, what, { enforceEgressToNode });
+      assert.equal([...matrixJson(judge)].join(''), `${JSON.stringify(rows, null, 2)}\n`);
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test('ten times as many pods of the same labels ask no rule more often', () => {
+  const asked = (number: number): number => {
+    const { world } = caseOf(onlyQ, 'ingress: [{ from: [{ ipBlock: { cidr: 10.0.0.0/8 } }] }]');
+    const copies = Array.from({ length: number }, (_, i) =>
+      world.pods.map(pod => ({
+        ...pod,
+        name: `${pod.name}-${i}`,
+        addresses: pod.addresses.length === 0 ? [] : [`10.9.${i}.${pod.name.charCodeAt(0)}`],
+      })),
+    );
+    const judge = new MatrixJudge({ ...world, pods: copies.flat() }, http);
+    const pairs = [...judge].length;
+    assert.ok(pairs > number * number, `only ${pairs} pairs`);
+    return judge.asked;
+  };
+  assert.equal(asked(20), asked(2));
 });

@@ -1,5 +1,6 @@
 /** Who may reach whom, on a terminal: in words where that fits, else in signs, pods of one identity together. */
-import type { Row, Traffic } from '../policy/matrix.ts';
+import { nameOf } from '../policy/matrix.ts';
+import { type JudgedPair, type MatrixJudge, reasonOf } from '../policy/matrix-judge.ts';
 import type { Pod } from '../policy/model.ts';
 import { describeIdentity, identityKey } from '../tag/identity.ts';
 import { grid } from './grid.ts';
@@ -10,25 +11,51 @@ interface Group {
   readonly members: readonly string[];
 }
 
-type Pairs = ReadonlyMap<string, readonly Row[]>;
+/** What the rows of one pair of names say together. */
+const ALLOWED: Readonly<Record<number, number>> = { 4: 1, 6: 2, 0: 4 };
+const DENIED: Readonly<Record<number, number>> = { 4: 8, 6: 16, 0: 32 };
+const anyAllowed = 1 | 2 | 4;
+const anyDenied = 8 | 16 | 32;
 
-const pairKey = (from: string, to: string): string => `${from} ${to}`;
-const none: readonly Row[] = [];
+/** A byte for each pair of names, however many pods there are. */
+class Cells {
+  readonly #places: ReadonlyMap<string, number>;
+  readonly #said: Uint8Array;
 
-/** Where both families agree one word will do. */
-function word(rows: readonly Row[]): string {
-  if (rows.length === 0) return '-';
-  if (rows.every(({ allowed }) => allowed)) return 'yes';
-  if (rows.every(({ allowed }) => !allowed)) return 'no';
-  return rows.map(({ family, allowed }) => (allowed ? `v${family}` : '')).join('');
+  constructor(judge: MatrixJudge) {
+    const names = [...new Set(judge.pods.map(nameOf))];
+    this.#places = new Map(names.map((name, i) => [name, i]));
+    const places = judge.pods.map(pod => this.#places.get(nameOf(pod))!);
+    this.#said = new Uint8Array(names.length * names.length);
+    for (const { from, to, family, allowed } of judge)
+      this.#said[places[from.place]! * names.length + places[to.place]!]! |= (allowed ? ALLOWED : DENIED)[family ?? 0]!;
+  }
+
+  get names(): readonly string[] {
+    return [...this.#places.keys()];
+  }
+
+  #at(from: string, to: string): number {
+    return this.#places.get(from)! * this.#places.size + this.#places.get(to)!;
+  }
+
+  /** Where both families agree one word will do. */
+  word(from: string, to: string): string {
+    const said = this.#said[this.#at(from, to)]!;
+    if (said === 0) return '-';
+    if ((said & anyDenied) === 0) return 'yes';
+    if ((said & anyAllowed) === 0) return 'no';
+    return ([4, 6] as const).map(family => ((said & ALLOWED[family]!) !== 0 ? `v${family}` : '')).join('');
+  }
 }
 
-function inWords(names: readonly string[], pairs: Pairs): string {
+function inWords(cells: Cells): string {
+  const { names } = cells;
   const numbers = names.map((_, i) => String(i + 1));
   const body = names.map((from, i) => [
     numbers[i]!,
     from,
-    ...names.map(to => (from === to ? '.' : word(pairs.get(pairKey(from, to)) ?? none))),
+    ...names.map(to => (from === to ? '.' : cells.word(from, to))),
   ]);
   return grid(['', '', ...numbers], body);
 }
@@ -36,10 +63,9 @@ function inWords(names: readonly string[], pairs: Pairs): string {
 const signs: Readonly<Record<string, string>> = { yes: '+', no: 'x', '-': '-', v4: '4', v6: '6' };
 
 /** One sign for all pairs of two groups. */
-function sign(from: Group, to: Group, pairs: Pairs): string {
+function sign(from: Group, to: Group, cells: Cells): string {
   const words = new Set<string>();
-  for (const a of from.members)
-    for (const b of to.members) if (a !== b) words.add(word(pairs.get(pairKey(a, b)) ?? none));
+  for (const a of from.members) for (const b of to.members) if (a !== b) words.add(cells.word(a, b));
   if (words.size === 0) return '.';
   const [only] = words;
   return words.size === 1 ? (signs[only!] ?? '~') : '~';
@@ -55,8 +81,8 @@ const meanings: readonly (readonly [string, string])[] = [
   ['.', 'itself'],
 ];
 
-function legend(drawn: string): string {
-  const used = meanings.filter(([each]) => drawn.includes(each));
+function legend(drawn: ReadonlySet<string>): string {
+  const used = meanings.filter(([each]) => drawn.has(each));
   return used.map(([each, meaning]) => `${each} ${meaning}`).join('   ');
 }
 
@@ -67,14 +93,14 @@ function numberLines(numbers: readonly number[], width: number): readonly string
 }
 
 /** As many columns at once as fit, one piece below the other. */
-function inSigns(groups: readonly Group[], pairs: Pairs, width: number): string {
+function inSigns(groups: readonly Group[], cells: Cells, width: number): string {
   const digits = String(groups.length).length;
-  const longest = Math.max(...groups.map(({ label }) => label.length));
+  const longest = groups.reduce((most, { label }) => Math.max(most, label.length), 0);
   const labels = Math.min(longest, Math.max(12, Math.floor(width / 3)));
   const cut = (text: string): string => (text.length > labels ? `${text.slice(0, labels - 1)}~` : text.padEnd(labels));
   const margin = digits + 2 + labels + 2;
   const count = Math.max(1, Math.floor((width - margin + 1) / 2));
-  const rows = groups.map(from => groups.map(to => sign(from, to, pairs)));
+  const rows = groups.map(from => groups.map(to => sign(from, to, cells)));
   const pieces: string[] = [];
   for (let start = 0; start < groups.length; start += count) {
     const columns = groups.slice(start, start + count).map((_, i) => start + i);
@@ -83,15 +109,13 @@ function inSigns(groups: readonly Group[], pairs: Pairs, width: number): string 
       digits,
     ).map(line => `${' '.repeat(margin)}${line}`);
     const body = groups.map(({ label }, i) => {
-      const cells = columns.map(column => rows[i]![column]).join(' ');
-      return `${String(i + 1).padStart(digits)}  ${cut(label)}  ${cells}`;
+      const line = columns.map(column => rows[i]![column]).join(' ');
+      return `${String(i + 1).padStart(digits)}  ${cut(label)}  ${line}`;
     });
     pieces.push([...heads, ...body].map(line => line.trimEnd()).join('\n'));
   }
-  return `${pieces.join('\n\n')}\n\n${legend(rows.flat().join(''))}`;
+  return `${pieces.join('\n\n')}\n\n${legend(new Set(rows.flat()))}`;
 }
-
-const nameOf = ({ namespace, name }: Pod): string => `${namespace}/${name}`;
 
 /** Pods that policies cannot tell apart by labels, in the order in which they came. */
 function groupsOf(names: readonly string[], pods: readonly Pod[]): readonly Group[] {
@@ -114,48 +138,50 @@ function membersText({ members }: Group): string {
   return own.length <= 4 ? own.join(', ') : `${own.slice(0, 3).join(', ')} and ${own.length - 3} more`;
 }
 
-/** The rows of one pair of pods for each pair of groups. */
-const spokesmen = (groups: readonly Group[], pairs: Pairs): readonly Row[] =>
-  groups.flatMap(({ members: [from] }) =>
-    groups.flatMap(({ members }) => {
-      const to = members.find(member => member !== from);
-      return to === undefined ? [] : (pairs.get(pairKey(from!, to)) ?? none);
-    }),
-  );
+/** One pair of pods for each pair of groups. */
+function* spokesmen(groups: readonly Group[], judge: MatrixJudge): Generator<JudgedPair> {
+  const pods = new Map(judge.pods.map(pod => [nameOf(pod), pod]));
+  for (const { members: others } of groups)
+    for (const { members } of groups) {
+      const to = members.find(member => member !== others[0]);
+      if (to !== undefined) yield* judge.between(pods.get(others[0]!)!, pods.get(to)!);
+    }
+}
 
 /** So many reasons are read; more are counted. */
 const enough = 20;
 
-function reasonsOf(rows: readonly Row[], most: number): readonly string[] {
-  const sentences = rows.flatMap(({ from, to, allowed, egress, ingress }) => {
-    const denial = egress.allowed ? ingress : egress;
-    return allowed ? [] : [`${from} to ${to}: ${denial.why}`];
-  });
-  const unique = [...new Set(sentences)];
-  const shown = unique.slice(0, most).map(sentence => `  ${sentence}`);
-  return unique.length > most ? [...shown, `  and ${unique.length - most} more: -o html shows them all`] : shown;
+/** Both families of a pair come one after the other, and mostly for the same reason. */
+function denied(pairs: Iterable<JudgedPair>, most: number): string {
+  const shown: string[] = [];
+  let more = 0;
+  let last: string | undefined;
+  for (const pair of pairs) {
+    if (pair.allowed) continue;
+    const { from, to, egress, ingress } = pair;
+    const sentence = `  ${from.name} to ${to.name}: ${reasonOf(egress.allowed ? ingress : egress, pair)}`;
+    const isAgain = sentence === last;
+    last = sentence;
+    if (isAgain) continue;
+    if (shown.length < most) shown.push(sentence);
+    else more++;
+  }
+  if (more > 0) shown.push(`  and ${more} more: -o html shows them all`);
+  return shown.length === 0 ? '' : `\nDenied:\n${shown.join('\n')}\n`;
 }
 
-const denied = (reasons: readonly string[]): string =>
-  reasons.length === 0 ? '' : `\nDenied:\n${reasons.join('\n')}\n`;
-
 /** @param width of the terminal, in columns */
-export function matrixText(
-  rows: readonly Row[],
-  pods: readonly Pod[],
-  { port, protocol }: Traffic,
-  width: number,
-): string {
-  const names = [...new Set(rows.flatMap(({ from, to }) => [from, to]))];
-  const pairs = Map.groupBy(rows, ({ from, to }) => pairKey(from, to));
+export function matrixText(judge: MatrixJudge, width: number): string {
+  const cells = new Cells(judge);
+  const { names } = cells;
+  const { port, protocol } = judge.traffic;
   const title = `Who may open ${port}/${protocol} to whom: row to column\n\n`;
-  const words = names.length <= width ? inWords(names, pairs) : '';
+  const words = names.length <= width ? inWords(cells) : '';
   if (words !== '' && words.split('\n').every(line => line.length <= width))
-    return `${title}${words}${denied(reasonsOf(rows, Number.POSITIVE_INFINITY))}`;
-  const groups = groupsOf(names, pods);
+    return `${title}${words}${denied(judge, Number.POSITIVE_INFINITY)}`;
+  const groups = groupsOf(names, judge.pods);
   const legends = groups.flatMap((group, i) => (group.members.length > 1 ? [`${i + 1}: ${membersText(group)}`] : []));
   const who =
     legends.length === 0 ? '' : `\nPods that share an identity:\n${legends.map(line => `  ${line}\n`).join('')}`;
-  const shown = spokesmen(groups, pairs);
-  return `${title}${inSigns(groups, pairs, width)}\n${who}${denied(reasonsOf(shown, enough))}`;
+  return `${title}${inSigns(groups, cells, width)}\n${who}${denied(spokesmen(groups, judge), enough)}`;
 }

@@ -3,8 +3,9 @@
  * 200 pods are a few hundred kB: sentences are kept once, without the names of the two ends.
  */
 import type { Family } from '../ip/address.ts';
-import type { Row, RowDirection, Traffic } from '../policy/matrix.ts';
-import type { Pod } from '../policy/model.ts';
+import { type Decision, sentenceText } from '../policy/evaluate.ts';
+import { nameOf, type RowDirection } from '../policy/matrix.ts';
+import type { JudgedPair, MatrixEnd, MatrixJudge } from '../policy/matrix-judge.ts';
 import { script } from './matrix-page-script.ts';
 import { style } from './matrix-page-style.ts';
 
@@ -43,35 +44,53 @@ class Places<T> {
 }
 
 /** Without the names of its ends, a sentence is the same for many pairs. */
-function template(direction: RowDirection, from: string, to: string): RowDirection {
-  const names = [[from, '\u0001'] as const, [to, '\u0002'] as const].sort(([a], [b]) => b.length - a.length);
-  const why = names.reduce((text, [name, mark]) => text.replaceAll(name, mark), direction.why);
-  return { ...direction, why };
+function template({ allowed, by, why }: Decision, { from, to }: JudgedPair): RowDirection {
+  // The page knows a pod by its name alone; what else there is to say of it stays in the sentence.
+  const marked = (mark: string, { name, party }: MatrixEnd): string => mark + party.name.slice(name.length);
+  return { allowed, by, why: sentenceText(why, { from: marked('\u0001', from), to: marked('\u0002', to) }) };
 }
 
-export function pageData(rows: readonly Row[], pods: readonly Pod[], { port, protocol }: Traffic): PageData {
-  const names = [...new Set(rows.flatMap(({ from, to }) => [from, to]))];
-  const place = new Map(names.map((name, i) => [name, i]));
-  const byName = new Map(pods.map(pod => [`${pod.namespace}/${pod.name}`, pod]));
-  const directions = new Places<RowDirection>();
-  const verdicts = new Places<readonly [number, number]>();
+/** Places of the verdicts in the page's data, found by the very decisions that they are made of. */
+class VerdictPlaces {
+  readonly directions = new Places<RowDirection>();
+  readonly verdicts = new Places<readonly [egress: number, ingress: number]>();
+  /** Of decisions between ends whose sentences say nothing but their names. */
+  readonly #known = new Map<Decision, number>();
+  readonly #byPlaces = new Map<number, number>();
+
+  #direction(decision: Decision, pair: JudgedPair): number {
+    const isPlain = pair.from.isPlain && pair.to.isPlain;
+    const place = (isPlain ? this.#known.get(decision) : undefined) ?? this.directions.of(template(decision, pair));
+    if (isPlain) this.#known.set(decision, place);
+    return place;
+  }
+
+  of(pair: JudgedPair): number {
+    const [egress, ingress] = [this.#direction(pair.egress, pair), this.#direction(pair.ingress, pair)];
+    const both = egress * 2 ** 26 + ingress;
+    const known = this.#byPlaces.get(both) ?? this.verdicts.of([egress, ingress]);
+    this.#byPlaces.set(both, known);
+    return known;
+  }
+}
+
+export function pageData(judge: MatrixJudge): PageData {
+  const pods = new Map(judge.pods.map(pod => [nameOf(pod), pod]));
+  const byName = new Map([...pods.keys()].map((name, i) => [name, i]));
+  const places = judge.pods.map(pod => byName.get(nameOf(pod))!);
+  const verdicts = new VerdictPlaces();
   const cells = new Map<Family | null, number[]>();
-  for (const { from, to, family, egress, ingress } of rows) {
-    const own = cells.get(family) ?? new Array<number>(names.length * names.length).fill(-1);
-    cells.set(family, own);
-    const places = [egress, ingress].map(each => directions.of(template(each, from, to))) as [number, number];
-    own[place.get(from)! * names.length + place.get(to)!] = verdicts.of(places);
+  for (const pair of judge) {
+    const own = cells.get(pair.family) ?? new Array<number>(pods.size * pods.size).fill(-1);
+    cells.set(pair.family, own);
+    own[places[pair.from.place]! * pods.size + places[pair.to.place]!] = verdicts.of(pair);
   }
   return {
-    port,
-    protocol,
-    pods: names.map(name => ({
-      name,
-      labels: Object.fromEntries(byName.get(name)?.labels ?? []),
-      addresses: byName.get(name)?.addresses ?? [],
-    })),
-    directions: directions.values,
-    verdicts: verdicts.values,
+    port: judge.traffic.port,
+    protocol: judge.traffic.protocol,
+    pods: [...pods].map(([name, { labels, addresses }]) => ({ name, labels: Object.fromEntries(labels), addresses })),
+    directions: verdicts.directions.values,
+    verdicts: verdicts.verdicts.values,
     families: [...cells].map(([family, own]) => ({ family, cells: own })),
   };
 }

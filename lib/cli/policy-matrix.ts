@@ -1,10 +1,11 @@
-import { matrix, type Traffic } from '../policy/matrix.ts';
+import { MatrixJudge, type Traffic } from '../policy/matrix-judge.ts';
 import { protocols } from '../policy/model.ts';
-import { command, exit, print, printJson, UsageError } from './command.ts';
+import { command, exit, print, UsageError } from './command.ts';
 import { judgedWorld, warnOfErrors } from './judged.ts';
 import { liveOptions } from './live.ts';
 import { fileOption } from './manifests.ts';
 import { matrixText } from './matrix-grid.ts';
+import { matrixJson } from './matrix-json.ts';
 import { matrixPage, pageData } from './matrix-page.ts';
 
 /** `80/TCP`, `53/udp`, `80`. @throws UsageError */
@@ -21,6 +22,10 @@ export function parsePort(text: string): Traffic {
 
 /** Where nobody reads along: as wide as a file may be that is read later. */
 const columnsOf = ({ columns }: NodeJS.WriteStream): number => columns ?? (Number(process.env['COLUMNS']) || 120);
+
+/** Resolves once the text is on its way, so that no more of it is made than the reader takes. */
+const written = (text: string): Promise<void> =>
+  new Promise((resolve, reject) => process.stdout.write(text, error => (error ? reject(error) : resolve())));
 
 export const policyMatrix = command(
   'matrix',
@@ -49,12 +54,11 @@ export const policyMatrix = command(
     const traffic = parsePort(options.port);
     const judged = await judgedWorld(options);
     const isInvalid = warnOfErrors(judged);
-    const { pods } = judged.world;
-    const rows = matrix(judged.world, traffic, judged.options);
-    if (options.output === 'json') printJson(rows);
-    else if (options.output === 'html') print(matrixPage(pageData(rows, pods, traffic)));
-    else if (rows.length === 0) print('There are not two pods to judge.');
-    else print(matrixText(rows, pods, traffic, columnsOf(process.stdout)));
+    const judge = new MatrixJudge(judged.world, traffic, judged.options);
+    if (options.output === 'json') for (const piece of matrixJson(judge)) await written(piece);
+    else if (options.output === 'html') print(matrixPage(pageData(judge)));
+    else if (judge.pods.length < 2) print('There are not two pods to judge.');
+    else print(matrixText(judge, columnsOf(process.stdout)));
     return isInvalid ? exit.no : exit.yes;
   },
 );

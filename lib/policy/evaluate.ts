@@ -72,24 +72,44 @@ function enumerated(texts: readonly string[]): string {
   return `${texts.slice(0, -1).join(', ')} and ${texts.at(-1)}`;
 }
 
-function trafficText({ direction, peer, flow }: Question): string {
-  const what = flow.protocol === 'other' ? 'traffic without ports' : `${flow.protocol} ${flow.port}`;
-  return `${what} ${direction === 'egress' ? 'to' : 'from'} ${peer.name}`;
+/** A sentence about a flow whose ends are not named yet, so that it is one for all flows that fare alike. */
+export type Sentence = readonly (string | typeof FROM | typeof TO)[];
+
+export const FROM = { end: 'from' } as const;
+export const TO = { end: 'to' } as const;
+
+/** @param names of the two ends, as `partyOf` names them */
+export const sentenceText = (sentence: Sentence, names: Readonly<Record<'from' | 'to', string>>): string =>
+  sentence.map(part => (typeof part === 'string' ? part : names[part.end])).join('');
+
+/** A verdict in one direction, whoever exactly the ends are. */
+export interface Decision extends Omit<DirectionVerdict, 'why'> {
+  readonly why: Sentence;
 }
 
-const exempt = (why: string): DirectionVerdict => ({ allowed: true, isolated: false, by: [], rules: [], why });
+export const exempt = (why: Sentence): Decision => ({ allowed: true, isolated: false, by: [], rules: [], why });
 
-function judgeIsolated(question: Question, policies: readonly NetworkPolicy[]): DirectionVerdict {
-  const rules = policies.flatMap(policy => matchedRules(question, policy));
-  const traffic = trafficText(question);
+/**
+ * @param policies that isolate the subject in this direction
+ * @param rules of theirs that match
+ */
+export function decide(
+  direction: Direction,
+  policies: readonly NetworkPolicy[],
+  rules: readonly RuleRef[],
+  { protocol, port }: Pick<Flow, 'protocol' | 'port'>,
+): Decision {
+  const [subject, peer] = direction === 'egress' ? [FROM, TO] : [TO, FROM];
+  if (policies.length === 0) return exempt(['No policy isolates ', subject, ` for ${direction}`]);
+  const what = protocol === 'other' ? 'traffic without ports' : `${protocol} ${port}`;
+  const traffic = `${what} ${direction === 'egress' ? 'to' : 'from'} `;
   if (rules.length > 0) {
-    const why = `${enumerated(rules.map(formatRule))} ${rules.length === 1 ? 'allows' : 'allow'} ${traffic}`;
-    return { allowed: true, isolated: true, by: unique(rules.map(({ policy }) => policy)), rules, why };
+    const allow = `${enumerated(rules.map(formatRule))} ${rules.length === 1 ? 'allows' : 'allow'} ${traffic}`;
+    return { allowed: true, isolated: true, by: unique(rules.map(({ policy }) => policy)), rules, why: [allow, peer] };
   }
   const by = unique(policies.map(policyRef));
-  const { namespace, name } = question.subject;
-  const verb = by.length === 1 ? 'isolates' : 'isolate';
-  const why = `${enumerated(by)} ${verb} ${namespace}/${name} for ${question.direction}, and no rule allows ${traffic}`;
+  const isolate = `${enumerated(by)} ${by.length === 1 ? 'isolates' : 'isolate'} `;
+  const why = [isolate, subject, ` for ${direction}, and no rule allows ${traffic}`, peer];
   return { allowed: false, isolated: true, by, rules, why };
 }
 
@@ -99,29 +119,44 @@ export const isolatingPolicies = ({ cluster, direction, subject }: Question): re
     policy => policy[direction] !== undefined && selects(policy.subject, subject.labels),
   );
 
-function judge(asked: Asked): DirectionVerdict {
+function judge(asked: Asked): Decision {
   if ('exempt' in asked) return exempt(asked.exempt);
   const policies = isolatingPolicies(asked);
-  if (policies.length > 0) return judgeIsolated(asked, policies);
-  return exempt(`No policy isolates ${asked.subject.namespace}/${asked.subject.name} for ${asked.direction}`);
+  const rules = policies.flatMap(policy => matchedRules(asked, policy));
+  return decide(asked.direction, policies, rules, asked.flow);
 }
 
 /** What policies are asked in one direction; or why they are not asked at all. */
-export type Asked = Question | { readonly exempt: string };
+export type Asked = Question | { readonly exempt: Sentence };
 
 function askEgress(cluster: Cluster, from: Party, to: Party, flow: Flow, options: EvaluateOptions): Asked {
   const { subject } = from;
-  if (!subject) return { exempt: `${from.name} is no pod, and only pods are isolated` };
+  if (!subject) return { exempt: [FROM, ' is no pod, and only pods are isolated'] };
   if (isOwnNode(subject, to) && !options.enforceEgressToNode)
-    return { exempt: `${from.name} may reach its own node: enforceEgressToNode is off` };
+    return { exempt: [FROM, ' may reach its own node: enforceEgressToNode is off'] };
   return { cluster, direction: 'egress', subject, peer: to, destination: to.peer, flow };
 }
 
 function askIngress(cluster: Cluster, from: Party, to: Party, flow: Flow): Asked {
   const { subject } = to;
-  if (!subject) return { exempt: `${to.name} is no pod, and only pods are isolated` };
-  if (isOwnNode(subject, from)) return { exempt: `${to.name} is always reachable from its own node, which probes it` };
+  if (!subject) return { exempt: [TO, ' is no pod, and only pods are isolated'] };
+  if (isOwnNode(subject, from)) return { exempt: [TO, ' is always reachable from its own node, which probes it'] };
   return { cluster, direction: 'ingress', subject, peer: from, destination: subject, flow };
+}
+
+/** What is asked of the policies for a flow between these two, in each direction. */
+export function askBetween(
+  cluster: Cluster,
+  from: Party,
+  to: Party,
+  flow: Flow,
+  options: EvaluateOptions,
+): Readonly<Record<Direction, Asked>> {
+  if (isSamePod(from.subject, to.subject)) {
+    const itself = { exempt: [TO, ' always reaches itself'] } as const;
+    return { egress: itself, ingress: itself };
+  }
+  return { egress: askEgress(cluster, from, to, flow, options), ingress: askIngress(cluster, from, to, flow) };
 }
 
 /** What is asked of the policies for this flow, in each direction. */
@@ -132,11 +167,7 @@ export function ask(
 ): Readonly<Record<Direction, Asked>> {
   const cluster = clusterOf(world);
   const [from, to] = [partyOf(cluster, flow.from, flow.family), partyOf(cluster, flow.to, flow.family)];
-  if (isSamePod(from.subject, to.subject)) {
-    const itself = { exempt: `${to.name} always reaches itself` };
-    return { egress: itself, ingress: itself };
-  }
-  return { egress: askEgress(cluster, from, to, flow, options), ingress: askIngress(cluster, from, to, flow) };
+  return askBetween(cluster, from, to, flow, options);
 }
 
 /**
@@ -144,7 +175,14 @@ export function ask(
  * A pod that has no address of the flow's family is judged by its labels. Who asks often keeps a cluster at hand.
  */
 export function evaluate(world: World | Cluster, flow: Flow, options: EvaluateOptions = {}): Verdict {
-  const asked = ask(world, flow, options);
-  const [egress, ingress] = [judge(asked.egress), judge(asked.ingress)];
+  const cluster = clusterOf(world);
+  const [from, to] = [partyOf(cluster, flow.from, flow.family), partyOf(cluster, flow.to, flow.family)];
+  const asked = askBetween(cluster, from, to, flow, options);
+  const names = { from: from.name, to: to.name };
+  const verdict = (each: Asked): DirectionVerdict => {
+    const { why, ...decision } = judge(each);
+    return { ...decision, why: sentenceText(why, names) };
+  };
+  const [egress, ingress] = [verdict(asked.egress), verdict(asked.ingress)];
   return { allowed: egress.allowed && ingress.allowed, egress, ingress };
 }

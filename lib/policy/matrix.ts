@@ -1,8 +1,11 @@
 /** Who may reach whom, as rows: what `tollgate policy matrix` and `explain` print, and scripts rely on. */
 import { type Family, formatAddress, parseAddress } from '../ip/address.ts';
 import type { Cluster } from './cluster.ts';
-import { type EvaluateOptions, evaluate } from './evaluate.ts';
+import { type Decision, type EvaluateOptions, evaluate } from './evaluate.ts';
+import { type JudgedPair, MatrixJudge, reasonOf, type Traffic } from './matrix-judge.ts';
 import type { DirectionVerdict, Endpoint, Flow, Pod, World } from './model.ts';
+
+export type { Traffic } from './matrix-judge.ts';
 
 /** `Kind/namespace/name` of policies, and one sentence. */
 export type RowDirection = Pick<DirectionVerdict, 'allowed' | 'by' | 'why'>;
@@ -20,12 +23,12 @@ export interface Row {
   readonly ingress: RowDirection;
 }
 
-export type Traffic = Pick<Flow, 'protocol' | 'port'>;
-
 const directionOf = ({ allowed, by, why }: DirectionVerdict): RowDirection => ({ allowed, by, why });
 
+export const nameOf = ({ namespace, name }: Pod): string => `${namespace}/${name}`;
+
 export function endpointText(endpoint: Endpoint): string {
-  if (endpoint.kind === 'pod') return `${endpoint.pod.namespace}/${endpoint.pod.name}`;
+  if (endpoint.kind === 'pod') return nameOf(endpoint.pod);
   if (endpoint.kind === 'address') return endpoint.address;
   return endpoint.name === undefined ? 'node' : `node ${endpoint.name}`;
 }
@@ -80,13 +83,19 @@ export function explain(
   });
 }
 
+/** The pair as a row. */
+export function rowOf(pair: JudgedPair, traffic: Traffic): Row {
+  const { from, to, family, allowed } = pair;
+  const told = (decision: Decision): RowDirection => ({
+    allowed: decision.allowed,
+    by: decision.by,
+    why: reasonOf(decision, pair),
+  });
+  const directions = { egress: told(pair.egress), ingress: told(pair.ingress) };
+  return { from: from.name, to: to.name, family, ...traffic, allowed, ...directions };
+}
+
 /** A row for each ordered pair of different pods that have not finished, and each address family that both have. */
-export function matrix(world: World, traffic: Traffic, options: EvaluateOptions = {}): readonly Row[] {
-  const alive = world.pods.filter(({ finished }) => !finished);
-  const endpoint = (pod: Pod): Endpoint => ({ kind: 'pod', pod });
-  return alive.flatMap(from =>
-    alive.flatMap(to =>
-      from === to ? [] : explain(world, { from: endpoint(from), to: endpoint(to), ...traffic }, options),
-    ),
-  );
+export function* matrix(world: World, traffic: Traffic, options: EvaluateOptions = {}): Generator<Row> {
+  for (const pair of new MatrixJudge(world, traffic, options)) yield rowOf(pair, traffic);
 }
