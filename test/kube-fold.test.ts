@@ -296,7 +296,7 @@ test('pods that say the same share one value of it', () => {
 });
 
 test('what is shared is forgotten when nobody has asked for long, and kept while somebody does', () => {
-  const few = createIntern(10);
+  const few = createIntern({ values: 10 });
   const asked = few.labels(new Map([['app', 'asked']]));
   const forgotten = few.labels(new Map([['app', 'forgotten']]));
   for (let i = 0; i < 100; i++) {
@@ -304,4 +304,40 @@ test('what is shared is forgotten when nobody has asked for long, and kept while
     assert.equal(few.labels(new Map([['app', 'asked']])), asked);
   }
   assert.notEqual(few.labels(new Map([['app', 'forgotten']])), forgotten);
+});
+
+/** As many labels as that take so many bytes, each as long as the API allows. */
+const manyLabels = (seed: string, bytes: number): ReadonlyMap<string, string> =>
+  new Map(
+    Array.from({ length: Math.ceil(bytes / 126) }, (_, i) => [
+      `${seed}-${i}-`.padEnd(63, 'k'),
+      `${seed}-${i}-`.padEnd(63, 'v'),
+    ]),
+  );
+
+test('what is shared is bounded in bytes, and large labels of one pod drive out nothing that others share', () => {
+  const intern = createIntern();
+  const web = intern.labels(new Map([['app', 'web']]));
+  for (let i = 0; i < 200; i++) {
+    const large = intern.labels(manyLabels(`l${i}`, 98 << 10));
+    assert.equal(large.size, manyLabels('', 98 << 10).size, 'the pod itself has all of them');
+  }
+  assert.ok(intern.bytes < 1 << 20, `${intern.bytes} bytes`);
+  assert.equal(intern.labels(new Map([['app', 'web']])), web);
+  for (let i = 0; i < 3000; i++) intern.labels(manyLabels(`m${i}`, 8 << 10));
+  assert.ok(intern.bytes < 48 << 20, `${intern.bytes} bytes of three kinds in two generations`);
+});
+
+test('a text that is longer than any of a label is given back, and not kept', () => {
+  const intern = createIntern();
+  for (let i = 0; i < 100; i++) assert.equal(intern.text(`${i}`.padEnd(98 << 10, 'x')).length, 98 << 10);
+  assert.equal(intern.bytes, 0);
+});
+
+test('what was kept goes once others have been asked for often enough, however small they are', () => {
+  const intern = createIntern({ values: 100 });
+  for (let i = 0; i < 50; i++) intern.labels(manyLabels(`x${i}`, 1000));
+  const full = intern.bytes;
+  for (let i = 0; i < 3000; i++) intern.labels(new Map([['app', 'web']]));
+  assert.ok(intern.bytes < full / 4, `${intern.bytes} of ${full}`);
 });
