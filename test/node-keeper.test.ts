@@ -114,7 +114,8 @@ class Room implements Disposable {
 }
 
 const ours = '10-tollgate.conflist';
-const noRange = /pod CIDR 0\.0\.0\.0\/0 of node a is no range for pods: node a has its own address 192\.0\.2\.1 in it/;
+const noRange =
+  /pod CIDR 192\.0\.2\.0\/24 of node a is no range for pods: node a has its own address 192\.0\.2\.1 in it/;
 const own = node('a', '10.244.1.0/24 fd44:1::/64');
 const other = { cniVersion: '1.0.0', name: 'flat', plugins: [{ type: 'bridge' }] };
 
@@ -198,7 +199,7 @@ describe('A node', () => {
 
   test('with a pod CIDR that its own address is in gives out no range, and says so', async () => {
     using room = new Room();
-    const { ready, waitsFor } = await room.update(room.keeper(), [node('a', '0.0.0.0/0 fd44:1::/64')]);
+    const { ready, waitsFor } = await room.update(room.keeper(), [node('a', '192.0.2.0/24 fd44:1::/64')]);
     assert.equal(ready, false);
     assert.match(waitsFor.join(), noRange);
     assert.equal(findNodeRanges(room.folder), undefined);

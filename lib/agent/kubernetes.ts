@@ -19,7 +19,7 @@ import { Nft } from '../kernel/nft.ts';
 import type { Client } from '../kube/client.ts';
 import { systemClock } from '../kube/clock.ts';
 import { createIntern } from '../kube/intern.ts';
-import type { KubePod } from '../kube/object.ts';
+import type { KubeNode, KubePod } from '../kube/object.ts';
 import { getPod } from '../kube/single.ts';
 import type { Context } from '../pod/context.ts';
 import { nodeFacts } from '../pod/here.ts';
@@ -42,7 +42,7 @@ import { concernsRoutes, NodeKeeper, type NodeKeeperOptions } from './node-keepe
 import { showToAll, showToRoot } from './outside.ts';
 import { isSamePod, OwnPods } from './own-pods.ts';
 import { pagesOf } from './pages.ts';
-import { soundPodCidrs } from './routes.ts';
+import { judgeClaims } from './pod-cidrs.ts';
 import { type Intervals, Runner } from './runner.ts';
 import { showPresence } from './seen.ts';
 import { CallServer } from './server.ts';
@@ -59,6 +59,8 @@ export interface KubernetesOptions {
   readonly client: Client;
   /** Where metrics and health are shown; absent: nowhere but on the agent's own socket. */
   readonly metrics?: { readonly host: string; readonly port: number };
+  /** Where the cluster's pods are, by the admin's word: no other pod CIDR of a node is believed. */
+  readonly clusterCidrs?: NodeKeeperOptions['clusterCidrs'];
   /** Absent: no conflist is written. */
   readonly conflist?: NodeKeeperOptions['conflist'];
   /** Whether to hold the table as its owner, so that nobody else can open the gates. */
@@ -193,7 +195,11 @@ export class KubernetesAgent {
       this.#graveyard = undo.use(new SharedGraveyard(log));
       const { conflist } = options;
       const host = this.#host.exchange;
-      this.node = new NodeKeeper({ node, runDir, host, client, log, ...(conflist ? { conflist } : {}) });
+      this.node = new NodeKeeper({
+        ...{ node, runDir, host, client, log },
+        ...(options.clusterCidrs ? { clusterCidrs: options.clusterCidrs } : {}),
+        ...(conflist ? { conflist } : {}),
+      });
       this.#links = new LinkKeeper(this.table, this.#host.exchange, this.#judge.opening, () =>
         this.#runners?.tend.ring(),
       );
@@ -394,7 +400,8 @@ export class KubernetesAgent {
 
   #withPodCidrs(state: NodeState): NodeState {
     // Of 5,000 nodes with neighbouring ranges a handful are left.
-    this.#podCidrs ??= unionOfPrefixes(soundPodCidrs([...this.listeners.nodes.objects()])).map(formatPrefix);
+    const nodes = (): KubeNode[] => [...this.listeners.nodes.objects()];
+    this.#podCidrs ??= unionOfPrefixes(judgeClaims(nodes(), this.#options.clusterCidrs).believed).map(formatPrefix);
     const isSame = JSON.stringify(state.podCidrs ?? []) === JSON.stringify(this.#podCidrs);
     return isSame ? state : { ...state, podCidrs: this.#podCidrs };
   }

@@ -3,7 +3,7 @@
  * forwarding, the word to the API that the network is there, and the conflist that makes runtimes call us. In this order,
  * each only once what it promises is so; what has been reached stays when something fails later.
  */
-import { formatPrefix, networkOf } from '../ip/address.ts';
+import { formatPrefix, networkOf, type Prefix } from '../ip/address.ts';
 import type { Exchange } from '../kernel/message.ts';
 import type { Client } from '../kube/client.ts';
 import type { KubeNode } from '../kube/object.ts';
@@ -19,7 +19,8 @@ import {
 } from './conflist.ts';
 import { forward } from './forwarding.ts';
 import { type Log, said } from './log.ts';
-import { keepRoutes, swallowedBy } from './routes.ts';
+import { judgeClaims } from './pod-cidrs.ts';
+import { keepRoutes } from './routes.ts';
 
 export interface NodeStatus {
   /** Pods can be plugged in, and reach other nodes' where a link is shared. */
@@ -38,6 +39,8 @@ export interface NodeKeeperOptions {
   readonly host: Exchange;
   readonly client: Client;
   readonly log: Log;
+  /** Where pods are, by the admin's word; absent or without one of a family: wherever nodes say. */
+  readonly clusterCidrs?: readonly Prefix[];
   /** Absent: none is written. */
   readonly conflist?: ConflistPlace & {
     readonly settings: ConflistSettings;
@@ -114,17 +117,17 @@ export class NodeKeeper {
       return [
         `node ${node} has no pod CIDR: kube-controller-manager gives one with --allocate-node-cidrs and --cluster-cidr`,
       ];
-    const unsound = swallowedBy(all);
-    const ownUnsound = own.podCidrs.flatMap(cidr => {
-      const why = unsound(cidr);
+    const claims = judgeClaims(all, this.#options.clusterCidrs);
+    const refused = own.podCidrs.flatMap(cidr => {
+      const why = claims.refusal(own, cidr);
       const text = formatPrefix(networkOf(cidr));
-      return why === undefined ? [] : [`pod CIDR ${text} of node ${node} is no range for pods: node ${why}`];
+      return why === undefined ? [] : [`pod CIDR ${text} of node ${node} is no range for pods: ${why}`];
     });
-    if (ownUnsound.length > 0) return ownUnsound;
+    if (refused.length > 0) return refused;
     const waitsFor: string[] = [];
     try {
       waitsFor.push(...forward(new Set(own.podCidrs.map(({ family }) => family)), host));
-      const routed = keepRoutes(all, own, host, unsound);
+      const routed = keepRoutes(all, own, host, claims);
       problems.push(...routed.problems);
       if (routed.changed > 0) log('info', 'routes brought up to date', { changes: routed.changed });
       if (!routed.isOwnDone) waitsFor.push('the route of its own pod CIDR');

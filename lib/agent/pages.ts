@@ -31,8 +31,9 @@ export function pagesOf(agent: Shown): { readonly toAll: Pages; readonly toRoot:
     'GET /healthz': () => healthOf(agent.health, isUnhealthy),
     'GET /livez': () => healthOf(agent.health, wantsRestart),
     'GET /readyz': () => {
-      const { isReady, waitsFor } = agent.status;
-      return plain(isReady ? 'ok\n' : lines(['not ready', ...waitsFor]), isReady);
+      const { isReady, waitsFor, problems } = agent.status;
+      const told = problems.filter(problem => !waitsFor.includes(problem)).map(problem => `problem: ${problem}`);
+      return plain(lines([isReady ? 'ok' : 'not ready', ...waitsFor, ...told]), isReady);
     },
   };
   return {

@@ -7,15 +7,7 @@
  * Ours carry a protocol number of our own: they alone are changed and removed. Their metric is high, so that a route that
  * somebody else makes to the same prefix, before or after, wins. They stay when the agent stops, as the pods do.
  */
-import {
-  type Address,
-  type Family,
-  formatAddress,
-  formatPrefix,
-  networkOf,
-  type Prefix,
-  parseAddress,
-} from '../ip/address.ts';
+import { type Address, type Family, formatAddress, formatPrefix, networkOf, parseAddress } from '../ip/address.ts';
 import { type Exchange, must, type Request } from '../kernel/message.ts';
 import {
   addRoute,
@@ -28,6 +20,7 @@ import {
   routeOf,
 } from '../kernel/route.ts';
 import type { KubeNode } from '../kube/object.ts';
+import { type Claims, judgeClaims, LongestMatch } from './pod-cidrs.ts';
 
 /** Of no routing daemon in rtnetlink.h or iproute2's rt_protos: "t". `ip route show proto 116`. */
 export const RTPROT_TOLLGATE = 0x74;
@@ -35,39 +28,6 @@ const METRIC = 1024;
 /** RTN_*. */
 const RTN_UNICAST = 1;
 const RTN_UNREACHABLE = 7;
-
-/** Values by prefix, found by the longest that has an address. */
-class LongestMatch<T> {
-  readonly #byLength = new Map<
-    string,
-    { readonly family: Family; readonly length: number; readonly at: Map<bigint, T> }
-  >();
-
-  /** The first of two for one prefix stays. @returns what was there */
-  add(prefix: Prefix, value: T): T | undefined {
-    const { family, length } = prefix;
-    const key = `${family}/${length}`;
-    const group = this.#byLength.get(key) ?? { family, length, at: new Map() };
-    this.#byLength.set(key, group);
-    const network = networkOf(prefix).value;
-    const before = group.at.get(network);
-    if (before === undefined) group.at.set(network, value);
-    return before;
-  }
-
-  get(prefix: Prefix): T | undefined {
-    return this.#byLength.get(`${prefix.family}/${prefix.length}`)?.at.get(networkOf(prefix).value);
-  }
-
-  find({ family, value }: Address): T | undefined {
-    const groups = [...this.#byLength.values()].filter(group => group.family === family);
-    for (const { length, at } of groups.sort((a, b) => b.length - a.length)) {
-      const found = at.get(networkOf({ family, value, length }).value);
-      if (found !== undefined) return found;
-    }
-    return undefined;
-  }
-}
 
 export interface RoutePlan {
   readonly wanted: readonly Route[];
@@ -83,29 +43,6 @@ function wayOf({ gateway, oif, protocol }: FoundRoute): string {
   return `${oif === undefined ? '' : ` on link ${oif}`}${via} of protocol ${protocol}`.trimStart();
 }
 
-/** Why a pod CIDR is no range for pods; undefined where it is one. */
-export type Unsound = (cidr: Prefix) => string | undefined;
-
-/** Pod CIDRs of these nodes in which one has its own address: nobody can give all of their addresses to pods. */
-export function swallowedBy(nodes: readonly KubeNode[]): Unsound {
-  const cidrs = new LongestMatch<Prefix>();
-  for (const cidr of nodes.flatMap(({ podCidrs }) => podCidrs)) cidrs.add(cidr, cidr);
-  const found = new LongestMatch<string>();
-  for (const { name, addresses } of nodes)
-    for (const text of addresses) {
-      const address = parseAddress(text);
-      const cidr = address && cidrs.find(address);
-      if (cidr) found.add(cidr, `${name} has its own address ${text} in it`);
-    }
-  return cidr => found.get(cidr);
-}
-
-/** Of all nodes, without those that are somebody's mistake: to be read as "pods, and nothing else". */
-export function soundPodCidrs(nodes: readonly KubeNode[]): readonly Prefix[] {
-  const why = swallowedBy(nodes);
-  return nodes.flatMap(({ podCidrs }) => podCidrs).filter(cidr => why(cidr) === undefined);
-}
-
 /**
  * @param nodes all of the cluster; `own` may be among them
  * @param found what is in the main table
@@ -114,18 +51,17 @@ export function planRoutes(
   nodes: readonly KubeNode[],
   own: KubeNode,
   found: readonly FoundRoute[],
-  unsound: Unsound = swallowedBy([own, ...nodes]),
+  claims: Claims = judgeClaims([own, ...nodes.filter(({ name }) => name !== own.name)]),
 ): RoutePlan {
   const all = nodes.toSorted((a, b) => (a.name < b.name ? -1 : 1));
   const theirs = new LongestMatch<FoundRoute>();
   for (const route of found) if (!isOurs(route)) theirs.add(route.destination, route);
-  const taken = new LongestMatch<string>();
-  for (const prefix of own.podCidrs) taken.add(prefix, own.name);
 
   const wanted: Route[] = [];
   const problems: string[] = [];
   for (const cidr of own.podCidrs) {
     const destination = networkOf(cidr);
+    if (claims.refusal(own, cidr) !== undefined) continue;
     const other = theirs.get(destination);
     if (other)
       problems.push(
@@ -137,12 +73,10 @@ export function planRoutes(
     for (const cidr of node.podCidrs) {
       const destination = networkOf(cidr);
       const text = formatPrefix(destination);
-      const way = wayTo(node, destination.family, theirs);
+      const way = wayTo(node, destination.family, { theirs, claims, own });
       const other = theirs.get(destination);
-      const holder = taken.add(destination, node.name);
       const why =
-        unsound(destination) ??
-        (holder === undefined ? undefined : `node ${holder} has the same`) ??
+        claims.refusal(node, destination) ??
         (other && !leadsThere(other, way)
           ? `somebody else has a route there (${wayOf(other)}), which stays`
           : undefined) ??
@@ -158,14 +92,30 @@ type Way =
   | { readonly kind: 'link'; readonly gateway: Address; readonly oif: number }
   | { readonly kind: 'none'; readonly why: string };
 
-/** The node's first address that we reach without a gateway. */
-function wayTo({ addresses }: KubeNode, family: Family, routes: LongestMatch<FoundRoute>): Way {
-  const ofFamily = addresses.flatMap(text => parseAddress(text) ?? []).filter(address => address.family === family);
+interface Surroundings {
+  readonly theirs: LongestMatch<FoundRoute>;
+  readonly claims: Claims;
+  readonly own: KubeNode;
+}
+
+/** The node's first address that we reach without a gateway, and that is nobody else's. */
+function wayTo(node: KubeNode, family: Family, { theirs, claims, own }: Surroundings): Way {
+  const ofFamily = node.addresses.flatMap(text => parseAddress(text) ?? []).filter(each => each.family === family);
+  const bad: string[] = [];
   for (const gateway of ofFamily) {
-    const route = routes.find(gateway);
+    const text = formatAddress(gateway);
+    const why = own.addresses.includes(text)
+      ? `its address ${text} is this node's own`
+      : claims.badAddress(node, gateway);
+    if (why !== undefined) {
+      bad.push(why);
+      continue;
+    }
+    const route = theirs.find(gateway);
     if (route?.oif !== undefined && route.type === RTN_UNICAST && !route.gateway)
       return { kind: 'link', gateway, oif: route.oif };
   }
+  if (bad.length > 0) return { kind: 'none', why: bad.join(', and ') };
   const [first] = ofFamily;
   if (!first) return { kind: 'none', why: `it has no IPv${family} address` };
   return {
@@ -222,9 +172,9 @@ export interface Routed {
 }
 
 /** Brings our routes to what the nodes say. A route that the kernel refuses is a problem, and keeps no other back. */
-export function keepRoutes(nodes: readonly KubeNode[], own: KubeNode, host: Exchange, unsound?: Unsound): Routed {
+export function keepRoutes(nodes: readonly KubeNode[], own: KubeNode, host: Exchange, claims?: Claims): Routed {
   const found = mainRoutes(host);
-  const { wanted, problems } = planRoutes(nodes, own, found, unsound);
+  const { wanted, problems } = planRoutes(nodes, own, found, claims);
   const changes = routeChanges(found, wanted);
   const refused = host(changes).flatMap(({ error }) => error ?? []);
   const standing = new Set((changes.length > 0 ? mainRoutes(host) : found).map(keyOf));

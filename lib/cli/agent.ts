@@ -2,6 +2,7 @@ import { hostname } from 'node:os';
 import type { Options } from 'yargs';
 import manifest from '../../package.json' with { type: 'json' };
 import { logLevels, logToStderr } from '../agent/log.ts';
+import { networkOf, type Prefix, parsePrefix } from '../ip/address.ts';
 import { command, exit, UsageError } from './command.ts';
 
 const folder = (describe: string, fallback: string) =>
@@ -73,6 +74,12 @@ const options = {
     describe:
       'Where to write the conflist once pods can be plugged in: /etc/cni/net.d, say; without it, none is written',
   },
+  'cluster-cidr': {
+    type: 'string',
+    requiresArg: true,
+    describe:
+      "Where the cluster's pods are, as kube-controller-manager has it (10.244.0.0/16,fd44::/48): no pod CIDR of a node outside of it is routed",
+  },
   'cache-dir': folder("libcni's cache, which tells of pods of another network", '/var/lib/cni'),
   'take-over': {
     type: 'boolean',
@@ -92,6 +99,17 @@ const options = {
     describe: "Hold our nftables table as its owner (Linux 6.9): nobody else's `flush ruleset` opens the gates",
   },
 } as const satisfies Record<string, Options>;
+
+/** @throws UsageError something in the list is no prefix */
+function clusterCidrsOf(text: string): readonly Prefix[] {
+  return text.split(',').map(part => {
+    const prefix = parsePrefix(part.trim());
+    if (prefix) return networkOf(prefix);
+    throw new UsageError(
+      `Cannot use ${JSON.stringify(part)} in --cluster-cidr: give prefixes, as in 10.244.0.0/16,fd44::/48`,
+    );
+  });
+}
 
 /** As on the command line, or as kubelet mounts it into a pod. */
 async function clientFor(kubeconfig: string | undefined, context: string | undefined) {
@@ -150,6 +168,7 @@ export const agent = command(
       owner,
       settings: { judge: 'agent', nflogGroup, enforceEgressToNode },
       ...(place ? { metrics: place } : {}),
+      ...(given.clusterCidr === undefined ? {} : { clusterCidrs: clusterCidrsOf(given.clusterCidr) }),
       ...(confDir === undefined ? {} : { conflist: { confDir, cacheDir, takeOver, removeOnExit, settings } }),
       ownTable: given.ownTable,
       node: given.node ?? process.env['NODE_NAME'] ?? hostname(),

@@ -22,6 +22,8 @@ export interface KubeNamespace {
 
 export interface KubeNode extends Node {
   readonly podCidrs: readonly Prefix[];
+  /** RFC 3339, so that the older one comes first as a text; undefined where the server does not say. */
+  readonly created?: string;
   /** Its condition NetworkUnavailable: `False` is what clouds wait for; undefined where nobody has set it. */
   readonly networkUnavailable?: string;
 }
@@ -158,11 +160,13 @@ export const nodes: Resource<KubeNode> = {
     if (!root) return undefined;
     const node = nodeOf(root.field, root);
     const networkUnavailable = conditionOf(member(root.field, 'status'), 'NetworkUnavailable');
+    const created = textAt(member(root.field, 'metadata'), 'creationTimestamp');
     return {
       name: reading.intern.text(node.name),
       labels: reading.intern.labels(node.labels),
       addresses: node.addresses,
       podCidrs: podCidrsOf(member(root.field, 'spec')),
+      ...(created === undefined ? {} : { created }),
       ...(networkUnavailable === undefined ? {} : { networkUnavailable }),
     };
   },
