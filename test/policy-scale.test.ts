@@ -2,8 +2,14 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import { parsePrefix } from '../lib/ip/address.ts';
+import { compile } from '../lib/policy/compile.ts';
 import { odditiesOf } from '../lib/policy/lint.ts';
+import { LiveRules } from '../lib/policy/live.ts';
+import { readManifests } from '../lib/policy/manifest.ts';
+import { MOST_PORTS } from '../lib/policy/manifest-pod.ts';
+import { missingIn } from '../lib/policy/members.ts';
 import type { BlockPeer, NetworkPolicy, Pod, PodPeer, Port, Rule, World } from '../lib/policy/model.ts';
+import type { Tuple } from '../lib/policy/ruleset.ts';
 import { countReads } from './counted-reads.ts';
 
 const times = <T>(number: number, make: (i: number) => T): readonly T[] =>
@@ -125,4 +131,73 @@ suite('lint of four times as many objects costs hardly more than four times as m
       const [small, large] = [cost(100), cost(400)];
       assert.ok(large < 6 * small, `${small} reads grew to ${large}`);
     });
+});
+
+const inTeam = { requirements: [{ key: 'team', operator: 'In' as const, values: ['x'] }] };
+
+/** What it costs to bring about a change, once all else is in force. */
+const changes: readonly (readonly [what: string, cost: (size: number) => number])[] = [
+  [
+    'a namespace is relabelled whose pods thousands of peers may mean',
+    size => {
+      const peers = times(size, (i): PodPeer => ({ ...podPeer(i), namespace: inTeam }));
+      const { value, reads } = countReads(policy(0, { ingress: [rule(0, { peers })] }));
+      const live = new LiveRules();
+      live.setPolicy(value);
+      for (let i = 0; i < size; i++) live.setPod(pod(i, { namespace: 'b' }));
+      live.setIdentities([{ tag: 1, identity: { namespace: 'a', labels: new Map(), namedPorts: [] } }]);
+      live.take();
+      const before = reads();
+      live.setNamespace('b', new Map([['team', 'x']]));
+      const [set] = live.take()!.after.sets.values();
+      assert.equal(set!.elements.length, size);
+      return reads() - before;
+    },
+  ],
+  [
+    'a pod changes all the numbers of its ports',
+    size => {
+      const elements = (first: number) =>
+        countReads(
+          times(size, (i): Tuple => ({ address: { family: 4, value: 1n }, protocol: 'TCP', port: first + i })),
+        );
+      const [held, holds] = [elements(1), elements(1 + size / 2)];
+      assert.equal(missingIn(held.value, holds.value).length, size / 2);
+      return held.reads() + holds.reads();
+    },
+  ],
+  [
+    'policies name all the ports that a pod names',
+    size => {
+      const namedPorts = times(size, i => ({ name: `x${i}`, protocol: 'TCP', port: i + 1 }));
+      const { value, reads } = countReads({ namedPorts });
+      const ports = times(size, (i): Port => ({ protocol: 'TCP', name: `x${i}` }));
+      const world = worldWith(
+        [pod(0, value)],
+        [policy(0, { ingress: [rule(0, { ports })], egress: [rule(0, { ports })] })],
+      );
+      compile(world, [{ tag: 1, identity: { namespace: 'a', labels: new Map(), namedPorts: value.namedPorts } }]);
+      return reads();
+    },
+  ],
+];
+
+suite('a change of four times as many objects costs hardly more than four times as much', () => {
+  for (const [what, cost] of changes)
+    test(`where ${what}`, () => {
+      const [small, large] = [cost(100), cost(400)];
+      assert.ok(large < 6 * small, `${small} reads grew to ${large}`);
+    });
+});
+
+test('the first thousand ports of a pod count by their names, and who declares more is told', () => {
+  const ports = times(20_000, i => ({ name: `x${i % 10_000}`, containerPort: (i % 60_000) + 1 }));
+  const value = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'p' }, spec: { containers: [{ ports }] } };
+  const { world, problems } = readManifests([{ file: 'f', document: 0, value }]);
+  assert.equal(world.pods[0]!.namedPorts.length, MOST_PORTS);
+  assert.deepEqual(
+    problems.map(({ severity, field }) => [severity, field]),
+    [['error', 'spec.containers']],
+  );
+  assert.match(problems[0]!.message, /20000 ports with a name.*first 1000/);
 });

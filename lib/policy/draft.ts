@@ -18,6 +18,7 @@ import {
   type Rule,
   type RuleRef,
 } from './model.ts';
+import { numbersNamed } from './port-names.ts';
 import { rangesOfBlocks, unionOfSpans } from './ranges.ts';
 import type { Pair, PortMatch } from './ruleset.ts';
 import { podPeerText } from './selector.ts';
@@ -61,9 +62,8 @@ function peersOf({ peers }: Rule): readonly DraftPeers[] {
 /** The numbers that the identity's own containers give to a port: none where no container has that name. */
 function numbersOf(port: Port, { namedPorts }: Identity): readonly NumberedPort[] {
   if (isNumbered(port)) return [port];
-  return namedPorts
-    .filter(({ name, protocol }) => name === port.name && protocol === port.protocol)
-    .map(({ port: number }) => ({ protocol: port.protocol, first: number, last: number }));
+  const numbers = numbersNamed(namedPorts, port.protocol, port.name);
+  return [...numbers].map(number => ({ protocol: port.protocol, first: number, last: number }));
 }
 
 function matchesOf(numbers: readonly NumberedPort[]): readonly DraftPorts[] {

@@ -20,6 +20,7 @@ import {
   type World,
 } from './model.ts';
 import { isOwnNode, isSamePod, type Party, partyOf } from './party.ts';
+import { numbersNamed } from './port-names.ts';
 import { selects, selectsPod } from './selector.ts';
 
 export interface EvaluateOptions {
@@ -48,10 +49,7 @@ export function matchesPeer({ cluster, peer }: Question, asked: Peer): boolean {
 export function matchesPort({ destination, flow }: Question, asked: Port): boolean {
   if (asked.protocol !== flow.protocol) return false;
   if ('first' in asked) return asked.first <= flow.port && flow.port <= asked.last;
-  const ports = destination?.namedPorts ?? [];
-  return ports.some(
-    ({ name, protocol, port }) => name === asked.name && protocol === asked.protocol && port === flow.port,
-  );
+  return destination !== undefined && numbersNamed(destination.namedPorts, asked.protocol, asked.name).has(flow.port);
 }
 
 export const matchesRule = (question: Question, { peers, ports }: Rule): boolean =>

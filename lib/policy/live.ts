@@ -13,7 +13,7 @@ import {
   structureOf,
   type TaggedIdentity,
 } from './compile.ts';
-import { type Element, elementsFrom, filled, withElements } from './members.ts';
+import { type Element, elementsFrom, filled, missingIn, withElements } from './members.ts';
 import type { Labels, NetworkPolicy, Node, Pod } from './model.ts';
 import { Names } from './names.ts';
 import type { Chain, PeerSet, PodSetSpec, Ruleset } from './ruleset.ts';
@@ -55,13 +55,6 @@ function sameStructure(a: Structure, b: Structure): boolean {
   }
   return true;
 }
-
-/** Of one address. */
-const sameElement = (a: Element, b: Element): boolean =>
-  'port' in a && 'port' in b ? a.port === b.port && a.protocol === b.protocol : !('port' in a) && !('port' in b);
-
-const missingIn = (list: readonly Element[], from: readonly Element[]): readonly Element[] =>
-  from.filter(element => !list.some(other => sameElement(element, other)));
 
 export class LiveRules {
   /** As of now; for who judges single flows. Changes go through this class. */

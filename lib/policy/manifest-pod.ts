@@ -34,6 +34,12 @@ function namedPortOf(field: Field): readonly NamedPort[] {
   return [];
 }
 
+/**
+ * So many ports of a pod may have names that count. They are part of its identity, which stands in the state and in the table:
+ * what one pod declares must not make the calls for others dear.
+ */
+export const MOST_PORTS = 1000;
+
 /** Of the containers that run as long as the pod does: among init containers, those that are sidecars. */
 function namedPortsOf(spec: Field): readonly NamedPort[] {
   const containers = itemsOf(member(spec, 'containers')) ?? [];
@@ -41,9 +47,16 @@ function namedPortsOf(spec: Field): readonly NamedPort[] {
     container => member(container, 'restartPolicy').value === 'Always',
   );
   const ports = [...sidecars, ...containers].flatMap(container => itemsOf(member(container, 'ports')) ?? []);
-  const named = ports.flatMap(namedPortOf);
-  const texts = named.map(({ name, port, protocol }) => `${name} ${protocol} ${port}`);
-  return named.filter((_, i) => texts.indexOf(texts[i]!) === i);
+  const byText = new Map<string, NamedPort>();
+  for (const named of ports.flatMap(namedPortOf)) {
+    const text = `${named.name} ${named.protocol} ${named.port}`;
+    if (!byText.has(text)) byText.set(text, named);
+  }
+  const named = [...byText.values()];
+  if (named.length <= MOST_PORTS) return named;
+  const message = `${named.length} ports with a name, and a policy can mean the first ${MOST_PORTS} by theirs: rules with the names of others allow nothing to them`;
+  complain(member(spec, 'containers'), message);
+  return named.slice(0, MOST_PORTS);
 }
 
 function addressOf(field: Field): readonly string[] {

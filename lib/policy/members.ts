@@ -1,7 +1,9 @@
 /** Who is in a set: what each pod contributes, and the pods worth asking, found by label, namespace or port name. */
-import { type Address, type Family, parseAddress, type Range, rangeContains } from '../ip/address.ts';
+import { type Address, type Family, parseAddress, type Range } from '../ip/address.ts';
 import type { Cluster, Pods } from './cluster.ts';
 import type { Labels, Pod, PodPeer } from './model.ts';
+import { PeerIndex } from './peer-index.ts';
+import { numbersNamed } from './port-names.ts';
 import {
   type AddressSetSpec,
   isOfPairs,
@@ -50,13 +52,39 @@ export function* membersOf(cluster: Cluster, peer: PodPeer): Iterable<Pod> {
 const ownAddresses = (cluster: Cluster, pod: Pod): readonly string[] =>
   pod.addresses.filter(address => cluster.ownerOf(address) === pod);
 
-const isWithin = (ranges: readonly Range[], address: Address): boolean =>
-  ranges.some(range => rangeContains(range, address));
+/** @param ranges disjoint and ascending */
+function isWithin(ranges: readonly Range[], { value }: Address): boolean {
+  let [low, high] = [0, ranges.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (ranges[middle]!.last < value) low = middle + 1;
+    else high = middle;
+  }
+  return low < ranges.length && ranges[low]!.first <= value;
+}
+
+const indexes = new WeakMap<readonly (PodPeer | Pair)[], PeerIndex<Pair | undefined>>();
+
+/** Made once for each list of selectors, and of pairs under theirs. */
+function indexOf(list: readonly (PodPeer | Pair)[]): PeerIndex<Pair | undefined> {
+  const known = indexes.get(list);
+  if (known) return known;
+  const index = new PeerIndex<Pair | undefined>();
+  for (const each of list)
+    if ('kind' in each) index.add(each, undefined);
+    else for (const peer of each.pods) index.add(peer, each);
+  indexes.set(list, index);
+  return index;
+}
 
 /** Whether a pod is one of a set's, whichever address it has. */
 function isIn(spec: AddressSetSpec | NamedPortSetSpec, pod: Pod, namespaceLabels: Labels): boolean {
   const pods = spec.kind === 'addresses' ? spec.pods : spec.whose.kind === 'pods' ? spec.whose.pods : undefined;
-  return pods === undefined || pods.some(peer => selectsPod(peer, pod, namespaceLabels));
+  if (pods === undefined) return true;
+  const [only] = pods;
+  if (only && pods.length === 1) return selectsPod(only, pod, namespaceLabels);
+  for (const _ of indexOf(pods).of(pod, namespaceLabels)) return true;
+  return false;
 }
 
 const parsed = (text: string, family: Family): readonly Address[] => {
@@ -80,8 +108,8 @@ const tuplesOf = ({ protocol, ports }: Pair, addresses: readonly Address[]): rea
 function tuplesByPairs({ whose, family }: PairSetSpec, pod: Pod, text: string, labels: Labels): readonly Tuple[] {
   const addresses = parsed(text, family);
   if (addresses.length === 0) return [];
-  const own = whose.pairs.filter(({ pods }) => pods.some(peer => selectsPod(peer, pod, labels)));
-  return unique(own.flatMap(pair => tuplesOf(pair, addresses)));
+  const own = new Set(indexOf(whose.pairs).of(pod, labels));
+  return unique([...own].flatMap(pair => (pair ? tuplesOf(pair, addresses) : [])));
 }
 
 /** What a pod contributes to a set of tuples by one of its own addresses. */
@@ -89,14 +117,23 @@ function tuplesFrom(spec: TupleSetSpec, pod: Pod, text: string, namespaceLabels:
   if (isOfPairs(spec)) return tuplesByPairs(spec, pod, text, namespaceLabels);
   const { whose, port, family } = spec;
   const { protocol, name } = port;
-  const ports = pod.namedPorts.filter(each => each.name === name && each.protocol === protocol);
-  if (ports.length === 0 || !isIn(spec, pod, namespaceLabels)) return [];
+  const numbers = numbersNamed(pod.namedPorts, protocol, name);
+  if (numbers.size === 0 || !isIn(spec, pod, namespaceLabels)) return [];
   const addresses = parsed(text, family).filter(address => whose.kind === 'pods' || isWithin(whose.ranges, address));
-  const numbers = [...new Set(ports.map(each => each.port))];
-  return addresses.flatMap(address => numbers.map(number => ({ address, protocol, port: number })));
+  return addresses.flatMap(address => [...numbers].map(number => ({ address, protocol, port: number })));
 }
 
 export type Element = Address | Tuple;
+
+/** Of the elements of one address. */
+const elementKey = (element: Element): string => ('port' in element ? `${element.protocol} ${element.port}` : '');
+
+/** Those of `from` that are not in the list. */
+export function missingIn(list: readonly Element[], from: readonly Element[]): readonly Element[] {
+  if (from.length === 0 || list.length === 0) return from;
+  const keys = new Set(list.map(elementKey));
+  return from.filter(element => !keys.has(elementKey(element)));
+}
 
 /** What a pod contributes to a set by one of its own addresses. */
 export const elementsFrom = (spec: PodSetSpec, pod: Pod, text: string, namespaceLabels: Labels): readonly Element[] =>

@@ -2,32 +2,12 @@
  * From a pod to the sets that it may be in, without a look at the others: each set stands under what a pod must have to be
  * in it, and a pod asks with what it has.
  */
-import { type LabelSelector, type Labels, nameLabel, type Pod, type PodPeer } from './model.ts';
+import type { LabelSelector, Labels, Pod, PodPeer } from './model.ts';
+import { keysOfPeer, keysOfPod } from './peer-index.ts';
 import { isOfPairs, type PodSetSpec } from './ruleset.ts';
 import { selects } from './selector.ts';
 
-const labelKey = (key: string, value: string): string => `label ${key}=${value}`;
-const namespaceKey = (name: string): string => `namespace ${name}`;
 const portKey = (protocol: string, name: string): string => `port ${protocol}/${name}`;
-const anyKey = 'any';
-
-/** Of the requirements that list values the one with the fewest. */
-function fewestValues({ requirements }: LabelSelector): readonly [key: string, values: readonly string[]] | undefined {
-  const listing = requirements.filter(({ operator }) => operator === 'In');
-  const [first, ...more] = listing;
-  if (!first) return undefined;
-  const best = more.reduce((a, b) => (b.values.length < a.values.length ? b : a), first);
-  return [best.key, best.values];
-}
-
-/** One of these a pod must have. */
-function keysOfPeer({ namespace, pods }: PodPeer): readonly string[] {
-  const labels = fewestValues(pods);
-  if (labels) return labels[1].map(value => labelKey(labels[0], value));
-  if (typeof namespace === 'string') return [namespaceKey(namespace)];
-  const named = namespace.requirements.find(({ key, operator }) => key === nameLabel && operator === 'In');
-  return named ? named.values.map(namespaceKey) : [anyKey];
-}
 
 /** Whom it selects by label. */
 function peersOf(spec: PodSetSpec): readonly PodPeer[] {
@@ -41,11 +21,9 @@ const keysOfSet = (spec: PodSetSpec): readonly string[] =>
     ? [portKey(spec.port.protocol, spec.port.name)]
     : [...new Set(peersOf(spec).flatMap(keysOfPeer))];
 
-function* keysOfPod({ namespace, labels, namedPorts }: Pod): Generator<string> {
-  yield anyKey;
-  yield namespaceKey(namespace);
-  for (const [key, value] of labels) yield labelKey(key, value);
-  for (const { protocol, name } of namedPorts) yield portKey(protocol, name);
+function* keysWithPorts(pod: Pod): Generator<string> {
+  yield* keysOfPod(pod);
+  for (const { protocol, name } of pod.namedPorts) yield portKey(protocol, name);
 }
 
 /** Selectors that look at labels of namespaces. */
@@ -82,7 +60,7 @@ export class SetIndex {
 
   /** Every set that has the pod is among these. */
   *of(pod: Pod): Generator<PodSetSpec> {
-    for (const key of keysOfPod(pod)) yield* this.#byKey.get(key) ?? [];
+    for (const key of keysWithPorts(pod)) yield* this.#byKey.get(key) ?? [];
   }
 
   /** Those that may tell the one from the other as labels of a namespace. */
