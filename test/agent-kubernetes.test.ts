@@ -171,8 +171,8 @@ test('an agent that is killed leaves every gate as it is, and the next one goes 
   assert.equal(host.reaches(friend, web), true);
   assert.equal(host.reaches(stranger, web), false);
   host.declare({ name: 'stranger', labels: role('friend') });
-  const call = host.podCall({ name: 'more' }, await host.host.pod());
-  assert.equal(errorOf(await cni(host.host, 'ADD', call)).code, 11, 'nobody home');
+  const call = host.podCall({ name: 'more' }, await host.host.pod(), { agentGrace: 0 });
+  assert.equal(errorOf(await cni(host.host, 'ADD', call)).code, 11, 'the agent is away for longer than it may be');
   await silently(host.host, 'DEL', call);
   await silently(host.host, 'DEL', friend.call);
   assert.equal(host.reaches(stranger, web), false, 'what was closed without the agent opened nothing');

@@ -6,6 +6,7 @@ import { add, type Call, config, type Json, policies, runDir, stateDir, tollgate
 import { type ApiObject, FakeApi } from './fake-api.ts';
 import { Host, until } from './host.ts';
 import { type PluggedPod, PluggedPod as Pod, PolicyHost, ranges } from './policy-host.ts';
+import { furnished } from './way.ts';
 import { wires } from './wired-host.ts';
 
 export const node = 'n1';
@@ -50,7 +51,7 @@ export class KubeHost extends PolicyHost implements AsyncDisposable {
   readonly api: FakeApi;
 
   static async startCluster(): Promise<KubeHost> {
-    const host = await Host.start({ setup: `mkdir -p ${policies}; ${wires}` });
+    const host = await furnished(await Host.start({ setup: `mkdir -p ${policies}; ${wires}` }));
     try {
       using place = Netns.open(`/proc/${host.pid}/ns/net`);
       return new KubeHost(host, await FakeApi.start({ inside: listen => inNetns(place, listen) }));
