@@ -14,6 +14,9 @@ export const command = [
   stateDir,
   '--policies',
   policies,
+  // Each call has a line.
+  '--log-level',
+  'debug',
 ];
 
 export interface Line {

@@ -1,7 +1,7 @@
 /** Pods that start while the agent of a Kubernetes node is being replaced: their ADDs wait for the next one, and none fails. */
 import assert from 'node:assert/strict';
-import { setTimeout as pause } from 'node:timers/promises';
 import { test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { type Call, cni, type Outcome } from './cni.ts';
 import { until } from './host.ts';
 import { KubeHost } from './kube-host.ts';

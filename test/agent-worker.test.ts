@@ -285,9 +285,24 @@ test('SIGTERM: the call under way is answered, new ones are carried out without 
   assert.equal(agent.calls('ADD'), 2);
 });
 
+test('by default what only asks has no line, and what changes something has one', async () => {
+  using host = await startHost();
+  using agent = await startAgent(host, command.slice(0, command.indexOf('--log-level')));
+  const pod = await call(host, 'c1');
+  const added = await add(host, pod);
+  for (let i = 0; i < 3; i++) await silently(host, 'STATUS', { config: config() });
+  await silently(host, 'CHECK', { ...pod, config: { ...(pod.config as object), prevResult: added } });
+  await silently(host, 'DEL', pod);
+  await until('the DEL to have its line', () => agent.calls('DEL') === 1);
+  assert.deepEqual(
+    agent.lines.map(({ message, verb }) => verb ?? message),
+    ['serving', 'ADD', 'DEL'],
+  );
+});
+
 test('--log-level: what is worth no line is not said, and done all the same', async () => {
   using host = await startHost();
-  const child = host.spawn([...command, '--log-level', 'warn']);
+  const child = host.spawn([...command.slice(0, command.indexOf('--log-level')), '--log-level', 'warn']);
   let said = '';
   child.stderr!.on('data', (chunk: Buffer) => {
     said += chunk.toString();

@@ -32,7 +32,7 @@ class Agent implements Disposable {
   static async start(host: Host, covered: readonly string[]): Promise<Agent> {
     const folders = ['--run-dir', runDir, '--state-dir', stateDir, '--policies', policies];
     const cover = covered.map(folder => `mount -t tmpfs tmpfs ${folder}`).join('; ');
-    const script = `set -e; ${cover}; exec ${tollgate} agent --no-kubernetes ${folders.join(' ')}`;
+    const script = `set -e; ${cover}; exec ${tollgate} agent --no-kubernetes --log-level debug ${folders.join(' ')}`;
     const agent = new Agent(host.spawn(['unshare', '--mount', '--propagation', 'private', 'sh', '-c', script]));
     await until('the agent to serve', () => agent.#said.includes('"serving"'));
     return agent;

@@ -38,6 +38,17 @@ suite('each level has what it should', () => {
     });
 });
 
+test('info is for what changes something: STATUS is asked every few seconds, and has no line', async () => {
+  for (const [logLevel, number] of [
+    ['info', 0],
+    ['debug', 2],
+  ] as const) {
+    await host.sh(`rm -f ${logFile}; touch ${logFile}`);
+    await silently(host, 'STATUS', { config: config({ logFile, logLevel }) });
+    assert.equal((await lines()).length, number, logLevel);
+  }
+});
+
 test('an error has its code, and what the runtime was told', async () => {
   await host.sh(`rm -f ${logFile}`);
   await calls({ logFile, logLevel: 'error' });

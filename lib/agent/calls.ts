@@ -1,5 +1,5 @@
+import type { CallOutcome } from './call-log.ts';
 import { Histogram, type Metric } from './metrics.ts';
-import type { CallOutcome } from './worker.ts';
 
 /** The verbs that are served: whatever else somebody asks for makes no series of its own. */
 const verbs = ['ADD', 'DEL', 'CHECK', 'GC', 'STATUS'] as const;

@@ -27,6 +27,7 @@ import { aside } from '../pod/interface.ts';
 import { nftWords } from '../pod/sweep.ts';
 import { LiveRules } from '../policy/live.ts';
 import { AgentHook, type Judge } from './agent-hook.ts';
+import { CallLog } from './call-log.ts';
 import { CallCounts } from './calls.ts';
 import { clearDeadCalls, type DeadCalls } from './dead-calls.ts';
 import { metricsOf } from './gauges.ts';
@@ -46,7 +47,7 @@ import { judgeClaims } from './pod-cidrs.ts';
 import { type Intervals, Runner } from './runner.ts';
 import { showPresence } from './seen.ts';
 import { CallServer } from './server.ts';
-import { carryOut, logged, type OpenContext, patience, refusal } from './worker.ts';
+import { carryOut, type OpenContext, patience, refusal } from './worker.ts';
 
 export interface KubernetesOptions {
   readonly release: string;
@@ -203,17 +204,13 @@ export class KubernetesAgent {
       this.#links = new LinkKeeper(this.table, this.#host.exchange, this.#judge.opening, () =>
         this.#runners?.tend.ring(),
       );
+      const calls = new CallLog(log, this.#calls.take);
       this.#server = new CallServer({
         netns: here,
         refuse: (request, { pid }) => refusal(request, { runDir, owner, pid }),
         patience,
         run: (request, caller) =>
-          logged(
-            request,
-            () => carryOut(request, caller, { release: options.release, openContext: this.#open }),
-            log,
-            this.#calls.take,
-          ),
+          calls.tell(request, () => carryOut(request, caller, { release: options.release, openContext: this.#open })),
         log: (what, caller) => log('warn', `A call came to nothing: ${what}`, { pid: caller?.pid, uid: caller?.uid }),
       });
       this.#claim = claim;
@@ -334,7 +331,7 @@ export class KubernetesAgent {
           log(severity === 'error' ? 'warn' : 'info', `${object} ${field}: ${message}`),
         // Older servers send no bookmarks for what never changes: a silent stream is only asked for anew.
         lost: (resource, error, retryIn) =>
-          log(error.reason === 'Silent' ? 'info' : 'warn', `Lost the watch of ${resource}: ${error.message}`, {
+          log(error.reason === 'Silent' ? 'debug' : 'warn', `Lost the watch of ${resource}: ${error.message}`, {
             retryIn: Math.round(retryIn),
           }),
       },

@@ -1,7 +1,7 @@
 import { writeSync } from 'node:fs';
 
-/** From what is worth a line to what keeps pods from working. */
-export const logLevels = ['info', 'warn', 'error'] as const;
+/** From what changes nothing (`debug`), by what changes something (`info`), to what keeps pods from working (`error`). */
+export const logLevels = ['debug', 'info', 'warn', 'error'] as const;
 export type LogLevel = (typeof logLevels)[number];
 
 export type Log = (level: LogLevel, message: string, fields?: Readonly<Record<string, unknown>>) => void;

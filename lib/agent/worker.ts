@@ -4,13 +4,7 @@
  */
 import { parseConfig } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
-import {
-  type AttachmentRequest,
-  type Environment,
-  type NetworkRequest,
-  parseRequest,
-  type Request,
-} from '../cni/request.ts';
+import { type AttachmentRequest, type NetworkRequest, parseRequest, type Request } from '../cni/request.ts';
 import { findNode } from '../enforce/found.ts';
 import { ownerOf } from '../enforce/inline.ts';
 import type { Owner } from '../enforce/node.ts';
@@ -23,6 +17,7 @@ import { seesWhatWeSee } from '../kernel/seen.ts';
 import { systemClock } from '../kube/clock.ts';
 import { answer, type Place } from '../pod/call.ts';
 import { openHere, type Warm } from '../pod/here.ts';
+import { CallLog } from './call-log.ts';
 import { SharedGraveyard } from './graveyard.ts';
 import { listen } from './listen.ts';
 import { type Log, said } from './log.ts';
@@ -153,38 +148,6 @@ export async function carryOut(
   return { ...given, lines };
 }
 
-/** A failure's code, for the log. */
-function codeOf({ exitCode, stdout }: CallAnswer): number | undefined {
-  if (exitCode === 0) return undefined;
-  const { code } = JSON.parse(stdout) as { readonly code?: number };
-  return code;
-}
-
-/** How a call went. */
-export interface CallOutcome {
-  readonly verb: string;
-  /** 0 where it succeeded. */
-  readonly code: number;
-  readonly ms: number;
-}
-
-/** A line of the log for each call. */
-export async function logged(
-  call: CallRequest,
-  work: () => Promise<CallAnswer>,
-  log: Log,
-  counted: (outcome: CallOutcome) => void = () => undefined,
-): Promise<CallAnswer> {
-  const { CNI_COMMAND: verb, CNI_CONTAINERID: containerID, CNI_IFNAME: ifname } = call.env as Environment;
-  const start = performance.now();
-  const answered = await work();
-  const ms = Math.round((performance.now() - start) * 10) / 10;
-  const code = codeOf(answered);
-  counted({ verb: verb ?? '', code: code ?? 0, ms });
-  log(code === undefined ? 'info' : 'warn', 'call', { verb, containerID, ifname, ms, ...(code ? { code } : {}) });
-  return answered;
-}
-
 /** Brings the node to what the folder says now; nothing to do where no pod of this owner's is plugged in. */
 async function applyFolder({ runDir, owner, established, log }: WorkerOptions, warm: Warm): Promise<void> {
   const found = findNode(runDir, warm.here);
@@ -215,12 +178,13 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const openContext: OpenContext = (request, env, say, signal) => openHere(request, env, say, signal, warm);
   // To compile what has become hot takes memory, which libc keeps.
   const quiet = undo.use(new Quiet(A_WHILE, giveBackFreed));
+  const calls = new CallLog(log);
   const server = new CallServer({
     netns: here,
     refuse: (request, { pid }) => refusal(request, { runDir, owner, pid }),
     patience,
     run: (request, caller) =>
-      quiet.during(() => logged(request, () => carryOut(request, caller, { release, openContext }), log)),
+      quiet.during(() => calls.tell(request, () => carryOut(request, caller, { release, openContext }))),
     log: (what, caller) => log('warn', `A call came to nothing: ${what}`, { pid: caller?.pid, uid: caller?.uid }),
   });
   const socket = await listen(server.server, runDir);

@@ -65,7 +65,8 @@ const options = {
   'log-level': {
     choices: logLevels,
     default: 'info',
-    describe: 'The least that is worth a line on stderr; info: each CNI call, too',
+    describe:
+      'The least that is worth a line on stderr; info: each ADD, DEL and GC, and each turn of STATUS; debug: each STATUS and CHECK, too',
   },
   'conf-dir': {
     type: 'string',

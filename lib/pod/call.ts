@@ -121,6 +121,9 @@ async function carryOut({ env, readStdin, role, request: read }: Call, place: Pl
   return done(stdout);
 }
 
+/** Runtimes ask by these over and over, and nothing changes by it. */
+const isAsking = ({ verb }: AttachmentRequest | NetworkRequest): boolean => verb === 'STATUS' || verb === 'CHECK';
+
 /** Whatever is said of the call goes into its log file, too. */
 async function journalled(
   request: AttachmentRequest | NetworkRequest,
@@ -136,7 +139,7 @@ async function journalled(
       place.log(line);
       journal.write('warn', line);
     });
-    journal.write('info', `done in ${milliseconds()}`);
+    journal.write(isAsking(request) ? 'debug' : 'info', `done in ${milliseconds()}`);
     if (stdout !== '') journal.write('debug', `answered ${stdout}`);
     return stdout;
   } catch (thrown) {
