@@ -168,9 +168,7 @@ test('metrics are what Prometheus reads, and count what happened', async () => {
   assert.equal(values.get('tollgate_serving'), 1);
   assert.equal(values.get('tollgate_cni_calls_total{verb="ADD",code="0"}'), 3);
   assert.equal(values.get('tollgate_objects{resource="pods"}'), 3);
-  assert.ok(
-    values.get('tollgate_dropped_packets_total{direction="ingress",policies="NetworkPolicy/default/web"}')! > 0,
-  );
+  assert.ok(values.get('tollgate_dropped_packets_total{direction="ingress",policy="NetworkPolicy/default/web"}')! > 0);
   assert.ok(values.get('tollgate_event_to_kernel_seconds_count')! > 0);
   assert.match((await get('/healthz')).stdout, /200 OK/);
   assert.match((await get('/readyz')).stdout, /503[\s\S]*no pod CIDR/);

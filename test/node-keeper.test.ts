@@ -8,6 +8,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  watch,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -23,6 +24,7 @@ import type { Client, Request } from '../lib/kube/client.ts';
 import { KubeError } from '../lib/kube/error.ts';
 import type { KubeNode } from '../lib/kube/object.ts';
 import { findNodeRanges, nodeRangesPath } from '../lib/state/node-ranges.ts';
+import { until } from './host.ts';
 import { Netns } from './netns.ts';
 
 const node = (name: string, podCidrs: string, networkUnavailable?: string): KubeNode => ({
@@ -114,6 +116,22 @@ class Room implements Disposable {
 }
 
 const ours = '10-tollgate.conflist';
+
+/** What inotify says of a folder: `change` for bytes that are written, `rename` for names that come and go. */
+function watched(folder: string, heard: (event: string, file: string | null) => void) {
+  const watcher = watch(folder, heard);
+  return {
+    /** Resolves once everything that happened before has been heard. */
+    async settled(): Promise<void> {
+      const last = Promise.withResolvers<void>();
+      watcher.on('change', (_event, file) => file === 'last' && last.resolve());
+      mkdirSync(join(folder, 'last'));
+      await last.promise;
+      rmSync(join(folder, 'last'), { recursive: true });
+    },
+    [Symbol.dispose]: () => watcher.close(),
+  };
+}
 const noRange =
   /pod CIDR 192\.0\.2\.0\/24 of node a is no range for pods: node a has its own address 192\.0\.2\.1 in it/;
 const own = node('a', '10.244.1.0/24 fd44:1::/64');
@@ -249,6 +267,12 @@ describe('A node of another network', () => {
         /05-flat\.conflist is another network's, and runtimes would take it before ours; delete its pods and its file/,
     },
     { name: 'whose file nobody can read, and that comes first', confs: { '00.conf': 'oops' }, refused: /00\.conf/ },
+    { name: 'whose file is null', confs: { '00.conf': 'null' }, refused: /00\.conf is another network's/ },
+    {
+      name: 'whose file is of other JSON',
+      confs: { '00.conf': '7', '01.conf': '[]', '02.conflist': '{"plugins":[null,7]}' },
+      refused: /00\.conf.*01\.conf.*02\.conflist/,
+    },
     {
       name: 'whose file comes later, and that has pods',
       confs: { '87-flat.conflist': other },
@@ -311,6 +335,50 @@ describe('A node of another network', () => {
     assert.deepEqual(room.confs, [ours]);
   });
 
+  test('a FIFO in the place of a file holds nobody: it is told where it comes first, and so is one in the runtime’s notes', async () => {
+    using room = new Room();
+    room.conf('87-flat.conflist', other);
+    room.attached('flat', 'c1');
+    const fifos = [join(room.confDir, '00-fifo.conf'), join(room.cacheDir, 'results', 'flat-c0-eth0')];
+    for (const fifo of fifos) room.netns.exec('mkfifo', [fifo]);
+    const { waitsFor } = await room.update(room.keeper(), [own]);
+    assert.match(waitsFor.join(), /00-fifo\.conf is another network's, and runtimes would take it before ours/);
+    assert.match(waitsFor.join(), /1 attachments of its network flat/);
+  });
+
+  test('a folder that is called like a configuration is none, as for runtimes', async () => {
+    using room = new Room();
+    mkdirSync(join(room.confDir, '00-x.conf'), { recursive: true });
+    assert.deepEqual(await room.update(room.keeper(), [own]), { ready: true, waitsFor: [], problems: [] });
+    assert.deepEqual(room.confs, ['00-x.conf', ours]);
+  });
+
+  test('what was moved aside before is not overwritten by what is moved aside now', async () => {
+    using room = new Room();
+    const keeper = room.keeper({ takeOver: true });
+    for (const name of ['first', 'second', 'third']) {
+      room.conf('05-flat.conflist', { ...other, name });
+      await room.update(keeper, [own]);
+    }
+    const moved = room.confs.filter(file => file !== ours);
+    const names = moved.map(file => JSON.parse(readFileSync(join(room.confDir, file), 'utf8')).name);
+    assert.deepEqual(
+      moved,
+      ['', '.2', '.3'].map(end => `05-flat.conflist.before-tollgate${end}`),
+    );
+    assert.deepEqual(names, ['first', 'second', 'third']);
+  });
+
+  test('that comes before ours later makes the node not ready, for as long as runtimes would take it', async () => {
+    using room = new Room();
+    const keeper = room.keeper();
+    assert.equal((await room.update(keeper, [own])).ready, true);
+    room.conf('05-flat.conflist', other);
+    assert.equal((await room.update(keeper, [own])).ready, false);
+    rmSync(join(room.confDir, '05-flat.conflist'));
+    assert.equal((await room.update(keeper, [own])).ready, true);
+  });
+
   test('that comes after ours has been written is no reason to go, but one before it is told', async () => {
     using room = new Room();
     const keeper = room.keeper();
@@ -325,6 +393,23 @@ describe('A node of another network', () => {
 });
 
 describe('The conflist', () => {
+  test('is written where no runtime watches: in their folder nothing is ever half written, and one file is renamed', async () => {
+    using room = new Room();
+    mkdirSync(room.confDir);
+    const seen: string[] = [];
+    using watcher = watched(room.confDir, (event, file) => seen.push(`${event} ${file}`));
+    await room.update(room.keeper(), [own]);
+    await until('the events', () => seen.some(event => event.endsWith(ours)));
+    await room.update(room.keeper(), [own]);
+    await watcher.settled();
+    assert.deepEqual(
+      seen.filter(event => event.startsWith('change ')),
+      [],
+    );
+    assert.ok(seen.includes(`rename .${ours}.new`), 'containerd hears of renames only');
+    assert.deepEqual(room.confs, [ours]);
+  });
+
   const pluginOf = (text: string) => JSON.parse(text).plugins[0];
 
   test('says what is special only', () => {

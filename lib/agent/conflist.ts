@@ -1,11 +1,12 @@
 /**
  * The conflist of a Kubernetes node: runtimes take a node for ready as soon as it is there, so it is written when, and
- * only when, pods can be plugged in. containerd hears renames and no creation, so the file is made aside.
+ * only when, pods can be plugged in.
  */
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Owner } from '../enforce/node.ts';
-import { readText, replaceFile } from '../state/atomic.ts';
+import { readOrNone } from '../state/atomic.ts';
+import { type ConfFile, confFilesIn, placeConf, readForeign, unusedName } from '../state/conf-folder.ts';
 import { doing } from '../state/error.ts';
 
 export interface ConflistSettings {
@@ -55,33 +56,12 @@ const FILE = '10-tollgate.conflist';
 /** Of a file that was moved out of the way: no runtime reads such a name. */
 const ASIDE = '.before-tollgate';
 
-interface Network {
-  readonly file: string;
-  readonly name: string | undefined;
-}
-
-/** Undefined where the file is ours, or configures the loopback link only. Whatever else it holds, it is somebody's. */
-function foreignIn(confDir: string, file: string): Network | undefined {
-  let value: { name?: unknown; type?: unknown; plugins?: { type?: unknown }[] };
-  try {
-    value = JSON.parse(readFileSync(join(confDir, file), 'utf8'));
-  } catch {
-    return { file, name: undefined };
-  }
-  const types = [value.type, ...(Array.isArray(value.plugins) ? value.plugins : []).map(plugin => plugin?.type)];
-  const named = types.filter(type => type !== undefined);
-  if (named.length > 0 && named.every(type => type === 'loopback')) return undefined;
-  return { file, name: typeof value.name === 'string' ? value.name : undefined };
-}
-
-/** Configurations of others, as runtimes would read them. */
-function foreignNetworks(confDir: string): readonly Network[] {
-  const files = doing('list', confDir, () => readdirSync(confDir));
-  return files
-    .filter(file => /\.(conf|conflist|json)$/.test(file) && file !== FILE)
-    .sort()
-    .flatMap(file => foreignIn(confDir, file) ?? []);
-}
+/** Configurations of others, as runtimes would read them: neither ours, nor such as configure the loopback link only. */
+const foreignNetworks = (confDir: string): readonly ConfFile[] =>
+  confFilesIn(confDir).filter(({ file, conf }) => {
+    const isLoopback = conf && conf.types.length > 0 && conf.types.every(type => type === 'loopback');
+    return file !== FILE && !isLoopback;
+  });
 
 /** How many attachments each network has, by what libcni notes down of each: NAME-ID-IFNAME, with the name inside. */
 function attachmentsOf(cacheDir: string): ReadonlyMap<string, number> {
@@ -94,8 +74,9 @@ function attachmentsOf(cacheDir: string): ReadonlyMap<string, number> {
   }
   for (const file of files) {
     try {
-      const { networkName } = JSON.parse(readFileSync(join(cacheDir, 'results', file), 'utf8'));
-      counts.set(networkName, (counts.get(networkName) ?? 0) + 1);
+      const noted: unknown = JSON.parse(readForeign(join(cacheDir, 'results', file)));
+      const { networkName } = (noted ?? {}) as { readonly networkName?: unknown };
+      if (typeof networkName === 'string') counts.set(networkName, (counts.get(networkName) ?? 0) + 1);
     } catch {
       // Half written, or of another kind: no attachment that anybody could tell of.
     }
@@ -116,7 +97,8 @@ export interface ConflistPlace {
  * pods on this node, whose DEL our plugin would get, that knows nothing of them, and that no gate of ours holds.
  */
 function standsInTheWay(confDir: string, attachments: ReadonlyMap<string, number>): readonly string[] {
-  return foreignNetworks(confDir).flatMap(({ file, name }) => {
+  return foreignNetworks(confDir).flatMap(({ file, conf }) => {
+    const name = conf?.name;
     const pods = name === undefined ? 0 : (attachments.get(name) ?? 0);
     const reasons = [
       ...(file < FILE ? ['runtimes would take it before ours'] : []),
@@ -131,7 +113,7 @@ function moveAside(confDir: string): readonly string[] {
   const before = foreignNetworks(confDir).filter(({ file }) => file < FILE);
   return before.map(({ file }) => {
     const path = join(confDir, file);
-    doing('move aside', path, () => renameSync(path, `${path}${ASIDE}`));
+    doing('move aside', path, () => renameSync(path, unusedName(path, ASIDE)));
     return path;
   });
 }
@@ -146,9 +128,12 @@ const obstacles = ({ confDir, cacheDir }: ConflistPlace, isThere: boolean): read
 /** Why a node that is not ours yet is not to become it; none where it is ours, or the others give way. @throws StateError */
 export function foreignTo(place: ConflistPlace): readonly string[] {
   makeFolder(place.confDir);
-  const isThere = readText(join(place.confDir, FILE)) !== undefined;
+  const isThere = textOf(join(place.confDir, FILE)) !== undefined;
   return isThere || place.takeOver ? [] : obstacles(place, false);
 }
+
+/** Of our own file; undefined where there is none. @throws StateError it cannot be read, or is no file */
+const textOf = (path: string): string | undefined => readOrNone(path, () => readForeign(path));
 
 export interface Kept {
   readonly isThere: boolean;
@@ -164,11 +149,11 @@ export function keepConflist(place: ConflistPlace, text: string): Kept {
   const { confDir, takeOver } = place;
   const path = join(confDir, FILE);
   makeFolder(confDir);
-  const old = readText(path);
+  const old = textOf(path);
   const inTheWay = obstacles(place, old !== undefined);
   const isRefused = inTheWay.length > 0 && !takeOver;
   const isWritten = !isRefused && old !== text;
-  if (isWritten) replaceFile(path, text, 0o644);
+  if (isWritten) placeConf(path, text);
   // Ours first: there is no moment without a network.
   const moved = takeOver ? moveAside(confDir) : [];
   return { isThere: isWritten || old !== undefined, isWritten, moved, inTheWay };

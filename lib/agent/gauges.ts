@@ -30,23 +30,28 @@ const one = (name: string, help: string, type: 'counter' | 'gauge', value: numbe
   samples: [{ value }],
 });
 
-/** A chain may carry out several policies: what it drops none of them allows, so all of them are named. */
-function dropSamples({ drops, chains }: Readings): readonly Sample[] {
-  return [...drops].flatMap(([name, { packets }]) => {
-    const chain = chains.get(name);
-    if (!chain) return [];
-    return [{ labels: { direction: chain.direction, policies: chain.policies.join(',') }, value: Number(packets) }];
-  });
-}
+/** Series of one metric: what a tenant can make many must not make a page that nobody can store. */
+const MOST_SERIES = 500;
 
-/** Of two chains that are called alike, by their policies and direction, the sum. */
-function summed(samples: readonly Sample[]): readonly Sample[] {
-  const sums = new Map<string, Sample>();
-  for (const sample of samples) {
-    const key = JSON.stringify(sample.labels);
-    sums.set(key, { ...sample, value: sample.value + (sums.get(key)?.value ?? 0) });
+/**
+ * A series for each policy and direction, those that drop most. What a chain drops is counted for each of its policies,
+ * since each of them isolates the pod and none allows it: the series add up to more than was dropped.
+ */
+function dropSamples({ drops, chains }: Readings): readonly Sample[] {
+  const sums = new Map<string, { readonly direction: string; readonly policy: string; value: number }>();
+  for (const [name, { packets }] of drops) {
+    const chain = chains.get(name);
+    for (const policy of chain?.policies ?? []) {
+      const key = `${chain!.direction} ${policy}`;
+      const sum = sums.get(key) ?? { direction: chain!.direction, policy, value: 0 };
+      sum.value += Number(packets);
+      sums.set(key, sum);
+    }
   }
-  return [...sums.values()];
+  return [...sums.values()]
+    .sort((a, b) => b.value - a.value || (a.policy < b.policy ? -1 : 1))
+    .slice(0, MOST_SERIES)
+    .map(({ direction, policy, value }) => ({ labels: { direction, policy }, value }));
 }
 
 export function metricsOf(readings: Readings): readonly Metric[] {
@@ -86,8 +91,12 @@ export function metricsOf(readings: Readings): readonly Metric[] {
       samples: Object.entries(mended).map(([what, value]) => ({ labels: { what }, value })),
     },
     {
-      ...{ name: 'dropped_packets_total', help: 'Packets that the gates of these policies denied.', type: 'counter' },
-      samples: summed(dropSamples(readings)),
+      ...{
+        name: 'dropped_packets_total',
+        help: `Packets that a gate denied to which the policy belongs, for each of its policies; the ${MOST_SERIES} that deny most.`,
+        type: 'counter',
+      },
+      samples: dropSamples(readings),
     },
     one('resident_memory_bytes', 'Memory of the agent.', 'gauge', readings.memory),
   ];

@@ -47,6 +47,7 @@ import { judgeClaims } from './pod-cidrs.ts';
 import { type Intervals, Runner } from './runner.ts';
 import { showPresence } from './seen.ts';
 import { CallServer } from './server.ts';
+import { FolderWatch } from './watch.ts';
 import { carryOut, type OpenContext, patience, refusal } from './worker.ts';
 
 export interface KubernetesOptions {
@@ -312,7 +313,9 @@ export class KubernetesAgent {
       if (this.listeners.isComplete && !this.#isServing) await this.#serve().then(ready.resolve, ready.reject);
     });
     const tend = this.#runner('tend', tending, () => this.#tend());
+    const confDir = this.#watchConfs();
     const keepNode = this.#runner('node', keeping, async () => {
+      confDir?.renew();
       if (this.listeners.isComplete) await this.node.update(this.listeners.nodes.objects(), this.#isServing);
     });
     this.#runners = { sync, tend, node: keepNode };
@@ -339,6 +342,12 @@ export class KubernetesAgent {
     );
     this.#listening.catch(ready.reject);
     await ready.promise;
+  }
+
+  /** Whatever others do to the runtimes' configurations is looked at soon. */
+  #watchConfs(): FolderWatch | undefined {
+    const { conflist } = this.#options;
+    return conflist && this.#undo.use(new FolderWatch(conflist.confDir, () => this.#runners?.node.ring()));
   }
 
   /** What fails is tried again, counted, and told until it succeeds. */

@@ -91,11 +91,12 @@ export class NodeKeeper {
     const problems: string[] = [];
     const waitsFor = own ? this.#refuse() : [`the API has no node ${this.#options.node}`];
     if (own && waitsFor.length === 0) waitsFor.push(...this.#bring(all, own, problems));
-    const ready = waitsFor.length === 0;
-    if (ready && isServing) waitsFor.push(...this.#announce(problems));
-    this.#status = { ready, waitsFor, problems };
+    const isUp = waitsFor.length === 0;
+    if (isUp && isServing) waitsFor.push(...this.#announce(problems));
+    // Also where another's file has come before ours since: runtimes plug pods into that network.
+    this.#status = { ready: waitsFor.length === 0, waitsFor, problems };
     this.#tell(this.#status);
-    if (ready && own?.networkUnavailable !== 'False') await this.#setAvailable();
+    if (isUp && own?.networkUnavailable !== 'False') await this.#setAvailable();
     return this.#status;
   }
 

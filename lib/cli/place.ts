@@ -8,7 +8,6 @@ import {
   linkSync,
   mkdirSync,
   openSync,
-  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -16,6 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { confFilesIn, placeConf } from '../state/conf-folder.ts';
 
 /** Makes the new file aside and renames it. What fails leaves the old one, and nothing aside. */
 function placed(path: string, make: (aside: string) => void): void {
@@ -121,40 +121,15 @@ export interface PlacedConflist extends Placed {
   readonly why?: string;
 }
 
-interface Network {
-  readonly name: unknown;
-  readonly types: readonly unknown[];
-}
-
-/** Undefined where the file is not a network configuration that anybody could read. */
-function networkIn(path: string): Network | undefined {
-  try {
-    const value = JSON.parse(readFileSync(path, 'utf8')) as {
-      name?: unknown;
-      type?: unknown;
-      plugins?: { type?: unknown }[];
-    };
-    return { name: value.name, types: [value.type, ...(value.plugins ?? []).map(plugin => plugin?.type)] };
-  } catch {
-    return undefined;
-  }
-}
-
-const confFiles = (folder: string): string[] =>
-  readdirSync(folder)
-    .filter(name => /\.(conf|conflist|json)$/.test(name))
-    .sort()
-    .map(name => join(folder, name));
-
 /** Only where nobody has a network of that name, or with tollgate in it. @param text the conflist */
 export function placeConflist(folder: string, text: string, force: boolean): PlacedConflist {
   const path = join(folder, '10-tollgate.conflist');
   mkdirSync(folder, { recursive: true, mode: 0o755 });
   const { name } = JSON.parse(text) as { name: string };
-  for (const file of confFiles(folder)) {
-    const network = networkIn(file);
-    const isOurs = network?.types.includes('tollgate') ?? false;
-    if (file === path ? force : !isOurs && network?.name !== name) continue;
+  for (const { file: base, conf } of confFilesIn(folder)) {
+    const file = join(folder, base);
+    const isOurs = conf?.types.includes('tollgate') ?? false;
+    if (file === path ? force : !isOurs && conf?.name !== name) continue;
     const why =
       file === path
         ? 'it is there already; --force writes it anew'
@@ -163,10 +138,12 @@ export function placeConflist(folder: string, text: string, force: boolean): Pla
           : `it is a network named ${name} already`;
     return { path: file, isNew: false, why };
   }
-  placeText(path, text);
+  placeConf(path, text);
   return { path, isNew: true };
 }
 
-/** The file that runtimes would take instead, since its name comes first. */
+/** The file that runtimes would take instead, since its name comes first: whatever is in it. */
 export const findConflict = (folder: string, ours: string): string | undefined =>
-  confFiles(folder).find(file => file < ours && networkIn(file) !== undefined);
+  confFilesIn(folder)
+    .map(({ file }) => join(folder, file))
+    .find(file => file < ours);
