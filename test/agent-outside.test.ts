@@ -175,6 +175,51 @@ test('metrics are what Prometheus reads, and count what happened', async () => {
   assert.match((await get('/manifests')).stdout, /404/, 'for root alone');
 });
 
+const readinessOf = (host: KubeHost, path = '/readyz') =>
+  host.host.run([
+    'bash',
+    '-c',
+    `exec 3<>/dev/tcp/127.0.0.1/9467; printf 'GET ${path} HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3`,
+  ]);
+
+const nodeWith = (name: string, podCIDR: string, address: string, creationTimestamp: string) => ({
+  metadata: { name, creationTimestamp },
+  spec: { podCIDR, podCIDRs: [podCIDR] },
+  status: { addresses: [{ type: 'InternalIP', address }] },
+});
+
+test('pod CIDRs that contradict each other are named by status and readiness; the older node stays ready', async () => {
+  await using host = await KubeHost.startCluster();
+  host.api.put('nodes', nodeWith('n1', '10.50.1.0/24', '198.51.100.1', '2026-01-02T00:00:00Z'));
+  host.api.put('nodes', nodeWith('n2', '10.50.0.0/16', '198.51.100.2', '2026-01-03T00:00:00Z'));
+  host.api.put('nodes', nodeWith('n3', '169.254.169.254/32', '198.51.100.3', '2026-01-01T00:00:00Z'));
+  host.api.put('nodes', nodeWith('n4', '10.60.4.0/24', '198.51.100.4', '2026-01-01T00:00:00Z'));
+  host.api.put('nodes', nodeWith('n5', '10.50.5.0/24', '198.51.100.5', '2026-01-05T00:00:00Z'));
+  using _ = await host.startAgent('--metrics', '127.0.0.1:9467', '--cluster-cidr', '10.50.0.0/16');
+  const routes = async () =>
+    (await host.host.sh('ip route show proto 116'))
+      .trim()
+      .split('\n')
+      .map(line => line.trim());
+  await until('the routes', async () =>
+    (await routes()).some(line => line.startsWith('10.50.5.0/24 via 198.51.100.5')),
+  );
+  assert.equal((await routes()).length, 2, 'this node’s own, and that one');
+  await until('readiness', async () => /200 OK/.test((await readinessOf(host)).stdout));
+  const ready = (await readinessOf(host)).stdout;
+  assert.match(ready, /node n2, 10\.50\.0\.0\/16: it contains 10\.50\.\d\.0\/24 of node n\d/);
+  for (const why of [
+    /169\.254\.169\.254\/32: pods have no addresses/,
+    /10\.60\.4\.0\/24: it is outside of --cluster-cidr/,
+  ])
+    assert.match(ready, why);
+  assert.match((await host.host.run([...status])).stdout, /problem: No route to pods of node n2, 10\.50\.0\.0\/16: /);
+  host.api.put('nodes', nodeWith('n0', '10.50.1.128/25', '198.51.100.9', '2025-01-01T00:00:00Z'));
+  await until('an older one to make this node wait', async () => /503/.test((await readinessOf(host)).stdout));
+  assert.match((await readinessOf(host)).stdout, /contains 10\.50\.1\.128\/25 of node n0/);
+  for (const path of ['/healthz', '/livez']) assert.match((await readinessOf(host, path)).stdout, /200 OK/);
+});
+
 test('a broken asker harms nobody', async () => {
   await using room = await busy();
   const { host } = room;

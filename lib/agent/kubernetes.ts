@@ -454,7 +454,6 @@ export class KubernetesAgent {
         .filter(({ isComplete }) => !isComplete)
         .map(({ resource, trouble }) => `the first list of ${resource}${trouble ? `: ${trouble}` : ''}`),
       ...this.node.status.waitsFor,
-      ...this.listeners.hearings.flatMap(problemsOf).map(({ message }) => message),
     ];
     return {
       ...{ node, release, pid: process.pid, server: client.server, isServing: this.#isServing },

@@ -106,11 +106,12 @@ class Listener<T> {
     while (!signal.aborted) {
       const round = new AbortController();
       let retryIn: number | undefined;
+      let cancel = (): void => undefined;
       const failed = (error: unknown): void => {
         this.#fault = said(error);
         if (retryIn !== undefined) return;
         retryIn = backoff.next();
-        clock.after(retryIn, () => round.abort());
+        cancel = clock.after(retryIn, () => round.abort());
         options.lost(this.#resource.name, this.#faultOf(error), retryIn);
       };
       try {
@@ -128,6 +129,8 @@ class Listener<T> {
         this.#isUp = false;
         this.#trouble = said(error);
         await pause(clock, retryIn ?? 0, signal);
+      } finally {
+        cancel();
       }
     }
   }
