@@ -346,8 +346,12 @@ export class KubernetesAgent {
 
   /** Whatever others do to the runtimes' configurations is looked at soon. */
   #watchConfs(): FolderWatch | undefined {
-    const { conflist } = this.#options;
-    return conflist && this.#undo.use(new FolderWatch(conflist.confDir, () => this.#runners?.node.ring()));
+    const { conflist, log } = this.#options;
+    if (!conflist) return undefined;
+    const { confDir } = conflist;
+    const unwatched = (error: unknown): void =>
+      log('warn', `Cannot watch ${confDir}, so changes are seen later: ${said(error)}`);
+    return this.#undo.use(new FolderWatch(confDir, () => this.#runners?.node.ring(), unwatched));
   }
 
   /** What fails is tried again, counted, and told until it succeeds. */

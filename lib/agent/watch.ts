@@ -1,4 +1,4 @@
-/** The policies folder, watched: whatever happens in it rings the bell. */
+/** A folder, watched: whatever happens in it rings the bell. */
 import { existsSync, type FSWatcher, statSync, watch } from 'node:fs';
 import { dirname } from 'node:path';
 
@@ -13,19 +13,33 @@ const inodeOf = (path: string): string | undefined => {
 export class FolderWatch implements Disposable {
   readonly #path: string;
   readonly #ring: () => void;
+  readonly #unwatched: (error: unknown) => void;
+  #isTold = false;
   #watcher: FSWatcher | undefined;
   #watched: string | undefined;
 
-  constructor(path: string, ring: () => void) {
+  /** @param unwatched told once for as long as the kernel has no watch to give (fs.inotify.max_user_instances) */
+  constructor(path: string, ring: () => void, unwatched: (error: unknown) => void) {
     this.#path = path;
     this.#ring = ring;
+    this.#unwatched = unwatched;
   }
 
   /**
-   * To be called before each look at the folder: it may have appeared, or another may have come in its place.
-   * @throws Error where the kernel has no watch to give
+   * To be called before each look at the folder: it may have appeared, or another may have come in its place. Without a
+   * watch the folder is still looked at, later.
    */
   renew(): void {
+    try {
+      this.#renew();
+      this.#isTold = false;
+    } catch (error) {
+      if (!this.#isTold) this.#unwatched(error);
+      this.#isTold = true;
+    }
+  }
+
+  #renew(): void {
     const folder = nearest(this.#path);
     const inode = inodeOf(folder);
     if (this.#watcher && inode === this.#watched) return;

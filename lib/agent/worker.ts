@@ -188,7 +188,11 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     log: (what, caller) => log('warn', `A call came to nothing: ${what}`, { pid: caller?.pid, uid: caller?.uid }),
   });
   const socket = await listen(server.server, runDir);
-  const watch = new FolderWatch(owner.policies, () => runner.ring());
+  const watch = new FolderWatch(
+    owner.policies,
+    () => runner.ring(),
+    error => log('warn', `Cannot watch ${owner.policies}, so changes are seen later: ${said(error)}`),
+  );
   const runner = new Runner({
     intervals,
     clock: systemClock,
