@@ -210,23 +210,87 @@ suite('what stands in pods’ way is named with the line to add, and never touch
   });
 });
 
+interface Swept {
+  readonly adopted: readonly { readonly containerID: string; readonly pod: string }[];
+  readonly undone: readonly {
+    readonly containerID: string;
+    readonly addresses: readonly string[];
+    readonly why: string;
+  }[];
+  readonly released: readonly { readonly address: string }[];
+  readonly links: readonly { readonly alias: string }[];
+  readonly unknown: readonly { readonly alias: string }[];
+  readonly failures: readonly string[];
+}
+
+suite('a running pod whose record is lost is adopted by the node’s state', () => {
+  const losses: readonly (readonly [what: string, script: string])[] = [
+    ['its record', `rm ${stateDir}/boot-*/net/attachments/web:eth0`],
+    ['its record and its claims', `rm ${stateDir}/boot-*/net/attachments/web:eth0 ${stateDir}/boot-*/net/claims/*0.2`],
+    ['the whole state folder', `rm -rf ${stateDir}`],
+    ['the folder of records', `rm -rf ${stateDir}/boot-*/net/attachments`],
+    ['its record, and it was renamed', `rm -rf ${stateDir}; ip link set ${link} name other0`],
+  ];
+  for (const [command, ...args] of [['verify', '--repair'], ['gc']] as const)
+    for (const [what, script] of losses)
+      test(`lost: ${what}; \`${[command, ...args].join(' ')}\` writes it again`, async () => {
+        await host.sh(script);
+        const found = await verify(1);
+        assert.ok(
+          words(found).some(line => line.startsWith('shop/web: its record in the state folder is lost')),
+          words(found).join('\n'),
+        );
+        const said = await typeJson<Swept & { repaired?: Swept }>(host, [command, ...args], 0);
+        const { adopted, links } = said.repaired ?? said;
+        assert.ok(adopted.some(({ pod }) => pod === 'shop/web'));
+        assert.deepEqual(links, []);
+        await host.sh(`ip link set other0 name ${link} 2>/dev/null || true`);
+        assert.deepEqual((await verify(0)).differences, []);
+        assert.deepEqual(await pictured(), whole);
+      });
+
+  test('its DEL takes all of it away, and its address is free', async () => {
+    const call = await plug('adopted');
+    await host.sh(`rm -rf ${stateDir}`);
+    assert.equal((await type(host, ['gc'])).exit, 0);
+    await silently(host, 'DEL', call);
+    assert.deepEqual((await verify(0)).differences, []);
+    assert.deepEqual(await pictured(), whole);
+  });
+});
+
+test('a link that nothing knows is named, and deleted by --force only', async () => {
+  const call = await plug('stranger');
+  const { mac } = (await tagged(host)).find(({ alias }) => alias?.includes('shop/stranger'))!;
+  await host.sh(
+    `rm -f ${stateDir}/boot-*/net/attachments/stranger:eth0 ${stateDir}/boot-*/net/claims/*; rm ${runDir}/*.node`,
+  );
+  const isThere = async () => (await tagged(host)).some(link => link.mac === mac);
+  for (const args of [['gc'], ['verify', '--repair']]) {
+    const { stdout } = await type(host, args);
+    assert.match(stdout, /left: link tg\w+ \(tollgate:shop\/stranger:stranger\).*--force deletes it/);
+    assert.ok(await isThere());
+  }
+  assert.match(words(await verify(1)).join(), /neither a record nor the node's state knows its link/);
+  const { links, unknown } = await typeJson<Swept>(host, ['gc', '--force'], 0);
+  assert.deepEqual(
+    links.map(({ alias }) => alias),
+    ['tollgate:shop/stranger:stranger'],
+  );
+  assert.deepEqual(unknown, []);
+  assert.equal(await isThere(), false);
+  await silently(host, 'DEL', call);
+  await verify(0, '--repair');
+  assert.deepEqual(await pictured(), whole);
+});
+
 test('gc undoes what is dead, says so, and leaves the living alone', async () => {
   const before = await pictured();
   const dead = await plug('dead');
   await host.sh(`ip netns delete ${dead.netns}`);
   const lost = await plug('lost');
-  await host.sh(`rm ${stateDir}/boot-*/net/attachments/lost:eth0`);
+  await host.sh(`ip netns delete ${lost.netns}; rm ${stateDir}/boot-*/net/attachments/lost:eth0`);
   assert.equal((await verify(1)).fine, false);
-  interface Swept {
-    readonly undone: readonly {
-      readonly containerID: string;
-      readonly addresses: readonly string[];
-      readonly why: string;
-    }[];
-    readonly released: readonly { readonly address: string }[];
-    readonly links: readonly { readonly alias: string }[];
-    readonly failures: readonly string[];
-  }
   const swept = await typeJson<Swept>(host, ['gc'], 0);
   assert.deepEqual(
     swept.undone.map(({ containerID, why }) => [containerID, why]),
@@ -234,10 +298,7 @@ test('gc undoes what is dead, says so, and leaves the living alone', async () =>
   );
   assert.equal(swept.undone[0]!.addresses.length, 2);
   assert.equal(swept.released.length, 2);
-  assert.deepEqual(
-    swept.links.map(({ alias }) => alias),
-    ['tollgate:shop/lost:lost'],
-  );
+  assert.deepEqual(swept.links, []);
   assert.deepEqual(swept.failures, []);
   assert.deepEqual(await pictured(), before);
   assert.match((await type(host, ['gc'])).stdout, /^Nothing to take away/);

@@ -20,7 +20,12 @@ import type { Host } from './host.ts';
 import { assertNothingLeft, snapshot, tagged } from './snapshot.ts';
 
 const disk = `mkdir -p ${stateDir}; mount -t tmpfs -o size=256k tmpfs ${stateDir}`;
-const plug = async (host: Host, containerID: string, more: Partial<Call> = {}) => {
+interface Plugged {
+  readonly call: Call & { readonly netns: string };
+  readonly ips: readonly string[];
+}
+
+const plug = async (host: Host, containerID: string, more: Partial<Call> = {}): Promise<Plugged> => {
   const call: Call & { netns: string } = { config: config(), containerID, netns: await host.pod(), ...more };
   return { call, ips: addresses(await add(host, call)) };
 };
@@ -55,6 +60,80 @@ suite('a full disk', () => {
     const { code } = errorOf(await cni(host, 'STATUS', { config: config() }));
     assert.ok(code === 50 || code === 51, `code ${code}`);
   });
+});
+
+suite('to release takes no room', () => {
+  const fill = (folder: string) =>
+    `dd if=/dev/zero of=${folder}/ballast bs=4k 2>/dev/null || true; dd if=/dev/zero of=${folder}/crumbs bs=1 2>/dev/null || true`;
+  const gc = ['gc', '--state-dir', stateDir, '--run-dir', runDir];
+  for (const folder of [runDir, stateDir])
+    test(`${folder} is full to the last byte: DEL, GC and \`tollgate gc\` release what pods hold; with room again, ADD works`, async () => {
+      using host = await startHost({ setup: `mkdir -p ${folder}; mount -t tmpfs -o size=256k tmpfs ${folder}` });
+      await warm(host, config());
+      const before = await snapshot(host);
+      const pods = [];
+      for (const name of ['a', 'b', 'c', 'd', 'e']) pods.push(await plug(host, name));
+      const [a, b, c, d, e] = pods as [Plugged, Plugged, Plugged, Plugged, Plugged];
+      await host.sh(fill(folder));
+      await silently(host, 'DEL', a.call);
+      await host.sh(`${fill(folder)}; ip netns delete ${b.call.netns}`);
+      const swept = await host.run([tollgate, ...gc]);
+      assert.equal(swept.exit, 0, swept.stdout + swept.stderr);
+      assert.match(swept.stdout, /undone: .*b in network net: its interface is gone/);
+      await host.sh(fill(folder));
+      const kept = [d, e].map(({ call }) => ({ containerID: call.containerID, ifname: 'eth0' }));
+      await silently(host, 'GC', { config: config({ 'cni.dev/valid-attachments': kept }) });
+      assert.ok(await host.pings(d.ips[0]!));
+      await host.sh(fill(folder));
+      await silently(host, 'DEL', d.call);
+      assert.ok(await host.pings(e.ips[0]!));
+      const left = await tagged(host);
+      assert.deepEqual(
+        left.map(({ alias }) => alias),
+        ['tollgate:default/e:e'],
+      );
+      await host.sh(`rm ${folder}/ballast ${folder}/crumbs`);
+      const next = await plug(host, 'next');
+      assert.ok(await host.pings(next.ips[0]!));
+      await silently(host, 'DEL', next.call);
+      await silently(host, 'DEL', c.call);
+      await silently(host, 'DEL', e.call);
+      await assertNothingLeft(host, before);
+    });
+
+  test(`an ADD for which ${runDir} has no room fails with a code of its own, and leaves nothing`, async () => {
+    using host = await startHost({ setup: `mkdir -p ${runDir}; mount -t tmpfs -o size=256k tmpfs ${runDir}` });
+    await warm(host, config());
+    const { ips } = await plug(host, 'a');
+    await host.sh(fill(runDir));
+    const links = await tagged(host);
+    const { code, msg } = errorOf(
+      await cni(host, 'ADD', { config: config(), containerID: 'b', netns: await host.pod() }),
+    );
+    assert.equal(code, 105);
+    assert.ok(msg.includes(runDir) && /ENOSPC/.test(msg), msg);
+    assert.deepEqual(await tagged(host), links);
+    assert.ok(await host.pings(ips[0]!));
+  });
+});
+
+test('a runtime folder that is read-only: ADD and DEL say what to do, and what is deleted waits for it', async () => {
+  using host = await startHost({ setup: `mkdir -p ${runDir}; mount -t tmpfs tmpfs ${runDir}` });
+  await warm(host, config());
+  const before = await snapshot(host);
+  const { call } = await plug(host, 'a');
+  await host.sh(`mount -o remount,ro ${runDir}`);
+  const next: Call = { config: config(), containerID: 'b', netns: await host.pod() };
+  for (const outcome of [await cni(host, 'ADD', next), await cni(host, 'DEL', call)]) {
+    const { code, msg } = errorOf(outcome);
+    assert.equal(code, 105);
+    assert.match(msg, /read-only: mount it read-write, or set stateDir and runDir/);
+    assert.ok(msg.includes(runDir), msg);
+  }
+  await host.sh(`mount -o remount,rw ${runDir}`);
+  await silently(host, 'DEL', next);
+  await silently(host, 'DEL', call);
+  await assertNothingLeft(host, before);
 });
 
 suite('a state folder that is read-only', () => {
@@ -114,6 +193,12 @@ suite('garbage in a state file', () => {
         host.write(file, '{"network":"../..","containerID":"../../x","ifname":"/","addresses":["../../etc/passwd"]}\n'),
     ],
     ['a megabyte', async (host, file) => host.write(file, 'x'.repeat(1 << 20))],
+    ['null', async (host, file) => host.write(file, 'null\n')],
+    ['a list of null', async (host, file) => host.write(file, '[null]\n')],
+    ['a folder', (host, file) => host.sh(`rm ${file}; mkdir ${file}`)],
+    ['a link that leads nowhere', (host, file) => host.sh(`rm ${file}; ln -s /run/nowhere ${file}`)],
+    ['a link to itself', (host, file) => host.sh(`rm ${file}; ln -s ${file} ${file}`)],
+    ['a pipe', (host, file) => host.sh(`rm ${file}; mkfifo ${file}`)],
   ];
   for (const [what, spoil] of kinds) {
     test(`${what}, in each of them: DEL clears everything, and other pods come and go`, async () => {
@@ -142,6 +227,25 @@ suite('garbage in a state file', () => {
       await assertNothingLeft(host, before, 'after GC');
     });
   }
+
+  test('a folder with something in it is moved aside, and what a link leads to is left alone', async () => {
+    using host = await startHost({ setup: 'echo precious >/run/precious' });
+    await warm(host, config());
+    const { call } = await plug(host, 'a');
+    const files = [...host.files(stateDir), ...host.files(runDir)];
+    await host.sh(files.map(file => `rm ${file}; mkdir ${file}; echo theirs >${file}/kept`).join('; '));
+    const other = await plug(host, 'b');
+    await silently(host, 'DEL', other.call);
+    await silently(host, 'DEL', call);
+    const kept = [...host.files(stateDir), ...host.files(runDir)].filter(file => file.endsWith('/kept'));
+    assert.ok(kept.length > 0);
+    const links = await plug(host, 'c');
+    const now = [...host.files(stateDir), ...host.files(runDir)].filter(file => !file.endsWith('/kept'));
+    await host.sh(now.map(file => `rm ${file}; ln -s /run/precious ${file}`).join('; '));
+    await silently(host, 'DEL', links.call);
+    assert.equal(await host.sh('cat /run/precious'), 'precious\n');
+    assert.deepEqual(await tagged(host), []);
+  });
 
   test('files and folders that nobody knows harm nobody, and what they link to is left alone', async () => {
     using host = await startHost({ setup: 'echo precious >/run/precious' });

@@ -117,10 +117,12 @@ for (const [sentence, bytes] of garbage)
     assert.deepEqual(contents(at.store).attachments, []);
   });
 
-test('a folder where a record should be is named', async () => {
+test('a folder where a record should be is no record, and gives way to one', async () => {
   using at = room();
   mkdirSync(recordPath(at.store, a), { recursive: true });
-  await assert.rejects(adding(at.store, a), StateError);
+  assert.equal(await existing(at.store, a), undefined);
+  using held = await adding(at.store, a);
+  assert.equal(held.facts.containerID, a.containerID);
 });
 
 /** The disk takes so many bytes more, and then no more. */

@@ -223,15 +223,16 @@ test('a claim is no orphan because its record was made after the records were li
   assert.equal(contents(at.store).claims.length, 2);
 });
 
-test('garbage between the claims is swept, folders and all that is not ours to open are left', async () => {
+test('garbage between the claims is swept, and what keeps an address from everybody; other folders are left', async () => {
   using at = room();
   await add(at.store, 'a', one);
   const { claims } = networkFolders(at.store, network);
   writeFileSync(join(claims, '10.0.0.3'), '');
   writeFileSync(join(claims, 'README'), 'what is this?');
   mkdirSync(join(claims, '10.0.0.4'));
-  assert.deepEqual([...sweepOrphans(at.store, network)].sort(), ['10.0.0.3', 'README']);
-  assert.deepEqual(contents(at.store).claims, ['10.0.0.2', '10.0.0.4']);
+  mkdirSync(join(claims, 'theirs'));
+  assert.deepEqual([...sweepOrphans(at.store, network)].sort(), ['10.0.0.3', '10.0.0.4', 'README']);
+  assert.deepEqual(contents(at.store).claims, ['10.0.0.2', 'theirs']);
 });
 
 test('a claim that was never noted is found and given back', async () => {

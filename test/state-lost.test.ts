@@ -102,6 +102,9 @@ function random(seed: number): () => number {
 const harms = (file: string): readonly string[] => [
   `rm -f ${file}`,
   `: >${file}`,
+  `echo null >${file}`,
+  `rm -f ${file}; mkdir ${file}`,
+  `ln -sf /run/nowhere ${file}`,
   `truncate -s $(($(stat -c %s ${file}) / 2)) ${file}`,
 ];
 

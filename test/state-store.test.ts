@@ -1,11 +1,19 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { readJson, writeJson } from '../lib/state/atomic.ts';
+import { asideOf, readJson, writeJson } from '../lib/state/atomic.ts';
 import { reserve } from '../lib/state/claims.ts';
-import { StateError } from '../lib/state/error.ts';
 import { fileName, listNetworks, openStore } from '../lib/state/store.ts';
 import { listAttachments } from '../lib/state/sweep.ts';
 import { adding, contents, existing, from, network, owner, poolsOf, room } from './state-room.ts';
@@ -87,11 +95,39 @@ test('writeJson() replaces a file whole and leaves no other behind', () => {
   assert.deepEqual(readdirSync(at.stateDir), ['x.json']);
 });
 
-test('writeJson() that fails says so and leaves the file as it was', () => {
+test('a folder where a file of ours belongs gives way to it, and what is in it is moved aside', () => {
   using at = room();
   const path = join(at.stateDir, 'x.json');
   mkdirSync(path);
-  assert.throws(() => writeJson(path, 1), StateError);
+  writeJson(path, 1);
+  assert.deepEqual(readJson(path), { kind: 'value', value: 1 });
+  rmSync(path);
+  mkdirSync(path);
+  writeFileSync(join(path, 'theirs'), 'kept');
+  assert.deepEqual(readJson(path), { kind: 'absent' });
+  writeJson(path, 2);
+  assert.deepEqual(readJson(path), { kind: 'value', value: 2 });
+  const aside = readdirSync(at.stateDir).find(name => name.startsWith('.not-ours-'))!;
+  assert.equal(readFileSync(join(at.stateDir, aside, 'theirs'), 'utf8'), 'kept');
+});
+
+test('a link where a file of ours belongs gives way to it, and what it leads to stays', () => {
+  using at = room();
+  const [path, theirs] = [join(at.stateDir, 'x.json'), join(at.stateDir, 'theirs')];
+  writeFileSync(theirs, 'kept');
+  for (const link of [path, asideOf(path)]) {
+    symlinkSync(theirs, link);
+    writeJson(path, 1);
+    assert.deepEqual(readJson(path), { kind: 'value', value: 1 });
+    assert.ok(lstatSync(path).isFile());
+  }
+  assert.equal(readFileSync(theirs, 'utf8'), 'kept');
+});
+
+test('writeJson() that fails says so and leaves the file as it was', () => {
+  using at = room();
+  const path = join(at.stateDir, 'x.json');
+  writeJson(path, 1);
   assert.throws(() => writeJson(path, undefined), TypeError);
   assert.throws(() => writeJson(join(at.stateDir, 'no', 'y.json'), 1), /Cannot write .*y\.json: ENOENT/);
   assert.deepEqual(readdirSync(at.stateDir), ['x.json']);

@@ -82,6 +82,10 @@ export class AgentHook implements Hook {
     return this.#table.state.pods[key];
   }
 
+  pods(): readonly LocalPod[] {
+    return Object.values(this.#table.state.pods);
+  }
+
   owner(): Owner {
     return this.#table.state.owner;
   }
@@ -92,12 +96,13 @@ export class AgentHook implements Hook {
   }
 
   async mend(): Promise<readonly Operation[]> {
-    const recorded = this.#options.judge.recorded();
-    await this.#table.bring(state =>
-      Object.keys(state.pods)
+    await this.#table.bring(state => {
+      // A pod's record is written before the table knows it: to be read when no other pod can come into the table.
+      const recorded = this.#options.judge.recorded();
+      return Object.keys(state.pods)
         .filter(key => !recorded.has(key))
-        .reduce(withoutPod, state),
-    );
+        .reduce(withoutPod, state);
+    });
     return await this.#table.mend();
   }
 

@@ -1,13 +1,16 @@
 /** What calls that died left behind, cleared away in every network that keeps anything. */
 import { type Config, parseConfig } from '../cni/config.ts';
 import type { Owner } from '../enforce/node.ts';
+import type { Adopted } from '../pod/adopt.ts';
 import { collect, type Undone } from '../pod/collect.ts';
 import type { Context } from '../pod/context.ts';
-import { networkName } from '../pod/sweep.ts';
-import { listNetworks, openStore } from '../state/store.ts';
+import { networksOf } from '../pod/networks.ts';
+import { openStore } from '../state/store.ts';
 import { type Log, said } from './log.ts';
 
 export interface DeadCalls {
+  /** Running pods whose records were lost, and are written again. */
+  readonly adopted: readonly Adopted[];
   readonly undone: readonly Undone[];
   readonly failures: readonly string[];
 }
@@ -24,15 +27,17 @@ export async function clearDeadCalls({ owner, runDir, log, contextFor }: Clearin
   const config = parseConfig(JSON.stringify(network), 'STATUS');
   const store = openStore(owner.stateDir);
   const context = contextFor(config, line => log('warn', line));
+  const adopted: Adopted[] = [];
   const undone: Undone[] = [];
   const failures: string[] = [];
-  for (const folder of listNetworks(store)) {
-    const name = networkName(store, folder);
+  for (const name of networksOf(store, context.hook)) {
     const found = await collect({ config: { ...config, name }, path: [], keep: undefined }, context);
+    for (const { pod } of found.adopted) log('warn', `Wrote the record of ${pod} again, which was lost`);
     for (const { pod, containerID, why } of found.undone) log('info', `Cleared away ${pod ?? containerID}: ${why}`);
     for (const failure of found.failures) log('warn', `Cannot clear away in network ${name}: ${said(failure)}`);
+    adopted.push(...found.adopted);
     undone.push(...found.undone);
     failures.push(...found.failures.map(said));
   }
-  return { undone, failures };
+  return { adopted, undone, failures };
 }

@@ -55,7 +55,7 @@ export const isAgents = ({ found }: Live): boolean => found?.owner.enforcer === 
 
 /** The agent does what `sweep` does, in its own turn. */
 export async function sweptByAgent(runDir: string): Promise<Swept & { readonly nft: readonly string[] }> {
-  const { nft, undone, failures } = await askAgent<Mended>(runDir, 'POST', '/mend');
-  const nothing = { released: [], nameless: [], links: [], table: [], isRebuilt: false };
-  return { ...nothing, nft, undone, failures };
+  const { nft, adopted, undone, failures } = await askAgent<Mended>(runDir, 'POST', '/mend');
+  const nothing = { released: [], nameless: [], links: [], unknown: [], table: [], isRebuilt: false };
+  return { ...nothing, nft, adopted, undone, failures };
 }

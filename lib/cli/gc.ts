@@ -1,9 +1,9 @@
-import { allLinks } from '../pod/interface.ts';
-import { nftWords, type Swept, sweep } from '../pod/sweep.ts';
+import type { Link } from '../kernel/link.ts';
+import { nftWords, type Swept, sweep, sweepLinks } from '../pod/sweep.ts';
 import { formatTag } from '../tag/tag.ts';
 import { isAgents, sweptByAgent } from './ask-agent.ts';
 import { command, exit, outputOption, print, printJson } from './command.ts';
-import { liveOptions, openLive, warn } from './live.ts';
+import { type Live, liveOptions, openLive, warn } from './live.ts';
 
 const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
@@ -33,42 +33,86 @@ export function sweptLines(swept: Swept, table: readonly string[]): string[] {
       const released = addresses.length > 0 ? `; released ${addresses.join(', ')}` : '';
       return `undone: ${who}${ifname} of ${containerID} in network ${network}: ${why}${released}`;
     }),
+    ...swept.adopted.map(
+      ({ pod, ifname, containerID, network }) =>
+        `adopted: ${pod}, ${ifname} of ${containerID} in network ${network}, which runs: its record was lost, and is written again`,
+    ),
     ...swept.released.map(({ network, address }) => `released: ${address} of network ${network}, which nobody held`),
     ...swept.nameless.map(path => `removed: record ${path}, which did not say whose it was`),
-    ...swept.links.map(({ name, alias }) => `removed: link ${name} (${alias ?? 'no alias'}), which no record knew`),
+    ...swept.links.map(({ name, alias }) => `removed: link ${name} (${alias ?? 'no alias'}), which nothing knew`),
+    ...swept.unknown.map(
+      ({ name, alias }) =>
+        `left: link ${name} (${alias ?? 'no alias'}), which neither a record nor the node's state knows: its pod may run; --force deletes it`,
+    ),
     ...(swept.isRebuilt ? ["made again: the node's state file, from records and links"] : []),
     ...nftLines(table),
   ];
 }
 
+const linkJson = ({ name, alias, group }: Link) => ({ name, alias: alias ?? null, tag: formatTag(group) });
+
+/** What GC does; on an agent's node the agent does most of it. */
+export async function sweepNode(live: Live, { binDir, runDir, force }: SweepArguments): Promise<SweptNode> {
+  if (!isAgents(live)) {
+    const options = { config: live.config, store: live.store, path: [binDir], isForced: force };
+    const swept = await sweep(options, live.here);
+    return { swept, nft: await nftWords(swept.table) };
+  }
+  const { nft, ...swept } = await sweptByAgent(runDir);
+  const { failures, ...links } = sweepLinks(live.store, live.here, force);
+  return { swept: { ...swept, ...links, failures: [...swept.failures, ...failures] }, nft };
+}
+
 /** A contract with scripts. */
 export const sweptJson = (swept: Swept, table: readonly string[]) => ({
+  adopted: swept.adopted,
   undone: swept.undone,
   released: swept.released,
   nameless: swept.nameless,
-  links: swept.links.map(({ name, alias, group }) => ({ name, alias: alias ?? null, tag: formatTag(group) })),
+  links: swept.links.map(linkJson),
+  unknown: swept.unknown.map(linkJson),
   isRebuilt: swept.isRebuilt,
   nft: table,
   failures: swept.failures.map(said),
 });
+
+interface SweepArguments {
+  readonly binDir: string;
+  readonly runDir: string;
+  readonly force: boolean;
+}
+
+export interface SweptNode {
+  readonly swept: Swept;
+  /** Operations on the table, as lines for `nft -f`. */
+  readonly nft: readonly string[];
+}
+
+/** What may be a running pod's. */
+export const forceOption = {
+  force: {
+    type: 'boolean',
+    default: false,
+    describe:
+      "Delete links of ours, too, that neither a record nor the node's state knows; their pods lose the network",
+  },
+} as const;
 
 export const gc = command(
   'gc',
   'Take away what dead pods left behind',
   parser =>
     parser
-      .options({ ...outputOption, ...binDirOption, ...liveOptions })
+      .options({ ...forceOption, ...outputOption, ...binDirOption, ...liveOptions })
       .example('$0 gc', 'all networks of this node')
+      .example('$0 gc --force', 'links that nothing knows, too, when their pods are known to be gone')
       .example('$0 gc -o json', 'what was taken away, for scripts')
       .epilog(
-        'Takes away only what is provably dead: attachments whose interface is gone or whose ADD or DEL died halfway, addresses without an owner, links of ours without a record, and whatever the table has or lacks that it should not. `tollgate verify` shows it beforehand. Exit code 3: something could not be taken away.',
+        'Takes away only what is provably dead: attachments whose interface is gone or whose ADD or DEL died halfway, addresses without an owner, and whatever the table has or lacks that it should not. A pod that runs and whose record was lost gets it again as long as the node’s state knows it; a link of ours that nothing knows is named, and deleted with --force only. `tollgate verify` shows it beforehand. Exit code 3: something could not be taken away.',
       ),
   async options => {
     using live = openLive(options, warn);
-    const links = allLinks(live.here.host);
-    const byAgent = isAgents(live) ? await sweptByAgent(options.runDir) : undefined;
-    const swept = byAgent ?? (await sweep(links, live.config, live.store, [options.binDir], live.here));
-    const table = byAgent?.nft ?? (await nftWords(swept.table));
+    const { swept, nft: table } = await sweepNode(live, options);
     if (options.output === 'json') printJson(sweptJson(swept, table));
     else {
       const lines = sweptLines(swept, table);

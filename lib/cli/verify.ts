@@ -13,11 +13,11 @@ import {
 import { Nft } from '../kernel/nft.ts';
 import { allLinks, isLocalAddress } from '../pod/interface.ts';
 import { isOwnLink } from '../pod/inventory.ts';
-import { nftWords, type Swept, sweep } from '../pod/sweep.ts';
+import type { Swept } from '../pod/sweep.ts';
 import { type Difference, differences, mendLinks, type Scene } from '../pod/verify.ts';
-import { askAgent, isAgents, sweptByAgent } from './ask-agent.ts';
+import { askAgent, isAgents } from './ask-agent.ts';
 import { command, type Exit, exit, outputOption, print, printJson } from './command.ts';
-import { binDirOption, nftLines, sweptJson, sweptLines } from './gc.ts';
+import { binDirOption, forceOption, nftLines, sweepNode, sweptJson, sweptLines } from './gc.ts';
 import { type Live, liveOptions, openLive, warn } from './live.ts';
 
 /** What can be told of a node before it has anything of ours. */
@@ -38,12 +38,9 @@ interface Repaired {
 }
 
 /** What GC does, then the links of those who live. */
-async function repair(live: Live, binDir: string, runDir: string): Promise<Repaired> {
-  const { links } = sceneOf(live);
-  const byAgent = isAgents(live) ? await sweptByAgent(runDir) : undefined;
-  const swept = byAgent ?? (await sweep(links, live.config, live.store, [binDir], live.here));
-  const { mended, failures } = mendLinks(await differences(sceneOf(live)));
-  const nft = byAgent?.nft ?? (await nftWords(swept.table));
+async function repair(live: Live, options: Parameters<typeof sweepNode>[1]): Promise<Repaired> {
+  const { swept, nft } = await sweepNode(live, options);
+  const { mended, failures } = await mendLinks(sceneOf(live));
   return { swept, nft, mended, failures: [...swept.failures, ...failures] };
 }
 
@@ -123,15 +120,17 @@ export const verify = command(
     parser
       .options({
         repair: { type: 'boolean', default: false, describe: 'Mend what can be mended, then look again' },
+        ...forceOption,
         ...outputOption,
         ...binDirOption,
         ...liveOptions,
       })
       .example('$0 verify', 'nothing is changed')
       .example('$0 verify --repair', 'what `tollgate gc` does, and the links, tags and routes of living pods')
+      .example('$0 verify --repair --force', 'links that nothing knows are deleted, too')
       .example('$0 verify -o json', 'for scripts and monitoring')
       .epilog(
-        'Exit code 0: fine; 1: something differs, or the node lacks something; 3: a repair failed. Rules of others that drop pods’ packets are named with the line to add; they are never changed.',
+        'A pod counts as different only if it still is when no call for it is under way. --repair writes lost records of running pods again. Exit code 0: fine; 1: something differs, or the node lacks something; 3: a repair failed. Rules of others that drop pods’ packets are named with the line to add; they are never changed.',
       ),
   async options => {
     const isJson = options.output === 'json';
@@ -139,7 +138,7 @@ export const verify = command(
     // Without nftables there is nothing to compare.
     if (probeNftables(() => Nft.open()).length > 0) return conclude({ found: [], lacks, repaired: undefined }, isJson);
     using live = openLive(options, warn);
-    const repaired = options.repair ? await repair(live, options.binDir, options.runDir) : undefined;
+    const repaired = options.repair ? await repair(live, options) : undefined;
     const scene = sceneOf(live);
     // Where there are pods, forwarding that is off is a difference.
     const forwarding = live.found ? [] : probeForwarding([4]);

@@ -9,6 +9,7 @@ import type { World } from '../policy/model.ts';
 import { formatProblem } from '../policy/problem.ts';
 import { FileMemory, parseJson, writeJson } from '../state/atomic.ts';
 import { errnoOf } from '../state/error.ts';
+import { isAnything, isCount, isText, isTrue, listOf, mapOf, objectOf, optional } from '../state/shape.ts';
 
 /** One file as it was when it was last looked at. */
 interface KeptFile {
@@ -182,7 +183,14 @@ function understand(kept: Kept, heeded = (document: Document): Document | undefi
   return { world, problems: [...problems, ...duplicates] };
 }
 
-const isKept = (value: unknown): value is Kept => typeof value === 'object' && value !== null && !Array.isArray(value);
+const isKept = mapOf(
+  objectOf<KeptFile>({
+    stamp: isText,
+    documents: optional(listOf(objectOf<Document>({ file: isText, document: isCount, value: isAnything }))),
+    isPodless: optional(isTrue),
+    broken: optional(isText),
+  }),
+);
 
 const memory = new FileMemory((text): Kept => {
   const found = parseJson(text);

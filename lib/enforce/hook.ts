@@ -18,6 +18,8 @@ export interface Hook {
   readonly dismiss: (key: string) => Promise<void>;
   /** The pod as it is judged now; undefined where it is not. */
   readonly find: (key: string) => LocalPod | undefined;
+  /** All pods that are judged now. */
+  readonly pods: () => readonly LocalPod[];
   /** Whose this network namespace is. */
   readonly owner: () => Owner | undefined;
   /** What differs between the table and what it should hold for this pod; a sentence each. */

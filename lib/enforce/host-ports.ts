@@ -24,10 +24,14 @@ export function formatHostPort({ hostIP, hostPort, protocol }: HostPort): string
 const overlaps = (a: HostPort, b: HostPort, families: readonly Family[]): boolean =>
   a.hostPort === b.hostPort && a.protocol === b.protocol && bindingsOverlap(hostAddress(a), hostAddress(b), families);
 
+/** Another pod has the port already, alive or dead. */
+export class HostPortTaken extends CniError {}
+
 /**
  * Runtimes give the ports of a container to each of its networks (podman does): they lead to its first one, and to the next
  * when that is unplugged.
- * @throws CniError code 7 that names the pod which has the port already */
+ * @throws HostPortTaken, code 7, that names the pod which has the port already
+ */
 export function refuseTakenPorts(state: NodeState, pod: Omit<LocalPod, 'tag'>): void {
   if (pod.hostPorts.length === 0) return;
   const key = podKey(pod);
@@ -39,7 +43,7 @@ export function refuseTakenPorts(state: NodeState, pod: Omit<LocalPod, 'tag'>): 
       const taken = other.hostPorts.find(each => overlaps(each, wanted, shared));
       if (!taken) continue;
       const as = taken.hostIP === wanted.hostIP ? '' : ` as ${formatHostPort(taken)}`;
-      throw new CniError(
+      throw new HostPortTaken(
         codes.invalidConfig,
         `Cannot map hostPort ${formatHostPort(wanted)}: taken by pod ${other.namespace}/${other.name}${as}`,
         'choose another hostPort, or delete that pod',

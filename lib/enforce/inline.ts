@@ -220,6 +220,10 @@ export class InlineHook implements Hook {
     return this.#table.find(key);
   }
 
+  pods(): readonly LocalPod[] {
+    return Object.values(this.#table.peek()?.state.pods ?? {});
+  }
+
   owner(): Owner | undefined {
     return this.#table.owner();
   }
@@ -233,14 +237,17 @@ export class InlineHook implements Hook {
   async mend(): Promise<readonly Operation[]> {
     const owner = this.#table.recordedOwner();
     if (!owner) return [];
-    const recorded = this.#options.node.recorded(owner);
+    const { recorded } = this.#options.node;
     if (owner.enforcer === 'agent') {
       const pods = Object.keys(this.#table.peek()?.state.pods ?? {});
-      await this.#close(pods.filter(key => !recorded.has(key)));
+      const known = recorded(owner);
+      await this.#close(pods.filter(key => !known.has(key)));
       return [];
     }
     using _ = await this.#table.lock(this.#deadline(), this.#options.signal);
-    const operations = this.#table.mend(key => !recorded.has(key));
+    // A pod's record is written before the table knows it: to be read when no other pod can come into the table.
+    const known = recorded(owner);
+    const operations = this.#table.mend(key => !known.has(key));
     const uncut = this.#table.uncut();
     if (uncut) await this.#cut(uncut, () => 'everywhere');
     return operations;

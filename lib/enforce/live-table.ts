@@ -16,12 +16,13 @@ import type { Table } from '../nft/model.ts';
 import { ADOPT, type Operation, type Transaction } from '../nft/transaction.ts';
 import type { LiveRules, RulesetChange } from '../policy/live.ts';
 import type { PeerSet, Ruleset } from '../policy/ruleset.ts';
+import { isFull } from '../state/error.ts';
 import { desiredTable, TABLE } from './desired.ts';
 import { withFewerPods } from './fewer.ts';
 import type { GateSettings } from './gate.ts';
 import { nextMarker } from './marker.ts';
 import { emptyNode, type IsCarried, joined, type LocalPod, type NodeState, type Owner, podKey } from './node.ts';
-import { NodeFiles } from './node-files.ts';
+import { type NodeFile, NodeFiles } from './node-files.ts';
 import { policiesRefused } from './refused.ts';
 import { addressesOf, type CutScope, lostPeers, mergedScopes, redirectedTags, shrunkBetween } from './shrunk.ts';
 import { isStale, leavingBetween, mistagged, ownerIn, policySets, refuseOtherOwner } from './table.ts';
@@ -198,9 +199,20 @@ export class LiveTable {
     const { operations, isCompared } = this.#commit(before, state, change);
     this.#state = state;
     // Elements of sets come and go without it: the file tells of this node's pods alone.
-    if (this.#marker !== earlier) this.#files.write({ marker: this.#marker!, folder: '', state });
+    if (this.#marker !== earlier) this.#keep({ marker: this.#marker!, folder: '', state });
     this.#stamp = this.#files.stamp();
     return { shrunk: isCompared ? 'everywhere' : shrunkBy(change, state), operations };
+  }
+
+  /** Where there is no room the files go: what they say no longer holds, and another process finds the node by its records. */
+  #keep(file: NodeFile): void {
+    try {
+      this.#files.write(file);
+    } catch (error) {
+      if (!isFull(error)) throw error;
+      this.#files.forget();
+      this.#options.log(`The node's state is not on disk until there is room: ${(error as Error).message}`);
+    }
   }
 
   /** What policy sees of the pods here is what is plugged in, whatever the API says of their addresses. */

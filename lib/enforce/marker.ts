@@ -3,17 +3,22 @@
  * all of their batch, where somebody else went on meanwhile.
  */
 import type { Operation, Transaction } from '../nft/transaction.ts';
+import { within } from '../state/shape.ts';
 import { markerSet } from './gate.ts';
 import type { NodeFile } from './node-files.ts';
 
-export const nextMarker = (marker: number, by = 1): number => ((marker + by - 1) % 0xffffffff) + 1;
+const LAST_MARKER = 0xffffffff;
+
+export const isMarker = within(1, LAST_MARKER);
+
+export const nextMarker = (marker: number, by = 1): number => ((marker + by - 1) % LAST_MARKER) + 1;
+
+/** How often `nextMarker` leads from the one to the other. */
+export const markersBetween = (since: number, marker: number): number => (marker - since + LAST_MARKER) % LAST_MARKER;
 
 /** All that are in the table that the file goes with, oldest first. */
-export function markersOf({ marker, since = marker }: NodeFile): number[] {
-  const markers = [since];
-  while (markers.at(-1) !== marker) markers.push(nextMarker(markers.at(-1)!));
-  return markers;
-}
+export const markersOf = ({ marker, since = marker }: NodeFile): number[] =>
+  Array.from({ length: markersBetween(since, marker) + 1 }, (_, i) => nextMarker(since, i));
 
 /** So many markers may gather in the table before one call takes them all out. */
 export const MARKERS = 256;

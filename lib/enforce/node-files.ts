@@ -1,12 +1,13 @@
 /** What a call finds of the node's state without asking the kernel, in the runtime folder, by network namespace. */
 
-import { fstatSync, rmSync, statSync } from 'node:fs';
+import { fstatSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type FileLock, lock } from '../kernel/flock.ts';
 import { monotonic } from '../kernel/monotonic.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
 import { asideOf, FileMemory, parseJson, stampOf, writeJson } from '../state/atomic.ts';
-import { doing, errnoOf } from '../state/error.ts';
+import { doing, doingLater, StateError } from '../state/error.ts';
+import { clearTheWay, isInTheWay } from '../state/in-the-way.ts';
 import { makeFolders } from '../state/make-folders.ts';
 import { type Kept, readKept, writeKept } from './folder.ts';
 import type { LocalPod, NodeState } from './node.ts';
@@ -22,6 +23,7 @@ import {
   writeRoster,
 } from './roster.ts';
 import { counted, noCounts, type PodCounts, standIns } from './stand-in.ts';
+import { isNodeHead } from './written.ts';
 
 /** The state that the table goes with: the two have one marker. */
 export interface NodeFile {
@@ -61,16 +63,7 @@ const SLACK = 64;
 
 function headIn(text: string | undefined): NodeHead | undefined {
   const found = parseJson(text);
-  if (found.kind !== 'value') return undefined;
-  const head = found.value as Partial<NodeHead>;
-  const { marker, folder, state, roster, counts } = head;
-  return typeof marker === 'number' &&
-    typeof folder === 'string' &&
-    typeof state?.owner === 'object' &&
-    typeof roster?.id === 'string' &&
-    typeof counts?.pods === 'number'
-    ? (head as NodeHead)
-    : undefined;
+  return found.kind === 'value' && isNodeHead(found.value) ? found.value : undefined;
 }
 
 /**
@@ -123,11 +116,14 @@ export class NodeFiles {
   }
 
   async #lockOnce(end: number, signal: AbortSignal | undefined): Promise<FileLock> {
-    const locked = () => lock(this.lockPath, Math.max(0, end - monotonic()), signal);
+    const path = this.lockPath;
+    const locked = () => doingLater('lock', path, () => lock(path, Math.max(0, end - monotonic()), signal));
     try {
       return await locked();
     } catch (error) {
-      if (errnoOf(error) !== 'ENOENT') throw error;
+      if (!(error instanceof StateError)) throw error;
+      if (isInTheWay(error.code)) clearTheWay(path);
+      else if (error.code !== 'ENOENT') throw error;
     }
     doing('make folder', this.#runDir, () => makeFolders(this.#runDir));
     return await locked();
@@ -232,6 +228,17 @@ export class NodeFiles {
     return writeRoster(this.#rosterPath, { ...all, ...Object.fromEntries(came) });
   }
 
+  /**
+   * As if nothing had ever been written, but for the manifests: the node is found again from records and links. It takes no
+   * space, and what no longer holds must not stay.
+   */
+  forget(): void {
+    for (const kind of ['node', 'pods', 'peers']) clearTheWay(`${this.#stem}.${kind}`);
+    forgetRoster();
+    this.#last = undefined;
+    this.#whole = undefined;
+  }
+
   /** The sets of peers of the table that had this marker. */
   readPeers(marker: number): Peers | undefined {
     return readPeers(`${this.#stem}.peers`, marker);
@@ -253,13 +260,13 @@ export class NodeFiles {
   /** When the last pod has gone; the lock, which its caller holds, goes last. */
   removeAll(): void {
     const files = ['node', 'pods', 'peers', 'applied'].map(kind => `${this.#stem}.${kind}`);
-    for (const file of files.flatMap(path => [path, asideOf(path)])) rmSync(file, { force: true });
-    rmSync(this.lockPath, { force: true });
+    for (const file of files.flatMap(path => [path, asideOf(path)])) clearTheWay(file);
+    clearTheWay(this.lockPath);
     this.#last = undefined;
   }
 }
 
-/** A line may not be what we write: somebody else's hand, or a disk that failed. */
+/** A line may not be what we write: a person's doing, or a disk that failed. */
 function understood<T>(work: () => T): T | 'garbage' {
   try {
     return work();

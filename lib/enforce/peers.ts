@@ -2,11 +2,23 @@
  * The sets of peers that are in the table, by what they select: a pod of an identity that is known already enters those that
  * it belongs to, and nobody need ask the policies what else there is.
  */
+
+import type { Range } from '../ip/address.ts';
 import { Cluster } from '../policy/cluster.ts';
 import { elementsOf, withElements } from '../policy/members.ts';
-import type { World } from '../policy/model.ts';
-import type { AddressSetSpec, PeerSet, Ruleset, TupleSetSpec } from '../policy/ruleset.ts';
+import type { LabelSelector, PodPeer, PortName, Protocol, Requirement, World } from '../policy/model.ts';
+import type {
+  AddressSetSpec,
+  NamedPortSetSpec,
+  Pair,
+  PairSetSpec,
+  PeerSet,
+  Ruleset,
+  TupleSetSpec,
+} from '../policy/ruleset.ts';
 import { FileMemory, parseJson, replaceFile } from '../state/atomic.ts';
+import { either, isCount, isText, listOf, objectOf, oneOf, pairOf, type Shape } from '../state/shape.ts';
+import { isMarker } from './marker.ts';
 import type { NodeState } from './node.ts';
 import { localPod } from './world.ts';
 
@@ -43,10 +55,53 @@ const fromText = (_: string, value: unknown): unknown =>
 
 export const peersText = (peers: Peers): string => JSON.stringify(peers, toText);
 
+const isSelector = objectOf<LabelSelector>({
+  requirements: listOf(
+    objectOf<Requirement>({
+      key: isText,
+      operator: oneOf('In', 'NotIn', 'Exists', 'DoesNotExist'),
+      values: listOf(isText),
+    }),
+  ),
+});
+const isPodPeers = listOf(
+  objectOf<PodPeer>({ kind: oneOf('pods'), namespace: either(isText, isSelector), pods: isSelector }),
+);
+const isProtocol = oneOf<Protocol>('TCP', 'UDP', 'SCTP');
+const isBig: Shape<bigint> = value => typeof value === 'bigint';
+const named = { name: isText, family: oneOf(4, 6), comment: isText };
+const isAddressSet = objectOf<AddressSetSpec>({ ...named, kind: oneOf('addresses'), pods: isPodPeers });
+const isNamedPortSet = objectOf<NamedPortSetSpec>({
+  ...named,
+  kind: oneOf('tuples'),
+  whose: either(
+    objectOf<{ kind: 'pods'; pods: readonly PodPeer[] }>({ kind: oneOf('pods'), pods: isPodPeers }),
+    objectOf<{ kind: 'ranges'; ranges: readonly Range[] }>({
+      kind: oneOf('ranges'),
+      ranges: listOf(objectOf<Range>({ family: oneOf(4, 6), first: isBig, last: isBig })),
+    }),
+  ),
+  port: objectOf<PortName>({ protocol: isProtocol, name: isText }),
+});
+const isPairSet = objectOf<PairSetSpec>({
+  ...named,
+  kind: oneOf('tuples'),
+  whose: objectOf<PairSetSpec['whose']>({
+    kind: oneOf('pairs'),
+    pairs: listOf(objectOf<Pair>({ pods: isPodPeers, protocol: isProtocol, ports: listOf(isCount) })),
+  }),
+});
+const isPeers = objectOf<Peers>({
+  marker: isMarker,
+  sets: listOf(either(isAddressSet, either(isNamedPortSet, isPairSet))),
+  namespaces: listOf(pairOf(isText, listOf(pairOf(isText, isText)))),
+  named: listOf(isText),
+  addressed: listOf(isText),
+});
+
 const memory = new FileMemory((text): Peers | undefined => {
   const found = parseJson(text, text?.includes('"bigint":') ? fromText : undefined);
-  const peers = found.kind === 'value' ? (found.value as Partial<Peers> | null) : undefined;
-  return Array.isArray(peers?.sets) ? (peers as Peers) : undefined;
+  return found.kind === 'value' && isPeers(found.value) ? found.value : undefined;
 });
 
 /** Those of this marker; undefined where the file says nothing of them. @throws StateError */

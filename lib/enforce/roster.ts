@@ -3,10 +3,11 @@
  * counts stands in another one, the state's, which is replaced in one piece: what a writer left behind it who died before
  * that is written over by the next.
  */
-import { closeSync, openSync, readSync, statSync, writeSync } from 'node:fs';
-import { readOrNone, replaceFile } from '../state/atomic.ts';
+import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { fileAt, readOrNone, replaceFile } from '../state/atomic.ts';
 import { doing } from '../state/error.ts';
 import type { LocalPod, NodeState } from './node.ts';
+import { isJudgedPod } from './written.ts';
 
 type Pods = NodeState['pods'];
 
@@ -102,7 +103,7 @@ let last:
  * @throws StateError where it cannot be read, SyntaxError where what was added to it is not what we write
  */
 export function readRoster(path: string, { id, bytes }: Extent): Roster | undefined {
-  const file = doing('look at', path, () => statSync(path, { bigint: true, throwIfNoEntry: false }));
+  const file = fileAt(path);
   if (!file || file.size < bytes) return undefined;
   const { ino } = file;
   const isSame = last?.path === path && last.ino === ino && last.id === id && last.bytes <= bytes;
@@ -146,8 +147,17 @@ const ARRIVAL = 0x2b;
 
 /** A pod's line. @throws SyntaxError where it is no such line */
 function podIn(line: string): readonly [key: string, pod: LocalPod] {
-  const pod = line.indexOf(' {');
-  return [JSON.parse(line.slice(1, pod)) as string, JSON.parse(line.slice(pod + 1)) as LocalPod];
+  const at = line.indexOf(' {');
+  const pod: unknown = JSON.parse(line.slice(at + 1));
+  if (!isJudgedPod(pod)) throw new SyntaxError('Cannot read a line of the roster: it is not a pod');
+  return [keyIn(line.slice(1, at)), pod];
+}
+
+/** @throws SyntaxError */
+function keyIn(json: string): string {
+  const key: unknown = JSON.parse(json);
+  if (typeof key !== 'string') throw new SyntaxError('Cannot read a line of the roster: it begins with no key');
+  return key;
 }
 
 /** More often than this nobody looks for the sake of one call. */
@@ -227,7 +237,7 @@ class KnownRoster implements Roster {
       const end = text.indexOf(NEWLINE, start);
       const line = text.toString('utf8', start, end);
       if (text[start] === ARRIVAL) this.#add(...podIn(line));
-      else this.#delete(JSON.parse(line.slice(1)) as string);
+      else this.#delete(keyIn(line.slice(1)));
       start = end + 1;
     }
     return this;

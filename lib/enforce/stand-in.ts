@@ -6,6 +6,7 @@
 import { identityIn } from '../tag/identity.ts';
 import { type LocalPod, type NodeState, podKey } from './node.ts';
 import type { Difference } from './roster.ts';
+import { isMasquerade } from './written.ts';
 
 /** How many pods there are: all, of each tag, and masqueraded in each way. */
 export interface PodCounts {
@@ -43,6 +44,13 @@ export function counted(counts: PodCounts, before: NodeState['pods'], { came, we
 const left = (counts: Readonly<Record<string, number>>, taken: readonly string[]): readonly string[] =>
   Object.keys(counts).filter(key => counts[key]! > taken.filter(each => each === key).length);
 
+/** @throws SyntaxError where it is none of ours */
+function wayIn(text: string): NonNullable<LocalPod['masquerade']> {
+  const way: unknown = JSON.parse(text);
+  if (!isMasquerade(way)) throw new SyntaxError(`Cannot read a way of masquerading: ${text}`);
+  return way;
+}
+
 const standIn = (tag: number, text: string, way: string | undefined): LocalPod => {
   const { namespace, labels, namedPorts } = identityIn(text);
   const config = Object.fromEntries(labels);
@@ -58,7 +66,7 @@ const standIn = (tag: number, text: string, way: string | undefined): LocalPod =
     given: { config, call: {} },
     namedPorts,
     addresses: [],
-    ...(way ? { masquerade: JSON.parse(way) as NonNullable<LocalPod['masquerade']> } : {}),
+    ...(way ? { masquerade: wayIn(way) } : {}),
     hostPorts: [],
     tag,
   };

@@ -14,6 +14,7 @@ import { type DiffOptions, diff } from '../nft/diff.ts';
 import type { NamedSet, Table } from '../nft/model.ts';
 import type { Operation, Transaction } from '../nft/transaction.ts';
 import type { Ruleset } from '../policy/ruleset.ts';
+import { isFull } from '../state/error.ts';
 import { withoutPodIn } from './closing.ts';
 import { desiredTable, parseOwner, TABLE } from './desired.ts';
 import { withFewerPods } from './fewer.ts';
@@ -147,6 +148,8 @@ function toBeCut(before: Goal, after: Goal, isNews: boolean): Goal {
 export class NodeTable {
   readonly #options: NodeTableOptions;
   readonly #files: NodeFiles;
+  /** Why the state that is in force could not be written down. */
+  #unkept: unknown;
   readonly #rulesets = new WeakMap<NodeState, { readonly kept: Kept; readonly ruleset: Ruleset }>();
 
   constructor(options: NodeTableOptions) {
@@ -224,10 +227,14 @@ export class NodeTable {
 
   /**
    * Brings table and file to what `change` makes of the state; to be called under the lock.
-   * @throws CniError code 7 for another owner, NftError where the kernel refuses
+   * @throws CniError code 7 for another owner, NftError where the kernel refuses, StateError where a pod comes and there is
+   * no room to write it down
    */
   bring(change: (state: NodeState) => NodeState, options: BringOptions): Brought {
-    return (options.only && this.#bringOne(change, options, options.only)) ?? this.#bringAll(change, options);
+    this.#unkept = undefined;
+    const brought = (options.only && this.#bringOne(change, options, options.only)) ?? this.#bringAll(change, options);
+    if (this.#unkept && options.only?.coming) throw this.#unkept;
+    return brought;
   }
 
   #bringAll(change: (state: NodeState) => NodeState, { kept, asFound = false }: BringOptions): Brought {
@@ -279,7 +286,7 @@ export class NodeTable {
     if (since === undefined) return undefined;
     const peers = known && file.peers !== undefined ? { peers: file.peers } : this.#writePeers(marker, after);
     const { folder } = file;
-    this.#files.write({ marker, ...(since === marker ? {} : { since }), folder, ...peers, state: after.state });
+    this.#keep({ marker, ...(since === marker ? {} : { since }), folder, ...peers, state: after.state });
     return { before, after, isChanged: true, isNews: false };
   }
 
@@ -293,7 +300,12 @@ export class NodeTable {
   /** @returns what the state calls them by; nothing where nobody is judged by them */
   #writePeers(marker: number, goal: Goal): Pick<NodeFile, 'peers'> {
     if (!isJudged(goal.state.settings)) return {};
-    this.#files.writePeers(peersOf(marker, this.ruleset(goal), manifestsOf(goal.kept).world));
+    try {
+      this.#files.writePeers(peersOf(marker, this.ruleset(goal), manifestsOf(goal.kept).world));
+    } catch (error) {
+      if (!isFull(error)) throw error;
+      return {};
+    }
     return { peers: marker };
   }
 
@@ -407,8 +419,23 @@ export class NodeTable {
     const reached = this.#commit(goal, marker, known);
     const folder = stamps(goal.kept);
     const peers = this.#writePeers(marker, reached);
-    this.#files.write({ marker, folder, ...peers, state: reached.state });
+    this.#keep({ marker, folder, ...peers, state: reached.state });
     return reached;
+  }
+
+  /**
+   * Writes down what is in the table now. To release what a pod holds takes no room: where there is none the files go, since
+   * what they say no longer holds, and the node is found again from records and links.
+   * @throws StateError where it cannot be written for another reason
+   */
+  #keep(file: NodeFile): void {
+    try {
+      this.#files.write(file);
+    } catch (error) {
+      if (!isFull(error)) throw error;
+      this.#unkept = error;
+      this.#files.forget();
+    }
   }
 
   /** A policy that the kernel refuses closes the pods that it selects, and no others. */
@@ -476,7 +503,7 @@ export class NodeTable {
       const isLast = !Object.values(state.pods).some(({ tag }) => tag === pod.tag);
       this.#options.nft().commit(diff(have, withoutPodIn(have, pod, { isLast, marker })));
     }
-    this.#files.write({ marker, folder: file?.folder ?? '', state });
+    this.#keep({ marker, folder: file?.folder ?? '', state });
   }
 
   /** The last pod has gone: nothing of ours is left on the node. */
@@ -513,7 +540,7 @@ export class NodeTable {
     this.#options.nft().commit(transaction);
     const isMended = transaction.operations.length > 0;
     const { peers: _, ...rest } = file;
-    this.#files.write({ ...rest, state: isMended ? { ...state, uncut: true } : state });
+    this.#keep({ ...rest, state: isMended ? { ...state, uncut: true } : state });
     return transaction.operations;
   }
 
@@ -537,6 +564,6 @@ export class NodeTable {
     const file = this.#files.read();
     if (!file?.state.uncut) return;
     const { uncut: _, ...state } = file.state;
-    this.#files.write({ ...file, state });
+    this.#keep({ ...file, state });
   }
 }

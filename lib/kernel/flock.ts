@@ -51,7 +51,7 @@ export interface LockOptions {
  */
 export function tryLock(
   path: string,
-  { flags = constants.O_RDWR | constants.O_CREAT, released }: LockOptions = {},
+  { flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, released }: LockOptions = {},
 ): FileLock | undefined {
   const { flock, errno } = libc();
   const fd = openSync(path, flags, 0o600);

@@ -7,9 +7,10 @@ import { CniError, codes } from '../cni/error.ts';
 import { givenLabels, podNameOf } from '../cni/labels.ts';
 import { type AttachmentRequest, requestedMac } from '../cni/request.ts';
 import type { Result } from '../cni/result.ts';
+import { HostPortTaken } from '../enforce/host-ports.ts';
 import { type HostPort, type LocalPod, labelled, podKey } from '../enforce/node.ts';
 import { formatAddress } from '../ip/address.ts';
-import { PoolExhausted } from '../ipam/error.ts';
+import { AddressRefused, PoolExhausted } from '../ipam/error.ts';
 import { getLink, type Link } from '../kernel/link.ts';
 import { Netns, sameNetns } from '../kernel/netns.ts';
 import type { Attachment } from '../state/attachment.ts';
@@ -112,10 +113,31 @@ function nameOf(request: AttachmentRequest): { namespace: string; pod: string } 
 const dnsOf = ({ config }: AttachmentRequest, ipam: Result): Result['dns'] =>
   config.runtime.dns ?? config.dns ?? ipam.dns;
 
+/** What a dead pod holds is taken back, where the work fails for want of it, and the work is tried once more. */
+async function withDeadCleared<T>(
+  wants: (error: unknown) => boolean,
+  { config, path }: AttachmentRequest,
+  context: Context,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!wants(error) || (await clearDead(config, path, context)) === 0) throw error;
+    return await work();
+  }
+}
+
 /** While it is closed. */
-export async function judge(pod: Omit<LocalPod, 'tag'>, attachment: Attachment, context: Context): Promise<LocalPod> {
+export async function judge(
+  pod: Omit<LocalPod, 'tag'>,
+  request: AttachmentRequest,
+  attachment: Attachment,
+  context: Context,
+): Promise<LocalPod> {
   attachment.append(writeFacts({ pod: { ...pod, tag: 0 } }));
-  return await context.hook.judge(pod);
+  const isPort = (error: unknown): boolean => error instanceof HostPortTaken;
+  return await withDeadCleared(isPort, request, context, () => context.hook.judge(pod));
 }
 
 /**
@@ -142,17 +164,6 @@ export function open(judged: LocalPod, ifindex: number, context: Context): Local
   }
 }
 
-/** Addresses that dead calls hold are taken back before a pool is called exhausted. */
-async function addressesFor(request: AttachmentRequest, attachment: Attachment, context: Context): Promise<Result> {
-  try {
-    return await reserveAddresses(request, attachment, context);
-  } catch (error) {
-    if (!(error instanceof PoolExhausted) || (await clearDead(request.config, request.path, context)) === 0)
-      throw error;
-    return await reserveAddresses(request, attachment, context);
-  }
-}
-
 async function plug(
   request: AttachmentRequest,
   attachment: Attachment,
@@ -160,7 +171,8 @@ async function plug(
   path: PathMtu,
 ): Promise<Attached> {
   using netns = openTarget(request, context);
-  const ipam = await addressesFor(request, attachment, context);
+  const isAddress = (error: unknown): boolean => error instanceof PoolExhausted || error instanceof AddressRefused;
+  const ipam = await withDeadCleared(isAddress, request, context, () => reserveAddresses(request, attachment, context));
   const planned = layout(ipam);
   const families = new Set(planned.addresses.map(({ address }) => address.family));
   const { mtu = mtuOfPod(path, families) } = request.config;
@@ -171,7 +183,7 @@ async function plug(
   // The table sends what comes to its ports to the pod as soon as it knows of it: by then the way there is to be known.
   const put = pod.hostPorts.length > 0 ? { ...context.put, host: atOnce(context.host).host } : context.put;
   const link = await createPairOnceFree(netns, wanted, context);
-  const judging = () => judge({ ...pod, ifindex: link.ifindex }, attachment, context);
+  const judging = () => judge({ ...pod, ifindex: link.ifindex }, request, attachment, context);
   const { layout: made, done: judged } = await plugIn(context.host, link, netns, wanted, { put, meanwhile: judging });
   return {
     judged: open(judged, link.ifindex, context),

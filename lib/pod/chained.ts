@@ -73,7 +73,7 @@ async function tag(request: AttachmentRequest, attachment: Attachment, context: 
   tagLink(context.host, link.ifindex, quarantine);
   const name = { namespace: args.podNamespace ?? 'default', pod: args.podName ?? containerID };
   writeAlias(context.host, link.ifindex, formatAlias({ ...name, containerID }));
-  const judged = await judge(pod, attachment, context);
+  const judged = await judge(pod, request, attachment, context);
   return { judged: open(judged, link.ifindex, context), result: previous };
 }
 

@@ -9,6 +9,7 @@ import { type Attachment, tryLockAttachment } from '../state/attachment.ts';
 import { sweepOrphans } from '../state/orphans.ts';
 import { openStore } from '../state/store.ts';
 import { type Listed, listAttachments, sweepNameless } from '../state/sweep.ts';
+import { type Adopted, adopt } from './adopt.ts';
 import type { Context } from './context.ts';
 import { homeOf, readFacts } from './facts.ts';
 import { hostEnd, lookUpIn } from './own-link.ts';
@@ -34,6 +35,8 @@ export interface Undone {
 }
 
 export interface Collected {
+  /** Running pods whose records were lost, and are written again. */
+  readonly adopted: readonly Adopted[];
   readonly undone: readonly Undone[];
   /** Addresses that were held by nobody. */
   readonly released: readonly string[];
@@ -61,13 +64,18 @@ export function deathOf(
 async function collectOne(listed: Listed, { config, path, keep }: Scope, context: Context): Promise<Undone[]> {
   const { owner } = listed;
   if (!owner || keep?.some(kept => kept.containerID === owner.containerID && kept.ifname === owner.ifname)) return [];
+  const undo = (attachment: Attachment | undefined) => unplug({ ...owner, config, path }, attachment, context);
+  if (listed.isLost && keep !== undefined) {
+    await undo(undefined);
+    return [{ ...owner, addresses: [], why: 'its record is gone, and its runtime no longer knows it' }];
+  }
   using attachment = tryLockAttachment(openStore(config.stateDir), config.name, listed.path);
   if (!attachment) return [];
   const death = deathOf(attachment, context);
   if (keep === undefined && death === undefined) return [];
   const { pod } = readFacts(attachment.facts);
   const { addresses = [] } = attachment.facts;
-  await unplug({ ...owner, config, path }, attachment, context);
+  await undo(attachment);
   const why = death ?? 'its runtime no longer knows it';
   return [{ ...owner, ...(pod ? { pod: `${pod.namespace}/${pod.name}` } : {}), addresses, why }];
 }
@@ -84,11 +92,14 @@ export async function collect(scope: Scope, context: Context): Promise<Collected
       return [];
     }
   };
+  // First of all: what has no record passes for dead.
+  const { adopted, failures: unadopted } = await adopt(store, name, context);
+  failures.push(...unadopted);
   const undone: Undone[] = [];
   for (const listed of listAttachments(store, name))
     undone.push(...(await attempt(() => collectOne(listed, scope, context))));
   const nameless = await attempt(() => sweepNameless(store, name));
   const released = await attempt(() => sweepOrphans(store, name));
   await attempt(() => context.graveyard.emptied().then(() => []));
-  return { undone, released, nameless, failures };
+  return { adopted, undone, released, nameless, failures };
 }

@@ -10,12 +10,12 @@ import { condemned, isOurs, quarantine } from '../tag/tag.ts';
 import { deathOf } from './collect.ts';
 import type { Context } from './context.ts';
 import { homeOf, type PodFacts, readFacts } from './facts.ts';
-import { hostEnd, type LookUp } from './own-link.ts';
+import { hostEnd, type LookUp, lookUpIn } from './own-link.ts';
 
 /**
  * `plugged`: it carries its tag. `quarantined`, `condemned`: closed. `untagged`: its tag was taken off. `dead`: for GC to
  * undo. `busy`: a call for it is under way. `elsewhere`: of another network namespace. `addresses`: given for another
- * plugin's interface. `unrecorded`: a link of ours that no record knows.
+ * plugin's interface. `unrecorded`: a link of ours that no record knows; with a pod, the node's state does.
  */
 export type Standing =
   | 'plugged'
@@ -61,42 +61,46 @@ function isHeld(store: Store, network: string, { path }: Listed): boolean {
 type Place = Pick<Context, 'host' | 'here'>;
 
 function judgeRecord(
-  store: Store,
   network: string,
   listed: Listed,
   link: Link | undefined,
-  place: Place,
+  { place, isBusy }: Known,
 ): { readonly standing: Standing; readonly why?: string } {
   const { kind, home } = readFacts(listed.facts);
   if (home !== undefined && home !== homeOf(place.here))
     return { standing: 'elsewhere', why: 'plugged in in another network namespace' };
+  if (listed.isLost) return { standing: 'dead', why: 'something else is in the place of its record' };
   const death = deathOf(listed, place);
   if (death !== undefined)
-    return isHeld(store, network, listed)
+    return isBusy(network, listed)
       ? { standing: 'busy', why: 'a call for it is under way' }
       : { standing: 'dead', why: death };
   if (kind === 'ipam') return { standing: 'addresses', why: 'its interface is another plugin’s' };
   return { standing: link ? standingOf(link) : 'untagged' };
 }
 
+/** What a record is held against. */
 interface Known {
-  readonly store: Store;
   readonly place: Place;
   readonly lookUp: LookUp;
-  readonly state: NodeState | undefined;
+  /** The pod of this key, as it is judged now. */
+  readonly judged: (key: string) => LocalPod | undefined;
+  /** Whether a call for the attachment is under way. */
+  readonly isBusy: (network: string, listed: Listed) => boolean;
 }
 
-function pluggedIn(network: string, listed: Listed, { store, place, lookUp, state }: Known): PluggedIn[] {
+function pluggedIn(network: string, listed: Listed, known: Known): PluggedIn[] {
   const { owner, facts } = listed;
   if (!owner) return [];
+  const { judged, lookUp } = known;
   const { pod: recorded, link: linkName, kind } = readFacts(facts);
   // Labels may have changed since ADD wrote its record; the node's state goes with the table.
-  const pod = (recorded && state?.pods[podKey(recorded)]) ?? recorded;
+  const pod = (recorded && judged(podKey(recorded))) ?? recorded;
   const link = pod ? hostEnd(lookUp, pod) : linkName === undefined ? undefined : lookUp({ name: linkName });
   const named = pod ? { namespace: pod.namespace, name: pod.name, pod } : {};
   return [
     {
-      ...judgeRecord(store, network, listed, link, place),
+      ...judgeRecord(network, listed, link, known),
       ...owner,
       ...named,
       network: facts.network ?? network,
@@ -109,15 +113,30 @@ function pluggedIn(network: string, listed: Listed, { store, place, lookUp, stat
   ];
 }
 
+/** One attachment as its record, the kernel and the node's state say now; to be called with its lock held. */
+export const pluggedInNow = (network: string, listed: Listed, here: Place & Pick<Context, 'hook'>): PluggedIn[] =>
+  pluggedIn(network, listed, {
+    place: here,
+    lookUp: lookUpIn(here.host),
+    judged: key => here.hook.find(key),
+    isBusy: () => false,
+  });
+
 /** A link in our range that has our name or our alias; any other is somebody else's. */
 export const isOwnLink = ({ name, alias }: Pick<Link, 'name' | 'alias'>): boolean =>
   alias === undefined || alias === '' ? isHostInterfaceName(name) : parseAlias(alias) !== undefined;
 
-function unrecorded(link: Link): PluggedIn {
+/** @param pod as the node's state knows it, where it does */
+function unrecorded(link: Link, pod: LocalPod | undefined): PluggedIn {
+  if (pod) {
+    const { network, containerID, ifname, namespace, name, addresses } = pod;
+    const why = 'its record in the state folder is lost; `tollgate gc` writes it again';
+    return { standing: 'unrecorded', why, network, containerID, ifname, namespace, name, addresses, pod, link };
+  }
   const { namespace, pod: name, shortID } = parseAlias(link.alias ?? '') ?? {};
   return {
     standing: 'unrecorded',
-    why: 'no record in the state folder knows this link',
+    why: `neither a record nor the node's state knows its link ${link.name}; \`tollgate gc --force\` deletes it`,
     containerID: shortID ?? '',
     addresses: [],
     link,
@@ -138,11 +157,22 @@ export function inventory(
   const byName = new Map(all.map(link => [link.name, link]));
   const byIndex = new Map(all.map(link => [link.ifindex, link]));
   const lookUp: LookUp = key => ('ifindex' in key ? byIndex.get(key.ifindex) : byName.get(key.name));
-  const known: Known = { store, place, lookUp, state };
+  const known: Known = {
+    place,
+    lookUp,
+    judged: key => state?.pods[key],
+    isBusy: (network, listed) => isHeld(store, network, listed),
+  };
   const recorded = listNetworks(store).flatMap(network =>
     listAttachments(store, network).flatMap(listed => pluggedIn(network, listed, known)),
   );
   const theirs = new Set(recorded.flatMap(({ link }) => link?.ifindex ?? []));
   const others = all.filter(link => isOurs(link.group) && !theirs.has(link.ifindex) && isOwnLink(link));
-  return [...recorded, ...others.map(unrecorded)];
+  const judged = new Map<number, LocalPod>();
+  if (others.length > 0)
+    for (const pod of Object.values(state?.pods ?? {})) {
+      const link = hostEnd(lookUp, pod);
+      if (link) judged.set(link.ifindex, pod);
+    }
+  return [...recorded, ...others.map(link => unrecorded(link, judged.get(link.ifindex)))];
 }

@@ -9,6 +9,8 @@ import { podKey } from '../enforce/node.ts';
 import { formatAddress } from '../ip/address.ts';
 import type { Link } from '../kernel/link.ts';
 import type { Attachment } from '../state/attachment.ts';
+import { releaseLost } from '../state/claims.ts';
+import { openStore } from '../state/store.ts';
 import { hostInterfaceName } from '../tag/link-name.ts';
 import type { Context } from './context.ts';
 import { delegateVerb, findDelegate } from './delegate.ts';
@@ -96,7 +98,11 @@ export async function unplug(leaving: Leaving, attachment: Attachment | undefine
   if (link && isChained) leaveLink(link, config.enforcer.kind !== 'none', context);
   // GC speaks for the whole network, and a delegate must hear whose address it is.
   const own = { ...context, env: { ...context.env, CNI_CONTAINERID: containerID, CNI_IFNAME: ifname } };
-  if (!attachment) return await releaseUnrecorded(leaving, own);
+  if (!attachment) {
+    releaseLost(openStore(config.stateDir), key, addresses);
+    return await releaseUnrecorded(leaving, own);
+  }
+  if (facts?.isAdopted) await releaseUnrecorded(leaving, own);
   await releaseAddresses(config, attachment, facts?.delegate, own, leaving.path);
   attachment.remove();
 }

@@ -4,22 +4,32 @@ import { podKey } from '../enforce/node.ts';
 import { forwarding } from '../enforce/probe.ts';
 import { type Address, type Family, formatAddress, parseAddress } from '../ip/address.ts';
 import { dumpAddresses, linkAddressOf } from '../kernel/address.ts';
+import { LockTimeoutError } from '../kernel/flock.ts';
 import { type Link, setLink } from '../kernel/link.ts';
 import { type Exchange, must, mustExcept } from '../kernel/message.ts';
 import { addRoute } from '../kernel/route.ts';
 import { findSysctl, writeSysctl } from '../kernel/sysctl.ts';
-import { tryLockAttachment } from '../state/attachment.ts';
+import {
+  type Attachment,
+  lockAttachment,
+  type Owner,
+  readFacts as readRecord,
+  recordPath,
+} from '../state/attachment.ts';
 import { reclaim } from '../state/claims.ts';
-import { listOrphans, listUnclaimed } from '../state/orphans.ts';
+import { isOrphan, listOrphans, listUnclaimed } from '../state/orphans.ts';
 import { listNetworks, type Store } from '../state/store.ts';
 import { formatAlias } from '../tag/alias.ts';
-import { describeTag, formatTag } from '../tag/tag.ts';
+import { describeTag, formatTag, isOurs } from '../tag/tag.ts';
+import { lostRecords } from './adopt.ts';
 import { readFacts } from './facts.ts';
 import type { Here } from './here.ts';
-import { linkRoutedTo, tagLink } from './interface.ts';
-import { inventory, type PluggedIn } from './inventory.ts';
+import { findLink, isThere, linkRoutedTo, tagLink } from './interface.ts';
+import { inventory, type PluggedIn, pluggedInNow } from './inventory.ts';
+import { networkName } from './networks.ts';
+import { hostEnd, lookUpIn } from './own-link.ts';
 import { hostPrefix } from './plan.ts';
-import { networkName, nftWords } from './sweep.ts';
+import { nftWords } from './sweep.ts';
 
 export interface Difference {
   /** `table`, `namespace/pod`, an interface, or an address. */
@@ -66,7 +76,7 @@ const addressesOf = ({ addresses }: LocalPod): Address[] => addresses.flatMap(te
 /** What ADD put on the host's end, and made the source of what the node sends its pod; a link-local one serves no route. */
 function gatewayOn(host: Exchange, ifindex: number, family: Family): Address | undefined {
   const GLOBAL_SCOPE = 0;
-  return must(host([dumpAddresses({ ifindex, family })]))
+  return mustExcept(host([dumpAddresses({ ifindex, family })]), 'ENODEV')
     .flat()
     .flatMap(reply => linkAddressOf(reply) ?? [])
     .find(address => address.ifindex === ifindex && address.scope === GLOBAL_SCOPE);
@@ -86,22 +96,20 @@ function routeDifferences(about: string, { ifindex, name }: Link, pod: LocalPod,
   });
 }
 
+/** @param attachment its record, locked; to look alone it takes none */
 function claimDifferences(
   about: string,
   { record, network }: PluggedIn,
-  folder: string,
+  attachment: Attachment | undefined,
   { store }: Scene,
 ): Difference[] {
-  if (!record || readFacts(record.facts).delegate) return [];
-  return listUnclaimed(store, folder, record).map(text => ({
+  if (!record?.owner || readFacts(record.facts).delegate) return [];
+  return listUnclaimed(store, record.owner.network, record).map(text => ({
     about,
     what: `${text} is no longer reserved for it in network ${network}`,
     mend: () => {
-      using attachment = tryLockAttachment(store, folder, record.path);
       if (attachment && !reclaim(attachment, parseAddress(text)!))
-        throw new Error(
-          `Cannot reserve ${text} for ${about} again: somebody else has it by now; delete one of the two`,
-        );
+        throw new Error(`Cannot reserve ${text} for ${about} again: another pod has it by now; delete one of the two`);
     },
   }));
 }
@@ -109,17 +117,58 @@ function claimDifferences(
 const nameOf = ({ namespace, name, containerID, link }: PluggedIn): string =>
   namespace !== undefined && name !== undefined ? `${namespace}/${name}` : (link?.name ?? containerID);
 
-function podDifferences(found: PluggedIn, scene: Scene): Difference[] {
+function podDifferences(found: PluggedIn, scene: Scene, attachment?: Attachment): Difference[] {
   const { standing, why, record, pod, link, kind, network } = found;
   const about = nameOf(found);
   if (standing === 'elsewhere' || standing === 'busy') return [];
   if (standing === 'dead' || standing === 'unrecorded') return [{ about, what: why ?? standing }];
-  const claims = record?.owner ? claimDifferences(about, found, record.owner.network, scene) : [];
+  const claims = claimDifferences(about, found, attachment, scene);
   if (!record || !pod || !link || kind === 'ipam') return claims;
   if (!scene.here.hook.table.peek()) return claims;
   const judged = scene.here.hook.find(podKey(pod));
   if (!judged) return [...claims, { about, what: `the node's table does not know it (network ${network})` }];
   return [...linkDifferences(about, link, judged, kind === 'veth', scene), ...claims];
+}
+
+/** Milliseconds: a call that holds a pod for longer is at work on it, and what differs is not to be judged now. */
+const PATIENCE = 5_000;
+
+/** What becomes of the differences of one pod, as they are while no call is under way for it. */
+type Heed = (differences: readonly Difference[]) => void;
+
+/**
+ * Looks at a pod again that seemed to differ, with its lock and the node's held: links were listed before the state was
+ * read, and pods come, go and change their tags meanwhile.
+ */
+async function lookAgain(found: PluggedIn, scene: Scene, heed: Heed): Promise<void> {
+  const { record } = found;
+  if (!record) return heed(unrecordedStill(found, scene) ? podDifferences(found, scene) : []);
+  if (!record.owner) return;
+  if (record.isLost) return heed(podDifferences(found, scene));
+  using attachment = await lockedWithin(scene.store, record.owner);
+  if (!attachment) return;
+  const { table } = scene.here.hook;
+  using _ = await table.lock(60_000);
+  const listed = { path: attachment.path, owner: record.owner, facts: attachment.facts };
+  for (const now of pluggedInNow(record.owner.network, listed, scene.here))
+    heed(podDifferences(now, scene, attachment));
+}
+
+/** Undefined where it has gone, or a call holds it. */
+async function lockedWithin(store: Store, owner: Owner): Promise<Attachment | undefined> {
+  try {
+    return (await lockAttachment(store, owner, { deadline: PATIENCE }))?.attachment;
+  } catch (error) {
+    if (error instanceof LockTimeoutError) return undefined;
+    throw error;
+  }
+}
+
+/** A DEL deletes the link before the record: where the link still is there, the record was gone before. */
+function unrecordedStill({ link, pod }: PluggedIn, { here, store }: Scene): boolean {
+  const now = link && findLink(here.host, { ifindex: link.ifindex });
+  if (!isThere(now) || !isOurs(now.group)) return false;
+  return !pod || lostRecords(store, pod.network, here).some(lost => podKey(lost) === podKey(pod));
 }
 
 /** ADD switched it on; a pod whose family is not forwarded reaches its node at most. */
@@ -136,28 +185,35 @@ function forwardingDifferences(pods: readonly LocalPod[]): Difference[] {
 
 function orphans({ store }: Scene): Difference[] {
   return listNetworks(store).flatMap(folder =>
-    listOrphans(store, folder).map(address => ({
-      about: address,
-      what: `it is reserved in network ${networkName(store, folder)}, but nobody holds it`,
-    })),
+    listOrphans(store, folder)
+      .filter(address => isOrphan(store, folder, address))
+      .map(address => ({
+        about: address,
+        what: `it is reserved in network ${networkName(store, folder)}, but nobody holds it`,
+      })),
   );
 }
 
-async function tableDifferences({ here }: Scene, found: readonly PluggedIn[]): Promise<Difference[]> {
+const tableName = 'table inet tollgate';
+
+async function tableDifferences(scene: Scene, found: readonly PluggedIn[]): Promise<Difference[]> {
+  const { here } = scene;
   const { table } = here.hook;
-  const about = 'table inet tollgate';
-  if (!table.peek()) {
-    if (table.read()) return [{ about, what: "the node's state file that goes with it is missing" }];
-    const isNeeded = found.some(({ pod, link, record }) => record && pod && link);
-    const what = "is gone, and so is the node's state file: no pod is gated until the next ADD makes both again";
-    return isNeeded ? [{ about, what }] : [];
-  }
+  const isNeeded = () =>
+    found.some(({ pod, record }) => record && pod && readRecord(record.path) && hostEnd(lookUpIn(here.host), pod));
+  // Where nothing was ever plugged in, to lock would leave a file behind.
+  if (!table.peek() && !table.read() && !isNeeded()) return [];
   using _ = await table.lock(60_000);
+  if (!table.peek()) {
+    if (table.read()) return [{ about: tableName, what: "the node's state file that goes with it is missing" }];
+    const what = "is gone, and so is the node's state file: no pod is gated until the next ADD makes both again";
+    return isNeeded() ? [{ about: tableName, what }] : [];
+  }
   const operations = table.drift();
   if (operations.length === 0) return [];
   const nft = await nftWords(operations);
   const what = table.read() ? `differs from what it should be` : 'is gone: no pod is gated';
-  return [{ about, what, nft }];
+  return [{ about: tableName, what, nft }];
 }
 
 /** Policies that were changed in the folder, and are not in force until somebody applies them. */
@@ -170,41 +226,53 @@ async function pendingPolicies({ here }: Scene): Promise<Difference[]> {
   return isChanged ? [{ about: policies, what: 'has changed since it was applied: run `tollgate policy apply`' }] : [];
 }
 
-/** Everything that differs, as it is now. */
-export async function differences(scene: Scene): Promise<readonly Difference[]> {
-  const state = scene.here.hook.table.peek()?.state;
-  const found = inventory(scene.links, scene.store, scene.here, state);
-  const gone = Object.entries(state?.pods ?? {}).filter(
-    ([key]) => !found.some(({ record, pod }) => record && pod && podKey(pod) === key),
-  );
-  return [
-    ...(await tableDifferences(scene, found)),
-    ...found.flatMap(each => podDifferences(each, scene)),
-    ...gone.map(([, pod]) => ({
-      about: `${pod.namespace}/${pod.name}`,
-      what: 'the table knows it, but no record does',
-    })),
-    ...forwardingDifferences(Object.values(state?.pods ?? {})),
-    ...orphans(scene),
-    ...(await pendingPolicies(scene)),
-  ];
+/** A pod leaves the table before its record goes, so one that the table still knows afterwards had none. */
+function unknownToRecords({ here, store }: Scene, found: readonly PluggedIn[]): Difference[] {
+  const isKnown = new Set(found.flatMap(({ pod }) => (pod ? [podKey(pod)] : [])));
+  return here.hook.pods().flatMap((pod): Difference[] => {
+    const isRecorded = () => readRecord(recordPath(store, pod)) !== undefined;
+    if (isKnown.has(podKey(pod)) || isRecorded() || !here.hook.find(podKey(pod)) || isRecorded()) return [];
+    return [{ about: `${pod.namespace}/${pod.name}`, what: 'the table knows it, but no record does' }];
+  });
 }
 
-/** Links and claims of living pods. To be called once the table is right: entry before group. @returns what was mended */
-export function mendLinks(found: readonly Difference[]): {
+async function examine(scene: Scene, heed: Heed): Promise<void> {
+  const state = scene.here.hook.table.peek()?.state;
+  const found = inventory(scene.links, scene.store, scene.here, state);
+  heed(await tableDifferences(scene, found));
+  for (const each of found) if (podDifferences(each, scene).length > 0) await lookAgain(each, scene, heed);
+  heed(unknownToRecords(scene, found));
+  heed(forwardingDifferences(Object.values(state?.pods ?? {})));
+  heed(orphans(scene));
+  heed(await pendingPolicies(scene));
+}
+
+/** Everything that differs, and still does when it is looked at again with the pod's lock held. */
+export async function differences(scene: Scene): Promise<readonly Difference[]> {
+  const all: Difference[] = [];
+  await examine(scene, found => void all.push(...found));
+  return all;
+}
+
+export interface Mended {
   readonly mended: readonly Difference[];
   readonly failures: readonly unknown[];
-} {
+}
+
+/** Links and claims of living pods, each with its lock held. To be called once the table is right: entry before group. */
+export async function mendLinks(scene: Scene): Promise<Mended> {
   const mended: Difference[] = [];
   const failures: unknown[] = [];
-  for (const difference of found) {
-    if (!difference.mend) continue;
-    try {
-      difference.mend();
-      mended.push(difference);
-    } catch (error) {
-      failures.push(error);
+  await examine(scene, found => {
+    for (const difference of found) {
+      if (!difference.mend) continue;
+      try {
+        difference.mend();
+        mended.push(difference);
+      } catch (error) {
+        failures.push(error);
+      }
     }
-  }
+  });
   return { mended, failures };
 }

@@ -1,12 +1,33 @@
 /** Whole files, read and replaced in one piece: a reader sees the old text or the new one, never half of either. */
-import { readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
-import { unlinkIfThere } from './attachment.ts';
+import {
+  type BigIntStats,
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { doing, errnoOf } from './error.ts';
+import { clearTheWay, isInTheWay } from './in-the-way.ts';
 
 /** Where a file is made before it takes its place: whoever dies meanwhile leaves it there for the next. */
 export function asideOf(path: string): string {
   const name = path.lastIndexOf('/') + 1;
   return `${path.slice(0, name)}.${path.slice(name)}.new`;
+}
+
+/** What else is there is taken away, and it is tried once more. */
+function withTheWayCleared(path: string, operation: () => void): void {
+  try {
+    operation();
+  } catch (error) {
+    if (!isInTheWay(errnoOf(error))) throw error;
+    clearTheWay(path);
+    operation();
+  }
 }
 
 /**
@@ -17,10 +38,11 @@ export function replaceFile(path: string, text: string, mode = 0o600): void {
   const aside = asideOf(path);
   doing('write', path, () => {
     try {
-      writeFileSync(aside, text, { mode });
-      renameSync(aside, path);
+      // A link that is there already would lead to a file of somebody else's.
+      withTheWayCleared(aside, () => writeFileSync(aside, text, { mode, flag: 'wx' }));
+      withTheWayCleared(path, () => renameSync(aside, path));
     } catch (error) {
-      unlinkIfThere(aside);
+      clearTheWay(aside);
       throw error;
     }
   });
@@ -39,19 +61,38 @@ export type Found =
   /** Not JSON; the reason is for a message. */
   | { readonly kind: 'garbage'; readonly reason: string };
 
+/** What is no file of ours, and says nothing: a link that leads nowhere or to itself, a socket, a file for a folder. */
+const isNone = (error: unknown): boolean => ['ENOENT', 'ELOOP', 'ENXIO', 'ENOTDIR'].includes(errnoOf(error) ?? '');
+
 /** Undefined where there is no such file. @throws StateError where there is one that cannot be read */
 export const readOrNone = <T>(path: string, read: () => T): T | undefined =>
   doing('read', path, () => {
     try {
       return read();
     } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return undefined;
+      if (isNone(error)) return undefined;
       throw error;
     }
   });
 
+/** Of the file that the path leads to; undefined where there is none. @throws StateError */
+export const fileAt = (path: string): BigIntStats | undefined =>
+  readOrNone(path, () => {
+    const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+    return stat?.isFile() ? stat : undefined;
+  });
+
 /** Undefined where there is no such file. @throws StateError where there is one that cannot be read */
-export const readText = (path: string): string | undefined => readOrNone(path, () => readFileSync(path, 'utf8'));
+export const readText = (path: string): string | undefined =>
+  readOrNone(path, () => {
+    // A pipe is not waited for.
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      return fstatSync(fd).isFile() ? readFileSync(fd, 'utf8') : undefined;
+    } finally {
+      closeSync(fd);
+    }
+  });
 
 export function parseJson(text: string | undefined, reviver?: (key: string, value: unknown) => unknown): Found {
   if (text === undefined) return { kind: 'absent' };
@@ -104,6 +145,6 @@ const MOST_KNOWN = 16;
 
 /** Changes whenever the file does; empty where there is none. @throws StateError where the folder cannot be searched */
 export function stampOf(path: string): string {
-  const stat = doing('look at', path, () => statSync(path, { bigint: true, throwIfNoEntry: false }));
+  const stat = fileAt(path);
   return stat ? `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}` : '';
 }

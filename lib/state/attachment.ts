@@ -9,6 +9,7 @@ import {
   constants,
   fstatSync,
   ftruncateSync,
+  linkSync,
   openSync,
   readSync,
   statSync,
@@ -17,6 +18,7 @@ import {
 } from 'node:fs';
 import { monotonic } from '../kernel/monotonic.ts';
 import { doing, errnoOf, StateError } from './error.ts';
+import { clearTheWay, clearUnlessFile, isInTheWay } from './in-the-way.ts';
 import { tryFlock, waitForFlock } from './lock.ts';
 import { type Facts, foldRecord, recordLine } from './record.ts';
 import { fileName, inFolder, networkFolders, type Store } from './store.ts';
@@ -129,6 +131,31 @@ export async function lockAttachment(
   }
 }
 
+/**
+ * The record of an attachment that lost it, by one of its claims, which are its record by other names.
+ * @returns false where no claim of these addresses says that it is the attachment's, or where there is a record by now
+ */
+export function restoreRecord(store: Store, owner: Owner, addresses: readonly string[]): boolean {
+  const { attachments, claims } = networkFolders(store, owner.network);
+  const path = recordPath(store, owner);
+  for (const address of addresses) {
+    const claim = `${claims}/${address}`;
+    const { containerID, ifname } = readFacts(claim) ?? {};
+    if (containerID !== owner.containerID || ifname !== owner.ifname) continue;
+    clearUnlessFile(path);
+    return inFolder(store, attachments, 'restore', path, () => {
+      try {
+        linkSync(claim, path);
+        return true;
+      } catch (error) {
+        if (errnoOf(error) === 'EEXIST') return false;
+        throw error;
+      }
+    });
+  }
+  return false;
+}
+
 /** The attachment if nobody holds it: undefined where somebody does, or where it has gone. @throws StateError */
 export function tryLockAttachment(store: Store, network: string, path: string): Attachment | undefined {
   const fd = openRecord(store, network, path, false);
@@ -177,14 +204,16 @@ function begin(attachment: Attachment, first: Facts): void {
   }
 }
 
+/** What is in a record's place and is no file says nothing of anybody: to a new attachment it gives way. */
 function openRecord(store: Store, network: string, path: string, create: boolean): number | undefined {
-  const flags = constants.O_RDWR | constants.O_NONBLOCK | (create ? constants.O_CREAT : 0);
+  if (!create) return doing('open', path, () => openIfThere(path, READ_WRITE));
   const { attachments } = networkFolders(store, network);
-  const fd = create
-    ? inFolder(store, attachments, 'open', path, () => openSync(path, flags, 0o600))
-    : doing('open', path, () => openIfThere(path, flags));
-  if (fd === undefined || fstatSync(fd).isFile()) return fd;
-  closeSync(fd);
+  const make = () => openFile(path, READ_WRITE | constants.O_CREAT);
+  const fd = inFolder(store, attachments, 'open', path, make);
+  if (fd !== undefined) return fd;
+  clearTheWay(path);
+  const made = doing('open', path, make);
+  if (made !== undefined) return made;
   throw new StateError('open', path, 'EINVAL', 'it is not a file: remove it');
 }
 
@@ -196,18 +225,37 @@ export function isNameOf(path: string, { ino, dev }: { readonly ino: bigint; rea
 
 /** @throws StateError */
 export const statIfThere = (path: string): BigIntStats | undefined =>
-  doing('look at', path, () => statSync(path, { bigint: true, throwIfNoEntry: false }));
+  doing('look at', path, () => ifThere(() => statSync(path, { bigint: true, throwIfNoEntry: false })));
 
-function ifThere<T>(operation: () => T): T | undefined {
+function unless<T>(isNone: (code: string | undefined) => boolean, operation: () => T): T | undefined {
   try {
     return operation();
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined;
+    if (isNone(errnoOf(error))) return undefined;
     throw error;
   }
 }
 
-const openIfThere = (path: string, flags: number): number | undefined => ifThere(() => openSync(path, flags));
+/** Neither is a link, a folder, a socket, or something in a folder that is none, a file of ours. */
+const ifThere = <T>(operation: () => T): T | undefined =>
+  unless(code => code === 'ENOENT' || isInTheWay(code), operation);
+
+export const READ = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
+const READ_WRITE = constants.O_RDWR | constants.O_NONBLOCK | constants.O_NOFOLLOW;
+
+/** The open file; undefined where something else has the path. @throws ENOENT */
+function openFile(path: string, flags: number): number | undefined {
+  const fd = unless(
+    code => code !== 'ENOTDIR' && isInTheWay(code),
+    () => openSync(path, flags, 0o600),
+  );
+  if (fd === undefined || fstatSync(fd).isFile()) return fd;
+  closeSync(fd);
+  return undefined;
+}
+
+/** As `openFile`; undefined, too, where nothing has the path. */
+export const openIfThere = (path: string, flags: number): number | undefined => ifThere(() => openFile(path, flags));
 
 /** True where it was there. */
 export const unlinkIfThere = (path: string): boolean =>
@@ -219,11 +267,10 @@ export const unlinkIfThere = (path: string): boolean =>
 /** What a record says, or one of its claims, without its lock; undefined where there is none. @throws StateError */
 export function readFacts(path: string): Facts | undefined {
   return doing('read', path, () => {
-    const fd = openIfThere(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const fd = openIfThere(path, READ);
     if (fd === undefined) return undefined;
     try {
-      const stat = fstatSync(fd);
-      return stat.isFile() ? foldRecord(readAll(fd, path, stat.size)) : undefined;
+      return foldRecord(readAll(fd, path, fstatSync(fd).size));
     } finally {
       closeSync(fd);
     }

@@ -7,8 +7,17 @@ import { type Address, formatAddress, parseAddress } from '../ip/address.ts';
 import { allot, assignWishes, inOrder, inTurn, isTired, type Wish } from '../ipam/choose.ts';
 import { AddressRefused, PoolExhausted } from '../ipam/error.ts';
 import { type Allotment, type Pool, poolSize, poolText, rangeHolding } from '../ipam/pool.ts';
-import { type Attachment, isNameOf, readFacts, statIfThere, unlinkIfThere } from './attachment.ts';
+import {
+  type Attachment,
+  isNameOf,
+  type Owner,
+  readFacts,
+  recordPath,
+  statIfThere,
+  unlinkIfThere,
+} from './attachment.ts';
 import { AlreadyReserved, doing, errnoOf } from './error.ts';
+import { clearUnlessFile } from './in-the-way.ts';
 import { readLast, writeLast } from './last.ts';
 import { sweepOrphans } from './orphans.ts';
 import type { Facts } from './record.ts';
@@ -182,11 +191,30 @@ export function release(attachment: Attachment): readonly string[] {
   return released;
 }
 
+/**
+ * Gives back what an attachment without a record holds: of these addresses, those whose claims say that they are its own.
+ * Where something else has the record's place, every claim is asked, and that gives way.
+ */
+export function releaseLost(store: Store, owner: Owner, addresses: readonly string[]): void {
+  const path = recordPath(store, owner);
+  if (statIfThere(path)?.isFile()) return;
+  const isElse = clearUnlessFile(path);
+  const { claims } = networkFolders(store, owner.network);
+  for (const name of isElse ? namesIn(claims) : addresses) {
+    const claimed = `${claims}/${name}`;
+    const { containerID, ifname } = readFacts(claimed) ?? {};
+    if (containerID === owner.containerID && ifname === owner.ifname) {
+      noteRelease(store, owner.network, name);
+      doing('release', claimed, () => unlinkIfThere(claimed));
+    } else if (addresses.includes(name)) clearUnlessFile(claimed);
+  }
+}
+
 /** The note first: from the moment that the address is free, everyone can see since when. */
 function releaseOne(attachment: Attachment, name: string): boolean {
   const { store, network } = attachment;
   const path = `${networkFolders(store, network).claims}/${name}`;
-  if (!isNameOf(path, attachment)) return false;
+  if (!isNameOf(path, attachment)) return clearUnlessFile(path);
   noteRelease(store, network, name);
   return doing('release', path, () => unlinkIfThere(path));
 }

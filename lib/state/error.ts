@@ -14,6 +14,10 @@ export class StateError extends Error {
   }
 }
 
+/** There is no room to write, however little. */
+export const isFull = (error: unknown): boolean =>
+  error instanceof StateError && (error.code === 'ENOSPC' || error.code === 'EDQUOT');
+
 /** The attachment has addresses already: a second ADD, or one that died and was not undone. CNI code 101. */
 export class AlreadyReserved extends Error {
   override readonly name = 'AlreadyReserved';
@@ -30,7 +34,7 @@ export class AlreadyReserved extends Error {
 const advice: Readonly<Record<string, string>> = {
   ENOSPC: 'the disk is full (space or inodes), free some and try again',
   EDQUOT: 'the disk quota is used up',
-  EROFS: 'the file system is read-only',
+  EROFS: 'the file system is read-only: mount it read-write, or set stateDir and runDir to folders that can be written',
   EPERM: 'not permitted (stateDir needs a file system with hard links)',
 };
 
@@ -45,14 +49,28 @@ const isErrno = (error: unknown): error is ErrnoException =>
 /** `ENOENT` for a failed file operation; undefined for any other error. */
 export const errnoOf = (error: unknown): string | undefined => (isErrno(error) ? error.code : undefined);
 
+/** A failed file operation as a StateError; any other error as it is. */
+function stateErrorOf(error: unknown, action: string, path: string): unknown {
+  if (!isErrno(error)) return error;
+  const known = advice[error.code];
+  const reason = known ? `${known} (${error.code})` : describeErrno(Math.abs(error.errno));
+  return new StateError(action, path, error.code, reason, error);
+}
+
 /** The result of a file operation; its failure as a StateError "Cannot <action> <path>: …". */
 export function doing<T>(action: string, path: string, operation: () => T): T {
   try {
     return operation();
   } catch (error) {
-    if (!isErrno(error)) throw error;
-    const known = advice[error.code];
-    const reason = known ? `${known} (${error.code})` : describeErrno(Math.abs(error.errno));
-    throw new StateError(action, path, error.code, reason, error);
+    throw stateErrorOf(error, action, path);
+  }
+}
+
+/** As `doing`, for an operation that waits. */
+export async function doingLater<T>(action: string, path: string, operation: () => Promise<T>): Promise<T> {
+  try {
+    return await operation();
+  } catch (error) {
+    throw stateErrorOf(error, action, path);
   }
 }

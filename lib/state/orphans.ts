@@ -1,6 +1,8 @@
-import { closeSync, constants, fstatSync, openSync } from 'node:fs';
-import { isNameOf, readFacts, recordPath, statIfThere, unlinkIfThere } from './attachment.ts';
-import { doing, errnoOf } from './error.ts';
+import { closeSync, fstatSync, lstatSync } from 'node:fs';
+import { parseAddress } from '../ip/address.ts';
+import { isNameOf, openIfThere, READ, readFacts, recordPath, statIfThere, unlinkIfThere } from './attachment.ts';
+import { doing } from './error.ts';
+import { clearUnlessFile, isNoFile } from './in-the-way.ts';
 import { tryFlock } from './lock.ts';
 import type { Facts } from './record.ts';
 import { namesIn, networkFolders, type Store } from './store.ts';
@@ -20,9 +22,17 @@ export const sweepOrphans = (store: Store, network: string): readonly string[] =
 export function listOrphans(store: Store, network: string): readonly string[] {
   const { claims } = networkFolders(store, network);
   // Claims before records: the record of a claim that is seen here exists until the claim is gone.
-  const names = namesIn(claims).map(name => ({ name, ino: statIfThere(`${claims}/${name}`)?.ino }));
+  const found = namesIn(claims).flatMap(name => {
+    const stat = doing('look at', claims, () =>
+      lstatSync(`${claims}/${name}`, { bigint: true, throwIfNoEntry: false }),
+    );
+    return stat ? [{ name, stat }] : [];
+  });
   const owners = inodesOfRecords(store, network);
-  return names.filter(({ ino }) => ino !== undefined && !owners.has(ino)).map(({ name }) => name);
+  // Of what is no file, that is in the way which has an address's name.
+  return found
+    .filter(({ name, stat }) => (stat.isFile() ? !owners.has(stat.ino) : parseAddress(name)))
+    .map(({ name }) => name);
 }
 
 /** Of the addresses that a record speaks of, those that are not claimed by it, at a moment's view. @throws StateError */
@@ -42,15 +52,24 @@ function inodesOfRecords(store: Store, network: string): ReadonlySet<bigint | un
   return new Set(namesIn(attachments).map(name => statIfThere(`${attachments}/${name}`)?.ino));
 }
 
-/** A claim is its owner's record by another name, so its lock is the owner's lock. */
-function sweepOrphan(store: Store, network: string, path: string): boolean {
+/** Whether the claim is nobody's, by another look with its lock held. @throws StateError */
+export const isOrphan = (store: Store, network: string, name: string): boolean => {
+  const path = `${networkFolders(store, network).claims}/${name}`;
+  return isNoFile(path) || ofOrphan(store, network, path, () => true);
+};
+
+const sweepOrphan = (store: Store, network: string, path: string): boolean =>
+  clearUnlessFile(path) || ofOrphan(store, network, path, () => unlinkIfThere(path));
+
+/** A claim is its owner's record by another name, so its lock is the owner's lock. @returns false where it has an owner */
+function ofOrphan(store: Store, network: string, path: string, work: () => boolean): boolean {
   return doing('sweep', path, () => {
-    const fd = openClaim(path);
+    const fd = openIfThere(path, READ);
     if (fd === undefined) return false;
     try {
       const inode = fstatSync(fd, { bigint: true });
-      if (!inode.isFile() || !tryFlock(fd) || !isNameOf(path, inode)) return false;
-      return hasRecord(store, network, path, inode) ? false : unlinkIfThere(path);
+      if (!tryFlock(fd) || !isNameOf(path, inode)) return false;
+      return !hasRecord(store, network, path, inode) && work();
     } finally {
       closeSync(fd);
     }
@@ -63,13 +82,4 @@ function hasRecord(store: Store, network: string, path: string, inode: { readonl
   if (containerID !== undefined && ifname !== undefined)
     return isNameOf(recordPath(store, { network, containerID, ifname }), inode);
   return inodesOfRecords(store, network).has(inode.ino);
-}
-
-function openClaim(path: string): number | undefined {
-  try {
-    return openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined;
-    throw error;
-  }
 }

@@ -2,7 +2,7 @@
  * When an address was released, for as long as that may matter. Hints: nothing but the order of reuse hangs on them, so what
  * cannot be written or read is passed over.
  */
-import { closeSync, futimesSync, openSync, readdirSync, statSync } from 'node:fs';
+import { closeSync, constants, futimesSync, openSync, readdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { parseAddress } from '../ip/address.ts';
 import { type Pool, rangeHolding } from '../ipam/pool.ts';
@@ -67,9 +67,11 @@ function forgetOldReleases(store: Store, network: string): void {
   }
 }
 
+const TOUCH = constants.O_WRONLY | constants.O_CREAT | constants.O_NONBLOCK | constants.O_NOFOLLOW;
+
 function touch(store: Store, path: string): void {
   quietly(() => {
-    const fd = inFolder(store, dirname(path), 'write', path, () => openSync(path, 'a', 0o600));
+    const fd = inFolder(store, dirname(path), 'write', path, () => openSync(path, TOUCH, 0o600));
     try {
       futimesSync(fd, store.now() / 1000, store.now() / 1000);
     } finally {

@@ -2,9 +2,20 @@
  * Where things are kept: `<stateDir>/boot-<boot id>/<network>/…`, so that a reboot frees whatever the last boot held, and a
  * file that it left torn is never read. Nothing here is synced to disk, for the same reason.
  */
-import { accessSync, constants, existsSync, readdirSync, readFileSync, renameSync, rmSync, statfsSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  statSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { doing, errnoOf, StateError } from './error.ts';
+import { clearTheWay, isInTheWay } from './in-the-way.ts';
 import { makeFolders } from './make-folders.ts';
 
 export interface Store {
@@ -84,7 +95,7 @@ export function namesIn(folder: string): readonly string[] {
     try {
       return readdirSync(folder);
     } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return [];
+      if (errnoOf(error) === 'ENOENT' || isInTheWay(errnoOf(error))) return [];
       throw error;
     }
   });
@@ -92,8 +103,22 @@ export function namesIn(folder: string): readonly string[] {
 
 /** Makes a folder of the store; whoever so makes the first one of a boot clears away what earlier boots left. @throws StateError */
 export function makeFolder(store: Store, folder: string): void {
-  const made = doing('make folder', folder, () => makeFolders(folder));
+  const made = doing('make folder', folder, () => {
+    try {
+      return makeFolders(folder);
+    } catch (error) {
+      if (!isInTheWay(errnoOf(error))) throw error;
+      clearTheWayTo(store, folder);
+      return makeFolders(folder);
+    }
+  });
   if (made !== undefined && store.folder.startsWith(made)) clearOtherBoots(store);
+}
+
+/** Of the folders from the boot's on down to this one, what is none of them and has the name of one. */
+function clearTheWayTo({ folder: top }: Store, folder: string): void {
+  for (let path = folder; path.startsWith(top); path = dirname(path))
+    if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) clearTheWay(path);
 }
 
 const dead = 'dead-';
@@ -121,7 +146,7 @@ export function inFolder<T>(store: Store, folder: string, action: string, path: 
     try {
       return operation();
     } catch (error) {
-      if (errnoOf(error) !== 'ENOENT') throw error;
+      if (errnoOf(error) !== 'ENOENT' && errnoOf(error) !== 'ENOTDIR') throw error;
     }
     makeFolder(store, folder);
     return operation();

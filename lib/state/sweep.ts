@@ -1,6 +1,7 @@
 /** What GC and `tollgate pods` want to know of all attachments of a network. */
 import { type Attachment, type Owner, readFacts, statIfThere, tryLockAttachment } from './attachment.ts';
 import { release } from './claims.ts';
+import { isNoFile } from './in-the-way.ts';
 import type { Facts } from './record.ts';
 import { fileName, namesIn, networkFolders, type Store } from './store.ts';
 
@@ -9,6 +10,8 @@ export interface Listed {
   /** Undefined where the record is garbage and its file name is a shortened one. */
   readonly owner?: Owner;
   readonly facts: Facts;
+  /** A link, a folder or something else is in the record's place. */
+  readonly isLost?: true;
 }
 
 /** Every record of the network, read without its lock: a moment's view. @throws StateError */
@@ -17,9 +20,9 @@ export function listAttachments(store: Store, network: string): readonly Listed[
   return namesIn(attachments).flatMap(name => {
     const path = `${attachments}/${name}`;
     const facts = readFacts(path);
-    if (!facts) return [];
-    const owner = ownerOf(network, name, facts);
-    return [{ path, facts, ...(owner && { owner }) }];
+    if (!facts && !isNoFile(path)) return [];
+    const owner = ownerOf(network, name, facts ?? {});
+    return [{ path, facts: facts ?? {}, ...(owner && { owner }), ...(facts ? {} : { isLost: true as const }) }];
   });
 }
 

@@ -25,10 +25,16 @@ export function identityKey({ namespace, labels, namedPorts }: Identity): string
   return JSON.stringify([namespace, sortedLabels, sortedPorts]);
 }
 
-/** What an `identityKey` says. */
+const isText = (value: unknown): value is string => typeof value === 'string';
+const isLabel = (value: unknown): value is [string, string] => Array.isArray(value) && value.every(isText);
+
+/** What an `identityKey` says. @throws SyntaxError where it is none */
 export function identityIn(key: string): Identity {
-  const [namespace, labels, ports] = JSON.parse(key) as [string, [string, string][], [string, number, string][]];
-  const namedPorts = ports.map(([name, port, protocol]) => ({ name, port, protocol }));
+  const parts: unknown = JSON.parse(key);
+  const [namespace, labels, ports] = Array.isArray(parts) ? (parts as unknown[]) : [];
+  if (!isText(namespace) || !Array.isArray(labels) || !labels.every(isLabel) || !Array.isArray(ports))
+    throw new SyntaxError(`Cannot read an identity: ${key}`);
+  const namedPorts = (ports as [string, number, string][]).map(([name, port, protocol]) => ({ name, port, protocol }));
   return { namespace, labels: new Map(labels), namedPorts };
 }
 

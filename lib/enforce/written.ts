@@ -1,0 +1,105 @@
+/** What the node's files must say to be believed: one shape for each. */
+import { parseAddress, parsePrefix } from '../ip/address.ts';
+import {
+  isCount,
+  isFlag,
+  isText,
+  isTrue,
+  listOf,
+  mapOf,
+  objectOf,
+  oneOf,
+  optional,
+  type Shape,
+  such,
+  within,
+} from '../state/shape.ts';
+import type { NamedPort } from '../tag/identity.ts';
+import { firstIdentity, lastIdentity } from '../tag/tag.ts';
+import type { GateSettings } from './gate.ts';
+import { isMarker, MARKERS, markersBetween } from './marker.ts';
+import type { HostPort, LocalPod, NodeState, Owner } from './node.ts';
+import type { NodeHead } from './node-files.ts';
+import type { Extent } from './roster.ts';
+import type { PodCounts } from './stand-in.ts';
+
+const isTag = within(firstIdentity, lastIdentity);
+/** Before it is judged. */
+const NO_TAG = 0;
+const isPort = within(1, 65535);
+const isAddress = such(isText, text => parseAddress(text) !== undefined);
+const isPrefix = such(isText, text => parsePrefix(text) !== undefined);
+
+const isNamedPort = objectOf<NamedPort>({ name: isText, port: isPort, protocol: isText });
+const isHostPort = objectOf<HostPort>({
+  hostPort: isPort,
+  containerPort: isPort,
+  protocol: oneOf('tcp', 'udp', 'sctp'),
+  hostIP: optional(isAddress),
+});
+
+export const isMasquerade = objectOf<NonNullable<LocalPod['masquerade']>>({
+  from: listOf(isPrefix),
+  except: listOf(isPrefix),
+});
+
+const pod = {
+  network: isText,
+  containerID: isText,
+  ifname: isText,
+  link: isText,
+  ifindex: optional(within(1, 0x7fffffff)),
+  namespace: isText,
+  name: isText,
+  uid: optional(isText),
+  labels: mapOf(isText),
+  given: objectOf<LocalPod['given']>({ config: mapOf(isText), call: mapOf(isText) }),
+  namedPorts: listOf(isNamedPort),
+  addresses: listOf(isAddress),
+  masquerade: optional(isMasquerade),
+  hostPorts: listOf(isHostPort),
+};
+
+/** Of a node's state, in which every pod is judged. */
+export const isJudgedPod = objectOf<LocalPod>({ ...pod, tag: isTag });
+/** Of an attachment's record, which is written before its pod is judged. */
+export const isRecordedPod = objectOf<LocalPod>({ ...pod, tag: (value: unknown) => value === NO_TAG || isTag(value) });
+
+const isOwner = objectOf<Owner>({ enforcer: isText, stateDir: isText, policies: isText });
+
+const isSettings = objectOf<GateSettings>({
+  judge: oneOf('inline', 'agent', 'exec', 'none'),
+  nflogGroup: within(0, 0xffff),
+  enforceEgressToNode: isFlag,
+});
+
+/** Two identities of one number would have each other's permissions. */
+const isTags = such(mapOf(isTag), tags => new Set(Object.values(tags)).size === Object.keys(tags).length);
+
+const isState = objectOf<Omit<NodeState, 'pods'>>({
+  owner: isOwner,
+  settings: isSettings,
+  tags: isTags,
+  freed: listOf(isTag),
+  next: within(firstIdentity, lastIdentity + 1),
+  refused: optional(listOf(isText)),
+  leaving: optional(listOf(isJudgedPod)),
+  podCidrs: optional(listOf(isPrefix)),
+  uncut: optional(isTrue),
+});
+
+const isExtent = objectOf<Extent>({ id: such(isText, id => id !== ''), bytes: isCount, lines: isCount });
+const isCounts = objectOf<PodCounts>({ pods: isCount, tags: mapOf(isCount), ways: mapOf(isCount) });
+
+export const isNodeHead: Shape<NodeHead> = such(
+  objectOf<NodeHead>({
+    marker: isMarker,
+    since: optional(isMarker),
+    folder: isText,
+    peers: optional(isMarker),
+    state: isState,
+    roster: isExtent,
+    counts: isCounts,
+  }),
+  ({ marker, since = marker }) => markersBetween(since, marker) < MARKERS,
+);

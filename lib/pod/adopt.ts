@@ -1,0 +1,105 @@
+/**
+ * Running pods whose records were lost with the state folder, or some of it: the node's record still knows them, and so does
+ * the kernel, so their records are written again.
+ */
+import type { LocalPod } from '../enforce/node.ts';
+import { podKey } from '../enforce/node.ts';
+import { parseAddress } from '../ip/address.ts';
+import type { Link } from '../kernel/link.ts';
+import { type Attachment, lockAttachment, type Owner, recordPath, restoreRecord } from '../state/attachment.ts';
+import { reclaim, release } from '../state/claims.ts';
+import type { Store } from '../state/store.ts';
+import { listAttachments } from '../state/sweep.ts';
+import { condemned } from '../tag/tag.ts';
+import type { Context } from './context.ts';
+import { homeOf, readFacts, writeFacts } from './facts.ts';
+import { hostEnd, isMadeFor, lookUpIn } from './own-link.ts';
+
+export interface Adopted extends Owner {
+  /** `namespace/name` */
+  readonly pod: string;
+  readonly addresses: readonly string[];
+}
+
+/** Milliseconds: a record that is not there is nobody's to hold. */
+const PATIENCE = 1000;
+
+/** Its node's end, where the pod still runs: one that a DEL has condemned does not. */
+function livingEnd(pod: LocalPod, { host }: Pick<Context, 'host'>) {
+  const link = hostEnd(lookUpIn(host), pod);
+  return link && link.group !== condemned ? link : undefined;
+}
+
+/** Pods of the network that are judged and run, and of which no record speaks. */
+export function lostRecords(
+  store: Store,
+  network: string,
+  context: Pick<Context, 'hook' | 'host'>,
+): readonly LocalPod[] {
+  const judged = context.hook.pods().filter(pod => pod.network === network);
+  if (judged.length === 0) return [];
+  const recorded = new Set(listAttachments(store, network).flatMap(({ path, isLost }) => (isLost ? [] : [path])));
+  return judged.filter(pod => !recorded.has(recordPath(store, pod)) && livingEnd(pod, context));
+}
+
+/**
+ * The record, locked. Where a claim of the pod is left, it is the old one: each claim is the record by another name. Else a
+ * new one says what the node's state and the kernel know.
+ */
+async function recordFor(store: Store, pod: LocalPod, link: Link, context: Context): Promise<Attachment | undefined> {
+  const { network, containerID, ifname, addresses } = pod;
+  const owner = { network, containerID, ifname };
+  const isRestored = restoreRecord(store, owner, addresses);
+  const kind = isMadeFor(owner, link) ? 'veth' : 'chained';
+  const facts = writeFacts({ kind, home: homeOf(context.here), link: link.name, pod, isAdopted: true });
+  const create = isRestored ? undefined : ({ phase: 'ready', addresses, ...facts } as const);
+  const locked = await lockAttachment(store, owner, { deadline: PATIENCE, create });
+  if (!locked || isRestored || locked.fresh) return locked?.attachment;
+  // A call has begun for it meanwhile.
+  locked.attachment[Symbol.dispose]();
+  return undefined;
+}
+
+/** @throws Error that names the addresses which are another's by now; the record is written all the same */
+async function adoptOne(store: Store, pod: LocalPod, context: Context): Promise<Adopted | undefined> {
+  const { network, containerID, ifname, namespace, name, addresses } = pod;
+  const link = livingEnd(pod, context);
+  if (!link) return undefined;
+  using attachment = await recordFor(store, pod, link, context);
+  if (!attachment) return undefined;
+  const { kind, delegate } = readFacts(attachment.facts);
+  // Its DEL may have come and gone meanwhile, and found no record to wait for.
+  if (!context.hook.find(podKey(pod)) || !livingEnd(pod, context)) {
+    release(attachment);
+    attachment.remove();
+    return undefined;
+  }
+  const adopted = { network, containerID, ifname, pod: `${namespace}/${name}`, addresses };
+  if (kind === 'veth' && !delegate) reclaimAll(attachment, adopted);
+  return adopted;
+}
+
+function reclaimAll(attachment: Attachment, { pod, addresses }: Adopted): void {
+  const lost = addresses.filter(text => !reclaim(attachment, parseAddress(text)!));
+  if (lost.length > 0)
+    throw new Error(`Cannot reserve ${lost.join(', ')} for ${pod} again: taken by another pod; delete one of the two`);
+}
+
+/** Goes on after a failure, and gives all of them. */
+export async function adopt(
+  store: Store,
+  network: string,
+  context: Context,
+): Promise<{ readonly adopted: readonly Adopted[]; readonly failures: readonly unknown[] }> {
+  const adopted: Adopted[] = [];
+  const failures: unknown[] = [];
+  for (const pod of lostRecords(store, network, context)) {
+    try {
+      const found = await adoptOne(store, pod, context);
+      if (found) adopted.push(found);
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  return { adopted, failures };
+}
