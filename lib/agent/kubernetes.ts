@@ -26,6 +26,7 @@ import { nodeFacts } from '../pod/here.ts';
 import { aside } from '../pod/interface.ts';
 import { nftWords } from '../pod/sweep.ts';
 import { LiveRules } from '../policy/live.ts';
+import { policyRef } from '../policy/model.ts';
 import { AgentHook, type Judge } from './agent-hook.ts';
 import { CallLog } from './call-log.ts';
 import { CallCounts } from './calls.ts';
@@ -113,6 +114,8 @@ export interface AgentStatus {
   readonly waitsFor: readonly string[];
   readonly problems: readonly string[];
   readonly refused: readonly string[];
+  /** Policies that allow nothing because they, or all of their namespace, are larger than policies may be. */
+  readonly beyondBudget: readonly string[];
   readonly watches: readonly Hearing[];
   readonly pods: number;
   readonly identities: number;
@@ -464,6 +467,7 @@ export class KubernetesAgent {
       ...{ isReady: this.#isReady, waitsFor },
       problems: [...this.node.status.problems, ...this.health.map(({ message }) => message)],
       refused: this.table.refused,
+      beyondBudget: [...this.#rules.cluster.policiesBeyondBudget()].map(policyRef),
       watches: this.listeners.hearings,
       pods: Object.keys(this.table.state.pods).length,
       identities: Object.keys(this.table.state.tags).length,

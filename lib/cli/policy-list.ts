@@ -1,6 +1,6 @@
 import { policyCounter } from '../enforce/ruleset.ts';
 import type { Counted } from '../nft/decode.ts';
-import { isSeen } from '../policy/cluster.ts';
+import { clusterOf, isSeen } from '../policy/cluster.ts';
 import { type Direction, type NetworkPolicy, policyRef, type World } from '../policy/model.ts';
 import type { Ruleset } from '../policy/ruleset.ts';
 import { selects } from '../policy/selector.ts';
@@ -27,6 +27,8 @@ interface Listed {
   readonly ingress?: Count;
   readonly egress?: Count;
   readonly isRefused: boolean;
+  /** It, or all of its namespace, is larger than policies may be. */
+  readonly isBeyondBudget: boolean;
 }
 
 const sum = (counts: readonly Counted[]): Counted => ({
@@ -58,6 +60,7 @@ function listed(world: World, counted: CountOf, refused: ReadonlySet<string>): r
     const rules = policy[direction];
     return rules ? { [direction]: { rules: rules.length, ...counted(policy, direction) } } : {};
   };
+  const beyond = new Set([...clusterOf(world).policiesBeyondBudget()].map(policyRef));
   return world.policies
     .map(policy => ({
       policy,
@@ -67,6 +70,7 @@ function listed(world: World, counted: CountOf, refused: ReadonlySet<string>): r
       ...count(policy, 'ingress'),
       ...count(policy, 'egress'),
       isRefused: refused.has(policyRef(policy)),
+      isBeyondBudget: beyond.has(policyRef(policy)),
     }))
     .sort((a, b) => (policyRef(a.policy) < policyRef(b.policy) ? -1 : 1));
 }
@@ -77,7 +81,7 @@ const countJson = (count: Count | undefined) =>
   count ? { rules: count.rules, allowed: countedOrNull(count.allowed), denied: countedOrNull(count.denied) } : null;
 
 /** A contract with scripts: keys are only ever added. */
-const jsonOf = ({ policy, selects: pods, ingress, egress, isRefused }: Listed) => ({
+const jsonOf = ({ policy, selects: pods, ingress, egress, isRefused, isBeyondBudget }: Listed) => ({
   policy: policyRef(policy),
   file: policy.source?.file ?? null,
   document: policy.source ? policy.source.document + 1 : null,
@@ -85,6 +89,7 @@ const jsonOf = ({ policy, selects: pods, ingress, egress, isRefused }: Listed) =
   ingress: countJson(ingress),
   egress: countJson(egress),
   refused: isRefused,
+  beyondBudget: isBeyondBudget,
 });
 
 const packets = (counted: Counted | undefined): string => (counted ? String(counted.packets) : '-');
@@ -102,8 +107,13 @@ function podsText(pods: readonly string[]): string {
   return own.length <= 3 ? own.join(', ') || 'none' : `${own.slice(0, 2).join(', ')} and ${own.length - 2} more`;
 }
 
-const rowOf = ({ policy, selects: pods, ingress, egress, isRefused }: Listed): string[] => [
-  `${policyRef(policy)}${isRefused ? ' (refused by the kernel: its pods are closed)' : ''}`,
+function noteOf({ isRefused, isBeyondBudget }: Pick<Listed, 'isRefused' | 'isBeyondBudget'>): string {
+  if (isBeyondBudget) return ' (too large: its pods are closed)';
+  return isRefused ? ' (refused by the kernel: its pods are closed)' : '';
+}
+
+const rowOf = ({ policy, selects: pods, ingress, egress, ...flags }: Listed): string[] => [
+  `${policyRef(policy)}${noteOf(flags)}`,
   podsText(pods),
   countText(ingress),
   countText(egress),

@@ -12,13 +12,15 @@ const seconds = (value: number | null): string => {
 const ageText = (age: number | undefined): string => (age === undefined ? 'never' : `${Math.round(age / 1000)} s ago`);
 
 function statusText(status: AgentStatus): string {
-  const { node, release, pid, server, isReady, waitsFor, problems, refused, watches, eventToKernel } = status;
+  const { node, release, pid, server, isReady, waitsFor, problems, refused, beyondBudget, watches, eventToKernel } =
+    status;
   const { p50, p99 } = eventToKernel;
   return [
     `Agent of node ${node}: release ${release}, process ${pid}, listening to ${server}`,
     isReady ? 'Ready: pods can be plugged in.' : 'Not ready.',
     ...waitsFor.map(what => `  waits for ${what}`),
     ...problems.map(what => `  problem: ${what}`),
+    ...beyondBudget.map(policy => `  too large, so whom it selects is closed (see tollgate policy lint): ${policy}`),
     ...refused.map(policy => `  refused by the kernel, so whom it selects is closed: ${policy}`),
     `${counted(status.pods, 'pod')} here, of ${counted(status.identities, 'identity', 'identities')}`,
     `From an event to the kernel: half within ${seconds(p50)}, 99 of 100 within ${seconds(p99)}`,

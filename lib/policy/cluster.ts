@@ -2,6 +2,7 @@
  * The world with its indexes: what stands where it can be found without looking at every pod or policy, and can change
  * one object at a time. Only pods that policy sees are peers here: alive, and not on their node's network.
  */
+import { withinBudget } from './budget.ts';
 import type { Labels, NetworkPolicy, Node, Pod, Protocol, World } from './model.ts';
 import { policyRef } from './model.ts';
 import { withNameLabel } from './selector.ts';
@@ -153,6 +154,8 @@ export const isSeen = ({ hostNetwork, finished }: Pod): boolean => !hostNetwork 
 export class Cluster {
   readonly #namespaces = new Map<string, Labels>();
   readonly #policies = new Map<string, Map<string, NetworkPolicy>>();
+  /** What of them counts, by namespace; found when it is asked for. */
+  readonly #counted = new Map<string, readonly NetworkPolicy[]>();
   /** Those that policy sees, by namespace. */
   readonly #members = new Map<string, Namesakes>();
   /** Those that it does not: few, since finished ones hardly ever come. */
@@ -184,10 +187,12 @@ export class Cluster {
   setPolicy(policy: NetworkPolicy): void {
     const own = this.#policies.get(policy.namespace) ?? new Map<string, NetworkPolicy>();
     this.#policies.set(policy.namespace, own.set(policyRef(policy), policy));
+    this.#counted.delete(policy.namespace);
   }
 
   deletePolicy(policy: NetworkPolicy): void {
     const own = this.#policies.get(policy.namespace);
+    this.#counted.delete(policy.namespace);
     if (own?.delete(policyRef(policy)) && own.size === 0) this.#policies.delete(policy.namespace);
   }
 
@@ -233,8 +238,17 @@ export class Cluster {
     return this.#namespaces.get(name) ?? withNameLabel(name, undefined);
   }
 
+  /** As they count: where those of the namespace are too many together, some allow nothing. */
   policiesIn(namespace: string): Iterable<NetworkPolicy> {
-    return this.#policies.get(namespace)?.values() ?? [];
+    const known = this.#counted.get(namespace) ?? withinBudget([...(this.#policies.get(namespace)?.values() ?? [])]);
+    this.#counted.set(namespace, known);
+    return known;
+  }
+
+  /** Those that allow nothing since there is too much in them, or in those of their namespace together. */
+  *policiesBeyondBudget(): Generator<NetworkPolicy> {
+    for (const namespace of this.#policies.keys())
+      for (const policy of this.policiesIn(namespace)) if (policy.isBeyondBudget) yield policy;
   }
 
   *pods(): Generator<Pod> {

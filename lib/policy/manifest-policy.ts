@@ -4,6 +4,7 @@
  * invalid closes its namespace, one that does not say clearly which directions it isolates isolates both.
  */
 import { type Prefix, parsePrefix, rangeContains, rangeOf } from '../ip/address.ts';
+import { closed, isBeyondBudget, MOST_OF_POLICY } from './budget.ts';
 import { complain, type Field, holdsOnly, isAbsent, itemsOf, member, shown, warn } from './field.ts';
 import { isPortName } from './label-syntax.ts';
 import { selectorOf } from './manifest-selector.ts';
@@ -158,6 +159,8 @@ function subjectOf(field: Field): LabelSelector | undefined {
   return selectorOf(field, closesNamespace);
 }
 
+const beyondBudget = `More than ${MOST_OF_POLICY} entries (peers, excepts, values, ports; those of peers once for each port by name), so it closes the pods that it selects: make blocks larger, or several policies of it`;
+
 const closesNamespace = 'the policy closes every pod of its namespace';
 
 export type Named = Pick<NetworkPolicy, 'kind' | 'namespace' | 'name' | 'source'>;
@@ -184,6 +187,10 @@ export function networkPolicyOf(object: Field, named: Named): NetworkPolicy {
   const directions = isPlain ? directionsOf(spec) : bothDirections;
   const subject = subjectOf(member(spec, 'podSelector'));
   if (!subject) return closedNamespace(named, directions);
+  if (isBeyondBudget(spec.value)) {
+    complain(spec, beyondBudget);
+    return closed({ ...named, subject, ...Object.fromEntries(directions.map(direction => [direction, []])) });
+  }
   const rules = directions.map(direction => [direction, rulesOf(member(spec, direction), direction, named.namespace)]);
   return { ...named, subject, ...Object.fromEntries(rules) };
 }

@@ -2,12 +2,13 @@
  * Manifests, already parsed from YAML or JSON, to the world that they describe and the problems that they have.
  * Nothing here throws: what cannot be read is reported, and closed where it is a policy.
  */
+import { MOST_OF_NAMESPACE, withinBudget } from './budget.ts';
 import { complain, type Field, isAbsent, isMapping, itemsOf, member, shown, warn } from './field.ts';
 import { isNamespaceName, isObjectName } from './label-syntax.ts';
 import { alphaPolicyOf, alphaVersion, betaPolicyOf, betaVersion, isIsolated, isolationOf } from './manifest-2016.ts';
 import { labelsOf, nodeOf, podOf } from './manifest-pod.ts';
 import { closedNamespace, networkPolicyOf } from './manifest-policy.ts';
-import type { Labels, NetworkPolicy, Node, Pod, Source, World } from './model.ts';
+import { type Labels, type NetworkPolicy, type Node, type Pod, policyRef, type Source, type World } from './model.ts';
 import type { Problem } from './problem.ts';
 import { withNameLabel } from './selector.ts';
 
@@ -195,6 +196,17 @@ function inForceOf(declared: readonly Declared[]): {
   return { inForce: declared.filter(each => !isIdle(each)), idle: declared.filter(isIdle) };
 }
 
+/** Policies that count as closed because of all that stand in their namespace. */
+function* closedTogether(policies: readonly NetworkPolicy[]): Generator<{ policy: NetworkPolicy; says: string }> {
+  for (const [namespace, own] of Map.groupBy(policies, each => each.namespace))
+    for (const [i, counted] of withinBudget(own).entries())
+      if (counted !== own[i])
+        yield {
+          policy: counted,
+          says: `The policies of namespace ${namespace} come to more than ${MOST_OF_NAMESPACE} entries together, so this one closes the pods that it selects: those that come first by name count`,
+        };
+}
+
 /** The declarations as one world. Of two objects of the same kind, namespace and name the later one counts, as with kubectl apply; it is an error all the same. */
 export function worldOf(declared: readonly Declared[]): {
   readonly world: World;
@@ -222,6 +234,11 @@ export function worldOf(declared: readonly Declared[]): {
     ],
     nodes: objects.flatMap(object => (object.kind === 'Node' ? [object.node] : [])),
   };
+  for (const { policy, says } of closedTogether(world.policies)) {
+    const { source, path } = byRef.get(policyRef(policy)) ?? {};
+    if (source && path !== undefined)
+      problems.push({ severity: 'error', ...source, object: policyRef(policy), field: path, message: says });
+  }
   for (const { ref, source, path } of idle) {
     const field = `${path.slice(0, -'metadata.name'.length)}apiVersion`;
     problems.push({ severity: 'warning', ...source, object: ref, field, message: idleMessage });

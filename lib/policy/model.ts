@@ -66,6 +66,8 @@ export interface NetworkPolicy {
   /** What it allows in; absent where it does not isolate for ingress, empty where it isolates and allows nothing. */
   readonly ingress?: readonly Rule[];
   readonly egress?: readonly Rule[];
+  /** It allows nothing because it is larger than a policy may be, or its namespace's are together. */
+  readonly isBeyondBudget?: true;
 }
 
 /** One requirement on labels; `values` is empty for Exists and DoesNotExist. */
