@@ -266,6 +266,85 @@ spec: { podSelector: {} }
   await until('the worker to complain', () => agent.said(/broken\.yaml/));
 });
 
+const shut = `apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: shut, namespace: default }
+spec: { podSelector: {} }
+`;
+const isShut = async (host: Host): Promise<boolean> => /shut/.test(await host.sh('nft list table inet tollgate'));
+
+/** A worker whose folder is made by one script, with a pod and no policy in force. */
+async function watching(script: string): Promise<{ host: Host; agent: Agent } & Disposable> {
+  using undo = new DisposableStack();
+  const host = undo.use(await startHost());
+  await host.sh(`rm -rf ${policies}; mkdir -p /run/test/src; ${script}`);
+  const agent = undo.use(await startAgent(host));
+  await add(host, await call(host, 'c1'));
+  assert.equal(await isShut(host), false);
+  const both = undo.move();
+  return { host, agent, [Symbol.dispose]: () => both.dispose() };
+}
+
+const put = `printf '%s' '${shut}' >`;
+const links: readonly (readonly [what: string, before: string, change: string])[] = [
+  [
+    'a folder that is a link and is exchanged',
+    `mkdir /run/test/src/r1 /run/test/src/r2; ${put}/run/test/src/r2/p.yaml; ln -s /run/test/src/r1 ${policies}`,
+    `ln -s /run/test/src/r2 ${policies}.next; mv -T ${policies}.next ${policies}`,
+  ],
+  [
+    'a link above the folder that is exchanged',
+    `mkdir -p /run/test/src/r1/p /run/test/src/r2/p; ${put}/run/test/src/r2/p/p.yaml
+     ln -s r1 /run/test/src/now; ln -s /run/test/src/now/p ${policies}`,
+    'ln -s r2 /run/test/src/next; mv -T /run/test/src/next /run/test/src/now',
+  ],
+  [
+    'a file that is a link to a file that is written in place',
+    `mkdir ${policies}; : >/run/test/src/p.yaml; ln -s /run/test/src/p.yaml ${policies}/p.yaml`,
+    `${put}/run/test/src/p.yaml`,
+  ],
+  [
+    'a file that is a link to a file that is exchanged',
+    `mkdir ${policies}; : >/run/test/src/p.yaml; ln -s /run/test/src/p.yaml ${policies}/p.yaml`,
+    `${put}/run/test/src/next; mv /run/test/src/next /run/test/src/p.yaml`,
+  ],
+  [
+    'a file that has another name elsewhere and is written by that',
+    `mkdir ${policies}; : >/run/test/src/p.yaml; ln /run/test/src/p.yaml ${policies}/p.yaml`,
+    `${put}/run/test/src/p.yaml`,
+  ],
+  [
+    'a ConfigMap, as the kubelet exchanges it',
+    `mkdir -p ${policies}/..1; : >${policies}/..1/p.yaml; ln -s ..1 ${policies}/..data; ln -s ..data/p.yaml ${policies}/p.yaml`,
+    `mkdir ${policies}/..2; ${put}${policies}/..2/p.yaml
+     ln -s ..2 ${policies}/..data_tmp; mv -T ${policies}/..data_tmp ${policies}/..data`,
+  ],
+  [
+    'what a link leads to goes, and comes again as another',
+    `mkdir /run/test/src/r; ln -s /run/test/src/r ${policies}`,
+    `rm -r /run/test/src/r; mkdir /run/test/src/next; ${put}/run/test/src/next/p.yaml; mv /run/test/src/next /run/test/src/r`,
+  ],
+];
+
+for (const [what, before, change] of links)
+  test(`${what}: the worker sees it at once, and does not wait for its look each minute`, async () => {
+    using both = await watching(before);
+    const { host } = both;
+    await host.sh(change);
+    await until('the policy to be in force', () => isShut(host), 40_000);
+  });
+
+test('a file that becomes empty stays in force until the worker has looked at it twice', async () => {
+  using both = await watching(`mkdir ${policies}`);
+  const { host, agent } = both;
+  await host.sh(`${put}${policies}/p.yaml`);
+  await until('the policy to be in force', () => isShut(host));
+  await host.sh(`: >${policies}/p.yaml`);
+  await until('the worker to doubt it', () => agent.said(/p\.yaml.*has become empty/));
+  await until('it to be out of force', async () => !(await isShut(host)), 40_000);
+  assert.ok(agent.lines.findIndex(({ message }) => /become empty/.test(message)) >= 0);
+});
+
 test('SIGTERM: the call under way is answered, new ones are carried out without it, rules stay, the socket goes', async () => {
   using both = await start();
   const { host, agent } = both;

@@ -88,6 +88,117 @@ suite('policy lint', () => {
   });
 });
 
+suite('what cannot be read as manifests', () => {
+  const world = [pod('shop', 'web', 'web', ['10.0.0.1']), pod('shop', 'front', 'front', ['10.0.0.2'])].join('---\n');
+  const utf16 = Buffer.concat([Buffer.from([0xff, 0xfe]), Buffer.from(isolated('web', 'web', '[]'), 'utf16le')]);
+  const rows: readonly (readonly [what: string, text: string | undefined, says: RegExp])[] = [
+    ['a syntax error', 'spec:\n\tpodSelector: {}\n', /deny\.yaml#1: Tabs are not allowed/],
+    ['a misspelt kind', isolated('web', 'web', '[]').replace('NetworkPolicy', 'Networkpolicy'), /write NetworkPolicy/],
+    ['an error page', '404: Not Found\n', /deny\.yaml#1 kind: Missing/],
+    ['a link to nothing', undefined, /a link to what is not there/],
+  ];
+  const ends = ['--from', 'shop/front', '--to', 'shop/web', '--port', '80'];
+
+  for (const [what, text, says] of rows)
+    test(`${what}: lint is exit code 1, and every command that judges by it is 3, with the reason and no answer`, async () => {
+      await host.sh('mkdir -p /run/work/unread; rm -f /run/work/unread/deny.yaml');
+      host.write('/run/work/unread/world.yaml', world);
+      if (text === undefined) await host.sh('ln -s /nonexistent/x /run/work/unread/deny.yaml');
+      else host.write('/run/work/unread/deny.yaml', text);
+      const linted = await run('policy', 'lint', '-f', '/run/work/unread');
+      assert.deepEqual([linted.exit, linted.stderr], [1, '']);
+      assert.match(linted.stdout, says);
+      for (const args of [
+        ['explain', '-f', '/run/work/unread', ...ends],
+        ['matrix', '-f', '/run/work/unread', '--port', '80'],
+        ['list', '-f', '/run/work/unread'],
+        ['diff', '-f', '/run/work/unread', '--base', '/run/work/all'],
+        ['diff', '-f', '/run/work/all', '--base', '/run/work/unread'],
+      ]) {
+        const { exit, stdout, stderr } = await run('policy', ...args);
+        assert.deepEqual([exit, stdout], [3, ''], args.join(' '));
+        assert.match(stderr, says, args.join(' '));
+      }
+    });
+
+  test('UTF-16 with a byte order mark is read', async () => {
+    await host.sh('rm -f /run/work/unread/deny.yaml');
+    host.write('/run/work/unread/deny.yaml', utf16);
+    const { exit, stdout } = await run('policy', 'explain', '-f', '/run/work/unread', ...ends);
+    assert.equal(exit, 1, stdout);
+    assert.match(stdout, /NetworkPolicy\/shop\/web/);
+  });
+});
+
+suite('policy lint of what is not enforced', () => {
+  test('names policies of other APIs, and counts objects of other kinds', async () => {
+    const object = (apiVersion: string, kind: string) => JSON.stringify({ apiVersion, kind, metadata: { name: 'x' } });
+    host.write(
+      '/run/work/others.yaml',
+      [
+        object('policy.networking.k8s.io/v1alpha1', 'AdminNetworkPolicy'),
+        object('cilium.io/v2', 'CiliumNetworkPolicy'),
+        object('apps/v1', 'Deployment'),
+        object('v1', 'Service'),
+        object('v1', 'Service'),
+      ].join('\n---\n'),
+    );
+    const { exit, stdout } = await run('policy', 'lint', '-f', '/run/work/others.yaml');
+    assert.equal(exit, 0);
+    assert.match(
+      stdout,
+      /^warning: .* AdminNetworkPolicy\/x apiVersion: AdminNetworkPolicy is not enforced by this version$/m,
+    );
+    assert.match(
+      stdout,
+      /^warning: .* CiliumNetworkPolicy\/x apiVersion: "cilium\.io\/v2" is another project's policy/m,
+    );
+    assert.match(
+      stdout,
+      /^5 documents, no errors, 2 warnings, 3 objects of other kinds ignored \(Deployment, Service\)\.$/m,
+    );
+  });
+});
+
+suite('names that others wrote', () => {
+  test('reach no terminal as they are, and are errors', async () => {
+    const hostile = '\\e[2J\\x9b31m\\n\\u202eweb';
+    host.write(
+      '/run/work/hostile.yaml',
+      [
+        pod('shop', 'front', 'front', ['10.0.0.2']),
+        pod('shop', `"${hostile}"`, 'web', ['10.0.0.1']),
+        isolated(`"${hostile}"`, 'web', `[{ "${hostile}": [] }]`),
+        `apiVersion: v1\nkind: Namespace\nmetadata: { name: "${hostile}", labels: { "${hostile}": "${hostile}" } }\n`,
+        `apiVersion: example.com/v1\nkind: "${hostile}"\nmetadata: { name: x }\n`,
+        `apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: { name: "${hostile}" }\n`,
+      ].join('---\n'),
+    );
+    const file = ['-f', '/run/work/hostile.yaml'];
+    const { stdout } = await run('policy', 'lint', ...file, '-o', 'json');
+    const named = (JSON.parse(stdout) as { readonly severity: string; readonly field: string }[]).filter(
+      ({ severity, field }) => severity === 'error' && field === 'metadata.name',
+    );
+    assert.equal(named.length, 3, stdout);
+    for (const args of [
+      ['lint', ...file],
+      ['lint', ...file, '-o', 'json'],
+      ['matrix', ...file, '--port', '80'],
+      ['matrix', ...file, '--port', '80', '-o', 'json'],
+      ['matrix', ...file, '--port', '80', '-o', 'html'],
+      ['list', ...file],
+      ['list', ...file, '-o', 'json'],
+      ['diff', ...file, '--base', '/run/work/all'],
+      ['explain', ...file, '--from', 'shop/front', '--to', '10.0.0.1', '--port', '80'],
+      ['explain', ...file, '--from', 'shop/front', '--to', 'shop/\x1b[31m', '--port', '80'],
+    ]) {
+      const done = await run('policy', ...args);
+      // Of a line feed in a name nothing can be seen but a line that does not begin as ours do.
+      assert.doesNotMatch(done.stdout + done.stderr, /(?!\n)[\p{Cc}\p{Cf}]|^.?web/mu, args.join(' '));
+    }
+  });
+});
+
 suite('policy matrix', () => {
   interface Side {
     readonly allowed: boolean;

@@ -263,7 +263,30 @@ const argsRows: readonly (readonly [string, string, object | RegExp])[] = [
   ['a key twice: the later one', 'K8S_POD_NAME=a;K8S_POD_NAME=b', { ips: [], podName: 'b' }],
   ['IgnoreUnknown=TRUE', 'FOO=1;IgnoreUnknown=TRUE', { ips: [] }],
   ['IgnoreUnknown=true before an unknown key', 'IgnoreUnknown=true;constructor=1', { ips: [] }],
-  ['hostile values', 'K8S_POD_NAME=../%d$(x)', { ips: [], podName: '../%d$(x)' }],
+  [
+    "podman's container name, in both",
+    'IgnoreUnknown=1;K8S_POD_NAMESPACE=My_web.1;K8S_POD_NAME=My_web.1',
+    { ips: [], podNamespace: 'My_web.1', podName: 'My_web.1' },
+  ],
+  [
+    'a container name from Kubernetes, as the namespace',
+    'K8S_POD_NAMESPACE=My_web;K8S_POD_NAME=web;K8S_POD_UID=u-1',
+    /K8S_POD_NAMESPACE=My_web is no name: expected a DNS label/,
+  ],
+  [
+    'a container name from Kubernetes, as the pod',
+    'K8S_POD_NAMESPACE=shop;K8S_POD_NAME=My_web;K8S_POD_UID=u-1',
+    /K8S_POD_NAME=My_web is no name: expected a DNS name/,
+  ],
+  [
+    'a namespace with dots from Kubernetes',
+    'K8S_POD_NAMESPACE=a.b;K8S_POD_NAME=a.b;K8S_POD_UID=u-1',
+    /K8S_POD_NAMESPACE=a\.b is no name/,
+  ],
+  ['a path and a format for a name', 'K8S_POD_NAME=../%d$(x)', /K8S_POD_NAME=\.\.\/%d\$\(x\) is no name/],
+  ['a line feed in a name', 'K8S_POD_NAME=a\nb', /K8S_POD_NAME=a\\u000ab is no name/],
+  ['an escape sequence in a namespace', 'K8S_POD_NAMESPACE=\x1b[2Ja', /K8S_POD_NAMESPACE=\\u001b\[2Ja is no name/],
+  ['a line feed in a uid', 'K8S_POD_UID=u\n1', /K8S_POD_UID=u\\u000a1 is no name/],
   ['an unknown key', 'FOO=1', /CNI_ARGS: unknown args \["FOO=1"\]/],
   ['all unknown keys at once', 'FOO=1;BAR=2', /\["FOO=1","BAR=2"\]/],
   ['an unknown key with IgnoreUnknown=0', 'FOO=1;IgnoreUnknown=0', /unknown args/],
@@ -295,9 +318,19 @@ test('CNI_ARGS that nobody can read do not keep a pod from being deleted', () =>
 
 test('any text in CNI_ARGS is read or refused with code 4, and what is read is what was written', () => {
   const value = fc.string({ unit: 'binary' }).filter(text => !/[;=]/.test(text));
+  const container = fc.stringMatching(/^([A-Za-z0-9][A-Za-z0-9_.-]*)?$/);
   fc.assert(
-    fc.property(value, value, (namespace, name) => {
-      const args = parseArgs(`K8S_POD_NAMESPACE=${namespace};IgnoreUnknown=1;K8S_POD_NAME=${name};x=${name}`);
+    fc.property(value, text => {
+      try {
+        parseArgs(`IgnoreUnknown=1;K8S_POD_NAMESPACE=${text};K8S_POD_NAME=${text};x=${text}`);
+      } catch (error) {
+        failure(4, /^CNI_ARGS: /)(error);
+      }
+    }),
+  );
+  fc.assert(
+    fc.property(container, container, value, (namespace, name, x) => {
+      const args = parseArgs(`K8S_POD_NAMESPACE=${namespace};IgnoreUnknown=1;K8S_POD_NAME=${name};x=${x}`);
       assert.equal(args.podNamespace ?? '', namespace);
       assert.equal(args.podName ?? '', name);
     }),

@@ -312,6 +312,39 @@ test('a manifest that no longer parses keeps its last good version, with a warni
   assert.equal((await cni(host.host, 'ADD', host.callOf('never', await host.host.pod()))).exit, 0);
 });
 
+const garbage: readonly (readonly [what: string, put: (path: string) => string])[] = [
+  ['an error page', path => `echo '404: Not Found' >${path}`],
+  ['nothing at all', path => `: >${path}`],
+  ['gzip', path => `gzip -c /bin/true >${path}`],
+  ['a link to nothing', path => `ln -sfn /nonexistent/x ${path}`],
+  ['a link to itself', path => `ln -sfn policy.yaml ${path}`],
+  ['a misspelt kind', path => `sed -i s/NetworkPolicy/Networkpolicy/ ${path}`],
+];
+
+for (const [what, put] of garbage)
+  test(`${what} in the place of a policy leaves it in force, ADD warns, and an ADD that never knew another version fails by name`, async () => {
+    using host = await PolicyHost.start();
+    host.put('policy.yaml', onlyFrom('only', { role: 'server' }, { role: 'friend' }));
+    using server = await host.plug('server', { labels: { role: 'server' } });
+    using stranger = await host.plug('stranger');
+    await host.host.sh(put(`${policies}/policy.yaml`));
+    const later = await cni(host.host, 'ADD', host.callOf('later', await host.host.pod()));
+    assert.equal(later.exit, 0, words(later));
+    assert.match(later.stderr, /policy\.yaml.*last good version/s);
+    assert.ok(!host.reaches(stranger, server));
+    if (what === 'nothing at all') {
+      assert.equal((await host.type(['policy', 'apply'])).exit, 0, 'which is a confirmation');
+      assert.ok(host.reaches(stranger, server));
+      return;
+    }
+    assert.equal((await host.type(['policy', 'apply'])).exit, 1);
+    await host.host.sh(`cp -a ${policies}/policy.yaml ${policies}/never.yaml`);
+    const failed = errorOf(await cni(host.host, 'ADD', host.callOf('never', await host.host.pod())));
+    assert.equal(failed.code, 7);
+    assert.match(`${failed.msg} ${failed.details}`, /never\.yaml/);
+    assert.ok(!host.reaches(stranger, server));
+  });
+
 test('an invalid policy closes whom it selects, and is named', async () => {
   using host = await PolicyHost.start();
   const peer = { ipBlock: { cidr: '10.77.0.0/33' } };

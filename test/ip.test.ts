@@ -80,3 +80,15 @@ test('a prefix keeps its host bits, and its range does not', () => {
 for (const text of ['10.0.0.0', '10.0.0.0/33', '::/129', '10.0.0.0/-1', '10.0.0.0/01', '10.0.0.0/', '/8']) {
   test(`${text} is not a prefix`, () => assert.equal(ip.parsePrefix(text), undefined));
 }
+
+test('leading zeros of decimal numbers are taken away, and no others', () => {
+  for (const [text, plain] of [
+    ['010.000.0.007', '10.0.0.7'],
+    ['0010.0.0.0/08', '10.0.0.0/8'],
+    ['fd00:0001::/064', 'fd00:0001::/64'],
+    ['::ffff:010.0.0.1', '::ffff:10.0.0.1'],
+    ['10.0.0.100/10', '10.0.0.100/10'],
+    ['x010.0', 'x010.0'],
+  ] as const)
+    assert.equal(ip.withoutLeadingZeros(text), plain);
+});

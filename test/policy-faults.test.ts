@@ -21,7 +21,6 @@ const peerFaults: readonly Fault[] = [
   { says: 'ipBlock beside a selector', text: '{ ipBlock: { cidr: 0.0.0.0/0 }, podSelector: {} }' },
   { says: 'a block without cidr', text: '{ ipBlock: {} }', field: '.ipBlock.cidr' },
   { says: 'a cidr that is an address', text: '{ ipBlock: { cidr: 10.0.0.2 } }', field: '.ipBlock.cidr' },
-  { says: 'a cidr with leading zeros', text: '{ ipBlock: { cidr: 010.0.0.0/8 } }', field: '.ipBlock.cidr' },
   { says: 'a cidr that is too long', text: '{ ipBlock: { cidr: 10.0.0.0/33 } }', field: '.ipBlock.cidr' },
   {
     says: 'a hole that is no cidr',
@@ -129,6 +128,23 @@ holds(
     ],
   })),
 );
+
+holds('leading zeros of a CIDR mean decimal, as API servers have taken them, with a warning', [
+  {
+    says: 'in a block, its length and its hole',
+    policies: "ingress:\n- from: [{ ipBlock: { cidr: 010.0.0.0/08, except: ['010.00.000.002/032'] } }]",
+    reports: ['spec.ingress[0].from[0].ipBlock.cidr', 'spec.ingress[0].from[0].ipBlock.except[0]'],
+    allow: ['10.1.1.1 > a/p TCP 80', 'a/r > a/p TCP 80'],
+    deny: ['a/q > a/p TCP 80', '8.0.0.1 > a/p TCP 80'],
+  },
+  {
+    says: 'in the quad of an IPv6 block, whose other zeros are its own',
+    policies: "ingress:\n- from: [{ ipBlock: { cidr: '0fd0:0:0::010.1.2.3/0128' } }]",
+    reports: ['spec.ingress[0].from[0].ipBlock.cidr'],
+    allow: ['fd0::a01:203 > a/p TCP 80 v6'],
+    deny: ['fd0::801:203 > a/p TCP 80 v6'],
+  },
+]);
 
 const portFaults: readonly Fault[] = [
   { says: 'nothing', text: 'null' },

@@ -30,6 +30,7 @@ import { policyRef } from '../policy/model.ts';
 import { AgentHook, type Judge } from './agent-hook.ts';
 import { CallLog } from './call-log.ts';
 import { CallCounts } from './calls.ts';
+import { Complaints } from './complaints.ts';
 import { clearDeadCalls, type DeadCalls } from './dead-calls.ts';
 import { metricsOf } from './gauges.ts';
 import { SharedGraveyard } from './graveyard.ts';
@@ -333,8 +334,7 @@ export class KubernetesAgent {
       {
         signal,
         intern: createIntern(),
-        report: ({ severity, object, field, message }) =>
-          log(severity === 'error' ? 'warn' : 'info', `${object} ${field}: ${message}`),
+        report: this.#undo.use(new Complaints(log, systemClock)).take,
         // Older servers send no bookmarks for what never changes: a silent stream is only asked for anew.
         lost: (resource, error, retryIn) =>
           log(error.reason === 'Silent' ? 'debug' : 'warn', `Lost the watch of ${resource}: ${error.message}`, {

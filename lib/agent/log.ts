@@ -1,4 +1,5 @@
 import { writeSync } from 'node:fs';
+import { printable } from '../tag/printable.ts';
 
 /** From what changes nothing (`debug`), by what changes something (`info`), to what keeps pods from working (`error`). */
 export const logLevels = ['debug', 'info', 'warn', 'error'] as const;
@@ -15,6 +16,6 @@ export const logToStderr =
   (level, message, fields) => {
     if (logLevels.indexOf(level) < logLevels.indexOf(least)) return;
     try {
-      writeSync(2, `${JSON.stringify({ time: new Date().toISOString(), level, message, ...fields })}\n`);
+      writeSync(2, `${printable(JSON.stringify({ time: new Date().toISOString(), level, message, ...fields }))}\n`);
     } catch {}
   };

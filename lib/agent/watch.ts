@@ -1,22 +1,79 @@
-/** A folder, watched: whatever happens in it rings the bell. */
-import { existsSync, type FSWatcher, statSync, watch } from 'node:fs';
-import { dirname } from 'node:path';
+/**
+ * A folder, watched: whatever changes what its files say rings the bell. That is the folder itself, each link on the way
+ * to it and to its files, and files that can be written by another name than the folder's.
+ */
+import { type FSWatcher, lstatSync, readdirSync, readlinkSync, statSync, watch } from 'node:fs';
+import { dirname, join } from 'node:path';
 
-/** The folder, or the nearest one above it that is there: the one that will see it appear. */
-const nearest = (path: string): string => (existsSync(path) || dirname(path) === path ? path : nearest(dirname(path)));
+/** As the kernel: more links on one way are a circle. */
+const MOST_LINKS = 40;
 
-const inodeOf = (path: string): string | undefined => {
+/** Paths to watch, each with the names in it that matter; undefined: whatever happens there. */
+type Wanted = Map<string, ReadonlySet<string> | undefined>;
+
+function want(wanted: Wanted, path: string, name?: string): void {
+  const names = wanted.get(path);
+  if (name === undefined || (wanted.has(path) && !names)) wanted.set(path, undefined);
+  else wanted.set(path, new Set([...(names ?? []), name]));
+}
+
+const partsOf = (path: string): string[] => path.split('/').filter(part => part !== '' && part !== '.');
+
+/**
+ * Where the path leads to in the end, without links; undefined where it leads nowhere.
+ * @param wanted gets the folder of each link on the way, and the one in which the way ends
+ */
+function follow(path: string, wanted: Wanted): string | undefined {
+  let at = '/';
+  let links = 0;
+  for (const rest = partsOf(path); rest.length > 0; ) {
+    const name = rest.shift()!;
+    const next = name === '..' ? dirname(at) : join(at, name);
+    const stat = lstatSync(next, { throwIfNoEntry: false });
+    if (!stat || stat.isSymbolicLink()) want(wanted, at, name);
+    if (!stat) return undefined;
+    if (!stat.isSymbolicLink()) at = next;
+    else {
+      if (++links > MOST_LINKS) return undefined;
+      const target = readlinkSync(next);
+      rest.unshift(...partsOf(target));
+      if (target.startsWith('/')) at = '/';
+    }
+  }
+  return at;
+}
+
+function wantedFor(path: string): Wanted {
+  const wanted: Wanted = new Map();
+  const folder = follow(path, wanted);
+  if (folder === undefined) return wanted;
+  want(wanted, folder);
+  if (!statSync(folder).isDirectory()) return wanted;
+  for (const name of readdirSync(folder)) {
+    const file = join(folder, name);
+    const stat = lstatSync(file, { throwIfNoEntry: false });
+    const real = stat?.isSymbolicLink() ? follow(file, wanted) : stat?.isFile() && stat.nlink > 1 ? file : undefined;
+    // What is written to a file by a name elsewhere is no event of this folder.
+    if (real !== undefined) want(wanted, real);
+  }
+  return wanted;
+}
+
+/** Tells one watch from another: a path is watched as what it was when the watch was set. */
+function keyOf(path: string, names: ReadonlySet<string> | undefined): string {
   const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
-  return stat && `${stat.dev}:${stat.ino}`;
-};
+  return `${path} ${stat?.dev}:${stat?.ino} ${names ? [...names].sort().join('/') : '*'}`;
+}
+
+/** So often what leads where may change while it is looked at, before the rest is left to the bell. */
+const MOST_TURNS = 5;
 
 export class FolderWatch implements Disposable {
   readonly #path: string;
   readonly #ring: () => void;
   readonly #unwatched: (error: unknown) => void;
+  readonly #watchers = new Map<string, FSWatcher>();
   #isTold = false;
-  #watcher: FSWatcher | undefined;
-  #watched: string | undefined;
 
   /** @param unwatched told once for as long as the kernel has no watch to give (fs.inotify.max_user_instances) */
   constructor(path: string, ring: () => void, unwatched: (error: unknown) => void) {
@@ -26,30 +83,46 @@ export class FolderWatch implements Disposable {
   }
 
   /**
-   * To be called before each look at the folder: it may have appeared, or another may have come in its place. Without a
+   * To be called before each look at the folder: it may have appeared, or other links and files may have come. Without a
    * watch the folder is still looked at, later.
+   * @returns whether the kernel watches all of it
    */
-  renew(): void {
+  renew(): boolean {
     try {
-      this.#renew();
+      // A link that is exchanged before its folder is watched would be missed.
+      for (let turn = 0; turn < MOST_TURNS && this.#renew(); turn++);
       this.#isTold = false;
+      return true;
     } catch (error) {
       if (!this.#isTold) this.#unwatched(error);
       this.#isTold = true;
+      return false;
     }
   }
 
-  #renew(): void {
-    const folder = nearest(this.#path);
-    const inode = inodeOf(folder);
-    if (this.#watcher && inode === this.#watched) return;
-    this[Symbol.dispose]();
-    this.#watcher = watch(folder, { persistent: false }, this.#ring).on('error', () => this[Symbol.dispose]());
-    this.#watched = inode;
+  /** @returns whether it set or took away any watch */
+  #renew(): boolean {
+    const wanted = new Map([...wantedFor(this.#path)].map(([path, names]) => [keyOf(path, names), { path, names }]));
+    const gone = [...this.#watchers.keys()].filter(key => !wanted.has(key));
+    for (const key of gone) this.#drop(key);
+    const missing = [...wanted].filter(([key]) => !this.#watchers.has(key));
+    for (const [key, { path, names }] of missing) this.#watchers.set(key, this.#watch(key, path, names));
+    return gone.length + missing.length > 0;
+  }
+
+  #watch(key: string, path: string, names: ReadonlySet<string> | undefined): FSWatcher {
+    const heed = (_: string, name: string | null): void => {
+      if (!names || name === null || names.has(name)) this.#ring();
+    };
+    return watch(path, { persistent: false }, heed).on('error', () => this.#drop(key));
+  }
+
+  #drop(key: string): void {
+    this.#watchers.get(key)?.close();
+    this.#watchers.delete(key);
   }
 
   [Symbol.dispose](): void {
-    this.#watcher?.close();
-    this.#watcher = undefined;
+    for (const key of [...this.#watchers.keys()]) this.#drop(key);
   }
 }

@@ -5,6 +5,7 @@
 import { parseConfig } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
 import { type AttachmentRequest, type NetworkRequest, parseRequest, type Request } from '../cni/request.ts';
+import { CONFIRMING, isWaiting } from '../enforce/folder.ts';
 import { findNode } from '../enforce/found.ts';
 import { ownerOf } from '../enforce/inline.ts';
 import type { Owner } from '../enforce/node.ts';
@@ -25,6 +26,7 @@ import { otherFiles } from './other-files.ts';
 import { answerPatience } from './patience.ts';
 import type { CallAnswer, CallRequest } from './protocol.ts';
 import { Quiet } from './quiet.ts';
+import { withoutRepeats } from './repeats.ts';
 import { type Intervals, Runner } from './runner.ts';
 import { type Caller, CallServer } from './server.ts';
 import { FolderWatch } from './watch.ts';
@@ -148,10 +150,13 @@ export async function carryOut(
   return { ...given, lines };
 }
 
-/** Brings the node to what the folder says now; nothing to do where no pod of this owner's is plugged in. */
-async function applyFolder({ runDir, owner, established, log }: WorkerOptions, warm: Warm): Promise<void> {
+/**
+ * Brings the node to what the folder says now; nothing to do where no pod of this owner's is plugged in.
+ * @returns whether the folder should be looked at again soon
+ */
+async function applyFolder({ runDir, owner, established, log }: WorkerOptions, warm: Warm): Promise<boolean> {
   const found = findNode(runDir, warm.here);
-  if (!found || keys.some(key => found.owner[key] !== owner[key])) return;
+  if (!found || keys.some(key => found.owner[key] !== owner[key])) return false;
   const { nflogGroup, enforceEgressToNode } = found.settings;
   // Of no network in particular: its name is nobody's.
   const network = { cniVersion: '1.1.0', name: 'node', type: 'tollgate' };
@@ -160,6 +165,7 @@ async function applyFolder({ runDir, owner, established, log }: WorkerOptions, w
   using context = openHere({ config: parseConfig(text, 'STATUS') }, {}, warn, undefined, warm);
   const { isChanged, isNews, after } = await context.hook.apply();
   if (isChanged && isNews) log('info', 'policies applied', { pods: Object.keys(after.state.pods).length });
+  return isWaiting(after.kept);
 }
 
 /** @throws Error where there is an agent already */
@@ -188,6 +194,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     log: (what, caller) => log('warn', `A call came to nothing: ${what}`, { pid: caller?.pid, uid: caller?.uid }),
   });
   const socket = await listen(server.server, runDir);
+  const quietly = withoutRepeats(log, systemClock);
+  let again = (): void => undefined;
   const watch = new FolderWatch(
     owner.policies,
     () => runner.ring(),
@@ -196,10 +204,12 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const runner = new Runner({
     intervals,
     clock: systemClock,
-    failed: error => log('error', `Cannot apply the policies: ${said(error)}`),
+    failed: error => quietly('error', `Cannot apply the policies: ${said(error)}`),
     work: async () => {
-      watch.renew();
-      await applyFolder(options, warm);
+      again();
+      const isWatched = watch.renew();
+      const isHalf = await applyFolder({ ...options, log: quietly }, warm);
+      if (isHalf || !isWatched) again = systemClock.after(isHalf ? CONFIRMING : intervals.retry, () => runner.ring());
     },
   });
   const open = undo.move();
@@ -209,6 +219,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     async stop() {
       watch[Symbol.dispose]();
       await Promise.all([server.stop(), runner.stop()]);
+      again();
       socket[Symbol.dispose]();
       await graveyard.emptied();
       open.dispose();

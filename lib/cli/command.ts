@@ -1,4 +1,5 @@
 import type { ArgumentsCamelCase, Argv } from 'yargs';
+import { printableLines } from '../tag/printable.ts';
 
 /** What a script may rely on; each command says in its help what its `no` means. */
 export const exit = {
@@ -58,8 +59,15 @@ export const outputOption = {
 /** `1 policy`, `2 policies`. */
 export const counted = (count: number, one: string, many = `${one}s`): string => `${count} ${count === 1 ? one : many}`;
 
-export const print = (text: string): void => {
+/** What we wrote alone, colours and all. */
+export const printPainted = (text: string): void => {
   process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
 };
+
+/** What may hold the words of others. */
+export const print = (text: string): void => printPainted(printableLines(text));
+
+/** A line for a person, on stderr. */
+export const warn = (line: string): void => void process.stderr.write(`tollgate: ${printableLines(line)}\n`);
 
 export const printJson = (value: unknown): void => print(JSON.stringify(value, null, 2));

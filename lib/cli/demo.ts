@@ -2,7 +2,7 @@ import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stripVTControlCharacters, styleText } from 'node:util';
 import { holderOf } from '../kernel/nflog.ts';
-import { command, type Exit, exit, outputOption, print, printJson } from './command.ts';
+import { command, type Exit, exit, outputOption, printJson, printPainted } from './command.ts';
 import { livePod } from './demo-pod.ts';
 import { Pod, policies, Stage, type } from './demo-stage.ts';
 
@@ -49,7 +49,7 @@ class Teller {
   }
 
   #show(line: string): void {
-    if (!this.#isJson) print(line);
+    if (!this.#isJson) printPainted(line);
   }
 
   open(text: string): void {
@@ -82,7 +82,10 @@ class Teller {
   close(): Exit {
     const ok = this.steps.every(step => step.ok);
     if (this.#isJson) printJson({ ok, steps: this.steps });
-    else print(ok ? paint('green', '\nEverything went as it should.') : paint('red', '\nThe demonstration failed.'));
+    else
+      printPainted(
+        ok ? paint('green', '\nEverything went as it should.') : paint('red', '\nThe demonstration failed.'),
+      );
     return ok ? exit.yes : exit.failed;
   }
 }

@@ -11,10 +11,10 @@ import { messageType, NFT_MSG } from '../nft/wire.ts';
 import { localAddresses } from '../pod/here.ts';
 import { type NetworkPolicy, policyRef } from '../policy/model.ts';
 import { selects } from '../policy/selector.ts';
-import { command, exit, outputOption, print } from './command.ts';
+import { command, exit, outputOption, print, warn } from './command.ts';
 import { type Counter, Denials, type DeniedFlow, type DeniedSum, type Names } from './denied.ts';
 import { keptOf } from './judged.ts';
-import { type Live, liveOptions, openLive, warn } from './live.ts';
+import { type Live, liveOptions, openLive } from './live.ts';
 
 /** Milliseconds between two looks at the counters. */
 const LOOK = 1000;

@@ -2,8 +2,8 @@ import type { Link } from '../kernel/link.ts';
 import { nftWords, type Swept, sweep, sweepLinks } from '../pod/sweep.ts';
 import { formatTag } from '../tag/tag.ts';
 import { isAgents, sweptByAgent } from './ask-agent.ts';
-import { command, exit, outputOption, print, printJson } from './command.ts';
-import { type Live, liveOptions, openLive, warn } from './live.ts';
+import { command, exit, outputOption, print, printJson, warn } from './command.ts';
+import { type Live, liveOptions, openLive } from './live.ts';
 
 const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 

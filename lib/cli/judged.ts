@@ -1,14 +1,16 @@
 /** What the questions about policy are asked of: manifests on the command line, or the node as it is. */
+
 import { type Kept, manifestsOf } from '../enforce/folder.ts';
 import type { NodeState } from '../enforce/node.ts';
 import { worldOfNode } from '../enforce/world.ts';
 import type { EvaluateOptions } from '../policy/evaluate.ts';
 import type { Document } from '../policy/manifest.ts';
 import type { World } from '../policy/model.ts';
-import { formatProblem, type Problem } from '../policy/problem.ts';
+import { formatByObject, type Problem } from '../policy/problem.ts';
 import type { Ruleset } from '../policy/ruleset.ts';
 import { manifestsOfAgent } from './ask-agent.ts';
-import { type Live, type LiveArguments, openLive, warn } from './live.ts';
+import { warn } from './command.ts';
+import { type Live, type LiveArguments, openLive } from './live.ts';
 import { worldIn } from './manifests.ts';
 
 export interface Judged {
@@ -60,9 +62,9 @@ export const judgedWorld = async (
   options: LiveArguments & { readonly file?: string[] | undefined },
 ): Promise<Judged> => (options.file ? { ...worldIn(options.file), options: {} } : await liveWorld(options));
 
-/** Each error on stderr. @returns whether there are any */
+/** A line on stderr for each object that has errors. @returns whether there are any */
 export function warnOfErrors({ problems }: Pick<Judged, 'problems'>): boolean {
   const errors = problems.filter(({ severity }) => severity === 'error');
-  for (const problem of errors) warn(formatProblem(problem));
+  for (const line of formatByObject(errors)) warn(line);
   return errors.length > 0;
 }

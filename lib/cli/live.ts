@@ -62,6 +62,3 @@ export function openLive(
   const here = openHere({ config }, process.env, log);
   return { found, config, store: openStore(config.stateDir), here, [Symbol.dispose]: () => here[Symbol.dispose]() };
 }
-
-/** A warning for a person. */
-export const warn = (line: string): void => void process.stderr.write(`tollgate: ${line}\n`);

@@ -2,7 +2,7 @@
 import yargs from 'yargs';
 import manifest from '../../package.json' with { type: 'json' };
 import { agent } from './agent.ts';
-import { type Command, type Exit, exit, UsageError } from './command.ts';
+import { type Command, type Exit, exit, UsageError, warn } from './command.ts';
 import { completion } from './completion.ts';
 import { demo } from './demo.ts';
 import { flows } from './flows.ts';
@@ -56,7 +56,7 @@ export async function main(args: readonly string[]): Promise<Exit> {
     return how;
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    process.stderr.write(`tollgate: ${message}\n`);
+    warn(message);
     return isUsage(error) ? exit.usage : exit.failed;
   }
 }

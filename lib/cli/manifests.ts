@@ -1,9 +1,10 @@
 /** FILE… of the policy commands: manifests in YAML or JSON, folders of them, or `-` for stdin. */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { isManifest, lookAt, textIn } from '../enforce/manifest-file.ts';
 import { type Document, readManifests } from '../policy/manifest.ts';
 import type { World } from '../policy/model.ts';
-import type { Problem } from '../policy/problem.ts';
+import { formatProblem, isUnreadable, type Problem } from '../policy/problem.ts';
 import { readYaml } from '../policy/yaml.ts';
 
 export const fileOption = {
@@ -25,26 +26,54 @@ export interface Documents {
   readonly problems: readonly Problem[];
 }
 
-const isManifest = (name: string): boolean => /\.(ya?ml|json)$/i.test(name) && !name.startsWith('.');
+const damaged = (file: string, message: string): Documents => ({
+  documents: [],
+  problems: [{ severity: 'error', file, document: 0, field: '', message, matter: 'unreadable' }],
+});
 
-/** Of a folder, the files that the node itself would read. */
-function filesOf(path: string): readonly string[] {
-  if (path === STDIN || !statSync(path).isDirectory()) return [path];
-  const names = readdirSync(path).filter(isManifest).sort();
-  return names.map(name => join(path, name)).filter(file => statSync(file).isFile());
+function readFile(path: string): Documents {
+  const file = path === STDIN ? 'stdin' : path;
+  const content = textIn(readFileSync(path === STDIN ? 0 : path));
+  return 'damage' in content ? damaged(file, content.damage) : readYaml(content.text, file);
+}
+
+/** The files that the node itself would read. */
+function readFolder(folder: string): readonly Documents[] {
+  const names = readdirSync(folder).filter(isManifest).sort();
+  return names.map(name => {
+    const path = join(folder, name);
+    const damage = lookAt(path)?.damage;
+    return damage === undefined ? readFile(path) : damaged(path, damage);
+  });
 }
 
 /** @throws Error where a file cannot be read */
 export function readFiles(paths: readonly string[]): Documents {
-  const read = paths
-    .flatMap(filesOf)
-    .map(path => readYaml(readFileSync(path === STDIN ? 0 : path, 'utf8'), path === STDIN ? 'stdin' : path));
+  const read = paths.flatMap(path =>
+    path !== STDIN && statSync(path).isDirectory() ? readFolder(path) : readFile(path),
+  );
   return { documents: read.flatMap(each => each.documents), problems: read.flatMap(each => each.problems) };
 }
 
-/** What they say together; what is invalid is closed, and among the problems. */
+/** So many are named; the others are for `tollgate policy lint`. */
+const ENOUGH = 3;
+
+/** Of files that cannot be read as manifests nothing can be said. @throws Error naming them */
+export function refuseUnreadable(problems: readonly Problem[]): void {
+  const unreadable = problems.filter(isUnreadable);
+  if (unreadable.length === 0) return;
+  const more = unreadable.length > ENOUGH ? `\nand ${unreadable.length - ENOUGH} more: see tollgate policy lint` : '';
+  const lines = unreadable.slice(0, ENOUGH).map(formatProblem);
+  throw new Error(`Cannot judge by what cannot be read as manifests: ${lines.join('\n')}${more}`);
+}
+
+/**
+ * What they say together; what is invalid is closed, and among the problems.
+ * @throws Error where a file cannot be read, or not as manifests
+ */
 export function worldIn(paths: readonly string[]): { readonly world: World; readonly problems: readonly Problem[] } {
   const { documents, problems } = readFiles(paths);
   const { world, problems: more } = readManifests(documents);
-  return { world, problems: [...problems, ...more] };
+  refuseUnreadable([...problems, ...more]);
+  return { world, problems: more };
 }

@@ -5,10 +5,10 @@ import { inventory, type PluggedIn } from '../pod/inventory.ts';
 import type { Direction } from '../policy/model.ts';
 import { describeIdentity } from '../tag/identity.ts';
 import { formatTag } from '../tag/tag.ts';
-import { command, exit, print, printJson } from './command.ts';
+import { command, exit, print, printJson, warn } from './command.ts';
 import { grid, type Row } from './grid.ts';
 import { countedJson, countOfTag, type IdentityCount, type KernelCounts, readCounts } from './kernel-counts.ts';
-import { liveOptions, openLive, warn } from './live.ts';
+import { liveOptions, openLive } from './live.ts';
 
 const formatMapping = ({ hostIP, hostPort, containerPort, protocol }: HostPort): string =>
   `${hostIP === undefined ? '' : `${hostIP.includes(':') ? `[${hostIP}]` : hostIP}:`}${hostPort}->${containerPort}/${protocol}`;

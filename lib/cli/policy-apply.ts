@@ -1,10 +1,10 @@
-import { manifestsOf } from '../enforce/folder.ts';
+import { manifestsOf, notesOf } from '../enforce/folder.ts';
 import type { Goal } from '../enforce/table.ts';
 import { formatTransaction } from '../nft/text.ts';
 import { policyRef } from '../policy/model.ts';
-import { formatProblem } from '../policy/problem.ts';
-import { command, counted, type Exit, exit, outputOption, print, printJson } from './command.ts';
-import { type Live, liveOptions, openLive, warn } from './live.ts';
+import { formatByObject } from '../policy/problem.ts';
+import { command, counted, type Exit, exit, outputOption, print, printJson, warn } from './command.ts';
+import { type Live, liveOptions, openLive } from './live.ts';
 
 /** Policies by `Kind/namespace/name`, with what they say: to be compared, not to be shown. */
 const policiesOf = ({ kept }: Goal): Map<string, string> =>
@@ -36,9 +36,12 @@ const relabelled = (before: Goal, after: Goal): string[] =>
 
 const listed = (sign: string, names: readonly string[]): string => names.map(name => `  ${sign} ${name}\n`).join('');
 
+/** Who applies the folder has looked at it: a file that has become empty is meant to be. */
+const confirmed = { isConfirmed: true };
+
 /** A transaction as one text of nft's; two where pods get other tags, which happens in between. */
 async function rehearse({ here }: Live, output: string | undefined, warnings: readonly string[]): Promise<Exit> {
-  const plan = await here.hook.plan();
+  const plan = await here.hook.plan(confirmed);
   const transactions = plan.filter(({ operations }) => operations.length > 0).map(formatTransaction);
   for (const line of warnings) warn(line);
   if (output === 'json') printJson({ transactions, warnings });
@@ -83,13 +86,16 @@ export const policyApply = command(
         `Cannot apply policies: this node's enforcer is ${enforcer}, and only pods with "enforcer": "inline" go by the folder${enforcer === 'agent' ? '; its policies come from the Kubernetes API: kubectl apply' : ''}`,
       );
     if (options.dryRun) return await rehearse(live, options.output, warnings);
-    const { before, after, isChanged } = await live.here.hook.apply();
+    const { before, after, isChanged } = await live.here.hook.apply(confirmed);
     const difference = differences(before, after);
     const problems = manifestsOf(after.kept).problems.filter(({ severity }) => severity === 'error');
     const refused = after.state.refused ?? [];
     const pods = Object.keys(after.state.pods).length;
-    for (const line of [...warnings, ...problems.map(formatProblem)]) warn(line);
-    const isFine = warnings.length === 0 && problems.length === 0 && refused.length === 0;
+    const lines = [...warnings, ...formatByObject(problems)];
+    for (const line of lines) warn(line);
+    // What is not enforced here is told, and is no failure of what is.
+    const notes = new Set(notesOf({ path: live.config.policies, kept: after.kept }));
+    const isFine = warnings.every(line => notes.has(line)) && problems.length === 0 && refused.length === 0;
     if (options.output === 'json')
       printJson({
         folder: live.config.policies,
@@ -97,7 +103,7 @@ export const policyApply = command(
         ...difference,
         relabelled: relabelled(before, after),
         refused,
-        warnings: [...warnings, ...problems.map(formatProblem)],
+        warnings: lines,
         pods,
       });
     else {

@@ -8,7 +8,7 @@ import type { PortSpan } from '../policy/ruleset.ts';
 import { command, exit, outputOption, print, printJson, UsageError } from './command.ts';
 import { liveWorld, warnOfErrors } from './judged.ts';
 import { type LiveArguments, liveOptions } from './live.ts';
-import { fileOption, readFiles, STDIN } from './manifests.ts';
+import { fileOption, readFiles, refuseUnreadable, STDIN } from './manifests.ts';
 
 /** The new objects over the old ones, as kubectl apply lays them. */
 function laidOver(old: readonly Declared[], now: readonly Declared[]): readonly Declared[] {
@@ -38,7 +38,8 @@ async function sidesOf(asked: Asked, now: readonly Declared[]): Promise<Sides> {
     const { documents, problems } = readFiles(asked.base);
     const { declared, problems: more } = readDocuments(documents);
     const before = worldOf(declared);
-    warnOfErrors({ problems: [...problems, ...more, ...before.problems] });
+    refuseUnreadable([...problems, ...more]);
+    warnOfErrors({ problems: [...more, ...before.problems] });
     const laid = (asked.whole ?? true) ? inPlaceOf(declared, now) : laidOver(declared, now);
     return { before: before.world, after: worldOf(laid).world, options: {} };
   }
@@ -126,7 +127,8 @@ export const policyDiff = command(
       throw new UsageError('Cannot read both sides from stdin: give -f or --base a file');
     const { documents, problems } = readFiles(options.file);
     const { declared, problems: more } = readDocuments(documents);
-    const isInvalid = warnOfErrors({ problems: [...problems, ...more, ...worldOf(declared).problems] });
+    refuseUnreadable([...problems, ...more]);
+    const isInvalid = warnOfErrors({ problems: [...more, ...worldOf(declared).problems] });
     const { before, after, options: how } = await sidesOf(options, declared);
     const difference = diff(before, after, how);
     if (options.output === 'json') printJson(difference);

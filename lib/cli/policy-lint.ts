@@ -1,12 +1,14 @@
 import { relabelled } from '../enforce/node.ts';
 import { worldOfNode } from '../enforce/world.ts';
+import { ignoredIn } from '../policy/ignored.ts';
 import { lint } from '../policy/lint.ts';
-import { readManifests } from '../policy/manifest.ts';
+import { type Document, readManifests } from '../policy/manifest.ts';
 import type { Pod } from '../policy/model.ts';
 import { formatProblem, type Problem } from '../policy/problem.ts';
-import { command, counted, exit, outputOption, print, printJson } from './command.ts';
+import { printable } from '../tag/printable.ts';
+import { command, counted, exit, outputOption, print, printJson, warn } from './command.ts';
 import { keptOf } from './judged.ts';
-import { type LiveArguments, liveOptions, openLive, warn } from './live.ts';
+import { type LiveArguments, liveOptions, openLive } from './live.ts';
 import { type Documents, fileOption, readFiles } from './manifests.ts';
 
 /** A contract with scripts. Documents count from 1, as in the text. */
@@ -22,6 +24,16 @@ const jsonOf = ({ severity, file, document, object, field, message }: Problem) =
 interface Linted extends Documents {
   /** Where it is a node's: its pods, which are all that it knows of. */
   readonly node?: { readonly pods: readonly Pod[] };
+}
+
+/** `3 objects ignored (Deployment, Service), which mean nothing to policy`; nothing where there are none. */
+function ignoredText(documents: readonly Document[]): string {
+  const kinds = ignoredIn(documents);
+  if (kinds.size === 0) return '';
+  const count = [...kinds.values()].reduce((sum, each) => sum + each, 0);
+  const names = [...kinds.keys()].sort();
+  const shown = names.slice(0, 6).map(printable).join(', ');
+  return `${counted(count, 'object')} of other kinds ignored (${shown}${names.length > 6 ? ', …' : ''})`;
 }
 
 /** What the folder of this node holds now, with the pods that it is for. */
@@ -76,6 +88,8 @@ export const policyLint = command(
       for (const problem of found) print(`${problem.severity}: ${formatProblem(problem)}`);
       const parts = [errors === 0 ? 'no errors' : counted(errors, 'error')];
       if (warnings > 0) parts.push(counted(warnings, 'warning'));
+      const ignored = ignoredText(documents);
+      if (ignored !== '') parts.push(ignored);
       print(`${counted(documents.length, 'document')}, ${parts.join(', ')}.`);
     }
     return errors === 0 ? exit.yes : exit.no;

@@ -1,8 +1,8 @@
 import type { AgentStatus } from '../agent/kubernetes.ts';
 import { secondsAway } from '../agent/seen.ts';
 import { askAgent } from './ask-agent.ts';
-import { command, counted, exit, outputOption, print, printJson } from './command.ts';
-import { liveOptions, warn } from './live.ts';
+import { command, counted, exit, outputOption, print, printJson, warn } from './command.ts';
+import { liveOptions } from './live.ts';
 
 const seconds = (value: number | null): string => {
   if (value === null) return 'nothing yet';

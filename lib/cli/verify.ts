@@ -16,9 +16,9 @@ import { isOwnLink } from '../pod/inventory.ts';
 import type { Swept } from '../pod/sweep.ts';
 import { type Difference, differences, mendLinks, type Scene } from '../pod/verify.ts';
 import { askAgent, isAgents } from './ask-agent.ts';
-import { command, type Exit, exit, outputOption, print, printJson } from './command.ts';
+import { command, type Exit, exit, outputOption, print, printJson, warn } from './command.ts';
 import { binDirOption, forceOption, nftLines, sweepNode, sweptJson, sweptLines } from './gc.ts';
-import { type Live, liveOptions, openLive, warn } from './live.ts';
+import { type Live, liveOptions, openLive } from './live.ts';
 
 /** What can be told of a node before it has anything of ours. */
 export function probeNode(): Lack[] {

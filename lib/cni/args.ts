@@ -1,3 +1,5 @@
+import { isContainerName, isNamespaceName, isObjectName } from '../tag/names.ts';
+import { printable } from '../tag/printable.ts';
 import { parseMac, parseRequestedAddress, type RequestedAddress } from './address.ts';
 import { CniError, codes } from './error.ts';
 
@@ -40,10 +42,43 @@ function parseIgnoreUnknown(value: string): boolean {
   throw invalid(`IgnoreUnknown=${value} is none of 1, true, 0, false`);
 }
 
+/** A name that was refused, as a message has it. */
+const shown = (text: string): string => printable(text.length > 100 ? `${text.slice(0, 100)}…` : text);
+
+const keyOf = { podNamespace: 'K8S_POD_NAMESPACE', podName: 'K8S_POD_NAME', podUid: 'K8S_POD_UID' } as const;
+
+function checkName(key: keyof typeof keyOf, name: string | undefined, fits: (name: string) => boolean, rule: string) {
+  if (name !== undefined && !fits(name)) throw invalid(`${keyOf[key]}=${shown(name)} is no name: expected ${rule}`);
+}
+
+const containerRule = 'a letter or digit, then letters, digits, "_", "." or "-"';
+
+/**
+ * A uid comes from Kubernetes only, and then names are what its API server takes. Other callers give the name of a container,
+ * in both: podman, nerdctl, a person with cnitool.
+ */
+function checkNames({ podNamespace, podName, podUid }: Pick<CniArgs, keyof typeof keyOf>): void {
+  checkName('podUid', podUid, isContainerName, containerRule);
+  const isKubernetes = podUid !== undefined;
+  checkName(
+    'podNamespace',
+    podNamespace,
+    isKubernetes ? isNamespaceName : isContainerName,
+    isKubernetes ? 'a DNS label: at most 63 of a-z, 0-9 and "-"' : containerRule,
+  );
+  checkName(
+    'podName',
+    podName,
+    isKubernetes ? isObjectName : isContainerName,
+    isKubernetes ? 'a DNS name: at most 253 of a-z, 0-9, "-" and "."' : containerRule,
+  );
+}
+
 /**
  * `K=V;K2=V2`, keys as written, the later of two equal keys wins.
  * Just one `=` in each pair, as Go's LoadArgs has it: a value cannot hold `=` or `;`.
- * @throws CniError code 4 for a pair that is none, a value of the wrong form, and unknown keys without IgnoreUnknown
+ * @throws CniError code 4 for a pair that is none, a value of the wrong form, a name that is none, and unknown keys without
+ * IgnoreUnknown
  * @see containernetworking/cni pkg/types/args.go
  */
 export function parseArgs(text: string): CniArgs {
@@ -70,5 +105,6 @@ export function parseArgs(text: string): CniArgs {
   }
   if (unknown.length > 0 && !ignoreUnknown)
     throw invalid(`unknown args ${JSON.stringify(unknown)}; add IgnoreUnknown=1 to have them ignored`);
+  checkNames(found);
   return { ips, ...found };
 }

@@ -1,4 +1,4 @@
-import { type Address, type Prefix, parseAddress, parsePrefix } from '../ip/address.ts';
+import { type Address, type Prefix, parseAddress, parsePrefix, withoutLeadingZeros } from '../ip/address.ts';
 import { parseMac, parseRequestedAddress, type RequestedAddress } from './address.ts';
 import { CniError, codes } from './error.ts';
 
@@ -118,8 +118,10 @@ const parsed =
   <T>(parse: (text: string) => T | undefined, expected: string): Reader<T> =>
   (value, at) => {
     const found = typeof value === 'string' ? parse(value) : undefined;
-    if (found === undefined) throw invalid(at, value, expected);
-    return found;
+    if (found !== undefined) return found;
+    const plain = typeof value === 'string' ? withoutLeadingZeros(value) : '';
+    const isOctal = plain !== value && plain !== '' && parse(plain) !== undefined;
+    throw invalid(at, value, isOctal ? `no leading zeros, which some take for octal: write "${plain}"` : expected);
   };
 
 export const address: Reader<Address> = parsed(parseAddress, 'an IPv4 or IPv6 address');

@@ -1,3 +1,4 @@
+import { isObjectName } from '../tag/names.ts';
 import type { CniArgs } from './args.ts';
 import type { Config } from './config.ts';
 import { CniError, codes } from './error.ts';
@@ -21,7 +22,6 @@ export const podNameOf = ({
 
 export const labelsAnnotation = 'tollgate.dev/labels';
 
-const dnsSubdomain = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
 const labelName = /^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$/;
 
 /** @see https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set */
@@ -29,7 +29,7 @@ function keyProblem(key: string): string | undefined {
   const slash = key.indexOf('/');
   const prefix = key.slice(0, Math.max(slash, 0));
   const name = key.slice(slash + 1);
-  if (slash >= 0 && (prefix.length > 253 || !dnsSubdomain.test(prefix)))
+  if (slash >= 0 && !isObjectName(prefix))
     return 'a prefix that is a DNS name of at most 253 lower-case characters, before the "/"';
   if (name.length > 63 || !labelName.test(name))
     return 'a name of 1 to 63 letters, digits, "-", "_" or ".", with a letter or digit at both ends';

@@ -1,3 +1,4 @@
+import { printable } from '../tag/printable.ts';
 import type { RequestedAddress } from './address.ts';
 import { type CniArgs, noArgs, parseArgs } from './args.ts';
 import { type Config, parseConfig } from './config.ts';
@@ -78,6 +79,7 @@ function ifnameProblem(ifname: string): string | undefined {
   if (/[/:%]/.test(ifname)) return 'interface name contains / or : or %';
   // The kernel's isspace() knows single bytes only, and 0xa0 is one of them.
   if (/[\s\u0085]/.test(ifname) || bytes.includes(0xa0)) return 'interface name contains whitespace characters';
+  if (printable(ifname) !== ifname) return 'interface name contains control characters';
   return undefined;
 }
 

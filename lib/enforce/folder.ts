@@ -2,25 +2,30 @@
  * The policies folder: manifests of policies, and of the namespaces and pods that they speak of. Parsing YAML costs more
  * than everything else in a call together, so what was parsed is kept beside the node's state, file by file.
  */
-import { type BigIntStats, readdirSync, readFileSync, statSync } from 'node:fs';
-import type { Problem } from '../policy/field.ts';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { monotonic } from '../kernel/monotonic.ts';
 import { type Declared, type Document, readDocuments, worldOf } from '../policy/manifest.ts';
 import type { World } from '../policy/model.ts';
-import { formatProblem } from '../policy/problem.ts';
+import { formatProblem, isUnreadable, type Problem } from '../policy/problem.ts';
 import { FileMemory, parseJson, writeJson } from '../state/atomic.ts';
 import { errnoOf } from '../state/error.ts';
 import { isAnything, isCount, isText, isTrue, listOf, mapOf, objectOf, optional } from '../state/shape.ts';
+import { type Found, isDangling, isManifest, lookAt, stampIn, textIn } from './manifest-file.ts';
 
 /** One file as it was when it was last looked at. */
 interface KeptFile {
-  /** Changes whenever the file does: inode, size, and times in nanoseconds. */
+  /** Changes whenever the file does, and when what it says comes to count. */
   readonly stamp: string;
   /** Of the last version that parsed; undefined: none ever did. */
   readonly documents?: readonly Document[];
   /** The documents say nothing of pods: what most folders are asked for first, call after call. */
   readonly isPodless?: true;
-  /** Why the version with this stamp does not parse. */
+  /** Why the version with this stamp does not count. */
   readonly broken?: string;
+  /** The file held objects and was first seen to hold none then, by the monotonic clock: half of a write, or meant. */
+  readonly emptySince?: number;
+  /** Policies in it that this version does not enforce. */
+  readonly unenforced?: readonly string[];
 }
 
 export type Kept = Readonly<Record<string, KeptFile>>;
@@ -30,6 +35,8 @@ export interface Folder {
   readonly kept: Kept;
   /** Some file is not as it was kept. */
   readonly isChanged: boolean;
+  /** Why the folder cannot be read: it counts as it was kept. */
+  readonly damage?: string;
 }
 
 /** A file that never parsed: there is no version of it that could be in force. */
@@ -37,21 +44,14 @@ export class PolicyFileError extends Error {
   override readonly name = 'PolicyFileError';
 }
 
-const endings = ['.yaml', '.yml', '.json'] as const;
-
-function isManifest(name: string): boolean {
-  const lower = name.toLowerCase();
-  return !name.startsWith('.') && endings.some(ending => lower.endsWith(ending));
-}
-
 function list(folder: string): readonly string[] {
   try {
     return readdirSync(folder).filter(isManifest).sort();
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [];
-    throw new PolicyFileError(
-      `Cannot read the policies folder ${folder}: ${error instanceof Error ? error.message : error}`,
-    );
+    const isMissing = errnoOf(error) === 'ENOENT';
+    if (isMissing && !isDangling(folder)) return [];
+    const why = isMissing ? 'it is a link to what is not there' : error instanceof Error ? error.message : error;
+    throw new PolicyFileError(`Cannot read the policies folder ${folder}: ${why}`);
   }
 }
 
@@ -66,7 +66,7 @@ const STANDSTILL = 3_000;
 
 /** A folder is not listed again that has not changed since. */
 function namesIn(folder: string): readonly string[] {
-  const stat = statSync(folder, { bigint: true, throwIfNoEntry: false });
+  const stat = statOf(folder);
   if (stat && listed?.path === folder && listed.stamp === stampIn(stat)) return listed.names;
   listed = undefined;
   const names = list(folder);
@@ -74,64 +74,157 @@ function namesIn(folder: string): readonly string[] {
   return names;
 }
 
-const stampIn = ({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string =>
-  `${dev}:${ino}:${size}:${mtimeNs}:${ctimeNs}`;
-
-function stampOf(path: string): string | undefined {
-  const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
-  return stat?.isFile() ? stampIn(stat) : undefined;
+/** Undefined also where it cannot be had: to list the folder tells why. */
+function statOf(folder: string): ReturnType<typeof lookedUp> {
+  try {
+    return lookedUp(folder);
+  } catch {
+    return undefined;
+  }
 }
 
-async function parse(path: string, stamp: string, before: KeptFile | undefined): Promise<KeptFile> {
+const lookedUp = (folder: string) => statSync(folder, { bigint: true, throwIfNoEntry: false });
+
+/** How a folder is looked at. */
+export interface Look {
+  /** Somebody says that what is empty is meant to be. */
+  readonly isConfirmed?: boolean;
+  /** Milliseconds of the monotonic clock. */
+  readonly now?: number;
+}
+
+/** Milliseconds between the two looks that it takes to believe that a file is empty. */
+export const CONFIRMING = 2_000;
+
+/** So many problems of a file are told; what follows from the first is not worth a page. */
+const ENOUGH = 3;
+
+function severalOf(problems: readonly Problem[]): string {
+  const more = problems.length - ENOUGH;
+  return [...problems.slice(0, ENOUGH).map(formatProblem), ...(more > 0 ? [`and ${more} more`] : [])].join('; ');
+}
+
+const isEmpty = (documents: readonly Document[]): boolean =>
+  documents.every(({ value }) => value === null || value === undefined);
+
+type Reading =
+  | { readonly broken: string }
+  | (Pick<KeptFile, 'isPodless' | 'unenforced'> & { readonly documents: readonly Document[] });
+
+/** What the file says; broken where it cannot be understood as manifests. @throws Error where it cannot be read */
+async function readManifestsIn(path: string): Promise<Reading> {
+  const content = textIn(readFileSync(path));
+  if ('damage' in content) return { broken: content.damage };
   const { readYaml } = await import('../policy/yaml.ts');
-  const { documents, problems } = readYaml(readFileSync(path, 'utf8'), path);
-  if (problems.length === 0) {
-    const isPodless = understand({ [path]: { stamp, documents } }, withoutPolicies).world.pods.length === 0;
-    return { stamp, documents, ...(isPodless ? { isPodless } : {}) };
+  const { documents, problems } = readYaml(content.text, path);
+  if (problems.length > 0) return { broken: severalOf(problems) };
+  const { declared, problems: found } = readDocuments(documents);
+  const unreadable = found.filter(isUnreadable);
+  if (unreadable.length > 0) return { broken: severalOf(unreadable) };
+  const unenforced = found.flatMap(({ matter, object }) => (matter === 'unenforced' ? (object ?? []) : []));
+  const isPodless = declared.every(({ object }) => object.kind !== 'Pod');
+  return { documents, ...(isPodless ? { isPodless } : {}), ...(unenforced.length > 0 ? { unenforced } : {}) };
+}
+
+/** The last version that counted goes on counting. */
+function broken(stamp: string, why: string, { documents, isPodless, unenforced }: Partial<KeptFile> = {}): KeptFile {
+  return {
+    ...{ stamp, broken: why },
+    ...(documents ? { documents } : {}),
+    ...(isPodless ? { isPodless } : {}),
+    ...(unenforced ? { unenforced } : {}),
+  };
+}
+
+/** A file that held objects and holds none may be half written, so it counts once it has been so for a while. */
+function emptied(stamp: string, before: KeptFile, { isConfirmed = false, now = Math.floor(monotonic()) }: Look) {
+  const waiting = `${stamp} empty`;
+  const known = before.stamp === waiting ? before.emptySince : undefined;
+  const emptySince = known !== undefined && known <= now ? known : now;
+  if (isConfirmed || now - emptySince >= CONFIRMING) return undefined;
+  const why =
+    'it has become empty, which counts once it is confirmed, by `tollgate policy apply` or by another look after 2 s';
+  return { ...broken(waiting, why, before), emptySince };
+}
+
+async function look(path: string, found: Found, before: KeptFile | undefined, how: Look): Promise<KeptFile> {
+  const { stamp, damage } = found;
+  if (damage !== undefined) return broken(stamp, damage, before);
+  let reading: Reading;
+  try {
+    reading = await readManifestsIn(path);
+  } catch (error) {
+    // It may be readable the next time, though nothing of it has changed.
+    return broken(`${stamp} unread`, error instanceof Error ? error.message : String(error), before);
   }
-  const broken = problems.map(formatProblem).join('; ');
-  const { documents: last, isPodless } = before ?? {};
-  return { stamp, broken, ...(last ? { documents: last } : {}), ...(isPodless ? { isPodless } : {}) };
+  if ('broken' in reading) return broken(stamp, reading.broken, before);
+  const isEmptied = isEmpty(reading.documents) && before?.documents && !isEmpty(before.documents);
+  return (isEmptied ? emptied(stamp, before, how) : undefined) ?? { stamp, ...reading };
 }
 
 /**
- * The folder as it is now; files that are as they were kept are not read again. A folder that is not there is empty.
- * @throws PolicyFileError where the folder, or a file that never parsed, cannot be read
+ * The folder as it is now; files that are as they were kept are not read again. A folder that is not there is empty; one that
+ * cannot be read is as it was kept.
+ * @throws PolicyFileError where the folder cannot be read, and nothing was kept of it
  */
-export async function readFolder(path: string, kept: Kept): Promise<Folder> {
+export async function readFolder(path: string, kept: Kept, how: Look = {}): Promise<Folder> {
+  let names: readonly string[];
+  try {
+    names = namesIn(path);
+  } catch (error) {
+    if (!(error instanceof PolicyFileError) || Object.keys(kept).length === 0) throw error;
+    return { path, kept, isChanged: false, damage: error.message };
+  }
   const files: [string, KeptFile][] = [];
   let isChanged = false;
-  for (const name of namesIn(path)) {
+  for (const name of names) {
     const file = `${path}/${name}`;
-    const stamp = stampOf(file);
-    if (stamp === undefined) continue;
+    const found = lookAt(file);
+    if (!found) continue;
     const before = kept[name];
-    if (before?.stamp === stamp) {
-      files.push([name, before]);
-      continue;
-    }
-    isChanged = true;
-    files.push([name, await parse(file, stamp, before)]);
+    const now = before?.stamp === found.stamp ? before : await look(file, found, before, how);
+    isChanged ||= now.stamp !== before?.stamp;
+    files.push([name, before && before.stamp === now.stamp ? before : now]);
   }
   isChanged ||= files.length !== Object.keys(kept).length;
   // The same object where it says the same, so that it is understood only once.
   return { path, kept: isChanged ? Object.fromEntries(files) : kept, isChanged };
 }
 
-/** A line for each file whose newest version does not count because it does not parse. */
-export const warningsOf = ({ path, kept }: Folder): string[] =>
-  Object.entries(kept).flatMap(([name, { broken, documents }]) =>
-    broken !== undefined && documents
-      ? [`${path}/${name} does not parse, so its last good version stays in force: ${broken}`]
-      : [],
-  );
+/** Some file waits to be looked at once more. */
+export const isWaiting = (kept: Kept): boolean =>
+  Object.values(kept).some(({ emptySince }) => emptySince !== undefined);
 
-/** @throws PolicyFileError naming the files that never parsed */
+/** A line for each file whose newest version does not count. */
+export const warningsOf = ({ path, kept, damage }: Folder): string[] => [
+  ...(damage === undefined ? [] : [`${damage}: what it said last stays in force`]),
+  ...Object.entries(kept).flatMap(([name, file]) =>
+    file.broken !== undefined && file.documents
+      ? [`${path}/${name} cannot be read as manifests, so its last good version stays in force: ${file.broken}`]
+      : [],
+  ),
+];
+
+/** A line for each file that holds policies which nobody enforces here. */
+export const notesOf = ({ path, kept }: Pick<Folder, 'path' | 'kept'>): string[] =>
+  Object.entries(kept).flatMap(([name, { unenforced = [] }]) => {
+    const [first] = unenforced;
+    if (first === undefined) return [];
+    const others = unenforced.length - 1;
+    return [
+      others > 0
+        ? `${path}/${name}: ${first} and ${others} more are not enforced by this version`
+        : `${path}/${name}: ${first} is not enforced by this version`,
+    ];
+  });
+
+/** @throws PolicyFileError naming the files that never could be read as manifests */
 export function refuseBroken({ path, kept }: Folder): void {
-  const broken = Object.entries(kept).filter(([, file]) => file.broken !== undefined && !file.documents);
-  if (broken.length === 0) return;
-  const lines = broken.map(([name, file]) => `${path}/${name}: ${file.broken}`);
-  throw new PolicyFileError(`Cannot read policies: ${lines.join('; ')}`);
+  const never = Object.entries(kept).filter(([, file]) => file.broken !== undefined && !file.documents);
+  if (never.length === 0) return;
+  const lines = never.slice(0, ENOUGH).map(([name, file]) => `${path}/${name}: ${file.broken}`);
+  const more = never.length > ENOUGH ? [`and ${never.length - ENOUGH} more files`] : [];
+  throw new PolicyFileError(`Cannot read policies: ${[...lines, ...more].join('; ')}`);
 }
 
 export interface Manifests {
@@ -189,6 +282,8 @@ const isKept = mapOf(
     documents: optional(listOf(objectOf<Document>({ file: isText, document: isCount, value: isAnything }))),
     isPodless: optional(isTrue),
     broken: optional(isText),
+    emptySince: optional(isCount),
+    unenforced: optional(listOf(isText)),
   }),
 );
 

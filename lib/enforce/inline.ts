@@ -12,7 +12,17 @@ import { Cluster } from '../policy/cluster.ts';
 import { concerns } from './concern.ts';
 import { cutForbidden, judgementOf } from './cut.ts';
 import { runProgram } from './exec.ts';
-import { type Folder, type Kept, manifestsOf, podManifestsOf, readFolder, refuseBroken, warningsOf } from './folder.ts';
+import {
+  type Folder,
+  type Kept,
+  type Look,
+  manifestsOf,
+  notesOf,
+  podManifestsOf,
+  readFolder,
+  refuseBroken,
+  warningsOf,
+} from './folder.ts';
 import { type GateSettings, isJudged } from './gate.ts';
 import type { Hook } from './hook.ts';
 import { refuseTakenPorts } from './host-ports.ts';
@@ -94,12 +104,12 @@ export class InlineHook implements Hook {
   }
 
   /** Parsed outside the lock. */
-  async admit(): Promise<void> {
+  async admit(how: Look = {}): Promise<void> {
     const { config, log } = this.#options;
     refuseOtherOwner(ownerOf(config), this.#table.recordedOwner());
     if (config.enforcer.kind === 'agent') return;
-    this.#folder = await readFolder(config.policies, this.#table.readApplied());
-    for (const warning of warningsOf(this.#folder)) log(warning);
+    this.#folder = await readFolder(config.policies, this.#table.readApplied(), how);
+    for (const line of [...warningsOf(this.#folder), ...notesOf(this.#folder)]) log(line);
     if (this.#judges) refuseBroken(this.#folder);
   }
 
@@ -204,14 +214,14 @@ export class InlineHook implements Hook {
   }
 
   /** Brings the node to what the folder says now. @returns what came of it */
-  async apply(): Promise<Brought> {
-    await this.admit();
+  async apply(how?: Look): Promise<Brought> {
+    await this.admit(how);
     return await this.#bring({ kept: this.#kept() }, state => state, this.#options.signal);
   }
 
   /** What `apply` would send, as things are now. */
-  async plan(): Promise<readonly Transaction[]> {
-    await this.admit();
+  async plan(how?: Look): Promise<readonly Transaction[]> {
+    await this.admit(how);
     using _ = await this.#table.lock(this.#deadline(), this.#options.signal);
     return this.#table.plan(this.#kept());
   }

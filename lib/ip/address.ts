@@ -88,6 +88,16 @@ export function parsePrefix(text: string): Prefix | undefined {
   return length > bitsOf(address.family) ? undefined : { ...address, length };
 }
 
+/**
+ * The text with the leading zeros of its decimal numbers taken away: `010.0.0.0/08` means 10.0.0.0/8 to API servers, which took
+ * such text until Go 1.17 refused it, and take it still in objects that they have.
+ * @see https://pkg.go.dev/k8s.io/utils/net#ParseCIDRSloppy
+ */
+export const withoutLeadingZeros = (text: string): string =>
+  text.replaceAll(/\d+(?:\.\d+){3}|\/\d+$/g, part =>
+    part.replaceAll(/\d+/g, digits => digits.replace(/^0+(?=\d)/, '')),
+  );
+
 function format6(value: bigint): string {
   const groups: number[] = [];
   for (let shift = 112n; shift >= 0n; shift -= 16n) groups.push(Number((value >> shift) & 0xffffn));

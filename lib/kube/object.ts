@@ -1,7 +1,7 @@
 /** API objects as policy and routes need them: what the manifest reader makes of them, and nothing besides. */
 import type { Prefix } from '../ip/address.ts';
 import { parsePrefix } from '../ip/address.ts';
-import { type Field, isMapping, itemsOf, member, type Report } from '../policy/field.ts';
+import { complain, decimal, type Field, isMapping, itemsOf, member, type Report, shown } from '../policy/field.ts';
 import { labelsOf, nodeOf, podOf } from '../policy/manifest-pod.ts';
 import { networkPolicyOf } from '../policy/manifest-policy.ts';
 import type { Labels, NetworkPolicy, Node, Pod } from '../policy/model.ts';
@@ -141,9 +141,15 @@ export const networkPolicies: Resource<NetworkPolicy> = {
 };
 
 function podCidrsOf(spec: Field): readonly Prefix[] {
-  const listed = (itemsOf(member(spec, 'podCIDRs')) ?? []).map(({ value }) => value);
-  const texts = new Set([...listed, member(spec, 'podCIDR').value].filter(text => typeof text === 'string'));
-  return [...texts].flatMap(text => parsePrefix(text) ?? []);
+  const fields = [...(itemsOf(member(spec, 'podCIDRs')) ?? []), member(spec, 'podCIDR')];
+  const byText = new Map<string, Field>();
+  for (const field of fields)
+    if (typeof field.value === 'string' && field.value !== '' && !byText.has(field.value))
+      byText.set(field.value, field);
+  return [...byText].flatMap(
+    ([text, field]) =>
+      decimal(field, text, parsePrefix) ?? complain(field, `${shown(text)} is no CIDR, and not heeded`) ?? [],
+  );
 }
 
 function conditionOf(status: Field, type: string): string | undefined {

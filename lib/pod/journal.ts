@@ -6,6 +6,7 @@ import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import type { Config, LogLevel } from '../cni/config.ts';
 import type { AttachmentRequest, NetworkRequest } from '../cni/request.ts';
 import { openAsSeenBy } from '../kernel/seen.ts';
+import { printableLines } from '../tag/printable.ts';
 
 type Level = Exclude<LogLevel, 'silent'>;
 
@@ -44,7 +45,7 @@ export function openJournal(request: AttachmentRequest | NetworkRequest, caller?
   return {
     write: (level, text) => {
       if (logFile === undefined || ranks[level] > ranks[logLevel]) return;
-      const line = `${new Date().toISOString()} ${level} ${subject}: ${text.trimEnd().replaceAll('\n', '\n    ')}\n`;
+      const line = `${new Date().toISOString()} ${level} ${subject}: ${printableLines(text.trimEnd()).replaceAll('\n', '\n    ')}\n`;
       try {
         append(logFile, line, caller);
       } catch {}

@@ -2,13 +2,14 @@ import { existsSync, readFileSync, writeSync } from 'node:fs';
 import manifest from '../../package.json' with { type: 'json' };
 import type { AttachmentRequest, Environment, NetworkRequest, Role } from '../cni/request.ts';
 import { errnoOf } from '../state/error.ts';
+import { printable } from '../tag/printable.ts';
 import { type Answer, answer, type Place } from './call.ts';
 import { openHere } from './here.ts';
 
-/** Runtimes copy stderr to their log; a closed one is no reason to fail. */
+/** One line: runtimes copy stderr to their log. A closed one is no reason to fail. */
 function log(line: string): void {
   try {
-    writeSync(2, `${line}\n`);
+    writeSync(2, `${printable(line)}\n`);
   } catch {}
 }
 

@@ -1,5 +1,7 @@
 /** Reading one object of a manifest: each field knows its path, and says there what is wrong and what to write instead. */
 import { meantKey } from '../cni/spelling.ts';
+import { withoutLeadingZeros } from '../ip/address.ts';
+import { printable } from '../tag/printable.ts';
 import type { Severity } from './problem.ts';
 
 export type { Problem } from './problem.ts';
@@ -21,13 +23,15 @@ export function complain({ report, path }: Field, message: string): undefined {
 
 export const warn = ({ report, path }: Field, message: string): void => report('warning', path, message);
 
+const shortened = (text: string): string => (text.length > 80 ? `${text.slice(0, 80)}…` : text);
+
 /** What a person wrote, short enough for a message. */
 export function shown(value: unknown): string {
   if (value === undefined || value === null) return 'nothing';
   if (Array.isArray(value)) return 'a list';
   if (typeof value === 'object') return isMapping(value) ? 'a mapping' : 'something of another type';
-  const text = typeof value === 'string' ? JSON.stringify(value) : String(value);
-  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+  const text = printable(typeof value === 'string' ? JSON.stringify(value) : String(value));
+  return shortened(text);
 }
 
 /** A plain one: what YAML's own tags make (`!!set`) would look empty. */
@@ -37,7 +41,8 @@ export const isMapping = (value: unknown): value is Readonly<Record<string, unkn
 /** The member of a mapping; absent where there is none or this is no mapping. */
 export function member({ value, path, report }: Field, key: string): Field {
   const found = isMapping(value) && Object.hasOwn(value, key) ? value[key] : undefined;
-  return { value: found, path: path === '' ? key : `${path}.${key}`, report };
+  const name = shortened(printable(key));
+  return { value: found, path: path === '' ? name : `${path}.${name}`, report };
 }
 
 /** The mapping's members; undefined, and reported, where it is none. Absent is empty. */
@@ -80,4 +85,18 @@ export function textOf(field: Field, expected: string): string | undefined {
 export function flagOf(field: Field): boolean | undefined {
   if (isAbsent(field) || typeof field.value === 'boolean') return field.value as boolean | undefined;
   return complain(field, `${shown(field.value)} where true or false is expected`);
+}
+
+/** What the text says, where leading zeros mean nothing; a warning where there are any, since to others they mean octal. */
+export function decimal<T>(field: Field, text: string, parse: (text: string) => T | undefined): T | undefined {
+  const found = parse(text);
+  if (found !== undefined) return found;
+  const plain = withoutLeadingZeros(text);
+  const meant = plain === text ? undefined : parse(plain);
+  if (meant !== undefined)
+    warn(
+      field,
+      `${shown(text)} has leading zeros, which are taken for decimal, as API servers take them: write ${shown(plain)}`,
+    );
+  return meant;
 }

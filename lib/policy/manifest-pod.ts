@@ -1,6 +1,7 @@
 import { formatAddress, parseAddress } from '../ip/address.ts';
 import type { NamedPort } from '../tag/identity.ts';
-import { complain, type Field, flagOf, isAbsent, itemsOf, member, membersOf, shown, textOf } from './field.ts';
+import { printable } from '../tag/printable.ts';
+import { complain, decimal, type Field, flagOf, isAbsent, itemsOf, member, membersOf, shown, textOf } from './field.ts';
 import { isPortName } from './label-syntax.ts';
 import { checkLabelKey, labelValueOf } from './manifest-selector.ts';
 import { type Labels, type Node, type Pod, protocols } from './model.ts';
@@ -61,7 +62,7 @@ function namedPortsOf(spec: Field): readonly NamedPort[] {
 
 function addressOf(field: Field): readonly string[] {
   if (isAbsent(field) || field.value === '') return [];
-  const address = typeof field.value === 'string' ? parseAddress(field.value) : undefined;
+  const address = typeof field.value === 'string' ? decimal(field, field.value, parseAddress) : undefined;
   if (address) return [formatAddress(address)];
   complain(field, `${shown(field.value)} is no address: write it in quotes, as "10.0.0.7" or "fd00::7"`);
   return [];
@@ -73,7 +74,10 @@ function addressesOf(status: Field): readonly string[] {
   return [...new Set([...listed, ...addressOf(member(status, 'podIP'))])];
 }
 
-const optionalText = (field: Field): string | undefined => (isAbsent(field) ? undefined : textOf(field, 'a text'));
+const optionalText = (field: Field): string | undefined => {
+  const text = isAbsent(field) ? undefined : textOf(field, 'a text');
+  return text === undefined ? undefined : printable(text);
+};
 
 export function podOf(object: Field, { namespace, name }: { readonly namespace: string; readonly name: string }): Pod {
   const [spec, status] = [member(object, 'spec'), member(object, 'status')];

@@ -5,7 +5,7 @@
  */
 import { type Prefix, parsePrefix, rangeContains, rangeOf } from '../ip/address.ts';
 import { closed, isBeyondBudget, MOST_OF_POLICY } from './budget.ts';
-import { complain, type Field, holdsOnly, isAbsent, itemsOf, member, shown, warn } from './field.ts';
+import { complain, decimal, type Field, holdsOnly, isAbsent, itemsOf, member, shown, warn } from './field.ts';
 import { isPortName } from './label-syntax.ts';
 import { selectorOf } from './manifest-selector.ts';
 import type {
@@ -26,7 +26,7 @@ const noPeer = 'this peer matches nothing';
 const noPort = 'this port matches nothing';
 
 function prefixOf(field: Field): Prefix | undefined {
-  const prefix = typeof field.value === 'string' ? parsePrefix(field.value) : undefined;
+  const prefix = typeof field.value === 'string' ? decimal(field, field.value, parsePrefix) : undefined;
   return prefix ?? complain(field, `${shown(field.value)} is no CIDR, so ${noPeer}: write "10.0.0.0/8" or "fd00::/64"`);
 }
 

@@ -2,9 +2,11 @@
  * Manifests, already parsed from YAML or JSON, to the world that they describe and the problems that they have.
  * Nothing here throws: what cannot be read is reported, and closed where it is a policy.
  */
+import { isNamespaceName, isObjectName } from '../tag/names.ts';
+import { printable } from '../tag/printable.ts';
 import { MOST_OF_NAMESPACE, withinBudget } from './budget.ts';
-import { complain, type Field, isAbsent, isMapping, itemsOf, member, shown, warn } from './field.ts';
-import { isNamespaceName, isObjectName } from './label-syntax.ts';
+import { complain, type Field, isAbsent, isMapping, itemsOf, member, shown } from './field.ts';
+import { groupOf, standingOf } from './kinds.ts';
 import { alphaPolicyOf, alphaVersion, betaPolicyOf, betaVersion, isIsolated, isolationOf } from './manifest-2016.ts';
 import { labelsOf, nodeOf, podOf } from './manifest-pod.ts';
 import { closedNamespace, networkPolicyOf } from './manifest-policy.ts';
@@ -61,7 +63,7 @@ function nameOf(field: Field, fits: (name: string) => boolean): string | undefin
     field,
     `${shown(value)} is no name: write a-z, 0-9 and "-"${isScalar && typeof value !== 'string' ? ', in quotes' : ''}`,
   );
-  return isScalar && value !== '' ? String(value) : undefined;
+  return isScalar && value !== '' ? printable(String(value)) : undefined;
 }
 
 interface Item {
@@ -85,52 +87,78 @@ class DocumentReader {
     this.#object({ value, path: '', report: (...problem) => this.#report(...problem) }, '', '');
   }
 
-  #report(severity: Problem['severity'], field: string, message: string): void {
+  #report(severity: Problem['severity'], field: string, message: string, matter?: Problem['matter']): void {
     const object = this.#ref === '' ? {} : { object: this.#ref };
-    this.problems.push({ severity, ...this.#source, ...object, field, message });
+    this.problems.push({ severity, ...this.#source, ...object, field, message, ...(matter ? { matter } : {}) });
+  }
+
+  #unreadable({ path }: Field, message: string): undefined {
+    this.#report('error', path, message, 'unreadable');
   }
 
   /** In a typed list (PodList) the API leaves out its items' kind and apiVersion. */
-  #object(field: Field, impliedKind: string, impliedVersion: string): void {
+  #object(field: Field, impliedKind: string, impliedVersion: string): undefined {
     this.#ref = '';
     if (isAbsent(field) && field.path === '') return;
-    if (!isMapping(field.value)) {
-      complain(field, `${shown(field.value)} where an object with apiVersion and kind is expected`);
-      return;
-    }
+    if (!isMapping(field.value))
+      return this.#unreadable(field, `${shown(field.value)} where an object with apiVersion and kind is expected`);
     const kindField = member(field, 'kind');
     const kind = isAbsent(kindField) ? impliedKind : String(kindField.value);
     const apiVersion = String(member(field, 'apiVersion').value ?? impliedVersion);
-    if (kind === '') complain(kindField, 'Missing: write what this is, kind: NetworkPolicy for one');
-    else if (kind.endsWith('List') && Array.isArray(member(field, 'items').value ?? []))
-      for (const item of itemsOf(member(field, 'items')) ?? [])
-        this.#object(item, kind.slice(0, -'List'.length), apiVersion);
-    else this.#known({ field, kind, apiVersion });
+    if (kind === '') return this.#unreadable(kindField, 'Missing: write what this is, kind: NetworkPolicy for one');
+    if (kind.endsWith('List') && Array.isArray(member(field, 'items').value ?? []))
+      return this.#list(member(field, 'items'), kind.slice(0, -'List'.length), apiVersion);
+    if (kind === 'List')
+      return this.#unreadable(
+        member(field, 'items'),
+        `${shown(member(field, 'items').value)} where a list is expected`,
+      );
+    this.#known({ field, kind, apiVersion });
+  }
+
+  /** A kind of another group may be a list of anything, and is looked into for objects that say what they are. */
+  #list(items: Field, impliedKind: string, apiVersion: string): undefined {
+    const isForeign = impliedKind !== '' && standingOf(apiVersion, impliedKind).is === 'foreign';
+    for (const item of itemsOf(items) ?? [])
+      if (!isForeign || !isAbsent(member(item, 'kind'))) this.#object(item, impliedKind, apiVersion);
   }
 
   /** Whatever else a manifest declares (Services, Deployments) is none of policy's business. */
-  #known(item: Item): void {
-    if (item.kind === 'NetworkPolicy') this.#policy(item);
-    else if (item.apiVersion !== 'v1') return;
-    else if (item.kind === 'Pod') this.#declare(item, 'Pod', id => ({ kind: 'Pod', pod: podOf(item.field, id) }));
-    else if (item.kind === 'Node') this.#declare(item, 'Node', id => ({ kind: 'Node', node: nodeOf(item.field, id) }));
-    else if (item.kind === 'Namespace')
+  #known(item: Item): undefined {
+    const { field, kind, apiVersion } = item;
+    const isPolicy = kind === 'NetworkPolicy';
+    // Of a policy without a version or with an unknown one it is known what it closes.
+    if (isPolicy && groupOf(apiVersion) === '') return this.#policy(item);
+    if (apiVersion === '')
+      return this.#unreadable(member(field, 'apiVersion'), 'Missing: write which API this is of, as in apiVersion: v1');
+    const standing = standingOf(apiVersion, kind);
+    if (standing.is === 'unknown') return this.#unreadable(member(field, standing.at), standing.why);
+    if (standing.is === 'unenforced') return this.#unenforced(item, standing.why);
+    if (isPolicy) this.#policy(item);
+    else if (apiVersion !== 'v1') return;
+    else if (kind === 'Pod') this.#declare(item, 'Pod', id => ({ kind: 'Pod', pod: podOf(field, id) }));
+    else if (kind === 'Node') this.#declare(item, 'Node', id => ({ kind: 'Node', node: nodeOf(field, id) }));
+    else if (kind === 'Namespace')
       this.#declare(item, 'Namespace', ({ name }) => ({
         kind: 'Namespace',
         name,
-        labels: withNameLabel(name, labelsOf(item.field)),
-        isIsolated: isIsolated(item.field),
+        labels: withNameLabel(name, labelsOf(field)),
+        isIsolated: isIsolated(field),
       }));
   }
 
-  #policy(item: Item): void {
-    const group = item.apiVersion.includes('/') ? item.apiVersion.split('/')[0]! : '';
-    const isKubernetes = ['networking.k8s.io', 'extensions', 'net.alpha.kubernetes.io', ''].includes(group);
+  /** Named as its metadata has it: whose it is checks it. */
+  #unenforced({ field, kind }: Item, why: string): undefined {
+    const metadata = member(field, 'metadata');
+    const names = ['namespace', 'name']
+      .map(key => member(metadata, key).value)
+      .filter(name => typeof name === 'string');
+    this.#ref = [kind, ...names].map(printable).join('/');
+    this.#report('warning', member(field, 'apiVersion').path, why, 'unenforced');
+  }
+
+  #policy(item: Item): undefined {
     const version = member(item.field, 'apiVersion');
-    if (!isKubernetes) {
-      warn(version, `${shown(item.apiVersion)} is another project's policy and is not enforced`);
-      return;
-    }
     this.#declare(item, 'NetworkPolicy', id => {
       const named = { kind: 'NetworkPolicy', ...id, source: this.#source } as const;
       if (item.apiVersion === 'networking.k8s.io/v1')

@@ -54,8 +54,9 @@ export function readYaml(
   const documents: Document[] = [];
   const problems: Problem[] = [];
   for (const [document, tree] of [...parsed].entries()) {
-    const report = (message: string) => problems.push({ severity: 'error', file, document, field: '', message });
-    for (const { message } of tree.errors) report(message.split('\n')[0]!);
+    const report = (message: string) =>
+      problems.push({ severity: 'error', file, document, field: '', message, matter: 'unreadable' });
+    for (const { message } of tree.errors) report(message.split('\n')[0]!.replace(/:$/, ''));
     if (tree.errors.length > 0) continue;
     try {
       documents.push({ file, document, value: tree.toJS() });
