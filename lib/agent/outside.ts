@@ -1,10 +1,11 @@
 /**
  * The agent as seen from outside: HTTP on a Unix socket for root, who may ask for everything, and on a local TCP address
- * for Prometheus and for probes. Whoever asks slowly, or not at all, costs a deadline and nobody's patience.
+ * for Prometheus and for probes. Every process of the node can connect there, so a connection lasts for one answer and a few seconds,
+ * and a new one always has room: kubelet restarts an agent whose probes find none.
  */
 import { chmodSync, renameSync, rmSync, statSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { isIP } from 'node:net';
+import { isIP, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { said } from './log.ts';
 
@@ -20,9 +21,12 @@ export type Pages = Readonly<Record<string, () => Page | Promise<Page>>>;
 /** Where a person's commands ask the agent of a runtime folder. */
 export const agentSocket = (runDir: string): string => join(runDir, 'agent.sock');
 
-/** Milliseconds in which a request must have come. */
+/** Milliseconds in which a request must have come, and then its answer must have been read. */
 const PATIENCE = 10_000;
-const MOST_CONNECTIONS = 64;
+/** Milliseconds between two looks for connections that are late. */
+const LOOK = 1_000;
+/** The oldest gives way to one more. A probe asks as soon as it is connected, and is answered before so many others connect. */
+const MOST_CONNECTIONS = 256;
 
 async function answer(pages: Pages, { method, url }: IncomingMessage, response: ServerResponse): Promise<void> {
   const path = (url ?? '').split('?')[0];
@@ -41,12 +45,32 @@ async function answer(pages: Pages, { method, url }: IncomingMessage, response: 
   }
 }
 
-function serverOf(pages: Pages): Server {
-  const server = createServer({ requestTimeout: PATIENCE, headersTimeout: PATIENCE }, (request, response) => {
-    request.resume();
-    void answer(pages, request, response);
+/** Closes the oldest connection where there are too many. */
+function keepRoom(server: Server): void {
+  // In the order of their arrival.
+  const sockets = new Set<Socket>();
+  server.on('connection', socket => {
+    sockets.add(socket.once('close', () => sockets.delete(socket)));
+    const [oldest] = sockets;
+    if (sockets.size > MOST_CONNECTIONS) oldest?.destroy();
   });
-  server.maxConnections = MOST_CONNECTIONS;
+}
+
+/** Closes the connection where the answer, which is on its way, is not read. */
+function limitReading({ socket }: ServerResponse): void {
+  if (!socket) return;
+  const timer = setTimeout(() => socket.destroy(), PATIENCE);
+  socket.once('close', () => clearTimeout(timer));
+}
+
+function serverOf(pages: Pages): Server {
+  const options = { requestTimeout: PATIENCE, headersTimeout: PATIENCE, connectionsCheckingInterval: LOOK };
+  const server = createServer(options, (request, response) => {
+    request.resume();
+    response.shouldKeepAlive = false;
+    void answer(pages, request, response).then(() => limitReading(response));
+  });
+  keepRoom(server);
   return server;
 }
 
