@@ -116,7 +116,9 @@ test('a list that never ends is no sign of life', async () => {
     room.api.next(isList, response => {
       page();
       room.clock.advance(10_000);
-      response.end(JSON.stringify({ metadata: { resourceVersion: `${++version}`, continue: 'more' }, items: [] }));
+      response.end(
+        JSON.stringify({ metadata: { resourceVersion: `${++version}`, continue: 'more' }, items: [podObject('web')] }),
+      );
     });
   page();
   const listeners = new Listeners(room.client, noSinks);
