@@ -7,7 +7,7 @@ import { holds, release, reserve } from '../lib/state/claims.ts';
 import { StateError } from '../lib/state/error.ts';
 import { sweepOrphans } from '../lib/state/orphans.ts';
 import { openStore, type Store } from '../lib/state/store.ts';
-import { deadAttachments } from '../lib/state/sweep.ts';
+import { listAttachments } from '../lib/state/sweep.ts';
 import { adding, contents, existing, from, network, owner, poolsOf } from './state-room.ts';
 
 const say = (value: unknown) => process.stdout.write(`${JSON.stringify(value)}\n`);
@@ -75,7 +75,8 @@ async function churn(store: Store, id: string, subnets: string[]): Promise<never
 async function sweep(store: Store): Promise<never> {
   for (;;) {
     sweepOrphans(store, network);
-    for (const { owner: whose } of deadAttachments(store, network)) {
+    for (const { owner: whose, facts } of listAttachments(store, network)) {
+      if (facts.phase === 'ready') continue;
       const locked = whose && (await lockAttachment(store, whose, { deadline: 30_000 }));
       if (!locked) continue;
       using held = locked.attachment;

@@ -11,7 +11,7 @@ import { holds, release, reserve, usage } from '../lib/state/claims.ts';
 import { AlreadyReserved } from '../lib/state/error.ts';
 import { sweepOrphans } from '../lib/state/orphans.ts';
 import { networkFolders, type Store } from '../lib/state/store.ts';
-import { deadAttachments, listAttachments, sweepNameless } from '../lib/state/sweep.ts';
+import { listAttachments, sweepNameless } from '../lib/state/sweep.ts';
 import { tapFs } from './fs-tap.ts';
 import { adding, contents, existing, from, network, owner, poolsOf, room } from './state-room.ts';
 
@@ -306,24 +306,6 @@ test('notes of releases are forgotten in time, so that an IPv6 range does not gr
   }
   const notes = readdirSync(networkFolders(at.store, network).released).length;
   assert.ok(notes > 0 && notes < 6, `${notes} notes`);
-});
-
-test('a dead ADD is told from a living one and from one that is done', async () => {
-  using at = room();
-  await add(at.store, 'done', one);
-  using living = await adding(at.store, owner('living'));
-  reserve(living, from(one));
-  {
-    using dead = await adding(at.store, owner('dead'));
-    reserve(dead, from(one));
-  }
-  {
-    using half = await adding(at.store, owner('half'));
-    half.append({ phase: 'deleting' });
-  }
-  const ids = deadAttachments(at.store, network).map(found => found.owner?.containerID);
-  assert.deepEqual(ids.sort(), ['dead', 'half']);
-  assert.equal(listAttachments(at.store, network).length, 4);
 });
 
 test('what a listing says of a record comes from its content, or from its name', async () => {

@@ -37,7 +37,8 @@ export function lostRecords(
   context: Pick<Context, 'hook' | 'host'>,
 ): readonly LocalPod[] {
   const judged = context.hook.pods().filter(pod => pod.network === network);
-  if (judged.length === 0) return [];
+  // Records of a node are in its own state folder, whatever a configuration that was edited since says.
+  if (judged.length === 0 || context.hook.owner()?.stateDir !== store.stateDir) return [];
   const recorded = new Set(listAttachments(store, network).flatMap(({ path, isLost }) => (isLost ? [] : [path])));
   return judged.filter(pod => !recorded.has(recordPath(store, pod)) && livingEnd(pod, context));
 }

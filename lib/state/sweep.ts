@@ -36,18 +36,6 @@ function ownerOf(network: string, name: string, { containerID, ifname }: Facts):
 }
 
 /**
- * Attachments that a killed ADD or DEL left half done: not `ready`, and nobody holds their lock. What the kernel has of
- * them is to be undone before their addresses are released, which is why this only names them.
- * @throws StateError
- */
-export const deadAttachments = (store: Store, network: string): readonly Listed[] =>
-  listAttachments(store, network).filter(({ path, facts }) => {
-    if (facts.phase === 'ready') return false;
-    using held = tryLockAttachment(store, network, path);
-    return held !== undefined && held.facts.phase !== 'ready';
-  });
-
-/**
  * Removes records that say not whose they are, with their claims; those in use excepted.
  * @returns paths of the records
  * @throws StateError
