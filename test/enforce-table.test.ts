@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { suite, test } from 'node:test';
 import fc from 'fast-check';
 import { CniError } from '../lib/cni/error.ts';
 import { desiredTable } from '../lib/enforce/desired.ts';
@@ -16,6 +16,7 @@ import { NodeTable } from '../lib/enforce/table.ts';
 import { rulesetOfNode } from '../lib/enforce/world.ts';
 import { NftError } from '../lib/kernel/nft.ts';
 import { diff } from '../lib/nft/diff.ts';
+import type { Table } from '../lib/nft/model.ts';
 import { nameOperation } from '../lib/nft/transaction.ts';
 import { readDocuments } from '../lib/policy/manifest.ts';
 import { asideOf } from '../lib/state/atomic.ts';
@@ -429,4 +430,86 @@ test('after any sequence of pods and policies the table is the whole desired one
     }),
     { numRuns: 300 },
   );
+});
+
+suite('other programs commit', () => {
+  const gated = (chains: Table['chains']): Table['chains'] =>
+    chains.map(chain => (chain.name === 'gate' ? { ...chain, rules: [] } : chain));
+  const filled = (room: Room, kept: Kept): NodeTable => {
+    const table = room.open();
+    for (const name of ['a', 'b']) bringOne(table, pod(name, { app: 'web' }), kept);
+    bringOne(table, pod('c', { role: 'client' }), kept);
+    return table;
+  };
+
+  test('in tables of their own: a pod that comes or goes costs no look at the whole table', () => {
+    using room = new Room();
+    const kept = folder(allowWeb);
+    const table = filled(room, kept);
+    const reads = room.kernel.reads;
+    for (const name of ['d', 'e']) {
+      room.kernel.meddle();
+      assert.equal(bringOne(table, pod(name, { app: 'web' }), kept).drift, 0);
+    }
+    room.kernel.meddle();
+    letOneGo(table, 'd', kept);
+    assert.equal(room.kernel.reads, reads);
+    room.assertWhole(table, kept);
+  });
+
+  test('in ours: whoever comes next puts it right, also where others have committed and pods have come since', () => {
+    for (const isSeenFirst of [false, true]) {
+      using room = new Room();
+      const kept = folder(allowWeb);
+      const table = filled(room, kept);
+      if (isSeenFirst) {
+        room.kernel.meddle();
+        bringOne(table, pod('d', { app: 'web' }), kept);
+      }
+      room.kernel.meddle(found => ({ ...found, chains: gated(found.chains) }));
+      room.kernel.meddle();
+      assert.ok(bringOne(table, pod('e', { app: 'web' }), kept).drift > 0);
+      room.assertWhole(table, kept);
+    }
+  });
+
+  test('in ours, of a pod that has nothing to do with the one that comes: it is found out once that one does', () => {
+    using room = new Room();
+    const kept = folder(allowWeb);
+    const table = filled(room, kept);
+    room.kernel.meddle(found => ({
+      ...found,
+      chains: found.chains.map(chain => (/^in-/.test(chain.name) ? { ...chain, rules: [] } : chain)),
+    }));
+    assert.equal(bringOne(table, pod('d', { role: 'client' }), kept).drift, 0);
+    assert.ok(bringOne(table, pod('e', { app: 'web' }), kept).drift > 0);
+    room.assertWhole(table, kept);
+  });
+
+  test('between a look and a commit: the commit is refused, and the look taken again', () => {
+    using room = new Room();
+    const kept = folder(allowWeb);
+    const table = filled(room, kept);
+    const { lookUp } = room.kernel;
+    room.kernel.lookUp = (...given) => {
+      room.kernel.lookUp = lookUp;
+      room.kernel.meddle(found => ({ ...found, chains: gated(found.chains) }));
+      return lookUp.apply(room.kernel, given);
+    };
+    bringOne(table, pod('d', { app: 'web' }), kept);
+    room.assertWhole(table, kept);
+  });
+
+  test('and a release of ours whose gate is another one left the table: it is brought to this one', () => {
+    using room = new Room();
+    const kept = folder(allowWeb);
+    const table = filled(room, kept);
+    const head = join(room.runDir, '4711.node');
+    const { gate: _, ...earlier } = JSON.parse(readFileSync(head, 'utf8'));
+    writeFileSync(head, JSON.stringify(earlier));
+    const { kernel } = room;
+    kernel.table = { ...kernel.table!, chains: gated(kernel.table!.chains) };
+    bringOne(room.open(), pod('d', { app: 'web' }), kept);
+    room.assertWhole(table, kept);
+  });
 });

@@ -1,7 +1,9 @@
 /** A kernel that knows one table, and refuses what the kernel refuses. */
-import { type Nft, NftError } from '../lib/kernel/nft.ts';
+
+import { type Nft, NftError, nextGeneration, type TableHandles } from '../lib/kernel/nft.ts';
 import { apply, RefusedError } from '../lib/nft/apply.ts';
-import type { Element, Key, NamedSet, Table } from '../lib/nft/model.ts';
+import type { EncodeOptions } from '../lib/nft/encode.ts';
+import type { Element, Key, NamedSet, Rule, Table } from '../lib/nft/model.ts';
 import { nameOperation, type Operation, type Transaction } from '../lib/nft/transaction.ts';
 
 export class Kernel {
@@ -10,7 +12,14 @@ export class Kernel {
   readonly log: string[] = [];
   refuse: (operation: Operation) => string | undefined = () => undefined;
 
-  commit(transaction: Transaction): void {
+  #generation = 1;
+  #handles = 0;
+  /** A rule that is the same value is the same rule. */
+  readonly #handleOf = new WeakMap<Rule, number>();
+
+  commit(transaction: Transaction, { generation }: EncodeOptions = {}): void {
+    if (transaction.operations.length === 0) return;
+    if (generation !== undefined && generation !== this.#generation) throw refusal(transaction, undefined, 'ERESTART');
     for (const operation of transaction.operations) {
       const code = this.refuse(operation);
       if (code) throw refusal(transaction, operation, code);
@@ -21,6 +30,7 @@ export class Kernel {
       if (!(error instanceof RefusedError)) throw error;
       throw refusal(transaction, undefined, error.code);
     }
+    this.#generation = nextGeneration(this.#generation);
     for (const operation of transaction.operations)
       if (operation.object === 'element')
         for (const { key } of operation.elements)
@@ -34,12 +44,45 @@ export class Kernel {
 
   read() {
     const table = this.readTable();
-    return table && { table, owner: false, persist: false };
+    return table && { table, owner: false, persist: false, generation: this.#generation };
   }
 
   lookUp(_: unknown, { name }: NamedSet, keys: readonly Key[]): readonly (Element | undefined)[] {
     const elements = this.table?.sets.find(set => set.name === name)?.elements ?? [];
     return keys.map(key => elements.find(element => element.key.join() === key.join()));
+  }
+
+  generation(): number {
+    return this.#generation;
+  }
+
+  /** Another program's commit, in a table of its own or in ours. */
+  meddle(change: (table: Table) => Table = table => table): void {
+    this.table &&= change(this.table);
+    this.#generation = nextGeneration(this.#generation);
+  }
+
+  readHandles(_: unknown, chains?: readonly string[]): TableHandles | undefined {
+    const { table } = this;
+    if (!table) return undefined;
+    const rulesOf = (name: string): readonly Rule[] => table.chains.find(chain => chain.name === name)?.rules ?? [];
+    const names = chains ?? table.chains.map(({ name }) => name);
+    return {
+      table: 1,
+      isDormant: table.dormant ?? false,
+      chains: new Map(names.map(name => [name, rulesOf(name).map(rule => this.#handle(rule))])),
+    };
+  }
+
+  readSetSizes(_: unknown, names?: readonly string[]): ReadonlyMap<string, number> {
+    const sets = (this.table?.sets ?? []).filter(({ name }) => names?.includes(name) ?? true);
+    return new Map(sets.map(({ name, elements }) => [name, elements.length]));
+  }
+
+  #handle(rule: Rule): number {
+    const known = this.#handleOf.get(rule) ?? ++this.#handles;
+    this.#handleOf.set(rule, known);
+    return known;
   }
 
   probeTableFlags() {

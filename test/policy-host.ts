@@ -125,6 +125,11 @@ export class PolicyHost extends WiredHost {
     return new PluggedPod(this.host, name, call, await add(this.host, call));
   }
 
+  /** The pod that an ADD has plugged in. */
+  plugged(name: string, call: Call, { stdout }: Exit): PluggedPod {
+    return new PluggedPod(this.host, name, call, JSON.parse(stdout) as Result);
+  }
+
   /** A datagram from one to the other. */
   packet(from: Address, to: Address, more: Partial<Packet> = {}): Packet {
     return { from, to, protocol: PROTOCOL.udp, sport: ++this.#sports, dport: PORT, ...more };

@@ -29,7 +29,15 @@ using graveyard = new SharedGraveyard((_, line) => log(line));
 using route = NetlinkSocket.open('route');
 using routeAside = new Aside('route');
 using nft = Nft.open();
-const warm: Warm = { here: currentNetns(), graveyard, route, routeAside, nft, others: () => false };
+const warm: Warm = {
+  here: currentNetns(),
+  graveyard,
+  route,
+  routeAside,
+  nft,
+  others: () => false,
+  mended: () => undefined,
+};
 
 /** What the folder says of the roles of pods. */
 function say(roles: Readonly<Record<string, string>>): void {

@@ -54,6 +54,38 @@ function dropSamples({ drops, chains }: Readings): readonly Sample[] {
     .map(({ direction, policy, value }) => ({ labels: { direction, policy }, value }));
 }
 
+const built = (release: string): Metric => ({
+  ...one('build_info', 'The release that runs.', 'gauge', 1),
+  samples: [{ labels: { release }, value: 1 }],
+});
+
+const mendedMetric = (mended: Readonly<Record<string, number>>): Metric => ({
+  ...{ name: 'mended_total', help: "Another program's changes that were put right.", type: 'counter' },
+  samples: Object.entries(mended).map(([what, value]) => ({ labels: { what }, value })),
+});
+
+const failed = (failures: number): Metric =>
+  one('failures_total', 'Attempts to bring the node up to date that failed.', 'counter', failures);
+
+const memoryOf = (bytes: number): Metric => one('resident_memory_bytes', 'Memory of the agent.', 'gauge', bytes);
+
+/** Of a warm process without a cluster. */
+export const workerMetrics = ({
+  release,
+  mended,
+  failures,
+}: {
+  readonly release: string;
+  /** Operations that it took to put the table right. */
+  readonly mended: number;
+  readonly failures: number;
+}): readonly Metric[] => [
+  built(release),
+  failed(failures),
+  mendedMetric({ table: mended }),
+  memoryOf(process.memoryUsage.rss()),
+];
+
 export function metricsOf(readings: Readings): readonly Metric[] {
   const { release, hearings, isServing, pods, identities, refused, delays, syncs, failures, cuts, mended } = readings;
   const perResource = (name: string, help: string, type: Metric['type'], of: (hearing: Hearing) => number): Metric => ({
@@ -61,7 +93,7 @@ export function metricsOf(readings: Readings): readonly Metric[] {
     samples: hearings.map(hearing => ({ labels: { resource: hearing.resource }, value: of(hearing) })),
   });
   return [
-    { ...one('build_info', 'The release that runs.', 'gauge', 1), samples: [{ labels: { release }, value: 1 }] },
+    built(release),
     one('serving', '1 where CNI calls are served.', 'gauge', Number(isServing)),
     one('pods', 'Pods that are plugged in on this node.', 'gauge', pods),
     one('identities', 'Identities of these pods: tags in use.', 'gauge', identities),
@@ -84,12 +116,9 @@ export function metricsOf(readings: Readings): readonly Metric[] {
       ...{ name: 'sync_duration_seconds', help: 'How long bringing the table up to date took.', type: 'histogram' },
       samples: syncs.samples(),
     },
-    one('failures_total', 'Attempts to bring the node up to date that failed.', 'counter', failures),
+    failed(failures),
     one('connections_cut_total', 'Connections ended since no policy allows them any more.', 'counter', cuts),
-    {
-      ...{ name: 'mended_total', help: 'Changes of somebody else that were put right.', type: 'counter' },
-      samples: Object.entries(mended).map(([what, value]) => ({ labels: { what }, value })),
-    },
+    mendedMetric(mended),
     {
       ...{
         name: 'dropped_packets_total',
@@ -98,6 +127,6 @@ export function metricsOf(readings: Readings): readonly Metric[] {
       },
       samples: dropSamples(readings),
     },
-    one('resident_memory_bytes', 'Memory of the agent.', 'gauge', readings.memory),
+    memoryOf(readings.memory),
   ];
 }

@@ -1,7 +1,7 @@
 /** What the agent tells whom, by path. */
 import { isUnhealthy, type Problem, wantsRestart } from './health.ts';
 import type { KubernetesAgent } from './kubernetes.ts';
-import { formatMetrics } from './metrics.ts';
+import { formatMetrics, type Metric } from './metrics.ts';
 import type { Page, Pages } from './outside.ts';
 
 const json = (value: unknown): Page => ({ type: 'application/json', text: `${JSON.stringify(value)}\n` });
@@ -20,6 +20,14 @@ function healthOf(problems: readonly Problem[], isOfKind: (problem: Problem) => 
   const failing = problems.filter(isOfKind).map(({ message }) => message);
   return plain(failing.length > 0 ? lines(failing) : 'ok\n', failing.length === 0);
 }
+
+/** What a warm process without a cluster shows: it is fine for as long as it answers. */
+export const workerPages = (metrics: () => readonly Metric[]): Pages => ({
+  'GET /metrics': () => plain(formatMetrics(metrics())),
+  'GET /healthz': () => plain('ok\n'),
+  'GET /livez': () => plain('ok\n'),
+  'GET /readyz': () => plain('ok\n'),
+});
 
 /** What is asked of an agent. */
 export type Shown = Pick<KubernetesAgent, 'metrics' | 'health' | 'status' | 'manifests' | 'drift' | 'mend'>;

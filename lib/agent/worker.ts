@@ -5,6 +5,7 @@
 import { parseConfig } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
 import { type AttachmentRequest, type NetworkRequest, parseRequest, type Request } from '../cni/request.ts';
+import { TABLE_NAME } from '../enforce/desired.ts';
 import { CONFIRMING, isWaiting } from '../enforce/folder.ts';
 import { findNode } from '../enforce/found.ts';
 import { ownerOf } from '../enforce/inline.ts';
@@ -15,14 +16,19 @@ import { NetlinkSocket } from '../kernel/netlink.ts';
 import { currentNetns } from '../kernel/netns.ts';
 import { Nft } from '../kernel/nft.ts';
 import { seesWhatWeSee } from '../kernel/seen.ts';
+import { watchTable } from '../kernel/table-watch.ts';
 import { systemClock } from '../kube/clock.ts';
 import { answer, type Place } from '../pod/call.ts';
 import { openHere, type Warm } from '../pod/here.ts';
 import { CallLog } from './call-log.ts';
+import { CallCounts } from './calls.ts';
+import { workerMetrics } from './gauges.ts';
 import { SharedGraveyard } from './graveyard.ts';
 import { listen } from './listen.ts';
 import { type Log, said } from './log.ts';
 import { otherFiles } from './other-files.ts';
+import type { Pages } from './outside.ts';
+import { workerPages } from './pages.ts';
 import { answerPatience } from './patience.ts';
 import type { CallAnswer, CallRequest } from './protocol.ts';
 import { Quiet } from './quiet.ts';
@@ -38,6 +44,8 @@ export interface WorkerOptions {
   readonly owner: Owner;
   /** Of connections that the folder no longer allows. */
   readonly established: 'cut' | 'keep';
+  /** Where Prometheus finds its metrics, if anywhere. */
+  readonly metrics?: { readonly host: string; readonly port: number };
   readonly log: Log;
 }
 
@@ -168,23 +176,45 @@ async function applyFolder({ runDir, owner, established, log }: WorkerOptions, w
   return isWaiting(after.kept);
 }
 
+/** An address that is taken keeps no pod from being plugged in. */
+async function show(
+  place: NonNullable<WorkerOptions['metrics']>,
+  pages: Pages,
+  log: Log,
+): Promise<Disposable | undefined> {
+  const { showToAll } = await import('./outside.ts');
+  try {
+    return await showToAll(place, pages);
+  } catch (error) {
+    log('warn', `Cannot show metrics on ${place.host} port ${place.port}: ${said(error)}`);
+    return undefined;
+  }
+}
+
 /** @throws Error where there is an agent already */
 export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const { release, runDir, owner, log } = options;
   const here = currentNetns();
   using undo = new DisposableStack();
   const graveyard = undo.use(new SharedGraveyard(log));
+  let mended = 0;
+  let failures = 0;
+  const counts = new CallCounts();
   const warm: Warm = {
     ...{ here, graveyard },
     route: undo.use(NetlinkSocket.open('route')),
     routeAside: undo.use(new Aside('route')),
     nft: undo.use(Nft.open()),
     others: () => server.calls > 1,
+    mended: operations => {
+      mended += operations;
+      log('warn', 'Another program changed our table: mended', { operations });
+    },
   };
   const openContext: OpenContext = (request, env, say, signal) => openHere(request, env, say, signal, warm);
   // To compile what has become hot takes memory, which libc keeps.
   const quiet = undo.use(new Quiet(A_WHILE, giveBackFreed));
-  const calls = new CallLog(log);
+  const calls = new CallLog(log, counts.take);
   const server = new CallServer({
     netns: here,
     refuse: (request, { pid }) => refusal(request, { runDir, owner, pid }),
@@ -204,7 +234,10 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const runner = new Runner({
     intervals,
     clock: systemClock,
-    failed: error => quietly('error', `Cannot apply the policies: ${said(error)}`),
+    failed: error => {
+      failures++;
+      quietly('error', `Cannot apply the policies: ${said(error)}`);
+    },
     work: async () => {
       again();
       const isWatched = watch.renew();
@@ -212,6 +245,10 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       if (isHalf || !isWatched) again = systemClock.after(isHalf ? CONFIRMING : intervals.retry, () => runner.ring());
     },
   });
+  // Without a policy of its own to hear of, a process that stays is what notices that another one has changed the table.
+  undo.use(watchTable(warm.nft, TABLE_NAME, () => runner.ring()));
+  const readings = () => [...workerMetrics({ release, mended, failures }), ...counts.metrics()];
+  if (options.metrics) undo.use(await show(options.metrics, workerPages(readings), log));
   const open = undo.move();
   log('info', 'serving', { pid: process.pid, netns: here.ino, runDir, ...owner });
   return {

@@ -18,6 +18,9 @@ const untilAsked = (ring: () => void): Promise<void> =>
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve());
   });
 
+/** Where a Kubernetes agent shows its metrics unless told. */
+const METRICS = '127.0.0.1:9467';
+
 const options = {
   kubernetes: {
     type: 'boolean',
@@ -58,8 +61,8 @@ const options = {
   },
   metrics: {
     type: 'string',
-    default: '127.0.0.1:9467',
     requiresArg: true,
+    defaultDescription: `${METRICS}; with --no-kubernetes: off`,
     describe: 'Address and port for Prometheus and probes (/metrics, /livez, /healthz, /readyz); off: none',
   },
   'log-level': {
@@ -112,6 +115,15 @@ function clusterCidrsOf(text: string): readonly Prefix[] {
   });
 }
 
+/** @throws UsageError where it is neither an address with a port nor `off` */
+async function placeOf(text: string) {
+  if (text === 'off') return undefined;
+  const { parsePlace } = await import('../agent/outside.ts');
+  const place = parsePlace(text);
+  if (!place) throw new UsageError(`Cannot show metrics on ${text}: expected ADDRESS:PORT, or off`);
+  return place;
+}
+
 /** As on the command line, or as kubelet mounts it into a pod. */
 async function clientFor(kubeconfig: string | undefined, context: string | undefined) {
   const { createClient } = await import('../kube/client.ts');
@@ -137,7 +149,8 @@ export const agent = command(
   async given => {
     const log = logToStderr(given.logLevel);
     const { runDir, stateDir, policies, established, kubeconfig, context, nflogGroup, enforceEgressToNode } = given;
-    const common = { release: manifest.version, runDir, established, log };
+    const place = await placeOf(given.metrics ?? (given.kubernetes ? METRICS : 'off'));
+    const common = { ...(place ? { metrics: place } : {}), release: manifest.version, runDir, established, log };
     if (!given.kubernetes) {
       const { startWorker } = await import('../agent/worker.ts');
       const { compileSoon } = await import('../agent/compile-soon.ts');
@@ -155,10 +168,6 @@ export const agent = command(
     const { beThrifty, giveBack } = await import('../agent/thrift.ts');
     beThrifty();
     using client = await clientFor(kubeconfig, context);
-    const { parsePlace } = await import('../agent/outside.ts');
-    const place = given.metrics === 'off' ? undefined : parsePlace(given.metrics);
-    if (given.metrics !== 'off' && !place)
-      throw new UsageError(`Cannot show metrics on ${given.metrics}: expected ADDRESS:PORT, or off`);
     const owner = { enforcer: 'agent', stateDir, policies };
     const { confDir, cacheDir, takeOver, removeConflistOnExit: removeOnExit, ipMasq, mtu } = given;
     const unset = mtu === undefined ? {} : { mtu };
@@ -168,7 +177,6 @@ export const agent = command(
       client,
       owner,
       settings: { judge: 'agent', nflogGroup, enforceEgressToNode },
-      ...(place ? { metrics: place } : {}),
       ...(given.clusterCidr === undefined ? {} : { clusterCidrs: clusterCidrsOf(given.clusterCidr) }),
       ...(confDir === undefined ? {} : { conflist: { confDir, cacheDir, takeOver, removeOnExit, settings } }),
       ownTable: given.ownTable,

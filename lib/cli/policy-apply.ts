@@ -1,4 +1,5 @@
 import { manifestsOf, notesOf } from '../enforce/folder.ts';
+import { driftText } from '../enforce/inline.ts';
 import type { Goal } from '../enforce/table.ts';
 import { formatTransaction } from '../nft/text.ts';
 import { policyRef } from '../policy/model.ts';
@@ -86,7 +87,7 @@ export const policyApply = command(
         `Cannot apply policies: this node's enforcer is ${enforcer}, and only pods with "enforcer": "inline" go by the folder${enforcer === 'agent' ? '; its policies come from the Kubernetes API: kubectl apply' : ''}`,
       );
     if (options.dryRun) return await rehearse(live, options.output, warnings);
-    const { before, after, isChanged } = await live.here.hook.apply(confirmed);
+    const { before, after, isChanged, drift } = await live.here.hook.apply(confirmed);
     const difference = differences(before, after);
     const problems = manifestsOf(after.kept).problems.filter(({ severity }) => severity === 'error');
     const refused = after.state.refused ?? [];
@@ -100,6 +101,7 @@ export const policyApply = command(
       printJson({
         folder: live.config.policies,
         isChanged,
+        drift,
         ...difference,
         relabelled: relabelled(before, after),
         refused,
@@ -112,6 +114,7 @@ export const policyApply = command(
       const policies = counted(policiesOf(after).size, 'policy', 'policies');
       const head = `In force for ${counted(pods, 'pod')}: ${policies} of ${live.config.policies}`;
       print(isChanged ? `${head}; ${counted(count, 'difference')}.` : `${head}; nothing changed.`);
+      if (drift > 0) print(`${driftText(drift)}: it is put right.`);
       const moved = relabelled(before, after);
       const lines = listed('+', added) + listed('~', changed) + listed('-', removed) + listed('labels of', moved);
       if (lines !== '') print(lines);

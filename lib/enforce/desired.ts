@@ -11,6 +11,7 @@ import { toNft } from './ruleset.ts';
 const nothing: Ruleset = { sets: new Map(), chains: new Map(), tags: new Map() };
 
 export const TABLE = 'tollgate';
+export const TABLE_NAME = { family: 'inet', name: TABLE } as const;
 
 /** The table's comment says whose it is, in a form that is read back. */
 export const ownerComment = ({ enforcer, stateDir, policies }: Owner): string =>

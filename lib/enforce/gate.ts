@@ -28,6 +28,7 @@ import {
   TCP_FLAG,
   vmap,
 } from '../nft/model.ts';
+import { fnv1a64 } from '../tag/hash.ts';
 import { buried, condemned, quarantine, tagBase, tagMask } from '../tag/tag.ts';
 
 /** Who judges the pods of this network namespace; see `enforcer` in the README. */
@@ -219,13 +220,20 @@ function nat(): Chain[] {
   ];
 }
 
-let made: { readonly settings: string; readonly chains: readonly Chain[] } | undefined;
+let made: { readonly settings: string; readonly chains: readonly Chain[]; digest?: string } | undefined;
 
 /** For the same settings the same value, which two tables need not compare. */
 export function gateChains(settings: GateSettings): readonly Chain[] {
   const key = JSON.stringify(settings);
   if (made?.settings !== key) made = { settings: key, chains: makeChains(settings) };
   return made.chains;
+}
+
+/** Tells these chains from those that another release of ours makes for the same settings. */
+export function gateDigest(settings: GateSettings): string {
+  const chains = gateChains(settings);
+  made!.digest ??= fnv1a64(JSON.stringify(chains, (_, value) => (typeof value === 'bigint' ? String(value) : value)));
+  return made!.digest;
 }
 
 function makeChains(settings: GateSettings): readonly Chain[] {

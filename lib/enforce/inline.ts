@@ -11,6 +11,7 @@ import { nameOperation, type Operation, type Transaction } from '../nft/transact
 import { Cluster } from '../policy/cluster.ts';
 import { concerns } from './concern.ts';
 import { cutForbidden, judgementOf } from './cut.ts';
+import { TABLE } from './desired.ts';
 import { runProgram } from './exec.ts';
 import {
   type Folder,
@@ -53,6 +54,8 @@ export interface InlineOptions {
   readonly here: NetnsIdentity;
   readonly log: (line: string) => void;
   readonly signal?: AbortSignal | undefined;
+  /** Told of tables that are put right, with the number of operations that another program's changes took. */
+  readonly mended?: ((operations: number) => void) | undefined;
   readonly nft: () => Nft;
   readonly node: Pick<NodeTableOptions, 'recover' | 'isCarried' | 'retag'> & {
     /** Keys of all pods that some attachment's record speaks of, those in the making included. */
@@ -75,6 +78,10 @@ export const settingsOf = ({ enforcer, nflogGroup, enforceEgressToNode }: Config
 });
 
 const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** What another program did to the table. */
+export const driftText = (operations: number): string =>
+  `Table inet ${TABLE} was not as it should be, by ${operations} operation${operations === 1 ? '' : 's'}`;
 
 export class InlineHook implements Hook {
   readonly #options: InlineOptions;
@@ -142,6 +149,7 @@ export class InlineHook implements Hook {
       },
       signal,
     );
+    if (brought.drift > 0) this.#options.log(`${driftText(brought.drift)}: it is put right`);
     // The folder may have said something new of the pod in the same breath.
     judged = brought.after.state.pods[podKey(pod)] ?? judged!;
     if (config.enforcer.kind === 'exec') await runProgram(config.enforcer.path, judged, this.#options);
@@ -158,6 +166,7 @@ export class InlineHook implements Hook {
   ): Promise<Brought> {
     using _ = await this.#table.lock(this.#deadline(), signal);
     const brought = this.#table.bring(change, { ...options, kept: await this.#newest(options.kept) });
+    if (brought.drift > 0) this.#options.mended?.(brought.drift);
     await this.#cut(brought.after, () => this.#table.shrunkBy(brought));
     return brought;
   }
@@ -195,7 +204,8 @@ export class InlineHook implements Hook {
     if (owner.enforcer === 'agent') return await this.#close([key]);
     // Closing goes on when the caller has hung up: it is how his ADD is undone.
     const options = { kept: this.#table.readApplied(), asFound: true, only: { key } };
-    await this.#bring(options, state => withoutPod(state, key), undefined);
+    const { drift } = await this.#bring(options, state => withoutPod(state, key), undefined);
+    if (drift > 0) this.#options.log(`${driftText(drift)}: it is put right`);
   }
 
   /** While the agent is away: what policies say only it knows, so pods leave the table and nothing else is touched. */
@@ -258,6 +268,7 @@ export class InlineHook implements Hook {
     // A pod's record is written before the table knows it: to be read when no other pod can come into the table.
     const known = recorded(owner);
     const operations = this.#table.mend(key => !known.has(key));
+    if (operations.length > 0) this.#options.mended?.(operations.length);
     const uncut = this.#table.uncut();
     if (uncut) await this.#cut(uncut, () => 'everywhere');
     return operations;

@@ -10,6 +10,7 @@ import { doing, doingLater, StateError } from '../state/error.ts';
 import { clearTheWay, isInTheWay } from '../state/in-the-way.ts';
 import { makeFolders } from '../state/make-folders.ts';
 import { type Kept, readKept, writeKept } from './folder.ts';
+import { findJudging, type Judging, type Sizes, writeJudging } from './in-force.ts';
 import type { LocalPod, NodeState } from './node.ts';
 import { type Peers, readPeers, writePeers } from './peers.ts';
 import {
@@ -34,6 +35,17 @@ export interface NodeFile {
   readonly folder: string;
   /** The marker that the sets of peers are kept under, where they are. */
   readonly peers?: number;
+  /**
+   * The generation of the network namespace's nftables that the last batch made, where the table was what the state asks for by
+   * then: while it is the same, it still is.
+   */
+  readonly generation?: number;
+  /** `gateDigest` of the static chains that are in the table. */
+  readonly gate?: string;
+  /** The marker that the handles of chains and rules are kept under, where they are. */
+  readonly judging?: number;
+  /** By how much sets have grown since those were written. */
+  readonly resized?: Sizes;
   readonly state: NodeState;
 }
 
@@ -233,7 +245,7 @@ export class NodeFiles {
    * space, and what no longer holds must not stay.
    */
   forget(): void {
-    for (const kind of ['node', 'pods', 'peers']) clearTheWay(`${this.#stem}.${kind}`);
+    for (const kind of ['node', 'pods', 'peers', 'judging']) clearTheWay(`${this.#stem}.${kind}`);
     forgetRoster();
     this.#last = undefined;
     this.#whole = undefined;
@@ -248,6 +260,15 @@ export class NodeFiles {
     writePeers(`${this.#stem}.peers`, peers);
   }
 
+  /** By what the kernel calls the parts of the table that judge, as written with this marker. */
+  findJudging(marker: number | undefined): Judging | undefined {
+    return findJudging(`${this.#stem}.judging`, marker);
+  }
+
+  writeJudging(judging: Judging): void {
+    writeJudging(`${this.#stem}.judging`, judging);
+  }
+
   /** The manifests that the table was made from. */
   readApplied(): Kept {
     return readKept(`${this.#stem}.applied`);
@@ -259,7 +280,7 @@ export class NodeFiles {
 
   /** When the last pod has gone; the lock, which its caller holds, goes last. */
   removeAll(): void {
-    const files = ['node', 'pods', 'peers', 'applied'].map(kind => `${this.#stem}.${kind}`);
+    const files = ['node', 'pods', 'peers', 'judging', 'applied'].map(kind => `${this.#stem}.${kind}`);
     for (const file of files.flatMap(path => [path, asideOf(path)])) clearTheWay(file);
     clearTheWay(this.lockPath);
     this.#last = undefined;

@@ -9,17 +9,18 @@ import { CniError, codes } from '../cni/error.ts';
 import type { FileLock } from '../kernel/flock.ts';
 import { packetsUnderWayEnd } from '../kernel/grace.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
-import { type Nft, NftError } from '../kernel/nft.ts';
+import { type Nft, NftError, nextGeneration } from '../kernel/nft.ts';
 import { type DiffOptions, diff } from '../nft/diff.ts';
 import type { NamedSet, Table } from '../nft/model.ts';
 import type { Operation, Transaction } from '../nft/transaction.ts';
 import type { Ruleset } from '../policy/ruleset.ts';
 import { isFull } from '../state/error.ts';
 import { withoutPodIn } from './closing.ts';
-import { desiredTable, parseOwner, TABLE } from './desired.ts';
+import { desiredTable, parseOwner, TABLE, TABLE_NAME } from './desired.ts';
 import { withFewerPods } from './fewer.ts';
 import { type Kept, manifestsOf } from './folder.ts';
-import { type GateSettings, isJudged, markerSet } from './gate.ts';
+import { type GateSettings, gateDigest, isJudged, markerSet } from './gate.ts';
+import { isInForce, type Judged, type Judging, judgingAfter, readJudging, resizedBy } from './in-force.ts';
 import { createMarker, fromHere, MARKERS, markersOf, nextMarker, replaceMarkers } from './marker.ts';
 import {
   emptyNode,
@@ -58,12 +59,30 @@ export interface Goal {
   readonly kept: Kept;
 }
 
-/** A table that the file tells of. */
+/** A table that is known to be what the file tells. */
 interface Known {
   readonly goal: Goal;
   /** Those that are in the table; the last one is the file's. */
   readonly markers: readonly number[];
+  /** At which it was so; undefined where other programs' commits kept coming. */
+  readonly generation: number | undefined;
 }
+
+/** What the table is known to be, without a whole look at it. */
+interface Standing {
+  readonly generation: number;
+  /** Nobody has committed anything since the file was written. False: what judges certain pods is in force. */
+  readonly isWhole: boolean;
+}
+
+/** What a commit came to. */
+interface Committed {
+  readonly goal: Goal;
+  readonly generation: number | undefined;
+}
+
+/** A table is compared anew this often where other programs commit meanwhile. */
+const COMPARISONS = 8;
 
 /** What policies speak of: gates and sets of peers, whose names end in a hash. */
 const isPolicys = ({ name }: NamedSet): boolean => name.endsWith('_by_tag') || name.includes('-');
@@ -80,6 +99,8 @@ export interface Brought {
   readonly isChanged: boolean;
   /** The manifests are others than before. */
   readonly isNews: boolean;
+  /** By so many operations another program had made the table differ from what it should have been; it is put right. */
+  readonly drift: number;
 }
 
 export interface BringOptions {
@@ -107,9 +128,19 @@ export function refuseOtherOwner(owner: Owner, found: Owner | undefined): void {
 export const ownerIn = (table: Table | undefined): Owner | undefined =>
   table?.comment === undefined ? undefined : parseOwner(table.comment);
 
-/** The kernel's word that the table is not the one that the file goes with. */
+/** The kernel's word that the table is not, or may not be, the one that the file goes with. */
 export const isStale = (error: unknown): boolean =>
-  error instanceof NftError && error.refusals.some(({ code }) => code === 'ENOENT' || code === 'EEXIST');
+  error instanceof NftError &&
+  error.refusals.some(({ code }) => code === 'ENOENT' || code === 'EEXIST' || code === 'ERESTART');
+
+const isDisturbed = (error: unknown): boolean => error instanceof NftError && error.code === 'ERESTART';
+
+/** The fields of the file that it has. */
+const copyOf = <K extends keyof NodeFile>(file: NodeFile, fields: readonly K[]): Pick<NodeFile, K> =>
+  Object.fromEntries(fields.flatMap(field => (file[field] === undefined ? [] : [[field, file[field]]]))) as Pick<
+    NodeFile,
+    K
+  >;
 
 const isAddition = ({ verb }: Operation): boolean => verb === 'add' || verb === 'create';
 
@@ -248,17 +279,23 @@ export class NodeTable {
     const settings = asFound && file ? file.state.settings : this.#options.settings;
     const isUnchanged = changed === before.state && isSame(settings, before.state.settings);
     const isDone = !before.state.leaving && !before.state.uncut;
-    if (file && isUnchanged && !isNews && isDone && this.#isInForce(file))
-      return { before, after: before, isChanged: false, isNews };
+    const found = file && this.#known(file, before);
+    const known = typeof found === 'object' ? found : undefined;
+    const drift = typeof found === 'number' ? found : 0;
+    if (file && known && isUnchanged && !isNews && isDone) {
+      if (known.generation !== file.generation)
+        this.#writeState(file.marker, before, known.generation, copyOf(file, ['since', 'peers']));
+      return { before, after: before, isChanged: false, isNews, drift };
+    }
     const state = { ...this.#arrived(changed), settings, ...(isNews ? { refused: [] } : {}) };
     const goal = toBeCut(before, { state: isNews || !file ? this.#relabel(state, kept) : state, kept }, isNews);
     if (isEmpty(goal.state)) {
       this.#removeAll();
-      return { before, after: goal, isChanged: true, isNews };
+      return { before, after: goal, isChanged: true, isNews, drift };
     }
-    const after = this.#write(file, before, goal);
+    const after = this.#write(known, nextMarker(file?.marker ?? Date.now() >>> 0), before, goal);
     if (isNews) this.#files.writeApplied(kept);
-    return { before, after, isChanged: true, isNews };
+    return { before, after, isChanged: true, isNews, drift };
   }
 
   /**
@@ -278,16 +315,60 @@ export class NodeTable {
     const before = { state: file.state, kept };
     const after = { state: change(file.state), kept };
     if (isEmpty(after.state) || halfwayTo(before, after)) return undefined;
-    if (after.state === before.state)
-      return this.#isInForce(file) ? { before, after, isChanged: false, isNews: false } : undefined;
+    const isUnchanged = after.state === before.state;
+    const peers = isUnchanged ? undefined : this.#knownPeers(file, before, after);
+    const rulesets = peers ?? ([this.ruleset(before), this.ruleset(after)] as const);
+    const pod = after.state.pods[only.key] ?? before.state.pods[only.key];
+    const standing = this.#standing(file, pod ? [pod] : [], rulesets[1]);
+    if (!standing) return undefined;
+    if (isUnchanged) return { before, after, isChanged: false, isNews: false, drift: 0 };
+    const done = this.#commitOne(file, before, after, rulesets, standing);
+    if (!done) return undefined;
     const marker = nextMarker(file.marker);
-    const known = this.#knownPeers(file, before, after);
-    const since = this.#commitOne(file, before, after, known ?? [this.ruleset(before), this.ruleset(after)]);
-    if (since === undefined) return undefined;
-    const peers = known && file.peers !== undefined ? { peers: file.peers } : this.#writePeers(marker, after);
-    const { folder } = file;
-    this.#keep({ marker, ...(since === marker ? {} : { since }), folder, ...peers, state: after.state });
-    return { before, after, isChanged: true, isNews: false };
+    const kind = peers
+      ? { ...copyOf(file, ['peers', 'judging']), resized: resizedBy(done.operations, file.resized) }
+      : this.#writeKind(file, after, done.operations, standing);
+    this.#keep({
+      ...{ marker, folder: file.folder, state: after.state, ...kind },
+      ...(done.since === marker ? {} : { since: done.since }),
+      ...(standing.isWhole ? { generation: nextGeneration(standing.generation) } : {}),
+      ...copyOf(file, ['gate']),
+    });
+    return { before, after, isChanged: true, isNews: false, drift: 0 };
+  }
+
+  /** What is kept of an identity that is new here, or was the last of its kind: its sets of peers, and who judges it. */
+  #writeKind(
+    file: NodeFile,
+    after: Goal,
+    operations: readonly Operation[],
+    { generation, isWhole }: Standing,
+  ): Pick<NodeFile, 'peers' | 'judging'> {
+    const marker = nextMarker(file.marker);
+    const ruleset = this.ruleset(after);
+    const nft = this.#options.nft();
+    const now = nextGeneration(generation);
+    const known = this.#files.findJudging(file.judging);
+    const whole = isWhole ? () => readJudging(nft, now, marker, ruleset) : () => undefined;
+    const resized = resizedBy(operations, file.resized);
+    const judging = known ? judgingAfter(nft, now, marker, { operations, ruleset, known, resized }) : whole();
+    return { ...this.#writePeers(marker, after), ...this.#writeJudging(judging) };
+  }
+
+  /**
+   * Whether the table is the one that the file goes with: nobody has committed anything in this network namespace since, or
+   * what judges these pods is what it was. Its marker alone would not tell.
+   * @param tags those of the ruleset that the pods' identities may be new in
+   */
+  #standing(file: NodeFile, pods: readonly Judged[], { tags }: Ruleset): Standing | undefined {
+    const nft = this.#options.nft();
+    const { settings } = file.state;
+    const generation = nft.generation();
+    if (!this.#isMarked(file) || file.gate !== gateDigest(settings)) return undefined;
+    if (file.generation === generation) return { generation, isWhole: true };
+    const known = this.#files.findJudging(file.judging);
+    const expected = { settings, pods, coming: tags, resized: file.resized ?? {} };
+    return known && isInForce(nft, { ...expected, known }) ? { generation, isWhole: false } : undefined;
   }
 
   /** Where the identity stays whose pod comes or goes, so do chains and sets: what changes is who is in these. */
@@ -295,6 +376,18 @@ export class NodeTable {
     if (at === undefined || before.state.tags !== after.state.tags || !isJudged(after.state.settings)) return undefined;
     const peers = this.#files.readPeers(at);
     return peers && rulesetsOfPeers(peers, before.state, after.state);
+  }
+
+  /** @returns what the state calls it by; nothing where there is none, or no room for it */
+  #writeJudging(judging: Judging | undefined): Pick<NodeFile, 'judging'> {
+    if (!judging) return {};
+    try {
+      this.#files.writeJudging(judging);
+    } catch (error) {
+      if (!isFull(error)) throw error;
+      return {};
+    }
+    return { judging: judging.marker };
   }
 
   /** @returns what the state calls them by; nothing where nobody is judged by them */
@@ -312,37 +405,42 @@ export class NodeTable {
   /**
    * Who takes anything out of a table waits for the kernel to let go of it, some ten milliseconds, as soon as it closes its
    * socket. So where a pod only adds, the markers of before stay for one to take out who has to wait anyway; that the last
-   * of them is there is asked beforehand.
-   * @returns the oldest marker that is in the table now; undefined where nothing was done
+   * of them is there was asked beforehand.
+   * @returns the oldest marker that is in the table now, and what it took; undefined where nothing was done
    */
-  #commitOne(file: NodeFile, before: Goal, after: Goal, [was, is]: readonly [Ruleset, Ruleset]): number | undefined {
+  #commitOne(
+    file: NodeFile,
+    before: Goal,
+    after: Goal,
+    [was, is]: readonly [Ruleset, Ruleset],
+    { generation }: Standing,
+  ): { readonly since: number; readonly operations: readonly Operation[] } | undefined {
     const { marker, since = marker } = file;
     const to = nextMarker(marker);
     const have = desiredTable(before.state, marker, was);
     const step = diff(have, desiredTable(after.state, marker, is));
     if (step.operations.some(makesSet)) return undefined;
     const isQuick = step.operations.every(isAddition) && markersOf(file).length < MARKERS;
-    if (isQuick && !this.#isInForce(file)) return undefined;
     const operations = isQuick
       ? [createMarker(to), ...step.operations]
       : [...replaceMarkers(markersOf(file), to), ...step.operations];
     try {
-      if (!this.#commitIfKnown({ ...step, operations })) return undefined;
+      if (!this.#commitIfKnown({ ...step, operations }, generation)) return undefined;
     } catch (error) {
       // Which policy it was that the kernel refused shows among all pods.
       if (error instanceof NftError) return undefined;
       throw error;
     }
-    return isQuick ? since : to;
+    return { since: isQuick ? since : to, operations };
   }
 
   /**
-   * Whether the table is the one that the file goes with, as far as its numbers tell: the file's is there, and none after it,
-   * which somebody would have left who died between his batch and his file.
+   * Whether the file's marker is in the table, and none after it, which a call would have left that died between its batch and
+   * its file.
    */
-  #isInForce({ marker }: NodeFile): boolean {
+  #isMarked({ marker }: NodeFile): boolean {
     const keys = [[marker], [nextMarker(marker)]];
-    const [own, next] = this.#options.nft().lookUp({ family: 'inet', name: TABLE }, markerSet, keys);
+    const [own, next] = this.#options.nft().lookUp(TABLE_NAME, markerSet, keys);
     return own !== undefined && next === undefined;
   }
 
@@ -364,22 +462,33 @@ export class NodeTable {
    * Pods that change their identity get the entry of the new one first, then its tag, and then the old entry goes: in
    * between, both are there.
    */
-  #write(file: NodeFile | undefined, before: Goal, after: Goal): Goal {
-    const known = this.#known(file, before);
-    const marker = nextMarker(file?.marker ?? Date.now() >>> 0);
+  #write(known: Known | undefined, marker: number, before: Goal, after: Goal): Goal {
     const both = halfwayTo(before, after);
-    if (!both) return this.#writeOnce(known, marker, after);
-    const halfway = this.#writeOnce(known, marker, both);
+    if (!both) return this.#writeOnce(known, marker, after).goal;
+    const { goal: halfway, generation } = this.#writeOnce(known, marker, both);
     const { leaving: _, ...state } = halfway.state;
     this.#arrived(halfway.state);
     // Who began before the first batch must not meet the second: the kernel keeps rules of two generations, not of three.
     packetsUnderWayEnd();
-    return this.#writeOnce({ goal: halfway, markers: [marker] }, nextMarker(marker), { state, kept: after.kept });
+    const there = { goal: halfway, markers: [marker], generation };
+    return this.#writeOnce(there, nextMarker(marker), { state, kept: after.kept }).goal;
   }
 
-  /** The table by its file. Who died between the two files left a table that only the kernel knows. */
-  #known(file: NodeFile | undefined, before: Goal): Known | undefined {
-    return file?.folder === stamps(before.kept) ? { goal: before, markers: markersOf(file) } : undefined;
+  /**
+   * The table by its file, where it is what that says: nobody has committed anything since, or it was compared. Who died
+   * between the two files left a table that only the kernel knows.
+   * @returns a number: by so many operations the table differs from what the file says
+   */
+  #known(file: NodeFile, before: Goal): Known | number | undefined {
+    if (file.folder !== stamps(before.kept)) return undefined;
+    const nft = this.#options.nft();
+    const generation = nft.generation();
+    const markers = markersOf(file);
+    const isSame = file.generation === generation && file.gate === gateDigest(file.state.settings);
+    if (isSame && this.#isMarked(file)) return { goal: before, markers, generation };
+    const found = nft.read(TABLE_NAME);
+    const { operations } = diff(found?.table, this.#desired(before, ...markers));
+    return operations.length === 0 ? { goal: before, markers, generation: found?.generation } : operations.length;
   }
 
   /** From one known table to the next; for one pod that comes or goes, without a look at all the others. */
@@ -402,25 +511,42 @@ export class NodeTable {
     const before = { state: file?.state ?? this.#start(false), kept: this.#files.readApplied() };
     const { leaving, ...state } = before.state;
     const isSame = stamps(before.kept) === stamps(kept) && JSON.stringify(settings) === JSON.stringify(state.settings);
-    const isInForce = file !== undefined && this.#isInForce(file);
-    if (isInForce && isSame && !leaving) return [];
+    const found = file && this.#known(file, before);
+    const known = typeof found === 'object' ? found : undefined;
+    if (known && isSame && !leaving) return [];
     const after = { state: this.#relabel({ ...state, settings, refused: [] }, kept), kept };
     const both = halfwayTo(before, after);
     const marker = nextMarker(file?.marker ?? Date.now() >>> 0);
     const first = this.#desired(both ?? after, marker);
-    const known = isInForce ? this.#known(file, before) : undefined;
     const have = known ? this.#desired(known.goal, ...known.markers) : this.read();
     const begins = diff(have, first, policySets);
     return both ? [begins, diff(first, this.#desired(after, nextMarker(marker)))] : [begins];
   }
 
   /** @param known the table by its file; undefined where only the kernel knows */
-  #writeOnce(known: Known | undefined, marker: number, goal: Goal): Goal {
+  #writeOnce(known: Known | undefined, marker: number, goal: Goal): Committed {
     const reached = this.#commit(goal, marker, known);
-    const folder = stamps(goal.kept);
-    const peers = this.#writePeers(marker, reached);
-    this.#keep({ marker, folder, ...peers, state: reached.state });
+    this.#writeState(marker, reached.goal, reached.generation);
     return reached;
+  }
+
+  /** @param copied what of the file that this replaces still holds */
+  #writeState(
+    marker: number,
+    goal: Goal,
+    generation: number | undefined,
+    copied: Pick<NodeFile, 'since' | 'peers'> = {},
+  ): void {
+    const ruleset = this.ruleset(goal);
+    const judging =
+      generation === undefined ? undefined : readJudging(this.#options.nft(), generation, marker, ruleset);
+    this.#keep({
+      ...{ marker, folder: stamps(goal.kept), state: goal.state, gate: gateDigest(goal.state.settings) },
+      ...(copied.peers === undefined ? this.#writePeers(marker, goal) : {}),
+      ...copied,
+      ...(generation === undefined ? {} : { generation }),
+      ...this.#writeJudging(judging),
+    });
   }
 
   /**
@@ -439,9 +565,11 @@ export class NodeTable {
   }
 
   /** A policy that the kernel refuses closes the pods that it selects, and no others. */
-  #commit(goal: Goal, marker: number, known: Known | undefined): Goal {
+  #commit(goal: Goal, marker: number, known: Known | undefined): Committed {
     try {
-      if (known && this.#commitIfKnown(this.#step(known, goal, marker))) return goal;
+      const { generation } = known ?? {};
+      if (known && this.#commitIfKnown(this.#step(known, goal, marker), generation))
+        return { goal, generation: generation === undefined ? undefined : nextGeneration(generation) };
       return this.#commitByComparison(goal, marker);
     } catch (error) {
       const { refused = [] } = goal.state;
@@ -455,10 +583,10 @@ export class NodeTable {
     }
   }
 
-  /** False where the table is not what the file says. */
-  #commitIfKnown(transaction: Transaction): boolean {
+  /** False where the table is not what the file says, or may be another one since this generation. */
+  #commitIfKnown(transaction: Transaction, generation: number | undefined): boolean {
     try {
-      this.#options.nft().commit(transaction);
+      this.#options.nft().commit(transaction, generation === undefined ? {} : { generation });
       return true;
     } catch (error) {
       if (isStale(error)) return false;
@@ -470,17 +598,45 @@ export class NodeTable {
    * Somebody else had the table meanwhile: pods that he plugged in are found by their records, and stay in it. What the
    * pods that were open could do then, nobody knows. A link whose tag is not its pod's gets it once the table knows it.
    */
-  #commitByComparison(goal: Goal, marker: number): Goal {
-    const have = this.read();
-    refuseOtherOwner(goal.state.owner, ownerIn(have));
+  #commitByComparison(goal: Goal, marker: number): Committed {
     const { recover, isCarried, retag } = this.#options;
     const open = recover(goal.state.owner);
     const state = joined(goal.state, open, isCarried);
     const whole = { ...goal, state: Object.keys(open).length > 0 ? { ...state, uncut: 'everywhere' as const } : state };
     const want = this.#desired(whole, marker);
-    this.#options.nft().commit(diff(have, want, policySets));
+    const { generation } = this.#commitOver(have => {
+      refuseOtherOwner(goal.state.owner, ownerIn(have));
+      return diff(have, want, policySets);
+    });
     for (const pod of mistagged(open, state)) retag(pod);
-    return whole;
+    return { goal: whole, generation };
+  }
+
+  /**
+   * Reads the whole table and commits what is to be done about it, on condition that no other program has committed in
+   * between, as far as these give it a chance.
+   * @returns the transaction, and the generation that is in force; undefined where it cannot be told
+   */
+  #commitOver(change: (have: Table | undefined) => Transaction): {
+    readonly transaction: Transaction;
+    readonly generation: number | undefined;
+  } {
+    const nft = this.#options.nft();
+    for (let attempt = 1; ; attempt++) {
+      const before = nft.generation();
+      const have = nft.read(TABLE_NAME);
+      const transaction = change(have?.table);
+      // Of a table that is not there the batch makes one, and fails where another one was quicker.
+      const generation = attempt === COMPARISONS ? undefined : have ? have.generation : before;
+      try {
+        nft.commit(transaction, generation === undefined ? {} : { generation });
+      } catch (error) {
+        if (!isDisturbed(error) || attempt === COMPARISONS) throw error;
+        continue;
+      }
+      const isSame = transaction.operations.length === 0;
+      return { transaction, generation: generation === undefined || isSame ? generation : nextGeneration(generation) };
+    }
   }
 
   /**
@@ -534,13 +690,12 @@ export class NodeTable {
       this.#removeAll();
       return [];
     }
-    const have = this.read();
-    const want = this.#desired({ state, kept: this.#files.readApplied() }, ...markersOf(file));
-    const transaction = diff(have, want);
-    this.#options.nft().commit(transaction);
+    const goal = { state, kept: this.#files.readApplied() };
+    const want = this.#desired(goal, ...markersOf(file));
+    const { transaction, generation } = this.#commitOver(have => diff(have, want));
     const isMended = transaction.operations.length > 0;
-    const { peers: _, ...rest } = file;
-    this.#keep({ ...rest, state: isMended ? { ...state, uncut: true } : state });
+    const mended = isMended ? { ...goal, state: { ...state, uncut: true as const } } : goal;
+    this.#writeState(file.marker, mended, generation, copyOf(file, ['since']));
     return transaction.operations;
   }
 

@@ -18,16 +18,20 @@ import { formatKey } from '../nft/datatype.ts';
 import {
   type ChainName,
   type Counted,
+  countElements,
   decodeBaseChains,
   decodeChainNames,
   decodeCounters,
   decodeElements,
   decodeRuleCounts,
+  decodeRuleHandles,
   decodeRulesOf,
   decodeTable,
   type KernelTable,
   keyIn,
   type RuleCount,
+  ruleHandleIn,
+  tableStateIn,
 } from '../nft/decode.ts';
 import { type Batch, type EncodeOptions, encode } from '../nft/encode.ts';
 import type { BaseChain } from '../nft/foreign.ts';
@@ -41,11 +45,13 @@ import {
   askGeneration,
   askRules,
   askRulesOf,
+  askSet,
   askSets,
   askTable,
   generationIn,
   type Query,
   setNameIn,
+  setSizeIn,
   type TableName,
   tableNameIn,
 } from '../nft/query.ts';
@@ -90,6 +96,22 @@ export interface ReadTable extends KernelTable {
   /** To commit on condition that nothing has changed since; undefined where commits kept coming while it was read. */
   readonly generation: number | undefined;
 }
+
+/**
+ * What the kernel calls a table and its rules by. A table's handle is never given to another one of the network namespace, nor
+ * a rule's to another one of its table; and a rule is replaced, never changed. So rules of a chain that have the same handles
+ * in the same order are the same rules, and so is what they look into: the kernel keeps a set for as long as a rule uses it.
+ */
+export interface TableHandles {
+  readonly table: number;
+  /** No packet sees the table. */
+  readonly isDormant: boolean;
+  /** By chain, its rules' in their order. */
+  readonly chains: ReadonlyMap<string, readonly number[]>;
+}
+
+/** The generation that a commit makes of this one: the kernel counts in 32 bits and leaves out 0. */
+export const nextGeneration = (generation: number): number => (generation === 0xffffffff ? 1 : generation + 1);
 
 export interface TableFlags {
   readonly owner: boolean;
@@ -216,6 +238,49 @@ export class Nft implements Disposable {
       const bodies = replies.map(({ body }) => body);
       return decodeElements(set, bodies)[0];
     });
+  }
+
+  /**
+   * The handles of a table and of its rules, in these chains or in all; undefined where there is no such table. For some chains
+   * the cost does not grow with the table.
+   * @throws NetlinkError
+   */
+  readHandles(name: TableName, chains?: readonly string[]): TableHandles | undefined {
+    const queries = chains ? chains.map(chain => askRulesOf(name, chain)) : [askRules(name)];
+    const answers = this.#socket.exchange([askTable(name), ...queries].map(requestOf));
+    const [[table] = [], ...rules] = mustExcept(answers, 'ENOENT');
+    if (!table) return undefined;
+    const { handle, isDormant } = tableStateIn(table.body);
+    return {
+      table: handle,
+      isDormant,
+      chains: chains
+        ? new Map(chains.map((chain, i) => [chain, rules[i]!.map(({ body }) => ruleHandleIn(body))]))
+        : decodeRuleHandles(rules[0]!.map(({ body }) => body)),
+    };
+  }
+
+  /**
+   * How many elements each of these sets has, or each of the table; nothing of one that is not there. The kernel has counted them,
+   * so the cost does not grow with the sets; one before 6.16 has not, and they are listed.
+   * @throws NetlinkError
+   */
+  readSetSizes(table: TableName, names?: readonly string[]): ReadonlyMap<string, number> {
+    const bodies = names
+      ? mustExcept(this.#socket.exchange(names.map(name => requestOf(askSet(table, name)))), 'ENOENT')
+          .flat()
+          .map(({ body }) => body)
+      : this.#dump(askSets(table), table);
+    return new Map(
+      bodies.map((body): [string, number] => {
+        const name = setNameIn(body) ?? '';
+        return [name, setSizeIn(body) ?? this.#count(table, name)];
+      }),
+    );
+  }
+
+  #count(table: TableName, set: string): number {
+    return this.#dump(askElements(table, set), table).reduce((sum, body) => sum + countElements(body), 0);
   }
 
   /** What each named counter of the table has counted. */

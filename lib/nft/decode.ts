@@ -76,6 +76,35 @@ export interface KernelTable {
   readonly counters: ReadonlyMap<string, Counted>;
 }
 
+/**
+ * From NFT_MSG_NEWTABLE: by which the kernel names the table, which is another one for each table of a network namespace, ever;
+ * and whether packets see none of its chains.
+ */
+export const tableStateIn = (body: Uint8Array): { readonly handle: number; readonly isDormant: boolean } =>
+  readMessage(body, names.table, table => ({
+    handle: table.number(NFTA_TABLE.HANDLE) ?? 0,
+    isDormant: ((table.be32(NFTA_TABLE.FLAGS) ?? 0) & NFT_TABLE_F.DORMANT) !== 0,
+  }));
+
+/** From NFT_MSG_NEWRULE. */
+export const ruleHandleIn = (body: Uint8Array): number =>
+  readMessage(body, names.rule, rule => rule.number(NFTA_RULE.HANDLE)) ?? 0;
+
+/** Of rules of one table, the handles by chain, in their order; from NFT_MSG_NEWRULE. */
+export function decodeRuleHandles(bodies: readonly Uint8Array[]): Map<string, number[]> {
+  const chains = new Map<string, number[]>();
+  for (const body of bodies) {
+    const [chain, handle] = readMessage(body, names.rule, rule => [
+      rule.text(NFTA_RULE.CHAIN) ?? '',
+      rule.number(NFTA_RULE.HANDLE) ?? 0,
+    ]) as [string, number];
+    const handles = chains.get(chain);
+    if (handles) handles.push(handle);
+    else chains.set(chain, [handle]);
+  }
+  return chains;
+}
+
 export function decodeTable(dump: Dump): KernelTable {
   const { family } = dump;
   const head = readMessage(dump.table, names.table, table => ({
@@ -90,6 +119,7 @@ export function decodeTable(dump: Dump): KernelTable {
   const table: Table = {
     family,
     ...named,
+    ...((flags & NFT_TABLE_F.DORMANT) !== 0 ? { dormant: true } : {}),
     chains: dump.chains.map(body => decodeChain(body, rules)),
     sets: sets.filter(set => !set.anonymous).map(({ declaration, elements }) => ({ ...declaration, elements })),
     counters: dump.counters.filter(isCounter).map(decodeCounter),
@@ -307,6 +337,9 @@ export function decodeElements(set: SetDeclaration, bodies: readonly Uint8Array[
     return raw.map(element => decodeElement(set, element, readKey(set.key, element)));
   return decodeIntervals(set, raw);
 }
+
+/** From NFT_MSG_NEWSETELEM; of intervals, both ends. */
+export const countElements = (body: Uint8Array): number => readElements(body).length;
 
 const readElements = (body: Uint8Array): readonly RawElement[] =>
   readMessage(body, names.elementList, list => {

@@ -1,6 +1,8 @@
 /**
  * What to change in a table so that it becomes another: a pure comparison, as one transaction.
  *
+ * A table that somebody put to sleep (`flags dormant`) is woken by being added again, without that flag.
+ *
  * What the kernel cannot change in place is replaced within the transaction: a set or a chain of another kind, with all
  * that refers to it, and for another table comment the whole table. Packets see the table before or the table after.
  * A named counter is never replaced, so that it goes on counting; its comment is not compared.
@@ -33,7 +35,9 @@ export function diff(have: Table | undefined, want: Table, options: DiffOptions 
   if (!have) return createTable(want, ownership);
   if (have.family !== family || have.name !== name)
     throw new RangeError(`Cannot turn table ${have.family} ${have.name} into ${family} ${name}`);
-  const operations = have.comment === want.comment ? changes(have, want, renew) : replacement(want, ownership);
+  const woken: Operation[] = have.dormant ? [{ verb: 'add', object: 'table', ...ownership }] : [];
+  const operations =
+    have.comment === want.comment ? [...woken, ...changes(have, want, renew)] : replacement(want, ownership);
   return { family, table: name, operations };
 }
 

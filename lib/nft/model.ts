@@ -13,6 +13,8 @@ export interface Table {
   readonly name: string;
   /** At most 253 bytes of UTF-8. The kernel cannot change it in place: `diff` replaces the table, in one transaction. */
   readonly comment?: string;
+  /** NFT_TABLE_F_DORMANT: no packet sees any of its chains. */
+  readonly dormant?: true;
   readonly chains: readonly Chain[];
   readonly sets: readonly NamedSet[];
   readonly counters: readonly Counter[];

@@ -90,6 +90,12 @@ export const askSets = (table: TableName): Query =>
     out.text(NFTA_SET.TABLE, table.name),
   );
 
+export const askSet = (table: TableName, set: string): Query =>
+  query(`read set ${set} of ${place(table)}`, NFT_MSG.GETSET, false, TABLE_FAMILIES[table.family], out => {
+    out.text(NFTA_SET.TABLE, table.name);
+    out.text(NFTA_SET.NAME, set);
+  });
+
 export const askCounters = (table: TableName): Query =>
   query(`read the counters of ${place(table)}`, NFT_MSG.GETOBJ, true, TABLE_FAMILIES[table.family], out => {
     out.text(NFTA_OBJ.TABLE, table.name);
@@ -130,6 +136,10 @@ export const tableNameIn = (body: Uint8Array): string | undefined =>
 
 export const setNameIn = (body: Uint8Array): string | undefined =>
   readMessage(body, names.set, set => set.text(NFTA_SET.NAME));
+
+/** How many elements a set has, from NFT_MSG_NEWSET; undefined where the kernel does not tell (before 6.16). */
+export const setSizeIn = (body: Uint8Array): number | undefined =>
+  readMessage(body, names.set, set => set.number(NFTA_SET.COUNT));
 
 /** Counts the commits of the network namespace, whoever made them; from NFT_MSG_NEWGEN. */
 export const generationIn = (body: Uint8Array): number =>

@@ -70,6 +70,8 @@ export const NFTA_SET = {
   ID: 10,
   USERDATA: 13,
   OBJ_TYPE: 15,
+  /** Linux 6.16. */
+  COUNT: 20,
 } as const;
 export const NFTA_SET_DESC = { SIZE: 1, CONCAT: 2 } as const;
 export const NFTA_SET_FIELD_LEN = 1;

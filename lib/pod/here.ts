@@ -74,6 +74,8 @@ export interface Warm {
   readonly graveyard: Graveyard;
   /** Whether calls are under way beside the one that asks. */
   readonly others: () => boolean;
+  /** As in `InlineOptions`. */
+  readonly mended: (operations: number) => void;
 }
 
 /** For one call: closed with it. */
@@ -112,6 +114,7 @@ export function openHere(
 ): Here {
   const place = warm ? openWarm(warm) : openCold();
   const { here, host, nft } = place;
-  const hook = new InlineHook({ config, here, log, signal, nft, node: nodeFacts(host, here) });
+  const { mended } = warm ?? {};
+  const hook = new InlineHook({ config, here, log, signal, nft, mended, node: nodeFacts(host, here) });
   return { ...place, env, hook, log, ...(signal ? { signal } : {}) };
 }

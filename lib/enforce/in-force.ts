@@ -1,0 +1,217 @@
+/**
+ * What judges a pod, and whether it is in force: asked of the kernel before the pod is opened, at a cost that does not grow with
+ * the number of pods. A marker in the table says which file it goes with, and nothing of rules that another program took away.
+ *
+ * Where the kernel's generation is the one that our last commit made, no program has committed anything since. Other programs
+ * commit all the time in tables of their own; then the rules of the chains that the pod's packets pass are looked at by their
+ * handles, its tag in the maps that lead to its own chains, and the sets that these look into by their number of elements.
+ */
+import type { Nft } from '../kernel/nft.ts';
+import type { Element } from '../nft/model.ts';
+import type { Operation } from '../nft/transaction.ts';
+import type { Gate, Ruleset } from '../policy/ruleset.ts';
+import { FileMemory, parseJson, replaceFile } from '../state/atomic.ts';
+import { isCount, isText, listOf, mapOf, objectOf, pairOf } from '../state/shape.ts';
+import { TABLE_NAME } from './desired.ts';
+import { type GateSettings, gateChains, gateSets, isJudged } from './gate.ts';
+import { isMarker } from './marker.ts';
+import type { LocalPod } from './node.ts';
+
+/** Where the tag's packets go, by direction. */
+type Gates = readonly [egress: Gate, ingress: Gate];
+
+/** A table that was known to be as it should be, by what the kernel calls its parts. */
+export interface Judging {
+  /** The marker of the table when this was written. */
+  readonly marker: number;
+  /** The table's handle. */
+  readonly table: number;
+  /** Handles of the rules of each chain, in their order. */
+  readonly chains: Readonly<Record<string, readonly number[]>>;
+  /** By tag. */
+  readonly tags: Readonly<Record<string, Gates>>;
+  /** The sets that each chain of a policy looks into. */
+  readonly looksInto: Readonly<Record<string, readonly string[]>>;
+  /** How many elements each of these sets had. */
+  readonly sizes: Sizes;
+}
+
+/** Numbers of elements by set. */
+export type Sizes = Readonly<Record<string, number>>;
+
+/** What a pod has that is judged. */
+export type Judged = Pick<LocalPod, 'tag' | 'hostPorts' | 'masquerade'>;
+
+const maps = ['egress_by_tag', 'ingress_by_tag'] as const;
+
+/** The chains of every node that a pod's packets pass, its own not among them. */
+function sharedChains(settings: GateSettings, pods: readonly Judged[]): string[] {
+  const isMapped = pods.some(({ hostPorts }) => hostPorts.length > 0);
+  const isMasked = pods.some(({ masquerade }) => masquerade !== undefined);
+  return gateChains(settings)
+    .filter(({ name, base }) => base?.type !== 'nat' || (name.startsWith('hostports') ? isMapped : isMasked))
+    .map(({ name }) => name);
+}
+
+const isSame = (a: readonly number[] | undefined, b: readonly number[] | undefined): boolean =>
+  a !== undefined && a.length === b?.length && a.every((handle, i) => handle === b[i]);
+
+function leadsTo(element: Element | undefined, gate: Gate): boolean {
+  const value = element?.value;
+  if (value === undefined || !('kind' in value)) return false;
+  return gate === 'open' ? value.kind === 'return' : value.kind === 'goto' && value.chain === gate;
+}
+
+const gatesOf = ({ tags }: Ruleset): Record<string, Gates> =>
+  Object.fromEntries([...tags].map(([tag, { egress, ingress }]) => [tag, [egress, ingress]]));
+
+const looksIntoOf = ({ chains }: Ruleset): Record<string, readonly string[]> =>
+  Object.fromEntries(
+    [...chains].map(([name, { rules }]) => [
+      name,
+      [...new Set(rules.flatMap(({ peers }) => (peers === 'any' ? [] : [peers.name])))],
+    ]),
+  );
+
+/** What sets gain and lose by these operations, where that is not nothing. */
+export function resizedBy(operations: readonly Operation[], before: Sizes = {}): Sizes {
+  const sizes = new Map(Object.entries(before));
+  for (const operation of operations)
+    if (operation.object === 'element' && !operation.set.interval) {
+      const { set, verb, elements } = operation;
+      const sign = verb === 'add' || verb === 'create' ? 1 : -1;
+      sizes.set(set.name, (sizes.get(set.name) ?? 0) + sign * elements.length);
+    }
+  return Object.fromEntries([...sizes].filter(([, by]) => by !== 0));
+}
+
+/** What there is to know of the table for `isInForce`. */
+export interface Expected {
+  readonly known: Judging;
+  readonly settings: GateSettings;
+  readonly pods: readonly Judged[];
+  /** Tags whose entries are yet to be made: of the chains that they lead to, those count that are there already. */
+  readonly coming: Ruleset['tags'];
+  /** By how much sets have grown since `known` was written. */
+  readonly resized: Sizes;
+}
+
+/** Whether what judges these pods is what it was when `known` was written, but for what our own commits did. */
+export function isInForce(nft: Nft, { known, settings, pods, coming, resized }: Expected): boolean {
+  const tags = isJudged(settings) ? [...new Set(pods.map(({ tag }) => tag))] : [];
+  const entered = tags.filter(tag => known.tags[tag]);
+  const own = tags.flatMap(tag => {
+    const { egress, ingress } = coming.get(tag) ?? {};
+    return known.tags[tag] ?? [egress, ingress];
+  });
+  const there = own.filter(chain => chain !== undefined && chain !== 'open' && known.chains[chain] !== undefined);
+  const chains = [...new Set([...sharedChains(settings, pods), ...(there as string[])])];
+  const found = nft.readHandles(TABLE_NAME, chains);
+  if (!found || found.table !== known.table || found.isDormant) return false;
+  if (!chains.every(chain => isSame(known.chains[chain], found.chains.get(chain)))) return false;
+  if (!areFull(nft, known, there as string[], resized)) return false;
+  return maps.every((name, direction) => entered.length === 0 || areEntered(nft, name, entered, known, direction));
+}
+
+/** Whether the sets that these chains look into have as many elements as they should. */
+function areFull(nft: Nft, { looksInto, sizes }: Judging, chains: readonly string[], resized: Sizes): boolean {
+  const sets = [...new Set(chains.flatMap(chain => looksInto[chain] ?? []))];
+  if (sets.length === 0) return true;
+  const found = nft.readSetSizes(TABLE_NAME, sets);
+  return sets.every(set => sizes[set] !== undefined && found.get(set) === sizes[set] + (resized[set] ?? 0));
+}
+
+function areEntered(nft: Nft, name: string, tags: readonly number[], known: Judging, direction: number): boolean {
+  const map = gateSets('inline').find(set => set.name === name)!;
+  const found = nft.lookUp(
+    TABLE_NAME,
+    map,
+    tags.map(tag => [tag]),
+  );
+  return tags.every((tag, i) => leadsTo(found[i], known.tags[tag]![direction]!));
+}
+
+/** Where another program commits while this reads, nobody knows what was read. */
+function ifUndisturbed<T>(nft: Nft, generation: number, read: () => T): T | undefined {
+  const found = read();
+  return nft.generation() === generation ? found : undefined;
+}
+
+const rulesetOf = (ruleset: Ruleset): Pick<Judging, 'tags' | 'looksInto'> => ({
+  tags: gatesOf(ruleset),
+  looksInto: looksIntoOf(ruleset),
+});
+
+/** Of a table that is as it should be at this generation; undefined where that is another one by now. */
+export const readJudging = (nft: Nft, generation: number, marker: number, ruleset: Ruleset): Judging | undefined =>
+  ifUndisturbed(nft, generation, () => {
+    const found = nft.readHandles(TABLE_NAME);
+    if (!found) return undefined;
+    const sizes = Object.fromEntries(nft.readSetSizes(TABLE_NAME, [...ruleset.sets.keys()]));
+    return { marker, table: found.table, chains: Object.fromEntries(found.chains), sizes, ...rulesetOf(ruleset) };
+  });
+
+/** What is known after a commit of ours. */
+export interface Step {
+  readonly operations: readonly Operation[];
+  /** What policies ask for now. */
+  readonly ruleset: Ruleset;
+  readonly known: Judging;
+  /** By how much sets have grown since `known` was written, that commit included. */
+  readonly resized: Sizes;
+}
+
+/**
+ * The same after one more commit of ours, which made this generation and no new set. Only the chains that it touched are read:
+ * of all others the table may differ from what is known by now.
+ */
+export function judgingAfter(
+  nft: Nft,
+  generation: number,
+  marker: number,
+  { operations, ruleset, known, resized }: Step,
+): Judging | undefined {
+  const touched = new Set<string>();
+  const deleted = new Set<string>();
+  for (const operation of operations) {
+    if (operation.object === 'rule') touched.add(operation.chain);
+    if (operation.object === 'chain') (operation.verb === 'delete' ? deleted : touched).add(operation.chain.name);
+  }
+  const names = [...touched].filter(name => !deleted.has(name));
+  return ifUndisturbed(nft, generation, () => {
+    const found = nft.readHandles(TABLE_NAME, names);
+    if (found?.table !== known.table) return undefined;
+    const kept = Object.entries(known.chains).filter(([name]) => !deleted.has(name));
+    const chains = { ...Object.fromEntries(kept), ...Object.fromEntries(found.chains) };
+    const sizes = Object.fromEntries(
+      Object.entries(known.sizes).map(([set, size]) => [set, size + (resized[set] ?? 0)]),
+    );
+    return { marker, table: known.table, chains, sizes, ...rulesetOf(ruleset) };
+  });
+}
+
+const isJudging = objectOf<Judging>({
+  marker: isMarker,
+  table: isCount,
+  chains: mapOf(listOf(isCount)),
+  tags: mapOf(pairOf(isText, isText)),
+  looksInto: mapOf(listOf(isText)),
+  sizes: mapOf(isCount),
+});
+
+const memory = new FileMemory((text): Judging | undefined => {
+  const found = parseJson(text);
+  return found.kind === 'value' && isJudging(found.value) ? found.value : undefined;
+});
+
+/** As written with this marker; undefined where the file says nothing of it. @throws StateError */
+export function findJudging(path: string, marker: number | undefined): Judging | undefined {
+  const found = marker === undefined ? undefined : memory.read(path);
+  return found?.marker === marker ? found : undefined;
+}
+
+/** @throws StateError */
+export function writeJudging(path: string, judging: Judging): void {
+  replaceFile(path, JSON.stringify(judging));
+  memory.learn(path, judging);
+}
