@@ -48,6 +48,7 @@ const ipv4Conf = {
   rp_filter: 8,
   accept_source_route: 9,
   log_martians: 11,
+  arp_filter: 13,
   arp_announce: 18,
   arp_ignore: 19,
   arp_notify: 22,
@@ -83,6 +84,8 @@ export interface LinkChange {
   readonly up?: boolean;
   readonly mtu?: number;
   readonly mac?: string;
+  /** ifindex of the bridge, bond or VRF that it becomes a port of; 0: of none. */
+  readonly master?: number;
   /** Whether the kernel gives the link an IPv6 link-local address of its own making when it goes up. */
   readonly addrGenMode?: keyof typeof addrGenModes;
   readonly ipv4?: Ipv4Conf;
@@ -174,6 +177,7 @@ export function setLink(key: LinkKey, change: LinkChange): Request {
       nameAttribute(key),
       [IFLA.GROUP, u32(change.group)],
       [IFLA.MTU, u32(change.mtu)],
+      [IFLA.MASTER, u32(change.master)],
       [IFLA.ADDRESS, mac(change.mac)],
       [IFLA.AF_SPEC, afSpecOf(change)],
       // Without a closing NUL: the kernel would count it as part of the alias.

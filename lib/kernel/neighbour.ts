@@ -60,6 +60,16 @@ export function deleteNeighbour(ifindex: number, address: Address): Request {
   };
 }
 
+/** One reply; ENOENT where there is none. */
+export function getNeighbour(ifindex: number, address: Address): Request {
+  return {
+    operation: `get neighbour ${formatAddress(address)} of link ${ifindex}`,
+    type: RTM.GETNEIGH,
+    flags: 0,
+    body: bodyOf(header(address.family, ifindex, 0), [NDA.DST, addressValue(address)]),
+  };
+}
+
 /** One reply for each entry of the netns. */
 export function dumpNeighbours(family?: Family): Request {
   return {

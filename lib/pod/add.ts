@@ -19,7 +19,7 @@ import { hostInterfaceName, linkMac } from '../tag/link-name.ts';
 import { beginAttachment } from './attachment.ts';
 import type { Context } from './context.ts';
 import { clearDead } from './dead.ts';
-import { type PodFacts, writeFacts } from './facts.ts';
+import { type MadeFacts, type PodFacts, writeFacts } from './facts.ts';
 import { forgetStaleHostPorts } from './flows.ts';
 import {
   atOnce,
@@ -34,6 +34,7 @@ import {
 } from './interface.ts';
 import { type Masquerade, masqueradeOf, reserveAddresses } from './ipam.ts';
 import { defaultRoutes, mtuOfPod, type PathMtu, readPathMtu } from './mtu.ts';
+import { writeMade } from './pair.ts';
 import { type Layout, layout, resultOf } from './plan.ts';
 import { unplug } from './unplug.ts';
 
@@ -187,6 +188,7 @@ async function plug(
   const { layout: made, done: judged } = await plugIn(context.host, link, netns, wanted, { put, meanwhile: judging });
   return {
     judged: open(judged, link.ifindex, context),
+    made: writeMade({ ...wanted, layout: made }),
     result: resultOf(made, { ...wanted, netns: request.netns }, dnsOf(request, ipam)),
   };
 }
@@ -251,6 +253,8 @@ async function lookAround(request: AttachmentRequest, { host, graveyard }: Conte
 /** What a new attachment came to be. */
 export interface Attached {
   readonly judged: LocalPod;
+  /** Of a pair that we made. */
+  readonly made?: MadeFacts;
   readonly result: Result;
 }
 
@@ -277,8 +281,8 @@ export async function attach<T>(
     throw error;
   }
   try {
-    const { judged, result } = await work(attachment, found);
-    attachment.append({ ...writeFacts({ pod: judged }), phase: 'ready' });
+    const { judged, made, result } = await work(attachment, found);
+    attachment.append({ ...writeFacts({ pod: judged, ...(made ? { made } : {}) }), phase: 'ready' });
     return result;
   } catch (error) {
     await undo(request, attachment, context);

@@ -7,21 +7,14 @@ import { builtinIpam } from '../cni/ipam.ts';
 import type { AttachmentRequest } from '../cni/request.ts';
 import type { Ip, Result, Route } from '../cni/result.ts';
 import { type LocalPod, podKey } from '../enforce/node.ts';
-import {
-  type Address,
-  formatAddress,
-  formatPrefix,
-  networkOf,
-  type Prefix,
-  parseAddress,
-  sameAddress,
-} from '../ip/address.ts';
+import { forwarding } from '../enforce/probe.ts';
+import { type Address, type Family, formatAddress, formatPrefix, networkOf, parseAddress } from '../ip/address.ts';
 import { dumpAddresses, linkAddressOf } from '../kernel/address.ts';
 import { getLink, type Link, linkOf } from '../kernel/link.ts';
 import { type Exchange, must, mustExcept } from '../kernel/message.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { inNetns } from '../kernel/netns.ts';
-import { dumpRoutes, type Hop, routeOf } from '../kernel/route.ts';
+import { findSysctl } from '../kernel/sysctl.ts';
 import type { Attachment } from '../state/attachment.ts';
 import { holds } from '../state/claims.ts';
 import { describeTag, formatTag } from '../tag/tag.ts';
@@ -29,12 +22,11 @@ import { openTarget } from './add.ts';
 import { findAttachment } from './attachment.ts';
 import type { Context } from './context.ts';
 import { delegateVerb } from './delegate.ts';
+import { allRoutes, hostEndDeviations, type Inside, isRouted, type Pair, podEndDeviations } from './ends.ts';
 import { readFacts } from './facts.ts';
-import { linkRoutedTo } from './interface.ts';
 import { delegationOf } from './ipam.ts';
 import { hostEnd, lookUpIn } from './own-link.ts';
-
-const same = (a: Prefix, b: Prefix): boolean => formatPrefix(networkOf(a)) === formatPrefix(networkOf(b));
+import { pairOf } from './pair.ts';
 
 function checkMac(wanted: string | undefined, link: Link): string[] {
   if (wanted === undefined || wanted.toLowerCase() === link.mac) return [];
@@ -53,23 +45,23 @@ function checkAddresses(pod: Exchange, ifindex: number, ifname: string, ips: rea
 }
 
 function checkRoutes(pod: Exchange, ifindex: number, routes: readonly Route[]): string[] {
-  const dump = (['4', '6'] as const).map(text => (text === '4' ? 4 : 6)).map(family => dumpRoutes({ family }));
-  const found = mustExcept(pod(dump), 'EAFNOSUPPORT', 'EOPNOTSUPP').flat().map(routeOf);
-  // Another plugin may have added a next hop to ours: Go's RouteAddEcmp does so for IPv6.
-  const leads = ({ oif, gateway }: Hop, { gw }: Route) => oif === ifindex && (!gw || sameAddress(gateway, gw));
-  const has = (route: Route) =>
-    found.some(
-      have =>
-        have &&
-        same(have.destination, route.dst) &&
-        (route.table === undefined || have.table === route.table) &&
-        have.hops.some(hop => leads(hop, route)),
-    );
-  return routes.filter(route => !has(route)).map(({ dst }) => `the container lacks its route to ${formatPrefix(dst)}`);
+  const found = allRoutes(pod);
+  return routes
+    .filter(({ dst, gw, table }) => {
+      const wanted = { destination: dst, ...(gw ? { gateway: gw } : {}), ...(table === undefined ? {} : { table }) };
+      return !isRouted(found, ifindex, wanted);
+    })
+    .map(({ dst }) => `the container lacks its route to ${formatPrefix(networkOf(dst))}`);
+}
+
+/** As far as the result does not say it: a later plugin may have changed the MAC, and the result then says so. */
+function checkPair(pod: Exchange, inside: Inside, link: Link, { made, ...pair }: Pair): string[] {
+  const known = made && { ...made, podMac: link.mac ?? made.podMac };
+  return podEndDeviations(pod, inside, link, { ...pair, ...(known ? { made: known } : {}) }).map(({ what }) => what);
 }
 
 /** Of what the result says, that which concerns the container's interface. */
-function checkInside(request: AttachmentRequest, result: Result, context: Context): string[] {
+function checkInside(request: AttachmentRequest, result: Result, pair: Pair | undefined, context: Context): string[] {
   using netns = openTarget(request, context);
   const index = result.interfaces.findIndex(
     ({ name, sandbox }) => name === request.ifname && sandbox === request.netns,
@@ -80,14 +72,14 @@ function checkInside(request: AttachmentRequest, result: Result, context: Contex
   if (!reply) return [`there is no interface ${request.ifname} in ${request.netns}`];
   const link = linkOf(reply);
   const kind = link.kind === 'veth' ? [] : [`${link.name} is ${link.kind ?? 'a device'}, not a veth`];
-  const up = link.up ? [] : [`${link.name} is down`];
   const ips = result.ips.filter(ip => ip.interface === undefined || ip.interface === index);
   return [
     ...kind,
-    ...up,
+    ...(link.up ? [] : [`${link.name} is down`]),
     ...checkMac(result.interfaces[index]!.mac, link),
     ...checkAddresses(socket.exchange, link.ifindex, request.ifname, ips),
     ...checkRoutes(socket.exchange, link.ifindex, result.routes),
+    ...(pair ? checkPair(socket.exchange, work => inNetns(netns, work), link, pair) : []),
   ];
 }
 
@@ -96,16 +88,24 @@ function checkTag(link: Link, pod: LocalPod): string[] {
   return [`${link.name} is tagged ${describeTag(link.group)}, its identity is ${formatTag(pod.tag)}`];
 }
 
-function checkOutside(pod: LocalPod, isOwnLink: boolean, context: Context): string[] {
+/** ADD switched it on; without it a pod reaches its node at most. */
+const forwardingOff = (families: readonly Family[]): string[] =>
+  [...new Set(families)].flatMap(family => {
+    const value = findSysctl(forwarding[family]);
+    return value === undefined || value === '1' ? [] : [`net/${forwarding[family]} is ${value}`];
+  });
+
+/** @param pair absent where another plugin made it */
+function checkOutside(pod: LocalPod, result: Result, pair: Pair | undefined, context: Context): string[] {
   const link = hostEnd(lookUpIn(context.host), pod);
   if (!link) return [`the node's end ${pod.link} is gone`];
-  const routes = isOwnLink
-    ? pod.addresses.filter(text => linkRoutedTo(context.host, parseAddress(text)!) !== link.ifindex)
-    : [];
+  const said = result.interfaces.find(({ name, sandbox }) => name === link.name && !sandbox);
   return [
     ...checkTag(link, pod),
-    ...(link.up ? [] : [`${link.name} is down`]),
-    ...routes.map(text => `the node's route to ${text} is gone or leads elsewhere`),
+    ...(pair
+      ? hostEndDeviations(context.host, link, pair).map(({ what }) => what)
+      : [...checkMac(said?.mac, link), ...(link.up ? [] : [`${link.name} is down`])]),
+    ...(pair ? forwardingOff(pair.addresses.map(({ family }) => family)) : []),
   ];
 }
 
@@ -124,11 +124,12 @@ export async function check(request: AttachmentRequest, context: Context): Promi
   const facts = attachment && readFacts(attachment.facts);
   const isBuiltin = facts?.kind === 'veth' && config.ipam?.type === builtinIpam;
   const judged = facts?.pod && context.hook.find(podKey(facts.pod));
+  const pair = facts?.pod && facts.kind === 'veth' ? pairOf(facts.pod, facts) : undefined;
   const wrong =
     attachment?.facts.phase === 'ready' && facts?.pod
       ? [
-          ...checkInside(request, config.prevResult!, context),
-          ...checkOutside(judged ?? facts.pod, facts.kind === 'veth', context),
+          ...checkInside(request, config.prevResult!, pair, context),
+          ...checkOutside(judged ?? facts.pod, config.prevResult!, pair, context),
           ...checkClaims(attachment, isBuiltin),
           ...(judged ? await context.hook.differences(judged) : ['the table does not know the pod']),
         ]
@@ -136,7 +137,7 @@ export async function check(request: AttachmentRequest, context: Context): Promi
   if (wrong.length > 0)
     throw new CniError(
       codes.checkMismatch,
-      `Cannot vouch for ${request.ifname} of ${request.containerID}: ${wrong.join('; ')}`,
+      `Cannot vouch for ${request.ifname} of ${request.containerID}: ${[...new Set(wrong)].join('; ')}`,
       '`tollgate verify` shows what differs on this node; DEL and ADD make it anew',
     );
   // With this call's configuration: CHECK is about the prevResult, which that of ADD did not have.

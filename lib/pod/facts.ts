@@ -3,7 +3,7 @@ import type { LocalPod } from '../enforce/node.ts';
 import { isRecordedPod } from '../enforce/written.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
 import type { Facts, Json } from '../state/record.ts';
-import { isText, objectOf } from '../state/shape.ts';
+import { isCount, isText, listOf, objectOf } from '../state/shape.ts';
 
 export interface PodFacts {
   /** `veth`: we made the interface; `chained`: another plugin did; `ipam`: we gave addresses only. */
@@ -17,6 +17,20 @@ export interface PodFacts {
   readonly pod?: LocalPod;
   /** The record was lost and written again, and does not say who gave the addresses. */
   readonly isAdopted?: true;
+  /** What ADD gave to the pair, where we made it. */
+  readonly made?: MadeFacts;
+}
+
+/** `Made` of ends.ts, as JSON: addresses and prefixes are texts. */
+export interface MadeFacts {
+  readonly podMac: string;
+  readonly mtu: number;
+  readonly gateways: readonly string[];
+  readonly routes: readonly {
+    readonly destination: string;
+    readonly gateway: string;
+    readonly [metric: string]: Json;
+  }[];
 }
 
 /** A network namespace as records name it. */
@@ -28,12 +42,21 @@ const text = (value: Json | undefined): string | undefined => (isText(value) ? v
 
 const isDelegate = objectOf<NonNullable<PodFacts['delegate']>>({ type: isText, stdin: isText });
 
+const isRoute = objectOf<MadeFacts['routes'][number]>({ destination: isText, gateway: isText });
+const isMade = objectOf<MadeFacts>({
+  podMac: isText,
+  mtu: isCount,
+  gateways: listOf(isText),
+  routes: listOf(isRoute),
+});
+
 export function readFacts(facts: Facts): PodFacts {
   const kind = facts['kind'];
   const home = text(facts['home']);
   const link = text(facts['link']);
   const delegate: unknown = facts['delegate'];
   const pod: unknown = facts['pod'];
+  const made: unknown = facts['made'];
   return {
     kind: kind === 'chained' || kind === 'ipam' ? kind : 'veth',
     ...(home === undefined ? {} : { home }),
@@ -41,5 +64,6 @@ export function readFacts(facts: Facts): PodFacts {
     ...(isDelegate(delegate) ? { delegate } : {}),
     ...(isRecordedPod(pod) ? { pod } : {}),
     ...(facts['isAdopted'] === true ? { isAdopted: true } : {}),
+    ...(isMade(made) ? { made } : {}),
   };
 }

@@ -121,7 +121,7 @@ function prepareHostIpv6({ name }: Link, { layout: planned }: PodInterface): voi
 }
 
 const LINK_LOCAL_PREFIX = 0xfe80n << 112n;
-const isLinkLocal = ({ family, value }: Address): boolean =>
+export const isLinkLocal = ({ family, value }: Address): boolean =>
   family === 6 ? value >> 118n === LINK_LOCAL_PREFIX >> 118n : value >> 16n === 0xa9fen;
 
 function raiseHostEnd(host: Exchange, link: Link, wanted: PodInterface): void {
@@ -131,6 +131,8 @@ function raiseHostEnd(host: Exchange, link: Link, wanted: PodInterface): void {
     forwarding: 1,
     accept_redirects: 0,
     send_redirects: 0,
+    // Whoever asks is answered, and remembered, only by the address that is routed to this link: nothing is learnt from a pod.
+    arp_filter: 1,
     ...(routeLocalnet ? { route_localnet: 1 } : {}),
   };
   // A link below 1280 bytes has no IPv6, nor has any link of a kernel that was started without, and both refuse its settings.

@@ -20,7 +20,8 @@ export function preparePodIpv6(netns: Netns, ifname: string): void {
   });
 }
 
-function podRoute(planned: PlannedRoute, ifindex: number): Route {
+/** As the kernel is asked for it. */
+export function podRoute(planned: PlannedRoute, ifindex: number): Route {
   const { destination, gateway, mtu, advmss, priority, table } = planned;
   return {
     destination,

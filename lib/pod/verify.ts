@@ -2,12 +2,12 @@
 import type { LocalPod } from '../enforce/node.ts';
 import { podKey } from '../enforce/node.ts';
 import { forwarding } from '../enforce/probe.ts';
-import { type Address, type Family, formatAddress, parseAddress } from '../ip/address.ts';
-import { dumpAddresses, linkAddressOf } from '../kernel/address.ts';
+import { type Address, parseAddress } from '../ip/address.ts';
 import { LockTimeoutError } from '../kernel/flock.ts';
 import { type Link, setLink } from '../kernel/link.ts';
-import { type Exchange, must, mustExcept } from '../kernel/message.ts';
-import { addRoute } from '../kernel/route.ts';
+import { type Exchange, must } from '../kernel/message.ts';
+import { NetlinkSocket } from '../kernel/netlink.ts';
+import { inNetns, Netns } from '../kernel/netns.ts';
 import { findSysctl, writeSysctl } from '../kernel/sysctl.ts';
 import {
   type Attachment,
@@ -22,13 +22,14 @@ import { listNetworks, type Store } from '../state/store.ts';
 import { formatAlias } from '../tag/alias.ts';
 import { describeTag, formatTag, isOurs } from '../tag/tag.ts';
 import { lostRecords } from './adopt.ts';
+import { type Deviation, hostEndDeviations, type Inside, type Pair, podEndDeviations } from './ends.ts';
 import { readFacts } from './facts.ts';
 import type { Here } from './here.ts';
-import { findLink, isThere, linkRoutedTo, tagLink } from './interface.ts';
+import { findLink, isThere, tagLink } from './interface.ts';
 import { inventory, type PluggedIn, pluggedInNow } from './inventory.ts';
 import { networkName } from './networks.ts';
 import { hostEnd, lookUpIn } from './own-link.ts';
-import { hostPrefix } from './plan.ts';
+import { pairOf } from './pair.ts';
 import { nftWords } from './sweep.ts';
 
 export interface Difference {
@@ -52,7 +53,7 @@ export interface Scene {
 const aliasOf = ({ namespace, name, containerID }: LocalPod): string =>
   formatAlias({ namespace, pod: name, containerID });
 
-function linkDifferences(about: string, link: Link, pod: LocalPod, isOwnLink: boolean, { here }: Scene): Difference[] {
+function tagDifferences(about: string, link: Link, pod: LocalPod, { here }: Scene): Difference[] {
   const { host } = here;
   const { ifindex, name } = link;
   const found: Difference[] = [];
@@ -66,34 +67,38 @@ function linkDifferences(about: string, link: Link, pod: LocalPod, isOwnLink: bo
       `${name} has the alias ${JSON.stringify(link.alias ?? '')}, not ${JSON.stringify(aliasOf(pod))}`,
       () => void must(host([setLink({ ifindex }, { alias: aliasOf(pod) })])),
     );
-  if (!link.up) differ(`${name} is down`, () => void must(host([setLink({ ifindex }, { up: true })])));
-  if (isOwnLink) found.push(...routeDifferences(about, link, pod, here));
   return found;
 }
 
 const addressesOf = ({ addresses }: LocalPod): Address[] => addresses.flatMap(text => parseAddress(text) ?? []);
 
-/** What ADD put on the host's end, and made the source of what the node sends its pod; a link-local one serves no route. */
-function gatewayOn(host: Exchange, ifindex: number, family: Family): Address | undefined {
-  const GLOBAL_SCOPE = 0;
-  return mustExcept(host([dumpAddresses({ ifindex, family })]), 'ENODEV')
-    .flat()
-    .flatMap(reply => linkAddressOf(reply) ?? [])
-    .find(address => address.ifindex === ifindex && address.scope === GLOBAL_SCOPE);
+/** Of a link that another plugin made we know no more than that it is to be up. */
+function hostEndDifferences(link: Link, pod: LocalPod, pair: Pair | undefined, { here }: Scene): Deviation[] {
+  if (pair) return hostEndDeviations(here.host, link, pair);
+  const mend = () => void must(here.host([setLink({ ifindex: link.ifindex }, { up: true })]));
+  return link.up ? [] : [{ what: `${pod.link} is down`, mend }];
 }
 
-/** A route that leads elsewhere is somebody's doing, and stays. */
-function routeDifferences(about: string, { ifindex, name }: Link, pod: LocalPod, { host }: Here): Difference[] {
-  return addressesOf(pod).flatMap((address): Difference[] => {
-    const oif = linkRoutedTo(host, address);
-    if (oif === ifindex) return [];
-    const text = formatAddress(address);
-    if (oif !== undefined) return [{ about, what: `the route to ${text} leads to link ${oif}, not to ${name}` }];
-    const source = gatewayOn(host, ifindex, address.family);
-    const route = { destination: hostPrefix(address), oif: ifindex, ...(source ? { source } : {}) };
-    const mend = () => void mustExcept(host([addRoute(route)]), 'EEXIST');
-    return [{ about, what: `the route to ${text} by ${name} is missing`, mend }];
-  });
+/** Where its namespace can be seen from here: a command may be run in another mount namespace than the runtime. */
+function podEndDifferences(path: string | undefined, link: Link, ifname: string, pair: Pair): Deviation[] {
+  const inPod: Exchange = requests => {
+    using netns = Netns.open(path!);
+    using socket = inNetns(netns, () => NetlinkSocket.open('route'));
+    return socket.exchange(requests);
+  };
+  let found: Link | undefined;
+  try {
+    if (path === undefined) return [];
+    found = findLink(inPod, { name: ifname });
+  } catch {
+    return [];
+  }
+  const inside: Inside = work => {
+    using netns = Netns.open(path);
+    inNetns(netns, work);
+  };
+  if (found?.peer === link.ifindex) return podEndDeviations(inPod, inside, found, pair);
+  return [{ what: `${ifname} of ${path} is not the other end of ${link.name}` }];
 }
 
 /** @param attachment its record, locked; to look alone it takes none */
@@ -127,7 +132,13 @@ function podDifferences(found: PluggedIn, scene: Scene, attachment?: Attachment)
   if (!scene.here.hook.table.peek()) return claims;
   const judged = scene.here.hook.find(podKey(pod));
   if (!judged) return [...claims, { about, what: `the node's table does not know it (network ${network})` }];
-  return [...linkDifferences(about, link, judged, kind === 'veth', scene), ...claims];
+  const pair = kind === 'veth' ? pairOf(judged, readFacts(record.facts)) : undefined;
+  const deviations = [
+    ...hostEndDifferences(link, judged, pair, scene),
+    ...(pair ? podEndDifferences(record.facts.netns, link, judged.ifname, pair) : []),
+  ];
+  const ends = deviations.map(deviation => ({ about, ...deviation }));
+  return [...tagDifferences(about, link, judged, scene), ...ends, ...claims];
 }
 
 /** Milliseconds: a call that holds a pod for longer is at work on it, and what differs is not to be judged now. */

@@ -1,0 +1,39 @@
+/** What ADD made of a pair of links, as its record keeps it, and as CHECK and `verify` read it. */
+import type { LocalPod } from '../enforce/node.ts';
+import { formatAddress, formatPrefix, parseAddress, parsePrefix } from '../ip/address.ts';
+import { linkMac } from '../tag/link-name.ts';
+import type { Made, Pair } from './ends.ts';
+import type { MadeFacts, PodFacts } from './facts.ts';
+import type { PodInterface } from './interface.ts';
+import type { PlannedRoute } from './plan.ts';
+
+/** @param wanted with the layout that came to be */
+export const writeMade = ({ podMac, mtu, layout }: Pick<PodInterface, 'podMac' | 'mtu' | 'layout'>): MadeFacts => ({
+  podMac,
+  mtu,
+  gateways: layout.addresses.map(({ gateway }) => formatAddress(gateway)),
+  routes: layout.routes.map(({ destination, gateway, ...metrics }) => ({
+    destination: formatPrefix(destination),
+    gateway: formatAddress(gateway),
+    ...metrics,
+  })),
+});
+
+function readRoute({ destination, gateway, ...metrics }: MadeFacts['routes'][number]): PlannedRoute[] {
+  const to = parsePrefix(destination);
+  const via = parseAddress(gateway);
+  return to && via ? [{ destination: to, gateway: via, ...metrics }] : [];
+}
+
+function readMade({ podMac, mtu, gateways, routes }: MadeFacts, addresses: number): Made | undefined {
+  const parsed = gateways.flatMap(text => parseAddress(text) ?? []);
+  if (parsed.length !== addresses) return undefined;
+  return { podMac, mtu, gateways: parsed, routes: routes.flatMap(readRoute) };
+}
+
+/** Of a pod whose interface we made. */
+export function pairOf(pod: LocalPod, { made }: Pick<PodFacts, 'made'>): Pair {
+  const addresses = pod.addresses.flatMap(text => parseAddress(text) ?? []);
+  const known = made && readMade(made, addresses.length);
+  return { hostMac: linkMac(pod, 'host'), addresses, ...(known ? { made: known } : {}) };
+}
