@@ -2,8 +2,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { formatPrefix } from '../lib/ip/address.ts';
+import { createFold } from '../lib/kube/fold.ts';
 import { createIntern } from '../lib/kube/intern.ts';
-import { type Complaint, nodes, readPod } from '../lib/kube/object.ts';
+import { type Complaint, networkPolicies, nodes, readPod } from '../lib/kube/object.ts';
+import { readDocuments } from '../lib/policy/manifest.ts';
+import { policyManifest } from '../lib/policy/manifest-of.ts';
+import { sourceText } from '../lib/policy/model.ts';
+import { formatProblem } from '../lib/policy/problem.ts';
 
 function reading() {
   const complaints: Complaint[] = [];
@@ -34,4 +39,26 @@ test("leading zeros in a pod's addresses mean decimal", () => {
   const status = { podIP: '010.0.0.7', podIPs: [{ ip: '010.0.0.7' }] };
   assert.deepEqual(readPod({ metadata: { namespace: 'a', name: 'p' }, status }, how)?.addresses, ['10.0.0.7']);
   assert.deepEqual([...new Set(how.complaints.map(({ severity }) => severity))], ['warning']);
+});
+
+test('a policy of the API is named by its newest resourceVersion, and a change of nothing else is no news', () => {
+  const told: unknown[] = [];
+  const fold = createFold(networkPolicies, change => told.push(change));
+  for (const resourceVersion of ['7', '8'])
+    fold.apply({
+      ...{ type: 'set', resourceVersion },
+      object: networkPolicies.read(
+        { metadata: { namespace: 'a', name: 'p', resourceVersion }, spec: { podSelector: {} } },
+        reading(),
+      )!,
+    });
+  assert.equal(told.length, 1);
+  const [policy] = [...fold.objects()];
+  const value = policyManifest(policy!);
+  const api = { file: 'the Kubernetes API', document: 60, resourceVersion: '8' };
+  assert.deepEqual((value['metadata'] as { resourceVersion?: string }).resourceVersion, '8');
+  const [declared] = readDocuments([{ ...api, value }]).declared;
+  assert.equal(sourceText(declared!.source), 'the Kubernetes API, resourceVersion 8');
+  const problem = { severity: 'error', ...api, object: declared!.ref, field: 'spec', message: 'odd' } as const;
+  assert.equal(formatProblem(problem), 'the Kubernetes API, resourceVersion 8 NetworkPolicy/a/p spec: odd');
 });

@@ -46,7 +46,10 @@ export async function askAgent<T>(runDir: string, method: 'GET' | 'POST', path: 
 /** What policy is judged by on an agent's node, in the place of a folder's files. */
 export async function manifestsOfAgent(runDir: string): Promise<Kept> {
   const { items } = await askAgent<{ readonly items: readonly unknown[] }>(runDir, 'GET', '/manifests');
-  const documents = items.map((value, document): Document => ({ file: 'the Kubernetes API', document, value }));
+  const documents = items.map((value, document): Document => {
+    const { metadata } = value as { readonly metadata?: { readonly resourceVersion?: string } };
+    return { file: 'the Kubernetes API', document, resourceVersion: metadata?.resourceVersion ?? 'unknown', value };
+  });
   return { 'the Kubernetes API': { stamp: String(Date.now()), documents } };
 }
 

@@ -9,9 +9,12 @@ const indented = (lines: readonly string[], by = 2): string[] => lines.map(line 
 
 const verdictWord = (allowed: boolean): string => (allowed ? 'allowed' : 'denied');
 
-/** `policies/db.yaml, document 2` */
-const sourceText = ({ source }: PolicyWalk): string =>
-  source ? `  (${source.file}, document ${source.document + 1})` : '';
+/** `policies/db.yaml, document 2`; of an object of the API its version. */
+function sourceText({ source }: PolicyWalk): string {
+  if (!source) return '';
+  const { file, document, resourceVersion } = source;
+  return `  (${file}, ${resourceVersion === undefined ? `document ${document + 1}` : `resourceVersion ${resourceVersion}`})`;
+}
 
 const misfitText = ({ place, says }: Misfit): string => (place.includes('[') ? `${place}: ${says}` : says);
 

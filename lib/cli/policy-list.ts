@@ -1,7 +1,7 @@
 import { policyCounter } from '../enforce/ruleset.ts';
 import type { Counted } from '../nft/decode.ts';
 import { clusterOf, isSeen } from '../policy/cluster.ts';
-import { type Direction, type NetworkPolicy, policyRef, type World } from '../policy/model.ts';
+import { type Direction, type NetworkPolicy, policyRef, sourceText, type World } from '../policy/model.ts';
 import type { Ruleset } from '../policy/ruleset.ts';
 import { selects } from '../policy/selector.ts';
 import { command, exit, outputOption, print, printJson } from './command.ts';
@@ -80,15 +80,19 @@ const countedOrNull = (counted: Counted | undefined) => (counted ? countedJson(c
 const countJson = (count: Count | undefined) =>
   count ? { rules: count.rules, allowed: countedOrNull(count.allowed), denied: countedOrNull(count.denied) } : null;
 
+/** An object of the API is in no file. */
+const fileOf = ({ source }: NetworkPolicy) => (source?.resourceVersion === undefined ? source : undefined);
+
 /** A contract with scripts: keys are only ever added. */
 const jsonOf = ({ policy, selects: pods, ingress, egress, isRefused, isBeyondBudget }: Listed) => ({
   policy: policyRef(policy),
-  file: policy.source?.file ?? null,
-  document: policy.source ? policy.source.document + 1 : null,
+  file: fileOf(policy)?.file ?? null,
+  document: fileOf(policy) ? fileOf(policy)!.document + 1 : null,
   selects: pods,
   ingress: countJson(ingress),
   egress: countJson(egress),
   refused: isRefused,
+  resourceVersion: policy.source?.resourceVersion ?? null,
   beyondBudget: isBeyondBudget,
 });
 
@@ -117,7 +121,7 @@ const rowOf = ({ policy, selects: pods, ingress, egress, ...flags }: Listed): st
   podsText(pods),
   countText(ingress),
   countText(egress),
-  policy.source ? `${policy.source.file}#${policy.source.document + 1}` : '-',
+  policy.source ? sourceText(policy.source) : '-',
 ];
 
 export const policyList = command(

@@ -279,7 +279,11 @@ function understand(kept: Kept, heeded = (document: Document): Document | undefi
 const isKept = mapOf(
   objectOf<KeptFile>({
     stamp: isText,
-    documents: optional(listOf(objectOf<Document>({ file: isText, document: isCount, value: isAnything }))),
+    documents: optional(
+      listOf(
+        objectOf<Document>({ file: isText, document: isCount, value: isAnything, resourceVersion: optional(isText) }),
+      ),
+    ),
     isPodless: optional(isTrue),
     broken: optional(isText),
     emptySince: optional(isCount),

@@ -51,7 +51,10 @@ class Shelf<T> {
 }
 
 /** @param sink told of each change before the next one is looked at */
-export function createFold<T>({ id }: Pick<Resource<T>, 'id'>, sink: (change: Change<T>) => void): Fold<T> {
+export function createFold<T>(
+  { id, isSame = isDeepStrictEqual }: Pick<Resource<T>, 'id' | 'isSame'>,
+  sink: (change: Change<T>) => void,
+): Fold<T> {
   const known = new Shelf<T>();
   /** What the list that is under way has named so far. */
   let named: Shelf<true> | undefined;
@@ -86,8 +89,10 @@ export function createFold<T>({ id }: Pick<Resource<T>, 'id'>, sink: (change: Ch
       known.set(now, object);
       return [...removed, tell(now, { after: object })];
     }
-    if (isDeepStrictEqual(before, object) && !untold.get(now)) return [];
-    known.set(now, object);
+    const isKnown = isSame(before, object) && !untold.get(now);
+    // Of two that are equal in all, the older one is what others hold already.
+    if (!isKnown || isSame !== isDeepStrictEqual) known.set(now, object);
+    if (isKnown) return [];
     return [tell(now, { before, after: object })];
   }
 

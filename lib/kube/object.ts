@@ -1,4 +1,5 @@
 /** API objects as policy and routes need them: what the manifest reader makes of them, and nothing besides. */
+import { isDeepStrictEqual } from 'node:util';
 import type { Prefix } from '../ip/address.ts';
 import { parsePrefix } from '../ip/address.ts';
 import { complain, decimal, type Field, isMapping, itemsOf, member, type Report, shown } from '../policy/field.ts';
@@ -54,6 +55,8 @@ export interface Resource<T> {
   /** It is there, but does not count any more. */
   readonly isOver: (object: T) => boolean;
   readonly id: (object: T) => Named;
+  /** Policy sees no difference between the two, though something else about the object may have changed. */
+  readonly isSame?: (a: T, b: T) => boolean;
 }
 
 const textAt = (field: Field, key: string): string | undefined => {
@@ -134,10 +137,16 @@ export const networkPolicies: Resource<NetworkPolicy> = {
   path: '/apis/networking.k8s.io/v1/networkpolicies',
   read(value, reading) {
     const root = rootOf('NetworkPolicy', value, reading);
-    return root && networkPolicyOf(root.field, { kind: 'NetworkPolicy', namespace: root.namespace, name: root.name });
+    if (!root) return undefined;
+    const resourceVersion = textAt(member(root.field, 'metadata'), 'resourceVersion');
+    return networkPolicyOf(root.field, {
+      ...{ kind: 'NetworkPolicy', namespace: root.namespace, name: root.name },
+      ...(resourceVersion === undefined ? {} : { resourceVersion }),
+    });
   },
   isOver: () => false,
   id: policy => policy,
+  isSame: ({ resourceVersion: _, ...a }, { resourceVersion: __, ...b }) => isDeepStrictEqual(a, b),
 };
 
 function podCidrsOf(spec: Field): readonly Prefix[] {

@@ -75,12 +75,13 @@ function rulesOf(rules: readonly Rule[], side: 'from' | 'to', own: string): read
   });
 }
 
-export function policyManifest({ namespace, name, subject, ingress, egress }: NetworkPolicy): Json {
+export function policyManifest(policy: NetworkPolicy): Json {
+  const { namespace, name, resourceVersion, subject, ingress, egress } = policy;
   const policyTypes = [...(ingress ? ['Ingress'] : []), ...(egress ? ['Egress'] : [])];
   return {
     apiVersion: 'networking.k8s.io/v1',
     kind: 'NetworkPolicy',
-    metadata: { namespace, name },
+    metadata: { namespace, name, ...(resourceVersion === undefined ? {} : { resourceVersion }) },
     spec: {
       ...{ podSelector: selectorOf(subject), policyTypes },
       ...(ingress ? { ingress: rulesOf(ingress, 'from', namespace) } : {}),

@@ -163,7 +163,7 @@ const beyondBudget = `More than ${MOST_OF_POLICY} entries (peers, excepts, value
 
 const closesNamespace = 'the policy closes every pod of its namespace';
 
-export type Named = Pick<NetworkPolicy, 'kind' | 'namespace' | 'name' | 'source'>;
+export type Named = Pick<NetworkPolicy, 'kind' | 'namespace' | 'name' | 'source' | 'resourceVersion'>;
 
 /** Selects every pod of the namespace, isolates and allows nothing. */
 export const closedNamespace = (named: Named, directions: readonly Direction[] = bothDirections): NetworkPolicy => ({

@@ -79,8 +79,8 @@ class DocumentReader {
   readonly #source: Source;
   #ref = '';
 
-  constructor({ file, document }: Source) {
-    this.#source = { file, document };
+  constructor({ file, document, resourceVersion }: Source) {
+    this.#source = { file, document, ...(resourceVersion === undefined ? {} : { resourceVersion }) };
   }
 
   read(value: unknown): void {

@@ -53,7 +53,13 @@ export interface Node {
 export interface Source {
   readonly file: string;
   readonly document: number;
+  /** Of an object that an API server gave, by which it is named: it is in no file. */
+  readonly resourceVersion?: string;
 }
+
+/** `web.yaml#2`, counting from 1 for people; of an object of the API `the Kubernetes API, resourceVersion 4711`. */
+export const sourceText = ({ file, document, resourceVersion }: Source): string =>
+  resourceVersion === undefined ? `${file}#${document + 1}` : `${file}, resourceVersion ${resourceVersion}`;
 
 export interface NetworkPolicy {
   /** `Namespace` is the annotation by which namespaces were isolated in 2016. */
@@ -61,6 +67,8 @@ export interface NetworkPolicy {
   readonly namespace: string;
   readonly name: string;
   readonly source?: Source;
+  /** As the API server gave it. */
+  readonly resourceVersion?: string;
   /** The pods of its namespace that it selects. */
   readonly subject: LabelSelector;
   /** What it allows in; absent where it does not isolate for ingress, empty where it isolates and allows nothing. */

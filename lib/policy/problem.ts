@@ -1,4 +1,5 @@
 import { printable } from '../tag/printable.ts';
+import { sourceText } from './model.ts';
 
 export type Severity = 'error' | 'warning';
 
@@ -8,6 +9,8 @@ export interface Problem {
   readonly file: string;
   /** From 0 within the file. */
   readonly document: number;
+  /** Of an object of the API, which is in no file. */
+  readonly resourceVersion?: string;
   /** `Kind/namespace/name`, as far as it is known. */
   readonly object?: string;
   /** `spec.ingress[0].from[1].ipBlock.cidr`; empty for the whole document. */
@@ -40,7 +43,7 @@ export function formatByObject(problems: readonly Problem[]): readonly string[] 
 }
 
 /** `web.yaml#2 NetworkPolicy/shop/web spec.ingress[0].form: Unknown field, …`, on one line. Documents count from 1 for people. */
-export function formatProblem({ file, document, object, field, message }: Problem): string {
-  const place = [`${file}#${document + 1}`, object, field].filter(part => part !== undefined && part !== '');
+export function formatProblem({ object, field, message, ...source }: Problem): string {
+  const place = [sourceText(source), object, field].filter(part => part !== undefined && part !== '');
   return printable(`${place.join(' ')}: ${message}`);
 }
