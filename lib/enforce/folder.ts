@@ -10,6 +10,7 @@ import { formatProblem, isUnreadable, type Problem } from '../policy/problem.ts'
 import { FileMemory, parseJson, writeJson } from '../state/atomic.ts';
 import { errnoOf } from '../state/error.ts';
 import { isAnything, isCount, isText, isTrue, listOf, mapOf, objectOf, optional } from '../state/shape.ts';
+import { isNamespaceName, isObjectName } from '../tag/names.ts';
 import { type Found, isDangling, isManifest, lookAt, stampIn, textIn } from './manifest-file.ts';
 
 /** One file as it was when it was last looked at. */
@@ -246,14 +247,59 @@ const knownPods = new WeakMap<Kept, World['pods']>();
 
 type Manifest = { readonly kind?: unknown; readonly items?: unknown } | null | undefined;
 
-const isPolicy = (value: unknown): boolean => (value as Manifest)?.kind === 'NetworkPolicy';
+type Read = (value: unknown) => boolean;
 
-/** Without the policies, listed ones too: most of what there is to understand. */
-function withoutPolicies(document: Document): Document | undefined {
+const isPolicy: Read = value => (value as Manifest)?.kind === 'NetworkPolicy';
+
+/** The document without the objects, listed ones too, that the predicate holds for: most of what there is to understand. */
+function without(document: Document, isSkipped: Read): Document | undefined {
   const value = document.value as Manifest;
-  if (isPolicy(value)) return undefined;
+  if (isSkipped(value)) return undefined;
   if (value?.kind !== 'List' || !Array.isArray(value.items)) return document;
-  return { ...document, value: { ...value, items: value.items.filter(item => !isPolicy(item)) } };
+  return { ...document, value: { ...value, items: value.items.filter(item => !isSkipped(item)) } };
+}
+
+const withoutPolicies = (document: Document): Document | undefined => without(document, isPolicy);
+
+/**
+ * A policy that has a name, and clearly is in a namespace other than these. One without a name gets one by its place, which it
+ * must not lose.
+ */
+const isElsewhere =
+  (namespaces: ReadonlySet<string>): Read =>
+  value => {
+    if (!isPolicy(value)) return false;
+    const metadata = (value as { readonly metadata?: unknown }).metadata as
+      | { readonly name?: unknown; readonly namespace?: unknown }
+      | null
+      | undefined;
+    const namespace = metadata?.namespace ?? 'default';
+    return (
+      typeof metadata?.name === 'string' &&
+      isObjectName(metadata.name) &&
+      typeof namespace === 'string' &&
+      isNamespaceName(namespace) &&
+      !namespaces.has(namespace)
+    );
+  };
+
+const knownOf = new WeakMap<Kept, { readonly namespaces: ReadonlySet<string>; readonly world: World }>();
+
+/**
+ * What the files say, but for policies of other namespaces than these: they select nobody there, however large they are.
+ * Once a namespace was asked for it stays, so that whoever asks again with fewer gets the very same world.
+ */
+export function worldAbout(kept: Kept, namespaces: Iterable<string>): World {
+  const whole = known.get(kept);
+  if (whole) return whole.world;
+  const wanted = new Set(namespaces);
+  const before = knownOf.get(kept);
+  if (before && [...wanted].every(each => before.namespaces.has(each))) return before.world;
+  const all = new Set([...wanted, ...(before?.namespaces ?? [])]);
+  const isSkipped = isElsewhere(all);
+  const { world } = understand(kept, document => without(document, isSkipped));
+  knownOf.set(kept, { namespaces: all, world });
+  return world;
 }
 
 /** What the files say of pods, without a look at their policies. */

@@ -18,7 +18,7 @@ import { isFull } from '../state/error.ts';
 import { withoutPodIn } from './closing.ts';
 import { desiredTable, parseOwner, TABLE, TABLE_NAME } from './desired.ts';
 import { withFewerPods } from './fewer.ts';
-import { type Kept, manifestsOf } from './folder.ts';
+import { type Kept, podManifestsOf, worldAbout } from './folder.ts';
 import { type GateSettings, gateDigest, isJudged, markerSet } from './gate.ts';
 import { isInForce, type Judged, type Judging, judgingAfter, readJudging, resizedBy } from './in-force.ts';
 import { createMarker, fromHere, MARKERS, markersOf, nextMarker, replaceMarkers } from './marker.ts';
@@ -144,6 +144,12 @@ const copyOf = <K extends keyof NodeFile>(file: NodeFile, fields: readonly K[]):
 
 const isAddition = ({ verb }: Operation): boolean => verb === 'add' || verb === 'create';
 
+/** Of all pods whose gates are in the tables of these states. */
+const namespacesOf = (...states: readonly NodeState[]): ReadonlySet<string> =>
+  new Set(
+    states.flatMap(({ pods, leaving = [] }) => [...Object.values(pods), ...leaving].map(({ namespace }) => namespace)),
+  );
+
 const isEmpty = ({ pods }: NodeState): boolean => Object.keys(pods).length === 0;
 
 /** Files are told apart by their stamps, so parsed documents need no comparison. */
@@ -238,9 +244,15 @@ export class NodeTable {
     if (!isJudged(state.settings)) return emptyRuleset;
     const known = this.#rulesets.get(state);
     if (known?.kept === kept) return known.ruleset;
-    const ruleset = rulesetOfNode(manifestsOf(kept).world, state);
+    const ruleset = rulesetOfNode(worldAbout(kept, namespacesOf(state)), state);
     this.#rulesets.set(state, { kept, ruleset });
     return ruleset;
+  }
+
+  /** Of two goals with the same manifests, which are understood once. */
+  #rulesetsOf(before: Goal, after: Goal): readonly [Ruleset, Ruleset] {
+    worldAbout(after.kept, namespacesOf(before.state, after.state));
+    return [this.ruleset(before), this.ruleset(after)];
   }
 
   #desired(goal: Goal, ...markers: readonly number[]): Table {
@@ -317,7 +329,7 @@ export class NodeTable {
     if (isEmpty(after.state) || halfwayTo(before, after)) return undefined;
     const isUnchanged = after.state === before.state;
     const peers = isUnchanged ? undefined : this.#knownPeers(file, before, after);
-    const rulesets = peers ?? ([this.ruleset(before), this.ruleset(after)] as const);
+    const rulesets = peers ?? this.#rulesetsOf(before, after);
     const pod = after.state.pods[only.key] ?? before.state.pods[only.key];
     const standing = this.#standing(file, pod ? [pod] : [], rulesets[1]);
     if (!standing) return undefined;
@@ -394,7 +406,7 @@ export class NodeTable {
   #writePeers(marker: number, goal: Goal): Pick<NodeFile, 'peers'> {
     if (!isJudged(goal.state.settings)) return {};
     try {
-      this.#files.writePeers(peersOf(marker, this.ruleset(goal), manifestsOf(goal.kept).world));
+      this.#files.writePeers(peersOf(marker, this.ruleset(goal), worldAbout(goal.kept, namespacesOf(goal.state))));
     } catch (error) {
       if (!isFull(error)) throw error;
       return {};
@@ -454,7 +466,7 @@ export class NodeTable {
   }
 
   #relabel(state: NodeState, kept: Kept): NodeState {
-    const manifests = manifestsOf(kept).world.pods;
+    const manifests = podManifestsOf(kept);
     return relabelled(state, manifests, this.#options.isCarried);
   }
 
