@@ -112,6 +112,16 @@ export function gatesFor(cluster: Cluster, identity: Identity, options: CompileO
   return gates;
 }
 
+/** Gates that are kept beyond twice as many as there are identities: to forget them at each change would cost more than they do. */
+const SPARE_GATES = 256;
+
+/** Forgets the gates of identities that are gone, once they are the most of what is known: on a node, pods come and go for months. */
+export function forgetGone(known: Map<string, Gates>, identities: readonly Identity[]): void {
+  if (known.size <= 2 * identities.length + SPARE_GATES) return;
+  const present = new Set(identities.map(identityKey));
+  for (const key of known.keys()) if (!present.has(key)) known.delete(key);
+}
+
 /** A chain that several identities share names the policies of all of them. */
 const shared = (a: Chain | undefined, b: Chain): Chain =>
   a ? { ...a, policies: [...new Set([...a.policies, ...b.policies])].sort() } : b;
@@ -161,5 +171,10 @@ export function compile(
     known.set(key, gates);
     return gates;
   };
-  return filledStructure(cluster, structureOf(identities, gatesOf));
+  const structure = structureOf(identities, gatesOf);
+  forgetGone(
+    known,
+    identities.map(({ identity }) => identity),
+  );
+  return filledStructure(cluster, structure);
 }

@@ -7,6 +7,7 @@ import { Cluster } from './cluster.ts';
 import {
   type CompileOptions,
   filledStructure,
+  forgetGone,
   type Gates,
   gatesFor,
   type Structure,
@@ -158,9 +159,24 @@ export class LiveRules {
     return gates;
   }
 
+  #forgetGone(): void {
+    const present = Map.groupBy(this.#identities, ({ identity }) => identity.namespace);
+    for (const [namespace, known] of this.#gates) {
+      const here = present.get(namespace);
+      if (here)
+        forgetGone(
+          known,
+          here.map(({ identity }) => identity),
+        );
+      else this.#gates.delete(namespace);
+    }
+  }
+
   #structureNow(): Structure {
     if (!this.#isRestructured) return this.#structure;
     const { specs, chains, tags } = structureOf(this.#identities, identity => this.#gatesOf(identity));
+    this.#forgetGone();
+    this.#names.keep(new Set([...specs.keys(), ...chains.keys()]));
     // The index knows sets by these very values.
     const kept = [...specs].map(([name, spec]) => [name, this.#structure.specs.get(name) ?? spec] as const);
     return { specs: new Map(kept), chains, tags };
