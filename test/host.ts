@@ -54,6 +54,8 @@ export async function until<T>(what: string, found: () => T | Promise<T>, deadli
 export interface HostOptions {
   /** Its own process numbers too, so that daemons end with it. */
   readonly pids?: boolean;
+  /** A name of its own, as hostname(1) says it; that of the machine where absent. */
+  readonly hostname?: string;
   /** Shell lines run inside as it starts, before anything else. */
   readonly setup?: string;
 }
@@ -66,6 +68,7 @@ process.on('exit', () => {
 export class Host implements Disposable {
   readonly #holder: ChildProcess;
   readonly #pids: boolean;
+  readonly #uts: boolean;
   readonly #kept = new Set<ChildProcess>();
   #names = 0;
   /** The process that holds the namespaces. */
@@ -73,16 +76,31 @@ export class Host implements Disposable {
 
   /** Only `lo` is there, and up; /run and /var/lib are empty, and its own. */
   static async start(options: HostOptions = {}): Promise<Host> {
-    const fork = options.pids ? ['--pid', '--fork', '--kill-child=KILL', '--mount-proc'] : [];
+    const { pids = false, hostname } = options;
+    const fork = pids ? ['--pid', '--fork', '--kill-child=KILL', '--mount-proc'] : [];
+    const uts = hostname === undefined ? [] : ['--uts'];
     // The checkout must stay in sight, wherever it is; and the machine's own state must not be.
     const script = `set -e; for d in /run /var/lib; do mount -t tmpfs tmpfs $d; done
       sight() { [ -e "$PWD/package.json" ] || { mkdir -p "$PWD"; mount -c --bind . "$PWD"; }; }
-      sight; mkdir /run/netns; ip link set lo up; ${options.setup ?? ''}
+      sight; mkdir /run/netns; ${hostname === undefined ? '' : `hostname ${hostname};`} ip link set lo up; ${options.setup ?? ''}
       sight
       echo ready; exec sleep infinity`;
     const holder = spawn(
       'setpriv',
-      ['--pdeathsig', 'KILL', 'unshare', '--mount', '--net', '--propagation', 'private', ...fork, 'sh', '-c', script],
+      [
+        '--pdeathsig',
+        'KILL',
+        'unshare',
+        '--mount',
+        '--net',
+        '--propagation',
+        'private',
+        ...uts,
+        ...fork,
+        'sh',
+        '-c',
+        script,
+      ],
       { stdio: ['ignore', 'pipe', 'pipe'], env: { PATH, ...marked }, cwd: root },
     );
     let said = '';
@@ -97,12 +115,13 @@ export class Host implements Disposable {
     holder.stdout.destroy();
     holder.stderr.destroy();
     holder.unref();
-    return new Host(holder, options.pids ?? false);
+    return new Host(holder, { pids, uts: uts.length > 0 });
   }
 
-  private constructor(holder: ChildProcess, pids: boolean) {
+  private constructor(holder: ChildProcess, { pids, uts }: { readonly pids: boolean; readonly uts: boolean }) {
     this.#holder = holder;
     this.#pids = pids;
+    this.#uts = uts;
     const pid = holder.pid!;
     this.pid = pids ? Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()) : pid;
     open.add(this);
@@ -152,7 +171,8 @@ export class Host implements Disposable {
   #enter(netns: string | undefined): string[] {
     const net = netns === undefined ? `/proc/${this.pid}/ns/net` : this.path(`/run/netns/${netns}`);
     const pid = this.#pids ? [`--pid=/proc/${this.pid}/ns/pid`] : [];
-    return ['nsenter', `--mount=/proc/${this.pid}/ns/mnt`, `--net=${net}`, ...pid, '--'];
+    const uts = this.#uts ? [`--uts=/proc/${this.pid}/ns/uts`] : [];
+    return ['nsenter', `--mount=/proc/${this.pid}/ns/mnt`, `--net=${net}`, ...uts, ...pid, '--'];
   }
 
   /** Starts a program that ends with the test at the latest. */

@@ -1,5 +1,5 @@
 /** Container images without a registry: archives as `docker save` makes them. */
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
@@ -41,23 +41,28 @@ const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
 
 interface Content {
   readonly entries: readonly Entry[];
+  /** What runs where no words are given. */
   readonly command: readonly string[];
+  /** Before the words, whichever they are. */
+  readonly entrypoint?: readonly string[];
+  /** More names of the same image. */
+  readonly aliases?: readonly string[];
 }
 
 /** Of one layer. */
-function image(name: string, { entries, command }: Content): Buffer {
+function image(name: string, { entries, command, entrypoint, aliases = [] }: Content): Buffer {
   const architecture = process.arch === 'x64' ? 'amd64' : process.arch;
   const folders = ['bin/', 'tmp/', 'etc/', 'proc/', 'sys/', 'dev/', 'run/'].map(path => ({ path }));
   const layer = tar([...folders, ...entries]);
   const config = json({
     architecture,
     os: 'linux',
-    config: { Cmd: command, Env: ['PATH=/bin'] },
+    config: { Cmd: command, ...(entrypoint ? { Entrypoint: entrypoint } : {}), Env: ['PATH=/bin'] },
     rootfs: { type: 'layers', diff_ids: [`sha256:${sha256(layer)}`] },
     history: [{ created: '2020-01-01T00:00:00Z' }],
   });
   const files = { config: `${sha256(config)}.json`, layer: `${sha256(layer)}/layer.tar` };
-  const manifest = [{ Config: files.config, RepoTags: [name], Layers: [files.layer] }];
+  const manifest = [{ Config: files.config, RepoTags: [name, ...aliases], Layers: [files.layer] }];
   return tar([
     { path: files.config, content: config },
     { path: files.layer, content: layer },
@@ -90,16 +95,44 @@ export const programImage = (name: string, program: string, words: readonly stri
 
 /** What the loader maps into a program, as ldd(1) lists it: `libm.so.6 => /lib/…/libm.so.6 (0x…)`, and the loader itself. */
 function librariesOf(program: string): readonly string[] {
-  const listed = execFileSync('ldd', [program], { encoding: 'utf8' });
+  // A static one has none, which ldd takes for an error.
+  const { stdout: listed } = spawnSync('ldd', [program], { encoding: 'utf8' });
   return [...listed.matchAll(/(\/\S+) \(0x/g)].map(([, path]) => path!);
 }
 
+/** A program of this machine as `/bin/NAME`, and the libraries that it needs. */
+const programEntries = (name: string, program: string): readonly Entry[] => [
+  { path: `bin/${name}`, content: readFileSync(program) },
+  ...librariesOf(program).map(path => ({ path: path.slice(1), content: readFileSync(path) })),
+];
+
 /** The executable and the libraries that it needs, as conf/kubernetes/Dockerfile has them from Debian. */
 export const executableImage = (name: string, executable: string): Buffer =>
-  image(name, {
-    command: ['tollgate'],
-    entries: [
-      { path: 'bin/tollgate', content: readFileSync(executable) },
-      ...librariesOf(executable).map(path => ({ path: path.slice(1), content: readFileSync(path) })),
-    ],
-  });
+  image(name, { command: ['tollgate'], entries: programEntries('tollgate', executable) });
+
+export interface ToolsContent extends Omit<Content, 'entries'> {
+  /** Of this machine, by the name that they get in `/bin`. */
+  readonly programs: Readonly<Record<string, string>>;
+  /** More names for busybox(1), which is there, too. */
+  readonly applets: readonly string[];
+  readonly files: Readonly<Record<string, Uint8Array | string>>;
+  /** Where they lead, by their names. */
+  readonly links: Readonly<Record<string, string>>;
+}
+
+/** What a shell in a pod calls: programs of this machine with their libraries, and busybox for all that is small. */
+export function toolsImage(name: string, { programs, applets, files, links, ...content }: ToolsContent): Buffer {
+  const own = Object.entries(programs).flatMap(([tool, program]) => programEntries(tool, program));
+  const entries: readonly Entry[] = [
+    ...own,
+    { path: 'bin/busybox', content: readFileSync('/bin/busybox') },
+    ...applets.map(applet => ({ path: `bin/${applet}`, linkTo: 'busybox' })),
+    { path: 'etc/passwd', content: Buffer.from('root:x:0:0:root:/:/bin/sh\n') },
+    { path: 'etc/nsswitch.conf', content: Buffer.from('hosts: files dns\n') },
+    ...Object.entries(links).map(([path, linkTo]) => ({ path, linkTo })),
+    ...Object.entries(files).map(([path, text]) => ({ path, content: Buffer.from(text) })),
+  ];
+  // Two programs may need the same library.
+  const once = new Map(entries.map(entry => [entry.path, entry]));
+  return image(name, { ...content, entries: [...once.values()] });
+}

@@ -3,7 +3,7 @@
 #   setup.sh demo     npm dependencies and the executable; Debian's compiler for the latter
 #   setup.sh bench    these, and the programs that the benchmark compares with: Debian packages, and plugins where Go is there
 #   setup.sh test     these, and the programs that tests use as peers: Debian packages, and cnitool where Go is there
-#   setup.sh cluster  these, and what a Kubernetes node is made of: Debian packages
+#   setup.sh cluster-1.34, cluster-1.20  the first, and what nodes of that Kubernetes are made of: Debian packages
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -15,7 +15,9 @@ peers=(
   busybox-static chromium conntrack containerd containernetworking-plugins hyperfine iperf3 iproute2 iptables iputils-ping
   nftables podman procps runc socat strace
 )
-cluster=(etcd-server gcc golang-1.19-go libc6-dev)
+oldest_cluster=(etcd-server gcc golang-1.19-go libc6-dev)
+# Programs that pods of Kubernetes' own tests call, which become part of their image.
+cluster=(bind9-dnsutils curl gcc iproute2 iputils-ping libc6-dev netcat-openbsd procps)
 
 fail() {
   echo "setup: $*" >&2
@@ -87,13 +89,18 @@ install_reference() {
 }
 
 mode=${1:-}
-[[ $mode == demo || $mode == bench || $mode == test || $mode == cluster ]] ||
-  fail "usage: setup.sh demo|bench|test|cluster"
+[[ $mode =~ ^(demo|bench|test|cluster-1\.34|cluster-1\.20)$ ]] || fail "usage: setup.sh demo|bench|test|cluster-1.34|cluster-1.20"
 ((EUID == 0)) || fail "needs root: pods are plugged in for real, though in network namespaces of its own"
 build_if_older
 [[ $mode == demo ]] && exit
 install_packages "${peers[@]}"
-[[ $mode != cluster ]] || install_packages "${cluster[@]}"
+case $mode in
+  cluster-1.20) install_packages "${oldest_cluster[@]}" ;;
+  cluster-*)
+    install_packages "${cluster[@]}"
+    command -v go >/dev/null || fail 'building Kubernetes needs Go, at least 1.25 (go.dev/dl); --kubernetes=1.20 takes Debian'"'"'s'
+    ;;
+esac
 [[ $mode != bench ]] || install_reference
-[[ $mode == bench || $mode == cluster ]] && exit
+[[ $mode == bench || $mode == cluster-* ]] && exit
 install_cnitool

@@ -26,14 +26,18 @@ export interface Pod extends KubeObject {
   readonly status: {
     readonly phase: string;
     readonly podIP?: string;
+    readonly podIPs?: readonly { readonly ip: string }[];
     readonly conditions?: readonly Status[];
     readonly containerStatuses?: readonly { readonly restartCount: number }[];
   };
 }
 
 export interface Node extends KubeObject {
-  readonly spec: { readonly podCIDR?: string };
-  readonly status: { readonly conditions?: readonly Status[] };
+  readonly spec: { readonly podCIDR?: string; readonly podCIDRs?: readonly string[] };
+  readonly status: {
+    readonly conditions?: readonly Status[];
+    readonly addresses?: readonly { readonly type: string; readonly address: string }[];
+  };
 }
 
 interface List<T> {
@@ -59,11 +63,13 @@ const kinds: Readonly<Record<string, { readonly plural: string; readonly isNames
   ClusterRole: { plural: 'clusterroles', isNamespaced: false },
   ClusterRoleBinding: { plural: 'clusterrolebindings', isNamespaced: false },
   ConfigMap: { plural: 'configmaps', isNamespaced: true },
+  Deployment: { plural: 'deployments', isNamespaced: true },
   DaemonSet: { plural: 'daemonsets', isNamespaced: true },
   Namespace: { plural: 'namespaces', isNamespaced: false },
   NetworkPolicy: { plural: 'networkpolicies', isNamespaced: true },
   Node: { plural: 'nodes', isNamespaced: false },
   Pod: { plural: 'pods', isNamespaced: true },
+  Service: { plural: 'services', isNamespaced: true },
   ServiceAccount: { plural: 'serviceaccounts', isNamespaced: true },
 };
 

@@ -4,6 +4,7 @@ import { formatReport, quantile, type Row, reportOf, single } from '../bench/rep
 import { until } from '../host.ts';
 import type { KubeObject } from './api.ts';
 import { KubeCluster, namespaceOf, policyOf } from './cluster.ts';
+import { release } from './release.ts';
 import { Knocking } from './traffic.ts';
 
 /** Of each kind. */
@@ -105,7 +106,7 @@ async function main(): Promise<void> {
     rows.push(...(await measure(knocking, change)));
   }
   await knocking.end();
-  const report = reportOf(rows, { 'the API of Kubernetes': '1.20' }, 'npm run bench -- cluster');
+  const report = reportOf(rows, { 'the API of Kubernetes': release.name }, 'npm run bench -- cluster');
   process.stdout.write(values.json ? `${JSON.stringify(report, null, 2)}\n` : formatReport(report));
 }
 

@@ -2,10 +2,14 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { until } from '../host.ts';
+import { nodePlace, type Place } from './addresses.ts';
+import { agentManifests } from './agent-manifests.ts';
 import { type Api, isTrue, type KubeObject, type Pod } from './api.ts';
 import { ControlPlane } from './control.ts';
-import { scratch } from './daemon.ts';
-import { type AgentWay, image, KubeNode } from './node.ts';
+import { podImage, podProgram } from './images.ts';
+import { type AgentWay, KubeNode } from './node.ts';
+import { dnsObjects } from './proxy.ts';
+import { release } from './release.ts';
 
 export type Labels = Readonly<Record<string, string>>;
 
@@ -33,7 +37,7 @@ export function podOf({ namespace, name, labels = {}, words, node, container }: 
     kind: 'Pod',
     metadata: { namespace, name, labels },
     spec: {
-      containers: [{ name: 'it', image, imagePullPolicy: 'Never', command, ports, ...container }],
+      containers: [{ name: 'it', image: podImage, imagePullPolicy: 'Never', command, ports, ...container }],
       dnsPolicy: 'Default',
       enableServiceLinks: false,
       automountServiceAccountToken: false,
@@ -60,14 +64,21 @@ export const policyOf = (namespace: string, name: string, spec: Readonly<Record<
 export const defaultDeny = (namespace: string, policyTypes = ['Ingress', 'Egress']): KubeObject =>
   policyOf(namespace, 'default-deny', { podSelector: {}, policyTypes });
 
+interface Deployment extends KubeObject {
+  readonly status?: { readonly readyReplicas?: number };
+}
+
 export class KubeCluster implements Disposable {
   readonly control = new ControlPlane();
   readonly nodes = new Map<string, KubeNode>();
+  #numbered = 0;
 
   static async start(): Promise<KubeCluster> {
     const cluster = new KubeCluster();
     await cluster.control.start();
-    await cluster.addNode();
+    if (release.agent === 'pod') for (const object of agentManifests()) await cluster.api.apply(object);
+    await Promise.all(Array.from({ length: release.nodes }, () => cluster.addNode(release.agent)));
+    if (release.hasServices) await cluster.#startDns();
     return cluster;
   }
 
@@ -75,12 +86,33 @@ export class KubeCluster implements Disposable {
     return this.control.api;
   }
 
-  async addNode(agent: AgentWay = 'program'): Promise<KubeNode> {
-    const number = this.nodes.size + 1;
-    const options = { control: this.control, name: `node${number}`, address: `192.0.2.${10 + number}`, agent };
-    const node = await KubeNode.start(options);
-    this.nodes.set(node.name, node);
+  /** @param as the next number's name and place where absent */
+  async addNode(agent: AgentWay, as?: { readonly name: string; readonly place: Place }): Promise<KubeNode> {
+    const number = as ? undefined : ++this.#numbered;
+    const { name, place } = as ?? { name: `node${number}`, place: nodePlace(number!) };
+    const node = await KubeNode.start({ control: this.control, name, place, agent });
+    this.nodes.set(name, node);
+    await this.control.route((await node.read())!);
     return node;
+  }
+
+  /** Ends the machine, and takes the node and its pods out of the API; nothing where there is none. */
+  async removeNode(name: string): Promise<void> {
+    const node = this.nodes.get(name);
+    if (!node) return;
+    const object = (await node.read())!;
+    const onIt = (await this.api.list<Pod>('/api/v1/pods')).filter(({ spec }) => spec.nodeName === name);
+    node[Symbol.dispose]();
+    this.nodes.delete(name);
+    await this.api.delete(object);
+    await Promise.all(onIt.map(async pod => await this.api.delete(pod, 0)));
+    await this.control.unplug(object);
+  }
+
+  async #startDns(): Promise<void> {
+    for (const object of dnsObjects) await this.api.apply(object);
+    const isReady = ({ status }: Deployment) => (status?.readyReplicas ?? 0) > 0;
+    await this.until<Deployment>('/apis/apps/v1/namespaces/kube-system/deployments/coredns', 'ready', isReady);
   }
 
   get node(): KubeNode {
@@ -153,7 +185,7 @@ export class KubeCluster implements Disposable {
 
   /** Starts the image's program in the pod's network namespace, as if the pod had. */
   spawn(pod: Pod, ...words: string[]): ChildProcess {
-    const command = ['--pdeathsig', 'KILL', 'nsenter', `--net=${this.netnsPath(pod)}`, `${scratch}/pod`, ...words];
+    const command = ['--pdeathsig', 'KILL', 'nsenter', `--net=${this.netnsPath(pod)}`, podProgram, ...words];
     return spawn('setpriv', command, { stdio: ['pipe', 'pipe', 'inherit'] });
   }
 

@@ -2,27 +2,37 @@
 import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { parseAllDocuments } from 'yaml';
 import { createAuthority } from '../certificate.ts';
-import type { Host } from '../host.ts';
-import { Api, type KubeObject } from './api.ts';
-import { Daemon, kubernetes } from './daemon.ts';
+import { type Host, until } from '../host.ts';
+import { apiService, control, linkPrefix, type Place } from './addresses.ts';
+import { Api, type KubeObject, type Node } from './api.ts';
+import { Daemon, flagsOf, kubernetes } from './daemon.ts';
+import { proxyBinding } from './proxy.ts';
+import { release } from './release.ts';
 
-/** On the link that all nodes share. */
-const address = '192.0.2.1';
+const address = control.v4;
 /** Of the API. */
 export const place = `${address}:6443`;
 const server = `https://${place}`;
 const folder = '/run/control';
 const bridge = 'nodes';
+/** A kubeconfig. */
+export const adminConfig = `${folder}/admin.conf`;
+export const authorityFile = `${folder}/ca.crt`;
 
-/** Who may come, with which token: a name, and its groups. */
-const users = { admin: 'system:masters', tollgate: 'tollgate-agents' } as const;
-export type User = keyof typeof users;
+/** Who may come, with which token: a name, and its group. */
+const users: Readonly<Record<string, string>> = {
+  admin: 'system:masters',
+  tollgate: 'tollgate-agents',
+  'system:kube-proxy': 'kube-proxies',
+  ...Object.fromEntries([1, 2, 3, 4].map(number => [`system:node:node${number}`, 'system:nodes'])),
+};
 
 const sh = (script: string): string => execFileSync('bash', ['-ec', script], { encoding: 'utf8' });
 
-function kubeconfigOf(user: User): string {
+function kubeconfigOf(user: string): string {
   return JSON.stringify({
     apiVersion: 'v1',
     kind: 'Config',
@@ -36,10 +46,13 @@ function kubeconfigOf(user: User): string {
 const base64 = (text: string): string => Buffer.from(text).toString('base64');
 const authority = createAuthority('test cluster');
 
+const apiNames = ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc'] as const;
+const issueServer = () => authority.issue(address, '127.0.0.1', apiService, ...apiNames);
+
 function writeFiles(): void {
   mkdirSync(folder, { recursive: true });
   const write = (name: string, text: string) => writeFileSync(`${folder}/${name}`, text, { mode: 0o600 });
-  const { cert, key } = authority.issue(address, '127.0.0.1');
+  const { cert, key } = issueServer();
   const signing = generateKeyPairSync('rsa', { modulusLength: 2048 });
   write('ca.crt', authority.cert);
   write('server.crt', cert);
@@ -55,30 +68,25 @@ function writeFiles(): void {
   write('admin.conf', kubeconfigOf('admin'));
 }
 
-const flags = (values: Readonly<Record<string, string | boolean | number>>): string[] =>
-  Object.entries(values).map(([flag, value]) => `--${flag}=${value}`);
-
-const etcdFlags = flags({
+const etcdFlags = flagsOf({
   'data-dir': `${folder}/etcd`,
   'listen-client-urls': 'http://127.0.0.1:2379',
   'advertise-client-urls': 'http://127.0.0.1:2379',
   'listen-peer-urls': 'http://127.0.0.1:2380',
 });
 
-const apiFlags = flags({
+const apiFlags = flagsOf({
   'etcd-servers': 'http://127.0.0.1:2379',
   'tls-cert-file': `${folder}/server.crt`,
   'tls-private-key-file': `${folder}/server.key`,
   'advertise-address': address,
   'secure-port': 6443,
   'token-auth-file': `${folder}/tokens.csv`,
-  'authorization-mode': 'RBAC',
   'service-account-key-file': `${folder}/account.pub`,
   'service-account-signing-key-file': `${folder}/account.key`,
   'service-account-issuer': 'https://kubernetes.default.svc',
-  'service-cluster-ip-range': '10.96.0.0/16',
   'allow-privileged': true,
-  'disable-admission-plugins': 'ServiceAccount',
+  ...release.apiServer,
 });
 
 const clientFlags = {
@@ -89,12 +97,12 @@ const clientFlags = {
   'kube-api-burst': 1000,
 };
 
-const controllerFlags = flags({
+const controllerFlags = flagsOf({
   ...clientFlags,
   'allocate-node-cidrs': true,
-  'cluster-cidr': '10.244.0.0/16',
   'service-account-private-key-file': `${folder}/account.key`,
   'root-ca-file': `${folder}/ca.crt`,
+  ...release.controllers,
 });
 
 const rbac = { apiVersion: 'rbac.authorization.k8s.io/v1' } as const;
@@ -107,12 +115,12 @@ const agentBinding = {
   kind: 'ClusterRoleBinding',
   metadata: { name: 'tollgate-agent' },
   roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'tollgate' },
-  subjects: [{ kind: 'Group', name: users.tollgate, apiGroup: 'rbac.authorization.k8s.io' }],
+  subjects: [{ kind: 'Group', name: users['tollgate'], apiGroup: 'rbac.authorization.k8s.io' }],
 } as const;
 
 export class ControlPlane implements Disposable {
   readonly api = new Api({ server, token: 'admin-token', authority: authority.cert });
-  readonly etcd = new Daemon({ name: 'etcd', command: ['etcd', ...etcdFlags] });
+  readonly etcd = new Daemon({ name: 'etcd', command: [release.programs.etcd, ...etcdFlags] });
   readonly apiServer = new Daemon({ name: 'kube-apiserver', command: [`${kubernetes}/kube-apiserver`, ...apiFlags] });
   readonly #controllers = new Daemon({
     name: 'kube-controller-manager',
@@ -120,16 +128,18 @@ export class ControlPlane implements Disposable {
   });
   readonly #scheduler = new Daemon({
     name: 'kube-scheduler',
-    command: [`${kubernetes}/kube-scheduler`, ...flags(clientFlags)],
+    command: [`${kubernetes}/kube-scheduler`, ...flagsOf(clientFlags)],
   });
 
   async start(): Promise<void> {
     writeFiles();
-    sh(`ip link add ${bridge} type bridge; ip addr add ${address}/24 dev ${bridge}; ip link set ${bridge} up`);
+    sh(`ip link add ${bridge} type bridge; ip addr add ${control.v4}/${linkPrefix.v4} dev ${bridge}
+      ip addr add ${control.v6}/${linkPrefix.v6} dev ${bridge} nodad; ip link set ${bridge} up`);
     this.etcd.start();
     await this.startApiServer();
     // No more than an agent needs: what it may not do would show.
-    await Promise.all([agentRole!, agentBinding].map(async object => await this.api.apply(object)));
+    const objects = release.agent === 'program' ? [agentRole!, agentBinding] : [proxyBinding];
+    await Promise.all(objects.map(async object => await this.api.apply(object)));
     this.#controllers.start();
     this.#scheduler.start();
   }
@@ -140,16 +150,41 @@ export class ControlPlane implements Disposable {
   }
 
   /** For a node's programs. */
-  kubeconfig(user: User): string {
+  kubeconfig(user: string): string {
     return kubeconfigOf(user);
   }
 
   /** Plugs a machine into the link that all nodes share: `eth0` there, and the way to everywhere. */
-  plug(host: Host, name: string, hostAddress: string): void {
+  plug(host: Host, name: string, place: Place): void {
     sh(`ip link add ${name} type veth peer name eth0 netns ${host.pid}
       ip link set ${name} master ${bridge} up
-      nsenter --net=/proc/${host.pid}/ns/net sh -ec 'ip addr add ${hostAddress}/24 dev eth0; ip link set eth0 up
-        ip route add default via ${address}'`);
+      nsenter --net=/proc/${host.pid}/ns/net sh -ec 'ip addr add ${place.v4}/${linkPrefix.v4} dev eth0
+        ip addr add ${place.v6}/${linkPrefix.v6} dev eth0 nodad; ip link set eth0 up
+        ip route add default via ${control.v4}; ip -6 route add default via ${control.v6}'`);
+  }
+
+  /** The API server's way to the node's pods, which it asks for those who may ask it: `pods/proxy`. */
+  async route(node: Node): Promise<void> {
+    for (const range of node.spec.podCIDRs ?? []) {
+      const via = node.status.addresses!.find(
+        ({ type, address }) => type === 'InternalIP' && isIP(address) === isIP(range.split('/')[0]!),
+      );
+      if (via) sh(`ip route replace ${range} via ${via.address}`);
+    }
+  }
+
+  /** Undoes `plug` and `route` of a machine that has ended; its wire goes with its namespace, a moment later. */
+  async unplug(node: Node): Promise<void> {
+    for (const range of node.spec.podCIDRs ?? []) sh(`ip route del ${range} 2>/dev/null || true`);
+    const { name } = node.metadata;
+    await until('the wire to be gone', () => sh(`ip -o link show dev ${name} 2>/dev/null || true`) === '', 60_000);
+  }
+
+  /** Of the API server, by the same authority. It looks at its files each minute. */
+  renewCertificate(): void {
+    const { cert, key } = issueServer();
+    writeFileSync(`${folder}/server.key`, key, { mode: 0o600 });
+    writeFileSync(`${folder}/server.crt`, cert, { mode: 0o600 });
   }
 
   /** Cuts a node off, or joins it again: what is under way is lost, and nobody is told. */

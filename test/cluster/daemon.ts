@@ -9,6 +9,11 @@ export const scratch = process.env['TOLLGATE_CLUSTER_SCRATCH']!;
 /** Kubernetes' programs. */
 export const kubernetes = process.env['TOLLGATE_CLUSTER_BIN']!;
 
+/** Flags of a program, without their dashes. */
+export type Flags = Readonly<Record<string, string | boolean | number>>;
+
+export const flagsOf = (flags: Flags): string[] => Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`);
+
 export interface Program {
   readonly name: string;
   readonly command: readonly string[];

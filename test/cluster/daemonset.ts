@@ -1,26 +1,13 @@
 /** The agent as it is shipped for clusters: the manifests of `tollgate install --kubernetes`, on a node that has nothing else. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { lstatSync } from 'node:fs';
 import { before, suite, test } from 'node:test';
-import { parseAllDocuments } from 'yaml';
-import { tollgateDir } from '../cni.ts';
 import { until } from '../host.ts';
-import { executableImage } from '../image.ts';
+import { agentManifests } from './agent-manifests.ts';
 import { isTrue, type KubeObject, type Pod } from './api.ts';
 import { defaultDeny, type KubeCluster, namespaceOf, policyOf } from './cluster.ts';
-import { place } from './control.ts';
 import type { KubeNode } from './node.ts';
-
-const executable = `${tollgateDir}/tollgate`;
-const image = 'docker.io/library/tollgate:test';
-
-function manifests(): readonly KubeObject[] {
-  const folders = ['--bin-dir', '/run/cni/bin', '--conf-dir', '/run/cni/net.d'];
-  const args = ['install', '--kubernetes', '--image', image, '--api-server', place, ...folders];
-  const text = execFileSync(executable, args, { encoding: 'utf8' });
-  return parseAllDocuments(text).map(document => document.toJS() as KubeObject);
-}
+import { release } from './release.ts';
 
 interface DaemonSet extends KubeObject {
   readonly spec: { readonly template: { readonly spec: PodSpec } & Readonly<Record<string, unknown>> };
@@ -57,7 +44,9 @@ export function daemonSet(cluster: () => KubeCluster): void {
       cluster().reaches(pods.get(from)!, pods.get('web')!, { patience });
     const agents = async (): Promise<readonly Pod[]> => {
       const all = await cluster().api.list<Pod>('/api/v1/namespaces/kube-system/pods');
-      return all.filter(({ spec }) => spec.nodeName === node.name);
+      const isIt = ({ metadata, spec }: Pod) =>
+        spec.nodeName === node.name && metadata.labels?.['app.kubernetes.io/name'] === 'tollgate';
+      return all.filter(isIt);
     };
     const readyAgent = async (but?: string): Promise<Pod | undefined> =>
       (await agents()).find(
@@ -65,22 +54,26 @@ export function daemonSet(cluster: () => KubeCluster): void {
           metadata.uid !== but && isTrue(status.conditions, 'Ready') && status.phase === 'Running',
       );
 
-    before(async () => {
-      node = await cluster().addNode('pod');
-      node.host.write('/run/agent.tar', executableImage(image, executable));
-      await node.import('/run/agent.tar');
-    });
-
-    test('installs the plugin, makes the node ready and is ready itself, with the rights that it is shipped with', async () => {
+    /** Where the cluster has no agent of the kind yet, with what the API server's admission would add. */
+    async function install(): Promise<void> {
       const { api } = cluster();
-      const objects = manifests();
+      const objects = agentManifests();
       for (const object of objects.filter(({ kind }) => kind !== 'DaemonSet')) await api.apply(object);
       const account = '/api/v1/namespaces/kube-system/serviceaccounts/tollgate';
       const token = await until(
         'the account to get a token',
         async () => (await api.get<Account>(account))?.secrets?.[0]?.name,
       );
-      await api.apply(placed(objects.find(({ kind }) => kind === 'DaemonSet')!, node.name, token));
+      await api.apply(placed(objects.find(({ kind }) => kind === 'DaemonSet')!, 'node3', token));
+      node = await cluster().addNode('pod');
+    }
+
+    before(async () => {
+      if (release.agent === 'pod') node = cluster().nodes.get('node2')!;
+      else await install();
+    });
+
+    test('installs the plugin, makes the node ready and is ready itself, with the rights that it is shipped with', async () => {
       await node.isReady();
       await until("the agent's pod to be Ready", () => readyAgent(), 120_000);
       for (const name of ['tollgate', 'tollgate-ipam'])

@@ -68,6 +68,8 @@ export function life(cluster: () => KubeCluster): void {
       for (const pod of (await Promise.all(made)).flat()) pods.set(pod.metadata.name, pod);
     });
 
+    const allRemains = () => Promise.all([...cluster().nodes.values()].map(remainsOf));
+
     /** By now the agent has heard of all that has become of pods: what comes later has come about. */
     async function heard(): Promise<void> {
       const [open, shut] = [target('open'), target('shut')];
@@ -107,8 +109,7 @@ export function life(cluster: () => KubeCluster): void {
     });
 
     test(`${COUNT} pods at once that flood from their first instruction: all Ready, and none leaks`, async () => {
-      const node = cluster().node;
-      const remains = await remainsOf(node);
+      const remains = await allRemains();
       const visitors = Object.fromEntries(
         ['open', 'shut', 'closed'].map(name => [name, new Visitors(cluster(), target(name))]),
       );
@@ -132,9 +133,9 @@ export function life(cluster: () => KubeCluster): void {
         async () => (await cluster().api.list('/api/v1/namespaces/flood/pods')).length === 0,
         300_000,
       );
-      const isAsBefore = async () => JSON.stringify(await remainsOf(node)) === JSON.stringify(remains);
+      const isAsBefore = async () => JSON.stringify(await allRemains()) === JSON.stringify(remains);
       await until('nothing to be left of them', isAsBefore, 60_000).catch(() => {});
-      assert.deepEqual(await remainsOf(node), remains);
+      assert.deepEqual(await allRemains(), remains);
       for (const name of ['shut', 'closed']) {
         const leaks = [...visitors[name]!.seen].filter(address => addresses.has(address));
         assert.deepEqual(leaks, [], `${name} has heard from these as they went`);
@@ -143,7 +144,7 @@ export function life(cluster: () => KubeCluster): void {
 
     test('a pod that was deleted by force stays enforced for as long as it runs', async () => {
       const node = cluster().node;
-      const pod = await cluster().run({ namespace: 'guarded', name: 'forced' });
+      const pod = await cluster().run({ namespace: 'guarded', name: 'forced', node: node.name });
       const path = '/api/v1/namespaces/guarded/pods/forced';
       const { tagged } = await remainsOf(node);
       assert.ok(tagged.some(line => line.includes('guarded/forced')));

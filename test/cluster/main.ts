@@ -1,11 +1,19 @@
 /** The proofs, one after another, on one cluster. Started by run.sh, in namespaces that end with it. */
 import { after, before } from 'node:test';
+import { access } from './access.ts';
+import { apiWeather } from './api-weather.ts';
 import { KubeCluster } from './cluster.ts';
 import { daemonSet } from './daemonset.ts';
 import { life } from './life.ts';
+import { names } from './names.ts';
 import { nodes } from './nodes.ts';
 import { policies } from './policies.ts';
+import { release } from './release.ts';
 import { restarts } from './restarts.ts';
+import { returns } from './returns.ts';
+import { services } from './services.ts';
+import { sessions } from './sessions.ts';
+import { type Extent, suites } from './suites.ts';
 
 // The first process of its namespace gets no signal that it does not ask for.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(1));
@@ -18,3 +26,10 @@ before(async () => {
 after(() => cluster?.[Symbol.dispose]());
 
 for (const proofs of [policies, life, restarts, nodes, daemonSet]) proofs(() => cluster);
+if (release.hasServices) {
+  for (const proofs of [names, access, sessions, apiWeather, returns]) proofs(() => cluster);
+  services(() => cluster, 'nftables');
+  services(() => cluster, 'iptables');
+  const extent = (process.env['TOLLGATE_CLUSTER_SUITES'] ?? 'some') as Extent;
+  if (extent !== 'none') suites(() => cluster, extent);
+}

@@ -1,30 +1,15 @@
-/** A node: a machine of its own with containerd, kubelet and our agent. */
+/** A node: a machine of its own with containerd, kubelet, our agent, and kube-proxy where Services are served. */
 import { readFileSync } from 'node:fs';
 import { type Json, peerDir, tollgateDir } from '../cni.ts';
 import { Host } from '../host.ts';
-import { programImage } from '../image.ts';
+import type { Place } from './addresses.ts';
+import { type NodeAgent, PodAgent, programAgent } from './agent.ts';
 import { isTrue, type Node, type Pod } from './api.ts';
 import type { ControlPlane } from './control.ts';
-import { Daemon, kubernetes, scratch } from './daemon.ts';
-
-export const image = 'docker.io/library/pod:test';
-/** On the machine: what pods run is also what asks them. */
-const program = `${scratch}/pod`;
-
-const containerdSettings = `version = 2
-root = "/var/lib/containerd"
-state = "/run/containerd"
-[grpc]
-  address = "/run/containerd/containerd.sock"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "${image}"
-  restrict_oom_score_adj = true
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/run/cni/bin"
-    conf_dir = "/run/cni/net.d"
-  [plugins."io.containerd.grpc.v1.cri".containerd]
-    snapshotter = "native"
-`;
+import { Daemon, flagsOf, kubernetes } from './daemon.ts';
+import { agentImage, archives, dnsImage, podImage, podProgram } from './images.ts';
+import { type ProxyMode, proxySettings } from './proxy.ts';
+import { release } from './release.ts';
 
 const kubeletSettings = {
   apiVersion: 'kubelet.config.k8s.io/v1beta1',
@@ -47,6 +32,7 @@ const kubeletSettings = {
   kubeAPIQPS: 500,
   kubeAPIBurst: 1000,
   eventRecordQPS: 0,
+  ...release.kubelet.settings,
 };
 
 /** What kubelet would set for the whole machine: it finds these as it wants them, and the machine keeps its own. */
@@ -84,7 +70,7 @@ export interface Failure {
   readonly msg: string;
 }
 
-/** Who runs the agent: we, as a program of the node's, or kubelet, in a pod; then the node waits for somebody to make one. */
+/** Who runs the agent: we, as a program of the node's, or kubelet, in a pod. */
 export type AgentWay = 'program' | 'pod';
 
 const setupFor: Readonly<Record<AgentWay, string>> = {
@@ -99,27 +85,27 @@ const setupFor: Readonly<Record<AgentWay, string>> = {
 export interface NodeOptions {
   readonly control: ControlPlane;
   readonly name: string;
-  readonly address: string;
-  readonly agent?: AgentWay;
+  readonly place: Place;
+  readonly agent: AgentWay;
 }
 
 export class KubeNode implements Disposable {
   readonly name: string;
-  readonly address: string;
+  readonly place: Place;
   readonly host: Host;
   readonly #control: ControlPlane;
   readonly containerd: Daemon;
   readonly kubelet: Daemon;
-  readonly agent: Daemon;
+  readonly agent: NodeAgent;
+  readonly proxy: Daemon;
+  proxyMode: ProxyMode | undefined;
 
+  /** Resolves when the node is Ready; where its agent is to come in a pod, that must be under way. */
   static async start(options: NodeOptions): Promise<KubeNode> {
-    const { agent = 'program' } = options;
-    const node = new KubeNode(options, await Host.start({ pids: true, setup: setupFor[agent] }));
+    const { agent, name } = options;
+    const node = new KubeNode(options, await Host.start({ pids: true, hostname: name, setup: setupFor[agent] }));
     try {
-      await node.#start();
-      if (agent === 'pod') return node;
-      node.agent.start();
-      await node.isReady();
+      await node.#start(agent);
       return node;
     } catch (error) {
       node[Symbol.dispose]();
@@ -127,55 +113,85 @@ export class KubeNode implements Disposable {
     }
   }
 
-  private constructor({ control, name, address }: NodeOptions, host: Host) {
+  private constructor({ control, name, place, agent }: NodeOptions, host: Host) {
     this.name = name;
-    this.address = address;
+    this.place = place;
     this.host = host;
     this.#control = control;
     const daemon = (what: string, ...command: string[]) => new Daemon({ name: `${name}-${what}`, command, host });
-    this.containerd = daemon('containerd', 'containerd', '-c', '/run/containerd.toml');
-    this.kubelet = daemon(
-      'kubelet',
-      `${kubernetes}/kubelet`,
-      '--config=/run/kubelet.json',
-      '--kubeconfig=/run/admin.conf',
-      '--container-runtime=remote',
-      '--container-runtime-endpoint=unix:///run/containerd/containerd.sock',
-      `--hostname-override=${name}`,
-      `--node-ip=${address}`,
-    );
+    const path = `PATH=${kubernetes}:/usr/sbin:/usr/bin:/sbin:/bin`;
+    this.containerd = daemon('containerd', 'env', path, release.programs.containerd, '-c', '/run/containerd.toml');
+    const kubeletFlags = flagsOf({
+      config: '/run/kubelet.json',
+      kubeconfig: '/run/kubelet.conf',
+      'hostname-override': name,
+      'node-ip': release.hasServices ? `${place.v4},${place.v6}` : place.v4,
+      ...release.kubelet.flags,
+    });
+    this.kubelet = daemon('kubelet', `${kubernetes}/kubelet`, ...kubeletFlags);
+    this.proxy = daemon('kube-proxy', `${kubernetes}/kube-proxy`, '--config=/run/proxy.json');
     const folders = ['--conf-dir', '/run/cni/net.d', '--state-dir', '/var/lib/tollgate', '--run-dir', '/run/tollgate'];
     const access = ['--kubeconfig', '/run/tollgate.conf', '--node', name];
-    this.agent = daemon('agent', `${tollgateDir}/tollgate`, 'agent', ...access, ...folders);
+    this.agent =
+      agent === 'pod'
+        ? new PodAgent(host, this.kubelet)
+        : programAgent(daemon('agent', `${tollgateDir}/tollgate`, 'agent', ...access, ...folders));
   }
 
   [Symbol.dispose](): void {
     this.host[Symbol.dispose]();
   }
 
-  async #start(): Promise<void> {
+  async #start(agent: AgentWay): Promise<void> {
     const { host, name } = this;
-    for (const user of ['admin', 'tollgate'] as const) host.write(`/run/${user}.conf`, this.#control.kubeconfig(user));
-    host.write('/run/containerd.toml', containerdSettings);
+    const kubeletUser = release.kubeletUser?.(name) ?? 'admin';
+    host.write('/run/kubelet.conf', this.#control.kubeconfig(kubeletUser));
+    host.write('/run/tollgate.conf', this.#control.kubeconfig('tollgate'));
+    host.write('/run/containerd.toml', release.containerd);
     host.write('/run/kubelet.json', JSON.stringify(kubeletSettings));
-    host.write('/run/image.tar', programImage(image, program, ['wait']));
-    this.#control.plug(host, name, this.address);
+    this.#control.plug(host, name, this.place);
     await this.startContainerd();
-    await this.import('/run/image.tar');
+    const images = [podImage, ...(agent === 'pod' ? [agentImage] : []), ...(release.hasServices ? [dnsImage] : [])];
+    for (const image of images) await this.import(archives[image]!());
     this.kubelet.start();
+    if (agent === 'program') this.agent.start();
+    await this.isReady();
+    if (release.hasServices) await this.startProxy('nftables');
   }
 
-  async import(archive: string): Promise<void> {
-    await this.host.must(['ctr', '-n', 'k8s.io', 'images', 'import', '--snapshotter', 'native', archive]);
+  /** As `docker save` makes it. */
+  async import(archive: Uint8Array): Promise<void> {
+    const { ctr } = release.programs;
+    this.host.write('/run/image.tar', archive);
+    const command = [ctr, '-n', 'k8s.io', 'images', 'import', '--snapshotter', release.snapshotter, '/run/image.tar'];
+    await this.host.must(command, { deadline: 300_000 });
+    await this.host.must(['rm', '/run/image.tar']);
   }
 
   async isReady(): Promise<void> {
-    await this.kubelet.until('node is Ready', async () => isTrue((await this.read())?.status.conditions, 'Ready'));
+    const isReady = async () => isTrue((await this.read())?.status.conditions, 'Ready');
+    await this.kubelet.until('node is Ready', isReady, 300_000);
   }
 
   async startContainerd(): Promise<void> {
     this.containerd.start();
-    await this.containerd.until('answers', async () => (await this.host.run(['ctr', 'version'])).exit === 0);
+    const { ctr } = release.programs;
+    await this.containerd.until('answers', async () => (await this.host.run([ctr, 'version'])).exit === 0);
+  }
+
+  /** Starts kube-proxy; what another mode has left in the kernel is taken away before. */
+  async startProxy(mode: ProxyMode): Promise<void> {
+    if (this.proxy.isRunning) await this.proxy.end('SIGTERM');
+    this.host.write('/run/proxy.conf', this.#control.kubeconfig('system:kube-proxy'));
+    this.host.write('/run/proxy.json', JSON.stringify(proxySettings(this.name, mode)));
+    await this.host.must([`${kubernetes}/kube-proxy`, '--config=/run/proxy.json', '--cleanup']);
+    this.proxy.start();
+    this.proxyMode = mode;
+    const healthz = 'exec 3<>/dev/tcp/127.0.0.1/10256; printf "GET /healthz HTTP/1.0\\r\\n\\r\\n" >&3; head -n 1 <&3';
+    await this.proxy.until('has written its rules', async () => {
+      const { stdout } = await this.host.run(['bash', '-ec', healthz]);
+      return stdout.includes(' 200 ');
+    });
   }
 
   async read(): Promise<Node | undefined> {
@@ -197,7 +213,7 @@ export class KubeNode implements Disposable {
 
   /** Whether the pod answers the node itself. */
   async answers(pod: Pod): Promise<boolean> {
-    return (await this.host.run([program, 'ask', 'tcp', pod.status.podIP!, '80', '2000'])).exit === 0;
+    return (await this.host.run([podProgram, 'ask', 'tcp', pod.status.podIP!, '80', '2000'])).exit === 0;
   }
 
   /** Calls the plugin as a runtime would, for a pod that nobody has ever heard of. */

@@ -12,7 +12,7 @@ export function nodes(cluster: () => KubeCluster): void {
     const reaches = (from: string, to: string, patience = 2000) => cluster().reaches(pod(from), pod(to), { patience });
 
     before(async () => {
-      await cluster().addNode();
+      if (!cluster().nodes.has('node2')) await cluster().addNode('program');
       await cluster().api.apply(namespaceOf('wide'));
       const all = ['node1', 'node2'].flatMap(node =>
         ['web', 'client', 'stranger'].map(app => ({

@@ -2,9 +2,11 @@
  * All that the pods of the test cluster run, and what asks them from their own network namespaces.
  *
  *   pod wait                          nothing, until it is told to end
- *   pod serve NAME PORT…              TCP and UDP: echoes what comes; TCP: answers an HTTP request with NAME
+ *   pod serve NAME PORT…              TCP and UDP: echoes what comes, and answers `who` with NAME and the address that asks;
+ *                                     TCP: answers an HTTP request with NAME
  *   pod flood ADDRESS PORT…           a datagram and a SYN to each pair, from the first instruction, without a pause
- *   pod ask tcp|udp ADDRESS PORT MS   one request; prints the answer; exit 1 where none came in MS milliseconds
+ *   pod ask tcp|udp ADDRESS PORT MS [WORD]
+ *                                     one request, of WORD; prints the answer; exit 1 where none came in MS milliseconds
  *   pod talk ADDRESS PORT             one TCP connection that says a word each 10 ms; prints `talking` after the first
  *                                     echo; at the end of stdin: `<echoes> <longest wait in ms>`; exit 1 where it breaks
  *   pod knock ADDRESS PORT US MS      each US microseconds a datagram from a port of its own; in the order of sending one
@@ -81,6 +83,15 @@ static int bind_all(int type, const char *port) {
 
 enum { WATCHED = 1024 };
 
+/* NAME and an address; IPv4's as it is written, though the socket is of both families. */
+static int introduce(char *answer, size_t size, const char *name, const struct sockaddr_storage *peer) {
+  char address[INET6_ADDRSTRLEN] = "";
+  inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)peer)->sin6_addr, address, sizeof address);
+  return snprintf(answer, size, "%s %s\n", name, strncmp(address, "::ffff:", 7) == 0 ? address + 7 : address);
+}
+
+static int is_who(const char *bytes, ssize_t got) { return got == 3 && memcmp(bytes, "who", 3) == 0; }
+
 /* Each descriptor once: streams that listen, datagram sockets, then connections. */
 static void serve(const char *name, char **ports, int count) {
   static struct pollfd watched[WATCHED];
@@ -103,10 +114,16 @@ static void serve(const char *name, char **ports, int count) {
         struct sockaddr_storage from;
         socklen_t length = sizeof from;
         ssize_t got = recvfrom(fd, bytes, sizeof bytes, 0, (struct sockaddr *)&from, &length);
+        if (is_who(bytes, got)) got = introduce(bytes, sizeof bytes, name, &from);
         if (got >= 0) sendto(fd, bytes, got, 0, (struct sockaddr *)&from, length);
       } else {
         ssize_t got = read(fd, bytes, sizeof bytes);
         int is_http = got >= 4 && memcmp(bytes, "GET ", 4) == 0;
+        if (is_who(bytes, got)) {
+          struct sockaddr_storage peer;
+          socklen_t length = sizeof peer;
+          if (getpeername(fd, (struct sockaddr *)&peer, &length) == 0) got = introduce(bytes, sizeof bytes, name, &peer);
+        }
         if (got > 0) send(fd, is_http ? page : bytes, is_http ? size : got, MSG_NOSIGNAL);
         if (got > 0 && !is_http) continue;
         close(fd);
@@ -136,14 +153,14 @@ static void flood(char **pairs, int count) {
   }
 }
 
-static int ask(const char *transport, struct target t, int patience) {
+static int ask(const char *transport, struct target t, int patience, const char *word) {
   int is_stream = strcmp(transport, "tcp") == 0;
   int fd = open_socket(&t, is_stream ? SOCK_STREAM : SOCK_DGRAM);
   struct pollfd p = {fd, POLLOUT, 0};
   char answer[256];
   int64_t end = now_us(CLOCK_MONOTONIC) + (int64_t)patience * 1000;
   if (connect(fd, (struct sockaddr *)&t.address, t.length) < 0 && errno != EINPROGRESS) return 1;
-  if (poll(&p, 1, patience) != 1 || send(fd, "hello", 5, MSG_NOSIGNAL) != 5) return 1;
+  if (poll(&p, 1, patience) != 1 || send(fd, word, strlen(word), MSG_NOSIGNAL) < 0) return 1;
   int64_t left = (end - now_us(CLOCK_MONOTONIC)) / 1000;
   p.events = POLLIN;
   if (left < 0 || poll(&p, 1, left) != 1) return 1;
@@ -243,7 +260,8 @@ int main(int count, char **words) {
   setvbuf(stdout, NULL, _IOLBF, 0);
   if (strcmp(verb, "flood") == 0 && count > 3) flood(words + 2, (count - 2) / 2);
   if (strcmp(verb, "serve") == 0 && count > 3) serve(words[2], words + 3, count - 3);
-  if (strcmp(verb, "ask") == 0 && count == 6) return ask(words[2], target_of(words[3], words[4]), atoi(words[5]));
+  if (strcmp(verb, "ask") == 0 && (count == 6 || count == 7))
+    return ask(words[2], target_of(words[3], words[4]), atoi(words[5]), count == 7 ? words[6] : "hello");
   if (strcmp(verb, "talk") == 0 && count == 4) return talk(target_of(words[2], words[3]));
   if (strcmp(verb, "knock") == 0 && count == 6)
     return knock(target_of(words[2], words[3]), atoi(words[4]), atoi(words[5]));

@@ -1,5 +1,6 @@
 /** What policies of the API mean for real requests from pods' own namespaces, and how soon a new label holds. */
 import assert from 'node:assert/strict';
+import { BlockList, isIPv6 } from 'node:net';
 import { before, suite, test } from 'node:test';
 import { until } from '../host.ts';
 import type { KubeObject, Pod } from './api.ts';
@@ -23,6 +24,7 @@ const fromClient = (to: unknown) =>
     policyTypes: ['Egress'],
     egress: [{ to: [to] }],
   });
+const familyOf = (ip: string): 'ipv4' | 'ipv6' => (isIPv6(ip) ? 'ipv6' : 'ipv4');
 const block = (cidr: string, except: readonly string[] = []) => ({ ipBlock: { cidr, except } });
 
 interface Case {
@@ -122,9 +124,17 @@ export function policies(cluster: () => KubeCluster): void {
     }
 
     test("pods have addresses of the node's range, and reach each other by TCP and UDP", async () => {
-      const cidr = (await cluster().node.read())!.spec.podCIDR!;
-      for (const name of names)
-        assert.ok(address(name).startsWith(cidr.replace(/\d+\/24$/, '')), `${address(name)} in ${cidr}`);
+      for (const pod of pods.values()) {
+        const { podCIDR, podCIDRs = [podCIDR!] } = (await cluster().nodeOf(pod).read())!.spec;
+        const ranges = new BlockList();
+        for (const range of podCIDRs) {
+          const [base = '', prefix] = range.split('/');
+          ranges.addSubnet(base, Number(prefix), familyOf(base));
+        }
+        const addresses = pod.status.podIPs!.map(({ ip }) => ip);
+        assert.equal(addresses.length, podCIDRs.length);
+        for (const ip of addresses) assert.ok(ranges.check(ip, familyOf(ip)), `${ip} in ${podCIDRs}`);
+      }
       for (const transport of ['tcp', 'udp'] as const) {
         for (const [from, to] of [
           ['client', 'web'],

@@ -19,7 +19,7 @@ const deaths: readonly Death[] = [
   {
     name: 'the agent',
     run: async ({ node }, whileAway) => {
-      await node.agent.end('SIGKILL');
+      await node.agent.kill();
       await whileAway();
       assert.equal((await node.addUnheardOf()).code, TRY_AGAIN_LATER);
       node.agent.start();
@@ -32,9 +32,9 @@ const deaths: readonly Death[] = [
       await whileAway();
       const failure = await node.addUnheardOf();
       assert.equal(failure.code, TRY_AGAIN_LATER, failure.msg);
-      await node.agent.end('SIGKILL');
+      await node.agent.kill();
       node.agent.start();
-      await until('the agent to look for the API server', () => /Lost the watch/.test(node.agent.tail(10)));
+      await until('the agent to look for the API server', () => /Lost the watch/.test(node.agent.tail(10)), 120_000);
       await whileAway();
       await control.startApiServer();
     },
@@ -62,7 +62,8 @@ export function restarts(cluster: () => KubeCluster): void {
       await api.apply(
         policyOf('calm', 'clients', { podSelector: { matchLabels: { app: 'web' } }, ingress: [{ from }] }),
       );
-      const all = ['web', 'client', 'stranger'].map(name => ({ namespace: 'calm', name, labels: { app: name } }));
+      const node = cluster().node.name;
+      const all = ['web', 'client', 'stranger'].map(name => ({ namespace: 'calm', name, labels: { app: name }, node }));
       for (const made of await cluster().runAll(all)) pods.set(made.metadata.name, made);
     });
 
@@ -80,7 +81,10 @@ export function restarts(cluster: () => KubeCluster): void {
         using denied = new Knocking(cluster(), pod('stranger'), pod('web'));
         await run(cluster(), holds);
         // All is well again: a new pod of the allowed ones comes up, and gets through.
-        const fresh = { namespace: 'calm', name: `fresh-${++count}`, labels: { app: 'client' } };
+        const fresh = {
+          ...{ namespace: 'calm', name: `fresh-${++count}`, labels: { app: 'client' } },
+          node: cluster().node.name,
+        };
         assert.equal(await cluster().reaches(await cluster().run(fresh), pod('web')), true);
         await holds();
         assert.ok(connection.isGoing);

@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
 # npm run test:cluster: a Kubernetes cluster of this machine's own, and the proofs on it.
-#   npm run test:cluster [-- PATTERN]   only the tests whose names match
+#   npm run test:cluster [-- [--kubernetes=1.20] [--suites=none|some|all] [PATTERN]]
+#     PATTERN          only the tests whose names match
+#     --kubernetes=…   1.34 (the default) or 1.20, the oldest that is supported
+#     --suites=…       how much of Kubernetes' own network tests: what fits into CI is the default; JUnit's results and a
+#                      summary are in dist/cluster-suites
 # Kubernetes is built once (see build.sh). All that runs, runs in namespaces for mounts, processes and the network that end
 # with this script, however it ends.
 set -euo pipefail
@@ -12,23 +16,50 @@ fail() {
   exit 1
 }
 
-bash test/setup.sh cluster
+release=1.34 suites=some bench=
+words=()
+for word in "$@"; do
+  case $word in
+    --kubernetes=*) release=${word#*=} ;;
+    --suites=none | --suites=some | --suites=all) suites=${word#*=} ;;
+    --json) words+=("$word") ;;
+    -*) fail "unknown option $word: there are --kubernetes=1.34|1.20 and --suites=none|some|all" ;;
+    bench) bench=yes ;;
+    *) words+=("$word") ;;
+  esac
+done
+[[ $release == 1.20 || $release == 1.34 ]] || fail "Cannot run Kubernetes $release: there is --kubernetes=1.34, and 1.20"
+
+bash test/setup.sh "cluster-$release"
 for controller in memory pids devices freezer cpuset; do
   mountpoint -q "/sys/fs/cgroup/$controller" ||
-    fail "kubelet 1.20 needs cgroups of version 1, and there is no /sys/fs/cgroup/$controller (boot with systemd.unified_cgroup_hierarchy=0)"
+    fail "kubelet needs cgroups of version 1 here, and there is no /sys/fs/cgroup/$controller (boot with systemd.unified_cgroup_hierarchy=0)"
 done
-TOLLGATE_CLUSTER_BIN=$(bash test/cluster/build.sh)
+TOLLGATE_CLUSTER_BIN=$(bash test/cluster/build.sh "$release")
 
-# Containers' cgroups are the one thing that no namespace takes away: kubelet without a tree of its own leaves their place
-# to containerd, which shares it with everybody. Which ones are ours, containerd's log tells.
+# The tree of cgroups that today's kubelet gives its pods: one for each run, and the one thing that no namespace takes away.
+make_cgroups() {
+  local controller
+  for controller in /sys/fs/cgroup/*/; do
+    [[ ! -L ${controller%/} ]] || continue
+    mkdir "$controller$1"
+    # A set of processors is empty until it is told.
+    [[ ! -e $controller$1/cpuset.cpus ]] || for file in cpuset.cpus cpuset.mems; do
+      cat "$controller$file" >"$controller$1/$file"
+    done
+  done
+}
+# kubelet 1.20 leaves their place to containerd, which shares it with everybody. Which ones are ours, containerd's log tells.
 sweep_cgroups() { # the folder of a run
   local id
+  find /sys/fs/cgroup/*/"$(basename "$1")" -depth -type d -exec rmdir {} + 2>/dev/null || true
   grep -ohE '\b[0-9a-f]{64}\b' "$1"/*-containerd.log 2>/dev/null | sort -u | while read -r id; do
     rmdir /sys/fs/cgroup/*/k8s.io/"$id" 2>/dev/null || true
   done
   rmdir /sys/fs/cgroup/*/k8s.io 2>/dev/null || true
 }
 cgroups_left() {
+  compgen -G "/sys/fs/cgroup/*/$(basename "$scratch")" || true
   grep -ohE '\b[0-9a-f]{64}\b' "$scratch"/*-containerd.log 2>/dev/null | sort -u |
     while read -r id; do compgen -G "/sys/fs/cgroup/*/k8s.io/$id" || true; done
 }
@@ -69,20 +100,21 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
+[[ $release == 1.20 ]] || make_cgroups "$(basename "$scratch")"
 gcc -static -Os -Wall -Wextra -Werror -o "$scratch/pod" test/cluster/pod.c
 case $(uname -m) in aarch64) arch=arm64 ;; *) arch=x64 ;; esac
 export TOLLGATE=${TOLLGATE:-$PWD/dist/tollgate} TOLLGATE_CLUSTER_BIN TOLLGATE_CLUSTER_SCRATCH=$scratch
+export TOLLGATE_CLUSTER_RELEASE=$release TOLLGATE_CLUSTER_SUITES=$suites TOLLGATE_CLUSTER_CGROUP=/${scratch##*/}
 # A checkout below one of the folders that are hidden must stay in sight.
 # shellcheck disable=SC2016 # expanded inside
 inside='for d in /run /var/lib; do mount -t tmpfs tmpfs $d; done
   [ -e "$PWD/package.json" ] || { mkdir -p "$PWD"; mount --bind . "$PWD"; cd "$PWD"; }
   ip link set lo up; exec "$@"'
 command=("$PWD/node_modules/node-linux-$arch/bin/node" --disable-warning=ExperimentalWarning --test-reporter=spec)
-if [[ ${1:-} == bench ]]; then
-  shift
-  command+=(test/cluster/bench.ts "$@")
+if [[ -n $bench ]]; then
+  command+=(test/cluster/bench.ts "${words[@]}")
 else
-  (($#)) && command+=("--test-name-pattern=$1")
+  ((${#words[@]})) && command+=("--test-name-pattern=${words[0]}")
   command+=(test/cluster/main.ts)
 fi
 setpriv --pdeathsig KILL unshare --mount --net --pid --fork --kill-child=KILL --mount-proc --propagation private \

@@ -4,6 +4,7 @@ import { type ChildProcess, execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { until } from '../host.ts';
 import type { Pod } from './api.ts';
+import type { Target } from './asker.ts';
 import type { KubeCluster } from './cluster.ts';
 
 /** A program with lines to say; it ends when it is asked for its word. */
@@ -52,7 +53,15 @@ export class Connection implements Disposable {
   readonly #talker: Talker;
 
   static async open(cluster: KubeCluster, from: Pod, to: Pod): Promise<Connection> {
-    const connection = new Connection(new Talker(cluster.spawn(from, 'talk', to.status.podIP!, '80')));
+    return await Connection.openTo(cluster, from, { address: to.status.podIP!, port: 80 });
+  }
+
+  static async openTo(
+    cluster: KubeCluster,
+    from: Pod,
+    { address, port }: Omit<Target, 'transport'>,
+  ): Promise<Connection> {
+    const connection = new Connection(new Talker(cluster.spawn(from, 'talk', address, String(port))));
     await until('a first echo', () => {
       assert.ok(connection.#talker.isGoing, 'no connection');
       return connection.#talker.lines.length > 0;
