@@ -3,8 +3,8 @@
 # programs are one executable, which is linked once.
 # shellcheck shell=bash disable=SC2034 # read by build.sh
 kubernetes=v1.34.4 containerd=v2.2.9
-room=9000
-duration='some half an hour of one core'
+room=4096
+duration='ten minutes of processor time'
 
 sources=$(dirname "${BASH_SOURCE[0]}")/go
 packages=(

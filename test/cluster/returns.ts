@@ -16,7 +16,7 @@ export function returns(cluster: () => KubeCluster): void {
     after(async () => await cluster().removeNode(name));
 
     const routesTo = async (address: string): Promise<string> =>
-      await cluster().node.host.sh(`{ ip route; ip -6 route; } | grep -F 'via ${address} ' || true`);
+      await cluster().node.host.sh(`{ ip route; ip -6 route; } | grep -F "via ${address} " || true`);
 
     /** Its pods are reached by who is allowed, and by nobody else. */
     async function isUsed(web: Pod): Promise<void> {

@@ -25,12 +25,18 @@ interface Selection {
 
 const selections: readonly Selection[] = [
   { name: 'conformance', focus: '\\[sig-network\\].*\\[Conformance\\]' },
-  { name: 'network-policy', focus: '\\[sig-network\\] Netpol' },
+  {
+    name: 'network-policy',
+    focus: '\\[sig-network\\] Netpol',
+    some:
+      'Netpol.*(default-deny|Ports|PodSelector and NamespaceSelector|named port|updated|CIDR|stacked|stop enforcing|' +
+      'client side|even if the plugin)',
+  },
 ];
 
 /** What no run on such a machine can do, and why; of a test's name. */
 const impossible: Readonly<Record<string, string>> = {
-  SCTP: 'this kernel has no SCTP sockets',
+  'Feature:SCTPConnectivity': 'this kernel has no SCTP sockets',
 };
 
 interface Report {

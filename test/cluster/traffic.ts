@@ -110,7 +110,7 @@ export class Knocking implements Disposable {
   readonly #talker: Talker;
 
   constructor(cluster: KubeCluster, from: Pod, to: Pod, options: Partial<KnockOptions> = {}) {
-    const { interval = 10, patience = 1000 } = options;
+    const { interval = 10, patience = 5000 } = options;
     const words = ['knock', to.status.podIP!, '80', String(interval * 1000), String(patience)];
     this.#talker = new Talker(cluster.spawn(from, ...words));
   }
