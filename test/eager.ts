@@ -19,6 +19,8 @@ interface Order {
   readonly id: number;
   /** Absent: the pod of that number is to fall silent. */
   readonly pod?: Pod;
+  /** The pod goes on sending. */
+  readonly isQuestion?: boolean;
 }
 
 /** What became of an order. */
@@ -84,8 +86,12 @@ function run(port: NonNullable<typeof parentPort>): void {
     for (const sender of senders.values()) sender.send();
     const message = receiveMessageOnPort(port) as { readonly message: Order } | undefined;
     if (!message) continue;
-    const { id, pod } = message.message;
+    const { id, pod, isQuestion } = message.message;
     const sender = senders.get(id);
+    if (isQuestion) {
+      port.postMessage({ id, taken: sender?.taken ?? 0 } satisfies Report);
+      continue;
+    }
     if (pod) senders.set(id, new Sender(pod));
     else {
       sender?.[Symbol.dispose]();
@@ -121,6 +127,11 @@ export class EagerPods implements AsyncDisposable {
     const id = ++this.#ids;
     await this.#order({ id, pod });
     return id;
+  }
+
+  /** How many datagrams the pod's stack has taken by now. */
+  async taken(id: number): Promise<number> {
+    return (await this.#order({ id, isQuestion: true })).taken;
   }
 
   /** It has sent its last packet when this has resolved. @returns how many datagrams its stack has taken */

@@ -54,7 +54,7 @@ machine >"$notes/before"
 status=0
 run=$$-$RANDOM
 # Kernel tests wait more than they compute, hence never less than two at once.
-TMPDIR=$scratch TOLLGATE_TEST_RUN=$run "$node" --test --test-concurrency=$((cores > 2 ? cores : 2)) --test-timeout=300000 \
+TMPDIR=$scratch TOLLGATE_TEST_RUN=$run "$node" --test --test-concurrency=$((cores > 2 ? cores : 2)) --test-timeout=900000 \
   --test-reporter=spec --test-reporter-destination=stdout \
   --test-reporter=tap --test-reporter-destination="$notes/tap" "${files[@]}" || status=$?
 

@@ -68,7 +68,7 @@ interface Last {
   readonly pods: NodeState['pods'];
 }
 
-/** So many milliseconds: readers without the lock may meet a writer between the two files. */
+/** Milliseconds for which a reader without the lock waits for a writer that has written one of the two files. */
 const ATTEMPTS = 10;
 /** Lines of pods that are gone, beside as many as there are pods, before the roster is written anew. */
 const SLACK = 64;
@@ -187,9 +187,13 @@ export class NodeFiles {
   #consistent<T>(understand: (head: NodeHead, roster: Roster) => T): T | undefined {
     this.#last = undefined;
     this.#whole = undefined;
+    let seen: NodeHead | undefined;
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const head = this.readHead();
       if (!head) return undefined;
+      // A writer that goes on writing is no reason to give up.
+      if (head !== seen) attempt = 0;
+      seen = head;
       const found = understood(() => {
         const roster = readRoster(this.#rosterPath, head.roster);
         return roster && { meaning: understand(head, roster) };
