@@ -2,17 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  appendFileSync,
-  copyFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmdirSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { appendFileSync, copyFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -22,7 +12,8 @@ import fc from 'fast-check';
 import { emptyNode, type LocalPod, type NodeState, podKey, withoutPod, withPod } from '../lib/enforce/node.ts';
 import { NodeFiles } from '../lib/enforce/node-files.ts';
 import { extendRoster, readRoster, writeRoster } from '../lib/enforce/roster.ts';
-import { asideOf } from '../lib/state/atomic.ts';
+import { firstIdentity } from '../lib/tag/tag.ts';
+import { tapFs } from './fs-tap.ts';
 
 const owner = { enforcer: 'inline', stateDir: '/state', policies: '/policies' };
 const empty = emptyNode(owner, { judge: 'inline', nflogGroup: 1, enforceEgressToNode: false });
@@ -93,7 +84,7 @@ test('a pod that comes or goes is one line more, however many there are', () => 
 
 const torn: Readonly<Record<string, string>> = {
   'a line that was not finished': '+"net/x/eth0" {"network":"net","contai',
-  'a whole line': `+"net/x/eth0" ${JSON.stringify({ ...pod('x'), tag: 1 })}\n`,
+  'a whole line': `+"net/x/eth0" ${JSON.stringify({ ...pod('x'), tag: firstIdentity })}\n`,
   'more than the next writer writes': 'garbage\n'.repeat(500),
 };
 for (const [what, text] of Object.entries(torn))
@@ -159,7 +150,7 @@ test('who looks call after call finds what one finds who looks once', () => {
       let extent = writeRoster(room.pods, {});
       let often = readRoster(room.pods, extent)!;
       for (const { name, ...more } of changes) {
-        const came = 'addresses' in more ? [[name, { ...pod(name, more), tag: 1 }] as const] : [];
+        const came = 'addresses' in more ? [[name, { ...pod(name, more), tag: firstIdentity }] as const] : [];
         extent = extendRoster(room.pods, extent, { came, went: came.length > 0 ? [] : [name] });
         often = readRoster(room.pods, extent)!;
       }
@@ -177,9 +168,14 @@ test('who looks call after call finds what one finds who looks once', () => {
 test('a writer whose state was not replaced knows no more than the file, whoever writes over what he left', () => {
   using room = new Room();
   for (const name of ['a', 'b', 'c']) room.change(state => plug(state, pod(name)));
-  mkdirSync(asideOf(room.head));
-  assert.throws(() => room.change(state => plug(state, pod('x'))), /EISDIR/);
-  rmdirSync(asideOf(room.head));
+  {
+    using _ = tapFs((operation, args, run) => {
+      if (operation === 'renameSync' && args[1] === room.head)
+        throw Object.assign(new Error('no'), { code: 'EIO', errno: -5, syscall: 'rename' });
+      return run();
+    });
+    assert.throws(() => room.change(state => plug(state, pod('x'))), /Cannot write/);
+  }
   // Another process, with a line as long as his.
   const other = `
     const { NodeFiles } = await import(${JSON.stringify(new URL('../lib/enforce/node-files.ts', import.meta.url).href)});

@@ -73,7 +73,7 @@ const pod = (
   labels,
   given: { config: {}, call: labels },
   namedPorts: [],
-  addresses: [`10.0.0.${number}`],
+  addresses: [`10.0.${number >> 8}.${number & 255}`],
   masquerade: { from: ['10.0.0.0/24'], except: ['10.0.0.0/24'] },
   hostPorts: [],
 });

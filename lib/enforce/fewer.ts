@@ -46,9 +46,7 @@ export function withFewerPods(
   const key = podKey(extra);
   const others = Object.values(before.pods).filter(pod => pod !== extra);
   const pods = Object.fromEntries(representatives(others, extra));
-  // In the order in which they came: of two that ask for one port of the node, the first has it.
-  const all = before.pods[key] ? before.pods : after.pods;
-  const both = Object.fromEntries(Object.entries(all).filter(([each]) => each === key || pods[each]));
+  const both = { ...pods, [key]: extra };
   return before.pods[key]
     ? { before: { ...before, pods: both }, after: { ...after, pods } }
     : { before: { ...before, pods }, after: { ...after, pods: both } };

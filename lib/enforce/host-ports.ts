@@ -52,13 +52,21 @@ export function refuseTakenPorts(state: NodeState, pod: Omit<LocalPod, 'tag'>): 
   }
 }
 
+/** Pods with hostPorts by interface name, then by key. */
+const inPortOrder = (pods: readonly LocalPod[]): readonly LocalPod[] =>
+  pods
+    .filter(({ hostPorts }) => hostPorts.length > 0)
+    .map(pod => ({ pod, place: `${pod.ifname} ${podKey(pod)}` }))
+    .sort((a, b) => (a.place < b.place ? -1 : 1))
+    .map(({ pod }) => pod);
+
 /**
  * The elements of the map of this family whose keys have a host address, or, with `isAny`, of the one whose keys have none.
- * Where two pods have one port, which no ADD lets through, the one that came first has it.
+ * Of two interfaces of one container that have one port, eth0 has it before eth1, in whichever order the state lists them.
  */
 export function hostPortElements(pods: readonly LocalPod[], family: Family, isAny: boolean): Element[] {
   const elements = new Map<string, Element>();
-  for (const pod of pods) {
+  for (const pod of inPortOrder(pods)) {
     const address = addressIn(pod, family);
     if (!address) continue;
     const comment = `${pod.namespace}/${pod.name} ${formatAddress(address)}`;

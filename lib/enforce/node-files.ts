@@ -1,6 +1,6 @@
 /** What a call finds of the node's state without asking the kernel, in the runtime folder, by network namespace. */
 
-import { fstatSync, statSync } from 'node:fs';
+import { existsSync, fstatSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type FileLock, lock } from '../kernel/flock.ts';
 import { monotonic } from '../kernel/monotonic.ts';
@@ -68,8 +68,11 @@ interface Last {
   readonly pods: NodeState['pods'];
 }
 
-/** Milliseconds for which a reader without the lock waits for a writer that has written one of the two files. */
-const ATTEMPTS = 10;
+/**
+ * Looks, a millisecond apart, of a reader without the lock: at files that do not go together, since a writer that has
+ * written one of the two may not run for a while on a busy machine; and at one that has no other.
+ */
+const LOOKS = { mismatched: 1000, alone: 10 } as const;
 /** Lines of pods that are gone, beside as many as there are pods, before the roster is written anew. */
 const SLACK = 64;
 
@@ -188,11 +191,11 @@ export class NodeFiles {
     this.#last = undefined;
     this.#whole = undefined;
     let seen: NodeHead | undefined;
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    for (let looks = 0; looks < (existsSync(this.#rosterPath) ? LOOKS.mismatched : LOOKS.alone); looks++) {
       const head = this.readHead();
       if (!head) return undefined;
       // A writer that goes on writing is no reason to give up.
-      if (head !== seen) attempt = 0;
+      if (head !== seen) looks = 0;
       seen = head;
       const found = understood(() => {
         const roster = readRoster(this.#rosterPath, head.roster);
