@@ -11,6 +11,7 @@ import { policies } from './policies.ts';
 import { release } from './release.ts';
 import { restarts } from './restarts.ts';
 import { returns } from './returns.ts';
+import { rolling } from './rolling.ts';
 import { services } from './services.ts';
 import { sessions } from './sessions.ts';
 import { type Extent, suites } from './suites.ts';
@@ -27,7 +28,7 @@ after(() => cluster?.[Symbol.dispose]());
 
 for (const proofs of [policies, life, restarts, nodes, daemonSet]) proofs(() => cluster);
 if (release.hasServices) {
-  for (const proofs of [names, access, sessions, apiWeather, returns]) proofs(() => cluster);
+  for (const proofs of [names, access, sessions, apiWeather, returns, rolling]) proofs(() => cluster);
   services(() => cluster, 'nftables');
   services(() => cluster, 'iptables');
   const extent = (process.env['TOLLGATE_CLUSTER_SUITES'] ?? 'some') as Extent;

@@ -70,8 +70,8 @@ export interface Failure {
   readonly msg: string;
 }
 
-/** Who runs the agent: we, as a program of the node's, or kubelet, in a pod. */
-export type AgentWay = 'program' | 'pod';
+/** Who runs the agent: we, as a program of the node's, or kubelet, in a pod; `ptp`: nobody, the network is another's. */
+export type AgentWay = 'program' | 'pod' | 'ptp';
 
 const setupFor: Readonly<Record<AgentWay, string>> = {
   program: `${setup}
@@ -80,7 +80,27 @@ const setupFor: Readonly<Record<AgentWay, string>> = {
   // with the pod.
   pod: `${setup}
     mount --make-rshared /`,
+  ptp: `${setup}
+    ln -s ${peerDir}/ptp ${peerDir}/host-local ${peerDir}/portmap /run/cni/bin/`,
 };
+
+/** The network of the reference plugins, with the node's own ranges. */
+const ptpConflist = (ranges: readonly string[]): Json => ({
+  cniVersion: '1.0.0',
+  name: 'ptp',
+  plugins: [
+    {
+      type: 'ptp',
+      ipMasq: true,
+      ipam: {
+        type: 'host-local',
+        ranges: ranges.map(subnet => [{ subnet }]),
+        routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }],
+      },
+    },
+    { type: 'portmap', capabilities: { portMappings: true } },
+  ],
+});
 
 export interface NodeOptions {
   readonly control: ControlPlane;
@@ -155,6 +175,10 @@ export class KubeNode implements Disposable {
     for (const image of images) await this.import(archives[image]!());
     this.kubelet.start();
     if (agent === 'program') this.agent.start();
+    if (agent === 'ptp') {
+      const ranges = await this.kubelet.until('node has its ranges', async () => (await this.read())?.spec.podCIDRs);
+      host.write('/run/cni/net.d/05-ptp.conflist', JSON.stringify(ptpConflist(ranges)));
+    }
     await this.isReady();
     if (release.hasServices) await this.startProxy('nftables');
   }

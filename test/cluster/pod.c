@@ -7,8 +7,9 @@
  *   pod flood ADDRESS PORT…           a datagram and a SYN to each pair, from the first instruction, without a pause
  *   pod ask tcp|udp ADDRESS PORT MS [WORD]
  *                                     one request, of WORD; prints the answer; exit 1 where none came in MS milliseconds
- *   pod talk ADDRESS PORT             one TCP connection that says a word each 10 ms; prints `talking` after the first
- *                                     echo; at the end of stdin: `<echoes> <longest wait in ms>`; exit 1 where it breaks
+ *   pod talk ADDRESS PORT [MS]        one TCP connection that says a word each 10 ms; prints `talking` after the first
+ *                                     echo; at the end of stdin: `<echoes> <longest wait in ms>`; ends with an error where
+ *                                     it breaks, or no echo comes for MS milliseconds (30,000)
  *   pod knock ADDRESS PORT US MS      each US microseconds a datagram from a port of its own; in the order of sending one
  *                                     line each, `<sent, in us since 1970> <1: echoed, 0: not in MS milliseconds>`; at the
  *                                     end of stdin the rest of them, and the end
@@ -176,7 +177,7 @@ static int is_over(void) {
   return poll(&in, 1, 0) == 1 && read(0, &byte, 1) == 0;
 }
 
-static int talk(struct target t) {
+static int talk(struct target t, int patience) {
   int fd = open_socket(&t, SOCK_STREAM);
   int64_t longest = 0;
   long echoes = 0;
@@ -188,7 +189,7 @@ static int talk(struct target t) {
   for (; !is_over(); echoes++) {
     int64_t said = now_us(CLOCK_MONOTONIC);
     if (send(fd, "w", 1, MSG_NOSIGNAL) != 1) die("send");
-    if (poll(&p, 1, 30000) != 1 || read(fd, &byte, 1) != 1) die("no echo");
+    if (poll(&p, 1, patience) != 1 || read(fd, &byte, 1) != 1) die("no echo");
     int64_t waited = now_us(CLOCK_MONOTONIC) - said;
     if (waited > longest) longest = waited;
     if (echoes == 0) puts("talking");
@@ -262,7 +263,8 @@ int main(int count, char **words) {
   if (strcmp(verb, "serve") == 0 && count > 3) serve(words[2], words + 3, count - 3);
   if (strcmp(verb, "ask") == 0 && (count == 6 || count == 7))
     return ask(words[2], target_of(words[3], words[4]), atoi(words[5]), count == 7 ? words[6] : "hello");
-  if (strcmp(verb, "talk") == 0 && count == 4) return talk(target_of(words[2], words[3]));
+  if (strcmp(verb, "talk") == 0 && (count == 4 || count == 5))
+    return talk(target_of(words[2], words[3]), count == 5 ? atoi(words[4]) : 30000);
   if (strcmp(verb, "knock") == 0 && count == 6)
     return knock(target_of(words[2], words[3]), atoi(words[4]), atoi(words[5]));
   if (strcmp(verb, "wait") == 0)

@@ -42,7 +42,7 @@ export function sessions(cluster: () => KubeCluster): void {
 
       test(`a policy cuts one that it does not allow (IPv${family})`, async () => {
         const target = { address: world.clusterIP('solo', family), port: 80 };
-        using connection = await Connection.openTo(cluster(), world.pod('client'), target);
+        using connection = await Connection.openTo(cluster(), world.pod('client'), target, 5000);
         const closed = policyOf('services', 'closed', { podSelector: { matchLabels: { app: 'solo' } } });
         await cluster().api.apply(closed);
         try {

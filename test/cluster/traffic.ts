@@ -56,12 +56,15 @@ export class Connection implements Disposable {
     return await Connection.openTo(cluster, from, { address: to.status.podIP!, port: 80 });
   }
 
+  /** @param patience milliseconds without an echo after which it counts as broken */
   static async openTo(
     cluster: KubeCluster,
     from: Pod,
     { address, port }: Omit<Target, 'transport'>,
+    patience = 30_000,
   ): Promise<Connection> {
-    const connection = new Connection(new Talker(cluster.spawn(from, 'talk', address, String(port))));
+    const words = ['talk', address, String(port), String(patience)];
+    const connection = new Connection(new Talker(cluster.spawn(from, ...words)));
     await until('a first echo', () => {
       assert.ok(connection.#talker.isGoing, 'no connection');
       return connection.#talker.lines.length > 0;
