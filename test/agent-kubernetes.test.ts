@@ -278,13 +278,70 @@ test('what somebody changes in a table that is not owned is mended as it is told
     );
     assert.equal(host.reaches(other, web), false);
   }
-  assert.ok(agent.said(/Somebody changed our table: mended/));
+  assert.ok(agent.said(/Another program changed our table: mended/));
 });
 
-test('an owned table is passed over by a flush, and nobody else may change it', async () => {
+/** Another program changes the table, and leaves its marker. */
+const damages: readonly (readonly [what: string, command: string])[] = [
+  ['the gate is flushed', 'nft flush chain inet tollgate gate'],
+  ['the whole table is flushed', 'nft flush table inet tollgate'],
+  ['a rule comes before all others', 'nft insert rule inet tollgate gate accept'],
+  ['the table is put to sleep', "nft add table inet tollgate '{ flags dormant; }'"],
+  ["the tags' entries are gone", 'nft flush map inet tollgate ingress_by_tag'],
+  [
+    "the chain that is the pod's own is flushed",
+    `nft flush chain inet tollgate $(nft list map inet tollgate ingress_by_tag | grep -o 'in-[^ ,]*' | head -1)`,
+  ],
+];
+
+test('an ADD puts right what another program changed in a table that is not owned before it opens its pod, and that is counted', async () => {
   await using room = await cluster();
   const { host } = room;
-  using _ = await host.startAgent();
+  const place = '127.0.0.1:9467';
+  using agent = await host.startAgent('--no-own-table', '--metrics', place, '--log-level', 'debug');
+  const mended = async (): Promise<number> =>
+    Number(
+      /^tollgate_mended_total\{what="table"\} (\d+)/m.exec(await host.host.sh(`curl -s http://${place}/metrics`))?.[1],
+    );
+  host.policy('web', fromFriends);
+  using web = await host.run({ name: 'web', labels: role('web') });
+  using stranger = await host.run({ name: 'stranger' });
+  using friend = await host.run({ name: 'friend', labels: role('friend') });
+  assert.equal(host.reaches(stranger, web), false);
+  assert.equal(await mended(), 0);
+  const whole = await host.words();
+  let before = 0;
+  for (const [i, [what, command]] of damages.entries()) {
+    const heard = agent.lines.length;
+    // The agent hears of the change no earlier than of the call.
+    agent.child.kill('SIGSTOP');
+    await host.host.sh(`${command}; nft add table inet another; nft delete table inet another`);
+    const name = `next-${i}`;
+    const adding = host.run({ name, labels: role('web') });
+    // Connections that wait to be accepted.
+    await until('the call to be sent', async () =>
+      /u_str +LISTEN +[1-9].*cni\.sock/.test(await host.host.sh('ss -xlH')),
+    );
+    agent.child.kill('SIGCONT');
+    using next = await adding;
+    assert.equal(host.reaches(stranger, next), false, what);
+    assert.equal(host.reaches(friend, next), true, what);
+    const said = (): string[] => agent.lines.slice(heard).map(line => `${line.message} ${line.verb ?? ''}`);
+    await until(`the log to tell of the ADD: ${what}`, () => said().includes('call ADD'));
+    const at = said().findIndex(line => line.startsWith('Another program changed our table: mended'));
+    assert.ok(at >= 0 && at < said().indexOf('call ADD'), `${what}: ${said().join('; ')}`);
+    const now = await mended();
+    assert.ok(now > before, `${what}: counted`);
+    before = now;
+    await next.unplug();
+    assert.equal(await host.words(), whole, what);
+  }
+});
+
+test('an owned table is passed over by a flush, and nobody else may change it; verify warns of one only when its owner has gone', async () => {
+  await using room = await cluster();
+  const { host } = room;
+  using agent = await host.startAgent();
   host.policy('deny', denyAll);
   using pod = await host.run({ name: 'web' });
   const whole = await host.words();
@@ -293,6 +350,10 @@ test('an owned table is passed over by a flush, and nobody else may change it', 
   const { exit } = await host.host.run(['nft', 'flush chain inet tollgate gate']);
   assert.equal(exit, 1);
   assert.ok(isIdentity(host.groupOf(pod)));
+  const verified = async (): Promise<string> => (await host.type(['verify'])).stdout;
+  assert.doesNotMatch(await verified(), /flush ruleset/);
+  await host.killAgent(agent);
+  await until('verify to warn of a flush', async () => (await verified()).includes('flush ruleset'));
 });
 
 test('a second agent is told of the first, and one of another owner of the pods that are there', async () => {

@@ -268,7 +268,7 @@ export class Host implements Disposable {
     address: string,
     port: number,
     netns?: string,
-    patience = 5000,
+    patience = 30_000,
   ): Promise<string | undefined> {
     const script = `exec 3<>/dev/$0/$1/$2 && echo hello >&3 && head -n 1 <&3`;
     const seconds = String(patience / 1000);

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { LiveTable } from '../lib/enforce/live-table.ts';
 import { identityOf, type LocalPod, type NodeState, podKey, withoutPod, withPod } from '../lib/enforce/node.ts';
-import type { CutScope } from '../lib/enforce/shrunk.ts';
+import { type CutScope, mergedScopes } from '../lib/enforce/shrunk.ts';
 import { worldOfNode } from '../lib/enforce/world.ts';
 import { formatAddress, parseAddress } from '../lib/ip/address.ts';
 import { Cluster } from '../lib/policy/cluster.ts';
@@ -56,16 +56,22 @@ function hear(rules: LiveRules, before: World | undefined, after: World): void {
 class Room implements Disposable {
   readonly #runDir = mkdtempSync(join(tmpdir(), 'tollgate-shrunk-'));
   readonly rules = new LiveRules();
+  #shrunk: CutScope = [];
   readonly table = new LiveTable({
     ...{ here: { dev: 4, ino: 4711 }, runDir: this.#runDir, rules: this.rules, nft: new Kernel().nft, own: true },
     owner: { enforcer: 'agent', stateDir: '/state', policies: '/policies' },
     settings: { judge: 'agent', nflogGroup: 7467, enforceEgressToNode: false },
     ...{ log: () => {}, retag: () => {}, recover: () => ({}), isCarried: () => false },
+    shrunk: scope => {
+      this.#shrunk = mergedScopes(this.#shrunk, scope);
+    },
   });
 
   async turn(before: World | undefined, after: World): Promise<CutScope> {
     hear(this.rules, before, after);
-    return (await this.table.bring(state => turned(state, after))).shrunk;
+    this.#shrunk = [];
+    await this.table.bring(state => turned(state, after));
+    return this.#shrunk;
   }
 
   /** As the agent sees it: its own pods are those that are plugged in. */

@@ -7,12 +7,15 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { desiredTable } from '../lib/enforce/desired.ts';
 import type { GateSettings } from '../lib/enforce/gate.ts';
-import { LiveTable, waypoints } from '../lib/enforce/live-table.ts';
+import { LiveTable } from '../lib/enforce/live-table.ts';
 import { type LocalPod, type NodeState, type Owner, podKey, withoutPod, withPod } from '../lib/enforce/node.ts';
+import type { CutScope } from '../lib/enforce/shrunk.ts';
 import { NodeTable } from '../lib/enforce/table.ts';
+import { waypoints } from '../lib/enforce/waypoints.ts';
 import { identitiesOfNode, worldOfNode } from '../lib/enforce/world.ts';
 import { formatAddress, parseAddress } from '../lib/ip/address.ts';
 import { diff } from '../lib/nft/diff.ts';
+import { ACCEPT, type Table } from '../lib/nft/model.ts';
 import { nameOperation } from '../lib/nft/transaction.ts';
 import { compile } from '../lib/policy/compile.ts';
 import { LiveRules } from '../lib/policy/live.ts';
@@ -29,15 +32,23 @@ class Room implements Disposable {
   readonly runDir = mkdtempSync(join(tmpdir(), 'tollgate-live-'));
   readonly kernel = new Kernel();
   readonly said: string[] = [];
+  readonly shrunk: CutScope[] = [];
   rules = new LiveRules();
-  table = this.#open();
+  readonly #own: boolean;
+  table: LiveTable;
+
+  constructor({ own = true }: { readonly own?: boolean } = {}) {
+    this.#own = own;
+    this.table = this.#open();
+  }
 
   #open(): LiveTable {
     const { runDir, kernel, rules } = this;
     const log = (line: string): void => void this.said.push(line);
     const retag = (pod: LocalPod): void => void kernel.log.push(`retag ${pod.link} ${pod.tag}`);
+    const shrunk = (scope: CutScope): void => void this.shrunk.push(scope);
     return new LiveTable({
-      ...{ here, runDir, owner, settings, rules, nft: kernel.nft, own: true, log, retag },
+      ...{ here, runDir, owner, settings, rules, nft: kernel.nft, own: this.#own, log, retag, shrunk },
       recover: () => ({}),
       isCarried: () => false,
     });
@@ -247,8 +258,87 @@ test('somebody who deleted the table does not stop the next change', async () =>
   await room.table.bring(state => withPod(state, plugged(lone), () => false).state);
   room.kernel.table = undefined;
   room.rules.setPolicy(policyOf('web', 81));
-  const { shrunk } = await room.table.bring(state => state);
-  assert.equal(shrunk, 'everywhere');
+  room.shrunk.length = 0;
+  await room.table.bring(state => state);
+  assert.deepEqual(room.shrunk, ['everywhere']);
+  assert.ok(room.table.mended > 10, 'and is counted');
+  assert.deepEqual(diff(room.kernel.table, room.table.desired()).operations, []);
+});
+
+/** What another program does to the table, whose marker stays. */
+const damages: readonly (readonly [string, (table: Table) => Table])[] = [
+  ['the rules of the gate are gone', changedIn('chains', 'gate', chain => ({ ...chain, rules: [] }))],
+  [
+    'a rule comes before all others',
+    changedIn('chains', 'gate', chain => ({ ...chain, rules: [{ statements: [ACCEPT] }, ...chain.rules] })),
+  ],
+  ["the tag's entry is gone", changedIn('sets', 'ingress_by_tag', map => ({ ...map, elements: [] }))],
+  ['its own chain is empty', changedIn('chains', 'in-', chain => ({ ...chain, rules: [] }))],
+  ['a set of peers has lost its elements', changedIn('sets', 'pods4', set => ({ ...set, elements: [] }))],
+];
+
+/** In all chains or sets whose names begin so. */
+function changedIn<K extends 'chains' | 'sets'>(
+  kind: K,
+  prefix: string,
+  change: (item: Table[K][number]) => Table[K][number],
+) {
+  return (table: Table): Table => ({
+    ...table,
+    [kind]: table[kind].map(item => (item.name.startsWith(prefix) ? change(item) : item)),
+  });
+}
+
+/** A pod of this name, with an address of its own. */
+const numbered = (name: string, number: number): Omit<LocalPod, 'tag'> =>
+  plugged({ ...lone, name, addresses: [`10.0.${number >> 8}.${number & 0xff}`] });
+
+/** As an ADD does before it opens the pod. */
+const open = ({ table }: Room, pod: Omit<LocalPod, 'tag'>): Promise<number> =>
+  table.bring(state => withPod(state, pod, () => false).state, { opening: podKey(pod) });
+
+const fromAll: Parameters<LiveRules['setPolicy']>[0] = {
+  ...{ kind: 'NetworkPolicy', namespace: 'default', name: 'deny', subject: { requirements: [] } },
+  ingress: [{ index: 0, peers: [{ kind: 'pods', namespace: 'default', pods: { requirements: [] } }], ports: 'any' }],
+};
+
+for (const [what, damage] of damages)
+  test(`before a pod is opened in a table that others may change, it is whole again, and nothing is read while it is: ${what}`, async () => {
+    using room = new Room({ own: false });
+    const { kernel, table } = room;
+    room.rules.setPolicy(fromAll);
+    await open(room, numbered('a', 1));
+    const { reads } = kernel;
+    await open(room, numbered('b', 2));
+    kernel.meddle();
+    await open(room, numbered('c', 3));
+    room.rules.setPolicy(policyOf('more', 80));
+    await open(room, numbered('d', 4));
+    kernel.meddle();
+    await table.bring(state => withoutPod(state, podKey(numbered('c', 3))));
+    await open(room, numbered('e', 5));
+    assert.deepEqual([kernel.reads, table.mended], [reads, 0]);
+    room.shrunk.length = 0;
+    kernel.meddle(damage);
+    await open(room, numbered('f', 6));
+    assert.deepEqual(diff(kernel.table, table.desired()).operations, []);
+    assert.ok(table.mended > 0 && room.said.join().includes('Another program changed our table'));
+    assert.ok(room.shrunk.includes('everywhere'), 'what went through meanwhile is looked at');
+    const after = kernel.reads;
+    await open(room, numbered('g', 7));
+    assert.equal(kernel.reads, after, 'and it is known again');
+  });
+
+test('what another program put into a chain is not taken for ours because we change that chain as well', async () => {
+  using room = new Room({ own: false });
+  room.rules.setPolicy(policyOf('web', 80));
+  await open(room, numbered('a', 1));
+  room.kernel.meddle(damages[1]![1]);
+  room.kernel.meddle(
+    changedIn('chains', 'in-', chain => ({ ...chain, rules: [{ statements: [ACCEPT] }, ...chain.rules] })),
+  );
+  room.rules.setPolicy(policyOf('web', 81));
+  await open(room, numbered('b', 2));
   assert.deepEqual(diff(room.kernel.table, room.table.desired()).operations, []);
 });
 

@@ -56,12 +56,15 @@ export class AgentHook implements Hook {
     const { judge, signal } = this.#options;
     const asked = await judge.declared(pod, signal);
     judge.opening.add(podKey(pod));
-    await this.#table.bring(state => {
-      // The watch may have told something newer while this waited for its turn, and will not tell it again.
-      const declared = asDeclared(pod, judge.known(pod) ?? asked);
-      refuseTakenPorts(state, declared);
-      return withPod(state, declared, judge.isCarried).state;
-    }, signal);
+    await this.#table.bring(
+      state => {
+        // The watch may have told something newer while this waited for its turn, and will not tell it again.
+        const declared = asDeclared(pod, judge.known(pod) ?? asked);
+        refuseTakenPorts(state, declared);
+        return withPod(state, declared, judge.isCarried).state;
+      },
+      { signal, opening: podKey(pod) },
+    );
     const judged = this.#table.state.pods[podKey(pod)];
     if (!judged)
       throw new CniError(codes.tryAgainLater, `Cannot judge ${pod.namespace}/${pod.name}: it is being deleted`);

@@ -182,6 +182,9 @@ export class KubernetesAgent {
         recover,
         isCarried,
         retag,
+        shrunk: scope => {
+          if (options.established === 'cut') this.#cutter.request(scope);
+        },
       });
       this.#cutter = undo.use(
         new Cutter({
@@ -405,10 +408,11 @@ export class KubernetesAgent {
     const since = this.#waitingSince;
     this.#waitingSince = undefined;
     const start = systemClock.now();
-    const reached = await this.table.bring(state => this.#withPodCidrs(this.#own.heed(state, this.#facts.isCarried)));
+    const operations = await this.table.bring(state =>
+      this.#withPodCidrs(this.#own.heed(state, this.#facts.isCarried)),
+    );
     this.#syncs.observe((systemClock.now() - start) / 1000);
-    if (since !== undefined && reached.operations > 0) this.#delays.observe((systemClock.now() - since) / 1000);
-    if (this.#options.established === 'cut') this.#cutter.request(reached.shrunk);
+    if (since !== undefined && operations > 0) this.#delays.observe((systemClock.now() - since) / 1000);
   }
 
   #withPodCidrs(state: NodeState): NodeState {
@@ -434,7 +438,6 @@ export class KubernetesAgent {
     const { log } = this.#options;
     if (withTable) this.#mendedAt = systemClock.now();
     const operations = withTable ? await this.table.mend() : [];
-    if (operations.length > 0) log('warn', 'Somebody changed our table: mended', { operations: operations.length });
     const links = this.#links.mend();
     if (links > 0) log('warn', "Somebody changed the tags of pods' links: mended", { links });
     return { nft: await nftWords(operations), links, ...(await this.#clearAway()) };

@@ -62,10 +62,10 @@ function leadsTo(element: Element | undefined, gate: Gate): boolean {
   return gate === 'open' ? value.kind === 'return' : value.kind === 'goto' && value.chain === gate;
 }
 
-const gatesOf = ({ tags }: Ruleset): Record<string, Gates> =>
+const gatesOf = ({ tags }: Pick<Ruleset, 'tags'>): Record<string, Gates> =>
   Object.fromEntries([...tags].map(([tag, { egress, ingress }]) => [tag, [egress, ingress]]));
 
-const looksIntoOf = ({ chains }: Ruleset): Record<string, readonly string[]> =>
+const looksIntoOf = ({ chains }: Pick<Ruleset, 'chains'>): Record<string, readonly string[]> =>
   Object.fromEntries(
     [...chains].map(([name, { rules }]) => [
       name,
@@ -137,7 +137,7 @@ function ifUndisturbed<T>(nft: Nft, generation: number, read: () => T): T | unde
   return nft.generation() === generation ? found : undefined;
 }
 
-const rulesetOf = (ruleset: Ruleset): Pick<Judging, 'tags' | 'looksInto'> => ({
+const rulesetOf = (ruleset: Pick<Ruleset, 'chains' | 'tags'>): Pick<Judging, 'tags' | 'looksInto'> => ({
   tags: gatesOf(ruleset),
   looksInto: looksIntoOf(ruleset),
 });
@@ -154,16 +154,49 @@ export const readJudging = (nft: Nft, generation: number, marker: number, rulese
 /** What is known after a commit of ours. */
 export interface Step {
   readonly operations: readonly Operation[];
-  /** What policies ask for now. */
-  readonly ruleset: Ruleset;
+  /** What policies ask for now; undefined where their chains and tags are those of before. */
+  readonly ruleset: Pick<Ruleset, 'chains' | 'tags'> | undefined;
   readonly known: Judging;
   /** By how much sets have grown since `known` was written, that commit included. */
   readonly resized: Sizes;
 }
 
+/** What operations make or change, and what they take away: of each name the last word. */
+interface Changed {
+  readonly chains: ReadonlySet<string>;
+  readonly goneChains: ReadonlySet<string>;
+  /** Those that are made. */
+  readonly sets: ReadonlySet<string>;
+  readonly goneSets: ReadonlySet<string>;
+}
+
+export function changedBy(operations: readonly Operation[]): Changed {
+  const chains = { there: new Set<string>(), gone: new Set<string>() };
+  const sets = { there: new Set<string>(), gone: new Set<string>() };
+  for (const operation of operations) {
+    const { object, verb } = operation;
+    if (object !== 'rule' && object !== 'chain' && object !== 'set') continue;
+    if (object === 'set' && verb === 'flush') continue;
+    const name = object === 'rule' ? operation.chain : object === 'chain' ? operation.chain.name : operation.set.name;
+    const kind = object === 'set' ? sets : chains;
+    const isGone = object !== 'rule' && (verb === 'delete' || verb === 'destroy');
+    (isGone ? kind.there : kind.gone).delete(name);
+    (isGone ? kind.gone : kind.there).add(name);
+  }
+  return { chains: chains.there, goneChains: chains.gone, sets: sets.there, goneSets: sets.gone };
+}
+
+/** Whether those of these chains that are known have the rules that they are known to have. */
+export function areChainsKnown(nft: Nft, { table, chains }: Judging, names: Iterable<string>): boolean {
+  const known = [...names].filter(name => chains[name]);
+  if (known.length === 0) return true;
+  const found = nft.readHandles(TABLE_NAME, known);
+  return found?.table === table && known.every(name => isSame(chains[name], found.chains.get(name)));
+}
+
 /**
- * The same after one more commit of ours, which made this generation and no new set. Only the chains that it touched are read:
- * of all others the table may differ from what is known by now.
+ * The same after one more commit of ours, which made this generation. Only what it made or changed is read: of all else the table
+ * may differ from what is known by now.
  */
 export function judgingAfter(
   nft: Nft,
@@ -171,22 +204,20 @@ export function judgingAfter(
   marker: number,
   { operations, ruleset, known, resized }: Step,
 ): Judging | undefined {
-  const touched = new Set<string>();
-  const deleted = new Set<string>();
-  for (const operation of operations) {
-    if (operation.object === 'rule') touched.add(operation.chain);
-    if (operation.object === 'chain') (operation.verb === 'delete' ? deleted : touched).add(operation.chain.name);
-  }
-  const names = [...touched].filter(name => !deleted.has(name));
+  const changed = changedBy(operations);
   return ifUndisturbed(nft, generation, () => {
-    const found = nft.readHandles(TABLE_NAME, names);
+    const found = nft.readHandles(TABLE_NAME, [...changed.chains]);
     if (found?.table !== known.table) return undefined;
-    const kept = Object.entries(known.chains).filter(([name]) => !deleted.has(name));
+    const kept = Object.entries(known.chains).filter(([name]) => !changed.goneChains.has(name));
     const chains = { ...Object.fromEntries(kept), ...Object.fromEntries(found.chains) };
-    const sizes = Object.fromEntries(
-      Object.entries(known.sizes).map(([set, size]) => [set, size + (resized[set] ?? 0)]),
-    );
-    return { marker, table: known.table, chains, sizes, ...rulesetOf(ruleset) };
+    const made = changed.sets.size === 0 ? [] : nft.readSetSizes(TABLE_NAME, [...changed.sets]);
+    const stayed = Object.entries(known.sizes).filter(([set]) => !changed.goneSets.has(set));
+    const sizes = Object.fromEntries([
+      ...stayed.map(([set, size]) => [set, size + (resized[set] ?? 0)] as const),
+      ...made,
+    ]);
+    const { tags, looksInto } = ruleset ? rulesetOf(ruleset) : known;
+    return { marker, table: known.table, chains, sizes, tags, looksInto };
   });
 }
 

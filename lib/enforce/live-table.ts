@@ -13,19 +13,21 @@ import { type Nft, NftError } from '../kernel/nft.ts';
 import { watchTable } from '../kernel/table-watch.ts';
 import { type DiffOptions, diff } from '../nft/diff.ts';
 import type { Table } from '../nft/model.ts';
-import { ADOPT, type Operation, type Transaction } from '../nft/transaction.ts';
+import { ADOPT, type Operation } from '../nft/transaction.ts';
 import type { LiveRules, RulesetChange } from '../policy/live.ts';
-import type { PeerSet, Ruleset } from '../policy/ruleset.ts';
 import { isFull } from '../state/error.ts';
-import { desiredTable, TABLE } from './desired.ts';
+import { commitCompared } from './compared.ts';
+import { desiredTable, TABLE, TABLE_NAME } from './desired.ts';
 import { withFewerPods } from './fewer.ts';
 import type { GateSettings } from './gate.ts';
+import { KnownTable, type Next } from './known-table.ts';
 import { nextMarker } from './marker.ts';
 import { emptyNode, type IsCarried, joined, type LocalPod, type NodeState, type Owner, podKey } from './node.ts';
 import { type NodeFile, NodeFiles } from './node-files.ts';
 import { policiesRefused } from './refused.ts';
-import { addressesOf, type CutScope, lostPeers, mergedScopes, redirectedTags, shrunkBetween } from './shrunk.ts';
+import { addressesOf, type CutScope, shrunkBetween } from './shrunk.ts';
 import { isStale, leavingBetween, mistagged, ownerIn, policySets, refuseOtherOwner } from './table.ts';
+import { isRedirected, waypoints } from './waypoints.ts';
 import { emptyRuleset, identitiesOfNode, localPod } from './world.ts';
 
 export interface LiveTableOptions {
@@ -43,13 +45,14 @@ export interface LiveTableOptions {
   readonly isCarried: IsCarried;
   /** Gives the pod's link its tag, wherever it is by now. */
   readonly retag: (pod: LocalPod) => void;
+  /** Told whose connections may have been allowed before and be forbidden now, after each change that may forbid any. */
+  readonly shrunk: (scope: CutScope) => void;
 }
 
-export interface Reached {
-  /** Whose connections may have been allowed before and be forbidden now: those of some addresses, or of anybody. */
-  readonly shrunk: CutScope;
-  /** Operations that it took; 0: nothing was to be done. */
-  readonly operations: number;
+export interface BringOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Key of a pod that is to be opened: when this is done, what judges it is in force. */
+  readonly opening?: string;
 }
 
 interface Committed {
@@ -60,37 +63,10 @@ interface Committed {
 
 const LOCK_DEADLINE = 60_000;
 
-const unchanged: Reached = { shrunk: [], operations: 0 };
-
 const isPolicyMap: DiffOptions = { renew: ({ name }) => name.endsWith('_by_tag') };
-
-/** Of the sets that stay, nothing of what comes or goes. */
-function emptied(part: Ruleset, other: Ruleset): Ruleset {
-  const sets = [...part.sets].map(([name, set]): [string, PeerSet] =>
-    other.sets.has(name) ? [name, { ...set, elements: [] } as PeerSet] : [name, set],
-  );
-  return { ...part, sets: new Map(sets) };
-}
-
-const isRedirected = (change: RulesetChange): boolean => redirectedTags(change).size > 0;
-
-const gainsElements = ({ before, after }: RulesetChange): boolean =>
-  [...after.sets].some(([name, { elements }]) => elements.length > 0 && before.sets.has(name));
 
 const shrunkBy = (change: RulesetChange | undefined, { pods }: NodeState): readonly Address[] =>
   change === undefined ? [] : shrunkBetween(change, Object.values(pods));
-
-/**
- * The rulesets to go through, so that no packet passes that neither the first nor the last would let pass: it may see one
- * set before and another one after a commit. First goes what is closed, then gates change, then comes what is opened.
- */
-export function waypoints(change: RulesetChange): readonly Ruleset[] {
-  const { before, after } = change;
-  const gains = gainsElements(change);
-  const closed = lostPeers(change).length > 0 && (gains || isRedirected(change)) ? [emptied(before, after)] : [];
-  const regated = gains && isRedirected(change) ? [emptied(after, before)] : [];
-  return [before, ...closed, ...regated, after];
-}
 
 export class LiveTable {
   readonly #options: LiveTableOptions;
@@ -108,14 +84,17 @@ export class LiveTable {
   /** Policies that the kernel refused. */
   readonly #refused = new Set<string>();
   #turn: Promise<unknown> = Promise.resolve();
+  /** Where other programs can change the table. */
+  readonly #known: KnownTable;
   #flags: { readonly owner: boolean; readonly persist: boolean } | undefined;
-  /** Operations by which tables were put right that somebody else had changed. */
+  /** Operations by which tables were put right that another program had changed. */
   mended = 0;
 
   /** @throws CniError code 7 where this network namespace is another owner's */
   constructor(options: LiveTableOptions) {
     this.#options = options;
     this.#files = new NodeFiles(options.runDir, options.here);
+    this.#known = new KnownTable(options.nft);
     this.#state = this.#found();
     this.#stamp = this.#files.stamp();
   }
@@ -152,24 +131,36 @@ export class LiveTable {
 
   /**
    * Brings table and file to what `change` makes of the state and to what the rules have become meanwhile.
+   * @returns the operations that it took; 0 where nothing was to be done
    * @throws NftError where the kernel refuses, CniError code 7 for another owner
    */
-  bring(change: (state: NodeState) => NodeState, signal?: AbortSignal): Promise<Reached> {
-    return this.#exclusively(() => this.#bring(change), signal);
+  bring(change: (state: NodeState) => NodeState, { signal, opening }: BringOptions = {}): Promise<number> {
+    return this.#exclusively(() => {
+      const operations = this.#bring(change);
+      const pod = opening === undefined ? undefined : this.#state.pods[opening];
+      if (pod) this.#assure([pod]);
+      return operations;
+    }, signal);
   }
 
-  #bring(change: (state: NodeState) => NodeState): Reached {
+  #bring(change: (state: NodeState) => NodeState): number {
     this.#catchUp();
     const after = change(this.#arrived());
     const leaving = leavingBetween(this.#state, after);
     if (leaving.length === 0) return this.#reach(after);
     // Both entries are there while links have either tag: the one of before, or already that of now.
     const first = this.#reach({ ...after, leaving });
-    for (const pod of leaving) this.#options.retag(after.pods[podKey(pod)]!);
+    const arriving = leaving.map(pod => after.pods[podKey(pod)]!);
+    this.#assure(arriving);
+    for (const pod of arriving) this.#options.retag(pod);
     packetsUnderWayEnd();
     const second = this.#reach(after);
-    const shrunk = mergedScopes(mergedScopes(first.shrunk, addressesOf(leaving)), second.shrunk);
-    return { shrunk, operations: first.operations + second.operations };
+    this.#tellShrunk(addressesOf(leaving));
+    return first + second;
+  }
+
+  #tellShrunk(scope: CutScope): void {
+    if (scope.length > 0) this.#options.shrunk(scope);
   }
 
   /** Who died between the two steps of a change of identities left both entries in the table, and links with either tag. */
@@ -187,21 +178,22 @@ export class LiveTable {
     this.#marker = undefined;
   }
 
-  #reach(state: NodeState): Reached {
+  #reach(state: NodeState): number {
     const { rules } = this.#options;
     const before = this.#state;
     this.#show(state);
     if (state !== this.#identified) rules.setIdentities(identitiesOfNode(state));
     this.#identified = state;
     const change = rules.take();
-    if (!change && state === before && this.#marker !== undefined) return unchanged;
+    if (!change && state === before && this.#marker !== undefined) return 0;
     const earlier = this.#marker;
     const { operations, isCompared } = this.#commit(before, state, change);
     this.#state = state;
     // Elements of sets come and go without it: the file tells of this node's pods alone.
     if (this.#marker !== earlier) this.#keep({ marker: this.#marker!, folder: '', state });
     this.#stamp = this.#files.stamp();
-    return { shrunk: isCompared ? 'everywhere' : shrunkBy(change, state), operations };
+    this.#tellShrunk(isCompared ? 'everywhere' : shrunkBy(change, state));
+    return operations;
   }
 
   /** Where there is no room the files go: what they say no longer holds, and another process finds the node by its records. */
@@ -235,17 +227,17 @@ export class LiveTable {
     // Whatever goes wrong from here on, what the table holds is not known.
     this.#marker = undefined;
     try {
-      const transactions = known === undefined ? undefined : this.#steps(before, after, change, known);
-      if (transactions && this.#commitIfKnown(transactions)) {
-        this.#marker = before === after ? known : nextMarker(known!, transactions.length);
-        return {
-          operations: transactions.reduce((sum, { operations }) => sum + operations.length, 0),
-          isCompared: false,
-        };
+      const steps = known === undefined ? [] : this.#steps(before, after, change, known);
+      const planned = steps.reduce((sum, { transaction }) => sum + transaction.operations.length, 0);
+      if (known !== undefined && this.#commitIfKnown(steps)) {
+        this.#marker = steps.at(-1)?.marker ?? known;
+        return { operations: planned, isCompared: false };
       }
       const marker = nextMarker(known ?? this.#files.read()?.marker ?? Date.now() >>> 0, 8);
       const operations = this.#compareAndCommit(after, marker);
       this.#marker = marker;
+      // What goes beyond the plan puts right what another program did to a table that we knew.
+      if (known !== undefined) this.#tellMended(Math.max(1, operations - planned));
       return { operations, isCompared: true };
     } catch (error) {
       if (!this.#refuse(error)) throw error;
@@ -278,28 +270,29 @@ export class LiveTable {
     this.#options.rules.setRefused(new Set());
   }
 
-  #steps(
-    before: NodeState,
-    after: NodeState,
-    change: RulesetChange | undefined,
-    marker: number,
-  ): readonly Transaction[] {
+  #steps(before: NodeState, after: NodeState, change: RulesetChange | undefined, marker: number): readonly Next[] {
     const small = before === after ? undefined : withFewerPods(before, after);
     const way = change ? waypoints(change) : [emptyRuleset, emptyRuleset];
     const options = change && isRedirected(change) ? isPolicyMap : {};
+    const markers = way.map((_, i) => (before === after ? marker : nextMarker(marker, i)));
     const tables = way.map((ruleset, i) => {
       const state = i === 0 ? (small?.before ?? before) : (small?.after ?? after);
-      return desiredTable(state, before === after ? marker : nextMarker(marker, i), ruleset);
+      return desiredTable(state, markers[i]!, ruleset);
     });
-    return tables.slice(1).map((table, i) => diff(tables[i], table, options));
+    return tables.slice(1).map((table, i) => ({
+      transaction: diff(tables[i], table, options),
+      marker: markers[i + 1]!,
+      ruleset: change?.isStructural && i + 2 === tables.length ? change.after : undefined,
+    }));
   }
 
   /** False where the table is not what we left. */
-  #commitIfKnown(transactions: readonly Transaction[]): boolean {
-    for (const [i, transaction] of transactions.entries()) {
+  #commitIfKnown(steps: readonly Next[]): boolean {
+    for (const [i, step] of steps.entries()) {
       if (i > 0) packetsUnderWayEnd();
       try {
-        this.#options.nft.commit(transaction);
+        if (this.isOwned) this.#options.nft.commit(step.transaction);
+        else this.#known.commit(step);
       } catch (error) {
         if (isStale(error)) return false;
         throw error;
@@ -315,16 +308,24 @@ export class LiveTable {
 
   #compareAndCommit(state: NodeState, marker: number): number {
     const { nft, rules } = this.#options;
-    const have = nft.read({ family: 'inet', name: TABLE });
-    refuseOtherOwner(state.owner, ownerIn(have?.table));
-    const want = desiredTable(state, marker, rules.ruleset());
-    const ownership = this.isOwned ? { owner: true, persist: true } : {};
-    const options = { ...ownership, ...policySets };
-    const { operations, ...transaction } = diff(have?.table, want, options);
-    const adopts = this.isOwned && have?.persist === true && !have.owner;
-    nft.commit({ ...transaction, operations: adopts ? [ADOPT, ...operations] : operations });
+    const ruleset = rules.ruleset();
+    const want = desiredTable(state, marker, ruleset);
+    const { isOwned } = this;
+    const options = { ...(isOwned ? { owner: true, persist: true } : {}), ...policySets };
+    const { transaction, generation } = commitCompared(nft, have => {
+      refuseOtherOwner(state.owner, ownerIn(have?.table));
+      const { operations, ...table } = diff(have?.table, want, options);
+      const adopts = isOwned && have?.persist === true && !have.owner;
+      return { ...table, operations: adopts ? [ADOPT, ...operations] : operations };
+    });
+    if (!isOwned) this.#known.learn(generation, marker, ruleset);
     for (const pod of this.#mistagged.splice(0)) this.#options.retag(pod);
-    return operations.length;
+    return transaction.operations.length;
+  }
+
+  /** Before pods are opened: what judges them is in force, whatever another program has done to the table. */
+  #assure(pods: readonly LocalPod[]): void {
+    if (!this.isOwned && !this.#known.isInForce(this.#state.settings, pods)) this.#mend();
   }
 
   /** Where the kernel knows it (6.9), nobody else's `flush ruleset` opens the gates while we live. */
@@ -349,16 +350,30 @@ export class LiveTable {
     });
   }
 
-  /** Puts right what somebody else changed. @returns the operations that it took */
-  async mend(): Promise<readonly Operation[]> {
-    return await this.#exclusively(() => {
+  /** Puts right what another program changed. @returns the operations that it took */
+  mend(): Promise<readonly Operation[]> {
+    return this.#exclusively(() => {
       this.#catchUp();
-      const operations = diff(this.#options.nft.readTable('inet', TABLE), this.desired()).operations;
-      if (operations.length === 0) return operations;
+      // What has been heard and is not in force yet is nobody's change.
+      this.#reach(this.#state);
+      return this.#mend();
+    });
+  }
+
+  #tellMended(operations: number): void {
+    this.mended += operations;
+    this.#options.log(`Another program changed our table: mended by ${operations} operations`);
+  }
+
+  #mend(): readonly Operation[] {
+    const have = this.#options.nft.read(TABLE_NAME);
+    const { operations } = diff(have?.table, this.desired());
+    if (operations.length > 0) {
       this.#marker = undefined;
       this.#reach(this.#state);
-      this.mended += operations.length;
-      return operations;
-    });
+      this.#tellMended(operations.length);
+    } else if (!this.isOwned && !this.#known.isUntouched)
+      this.#known.learn(have?.generation, this.#marker!, this.#options.rules.ruleset());
+    return operations;
   }
 }

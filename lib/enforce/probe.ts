@@ -8,7 +8,7 @@ import { findSysctl } from '../kernel/sysctl.ts';
 import { type BaseChain, drops } from '../nft/foreign.ts';
 import { createTable } from '../nft/transaction.ts';
 import { formatTag, isOurs } from '../tag/tag.ts';
-import { desiredTable, TABLE } from './desired.ts';
+import { desiredTable, TABLE, TABLE_NAME } from './desired.ts';
 import { boundPorts, formatHostPort } from './host-ports.ts';
 import { emptyNode, type NodeState } from './node.ts';
 
@@ -68,8 +68,9 @@ export function probeGate(nft: Nft): Lack[] {
   return [{ severity: 'broken', what, fix }];
 }
 
-/** An `nft flush ruleset` of somebody else opens every gate, unless a process holds the table. */
+/** An `nft flush ruleset` of another program opens every gate, unless a process holds the table. */
 export function probeOwnership(nft: Nft): Lack[] {
+  if (nft.isOwned(TABLE_NAME)) return [];
   const { persist } = nft.probeTableFlags();
   const held = persist
     ? 'while no agent holds the table'

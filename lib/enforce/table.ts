@@ -16,6 +16,7 @@ import type { Operation, Transaction } from '../nft/transaction.ts';
 import type { Ruleset } from '../policy/ruleset.ts';
 import { isFull } from '../state/error.ts';
 import { withoutPodIn } from './closing.ts';
+import { commitCompared } from './compared.ts';
 import { desiredTable, parseOwner, TABLE, TABLE_NAME } from './desired.ts';
 import { withFewerPods } from './fewer.ts';
 import { type Kept, podManifestsOf, worldAbout } from './folder.ts';
@@ -81,9 +82,6 @@ interface Committed {
   readonly generation: number | undefined;
 }
 
-/** A table is compared anew this often where other programs commit meanwhile. */
-const COMPARISONS = 8;
-
 /** What policies speak of: gates and sets of peers, whose names end in a hash. */
 const isPolicys = ({ name }: NamedSet): boolean => name.endsWith('_by_tag') || name.includes('-');
 /** One deny may take the place of another, so no packet may see half of each. */
@@ -132,8 +130,6 @@ export const ownerIn = (table: Table | undefined): Owner | undefined =>
 export const isStale = (error: unknown): boolean =>
   error instanceof NftError &&
   error.refusals.some(({ code }) => code === 'ENOENT' || code === 'EEXIST' || code === 'ERESTART');
-
-const isDisturbed = (error: unknown): boolean => error instanceof NftError && error.code === 'ERESTART';
 
 /** The fields of the file that it has. */
 const copyOf = <K extends keyof NodeFile>(file: NodeFile, fields: readonly K[]): Pick<NodeFile, K> =>
@@ -616,39 +612,12 @@ export class NodeTable {
     const state = joined(goal.state, open, isCarried);
     const whole = { ...goal, state: Object.keys(open).length > 0 ? { ...state, uncut: 'everywhere' as const } : state };
     const want = this.#desired(whole, marker);
-    const { generation } = this.#commitOver(have => {
-      refuseOtherOwner(goal.state.owner, ownerIn(have));
-      return diff(have, want, policySets);
+    const { generation } = commitCompared(this.#options.nft(), have => {
+      refuseOtherOwner(goal.state.owner, ownerIn(have?.table));
+      return diff(have?.table, want, policySets);
     });
     for (const pod of mistagged(open, state)) retag(pod);
     return { goal: whole, generation };
-  }
-
-  /**
-   * Reads the whole table and commits what is to be done about it, on condition that no other program has committed in
-   * between, as far as these give it a chance.
-   * @returns the transaction, and the generation that is in force; undefined where it cannot be told
-   */
-  #commitOver(change: (have: Table | undefined) => Transaction): {
-    readonly transaction: Transaction;
-    readonly generation: number | undefined;
-  } {
-    const nft = this.#options.nft();
-    for (let attempt = 1; ; attempt++) {
-      const before = nft.generation();
-      const have = nft.read(TABLE_NAME);
-      const transaction = change(have?.table);
-      // Of a table that is not there the batch makes one, and fails where another one was quicker.
-      const generation = attempt === COMPARISONS ? undefined : have ? have.generation : before;
-      try {
-        nft.commit(transaction, generation === undefined ? {} : { generation });
-      } catch (error) {
-        if (!isDisturbed(error) || attempt === COMPARISONS) throw error;
-        continue;
-      }
-      const isSame = transaction.operations.length === 0;
-      return { transaction, generation: generation === undefined || isSame ? generation : nextGeneration(generation) };
-    }
   }
 
   /**
@@ -704,7 +673,7 @@ export class NodeTable {
     }
     const goal = { state, kept: this.#files.readApplied() };
     const want = this.#desired(goal, ...markersOf(file));
-    const { transaction, generation } = this.#commitOver(have => diff(have, want));
+    const { transaction, generation } = commitCompared(this.#options.nft(), have => diff(have?.table, want));
     const isMended = transaction.operations.length > 0;
     const mended = isMended ? { ...goal, state: { ...state, uncut: true as const } } : goal;
     this.#writeState(file.marker, mended, generation, copyOf(file, ['since']));

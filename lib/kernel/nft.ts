@@ -223,6 +223,12 @@ export class Nft implements Disposable {
     });
   }
 
+  /** Whether a process holds the table as its owner; false where there is no such table. @throws NetlinkError */
+  isOwned(name: TableName): boolean {
+    const [[table] = []] = mustExcept(this.#socket.exchange([requestOf(askTable(name))]), 'ENOENT');
+    return table !== undefined && tableStateIn(table.body).isOwned;
+  }
+
   /** All elements of a set. @throws NetlinkError ENOENT where there is no such set */
   readElements(table: TableName, set: SetDeclaration): readonly Element[] {
     return decodeElements(set, this.#dump(askElements(table, set.name), table));

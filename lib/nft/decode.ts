@@ -78,13 +78,23 @@ export interface KernelTable {
 
 /**
  * From NFT_MSG_NEWTABLE: by which the kernel names the table, which is another one for each table of a network namespace, ever;
- * and whether packets see none of its chains.
+ * whether packets see none of its chains; and whether a living process holds it as its owner.
  */
-export const tableStateIn = (body: Uint8Array): { readonly handle: number; readonly isDormant: boolean } =>
-  readMessage(body, names.table, table => ({
-    handle: table.number(NFTA_TABLE.HANDLE) ?? 0,
-    isDormant: ((table.be32(NFTA_TABLE.FLAGS) ?? 0) & NFT_TABLE_F.DORMANT) !== 0,
-  }));
+export const tableStateIn = (body: Uint8Array): TableState =>
+  readMessage(body, names.table, table => {
+    const flags = table.be32(NFTA_TABLE.FLAGS) ?? 0;
+    return {
+      handle: table.number(NFTA_TABLE.HANDLE) ?? 0,
+      isDormant: (flags & NFT_TABLE_F.DORMANT) !== 0,
+      isOwned: (flags & NFT_TABLE_F.OWNER) !== 0,
+    };
+  });
+
+export interface TableState {
+  readonly handle: number;
+  readonly isDormant: boolean;
+  readonly isOwned: boolean;
+}
 
 /** From NFT_MSG_NEWRULE. */
 export const ruleHandleIn = (body: Uint8Array): number =>

@@ -1,0 +1,96 @@
+/**
+ * What a process knows of a table that it writes and that other programs may change, too. It goes along with each of its commits,
+ * so that before a pod is opened the kernel is asked only for what judges that pod (`in-force.ts`).
+ */
+import { type Nft, nextGeneration } from '../kernel/nft.ts';
+import type { Operation, Transaction } from '../nft/transaction.ts';
+import type { Ruleset } from '../policy/ruleset.ts';
+import type { GateSettings } from './gate.ts';
+import {
+  areChainsKnown,
+  changedBy,
+  isInForce,
+  type Judged,
+  type Judging,
+  judgingAfter,
+  readJudging,
+  resizedBy,
+  type Sizes,
+} from './in-force.ts';
+
+/** What a commit is to make of the table. */
+export interface Next {
+  readonly transaction: Transaction;
+  /** The table's marker then. */
+  readonly marker: number;
+  /** All chains and tags of policies, where any of them are others than before. */
+  readonly ruleset: Pick<Ruleset, 'chains' | 'tags'> | undefined;
+}
+
+const isElement = ({ object }: Operation): boolean => object === 'element';
+
+export class KnownTable {
+  readonly #nft: Nft;
+  /** Undefined where only a look at the whole table would tell. */
+  #judging: Judging | undefined;
+  /** By how much sets have grown since that was read. */
+  #resized: Sizes = {};
+  /** At which the whole table was what it should be; undefined where another program has committed something since. */
+  #generation: number | undefined;
+
+  constructor(nft: Nft) {
+    this.#nft = nft;
+  }
+
+  /** Nothing has been committed in this network namespace since the whole table was what it should be. */
+  get isUntouched(): boolean {
+    return this.#generation !== undefined && this.#nft.generation() === this.#generation;
+  }
+
+  /** The whole table is what it should be, at this generation. */
+  learn(generation: number | undefined, marker: number, ruleset: Ruleset): void {
+    this.#forget();
+    if (generation === undefined) return;
+    this.#judging = readJudging(this.#nft, generation, marker, ruleset);
+    if (this.#judging) this.#generation = generation;
+  }
+
+  #forget(): void {
+    this.#judging = undefined;
+    this.#resized = {};
+    this.#generation = undefined;
+  }
+
+  /**
+   * Puts it into force. Where another program commits at the same moment, the table is no longer known.
+   * @throws NftError the kernel's refusal
+   */
+  commit({ transaction, marker, ruleset }: Next): void {
+    const { operations } = transaction;
+    const [judging, resized, whole] = [this.#judging, this.#resized, this.#generation];
+    this.#forget();
+    const before = this.#nft.generation();
+    // What another program put into a chain that this commit changes would be taken for what the commit made.
+    const isKnown = judging && areChainsKnown(this.#nft, judging, changedBy(operations).chains);
+    this.#nft.commit(transaction);
+    const after = operations.length > 0 ? nextGeneration(before) : before;
+    if (!isKnown || this.#nft.generation() !== after) return;
+    this.#keep(after, marker, { operations, ruleset, known: judging, resized: resizedBy(operations, resized) });
+    if (this.#judging && whole === before) this.#generation = after;
+  }
+
+  #keep(generation: number, marker: number, step: Parameters<typeof judgingAfter>[3]): void {
+    if (step.ruleset === undefined && step.operations.every(isElement)) {
+      this.#judging = step.known;
+      this.#resized = step.resized;
+    } else this.#judging = judgingAfter(this.#nft, generation, marker, step);
+  }
+
+  /** Whether what judges these pods is known to be in force, asked at a cost that does not grow with the number of pods. */
+  isInForce(settings: GateSettings, pods: readonly Judged[]): boolean {
+    const known = this.#judging;
+    if (!known || !pods.every(({ tag }) => known.tags[tag])) return false;
+    if (this.isUntouched) return true;
+    return isInForce(this.#nft, { known, settings, pods, coming: new Map(), resized: this.#resized });
+  }
+}
