@@ -123,7 +123,7 @@ type Tag = keyof typeof tags;
 
 interface Line {
   readonly chain: string;
-  /** What of all rules of the chain this one alone says. */
+  /** What of all rules of the chain this one alone says; after `^`, how it alone begins. */
   readonly rule: string;
   /** What holds with the line, and not without it. */
   readonly why: string;
@@ -152,7 +152,19 @@ const lines: readonly Line[] = [
   },
   {
     chain: 'raw',
-    rule: 'fib saddr . iif oif',
+    rule: 'ip6 saddr fe80::/10',
+    why: 'a pod invents no link-local neighbours where the node has a route to all of them',
+    families: [6],
+    holds: async () => {
+      await host.host.sh(`ip -6 route replace fe80::/64 dev ${a.link}`);
+      const isLearnt = await learns(addressOf('fe80::7467'));
+      await host.host.sh(`ip -6 route del fe80::/64 dev ${a.link}`);
+      return !isLearnt;
+    },
+  },
+  {
+    chain: 'raw',
+    rule: '^fib saddr . iif oif',
     why: "nothing goes out under another pod's address",
     holds: f => !arrives(a.end, udp(b.addresses[f], nearAddress[f]), host.near),
   },
@@ -463,8 +475,28 @@ const lines: readonly Line[] = [
   ),
 ];
 
-/** With enforcer `none` the source is not looked up, so that this line stands alone there. */
+/** Whether the node remembers that a router solicitation of the pod came from this address. */
+async function learns(from: Address): Promise<boolean> {
+  const option = Uint8Array.of(1, 1, 2, 0, 0, 0, 0, 0x67);
+  const payload = Buffer.concat([u32, option]);
+  const to = addressOf('ff02::2');
+  a.end.send({ from, to, protocol: PROTOCOL.icmpv6, sport: 0, dport: 0, type: 133, hoplimit: 255, payload });
+  host.settle();
+  const entry = `${formatAddress(from)} dev ${a.link}`;
+  const found = await host.host.sh(`ip -6 neigh show nud all ${entry}`);
+  if (found !== '') await host.host.sh(`ip -6 neigh del ${entry}`);
+  return found !== '';
+}
+
+/** With enforcer `none` no other source is looked up, so that these lines stand alone there. */
 const ungated: readonly Line[] = [
+  {
+    chain: 'raw',
+    rule: 'icmpv6 type { 133, 134, 135, 136, 137 }',
+    why: 'a pod invents no neighbours by addresses that are not its own',
+    families: [6],
+    holds: async () => !(await learns(addressOf('fd99::7467'))),
+  },
   {
     chain: 'raw',
     rule: 'ip saddr 127.0.0.0/8',
@@ -502,7 +534,8 @@ function counts(name: string, end: End, packet: Packet): boolean {
 
 const ruleAt = (table: Table, { chain, rule }: Line): number[] => {
   const rules = table.chains.find(({ name }) => name === chain)?.rules ?? [];
-  return rules.flatMap(({ statements }, i) => (`${formatRule({ statements })} `.includes(rule) ? [i] : []));
+  const isIt = (text: string) => (rule.startsWith('^') ? text.startsWith(rule.slice(1)) : text.includes(rule));
+  return rules.flatMap(({ statements }, i) => (isIt(`${formatRule({ statements })} `) ? [i] : []));
 };
 
 /** The table without that rule. */

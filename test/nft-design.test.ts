@@ -58,6 +58,7 @@ const raw: Chain = {
     rule([matchMasked('meta iifgroup', TAG_MASK, '!=', TAG), ACCEPT]),
     rule([oneOf('meta iifgroup', closed), COUNTER, DROP]),
     rule([match('fib saddr . iif oif', '==', MISSING), COUNTER, DROP]),
+    rule([match('ip6 saddr', '==', { family: 6, value: 0xfe80n << 112n, length: 10 }), COUNTER, DROP]),
   ],
 };
 const gate: Chain = {
@@ -184,6 +185,7 @@ test('the table prints as the design writes it', () => {
 		meta iifgroup & 0xffff0000 != 0x74670000 accept
 		meta iifgroup { 0x74670000, 0x7467ffff, 0x7467fffe } counter drop
 		fib saddr . iif oif missing counter drop
+		ip6 saddr fe80::/10 counter drop
 	}
 
 	chain gate {
@@ -380,6 +382,18 @@ const rows: readonly Row[] = [
     sentence: 'prerouting: the same from the uplink, which is none of ours',
     hook: 'prerouting',
     packet: { ...uplinkIn, sourceRouted: false },
+    verdict: 'accept',
+  },
+  {
+    sentence: 'prerouting: a pod under a link-local address, which the node would have to remember',
+    hook: 'prerouting',
+    packet: { ...from(open), family: 6, saddr: (0xfe80n << 112n) + 1n, daddr: address6(1).value },
+    verdict: 'drop',
+  },
+  {
+    sentence: 'prerouting: the same from the uplink, whose neighbours are the node’s',
+    hook: 'prerouting',
+    packet: { ...uplinkIn, family: 6, saddr: (0xfe80n << 112n) + 1n, daddr: address6(1).value },
     verdict: 'accept',
   },
   { sentence: 'prerouting: a pod with its own address', hook: 'prerouting', packet: from(open), verdict: 'accept' },

@@ -42,7 +42,7 @@ function checked(what: string, result: number | bigint): number {
 
 export const AF = { INET: 2, INET6: 10, NETLINK: 16, PACKET: 17 } as const;
 export const SOCK = { STREAM: 1, DGRAM: 2, RAW: 3, NONBLOCK: 0o4000, CLOEXEC: 0o2000000 } as const;
-const ETH_P = { ALL: 3, IP: 0x800, IPV6: 0x86dd } as const;
+const ETH_P = { ALL: 3, IP: 0x800, ARP: 0x806, IPV6: 0x86dd } as const;
 const SOL_SOCKET = 1;
 const SO_RCVBUFFORCE = 33;
 const SOL_PACKET = 263;
@@ -143,7 +143,7 @@ export interface End extends Disposable {
 /** A packet socket on one link of a namespace: sees what arrives before that namespace's own rules do. */
 export class Tap implements End {
   readonly #socket: Descriptor;
-  readonly #to: Readonly<Record<4 | 6, Buffer>>;
+  readonly #to: Readonly<Record<4 | 6 | 'arp', Buffer>>;
 
   /** @param mac of the far end of the link */
   constructor(place: Place, ifindex: number, mac: string) {
@@ -151,11 +151,17 @@ export class Tap implements End {
     this.#socket.set(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1);
     const address = linkAddress(ETH_P.ALL, ifindex);
     checked('watch a link', libc.bind(this.#socket.fd, address, address.length));
-    this.#to = { 4: linkAddress(ETH_P.IP, ifindex, mac), 6: linkAddress(ETH_P.IPV6, ifindex, mac) };
+    const to = (protocol: number) => linkAddress(protocol, ifindex, mac);
+    this.#to = { 4: to(ETH_P.IP), 6: to(ETH_P.IPV6), arp: to(ETH_P.ARP) };
   }
 
   send(packet: Packet): void {
     this.#socket.send(encodePacket(packet), this.#to[packet.to.family]);
+  }
+
+  /** @param message from its hardware type on (RFC 826) */
+  sendArp(message: Uint8Array): void {
+    this.#socket.send(message, this.#to.arp);
   }
 
   take(): Packet[] {

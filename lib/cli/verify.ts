@@ -7,6 +7,7 @@ import {
   probeHostPorts,
   probeKernel,
   probeLegacyTables,
+  probeNeighbours,
   probeNftables,
   probeOwnership,
 } from '../enforce/probe.ts';
@@ -25,7 +26,13 @@ export function probeNode(): Lack[] {
   const unusable = [...probeKernel(), ...probeNftables(() => Nft.open())];
   if (unusable.length > 0) return unusable;
   using nft = Nft.open();
-  return [...probeGate(nft), ...probeForeignChains(nft), ...probeLegacyTables(), ...probeOwnership(nft)];
+  return [
+    ...probeGate(nft),
+    ...probeForeignChains(nft),
+    ...probeLegacyTables(),
+    ...probeOwnership(nft),
+    ...probeNeighbours(),
+  ];
 }
 
 const sceneOf = (live: Live): Scene => ({ here: live.here, store: live.store, links: allLinks(live.here.host) });

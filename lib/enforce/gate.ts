@@ -56,6 +56,7 @@ const notToPod = matchMasked('meta oifgroup', tagMask, '!=', tagBase);
 const fromNode = match('meta iif', '==', 0);
 const drop = (...matches: Statement[]): readonly Statement[] => [...matches, COUNTER, DROP];
 const loopback: Prefix = { family: 4, value: 0x7f000000n, length: 8 };
+const linkLocal: Prefix = { family: 6, value: 0xfe80n << 112n, length: 10 };
 const multicast: Prefix = { family: 4, value: 0xe0000000n, length: 4 };
 
 /** The last two rules of a chain that denies: what is logged is limited, what is counted is not. */
@@ -69,11 +70,28 @@ export function denial(prefix: string, group: number): readonly Rule[] {
 /** A nflog prefix that says which direction and chain denied; `flows` reads it back. */
 export const denialPrefix = (chain: string): string => `tollgate ${chain}`;
 
+/** Router and neighbour solicitation and advertisement, and redirect (RFC 4861, 4). */
+const neighbourDiscovery = [133, 134, 135, 136, 137];
+const notRoutedBack = match('fib saddr . iif oif', '==', MISSING);
+
+/**
+ * The kernel remembers the sender of most neighbour discovery, as it must answer it, and its table of neighbours is one for
+ * all links of all namespaces. A pod's routed addresses are few and known; its link-local ones it could invent without end
+ * where the link has a route to them all, as links have that other plugins made.
+ */
+const nothingLearnt: readonly Rule[] = [
+  rule(drop(match('ip6 saddr', '==', linkLocal)), 'a neighbour that the node would have to remember'),
+  rule(
+    drop(oneOf('icmpv6 type', neighbourDiscovery), notRoutedBack),
+    'neighbour discovery by an address that is not its own',
+  ),
+];
+
 /** Before conntrack, so that what is dropped here leaves no trace; covers pod → own node, too. */
 function raw(judge: Judge): Chain {
   const gated = [
     rule(drop(oneOf('meta iifgroup', closed)), 'quarantined, condemned or buried'),
-    rule(drop(match('fib saddr . iif oif', '==', MISSING)), 'a source address that is not its own'),
+    rule(drop(notRoutedBack), 'a source address that is not its own'),
   ];
   return {
     name: 'raw',
@@ -81,6 +99,7 @@ function raw(judge: Judge): Chain {
     rules: [
       rule([notFromPod, ACCEPT], 'not from a pod of ours'),
       ...(judge === 'none' ? [] : gated),
+      ...nothingLearnt,
       rule(drop(match('ip daddr', '==', loopback)), "the node's loopback, which route_localnet would let in"),
       rule(drop(match('ip saddr', '==', loopback))),
     ],
@@ -91,7 +110,6 @@ function raw(judge: Judge): Chain {
 const discovery: readonly Statement[] = [oneOf('icmpv6 type', [133, 134, 135, 136]), match('ip6 hoplimit', '==', 255)];
 
 /** Multicast listener reports have hop limit 1; but nobody forwards a packet from a link-local address or from none. */
-const linkLocal: Prefix = { family: 6, value: 0xfe80n << 112n, length: 10 };
 const listening: readonly Statement[] = [
   oneOf('icmpv6 type', [130, 131, 132, 143]),
   oneOf('ip6 saddr', [{ family: 6, value: 0n }, linkLocal]),

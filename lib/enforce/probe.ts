@@ -99,6 +99,21 @@ export function probeForwarding(families: Iterable<Family>): Lack[] {
   });
 }
 
+/** What the kernel does where it is on for all links, whatever is said of a pod's. */
+const learning = {
+  arp_accept: 'learns each neighbour that any ARP message speaks of',
+  proxy_arp: 'learns each sender of ARP',
+};
+
+/** Settings of the admin's, for all links, by which a pod that may send ARP can fill the node's neighbour table. */
+export const probeNeighbours = (): Lack[] =>
+  Object.entries(learning).flatMap(([name, does]): Lack[] => {
+    const value = findSysctl(`ipv4/conf/all/${name}`);
+    if (value === undefined || value === '0') return [];
+    const what = `net.ipv4.conf.all.${name} is ${value}: the kernel ${does}, from pods too, which can fill its neighbour table`;
+    return [{ severity: 'note', what, fix: `set net.ipv4.conf.all.${name}=0, and 1 on the links alone that need it` }];
+  });
+
 /** hostPorts that lead nowhere now, since the node does not have the address that they are bound to: a floating one, say. */
 export const probeHostPorts = (state: Pick<NodeState, 'pods'>, isLocal: (address: Address) => boolean): Lack[] =>
   boundPorts(state)

@@ -51,6 +51,7 @@ const ipv4Conf = {
   arp_filter: 13,
   arp_announce: 18,
   arp_ignore: 19,
+  arp_accept: 21,
   arp_notify: 22,
   accept_local: 23,
   route_localnet: 26,

@@ -4,7 +4,7 @@ import { CniError, codes } from '../cni/error.ts';
 import type { AttachmentRequest } from '../cni/request.ts';
 import type { Result } from '../cni/result.ts';
 import { formatAddress, formatPrefix, networkOf } from '../ip/address.ts';
-import { getLink, type Link, linkOf } from '../kernel/link.ts';
+import { getLink, type Link, linkOf, setLink } from '../kernel/link.ts';
 import { must } from '../kernel/message.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { inNetns } from '../kernel/netns.ts';
@@ -14,7 +14,7 @@ import { condemned, isOurs, quarantine } from '../tag/tag.ts';
 import { type Attached, attach, describePod, judge, open, openTarget } from './add.ts';
 import type { Context } from './context.ts';
 import { writeFacts } from './facts.ts';
-import { findLink, tagLink, writeAlias } from './interface.ts';
+import { findLink, learnsNothing, tagLink, writeAlias } from './interface.ts';
 
 /**
  * The other end of the pod's veth, found by the kernel's own link between the two, whatever the result calls it.
@@ -73,6 +73,7 @@ async function tag(request: AttachmentRequest, attachment: Attachment, context: 
   tagLink(context.host, link.ifindex, quarantine);
   const name = { namespace: args.podNamespace ?? 'default', pod: args.podName ?? containerID };
   writeAlias(context.host, link.ifindex, formatAlias({ ...name, containerID }));
+  must(context.host([setLink({ ifindex }, { ipv4: learnsNothing })]));
   const judged = await judge(pod, request, attachment, context);
   return { judged: open(judged, link.ifindex, context), result: previous };
 }

@@ -9,7 +9,7 @@ import { type Exchange, must, mustExcept } from '../kernel/message.ts';
 import { getNeighbour, neighbourOf, setNeighbour } from '../kernel/neighbour.ts';
 import { addRoute, dumpRoutes, type FoundRoute, type Route, RT_TABLE_MAIN, routeOf } from '../kernel/route.ts';
 import { findSysctl, writeSysctl } from '../kernel/sysctl.ts';
-import { isLinkLocal, linkRoutedTo } from './interface.ts';
+import { isLinkLocal, learnsNothing, linkRoutedTo } from './interface.ts';
 import { hostPrefix, type PlannedRoute } from './plan.ts';
 import { podRoute } from './pod-end.ts';
 
@@ -141,6 +141,8 @@ function sysctlDeviations(inside: Inside, wanted: readonly (readonly [key: strin
 const ipv6Enabled = ({ name }: Link, { addresses }: Pair): [string, string][] =>
   addresses.some(({ family }) => family === 6) ? [[`ipv6/conf/${name}/disable_ipv6`, '0']] : [];
 
+const hostEndIpv4 = { forwarding: 1, ...learnsNothing };
+
 /** Of the node's end. */
 export function hostEndDeviations(host: Exchange, link: Link, pair: Pair): Deviation[] {
   const { addresses, made } = pair;
@@ -154,7 +156,10 @@ export function hostEndDeviations(host: Exchange, link: Link, pair: Pair): Devia
     ...(made && made.mtu !== link.mtu ? [size(made.mtu)] : []),
     ...sysctlDeviations(
       work => work(),
-      [[`ipv4/conf/${name}/forwarding`, '1'], [`ipv4/conf/${name}/arp_filter`, '1'], ...ipv6Enabled(link, pair)],
+      [
+        ...Object.entries(hostEndIpv4).map(([key, value]) => [`ipv4/conf/${name}/${key}`, `${value}`] as const),
+        ...ipv6Enabled(link, pair),
+      ],
     ),
     ...linkDeviations(host, link, pair.hostMac, neighbours),
     ...(made ? addressDeviations(host, link, made.gateways) : []),

@@ -11,6 +11,7 @@ import {
   deleteLink,
   dumpLinks,
   getLink,
+  type Ipv4Conf,
   type Link,
   type LinkKey,
   linkOf,
@@ -124,6 +125,13 @@ const LINK_LOCAL_PREFIX = 0xfe80n << 112n;
 export const isLinkLocal = ({ family, value }: Address): boolean =>
   family === 6 ? value >> 118n === LINK_LOCAL_PREFIX >> 118n : value >> 16n === 0xa9fen;
 
+/**
+ * The kernel answers ARP requests, and remembers their senders, only where it would route to the sender by the same link. So a
+ * pod is answered under its own addresses, and cannot fill the node's neighbour table with others. What ARP is for IPv4,
+ * neighbour discovery is for IPv6: the gate's first rules see to that.
+ */
+export const learnsNothing = { arp_filter: 1, arp_accept: 0 } as const satisfies Ipv4Conf;
+
 function raiseHostEnd(host: Exchange, link: Link, wanted: PodInterface): void {
   const { alias, routeLocalnet } = wanted;
   prepareHostIpv6(link, wanted);
@@ -131,8 +139,8 @@ function raiseHostEnd(host: Exchange, link: Link, wanted: PodInterface): void {
     forwarding: 1,
     accept_redirects: 0,
     send_redirects: 0,
-    // Whoever asks is answered, and remembered, only by the address that is routed to this link: nothing is learnt from a pod.
-    arp_filter: 1,
+    ...learnsNothing,
+    proxy_arp: 0,
     ...(routeLocalnet ? { route_localnet: 1 } : {}),
   };
   // A link below 1280 bytes has no IPv6, nor has any link of a kernel that was started without, and both refuse its settings.
