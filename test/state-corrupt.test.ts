@@ -32,7 +32,6 @@ const falsehoods: readonly (readonly [what: string, (head: Head) => unknown])[] 
   ...[0, 2 ** 40, 'x'].map(
     next => [`${next} as the next number`, (head: Head) => ({ ...head, state: { ...head.state, next } })] as const,
   ),
-  ['freed numbers of others', head => ({ ...head, state: { ...head.state, freed: [0, 1, 2 ** 40] } })],
   ['one number for two identities', head => ({ ...head, state: { ...head.state, tags: twice(head.state['tags']) } })],
   ['identities that are none', head => ({ ...head, state: { ...head.state, tags: { '[1]': 0x74670001 } } })],
   ['pods that leave and are none', head => ({ ...head, state: { ...head.state, leaving: [null] } })],

@@ -78,7 +78,13 @@ const SLACK = 64;
 
 function headIn(text: string | undefined): NodeHead | undefined {
   const found = parseJson(text);
-  return found.kind === 'value' && isNodeHead(found.value) ? found.value : undefined;
+  return found.kind === 'value' && isNodeHead(found.value) ? withoutFreed(found.value) : undefined;
+}
+
+/** States that were written before numbers went round list all that were in use once: one more for each identity that went. */
+function withoutFreed(head: NodeHead): NodeHead {
+  const { freed: _, ...state }: NodeHead['state'] & { readonly freed?: unknown } = head.state;
+  return { ...head, state };
 }
 
 /**

@@ -70,9 +70,7 @@ export interface NodeState {
   readonly pods: Readonly<Record<string, LocalPod>>;
   /** Tag by `identityKey`: those in use. */
   readonly tags: Readonly<Record<string, number>>;
-  /** Numbers that were in use once, longest free first. */
-  readonly freed: readonly number[];
-  /** The lowest number that was never in use. */
+  /** Where the search for a free number begins; the last one that was allocated is right before it. */
   readonly next: number;
   /** `Kind/namespace/name` of policies that the kernel refused: they isolate whom they select, and allow nothing. */
   readonly refused?: readonly string[];
@@ -89,11 +87,10 @@ export const emptyNode = (owner: Owner, settings: GateSettings): NodeState => ({
   settings,
   pods: {},
   tags: {},
-  freed: [],
   next: firstIdentity,
 });
 
-/** No tag is left: 65,534 identities are in use, or links carry the freed ones. */
+/** No tag is left: 65,533 identities are in use, or links carry the other numbers. */
 export class TagsExhausted extends Error {
   override readonly name = 'TagsExhausted';
 }
@@ -101,27 +98,28 @@ export class TagsExhausted extends Error {
 /** Whether some link of the node has the number as its group, whatever state and records say of it. */
 export type IsCarried = (tag: number) => boolean;
 
-/** Numbers that no identity has: those that were never in use, then those that were, longest free first. */
-function* freeNumbers({ next, freed, tags }: NodeState): Generator<number> {
-  for (let tag = next; tag <= lastIdentity; tag++) yield tag;
-  yield* freed;
-  // A state that was found again from records and links knows of no freed numbers.
-  const known = new Set([...freed, ...Object.values(tags)]);
-  for (let tag = firstIdentity; tag < next; tag++) if (!known.has(tag)) yield tag;
+const MOST_IDENTITIES = lastIdentity - firstIdentity + 1;
+
+/** Numbers that no identity has, once round from `next`, as the kernel finds process IDs. */
+function* freeNumbers({ next, tags }: NodeState): Generator<number> {
+  const used = new Set(Object.values(tags));
+  for (let i = 0; i < MOST_IDENTITIES; i++) {
+    const tag = firstIdentity + ((next - firstIdentity + i) % MOST_IDENTITIES);
+    if (!used.has(tag)) yield tag;
+  }
 }
 
 /**
- * The identity's tag, allocated where it is new: never a hash, so two label sets never share one. A number comes back as
- * late as possible, and never while a link carries it: a lost state does not know all pods that are open.
+ * The identity's tag, allocated where it is new: never a hash, so two label sets never share one. A freed number is reached
+ * when the search has gone round, and is never given away while a link carries it: a lost state does not know all pods that
+ * are open.
  */
 function tagFor(state: NodeState, key: string, isCarried: IsCarried): { tag: number; state: NodeState } {
   const known = state.tags[key];
   if (known !== undefined) return { tag: known, state };
   for (const tag of freeNumbers(state)) {
     if (isCarried(tag)) continue;
-    const next = Math.max(state.next, tag + 1);
-    const freed = state.freed.includes(tag) ? state.freed.filter(other => other !== tag) : state.freed;
-    return { tag, state: { ...state, next, freed, tags: { ...state.tags, [key]: tag } } };
+    return { tag, state: { ...state, next: tag + 1, tags: { ...state.tags, [key]: tag } } };
   }
   throw new TagsExhausted('Cannot tag the pod: all 65,533 identities of this node are in use');
 }
@@ -144,8 +142,8 @@ export function withoutPod(state: NodeState, key: string): NodeState {
   if (!gone) return state;
   const { [key]: _, ...pods } = state.pods;
   if (Object.values(pods).some(pod => pod.tag === gone.tag)) return { ...state, pods };
-  const { [identityKey(identityOf(gone))]: tag, ...tags } = state.tags;
-  return { ...state, pods, tags, freed: tag === undefined ? state.freed : [...state.freed, tag] };
+  const { [identityKey(identityOf(gone))]: _tag, ...tags } = state.tags;
+  return { ...state, pods, tags };
 }
 
 /** What a Pod manifest of the folder says of a pod. */
@@ -177,6 +175,10 @@ export function relabelled(state: NodeState, manifests: readonly PodManifest[], 
   }, state);
 }
 
+/** Where nothing was allocated yet, the state was lost: the highest number that was found is the best guess at the last one. */
+const nextAfter = ({ next }: NodeState, found: ReadonlySet<number>): number =>
+  next === firstIdentity ? [...found].reduce((highest, tag) => Math.max(highest, tag + 1), next) : next;
+
 /**
  * The node with pods that it did not know of, each with the tag that its link carries. A pod whose tag is another
  * identity's, or whose identity has another tag, gets that of its identity: its link is to be tagged anew.
@@ -198,8 +200,6 @@ export function joined(state: NodeState, found: Readonly<Record<string, LocalPod
     used.add(tag);
     pods[key] = tag === pod.tag ? pod : { ...pod, tag };
   }
-  const next = Math.max(state.next, ...[...used].map(tag => tag + 1));
-  const freed = state.freed.filter(tag => !used.has(tag));
-  const kept: NodeState = { ...state, pods, tags, next, freed };
+  const kept: NodeState = { ...state, pods, tags, next: nextAfter(state, used) };
   return displaced.reduce((current, pod) => withPod(current, pod, isCarried).state, kept);
 }

@@ -80,7 +80,6 @@ const isState = objectOf<Omit<NodeState, 'pods'>>({
   owner: isOwner,
   settings: isSettings,
   tags: isTags,
-  freed: listOf(isTag),
   next: within(firstIdentity, lastIdentity + 1),
   refused: optional(listOf(isText)),
   leaving: optional(listOf(isJudgedPod)),
