@@ -329,6 +329,15 @@ for (const [what, damage] of damages)
     assert.equal(kernel.reads, after, 'and it is known again');
   });
 
+test('whose connections a change may forbid is told whoever brings it about: an ADD of another pod as well', async () => {
+  using room = new Room();
+  await open(room, numbered('a', 1));
+  room.rules.setPolicy(policyOf('web', 80));
+  room.shrunk.length = 0;
+  await open(room, numbered('b', 2));
+  assert.ok(room.shrunk.some(scope => scope !== 'everywhere' && scope.map(formatAddress).includes('10.0.0.1')));
+});
+
 test('what another program put into a chain is not taken for ours because we change that chain as well', async () => {
   using room = new Room({ own: false });
   room.rules.setPolicy(policyOf('web', 80));
