@@ -254,7 +254,7 @@ export class KubeNode implements Disposable {
       CNI_ARGS: 'K8S_POD_NAMESPACE=default;K8S_POD_NAME=unheard-of;K8S_POD_UID=00000000-0000-0000-0000-000000000000',
     };
     // An agent that is away is not waited for.
-    const input = JSON.stringify({ ...plugins[0], cniVersion, name, agentGrace: 1 });
+    const input = JSON.stringify({ ...plugins[0], cniVersion, name, agentGrace: 0 });
     const { exit, stdout } = await this.host.run(['/run/cni/bin/tollgate'], { input, env, deadline: 180_000 });
     if (exit === 0) throw new Error(`The pod was let in: ${stdout}`);
     return JSON.parse(stdout) as Failure;
