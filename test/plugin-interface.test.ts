@@ -272,7 +272,7 @@ suite('an ADD that fails half-way leaves nothing', () => {
           await host.sh('echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6');
           return { netns: await host.pod(), config: dual };
         },
-        /IPv6 is disabled/,
+        /Cannot give the pod fd77::\w+: IPv6 is switched off on this node \(net\.ipv6\.conf\.default\.disable_ipv6 is 1\)/,
       ],
       [
         'the one who judges says no',

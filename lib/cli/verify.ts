@@ -5,6 +5,7 @@ import {
   probeForwarding,
   probeGate,
   probeHostPorts,
+  probeIpv6,
   probeKernel,
   probeLegacyTables,
   probeNeighbours,
@@ -150,10 +151,13 @@ export const verify = command(
     // Where there are pods, forwarding that is off is a difference.
     const forwarding = live.found ? [] : probeForwarding([4]);
     const { host, hook } = live.here;
+    const pods = hook.table.peek()?.state.pods ?? {};
+    const hasIpv6Pods = Object.values(pods).some(({ addresses }) => addresses.some(text => text.includes(':')));
     const own = [
       ...probeForeignTags(scene.links, isOwnLink),
       ...forwarding,
-      ...probeHostPorts(hook.table.peek()?.state ?? { pods: {} }, address => isLocalAddress(host, address)),
+      ...probeIpv6(hasIpv6Pods ? 'broken' : 'note'),
+      ...probeHostPorts({ pods }, address => isLocalAddress(host, address)),
     ];
     const found = [...(await agentsDifferences(live, options.runDir)), ...(await differences(scene))];
     return conclude({ found, lacks: [...lacks, ...own], repaired }, isJson);

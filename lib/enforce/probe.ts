@@ -99,6 +99,23 @@ export function probeForwarding(families: Iterable<Family>): Lack[] {
   });
 }
 
+/** What a new link takes over. */
+const ipv6Off = 'ipv6/conf/default/disable_ipv6';
+const otherwise = 'or leave IPv6 ranges out of the configuration';
+
+/** Why no pod can have an IPv6 address here: IPv6 is switched off for new links, or this kernel has none. */
+export function probeIpv6(severity: Severity): Lack[] {
+  const value = findSysctl(ipv6Off);
+  if (value === '0') return [];
+  if (value === undefined) {
+    const fix = `take ipv6.disable=1 off the kernel's command line and restart, ${otherwise}`;
+    return [{ severity, what: 'this kernel has no IPv6 (no /proc/sys/net/ipv6/conf)', fix }];
+  }
+  const what = `IPv6 is switched off on this node (net.ipv6.conf.default.disable_ipv6 is ${value})`;
+  const keys = ['all', 'default'].map(where => `net.ipv6.conf.${where}.disable_ipv6=0`);
+  return [{ severity, what, fix: `sysctl -w ${keys.join(' ')}, and the same in /etc/sysctl.d; ${otherwise}` }];
+}
+
 /** What the kernel does where it is on for all links, whatever is said of a pod's. */
 const learning = {
   arp_accept: 'learns each neighbour that any ARP message speaks of',

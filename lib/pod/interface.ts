@@ -4,6 +4,7 @@
  * sizes and places. The host's end is in quarantine from its first instant.
  */
 import { CniError, codes } from '../cni/error.ts';
+import { type Lack, probeIpv6 } from '../enforce/probe.ts';
 import { type Address, formatAddress, parseAddress } from '../ip/address.ts';
 import { addAddress } from '../kernel/address.ts';
 import {
@@ -110,15 +111,25 @@ export async function createPair(put: Put, host: Exchange, netns: Netns, wanted:
   }
 }
 
+export class Ipv6Off extends CniError {
+  constructor({ addresses }: Layout, { what, fix }: Lack) {
+    const wanted = addresses.filter(({ address }) => address.family === 6).map(({ address }) => formatAddress(address));
+    super(codes.kernelRefused, `Cannot give the pod ${wanted.join(', ')}: ${what}`, fix);
+  }
+}
+
 const hasIpv6 = ({ addresses }: Layout): boolean => addresses.some(({ address }) => address.family === 6);
 
 /**
  * Where the pod has no IPv6 the node speaks none to it either: besides, with each change of any interface the kernel walks
  * the IPv6 routes of all, of which one that is up without addresses still has one.
+ * @throws Ipv6Off
  */
 function prepareHostIpv6({ name }: Link, { layout: planned }: PodInterface): void {
-  if (hasIpv6(planned)) writeSysctl(`ipv6/conf/${name}/accept_ra`, '0');
-  else writeSysctlIfPresent(`ipv6/conf/${name}/disable_ipv6`, '1');
+  if (!hasIpv6(planned)) return void writeSysctlIfPresent(`ipv6/conf/${name}/disable_ipv6`, '1');
+  const [off] = probeIpv6('broken');
+  if (off) throw new Ipv6Off(planned, off);
+  writeSysctl(`ipv6/conf/${name}/accept_ra`, '0');
 }
 
 const LINK_LOCAL_PREFIX = 0xfe80n << 112n;

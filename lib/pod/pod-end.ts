@@ -1,4 +1,5 @@
 /** The pod's end of the pair: addresses, routes and the node's MAC, all known beforehand, so that nothing has to be asked for. */
+import { CniError, codes } from '../cni/error.ts';
 import { formatAddress } from '../ip/address.ts';
 import { addAddress } from '../kernel/address.ts';
 import { setLink } from '../kernel/link.ts';
@@ -6,14 +7,28 @@ import { type Answer, type AsyncExchange, must, mustExcept, refusalOf } from '..
 import { setNeighbour } from '../kernel/neighbour.ts';
 import { inNetns, type Netns } from '../kernel/netns.ts';
 import { addRoute, type Route } from '../kernel/route.ts';
-import { writeSysctl, writeSysctlIfPresent } from '../kernel/sysctl.ts';
+import { SysctlError, writeSysctl, writeSysctlIfPresent } from '../kernel/sysctl.ts';
 import type { PodInterface } from './interface.ts';
 import { hostPrefix, type PlannedRoute } from './plan.ts';
 
-/** What the image or the runtime may have switched off, and what would make the first packet wait. */
+function enableIpv6(where: string): void {
+  try {
+    writeSysctl(`ipv6/conf/${where}/disable_ipv6`, '0');
+  } catch (error) {
+    if (!(error instanceof SysctlError)) throw error;
+    throw new CniError(
+      codes.kernelRefused,
+      `IPv6 is switched off in the container, and stays so: ${error.message}`,
+      "take net.ipv6.conf.*.disable_ipv6 out of the container's sysctls, or IPv6 ranges out of the configuration",
+      { cause: error },
+    );
+  }
+}
+
+/** What the image or the runtime may have switched off, and what would make the first packet wait. @throws CniError, SysctlError */
 export function preparePodIpv6(netns: Netns, ifname: string): void {
   inNetns(netns, () => {
-    for (const where of ['all', 'default', 'lo', ifname]) writeSysctl(`ipv6/conf/${where}/disable_ipv6`, '0');
+    for (const where of ['all', 'default', 'lo', ifname]) enableIpv6(where);
     writeSysctl(`ipv6/conf/${ifname}/accept_ra`, '0');
     writeSysctl(`ipv6/conf/${ifname}/accept_dad`, '0');
     writeSysctlIfPresent(`ipv6/conf/${ifname}/keep_addr_on_down`, '1');

@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { CniError, codes } from '../cni/error.ts';
 import { builtinIpam } from '../cni/ipam.ts';
 import type { NetworkRequest } from '../cni/request.ts';
-import { probeForwarding } from '../enforce/probe.ts';
+import { probeForwarding, probeIpv6 } from '../enforce/probe.ts';
 import type { Family } from '../ip/address.ts';
 import { usage } from '../state/claims.ts';
 import { openStore } from '../state/store.ts';
@@ -44,8 +44,10 @@ async function checkPools({ config }: NetworkRequest): Promise<ReadonlySet<Famil
   return new Set(pools.map(({ family }) => family));
 }
 
-/** ADD would have to switch it on, and could not. */
-function checkForwarding(families: ReadonlySet<Family>): void {
+/** What ADD would need of the kernel, and could not switch on. */
+function checkFamilies(families: ReadonlySet<Family>): void {
+  const [off] = families.has(6) ? probeIpv6('broken') : [];
+  if (off) throw unavailable(`Cannot give pods IPv6 addresses: ${off.what}`, off.fix);
   const broken = probeForwarding(families).find(({ severity }) => severity === 'broken');
   if (broken) throw unavailable(`Cannot route pods: ${broken.what}`, broken.fix);
 }
@@ -63,7 +65,7 @@ export async function status(request: NetworkRequest, context: Context): Promise
   const { config, path } = request;
   checkWritable(config.stateDir);
   checkWritable(config.runDir);
-  if (config.ipam?.type === builtinIpam) checkForwarding(await checkPools(request));
+  if (config.ipam?.type === builtinIpam) checkFamilies(await checkPools(request));
   else if (config.ipam) {
     checkDelegate(config.ipam.type, path);
     await delegateVerb(delegationOf(config, 'STATUS', context, path));
