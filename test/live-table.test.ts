@@ -33,6 +33,7 @@ class Room implements Disposable {
   readonly kernel = new Kernel();
   readonly said: string[] = [];
   readonly shrunk: CutScope[] = [];
+  retagged: (pod: LocalPod) => void = () => {};
   rules = new LiveRules();
   readonly #own: boolean;
   table: LiveTable;
@@ -45,7 +46,10 @@ class Room implements Disposable {
   #open(): LiveTable {
     const { runDir, kernel, rules } = this;
     const log = (line: string): void => void this.said.push(line);
-    const retag = (pod: LocalPod): void => void kernel.log.push(`retag ${pod.link} ${pod.tag}`);
+    const retag = (pod: LocalPod): void => {
+      kernel.log.push(`retag ${pod.link} ${pod.tag}`);
+      this.retagged(pod);
+    };
     const shrunk = (scope: CutScope): void => void this.shrunk.push(scope);
     return new LiveTable({
       ...{ here, runDir, owner, settings, rules, nft: kernel.nft, own: this.#own, log, retag, shrunk },
@@ -328,6 +332,19 @@ for (const [what, damage] of damages)
     await open(room, numbered('g', 7));
     assert.equal(kernel.reads, after, 'and it is known again');
   });
+
+test('a pod that gets another identity gets its tag once the table is whole, whatever another program took away', async () => {
+  using room = new Room({ own: false });
+  room.rules.setPolicy(fromAll);
+  await open(room, numbered('a', 1));
+  room.kernel.meddle(damages[0]![1]);
+  const rules: number[] = [];
+  room.retagged = () => rules.push(room.kernel.table!.chains.find(({ name }) => name === 'gate')!.rules.length);
+  const other = { ...numbered('a', 1), labels: { app: 'other' } };
+  await room.table.bring(state => withPod(state, other, () => false).state);
+  assert.equal(rules.length, 1);
+  assert.ok(rules[0]! > 0);
+});
 
 test('whose connections a change may forbid is told whoever brings it about: an ADD of another pod as well', async () => {
   using room = new Room();
