@@ -1,6 +1,8 @@
 /** The agent's HTTP server among connections that ask nothing, ask slowly, or do not read: probes are answered all the same. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -69,3 +71,46 @@ for (const [what, says] of crowds)
     await until('all of them to be closed', () => served() === 0, 60_000);
     for (const socket of sockets) socket.destroy();
   });
+
+/** Probes, each with so many connections behind it that ask nothing. Prints the probes' answers, or why there is none. */
+const probesInACrowd = `
+  const { connect } = require('node:net');
+  const { writeFileSync } = require('node:fs');
+  const [path, probes, crowd, done] = process.argv.slice(1);
+  const open = says => new Promise((resolve, reject) => {
+    const socket = connect(path, () => says ? socket.write(says, () => resolve(socket)) : resolve(socket));
+    socket.on('error', reject);
+  });
+  const answered = async socket => {
+    let said = '';
+    socket.on('data', piece => said += piece).on('error', ({ code }) => said += code);
+    await new Promise(resolve => socket.on('close', resolve));
+    return said;
+  };
+  void (async () => {
+    const asking = [];
+    for (let i = 0; i < Number(probes); i++) {
+      asking.push(await open('GET /livez HTTP/1.1\\r\\nhost: x\\r\\n\\r\\n'));
+      for (let j = 0; j < Number(crowd); j++) (await open('')).on('error', () => {}).resume();
+    }
+    writeFileSync(done, '');
+    console.log(JSON.stringify(await Promise.all(asking.map(answered))));
+    process.exit();
+  })();`;
+
+test('probes are answered where a process that was busy finds more connections at once than it keeps', async () => {
+  using _ = await showToRoot(folder, pages);
+  const done = join(folder, 'connected');
+  const child = spawn(process.execPath, ['-e', probesInACrowd, agentSocket(folder), '4', '100', done]);
+  let said = '';
+  child.stdout.on('data', (piece: Buffer) => {
+    said += piece.toString();
+  });
+  // Nothing is accepted until all of them wait for it.
+  const still = new Int32Array(new SharedArrayBuffer(4));
+  for (const end = Date.now() + 60_000; !existsSync(done); Atomics.wait(still, 0, 0, 10)) assert.ok(Date.now() < end);
+  await once(child, 'close');
+  const answers = JSON.parse(said) as string[];
+  assert.equal(answers.length, 4);
+  for (const answer of answers) assert.match(answer, /^HTTP\/1\.1 200 [\s\S]*ok\n/);
+});

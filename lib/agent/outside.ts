@@ -25,7 +25,10 @@ export const agentSocket = (runDir: string): string => join(runDir, 'agent.sock'
 const PATIENCE = 10_000;
 /** Milliseconds between two looks for connections that are late. */
 const LOOK = 1_000;
-/** The oldest gives way to one more. A probe asks as soon as it is connected, and is answered before so many others connect. */
+/**
+ * The oldest gives way to one more. A probe asks as soon as it is connected, and libuv accepts one connection between two looks at all others,
+ * so a probe is read long before so many others are accepted.
+ */
 const MOST_CONNECTIONS = 256;
 
 async function answer(pages: Pages, { method, url }: IncomingMessage, response: ServerResponse): Promise<void> {
