@@ -6,7 +6,7 @@ import type { LocalPod } from '../enforce/node.ts';
 import { getLink, type Link, type LinkKey, linkOf } from '../kernel/link.ts';
 import { type Exchange, mustExcept } from '../kernel/message.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
-import { inNetns, Netns } from '../kernel/netns.ts';
+import { inNetns, Netns, NetnsError } from '../kernel/netns.ts';
 import { parseAlias, shortID } from '../tag/alias.ts';
 import { type AttachmentKey, hostInterfaceName, linkMac } from '../tag/link-name.ts';
 import { isOurs } from '../tag/tag.ts';
@@ -46,20 +46,32 @@ export function hostEnd(
 export const isMadeFor = (key: AttachmentKey, { name, mac, kind }: Link): boolean =>
   kind === 'veth' && (name === hostInterfaceName(key) || mac === linkMac(key, 'host'));
 
-/**
- * The other end of the container's interface, where that is a veth to this node; undefined where the namespace is gone, and
- * the pair with it, or where somebody else made it.
- * @param path of the container's network namespace, as the runtime gives it
- */
-export function peerInPod(host: Exchange, path: string, key: AttachmentKey, caller?: number): Link | undefined {
-  let netns: Netns;
+/** Asks in a container's network namespace; undefined where the path leads to none. */
+function socketIn(path: string, caller: number | undefined): NetlinkSocket | undefined {
+  let opened: Netns;
   try {
-    netns = Netns.open(path, caller);
+    opened = Netns.open(path, caller);
   } catch {
     return undefined;
   }
-  using _ = netns;
-  using pod = inNetns(netns, () => NetlinkSocket.open('route'));
+  using netns = opened;
+  try {
+    return inNetns(netns, () => NetlinkSocket.open('route'));
+  } catch (error) {
+    // A namespace of another kind.
+    if (error instanceof NetnsError) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * The other end of the container's interface, where that is a veth to this node; undefined where the namespace is gone, and
+ * the pair with it, or where another program made the interface.
+ * @param path of the container's network namespace, as the runtime gives it
+ */
+export function peerInPod(host: Exchange, path: string, key: AttachmentKey, caller?: number): Link | undefined {
+  using pod = socketIn(path, caller);
+  if (!pod) return undefined;
   const [reply] = mustExcept(pod.exchange([getLink({ name: key.ifname })]), 'ENODEV').flat();
   const inside = reply && linkOf(reply);
   if (inside?.kind !== 'veth' || inside.peer === undefined) return undefined;
