@@ -42,12 +42,16 @@ export function identitiesOfNode({ pods, leaving = [] }: NodeState): TaggedIdent
 }
 
 const compiled = new WeakMap<World, Map<string, CompileOptions>>();
+/** Lists of refused policies, for the same manifests: the table that stands and the one that comes have one each. */
+const MOST_COMPILED = 4;
 
 /** The same for the same manifests, so that of two tables that are compared the second costs what is new in it. */
 function optionsFor(manifests: World, refused: readonly string[]): CompileOptions {
   const byRefused = compiled.get(manifests) ?? new Map<string, CompileOptions>();
   const key = JSON.stringify(refused);
   const options = byRefused.get(key) ?? { names: new Names(), gates: new Map(), refused: new Set(refused) };
+  // A tenant's policies that the kernel refuses come one by one.
+  if (byRefused.size >= MOST_COMPILED) byRefused.clear();
   compiled.set(manifests, byRefused.set(key, options));
   return options;
 }
