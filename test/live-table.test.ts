@@ -13,13 +13,13 @@ import type { CutScope } from '../lib/enforce/shrunk.ts';
 import { NodeTable } from '../lib/enforce/table.ts';
 import { waypoints } from '../lib/enforce/waypoints.ts';
 import { identitiesOfNode, worldOfNode } from '../lib/enforce/world.ts';
-import { formatAddress, parseAddress } from '../lib/ip/address.ts';
+import { formatAddress, parseAddress, parsePrefix } from '../lib/ip/address.ts';
 import { diff } from '../lib/nft/diff.ts';
-import { ACCEPT, type Table } from '../lib/nft/model.ts';
+import { ACCEPT, type Key, type Table } from '../lib/nft/model.ts';
 import { nameOperation } from '../lib/nft/transaction.ts';
 import { compile } from '../lib/policy/compile.ts';
 import { LiveRules } from '../lib/policy/live.ts';
-import { type Pod, policyRef, type World } from '../lib/policy/model.ts';
+import { type BlockPeer, type Pod, policyRef, type World } from '../lib/policy/model.ts';
 import type { AddressSet, Ruleset } from '../lib/policy/ruleset.ts';
 import { Kernel } from './fake-nft.ts';
 import { localPods, manifests, worldFrom } from './worlds.ts';
@@ -236,6 +236,61 @@ test('a policy that the kernel refuses closes whom it selects, until it is anoth
     'NetworkPolicy/default/good ingress[0]',
     'NetworkPolicy/default/bad ingress[0]',
   ]);
+});
+
+test('an ADD is judged by what its namespace and all pods are now, and carries none of the 6,000 entries of another', async () => {
+  using room = new Room();
+  const [here, there] = [
+    { ...lone, namespace: 'a' },
+    { ...lone, namespace: 'b', addresses: ['10.0.0.2'] },
+  ];
+  const addAll = (...pods: readonly Pod[]) =>
+    pods.map(plugged).reduce((now, pod) => withPod(now, pod, () => false).state, room.table.state);
+  const friends = { requirements: [{ key: 'role', operator: 'In', values: ['friend'] }] } as const;
+  const anywhere = { kind: 'pods', namespace: { requirements: [] }, pods: friends } as const;
+  const friend = {
+    ...lone,
+    namespace: 'b',
+    name: 'friend',
+    labels: new Map([['role', 'friend']]),
+    addresses: ['10.1.0.1'],
+  };
+  room.rules.setPolicy({
+    ...policyOf('web', 80),
+    namespace: 'a',
+    ingress: [{ index: 0, peers: [anywhere], ports: 'any' }],
+  });
+  room.rules.setPolicy({ ...policyOf('web', 80), namespace: 'b' });
+  await room.table.bring(() => addAll(here, there));
+  const ofBlocks = (i: number) => {
+    const peers = Array.from({ length: 2_000 }, (_, j): BlockPeer => {
+      const cidr = parsePrefix(`${20 + i}.${j >> 8}.${j & 255}.7/32`)!;
+      return { kind: 'block', cidr, except: [] };
+    });
+    return { ...policyOf(`large${i}`, 80), namespace: 'b', ingress: [{ index: 0, peers, ports: 'any' }] } as const;
+  };
+  const written = async (work: Promise<unknown>): Promise<number> => {
+    const before = room.kernel.log.length;
+    await work;
+    return room.kernel.log.length - before;
+  };
+  for (let i = 0; i < 3; i++) room.rules.setPolicy(ofBlocks(i));
+  room.rules.setPolicy({ ...policyOf('more', 81), namespace: 'a' });
+  room.rules.setPod(friend);
+  const newcomer = { ...here, name: 'new', labels: new Map([['app', 'new']]), addresses: ['10.0.0.3'] };
+  const adding = room.table.bring(() => addAll(newcomer), { namespaces: ['a'] });
+  assert.ok((await written(adding)) < 30);
+  assert.deepEqual([...new Set(ports(room.kernel))].toSorted(), [
+    'NetworkPolicy/a/more ingress[0]',
+    'NetworkPolicy/a/web ingress[0]',
+    'NetworkPolicy/b/web ingress[0]',
+  ]);
+  const isFriend = ([datum]: Key): boolean =>
+    typeof datum === 'object' && 'value' in datum && datum.value === 0x0a010001n;
+  const peers = room.kernel.table!.sets.filter(({ elements }) => elements.some(({ key }) => isFriend(key)));
+  assert.equal(peers.length, 1, 'the friend is a peer already');
+  assert.ok((await written(room.table.bring(state => state, { namespaces: ['b'] }))) >= 6_000);
+  assert.equal(room.kernel.reads, 2, 'the table was known all the time');
 });
 
 test('what somebody else changed is put right, and counted', async () => {

@@ -5,12 +5,13 @@ import fc from 'fast-check';
 import { toNft } from '../lib/enforce/ruleset.ts';
 import { apply } from '../lib/nft/apply.ts';
 import { diff } from '../lib/nft/diff.ts';
-import type { NamedSet, Table } from '../lib/nft/model.ts';
+import type { Element, NamedSet, Table, Verdict } from '../lib/nft/model.ts';
 import { Cluster } from '../lib/policy/cluster.ts';
 import { compile, type TaggedIdentity } from '../lib/policy/compile.ts';
 import { LiveRules } from '../lib/policy/live.ts';
 import { type Labels, type NetworkPolicy, type Pod, policyRef, type World } from '../lib/policy/model.ts';
 import type { Ruleset } from '../lib/policy/ruleset.ts';
+import { identityKey } from '../lib/tag/identity.ts';
 import { localPods, manifests, tagged, worldFrom } from './worlds.ts';
 
 /** One thing that happens to the cluster, to the node, or to who listens. */
@@ -22,7 +23,8 @@ type Step =
   | { readonly kind: 'identities' }
   | { readonly kind: 'refused'; readonly policies: readonly string[] }
   | { readonly kind: 'look' }
-  | { readonly kind: 'take' };
+  | { readonly kind: 'take' }
+  | { readonly kind: 'take of'; readonly namespace: string };
 
 /** Objects of one random world happen to another one: what they say of pods, policies and namespaces of one name differs. */
 const stepsOf = ({ pods, policies, namespaces }: World): fc.Arbitrary<Step> => {
@@ -47,6 +49,7 @@ const stepsOf = ({ pods, policies, namespaces }: World): fc.Arbitrary<Step> => {
     fc.constant<Step>({ kind: 'identities' }),
     fc.constant<Step>({ kind: 'look' }),
     { weight: 3, arbitrary: fc.constant<Step>({ kind: 'take' }) },
+    { weight: 3, arbitrary: fc.constantFrom('a', 'b').map((namespace): Step => ({ kind: 'take of', namespace })) },
   );
 };
 
@@ -121,6 +124,77 @@ function tableOf(ruleset: Ruleset): Table {
 const operationsBetween = (have: Table, want: Table): readonly unknown[] =>
   diff(have, want).operations.filter(({ object }) => object !== 'counter');
 
+const isGoto = (value: Element['value']): value is Extract<Verdict, { readonly kind: 'goto' }> =>
+  typeof value === 'object' && 'kind' in value && value.kind === 'goto';
+
+/** What of a table judges the pods with these tags: their entries, the chains that these go to, and the sets of those. */
+function judging({ sets, chains, ...table }: Table, tags: ReadonlySet<number>): Table {
+  const entries = sets
+    .filter(({ name }) => maps.some(map => map === name))
+    .map(map => ({ ...map, elements: map.elements.filter(({ key }) => tags.has(key[0] as number)) }));
+  const gates = new Set(
+    entries.flatMap(({ elements }) => elements.flatMap(({ value }) => (isGoto(value) ? [value.chain] : []))),
+  );
+  const own = chains.filter(({ name }) => gates.has(name)).map(({ comment: _, ...chain }) => chain);
+  const looked = JSON.stringify(own.map(({ rules }) => rules));
+  return { ...table, chains: own, sets: [...entries, ...sets.filter(({ name }) => looked.includes(`"${name}"`))] };
+}
+
+test('what is taken of one namespace judges its pods, and identities that are new, by what everything is now', () => {
+  let waited = 0;
+  fc.assert(
+    fc.property(history, ({ first, steps }) => {
+      const rules = new LiveRules();
+      const truth = new Truth();
+      const known = new Set<string>();
+      let kernel = tableOf(rules.ruleset());
+      const take = (namespaces?: readonly string[]): void => {
+        const change = rules.take(namespaces);
+        if (change) kernel = apply(kernel, diff(tableOf(change.before), tableOf(change.after)))!;
+        if (rules.unsettled.length > 0) waited++;
+        const isWhole = namespaces === undefined;
+        const isJudged = ({ identity }: TaggedIdentity): boolean =>
+          isWhole || namespaces.includes(identity.namespace) || !known.has(identityKey(identity));
+        const judged = truth.identities.filter(isJudged);
+        for (const { identity } of truth.identities) known.add(identityKey(identity));
+        const tags = new Set(judged.map(({ tag }) => tag));
+        const want = tableOf(truth.ruleset());
+        assert.deepEqual(operationsBetween(judging(kernel, tags), judging(want, tags)), []);
+        if (isWhole) assert.deepEqual(operationsBetween(kernel, want), []);
+      };
+      for (const step of [...startOf(first), { kind: 'take' } as const, ...steps]) {
+        happen(rules, truth, step);
+        if (step.kind === 'take') take();
+        if (step.kind === 'take of') take([step.namespace]);
+      }
+      take();
+      assert.deepEqual(rules.unsettled, []);
+    }),
+    { numRuns: 500 },
+  );
+  assert.ok(waited > 50, `the policies of others waited ${waited} times`);
+});
+
+test('an identity that is new is judged by the policies of now, though those of its namespace wait', () => {
+  const rules = new LiveRules();
+  const identityOf = (app: string) => ({ namespace: 'b', labels: new Map([['app', app]]), namedPorts: [] });
+  const policy = (port: number): NetworkPolicy => ({
+    ...{ kind: 'NetworkPolicy', namespace: 'b', name: 'web', subject: { requirements: [] } },
+    ingress: [{ index: 0, peers: 'any', ports: [{ protocol: 'TCP', first: port, last: port }] }],
+  });
+  const old = { tag: 1, identity: identityOf('old') };
+  rules.setPolicy(policy(80));
+  rules.setIdentities([old]);
+  rules.take();
+  rules.setPolicy(policy(81));
+  assert.equal(rules.take(['a']), undefined, 'it waits');
+  rules.setIdentities([old, { tag: 2, identity: identityOf('new') }]);
+  const { tags, chains } = rules.take(['a'])!.after;
+  const ports = [1, 2].map(tag => chains.get(tags.get(tag)!.ingress)?.rules.map(({ ports: allowed }) => allowed));
+  const only = [{ protocol: 'TCP', spans: [{ first: 81, last: 81 }] }];
+  assert.deepEqual(ports, [only, only]);
+});
+
 test('each change that is taken turns the table of before into the one that a compiler of the whole makes', () => {
   const seen = { structural: 0, elements: 0, nothing: 0 };
   fc.assert(
@@ -136,7 +210,7 @@ test('each change that is taken turns the table of before into the one that a co
       };
       for (const step of [...startOf(first), ...steps]) {
         happen(rules, truth, step);
-        if (step.kind === 'take') take();
+        if (step.kind === 'take' || step.kind === 'take of') take();
         if (step.kind === 'look')
           assert.deepEqual(operationsBetween(tableOf(rules.ruleset()), tableOf(truth.ruleset())), []);
       }

@@ -6,7 +6,15 @@ import type { Hook } from '../enforce/hook.ts';
 import { refuseTakenPorts } from '../enforce/host-ports.ts';
 import { ownerOf } from '../enforce/inline.ts';
 import type { LiveTable } from '../enforce/live-table.ts';
-import { type IsCarried, type LocalPod, type Owner, podKey, withoutPod, withPod } from '../enforce/node.ts';
+import {
+  type IsCarried,
+  type LocalPod,
+  type NodeState,
+  type Owner,
+  podKey,
+  withoutPod,
+  withPod,
+} from '../enforce/node.ts';
 import { refuseOtherOwner } from '../enforce/table.ts';
 import type { KubePod } from '../kube/object.ts';
 import { nameOperation, type Operation } from '../nft/transaction.ts';
@@ -19,6 +27,8 @@ export interface Judge {
   readonly known: (pod: Omit<LocalPod, 'tag'>) => KubePod | undefined;
   /** The pod as the API has it. @throws CniError code 11 where nothing is known of it */
   readonly declared: (pod: Omit<LocalPod, 'tag'>, signal: AbortSignal | undefined) => Promise<KubePod>;
+  /** The node with what the API has said of the pods of a namespace that are plugged in. */
+  readonly heed: (state: NodeState, namespace: string) => NodeState;
   readonly isCarried: IsCarried;
   /** Keys of pods that are judged and whose interfaces an ADD has yet to open. */
   readonly opening: Set<string>;
@@ -56,14 +66,16 @@ export class AgentHook implements Hook {
     const { judge, signal } = this.#options;
     const asked = await judge.declared(pod, signal);
     judge.opening.add(podKey(pod));
+    // By the policies of its own namespace and by what all pods are now; what the policies of others became may wait.
+    const namespaces = [pod.namespace];
     await this.#table.bring(
       state => {
         // The watch may have told something newer while this waited for its turn, and will not tell it again.
         const declared = asDeclared(pod, judge.known(pod) ?? asked);
         refuseTakenPorts(state, declared);
-        return withPod(state, declared, judge.isCarried).state;
+        return withPod(judge.heed(state, pod.namespace), declared, judge.isCarried).state;
       },
-      { signal, opening: podKey(pod) },
+      { namespaces, signal, opening: podKey(pod) },
     );
     const judged = this.#table.state.pods[podKey(pod)];
     if (!judged)
@@ -73,7 +85,7 @@ export class AgentHook implements Hook {
 
   /** Closing goes on when the caller has hung up: it is how his ADD is undone. */
   async dismiss(key: string): Promise<void> {
-    await this.#table.bring(state => withoutPod(state, key));
+    await this.#table.bring(state => withoutPod(state, key), { namespaces: [] });
     this.opened(key);
   }
 

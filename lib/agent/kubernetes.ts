@@ -35,6 +35,7 @@ import { clearDeadCalls, type DeadCalls } from './dead-calls.ts';
 import { metricsOf } from './gauges.ts';
 import { SharedGraveyard } from './graveyard.ts';
 import { type Part, type Problem, problemsOf } from './health.ts';
+import { inTurn } from './in-turn.ts';
 import { LinkKeeper } from './link-keeper.ts';
 import { claimNode, listen } from './listen.ts';
 import { type Hearing, Listeners } from './listeners.ts';
@@ -43,7 +44,7 @@ import { manifestsOfWorld } from './manifests.ts';
 import { Histogram, type Metric } from './metrics.ts';
 import { concernsRoutes, NodeKeeper, type NodeKeeperOptions } from './node-keeper.ts';
 import { showToAll, showToRoot } from './outside.ts';
-import { isSamePod, OwnPods } from './own-pods.ts';
+import { heed, isSamePod, OwnPods } from './own-pods.ts';
 import { pagesOf } from './pages.ts';
 import { judgeClaims } from './pod-cidrs.ts';
 import { type Intervals, Runner } from './runner.ts';
@@ -259,6 +260,7 @@ export class KubernetesAgent {
     return {
       table: this.table,
       known: pod => this.#known(pod),
+      heed: (state, namespace) => heed(state, this.#own.newsOf(namespace), isCarried),
       declared: (pod, signal) => this.#declared(pod, signal),
       isCarried,
       opening: new Set(),
@@ -402,17 +404,36 @@ export class KubernetesAgent {
     this.#runners?.node.ring();
   }
 
-  /** Brings the table to what has been heard. */
+  /**
+   * Brings the table to what has been heard, one namespace after the other: what one of them costs, pods of others do not
+   * wait for.
+   */
   async #sync(): Promise<void> {
     if (!this.listeners.isComplete) return;
     const since = this.#waitingSince;
     this.#waitingSince = undefined;
     const start = systemClock.now();
-    const operations = await this.table.bring(state =>
-      this.#withPodCidrs(this.#own.heed(state, this.#facts.isCarried)),
-    );
+    const namespaces = new Set([...this.#rules.unsettled, ...this.#own.unheeded]);
+    let operations = namespaces.size === 0 ? await this.#settle() : 0;
+    const settle = async (namespace: string): Promise<void> => {
+      operations += await this.#settle(namespace);
+    };
+    await inTurn(namespaces, settle, this.#server, systemClock);
     this.#syncs.observe((systemClock.now() - start) / 1000);
     if (since !== undefined && operations > 0) this.#delays.observe((systemClock.now() - since) / 1000);
+  }
+
+  /** What pods and namespaces have become, and the policies of this one. @returns operations that it took */
+  async #settle(namespace?: string): Promise<number> {
+    let news: readonly KubePod[] = [];
+    const change = (state: NodeState): NodeState => {
+      news = this.#own.newsOf(namespace);
+      return this.#withPodCidrs(heed(state, news, this.#facts.isCarried));
+    };
+    const namespaces = namespace === undefined ? [] : [namespace];
+    const operations = await this.table.bring(change, { namespaces });
+    this.#own.heeded(news);
+    return operations;
   }
 
   #withPodCidrs(state: NodeState): NodeState {

@@ -2,7 +2,7 @@
  * The pods of this node. Which there are, and which addresses they have, the kernel and the attachments' records say, since
  * kubelet tells the API late, and the API forgets pods that still run; what their labels and ports are, the API says.
  */
-import { identityOf, type LocalPod, type NodeState, podKey, withPod } from '../enforce/node.ts';
+import { type IsCarried, identityOf, type LocalPod, type NodeState, podKey, withPod } from '../enforce/node.ts';
 import type { Change } from '../kube/fold.ts';
 import type { KubePod } from '../kube/object.ts';
 import type { LiveRules } from '../policy/live.ts';
@@ -44,17 +44,31 @@ export class OwnPods {
     else if (after) this.#rules.setPod(after);
   };
 
-  /** The node with what the API has said of its pods since this was asked last. */
-  heed(state: NodeState, isCarried: (tag: number) => boolean): NodeState {
-    if (this.#news.size === 0) return state;
-    const news = new Map(this.#news);
-    this.#news.clear();
-    return Object.values(state.pods).reduce((current, pod) => {
-      const declared = news.get(nameOf(pod));
-      if (!declared || !isSamePod(pod, declared)) return current;
-      const now = asDeclared(pod, declared);
-      const isSame = identityKey(identityOf(now)) === identityKey(identityOf(pod));
-      return isSame || !current.pods[podKey(pod)] ? current : withPod(current, now, isCarried).state;
-    }, state);
+  /** Namespaces of pods here of which the API has said something that is not in force. */
+  get unheeded(): readonly string[] {
+    return [...new Set([...this.#news.values()].map(({ namespace }) => namespace))];
   }
+
+  /** What the API has said of the namespace's pods here, to be heeded. */
+  newsOf(namespace: string | undefined): readonly KubePod[] {
+    return [...this.#news.values()].filter(pod => pod.namespace === namespace);
+  }
+
+  /** To be called when it is in force: until then it is said again. */
+  heeded(news: readonly KubePod[]): void {
+    for (const pod of news) if (this.#news.get(nameOf(pod)) === pod) this.#news.delete(nameOf(pod));
+  }
+}
+
+/** The node with what the API says of its pods. */
+export function heed(state: NodeState, news: readonly KubePod[], isCarried: IsCarried): NodeState {
+  if (news.length === 0) return state;
+  const byName = new Map(news.map(pod => [nameOf(pod), pod]));
+  return Object.values(state.pods).reduce((current, pod) => {
+    const declared = byName.get(nameOf(pod));
+    if (!declared || !isSamePod(pod, declared)) return current;
+    const now = asDeclared(pod, declared);
+    const isSame = identityKey(identityOf(now)) === identityKey(identityOf(pod));
+    return isSame || !current.pods[podKey(pod)] ? current : withPod(current, now, isCarried).state;
+  }, state);
 }

@@ -50,6 +50,8 @@ export interface LiveTableOptions {
 }
 
 export interface BringOptions {
+  /** Whose policies are to be in force afterwards; where it is absent, everybody's. Those of others may have to wait. */
+  readonly namespaces?: readonly string[];
   readonly signal?: AbortSignal | undefined;
   /** Key of a pod that is to be opened: when this is done, what judges it is in force. */
   readonly opening?: string;
@@ -134,27 +136,27 @@ export class LiveTable {
    * @returns the operations that it took; 0 where nothing was to be done
    * @throws NftError where the kernel refuses, CniError code 7 for another owner
    */
-  bring(change: (state: NodeState) => NodeState, { signal, opening }: BringOptions = {}): Promise<number> {
+  bring(change: (state: NodeState) => NodeState, { namespaces, signal, opening }: BringOptions = {}): Promise<number> {
     return this.#exclusively(() => {
-      const operations = this.#bring(change);
+      const operations = this.#bring(change, namespaces);
       const pod = opening === undefined ? undefined : this.#state.pods[opening];
       if (pod) this.#assure([pod]);
       return operations;
     }, signal);
   }
 
-  #bring(change: (state: NodeState) => NodeState): number {
+  #bring(change: (state: NodeState) => NodeState, namespaces: BringOptions['namespaces']): number {
     this.#catchUp();
     const after = change(this.#arrived());
     const leaving = leavingBetween(this.#state, after);
-    if (leaving.length === 0) return this.#reach(after);
+    if (leaving.length === 0) return this.#reach(after, namespaces);
     // Both entries are there while links have either tag: the one of before, or already that of now.
-    const first = this.#reach({ ...after, leaving });
+    const first = this.#reach({ ...after, leaving }, namespaces);
     const arriving = leaving.map(pod => after.pods[podKey(pod)]!);
     this.#assure(arriving);
     for (const pod of arriving) this.#options.retag(pod);
     packetsUnderWayEnd();
-    const second = this.#reach(after);
+    const second = this.#reach(after, namespaces);
     this.#tellShrunk(addressesOf(leaving));
     return first + second;
   }
@@ -178,13 +180,13 @@ export class LiveTable {
     this.#marker = undefined;
   }
 
-  #reach(state: NodeState): number {
+  #reach(state: NodeState, namespaces?: BringOptions['namespaces']): number {
     const { rules } = this.#options;
     const before = this.#state;
     this.#show(state);
     if (state !== this.#identified) rules.setIdentities(identitiesOfNode(state));
     this.#identified = state;
-    const change = rules.take();
+    const change = rules.take(namespaces);
     if (!change && state === before && this.#marker !== undefined) return 0;
     const earlier = this.#marker;
     const { operations, isCompared } = this.#commit(before, state, change);
@@ -301,13 +303,15 @@ export class LiveTable {
     return true;
   }
 
-  /** The whole table as it should be. */
+  /** The whole table as it should be; policies that wait to be brought into force are not in it. */
   desired(): Table {
-    return desiredTable(this.#state, this.#marker ?? 0, this.#options.rules.ruleset());
+    return desiredTable(this.#state, this.#marker ?? 0, this.#options.rules.taken());
   }
 
   #compareAndCommit(state: NodeState, marker: number): number {
     const { nft, rules } = this.#options;
+    // What is written is the whole, and so is what the next change is told from.
+    rules.take();
     const ruleset = rules.ruleset();
     const want = desiredTable(state, marker, ruleset);
     const { isOwned } = this;
@@ -354,8 +358,6 @@ export class LiveTable {
   mend(): Promise<readonly Operation[]> {
     return this.#exclusively(() => {
       this.#catchUp();
-      // What has been heard and is not in force yet is nobody's change.
-      this.#reach(this.#state);
       return this.#mend();
     });
   }
@@ -366,6 +368,8 @@ export class LiveTable {
   }
 
   #mend(): readonly Operation[] {
+    // What has been heard and is not in force yet is nobody's change.
+    this.#reach(this.#state);
     const have = this.#options.nft.read(TABLE_NAME);
     const { operations } = diff(have?.table, this.desired());
     if (operations.length > 0) {

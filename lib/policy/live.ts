@@ -17,7 +17,8 @@ import {
 import { type Element, elementsFrom, filled, missingIn, withElements } from './members.ts';
 import type { Labels, NetworkPolicy, Node, Pod } from './model.ts';
 import { Names } from './names.ts';
-import type { Chain, PeerSet, PodSetSpec, Ruleset } from './ruleset.ts';
+import type { PeerSet, PodSetSpec, Ruleset } from './ruleset.ts';
+import { sameStructure } from './same-structure.ts';
 import { SetIndex } from './set-index.ts';
 
 /** Two rulesets that are parts of those before and after, and whose difference is the whole difference. */
@@ -36,26 +37,8 @@ interface Traffic {
 
 const nothing: Structure = { specs: new Map(), chains: new Map(), tags: new Map() };
 
-const originsOf = ({ origins }: Chain['rules'][number]): string =>
-  origins.map(({ policy, direction, index }) => `${policy} ${direction} ${index}`).join();
-
-/** Of two chains of one name, which match the same: whether they do so for the same reasons. */
-const sameChain = (a: Chain, b: Chain | undefined): boolean =>
-  a === b ||
-  (b !== undefined &&
-    a.policies.join() === b.policies.join() &&
-    a.rules.every((rule, i) => rule === b.rules[i] || originsOf(rule) === originsOf(b.rules[i]!)));
-
-function sameStructure(a: Structure, b: Structure): boolean {
-  if (a.chains.size !== b.chains.size || a.tags.size !== b.tags.size) return false;
-  for (const chain of a.chains.values()) if (!sameChain(chain, b.chains.get(chain.name))) return false;
-  for (const [tag, { identity, egress, ingress }] of a.tags) {
-    const other = b.tags.get(tag);
-    if (other?.egress !== egress || other.ingress !== ingress) return false;
-    if (other.identity !== identity && identityKey(other.identity) !== identityKey(identity)) return false;
-  }
-  return true;
-}
+/** @param ref `Kind/namespace/name` */
+const namespaceOf = (ref: string): string => ref.split('/')[1]!;
 
 export class LiveRules {
   /** As of now; for who judges single flows. Changes go through this class. */
@@ -68,6 +51,8 @@ export class LiveRules {
   #refused: ReadonlySet<string> = new Set();
   /** Gates by identity, by namespace: policies are of one, and of no other. */
   readonly #gates = new Map<string, Map<string, Gates>>();
+  /** Namespaces whose gates are those of before their policies changed, in the order of the changes. */
+  readonly #unsettled = new Set<string>();
   #isRestructured = false;
   /** Addresses that may be in other sets than at the last `take`, with who had them then. */
   readonly #moved = new Map<string, Pod | undefined>();
@@ -116,16 +101,34 @@ export class LiveRules {
 
   setPolicy(policy: NetworkPolicy): void {
     this.cluster.setPolicy(policy);
-    this.#forgetGates(policy.namespace);
+    this.#unsettle(policy.namespace);
   }
 
   deletePolicy(policy: NetworkPolicy): void {
     this.cluster.deletePolicy(policy);
-    this.#forgetGates(policy.namespace);
+    this.#unsettle(policy.namespace);
   }
 
-  #forgetGates(namespace: string): void {
-    if (this.#gates.delete(namespace)) this.#isRestructured = true;
+  #unsettle(namespace: string): void {
+    if (this.#gates.has(namespace)) this.#unsettled.add(namespace);
+  }
+
+  /** Namespaces whose policies have changed and are not in force, the one that has waited longest first. */
+  get unsettled(): readonly string[] {
+    return [...this.#unsettled];
+  }
+
+  #settle(namespaces: Iterable<string>): void {
+    for (const namespace of namespaces)
+      if (this.#unsettled.delete(namespace) && this.#gates.delete(namespace)) this.#isRestructured = true;
+  }
+
+  /** An identity that has no gates yet gets them by the policies of now, and so must the others of its namespace. */
+  #settleNewcomers(): void {
+    if (this.#unsettled.size === 0) return;
+    const isNew = ({ identity }: TaggedIdentity): boolean =>
+      this.#unsettled.has(identity.namespace) && !this.#gates.get(identity.namespace)?.has(identityKey(identity));
+    this.#settle(new Set(this.#identities.filter(isNew).map(({ identity }) => identity.namespace)));
   }
 
   setNode(node: Node): void {
@@ -144,9 +147,9 @@ export class LiveRules {
 
   /** `Kind/namespace/name` of policies that the kernel refused: they isolate whom they select, and allow nothing. */
   setRefused(policies: ReadonlySet<string>): void {
+    for (const policy of [...policies, ...this.#refused])
+      if (policies.has(policy) !== this.#refused.has(policy)) this.#unsettle(namespaceOf(policy));
     this.#refused = policies;
-    this.#gates.clear();
-    this.#isRestructured = true;
   }
 
   #gatesOf(identity: Identity): Gates {
@@ -168,7 +171,10 @@ export class LiveRules {
           known,
           here.map(({ identity }) => identity),
         );
-      else this.#gates.delete(namespace);
+      else {
+        this.#gates.delete(namespace);
+        this.#unsettled.delete(namespace);
+      }
     }
   }
 
@@ -187,13 +193,25 @@ export class LiveRules {
     return this.#structure.chains;
   }
 
+  /** The whole with the policies of the last `take`, and the pods of now. */
+  taken(): Ruleset {
+    return filledStructure(this.cluster, this.#structure);
+  }
+
   /** The whole, as of now. */
   ruleset(): Ruleset {
+    this.#settle(this.unsettled);
     return filledStructure(this.cluster, this.#structureNow());
   }
 
-  /** What has changed since this was asked last; undefined where nothing has. */
-  take(): RulesetChange | undefined {
+  /**
+   * What has changed since this was asked last; undefined where nothing has.
+   * @param namespaces those whose policies are to be in force; the gates of others stay as they are, while what pods and
+   * namespaces have become counts for all. Absent: everybody's.
+   */
+  take(namespaces: Iterable<string> = this.unsettled): RulesetChange | undefined {
+    this.#settle(namespaces);
+    this.#settleNewcomers();
     const before = this.#structure;
     const after = this.#structureNow();
     const isStructural = !sameStructure(before, after);

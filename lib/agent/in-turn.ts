@@ -1,0 +1,34 @@
+/** Work on several namespaces, one after the other, so that what one of them costs the calls of others do not wait for. */
+import type { Clock } from '../kube/clock.ts';
+
+/** How often to look whether calls have ended, in milliseconds. */
+const LOOK = 1;
+/** How long a namespace waits for calls, in milliseconds: calls that never end hold nobody's policies back. */
+export const PATIENCE = 500;
+
+export interface Calls {
+  /** Of callers who have not been answered. */
+  readonly calls: number;
+}
+
+/** Calls that are under way or come meanwhile go first, for as long as one namespace waits for them. */
+async function giveWay(server: Calls, clock: Clock): Promise<void> {
+  const end = clock.now() + PATIENCE;
+  do await new Promise<void>(done => clock.after(LOOK, done));
+  while (server.calls > 0 && clock.now() < end);
+}
+
+/** @throws what `work` throws: the namespaces after that are not worked on */
+export async function inTurn(
+  namespaces: Iterable<string>,
+  work: (namespace: string) => Promise<void>,
+  server: Calls,
+  clock: Clock,
+): Promise<void> {
+  let isFirst = true;
+  for (const namespace of namespaces) {
+    if (!isFirst) await giveWay(server, clock);
+    isFirst = false;
+    await work(namespace);
+  }
+}
