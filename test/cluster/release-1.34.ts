@@ -5,7 +5,7 @@ import { sandboxImage } from './images.ts';
 import type { Release } from './release.ts';
 
 const ranges = (of: { readonly v4: string; readonly v6: string }): string => `${of.v4},${of.v6}`;
-/** In each controller of cgroups; run.sh makes it, and takes it away. */
+/** The root that kubelet takes, in each controller of cgroups; run.sh makes it, and takes it away. */
 const cgroup = process.env['TOLLGATE_CLUSTER_CGROUP']!;
 
 export const current: Release = {

@@ -37,7 +37,7 @@ for controller in memory pids devices freezer cpuset; do
 done
 TOLLGATE_CLUSTER_BIN=$(bash test/cluster/build.sh "$release")
 
-# The tree of cgroups that today's kubelet gives its pods: one for each run, and the one thing that no namespace takes away.
+# The cgroup that today's kubelet takes for its root: one for each run. No namespace takes cgroups away.
 make_cgroups() {
   local controller
   for controller in /sys/fs/cgroup/*/; do
@@ -49,7 +49,7 @@ make_cgroups() {
     done
   done
 }
-# kubelet 1.20 leaves their place to containerd, which shares it with everybody. Which ones are ours, containerd's log tells.
+# Containers' own lie where containerd puts them, which it shares with everybody. Which ones are ours, its log tells.
 sweep_cgroups() { # the folder of a run
   local id
   find /sys/fs/cgroup/*/"$(basename "$1")" -depth -type d -exec rmdir {} + 2>/dev/null || true
@@ -75,7 +75,9 @@ done
 scratch=$(mktemp -d -t "tollgate-cluster-$$-XXXXXX")
 finish() {
   local status=$?
-  trap - EXIT INT TERM
+  # timeout(1) sends its signal twice: the second one must not end this half-way.
+  trap - EXIT
+  trap '' INT TERM
   [[ -z ${inhabitants:-} ]] || kill -9 "$inhabitants" 2>/dev/null || true
   # Processes of the namespace end a moment after its first one.
   for _ in {1..100}; do
