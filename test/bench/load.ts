@@ -1,7 +1,7 @@
 /**
  * `npm run bench -- load [GROUP…]`: what load on a node costs, and whom. Each file in `load/` is a group of rows, which needs no
- * other registration. Runs in the namespaces that bench.sh made. Nothing fails on a figure; an error of a group is told, ends that
- * group only, and makes the exit code 1.
+ * other registration. CHURN_PAIRS (20,000 unless set) is how many pods come and go in `churn`. Runs in the namespaces that
+ * bench.sh made. Nothing fails on a figure; an error of a group is told, ends that group only, and makes the exit code 1.
  */
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
