@@ -20,6 +20,7 @@ import type { Table } from '../lib/nft/model.ts';
 import { nameOperation } from '../lib/nft/transaction.ts';
 import { readDocuments } from '../lib/policy/manifest.ts';
 import { asideOf } from '../lib/state/atomic.ts';
+import { countReads } from './counted-reads.ts';
 import { Kernel } from './fake-nft.ts';
 
 const owner: Owner = { enforcer: 'inline', stateDir: '/state', policies: '/policies' };
@@ -216,6 +217,32 @@ test('what writers left half-written who were killed is written over, and goes w
   room.assertWhole(room.open(), kept);
   for (const name of ['a', 'b']) room.open().bring(unplug(name), { kept });
   assert.deepEqual(readdirSync(room.runDir), []);
+});
+
+test('a pod of a new identity that no policy selects costs no look at the policies of other namespaces that have pods here', () => {
+  const reads = (blocks: number): number => {
+    using room = new Room();
+    const from = Array.from({ length: blocks }, (_, i) => ({ ipBlock: { cidr: `10.9.${i}.0/24` } }));
+    const tenants = countReads(policy('large', {}, { ingress: [{ from }] }));
+    // As each call in a process of its own has it.
+    const kept = (): Kept => {
+      const documents = [tenants.value, { ...allowWeb, metadata: { name: 'web', namespace: 'other' } }];
+      return {
+        'f.yaml': { stamp: '1', documents: documents.map((value, document) => ({ file: 'f', document, value })) },
+      };
+    };
+    bringOne(room.open(), pod('t'), kept());
+    bringOne(room.open(), { ...pod('o'), namespace: 'other' }, kept());
+    const before = tenants.reads();
+    const stranger = { ...pod('s', { role: 'client' }), namespace: 'other' };
+    bringOne(room.open(), stranger, kept());
+    const read = tenants.reads() - before;
+    room.kernel.meddle();
+    bringOne(room.open(), { ...stranger, containerID: 's2', name: 's2', addresses: ['10.0.9.9'] }, kept());
+    room.assertWhole(room.open(), kept());
+    return read;
+  };
+  assert.equal(reads(200), reads(1));
 });
 
 const meddling: [string, (room: Room) => void][] = [

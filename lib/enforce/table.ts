@@ -23,6 +23,7 @@ import { type Kept, podManifestsOf, worldAbout } from './folder.ts';
 import { type GateSettings, gateDigest, isJudged, markerSet } from './gate.ts';
 import { isInForce, type Judged, type Judging, judgingAfter, readJudging, resizedBy } from './in-force.ts';
 import { createMarker, fromHere, MARKERS, markersOf, nextMarker, replaceMarkers } from './marker.ts';
+import { openNewcomer, withTags } from './newcomer.ts';
 import {
   emptyNode,
   type IsCarried,
@@ -334,7 +335,7 @@ export class NodeTable {
     if (!done) return undefined;
     const marker = nextMarker(file.marker);
     const kind = peers
-      ? { ...copyOf(file, ['peers', 'judging']), resized: resizedBy(done.operations, file.resized) }
+      ? this.#copyKind(file, done.operations, standing, peers[1])
       : this.#writeKind(file, after, done.operations, standing);
     this.#keep({
       ...{ marker, folder: file.folder, state: after.state, ...kind },
@@ -379,11 +380,36 @@ export class NodeTable {
     return known && isInForce(nft, { ...expected, known }) ? { generation, isWhole: false } : undefined;
   }
 
-  /** Where the identity stays whose pod comes or goes, so do chains and sets: what changes is who is in these. */
-  #knownPeers({ peers: at }: NodeFile, before: Goal, after: Goal): readonly [Ruleset, Ruleset] | undefined {
-    if (at === undefined || before.state.tags !== after.state.tags || !isJudged(after.state.settings)) return undefined;
+  /**
+   * Where the identity stays whose pod comes or goes, so do chains and sets: what changes is who is in these. The same where it
+   * is new and no policy selects it, but for its own entries.
+   */
+  #knownPeers({ peers: at, judging }: NodeFile, before: Goal, after: Goal): readonly [Ruleset, Ruleset] | undefined {
+    if (at === undefined || !isJudged(after.state.settings)) return undefined;
+    const isStaying = before.state.tags === after.state.tags;
+    // Who is new has to be written down, and there must be something to write it down in.
+    if (!isStaying && !this.#files.findJudging(judging)) return undefined;
     const peers = this.#files.readPeers(at);
-    return peers && rulesetsOfPeers(peers, before.state, after.state);
+    if (!peers) return undefined;
+    const about = (namespace: string) => worldAbout(after.kept, [namespace]).policies;
+    const tags = isStaying ? emptyRuleset.tags : openNewcomer(before.state, after.state, about);
+    const rulesets = tags && rulesetsOfPeers(peers, before.state, after.state);
+    return rulesets && [rulesets[0], { ...rulesets[1], tags }];
+  }
+
+  /** What is kept where all sets of peers stay. @param tags those that are new */
+  #copyKind(
+    file: NodeFile,
+    operations: readonly Operation[],
+    { generation }: Standing,
+    { tags }: Ruleset,
+  ): Pick<NodeFile, 'peers' | 'judging' | 'resized'> {
+    const resized = resizedBy(operations, file.resized);
+    if (tags.size === 0) return { ...copyOf(file, ['peers', 'judging']), resized };
+    const known = this.#files.findJudging(file.judging)!;
+    const step = { operations, ruleset: undefined, known: withTags(known, tags), resized };
+    const judging = judgingAfter(this.#options.nft(), nextGeneration(generation), nextMarker(file.marker), step);
+    return { ...copyOf(file, ['peers']), ...this.#writeJudging(judging) };
   }
 
   /** @returns what the state calls it by; nothing where there is none, or no room for it */

@@ -112,27 +112,27 @@ function newIdentities(place: Place, number: number): number {
   return spentByChildren() - before;
 }
 
-/** A policy of a namespace that has no pods on the node, beside pods of others. */
-function strangers(say: (progress: string) => void): readonly LoadRow[] {
+/** Beside a policy of another namespace, with or without pods on the node, that selects none of the pods that are added. */
+function strangers(say: (progress: string) => void, withTenant: boolean): LoadRow {
   const number = 40;
   const place = (manifest: unknown): Place => {
     const made = new Place(ours());
     writeFileSync(`${made.node.folder}/policies/policy.json`, JSON.stringify(manifest));
+    if (withTenant) for (const pod of makePods(1)) made.add({ ...pod, namespace: 'tenant' });
     newIdentities(made, 2);
     return made;
   };
-  say('ADDs beside the policies of another namespace');
+  const tenant = withTenant ? 'a namespace that has a pod here' : 'another namespace';
+  say(`ADDs beside the policies of ${tenant}`);
   const [small, large] = [place(ofBlocks(1, 0)), place(ofBlocks(9000, 1))];
   // In turn, so that what else the machine does is in both.
   const figures = [small, large, large, small].map(each => newIdentities(each, number));
-  return [
-    {
-      what: `${number} ADDs of new identities beside a policy of 9,000 blocks with excepts in another namespace`,
-      asked: { atMost: 1.2 },
-      figure: (figures[1]! + figures[2]!) / (figures[0]! + figures[3]!),
-      unit: '× with one of one block',
-    },
-  ];
+  return {
+    what: `${number} ADDs of new identities beside a policy of 9,000 blocks with excepts in ${tenant}`,
+    asked: { atMost: 1.2 },
+    figure: (figures[1]! + figures[2]!) / (figures[0]! + figures[3]!),
+    unit: '× with one of one block',
+  };
 }
 
-export const group: LoadGroup = async say => [...strangers(say), ...(await questions(say))];
+export const group: LoadGroup = async say => [strangers(say, false), strangers(say, true), ...(await questions(say))];
