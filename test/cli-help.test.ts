@@ -69,7 +69,7 @@ async function leaves(command: string): Promise<Map<string, Help>> {
 
 const all = await leaves('tollgate');
 
-test('the commands of the design are all there', () => {
+test('every command is there', () => {
   const designed = [
     'policy lint',
     'policy matrix',

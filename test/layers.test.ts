@@ -79,7 +79,7 @@ const homes: Readonly<Record<string, Room>> = {
 const slow: Readonly<Record<string, string>> = {
   yargs: '30 ms, for a command line that is not there',
   'ip-cidr': '2 to 5 ms with its first use; ADD does without',
-  'node:crypto': '7 ms (feasibility.md, 2); FNV is enough for names',
+  'node:crypto': '7 ms; FNV is enough for names',
   'node:child_process': '2 ms; import it where a program is really run',
   'node:fs/promises': '1 ms, and a thread pool that is born into whatever network namespace is entered',
   '@kubernetes/client-node': 'only the agent talks to the API',

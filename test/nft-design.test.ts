@@ -1,4 +1,4 @@
-/** The table of the design's first idea: as a value, as text, as nft lists it, and what each of its lines is there for. */
+/** The table of ARCHITECTURE.md's first idea: as a value, as text, as nft lists it, and what each of its lines is there for. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { inNetns } from '../lib/kernel/netns.ts';
@@ -142,7 +142,7 @@ const table: Table = {
   ],
 };
 
-test('the table prints as the design writes it', () => {
+test('the table prints as nft would write it', () => {
   assert.equal(
     formatTable(table),
     `table inet tollgate {

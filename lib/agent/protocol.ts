@@ -1,5 +1,5 @@
 /**
- * How a CNI call travels over the agent's socket (design, idea 3): a call is environment and stdin in, stdout, exit code and
+ * How a CNI call travels over the agent's socket (ARCHITECTURE.md, idea 3): a call is environment and stdin in, stdout, exit code and
  * lines for stderr out, and these frames hold exactly that. No I/O here; a launcher in C must be able to speak it too, so all
  * numbers are big-endian and of fixed width, and the environment is laid out as in execve(2).
  *

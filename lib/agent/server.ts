@@ -1,5 +1,5 @@
 /**
- * Serves CNI calls on a Unix socket, by the rules of the design's idea 3: whose namespace, READY having done nothing, run on
+ * Serves CNI calls on a Unix socket, by the rules of ARCHITECTURE.md, idea 3: whose namespace, READY having done nothing, run on
  * GO only, undone when the caller hangs up. A caller that is broken, huge, slow or nobody we serve costs a deadline at most,
  * and only his own.
  */

@@ -27,7 +27,7 @@ import { type Result, readResult } from './result.ts';
 import { meantKey } from './spelling.ts';
 import { type CniVersion, impliedVersion, parseVersion } from './version.ts';
 
-/** Who judges pods; see design, idea 3. */
+/** Who judges pods; see ARCHITECTURE.md, idea 3. */
 export type Enforcer =
   | { readonly kind: 'inline' | 'agent' | 'none' }
   | { readonly kind: 'exec' /** Absolute. */; readonly path: string };
@@ -52,7 +52,7 @@ export interface Config extends OwnKeys {
   readonly warnings: readonly string[];
 }
 
-/** Keys of tollgate's own; the table of the design, with its defaults. */
+/** Keys of tollgate's own, with their defaults; the table of the README. */
 export interface OwnKeys {
   /** Bytes; absent: that of the device with the default route. */
   readonly mtu?: number;

@@ -1,5 +1,5 @@
 /**
- * The static part of our table (design, idea 1): what never changes while pods come and go. Everything that does change
+ * The static part of our table (ARCHITECTURE.md, idea 1): what never changes while pods come and go. Everything that does change
  * stands in the sets and maps that these rules look into.
  */
 import type { Prefix } from '../ip/address.ts';

@@ -1,5 +1,5 @@
 /**
- * A CNI call as a value (design, idea 3): environment and stdin in, stdout and exit code out. The executable carries it out
+ * A CNI call as a value (ARCHITECTURE.md, idea 3): environment and stdin in, stdout and exit code out. The executable carries it out
  * itself, or the agent's worker does; there are not two plugins, there is one, in two places.
  */
 

@@ -1,5 +1,5 @@
 /**
- * The routed veth (reference: "Pitfalls of routed veth" in the CNI anchors). Nothing of it waits: neighbour entries are
+ * The routed veth pair. Nothing of it waits: neighbour entries are
  * permanent on both sides, addresses skip duplicate detection, and both ends are born with their final names, MACs,
  * sizes and places. The host's end is in quarantine from its first instant.
  */

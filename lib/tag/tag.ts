@@ -1,6 +1,6 @@
 /**
  * The tag: the Linux interface group (IFLA_GROUP) of a pod's host-side veth, which is its policy identity on this node.
- * nftables matches it as `meta iifgroup` and `meta oifgroup`; see design, idea 1.
+ * nftables matches it as `meta iifgroup` and `meta oifgroup`; see ARCHITECTURE.md, idea 1.
  */
 
 /** "tg" in the upper half; the lower half is the identity. */
