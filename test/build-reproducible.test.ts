@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { chownSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { test } from 'node:test';
 
@@ -11,7 +10,8 @@ const root = resolve(import.meta.dirname, '..');
 /** Debian's `nobody`: a user without a home folder and without any right that root has. */
 const NOBODY = 65534;
 
-const folder = mkdtempSync(join(tmpdir(), 'tg-build-'));
+// Not in TMPDIR, which other users may not enter.
+const folder = mkdtempSync('/var/tmp/tollgate-build-');
 test.after(() => rmSync(folder, { recursive: true }));
 
 interface Place {
