@@ -84,6 +84,7 @@ test('namespaces and policies come as the model has them; what a policy says tha
     kind: 'NetworkPolicy',
     namespace: 'shop',
     name: 'web',
+    resourceVersion: '102',
     subject: { requirements: [] },
     ingress: [{ index: 0, peers: [], ports: 'any' }],
   });
