@@ -239,6 +239,15 @@ test('a walkthrough tells of policies that have no say, and why', () => {
   ]);
 });
 
+test('remedies: of very many peers the first are tried, and a rule of its own all the same', () => {
+  const peers = Array.from({ length: 400 }, (_, i) => `{ podSelector: { matchLabels: { app: x${i} } } }`);
+  const { world } = caseOf(`ingress: [{ from: [${peers.join(', ')}] }]`);
+  const [p, q] = ['p', 'q'].map(name => world.pods.find(pod => pod.namespace === 'a' && pod.name === name)!);
+  const { remedies } = walk(world, { from: podAt(q!), to: podAt(p!), family: 4, protocol: 'TCP', port: 80 }).ingress;
+  assert.equal(remedies.length, 33);
+  assert.deepEqual([remedies[0]!.says.slice(0, 18), remedies[32]!.kind], ['Label a/q app=x0: ', 'rule']);
+});
+
 test('remedies: the missing port, the missing label, and a rule of its own, each of which helps', () => {
   const onlyX = 'ingress: [{ from: [{ podSelector: { matchLabels: { app: x } } }], ports: [{ port: 80 }] }]';
   const { world } = caseOf(onlyX, 'ingress: [{ from: [{ podSelector: {} }], ports: [{ port: 81 }] }]');

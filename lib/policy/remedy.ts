@@ -85,6 +85,7 @@ function relabelled(
   return { labels: changed, says: `Take the label ${key} off ${name}` };
 }
 
+/** For a rule whose ports fit. */
 function labelRemedy(
   world: World,
   question: Question,
@@ -93,7 +94,7 @@ function labelRemedy(
   peer: Peer,
 ): Remedy | undefined {
   const pod = question.peer.peer;
-  if (!pod || peer.kind !== 'pods' || ruleFit(question, rule).ports.length > 0) return undefined;
+  if (!pod || peer.kind !== 'pods') return undefined;
   const change = relabelled(`${pod.namespace}/${pod.name}`, peer, pod.labels);
   if (!change) return undefined;
   const { direction } = question;
@@ -166,17 +167,46 @@ function ruleRemedy(world: World, question: Question, policy: NetworkPolicy): Re
 const mostParticular = (policies: readonly NetworkPolicy[]): readonly NetworkPolicy[] =>
   policies.toSorted((a, b) => b.subject.requirements.length - a.subject.requirements.length).slice(0, 1);
 
+/**
+ * Of ports, and of labels: so many are tried, those of the first rules. Each is tried in a world of its own, and a reader of a
+ * thousand ways out is helped by none.
+ */
+const MOST_TRIED = 32;
+
+/** The first of them that say different things. */
+function distinct(remedies: Iterable<Remedy | undefined>): readonly Remedy[] {
+  const bySentence = new Map<string, Remedy>();
+  for (const remedy of remedies) {
+    if (remedy && !bySentence.has(remedy.says)) bySentence.set(remedy.says, remedy);
+    if (bySentence.size === MOST_TRIED) break;
+  }
+  return [...bySentence.values()];
+}
+
+interface PolicyRule {
+  readonly policy: NetworkPolicy;
+  readonly rule: Rule;
+}
+
+function* portRemedies(world: World, question: Question, rules: readonly PolicyRule[]): Generator<Remedy | undefined> {
+  for (const { policy, rule } of rules) yield portRemedy(world, question, policy, rule);
+}
+
+function* labelRemedies(world: World, question: Question, rules: readonly PolicyRule[]): Generator<Remedy | undefined> {
+  for (const { policy, rule } of rules) {
+    if (rule.peers === 'any' || ruleFit(question, rule).ports.length > 0) continue;
+    for (const peer of rule.peers) yield labelRemedy(world, question, policy, rule, peer);
+  }
+}
+
 function candidates(world: World, question: Question, policies: readonly NetworkPolicy[]): readonly Remedy[] {
   const written = policies.filter(({ kind }) => kind === 'NetworkPolicy');
   const rules = written.flatMap(policy => (policy[question.direction] ?? []).map(rule => ({ policy, rule })));
-  const found = [
-    ...rules.map(({ policy, rule }) => portRemedy(world, question, policy, rule)),
-    ...rules.flatMap(({ policy, rule }) =>
-      rule.peers === 'any' ? [] : rule.peers.map(peer => labelRemedy(world, question, policy, rule, peer)),
-    ),
-    ...mostParticular(written).map(policy => ruleRemedy(world, question, policy)),
+  return [
+    ...distinct(portRemedies(world, question, rules)),
+    ...distinct(labelRemedies(world, question, rules)),
+    ...distinct(mostParticular(written).map(policy => ruleRemedy(world, question, policy))),
   ];
-  return found.filter(remedy => remedy !== undefined);
 }
 
 /** The flow with its pods as they are in another world. */
@@ -186,7 +216,7 @@ function flowIn(world: World, { flow }: Question): Question['flow'] {
   return { ...flow, from: moved(flow.from), to: moved(flow.to) };
 }
 
-/** Nearest first: a port that is missing, a label, a rule of its own. At most one of each kind and policy rule. */
+/** Nearest first: ports that are missing, labels, a rule of its own. Of a policy with very many rules or peers the first are tried. */
 export function remediesFor(
   world: World,
   question: Question,
@@ -195,6 +225,5 @@ export function remediesFor(
 ): readonly Remedy[] {
   const { direction } = question;
   const helps = (remedy: Remedy) => evaluate(remedy.world, flowIn(remedy.world, question), options)[direction].allowed;
-  const bySentence = new Map(candidates(world, question, policies).map(remedy => [remedy.says, remedy]));
-  return [...bySentence.values()].filter(helps);
+  return candidates(world, question, policies).filter(helps);
 }
