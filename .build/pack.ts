@@ -38,8 +38,8 @@ const parts: Readonly<Record<string, string>> = {
   'lib/pod/plugin.ts': 'plugin',
   'lib/cli/main.ts': 'cli',
   'lib/ipam/cidr.ts': 'cidr',
-  'lib/policy/yaml.ts': 'yaml',
-  'lib/agent/handover.ts': 'handover',
+  'lib/policy/manifest/yaml.ts': 'yaml',
+  'lib/rpc/client.ts': 'handover',
 };
 
 /** To whoever imports it, a part is not the file itself but what `load` makes of the part's assets. */

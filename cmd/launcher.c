@@ -1,6 +1,6 @@
 /*
  * The launcher: what runtimes find as `tollgate` and `tollgate-ipam`. It hands a CNI call to the agent's warm process, by the
- * frames of lib/agent/protocol.ts and the rules of lib/agent/handover.ts, and is gone within a millisecond or so of the answer.
+ * frames of lib/rpc/protocol.ts and the rules of lib/rpc/client.ts, and is gone within a millisecond or so of the answer.
  * All else, and whatever a person types, is for the executable that lies beside it: `tollgate-node`.
  *
  * Before GO nothing has been done. So an agent that is alive is waited for, however busy it is; where it is not, tollgate-node

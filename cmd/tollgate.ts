@@ -17,7 +17,7 @@ async function enter(): Promise<number> {
   if (isPlugin) {
     const { plugin } = await import('../lib/pod/plugin.ts');
     const role = isIpam ? 'tollgate-ipam' : 'tollgate';
-    const load = async () => (await import('../lib/agent/handover.ts')).handOver;
+    const load = async () => (await import('../lib/rpc/client.ts')).handOver;
     return plugin(role, load, launched(process.argv.slice(2)));
   }
   const { main } = await import('../lib/cli/main.ts');

@@ -47,7 +47,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 files=("$@")
-((${#files[@]})) || files=(test/*.test.ts)
+((${#files[@]})) || files=(test/unit/*.test.ts test/unit/*/*.test.ts test/kernel/*.test.ts test/system/*.test.ts)
 cores=$(nproc)
 machine >"$notes/before"
 

@@ -1,8 +1,8 @@
 import { hostname } from 'node:os';
 import type { Options } from 'yargs';
 import manifest from '../../package.json' with { type: 'json' };
-import { logLevels, logToStderr } from '../agent/log.ts';
 import { networkOf, type Prefix, parsePrefix } from '../ip/address.ts';
+import { logLevels, logToStderr } from '../rpc/log.ts';
 import { command, exit, UsageError } from './command.ts';
 
 const folder = (describe: string, fallback: string) =>
@@ -118,7 +118,7 @@ function clusterCidrsOf(text: string): readonly Prefix[] {
 /** @throws UsageError where it is neither an address with a port nor `off` */
 async function placeOf(text: string) {
   if (text === 'off') return undefined;
-  const { parsePlace } = await import('../agent/outside.ts');
+  const { parsePlace } = await import('../controller/http-server.ts');
   const place = parsePlace(text);
   if (!place) throw new UsageError(`Cannot show metrics on ${text}: expected ADDRESS:PORT, or off`);
   return place;
@@ -152,8 +152,8 @@ export const agent = command(
     const place = await placeOf(given.metrics ?? (given.kubernetes ? METRICS : 'off'));
     const common = { ...(place ? { metrics: place } : {}), release: manifest.version, runDir, established, log };
     if (!given.kubernetes) {
-      const { startWorker } = await import('../agent/worker.ts');
-      const { compileSoon } = await import('../agent/compile-soon.ts');
+      const { startWorker } = await import('../controller/worker.ts');
+      const { compileSoon } = await import('../controller/tier-up.ts');
       let ring = (): void => undefined;
       // Before it serves: whoever sees that it does may send a signal at once.
       const asked = untilAsked(() => ring());
@@ -164,8 +164,8 @@ export const agent = command(
       await worker.stop();
       return exit.yes;
     }
-    const { KubernetesAgent } = await import('../agent/kubernetes.ts');
-    const { beThrifty, giveBack } = await import('../agent/thrift.ts');
+    const { KubernetesAgent } = await import('../controller/controller.ts');
+    const { beThrifty, giveBack } = await import('../controller/memory.ts');
     beThrifty();
     using client = await clientFor(kubeconfig, context);
     const owner = { enforcer: 'agent', stateDir, policies };

@@ -1,10 +1,10 @@
 /** What only the agent of this node can answer: asked on its socket, by root. */
 import { request } from 'node:http';
-import type { Mended } from '../agent/kubernetes.ts';
-import { agentSocket } from '../agent/outside.ts';
+import type { Mended } from '../controller/controller.ts';
+import { agentSocket } from '../controller/http-server.ts';
 import type { Kept } from '../enforce/folder.ts';
 import type { Swept } from '../pod/sweep.ts';
-import type { Document } from '../policy/manifest.ts';
+import type { Document } from '../policy/manifest/manifest.ts';
 import type { Live } from './live.ts';
 
 /** Milliseconds: a resync of a large node takes its time. */

@@ -4,7 +4,7 @@ import { tagCounter } from '../enforce/ruleset.ts';
 import { Nft } from '../kernel/nft.ts';
 import type { Counted } from '../nft/decode.ts';
 import type { Table } from '../nft/model.ts';
-import type { Direction } from '../policy/model.ts';
+import type { Direction } from '../policy/model/model.ts';
 
 export interface KernelCounts {
   /** Named counters. */

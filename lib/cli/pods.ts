@@ -2,7 +2,7 @@ import type { HostPort } from '../enforce/node.ts';
 import { identityOf } from '../enforce/node.ts';
 import { allLinks } from '../pod/interface.ts';
 import { inventory, type PluggedIn } from '../pod/inventory.ts';
-import type { Direction } from '../policy/model.ts';
+import type { Direction } from '../policy/model/model.ts';
 import { describeIdentity } from '../tag/identity.ts';
 import { formatTag } from '../tag/tag.ts';
 import { command, exit, print, printJson, warn } from './command.ts';

@@ -1,5 +1,5 @@
-import type { AgentStatus } from '../agent/kubernetes.ts';
-import { secondsAway } from '../agent/seen.ts';
+import type { AgentStatus } from '../controller/controller.ts';
+import { secondsAway } from '../rpc/heartbeat.ts';
 import { askAgent } from './ask-agent.ts';
 import { command, counted, exit, outputOption, print, printJson, warn } from './command.ts';
 import { liveOptions } from './live.ts';

@@ -21,9 +21,9 @@ import {
 import { type Exchange, isErrno, type Reply, type Request } from '../kernel/message.ts';
 import { monotonic } from '../kernel/monotonic.ts';
 import type { NetlinkSocket } from '../kernel/netlink.ts';
-import type { Cluster } from '../policy/cluster.ts';
-import { FlowJudge, type PairVerdict } from '../policy/flow-judge.ts';
-import type { Endpoint, Flow, Protocol } from '../policy/model.ts';
+import type { Cluster } from '../policy/evaluate/cluster.ts';
+import { FlowJudge, type PairVerdict } from '../policy/evaluate/flow-judge.ts';
+import type { Endpoint, Flow, Protocol } from '../policy/model/model.ts';
 import type { CutScope } from './shrunk.ts';
 import type { Goal } from './table.ts';
 

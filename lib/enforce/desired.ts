@@ -1,8 +1,8 @@
 /** Desired state, whole (ARCHITECTURE.md, idea 2): the table that a node shall have, as a pure function of what it is made from. */
 import { type Address, type Family, parseAddress, parsePrefix, type Range, rangeOf } from '../ip/address.ts';
 import type { Element, NamedSet, Table } from '../nft/model.ts';
-import { unionOfRanges } from '../policy/ranges.ts';
-import type { Ruleset } from '../policy/ruleset.ts';
+import { unionOfRanges } from '../policy/compile/ranges.ts';
+import type { Ruleset } from '../policy/compile/ruleset.ts';
 import { gateChains, gateSets } from './gate.ts';
 import { hostPortElements } from './host-ports.ts';
 import type { LocalPod, NodeState, Owner } from './node.ts';

@@ -4,9 +4,9 @@
  */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { monotonic } from '../kernel/monotonic.ts';
-import { type Declared, type Document, readDocuments, worldOf } from '../policy/manifest.ts';
-import type { World } from '../policy/model.ts';
-import { formatProblem, isUnreadable, type Problem } from '../policy/problem.ts';
+import { type Declared, type Document, readDocuments, worldOf } from '../policy/manifest/manifest.ts';
+import type { World } from '../policy/model/model.ts';
+import { formatProblem, isUnreadable, type Problem } from '../policy/model/problem.ts';
 import { FileMemory, parseJson, writeJson } from '../state/atomic.ts';
 import { errnoOf } from '../state/error.ts';
 import { isAnything, isCount, isText, isTrue, listOf, mapOf, objectOf, optional } from '../state/shape.ts';
@@ -116,7 +116,7 @@ type Reading =
 async function readManifestsIn(path: string): Promise<Reading> {
   const content = textIn(readFileSync(path));
   if ('damage' in content) return { broken: content.damage };
-  const { readYaml } = await import('../policy/yaml.ts');
+  const { readYaml } = await import('../policy/manifest/yaml.ts');
   const { documents, problems } = readYaml(content.text, path);
   if (problems.length > 0) return { broken: severalOf(problems) };
   const { declared, problems: found } = readDocuments(documents);

@@ -9,7 +9,7 @@
 import type { Nft } from '../kernel/nft.ts';
 import type { Element } from '../nft/model.ts';
 import type { Operation } from '../nft/transaction.ts';
-import type { Gate, Ruleset } from '../policy/ruleset.ts';
+import type { Gate, Ruleset } from '../policy/compile/ruleset.ts';
 import { FileMemory, parseJson, replaceFile } from '../state/atomic.ts';
 import { isCount, isText, listOf, mapOf, objectOf, pairOf } from '../state/shape.ts';
 import { TABLE_NAME } from './desired.ts';

@@ -8,7 +8,7 @@ import { NetlinkSocket } from '../kernel/netlink.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
 import { type Nft, NftError } from '../kernel/nft.ts';
 import { nameOperation, type Operation, type Transaction } from '../nft/transaction.ts';
-import { Cluster } from '../policy/cluster.ts';
+import { Cluster } from '../policy/evaluate/cluster.ts';
 import { concerns } from './concern.ts';
 import { cutForbidden, judgementOf } from './cut.ts';
 import { TABLE } from './desired.ts';

@@ -4,7 +4,7 @@
  */
 import { type Nft, nextGeneration } from '../kernel/nft.ts';
 import type { Operation, Transaction } from '../nft/transaction.ts';
-import type { Ruleset } from '../policy/ruleset.ts';
+import type { Ruleset } from '../policy/compile/ruleset.ts';
 import type { GateSettings } from './gate.ts';
 import {
   areChainsKnown,

@@ -14,7 +14,7 @@ import { watchTable } from '../kernel/table-watch.ts';
 import { type DiffOptions, diff } from '../nft/diff.ts';
 import type { Table } from '../nft/model.ts';
 import { ADOPT, type Operation } from '../nft/transaction.ts';
-import type { LiveRules, RulesetChange } from '../policy/live.ts';
+import type { LiveRules, RulesetChange } from '../policy/compile/live.ts';
 import { isFull } from '../state/error.ts';
 import { commitCompared } from './compared.ts';
 import { desiredTable, TABLE, TABLE_NAME } from './desired.ts';

@@ -1,7 +1,8 @@
 /** An identity that is new on the node and that no policy selects: its entries are known without a look at anybody else's gates. */
-import type { World } from '../policy/model.ts';
-import type { Ruleset } from '../policy/ruleset.ts';
-import { selects } from '../policy/selector.ts';
+
+import type { Ruleset } from '../policy/compile/ruleset.ts';
+import type { World } from '../policy/model/model.ts';
+import { selects } from '../policy/model/selector.ts';
 import type { Judging } from './in-force.ts';
 import { identityOf, type LocalPod, type NodeState } from './node.ts';
 

@@ -4,9 +4,7 @@
  */
 
 import type { Range } from '../ip/address.ts';
-import { Cluster } from '../policy/cluster.ts';
-import { elementsOf, withElements } from '../policy/members.ts';
-import type { LabelSelector, PodPeer, PortName, Protocol, Requirement, World } from '../policy/model.ts';
+import { elementsOf, withElements } from '../policy/compile/members.ts';
 import type {
   AddressSetSpec,
   NamedPortSetSpec,
@@ -15,7 +13,9 @@ import type {
   PeerSet,
   Ruleset,
   TupleSetSpec,
-} from '../policy/ruleset.ts';
+} from '../policy/compile/ruleset.ts';
+import { Cluster } from '../policy/evaluate/cluster.ts';
+import type { LabelSelector, PodPeer, PortName, Protocol, Requirement, World } from '../policy/model/model.ts';
 import { FileMemory, parseJson, replaceFile } from '../state/atomic.ts';
 import { either, isCount, isText, listOf, objectOf, oneOf, pairOf, type Shape } from '../state/shape.ts';
 import { isMarker } from './marker.ts';

@@ -1,6 +1,6 @@
 /** Which policies a refusal of the kernel is about: those whose chains or sets it names. */
 import type { NftError } from '../kernel/nft.ts';
-import type { Ruleset } from '../policy/ruleset.ts';
+import type { Ruleset } from '../policy/compile/ruleset.ts';
 
 export function policiesRefused({ refusals }: NftError, { chains }: Ruleset): string[] {
   const names = new Set<string>();

@@ -17,8 +17,16 @@ import {
   type Selector,
   type Statement,
 } from '../nft/model.ts';
-import { type Direction, formatRule, type Protocol } from '../policy/model.ts';
-import type { AllowRule, Gate, PeerSet, Chain as PolicyChain, PortMatch, Ruleset, SetRef } from '../policy/ruleset.ts';
+import type {
+  AllowRule,
+  Gate,
+  PeerSet,
+  Chain as PolicyChain,
+  PortMatch,
+  Ruleset,
+  SetRef,
+} from '../policy/compile/ruleset.ts';
+import { type Direction, formatRule, type Protocol } from '../policy/model/model.ts';
 import { fnv1a64 } from '../tag/hash.ts';
 import { describeIdentity } from '../tag/identity.ts';
 import { denial, denialPrefix } from './gate.ts';

@@ -1,6 +1,6 @@
 /** Whose connections a change may forbid: all others are allowed whatever they were allowed before. */
 import { type Address, parseAddress } from '../ip/address.ts';
-import type { Ruleset, Tuple } from '../policy/ruleset.ts';
+import type { Ruleset, Tuple } from '../policy/compile/ruleset.ts';
 import type { LocalPod } from './node.ts';
 
 type Element = Address | Tuple;

@@ -13,7 +13,7 @@ import { type Nft, NftError, nextGeneration } from '../kernel/nft.ts';
 import { type DiffOptions, diff } from '../nft/diff.ts';
 import type { NamedSet, Table } from '../nft/model.ts';
 import type { Operation, Transaction } from '../nft/transaction.ts';
-import type { Ruleset } from '../policy/ruleset.ts';
+import type { Ruleset } from '../policy/compile/ruleset.ts';
 import { isFull } from '../state/error.ts';
 import { withoutPodIn } from './closing.ts';
 import { commitCompared } from './compared.ts';

@@ -1,6 +1,6 @@
 /** The way from one ruleset to the next, in steps. */
-import type { RulesetChange } from '../policy/live.ts';
-import type { PeerSet, Ruleset } from '../policy/ruleset.ts';
+import type { RulesetChange } from '../policy/compile/live.ts';
+import type { PeerSet, Ruleset } from '../policy/compile/ruleset.ts';
 import { lostPeers, redirectedTags } from './shrunk.ts';
 
 /** Of the sets that stay, nothing of what comes or goes. */

@@ -1,9 +1,10 @@
 /** What policy is judged against on a node without a cluster: the manifests of the folder, and the pods that are plugged in. */
-import { Cluster } from '../policy/cluster.ts';
-import { type CompileOptions, compile, type TaggedIdentity } from '../policy/compile.ts';
-import type { Pod, World } from '../policy/model.ts';
-import { Names } from '../policy/names.ts';
-import type { Ruleset } from '../policy/ruleset.ts';
+
+import { type CompileOptions, compile, type TaggedIdentity } from '../policy/compile/compile.ts';
+import { Names } from '../policy/compile/names.ts';
+import type { Ruleset } from '../policy/compile/ruleset.ts';
+import { Cluster } from '../policy/evaluate/cluster.ts';
+import type { Pod, World } from '../policy/model/model.ts';
 import { identityOf, type LocalPod, type NodeState } from './node.ts';
 
 /** A pod that is plugged in here as policy sees it. */

@@ -1,7 +1,7 @@
 /**
  * nf_tables of one network namespace: tables are read whole, transactions committed whole.
  *
- * Who owns a table (NFT_TABLE_F_OWNER, Linux 5.12; NFT_TABLE_F_PERSIST, 6.9), as found on 6.18; test/nft-owner.test.ts
+ * Who owns a table (NFT_TABLE_F_OWNER, Linux 5.12; NFT_TABLE_F_PERSIST, 6.9), as found on 6.18; test/kernel/nft-owner.test.ts
  * holds each line:
  * - The owner is the socket that makes (or adopts) the table with the flag OWNER. While it is open, any other socket gets
  *   EPERM for whatever it would change in the table, and `nft flush ruleset` of another process passes it over.

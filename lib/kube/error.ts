@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { isMapping } from '../policy/field.ts';
+import { isMapping } from '../policy/manifest/field.ts';
 
 /**
  * The longest wait that a server may ask for, in milliseconds. API servers ask for a few seconds; who asks for a day is

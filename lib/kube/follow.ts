@@ -1,4 +1,4 @@
-import { isMapping } from '../policy/field.ts';
+import { isMapping } from '../policy/manifest/field.ts';
 import { deadline } from './clock.ts';
 import { errorOfStatus, garbage, KubeError } from './error.ts';
 import type { KubeEvent } from './event.ts';

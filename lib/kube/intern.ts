@@ -3,7 +3,7 @@
  * anew with its pod, would be kept as often as there are pods. What is kept for this is bounded in bytes, whatever the
  * owners of objects write into them.
  */
-import type { Labels } from '../policy/model.ts';
+import type { Labels } from '../policy/model/model.ts';
 import type { NamedPort } from '../tag/identity.ts';
 
 export interface InternLimits {

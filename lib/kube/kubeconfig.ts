@@ -4,8 +4,8 @@
  * @see https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/
  */
 import { dirname, resolve } from 'node:path';
-import { type Field, flagOf, isAbsent, itemsOf, member, shown, textOf } from '../policy/field.ts';
-import { readYaml } from '../policy/yaml.ts';
+import { type Field, flagOf, isAbsent, itemsOf, member, shown, textOf } from '../policy/manifest/field.ts';
+import { readYaml } from '../policy/manifest/yaml.ts';
 import { type Access, type Credentials, CredentialsError, fileText, serverOf } from './credentials.ts';
 
 /** Fields of a user or cluster that would change who we are or whom we talk to. */

@@ -1,4 +1,4 @@
-import { isMapping, member } from '../policy/field.ts';
+import { isMapping, member } from '../policy/manifest/field.ts';
 import type { Client } from './client.ts';
 import { deadline } from './clock.ts';
 import { garbage, KubeError } from './error.ts';

@@ -2,11 +2,20 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Prefix } from '../ip/address.ts';
 import { parsePrefix } from '../ip/address.ts';
-import { complain, decimal, type Field, isMapping, itemsOf, member, type Report, shown } from '../policy/field.ts';
-import { labelsOf, nodeOf, podOf } from '../policy/manifest-pod.ts';
-import { networkPolicyOf } from '../policy/manifest-policy.ts';
-import type { Labels, NetworkPolicy, Node, Pod } from '../policy/model.ts';
-import type { Problem } from '../policy/problem.ts';
+import {
+  complain,
+  decimal,
+  type Field,
+  isMapping,
+  itemsOf,
+  member,
+  type Report,
+  shown,
+} from '../policy/manifest/field.ts';
+import { networkPolicyOf } from '../policy/manifest/network-policy.ts';
+import { labelsOf, nodeOf, podOf } from '../policy/manifest/pod.ts';
+import type { Labels, NetworkPolicy, Node, Pod } from '../policy/model/model.ts';
+import type { Problem } from '../policy/model/problem.ts';
 import type { Intern } from './intern.ts';
 
 export interface KubePod extends Pod {

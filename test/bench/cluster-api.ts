@@ -7,7 +7,7 @@
 import http, { type ServerResponse } from 'node:http';
 import { createInterface } from 'node:readline';
 import { setTimeout as after } from 'node:timers/promises';
-import type { ApiObject } from '../fake-api.ts';
+import type { ApiObject } from '../support/fake-api.ts';
 import { crowd, type Listed, namespace, objects, ownPods, pod, sizes, welcomeTeam } from './cluster.ts';
 
 const paths: Readonly<Record<string, Listed>> = {

@@ -1,5 +1,5 @@
 /** A cluster of any size as its API server would tell of it; each object with what a real one has besides what policy needs. */
-import type { ApiObject } from '../fake-api.ts';
+import type { ApiObject } from '../support/fake-api.ts';
 
 export interface Size {
   readonly nodes: number;

@@ -5,7 +5,7 @@
  */
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { said } from '../../lib/agent/log.ts';
+import { said } from '../../lib/rpc/log.ts';
 import { formatLoad, formatLoadMarkdown, type LoadGroup, type MeasuredLoad } from './load-report.ts';
 
 const folder = new URL('./load/', import.meta.url);

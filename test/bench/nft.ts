@@ -23,7 +23,7 @@ import {
 } from '../../lib/nft/model.ts';
 import { formatTransaction } from '../../lib/nft/text.ts';
 import { createTable, type Transaction } from '../../lib/nft/transaction.ts';
-import type { World } from '../../lib/policy/model.ts';
+import type { World } from '../../lib/policy/model/model.ts';
 import { identityKey } from '../../lib/tag/identity.ts';
 import type { Part } from './main.ts';
 import { BenchNode } from './node.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { before, suite, test } from 'node:test';
-import { until } from '../host.ts';
+import { until } from '../support/host.ts';
 import { defaultDeny, type KubeCluster, namespaceOf, podOf } from './cluster.ts';
 import { adminConfig } from './control.ts';
 import { kubernetes } from './daemon.ts';

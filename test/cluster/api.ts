@@ -1,6 +1,6 @@
 /** The API server as an admin uses it: objects in, objects out, as JSON. */
 import https from 'node:https';
-import type { Json } from '../cni.ts';
+import type { Json } from '../support/cni.ts';
 
 export interface Meta {
   readonly name: string;

@@ -1,6 +1,6 @@
 /** Those who ask: pods from their own network namespaces, nodes, and a machine outside of the cluster. */
 import { once } from 'node:events';
-import { Host } from '../host.ts';
+import { Host } from '../support/host.ts';
 import { outside } from './addresses.ts';
 import type { Pod } from './api.ts';
 import type { KubeCluster } from './cluster.ts';

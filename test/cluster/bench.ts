@@ -1,7 +1,7 @@
 /** How long it takes from a write to the API to the first packet that is refused, and to the first that is let in. */
 import { parseArgs } from 'node:util';
 import { formatReport, quantile, type Row, reportOf, single } from '../bench/report.ts';
-import { until } from '../host.ts';
+import { until } from '../support/host.ts';
 import type { KubeObject } from './api.ts';
 import { KubeCluster, namespaceOf, policyOf } from './cluster.ts';
 import { release } from './release.ts';

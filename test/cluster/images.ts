@@ -1,7 +1,7 @@
 /** Images of the cluster's pods, made on the spot out of programs of this machine, since no registry is asked. */
 import { readFileSync } from 'node:fs';
-import { tollgateDir } from '../cni.ts';
-import { executableImage, programImage, toolsImage } from '../image.ts';
+import { tollgateDir } from '../support/cni.ts';
+import { executableImage, programImage, toolsImage } from '../support/image.ts';
 import { kubernetes, scratch } from './daemon.ts';
 
 /** What the proofs' pods run, and what asks them. */

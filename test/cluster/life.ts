@@ -1,8 +1,8 @@
 /** Pods' whole life under policy: probed, started a hundred at once while they send from their first instruction, gone. */
 import assert from 'node:assert/strict';
 import { before, suite, test } from 'node:test';
-import { until } from '../host.ts';
-import { isTag, links } from '../snapshot.ts';
+import { until } from '../support/host.ts';
+import { isTag, links } from '../support/snapshot.ts';
 import type { Pod } from './api.ts';
 import { defaultDeny, type KubeCluster, namespaceOf, policyOf } from './cluster.ts';
 import type { KubeNode } from './node.ts';

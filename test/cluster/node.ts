@@ -1,7 +1,7 @@
 /** A node: a machine of its own with containerd, kubelet, our agent, and kube-proxy where Services are served. */
 import { readFileSync } from 'node:fs';
-import { type Json, peerDir, tollgateDir } from '../cni.ts';
-import { Host } from '../host.ts';
+import { type Json, peerDir, tollgateDir } from '../support/cni.ts';
+import { Host } from '../support/host.ts';
 import type { Place } from './addresses.ts';
 import { type NodeAgent, PodAgent, programAgent } from './agent.ts';
 import { isTrue, type Node, type Pod } from './api.ts';

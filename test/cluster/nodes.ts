@@ -1,7 +1,7 @@
 /** Two nodes on one link: the agents' routes, and policy across nodes. */
 import assert from 'node:assert/strict';
 import { before, suite, test } from 'node:test';
-import { until } from '../host.ts';
+import { until } from '../support/host.ts';
 import type { Pod } from './api.ts';
 import { defaultDeny, type KubeCluster, namespaceOf, policyOf } from './cluster.ts';
 

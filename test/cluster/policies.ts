@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { BlockList, isIPv6 } from 'node:net';
 import { before, suite, test } from 'node:test';
-import { until } from '../host.ts';
+import { until } from '../support/host.ts';
 import type { KubeObject, Pod } from './api.ts';
 import { defaultDeny, type KubeCluster, namespaceOf, policyOf } from './cluster.ts';
 

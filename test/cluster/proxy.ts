@@ -1,5 +1,5 @@
 /** What serves Services: kube-proxy's settings, and CoreDNS as a Deployment behind a Service. */
-import type { Json } from '../cni.ts';
+import type { Json } from '../support/cni.ts';
 import { dnsService, pods } from './addresses.ts';
 import type { KubeObject } from './api.ts';
 import { dnsImage } from './images.ts';

@@ -1,5 +1,5 @@
 /** What differs between the releases of Kubernetes that the proofs run on: build.sh has made its programs. */
-import type { Json } from '../cni.ts';
+import type { Json } from '../support/cni.ts';
 import type { Flags } from './daemon.ts';
 import { oldest } from './release-1.20.ts';
 import { current } from './release-1.34.ts';

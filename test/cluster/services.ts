@@ -1,7 +1,7 @@
 /** Services under policy: who reaches what through a cluster address, a node's port and a hostPort, and as whom. */
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
-import { until } from '../host.ts';
+import { until } from '../support/host.ts';
 import { nodePlace, outside } from './addresses.ts';
 import type { KubeObject } from './api.ts';
 import { type KubeCluster, policyOf } from './cluster.ts';

@@ -4,11 +4,11 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { type Address, parseAddress } from '../../../lib/ip/address.ts';
 import { NetlinkSocket } from '../../../lib/kernel/netlink.ts';
 import { inNetns, Netns } from '../../../lib/kernel/netns.ts';
-import type { Agent } from '../../agent-process.ts';
-import { add } from '../../cni.ts';
-import { until } from '../../host.ts';
-import { type ApiPod, KubeHost } from '../../kube-host.ts';
-import { manyFlows, openFlows } from '../../tracked-flows.ts';
+import type { Agent } from '../../support/agent-process.ts';
+import { add } from '../../support/cni.ts';
+import { until } from '../../support/host.ts';
+import { type ApiPod, KubeHost } from '../../support/kube-host.ts';
+import { manyFlows, openFlows } from '../../support/tracked-flows.ts';
 import type { LoadGroup, LoadRow } from '../load-report.ts';
 
 /** Milliseconds: the machine may be slow, and waiting costs nothing. */

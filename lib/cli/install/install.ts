@@ -1,0 +1,153 @@
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { getRawAsset, isSea } from 'node:sea';
+import { command, exit, outputOption, print, printJson, UsageError } from '../command.ts';
+import { type ConfName, readConf } from '../conf.ts';
+import { lackLines, probeNode } from '../verify.ts';
+import { kubernetesManifests, kubernetesOptions } from './kubernetes.ts';
+import { findConflict, placeConflist, placeExecutables, placeText } from './place.ts';
+
+/** Where programs that take links for their own want to be told that ours are not. */
+const manners: readonly {
+  readonly conf: ConfName;
+  readonly path: string;
+  readonly runs: string;
+  readonly reload: string;
+}[] = [
+  {
+    conf: 'systemd-networkd-tollgate.network',
+    path: '/etc/systemd/network/05-tollgate.network',
+    runs: '/run/systemd/netif/links',
+    reload: 'networkctl reload',
+  },
+  {
+    conf: 'systemd-networkd-tollgate.conf',
+    path: '/etc/systemd/networkd.conf.d/tollgate.conf',
+    runs: '/run/systemd/netif/links',
+    reload: 'systemctl restart systemd-networkd',
+  },
+  {
+    conf: 'networkmanager-tollgate.conf',
+    path: '/etc/NetworkManager/conf.d/tollgate.conf',
+    runs: '/run/NetworkManager',
+    reload: 'systemctl reload NetworkManager',
+  },
+];
+
+/** Drop-ins of network daemons that run here and have not been told yet. */
+const missingManners = () =>
+  manners.filter(({ conf, path, runs }) => {
+    if (!existsSync(runs)) return false;
+    return !existsSync(path) || readFileSync(path, 'utf8') !== readConf(conf);
+  });
+
+function placeManners(): string[] {
+  const missing = missingManners();
+  for (const { conf, path } of missing) {
+    mkdirSync(join(path, '..'), { recursive: true });
+    placeText(path, readConf(conf));
+  }
+  return missing.map(({ path }) => path);
+}
+
+function nextSteps(confDir: string, conflist: string, other: string | undefined): string[] {
+  const isFirst = other === undefined;
+  return [
+    `Look at the address ranges in ${conflist}: no other network of yours may have them.`,
+    ...(isFirst ? [] : [`Runtimes take the first file of ${confDir} by name, and that is ${other}: move it away.`]),
+    ...missingManners().map(({ path, reload }) => `\`tollgate install --drop-ins\` writes ${path}; then: ${reload}`),
+    'containerd and CRI-O notice the files by themselves. When pods are plugged in: `tollgate pods`, `tollgate verify`.',
+  ];
+}
+
+/** @throws UsageError where no launcher could call an agent there: struct sockaddr_un has room for 107 bytes */
+function checkRunDir(path: string): string {
+  if (path.startsWith('/') && !path.includes('\n') && Buffer.byteLength(`${path}/cni.sock`) <= 107) return path;
+  throw new UsageError(`Cannot use ${JSON.stringify(path)} as run-dir: give an absolute path of at most 98 bytes`);
+}
+
+/** With its own folder where that is not everybody's. */
+function conflistFor(runDir: string): string {
+  const text = readConf('10-tollgate.conflist');
+  if (runDir === '/run/tollgate') return text;
+  return text.replace('"type": "tollgate",', `"type": "tollgate",\n      "runDir": ${JSON.stringify(runDir)},`);
+}
+
+export const install = command(
+  'install',
+  'Put the plugin where container runtimes look for it',
+  parser =>
+    parser
+      .options({
+        'bin-dir': {
+          type: 'string',
+          default: '/opt/cni/bin',
+          requiresArg: true,
+          describe: 'For the launchers tollgate and tollgate-ipam, and the executable, tollgate-node',
+        },
+        'run-dir': {
+          type: 'string',
+          default: '/run/tollgate',
+          requiresArg: true,
+          describe: 'Where launchers look for an agent: "runDir" of the networks',
+        },
+        'conf-dir': { type: 'string', default: '/etc/cni/net.d', requiresArg: true, describe: 'For the conflist' },
+        conflist: {
+          type: 'boolean',
+          default: true,
+          describe: 'Write a conflist; --no-conflist on a Kubernetes node, where the agent writes it once it is ready',
+        },
+        force: {
+          type: 'boolean',
+          default: false,
+          describe: 'Write the conflist also where there is one of ours already, which is lost then',
+        },
+        'drop-ins': {
+          type: 'boolean',
+          default: false,
+          describe: 'Tell systemd-networkd and NetworkManager, where they run, to leave our links alone',
+        },
+        ...kubernetesOptions,
+        ...outputOption,
+      })
+      .example('sudo $0 install', 'again for an upgrade: pods that are plugged in stay as they are')
+      .example('sudo $0 install --bin-dir /usr/lib/cni', 'where Debian’s podman looks')
+      .example('$0 install --kubernetes --image registry.example/tollgate:0.1.0', 'for a cluster: | kubectl apply -f -')
+      .epilog(
+        'Executables are replaced in one piece, while others run them. A conflist that is there already stays as it is.',
+      ),
+  async options => {
+    if (options.kubernetes) {
+      print(await kubernetesManifests({ ...options, runDir: checkRunDir(options.runDir) }));
+      return exit.yes;
+    }
+    if (!isSea())
+      throw new Error(
+        'Cannot install a script: build the executable with ./build.sh, and let dist/tollgate install itself',
+      );
+    const runDir = checkRunDir(options.runDir);
+    const launcher = new Uint8Array(getRawAsset('launcher'));
+    const executables = placeExecutables({ source: process.execPath, launcher, runDir }, options.binDir);
+    const conflist = options.conflist ? placeConflist(options.confDir, conflistFor(runDir), options.force) : undefined;
+    const dropIns = options.dropIns ? placeManners() : [];
+    const warnings = probeNode();
+    const next = conflist
+      ? nextSteps(options.confDir, conflist.path, findConflict(options.confDir, conflist.path))
+      : ['`tollgate agent --conf-dir` writes the conflist, once pods can be plugged in.'];
+    if (options.output === 'json') printJson({ executables, conflist, dropIns, warnings, next });
+    else {
+      for (const { path, isNew } of executables) print(`${isNew ? 'wrote' : 'was there:'} ${path}`);
+      if (conflist)
+        print(conflist.isNew ? `wrote ${conflist.path}` : `left as it is: ${conflist.path} (${conflist.why})`);
+      for (const path of dropIns) print(`wrote ${path}`);
+      if (warnings.length > 0)
+        print(
+          `\nThis node:\n${lackLines(warnings)
+            .map(line => `  ${line}`)
+            .join('\n')}`,
+        );
+      print(`\nNext:\n${next.map(line => `  ${line}`).join('\n')}`);
+    }
+    return exit.yes;
+  },
+);

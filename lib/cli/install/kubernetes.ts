@@ -1,0 +1,149 @@
+/**
+ * `tollgate install --kubernetes`: the manifests of conf/kubernetes, with what a person says changed in them, on stdout. With
+ * nothing said they are those files to the letter.
+ */
+
+import type { Document } from 'yaml';
+import type { Options } from 'yargs';
+import { UsageError } from '../command.ts';
+import { readConf } from '../conf.ts';
+
+const files = ['kubernetes/serviceaccount.yaml', 'kubernetes/rbac.yaml', 'kubernetes/daemonset.yaml'] as const;
+
+export const kubernetesOptions = {
+  kubernetes: {
+    type: 'boolean',
+    default: false,
+    describe:
+      'Write nothing: print the manifests that run the agent on every node of a cluster, for kubectl apply -f -',
+  },
+  image: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'With --kubernetes: where nodes pull the image from, made by conf/kubernetes/Dockerfile',
+  },
+  'api-server': {
+    type: 'string',
+    requiresArg: true,
+    describe: 'With --kubernetes: HOST:PORT of the API server, where its service needs a kube-proxy first',
+  },
+  'state-dir': {
+    type: 'string',
+    requiresArg: true,
+    normalize: true,
+    describe: 'With --kubernetes: "stateDir" of the network',
+  },
+  mtu: { type: 'number', requiresArg: true, describe: "With --kubernetes: of pods' interfaces" },
+  'ip-masq': {
+    type: 'boolean',
+    default: true,
+    describe: "With --kubernetes: whether pods leave the cluster under their node's address",
+  },
+  'take-over': {
+    type: 'boolean',
+    default: false,
+    describe: 'With --kubernetes: see tollgate agent --help',
+  },
+} as const satisfies Record<string, Options>;
+
+export interface KubernetesGiven {
+  readonly image?: string | undefined;
+  readonly apiServer?: string | undefined;
+  readonly binDir: string;
+  readonly confDir: string;
+  readonly runDir: string;
+  readonly stateDir?: string | undefined;
+  readonly mtu?: number | undefined;
+  readonly ipMasq: boolean;
+  readonly takeOver: boolean;
+}
+
+/** Of the files as they are. */
+const usual = {
+  bin: '/opt/cni/bin',
+  conf: '/etc/cni/net.d',
+  run: '/run/tollgate',
+  state: '/var/lib/tollgate',
+} as const;
+type Folder = keyof typeof usual;
+
+/** @throws UsageError where it is no address and port */
+function apiServerMap(text: string): string {
+  const [, host, port] = /^(\[[0-9a-fA-F:.]+\]|[^:[\]/\s]+):([0-9]{1,5})$/.exec(text) ?? [];
+  if (host === undefined || Number(port) < 1 || Number(port) > 65535)
+    throw new UsageError(
+      `Cannot use ${JSON.stringify(text)} as api-server: give HOST:PORT, an IPv6 address in brackets`,
+    );
+  return `apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: tollgate-api-server
+  namespace: kube-system
+data:
+  TOLLGATE_API_SERVER: https://${host}:${port}
+`;
+}
+
+const pod = ['spec', 'template', 'spec'] as const;
+const containers = [
+  [...pod, 'initContainers', 0],
+  [...pod, 'containers', 0],
+] as const;
+
+type Entry = Readonly<Record<string, unknown>>;
+const listAt = (document: Document, path: readonly unknown[]): readonly Entry[] =>
+  (document.getIn(path) as { toJSON(): Entry[] } | undefined)?.toJSON() ?? [];
+
+/** In the options of both programs, in the mounts and in the volumes: a folder has one path for all. */
+function moveFolder(document: Document, name: Folder, to: string): void {
+  const from = usual[name];
+  for (const container of containers) {
+    const command = listAt(document, [...container, 'command']) as unknown as readonly string[];
+    for (const [index, word] of command.entries())
+      if (word.endsWith(`=${from}`)) document.setIn([...container, 'command', index], word.slice(0, -from.length) + to);
+    for (const [index, mount] of listAt(document, [...container, 'volumeMounts']).entries())
+      if (mount['name'] === name) document.setIn([...container, 'volumeMounts', index, 'mountPath'], to);
+  }
+  for (const [index, volume] of listAt(document, [...pod, 'volumes']).entries())
+    if (volume['name'] === name) document.setIn([...pod, 'volumes', index, 'hostPath', 'path'], to);
+}
+
+function change(document: Document, given: KubernetesGiven): void {
+  const { image, binDir, confDir, runDir, stateDir = usual.state, mtu, ipMasq, takeOver } = given;
+  const folders = { bin: binDir, conf: confDir, run: runDir, state: stateDir };
+  for (const name of Object.keys(folders) as Folder[])
+    if (folders[name] !== usual[name]) moveFolder(document, name, folders[name]);
+  if (image !== undefined) for (const container of containers) document.setIn([...container, 'image'], image);
+  const more = [
+    ...(mtu === undefined ? [] : [`--mtu=${mtu}`]),
+    ...(ipMasq ? [] : ['--no-ip-masq']),
+    ...(takeOver ? ['--take-over'] : []),
+  ];
+  for (const option of more) document.addIn([...containers[1], 'command'], option);
+}
+
+const isUsual = ({ image, binDir, confDir, runDir, stateDir, mtu, ipMasq, takeOver }: KubernetesGiven): boolean =>
+  image === undefined &&
+  binDir === usual.bin &&
+  confDir === usual.conf &&
+  runDir === usual.run &&
+  (stateDir ?? usual.state) === usual.state &&
+  mtu === undefined &&
+  ipMasq &&
+  !takeOver;
+
+/** @throws UsageError */
+export async function kubernetesManifests(given: KubernetesGiven): Promise<string> {
+  const { parseDocument } = await import('yaml');
+  for (const folder of [given.binDir, given.confDir, given.runDir, given.stateDir ?? usual.state])
+    if (!folder.startsWith('/'))
+      throw new UsageError(`Cannot mount ${JSON.stringify(folder)}: give an absolute path of the nodes`);
+  const texts = files.map(name => {
+    const text = readConf(name);
+    if (isUsual(given) || !name.endsWith('daemonset.yaml')) return text;
+    const document = parseDocument(text);
+    change(document, given);
+    return document.toString({ lineWidth: 0 });
+  });
+  return [...texts, ...(given.apiServer === undefined ? [] : [apiServerMap(given.apiServer)])].join('---\n');
+}

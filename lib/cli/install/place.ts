@@ -1,0 +1,149 @@
+/** Files put in their places in one piece: whoever looks sees the old one or the new one. */
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  copyFileSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { confFilesIn, placeConf } from '../../state/conf-folder.ts';
+
+/** Makes the new file aside and renames it. What fails leaves the old one, and nothing aside. */
+function placed(path: string, make: (aside: string) => void): void {
+  const aside = join(dirname(path), `.${basename(path)}.${process.pid}`);
+  try {
+    make(aside);
+    renameSync(aside, path);
+  } catch (error) {
+    rmSync(aside, { force: true });
+    throw error;
+  }
+}
+
+/** A power cut after the rename must not leave an empty executable. */
+function sync(path: string): void {
+  const fd = openSync(path, constants.O_RDONLY);
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+export const placeText = (path: string, text: string): void =>
+  placed(path, aside => {
+    writeFileSync(aside, text, { mode: 0o644, flag: 'wx' });
+    sync(aside);
+  });
+
+const sameFile = (a: string, b: string): boolean => {
+  const [x, y] = [a, b].map(path => statSync(path, { bigint: true, throwIfNoEntry: false }));
+  return x !== undefined && y !== undefined && x.dev === y.dev && x.ino === y.ino;
+};
+
+export interface Placed {
+  readonly path: string;
+  /** False where it was there already. */
+  readonly isNew: boolean;
+}
+
+const sameText = (path: string, text: string): boolean => {
+  try {
+    return readFileSync(path, 'utf8') === text;
+  } catch {
+    return false;
+  }
+};
+
+function placeCopy(source: string, path: string): Placed {
+  const isNew = !sameFile(source, path);
+  if (isNew)
+    placed(path, aside => {
+      copyFileSync(source, aside, constants.COPYFILE_EXCL);
+      chmodSync(aside, 0o755);
+      sync(aside);
+    });
+  return { path, isNew };
+}
+
+/** One file under two names: by which it is called says what it is to do. */
+function placeLaunchers(launcher: Uint8Array, folder: string): readonly Placed[] {
+  const [main, ipam] = ['tollgate', 'tollgate-ipam'].map(name => join(folder, name)) as [string, string];
+  const isNew =
+    statSync(main, { throwIfNoEntry: false })?.size !== launcher.length || !readFileSync(main).equals(launcher);
+  if (isNew)
+    placed(main, aside => {
+      writeFileSync(aside, launcher, { mode: 0o755, flag: 'wx' });
+      chmodSync(aside, 0o755);
+      sync(aside);
+    });
+  const isNewIpam = !sameFile(main, ipam);
+  if (isNewIpam) placed(ipam, aside => linkSync(main, aside));
+  return [
+    { path: main, isNew },
+    { path: ipam, isNew: isNewIpam },
+  ];
+}
+
+export interface Executables {
+  /** The executable itself. */
+  readonly source: string;
+  /** cmd/launcher.c, compiled. */
+  readonly launcher: Uint8Array;
+  /** Where launchers are to look for an agent. */
+  readonly runDir: string;
+}
+
+/**
+ * The executable as `tollgate-node`, and the launcher under the names that runtimes call. In this order, so that a launcher
+ * always finds what it starts.
+ */
+export function placeExecutables({ source, launcher, runDir }: Executables, folder: string): readonly Placed[] {
+  mkdirSync(folder, { recursive: true, mode: 0o755 });
+  const node = placeCopy(source, join(folder, 'tollgate-node'));
+  const where = join(folder, 'tollgate.rundir');
+  const line = `${runDir}\n`;
+  const isNew = !sameText(where, line);
+  if (isNew) placeText(where, line);
+  return [node, { path: where, isNew }, ...placeLaunchers(launcher, folder)];
+}
+
+export interface PlacedConflist extends Placed {
+  readonly why?: string;
+}
+
+/** Only where nobody has a network of that name, or with tollgate in it. @param text the conflist */
+export function placeConflist(folder: string, text: string, force: boolean): PlacedConflist {
+  const path = join(folder, '10-tollgate.conflist');
+  mkdirSync(folder, { recursive: true, mode: 0o755 });
+  const { name } = JSON.parse(text) as { name: string };
+  for (const { file: base, conf } of confFilesIn(folder)) {
+    const file = join(folder, base);
+    const isOurs = conf?.types.includes('tollgate') ?? false;
+    if (file === path ? force : !isOurs && conf?.name !== name) continue;
+    const why =
+      file === path
+        ? 'it is there already; --force writes it anew'
+        : isOurs
+          ? 'it uses tollgate already'
+          : `it is a network named ${name} already`;
+    return { path: file, isNew: false, why };
+  }
+  placeConf(path, text);
+  return { path, isNew: true };
+}
+
+/** The file that runtimes would take instead, since its name comes first: whatever is in it. */
+export const findConflict = (folder: string, ours: string): string | undefined =>
+  confFilesIn(folder)
+    .map(({ file }) => join(folder, file))
+    .find(file => file < ours);

@@ -1,0 +1,124 @@
+import { manifestsOf, notesOf } from '../../enforce/folder.ts';
+import { driftText } from '../../enforce/inline.ts';
+import type { Goal } from '../../enforce/table.ts';
+import { formatTransaction } from '../../nft/text.ts';
+import { policyRef } from '../../policy/model/model.ts';
+import { formatByObject } from '../../policy/model/problem.ts';
+import { command, counted, type Exit, exit, outputOption, print, printJson, warn } from '../command.ts';
+import { type Live, liveOptions, openLive } from '../live.ts';
+
+/** Policies by `Kind/namespace/name`, with what they say: to be compared, not to be shown. */
+const policiesOf = ({ kept }: Goal): Map<string, string> =>
+  new Map(
+    manifestsOf(kept).world.policies.map(policy => {
+      const { source: _, ...meaning } = policy;
+      const text = JSON.stringify(meaning, (_key, value: unknown) =>
+        typeof value === 'bigint' ? String(value) : value,
+      );
+      return [policyRef(policy), text];
+    }),
+  );
+
+function differences(before: Goal, after: Goal) {
+  const [old, now] = [policiesOf(before), policiesOf(after)];
+  return {
+    added: [...now.keys()].filter(name => !old.has(name)),
+    changed: [...now].filter(([name, text]) => old.has(name) && old.get(name) !== text).map(([name]) => name),
+    removed: [...old.keys()].filter(name => !now.has(name)),
+  };
+}
+
+/** Pods whose labels a Pod manifest has changed, so that they have another tag now. */
+const relabelled = (before: Goal, after: Goal): string[] =>
+  Object.entries(after.state.pods).flatMap(([key, pod]) => {
+    const earlier = before.state.pods[key];
+    return earlier && earlier.tag !== pod.tag ? [`${pod.namespace}/${pod.name}`] : [];
+  });
+
+const listed = (sign: string, names: readonly string[]): string => names.map(name => `  ${sign} ${name}\n`).join('');
+
+/** Who applies the folder has looked at it: a file that has become empty is meant to be. */
+const confirmed = { isConfirmed: true };
+
+/** A transaction as one text of nft's; two where pods get other tags, which happens in between. */
+async function rehearse({ here }: Live, output: string | undefined, warnings: readonly string[]): Promise<Exit> {
+  const plan = await here.hook.plan(confirmed);
+  const transactions = plan.filter(({ operations }) => operations.length > 0).map(formatTransaction);
+  for (const line of warnings) warn(line);
+  if (output === 'json') printJson({ transactions, warnings });
+  else if (transactions.length === 0) print('# Nothing would be sent: what the folder says is in force.');
+  else print(transactions.join('# Then the pods whose labels have changed get their new tags, and then:\n'));
+  return warnings.length === 0 ? exit.yes : exit.no;
+}
+
+export const policyApply = command(
+  'apply',
+  'Put what the policies folder says into force, in one batch',
+  parser =>
+    parser
+      .options({
+        ...outputOption,
+        established: {
+          choices: ['cut', 'keep'],
+          default: 'cut',
+          describe: 'What becomes of connections that are no longer allowed',
+        },
+        'dry-run': {
+          type: 'boolean',
+          default: false,
+          describe: 'Change nothing: print the nftables transaction that would be sent',
+        },
+        ...liveOptions,
+      })
+      .example('$0 policy apply --dry-run', 'as nft -f would read it')
+      .example('$0 policy apply', 'after a file in the folder was changed')
+      .example('$0 policy apply -o json', 'what was added, changed and removed, for scripts')
+      .epilog(
+        'Plugging a pod in or out does the same. The folder stays as it is: take a policy back by removing its file and applying again. Exit code 1: a manifest is invalid, or the kernel refused a policy; the pods that it selects are closed.',
+      ),
+  async options => {
+    const warnings: string[] = [];
+    using live = openLive(options, line => void warnings.push(line), { established: options.established });
+    if (!live.found)
+      throw new Error('Cannot apply policies: no pod is plugged in here, and plugging one in applies them');
+    const { enforcer } = live.found.owner;
+    if (enforcer !== 'inline')
+      throw new Error(
+        `Cannot apply policies: this node's enforcer is ${enforcer}, and only pods with "enforcer": "inline" go by the folder${enforcer === 'agent' ? '; its policies come from the Kubernetes API: kubectl apply' : ''}`,
+      );
+    if (options.dryRun) return await rehearse(live, options.output, warnings);
+    const { before, after, isChanged, drift } = await live.here.hook.apply(confirmed);
+    const difference = differences(before, after);
+    const problems = manifestsOf(after.kept).problems.filter(({ severity }) => severity === 'error');
+    const refused = after.state.refused ?? [];
+    const pods = Object.keys(after.state.pods).length;
+    const lines = [...warnings, ...formatByObject(problems)];
+    for (const line of lines) warn(line);
+    // What is not enforced here is told, and is no failure of what is.
+    const notes = new Set(notesOf({ path: live.config.policies, kept: after.kept }));
+    const isFine = warnings.every(line => notes.has(line)) && problems.length === 0 && refused.length === 0;
+    if (options.output === 'json')
+      printJson({
+        folder: live.config.policies,
+        isChanged,
+        drift,
+        ...difference,
+        relabelled: relabelled(before, after),
+        refused,
+        warnings: lines,
+        pods,
+      });
+    else {
+      const { added, changed, removed } = difference;
+      const count = added.length + changed.length + removed.length;
+      const policies = counted(policiesOf(after).size, 'policy', 'policies');
+      const head = `In force for ${counted(pods, 'pod')}: ${policies} of ${live.config.policies}`;
+      print(isChanged ? `${head}; ${counted(count, 'difference')}.` : `${head}; nothing changed.`);
+      if (drift > 0) print(`${driftText(drift)}: it is put right.`);
+      const moved = relabelled(before, after);
+      const lines = listed('+', added) + listed('~', changed) + listed('-', removed) + listed('labels of', moved);
+      if (lines !== '') print(lines);
+    }
+    return isFine ? exit.yes : exit.no;
+  },
+);

@@ -1,0 +1,138 @@
+import { relabelled } from '../../enforce/node.ts';
+import { worldOfNode } from '../../enforce/world.ts';
+import type { PortSpan } from '../../policy/compile/ruleset.ts';
+import type { EvaluateOptions } from '../../policy/evaluate/evaluate.ts';
+import { type Change, type Difference, diff } from '../../policy/explain/diff.ts';
+import { type Declared, readDocuments, worldOf } from '../../policy/manifest/manifest.ts';
+import type { World } from '../../policy/model/model.ts';
+import { command, exit, outputOption, print, printJson, UsageError } from '../command.ts';
+import { type LiveArguments, liveOptions } from '../live.ts';
+import { liveWorld, warnOfErrors } from './judged.ts';
+import { fileOption, readFiles, refuseUnreadable, STDIN } from './manifests.ts';
+
+/** The new objects over the old ones, as kubectl apply lays them. */
+function laidOver(old: readonly Declared[], now: readonly Declared[]): readonly Declared[] {
+  const refs = new Set(now.map(({ ref }) => ref));
+  return [...old.filter(({ ref }) => !refs.has(ref)), ...now];
+}
+
+/** The new objects alone; but of kinds other than policies that they do not speak of at all, the old ones. */
+function inPlaceOf(old: readonly Declared[], now: readonly Declared[]): readonly Declared[] {
+  const kinds = new Set(['NetworkPolicy', ...now.map(({ object }) => object.kind)]);
+  return [...old.filter(({ object }) => !kinds.has(object.kind)), ...now];
+}
+
+interface Sides {
+  readonly before: World;
+  readonly after: World;
+  readonly options: EvaluateOptions;
+}
+
+interface Asked extends LiveArguments {
+  readonly base: string[] | undefined;
+  readonly whole: boolean | undefined;
+}
+
+async function sidesOf(asked: Asked, now: readonly Declared[]): Promise<Sides> {
+  if (asked.base) {
+    const { documents, problems } = readFiles(asked.base);
+    const { declared, problems: more } = readDocuments(documents);
+    const before = worldOf(declared);
+    refuseUnreadable([...problems, ...more]);
+    warnOfErrors({ problems: [...more, ...before.problems] });
+    const laid = (asked.whole ?? true) ? inPlaceOf(declared, now) : laidOver(declared, now);
+    return { before: before.world, after: worldOf(laid).world, options: {} };
+  }
+  const { world: before, state, documents, options } = await liveWorld(asked);
+  const { declared } = readDocuments(documents);
+  const { world } = worldOf(asked.whole ? inPlaceOf(declared, now) : laidOver(declared, now));
+  return {
+    before,
+    after: worldOfNode(
+      world,
+      relabelled(state, world.pods, () => false),
+    ),
+    options,
+  };
+}
+
+const enough = 6;
+
+function namesText(names: readonly string[]): string {
+  const shown = names.slice(0, enough).join(', ');
+  return names.length > enough ? `${shown} and ${names.length - enough} more` : shown;
+}
+
+const spanText = ({ first, last }: PortSpan): string => (first === last ? String(first) : `${first}-${last}`);
+
+function trafficText({ traffic }: Change): string {
+  const parts = traffic.map(({ protocol, ports }) => {
+    if (protocol === 'other') return 'traffic without ports';
+    const [only] = ports;
+    const isWhole = ports.length === 1 && only!.first === 0 && only!.last === 65535;
+    return isWhole ? `all ${protocol}` : `${protocol} ${ports.map(spanText).join(', ')}`;
+  });
+  const isEverything = parts.join() === 'all TCP,all UDP,all SCTP,traffic without ports';
+  return isEverything ? 'everything' : parts.join('; ');
+}
+
+const familiesText = ({ families }: Change): string =>
+  families.map(family => (family === null ? 'by labels' : `IPv${family}`)).join(' and ');
+
+const changeText = (change: Change): string =>
+  [
+    `${change.change === 'opens' ? '+ opens ' : '- closes'}  ${namesText(change.from)} to ${namesText(change.to)}`,
+    `          ${trafficText(change)}; ${familiesText(change)}`,
+    `          ${change.why}`,
+  ].join('\n');
+
+function differenceText({ changes, onlyBefore, onlyAfter }: Difference): string {
+  const counts = (['opens', 'closes'] as const).map(
+    kind => `${changes.filter(({ change }) => change === kind).length} ${kind === 'opens' ? 'open' : 'close'}`,
+  );
+  const head = changes.length === 0 ? 'No connection opens or closes.' : `Kinds of connections: ${counts.join(', ')}.`;
+  const gone = onlyBefore.length > 0 ? [`Not compared, since they are gone: ${namesText(onlyBefore)}`] : [];
+  const fresh = onlyAfter.length > 0 ? [`Not compared, since they are new: ${namesText(onlyAfter)}`] : [];
+  return [head, ...changes.map(changeText), ...gone, ...fresh].join('\n');
+}
+
+export const policyDiff = command(
+  'diff',
+  'Say which connections would open and which would close, and because of what',
+  parser =>
+    parser
+      .options({
+        file: { ...fileOption.file, demandOption: true },
+        base: {
+          ...fileOption.file,
+          alias: [],
+          describe: 'What to compare with, in the same form; default: the pods and policies of this node',
+        },
+        whole: {
+          type: 'boolean',
+          describe: 'The new manifests replace all policies, rather than those of the same name',
+          defaultDescription: 'true with --base, else false',
+        },
+        ...outputOption,
+        ...liveOptions,
+      })
+      .example('$0 policy diff -f new.yaml', 'what this file would change on this node if it were applied')
+      .example('$0 policy diff -f policies/ --whole', 'and if the folder were to hold nothing else')
+      .example('$0 policy diff -f new/ --base old/ -o json', 'two folders with each other, in a pipeline')
+      .epilog(
+        'Every port, both address families, every pod with every other and with all addresses outside are compared. Where the new manifests declare no Pod, Namespace or Node, those of the base count. "Outside" are addresses that no pod and no node has. Exit code 0: nothing changes; 1: something does, or a new manifest is invalid.',
+      ),
+  async options => {
+    if (options.base?.includes(STDIN) && options.file.includes(STDIN))
+      throw new UsageError('Cannot read both sides from stdin: give -f or --base a file');
+    const { documents, problems } = readFiles(options.file);
+    const { declared, problems: more } = readDocuments(documents);
+    refuseUnreadable([...problems, ...more]);
+    const isInvalid = warnOfErrors({ problems: [...more, ...worldOf(declared).problems] });
+    const { before, after, options: how } = await sidesOf(options, declared);
+    const difference = diff(before, after, how);
+    if (options.output === 'json') printJson(difference);
+    else print(differenceText(difference));
+    return isInvalid || difference.changes.length > 0 ? exit.no : exit.yes;
+  },
+);

@@ -1,0 +1,70 @@
+/** What the questions about policy are asked of: manifests on the command line, or the node as it is. */
+
+import { type Kept, manifestsOf } from '../../enforce/folder.ts';
+import type { NodeState } from '../../enforce/node.ts';
+import { worldOfNode } from '../../enforce/world.ts';
+import type { Ruleset } from '../../policy/compile/ruleset.ts';
+import type { EvaluateOptions } from '../../policy/evaluate/evaluate.ts';
+import type { Document } from '../../policy/manifest/manifest.ts';
+import type { World } from '../../policy/model/model.ts';
+import { formatByObject, type Problem } from '../../policy/model/problem.ts';
+import { manifestsOfAgent } from '../ask-agent.ts';
+import { warn } from '../command.ts';
+import { type Live, type LiveArguments, openLive } from '../live.ts';
+import { worldIn } from './manifests.ts';
+
+export interface Judged {
+  readonly world: World;
+  readonly problems: readonly Problem[];
+  readonly options: EvaluateOptions;
+}
+
+export interface LiveJudged extends Judged {
+  /** The manifests in force. */
+  readonly documents: readonly Document[];
+  /** What the table was made from. */
+  readonly ruleset: Ruleset;
+  readonly state: NodeState;
+}
+
+/** The manifests in force: the folder's as they were applied, or what the agent has heard. @throws Error where it is away */
+export const keptOf = async ({ here, found }: Live, runDir: string): Promise<Kept> =>
+  found?.owner.enforcer === 'agent' ? await manifestsOfAgent(runDir) : here.hook.table.readApplied();
+
+/**
+ * The pods that are plugged in and the policies that are in force, which may not be what the folder says by now.
+ * @throws Error where no pod is plugged in
+ */
+export async function liveWorld(options: LiveArguments): Promise<LiveJudged> {
+  using live = openLive(options, warn);
+  const { table } = live.here.hook;
+  const state = table.peek()?.state;
+  if (!state)
+    throw new Error(
+      'Cannot judge this node: no pod is plugged in here; for manifests alone, name them with -f (and --base)',
+    );
+  const { judge, enforceEgressToNode } = state.settings;
+  if (judge === 'none' || judge === 'exec')
+    warn(`policies are not enforced on this node: its enforcer is ${state.owner.enforcer}`);
+  if (judge !== 'none' && table.drift().length > 0)
+    warn(
+      "this node's table is not what its file says, and the answer is the file's: tollgate verify shows how they differ",
+    );
+  const applied = await keptOf(live, options.runDir);
+  const { world, problems } = manifestsOf(applied);
+  const documents = Object.values(applied).flatMap(file => file.documents ?? []);
+  const ruleset = table.ruleset({ state, kept: applied });
+  return { world: worldOfNode(world, state), problems, documents, ruleset, state, options: { enforceEgressToNode } };
+}
+
+/** Of the files where some are named, else of this node. */
+export const judgedWorld = async (
+  options: LiveArguments & { readonly file?: string[] | undefined },
+): Promise<Judged> => (options.file ? { ...worldIn(options.file), options: {} } : await liveWorld(options));
+
+/** A line on stderr for each object that has errors. @returns whether there are any */
+export function warnOfErrors({ problems }: Pick<Judged, 'problems'>): boolean {
+  const errors = problems.filter(({ severity }) => severity === 'error');
+  for (const line of formatByObject(errors)) warn(line);
+  return errors.length > 0;
+}

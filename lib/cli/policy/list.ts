@@ -1,0 +1,157 @@
+import { policyCounter } from '../../enforce/ruleset.ts';
+import type { Counted } from '../../nft/decode.ts';
+import type { Ruleset } from '../../policy/compile/ruleset.ts';
+import { clusterOf, isSeen } from '../../policy/evaluate/cluster.ts';
+import { type Direction, type NetworkPolicy, policyRef, sourceText, type World } from '../../policy/model/model.ts';
+import { selects } from '../../policy/model/selector.ts';
+import { command, exit, outputOption, print, printJson } from '../command.ts';
+import { grid } from '../grid.ts';
+import { countedJson, type KernelCounts, readCounts } from '../kernel-counts.ts';
+import { liveOptions } from '../live.ts';
+import { liveWorld, warnOfErrors } from './judged.ts';
+import { fileOption, worldIn } from './manifests.ts';
+
+/** What the kernel has counted for one policy in one direction: packets that began something, since replies pass before. */
+interface Count {
+  readonly rules: number;
+  /** Absent where its rules were merged with other policies', or are not in force. */
+  readonly allowed?: Counted;
+  /** By it and whoever else isolates the same pods. */
+  readonly denied?: Counted;
+}
+
+interface Listed {
+  readonly policy: NetworkPolicy;
+  /** `namespace/pod` */
+  readonly selects: readonly string[];
+  readonly ingress?: Count;
+  readonly egress?: Count;
+  readonly isRefused: boolean;
+  /** It, or all of its namespace, is larger than policies may be. */
+  readonly isBeyondBudget: boolean;
+}
+
+const sum = (counts: readonly Counted[]): Counted => ({
+  packets: counts.reduce((total, { packets }) => total + packets, 0n),
+  bytes: counts.reduce((total, { bytes }) => total + bytes, 0n),
+});
+
+/** Counts of one policy where it is in force here. */
+function countOf(
+  policy: NetworkPolicy,
+  direction: Direction,
+  ruleset: Ruleset,
+  kernel: KernelCounts,
+): Omit<Count, 'rules'> {
+  const ref = policyRef(policy);
+  const chains = [...ruleset.chains.values()].filter(
+    chain => chain.direction === direction && chain.policies.includes(ref),
+  );
+  const allowed = kernel.counters.get(policyCounter(direction, ref));
+  const denied = chains.flatMap(({ name }) => kernel.drops.get(name) ?? []);
+  return { ...(allowed ? { allowed } : {}), ...(denied.length > 0 ? { denied: sum(denied) } : {}) };
+}
+
+type CountOf = (policy: NetworkPolicy, direction: Direction) => Omit<Count, 'rules'>;
+
+function listed(world: World, counted: CountOf, refused: ReadonlySet<string>): readonly Listed[] {
+  const pods = world.pods.filter(isSeen);
+  const count = (policy: NetworkPolicy, direction: Direction): { readonly [key in Direction]?: Count } => {
+    const rules = policy[direction];
+    return rules ? { [direction]: { rules: rules.length, ...counted(policy, direction) } } : {};
+  };
+  const beyond = new Set([...clusterOf(world).policiesBeyondBudget()].map(policyRef));
+  return world.policies
+    .map(policy => ({
+      policy,
+      selects: pods
+        .filter(({ namespace, labels }) => namespace === policy.namespace && selects(policy.subject, labels))
+        .map(({ namespace, name }) => `${namespace}/${name}`),
+      ...count(policy, 'ingress'),
+      ...count(policy, 'egress'),
+      isRefused: refused.has(policyRef(policy)),
+      isBeyondBudget: beyond.has(policyRef(policy)),
+    }))
+    .sort((a, b) => (policyRef(a.policy) < policyRef(b.policy) ? -1 : 1));
+}
+
+const countedOrNull = (counted: Counted | undefined) => (counted ? countedJson(counted) : null);
+
+const countJson = (count: Count | undefined) =>
+  count ? { rules: count.rules, allowed: countedOrNull(count.allowed), denied: countedOrNull(count.denied) } : null;
+
+/** An object of the API is in no file. */
+const fileOf = ({ source }: NetworkPolicy) => (source?.resourceVersion === undefined ? source : undefined);
+
+/** A contract with scripts: keys are only ever added. */
+const jsonOf = ({ policy, selects: pods, ingress, egress, isRefused, isBeyondBudget }: Listed) => ({
+  policy: policyRef(policy),
+  file: fileOf(policy)?.file ?? null,
+  document: fileOf(policy) ? fileOf(policy)!.document + 1 : null,
+  selects: pods,
+  ingress: countJson(ingress),
+  egress: countJson(egress),
+  refused: isRefused,
+  resourceVersion: policy.source?.resourceVersion ?? null,
+  beyondBudget: isBeyondBudget,
+});
+
+const packets = (counted: Counted | undefined): string => (counted ? String(counted.packets) : '-');
+
+/** `2 rules, 17 allowed, 3 denied`; nothing where the policy does not isolate. */
+function countText(count: Count | undefined): string {
+  if (!count) return '-';
+  const rules = `${count.rules} ${count.rules === 1 ? 'rule' : 'rules'}`;
+  if (!count.allowed && !count.denied) return rules;
+  return `${rules}, ${packets(count.allowed)} allowed, ${packets(count.denied)} denied`;
+}
+
+function podsText(pods: readonly string[]): string {
+  const own = pods.map(name => name.slice(name.indexOf('/') + 1));
+  return own.length <= 3 ? own.join(', ') || 'none' : `${own.slice(0, 2).join(', ')} and ${own.length - 2} more`;
+}
+
+function noteOf({ isRefused, isBeyondBudget }: Pick<Listed, 'isRefused' | 'isBeyondBudget'>): string {
+  if (isBeyondBudget) return ' (too large: its pods are closed)';
+  return isRefused ? ' (refused by the kernel: its pods are closed)' : '';
+}
+
+const rowOf = ({ policy, selects: pods, ingress, egress, ...flags }: Listed): string[] => [
+  `${policyRef(policy)}${noteOf(flags)}`,
+  podsText(pods),
+  countText(ingress),
+  countText(egress),
+  policy.source ? sourceText(policy.source) : '-',
+];
+
+export const policyList = command(
+  'list',
+  'List policies, the pods that they select, and what they allowed and denied',
+  parser =>
+    parser
+      .options({ ...fileOption, ...outputOption, ...liveOptions })
+      .example('$0 policy list', 'what is in force on this node, with its counters')
+      .example('$0 policy list -f policies/', 'what manifests declare')
+      .example('$0 policy list -o json', 'for scripts: a list, its keys are only ever added to')
+      .epilog(
+        'Packets are counted that begin something: replies and what follows in a connection pass before the policies are asked. What several policies isolate together, they deny together, and it counts for each of them. A dash instead of a number: the rules were merged with those of other policies, or nothing of them is in force here.',
+      ),
+  async options => {
+    let found: readonly Listed[];
+    if (options.file) {
+      const judged = worldIn(options.file);
+      warnOfErrors(judged);
+      found = listed(judged.world, () => ({}), new Set());
+    } else {
+      const live = await liveWorld(options);
+      warnOfErrors(live);
+      const kernel = readCounts();
+      const counted: CountOf = (policy, direction) => countOf(policy, direction, live.ruleset, kernel);
+      found = listed(live.world, counted, new Set(live.state.refused));
+    }
+    if (options.output === 'json') printJson(found.map(jsonOf));
+    else if (found.length === 0) print('There are no policies.');
+    else print(grid(['POLICY', 'PODS', 'INGRESS', 'EGRESS', 'FROM'], found.map(rowOf)));
+    return exit.yes;
+  },
+);

@@ -1,0 +1,79 @@
+/** FILE… of the policy commands: manifests in YAML or JSON, folders of them, or `-` for stdin. */
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { isManifest, lookAt, textIn } from '../../enforce/manifest-file.ts';
+import { type Document, readManifests } from '../../policy/manifest/manifest.ts';
+import { readYaml } from '../../policy/manifest/yaml.ts';
+import type { World } from '../../policy/model/model.ts';
+import { formatProblem, isUnreadable, type Problem } from '../../policy/model/problem.ts';
+
+export const fileOption = {
+  file: {
+    alias: 'f',
+    type: 'string',
+    array: true,
+    requiresArg: true,
+    describe: 'YAML or JSON manifests: a file, a folder (not what is below it), or - for stdin; may be given again',
+  },
+} as const;
+
+/** What `-` stands for by the time that it is read: yargs takes a bare one for no value at all. */
+export const STDIN = '/dev/stdin';
+
+export interface Documents {
+  readonly documents: readonly Document[];
+  /** Files that do not parse: nothing of them is in the documents. */
+  readonly problems: readonly Problem[];
+}
+
+const damaged = (file: string, message: string): Documents => ({
+  documents: [],
+  problems: [{ severity: 'error', file, document: 0, field: '', message, matter: 'unreadable' }],
+});
+
+function readFile(path: string): Documents {
+  const file = path === STDIN ? 'stdin' : path;
+  const content = textIn(readFileSync(path === STDIN ? 0 : path));
+  return 'damage' in content ? damaged(file, content.damage) : readYaml(content.text, file);
+}
+
+/** The files that the node itself would read. */
+function readFolder(folder: string): readonly Documents[] {
+  const names = readdirSync(folder).filter(isManifest).sort();
+  return names.map(name => {
+    const path = join(folder, name);
+    const damage = lookAt(path)?.damage;
+    return damage === undefined ? readFile(path) : damaged(path, damage);
+  });
+}
+
+/** @throws Error where a file cannot be read */
+export function readFiles(paths: readonly string[]): Documents {
+  const read = paths.flatMap(path =>
+    path !== STDIN && statSync(path).isDirectory() ? readFolder(path) : readFile(path),
+  );
+  return { documents: read.flatMap(each => each.documents), problems: read.flatMap(each => each.problems) };
+}
+
+/** So many are named; the others are for `tollgate policy lint`. */
+const ENOUGH = 3;
+
+/** Of files that cannot be read as manifests nothing can be said. @throws Error naming them */
+export function refuseUnreadable(problems: readonly Problem[]): void {
+  const unreadable = problems.filter(isUnreadable);
+  if (unreadable.length === 0) return;
+  const more = unreadable.length > ENOUGH ? `\nand ${unreadable.length - ENOUGH} more: see tollgate policy lint` : '';
+  const lines = unreadable.slice(0, ENOUGH).map(formatProblem);
+  throw new Error(`Cannot judge by what cannot be read as manifests: ${lines.join('\n')}${more}`);
+}
+
+/**
+ * What they say together; what is invalid is closed, and among the problems.
+ * @throws Error where a file cannot be read, or not as manifests
+ */
+export function worldIn(paths: readonly string[]): { readonly world: World; readonly problems: readonly Problem[] } {
+  const { documents, problems } = readFiles(paths);
+  const { world, problems: more } = readManifests(documents);
+  refuseUnreadable([...problems, ...more]);
+  return { world, problems: more };
+}

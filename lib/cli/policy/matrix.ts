@@ -1,0 +1,64 @@
+import { MatrixJudge, type Traffic } from '../../policy/evaluate/matrix-judge.ts';
+import { protocols } from '../../policy/model/model.ts';
+import { command, exit, print, UsageError } from '../command.ts';
+import { liveOptions } from '../live.ts';
+import { judgedWorld, warnOfErrors } from './judged.ts';
+import { fileOption } from './manifests.ts';
+import { matrixText } from './matrix-grid.ts';
+import { matrixJson } from './matrix-json.ts';
+import { matrixPage, pageData } from './matrix-page.ts';
+
+/** `80/TCP`, `53/udp`, `80`. @throws UsageError */
+export function parsePort(text: string): Traffic {
+  const [, digits, name = 'TCP'] = /^(\d{1,5})(?:\/([a-z]+))?$/i.exec(text) ?? [];
+  const port = Number(digits);
+  const protocol = protocols.find(each => each === name.toUpperCase());
+  if (digits === undefined || port < 1 || port > 65535 || !protocol)
+    throw new UsageError(
+      `Cannot read --port ${text}: expected a number from 1 to 65535 and TCP, UDP or SCTP, as in 80/TCP`,
+    );
+  return { protocol, port };
+}
+
+/** Where nobody reads along: as wide as a file may be that is read later. */
+const columnsOf = ({ columns }: NodeJS.WriteStream): number => columns ?? (Number(process.env['COLUMNS']) || 120);
+
+/** Resolves once the text is on its way, so that no more of it is made than the reader takes. */
+const written = (text: string): Promise<void> =>
+  new Promise((resolve, reject) => process.stdout.write(text, error => (error ? reject(error) : resolve())));
+
+export const policyMatrix = command(
+  'matrix',
+  'Say which pod may reach which, and why not',
+  parser =>
+    parser
+      .options({
+        ...fileOption,
+        port: { type: 'string', demandOption: true, requiresArg: true, describe: 'As in 80/TCP, 53/UDP, 36412/SCTP' },
+        output: {
+          alias: 'o',
+          choices: ['text', 'json', 'html'],
+          default: 'text',
+          describe: 'How to print it; html is one page that needs no network',
+        },
+        ...liveOptions,
+      })
+      .example('$0 policy matrix -f policies/ --port 80/TCP', 'what manifests mean, before anybody relies on them')
+      .example('$0 policy matrix --port 53/UDP', 'the pods and policies of this node')
+      .example('$0 policy matrix -f policies/ --port 80/TCP -o json', 'every pair with the policies that decide')
+      .example('$0 policy matrix -f policies/ --port 80/TCP -o html > matrix.html', 'to search, and to show around')
+      .epilog(
+        'Pods of manifests need status.podIPs for rules with ipBlock; without, they are judged by their labels. Exit code 1: some manifest is invalid (it was judged as closed).',
+      ),
+  async options => {
+    const traffic = parsePort(options.port);
+    const judged = await judgedWorld(options);
+    const isInvalid = warnOfErrors(judged);
+    const judge = new MatrixJudge(judged.world, traffic, judged.options);
+    if (options.output === 'json') for (const piece of matrixJson(judge)) await written(piece);
+    else if (options.output === 'html') print(matrixPage(pageData(judge)));
+    else if (judge.pods.length < 2) print('There are not two pods to judge.');
+    else print(matrixText(judge, columnsOf(process.stdout)));
+    return isInvalid ? exit.no : exit.yes;
+  },
+);

@@ -1,0 +1,132 @@
+/** What the agent tells Prometheus, as of now. */
+import type { Counted } from '../nft/decode.ts';
+import type { Ruleset } from '../policy/compile/ruleset.ts';
+import type { Histogram, Metric, Sample } from './prometheus.ts';
+import type { Hearing } from './watches.ts';
+
+export interface Readings {
+  readonly release: string;
+  readonly hearings: readonly Hearing[];
+  readonly isServing: boolean;
+  readonly pods: number;
+  readonly identities: number;
+  /** Policies that the kernel refused. */
+  readonly refused: number;
+  readonly delays: Histogram;
+  readonly syncs: Histogram;
+  /** Runs of any kind that failed. */
+  readonly failures: number;
+  readonly cuts: number;
+  readonly mended: { readonly table: number; readonly links: number };
+  /** By chain of the table. */
+  readonly drops: ReadonlyMap<string, Counted>;
+  readonly chains: Ruleset['chains'];
+  /** Bytes. */
+  readonly memory: number;
+}
+
+const one = (name: string, help: string, type: 'counter' | 'gauge', value: number): Metric => ({
+  ...{ name, help, type },
+  samples: [{ value }],
+});
+
+/** Series of one metric: what a tenant can make many must not make a page that nobody can store. */
+const MOST_SERIES = 500;
+
+/**
+ * A series for each policy and direction, those that drop most. What a chain drops is counted for each of its policies,
+ * since each of them isolates the pod and none allows it: the series add up to more than was dropped.
+ */
+function dropSamples({ drops, chains }: Readings): readonly Sample[] {
+  const sums = new Map<string, { readonly direction: string; readonly policy: string; value: number }>();
+  for (const [name, { packets }] of drops) {
+    const chain = chains.get(name);
+    for (const policy of chain?.policies ?? []) {
+      const key = `${chain!.direction} ${policy}`;
+      const sum = sums.get(key) ?? { direction: chain!.direction, policy, value: 0 };
+      sum.value += Number(packets);
+      sums.set(key, sum);
+    }
+  }
+  return [...sums.values()]
+    .sort((a, b) => b.value - a.value || (a.policy < b.policy ? -1 : 1))
+    .slice(0, MOST_SERIES)
+    .map(({ direction, policy, value }) => ({ labels: { direction, policy }, value }));
+}
+
+const built = (release: string): Metric => ({
+  ...one('build_info', 'The release that runs.', 'gauge', 1),
+  samples: [{ labels: { release }, value: 1 }],
+});
+
+const mendedMetric = (mended: Readonly<Record<string, number>>): Metric => ({
+  ...{ name: 'mended_total', help: "Another program's changes that were put right.", type: 'counter' },
+  samples: Object.entries(mended).map(([what, value]) => ({ labels: { what }, value })),
+});
+
+const failed = (failures: number): Metric =>
+  one('failures_total', 'Attempts to bring the node up to date that failed.', 'counter', failures);
+
+const memoryOf = (bytes: number): Metric => one('resident_memory_bytes', 'Memory of the agent.', 'gauge', bytes);
+
+/** Of a warm process without a cluster. */
+export const workerMetrics = ({
+  release,
+  mended,
+  failures,
+}: {
+  readonly release: string;
+  /** Operations that it took to put the table right. */
+  readonly mended: number;
+  readonly failures: number;
+}): readonly Metric[] => [
+  built(release),
+  failed(failures),
+  mendedMetric({ table: mended }),
+  memoryOf(process.memoryUsage.rss()),
+];
+
+export function metricsOf(readings: Readings): readonly Metric[] {
+  const { release, hearings, isServing, pods, identities, refused, delays, syncs, failures, cuts, mended } = readings;
+  const perResource = (name: string, help: string, type: Metric['type'], of: (hearing: Hearing) => number): Metric => ({
+    ...{ name, help, type },
+    samples: hearings.map(hearing => ({ labels: { resource: hearing.resource }, value: of(hearing) })),
+  });
+  return [
+    built(release),
+    one('serving', '1 where CNI calls are served.', 'gauge', Number(isServing)),
+    one('pods', 'Pods that are plugged in on this node.', 'gauge', pods),
+    one('identities', 'Identities of these pods: tags in use.', 'gauge', identities),
+    one('refused_policies', 'Policies that the kernel refused: whom they select is closed.', 'gauge', refused),
+    perResource('objects', 'Objects that the API has told of.', 'gauge', ({ objects }) => objects),
+    perResource('watch_up', '1 where the watch is up.', 'gauge', ({ isUp }) => Number(isUp)),
+    perResource('watch_losses_total', 'How often the watch was lost.', 'counter', ({ losses }) => losses),
+    perResource('watch_age_seconds', 'Since the last sign of life; -1: none yet.', 'gauge', ({ age }) =>
+      age === undefined ? -1 : age / 1000,
+    ),
+    {
+      ...{
+        name: 'event_to_kernel_seconds',
+        help: 'From an event of the API to the rules in force.',
+        type: 'histogram',
+      },
+      samples: delays.samples(),
+    },
+    {
+      ...{ name: 'sync_duration_seconds', help: 'How long bringing the table up to date took.', type: 'histogram' },
+      samples: syncs.samples(),
+    },
+    failed(failures),
+    one('connections_cut_total', 'Connections ended since no policy allows them any more.', 'counter', cuts),
+    mendedMetric(mended),
+    {
+      ...{
+        name: 'dropped_packets_total',
+        help: `Packets that a gate denied to which the policy belongs, for each of its policies; the ${MOST_SERIES} that deny most.`,
+        type: 'counter',
+      },
+      samples: dropSamples(readings),
+    },
+    memoryOf(readings.memory),
+  ];
+}

@@ -1,0 +1,58 @@
+/** What the agent tells whom, by path. */
+
+import type { KubernetesAgent } from './controller.ts';
+import { isUnhealthy, type Problem, wantsRestart } from './health.ts';
+import type { Page, Pages } from './http-server.ts';
+import { formatMetrics, type Metric } from './prometheus.ts';
+
+const json = (value: unknown): Page => ({ type: 'application/json', text: `${JSON.stringify(value)}\n` });
+const plain = (text: string, isFine = true): Page => ({ status: isFine ? 200 : 503, type: 'text/plain', text });
+const lines = (texts: readonly string[]): string => texts.map(text => `${text}\n`).join('');
+
+/** A List that `tollgate policy … -f` and kubectl read; joined piece by piece, since it may be a large one. */
+function listOf(manifests: Iterable<object>): Page {
+  const items: string[] = [];
+  for (const manifest of manifests) items.push(JSON.stringify(manifest));
+  return { type: 'application/json', text: `{"apiVersion":"v1","kind":"List","items":[\n${items.join(',\n')}\n]}\n` };
+}
+
+/** Fine where none of the problems is of that kind. */
+function healthOf(problems: readonly Problem[], isOfKind: (problem: Problem) => boolean): Page {
+  const failing = problems.filter(isOfKind).map(({ message }) => message);
+  return plain(failing.length > 0 ? lines(failing) : 'ok\n', failing.length === 0);
+}
+
+/** What a warm process without a cluster shows: it is fine for as long as it answers. */
+export const workerPages = (metrics: () => readonly Metric[]): Pages => ({
+  'GET /metrics': () => plain(formatMetrics(metrics())),
+  'GET /healthz': () => plain('ok\n'),
+  'GET /livez': () => plain('ok\n'),
+  'GET /readyz': () => plain('ok\n'),
+});
+
+/** What is asked of an agent. */
+export type Shown = Pick<KubernetesAgent, 'metrics' | 'health' | 'status' | 'manifests' | 'drift' | 'mend'>;
+
+export function pagesOf(agent: Shown): { readonly toAll: Pages; readonly toRoot: Pages } {
+  const toAll: Pages = {
+    'GET /metrics': () => plain(formatMetrics(agent.metrics)),
+    // What it waits for is not its fault: only a node that is not kept up to date is.
+    'GET /healthz': () => healthOf(agent.health, isUnhealthy),
+    'GET /livez': () => healthOf(agent.health, wantsRestart),
+    'GET /readyz': () => {
+      const { isReady, waitsFor, problems } = agent.status;
+      const told = problems.filter(problem => !waitsFor.includes(problem)).map(problem => `problem: ${problem}`);
+      return plain(lines([isReady ? 'ok' : 'not ready', ...waitsFor, ...told]), isReady);
+    },
+  };
+  return {
+    toAll,
+    toRoot: {
+      ...toAll,
+      'GET /status': () => json(agent.status),
+      'GET /manifests': () => listOf(agent.manifests()),
+      'GET /drift': async () => json(await agent.drift()),
+      'POST /mend': async () => json(await agent.mend()),
+    },
+  };
+}

@@ -1,0 +1,18 @@
+/** Everything that policy is judged by on this node, as manifests: for `tollgate policy`, which asks the agent for them. */
+import type { NodeState } from '../enforce/node.ts';
+import { localPod } from '../enforce/world.ts';
+import { namespaceManifest, nodeManifest, podManifest, policyManifest } from '../policy/manifest/manifest-of.ts';
+import type { Listeners } from './watches.ts';
+
+/** Pods as they are plugged in here, the others as the API has them. @param node this one's name */
+export function* manifestsOfWorld(listeners: Listeners, state: NodeState, node: string): Generator<object> {
+  for (const { name, labels } of listeners.namespaces.objects()) yield namespaceManifest(name, labels);
+  for (const each of listeners.nodes.objects()) yield nodeManifest(each);
+  const own = Object.values(state.pods).map(localPod);
+  const here = new Map(own.map(pod => [`${pod.namespace}/${pod.name}`, pod]));
+  for (const pod of here.values()) yield podManifest({ ...pod, nodeName: node });
+  for (const pod of listeners.pods.objects())
+    if (pod.nodeName !== node || pod.hostNetwork) yield podManifest(pod);
+    else if (!here.has(`${pod.namespace}/${pod.name}`)) yield podManifest({ ...pod, addresses: [] });
+  for (const policy of listeners.policies.objects()) yield policyManifest(policy);
+}

@@ -1,0 +1,213 @@
+/** The API listener: four lists and watches, folded into what there is, and how each of them fares. */
+import { createBackoff } from '../kube/backoff.ts';
+import type { Client } from '../kube/client.ts';
+import { pause } from '../kube/clock.ts';
+import { KubeError } from '../kube/error.ts';
+import type { KubeEvent } from '../kube/event.ts';
+import { type Change, createFold, type Fold } from '../kube/fold.ts';
+import { watchPatience } from '../kube/follow.ts';
+import type { Intern } from '../kube/intern.ts';
+import type { Complaint, KubeNamespace, KubeNode, KubePod, Resource } from '../kube/object.ts';
+import { namespaces, networkPolicies, nodes, pods } from '../kube/object.ts';
+import { watch } from '../kube/watch.ts';
+import type { NetworkPolicy } from '../policy/model/model.ts';
+import { said } from '../rpc/log.ts';
+
+/**
+ * Milliseconds after which a watch should have heard something: a silent stream is given up before, and the request for
+ * another one has its own deadline.
+ */
+export const longestSilence = watchPatience + 60_000;
+
+/** How a watch fares. */
+export interface Hearing {
+  readonly resource: string;
+  /** The stream is up: what changes is told. */
+  readonly isUp: boolean;
+  /** Some list was whole. */
+  readonly isComplete: boolean;
+  readonly objects: number;
+  /** Milliseconds since the last sign of life; undefined: there has been none. A list is one once it is whole. */
+  readonly age: number | undefined;
+  /** Nothing has been heard for longer than `longestSilence`: what it tells may be out of date. */
+  readonly isOverdue: boolean;
+  /** Not even a failed attempt has been told for that long: the listener itself stands still. */
+  readonly isStuck: boolean;
+  /** How often the stream was lost. */
+  readonly losses: number;
+  /** Why it is not up. */
+  readonly trouble?: string;
+  /** What it heard and could not take in; it is listed and tried again until it can. */
+  readonly fault?: string;
+}
+
+class Listener<T> {
+  readonly fold: Fold<T>;
+  readonly #client: Client;
+  readonly #resource: Resource<T>;
+  #isUp = false;
+  #isListing = false;
+  /** When it began to listen, was heard last, and told of anything last, be it a failure: milliseconds of the clock. */
+  #since: number | undefined;
+  #heard: number | undefined;
+  #told: number | undefined;
+  #losses = 0;
+  #trouble: string | undefined;
+  #fault: string | undefined;
+
+  constructor(client: Client, resource: Resource<T>, sink: (change: Change<T>) => void) {
+    this.#client = client;
+    this.#resource = resource;
+    this.fold = createFold(resource, sink);
+  }
+
+  get hearing(): Hearing {
+    const { name: resource } = this.#resource;
+    const { isComplete, size: objects } = this.fold;
+    const isUp = this.#isUp;
+    const trouble = isUp || this.#trouble === undefined ? {} : { trouble: this.#trouble };
+    const fault = this.#fault === undefined ? {} : { fault: this.#fault };
+    return {
+      ...{ resource, isUp, isComplete, objects, losses: this.#losses, ...trouble, ...fault },
+      age: this.#ageOf(this.#heard),
+      isOverdue: (this.#ageOf(this.#heard ?? this.#since) ?? 0) > longestSilence,
+      isStuck: (this.#ageOf(this.#told ?? this.#since) ?? 0) > longestSilence,
+    };
+  }
+
+  #ageOf(time: number | undefined): number | undefined {
+    return time === undefined ? undefined : this.#client.clock.now() - time;
+  }
+
+  #note(event: KubeEvent<T>): void {
+    this.#told = this.#client.clock.now();
+    if (event.type === 'listing') this.#isListing = true;
+    if (event.type === 'listed' || event.type === 'lost') this.#isListing = false;
+    if (event.type === 'watching') this.#isUp = true;
+    if (event.type !== 'lost') {
+      if (!this.#isListing) this.#heard = this.#told;
+      return;
+    }
+    this.#isUp = false;
+    this.#losses++;
+    this.#trouble = event.error.message;
+  }
+
+  /**
+   * Until the signal is aborted. A fault of our own neither ends it nor keeps other objects back: it is told, and after a
+   * while everything is listed again.
+   * @param news called after each event that changed something, and when a list is whole
+   */
+  async listen(options: ListenOptions, news: () => void): Promise<void> {
+    const { signal } = options;
+    const { clock } = this.#client;
+    const backoff = createBackoff(Math.random);
+    this.#since = clock.now();
+    while (!signal.aborted) {
+      const round = new AbortController();
+      let retryIn: number | undefined;
+      let cancel = (): void => undefined;
+      const failed = (error: unknown): void => {
+        this.#fault = said(error);
+        if (retryIn !== undefined) return;
+        retryIn = backoff.next();
+        cancel = clock.after(retryIn, () => round.abort());
+        options.lost(this.#resource.name, this.#faultOf(error), retryIn);
+      };
+      try {
+        for await (const event of watch(this.#client, this.#resource, {
+          ...options,
+          signal: AbortSignal.any([signal, round.signal]),
+        })) {
+          this.#take(event, options, news, failed);
+          if (event.type !== 'listed' || retryIn !== undefined) continue;
+          this.#fault = undefined;
+          backoff.reset();
+        }
+      } catch (error) {
+        failed(error);
+        this.#isUp = false;
+        this.#trouble = said(error);
+        await pause(clock, retryIn ?? 0, signal);
+      } finally {
+        cancel();
+      }
+    }
+  }
+
+  #take(event: KubeEvent<T>, { lost }: ListenOptions, news: () => void, failed: (error: unknown) => void): void {
+    this.#note(event);
+    if (event.type === 'lost') lost(this.#resource.name, event.error, event.retryIn);
+    try {
+      const changes = this.fold.apply(event);
+      if (changes.length > 0 || event.type === 'listed') news();
+    } catch (error) {
+      failed(error);
+      news();
+    }
+  }
+
+  #faultOf(error: unknown): KubeError {
+    const { name } = this.#resource;
+    return new KubeError(`take in ${name}`, { reason: 'Fault', message: said(error) }, error);
+  }
+}
+
+interface ListenOptions {
+  readonly signal: AbortSignal;
+  readonly intern: Intern;
+  readonly report: (complaint: Complaint) => void;
+  readonly lost: (resource: string, error: KubeError, retryIn: number) => void;
+}
+
+export interface Sinks {
+  readonly pods: (change: Change<KubePod>) => void;
+  readonly namespaces: (change: Change<KubeNamespace>) => void;
+  readonly policies: (change: Change<NetworkPolicy>) => void;
+  readonly nodes: (change: Change<KubeNode>) => void;
+}
+
+export class Listeners {
+  readonly #pods: Listener<KubePod>;
+  readonly #namespaces: Listener<KubeNamespace>;
+  readonly #policies: Listener<NetworkPolicy>;
+  readonly #nodes: Listener<KubeNode>;
+
+  constructor(client: Client, sinks: Sinks) {
+    this.#pods = new Listener(client, pods, sinks.pods);
+    this.#namespaces = new Listener(client, namespaces, sinks.namespaces);
+    this.#policies = new Listener(client, networkPolicies, sinks.policies);
+    this.#nodes = new Listener(client, nodes, sinks.nodes);
+  }
+
+  get pods(): Fold<KubePod> {
+    return this.#pods.fold;
+  }
+
+  get namespaces(): Fold<KubeNamespace> {
+    return this.#namespaces.fold;
+  }
+
+  get policies(): Fold<NetworkPolicy> {
+    return this.#policies.fold;
+  }
+
+  get nodes(): Fold<KubeNode> {
+    return this.#nodes.fold;
+  }
+
+  get hearings(): readonly Hearing[] {
+    return [this.#pods, this.#namespaces, this.#policies, this.#nodes].map(({ hearing }) => hearing);
+  }
+
+  /** Everything has been listed once: what is not known is not there. */
+  get isComplete(): boolean {
+    return this.hearings.every(({ isComplete }) => isComplete);
+  }
+
+  /** Until the signal is aborted. */
+  async listen(options: ListenOptions, news: () => void): Promise<void> {
+    const all = [this.#namespaces, this.#policies, this.#nodes, this.#pods];
+    await Promise.all(all.map(listener => listener.listen(options, news)));
+  }
+}

@@ -1,0 +1,192 @@
+/**
+ * What the agent does for its node besides judging pods: address ranges for the plugin, routes to the other nodes,
+ * forwarding, the word to the API that the network is there, and the conflist that makes runtimes call us. In this order,
+ * each only once what it promises is so; what has been reached stays when something fails later.
+ */
+import { formatPrefix, networkOf, type Prefix } from '../ip/address.ts';
+import type { Exchange } from '../kernel/message.ts';
+import type { Client } from '../kube/client.ts';
+import type { KubeNode } from '../kube/object.ts';
+import { setNodeCondition } from '../kube/single.ts';
+import { type Log, said } from '../rpc/log.ts';
+import { keepNodeRanges } from '../state/node-ranges.ts';
+import {
+  type ConflistPlace,
+  type ConflistSettings,
+  conflistText,
+  foreignTo,
+  keepConflist,
+  removeConflist,
+} from './conflist.ts';
+import { forward } from './forwarding.ts';
+import { judgeClaims } from './pod-cidrs.ts';
+import { keepRoutes } from './routes.ts';
+
+export interface NodeStatus {
+  /** Pods can be plugged in, and reach other nodes' where a link is shared. */
+  readonly ready: boolean;
+  /** What must happen first. */
+  readonly waitsFor: readonly string[];
+  /** What is wrong, and keeps nothing else back. */
+  readonly problems: readonly string[];
+}
+
+export interface NodeKeeperOptions {
+  /** This node's name in the API. */
+  readonly node: string;
+  readonly runDir: string;
+  /** rtnetlink in the node's network namespace, which this thread is in. */
+  readonly host: Exchange;
+  readonly client: Client;
+  readonly log: Log;
+  /** Where pods are, by the admin's word; absent or without one of a family: wherever nodes say. */
+  readonly clusterCidrs?: readonly Prefix[];
+  /** Absent: none is written. */
+  readonly conflist?: ConflistPlace & {
+    readonly settings: ConflistSettings;
+    /** Whether to take it away when the agent stops. */
+    readonly removeOnExit: boolean;
+  };
+}
+
+const advice = 'delete its pods and its file first, or start the agent with --take-over';
+
+const heeded = ({ addresses, podCidrs, networkUnavailable }: KubeNode): string =>
+  [...addresses, ...podCidrs.map(formatPrefix), networkUnavailable].join();
+
+/**
+ * Whether a change of a node is one for the keeper. Most are not: a kubelet writes its node's status every few minutes, and
+ * in a cluster of 5,000 nodes, where a look at all routes takes 70 ms, that is many times a second.
+ */
+export const concernsRoutes = ({
+  before,
+  after,
+}: {
+  readonly before: KubeNode | undefined;
+  readonly after: KubeNode | undefined;
+}): boolean => !before || !after || heeded(before) !== heeded(after);
+
+export class NodeKeeper {
+  readonly #options: NodeKeeperOptions;
+  #told = new Set<string>();
+  #status: NodeStatus = { ready: false, waitsFor: ['the nodes have not been heard yet'], problems: [] };
+
+  constructor(options: NodeKeeperOptions) {
+    this.#options = options;
+  }
+
+  /** As of the last update. */
+  get status(): NodeStatus {
+    return this.#status;
+  }
+
+  /**
+   * Brings the node to what the API says of the nodes; to be called whenever one changed, and from time to time.
+   * @param isServing whether CNI calls are served: the conflist is not written before
+   * @throws {KubeError} the node's condition could not be set: all else is done, and it is to be called again
+   */
+  async update(nodes: Iterable<KubeNode>, isServing: boolean): Promise<NodeStatus> {
+    const all = [...nodes];
+    const own = all.find(({ name }) => name === this.#options.node);
+    const problems: string[] = [];
+    const waitsFor = own ? this.#refuse() : [`the API has no node ${this.#options.node}`];
+    if (own && waitsFor.length === 0) waitsFor.push(...this.#bring(all, own, problems));
+    const isUp = waitsFor.length === 0;
+    if (isUp && isServing) waitsFor.push(...this.#announce(problems));
+    // Also where another's file has come before ours since: runtimes plug pods into that network.
+    this.#status = { ready: waitsFor.length === 0, waitsFor, problems };
+    this.#tell(this.#status);
+    if (isUp && own?.networkUnavailable !== 'False') await this.#setAvailable();
+    return this.#status;
+  }
+
+  /** @returns why nothing at all is done for this node: it is another network's, and half of each would be neither */
+  #refuse(): string[] {
+    const { conflist } = this.#options;
+    if (!conflist) return [];
+    try {
+      return foreignTo(conflist).map(what => `No conflist is written: ${what}; ${advice}`);
+    } catch (error) {
+      return [said(error)];
+    }
+  }
+
+  /** @returns what pods on this node still wait for */
+  #bring(all: readonly KubeNode[], own: KubeNode, problems: string[]): string[] {
+    const { host, runDir, log, node } = this.#options;
+    if (own.podCidrs.length === 0)
+      return [
+        `node ${node} has no pod CIDR: kube-controller-manager gives one with --allocate-node-cidrs and --cluster-cidr`,
+      ];
+    const claims = judgeClaims(all, this.#options.clusterCidrs);
+    const refused = own.podCidrs.flatMap(cidr => {
+      const why = claims.refusal(own, cidr);
+      const text = formatPrefix(networkOf(cidr));
+      return why === undefined ? [] : [`pod CIDR ${text} of node ${node} is no range for pods: ${why}`];
+    });
+    if (refused.length > 0) return refused;
+    const waitsFor: string[] = [];
+    try {
+      waitsFor.push(...forward(new Set(own.podCidrs.map(({ family }) => family)), host));
+      const routed = keepRoutes(all, own, host, claims);
+      problems.push(...routed.problems);
+      if (routed.changed > 0) log('info', 'routes brought up to date', { changes: routed.changed });
+      if (!routed.isOwnDone) waitsFor.push('the route of its own pod CIDR');
+      if (keepNodeRanges(runDir, { node, podCidrs: own.podCidrs }))
+        log('info', 'address ranges of this node', { podCidrs: own.podCidrs.map(formatPrefix).join() });
+    } catch (error) {
+      waitsFor.push(said(error));
+    }
+    return waitsFor;
+  }
+
+  /** @returns what keeps the conflist away */
+  #announce(problems: string[]): string[] {
+    const { conflist, log } = this.#options;
+    if (!conflist) return [];
+    try {
+      const { isThere, isWritten, moved, inTheWay } = keepConflist(conflist, conflistText(conflist.settings));
+      if (isWritten) log('info', 'wrote the conflist', { confDir: conflist.confDir });
+      for (const file of moved) log('warn', 'Moved another network out of the way', { file });
+      if (inTheWay.length === 0) return [];
+      if (conflist.takeOver)
+        problems.push(
+          ...inTheWay.map(what => `${what}: its pods stay as they are, with no gate, until they are deleted`),
+        );
+      return conflist.takeOver
+        ? []
+        : inTheWay.map(
+            what => `${isThere ? 'The conflist is there, but' : 'No conflist is written:'} ${what}; ${advice}`,
+          );
+    } catch (error) {
+      return [said(error)];
+    }
+  }
+
+  async #setAvailable(): Promise<void> {
+    const { client, node, log } = this.#options;
+    const condition = {
+      type: 'NetworkUnavailable',
+      status: 'False',
+      reason: 'TollgateIsUp',
+      message: 'tollgate gives pods their addresses and routes',
+    } as const;
+    await setNodeCondition(client, node, { condition, at: new Date() });
+    log('info', 'told the API that the network is available', { node });
+  }
+
+  /** Once each, for as long as it is so. */
+  #tell({ waitsFor, problems }: NodeStatus): void {
+    const now = new Set([...waitsFor, ...problems]);
+    for (const line of now) if (!this.#told.has(line)) this.#options.log('warn', line);
+    this.#told = now;
+  }
+
+  /** To be called when the agent ends for good or for a restart, which are told apart by `removeOnExit` only. */
+  stop(): void {
+    const { conflist, log } = this.#options;
+    if (!conflist?.removeOnExit) return;
+    removeConflist(conflist.confDir);
+    log('info', 'removed the conflist', { confDir: conflist.confDir });
+  }
+}

@@ -1,0 +1,132 @@
+/**
+ * One policy's rule as what the kernel can look up: each draft is one allow rule, whose peers are not named yet.
+ * A rule with several peers and ports is as many drafts as it has pairs of them.
+ */
+import { type Family, formatAddress, type Range } from '../../ip/address.ts';
+import type { Identity } from '../../tag/identity.ts';
+import {
+  type BlockPeer,
+  type Direction,
+  isNumbered,
+  type NetworkPolicy,
+  type NumberedPort,
+  type PodPeer,
+  type Port,
+  type PortName,
+  policyRef,
+  protocols,
+  type Rule,
+  type RuleRef,
+} from '../model/model.ts';
+import { numbersNamed } from '../model/port-names.ts';
+import { podPeerText } from '../model/selector.ts';
+import { rangesOfBlocks, unionOfSpans } from './ranges.ts';
+import type { Pair, PortMatch } from './ruleset.ts';
+
+export interface Draft {
+  readonly peers: DraftPeers;
+  readonly ports: DraftPorts;
+  /** The policy that counts what this allows. */
+  readonly counter?: string;
+  /** The rules that this carries out; ascending. */
+  readonly origins: readonly RuleRef[];
+}
+
+export type DraftPeers =
+  | { readonly kind: 'any' }
+  | { readonly kind: 'pods'; readonly family: Family; readonly pods: readonly PodPeer[] }
+  | { readonly kind: 'ranges'; readonly family: Family; readonly ranges: readonly Range[] }
+  /** Each with ports of its own, which the draft then does not name. */
+  | { readonly kind: 'pairs'; readonly family: Family; readonly pairs: readonly Pair[] };
+
+export type DraftPorts =
+  | { readonly kind: 'any' }
+  | ({ readonly kind: 'numbers' } & PortMatch)
+  | ({ readonly kind: 'name' } & PortName);
+
+const families: readonly Family[] = [4, 6];
+
+function peersOf({ peers }: Rule): readonly DraftPeers[] {
+  if (peers === 'any') return [{ kind: 'any' }];
+  const pods = peers.filter((peer): peer is PodPeer => peer.kind === 'pods');
+  const blocks = peers.filter((peer): peer is BlockPeer => peer.kind === 'block');
+  return families.flatMap((family): DraftPeers[] => {
+    const ranges = rangesOfBlocks(blocks, family);
+    return [
+      ...pods.map(peer => ({ kind: 'pods', family, pods: [peer] }) as const),
+      ...(ranges.length > 0 ? [{ kind: 'ranges', family, ranges } as const] : []),
+    ];
+  });
+}
+
+/** The numbers that the identity's own containers give to a port: none where no container has that name. */
+function numbersOf(port: Port, { namedPorts }: Identity): readonly NumberedPort[] {
+  if (isNumbered(port)) return [port];
+  const numbers = numbersNamed(namedPorts, port.protocol, port.name);
+  return [...numbers].map(number => ({ protocol: port.protocol, first: number, last: number }));
+}
+
+function matchesOf(numbers: readonly NumberedPort[]): readonly DraftPorts[] {
+  return protocols.flatMap((protocol): DraftPorts[] => {
+    const spans = unionOfSpans(numbers.filter(port => port.protocol === protocol));
+    return spans.length > 0 ? [{ kind: 'numbers', protocol, spans }] : [];
+  });
+}
+
+/** A name means the destination's port: our own pod's on the way in, each peer's on the way out. */
+function portsOf({ ports }: Rule, direction: Direction, identity: Identity): readonly DraftPorts[] {
+  if (ports === 'any') return [{ kind: 'any' }];
+  if (direction === 'ingress') return matchesOf(ports.flatMap(port => numbersOf(port, identity)));
+  const names = ports.filter((port): port is PortName => !isNumbered(port));
+  return [
+    ...matchesOf(ports.filter(isNumbered)),
+    ...names.map(({ protocol, name }) => ({ kind: 'name', protocol, name }) as const),
+  ];
+}
+
+/** Whom a named port may mean where the peer is anybody: all pods, family by family. */
+const perFamily = (peers: DraftPeers, ports: DraftPorts): readonly DraftPeers[] =>
+  peers.kind === 'any' && ports.kind === 'name' ? families.map(family => allPods(family)) : [peers];
+
+const allPods = (family: Family): DraftPeers => ({
+  kind: 'pods',
+  family,
+  pods: [{ kind: 'pods', namespace: { requirements: [] }, pods: { requirements: [] } }],
+});
+
+/** Every allow rule that the policy comes to for pods of this identity. */
+export function draftsOf(policy: NetworkPolicy, direction: Direction, identity: Identity): readonly Draft[] {
+  return (policy[direction] ?? []).flatMap(rule => {
+    const counter = policyRef(policy);
+    const origins = [{ policy: counter, direction, index: rule.index }];
+    const peers = peersOf(rule);
+    return portsOf(rule, direction, identity).flatMap(ports =>
+      peers.flatMap(each => perFamily(each, ports)).map(each => ({ peers: each, ports, counter, origins })),
+    );
+  });
+}
+
+const rangeText = ({ family, first, last }: Range): string =>
+  `${formatAddress({ family, value: first })}-${formatAddress({ family, value: last })}`;
+
+const pairText = ({ pods, protocol, ports }: Pair): string =>
+  `${pods.map(podPeerText).sort().join(' or ')} on ${protocol} ${ports.join(',')}`;
+
+/** Whom the peers are, one by one, ascending and each once; the family is not part of it. */
+export function peerTexts(peers: DraftPeers): readonly string[] {
+  if (peers.kind === 'any') return ['anybody'];
+  if (peers.kind === 'ranges') return peers.ranges.map(rangeText);
+  if (peers.kind === 'pairs') return [...new Set(peers.pairs.map(pairText))].sort();
+  return [...new Set(peers.pods.map(podPeerText))].sort();
+}
+
+/** One text for equal peers. */
+export const peersText = (peers: DraftPeers): string => peerTexts(peers).join(' or ');
+
+export function portsText(ports: DraftPorts): string {
+  if (ports.kind === 'any') return 'any port';
+  if (ports.kind === 'name') return `${ports.protocol} port ${ports.name}`;
+  return `${ports.protocol} ${ports.spans.map(({ first, last }) => `${first}-${last}`).join(',')}`;
+}
+
+export const familyOf = (peers: DraftPeers): Family | undefined => (peers.kind === 'any' ? undefined : peers.family);

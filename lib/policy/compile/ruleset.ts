@@ -1,0 +1,137 @@
+/**
+ * What the gate must know, in policy's terms: which sets of peers there are, which chains of allow rules, and which chain
+ * each tag goes to. Pods that come and go change elements of sets; only policies and local identities change the rest.
+ */
+import type { Address, Family, Range } from '../../ip/address.ts';
+import type { Identity } from '../../tag/identity.ts';
+import type { Direction, PodPeer, PortName, Protocol, RuleRef } from '../model/model.ts';
+
+export interface Ruleset {
+  readonly sets: ReadonlyMap<string, PeerSet>;
+  readonly chains: ReadonlyMap<string, Chain>;
+  readonly tags: ReadonlyMap<number, TagEntry>;
+}
+
+export interface TagEntry {
+  readonly identity: Identity;
+  readonly egress: Gate;
+  readonly ingress: Gate;
+}
+
+/** `open` where no policy isolates, else the name of a chain. */
+export type Gate = 'open' | string;
+
+/** Allows what any of its rules matches, and nothing else. */
+export interface Chain {
+  /** `in-` or `out-` and a hash of the rules' content: what they match and where they count, but not who wrote them. */
+  readonly name: string;
+  readonly direction: Direction;
+  readonly rules: readonly AllowRule[];
+  /** `Kind/namespace/name` of the policies that isolate the identities that share the chain; for people. */
+  readonly policies: readonly string[];
+}
+
+/** Matches where all that it names does: `peers` the other end's address (source in, destination out), `ports` the destination port. */
+export interface AllowRule {
+  /** `any` is everybody in both families; a set says its own family. A set of tuples judges the port too. */
+  readonly peers: 'any' | SetRef;
+  /** `any` is every port and protocol. */
+  readonly ports: 'any' | PortMatch;
+  /** `Kind/namespace/name` of the policy that counts what this rule allows; none where rules of several were merged. */
+  readonly counter?: string;
+  /** The rules of policies that this one carries out; for people, not content. */
+  readonly origins: readonly RuleRef[];
+}
+
+export interface SetRef {
+  readonly kind: PeerSet['kind'];
+  readonly family: Family;
+  readonly name: string;
+}
+
+export interface PortMatch {
+  readonly protocol: Protocol;
+  /** Disjoint, not touching, ascending, inclusive; one span of 0 to 65535 is every port. */
+  readonly spans: readonly PortSpan[];
+}
+
+export interface PortSpan {
+  readonly first: number;
+  readonly last: number;
+}
+
+interface Named {
+  /** At most 31 characters; content-addressed, so equal sets are one set. */
+  readonly name: string;
+  readonly family: Family;
+  /** Whom it holds, in words; as long as the selectors are, so cut it where it is written. */
+  readonly comment: string;
+}
+
+/** Addresses of the pods that at least one of the selectors matches. */
+export interface AddressSetSpec extends Named {
+  readonly kind: 'addresses';
+  readonly pods: readonly PodPeer[];
+}
+
+/** Blocks minus their holes. */
+export interface RangeSetSpec extends Named {
+  readonly kind: 'ranges';
+  /** Disjoint, not touching, ascending. */
+  readonly ranges: readonly Range[];
+}
+
+/** Destinations whose named port differs by pod: each address with the number that the name has there. */
+export interface NamedPortSetSpec extends Named {
+  readonly kind: 'tuples';
+  readonly whose:
+    | { readonly kind: 'pods'; readonly pods: readonly PodPeer[] }
+    | { readonly kind: 'ranges'; readonly ranges: readonly Range[] };
+  readonly port: PortName;
+}
+
+/** Pods, and the ports that are for them: other ones for others. */
+export interface Pair {
+  readonly pods: readonly PodPeer[];
+  readonly protocol: Protocol;
+  /** Ascending, each once. */
+  readonly ports: readonly number[];
+}
+
+/** What many rules allow that differ in peers and ports: one look, however many they are. */
+export interface PairSetSpec extends Named {
+  readonly kind: 'tuples';
+  readonly whose: { readonly kind: 'pairs'; readonly pairs: readonly Pair[] };
+}
+
+export type TupleSetSpec = NamedPortSetSpec | PairSetSpec;
+
+export const isOfPairs = (spec: TupleSetSpec): spec is PairSetSpec => spec.whose.kind === 'pairs';
+
+export type SetSpec = AddressSetSpec | RangeSetSpec | TupleSetSpec;
+
+/** Of a set whose members come and go with pods. */
+export type PodSetSpec = AddressSetSpec | TupleSetSpec;
+
+/** `address . protocol . port` */
+export interface Tuple {
+  readonly address: Address;
+  readonly protocol: Protocol;
+  readonly port: number;
+}
+
+export interface AddressSet extends AddressSetSpec {
+  /** Ascending, each once. */
+  readonly elements: readonly Address[];
+}
+
+export interface RangeSet extends RangeSetSpec {
+  readonly elements: readonly Range[];
+}
+
+export type TupleSet = TupleSetSpec & {
+  /** Ascending by address and port, each once. */
+  readonly elements: readonly Tuple[];
+};
+
+export type PeerSet = AddressSet | RangeSet | TupleSet;

@@ -1,0 +1,346 @@
+/**
+ * The world with its indexes: what stands where it can be found without looking at every pod or policy, and can change
+ * one object at a time. Only pods that policy sees are peers here: alive, and not on their node's network.
+ */
+import { withinBudget } from '../model/budget.ts';
+import type { Labels, NetworkPolicy, Node, Pod, Protocol, World } from '../model/model.ts';
+import { policyRef } from '../model/model.ts';
+import { withNameLabel } from '../model/selector.ts';
+
+/** The node that has an address. */
+export interface NodePlace {
+  readonly name?: string;
+  readonly local?: boolean;
+}
+
+/** Pods in any order. */
+export interface Pods extends Iterable<Pod> {
+  readonly size: number;
+}
+
+const none: ReadonlySet<never> = new Set();
+
+/**
+ * Sets by key. Where one key mostly has one item, a set for each would take more memory than all else, so that one stands
+ * by itself.
+ */
+class Buckets<T extends object, K = string> {
+  readonly #byKey = new Map<K, T | Set<T>>();
+
+  has(key: K): boolean {
+    return this.#byKey.has(key);
+  }
+
+  get(key: K): ReadonlySet<T> {
+    const found = this.#byKey.get(key);
+    return found === undefined ? none : found instanceof Set ? found : new Set([found]);
+  }
+
+  /** The one that comes out on top of all. */
+  best(key: K, isBetter: (item: T, than: T) => boolean): T | undefined {
+    const found = this.#byKey.get(key);
+    if (!(found instanceof Set)) return found;
+    let best: T | undefined;
+    for (const item of found) if (best === undefined || isBetter(item, best)) best = item;
+    return best;
+  }
+
+  add(key: K, item: T): void {
+    const found = this.#byKey.get(key);
+    if (found === undefined || found === item) this.#byKey.set(key, item);
+    else if (found instanceof Set) found.add(item);
+    else this.#byKey.set(key, new Set([found, item]));
+  }
+
+  delete(key: K, item: T): void {
+    const found = this.#byKey.get(key);
+    if (found === item) this.#byKey.delete(key);
+    else if (found instanceof Set && found.delete(item) && found.size === 0) this.#byKey.delete(key);
+  }
+
+  keys(): Iterable<K> {
+    return this.#byKey.keys();
+  }
+}
+
+/** Several, one after the other, none of them in two. */
+class Together implements Pods {
+  readonly #parts: readonly Pods[];
+  readonly size: number;
+
+  constructor(parts: readonly Pods[]) {
+    this.#parts = parts;
+    this.size = parts.reduce((sum, { size }) => sum + size, 0);
+  }
+
+  *[Symbol.iterator](): Generator<Pod> {
+    for (const part of this.#parts) yield* part;
+  }
+}
+
+/**
+ * Pods by label. Those with equal labels mostly share the very value, so each pod stands under that alone, however many
+ * labels are in it, and only the values stand under their labels.
+ */
+class Labelled {
+  readonly #bearers = new Buckets<Pod, Labels>();
+  readonly #values = new Buckets<Labels>();
+
+  with(key: string, value: string): Pods {
+    const values = this.#values.get(labelKey(key, value));
+    return values.size === 0 ? none : new Together([...values].map(labels => this.#bearers.get(labels)));
+  }
+
+  add(pod: Pod): void {
+    if (!this.#bearers.has(pod.labels))
+      for (const [key, value] of pod.labels) this.#values.add(labelKey(key, value), pod.labels);
+    this.#bearers.add(pod.labels, pod);
+  }
+
+  delete(pod: Pod): void {
+    this.#bearers.delete(pod.labels, pod);
+    if (this.#bearers.has(pod.labels)) return;
+    for (const [key, value] of pod.labels) this.#values.delete(labelKey(key, value), pod.labels);
+  }
+}
+
+/** Pods of one namespace by name; those of one name are told apart by their uid. */
+class Namesakes implements Pods {
+  readonly #byName = new Map<string, Pod | readonly Pod[]>();
+  size = 0;
+
+  #all(name: string): readonly Pod[] {
+    const found = this.#byName.get(name);
+    return found === undefined ? [] : isPod(found) ? [found] : found;
+  }
+
+  get(name: string, uid: string | undefined): Pod | undefined {
+    return this.#all(name).find(pod => pod.uid === uid);
+  }
+
+  set(pod: Pod): void {
+    this.delete(pod);
+    const others = this.#all(pod.name);
+    this.#byName.set(pod.name, others.length === 0 ? pod : [...others, pod]);
+    this.size++;
+  }
+
+  delete({ name, uid }: Pod): Pod | undefined {
+    const found = this.get(name, uid);
+    if (!found) return undefined;
+    const [first, ...more] = this.#all(name).filter(pod => pod !== found);
+    if (first === undefined) this.#byName.delete(name);
+    else this.#byName.set(name, more.length === 0 ? first : [first, ...more]);
+    this.size--;
+    return found;
+  }
+
+  *[Symbol.iterator](): Generator<Pod> {
+    for (const found of this.#byName.values())
+      if (isPod(found)) yield found;
+      else yield* found;
+  }
+}
+
+const isPod = (value: Pod | readonly Pod[]): value is Pod => !Array.isArray(value);
+
+const podKey = ({ namespace, name, uid }: Pod): string => `${namespace}/${name}/${uid ?? ''}`;
+const labelKey = (key: string, value: string): string => `${key}=${value}`;
+const portKey = (protocol: string, name: string): string => `${protocol}/${name}`;
+
+/** A pod that policy sees, as subject and as selector peer. */
+export const isSeen = ({ hostNetwork, finished }: Pod): boolean => !hostNetwork && !finished;
+
+export class Cluster {
+  readonly #namespaces = new Map<string, Labels>();
+  readonly #policies = new Map<string, Map<string, NetworkPolicy>>();
+  /** What of them counts, by namespace; found when it is asked for. */
+  readonly #counted = new Map<string, readonly NetworkPolicy[]>();
+  /** Those that policy sees, by namespace. */
+  readonly #members = new Map<string, Namesakes>();
+  /** Those that it does not: few, since finished ones hardly ever come. */
+  readonly #others = new Map<string, Pod>();
+  readonly #byLabel = new Labelled();
+  readonly #byPort = new Buckets<Pod>();
+  /** Who says to have an address, in the order of saying so. */
+  readonly #claims = new Buckets<Pod>();
+  readonly #nodes = new Map<string, Node>();
+  readonly #nodePlaces = new Buckets<NodePlace>();
+  readonly #placeOf = new Map<string, NodePlace>();
+
+  constructor(world?: World) {
+    for (const [name, labels] of world?.namespaces ?? []) this.setNamespace(name, labels);
+    for (const node of world?.nodes ?? []) this.setNode(node);
+    for (const pod of world?.pods ?? []) this.setPod(pod);
+    for (const policy of world?.policies ?? []) this.setPolicy(policy);
+  }
+
+  setNamespace(name: string, labels: Labels): void {
+    this.#namespaces.set(name, withNameLabel(name, labels));
+  }
+
+  deleteNamespace(name: string): void {
+    this.#namespaces.delete(name);
+  }
+
+  /** Adds the policy, or replaces the one of the same kind, namespace and name. */
+  setPolicy(policy: NetworkPolicy): void {
+    const own = this.#policies.get(policy.namespace) ?? new Map<string, NetworkPolicy>();
+    this.#policies.set(policy.namespace, own.set(policyRef(policy), policy));
+    this.#counted.delete(policy.namespace);
+  }
+
+  deletePolicy(policy: NetworkPolicy): void {
+    const own = this.#policies.get(policy.namespace);
+    this.#counted.delete(policy.namespace);
+    if (own?.delete(policyRef(policy)) && own.size === 0) this.#policies.delete(policy.namespace);
+  }
+
+  /** Adds the pod, or replaces the one of the same namespace, name and uid. */
+  setPod(pod: Pod): void {
+    this.deletePod(pod);
+    if (isSeen(pod)) {
+      this.#addMember(pod);
+      return;
+    }
+    const key = podKey(pod);
+    this.#others.set(key, pod);
+    if (!pod.finished) this.#addPlace(key, pod.addresses, placeOfPod(pod));
+  }
+
+  deletePod(pod: Pod): void {
+    this.#deleteMember(pod);
+    const key = podKey(pod);
+    const before = this.#others.get(key);
+    if (!before) return;
+    this.#deletePlace(key, before.addresses);
+    this.#others.delete(key);
+  }
+
+  /** The one of the same namespace, name and uid. */
+  find(pod: Pod): Pod | undefined {
+    return this.#members.get(pod.namespace)?.get(pod.name, pod.uid) ?? this.#others.get(podKey(pod));
+  }
+
+  setNode(node: Node): void {
+    this.deleteNode(node.name);
+    this.#nodes.set(node.name, node);
+    this.#addPlace(`node ${node.name}`, node.addresses, { name: node.name });
+  }
+
+  deleteNode(name: string): void {
+    this.#deletePlace(`node ${name}`, this.#nodes.get(name)?.addresses ?? []);
+    this.#nodes.delete(name);
+  }
+
+  /** With the name label; of a namespace that nobody declared, that alone. */
+  namespaceLabels(name: string): Labels {
+    return this.#namespaces.get(name) ?? withNameLabel(name, undefined);
+  }
+
+  /** As they count: where those of the namespace are too many together, some allow nothing. */
+  policiesIn(namespace: string): Iterable<NetworkPolicy> {
+    const known = this.#counted.get(namespace) ?? withinBudget([...(this.#policies.get(namespace)?.values() ?? [])]);
+    this.#counted.set(namespace, known);
+    return known;
+  }
+
+  /** Those that allow nothing since there is too much in them, or in those of their namespace together. */
+  *policiesBeyondBudget(): Generator<NetworkPolicy> {
+    for (const namespace of this.#policies.keys())
+      for (const policy of this.policiesIn(namespace)) if (policy.isBeyondBudget) yield policy;
+  }
+
+  *pods(): Generator<Pod> {
+    yield* this.members();
+    yield* this.#others.values();
+  }
+
+  *members(): Generator<Pod> {
+    for (const own of this.#members.values()) yield* own;
+  }
+
+  /** Namespaces that have members, declared or not. */
+  populatedNamespaces(): Iterable<string> {
+    return this.#members.keys();
+  }
+
+  inNamespace(name: string): Pods {
+    return this.#members.get(name) ?? none;
+  }
+
+  withLabel(key: string, value: string): Pods {
+    return this.#byLabel.with(key, value);
+  }
+
+  withPort(protocol: Protocol, name: string): Pods {
+    return this.#byPort.get(portKey(protocol, name));
+  }
+
+  /** Of several pods that say to have the address: one that runs here, else the one that said so last. */
+  ownerOf(address: string): Pod | undefined {
+    return this.#claims.best(address, (pod, than) => pod.local === true || than.local !== true);
+  }
+
+  node(name: string): Node | undefined {
+    return this.#nodes.get(name);
+  }
+
+  /** The node that has the address, known by itself or by a pod on its network. */
+  nodeWith(address: string): NodePlace | undefined {
+    const places = [...this.#nodePlaces.get(address)];
+    return places.find(({ local }) => local) ?? places.find(({ name }) => name !== undefined) ?? places[0];
+  }
+
+  #addMember(pod: Pod): void {
+    const own = this.#members.get(pod.namespace) ?? new Namesakes();
+    own.set(pod);
+    this.#members.set(pod.namespace, own);
+    this.#byLabel.add(pod);
+    for (const { protocol, name } of pod.namedPorts) this.#byPort.add(portKey(protocol, name), pod);
+    for (const address of pod.addresses) this.#claims.add(address, pod);
+  }
+
+  #deleteMember({ namespace, name, uid }: Pod): void {
+    const own = this.#members.get(namespace);
+    const pod = own?.get(name, uid);
+    if (!own || !pod) return;
+    own.delete(pod);
+    if (own.size === 0) this.#members.delete(namespace);
+    this.#byLabel.delete(pod);
+    for (const { protocol, name: port } of pod.namedPorts) this.#byPort.delete(portKey(protocol, port), pod);
+    for (const address of pod.addresses) this.#claims.delete(address, pod);
+  }
+
+  #addPlace(key: string, addresses: readonly string[], place: NodePlace): void {
+    this.#placeOf.set(key, place);
+    for (const address of addresses) this.#nodePlaces.add(address, place);
+  }
+
+  #deletePlace(key: string, addresses: readonly string[]): void {
+    const place = this.#placeOf.get(key);
+    if (place) for (const address of addresses) this.#nodePlaces.delete(address, place);
+    this.#placeOf.delete(key);
+  }
+}
+
+const clusters = new WeakMap<World, Cluster>();
+
+/** The world's index, made once for each world value. */
+export function clusterOf(world: World | Cluster): Cluster {
+  if (world instanceof Cluster) return world;
+  const known = clusters.get(world);
+  if (known) return known;
+  const cluster = new Cluster(world);
+  clusters.set(world, cluster);
+  return cluster;
+}
+
+export const placeOfPod = ({ nodeName, local }: Pod): NodePlace => ({
+  ...(nodeName === undefined ? {} : { name: nodeName }),
+  ...(local === undefined ? {} : { local }),
+});
+
+/** Whether both are known to be the same node. */
+export const isSameNode = (a: NodePlace, b: NodePlace): boolean =>
+  (a.local === true && b.local === true) || (a.name !== undefined && a.name === b.name);

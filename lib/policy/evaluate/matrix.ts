@@ -1,0 +1,101 @@
+/** Who may reach whom, as rows: what `tollgate policy matrix` and `explain` print, and scripts rely on. */
+import { type Family, formatAddress, parseAddress } from '../../ip/address.ts';
+import type { DirectionVerdict, Endpoint, Flow, Pod, World } from '../model/model.ts';
+import type { Cluster } from './cluster.ts';
+import { type Decision, type EvaluateOptions, evaluate } from './evaluate.ts';
+import { type JudgedPair, MatrixJudge, reasonOf, type Traffic } from './matrix-judge.ts';
+
+export type { Traffic } from './matrix-judge.ts';
+
+/** `Kind/namespace/name` of policies, and one sentence. */
+export type RowDirection = Pick<DirectionVerdict, 'allowed' | 'by' | 'why'>;
+
+export interface Row {
+  /** `namespace/pod`, an address, or `node`. */
+  readonly from: string;
+  readonly to: string;
+  /** null where an end has no address yet and was judged by its labels. */
+  readonly family: Family | null;
+  readonly protocol: Flow['protocol'];
+  readonly port: number;
+  readonly allowed: boolean;
+  readonly egress: RowDirection;
+  readonly ingress: RowDirection;
+}
+
+const directionOf = ({ allowed, by, why }: DirectionVerdict): RowDirection => ({ allowed, by, why });
+
+export const nameOf = ({ namespace, name }: Pod): string => `${namespace}/${name}`;
+
+export function endpointText(endpoint: Endpoint): string {
+  if (endpoint.kind === 'pod') return nameOf(endpoint.pod);
+  if (endpoint.kind === 'address') return endpoint.address;
+  return endpoint.name === undefined ? 'node' : `node ${endpoint.name}`;
+}
+
+/** The endpoint that a person means by `namespace/pod`, an address or `node`; undefined where there is no such pod or address. */
+export function parseEndpoint(world: World, text: string): Endpoint | undefined {
+  if (text === 'node') return { kind: 'node' };
+  const pod = world.pods.find(({ namespace, name }) => `${namespace}/${name}` === text);
+  if (pod) return { kind: 'pod', pod };
+  const address = parseAddress(text);
+  return address && { kind: 'address', address: formatAddress(address) };
+}
+
+const familiesOf = (texts: readonly string[]): readonly Family[] =>
+  ([4, 6] as const).filter(family => texts.some(text => parseAddress(text)?.family === family));
+
+/** undefined: whichever the other end has. */
+function familiesAt(endpoint: Endpoint): readonly Family[] | undefined {
+  if (endpoint.kind === 'address') return familiesOf([endpoint.address]);
+  return endpoint.kind === 'pod' ? familiesOf(endpoint.pod.addresses) : undefined;
+}
+
+const hasNoAddress = (endpoint: Endpoint): boolean => endpoint.kind === 'pod' && endpoint.pod.addresses.length === 0;
+
+/** The address families that both ends have; null alone where a pod has no address yet and nothing else decides. */
+export function sharedFamilies(from: Endpoint, to: Endpoint): readonly (Family | null)[] {
+  const fixed = [from, to].find(({ kind }) => kind === 'address');
+  if (hasNoAddress(from) || hasNoAddress(to)) return (fixed && familiesAt(fixed)) ?? [null];
+  const [a, b] = [familiesAt(from), familiesAt(to)];
+  if (!a || !b) return a ?? b ?? [null];
+  return a.filter(family => b.includes(family));
+}
+
+/** One row for each address family in which this connection can be made. */
+export function explain(
+  world: World | Cluster,
+  { from, to, protocol, port }: { readonly from: Endpoint; readonly to: Endpoint } & Traffic,
+  options: EvaluateOptions = {},
+): readonly Row[] {
+  return sharedFamilies(from, to).map(family => {
+    const { allowed, egress, ingress } = evaluate(world, { from, to, family, protocol, port }, options);
+    return {
+      from: endpointText(from),
+      to: endpointText(to),
+      family,
+      protocol,
+      port,
+      allowed,
+      egress: directionOf(egress),
+      ingress: directionOf(ingress),
+    };
+  });
+}
+
+/** The pair as a row. */
+export function rowOf(pair: JudgedPair, traffic: Traffic): Row {
+  const { from, to, family, allowed } = pair;
+  const told = (decision: Decision): RowDirection => ({
+    allowed: decision.allowed,
+    by: decision.by,
+    why: reasonOf(decision, pair),
+  });
+  const directions = { egress: told(pair.egress), ingress: told(pair.ingress) };
+  return { from: from.name, to: to.name, family, ...traffic, allowed, ...directions };
+}
+
+/** A row for each ordered pair of different pods that have not finished, and each address family that both have. */
+export function* matrix(world: World, traffic: Traffic, options: EvaluateOptions = {}): Generator<Row> {
+  for (const pair of new MatrixJudge(world, traffic, options)) yield rowOf(pair, traffic);
+}

@@ -1,0 +1,114 @@
+/** The ends that two worlds have in common, in groups that no policy of either can tell apart. */
+import { parseAddress, type Range } from '../../ip/address.ts';
+import type { Cluster } from '../evaluate/cluster.ts';
+import type { EvaluateOptions } from '../evaluate/evaluate.ts';
+import { type Direction, type Endpoint, type Labels, type Pod, policyRef, type World } from '../model/model.ts';
+import { selects } from '../model/selector.ts';
+import { type AddressClasses, type Outside, outsideOf, rangeText } from './classes.ts';
+
+/** An end that both worlds have. */
+export interface End {
+  readonly name: string;
+  readonly before: Endpoint;
+  readonly after: Endpoint;
+  readonly outside?: Range;
+}
+
+/** Ends that no policy of either world can tell apart. */
+export interface Group {
+  readonly ends: readonly End[];
+  /** That the world says the same of them before and after. */
+  readonly isSame: boolean;
+  /** Of pods: that the policies which select them are the same before and after. */
+  readonly isSameIn: Readonly<Record<Direction, boolean>>;
+}
+
+const nameOf = ({ namespace, name }: Pod): string => `${namespace}/${name}`;
+const sorted = (labels: Labels): readonly (readonly [string, string])[] =>
+  [...labels].sort(([a], [b]) => (a < b ? -1 : 1));
+const bigints = (_: string, value: unknown): unknown => (typeof value === 'bigint' ? String(value) : value);
+
+/** What selectors and names of ports see of a pod. */
+const seenText = (cluster: Cluster, { namespace, labels, namedPorts }: Pod): readonly unknown[] => [
+  namespace,
+  sorted(labels),
+  namedPorts,
+  sorted(cluster.namespaceLabels(namespace)),
+];
+
+/** Everything about a pod that a verdict may rest on. */
+function podText(cluster: Cluster, classes: AddressClasses, pod: Pod): string {
+  const places = ([4, 6] as const).map(family => {
+    const text = pod.addresses.find(each => parseAddress(each)?.family === family);
+    if (text === undefined) return -1;
+    // Of two pods with one address only one has it: no other pod fares like these.
+    const owner = cluster.ownerOf(text);
+    return owner && owner !== pod ? [nameOf(pod), seenText(cluster, owner)] : classes.indexOf(parseAddress(text)!);
+  });
+  const { hostNetwork, nodeName, local } = pod;
+  return JSON.stringify([seenText(cluster, pod), hostNetwork, nodeName, local, places]);
+}
+
+/** What the policies that select the pod say, in one direction. */
+function selectingText(cluster: Cluster, { namespace, labels }: Pod, direction: Direction): string {
+  const policies = [...cluster.policiesIn(namespace)].filter(
+    policy => policy[direction] !== undefined && selects(policy.subject, labels),
+  );
+  return JSON.stringify(policies.map(policy => [policyRef(policy), policy[direction]]).sort(), bigints);
+}
+
+export interface Sides {
+  readonly before: World;
+  readonly after: World;
+  readonly clusters: readonly [Cluster, Cluster];
+  readonly classes: AddressClasses;
+  readonly options: EvaluateOptions;
+}
+
+export const alive = ({ pods }: World): ReadonlyMap<string, Pod> =>
+  new Map(pods.filter(({ finished }) => !finished).map(pod => [nameOf(pod), pod]));
+
+function podGroups({ before, after, clusters, classes }: Sides): readonly Group[] {
+  const later = alive(after);
+  const groups = new Map<
+    string,
+    { readonly ends: End[]; readonly isSame: boolean; readonly pods: readonly [Pod, Pod] }
+  >();
+  for (const [name, pod] of alive(before)) {
+    const now = later.get(name);
+    if (!now) continue;
+    const texts = [podText(clusters[0], classes, pod), podText(clusters[1], classes, now)];
+    const key = texts.join(' ');
+    const group = groups.get(key) ?? { ends: [], isSame: texts[0] === texts[1], pods: [pod, now] };
+    group.ends.push({ name, before: { kind: 'pod', pod }, after: { kind: 'pod', pod: now } });
+    groups.set(key, group);
+  }
+  return [...groups.values()].map(({ ends, isSame, pods: [pod, now] }) => {
+    const isSameIn = (direction: Direction) =>
+      selectingText(clusters[0], pod, direction) === selectingText(clusters[1], now, direction);
+    return { ends, isSame, isSameIn: { egress: isSameIn('egress'), ingress: isSameIn('ingress') } };
+  });
+}
+
+const isolatesNothing = { isSame: true, isSameIn: { egress: true, ingress: true } };
+const both = (end: Endpoint): Pick<End, 'before' | 'after'> => ({ before: end, after: end });
+
+const outsideGroup = ({ range, address }: Outside): Group => ({
+  ends: [{ name: rangeText(range), ...both({ kind: 'address', address }), outside: range }],
+  ...isolatesNothing,
+});
+
+function nodeGroups({ before, after }: Sides): readonly Group[] {
+  const known = (after.nodes ?? []).filter(({ name }) => before.nodes?.some(each => each.name === name));
+  const named = known.map(({ name }): End => ({ name: `node ${name}`, ...both({ kind: 'node', name }) }));
+  const ends: readonly End[] = [...named, { name: 'node', ...both({ kind: 'node' }) }];
+  // A node's addresses may differ from world to world, so it is always looked at.
+  return ends.map(end => ({ ends: [end], ...isolatesNothing, isSame: false }));
+}
+
+/** Pods that are in both worlds and have not finished, nodes, and what is outside. */
+export const groupsOf = (sides: Sides): readonly Group[] => [
+  ...podGroups(sides),
+  ...nodeGroups(sides),
+  ...outsideOf([sides.before, sides.after], sides.classes).map(outsideGroup),
+];

@@ -1,0 +1,167 @@
+/** The first thing about a selector, peer or port that does not fit, told so that a person sees what to change. */
+import { formatAddress, formatPrefix, prefixContains } from '../../ip/address.ts';
+import { matchesPeer, matchesPort, type Question } from '../evaluate/evaluate.ts';
+import {
+  type BlockPeer,
+  isNumbered,
+  type LabelSelector,
+  type Labels,
+  type Peer,
+  type PodPeer,
+  type Port,
+  type Requirement,
+  type Rule,
+} from '../model/model.ts';
+import { holds, podPeerText, requirementText, selects } from '../model/selector.ts';
+
+export type MisfitKind =
+  | 'label'
+  | 'namespace'
+  | 'namespace label'
+  | 'not a pod'
+  | 'no address'
+  | 'family'
+  | 'outside'
+  | 'except'
+  | 'protocol'
+  | 'port'
+  | 'port name'
+  | 'invalid';
+
+export interface Misfit {
+  readonly kind: MisfitKind;
+  /** Where in the rule: `from[0]`, `ports[1]`; `podSelector` of a policy. */
+  readonly place: string;
+  /** What is asked for, in words: `pods app=web in namespace shop`, `TCP 80`. */
+  readonly asked: string;
+  /** What there is instead, as one sentence. */
+  readonly says: string;
+}
+
+/** The first requirement that these labels do not meet. */
+export const unmetRequirement = ({ requirements }: LabelSelector, labels: Labels): Requirement | undefined =>
+  requirements.find(requirement => !holds(requirement, labels));
+
+/** `a/q has app=db, and app=web is asked for` */
+export function labelSentence(whose: string, requirement: Requirement, labels: Labels): string {
+  const { key, operator } = requirement;
+  const value = labels.get(key);
+  const asked = requirementText(requirement);
+  if (operator === 'DoesNotExist') return `${whose} has ${key}=${value}, and only those without ${key} are meant`;
+  if (value === undefined) return `${whose} has no label ${key}, and ${asked} is asked for`;
+  return `${whose} has ${key}=${value}, and ${asked} is asked for`;
+}
+
+type Said = Pick<Misfit, 'kind' | 'says'>;
+
+function podMisfit({ cluster, peer }: Question, { namespace, pods }: PodPeer): Said | undefined {
+  const pod = peer.peer;
+  if (!pod) return { kind: 'not a pod', says: `${peer.name} is no pod to selectors: only an ipBlock can mean it` };
+  const name = `${pod.namespace}/${pod.name}`;
+  if (typeof namespace === 'string') {
+    const says = `${name} is in namespace ${pod.namespace}, and without a namespaceSelector the policy's own, ${namespace}, is meant`;
+    if (namespace !== pod.namespace) return { kind: 'namespace', says };
+  } else {
+    const labels = cluster.namespaceLabels(pod.namespace);
+    const unmet = unmetRequirement(namespace, labels);
+    if (unmet) return { kind: 'namespace label', says: labelSentence(`namespace ${pod.namespace}`, unmet, labels) };
+  }
+  const unmet = unmetRequirement(pods, pod.labels);
+  return unmet && { kind: 'label', says: labelSentence(name, unmet, pod.labels) };
+}
+
+function blockMisfit({ peer, flow }: Question, { cidr, except }: BlockPeer): Said | undefined {
+  const { address } = peer;
+  if (!address) {
+    const which = flow.family === null ? 'address yet' : `IPv${flow.family} address that is known`;
+    return { kind: 'no address', says: `${peer.name} has no ${which}, so no ipBlock can mean it` };
+  }
+  const text = formatAddress(address);
+  if (cidr.family !== address.family)
+    return { kind: 'family', says: `${text} is IPv${address.family}, and the block is IPv${cidr.family}` };
+  if (!prefixContains(cidr, address)) return { kind: 'outside', says: `${text} is not in ${formatPrefix(cidr)}` };
+  const hole = except.find(each => prefixContains(each, address));
+  return hole && { kind: 'except', says: `${text} is in ${formatPrefix(hole)}, which the block excepts` };
+}
+
+export function peerText(peer: Peer): string {
+  if (peer.kind === 'pods') return podPeerText(peer);
+  const holes = peer.except.map(formatPrefix);
+  return `${formatPrefix(peer.cidr)}${holes.length === 0 ? '' : ` except ${holes.join(', ')}`}`;
+}
+
+export function portText(port: Port): string {
+  if (!isNumbered(port)) return `${port.protocol} ${port.name}`;
+  if (port.first === 0 && port.last === 65535) return `all of ${port.protocol}`;
+  return `${port.protocol} ${port.first}${port.last === port.first ? '' : `-${port.last}`}`;
+}
+
+function portSaid({ flow, destination, peer, direction }: Question, port: Port): Said {
+  const { protocol } = flow;
+  const traffic = `${protocol} ${flow.port}`;
+  if (protocol === 'other')
+    return { kind: 'protocol', says: 'it has no port, and only a rule without ports allows such traffic' };
+  if (protocol !== port.protocol) return { kind: 'protocol', says: `it is ${traffic}, and ${port.protocol} is meant` };
+  if (isNumbered(port)) return { kind: 'port', says: `it is ${traffic}, and ${portText(port)} is meant` };
+  if (!destination) {
+    const whose = direction === 'egress' ? peer.name : 'the destination';
+    return { kind: 'port name', says: `${port.name} is the name of a container port, and ${whose} is no pod` };
+  }
+  const name = `${destination.namespace}/${destination.name}`;
+  const numbers = destination.namedPorts.filter(each => each.name === port.name && each.protocol === port.protocol);
+  if (numbers.length === 0)
+    return { kind: 'port name', says: `${name} has no container port named ${port.name} for ${port.protocol}` };
+  const known = numbers.map(each => each.port).join(' and ');
+  return { kind: 'port name', says: `${port.name} is ${known} on ${name}, not ${flow.port}` };
+}
+
+/** What keeps a flow from matching the rule: of each peer, or else of each port; none where it matches. */
+export interface RuleFit {
+  readonly peers: readonly Misfit[];
+  /** Looked at even where no peer fits. */
+  readonly ports: readonly Misfit[];
+}
+
+const invalid = (place: string): Misfit => ({
+  kind: 'invalid',
+  place,
+  asked: 'nothing',
+  says: `what its ${place} says is invalid, so it matches nothing`,
+});
+
+function peersFit(question: Question, { peers }: Rule): readonly Misfit[] {
+  const list = question.direction === 'ingress' ? 'from' : 'to';
+  if (peers === 'any' || peers.some(peer => matchesPeer(question, peer))) return [];
+  if (peers.length === 0) return [invalid(list)];
+  return peers.map((peer, i) => {
+    const said = peer.kind === 'pods' ? podMisfit(question, peer) : blockMisfit(question, peer);
+    return { ...said!, place: `${list}[${i}]`, asked: peerText(peer) };
+  });
+}
+
+function portsFit(question: Question, { ports }: Rule): readonly Misfit[] {
+  if (ports === 'any' || ports.some(port => matchesPort(question, port))) return [];
+  if (ports.length === 0) return [invalid('ports')];
+  return ports.map((port, i) => ({ ...portSaid(question, port), place: `ports[${i}]`, asked: portText(port) }));
+}
+
+export const ruleFit = (question: Question, rule: Rule): RuleFit => ({
+  peers: peersFit(question, rule),
+  ports: portsFit(question, rule),
+});
+
+/** `from pods app=web in namespace shop or 10.0.0.0/8, to TCP 80 or TCP 443` */
+export function ruleText({ peers, ports }: Rule, direction: Question['direction']): string {
+  const [from, whom] = direction === 'ingress' ? ['from', 'anybody'] : ['to', 'anybody'];
+  const who = peers === 'any' ? whom : peers.length === 0 ? 'nobody' : peers.map(peerText).join(' or ');
+  const which = ports === 'any' ? 'any port' : ports.length === 0 ? 'no port' : ports.map(portText).join(' or ');
+  return `${from} ${who}, ${which}`;
+}
+
+/** Why a policy does not select these labels; undefined where it does. */
+export function subjectMisfit(subject: LabelSelector, name: string, labels: Labels): Misfit | undefined {
+  if (selects(subject, labels)) return undefined;
+  const unmet = unmetRequirement(subject, labels)!;
+  const asked = subject.requirements.map(requirementText).join(',');
+  return { kind: 'label', place: 'podSelector', asked, says: labelSentence(name, unmet, labels) };
+}

@@ -1,0 +1,229 @@
+/**
+ * What would have to change for a denied connection to be allowed in one direction. Each remedy was tried: only those
+ * under which `evaluate` allows it are told.
+ */
+import { bitsOf, formatPrefix, type Prefix } from '../../ip/address.ts';
+import { type EvaluateOptions, evaluate, type Question } from '../evaluate/evaluate.ts';
+import {
+  type BlockPeer,
+  formatRule,
+  type Labels,
+  type NetworkPolicy,
+  nameLabel,
+  type Peer,
+  type Pod,
+  type PodPeer,
+  type Port,
+  policyRef,
+  type Rule,
+  type World,
+} from '../model/model.ts';
+import type { Party } from '../model/party.ts';
+import { ruleFit, unmetRequirement } from './mismatch.ts';
+
+/** A manifest's value, to be written as YAML. */
+export type ManifestValue = string | number | readonly ManifestValue[] | { readonly [key: string]: ManifestValue };
+
+export interface Remedy {
+  readonly kind: 'port' | 'label' | 'rule';
+  /** One sentence: `Add TCP 8080 to the ports of NetworkPolicy/shop/db ingress[0]`. */
+  readonly says: string;
+  /** What to add, as the manifest has it. */
+  readonly add?: ManifestValue;
+  /** The world in which that has been done. */
+  readonly world: World;
+}
+
+const withPolicy = (world: World, old: NetworkPolicy, policy: NetworkPolicy): World => ({
+  ...world,
+  policies: world.policies.map(each => (each === old ? policy : each)),
+});
+
+const withRule = (policy: NetworkPolicy, { direction }: Question, rule: Rule): NetworkPolicy => ({
+  ...policy,
+  [direction]: [...(policy[direction] ?? []).filter(({ index }) => index !== rule.index), rule],
+});
+
+/** The flow's own port, as a rule would say it; undefined for traffic without ports. */
+const portOf = ({ flow }: Question): Port | undefined =>
+  flow.protocol === 'other' ? undefined : { protocol: flow.protocol, first: flow.port, last: flow.port };
+
+function portRemedy(world: World, question: Question, policy: NetworkPolicy, rule: Rule): Remedy | undefined {
+  const { peers, ports } = ruleFit(question, rule);
+  const port = portOf(question);
+  if (peers.length > 0 || ports.length === 0 || rule.ports === 'any' || !port) return undefined;
+  const { direction, flow } = question;
+  const where = formatRule({ policy: policyRef(policy), direction, index: rule.index });
+  return {
+    kind: 'port',
+    says: `Add ${flow.protocol} ${flow.port} to the ports of ${where}`,
+    add: { protocol: String(flow.protocol), port: flow.port },
+    world: withPolicy(world, policy, withRule(policy, question, { ...rule, ports: [...rule.ports, port] })),
+  };
+}
+
+const isPod =
+  (a: Pod) =>
+  (b: Pod): boolean =>
+    a.namespace === b.namespace && a.name === b.name && a.uid === b.uid;
+
+/** The labels with the one change that meets the first requirement that they do not, and how to say it. */
+function relabelled(
+  name: string,
+  { pods }: PodPeer,
+  labels: Labels,
+): { readonly labels: Labels; readonly says: string } | undefined {
+  const unmet = unmetRequirement(pods, labels);
+  if (!unmet) return undefined;
+  const { key, operator, values } = unmet;
+  const changed = new Map(labels);
+  if (operator === 'In' || operator === 'Exists') {
+    const value = operator === 'In' ? values[0]! : 'true';
+    return { labels: changed.set(key, value), says: `Label ${name} ${key}=${value}` };
+  }
+  changed.delete(key);
+  return { labels: changed, says: `Take the label ${key} off ${name}` };
+}
+
+/** For a rule whose ports fit. */
+function labelRemedy(
+  world: World,
+  question: Question,
+  policy: NetworkPolicy,
+  rule: Rule,
+  peer: Peer,
+): Remedy | undefined {
+  const pod = question.peer.peer;
+  if (!pod || peer.kind !== 'pods') return undefined;
+  const change = relabelled(`${pod.namespace}/${pod.name}`, peer, pod.labels);
+  if (!change) return undefined;
+  const { direction } = question;
+  const by = formatRule({ policy: policyRef(policy), direction, index: rule.index });
+  const others = world.pods.filter(each => !isPod(pod)(each));
+  return {
+    kind: 'label',
+    says: `${change.says}: then ${by} allows it`,
+    world: { ...world, pods: [...others, { ...pod, labels: change.labels }] },
+  };
+}
+
+/** Labels that say what a pod is, rather than which copy of it. */
+const telling = ['app', 'app.kubernetes.io/name', 'k8s-app', 'name', 'role', 'component', 'tier', 'run'];
+
+function tellingLabels(labels: Labels): Labels {
+  const key = telling.find(each => labels.has(each));
+  return key === undefined ? labels : new Map([[key, labels.get(key)!]]);
+}
+
+interface WrittenPeer {
+  readonly peer: Peer;
+  readonly text: ManifestValue;
+}
+
+function podPeer({ namespace, labels }: Pod, subject: Pod): WrittenPeer {
+  const kept = tellingLabels(labels);
+  const requirements = [...kept].map(([key, value]) => ({ key, operator: 'In' as const, values: [value] }));
+  const matchLabels = Object.fromEntries(kept);
+  const podSelector = kept.size === 0 ? {} : { matchLabels };
+  if (namespace === subject.namespace)
+    return { peer: { kind: 'pods', namespace, pods: { requirements } }, text: { podSelector } };
+  const named = { requirements: [{ key: nameLabel, operator: 'In' as const, values: [namespace] }] };
+  return {
+    peer: { kind: 'pods', namespace: named, pods: { requirements } },
+    text: { namespaceSelector: { matchLabels: { [nameLabel]: namespace } }, podSelector },
+  };
+}
+
+function blockPeer(address: NonNullable<Party['address']>): WrittenPeer {
+  const cidr: Prefix = { ...address, length: bitsOf(address.family) };
+  const peer: BlockPeer = { kind: 'block', cidr, except: [] };
+  return { peer, text: { ipBlock: { cidr: formatPrefix(cidr) } } };
+}
+
+/** The other end as a new rule would name it; undefined where it is a node whose address is not known. */
+function writtenPeer({ peer, subject }: Question): WrittenPeer | undefined {
+  if (peer.peer) return podPeer(peer.peer, subject);
+  return peer.address && blockPeer(peer.address);
+}
+
+function ruleRemedy(world: World, question: Question, policy: NetworkPolicy): Remedy | undefined {
+  const written = writtenPeer(question);
+  if (!written) return undefined;
+  const { direction, flow } = question;
+  const port = portOf(question);
+  const rules = policy[direction] ?? [];
+  const index = 1 + Math.max(-1, ...rules.map(each => each.index));
+  const rule: Rule = { index, peers: [written.peer], ports: port ? [port] : 'any' };
+  const ports = port ? { ports: [{ protocol: String(flow.protocol), port: flow.port }] } : {};
+  return {
+    kind: 'rule',
+    says: `Add to the ${direction} rules of ${policyRef(policy)}`,
+    add: { [direction === 'ingress' ? 'from' : 'to']: [written.text], ...ports },
+    world: withPolicy(world, policy, withRule(policy, question, rule)),
+  };
+}
+
+/** The policy that a rule for this subject belongs into: the one that asks for most of its labels. */
+const mostParticular = (policies: readonly NetworkPolicy[]): readonly NetworkPolicy[] =>
+  policies.toSorted((a, b) => b.subject.requirements.length - a.subject.requirements.length).slice(0, 1);
+
+/**
+ * Of ports, and of labels: so many are tried, those of the first rules. Each is tried in a world of its own, and a reader of a
+ * thousand ways out is helped by none.
+ */
+const MOST_TRIED = 32;
+
+/** The first of them that say different things. */
+function distinct(remedies: Iterable<Remedy | undefined>): readonly Remedy[] {
+  const bySentence = new Map<string, Remedy>();
+  for (const remedy of remedies) {
+    if (remedy && !bySentence.has(remedy.says)) bySentence.set(remedy.says, remedy);
+    if (bySentence.size === MOST_TRIED) break;
+  }
+  return [...bySentence.values()];
+}
+
+interface PolicyRule {
+  readonly policy: NetworkPolicy;
+  readonly rule: Rule;
+}
+
+function* portRemedies(world: World, question: Question, rules: readonly PolicyRule[]): Generator<Remedy | undefined> {
+  for (const { policy, rule } of rules) yield portRemedy(world, question, policy, rule);
+}
+
+function* labelRemedies(world: World, question: Question, rules: readonly PolicyRule[]): Generator<Remedy | undefined> {
+  for (const { policy, rule } of rules) {
+    if (rule.peers === 'any' || ruleFit(question, rule).ports.length > 0) continue;
+    for (const peer of rule.peers) yield labelRemedy(world, question, policy, rule, peer);
+  }
+}
+
+function candidates(world: World, question: Question, policies: readonly NetworkPolicy[]): readonly Remedy[] {
+  const written = policies.filter(({ kind }) => kind === 'NetworkPolicy');
+  const rules = written.flatMap(policy => (policy[question.direction] ?? []).map(rule => ({ policy, rule })));
+  return [
+    ...distinct(portRemedies(world, question, rules)),
+    ...distinct(labelRemedies(world, question, rules)),
+    ...distinct(mostParticular(written).map(policy => ruleRemedy(world, question, policy))),
+  ];
+}
+
+/** The flow with its pods as they are in another world. */
+function flowIn(world: World, { flow }: Question): Question['flow'] {
+  const moved = (end: Question['flow']['from']): Question['flow']['from'] =>
+    end.kind === 'pod' ? { kind: 'pod', pod: world.pods.find(isPod(end.pod)) ?? end.pod } : end;
+  return { ...flow, from: moved(flow.from), to: moved(flow.to) };
+}
+
+/** Nearest first: ports that are missing, labels, a rule of its own. Of a policy with very many rules or peers the first are tried. */
+export function remediesFor(
+  world: World,
+  question: Question,
+  policies: readonly NetworkPolicy[],
+  options: EvaluateOptions = {},
+): readonly Remedy[] {
+  const { direction } = question;
+  const helps = (remedy: Remedy) => evaluate(remedy.world, flowIn(remedy.world, question), options)[direction].allowed;
+  return candidates(world, question, policies).filter(helps);
+}

@@ -1,0 +1,161 @@
+/** Policies that could as well not be there, whatever pods there are. */
+import type { Family } from '../../ip/address.ts';
+import { RangeIndex, rangesOfBlocks } from '../compile/ranges.ts';
+import {
+  type BlockPeer,
+  type Direction,
+  type LabelSelector,
+  type NetworkPolicy,
+  type PodPeer,
+  policyRef,
+  type Rule,
+} from '../model/model.ts';
+import { requirementText } from '../model/selector.ts';
+import { coverPorts, type PortsMatched, portsMatched } from './ports-matched.ts';
+import type { Check } from './rule.ts';
+import type { Surroundings } from './surroundings.ts';
+
+const families = [4, 6] as const;
+
+/** One text for each requirement: a selector that asks for fewer of them selects whatever one with more does. */
+const requirementsOf = ({ requirements }: LabelSelector): readonly string[] =>
+  [...new Set(requirements.map(requirementText))].sort();
+
+/** The selectors of a peer. A namespace that is named is no requirement of a label. */
+function askedBy({ namespace, pods }: PodPeer): readonly string[] {
+  const where =
+    typeof namespace === 'string' ? [`in ${namespace}`] : requirementsOf(namespace).map(text => `in one with ${text}`);
+  return [typeof namespace === 'string' ? 'by name' : 'by labels', ...where, ...requirementsOf(pods)];
+}
+
+/** Lists of requirements, found by one that asks for as much or more. Each stands under the last of its requirements. */
+class Askers<T> {
+  readonly #byLast = new Map<string, { readonly asked: readonly string[]; readonly value: T }[]>();
+
+  add(asked: readonly string[], value: T): void {
+    const key = asked.at(-1) ?? '';
+    const found = this.#byLast.get(key);
+    if (found) found.push({ asked, value });
+    else this.#byLast.set(key, [{ asked, value }]);
+  }
+
+  /** Values of those that ask for nothing but some of this. */
+  *within(asked: readonly string[]): Generator<T> {
+    const all = new Set(asked);
+    for (const key of ['', ...all])
+      for (const entry of this.#byLast.get(key) ?? [])
+        if (entry.asked.every(requirement => all.has(requirement))) yield entry.value;
+  }
+}
+
+/** All rules of a policy and direction that match the same ports. */
+interface Allowed {
+  readonly ports: PortsMatched;
+  readonly isForAll: boolean;
+  readonly pods: readonly (readonly string[])[];
+  readonly askers: Askers<true>;
+  readonly ranges: Readonly<Record<Family, RangeIndex<undefined>>>;
+  readonly blocks: readonly BlockPeer[];
+}
+
+/** A rule that matches nothing is covered by whatever there is. */
+const matchesNothing = ({ peers, ports }: Rule): boolean => peers.length === 0 || ports.length === 0;
+
+function allowedBy(rules: readonly Rule[]): readonly Allowed[] {
+  const heeded = rules.filter(rule => !matchesNothing(rule)).map(rule => ({ rule, ports: portsMatched(rule) }));
+  return [...Map.groupBy(heeded, ({ ports }) => ports.text).values()].map(group => {
+    const peers = group.flatMap(({ rule }) => (rule.peers === 'any' ? [] : rule.peers));
+    const blocks = peers.filter(peer => peer.kind === 'block');
+    const pods = peers.filter(peer => peer.kind === 'pods').map(askedBy);
+    const askers = new Askers<true>();
+    for (const asked of pods) askers.add(asked, true);
+    const indexOf = (family: Family) =>
+      new RangeIndex(rangesOfBlocks(blocks, family).map(range => [range, undefined] as const));
+    return {
+      ports: group[0]!.ports,
+      isForAll: group.some(({ rule }) => rule.peers === 'any'),
+      ...{ pods, askers, blocks, ranges: { 4: indexOf(4), 6: indexOf(6) } },
+    };
+  });
+}
+
+const hasPods = ({ askers }: Allowed, asked: readonly string[]): boolean => {
+  for (const _ of askers.within(asked)) return true;
+  return false;
+};
+
+/** Whether some of these allows all that the other one does. */
+function cover(wider: readonly Allowed[], narrower: Allowed): boolean {
+  const able = wider.filter(each => coverPorts(each.ports, narrower.ports));
+  if (able.some(({ isForAll }) => isForAll)) return true;
+  if (narrower.isForAll || able.length === 0) return false;
+  const coverPods = narrower.pods.every(asked => able.some(each => hasPods(each, asked)));
+  return (
+    coverPods &&
+    families.every(family =>
+      rangesOfBlocks(narrower.blocks, family).every(range =>
+        able.some(({ ranges }) => {
+          const [found] = ranges[family].meeting(range) ?? [];
+          return found !== undefined && found.first <= range.first && range.last <= found.last;
+        }),
+      ),
+    )
+  );
+}
+
+/** What policies of one world allow, each taken apart once. */
+class Coverage {
+  readonly #known = new Map<readonly Rule[], readonly Allowed[]>();
+
+  #allowed(rules: readonly Rule[]): readonly Allowed[] {
+    const known = this.#known.get(rules) ?? allowedBy(rules);
+    this.#known.set(rules, known);
+    return known;
+  }
+
+  /** Whether `wider` isolates where `narrower` does, and allows whatever it allows, for pods that both select. */
+  holds(wider: NetworkPolicy, narrower: NetworkPolicy): boolean {
+    return (['egress', 'ingress'] as const).every((direction: Direction) => {
+      const [rules, asked] = [wider[direction], narrower[direction]];
+      if (!asked) return true;
+      return rules !== undefined && this.#allowed(asked).every(each => cover(this.#allowed(rules), each));
+    });
+  }
+}
+
+const subjectOf = ({ namespace, subject }: NetworkPolicy): readonly string[] => [
+  `in ${namespace}`,
+  ...requirementsOf(subject),
+];
+
+/** Whether `wider` isolates wherever `narrower` does, and allows whatever it allows, for all of its pods. */
+export function covers(wider: NetworkPolicy, narrower: NetworkPolicy): boolean {
+  const subjects = new Askers<true>();
+  subjects.add(subjectOf(wider), true);
+  const [isWider] = subjects.within(subjectOf(narrower));
+  return isWider === true && new Coverage().holds(wider, narrower);
+}
+
+/** The check of one world: of two policies that cover each other, the one that was declared first stays. */
+export function pointless({ policies }: Surroundings): Check {
+  const coverage = new Coverage();
+  const places = new Map(policies.map((policy, i) => [policy, i]));
+  const subjects = new Askers<NetworkPolicy>();
+  for (const policy of policies) subjects.add(subjectOf(policy), policy);
+  return ({ policy, report }) => {
+    const own = places.get(policy)!;
+    const inOrder = (a: NetworkPolicy, b: NetworkPolicy): number => places.get(a)! - places.get(b)!;
+    const able = [...subjects.within(subjectOf(policy))].filter(each => each !== policy).sort(inOrder);
+    const isSameSubject = (each: NetworkPolicy): boolean => subjectOf(each).join('\n') === subjectOf(policy).join('\n');
+    const other = able.find(
+      each =>
+        coverage.holds(each, policy) &&
+        (places.get(each)! < own || !isSameSubject(each) || !coverage.holds(policy, each)),
+    );
+    if (!other) return;
+    report(
+      '',
+      `${policyRef(other)} isolates the same pods and allows all that this policy does, so it changes nothing: take one of the two out`,
+    );
+  };
+}

@@ -1,0 +1,117 @@
+/** The way back from the model to manifests, so that whoever keeps only the model can tell others what it is. */
+import { formatPrefix, type Prefix } from '../../ip/address.ts';
+import {
+  isNumbered,
+  type LabelSelector,
+  type Labels,
+  type NetworkPolicy,
+  type Node,
+  type Peer,
+  type Pod,
+  type Port,
+  type Rule,
+} from '../model/model.ts';
+
+type Json = { readonly [key: string]: unknown };
+
+const object = (labels: Labels): Json => Object.fromEntries(labels);
+
+/** Of what was invalid only this is left: it selects nobody. */
+const nobody: Json = {
+  podSelector: {
+    matchExpressions: [
+      { key: 'none', operator: 'Exists' },
+      { key: 'none', operator: 'DoesNotExist' },
+    ],
+  },
+};
+
+const selectorOf = ({ requirements }: LabelSelector): Json =>
+  requirements.length === 0
+    ? {}
+    : {
+        matchExpressions: requirements.map(({ key, operator, values }) => ({
+          ...{ key, operator },
+          ...(values.length > 0 ? { values } : {}),
+        })),
+      };
+
+function peerOf(peer: Peer, own: string): Json {
+  if (peer.kind === 'block') {
+    const except = peer.except.map((prefix: Prefix) => formatPrefix(prefix));
+    return { ipBlock: { cidr: formatPrefix(peer.cidr), ...(except.length > 0 ? { except } : {}) } };
+  }
+  const pods = { podSelector: selectorOf(peer.pods) };
+  if (peer.namespace === own) return pods;
+  const namespace =
+    typeof peer.namespace === 'string'
+      ? { matchLabels: { 'kubernetes.io/metadata.name': peer.namespace } }
+      : selectorOf(peer.namespace);
+  return { ...pods, namespaceSelector: namespace };
+}
+
+function portOf(port: Port): Json {
+  if (!isNumbered(port)) return { protocol: port.protocol, port: port.name };
+  const { protocol, first, last } = port;
+  if (first === 0 && last === 65535) return { protocol };
+  return { protocol, port: first, ...(last === first ? {} : { endPort: last }) };
+}
+
+function ruleOf({ peers, ports }: Rule, side: 'from' | 'to', own: string): Json {
+  if (ports !== 'any' && ports.length === 0) return { [side]: [nobody] };
+  const listed = peers === 'any' ? undefined : peers.map(peer => peerOf(peer, own));
+  return {
+    ...(listed ? { [side]: listed.length > 0 ? listed : [nobody] } : {}),
+    ...(ports === 'any' ? {} : { ports: ports.map(portOf) }),
+  };
+}
+
+/** Rules keep their places: those in between that are missing select nobody. */
+function rulesOf(rules: readonly Rule[], side: 'from' | 'to', own: string): readonly Json[] {
+  const last = Math.max(-1, ...rules.map(({ index }) => index));
+  return Array.from({ length: last + 1 }, (_, i) => {
+    const rule = rules.find(({ index }) => index === i);
+    return rule ? ruleOf(rule, side, own) : { [side]: [nobody] };
+  });
+}
+
+export function policyManifest(policy: NetworkPolicy): Json {
+  const { namespace, name, resourceVersion, subject, ingress, egress } = policy;
+  const policyTypes = [...(ingress ? ['Ingress'] : []), ...(egress ? ['Egress'] : [])];
+  return {
+    apiVersion: 'networking.k8s.io/v1',
+    kind: 'NetworkPolicy',
+    metadata: { namespace, name, ...(resourceVersion === undefined ? {} : { resourceVersion }) },
+    spec: {
+      ...{ podSelector: selectorOf(subject), policyTypes },
+      ...(ingress ? { ingress: rulesOf(ingress, 'from', namespace) } : {}),
+      ...(egress ? { egress: rulesOf(egress, 'to', namespace) } : {}),
+    },
+  };
+}
+
+export const namespaceManifest = (name: string, labels: Labels): Json => ({
+  ...{ apiVersion: 'v1', kind: 'Namespace' },
+  metadata: { name, labels: object(labels) },
+});
+
+export function podManifest(pod: Pod): Json {
+  const { namespace, name, uid, labels, namedPorts, addresses, nodeName } = pod;
+  const ports = namedPorts.map(port => ({ name: port.name, containerPort: port.port, protocol: port.protocol }));
+  return {
+    ...{ apiVersion: 'v1', kind: 'Pod' },
+    metadata: { namespace, name, ...(uid === undefined ? {} : { uid }), labels: object(labels) },
+    spec: {
+      ...(nodeName === undefined ? {} : { nodeName }),
+      ...(pod.hostNetwork ? { hostNetwork: true } : {}),
+      ...(ports.length > 0 ? { containers: [{ name: 'main', ports }] } : {}),
+    },
+    status: { phase: pod.finished ? 'Succeeded' : 'Running', podIPs: addresses.map(ip => ({ ip })) },
+  };
+}
+
+export const nodeManifest = ({ name, labels, addresses }: Node): Json => ({
+  ...{ apiVersion: 'v1', kind: 'Node' },
+  metadata: { name, labels: object(labels) },
+  status: { addresses: addresses.map(address => ({ type: 'InternalIP', address })) },
+});

@@ -1,0 +1,181 @@
+/**
+ * What policy speaks of: namespaces, pods and policies as values, already validated. Text and Kubernetes objects become
+ * these in `manifest.ts`; whatever was invalid there is already closed here, so nothing below checks again.
+ */
+import type { Family, Prefix } from '../../ip/address.ts';
+import type { NamedPort } from '../../tag/identity.ts';
+
+export type Labels = ReadonlyMap<string, string>;
+
+/** The protocols that NetworkPolicy knows. */
+export type Protocol = 'TCP' | 'UDP' | 'SCTP';
+
+export const protocols: readonly Protocol[] = ['TCP', 'UDP', 'SCTP'];
+
+export type Direction = 'egress' | 'ingress';
+
+/** Which the API server puts on every namespace, and so do we on those that no manifest declares. */
+export const nameLabel = 'kubernetes.io/metadata.name';
+
+export interface World {
+  /** Labels by name. A namespace that is missing here has its name as its only label. */
+  readonly namespaces: ReadonlyMap<string, Labels>;
+  readonly pods: readonly Pod[];
+  readonly policies: readonly NetworkPolicy[];
+  readonly nodes?: readonly Node[];
+}
+
+export interface Pod {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid?: string;
+  readonly labels: Labels;
+  /** Canonical text. */
+  readonly addresses: readonly string[];
+  readonly namedPorts: readonly NamedPort[];
+  /** Such a pod is its node: neither subject nor selector peer. */
+  readonly hostNetwork: boolean;
+  /** Phase Succeeded or Failed: neither subject nor peer, and its addresses may be somebody else's by now. */
+  readonly finished: boolean;
+  readonly nodeName?: string;
+  /** It runs on this node. */
+  readonly local?: boolean;
+}
+
+export interface Node {
+  readonly name: string;
+  readonly labels: Labels;
+  /** Canonical text. */
+  readonly addresses: readonly string[];
+}
+
+/** Where an object was read: documents are counted from 0 within a file. */
+export interface Source {
+  readonly file: string;
+  readonly document: number;
+  /** Of an object that an API server gave, by which it is named: it is in no file. */
+  readonly resourceVersion?: string;
+}
+
+/** `web.yaml#2`, counting from 1 for people; of an object of the API `the Kubernetes API, resourceVersion 4711`. */
+export const sourceText = ({ file, document, resourceVersion }: Source): string =>
+  resourceVersion === undefined ? `${file}#${document + 1}` : `${file}, resourceVersion ${resourceVersion}`;
+
+export interface NetworkPolicy {
+  /** `Namespace` is the annotation by which namespaces were isolated in 2016. */
+  readonly kind: 'NetworkPolicy' | 'Namespace';
+  readonly namespace: string;
+  readonly name: string;
+  readonly source?: Source;
+  /** As the API server gave it. */
+  readonly resourceVersion?: string;
+  /** The pods of its namespace that it selects. */
+  readonly subject: LabelSelector;
+  /** What it allows in; absent where it does not isolate for ingress, empty where it isolates and allows nothing. */
+  readonly ingress?: readonly Rule[];
+  readonly egress?: readonly Rule[];
+  /** It allows nothing because it is larger than a policy may be, or its namespace's are together. */
+  readonly isBeyondBudget?: true;
+}
+
+/** One requirement on labels; `values` is empty for Exists and DoesNotExist. */
+export interface Requirement {
+  readonly key: string;
+  readonly operator: 'In' | 'NotIn' | 'Exists' | 'DoesNotExist';
+  readonly values: readonly string[];
+}
+
+/** All must hold; none at all holds for everything. */
+export interface LabelSelector {
+  readonly requirements: readonly Requirement[];
+}
+
+/** One entry of `ingress` or `egress`. A list without entries matches nothing: its entries were invalid. */
+export interface Rule {
+  /** Its place in the manifest's list, from 0. */
+  readonly index: number;
+  readonly peers: 'any' | readonly Peer[];
+  readonly ports: 'any' | readonly Port[];
+}
+
+export type Peer = PodPeer | BlockPeer;
+
+/** Pods by label: those of one namespace, or those of the namespaces that a selector matches. Never anything but pods. */
+export interface PodPeer {
+  readonly kind: 'pods';
+  readonly namespace: string | LabelSelector;
+  readonly pods: LabelSelector;
+}
+
+/** Addresses, whosever they are: pods' too. `except` carves a hole into this block only. */
+export interface BlockPeer {
+  readonly kind: 'block';
+  readonly cidr: Prefix;
+  readonly except: readonly Prefix[];
+}
+
+export type Port = NumberedPort | PortName;
+
+/** Inclusive at both ends; 0 to 65535 is every port of the protocol. */
+export interface NumberedPort {
+  readonly protocol: Protocol;
+  readonly first: number;
+  readonly last: number;
+}
+
+/** A container port of the destination pod, whichever number it has there. */
+export interface PortName {
+  readonly protocol: Protocol;
+  readonly name: string;
+}
+
+export const isNumbered = (port: Port): port is NumberedPort => 'first' in port;
+
+/** Something that a rule of a policy did, so that it can be named. */
+export interface RuleRef {
+  /** `Kind/namespace/name`. */
+  readonly policy: string;
+  readonly direction: Direction;
+  readonly index: number;
+}
+
+export const policyRef = ({ kind, namespace, name }: NetworkPolicy): string => `${kind}/${namespace}/${name}`;
+
+/** `NetworkPolicy/a/web ingress[0]` */
+export const formatRule = ({ policy, direction, index }: RuleRef): string => `${policy} ${direction}[${index}]`;
+
+/** One end of a flow. A node without a name is the other end's own node. */
+export type Endpoint =
+  | { readonly kind: 'pod'; readonly pod: Pod }
+  | { readonly kind: 'address'; readonly address: string }
+  | { readonly kind: 'node'; readonly name?: string };
+
+/** A connection about to be made, as it is after DNAT and before SNAT. */
+export interface Flow {
+  readonly from: Endpoint;
+  readonly to: Endpoint;
+  /** null: judged by labels alone, since addresses are not known yet; then no ipBlock matches. */
+  readonly family: Family | null;
+  /** `other` is whatever has no ports that NetworkPolicy knows, ICMP echo for one: only a rule without `ports` allows it. */
+  readonly protocol: Protocol | 'other';
+  /** The destination's; 0 where there is none. */
+  readonly port: number;
+}
+
+export interface DirectionVerdict {
+  readonly allowed: boolean;
+  /** Some policy selects the subject in this direction. */
+  readonly isolated: boolean;
+  /** `Kind/namespace/name`: where allowed those with a matching rule, where denied those that isolate, else none. */
+  readonly by: readonly string[];
+  /** The rules that matched. */
+  readonly rules: readonly RuleRef[];
+  /** One sentence for a person. */
+  readonly why: string;
+}
+
+export interface Verdict {
+  readonly allowed: boolean;
+  readonly egress: DirectionVerdict;
+  readonly ingress: DirectionVerdict;
+}

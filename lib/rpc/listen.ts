@@ -1,0 +1,123 @@
+/** The agent's place on a node: `<runDir>/cni.sock`, one agent for each, and none for a socket that nobody listens on. */
+import { chmodSync, ftruncateSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import { connect, type Server } from 'node:net';
+import { join } from 'node:path';
+import { type FileLock, tryLock } from '../kernel/flock.ts';
+import { claimantOfNetns, claimNetns } from '../kernel/netns.ts';
+import { doing } from '../state/error.ts';
+import { makeFolders } from '../state/make-folders.ts';
+import { socketPath } from './socket-path.ts';
+
+/** First descriptor that systemd hands over. @see sd_listen_fds(3) */
+const SD_LISTEN_FDS_START = 3;
+
+/** Whether systemd listens for us already; said once, so that no child takes it for its own. */
+function takeActivation(env: NodeJS.ProcessEnv): boolean {
+  const { LISTEN_PID: pid, LISTEN_FDS: count } = env;
+  for (const name of ['LISTEN_PID', 'LISTEN_FDS', 'LISTEN_FDNAMES']) delete env[name];
+  if (pid !== String(process.pid) || count === undefined) return false;
+  if (count === '1') return true;
+  throw new Error(`Cannot serve ${count} sockets of systemd's: the unit must have one ListenStream`);
+}
+
+/**
+ * One agent for each network namespace, which has one table, and one for each runtime folder, which has one socket. Released
+ * when the process ends, however it ends.
+ * @throws Error where there is one
+ */
+export function claimNode(runDir: string): Disposable {
+  using claims = new DisposableStack();
+  claims.use(claimFolder(runDir));
+  const here = claimNetns();
+  if (!here) {
+    const pid = claimantOfNetns();
+    const who = pid === undefined ? 'another process' : `process ${pid}`;
+    throw new Error(
+      `Cannot be the agent with ${runDir}: ${who} is the agent of this network namespace, with another runtime folder`,
+    );
+  }
+  claims.use(here);
+  return claims.move();
+}
+
+function claimFolder(runDir: string): FileLock {
+  doing('make folder', runDir, () => makeFolders(runDir));
+  const path = join(runDir, 'agent.lock');
+  const held = tryLock(path);
+  if (!held) {
+    const pid = readFileSync(path, 'utf8').trim();
+    throw new Error(`Cannot be the agent of ${runDir}: process ${pid || '(unknown)'} is`);
+  }
+  ftruncateSync(held.fd, 0);
+  writeSync(held.fd, `${process.pid}\n`, 0);
+  return held;
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(path, () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED' || error.code === 'ENOTSOCK') resolve(false);
+      // Its queue is full, which takes somebody who listens.
+      else if (error.code === 'EAGAIN') resolve(true);
+      else reject(error);
+    });
+  });
+}
+
+const started = (server: Server, how: { readonly path: string } | { readonly fd: number }): Promise<void> =>
+  new Promise((resolve, reject) => {
+    server.once('error', reject).listen({ ...how, backlog: 512 }, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+
+/** In place in one piece, with its mode: whoever looks sees no socket, a stale one, or one that is listened on. */
+async function bind(server: Server, path: string): Promise<number> {
+  if (await answers(path)) throw new Error(`Cannot listen on ${path}: somebody does already`);
+  const aside = `${path}.${process.pid}`;
+  rmSync(aside, { force: true });
+  const umask = process.umask(0o177);
+  let listening: Promise<void>;
+  try {
+    listening = started(server, { path: aside });
+  } finally {
+    process.umask(umask);
+  }
+  await listening;
+  chmodSync(aside, 0o600);
+  renameSync(aside, path);
+  return statSync(path).ino;
+}
+
+/**
+ * Listens, once it has claimed the folder (or the caller has); disposing of what it gives takes the socket away, if it is still ours and not systemd's.
+ * @throws Error where another agent is there already
+ */
+export async function listen(
+  server: Server,
+  runDir: string,
+  { env = process.env, claim }: { readonly env?: NodeJS.ProcessEnv; readonly claim?: Disposable } = {},
+): Promise<Disposable> {
+  const isActivated = takeActivation(env);
+  const own = claim ? undefined : claimNode(runDir);
+  const path = socketPath(runDir);
+  let ino: number | undefined;
+  try {
+    if (isActivated) await started(server, { fd: SD_LISTEN_FDS_START });
+    else ino = await bind(server, path);
+  } catch (error) {
+    own?.[Symbol.dispose]();
+    throw error;
+  }
+  return {
+    [Symbol.dispose]() {
+      if (ino !== undefined && statSync(path, { throwIfNoEntry: false })?.ino === ino) rmSync(path, { force: true });
+      own?.[Symbol.dispose]();
+    },
+  };
+}

@@ -1,0 +1,100 @@
+/**
+ * One truth, three ways, over random worlds: what `evaluate` says of a flow, what a tracer finds in the table's value, and
+ * what the kernel does to a packet. `policy-agreement.test.ts` holds evaluate against the ruleset that the table is made of.
+ */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import fc from 'fast-check';
+import { desiredTable } from '../../lib/enforce/desired.ts';
+import { parseAddress } from '../../lib/ip/address.ts';
+import { CT_STATE, TCP_FLAG } from '../../lib/nft/model.ts';
+import { GateHost } from '../support/gate-host.ts';
+import { type Packet as Traced, tracerOf } from '../support/nft-tracer.ts';
+import { PacketWorld, protocolOf, tagAt } from '../support/packet-world.ts';
+import { NodeWorld, type WorldFlow } from '../support/world-flows.ts';
+import { manifests } from '../support/worlds.ts';
+
+const isEnforced = fc.boolean();
+
+const told = ({ from, to, protocol, port }: WorldFlow): string =>
+  `${protocol} ${port} from ${from.address} (${from.place.kind}) to ${to.address} (${to.place.kind})`;
+
+/** Allowed and denied, by family, protocol and kind of ends, so that worlds that grew dull are seen. */
+type Seen = Map<string, number>;
+const count = (seen: Seen, { family, protocol, from, to }: WorldFlow, isAllowed: boolean): void => {
+  const kind = `${from.place.kind} ${isAllowed ? '->' : '-|'} ${to.place.kind}, IPv${family} ${protocol}`;
+  seen.set(kind, (seen.get(kind) ?? 0) + 1);
+};
+
+/** Nothing of what a gate must tell apart may be missing: both answers for each kind of traffic in each family. */
+function assertNotDull(seen: Seen): void {
+  for (const ways of ['pod -> pod', 'pod -| pod', 'pod -> beyond', 'pod -| beyond', 'beyond -> pod', 'beyond -| pod'])
+    for (const protocol of ['TCP', 'UDP', 'SCTP', 'other'])
+      for (const family of [4, 6]) assert.ok(seen.has(`${ways}, IPv${family} ${protocol}`), `${ways} ${protocol}`);
+  for (const ways of ['node -> pod', 'pod -> node', 'pod -| node'])
+    assert.ok(
+      [...seen.keys()].some(key => key.startsWith(ways)),
+      ways,
+    );
+}
+
+/** The first packet of the flow, as the hook sees it that its way leads through. */
+function tracedPacket(flow: WorldFlow): Traced {
+  const { from, to, family, port } = flow;
+  const l4proto = protocolOf(flow);
+  const ports = flow.protocol === 'other' ? { icmpType: family === 4 ? 8 : 128 } : { sport: 40_000, dport: port };
+  return {
+    family,
+    saddr: parseAddress(from.address)!.value,
+    daddr: parseAddress(to.address)!.value,
+    l4proto,
+    ...ports,
+    ...(flow.protocol === 'TCP' ? { tcpFlags: TCP_FLAG.syn } : {}),
+    hoplimit: 63,
+    ctState: CT_STATE.new,
+    ...(from.place.kind === 'node' ? {} : { iif: 2, iifgroup: tagAt(from) }),
+    ...(to.place.kind === 'node' ? {} : { oif: 3, oifgroup: tagAt(to) }),
+  };
+}
+
+test('evaluate and the table as a value agree over 2,000 random worlds', () => {
+  const seen: Seen = new Map();
+  fc.assert(
+    fc.property(manifests(), isEnforced, fc.nat(2), (list, enforceEgressToNode, turn) => {
+      const world = new NodeWorld(list, enforceEgressToNode);
+      const trace = tracerOf(desiredTable(world.state, 1, world.ruleset));
+      let n = turn;
+      for (const flow of world.flows()) {
+        // A part of them in each world; which part is another one in the next.
+        if (n++ % 3 !== 0) continue;
+        const expected = world.isAllowed(flow);
+        const hook = flow.to.place.kind === 'node' ? 'input' : 'postrouting';
+        assert.equal(trace(hook, tracedPacket(flow)).verdict, expected ? 'accept' : 'drop', told(flow));
+        count(seen, flow, expected);
+      }
+    }),
+    { numRuns: 2000 },
+  );
+  assertNotDull(seen);
+});
+
+test('evaluate and the kernel agree over 100 random worlds, every ordered pair and kind of traffic by a packet of its own', async () => {
+  using host = await GateHost.start(6);
+  const packets = new PacketWorld(host);
+  const seen: Seen = new Map();
+  fc.assert(
+    fc.property(manifests(), isEnforced, (list, enforceEgressToNode) => {
+      const world = new NodeWorld(list, enforceEgressToNode);
+      packets.become(world);
+      const flows = [...world.flows()];
+      const passed = packets.probe(flows);
+      for (const flow of flows) {
+        const expected = world.isAllowed(flow);
+        assert.equal(passed.has(flow), expected, told(flow));
+        count(seen, flow, expected);
+      }
+    }),
+    { numRuns: 100 },
+  );
+  assertNotDull(seen);
+});

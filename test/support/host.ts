@@ -1,0 +1,279 @@
+/**
+ * A machine to plug pods into: a process with mounts and a network of its own, in which everything that a test makes
+ * lives. The kernel sweeps it all away when that process ends, and it ends with the test, however the test ends.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+
+export interface Exit {
+  /** 128 + the signal's number is not used: `signal` says so, and exit is null. */
+  readonly exit: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly ms: number;
+}
+
+export interface Run {
+  readonly input?: string | Uint8Array;
+  /** The whole environment; PATH alone where absent. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** A namespace of `Host.netns`, by name; the host's own where absent. */
+  readonly netns?: string;
+  /** SIGKILL this many milliseconds after the start. */
+  readonly killAfter?: number;
+  /** Leave stdin open, with nothing in it. */
+  readonly openStdin?: boolean;
+  /** SIGKILL, and a failure of the test, after this many milliseconds (120,000). */
+  readonly deadline?: number;
+}
+
+export type Transport = 'tcp' | 'udp';
+
+const echo = fileURLToPath(new URL('echo.ts', import.meta.url));
+const root = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
+/** What test/run.sh finds leftover processes by. */
+const mark = process.env['TOLLGATE_TEST_RUN'];
+const marked = mark === undefined ? {} : { TOLLGATE_TEST_RUN: mark };
+const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+/** Waits until `found` gives something but undefined and false. */
+export async function until<T>(what: string, found: () => T | Promise<T>, deadline = 120_000): Promise<NonNullable<T>> {
+  const end = performance.now() + deadline;
+  for (;;) {
+    const value = await found();
+    if (value !== undefined && value !== null && value !== false) return value;
+    if (performance.now() > end) throw new Error(`Cannot wait longer than ${deadline} ms for ${what}`);
+    await delay(5);
+  }
+}
+
+export interface HostOptions {
+  /** Its own process numbers too, so that daemons end with it. */
+  readonly pids?: boolean;
+  /** A name of its own, as hostname(1) says it; that of the machine where absent. */
+  readonly hostname?: string;
+  /** Shell lines run inside as it starts, before anything else. */
+  readonly setup?: string;
+}
+
+const open = new Set<Host>();
+process.on('exit', () => {
+  for (const host of [...open]) host[Symbol.dispose]();
+});
+
+export class Host implements Disposable {
+  readonly #holder: ChildProcess;
+  readonly #pids: boolean;
+  readonly #uts: boolean;
+  readonly #kept = new Set<ChildProcess>();
+  #names = 0;
+  /** The process that holds the namespaces. */
+  readonly pid: number;
+
+  /** Only `lo` is there, and up; /run and /var/lib are empty, and its own. */
+  static async start(options: HostOptions = {}): Promise<Host> {
+    const { pids = false, hostname } = options;
+    const fork = pids ? ['--pid', '--fork', '--kill-child=KILL', '--mount-proc'] : [];
+    const uts = hostname === undefined ? [] : ['--uts'];
+    // The checkout must stay in sight, wherever it is; and the machine's own state must not be.
+    const script = `set -e; for d in /run /var/lib; do mount -t tmpfs tmpfs $d; done
+      sight() { [ -e "$PWD/package.json" ] || { mkdir -p "$PWD"; mount -c --bind . "$PWD"; }; }
+      sight; mkdir /run/netns; ${hostname === undefined ? '' : `hostname ${hostname};`} ip link set lo up; ${options.setup ?? ''}
+      sight
+      echo ready; exec sleep infinity`;
+    const holder = spawn(
+      'setpriv',
+      [
+        '--pdeathsig',
+        'KILL',
+        'unshare',
+        '--mount',
+        '--net',
+        '--propagation',
+        'private',
+        ...uts,
+        ...fork,
+        'sh',
+        '-c',
+        script,
+      ],
+      { stdio: ['ignore', 'pipe', 'pipe'], env: { PATH, ...marked }, cwd: root },
+    );
+    let said = '';
+    const ready = new Promise<void>((resolve, reject) => {
+      holder.stdout.on('data', (chunk: Buffer) => chunk.toString().includes('ready') && resolve());
+      holder.stderr.on('data', (chunk: Buffer) => {
+        said += chunk.toString();
+      });
+      holder.on('error', reject).on('exit', () => reject(new Error(`Cannot start a host: ${said}`)));
+    });
+    await ready;
+    holder.stdout.destroy();
+    holder.stderr.destroy();
+    holder.unref();
+    return new Host(holder, { pids, uts: uts.length > 0 });
+  }
+
+  private constructor(holder: ChildProcess, { pids, uts }: { readonly pids: boolean; readonly uts: boolean }) {
+    this.#holder = holder;
+    this.#pids = pids;
+    this.#uts = uts;
+    const pid = holder.pid!;
+    this.pid = pids ? Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()) : pid;
+    open.add(this);
+  }
+
+  /** Ends it with the host, and does not wait for it before. */
+  keep(child: ChildProcess): void {
+    for (const stream of [child.stdin, child.stdout, child.stderr]) stream!.destroy();
+    child.unref();
+    this.#kept.add(child);
+    child.once('exit', () => this.#kept.delete(child));
+  }
+
+  get isOver(): boolean {
+    return !open.has(this);
+  }
+
+  [Symbol.dispose](): void {
+    open.delete(this);
+    for (const child of this.#kept) child.kill('SIGKILL');
+    this.#holder.kill('SIGKILL');
+  }
+
+  /** Where the test finds a file of the host. */
+  path(file: string): string {
+    return `/proc/${this.pid}/root${file}`;
+  }
+
+  write(file: string, text: string | Uint8Array): void {
+    writeFileSync(this.path(file), text);
+  }
+
+  /** Paths of all files below, sorted; none where the folder is not there. */
+  files(folder: string): string[] {
+    try {
+      const entries = readdirSync(this.path(folder), { withFileTypes: true, recursive: true });
+      const root = this.path(folder);
+      return entries
+        .filter(entry => !entry.isDirectory())
+        .map(entry => `${folder}${entry.parentPath.slice(root.length)}/${entry.name}`)
+        .sort();
+    } catch {
+      return [];
+    }
+  }
+
+  #enter(netns: string | undefined): string[] {
+    const net = netns === undefined ? `/proc/${this.pid}/ns/net` : this.path(`/run/netns/${netns}`);
+    const pid = this.#pids ? [`--pid=/proc/${this.pid}/ns/pid`] : [];
+    const uts = this.#uts ? [`--uts=/proc/${this.pid}/ns/uts`] : [];
+    return ['nsenter', `--mount=/proc/${this.pid}/ns/mnt`, `--net=${net}`, ...uts, ...pid, '--'];
+  }
+
+  /** Starts a program that ends with the test at the latest. */
+  spawn(command: readonly string[], run: Run = {}): ChildProcess {
+    const args = ['--pdeathsig', 'KILL', ...this.#enter(run.netns), ...command];
+    return spawn('setpriv', args, { stdio: 'pipe', env: run.env ?? { PATH, ...marked }, cwd: '/' });
+  }
+
+  async run(command: readonly string[], run: Run = {}): Promise<Exit> {
+    const start = performance.now();
+    const child = this.spawn(command, run);
+    const stdout: Buffer[] = [];
+    const stderr: Buffer[] = [];
+    child.stdout!.on('data', (chunk: Buffer) => stdout.push(chunk));
+    child.stderr!.on('data', (chunk: Buffer) => stderr.push(chunk));
+    // A program may well end without reading what it is given.
+    child.stdin!.on('error', () => {});
+    if (!run.openStdin) child.stdin!.end(run.input ?? '');
+    const deadline = setTimeout(() => child.kill('SIGKILL'), run.killAfter ?? run.deadline ?? 120_000);
+    const [exit, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
+    clearTimeout(deadline);
+    const ms = performance.now() - start;
+    const text = (chunks: Buffer[]) => Buffer.concat(chunks).toString();
+    if (signal && run.killAfter === undefined) {
+      throw new Error(`${command.join(' ')} did not end, or was killed (${signal}): ${text(stderr)}`);
+    }
+    return { exit, signal, stdout: text(stdout), stderr: text(stderr), ms };
+  }
+
+  /** What a program prints, where it must succeed. */
+  async must(command: readonly string[], run: Run = {}): Promise<string> {
+    const { exit, stdout, stderr } = await this.run(command, run);
+    if (exit !== 0) throw new Error(`${command.join(' ')}: exit ${exit}: ${stderr}${stdout}`);
+    return stdout;
+  }
+
+  sh(script: string, netns?: string): Promise<string> {
+    return this.must(['bash', '-ec', script], netns === undefined ? {} : { netns });
+  }
+
+  /** New network namespaces, named, at /run/netns/NAME; nothing is up in them. */
+  async netns(count: number): Promise<string[]> {
+    const names = Array.from({ length: count }, () => `pod${++this.#names}`);
+    await this.sh(`for n in ${names.join(' ')}; do ip netns add $n; done`);
+    return names;
+  }
+
+  async pod(): Promise<string> {
+    const [name] = await this.netns(1);
+    return name!;
+  }
+
+  /**
+   * A namespace beyond the host's only wire: the host is 192.0.2.1 and 2001:db8::1 on `wire`, it is .2 and ::2, and it
+   * sends everything else to the host.
+   */
+  async outside(): Promise<string> {
+    const name = await this.pod();
+    await this.sh(`echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad; ip link add wire type veth peer name wire netns ${name}
+      ip addr add 192.0.2.1/24 dev wire; ip addr add 2001:db8::1/64 dev wire nodad; ip link set wire up
+      ip -n ${name} addr add 192.0.2.2/24 dev wire; ip -n ${name} addr add 2001:db8::2/64 dev wire nodad
+      ip -n ${name} link set lo up; ip -n ${name} link set wire up
+      ip -n ${name} route add default via 192.0.2.1; ip -n ${name} route add default via 2001:db8::1`);
+    return name;
+  }
+
+  /** Whether the very first packet to an address is answered. */
+  async pings(address: string, netns?: string): Promise<boolean> {
+    const run = netns === undefined ? {} : { netns };
+    return (await this.run(['ping', '-n', '-c', '1', '-W', '3', address], run)).exit === 0;
+  }
+
+  /** Starts a server that answers each line with `NAME <address of the one who asks>`; it listens when this returns. */
+  async serve(
+    name: string,
+    transport: Transport,
+    port: number,
+    netns?: string,
+    family: 4 | 6 = 4,
+  ): Promise<ChildProcess> {
+    const command = [process.execPath, echo, name, transport, String(port), String(family)];
+    const child = this.spawn(command, netns === undefined ? {} : { netns });
+    const [said] = await Promise.race([once(child.stdout!, 'data'), once(child, 'exit')]);
+    if (String(said) !== 'ready\n') throw new Error(`Cannot serve ${transport} port ${port}: ${said}`);
+    for (const stream of [child.stdin, child.stdout, child.stderr]) stream!.destroy();
+    child.unref();
+    return child;
+  }
+
+  /** What the server answers, or undefined where nothing comes within the patience (ms). */
+  async ask(
+    transport: Transport,
+    address: string,
+    port: number,
+    netns?: string,
+    patience = 30_000,
+  ): Promise<string | undefined> {
+    const script = `exec 3<>/dev/$0/$1/$2 && echo hello >&3 && head -n 1 <&3`;
+    const seconds = String(patience / 1000);
+    const command = ['timeout', seconds, 'bash', '-c', script, transport, address, String(port)];
+    const { stdout } = await this.run(command, netns === undefined ? {} : { netns });
+    return stdout.trim() || undefined;
+  }
+}

@@ -1,0 +1,47 @@
+/** What a compiled ruleset says of a packet, from the ruleset alone: tag, chain, rules, sets. It knows no policy. */
+import type { Address } from '../../lib/ip/address.ts';
+import { rangeContains } from '../../lib/ip/address.ts';
+import type { AllowRule, PeerSet, PortMatch, Ruleset } from '../../lib/policy/compile/ruleset.ts';
+import type { Flow } from '../../lib/policy/model/model.ts';
+
+/** What a gate sees of a packet: the other end's address (source on the way in, destination on the way out), and the destination port. */
+export interface Packet extends Pick<Flow, 'protocol' | 'port'> {
+  readonly peer: Address;
+}
+
+const isSame = (a: Address, b: Address): boolean => a.family === b.family && a.value === b.value;
+
+function holds(set: PeerSet, { peer, protocol, port }: Packet): boolean {
+  switch (set.kind) {
+    case 'addresses':
+      return set.elements.some(address => isSame(address, peer));
+    case 'ranges':
+      return set.elements.some(range => rangeContains(range, peer));
+    case 'tuples':
+      return set.elements.some(
+        tuple => isSame(tuple.address, peer) && tuple.protocol === protocol && tuple.port === port,
+      );
+  }
+}
+
+const fits = ({ protocol, spans }: PortMatch, packet: Packet): boolean =>
+  protocol === packet.protocol && spans.some(({ first, last }) => first <= packet.port && packet.port <= last);
+
+function allows(ruleset: Ruleset, { peers, ports }: AllowRule, packet: Packet): boolean {
+  if (ports !== 'any' && !fits(ports, packet)) return false;
+  if (peers === 'any') return true;
+  const set = ruleset.sets.get(peers.name);
+  if (!set || set.kind !== peers.kind || set.family !== peers.family)
+    throw new Error(`Cannot look into ${peers.name}: the ruleset has no such set of ${peers.kind}`);
+  return set.family === packet.peer.family && holds(set, packet);
+}
+
+/** Whether the packet passes the tag's gate; a tag that the ruleset does not know is closed. */
+export function passes(ruleset: Ruleset, tag: number, direction: 'egress' | 'ingress', packet: Packet): boolean {
+  const gate = ruleset.tags.get(tag)?.[direction];
+  if (gate === undefined || gate === 'open') return gate === 'open';
+  const chain = ruleset.chains.get(gate);
+  if (chain?.direction !== direction)
+    throw new Error(`Cannot go to ${gate}: the ruleset has no such ${direction} chain`);
+  return chain.rules.some(rule => allows(ruleset, rule, packet));
+}

@@ -1,0 +1,74 @@
+/** A store in a folder of the test's own, which goes when the test is over. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseAddress, parsePrefix } from '../../lib/ip/address.ts';
+import { planPools } from '../../lib/ipam/config.ts';
+import type { Pool } from '../../lib/ipam/pool.ts';
+import { type Attachment, lockAttachment, type Owner } from '../../lib/state/attachment.ts';
+import type { Reservation } from '../../lib/state/claims.ts';
+import { networkFolders, openStore, type Store } from '../../lib/state/store.ts';
+
+export interface Room extends Disposable {
+  readonly stateDir: string;
+  readonly store: Store;
+  /** Moves the store's clock on, by milliseconds. */
+  readonly pass: (time: number) => void;
+}
+
+export function room(bootId = 'test'): Room {
+  const stateDir = mkdtempSync(join(tmpdir(), 'tollgate-state-'));
+  let now = Date.now();
+  return {
+    stateDir,
+    store: openStore(stateDir, { bootId, now: () => now }),
+    pass: time => {
+      now += time;
+    },
+    [Symbol.dispose]: () => rmSync(stateDir, { recursive: true, force: true }),
+  };
+}
+
+export const network = 'net';
+
+export const owner = (containerID: string, ifname = 'eth0'): Owner => ({ network, containerID, ifname });
+
+export const poolsOf = (...subnets: string[]): readonly Pool[] =>
+  planPools({ config: subnets.map(subnet => [{ subnet: parsePrefix(subnet)! }]), cniVersion: '1.1.0' }).pools;
+
+export const from = (pools: readonly Pool[], wishes: string[] = []): Reservation => ({
+  pools,
+  wishes: wishes.map(text => parseAddress(text)!),
+  minimumRest: 60_000,
+});
+
+/** As ADD takes it. */
+export async function adding(store: Store, whose: Owner): Promise<Attachment> {
+  const locked = await lockAttachment(store, whose, { deadline: 10_000, create: { phase: 'adding' } });
+  assert.ok(locked);
+  return locked.attachment;
+}
+
+/** As DEL takes it. */
+export async function existing(store: Store, whose: Owner): Promise<Attachment | undefined> {
+  return (await lockAttachment(store, whose, { deadline: 10_000 }))?.attachment;
+}
+
+export interface Contents {
+  readonly attachments: string[];
+  readonly claims: string[];
+}
+
+/** File names of what is kept for the network. */
+export function contents(store: Store): Contents {
+  const { attachments, claims } = networkFolders(store, network);
+  const names = (folder: string) => {
+    try {
+      return readdirSync(folder).sort();
+    } catch {
+      return [];
+    }
+  };
+  return { attachments: names(attachments), claims: names(claims) };
+}

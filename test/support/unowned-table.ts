@@ -1,0 +1,63 @@
+/** The agent's table in a network namespace of a test's own, where other programs can change it, and nobody watches it. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { LiveTable } from '../../lib/enforce/live-table.ts';
+import { type LocalPod, podKey, withPod } from '../../lib/enforce/node.ts';
+import { currentNetns, inNetns } from '../../lib/kernel/netns.ts';
+import { Nft } from '../../lib/kernel/nft.ts';
+import { LiveRules } from '../../lib/policy/compile/live.ts';
+import { makeNetns } from './netns.ts';
+
+export const settings = { judge: 'agent', nflogGroup: 7467, enforceEgressToNode: false } as const;
+
+/** Each has an address of its own, and one of fifty roles. */
+export const numberedPod = (number: number): Omit<LocalPod, 'tag'> => ({
+  ...{ network: 'net', containerID: `pod-${number}`, ifname: 'eth0', link: `tg-${number}` },
+  ...{ namespace: 'default', name: `pod-${number}`, labels: { role: `role-${number % 50}` } },
+  ...{ given: { config: {}, call: {} }, namedPorts: [], hostPorts: [] },
+  addresses: [`10.0.${number >> 8}.${number & 255}`],
+});
+
+export class UnownedTable implements Disposable {
+  readonly netns = makeNetns();
+  readonly nft = inNetns(this.netns, () => Nft.open());
+  readonly rules = new LiveRules();
+  readonly said: string[] = [];
+  readonly #runDir = mkdtempSync(join(tmpdir(), 'tollgate-unowned-'));
+  readonly table = new LiveTable({
+    ...{ here: inNetns(this.netns, currentNetns), runDir: this.#runDir, settings, rules: this.rules, nft: this.nft },
+    owner: { enforcer: 'agent', stateDir: '/state', policies: '/policies' },
+    own: false,
+    log: line => void this.said.push(line),
+    ...{ recover: () => ({}), isCarried: () => false, retag: () => {}, shrunk: () => {} },
+  });
+
+  /** Every pod is reached by pods of the namespace alone. */
+  constructor() {
+    this.rules.setPolicy({
+      ...{ kind: 'NetworkPolicy', namespace: 'default', name: 'own', subject: { requirements: [] } },
+      ingress: [
+        { index: 0, peers: [{ kind: 'pods', namespace: 'default', pods: { requirements: [] } }], ports: 'any' },
+      ],
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.nft[Symbol.dispose]();
+    this.netns[Symbol.dispose]();
+    rmSync(this.#runDir, { recursive: true, force: true });
+  }
+
+  /** As an ADD does before it opens the pod. */
+  async open(number: number): Promise<LocalPod> {
+    const pod = numberedPod(number);
+    await this.table.bring(state => withPod(state, pod, () => false).state, { opening: podKey(pod) });
+    return this.table.state.pods[podKey(pod)]!;
+  }
+
+  /** Other programs commit all the time in tables of their own. */
+  disturb(): void {
+    this.netns.exec('nft', ['add table inet another; delete table inet another']);
+  }
+}

@@ -1,0 +1,126 @@
+/**
+ * Who could open what to whom on one node of a random world, and whether its gate shall let it pass: what `evaluate` says
+ * of those ends of a flow that are pods of this node.
+ */
+
+import { emptyNode, type LocalPod, type NodeState, podKey } from '../../lib/enforce/node.ts';
+import { rulesetOfNode } from '../../lib/enforce/world.ts';
+import { type Family, parseAddress } from '../../lib/ip/address.ts';
+import type { Ruleset } from '../../lib/policy/compile/ruleset.ts';
+import { Cluster } from '../../lib/policy/evaluate/cluster.ts';
+import { evaluate } from '../../lib/policy/evaluate/evaluate.ts';
+import type { Direction, Endpoint, Flow, Pod, World } from '../../lib/policy/model/model.ts';
+import { localPods, type Manifest, outside, tagged, traffic, worldFrom } from './worlds.ts';
+
+export type Place =
+  | { readonly kind: 'pod'; readonly pod: Pod; readonly tag: number }
+  | { readonly kind: 'node' | 'beyond' };
+
+/** Somebody with an address. */
+export interface Party {
+  readonly place: Place;
+  readonly address: string;
+}
+
+export interface WorldFlow extends Pick<Flow, 'protocol' | 'port'> {
+  readonly from: Party;
+  readonly to: Party;
+  readonly family: Family;
+}
+
+export interface Denial {
+  readonly direction: Direction;
+  /** `Kind/namespace/name` of the policies that isolate the subject. */
+  readonly by: readonly string[];
+}
+
+/** On which the test's node is, and another one. */
+const nodeAddresses = ['10.0.0.101', 'fd00::65'];
+const otherNode = ['10.0.0.102', 'fd00::66'];
+/** Of worlds.ts, whoever has them. */
+const podAddresses = [1, 2, 3, 4, 5, 6, 7].flatMap(i => [`10.0.0.${i}`, `fd00::${i}`]);
+
+const familyOf = (address: string): Family => parseAddress(address)!.family;
+
+export class NodeWorld {
+  readonly world: World;
+  readonly state: NodeState;
+  readonly ruleset: Ruleset;
+  readonly parties: readonly Party[];
+  readonly #cluster: Cluster;
+  readonly #enforceEgressToNode: boolean;
+
+  constructor(list: readonly Manifest[], enforceEgressToNode: boolean) {
+    this.world = worldFrom(list);
+    this.#cluster = new Cluster(this.world);
+    this.#enforceEgressToNode = enforceEgressToNode;
+    const local = localPods(this.world);
+    const { tagOf } = tagged(local);
+    const settings = { judge: 'inline', nflogGroup: 7467, enforceEgressToNode } as const;
+    const pods = local.map(pod => localPod(pod, tagOf(pod)!));
+    const empty = emptyNode({ enforcer: 'inline', stateDir: '/none', policies: '/none' }, settings);
+    this.state = { ...empty, pods: Object.fromEntries(pods.map(pod => [podKey(pod), pod])) };
+    // As a folder's manifests would tell it: who lives here is the node's own knowledge.
+    const told = { ...this.world, pods: this.world.pods.map(({ local: _, ...pod }) => pod) };
+    this.ruleset = rulesetOfNode(told, this.state);
+    const here = local.flatMap(pod =>
+      pod.addresses.map(address => ({ place: { kind: 'pod', pod, tag: tagOf(pod)! } as const, address })),
+    );
+    const taken = new Set(here.map(({ address }) => address));
+    const beyond = [...podAddresses, ...outside, ...otherNode].filter(address => !taken.has(address));
+    this.parties = [
+      ...here,
+      ...beyond.map(address => ({ place: { kind: 'beyond' } as const, address })),
+      ...nodeAddresses.map(address => ({ place: { kind: 'node' } as const, address })),
+    ];
+  }
+
+  /** Each ordered pair of which one is a pod of this node, with each kind of traffic. */
+  *flows(): Generator<WorldFlow> {
+    for (const from of this.parties)
+      for (const to of this.parties) {
+        const family = familyOf(from.address);
+        if (from === to || familyOf(to.address) !== family) continue;
+        if (from.place.kind !== 'pod' && to.place.kind !== 'pod') continue;
+        if (from.place.kind === 'pod' && to.place.kind === 'pod' && from.place.pod === to.place.pod) continue;
+        for (const { protocol, port } of traffic) yield { from, to, family, protocol, port };
+      }
+  }
+
+  /** Whether this node's gate lets it pass. What the other end's node has to say is not our matter. */
+  isAllowed(flow: WorldFlow): boolean {
+    return this.denial(flow) === undefined;
+  }
+
+  /** What this node's gate has against it, egress first; undefined where it lets it pass. */
+  denial({ from, to, family, protocol, port }: WorldFlow): Denial | undefined {
+    const flow = { from: callerOf(from), to: endpointOf(to), family, protocol, port };
+    const { egress, ingress } = evaluate(this.#cluster, flow, { enforceEgressToNode: this.#enforceEgressToNode });
+    if (to.place.kind === 'node' && !this.#enforceEgressToNode) return undefined;
+    if (from.place.kind === 'pod' && !egress.allowed) return { direction: 'egress', by: egress.by };
+    if (to.place.kind === 'pod' && !ingress.allowed) return { direction: 'ingress', by: ingress.by };
+    return undefined;
+  }
+}
+
+/** As a caller a pod's own node is known to it; who is called has an address, which a block may hold. */
+const callerOf = ({ place, address }: Party): Endpoint =>
+  place.kind === 'node' ? { kind: 'node' } : endpointOf({ place, address });
+
+const endpointOf = ({ place, address }: Party): Endpoint =>
+  place.kind === 'pod' ? { kind: 'pod', pod: place.pod } : { kind: 'address', address };
+
+const localPod = (pod: Pod, tag: number): LocalPod => ({
+  network: 'test',
+  containerID: pod.name,
+  ifname: 'eth0',
+  link: `tg${pod.name}`,
+  namespace: pod.namespace,
+  name: pod.name,
+  labels: Object.fromEntries(pod.labels),
+  given: { config: {}, call: {} },
+  namedPorts: pod.namedPorts,
+  addresses: pod.addresses,
+  hostPorts: [],
+  tag,
+});

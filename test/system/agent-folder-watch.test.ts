@@ -1,0 +1,40 @@
+/** A folder that is watched, and one that cannot be. */
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { FolderWatch } from '../../lib/controller/folder-watch.ts';
+import { until } from '../support/host.ts';
+import { run } from '../support/netns.ts';
+
+test('what happens in the folder rings, also in one that appears later', async () => {
+  const room = mkdtempSync(join(tmpdir(), 'tollgate-watch-'));
+  const folder = join(room, 'net.d');
+  let rings = 0;
+  using watch = new FolderWatch(
+    folder,
+    () => rings++,
+    error => assert.fail(String(error)),
+  );
+  watch.renew();
+  mkdirSync(folder);
+  await until('the folder to be heard', () => rings > 0);
+  watch.renew();
+  rings = 0;
+  writeFileSync(join(folder, 'a'), 'a');
+  await until('the file to be heard', () => rings > 0);
+  rmSync(room, { recursive: true });
+});
+
+test('where the kernel has no watch to give, that is told once, and whoever looks goes on', () => {
+  const script = `
+    import { FolderWatch } from ${JSON.stringify(new URL('../../../lib/controller/folder-watch.ts', import.meta.url).href)};
+    const told = [];
+    const watch = new FolderWatch('/tmp', () => undefined, error => told.push(error.code));
+    for (let i = 0; i < 3; i++) watch.renew();
+    console.log(told.join());`;
+  const none = 'echo 0 >/proc/sys/user/max_inotify_watches; exec "$0" --input-type=module -e "$1"';
+  const done = run('unshare', ['--user', '--map-root-user', 'sh', '-c', none, process.execPath, script]);
+  assert.deepEqual([done.status, done.stdout.trim()], [0, 'ENOSPC'], done.stderr);
+});

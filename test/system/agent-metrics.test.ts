@@ -1,0 +1,42 @@
+/** Metrics whose number a tenant could make large. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { metricsOf, type Readings } from '../../lib/controller/agent-metrics.ts';
+import { formatMetrics, Histogram } from '../../lib/controller/prometheus.ts';
+import type { Chain } from '../../lib/policy/compile/ruleset.ts';
+
+const chain = (name: string, policies: readonly string[]): Chain => ({
+  name,
+  policies,
+  direction: 'ingress',
+  rules: [],
+});
+
+function dropsOf(chains: readonly Chain[], packets: readonly number[]): readonly string[] {
+  const readings: Readings = {
+    ...{ release: '1', hearings: [], isServing: true, pods: 0, identities: 0, refused: 0, failures: 0, cuts: 0 },
+    ...{ delays: new Histogram(), syncs: new Histogram(), mended: { table: 0, links: 0 }, memory: 0 },
+    drops: new Map(chains.map(({ name }, i) => [name, { packets: BigInt(packets[i]!), bytes: 0n }])),
+    chains: new Map(chains.map(each => [each.name, each])),
+  };
+  const text = formatMetrics(metricsOf(readings));
+  return text.split('\n').filter(line => line.startsWith('tollgate_dropped_packets_total{'));
+}
+
+test('a chain of many policies is a short series for each, and a policy of several chains is one', () => {
+  assert.deepEqual(
+    dropsOf([chain('in-1', ['NetworkPolicy/a/x', 'NetworkPolicy/a/y']), chain('in-2', ['NetworkPolicy/a/y'])], [3, 4]),
+    [
+      'tollgate_dropped_packets_total{direction="ingress",policy="NetworkPolicy/a/y"} 7',
+      'tollgate_dropped_packets_total{direction="ingress",policy="NetworkPolicy/a/x"} 3',
+    ],
+  );
+});
+
+test('however many policies there are, the series are those that drop most, and no line is long', () => {
+  const policies = Array.from({ length: 3000 }, (_, i) => `NetworkPolicy/a/p${i}`);
+  const lines = dropsOf([chain('in-1', policies), chain('in-2', ['NetworkPolicy/b/most'])], [1, 2]);
+  assert.equal(lines.length, 500);
+  assert.match(lines[0]!, /NetworkPolicy\/b\/most"} 2$/);
+  assert.ok(lines.every(line => line.length < 500));
+});

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# npm run test:unit: the tests that need no root, no build and no program besides npm's packages. Under a minute.
+# Arguments, if any, are the test files to run.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+node .build/deps.mjs 2>/dev/null || npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+case $(uname -m) in aarch64) arch=arm64 ;; *) arch=x64 ;; esac
+files=("$@")
+((${#files[@]})) || files=(test/unit/*.test.ts test/unit/*/*.test.ts)
+exec "node_modules/node-linux-$arch/bin/node" --disable-warning=ExperimentalWarning --test --test-reporter=dot "${files[@]}"

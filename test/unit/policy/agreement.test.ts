@@ -1,0 +1,169 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import fc from 'fast-check';
+import { type Family, parseAddress } from '../../../lib/ip/address.ts';
+import { type CompileOptions, compile } from '../../../lib/policy/compile/compile.ts';
+import { isOfPairs, type Ruleset } from '../../../lib/policy/compile/ruleset.ts';
+import { Cluster } from '../../../lib/policy/evaluate/cluster.ts';
+import { evaluate } from '../../../lib/policy/evaluate/evaluate.ts';
+import type { Endpoint, Pod, Protocol, World } from '../../../lib/policy/model/model.ts';
+import { passes } from '../../support/ruleset-tracer.ts';
+import { localPods, type Manifest, manifests, outside, tagged, traffic, worldFrom } from '../../support/worlds.ts';
+
+const families: readonly Family[] = [4, 6];
+const podAt = (pod: Pod): Endpoint => ({ kind: 'pod', pod });
+
+/** The other ends that a local pod may meet, each with the address that its packets have. */
+function peersIn(world: World, family: Family): readonly { readonly endpoint: Endpoint; readonly address: string }[] {
+  const inFamily = (text: string) => parseAddress(text)!.family === family;
+  const pods = world.pods
+    .filter(({ finished }) => !finished)
+    .flatMap(pod => pod.addresses.filter(inFamily).map(address => ({ endpoint: podAt(pod), address })));
+  const bare = [...outside, '10.0.0.1', '10.0.0.3', '10.0.0.102', 'fd00::1', 'fd00::3', 'fd00::66'];
+  const addresses = bare
+    .filter(inFamily)
+    .map(address => ({ endpoint: { kind: 'address', address } as const, address }));
+  return [...pods, ...addresses];
+}
+
+/** The one thing that the ruleset leaves to the table's own rules: who is a pod's own node, and the pod itself. */
+function isTablesOwn(world: World, subject: Pod, address: string): boolean {
+  const onOwnNode = world.pods.some(
+    pod => pod.hostNetwork && !pod.finished && pod.nodeName === subject.nodeName && pod.addresses.includes(address),
+  );
+  return onOwnNode || subject.addresses.includes(address);
+}
+
+/** How often each kind of answer was seen, so that a generator that grew dull fails. */
+type Seen = Map<string, number>;
+
+const count = (seen: Seen, what: string): Seen => seen.set(what, (seen.get(what) ?? 0) + 1);
+
+function countRuleset(seen: Seen, { sets, chains }: Ruleset): void {
+  for (const set of sets.values()) {
+    if (set.elements.length === 0) continue;
+    count(seen, set.kind === 'tuples' && isOfPairs(set) ? 'pairs' : set.kind);
+  }
+  for (const { direction, rules } of chains.values()) for (const _ of rules) count(seen, `${direction} rule`);
+}
+
+interface Meeting {
+  readonly subject: Pod;
+  readonly family: Family;
+  readonly endpoint: Endpoint;
+  readonly address: string;
+}
+
+/** Every local pod with everybody that it may meet, but for those of whom the table's own rules speak. */
+const meetingsIn = (world: World): readonly Meeting[] =>
+  families.flatMap(family =>
+    localPods(world)
+      .filter(({ addresses }) => addresses.some(own => parseAddress(own)!.family === family))
+      .flatMap(subject => peersIn(world, family).map(peer => ({ subject, family, ...peer })))
+      .filter(({ subject, address }) => !isTablesOwn(world, subject, address)),
+  );
+
+/** Three kinds of traffic for each meeting, others in each turn. */
+function agrees(list: readonly Manifest[], turn: number, seen: Seen, options: CompileOptions = {}): void {
+  const world = worldFrom(list);
+  const { identities, tagOf } = tagged(localPods(world));
+  const ruleset = compile(world, identities, options);
+  countRuleset(seen, ruleset);
+  for (const [n, { subject, family, endpoint, address }] of meetingsIn(world).entries())
+    for (const step of [0, 2, 4]) {
+      const { protocol, port } = traffic[(turn + n + step) % traffic.length]!;
+      const flow = { family, protocol, port };
+      const self = podAt(subject);
+      const verdicts = {
+        egress: evaluate(world, { from: self, to: endpoint, ...flow }).egress,
+        ingress: evaluate(world, { from: endpoint, to: self, ...flow }).ingress,
+      };
+      for (const direction of ['egress', 'ingress'] as const) {
+        const { allowed, isolated, why } = verdicts[direction];
+        const packet = { peer: parseAddress(address)!, protocol, port };
+        assert.equal(passes(ruleset, tagOf(subject)!, direction, packet), allowed, `${direction}, ${address}: ${why}`);
+        if (isolated) count(seen, `${direction} ${allowed ? 'allowed' : 'denied'}`);
+      }
+    }
+}
+
+/** Every kind of set, rule and answer came up often. */
+function isRich(seen: Seen, least: number): void {
+  const answers = ['egress', 'ingress'].flatMap(direction =>
+    ['rule', 'allowed', 'denied'].map(what => `${direction} ${what}`),
+  );
+  for (const what of ['addresses', 'ranges', 'tuples', ...answers])
+    assert.ok((seen.get(what) ?? 0) >= least, `${what} came up ${seen.get(what) ?? 0} times`);
+}
+
+test('evaluate and the compiled ruleset agree over 2,000 random worlds', () => {
+  const seen: Seen = new Map();
+  fc.assert(
+    fc.property(manifests(), fc.nat(100), (list, turn) => agrees(list, turn, seen)),
+    { numRuns: 2000 },
+  );
+  isRich(seen, 100);
+});
+
+test('they agree where rules are merged as soon as two have one shape', () => {
+  const seen: Seen = new Map();
+  fc.assert(
+    fc.property(manifests({ policies: 12 }), fc.nat(100), (list, turn) => agrees(list, turn, seen, { apart: 1 })),
+    { numRuns: 500 },
+  );
+  isRich(seen, 25);
+  assert.ok((seen.get('pairs') ?? 0) >= 25, `pairs came up ${seen.get('pairs') ?? 0} times`);
+});
+
+test('equal worlds compile to equal rulesets, whatever order their objects came in', () => {
+  const shuffled = manifests().chain(list =>
+    fc.tuple(fc.constant(list), fc.shuffledSubarray([...list], { minLength: list.length })),
+  );
+  fc.assert(
+    fc.property(shuffled, ([list, other]) => {
+      const { identities } = tagged(localPods(worldFrom(list)));
+      assert.deepEqual(compile(worldFrom(other), identities.toReversed()), compile(worldFrom(list), identities));
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test('a cluster that changed one object at a time compiles like one made at once', () => {
+  fc.assert(
+    fc.property(manifests(), manifests(), (before, after) => {
+      const [old, world] = [worldFrom(before), worldFrom(after)];
+      const cluster = new Cluster(old);
+      for (const pod of old.pods) cluster.deletePod(pod);
+      for (const policy of old.policies) cluster.deletePolicy(policy);
+      for (const name of old.namespaces.keys()) cluster.deleteNamespace(name);
+      for (const [name, labels] of world.namespaces) cluster.setNamespace(name, labels);
+      for (const policy of world.policies) cluster.setPolicy(policy);
+      for (const pod of world.pods) cluster.setPod({ ...pod, labels: new Map(), namedPorts: [] });
+      for (const pod of world.pods) cluster.setPod(pod);
+      const { identities } = tagged(localPods(world));
+      assert.deepEqual(compile(cluster, identities), compile(world, identities));
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test('a cluster keeps nothing of pods and policies that are gone', () => {
+  fc.assert(
+    fc.property(manifests(), list => {
+      const world = worldFrom(list);
+      const cluster = new Cluster(world);
+      for (const pod of world.pods) cluster.deletePod(pod);
+      for (const policy of world.policies) cluster.deletePolicy(policy);
+      const left: unknown[] = [...cluster.pods(), ...cluster.members(), ...cluster.populatedNamespaces()];
+      for (const pod of world.pods) {
+        for (const [key, value] of pod.labels) left.push(...cluster.withLabel(key, value));
+        for (const { protocol, name } of pod.namedPorts) left.push(...cluster.withPort(protocol as Protocol, name));
+        left.push(...cluster.inNamespace(pod.namespace), ...pod.addresses.flatMap(text => cluster.ownerOf(text) ?? []));
+        left.push(...pod.addresses.flatMap(text => cluster.nodeWith(text) ?? []));
+      }
+      for (const { namespace } of world.policies) assert.deepEqual([...cluster.policiesIn(namespace)], []);
+      assert.deepEqual(left, []);
+    }),
+    { numRuns: 200 },
+  );
+});

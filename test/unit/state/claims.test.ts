@@ -1,0 +1,387 @@
+import assert from 'node:assert/strict';
+import { linkSync, mkdirSync, readdirSync, statSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { formatAddress, parseAddress, parsePrefix } from '../../../lib/ip/address.ts';
+import { AddressRefused, PoolExhausted } from '../../../lib/ipam/error.ts';
+import type { Pool } from '../../../lib/ipam/pool.ts';
+import { type Attachment, recordPath } from '../../../lib/state/attachment.ts';
+import { holds, release, reserve, usage } from '../../../lib/state/claims.ts';
+import { AlreadyReserved } from '../../../lib/state/error.ts';
+import { sweepOrphans } from '../../../lib/state/orphans.ts';
+import { networkFolders, type Store } from '../../../lib/state/store.ts';
+import { listAttachments, sweepNameless } from '../../../lib/state/sweep.ts';
+import { tapFs } from '../../support/fs-tap.ts';
+import { adding, contents, existing, from, network, owner, poolsOf, room } from '../../support/state-room.ts';
+
+/** An ADD that succeeds: the addresses, as text. */
+async function add(store: Store, id: string, pools: readonly Pool[], wishes: string[] = []): Promise<string[]> {
+  using held = await adding(store, owner(id));
+  const given = reserve(held, from(pools, wishes)).map(({ address }) => formatAddress(address));
+  held.append({ phase: 'ready' });
+  return given;
+}
+
+async function del(store: Store, id: string): Promise<readonly string[]> {
+  using held = await existing(store, owner(id));
+  const released = held ? release(held) : [];
+  held?.remove();
+  return released;
+}
+
+const one = poolsOf('10.0.0.0/29');
+const both = poolsOf('10.0.0.0/29', 'fd00::/64');
+
+test('an address comes with subnet and gateway, is claimed, and noted in the record', async () => {
+  using at = room();
+  using held = await adding(at.store, owner('a'));
+  assert.deepEqual(reserve(held, from(both)), [
+    { address: parseAddress('10.0.0.2'), subnet: parsePrefix('10.0.0.0/29'), gateway: parseAddress('10.0.0.1') },
+    { address: parseAddress('fd00::2'), subnet: parsePrefix('fd00::/64'), gateway: parseAddress('fd00::1') },
+  ]);
+  assert.deepEqual(held.facts.addresses, ['10.0.0.2', 'fd00::2']);
+  assert.equal(held.claimCount, 2);
+  assert.ok(holds(held, parseAddress('fd00::2')!));
+  assert.ok(!holds(held, parseAddress('fd00::3')!));
+  assert.deepEqual(contents(at.store), { attachments: ['a:eth0'], claims: ['10.0.0.2', 'fd00::2'] });
+});
+
+test('DEL gives everything back, again and again, and for a stranger too', async () => {
+  using at = room();
+  await add(at.store, 'a', both);
+  await add(at.store, 'b', both);
+  assert.deepEqual(await del(at.store, 'a'), ['10.0.0.2', 'fd00::2']);
+  assert.deepEqual(await del(at.store, 'a'), []);
+  assert.deepEqual(await del(at.store, 'never there'), []);
+  assert.deepEqual(contents(at.store), { attachments: ['b:eth0'], claims: ['10.0.0.3', 'fd00::3'] });
+});
+
+test('a second ADD of the same interface takes nothing', async () => {
+  using at = room();
+  await add(at.store, 'a', one);
+  using held = await adding(at.store, owner('a'));
+  assert.throws(
+    () => reserve(held, from(one)),
+    error => error instanceof AlreadyReserved && /for a eth0: it holds 10\.0\.0\.2 already/.test(error.message),
+  );
+  assert.deepEqual(contents(at.store).claims, ['10.0.0.2']);
+});
+
+test('two interfaces of one container have an address each', async () => {
+  using at = room();
+  using first = await adding(at.store, owner('a', 'eth0'));
+  using second = await adding(at.store, owner('a', 'eth1'));
+  reserve(first, from(one));
+  reserve(second, from(one));
+  assert.deepEqual(release(first), ['10.0.0.2']);
+  assert.deepEqual(contents(at.store).claims, ['10.0.0.3']);
+});
+
+test('addresses go round: a released one is last in turn', async () => {
+  using at = room();
+  const given: string[] = [];
+  for (let i = 0; i < 8; i++) {
+    given.push(...(await add(at.store, `p${i}`, one)));
+    await del(at.store, `p${i}`);
+    at.pass(61_000);
+  }
+  assert.deepEqual(
+    given,
+    [2, 3, 4, 5, 6, 2, 3, 4].map(n => `10.0.0.${n}`),
+  );
+});
+
+test('an address rests while others are free, and no longer than that', async () => {
+  using at = room();
+  for (const id of ['a', 'b', 'c', 'd', 'e']) await add(at.store, id, one);
+  await del(at.store, 'd');
+  at.pass(1000);
+  await del(at.store, 'a');
+  at.pass(1000);
+  await del(at.store, 'c');
+  at.pass(1000);
+  assert.deepEqual(await add(at.store, 'f', one), ['10.0.0.5'], 'all are tired: the one released first');
+  at.pass(58_500);
+  assert.deepEqual(await add(at.store, 'g', one), ['10.0.0.2'], 'rested by now, unlike the one before it in turn');
+  assert.deepEqual(await add(at.store, 'h', one), ['10.0.0.4'], 'the last one, however tired');
+});
+
+test('a pool that is empty says which, how large, and how many are taken', async () => {
+  using at = room();
+  for (const id of ['a', 'b', 'c', 'd', 'e']) await add(at.store, id, one);
+  using held = await adding(at.store, owner('f'));
+  assert.throws(
+    () => reserve(held, from(one)),
+    error =>
+      error instanceof PoolExhausted &&
+      error.pool === '10.0.0.1-10.0.0.6' &&
+      error.size === 5n &&
+      error.taken === 5 &&
+      error.message === 'Cannot reserve an address in 10.0.0.1-10.0.0.6: all 5 are gone, 5 taken by attachments',
+  );
+  assert.equal(held.claimCount, 0);
+  assert.deepEqual(usage(at.store, network, one), [{ pool: '10.0.0.1-10.0.0.6', size: 5n, taken: 5 }]);
+});
+
+test('where the second pool is empty, the first gets its address back', async () => {
+  using at = room();
+  const pools = poolsOf('10.0.0.0/24', 'fd00::/126');
+  await add(at.store, 'a', pools);
+  await add(at.store, 'b', pools);
+  await assert.rejects(add(at.store, 'c', pools), PoolExhausted);
+  assert.deepEqual(contents(at.store).claims, ['10.0.0.2', '10.0.0.3', 'fd00::2', 'fd00::3']);
+});
+
+test('an address asked for is given, the rest comes in turn', async () => {
+  using at = room();
+  assert.deepEqual(await add(at.store, 'a', both, ['fd00::77']), ['10.0.0.2', 'fd00::77']);
+  assert.deepEqual(await add(at.store, 'b', both, ['10.0.0.6']), ['10.0.0.6', 'fd00::2']);
+  assert.deepEqual(await add(at.store, 'c', both), ['10.0.0.3', 'fd00::3'], 'a wish moves no turn');
+});
+
+test('an address asked for that is taken is refused with its owner’s name, and nothing else is taken', async () => {
+  using at = room();
+  await add(at.store, 'a', both, ['fd00::77']);
+  using held = await adding(at.store, owner('b'));
+  assert.throws(
+    () => reserve(held, from(both, ['10.0.0.5', 'fd00::77'])),
+    error =>
+      error instanceof AddressRefused && /Cannot reserve fd00::77: taken by container a eth0/.test(error.message),
+  );
+  assert.throws(() => reserve(held, from(both, ['10.0.0.5', '172.16.0.1'])), AddressRefused);
+  assert.equal(held.claimCount, 0);
+  assert.equal(contents(at.store).claims.length, 2);
+});
+
+test('an address asked for need not be rested', async () => {
+  using at = room();
+  await add(at.store, 'a', one, ['10.0.0.4']);
+  await del(at.store, 'a');
+  assert.deepEqual(await add(at.store, 'b', one, ['10.0.0.4']), ['10.0.0.4']);
+});
+
+test('an address that somebody uses without a claim is passed over, and counted when nothing is left', async () => {
+  using at = room();
+  const isBusy = ({ value }: { value: bigint }) => value !== parseAddress('10.0.0.4')!.value;
+  using held = await adding(at.store, owner('a'));
+  assert.equal(formatAddress(reserve(held, { ...from(one), isBusy })[0]!.address), '10.0.0.4');
+  using other = await adding(at.store, owner('b'));
+  assert.throws(
+    () => reserve(other, { ...from(one), isBusy }),
+    error => error instanceof PoolExhausted && error.taken === 1 && error.busy === 4,
+  );
+  assert.throws(
+    () => reserve(other, { ...from(one, ['10.0.0.5']), isBusy }),
+    /10\.0\.0\.5: this node has a route to it/,
+  );
+});
+
+test('a hundred taken ones in a row are no obstacle', async () => {
+  using at = room();
+  const wide = poolsOf('10.0.0.0/24');
+  for (let i = 0; i < 100; i++) await add(at.store, `p${i}`, wide);
+  writeFileSync(
+    join(networkFolders(at.store, network).last, readdirSync(networkFolders(at.store, network).last)[0]!),
+    '',
+  );
+  assert.deepEqual(await add(at.store, 'x', wide), ['10.0.0.102']);
+});
+
+test('an empty pool takes back what no record owns, and only that', async () => {
+  using at = room();
+  for (const id of ['a', 'b', 'c', 'd', 'e']) await add(at.store, id, one);
+  unlinkSync(recordPath(at.store, owner('c')));
+  assert.deepEqual(await add(at.store, 'f', one), ['10.0.0.4']);
+  await assert.rejects(add(at.store, 'g', one), PoolExhausted);
+});
+
+test('an orphan whose owner holds its lock stays until it is let go', async () => {
+  using at = room();
+  {
+    using held = await adding(at.store, owner('a'));
+    reserve(held, from(one));
+    unlinkSync(held.path);
+    assert.deepEqual(sweepOrphans(at.store, network), []);
+  }
+  assert.deepEqual(sweepOrphans(at.store, network), ['10.0.0.2']);
+});
+
+test('a claim is no orphan because its record was made after the records were listed', async () => {
+  using at = room();
+  await add(at.store, 'a', one);
+  await add(at.store, 'b', one);
+  writeFileSync(recordPath(at.store, owner('b')), 'garbage');
+  const { attachments } = networkFolders(at.store, network);
+  let listings = 0;
+  {
+    using _ = tapFs((operation, [path], run) =>
+      operation === 'readdirSync' && path === attachments && listings++ === 0 ? [] : run(),
+    );
+    assert.deepEqual(sweepOrphans(at.store, network), []);
+  }
+  assert.equal(contents(at.store).claims.length, 2);
+});
+
+test('garbage between the claims is swept, and what keeps an address from everybody; other folders are left', async () => {
+  using at = room();
+  await add(at.store, 'a', one);
+  const { claims } = networkFolders(at.store, network);
+  writeFileSync(join(claims, '10.0.0.3'), '');
+  writeFileSync(join(claims, 'README'), 'what is this?');
+  mkdirSync(join(claims, '10.0.0.4'));
+  mkdirSync(join(claims, 'theirs'));
+  assert.deepEqual([...sweepOrphans(at.store, network)].sort(), ['10.0.0.3', '10.0.0.4', 'README']);
+  assert.deepEqual(contents(at.store).claims, ['10.0.0.2', 'theirs']);
+});
+
+test('a claim that was never noted is found and given back', async () => {
+  using at = room();
+  {
+    using held = await adding(at.store, owner('a'));
+    reserve(held, from(one));
+    linkSync(held.path, join(networkFolders(at.store, network).claims, '10.0.0.6'));
+  }
+  assert.deepEqual(await del(at.store, 'a'), ['10.0.0.2', '10.0.0.6']);
+  assert.deepEqual(contents(at.store), { attachments: [], claims: [] });
+});
+
+test('a record that lies about its addresses gives back its own only', async () => {
+  using at = room();
+  await add(at.store, 'a', one);
+  await add(at.store, 'b', one);
+  {
+    using held = await existing(at.store, owner('b'));
+    held?.append({ addresses: ['10.0.0.2', '10.0.0.3'] });
+  }
+  assert.deepEqual(await del(at.store, 'b'), ['10.0.0.3']);
+  assert.deepEqual(contents(at.store), { attachments: ['a:eth0'], claims: ['10.0.0.2'] });
+});
+
+test('a record of garbage still gives its addresses back', async () => {
+  using at = room();
+  await add(at.store, 'a', both);
+  writeFileSync(recordPath(at.store, owner('a')), '\0garbage');
+  assert.equal((await del(at.store, 'a')).length, 2);
+  assert.deepEqual(contents(at.store), { attachments: [], claims: [] });
+});
+
+const spoilers: [sentence: string, spoil: (folders: ReturnType<typeof networkFolders>) => void][] = [
+  ['the last address is garbage', ({ last }) => spoilAll(last, 'garbage')],
+  ['the last address is empty', ({ last }) => spoilAll(last, '')],
+  ['the last address is of no range', ({ last }) => spoilAll(last, '172.16.0.1')],
+  ['release notes hold text', ({ released }) => spoilAll(released, 'garbage')],
+  ['release notes come from the future', ({ released }) => spoilAll(released, '', 4e9)],
+  ['strange release notes', ({ released }) => writeFileSync(join(released, 'hello'), '')],
+];
+function spoilAll(folder: string, text: string, mtime?: number): void {
+  for (const name of readdirSync(folder)) {
+    writeFileSync(join(folder, name), text);
+    if (mtime !== undefined) utimesSync(join(folder, name), mtime, mtime);
+  }
+}
+for (const [sentence, spoil] of spoilers)
+  test(`an address is found all the same where ${sentence}`, async () => {
+    using at = room();
+    await add(at.store, 'a', one);
+    await add(at.store, 'b', one);
+    await del(at.store, 'a');
+    spoil(networkFolders(at.store, network));
+    const given: string[] = [];
+    for (const id of ['c', 'd', 'e', 'f']) given.push(...(await add(at.store, id, one)));
+    assert.deepEqual(
+      given.sort(),
+      [2, 4, 5, 6].map(n => `10.0.0.${n}`),
+    );
+    await assert.rejects(add(at.store, 'g', one), PoolExhausted);
+  });
+
+test('notes of releases are forgotten in time, so that an IPv6 range does not grow for ever', async () => {
+  using at = room();
+  const wide = poolsOf('fd00::/64');
+  for (let i = 0; i < 30; i++) {
+    await add(at.store, 'a', wide);
+    await del(at.store, 'a');
+    at.pass(1_000_000);
+  }
+  const notes = readdirSync(networkFolders(at.store, network).released).length;
+  assert.ok(notes > 0 && notes < 6, `${notes} notes`);
+});
+
+test('what a listing says of a record comes from its content, or from its name', async () => {
+  using at = room();
+  const long = owner('x'.repeat(300));
+  for (const whose of [owner('a'), owner('b'), long]) (await adding(at.store, whose))[Symbol.dispose]();
+  writeFileSync(recordPath(at.store, owner('b')), 'garbage');
+  writeFileSync(recordPath(at.store, owner('c')), '{"containerID":"a","ifname":"eth0"}');
+  const owners = () => listAttachments(at.store, network).map(found => found.owner);
+  assert.deepEqual(new Set(owners().map(found => found?.containerID)), new Set(['a', 'b', 'c', long.containerID]));
+  writeFileSync(recordPath(at.store, long), 'garbage');
+  assert.equal(owners().filter(found => found === undefined).length, 1);
+});
+
+test('a record that nobody can name is swept with its claims, unless it is in use', async () => {
+  using at = room();
+  const long = owner('x'.repeat(300));
+  const held: Attachment = await adding(at.store, long);
+  reserve(held, from(one));
+  writeFileSync(held.path, 'garbage');
+  assert.deepEqual(sweepNameless(at.store, network), []);
+  held[Symbol.dispose]();
+  assert.deepEqual(sweepNameless(at.store, network), [held.path]);
+  assert.deepEqual(contents(at.store), { attachments: [], claims: [] });
+});
+
+/** The strategy again, this time with files, and the pods' view of it. */
+test('whatever comes and goes: an address has one owner, rests as long as it can, and none gets lost', async () => {
+  const step = fc.oneof(
+    { weight: 4, arbitrary: fc.record({ kind: fc.constant('add' as const), id: fc.nat(9) }) },
+    { weight: 3, arbitrary: fc.record({ kind: fc.constant('del' as const), id: fc.nat(9) }) },
+    {
+      weight: 2,
+      arbitrary: fc.record({ kind: fc.constant('wait' as const), time: fc.integer({ min: 1, max: 90_000 }) }),
+    },
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 40 }), async steps => {
+      using at = room();
+      const all = [2, 3, 4, 5, 6].map(n => `10.0.0.${n}`);
+      const owners = new Map<string, string>();
+      const releasedAt = new Map<string, number>();
+      let now = 0;
+      for (const step of steps) {
+        if (step.kind === 'wait') {
+          now += step.time;
+          at.pass(step.time);
+          continue;
+        }
+        const id = `p${step.id}`;
+        const mine = [...owners].find(([, who]) => who === id)?.[0];
+        if (step.kind === 'del') {
+          assert.deepEqual(await del(at.store, id), mine === undefined ? [] : [mine]);
+          if (mine === undefined) continue;
+          owners.delete(mine);
+          releasedAt.set(mine, now);
+          continue;
+        }
+        const free = all.filter(address => !owners.has(address));
+        if (mine !== undefined) await assert.rejects(add(at.store, id, one), AlreadyReserved);
+        else if (free.length === 0) await assert.rejects(add(at.store, id, one), PoolExhausted);
+        else {
+          const [given] = await add(at.store, id, one);
+          assert.ok(given !== undefined && free.includes(given));
+          const rest = (address: string) => now - (releasedAt.get(address) ?? Number.NEGATIVE_INFINITY);
+          if (rest(given) < 60_000) assert.equal(rest(given), Math.max(...free.map(rest)));
+          owners.set(given, id);
+        }
+      }
+      assert.deepEqual(contents(at.store).claims, [...owners.keys()].sort());
+      for (const claim of contents(at.store).claims)
+        assert.equal(
+          statSync(join(networkFolders(at.store, network).claims, claim)).ino,
+          statSync(recordPath(at.store, owner(owners.get(claim)!))).ino,
+        );
+    }),
+    { numRuns: 60 },
+  );
+});
