@@ -4,7 +4,6 @@
  * it is gone, calls only close, release or read, and the rules of before stay in place.
  */
 
-import { inTurn } from '../agent/in-turn.ts';
 import type { Config } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
 import { Cutter, judgementOf } from '../enforce/cut.ts';
@@ -45,6 +44,7 @@ import { FolderWatch } from './folder-watch.ts';
 import { type Part, type Problem, problemsOf } from './health.ts';
 import { pagesOf } from './http-routes.ts';
 import { showToAll, showToRoot } from './http-server.ts';
+import { inTurn } from './in-turn.ts';
 import { SharedGraveyard } from './link-reaper.ts';
 import { LinkKeeper } from './link-watch.ts';
 import { manifestsOfWorld } from './manifests.ts';

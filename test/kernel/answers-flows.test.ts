@@ -22,7 +22,7 @@ import { addressOf, tableName } from '../support/wired-host.ts';
 import { type Denial, NodeWorld, type Party, type WorldFlow } from '../support/world-flows.ts';
 import { documentsOf, type Manifest, manifests } from '../support/worlds.ts';
 
-const source = fileURLToPath(new URL('../../../cmd/tollgate.ts', import.meta.url));
+const source = fileURLToPath(new URL('../../cmd/tollgate.ts', import.meta.url));
 const runDir = '/run/tollgate';
 
 type FlowLine = { readonly kind: 'flow' } & DeniedFlow;

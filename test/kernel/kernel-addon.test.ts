@@ -35,7 +35,7 @@ test('the addon loads from bytes, and neither file nor descriptor is left', () =
  * second load in a process under the same descriptor's number would prove nothing.
  */
 function alone(expression: string): string {
-  const library = new URL('../../../lib/kernel/addon.ts', import.meta.url).href;
+  const library = new URL('../../lib/kernel/addon.ts', import.meta.url).href;
   const program = `
     const { AddonError, loadFromBytes: load, places } = await import(${JSON.stringify(library)});
     const bytes = (await import('node:fs')).readFileSync(${JSON.stringify(addon)});

@@ -11,7 +11,7 @@ import { lock, tryLock } from '../../lib/kernel/flock.ts';
 const folder = mkdtempSync(join(tmpdir(), 'tollgate-test-'));
 after(() => rmSync(folder, { recursive: true }));
 const file = (name: string) => join(folder, name);
-const library = fileURLToPath(new URL('../../../lib/kernel/flock.ts', import.meta.url));
+const library = fileURLToPath(new URL('../../lib/kernel/flock.ts', import.meta.url));
 const descriptors = () => readdirSync('/proc/self/fd').length;
 
 test('tryLock() gives the lock to one, also within one process, and to the next when it is released', () => {

@@ -365,7 +365,7 @@ test('selfTest() catches a signature that was ignored, an errno that is wrong, a
 });
 
 test('an open socket neither keeps a process alive nor writes to its stderr', () => {
-  const here = fileURLToPath(new URL('../../../lib/kernel/netlink.ts', import.meta.url));
+  const here = fileURLToPath(new URL('../../lib/kernel/netlink.ts', import.meta.url));
   const program = `const { NetlinkSocket } = await import(${JSON.stringify(here)}); NetlinkSocket.open('route'); console.log('open');`;
   const done = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
     encoding: 'utf8',

@@ -96,7 +96,7 @@ test('after windows and file work in turn, every thread is at home', async () =>
 
 test('a worker thread enters and leaves on its own, while the main thread stays', async () => {
   const home = currentNetns();
-  const here = fileURLToPath(new URL('../../../lib/kernel/netns.ts', import.meta.url));
+  const here = fileURLToPath(new URL('../../lib/kernel/netns.ts', import.meta.url));
   const worker = new Worker(
     `import(${JSON.stringify(here)}).then(({ inNetns, currentNetns, Netns }) => {
        const home = currentNetns();

@@ -21,7 +21,7 @@ interface Outcome {
 }
 
 test('a pod whose labels change while it is plugged in is opened with the tag that it has by then', () => {
-  const script = fileURLToPath(new URL('relabelled-in-add.ts', import.meta.url));
+  const script = fileURLToPath(new URL('../support/relabelled-in-add.ts', import.meta.url));
   const inside = ['netns', 'exec', netns.name, process.execPath, '--disable-warning=ExperimentalWarning', script];
   const said = execFileSync('ip', inside, { encoding: 'utf8', timeout: 120_000 });
   const { stays, slow, queued, early } = JSON.parse(said) as Record<string, Outcome>;

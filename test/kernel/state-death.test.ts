@@ -111,7 +111,7 @@ interface Actor {
 }
 
 function actor(...args: string[]): Actor {
-  const child = spawn(process.execPath, [join(import.meta.dirname, 'state-actor.ts'), ...args], {
+  const child = spawn(process.execPath, [join(import.meta.dirname, '../support/state-actor.ts'), ...args], {
     stdio: ['pipe', 'pipe', 'pipe'],
   });
   let complaints = '';

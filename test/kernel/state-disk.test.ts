@@ -20,7 +20,7 @@ interface Outcome {
  * gives what the actor said, call by call.
  */
 function inOwnMounts(dir: string, lines: string): Outcome[] {
-  const script = join(import.meta.dirname, 'state-actor.ts');
+  const script = join(import.meta.dirname, '../support/state-actor.ts');
   const prelude = `set -e; dir=$1; node=$2; script=$3; actor() { "$node" "$script" "$@"; }`;
   const output = execFileSync(
     'unshare',

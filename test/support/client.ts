@@ -6,7 +6,7 @@ import { Host } from './host.ts';
 
 /** What the project ships: also in front of clients it must work as it is. */
 export const conflist = readFileSync(
-  fileURLToPath(new URL('../../../conf/10-tollgate.conflist', import.meta.url)),
+  fileURLToPath(new URL('../../conf/10-tollgate.conflist', import.meta.url)),
   'utf8',
 );
 export const network = 'tollgate';

@@ -29,7 +29,7 @@ test('what happens in the folder rings, also in one that appears later', async (
 
 test('where the kernel has no watch to give, that is told once, and whoever looks goes on', () => {
   const script = `
-    import { FolderWatch } from ${JSON.stringify(new URL('../../../lib/controller/folder-watch.ts', import.meta.url).href)};
+    import { FolderWatch } from ${JSON.stringify(new URL('../../lib/controller/folder-watch.ts', import.meta.url).href)};
     const told = [];
     const watch = new FolderWatch('/tmp', () => undefined, error => told.push(error.code));
     for (let i = 0; i < 3; i++) watch.renew();

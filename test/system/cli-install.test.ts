@@ -41,7 +41,7 @@ test('executables and conflist are there afterwards, and nothing else', async ()
   assert.equal(statSync(host.path(conflist.path)).mode & 0o7777, 0o644);
   assert.equal(
     await host.sh(`cat ${conflist.path}`),
-    await host.sh(`cat ${new URL('../../../conf/10-tollgate.conflist', import.meta.url).pathname}`),
+    await host.sh(`cat ${new URL('../../conf/10-tollgate.conflist', import.meta.url).pathname}`),
   );
 });
 

@@ -6,7 +6,7 @@ import { named } from '../support/cli-host.ts';
 import { add, silently, tollgate } from '../support/cni.ts';
 import { Host } from '../support/host.ts';
 
-const readme = readFileSync(new URL('../../../README.md', import.meta.url), 'utf8');
+const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
 const [, chapter = ''] = readme.split('## Ask it\n');
 const commands = /```sh\n([\s\S]*?)```/.exec(chapter)![1]!.trim().split('\n');
 

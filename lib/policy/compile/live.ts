@@ -5,7 +5,6 @@
 import { type Identity, identityKey } from '../../tag/identity.ts';
 import { Cluster } from '../evaluate/cluster.ts';
 import type { Labels, NetworkPolicy, Node, Pod } from '../model/model.ts';
-import { sameStructure } from '../same-structure.ts';
 import {
   type CompileOptions,
   filledStructure,
@@ -19,6 +18,7 @@ import {
 import { type Element, elementsFrom, filled, missingIn, withElements } from './members.ts';
 import { Names } from './names.ts';
 import type { PeerSet, PodSetSpec, Ruleset } from './ruleset.ts';
+import { sameStructure } from './same-structure.ts';
 import { SetIndex } from './set-index.ts';
 
 /** Two rulesets that are parts of those before and after, and whose difference is the whole difference. */

@@ -7,7 +7,7 @@ import { picture } from '../../bench/picture.ts';
 import { compared, formatMarkdown, formatReport, quantile, type Report, single } from '../../bench/report.ts';
 
 const text = (path: string): string => readFileSync(new URL(path, import.meta.url), 'utf8');
-const measured = JSON.parse(text('bench/measured.json')) as Report;
+const measured = JSON.parse(text('../../bench/measured.json')) as Report;
 
 test('quartiles lie between the two nearest measurements', () => {
   const table: [number[], number, number][] = [
@@ -33,11 +33,12 @@ test('a ratio is that of the medians, its spread that of the pairs; a target is 
   );
 });
 
-test('the README has the table and the pictures that were made of what was measured', () => {
-  const readme = text('../README.md');
-  assert.ok(readme.includes(formatMarkdown(measured).trimEnd()), 'the table is another one');
+test('the page of the benchmark has the table, and the README the pictures, that were made of what was measured', () => {
+  const page = text('../../bench/README.md');
+  assert.ok(page.includes(formatMarkdown(measured).trimEnd()), 'the table is another one');
+  const readme = text('../../../README.md');
   for (const theme of ['light', 'dark'] as const) {
-    assert.equal(text(`bench/measured-${theme}.svg`), picture(measured, theme));
+    assert.equal(text(`../../bench/measured-${theme}.svg`), picture(measured, theme));
     assert.ok(readme.includes(`test/bench/measured-${theme}.svg`));
   }
 });

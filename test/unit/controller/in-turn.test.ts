@@ -1,9 +1,9 @@
 /** Work on several namespaces: calls go on in between. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { inTurn, PATIENCE } from '../../lib/agent/in-turn.ts';
-import { systemClock } from '../../lib/kube/clock.ts';
-import { ManualClock } from '../support/manual-clock.ts';
+import { inTurn, PATIENCE } from '../../../lib/controller/in-turn.ts';
+import { systemClock } from '../../../lib/kube/clock.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
 
 const turn = (): Promise<void> => new Promise(done => setImmediate(done));
 

@@ -1,7 +1,7 @@
 /** Whether two structures say the same, and for the same reasons. */
-import { identityKey } from '../tag/identity.ts';
-import type { Structure } from './compile/compile.ts';
-import type { Chain } from './compile/ruleset.ts';
+import { identityKey } from '../../tag/identity.ts';
+import type { Structure } from './compile.ts';
+import type { Chain } from './ruleset.ts';
 
 const originsOf = ({ origins }: Chain['rules'][number]): string =>
   origins.map(({ policy, direction, index }) => `${policy} ${direction} ${index}`).join();
