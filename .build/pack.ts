@@ -147,7 +147,7 @@ process.env['TMPDIR'] = folder;
 try {
   const assets: Record<string, string> = { 'netlink.node': addon, launcher: resolve(launcher) };
   // `tollgate install` writes these. Sorted: the file system's order would be the executable's.
-  for (const name of globSync('**/*.*', { cwd: join(root, 'conf') }).sort())
+  for (const name of globSync('**/*.*', { cwd: join(root, 'conf'), exclude: ['*.md'] }).sort())
     assets[`conf/${name}`] = join(root, 'conf', name);
   for (const [entry, name] of Object.entries(parts)) Object.assign(assets, await bundlePart(folder, entry, name));
   const door = join(folder, 'tollgate.js');

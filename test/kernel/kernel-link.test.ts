@@ -185,8 +185,9 @@ test('a routed pod: addresses, onlink gateway, permanent neighbours, both famili
   assert.equal(route4.prefsrc, '10.7.0.2');
   assert.deepEqual(route4.metrics, [{ mtu: 1380, advmss: 1340 }]);
   assert.equal(ipJson(pod, '-6', 'route', 'show', 'default')[0].metric, 7);
-  pod.exec('ping', ['-c1', '-W2', '10.7.0.1']);
-  host.exec('ping', ['-c1', '-W2', 'fd07::2']);
+  // The kernel starts a link's queue a moment after the link is up: the first of them may go before that.
+  pod.exec('ping', ['-c5', '-i0.2', '-W30', '10.7.0.1']);
+  host.exec('ping', ['-c5', '-i0.2', '-W30', 'fd07::2']);
 
   const found = podSocket.request([dumpRoutes({ oif, table: 254 })])[0]!.map(routeOf);
   const default4 = found.find(r => r?.destination.family === 4 && r.destination.length === 0);
