@@ -30,7 +30,7 @@ const one = (name: string, help: string, type: 'counter' | 'gauge', value: numbe
   samples: [{ value }],
 });
 
-/** Series of one metric: what a tenant can make many must not make a page that nobody can store. */
+/** Bound on the series of one metric: a tenant must not make the page larger than Prometheus can store. */
 const MOST_SERIES = 500;
 
 /**

@@ -1,4 +1,4 @@
-/** What the agent tells whom, by path. */
+/** The agent's HTTP pages by path: those for root, and those for every caller. */
 
 import type { KubernetesAgent } from './controller.ts';
 import { isUnhealthy, type Problem, wantsRestart } from './health.ts';

@@ -3,7 +3,7 @@ import type { Clock } from '../kube/clock.ts';
 
 /** How often to look whether calls have ended, in milliseconds. */
 const LOOK = 1;
-/** How long a namespace waits for calls, in milliseconds: calls that never end hold nobody's policies back. */
+/** Milliseconds that a namespace's policies wait for calls under way, so that calls without end do not hold them back. */
 export const PATIENCE = 500;
 
 export interface Calls {

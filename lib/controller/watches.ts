@@ -1,4 +1,4 @@
-/** The API listener: four lists and watches, folded into what there is, and how each of them fares. */
+/** The API listener: four lists and watches, the objects that they come to, and the state of each watch. */
 import { createBackoff } from '../kube/backoff.ts';
 import type { Client } from '../kube/client.ts';
 import { pause } from '../kube/clock.ts';

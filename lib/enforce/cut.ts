@@ -222,7 +222,7 @@ interface Due {
 }
 
 const LOOKS = 2;
-/** Whoever costs so many milliseconds is looked at again after so many times that. */
+/** An address whose connections took n milliseconds to judge rests for this many times n before the next look. */
 const REST_FACTOR = 4;
 const LONGEST_REST = 5_000;
 

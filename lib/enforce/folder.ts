@@ -88,7 +88,7 @@ const lookedUp = (folder: string) => statSync(folder, { bigint: true, throwIfNoE
 
 /** How a folder is looked at. */
 export interface Look {
-  /** Somebody says that what is empty is meant to be. */
+  /** The caller confirms that an empty file is meant to be empty. */
   readonly isConfirmed?: boolean;
   /** Milliseconds of the monotonic clock. */
   readonly now?: number;
@@ -206,7 +206,7 @@ export const warningsOf = ({ path, kept, damage }: Folder): string[] => [
   ),
 ];
 
-/** A line for each file that holds policies which nobody enforces here. */
+/** A line for each file with policies of kinds that this version does not enforce. */
 export const notesOf = ({ path, kept }: Pick<Folder, 'path' | 'kept'>): string[] =>
   Object.entries(kept).flatMap(([name, { unenforced = [] }]) => {
     const [first] = unenforced;

@@ -1,4 +1,4 @@
-/** Who may reach whom, on a terminal: in words where that fits, else in signs, pods of one identity together. */
+/** The matrix on a terminal: in words where they fit, else in signs, pods of one identity together. */
 import { nameOf } from '../../policy/evaluate/matrix.ts';
 import { type JudgedPair, type MatrixJudge, reasonOf } from '../../policy/evaluate/matrix-judge.ts';
 import type { Pod } from '../../policy/model/model.ts';
