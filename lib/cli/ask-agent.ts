@@ -1,6 +1,6 @@
 /** What only the agent of this node can answer: asked on its socket, by root. */
 import { request } from 'node:http';
-import type { Mended } from '../controller/controller.ts';
+import type { NodeMended } from '../controller/controller.ts';
 import { agentSocket } from '../controller/http-server.ts';
 import type { Kept } from '../enforce/folder.ts';
 import type { Swept } from '../pod/sweep.ts';
@@ -58,7 +58,7 @@ export const isAgents = ({ found }: Live): boolean => found?.owner.enforcer === 
 
 /** The agent does what `sweep` does, in its own turn. */
 export async function sweptByAgent(runDir: string): Promise<Swept & { readonly nft: readonly string[] }> {
-  const { nft, adopted, undone, failures } = await askAgent<Mended>(runDir, 'POST', '/mend');
+  const { nft, adopted, undone, failures } = await askAgent<NodeMended>(runDir, 'POST', '/mend');
   const nothing = { released: [], nameless: [], links: [], unknown: [], table: [], isRebuilt: false };
   return { ...nothing, nft, adopted, undone, failures };
 }

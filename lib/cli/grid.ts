@@ -1,14 +1,14 @@
 /** Columns for a person to read, as wide as their widest cell. */
 import { stripVTControlCharacters } from 'node:util';
 
-export type Row = readonly (string | readonly string[])[];
+export type GridRow = readonly (string | readonly string[])[];
 
 const widthOf = (text: string): number => stripVTControlCharacters(text).length;
 const linesOf = (cell: string | readonly string[]): readonly string[] => (typeof cell === 'string' ? [cell] : cell);
 
 /** A cell of several lines makes its row that high. Nothing is left at the ends of lines. */
-export function grid(head: readonly string[], rows: readonly Row[]): string {
-  const all: readonly Row[] = [head, ...rows];
+export function grid(head: readonly string[], rows: readonly GridRow[]): string {
+  const all: readonly GridRow[] = [head, ...rows];
   const widths = head.map((_, i) => Math.max(...all.flatMap(row => linesOf(row[i] ?? '').map(widthOf))));
   const lines = all.flatMap(row => {
     const height = Math.max(1, ...row.map(cell => linesOf(cell).length));

@@ -6,7 +6,7 @@ import type { Direction } from '../policy/model/model.ts';
 import { describeIdentity } from '../tag/identity.ts';
 import { formatTag } from '../tag/tag.ts';
 import { command, exit, print, printJson, warn } from './command.ts';
-import { grid, type Row } from './grid.ts';
+import { type GridRow, grid } from './grid.ts';
 import { countedJson, countOfTag, type IdentityCount, type KernelCounts, readCounts } from './kernel-counts.ts';
 import { liveOptions, openLive } from './live.ts';
 
@@ -72,14 +72,14 @@ const jsonOf = (found: PluggedIn, countOf: CountOf) => ({
 const heads = ['POD', 'NETWORK', 'CONTAINER', 'TAG', 'IDENTITY', 'ADDRESSES', 'STANDING'];
 const wideHeads = [...heads, 'DECIMAL', 'INTERFACE', 'IFNAME', 'HOSTPORTS', 'NETNS', 'INGRESS', 'EGRESS'];
 
-function rowOf(found: PluggedIn): Row {
+function rowOf(found: PluggedIn): GridRow {
   const { containerID, network = '-', addresses, standing, why, link } = found;
   const tag = link ? formatTag(link.group) : '-';
   const said = why === undefined ? standing : `${standing}: ${why}`;
   return [nameOf(found), network, shortly(containerID), tag, identity(found), addresses, said];
 }
 
-function wideRowOf(found: PluggedIn, countOf: CountOf): Row {
+function wideRowOf(found: PluggedIn, countOf: CountOf): GridRow {
   const { link, pod, ifname, netns } = found;
   const ports = pod?.hostPorts.map(formatMapping) ?? [];
   const counts = [countText(countOf(found, 'ingress')), countText(countOf(found, 'egress'))];

@@ -16,7 +16,7 @@ import { Nft } from '../kernel/nft.ts';
 import { allLinks, isLocalAddress } from '../pod/interface.ts';
 import { isOwnLink } from '../pod/inventory.ts';
 import type { Swept } from '../pod/sweep.ts';
-import { type Difference, differences, mendLinks, type Scene } from '../pod/verify.ts';
+import { differences, type Mismatch, mendLinks, type Scene } from '../pod/verify.ts';
 import { askAgent, isAgents } from './ask-agent.ts';
 import { command, type Exit, exit, outputOption, print, printJson, warn } from './command.ts';
 import { binDirOption, forceOption, nftLines, sweepNode, sweptJson, sweptLines } from './gc.ts';
@@ -41,7 +41,7 @@ const sceneOf = (live: Live): Scene => ({ here: live.here, store: live.store, li
 interface Repaired {
   readonly swept: Swept;
   readonly nft: readonly string[];
-  readonly mended: readonly Difference[];
+  readonly mended: readonly Mismatch[];
   readonly failures: readonly unknown[];
 }
 
@@ -53,7 +53,7 @@ async function repair(live: Live, options: Parameters<typeof sweepNode>[1]): Pro
 }
 
 /** What its table should hold only the agent knows. */
-async function agentsDifferences(live: Live, runDir: string): Promise<readonly Difference[]> {
+async function agentsDifferences(live: Live, runDir: string): Promise<readonly Mismatch[]> {
   if (!isAgents(live)) return [];
   const about = 'table inet tollgate';
   try {
@@ -64,10 +64,10 @@ async function agentsDifferences(live: Live, runDir: string): Promise<readonly D
   }
 }
 
-const sentence = ({ about, what }: Difference): string => `${about}: ${what}`;
+const sentence = ({ about, what }: Mismatch): string => `${about}: ${what}`;
 const indented = (lines: readonly string[]): string => lines.map(line => `  ${line}\n`).join('');
 
-const differenceLines = (difference: Difference): string[] => [
+const differenceLines = (difference: Mismatch): string[] => [
   sentence(difference),
   ...nftLines(difference.nft ?? []).map(line => `  ${line}`),
 ];
@@ -76,7 +76,7 @@ export const lackLines = (lacks: readonly Lack[]): string[] =>
   lacks.flatMap(({ what, fix }) => (fix === undefined ? [what] : [what, `  ${fix}`]));
 
 interface Report {
-  readonly found: readonly Difference[];
+  readonly found: readonly Mismatch[];
   readonly lacks: readonly Lack[];
   readonly repaired: Repaired | undefined;
 }

@@ -22,7 +22,7 @@ import {
   unlessBlank,
 } from './field.ts';
 import { builtinIpam, type Ipam, ipamKeys, readIpam, type Take } from './ipam.ts';
-import type { Attachment, Role, Verb } from './request.ts';
+import type { AttachmentName, Role, Verb } from './request.ts';
 import { type Result, readResult } from './result.ts';
 import { meantKey } from './spelling.ts';
 import { type CniVersion, impliedVersion, parseVersion } from './version.ts';
@@ -80,13 +80,13 @@ export interface OwnKeys {
  * `cni.dev/valid-attachments` of GC, or its old name `cni.dev/attachments`: which attachments of this network still live.
  * undefined: the key is absent, nobody said; null: a runtime that knows none (Go's nil slice); a list: those, maybe none.
  */
-export type ValidAttachments = readonly Attachment[] | null | undefined;
+export type ValidAttachments = readonly AttachmentName[] | null | undefined;
 
 /**
  * Which attachments GC must keep. null and [] are both a runtime's word that none lives: all of this network is released.
  * undefined (`cnitool gc` sends no key): nobody vouches for anything, so only what is provably dead may go.
  */
-export const attachmentsToKeep = (said: ValidAttachments): readonly Attachment[] | undefined =>
+export const attachmentsToKeep = (said: ValidAttachments): readonly AttachmentName[] | undefined =>
   said ?? (said === null ? [] : undefined);
 
 export const formatEnforcer = (enforcer: Enforcer): string =>
@@ -143,7 +143,7 @@ const networkName: Reader<string> = (value, at) => {
   return value;
 };
 
-const attachment: Reader<Attachment> = (value, at) => {
+const attachment: Reader<AttachmentName> = (value, at) => {
   const from = fields(value, at);
   return { containerID: needed(from, 'containerID', text), ifname: needed(from, 'ifname', text) };
 };

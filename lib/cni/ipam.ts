@@ -16,7 +16,7 @@ import {
   text,
   unlessBlank,
 } from './field.ts';
-import { type Route, route } from './result.ts';
+import { type ResultRoute, route } from './result.ts';
 
 /** The `ipam.type` that we serve ourselves, and the name under which the executable is an IPAM plugin for others. */
 export const builtinIpam = 'tollgate-ipam';
@@ -38,7 +38,7 @@ export interface Ipam {
   readonly raw: JsonObject;
   /** Our own reading of host-local's keys; all empty where `type` is somebody else's. */
   readonly rangeSets: readonly RangeSetSpec[];
-  readonly routes: readonly Route[];
+  readonly routes: readonly ResultRoute[];
   readonly resolvConf?: string;
   readonly dataDir?: string;
 }

@@ -6,13 +6,13 @@ import { CniError, codes } from './error.ts';
 import { atLeast, type CniVersion, impliedVersion, isSupported, newestVersion } from './version.ts';
 
 /** One interface in one container: what ADD makes, and what everything of ours is keyed on. */
-export interface Attachment {
+export interface AttachmentName {
   readonly containerID: string;
   readonly ifname: string;
 }
 
 /** Environment of a call about one attachment. */
-export interface AttachmentCall extends Attachment {
+export interface AttachmentCall extends AttachmentName {
   readonly verb: 'ADD' | 'CHECK' | 'DEL';
   /** Path of the network namespace; empty only on DEL, where the namespace may be long gone. */
   readonly netns: string;
@@ -33,10 +33,10 @@ export interface NetworkCall {
 /** Needs no config: VERSION, or nothing at all in CNI_COMMAND, which asks for `aboutText` on stderr. */
 export type BareCall = { readonly verb: 'VERSION' } | { readonly verb: 'about' };
 
-export type Call = AttachmentCall | NetworkCall | BareCall;
+export type CallEnvironment = AttachmentCall | NetworkCall | BareCall;
 export type AttachmentRequest = AttachmentCall & { readonly config: Config };
 export type NetworkRequest = NetworkCall & { readonly config: Config };
-export type Request = AttachmentRequest | NetworkRequest | BareCall;
+export type ParsedCall = AttachmentRequest | NetworkRequest | BareCall;
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -103,7 +103,7 @@ function argsOf(verb: AttachmentCall['verb'], text: string, warnings: string[]):
  * The call that the environment describes; to be made before stdin is read.
  * @throws CniError code 4: unknown verb, all missing variables at once, bad containerID, ifname or CNI_ARGS
  */
-export function parseEnvironment(env: Environment): Call {
+export function parseEnvironment(env: Environment): CallEnvironment {
   const verb = env['CNI_COMMAND'] ?? '';
   if (verb === '') return { verb: 'about' };
   if (!isVerb(verb)) throw new CniError(codes.invalidEnvironment, `unknown CNI_COMMAND: ${verb}`);
@@ -172,7 +172,7 @@ function configIn(text: string, verb: Verb, role: Role): Config {
  * Environment first, stdin after; `readStdin` is called for the verbs that have a config, and only then.
  * @throws CniError code 1 (version), 4 (environment), 5 (stdin unreadable), 6 (not JSON), 7 (invalid config)
  */
-export function parseRequest(env: Environment, readStdin: () => string, role: Role = 'tollgate'): Request {
+export function parseRequest(env: Environment, readStdin: () => string, role: Role = 'tollgate'): ParsedCall {
   const call = parseEnvironment(env);
   if (call.verb === 'VERSION' || call.verb === 'about') return call;
   const config = configIn(readConfigText(readStdin), call.verb, role);

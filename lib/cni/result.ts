@@ -22,7 +22,7 @@ import { atLeast, type CniVersion, parseVersion } from './version.ts';
 export interface Result {
   readonly interfaces: readonly Interface[];
   readonly ips: readonly Ip[];
-  readonly routes: readonly Route[];
+  readonly routes: readonly ResultRoute[];
   readonly dns?: Dns;
 }
 
@@ -44,7 +44,7 @@ export interface Ip {
   readonly interface?: number;
 }
 
-export interface Route {
+export interface ResultRoute {
   readonly dst: Prefix;
   /** Absent: the first gateway of the family. */
   readonly gw?: Address;
@@ -80,9 +80,9 @@ const ip: Reader<Ip> = (value, at) => {
 };
 
 /** A route as it stands in results and in IPAM configs. */
-export const route: Reader<Route> = (value, at) => {
+export const route: Reader<ResultRoute> = (value, at) => {
   const from = fields(value, at);
-  return present<Route>({
+  return present<ResultRoute>({
     dst: needed(from, 'dst', prefix),
     gw: optional(from, 'gw', unlessBlank(address)),
     mtu: optional(from, 'mtu', u32),
@@ -96,7 +96,7 @@ export const route: Reader<Route> = (value, at) => {
 /** 0.1.0 and 0.2.0: one object for each family, with the routes of that family inside. */
 function readByFamily(from: Fields): Pick<Result, 'interfaces' | 'ips' | 'routes'> {
   const ips: Ip[] = [];
-  const routes: Route[] = [];
+  const routes: ResultRoute[] = [];
   for (const key of ['ip4', 'ip6']) {
     const one = optional(from, key, fields);
     if (!one) continue;
@@ -132,7 +132,7 @@ export function readResult(
 
 const unlessEmpty = <T>(list: readonly T[]): readonly T[] | undefined => (list.length > 0 ? list : undefined);
 
-function printRoute({ dst, gw, ...newer }: Route, version: CniVersion): JsonObject {
+function printRoute({ dst, gw, ...newer }: ResultRoute, version: CniVersion): JsonObject {
   const base = { dst: formatPrefix(dst), gw: gw && formatAddress(gw) };
   return present<JsonObject>(atLeast(version, '1.1.0') ? { ...base, ...newer } : base);
 }

@@ -21,7 +21,7 @@ import { nameOperation, type Operation } from '../nft/transaction.ts';
 import { asDeclared } from './own-pods.ts';
 
 /** What all calls of this process share. */
-export interface Judge {
+export interface PodJudge {
   readonly table: LiveTable;
   /** The pod as the watch has it, where it has told of it. */
   readonly known: (pod: Omit<LocalPod, 'tag'>) => KubePod | undefined;
@@ -40,7 +40,7 @@ export interface Judge {
 
 export interface AgentHookOptions {
   readonly config: Config;
-  readonly judge: Judge;
+  readonly judge: PodJudge;
   readonly signal?: AbortSignal | undefined;
 }
 

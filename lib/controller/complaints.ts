@@ -1,6 +1,6 @@
 /** What is wrong with objects of the API, told in a log that their authors cannot fill: a line for each object, and not many. */
 import type { Clock } from '../kube/clock.ts';
-import type { Complaint } from '../kube/object.ts';
+import type { ObjectProblem } from '../kube/object.ts';
 import type { Log } from '../rpc/log.ts';
 import { printable } from '../tag/printable.ts';
 
@@ -11,7 +11,7 @@ const MOST = 20;
 
 interface Heard {
   /** The first error, or else the first warning. */
-  readonly first: Complaint;
+  readonly first: ObjectProblem;
   readonly count: number;
 }
 
@@ -39,7 +39,7 @@ export class Complaints implements Disposable {
   }
 
   /** To be called for each thing that is wrong, while an object is read: its line is written when that is done. */
-  readonly take = (complaint: Complaint): void => {
+  readonly take = (complaint: ObjectProblem): void => {
     if (this.#heard.size === 0) queueMicrotask(() => this.#tell());
     const key = complaint.object ?? '';
     const { first, count } = this.#heard.get(key) ?? { first: complaint, count: 0 };

@@ -34,14 +34,14 @@ import { showPresence } from '../rpc/heartbeat.ts';
 import { claimNode, listen } from '../rpc/listen.ts';
 import { type Log, said } from '../rpc/log.ts';
 import { CallServer } from '../rpc/server.ts';
-import { AgentHook, type Judge } from './agent-hook.ts';
+import { AgentHook, type PodJudge } from './agent-hook.ts';
 import { metricsOf } from './agent-metrics.ts';
 import { CallLog } from './call-log.ts';
 import { CallCounts } from './call-metrics.ts';
 import { Complaints } from './complaints.ts';
 import { clearDeadCalls, type DeadCalls } from './dead-calls.ts';
 import { FolderWatch } from './folder-watch.ts';
-import { type Part, type Problem, problemsOf } from './health.ts';
+import { type HealthProblem, type Part, problemsOf } from './health.ts';
 import { pagesOf } from './http-routes.ts';
 import { showToAll, showToRoot } from './http-server.ts';
 import { inTurn } from './in-turn.ts';
@@ -98,7 +98,7 @@ const STUCK = 180_000;
 const ASKING = 5_000;
 
 /** What was put right. */
-export interface Mended extends DeadCalls {
+export interface NodeMended extends DeadCalls {
   /** Operations on the table, as lines that `nft -f` would take. */
   readonly nft: readonly string[];
   /** Links that got their tags back. */
@@ -139,7 +139,7 @@ export class KubernetesAgent {
   readonly #hostAside: Aside;
   readonly #nft: Nft;
   readonly #facts: ReturnType<typeof nodeFacts>;
-  readonly #judge: Judge;
+  readonly #judge: PodJudge;
   readonly #server: CallServer;
   readonly #links: LinkKeeper;
   readonly #graveyard: SharedGraveyard;
@@ -255,7 +255,7 @@ export class KubernetesAgent {
     };
   }
 
-  #makeJudge(): Judge {
+  #makeJudge(): PodJudge {
     const { owner } = this.#options;
     const { isCarried, recorded } = this.#facts;
     return {
@@ -456,7 +456,7 @@ export class KubernetesAgent {
    * Puts right what somebody else changed, and takes away what calls that died left behind.
    * @param withTable whether the table is looked at whole
    */
-  async mend(withTable = true): Promise<Mended> {
+  async mend(withTable = true): Promise<NodeMended> {
     const { log } = this.#options;
     if (withTable) this.#mendedAt = systemClock.now();
     const operations = withTable ? await this.table.mend() : [];
@@ -505,7 +505,7 @@ export class KubernetesAgent {
   }
 
   /** What keeps the node from being brought up to date. */
-  get health(): readonly Problem[] {
+  get health(): readonly HealthProblem[] {
     const failed = [...this.#troubles].map(([name, why]) => ({
       ...{ part: partOf[name], isStuck: false },
       message: `cannot ${works[name]}: ${why}`,
@@ -514,7 +514,7 @@ export class KubernetesAgent {
   }
 
   /** Work that should have come to an end: each wait in it has a deadline. */
-  *#stuck(): Generator<Problem> {
+  *#stuck(): Generator<HealthProblem> {
     for (const [name, { busy = 0 }] of Object.entries(this.#runners ?? {}) as [Work, Runner][])
       if (busy > STUCK)
         yield {

@@ -7,7 +7,7 @@ import type { Hearing } from './watches.ts';
  */
 export type Part = 'gate' | 'watch' | 'node' | 'tending';
 
-export interface Problem {
+export interface HealthProblem {
   readonly part: Part;
   /** The work does not come to an end by itself: a new process may do better. */
   readonly isStuck: boolean;
@@ -17,8 +17,8 @@ export interface Problem {
 const seconds = (milliseconds: number): string => `${Math.round(milliseconds / 1000)} s`;
 
 /** A problem for each watch that has not heard for too long, stands still, or could not take in what it heard. */
-export function problemsOf({ resource, age, isOverdue, isStuck, trouble, fault }: Hearing): readonly Problem[] {
-  const told: Problem[] = [];
+export function problemsOf({ resource, age, isOverdue, isStuck, trouble, fault }: Hearing): readonly HealthProblem[] {
+  const told: HealthProblem[] = [];
   const problem = (message: string, isStuck = false): void => void told.push({ part: 'watch', isStuck, message });
   if (isOverdue) {
     const last = age === undefined ? 'nothing yet' : `nothing for ${seconds(age)}`;
@@ -30,10 +30,11 @@ export function problemsOf({ resource, age, isOverdue, isStuck, trouble, fault }
 }
 
 /** Whether the node is kept up to date: not where its gate or a watch fails. */
-export const isUnhealthy = ({ part }: Problem): boolean => part === 'gate' || part === 'watch';
+export const isUnhealthy = ({ part }: HealthProblem): boolean => part === 'gate' || part === 'watch';
 
 /**
  * Whether a restart may help. An API server that is away is no reason: a new agent would know nothing until it is back,
  * where this one still knows what was last heard.
  */
-export const wantsRestart = ({ part, isStuck }: Problem): boolean => part === 'gate' || (part === 'watch' && isStuck);
+export const wantsRestart = ({ part, isStuck }: HealthProblem): boolean =>
+  part === 'gate' || (part === 'watch' && isStuck);

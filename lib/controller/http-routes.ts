@@ -1,7 +1,7 @@
 /** The agent's HTTP pages by path: those for root, and those for every caller. */
 
 import type { KubernetesAgent } from './controller.ts';
-import { isUnhealthy, type Problem, wantsRestart } from './health.ts';
+import { type HealthProblem, isUnhealthy, wantsRestart } from './health.ts';
 import type { Page, Pages } from './http-server.ts';
 import { formatMetrics, type Metric } from './prometheus.ts';
 
@@ -17,7 +17,7 @@ function listOf(manifests: Iterable<object>): Page {
 }
 
 /** Fine where none of the problems is of that kind. */
-function healthOf(problems: readonly Problem[], isOfKind: (problem: Problem) => boolean): Page {
+function healthOf(problems: readonly HealthProblem[], isOfKind: (problem: HealthProblem) => boolean): Page {
   const failing = problems.filter(isOfKind).map(({ message }) => message);
   return plain(failing.length > 0 ? lines(failing) : 'ok\n', failing.length === 0);
 }

@@ -3,7 +3,7 @@
  * kubelet tells the API late, and the API forgets pods that still run; what their labels and ports are, the API says.
  */
 import { type IsCarried, identityOf, type LocalPod, type NodeState, podKey, withPod } from '../enforce/node.ts';
-import type { Change } from '../kube/fold.ts';
+import type { ObjectChange } from '../kube/fold.ts';
 import type { KubePod } from '../kube/object.ts';
 import type { LiveRules } from '../policy/compile/live.ts';
 import { identityKey } from '../tag/identity.ts';
@@ -38,7 +38,7 @@ export class OwnPods {
   }
 
   /** Takes in what the API says of any pod. One that is gone there stays what it was for as long as it is plugged in. */
-  readonly hear = ({ before, after }: Change<KubePod>): void => {
+  readonly hear = ({ before, after }: ObjectChange<KubePod>): void => {
     if (before && !this.#isOwn(before) && (!after || this.#isOwn(after))) this.#rules.deletePod(before);
     if (after && this.#isOwn(after)) this.#news.set(nameOf(after), after);
     else if (after) this.#rules.setPod(after);

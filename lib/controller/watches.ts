@@ -4,10 +4,10 @@ import type { Client } from '../kube/client.ts';
 import { pause } from '../kube/clock.ts';
 import { KubeError } from '../kube/error.ts';
 import type { KubeEvent } from '../kube/event.ts';
-import { type Change, createFold, type Fold } from '../kube/fold.ts';
+import { createFold, type Fold, type ObjectChange } from '../kube/fold.ts';
 import { watchPatience } from '../kube/follow.ts';
 import type { Intern } from '../kube/intern.ts';
-import type { Complaint, KubeNamespace, KubeNode, KubePod, Resource } from '../kube/object.ts';
+import type { KubeNamespace, KubeNode, KubePod, ObjectProblem, Resource } from '../kube/object.ts';
 import { namespaces, networkPolicies, nodes, pods } from '../kube/object.ts';
 import { watch } from '../kube/watch.ts';
 import type { NetworkPolicy } from '../policy/model/model.ts';
@@ -55,7 +55,7 @@ class Listener<T> {
   #trouble: string | undefined;
   #fault: string | undefined;
 
-  constructor(client: Client, resource: Resource<T>, sink: (change: Change<T>) => void) {
+  constructor(client: Client, resource: Resource<T>, sink: (change: ObjectChange<T>) => void) {
     this.#client = client;
     this.#resource = resource;
     this.fold = createFold(resource, sink);
@@ -156,15 +156,15 @@ class Listener<T> {
 interface ListenOptions {
   readonly signal: AbortSignal;
   readonly intern: Intern;
-  readonly report: (complaint: Complaint) => void;
+  readonly report: (complaint: ObjectProblem) => void;
   readonly lost: (resource: string, error: KubeError, retryIn: number) => void;
 }
 
 export interface Sinks {
-  readonly pods: (change: Change<KubePod>) => void;
-  readonly namespaces: (change: Change<KubeNamespace>) => void;
-  readonly policies: (change: Change<NetworkPolicy>) => void;
-  readonly nodes: (change: Change<KubeNode>) => void;
+  readonly pods: (change: ObjectChange<KubePod>) => void;
+  readonly namespaces: (change: ObjectChange<KubeNamespace>) => void;
+  readonly policies: (change: ObjectChange<NetworkPolicy>) => void;
+  readonly nodes: (change: ObjectChange<KubeNode>) => void;
 }
 
 export class Listeners {

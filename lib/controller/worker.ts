@@ -4,7 +4,7 @@
  */
 import { parseConfig } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
-import { type AttachmentRequest, type NetworkRequest, parseRequest, type Request } from '../cni/request.ts';
+import { type AttachmentRequest, type NetworkRequest, type ParsedCall, parseRequest } from '../cni/request.ts';
 import { TABLE_NAME } from '../enforce/desired.ts';
 import { CONFIRMING, isWaiting } from '../enforce/folder.ts';
 import { findNode } from '../enforce/found.ts';
@@ -18,7 +18,7 @@ import { Nft } from '../kernel/nft.ts';
 import { seesWhatWeSee } from '../kernel/seen.ts';
 import { watchTable } from '../kernel/table-watch.ts';
 import { systemClock } from '../kube/clock.ts';
-import { answer, type Place } from '../pod/call.ts';
+import { answer, type CallPlace } from '../pod/call.ts';
 import { openHere, type Warm } from '../pod/here.ts';
 import { listen } from '../rpc/listen.ts';
 import { type Log, said } from '../rpc/log.ts';
@@ -64,7 +64,7 @@ const A_WHILE = 1_000;
 const keys = ['enforcer', 'stateDir', 'policies'] as const satisfies readonly (keyof Owner)[];
 
 /** A call is read once, and asked for three times: whose it is, how long it may take, and what to do. */
-const read = new WeakMap<CallRequest, Request | undefined>();
+const read = new WeakMap<CallRequest, ParsedCall | undefined>();
 
 /** So is who calls: a process keeps its view of files as long as a call takes. */
 const seen = new WeakMap<CallRequest, boolean>();
@@ -76,9 +76,9 @@ function seesOurFiles(call: CallRequest, pid: number): boolean {
 }
 
 /** Undefined where carrying it out will say what is wrong with it. */
-function requestOf(call: CallRequest): Request | undefined {
+function requestOf(call: CallRequest): ParsedCall | undefined {
   if (read.has(call)) return read.get(call);
-  let request: Request | undefined;
+  let request: ParsedCall | undefined;
   try {
     request = parseRequest(call.env, () => call.stdin, call.role);
   } catch {}
@@ -128,8 +128,8 @@ function undone(hungUp: AbortSignal): AbortSignal {
 
 /** What a call is carried out with; the signal undoes it. */
 export type OpenContext = (
-  ...given: [...Parameters<Place['open']>, signal?: AbortSignal | undefined]
-) => ReturnType<Place['open']>;
+  ...given: [...Parameters<CallPlace['open']>, signal?: AbortSignal | undefined]
+) => ReturnType<CallPlace['open']>;
 
 /** Carries a call out as the executable would, with what it says for stderr beside the answer. */
 export async function carryOut(
@@ -144,7 +144,7 @@ export async function carryOut(
   const readStdin = (): string => stdin;
   const caller = seesOurFiles(call, pid) ? {} : { caller: pid };
   // What only closes and releases goes on without its caller.
-  const open: Place['open'] = (request, own, say) => ({
+  const open: CallPlace['open'] = (request, own, say) => ({
     ...openContext(request, own, say, isAdd ? undone(signal) : undefined),
     ...caller,
   });

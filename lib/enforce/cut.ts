@@ -18,7 +18,7 @@ import {
   type TrackedFlow,
   trackedFlowOf,
 } from '../kernel/conntrack.ts';
-import { type Exchange, isErrno, type Reply, type Request } from '../kernel/message.ts';
+import { type Exchange, isErrno, type NetlinkReply, type NetlinkRequest } from '../kernel/message.ts';
 import { monotonic } from '../kernel/monotonic.ts';
 import type { NetlinkSocket } from '../kernel/netlink.ts';
 import type { Cluster } from '../policy/evaluate/cluster.ts';
@@ -115,7 +115,7 @@ export interface CutPlace {
 const pausing = (milliseconds: number): Promise<void> => new Promise(resolve => setTimeout(resolve, milliseconds));
 
 /** The replies; none where the kernel tracks nothing, or does not know the filter. */
-function* dumped(socket: NetlinkSocket, request: Request): Generator<readonly Reply[]> {
+function* dumped(socket: NetlinkSocket, request: NetlinkRequest): Generator<readonly NetlinkReply[]> {
   try {
     yield* socket.dump(request);
   } catch (error) {
@@ -181,12 +181,12 @@ export class Look {
     this.cost += monotonic() - start;
   }
 
-  #requests(): readonly Request[] {
+  #requests(): readonly NetlinkRequest[] {
     const scope = this.#scope;
     return scope === 'everywhere' || scope.length > MOST_ADDRESSES ? [dumpFlows()] : scope.flatMap(dumpFlowsOf);
   }
 
-  #take(reply: Reply): void {
+  #take(reply: NetlinkReply): void {
     const flow = trackedFlowOf(reply);
     if (!flow || !this.#isConcerned(flow)) return;
     this.judged++;

@@ -11,7 +11,7 @@ import { FileMemory, parseJson, writeJson } from '../state/atomic.ts';
 import { errnoOf } from '../state/error.ts';
 import { isAnything, isCount, isText, isTrue, listOf, mapOf, objectOf, optional } from '../state/shape.ts';
 import { isNamespaceName, isObjectName } from '../tag/names.ts';
-import { type Found, isDangling, isManifest, lookAt, stampIn, textIn } from './manifest-file.ts';
+import { type FoundFile, isDangling, isManifest, lookAt, stampIn, textIn } from './manifest-file.ts';
 
 /** One file as it was when it was last looked at. */
 interface KeptFile {
@@ -87,7 +87,7 @@ function statOf(folder: string): ReturnType<typeof lookedUp> {
 const lookedUp = (folder: string) => statSync(folder, { bigint: true, throwIfNoEntry: false });
 
 /** How a folder is looked at. */
-export interface Look {
+export interface FolderLook {
   /** The caller confirms that an empty file is meant to be empty. */
   readonly isConfirmed?: boolean;
   /** Milliseconds of the monotonic clock. */
@@ -138,7 +138,7 @@ function broken(stamp: string, why: string, { documents, isPodless, unenforced }
 }
 
 /** A file that held objects and holds none may be half written, so it counts once it has been so for a while. */
-function emptied(stamp: string, before: KeptFile, { isConfirmed = false, now = Math.floor(monotonic()) }: Look) {
+function emptied(stamp: string, before: KeptFile, { isConfirmed = false, now = Math.floor(monotonic()) }: FolderLook) {
   const waiting = `${stamp} empty`;
   const known = before.stamp === waiting ? before.emptySince : undefined;
   const emptySince = known !== undefined && known <= now ? known : now;
@@ -148,7 +148,7 @@ function emptied(stamp: string, before: KeptFile, { isConfirmed = false, now = M
   return { ...broken(waiting, why, before), emptySince };
 }
 
-async function look(path: string, found: Found, before: KeptFile | undefined, how: Look): Promise<KeptFile> {
+async function look(path: string, found: FoundFile, before: KeptFile | undefined, how: FolderLook): Promise<KeptFile> {
   const { stamp, damage } = found;
   if (damage !== undefined) return broken(stamp, damage, before);
   let reading: Reading;
@@ -168,7 +168,7 @@ async function look(path: string, found: Found, before: KeptFile | undefined, ho
  * cannot be read is as it was kept.
  * @throws PolicyFileError where the folder cannot be read, and nothing was kept of it
  */
-export async function readFolder(path: string, kept: Kept, how: Look = {}): Promise<Folder> {
+export async function readFolder(path: string, kept: Kept, how: FolderLook = {}): Promise<Folder> {
   let names: readonly string[];
   try {
     names = namesIn(path);

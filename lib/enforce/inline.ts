@@ -15,8 +15,8 @@ import { TABLE } from './desired.ts';
 import { runProgram } from './exec.ts';
 import {
   type Folder,
+  type FolderLook,
   type Kept,
-  type Look,
   manifestsOf,
   notesOf,
   podManifestsOf,
@@ -111,7 +111,7 @@ export class InlineHook implements Hook {
   }
 
   /** Parsed outside the lock. */
-  async admit(how: Look = {}): Promise<void> {
+  async admit(how: FolderLook = {}): Promise<void> {
     const { config, log } = this.#options;
     refuseOtherOwner(ownerOf(config), this.#table.recordedOwner());
     if (config.enforcer.kind === 'agent') return;
@@ -224,13 +224,13 @@ export class InlineHook implements Hook {
   }
 
   /** Brings the node to what the folder says now. @returns what came of it */
-  async apply(how?: Look): Promise<Brought> {
+  async apply(how?: FolderLook): Promise<Brought> {
     await this.admit(how);
     return await this.#bring({ kept: this.#kept() }, state => state, this.#options.signal);
   }
 
   /** What `apply` would send, as things are now. */
-  async plan(how?: Look): Promise<readonly Transaction[]> {
+  async plan(how?: FolderLook): Promise<readonly Transaction[]> {
     await this.admit(how);
     using _ = await this.#table.lock(this.#deadline(), this.#options.signal);
     return this.#table.plan(this.#kept());

@@ -49,7 +49,7 @@ export interface LiveTableOptions {
   readonly shrunk: (scope: CutScope) => void;
 }
 
-export interface BringOptions {
+export interface LiveBringOptions {
   /** Whose policies are to be in force afterwards; where it is absent, everybody's. Those of others may have to wait. */
   readonly namespaces?: readonly string[];
   readonly signal?: AbortSignal | undefined;
@@ -136,7 +136,10 @@ export class LiveTable {
    * @returns the operations that it took; 0 where nothing was to be done
    * @throws NftError where the kernel refuses, CniError code 7 for another owner
    */
-  bring(change: (state: NodeState) => NodeState, { namespaces, signal, opening }: BringOptions = {}): Promise<number> {
+  bring(
+    change: (state: NodeState) => NodeState,
+    { namespaces, signal, opening }: LiveBringOptions = {},
+  ): Promise<number> {
     return this.#exclusively(() => {
       const operations = this.#bring(change, namespaces);
       const pod = opening === undefined ? undefined : this.#state.pods[opening];
@@ -145,7 +148,7 @@ export class LiveTable {
     }, signal);
   }
 
-  #bring(change: (state: NodeState) => NodeState, namespaces: BringOptions['namespaces']): number {
+  #bring(change: (state: NodeState) => NodeState, namespaces: LiveBringOptions['namespaces']): number {
     this.#catchUp();
     const after = change(this.#arrived());
     const leaving = leavingBetween(this.#state, after);
@@ -180,7 +183,7 @@ export class LiveTable {
     this.#marker = undefined;
   }
 
-  #reach(state: NodeState, namespaces?: BringOptions['namespaces']): number {
+  #reach(state: NodeState, namespaces?: LiveBringOptions['namespaces']): number {
     const { rules } = this.#options;
     const before = this.#state;
     this.#show(state);

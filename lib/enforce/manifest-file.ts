@@ -15,7 +15,7 @@ export const stampIn = ({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): stri
   `${dev}:${ino}:${size}:${mtimeNs}:${ctimeNs}`;
 
 /** A name in a folder of manifests, as it was found. */
-export interface Found {
+export interface FoundFile {
   readonly stamp: string;
   /** Why it cannot be read. */
   readonly damage?: string;
@@ -24,7 +24,7 @@ export interface Found {
 const pathIsThere = (path: string): BigIntStats | undefined => lstatSync(path, { bigint: true, throwIfNoEntry: false });
 
 /** What is behind the name; undefined where it has gone since the folder was listed. */
-export function lookAt(path: string): Found | undefined {
+export function lookAt(path: string): FoundFile | undefined {
   const { stat, error } = following(path);
   if (stat?.isFile()) return { stamp: stampIn(stat) };
   const own = pathIsThere(path);

@@ -14,11 +14,11 @@ import { findJudging, type Judging, type Sizes, writeJudging } from './in-force.
 import type { LocalPod, NodeState } from './node.ts';
 import { type Peers, readPeers, writePeers } from './peers.ts';
 import {
-  type Difference,
   differenceOf,
   type Extent,
   extendRoster,
   forgetRoster,
+  type PodsChange,
   type Roster,
   readRoster,
   writeRoster,
@@ -240,7 +240,7 @@ export class NodeFiles {
     this.#last = { head, pods };
   }
 
-  #enrol(difference: Difference, { pods: number }: PodCounts, pods: NodeState['pods']): Extent {
+  #enrol(difference: PodsChange, { pods: number }: PodCounts, pods: NodeState['pods']): Extent {
     const last = this.#last;
     if (!last) return writeRoster(this.#rosterPath, pods);
     const { came, went } = difference;

@@ -15,10 +15,10 @@ import { emptyNode, type NodeState } from './node.ts';
 /**
  * `broken`: no pod can be plugged in. `blocked`: pods can be, but something keeps their packets. `note`: worth knowing.
  */
-export type Severity = 'broken' | 'blocked' | 'note';
+export type LackSeverity = 'broken' | 'blocked' | 'note';
 
 export interface Lack {
-  readonly severity: Severity;
+  readonly severity: LackSeverity;
   readonly what: string;
   /** A line to type, or what else to do. */
   readonly fix?: string;
@@ -104,7 +104,7 @@ const ipv6Off = 'ipv6/conf/default/disable_ipv6';
 const otherwise = 'or leave IPv6 ranges out of the configuration';
 
 /** Why no pod can have an IPv6 address here: IPv6 is switched off for new links, or this kernel has none. */
-export function probeIpv6(severity: Severity): Lack[] {
+export function probeIpv6(severity: LackSeverity): Lack[] {
   const value = findSysctl(ipv6Off);
   if (value === '0') return [];
   if (value === undefined) {

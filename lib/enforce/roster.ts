@@ -20,13 +20,13 @@ export interface Extent {
   readonly lines: number;
 }
 
-export interface Difference {
+export interface PodsChange {
   /** By key; some may take the place of one that is there. */
   readonly came: readonly (readonly [key: string, pod: LocalPod])[];
   readonly went: readonly string[];
 }
 
-export function differenceOf(before: Pods, after: Pods): Difference {
+export function differenceOf(before: Pods, after: Pods): PodsChange {
   return {
     came: Object.entries(after).filter(([key, pod]) => before[key] !== pod),
     went: Object.keys(before).filter(key => !after[key]),
@@ -47,7 +47,7 @@ export function writeRoster(path: string, pods: Pods): Extent {
 }
 
 /** What has changed, behind what counts. @throws StateError; then what counted is as it was */
-export function extendRoster(path: string, { id, bytes, lines }: Extent, difference: Difference): Extent {
+export function extendRoster(path: string, { id, bytes, lines }: Extent, difference: PodsChange): Extent {
   const added = [...difference.went.map(went), ...difference.came.map(lineOf)];
   const text = Buffer.from(added.join(''));
   doing('write', path, () => {

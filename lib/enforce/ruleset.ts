@@ -3,7 +3,7 @@ import type { Family } from '../ip/address.ts';
 import { keptComment } from '../nft/comment.ts';
 import {
   type Chain,
-  type Counter,
+  type CounterStatement,
   type Datatype,
   type Element,
   inSet,
@@ -21,7 +21,7 @@ import type {
   AllowRule,
   Gate,
   PeerSet,
-  Chain as PolicyChain,
+  RuleChain as PolicyChain,
   PortMatch,
   Ruleset,
   SetRef,
@@ -112,7 +112,7 @@ const entry = (tag: number, gate: Gate, comment: string): Element => ({
 export interface Compiled {
   readonly chains: readonly Chain[];
   readonly sets: readonly NamedSet[];
-  readonly counters: readonly Counter[];
+  readonly counters: readonly CounterStatement[];
   /** Elements of `egress_by_tag` and `ingress_by_tag`. */
   readonly egress: readonly Element[];
   readonly ingress: readonly Element[];
@@ -128,7 +128,7 @@ export function toNft({ sets, chains, tags }: Ruleset, nflogGroup: number): Comp
   const entries = [...tags].map(([tag, found]) => {
     return { tag, found, comment: keptComment(describeIdentity(found.identity)) };
   });
-  const counters = (direction: Direction): Counter[] =>
+  const counters = (direction: Direction): CounterStatement[] =>
     entries.map(({ tag, comment }) => ({ name: tagCounter(direction, tag), comment }));
   const counts = (direction: Direction): Element[] =>
     entries.map(({ tag, comment }) => ({ key: [tag], value: { counter: tagCounter(direction, tag) }, comment }));

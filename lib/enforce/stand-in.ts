@@ -5,7 +5,7 @@
  */
 import { identityIn } from '../tag/identity.ts';
 import { type LocalPod, type NodeState, podKey } from './node.ts';
-import type { Difference } from './roster.ts';
+import type { PodsChange } from './roster.ts';
 import { isMasquerade } from './written.ts';
 
 /** How many pods there are: all, of each tag, and masqueraded in each way. */
@@ -34,7 +34,7 @@ const withOne = ({ pods, tags, ways }: PodCounts, pod: LocalPod, by: 1 | -1): Po
 });
 
 /** @param before has at least the pods of the difference that were there */
-export function counted(counts: PodCounts, before: NodeState['pods'], { came, went }: Difference): PodCounts {
+export function counted(counts: PodCounts, before: NodeState['pods'], { came, went }: PodsChange): PodCounts {
   const gone = [...went, ...came.map(([key]) => key)].flatMap(key => before[key] ?? []);
   const left = gone.reduce((now, pod) => withOne(now, pod, -1), counts);
   return came.reduce((now, [, pod]) => withOne(now, pod, 1), left);

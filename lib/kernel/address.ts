@@ -4,7 +4,7 @@ import { type Address, type Family, formatPrefix, type Prefix } from '../ip/addr
 import { address as addressValue, bodyOf } from '../netlink/attribute.ts';
 import { NLM_F, readU32 } from '../netlink/header.ts';
 import { AttributeReader } from '../netlink/reader.ts';
-import type { Reply, Request } from './message.ts';
+import type { NetlinkReply, NetlinkRequest } from './message.ts';
 import { afOf, familyOf, RTM } from './rtnetlink.ts';
 
 const IFA = { ADDRESS: 1, LOCAL: 2, FLAGS: 8 } as const;
@@ -42,7 +42,7 @@ function message(address: LinkAddress, scope: number): Uint8Array {
 }
 
 /** Usable at once, without duplicate address detection; EEXIST where the link has it. */
-export function addAddress(address: LinkAddress, scope: keyof typeof scopes = 'global'): Request {
+export function addAddress(address: LinkAddress, scope: keyof typeof scopes = 'global'): NetlinkRequest {
   return {
     operation: `add address ${formatPrefix(address)} to link ${address.ifindex}`,
     type: RTM.NEWADDR,
@@ -52,7 +52,7 @@ export function addAddress(address: LinkAddress, scope: keyof typeof scopes = 'g
 }
 
 /** EADDRNOTAVAIL where the link does not have it. */
-export function deleteAddress(address: LinkAddress): Request {
+export function deleteAddress(address: LinkAddress): NetlinkRequest {
   return {
     operation: `delete address ${formatPrefix(address)} from link ${address.ifindex}`,
     type: RTM.DELADDR,
@@ -62,7 +62,7 @@ export function deleteAddress(address: LinkAddress): Request {
 }
 
 /** One reply for each address of the netns, or of one link; ENODEV where there is no such link. */
-export function dumpAddresses(filter: { readonly family?: Family; readonly ifindex?: number } = {}): Request {
+export function dumpAddresses(filter: { readonly family?: Family; readonly ifindex?: number } = {}): NetlinkRequest {
   const { family, ifindex } = filter;
   return {
     operation: ifindex === undefined ? 'list addresses' : `list addresses of link ${ifindex}`,
@@ -73,7 +73,7 @@ export function dumpAddresses(filter: { readonly family?: Family; readonly ifind
 }
 
 /** Undefined for an address of another family than IPv4 and IPv6. @throws RangeError a malformed attribute */
-export function linkAddressOf({ body }: Reply): FoundAddress | undefined {
+export function linkAddressOf({ body }: NetlinkReply): FoundAddress | undefined {
   const [af = 0, length = 0, shortFlags = 0, scope = 0] = body;
   const attributes = new AttributeReader(body.subarray(IFADDRMSG_LENGTH), names);
   // On a point-to-point link IFA_ADDRESS is the other side; IPv6 has no IFA_LOCAL otherwise.

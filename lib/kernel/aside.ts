@@ -1,6 +1,6 @@
 import type { AsyncExchange } from './message.ts';
 import { NetlinkSocket } from './netlink.ts';
-import type { Protocol } from './socket.ts';
+import type { NetlinkProtocol } from './socket.ts';
 
 /** Node's pool has four threads: more exchanges than these wait, whatever sockets they have. */
 const MOST_KEPT = 4;
@@ -10,11 +10,11 @@ const MOST_KEPT = 4;
  * other namespace than the one that they are to be in.
  */
 export class Aside implements Disposable {
-  readonly #protocol: Protocol;
+  readonly #protocol: NetlinkProtocol;
   readonly #idle: NetlinkSocket[] = [];
   #isOver = false;
 
-  constructor(protocol: Protocol) {
+  constructor(protocol: NetlinkProtocol) {
     this.#protocol = protocol;
   }
 

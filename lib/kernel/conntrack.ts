@@ -15,8 +15,16 @@ import {
 } from '../ip/address.ts';
 import { type Attribute, address, be16, be32, bodyOf, u8, u32 } from '../netlink/attribute.ts';
 import { NLM_F } from '../netlink/header.ts';
-import { AttributeReader, findAttribute, type Place } from '../netlink/reader.ts';
-import { type Answer, type Exchange, must, mustExcept, type Reply, type Request, refusalOf } from './message.ts';
+import { AttributeReader, type ByteRange, findAttribute } from '../netlink/reader.ts';
+import {
+  type Exchange,
+  must,
+  mustExcept,
+  type NetlinkAnswer,
+  type NetlinkReply,
+  type NetlinkRequest,
+  refusalOf,
+} from './message.ts';
 import { afOf } from './rtnetlink.ts';
 
 /** (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_* */
@@ -44,7 +52,7 @@ const DELETES_AT_ONCE = 1000;
 export const IPPROTO = { ICMP: 1, TCP: 6, UDP: 17, ICMPV6: 58, SCTP: 132 } as const;
 
 /** One direction of a connection, as its packets look. */
-export interface Tuple {
+export interface FlowTuple {
   readonly source: Address;
   readonly destination: Address;
   /** IPPROTO_* */
@@ -56,11 +64,11 @@ export interface Tuple {
   readonly icmp: { readonly type: number; readonly code: number; readonly id: number } | undefined;
 }
 
-export interface Flow {
+export interface ConntrackEntry {
   /** As the first packet looked, before any translation. */
-  readonly original: Tuple;
+  readonly original: FlowTuple;
   /** As answers look, after all translation: destination NAT shows in its source, source NAT in its destination. */
-  readonly reply: Tuple;
+  readonly reply: FlowTuple;
   readonly zone: number;
   /** With it a flow is not taken for a later one with the same addresses and ports. */
   readonly id: number;
@@ -115,14 +123,14 @@ function filterAttributes(family: Family, filter: FlowFilter): readonly Attribut
 }
 
 /** One reply for each connection, of one family or both. */
-export const dumpFlows = (family?: Family): Request => ({
+export const dumpFlows = (family?: Family): NetlinkRequest => ({
   operation: 'list tracked connections',
   type: CT.GET,
   flags: NLM_F.DUMP,
   body: header(family),
 });
 
-const dumpFiltered = (family: Family, filter: FlowFilter): Request => ({
+const dumpFiltered = (family: Family, filter: FlowFilter): NetlinkRequest => ({
   operation: 'list some tracked connections',
   type: CT.GET,
   flags: NLM_F.DUMP,
@@ -130,7 +138,7 @@ const dumpFiltered = (family: Family, filter: FlowFilter): Request => ({
 });
 
 /** ENOENT where it is gone, or another has taken its place. */
-export function deleteFlow(flow: Flow): Request {
+export function deleteFlow(flow: ConntrackEntry): NetlinkRequest {
   const { original, key, zone, id } = flow;
   return {
     operation: `forget the connection from ${formatAddress(original.source)} to ${formatAddress(original.destination)}`,
@@ -146,7 +154,7 @@ export function deleteFlow(flow: Flow): Request {
   };
 }
 
-function tupleOf(tuple: AttributeReader): Tuple | undefined {
+function tupleOf(tuple: AttributeReader): FlowTuple | undefined {
   const ip = tuple.nested(CTA_TUPLE.IP, ipNames);
   const proto = tuple.nested(CTA_TUPLE.PROTO, protoNames);
   const source = ip.address(CTA_IP.SRC[4]) ?? ip.address(CTA_IP.SRC[6]);
@@ -167,7 +175,7 @@ function tupleOf(tuple: AttributeReader): Tuple | undefined {
 }
 
 /** Undefined for what is no connection over IP. @throws RangeError a malformed attribute */
-export function flowOf({ body }: Reply): Flow | undefined {
+export function flowOf({ body }: NetlinkReply): ConntrackEntry | undefined {
   const attributes = new AttributeReader(body.subarray(NFGENMSG_LENGTH), names);
   const key = attributes.get(CTA.TUPLE_ORIG);
   const original = tupleOf(attributes.nested(CTA.TUPLE_ORIG, tupleNames));
@@ -202,7 +210,7 @@ const characters = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1');
 
 /** The bytes of a tuple's source address; undefined where it has none. */
-function sourceIn(bytes: Uint8Array, tuple: Place): string | undefined {
+function sourceIn(bytes: Uint8Array, tuple: ByteRange): string | undefined {
   const ip = findAttribute(bytes, CTA_TUPLE.IP, tuple);
   const source = ip && (findAttribute(bytes, CTA_IP.SRC[4], ip) ?? findAttribute(bytes, CTA_IP.SRC[6], ip));
   return source && characters(bytes.subarray(source.start, source.end));
@@ -212,7 +220,7 @@ function sourceIn(bytes: Uint8Array, tuple: Place): string | undefined {
  * The connection in place, without a copy of it: of hundreds of thousands that a busy node tracks, few are of interest.
  * Undefined where it is none over IP.
  */
-export function trackedFlowOf({ body }: Reply): TrackedFlow | undefined {
+export function trackedFlowOf({ body }: NetlinkReply): TrackedFlow | undefined {
   const whole = { start: NFGENMSG_LENGTH, end: body.length };
   const original = findAttribute(body, CTA.TUPLE_ORIG, whole);
   const reply = original && findAttribute(body, CTA.TUPLE_REPLY, whole);
@@ -236,7 +244,7 @@ export const addressKey = (address: Address): string => characters(addressBytes(
 export const addressOfKey = (key: string): Address => addressFromBytes(Buffer.from(key, 'latin1'));
 
 /** Forgets it: its key and its id are the kernel's own bytes. ENOENT where it is gone, or another has taken its place. */
-export function deleteTracked({ body, family }: TrackedFlow): Request {
+export function deleteTracked({ body, family }: TrackedFlow): NetlinkRequest {
   const whole = { start: NFGENMSG_LENGTH, end: body.length };
   const bytesOf = (type: number): Uint8Array | undefined => {
     const place = findAttribute(body, type, whole);
@@ -263,21 +271,21 @@ export function deleteAllTracked(exchange: Exchange, flows: readonly TrackedFlow
 }
 
 /** Connections that somebody with the address opened, and those that lead to him: a dump for each. */
-export const dumpFlowsOf = (address: Address): readonly Request[] => [
+export const dumpFlowsOf = (address: Address): readonly NetlinkRequest[] => [
   dumpFiltered(address.family, { direction: 'original', source: address }),
   dumpFiltered(address.family, { direction: 'reply', source: address }),
 ];
 
-const isFlow = (flow: Flow | undefined): flow is Flow => flow !== undefined;
+const isFlow = (flow: ConntrackEntry | undefined): flow is ConntrackEntry => flow !== undefined;
 
 /** Every connection that is tracked in this network namespace. A subsystem that the kernel lacks answers EINVAL. */
-export function listFlows(exchange: Exchange, family?: Family): Flow[] {
+export function listFlows(exchange: Exchange, family?: Family): ConntrackEntry[] {
   const [replies] = mustExcept(exchange([dumpFlows(family)]), 'EINVAL', 'EOPNOTSUPP');
   return (replies ?? []).map(flowOf).filter(isFlow);
 }
 
 /** Whether the flow is what the filter asks for. */
-function matches(flow: Flow, filter: FlowFilter): boolean {
+function matches(flow: ConntrackEntry, filter: FlowFilter): boolean {
   const tuple = flow[filter.direction];
   const { source, destination, protocol, destinationPort } = filter;
   return (
@@ -289,13 +297,13 @@ function matches(flow: Flow, filter: FlowFilter): boolean {
 }
 
 /** The kernel does not know the filter. */
-const isUnknown = (answer: Answer): boolean => ['EINVAL', 'EOPNOTSUPP'].includes(refusalOf(answer) ?? '');
+const isUnknown = (answer: NetlinkAnswer): boolean => ['EINVAL', 'EOPNOTSUPP'].includes(refusalOf(answer) ?? '');
 
 /**
  * The connections that pass any of the filters, each once. The kernel does the looking, since a busy node tracks
  * hundreds of thousands; a kernel that does not know the filter has them all sorted here.
  */
-export function findFlows(exchange: Exchange, family: Family, filters: readonly FlowFilter[]): Flow[] {
+export function findFlows(exchange: Exchange, family: Family, filters: readonly FlowFilter[]): ConntrackEntry[] {
   const answers = exchange(filters.map(filter => dumpFiltered(family, filter)));
   const flows = answers.some(isUnknown) ? listFlows(exchange, family) : must(answers).flat().map(flowOf).filter(isFlow);
   const wanted = flows.filter(flow => filters.some(filter => matches(flow, filter)));
@@ -303,7 +311,7 @@ export function findFlows(exchange: Exchange, family: Family, filters: readonly 
 }
 
 /** @returns how many were there still */
-export function deleteFlows(exchange: Exchange, flows: readonly Flow[]): number {
+export function deleteFlows(exchange: Exchange, flows: readonly ConntrackEntry[]): number {
   let deleted = 0;
   for (let at = 0; at < flows.length; at += DELETES_AT_ONCE) {
     const answers = exchange(flows.slice(at, at + DELETES_AT_ONCE).map(deleteFlow));
@@ -322,14 +330,14 @@ const touching = (address: Address): readonly FlowFilter[] => [
 ];
 
 /** Connections in which the address stands on either side, before or after translation. */
-export const flowsOf = (exchange: Exchange, address: Address): Flow[] =>
+export const flowsOf = (exchange: Exchange, address: Address): ConntrackEntry[] =>
   findFlows(exchange, address.family, touching(address));
 
 /**
  * Forgets what passes the filter, in one walk through the kernel's table (Linux 6.8). Earlier kernels overlook the filter,
  * take the tuple for that of one connection, find it incomplete and answer EINVAL.
  */
-const forgetFiltered = (family: Family, filter: FlowFilter): Request => ({
+const forgetFiltered = (family: Family, filter: FlowFilter): NetlinkRequest => ({
   operation: 'forget some tracked connections',
   type: CT.DELETE,
   flags: 0,

@@ -5,7 +5,7 @@
 import { closeSync, openSync, readdirSync } from 'node:fs';
 import { RawNetlinkSocket } from 'netlink/dist/raw.js';
 import { socketLibc } from './ffi.ts';
-import { getOption, type Protocol, portOf, protocols, SO } from './socket.ts';
+import { getOption, type NetlinkProtocol, portOf, protocols, SO } from './socket.ts';
 
 export interface EventSocket {
   /** Owns the descriptor. Does not keep the process alive. */
@@ -46,7 +46,7 @@ function lowestFreeDescriptor(): number {
  * Bound to the network namespace that the calling thread is in, whatever the thread does afterwards.
  * @throws SyscallError, or what the package throws where no socket is to be had
  */
-export function openEventSocket(protocol: Protocol): EventSocket {
+export function openEventSocket(protocol: NetlinkProtocol): EventSocket {
   // Whatever that opens is not to come in between.
   socketLibc();
   const guess = lowestFreeDescriptor();

@@ -38,7 +38,7 @@ export class LockTimeoutError extends Error {
   }
 }
 
-export interface LockOptions {
+export interface FlockOptions {
   /** Of open(2). */
   readonly flags?: number;
   /** Called when the lock is given back. */
@@ -51,7 +51,7 @@ export interface LockOptions {
  */
 export function tryLock(
   path: string,
-  { flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, released }: LockOptions = {},
+  { flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, released }: FlockOptions = {},
 ): FileLock | undefined {
   const { flock, errno } = libc();
   const fd = openSync(path, flags, 0o600);

@@ -3,7 +3,14 @@
 import { type Attribute, bodyOf, mac, text, u8, u32 } from '../netlink/attribute.ts';
 import { NLM_F, readS32, readU32 } from '../netlink/header.ts';
 import { AttributeReader } from '../netlink/reader.ts';
-import { type AsyncExchange, type Exchange, must, type Reply, type Request, refusalOf } from './message.ts';
+import {
+  type AsyncExchange,
+  type Exchange,
+  must,
+  type NetlinkReply,
+  type NetlinkRequest,
+  refusalOf,
+} from './message.ts';
 import { RTM } from './rtnetlink.ts';
 
 const IFLA = {
@@ -139,7 +146,7 @@ const endAttributes = (end: LinkEnd): Attribute[] => [
  * Creates a veth pair in one message, so that no end ever has another name, address, size, group or place.
  * An alias set here would be ignored: it takes a `setLink` of its own.
  */
-export function newVeth(veth: Veth): Request {
+export function newVeth(veth: Veth): NetlinkRequest {
   const { peer } = veth;
   // struct ifinfomsg of the peer, then its attributes.
   const peerInfo = bodyOf(header(0), ...endAttributes(peer), [IFLA.NET_NS_FD, u32(peer.netns)]);
@@ -165,7 +172,7 @@ function afSpecOf({ addrGenMode, ipv4 }: LinkChange): readonly Attribute[] | und
 }
 
 /** Changes what is given and leaves the rest. @throws RangeError where the alias is too long. */
-export function setLink(key: LinkKey, change: LinkChange): Request {
+export function setLink(key: LinkKey, change: LinkChange): NetlinkRequest {
   const alias = change.alias === undefined ? undefined : new TextEncoder().encode(change.alias);
   if (alias && alias.length > ALIAS_LIMIT)
     throw new RangeError(`Cannot set an alias of ${alias.length} bytes on ${nameOfKey(key)}: ${ALIAS_LIMIT} at most`);
@@ -187,7 +194,7 @@ export function setLink(key: LinkKey, change: LinkChange): Request {
   };
 }
 
-export function deleteLink(key: LinkKey): Request {
+export function deleteLink(key: LinkKey): NetlinkRequest {
   return {
     operation: `delete ${nameOfKey(key)}`,
     type: RTM.DELLINK,
@@ -200,7 +207,7 @@ export function deleteLink(key: LinkKey): Request {
  * Deletes every link of an interface group behind one grace period; ENODEV where there is none.
  * @throws RangeError for group 0, which is every link that nobody put into a group.
  */
-export function deleteLinkGroup(group: number): Request {
+export function deleteLinkGroup(group: number): NetlinkRequest {
   if (!(group > 0)) throw new RangeError(`Cannot delete the links of group ${group}: that is the default group`);
   return {
     operation: `delete the links of group ${group}`,
@@ -217,7 +224,7 @@ export function deleteLinkGroup(group: number): Request {
  * @see isGroupCarried
  * @throws RangeError for group 0, which is every link that has no group of its own
  */
-export function probeGroup(group: number): Request {
+export function probeGroup(group: number): NetlinkRequest {
   if (!(group > 0)) throw new RangeError(`Cannot look for links of group ${group}: that is the default group`);
   return {
     operation: `look for links of group ${group}`,
@@ -236,7 +243,7 @@ export function isGroupCarried(exchange: Exchange, group: number): boolean {
 }
 
 /** One reply; ENODEV where there is no such link. */
-export function getLink(key: LinkKey): Request {
+export function getLink(key: LinkKey): NetlinkRequest {
   return {
     operation: `get ${nameOfKey(key)}`,
     type: RTM.GETLINK,
@@ -249,7 +256,7 @@ export function getLink(key: LinkKey): Request {
  * One reply for each link of the netns; with a kind (`veth`), for each of that kind. A kernel that has not loaded the
  * kind's module sends them all.
  */
-export function dumpLinks(kind?: string): Request {
+export function dumpLinks(kind?: string): NetlinkRequest {
   const info = kind === undefined ? undefined : [[IFLA_INFO.KIND, text(kind)] as const];
   return {
     operation: kind === undefined ? 'list links' : `list ${kind} links`,
@@ -260,7 +267,7 @@ export function dumpLinks(kind?: string): Request {
 }
 
 /** From RTM_NEWLINK or RTM_DELLINK. @throws RangeError another message, or a malformed attribute */
-export function linkOf({ type, body }: Reply): Link {
+export function linkOf({ type, body }: NetlinkReply): Link {
   if (type !== RTM.NEWLINK && type !== RTM.DELLINK)
     throw new RangeError(`Cannot read a link from a message of type ${type}`);
   const attributes = new AttributeReader(body.subarray(IFINFOMSG_LENGTH), names);

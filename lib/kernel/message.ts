@@ -11,7 +11,7 @@ import { describeErrno, errnoName } from './ffi.ts';
 const NLMSGERR_ATTR = { MSG: 1, OFFS: 2 } as const;
 const errorNames = { prefix: 'NLMSGERR_ATTR', types: NLMSGERR_ATTR };
 
-export interface Request {
+export interface NetlinkRequest {
   /** Finishes the sentence "Cannot …": `add route 10.0.0.7/32 dev 12`. */
   readonly operation: string;
   readonly type: number;
@@ -21,7 +21,7 @@ export interface Request {
   readonly body: Uint8Array;
 }
 
-export interface Reply {
+export interface NetlinkReply {
   readonly type: number;
   readonly flags: number;
   /** Of what the kernel tells of its own accord: the port of the socket that caused it. */
@@ -29,19 +29,19 @@ export interface Reply {
   readonly body: Uint8Array;
 }
 
-export interface Answer {
-  readonly replies: readonly Reply[];
+export interface NetlinkAnswer {
+  readonly replies: readonly NetlinkReply[];
   /** Why the kernel refused the request. */
   readonly error?: NetlinkError;
 }
 
 /** Of a refused request: most refusals are expected, and only an error that is thrown is worth its stack trace. */
-export class Refused implements Answer {
-  readonly replies: readonly Reply[];
+export class Refused implements NetlinkAnswer {
+  readonly replies: readonly NetlinkReply[];
   readonly code: string;
   readonly #error: () => NetlinkError;
 
-  constructor(replies: readonly Reply[], errno: number, error: () => NetlinkError) {
+  constructor(replies: readonly NetlinkReply[], errno: number, error: () => NetlinkError) {
     this.replies = replies;
     this.code = errnoName(errno);
     this.#error = error;
@@ -53,17 +53,17 @@ export class Refused implements Answer {
 }
 
 /** The kernel's code for why it refused, `EEXIST` and the like, at no stack trace's cost; undefined where it did not. */
-export const refusalOf = (answer: Answer): string | undefined =>
+export const refusalOf = (answer: NetlinkAnswer): string | undefined =>
   answer instanceof Refused ? answer.code : answer.error?.code;
 
 /** The kernel, or what stands in for it: one answer for each request, in order; a failed request does not stop the next. */
-export type Exchange = (requests: readonly Request[]) => readonly Answer[];
+export type Exchange = (requests: readonly NetlinkRequest[]) => readonly NetlinkAnswer[];
 
 /** As `Exchange`, but others have their turn meanwhile; no dumps. */
-export type AsyncExchange = (requests: readonly Request[]) => Promise<readonly Answer[]>;
+export type AsyncExchange = (requests: readonly NetlinkRequest[]) => Promise<readonly NetlinkAnswer[]>;
 
 /** What an error message says besides its number. */
-export interface Complaint {
+export interface NetlinkErrorDetail {
   /** Positive; 0 is an acknowledgement. */
   readonly errno: number;
   /** The kernel's own words (extended ack), in English. */
@@ -83,7 +83,7 @@ export class NetlinkError extends Error {
   readonly offset: number | undefined;
   readonly seq: number;
 
-  constructor(operation: string, seq: number, complaint: Complaint) {
+  constructor(operation: string, seq: number, complaint: NetlinkErrorDetail) {
     const { errno, kernelText, offset } = complaint;
     super(`Cannot ${operation}: ${describeErrno(errno)}${kernelText ? `: ${kernelText}` : ''}`);
     this.operation = operation;
@@ -111,7 +111,7 @@ export const isErrno = (error: unknown, ...codes: string[]): error is Error & { 
  * NLMSG_DONE (error alone), each with extended-ack attributes behind it where its flags say so.
  * @see include/uapi/linux/netlink.h, enum nlmsgerr_attrs
  */
-export function complaintOf({ type, flags, body }: Pick<Message, 'type' | 'flags' | 'body'>): Complaint {
+export function complaintOf({ type, flags, body }: Pick<Message, 'type' | 'flags' | 'body'>): NetlinkErrorDetail {
   const errno = body.length >= 4 ? -readS32(body, 0) : errnos.EBADMSG;
   if (!(flags & NLM_F.ACK_TLVS)) return { errno };
   let start = 4;
@@ -126,7 +126,7 @@ export function complaintOf({ type, flags, body }: Pick<Message, 'type' | 'flags
  * The replies of each request, where every one of them succeeded.
  * @throws NetlinkError the first failure, once all have been sent: requests beside the failed one did take effect.
  */
-export function must(answers: readonly Answer[]): (readonly Reply[])[] {
+export function must(answers: readonly NetlinkAnswer[]): (readonly NetlinkReply[])[] {
   return answers.map(answer => {
     const { error } = answer;
     if (error) throw error;
@@ -135,6 +135,6 @@ export function must(answers: readonly Answer[]): (readonly Reply[])[] {
 }
 
 /** As `must`, but a failure with one of these codes counts as an answer without replies. */
-export function mustExcept(answers: readonly Answer[], ...codes: string[]): (readonly Reply[])[] {
+export function mustExcept(answers: readonly NetlinkAnswer[], ...codes: string[]): (readonly NetlinkReply[])[] {
   return must(answers.map(answer => (codes.includes(refusalOf(answer) ?? '') ? { replies: [] } : answer)));
 }

@@ -4,7 +4,7 @@ import { type Address, type Family, formatAddress } from '../ip/address.ts';
 import { address as addressValue, bodyOf, mac as macValue } from '../netlink/attribute.ts';
 import { NLM_F, readS32, readU16 } from '../netlink/header.ts';
 import { AttributeReader } from '../netlink/reader.ts';
-import type { Reply, Request } from './message.ts';
+import type { NetlinkReply, NetlinkRequest } from './message.ts';
 import { afOf, familyOf, RTM } from './rtnetlink.ts';
 
 const NDA = { DST: 1, LLADDR: 2 } as const;
@@ -37,7 +37,7 @@ function header(family: Family | undefined, ifindex: number, state: number): Uin
 }
 
 /** Sets an entry that never expires and is never asked for, in place of whatever was there. */
-export function setNeighbour({ ifindex, address, mac }: Neighbour): Request {
+export function setNeighbour({ ifindex, address, mac }: Neighbour): NetlinkRequest {
   return {
     operation: `set neighbour ${formatAddress(address)} of link ${ifindex}`,
     type: RTM.NEWNEIGH,
@@ -51,7 +51,7 @@ export function setNeighbour({ ifindex, address, mac }: Neighbour): Request {
 }
 
 /** ENOENT where there is none. */
-export function deleteNeighbour(ifindex: number, address: Address): Request {
+export function deleteNeighbour(ifindex: number, address: Address): NetlinkRequest {
   return {
     operation: `delete neighbour ${formatAddress(address)} of link ${ifindex}`,
     type: RTM.DELNEIGH,
@@ -61,7 +61,7 @@ export function deleteNeighbour(ifindex: number, address: Address): Request {
 }
 
 /** One reply; ENOENT where there is none. */
-export function getNeighbour(ifindex: number, address: Address): Request {
+export function getNeighbour(ifindex: number, address: Address): NetlinkRequest {
   return {
     operation: `get neighbour ${formatAddress(address)} of link ${ifindex}`,
     type: RTM.GETNEIGH,
@@ -71,7 +71,7 @@ export function getNeighbour(ifindex: number, address: Address): Request {
 }
 
 /** One reply for each entry of the netns. */
-export function dumpNeighbours(family?: Family): Request {
+export function dumpNeighbours(family?: Family): NetlinkRequest {
   return {
     operation: 'list neighbours',
     type: RTM.GETNEIGH,
@@ -81,7 +81,7 @@ export function dumpNeighbours(family?: Family): Request {
 }
 
 /** Undefined for an entry of another family than IPv4 and IPv6. @throws RangeError a malformed attribute */
-export function neighbourOf({ body }: Reply): FoundNeighbour | undefined {
+export function neighbourOf({ body }: NetlinkReply): FoundNeighbour | undefined {
   if (familyOf(body[0] ?? 0) === undefined) return undefined;
   const attributes = new AttributeReader(body.subarray(NDMSG_LENGTH), names);
   const address = attributes.address(NDA.DST);

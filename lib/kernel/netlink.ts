@@ -8,22 +8,22 @@ import { align, countMessages, formatHeader, type Message, NLM_F, NLMSG, parseMe
 import { errnos } from './errno.ts';
 import { checked, libc, SyscallError } from './ffi.ts';
 import {
-  type Answer,
-  type Complaint,
   complaintOf,
   type Exchange,
   must,
+  type NetlinkAnswer,
   NetlinkError,
+  type NetlinkErrorDetail,
+  type NetlinkReply,
+  type NetlinkRequest,
   OutcomeUnknownError,
   Refused,
-  type Reply,
-  type Request,
 } from './message.ts';
 import {
   bindToAnyPort,
   MSG,
+  type NetlinkProtocol,
   openSocket,
-  type Protocol,
   portOf,
   SO,
   SOL_NETLINK,
@@ -46,7 +46,7 @@ const GREATEST_BUFFER = 1 << 29;
 /** A dump that was interrupted this often by changes meets a machine that never rests. */
 const DUMP_ATTEMPTS = 20;
 
-export interface BatchError extends Complaint {
+export interface BatchError extends NetlinkErrorDetail {
   /** Of the failed message, as the batch numbered it; the number of the batch's begin where the whole was refused. */
   readonly seq: number;
 }
@@ -55,7 +55,7 @@ export interface BatchAnswer {
   /** Empty: the batch is in force. Otherwise nothing of it is. */
   readonly errors: readonly BatchError[];
   /** What the kernel echoed (NLM_F_ECHO). */
-  readonly replies: readonly Reply[];
+  readonly replies: readonly NetlinkReply[];
 }
 
 /** For all sockets of this thread: what is received is copied out of it before anybody else can receive. */
@@ -75,11 +75,11 @@ export class NetlinkSocket implements Disposable {
   #aside = 0;
 
   /** @throws SyscallError where no socket is to be had. */
-  static open(protocol: Protocol): NetlinkSocket {
+  static open(protocol: NetlinkProtocol): NetlinkSocket {
     return new NetlinkSocket(protocol);
   }
 
-  private constructor(protocol: Protocol) {
+  private constructor(protocol: NetlinkProtocol) {
     const fd = openSocket(protocol);
     this.#fd = fd;
     try {
@@ -108,7 +108,7 @@ export class NetlinkSocket implements Disposable {
 
   /** Sends all requests at once and gives what became of each; dumps go on their own, in their turn. */
   readonly exchange: Exchange = requests => {
-    const answers: Answer[] = [];
+    const answers: NetlinkAnswer[] = [];
     for (let i = 0; i < requests.length; ) {
       if (isDump(requests[i]!)) {
         answers.push(this.#dump(requests[i++]!));
@@ -126,7 +126,7 @@ export class NetlinkSocket implements Disposable {
    * The replies of each request.
    * @throws NetlinkError the first failure, once all have been sent: requests beside the failed one did take effect.
    */
-  request(requests: readonly Request[]): (readonly Reply[])[] {
+  request(requests: readonly NetlinkRequest[]): (readonly NetlinkReply[])[] {
     return must(this.exchange(requests));
   }
 
@@ -138,7 +138,7 @@ export class NetlinkSocket implements Disposable {
   batch(operation: string, bytes: Uint8Array): BatchAnswer {
     this.#send(operation, bytes, countMessages(bytes));
     const errors: BatchError[] = [];
-    const replies: Reply[] = [];
+    const replies: NetlinkReply[] = [];
     for (let messages = this.#receive(operation); messages; messages = this.#receive(operation)) {
       for (const message of messages) {
         if (message.type === NLMSG.ERROR) {
@@ -157,7 +157,7 @@ export class NetlinkSocket implements Disposable {
    * them. What it refused nobody is told. The thread's own network namespace does not matter: the socket's does.
    * @throws SyscallError where they could not be sent
    */
-  async sendAside(requests: readonly Request[]): Promise<void> {
+  async sendAside(requests: readonly NetlinkRequest[]): Promise<void> {
     await this.#sendAside(summaryOf(requests), Buffer.concat(requests.flatMap(request => this.#format(request, 0))));
   }
 
@@ -165,7 +165,7 @@ export class NetlinkSocket implements Disposable {
    * As `exchange`, but from a thread of Node's pool, while this one has something else to do. No dumps; and nothing else is to
    * be asked of this socket until it resolves.
    */
-  async exchangeAside(requests: readonly Request[]): Promise<readonly Answer[]> {
+  async exchangeAside(requests: readonly NetlinkRequest[]): Promise<readonly NetlinkAnswer[]> {
     if (requests.length === 0) return [];
     const run = this.#compose(requests);
     this.#refuseClosed(run.summary);
@@ -175,23 +175,23 @@ export class NetlinkSocket implements Disposable {
     return this.#collect(run);
   }
 
-  #run(requests: readonly Request[]): Answer[] {
+  #run(requests: readonly NetlinkRequest[]): NetlinkAnswer[] {
     const run = this.#compose(requests);
     this.#send(run.summary, run.bytes, requests.length);
     return this.#collect(run);
   }
 
   /** The kernel takes requests in their order and complains of each that fails, so the last one's acknowledgement is all's. */
-  #compose(requests: readonly Request[]): Run {
+  #compose(requests: readonly NetlinkRequest[]): Run {
     const first = this.#seq + 1;
     const parts = requests.flatMap((request, i) => this.#format(request, i === requests.length - 1 ? NLM_F.ACK : 0));
     return { requests, first, summary: summaryOf(requests), bytes: Buffer.concat(parts) };
   }
 
-  #collect({ requests, first, summary }: Run): Answer[] {
+  #collect({ requests, first, summary }: Run): NetlinkAnswer[] {
     const last = requests.length - 1;
-    const replies: Reply[][] = requests.map(() => []);
-    const complaints: (Complaint | undefined)[] = requests.map(() => undefined);
+    const replies: NetlinkReply[][] = requests.map(() => []);
+    const complaints: (NetlinkErrorDetail | undefined)[] = requests.map(() => undefined);
     // What a request brings about comes before its acknowledgement.
     while (!complaints[last]) {
       const messages = this.#receive(summary);
@@ -212,7 +212,7 @@ export class NetlinkSocket implements Disposable {
   }
 
   /** A whole dump, taken again for as long as changes underway make it inconsistent. */
-  #dump(request: Request): Answer {
+  #dump(request: NetlinkRequest): NetlinkAnswer {
     for (let attempt = 0; attempt < DUMP_ATTEMPTS; attempt++) {
       const answer = this.#dumpOnce(request);
       if (answer) return answer;
@@ -222,8 +222,8 @@ export class NetlinkSocket implements Disposable {
   }
 
   /** Undefined where the dump was interrupted. */
-  #dumpOnce(request: Request): Answer | undefined {
-    const replies: Reply[] = [];
+  #dumpOnce(request: NetlinkRequest): NetlinkAnswer | undefined {
+    const replies: NetlinkReply[] = [];
     let interrupted = false;
     let end: Message | undefined;
     this.#send(request.operation, Buffer.concat(this.#format(request, 0)), 1);
@@ -248,7 +248,7 @@ export class NetlinkSocket implements Disposable {
    * between; until it has ended nothing else is to be asked of this socket, and changes underway are not told.
    * @throws NetlinkError the kernel refused, or broke off
    */
-  *dump(request: Request): Generator<readonly Reply[]> {
+  *dump(request: NetlinkRequest): Generator<readonly NetlinkReply[]> {
     const { operation } = request;
     this.#send(operation, Buffer.concat(this.#format(request, 0)), 1);
     const seq = this.#seq;
@@ -267,7 +267,7 @@ export class NetlinkSocket implements Disposable {
     }
   }
 
-  #format(request: Request, flags: number): Uint8Array[] {
+  #format(request: NetlinkRequest, flags: number): Uint8Array[] {
     const { type, body } = request;
     const header = formatHeader(type, request.flags | flags | NLM_F.REQUEST, ++this.#seq, body.length);
     return [header, body, new Uint8Array(align(body.length) - body.length)];
@@ -353,7 +353,7 @@ export class NetlinkSocket implements Disposable {
 
 /** Requests on their way. */
 interface Run {
-  readonly requests: readonly Request[];
+  readonly requests: readonly NetlinkRequest[];
   /** The number of the first one. */
   readonly first: number;
   /** For an error that concerns them all. */
@@ -361,12 +361,12 @@ interface Run {
   readonly bytes: Uint8Array;
 }
 
-const summaryOf = (requests: readonly Request[]): string =>
+const summaryOf = (requests: readonly NetlinkRequest[]): string =>
   requests.length === 1 ? requests[0]!.operation : `send ${requests.length} netlink requests`;
 
 const silence = (operation: string, seq: number) =>
   new OutcomeUnknownError(operation, seq, ENOMSG, 'the kernel did not answer');
 
-const isDump = (request: Request) => (request.flags & NLM_F.DUMP) === NLM_F.DUMP;
+const isDump = (request: NetlinkRequest) => (request.flags & NLM_F.DUMP) === NLM_F.DUMP;
 
-const replyOf = ({ type, flags, body }: Message): Reply => ({ type, flags, body });
+const replyOf = ({ type, flags, body }: Message): NetlinkReply => ({ type, flags, body });

@@ -9,7 +9,7 @@ import { type Address, addressFromBytes } from '../ip/address.ts';
 import { type Attribute, be16, be32, bodyOf, u8 } from '../netlink/attribute.ts';
 import { NLM_F, NLMSG } from '../netlink/header.ts';
 import { AttributeReader } from '../netlink/reader.ts';
-import { complaintOf, NetlinkError, type Reply, type Request } from './message.ts';
+import { complaintOf, NetlinkError, type NetlinkReply, type NetlinkRequest } from './message.ts';
 import { Subscription } from './subscription.ts';
 
 /** (NFNL_SUBSYS_ULOG << 8) | NFULNL_MSG_* */
@@ -91,7 +91,7 @@ function secondsOf(stamp: Uint8Array | undefined): number {
   return Number(view.getBigUint64(0)) + Number(view.getBigUint64(8)) / 1e6;
 }
 
-function packetOf({ body }: Reply, now: () => number): LoggedPacket | undefined {
+function packetOf({ body }: NetlinkReply, now: () => number): LoggedPacket | undefined {
   const attributes = new AttributeReader(body.subarray(NFGENMSG_LENGTH), names);
   const ends = endsOf(attributes.get(NFULA.PAYLOAD) ?? new Uint8Array(0));
   if (!ends) return undefined;
@@ -107,7 +107,7 @@ function packetOf({ body }: Reply, now: () => number): LoggedPacket | undefined 
   return packet;
 }
 
-function configure(group: number, operation: string, ...attributes: readonly Attribute[]): Request {
+function configure(group: number, operation: string, ...attributes: readonly Attribute[]): NetlinkRequest {
   // struct nfgenmsg: family and version 0, the group in network byte order.
   const header = Uint8Array.of(0, 0, ...be16(group)!);
   return { operation, type: NFULNL.CONFIG, flags: NLM_F.ACK, body: bodyOf(header, ...attributes) };
@@ -144,7 +144,7 @@ export class PacketLog implements Disposable {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.ready = promise;
     let pending = requests.length;
-    const settle = (reply: Reply) => {
+    const settle = (reply: NetlinkReply) => {
       const complaint = complaintOf(reply);
       const { operation } = requests[requests.length - pending] ?? requests[0]!;
       if (complaint.errno !== 0) reject(new NetlinkError(operation, 0, complaint));

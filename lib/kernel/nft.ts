@@ -57,7 +57,7 @@ import {
 } from '../nft/query.ts';
 import { nameOperation, type Operation, type SetDeclaration, type Transaction } from '../nft/transaction.ts';
 import { describeErrno, errnoName } from './ffi.ts';
-import { type Exchange, isErrno, must, mustExcept, type Reply, type Request } from './message.ts';
+import { type Exchange, isErrno, must, mustExcept, type NetlinkReply, type NetlinkRequest } from './message.ts';
 import { type BatchError, NetlinkSocket } from './netlink.ts';
 
 /** How often a table is read again because something was committed meanwhile. */
@@ -118,7 +118,7 @@ export interface TableFlags {
   readonly persist: boolean;
 }
 
-const requestOf = ({ operation, type, dump, body }: Query): Request => ({
+const requestOf = ({ operation, type, dump, body }: Query): NetlinkRequest => ({
   operation,
   type,
   flags: dump ? NLM_F.DUMP : 0,
@@ -168,7 +168,7 @@ export class Nft implements Disposable {
     return this.#socket.batch(operation, batch.bytes).errors.map(error => refusalOf(batch, error));
   }
 
-  #ask(query: Query): readonly Reply[] {
+  #ask(query: Query): readonly NetlinkReply[] {
     return must(this.#socket.exchange([requestOf(query)]))[0] ?? [];
   }
 

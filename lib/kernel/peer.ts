@@ -5,7 +5,7 @@ import { MSG, SOL_SOCKET } from './socket.ts';
 
 const SO_PEERCRED = 17;
 
-export interface Peer {
+export interface SocketPeer {
   readonly pid: number;
   /** As this process's user namespace sees it: 0 is its root, and whoever has no number in it is 65534. */
   readonly uid: number;
@@ -13,7 +13,7 @@ export interface Peer {
 }
 
 /** As of the connect(). @throws SyscallError where the descriptor is no connected Unix socket */
-export function peerOf(fd: number): Peer {
+export function peerOf(fd: number): SocketPeer {
   // struct ucred: pid, uid, gid.
   const value = new Uint32Array(3);
   const length = new Uint32Array([value.byteLength]);

@@ -1,12 +1,12 @@
-import type { Reply } from './message.ts';
-import type { Protocol } from './socket.ts';
+import type { NetlinkReply } from './message.ts';
+import type { NetlinkProtocol } from './socket.ts';
 import { Subscription } from './subscription.ts';
 
 /** A subscription that is made anew when it is lost; whoever listens then has to look for himself at what he missed. */
 export function resubscribed(
-  protocol: Protocol,
+  protocol: NetlinkProtocol,
   groups: readonly number[],
-  { onMessage, onGap }: { readonly onMessage: (message: Reply) => void; readonly onGap: () => void },
+  { onMessage, onGap }: { readonly onMessage: (message: NetlinkReply) => void; readonly onGap: () => void },
 ): Disposable {
   let current: Subscription | undefined;
   let isOver = false;

@@ -13,7 +13,7 @@ import {
 import { address as addressValue, bodyOf, u32 } from '../netlink/attribute.ts';
 import { align, NLM_F, readS32, readU16, readU32 } from '../netlink/header.ts';
 import { AttributeReader } from '../netlink/reader.ts';
-import type { Reply, Request } from './message.ts';
+import type { NetlinkReply, NetlinkRequest } from './message.ts';
 import { afOf, familyOf, RTM } from './rtnetlink.ts';
 
 const RTA = {
@@ -137,7 +137,7 @@ function message(route: Route, header: Pick<Header, 'protocol' | 'scope' | 'type
   );
 }
 
-function write(verb: string, route: Route, flags: number): Request {
+function write(verb: string, route: Route, flags: number): NetlinkRequest {
   return {
     operation: `${verb} ${nameOf(route)}`,
     type: RTM.NEWROUTE,
@@ -151,13 +151,13 @@ function write(verb: string, route: Route, flags: number): Request {
 }
 
 /** EEXIST where there is one to the destination with that table and metric, on whatever link: it stays. */
-export const addRoute = (route: Route): Request => write('add', route, NLM_F.CREATE | NLM_F.EXCL);
+export const addRoute = (route: Route): NetlinkRequest => write('add', route, NLM_F.CREATE | NLM_F.EXCL);
 
 /** In place of one to the destination with that table and metric, whosever it was. */
-export const replaceRoute = (route: Route): Request => write('replace', route, NLM_F.CREATE | NLM_F.REPLACE);
+export const replaceRoute = (route: Route): NetlinkRequest => write('replace', route, NLM_F.CREATE | NLM_F.REPLACE);
 
 /** The first that matches all that is given (type, scope and protocol only if given); ESRCH where there is none. */
-export function deleteRoute(route: Route): Request {
+export function deleteRoute(route: Route): NetlinkRequest {
   return {
     operation: `delete ${nameOf(route)}`,
     type: RTM.DELROUTE,
@@ -175,7 +175,7 @@ export function deleteRoute(route: Route): Request {
 export const NO_ROUTE = ['ENETUNREACH', 'EHOSTUNREACH', 'EINVAL', 'EACCES', 'EAGAIN', 'EAFNOSUPPORT'] as const;
 
 /** One reply: the route that a packet to the address takes. Refused with one of `NO_ROUTE` where there is none. */
-export function getRoute(address: Address): Request {
+export function getRoute(address: Address): NetlinkRequest {
   return {
     operation: `find the route to ${formatAddress(address)}`,
     type: RTM.GETROUTE,
@@ -196,7 +196,7 @@ export interface RouteFilter {
 }
 
 /** One reply for each route that passes the filter; ENODEV where there is no such link, ENOENT where no such table. */
-export function dumpRoutes({ family, oif, table, protocol }: RouteFilter = {}): Request {
+export function dumpRoutes({ family, oif, table, protocol }: RouteFilter = {}): NetlinkRequest {
   return {
     operation: oif === undefined ? 'list routes' : `list routes of link ${oif}`,
     type: RTM.GETROUTE,
@@ -232,7 +232,7 @@ function hopsOf(route: AttributeReader, bytes: Uint8Array): Hop[] {
  * Undefined for a route of another family than IPv4 and IPv6, and for a cached exception, which is no route.
  * @throws RangeError a malformed attribute
  */
-export function routeOf({ body }: Reply): FoundRoute | undefined {
+export function routeOf({ body }: NetlinkReply): FoundRoute | undefined {
   const [af = 0, length = 0, , , shortTable = 0, protocol = 0, scope = 0, type = 0] = body;
   const family = familyOf(af);
   const flags = readU32(body, 8);

@@ -3,7 +3,7 @@ import { checked, libc, socketLibc } from './ffi.ts';
 
 /** include/uapi/linux/netlink.h: NETLINK_ROUTE, NETLINK_NETFILTER */
 export const protocols = { route: 0, netfilter: 12 } as const;
-export type Protocol = keyof typeof protocols;
+export type NetlinkProtocol = keyof typeof protocols;
 
 const AF_NETLINK = 16;
 const SOCK_RAW = 3;
@@ -39,7 +39,7 @@ export function portOf(fd: number): number | undefined {
  * @returns the descriptor, its caller's to close
  * @throws SyscallError
  */
-export const openSocket = (protocol: Protocol): number =>
+export const openSocket = (protocol: NetlinkProtocol): number =>
   checked('open a netlink socket', libc().socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocols[protocol]));
 
 /** Has the kernel choose the socket's port now. @throws SyscallError */

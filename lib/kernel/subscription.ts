@@ -2,15 +2,15 @@
 import type { MessageInfo } from 'netlink/dist/raw.js';
 import { formatHeader, NLM_F, parseMessages } from '../netlink/header.ts';
 import { dropsOf, type EventSocket, openEventSocket } from './event-socket.ts';
-import type { Reply, Request } from './message.ts';
-import { type Protocol, SO, SOL_NETLINK, SOL_SOCKET, setOption } from './socket.ts';
+import type { NetlinkReply, NetlinkRequest } from './message.ts';
+import { type NetlinkProtocol, SO, SOL_NETLINK, SOL_SOCKET, setOption } from './socket.ts';
 
 /** include/uapi/linux/rtnetlink.h, include/uapi/linux/netfilter/nfnetlink.h */
 export const RTNLGRP = { LINK: 1, NEIGH: 3, IPV4_IFADDR: 5, IPV4_ROUTE: 7, IPV6_IFADDR: 9, IPV6_ROUTE: 11 } as const;
 export const NFNLGRP = { CONNTRACK_NEW: 1, CONNTRACK_DESTROY: 3, NFTABLES: 7 } as const;
 
 export interface Listener {
-  readonly onMessage: (message: Reply) => void;
+  readonly onMessage: (message: NetlinkReply) => void;
   /**
    * Messages were lost, since they came faster than they were read, or one could not be read. Nothing more will come:
    * subscribe anew, then look at the kernel's state whole.
@@ -30,7 +30,7 @@ export class Subscription implements Disposable {
   #ended = false;
   #seq = 0;
 
-  constructor(protocol: Protocol, groups: readonly number[], listener: Listener) {
+  constructor(protocol: NetlinkProtocol, groups: readonly number[], listener: Listener) {
     this.#listener = listener;
     this.#socket = openEventSocket(protocol);
     const { raw, fd } = this.#socket;
@@ -49,7 +49,7 @@ export class Subscription implements Disposable {
   }
 
   /** Asks for something; what the kernel answers comes to the listener, like everything else. */
-  send({ type, flags, body }: Request): void {
+  send({ type, flags, body }: NetlinkRequest): void {
     const header = formatHeader(type, flags | NLM_F.REQUEST, ++this.#seq, body.length);
     this.#socket.raw.send(Buffer.concat([header, body]), {}, error => {
       if (error) this.#lose(error);

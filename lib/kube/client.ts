@@ -14,7 +14,7 @@ import { type Clock, deadline, systemClock } from './clock.ts';
 import type { Access, Credentials } from './credentials.ts';
 import { errorOfResponse, errorOfTransport, garbage, KubeError } from './error.ts';
 
-export interface Request {
+export interface ApiRequest {
   /** For messages: `list pods`. */
   readonly action: string;
   readonly method?: 'GET' | 'PATCH';
@@ -27,7 +27,7 @@ export interface Request {
   readonly patience?: number;
 }
 
-export interface Answer {
+export interface ApiResponse {
   /** To be read to its end or broken off: it holds a connection. Whoever leaves its loop early breaks it off. */
   readonly body: AsyncIterable<Buffer>;
   /** Closes the connection; whoever reads gets the error. Nothing happens after the end. */
@@ -42,9 +42,9 @@ export interface Client extends Disposable {
    * @throws {KubeError} refused, or no answer; a 401 is tried again once where the credentials' files have changed meanwhile
    * @throws {CredentialsError} their files cannot be read
    */
-  send(request: Request): Promise<Answer>;
+  send(request: ApiRequest): Promise<ApiResponse>;
   /** The whole answer, parsed. @throws {KubeError} as `send`, or no JSON */
-  json(request: Request): Promise<unknown>;
+  json(request: ApiRequest): Promise<unknown>;
 }
 
 export interface ClientOptions {
@@ -79,8 +79,8 @@ async function textOf(body: AsyncIterable<Buffer>, action: string): Promise<stri
 
 /** As much of a refusal's body as comes within the limits; a body that never ends or breaks off must not hide its status. */
 async function refusalOf(
-  answer: Answer,
-  { action, patience = defaultPatience }: Request,
+  answer: ApiResponse,
+  { action, patience = defaultPatience }: ApiRequest,
   clock: Clock,
 ): Promise<string> {
   const chunks: Buffer[] = [];
@@ -119,7 +119,7 @@ function unpacked(response: IncomingMessage): Readable {
 interface Sent {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
-  readonly answer: Answer;
+  readonly answer: ApiResponse;
 }
 
 interface Wire {
@@ -129,7 +129,7 @@ interface Wire {
 }
 
 /** One request on the wire, until its answer begins. */
-function exchange(asked: Request, wire: Wire, clock: Clock): Promise<Sent> {
+function exchange(asked: ApiRequest, wire: Wire, clock: Clock): Promise<Sent> {
   const { action, patience = defaultPatience } = asked;
   const { url, options, body } = wire;
   const { promise, resolve, reject } = Promise.withResolvers<Sent>();
@@ -164,7 +164,7 @@ export function createClient(
   const kept = { keepAlive: true, maxFreeSockets: 2, timeout: 60_000 };
   const agent = server.startsWith('https:') ? new https.Agent(kept) : new http.Agent(kept);
 
-  function wireOf(request: Request, { authorization, tls }: Access): Wire {
+  function wireOf(request: ApiRequest, { authorization, tls }: Access): Wire {
     const url = new URL(server + request.path);
     for (const [key, value] of Object.entries(request.query ?? {})) url.searchParams.set(key, value);
     const body = request.body && JSON.stringify(request.body.value);
@@ -179,7 +179,7 @@ export function createClient(
     return { url, body, options: { method, agent, headers, ...tls, ...(signal ? { signal } : {}) } };
   }
 
-  async function send(request: Request): Promise<Answer> {
+  async function send(request: ApiRequest): Promise<ApiResponse> {
     const access = credentials.read();
     let { status, headers, answer } = await exchange(request, wireOf(request, access), clock);
     const renewed = status === 401 ? credentials.read() : access;
@@ -193,7 +193,7 @@ export function createClient(
   }
 
   /** One deadline for all of it, whatever is tried again in between. */
-  async function json(request: Request): Promise<unknown> {
+  async function json(request: ApiRequest): Promise<unknown> {
     const { action, patience = defaultPatience, signal } = request;
     const late = new AbortController();
     const waiting = deadline(clock, patience, () => late.abort());

@@ -57,7 +57,7 @@ export function serverOf(text: string, where: string): string {
   );
 }
 
-export type Environment = Readonly<Record<string, string | undefined>>;
+export type ProcessEnvironment = Readonly<Record<string, string | undefined>>;
 
 /** Where kubelet mounts a pod's own account. */
 const accountFolder = '/var/run/secrets/kubernetes.io/serviceaccount';
@@ -66,7 +66,7 @@ const accountFolder = '/var/run/secrets/kubernetes.io/serviceaccount';
  * The API server's address for a pod. KUBERNETES_SERVICE_HOST is a service's address, which needs a kube-proxy that may
  * need us first: TOLLGATE_API_SERVER goes before it.
  */
-function serverInCluster(env: Environment): string {
+function serverInCluster(env: ProcessEnvironment): string {
   const own = env['TOLLGATE_API_SERVER'] ?? '';
   if (own !== '') return serverOf(own, 'TOLLGATE_API_SERVER');
   const [host, port] = [env['KUBERNETES_SERVICE_HOST'] ?? '', env['KUBERNETES_SERVICE_PORT'] ?? ''];
@@ -84,7 +84,7 @@ function serverInCluster(env: Environment): string {
  * A pod's own credentials: its service account's token, which kubelet rotates, and the cluster's CA.
  * @throws {CredentialsError} no address, or no account mounted
  */
-export function inClusterCredentials(env: Environment, folder: string = accountFolder): Credentials {
+export function inClusterCredentials(env: ProcessEnvironment, folder: string = accountFolder): Credentials {
   const server = serverInCluster(env);
   const token = fileText(join(folder, 'token'), "the service account's token");
   const ca = fileText(join(folder, 'ca.crt'), "the cluster's CA");

@@ -1,10 +1,10 @@
 /** Events to what there is: the objects of a resource by name, and what each event changes about them. */
 import { isDeepStrictEqual } from 'node:util';
 import type { KubeEvent } from './event.ts';
-import type { Named, Resource } from './object.ts';
+import type { ObjectName, Resource } from './object.ts';
 
 /** At least one of both; a pod that was replaced by another of its name is two changes. */
-export interface Change<T> {
+export interface ObjectChange<T> {
   readonly before?: T;
   readonly after?: T;
 }
@@ -13,13 +13,13 @@ export interface Fold<T> {
   /** Some list was whole, and the sink took all of it: what is not here is not there. */
   readonly isComplete: boolean;
   readonly size: number;
-  get(id: Named): T | undefined;
+  get(id: ObjectName): T | undefined;
   objects(): Iterable<T>;
   /**
    * Takes the event in, tells the sink, and gives what it changed: nothing where all that policy sees is as it was.
    * @throws whatever the sink throws, once all else of the event is done; the sink is told again by the next list
    */
-  apply(event: KubeEvent<T>): readonly Change<T>[];
+  apply(event: KubeEvent<T>): readonly ObjectChange<T>[];
 }
 
 /** Objects by namespace and name, without a text of its own for each. */
@@ -27,18 +27,18 @@ class Shelf<T> {
   readonly #namespaces = new Map<string, Map<string, T>>();
   size = 0;
 
-  get({ namespace, name }: Named): T | undefined {
+  get({ namespace, name }: ObjectName): T | undefined {
     return this.#namespaces.get(namespace)?.get(name);
   }
 
-  set({ namespace, name }: Named, object: T): void {
+  set({ namespace, name }: ObjectName, object: T): void {
     const own = this.#namespaces.get(namespace) ?? new Map<string, T>();
     if (own.size === 0) this.#namespaces.set(namespace, own);
     if (!own.has(name)) this.size++;
     own.set(name, object);
   }
 
-  delete({ namespace, name }: Named): void {
+  delete({ namespace, name }: ObjectName): void {
     const own = this.#namespaces.get(namespace);
     if (!own?.delete(name)) return;
     this.size--;
@@ -53,7 +53,7 @@ class Shelf<T> {
 /** @param sink told of each change before the next one is looked at */
 export function createFold<T>(
   { id, isSame = isDeepStrictEqual }: Pick<Resource<T>, 'id' | 'isSame'>,
-  sink: (change: Change<T>) => void,
+  sink: (change: ObjectChange<T>) => void,
 ): Fold<T> {
   const known = new Shelf<T>();
   /** What the list that is under way has named so far. */
@@ -62,14 +62,14 @@ export function createFold<T>(
   /** Objects of which the sink did not take the last change. */
   const untold = new Shelf<true>();
 
-  function tell(object: Named, change: Change<T>): Change<T> {
+  function tell(object: ObjectName, change: ObjectChange<T>): ObjectChange<T> {
     untold.set(object, true);
     sink(change);
     untold.delete(object);
     return change;
   }
 
-  function remove(before: T): Change<T> {
+  function remove(before: T): ObjectChange<T> {
     known.delete(id(before));
     try {
       return tell(id(before), { before });
@@ -80,7 +80,7 @@ export function createFold<T>(
     }
   }
 
-  function set(object: T): readonly Change<T>[] {
+  function set(object: T): readonly ObjectChange<T>[] {
     const now = id(object);
     named?.set(now, true);
     const before = known.get(now);
@@ -96,12 +96,12 @@ export function createFold<T>(
     return [tell(now, { before, after: object })];
   }
 
-  function vanished(): readonly Change<T>[] {
+  function vanished(): readonly ObjectChange<T>[] {
     const present = named;
     if (!present) return [];
     const gone = [...known.objects()].filter(object => !present.get(id(object)));
     named = undefined;
-    const changes: Change<T>[] = [];
+    const changes: ObjectChange<T>[] = [];
     const errors: unknown[] = [];
     for (const object of gone)
       try {
@@ -114,7 +114,7 @@ export function createFold<T>(
     return changes;
   }
 
-  function apply(event: KubeEvent<T>): readonly Change<T>[] {
+  function apply(event: KubeEvent<T>): readonly ObjectChange<T>[] {
     if (event.type === 'set') return set(event.object);
     if (event.type === 'listed') return vanished();
     if (event.type === 'listing') named = new Shelf();

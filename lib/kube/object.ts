@@ -39,14 +39,14 @@ export interface KubeNode extends Node {
 }
 
 /** An object in which the manifest reader found something wrong, in the place of a file's. */
-export type Complaint = Omit<Problem, 'file' | 'document'>;
+export type ObjectProblem = Omit<Problem, 'file' | 'document'>;
 
 export interface Reading {
   readonly intern: Intern;
-  readonly report: (complaint: Complaint) => void;
+  readonly report: (complaint: ObjectProblem) => void;
 }
 
-export interface Named {
+export interface ObjectName {
   /** Empty outside namespaces. */
   readonly namespace: string;
   readonly name: string;
@@ -63,7 +63,7 @@ export interface Resource<T> {
   readonly read: (value: unknown, reading: Reading) => T | undefined;
   /** It is there, but does not count any more. */
   readonly isOver: (object: T) => boolean;
-  readonly id: (object: T) => Named;
+  readonly id: (object: T) => ObjectName;
   /** Policy sees no difference between the two, though something else about the object may have changed. */
   readonly isSame?: (a: T, b: T) => boolean;
 }
@@ -73,7 +73,7 @@ const textAt = (field: Field, key: string): string | undefined => {
   return typeof value === 'string' && value !== '' ? value : undefined;
 };
 
-interface Root extends Named {
+interface Root extends ObjectName {
   readonly field: Field;
 }
 

@@ -8,7 +8,7 @@ import type { KubeEvent } from './event.ts';
 import { follow } from './follow.ts';
 import { createIntern, type Intern } from './intern.ts';
 import { type Freshness, type Listing, list } from './list.ts';
-import type { Complaint, Resource } from './object.ts';
+import type { ObjectProblem, Resource } from './object.ts';
 
 export interface WatchOptions {
   /** Ends the events, and every connection that they need. */
@@ -18,7 +18,7 @@ export interface WatchOptions {
   /** Shared by all resources that are watched, it saves memory. */
   readonly intern?: Intern;
   /** What the manifest reader says of an object: it is closed where it is a policy. */
-  readonly report?: (complaint: Complaint) => void;
+  readonly report?: (complaint: ObjectProblem) => void;
 }
 
 /** A watch that lived for so many milliseconds was none of the kind that ends as soon as it has begun. */

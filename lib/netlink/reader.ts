@@ -165,7 +165,7 @@ export class AttributeReader {
 }
 
 /** Where the value of an attribute lies within the bytes of a message. */
-export interface Place {
+export interface ByteRange {
   readonly start: number;
   readonly end: number;
 }
@@ -174,7 +174,7 @@ export interface Place {
  * The first attribute of a type among those in `place`, without a look at the others' values: for dumps of hundreds of
  * thousands of messages. Undefined where it is absent, or behind a length that is impossible.
  */
-export function findAttribute(bytes: Uint8Array, type: number, { start, end }: Place): Place | undefined {
+export function findAttribute(bytes: Uint8Array, type: number, { start, end }: ByteRange): ByteRange | undefined {
   for (let at = start; at + 4 <= end; ) {
     const length = bytes[at]! | (bytes[at + 1]! << 8);
     if (length < 4 || at + length > end) return undefined;

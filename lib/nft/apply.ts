@@ -4,7 +4,18 @@
  */
 
 import { boundsOf, isSingle, keyId, keyLength } from './datatype.ts';
-import type { Chain, Counter, Datum, Element, Key, NamedSet, Rule, Selector, Statement, Table } from './model.ts';
+import type {
+  Chain,
+  CounterStatement,
+  Datum,
+  Element,
+  Key,
+  NamedSet,
+  Rule,
+  Selector,
+  Statement,
+  Table,
+} from './model.ts';
 import { chainOf, counterOf, referencesOf } from './reference.ts';
 import { typesOf } from './selector.ts';
 import { nameOperation, type Operation, type SetDeclaration, type Transaction } from './transaction.ts';
@@ -24,7 +35,7 @@ interface Draft {
   comment: string | undefined;
   readonly chains: Map<string, Chain & { rules: Rule[] }>;
   readonly sets: Map<string, { readonly set: SetDeclaration; readonly elements: Map<string, Element> }>;
-  readonly counters: Map<string, Counter>;
+  readonly counters: Map<string, CounterStatement>;
 }
 
 type Refuse = (code: string, reason: string) => never;

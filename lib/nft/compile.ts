@@ -19,13 +19,13 @@ import type {
   Lookup,
   Match,
   Nat,
+  NftVerdict,
   Reject,
   Rule,
   Selector,
   SetMark,
   Statement,
   TableFamily,
-  Verdict,
 } from './model.ts';
 import { CT_MARK, META, NFPROTO, SELECTORS, typesOf } from './selector.ts';
 
@@ -148,7 +148,7 @@ function compileStatement(statement: Statement, known: Known, out: Expression[])
   }
 }
 
-export const compileVerdict = (verdict: Verdict): Expression & { readonly name: 'verdict' } => ({
+export const compileVerdict = (verdict: NftVerdict): Expression & { readonly name: 'verdict' } => ({
   name: 'verdict',
   code: VERDICT[verdict.kind],
   ...('chain' in verdict ? { chain: verdict.chain } : {}),

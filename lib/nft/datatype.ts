@@ -6,7 +6,7 @@
 import { formatAddress, formatPrefix, networkOf, rangeOf } from '../ip/address.ts';
 import type { Datatype, Datum, Key } from './model.ts';
 
-export interface Layout {
+export interface DatumLayout {
   /** nft's own number (enum datatypes in its datatype.h); the kernel only hands it back. */
   readonly id: number;
   /** Bytes, without the padding of a concatenation. */
@@ -18,7 +18,7 @@ export interface Layout {
   readonly bits?: boolean;
 }
 
-export const DATATYPES: Readonly<Record<Datatype, Layout>> = {
+export const DATATYPES: Readonly<Record<Datatype, DatumLayout>> = {
   ipv4_addr: { id: 7, length: 4, order: 'network' },
   ipv6_addr: { id: 8, length: 16, order: 'network' },
   inet_proto: {
@@ -151,7 +151,7 @@ export function datumFromBytes(type: Datatype, bytes: Uint8Array): Datum {
   return readNumber(bytes, length, order);
 }
 
-function readNumber(bytes: Uint8Array, length: number, order: Layout['order']): number {
+function readNumber(bytes: Uint8Array, length: number, order: DatumLayout['order']): number {
   let value = 0;
   for (let i = 0; i < length; i++) value = value * 256 + bytes[order === 'host' ? length - 1 - i : i]!;
   return value;

@@ -13,12 +13,12 @@ import type {
   Base,
   Chain,
   ChainType,
-  Counter,
+  CounterStatement,
   Datatype,
   Datum,
   Element,
-  Hook,
   Key,
+  NetfilterHook,
   Rule,
   Table,
   TableFamily,
@@ -149,7 +149,7 @@ const commentIn = (userdata: Uint8Array | undefined, type: number): { readonly c
   return comment === undefined ? {} : { comment };
 };
 
-const HOOK_NAMES = new Map((Object.keys(HOOKS) as Hook[]).map(hook => [HOOKS[hook] as number, hook]));
+const HOOK_NAMES = new Map((Object.keys(HOOKS) as NetfilterHook[]).map(hook => [HOOKS[hook] as number, hook]));
 
 const decodeChain = (body: Uint8Array, rules: ReadonlyMap<string, readonly DecodedRule[]>): Chain =>
   readMessage(body, names.chain, attributes => {
@@ -269,7 +269,7 @@ const decodeCounted = (attributes: AttributeReader): Counted => ({
 const isCounter = (body: Uint8Array): boolean =>
   readMessage(body, names.object, object => object.be32(NFTA_OBJ.TYPE)) === OBJECT_COUNTER;
 
-const decodeCounter = (body: Uint8Array): Counter =>
+const decodeCounter = (body: Uint8Array): CounterStatement =>
   readMessage(body, names.object, object => ({
     name: object.text(NFTA_OBJ.NAME) ?? '',
     ...commentIn(object.get(NFTA_OBJ.USERDATA), UDATA.COMMENT),

@@ -7,7 +7,7 @@ import { type Prefix, rangeOf } from '../ip/address.ts';
 import { compile, LIMIT_UNITS, REJECTS } from './compile.ts';
 import { DATATYPES, datumBetween, datumFromBytes } from './datatype.ts';
 import { CMP, type Expression, expressionsId, NAT_RANDOM_FULLY, VERDICT } from './expression.ts';
-import type { Datum, Limit, Reject, Selector, Statement, TableFamily, Verdict } from './model.ts';
+import type { Datum, Limit, NftVerdict, Reject, Selector, Statement, TableFamily } from './model.ts';
 import { CT_MARK, META, NETWORK_HEADER, NFPROTO, SELECTORS, type SelectorFacts } from './selector.ts';
 
 type Load = Expression & { readonly name: 'meta' | 'ct' | 'payload' | 'fib' };
@@ -111,7 +111,7 @@ const VERDICTS: readonly (readonly [number, 'accept' | 'drop' | 'return'])[] = [
   [VERDICT.return, 'return'],
 ];
 
-export function verdictOf({ code, chain }: { code: number; chain?: string }): Verdict | undefined {
+export function verdictOf({ code, chain }: { code: number; chain?: string }): NftVerdict | undefined {
   if (chain !== undefined) {
     if (code === VERDICT.jump) return { kind: 'jump', chain };
     return code === VERDICT.goto ? { kind: 'goto', chain } : undefined;

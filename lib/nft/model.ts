@@ -17,17 +17,17 @@ export interface Table {
   readonly dormant?: true;
   readonly chains: readonly Chain[];
   readonly sets: readonly NamedSet[];
-  readonly counters: readonly Counter[];
+  readonly counters: readonly CounterStatement[];
 }
 
 /** `ingress` is none of ours, but somebody may put such a chain into the table. */
-export type Hook = 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting' | 'ingress';
+export type NetfilterHook = 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting' | 'ingress';
 export type ChainType = 'filter' | 'nat' | 'route';
 
 /** What makes a chain a base chain: the kernel calls it; nothing can jump to it. */
 export interface Base {
   readonly type: ChainType;
-  readonly hook: Hook;
+  readonly hook: NetfilterHook;
   /** Lower runs earlier: raw -300, dstnat -100, filter 0, srcnat 100. */
   readonly priority: number;
   readonly policy: 'accept' | 'drop';
@@ -83,7 +83,7 @@ export type Datum = number | string | Address | Prefix | Range | Span;
 /** One datum for each field of the key. */
 export type Key = readonly Datum[];
 
-export type Verdict =
+export type NftVerdict =
   | { readonly kind: 'accept' }
   | { readonly kind: 'drop' }
   | { readonly kind: 'return' }
@@ -98,7 +98,7 @@ export interface CounterRef {
 export interface Element {
   readonly key: Key;
   /** In a map only: a verdict, a counter, or one datum for each field of the map's value. */
-  readonly value?: Verdict | CounterRef | Key;
+  readonly value?: NftVerdict | CounterRef | Key;
   readonly comment?: string;
 }
 
@@ -115,7 +115,7 @@ export interface NamedSet {
 }
 
 /** A named counter. It survives the rules that count with it; what it has counted is not part of its identity. */
-export interface Counter {
+export interface CounterStatement {
   readonly name: string;
   readonly comment?: string;
 }
@@ -202,7 +202,7 @@ export interface CounterMap {
 }
 
 /** To an nflog group. */
-export interface Log {
+export interface LogStatement {
   readonly kind: 'log';
   /** At most 127 bytes. */
   readonly prefix?: string;
@@ -235,7 +235,7 @@ export interface Reject {
   readonly with: 'port-unreachable' | 'admin-prohibited' | 'host-unreachable' | 'no-route' | 'tcp reset';
 }
 
-export interface Masquerade {
+export interface MasqueradeStatement {
   readonly kind: 'masquerade';
   readonly fullyRandom?: boolean;
 }
@@ -267,22 +267,22 @@ export type Statement =
   | VerdictMap
   | Count
   | CounterMap
-  | Log
+  | LogStatement
   | Limit
   | SetMark
   | Reject
-  | Masquerade
+  | MasqueradeStatement
   | Nat
   | Notrack
   | Foreign
-  | Verdict;
+  | NftVerdict;
 
-export const ACCEPT: Verdict = { kind: 'accept' };
-export const DROP: Verdict = { kind: 'drop' };
-export const RETURN: Verdict = { kind: 'return' };
+export const ACCEPT: NftVerdict = { kind: 'accept' };
+export const DROP: NftVerdict = { kind: 'drop' };
+export const RETURN: NftVerdict = { kind: 'return' };
 export const COUNTER: Count = { kind: 'counter' };
-export const jump = (chain: string): Verdict => ({ kind: 'jump', chain });
-export const goto = (chain: string): Verdict => ({ kind: 'goto', chain });
+export const jump = (chain: string): NftVerdict => ({ kind: 'jump', chain });
+export const goto = (chain: string): NftVerdict => ({ kind: 'goto', chain });
 
 export const match = (selector: Selector, op: MatchOp, datum: Datum): Match => ({ kind: 'match', selector, op, datum });
 

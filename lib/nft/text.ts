@@ -6,7 +6,7 @@
 import { formatAddress } from '../ip/address.ts';
 import { keptComment } from './comment.ts';
 import { formatDatum, formatKey } from './datatype.ts';
-import type { Base, Element, Match, Nat, NatTarget, Rule, Selector, Statement, Table, Verdict } from './model.ts';
+import type { Base, Element, Match, Nat, NatTarget, NftVerdict, Rule, Selector, Statement, Table } from './model.ts';
 import { SELECTORS, typesOf } from './selector.ts';
 import type { ChainDeclaration, Operation, SetDeclaration, Transaction } from './transaction.ts';
 
@@ -17,7 +17,7 @@ const quoteComment = (comment: string): string => `"${keptComment(comment)}"`;
 const commentOf = (comment: string | undefined): string =>
   comment === undefined ? '' : ` comment ${quoteComment(comment)}`;
 
-export const formatVerdict = (verdict: Verdict): string =>
+export const formatVerdict = (verdict: NftVerdict): string =>
   'chain' in verdict ? `${verdict.kind} ${verdict.chain}` : verdict.kind;
 
 const formatSelectors = (key: readonly Selector[]): string => key.join(' . ');

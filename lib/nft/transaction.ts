@@ -3,7 +3,7 @@
  * It prints as nft text (`text.ts`) and is sent as one netlink batch (`encode.ts`).
  */
 
-import type { Chain, Counter, Element, NamedSet, Rule, Table, TableFamily } from './model.ts';
+import type { Chain, CounterStatement, Element, NamedSet, Rule, Table, TableFamily } from './model.ts';
 
 /** A set without what is in it. */
 export type SetDeclaration = Omit<NamedSet, 'elements'>;
@@ -42,7 +42,7 @@ export type Operation =
       readonly set: SetDeclaration;
       readonly elements: readonly Element[];
     }
-  | { readonly verb: 'add' | 'delete' | 'destroy'; readonly object: 'counter'; readonly counter: Counter };
+  | { readonly verb: 'add' | 'delete' | 'destroy'; readonly object: 'counter'; readonly counter: CounterStatement };
 
 export interface Transaction {
   readonly family: TableFamily;

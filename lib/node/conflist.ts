@@ -135,7 +135,7 @@ export function foreignTo(place: ConflistPlace): readonly string[] {
 /** Of our own file; undefined where there is none. @throws StateError it cannot be read, or is no file */
 const textOf = (path: string): string | undefined => readOrNone(path, () => readForeign(path));
 
-export interface Kept {
+export interface ConflistState {
   readonly isThere: boolean;
   readonly isWritten: boolean;
   /** Files of others that were moved out of the way. */
@@ -145,7 +145,7 @@ export interface Kept {
 }
 
 /** Puts the conflist there; one that says the same stays as it is. @throws StateError */
-export function keepConflist(place: ConflistPlace, text: string): Kept {
+export function keepConflist(place: ConflistPlace, text: string): ConflistState {
   const { confDir, takeOver } = place;
   const path = join(confDir, FILE);
   makeFolder(confDir);

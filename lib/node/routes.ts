@@ -8,7 +8,7 @@
  * somebody else makes to the same prefix, before or after, wins. They stay when the agent stops, as the pods do.
  */
 import { type Address, type Family, formatAddress, formatPrefix, networkOf, parseAddress } from '../ip/address.ts';
-import { type Exchange, must, type Request } from '../kernel/message.ts';
+import { type Exchange, must, type NetlinkRequest } from '../kernel/message.ts';
 import {
   addRoute,
   deleteRoute,
@@ -140,7 +140,7 @@ const isAsWanted = (found: FoundRoute, want: Route): boolean =>
     : found.type === RTN_UNICAST && found.oif === want.oif && sameAddress(found.gateway, want.gateway));
 
 /** What makes ours, of those found, what is wanted. New ones come first. */
-export function routeChanges(found: readonly FoundRoute[], wanted: readonly Route[]): readonly Request[] {
+export function routeChanges(found: readonly FoundRoute[], wanted: readonly Route[]): readonly NetlinkRequest[] {
   const ours = found.filter(isOurs);
   const have = new Map(ours.map(route => [keyOf(route), route]));
   const want = new Set(wanted.map(keyOf));

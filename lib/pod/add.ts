@@ -35,7 +35,7 @@ import {
 import { type Masquerade, masqueradeOf, reserveAddresses } from './ipam.ts';
 import { defaultRoutes, mtuOfPod, type PathMtu, readPathMtu } from './mtu.ts';
 import { writeMade } from './pair.ts';
-import { type Layout, layout, resultOf } from './plan.ts';
+import { layout, type PodLayout, resultOf } from './plan.ts';
 import { unplug } from './unplug.ts';
 
 /** @throws NetnsError, CniError code 8 where it is the node's own */
@@ -90,7 +90,7 @@ export function describePod(
 
 const isLoopbackPort = ({ hostIP }: HostPort): boolean => hostIP === undefined || /^(127\.|0\.0\.0\.0$)/.test(hostIP);
 
-function interfaceOf(request: AttachmentRequest, planned: Layout, mtu: number): PodInterface {
+function interfaceOf(request: AttachmentRequest, planned: PodLayout, mtu: number): PodInterface {
   const { config, containerID, ifname } = request;
   const key = { network: config.name, containerID, ifname };
   const ports = hostPortsOf(request);

@@ -2,20 +2,22 @@
  * Running pods whose records were lost with the state folder, or some of it: the node's record still knows them, and so does
  * the kernel, so their records are written again.
  */
+
 import type { LocalPod } from '../enforce/node.ts';
 import { podKey } from '../enforce/node.ts';
 import { parseAddress } from '../ip/address.ts';
 import type { Link } from '../kernel/link.ts';
-import { type Attachment, lockAttachment, type Owner, recordPath, restoreRecord } from '../state/attachment.ts';
+import { type Attachment, lockAttachment, recordPath, restoreRecord } from '../state/attachment.ts';
 import { reclaim, release } from '../state/claims.ts';
 import type { Store } from '../state/store.ts';
 import { listAttachments } from '../state/sweep.ts';
+import type { AttachmentKey } from '../tag/link-name.ts';
 import { condemned } from '../tag/tag.ts';
 import type { Context } from './context.ts';
 import { homeOf, readFacts, writeFacts } from './facts.ts';
 import { hostEnd, isMadeFor, lookUpIn } from './own-link.ts';
 
-export interface Adopted extends Owner {
+export interface Adopted extends AttachmentKey {
   /** `namespace/name` */
   readonly pod: string;
   readonly addresses: readonly string[];

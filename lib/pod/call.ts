@@ -9,8 +9,8 @@ import {
   type Environment,
   errorVersion,
   type NetworkRequest,
+  type ParsedCall,
   parseRequest,
-  type Request,
   type Role,
 } from '../cni/request.ts';
 import { printResult, type Result } from '../cni/result.ts';
@@ -33,16 +33,16 @@ export interface Call {
   readonly readStdin: () => string;
   readonly role: Role;
   /** Where somebody has read it already. */
-  readonly request?: Request;
+  readonly request?: ParsedCall;
 }
 
-export interface Answer {
+export interface CallResult {
   readonly stdout: string;
   readonly exitCode: 0 | 1;
 }
 
 /** Where a call is carried out: what opens the kernel for it, and where its log goes. */
-export interface Place {
+export interface CallPlace {
   readonly release: string;
   readonly log: (line: string) => void;
   readonly open: (
@@ -53,7 +53,10 @@ export interface Place {
   /** The process whose paths those of the call are; this one where absent. */
   readonly caller?: number;
   /** Asked first, if there is anybody to ask; undefined: the call is to be carried out here. */
-  readonly elsewhere?: (request: AttachmentRequest | NetworkRequest, call: GivenCall) => Promise<Answer | undefined>;
+  readonly elsewhere?: (
+    request: AttachmentRequest | NetworkRequest,
+    call: GivenCall,
+  ) => Promise<CallResult | undefined>;
 }
 
 /** A call whose stdin has been read. */
@@ -61,7 +64,7 @@ export interface GivenCall extends Pick<Call, 'env' | 'role'> {
   readonly stdin: string;
 }
 
-const done = (stdout: string): Answer => ({ stdout, exitCode: 0 });
+const done = (stdout: string): CallResult => ({ stdout, exitCode: 0 });
 
 const print = (value: unknown): string => `${JSON.stringify(value)}\n`;
 
@@ -103,7 +106,7 @@ async function ipamVerb(request: AttachmentRequest | NetworkRequest, context: Co
   }
 }
 
-async function carryOut({ env, readStdin, role, request: read }: Call, place: Place): Promise<Answer> {
+async function carryOut({ env, readStdin, role, request: read }: Call, place: CallPlace): Promise<CallResult> {
   const request = read ?? parseRequest(env, readStdin, role);
   if (request.verb === 'about') {
     place.log(aboutText(role, place.release).trimEnd());
@@ -127,7 +130,7 @@ const isAsking = ({ verb }: AttachmentRequest | NetworkRequest): boolean => verb
 /** Whatever is said of the call goes into its log file, too. */
 async function journalled(
   request: AttachmentRequest | NetworkRequest,
-  place: Place,
+  place: CallPlace,
   work: (log: (line: string) => void) => Promise<string>,
 ): Promise<string> {
   const journal = openJournal(request, place.caller);
@@ -150,7 +153,7 @@ async function journalled(
 }
 
 /** Never throws: every failure is an error object; the stack trace of one that nobody foresaw goes to the log. */
-export async function answer(call: Call, place: Place): Promise<Answer> {
+export async function answer(call: Call, place: CallPlace): Promise<CallResult> {
   let stdin = call.request && 'config' in call.request ? call.request.config.text : undefined;
   const readStdin = (): string => {
     stdin = call.readStdin();

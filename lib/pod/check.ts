@@ -5,7 +5,7 @@
 import { CniError, codes } from '../cni/error.ts';
 import { builtinIpam } from '../cni/ipam.ts';
 import type { AttachmentRequest } from '../cni/request.ts';
-import type { Ip, Result, Route } from '../cni/result.ts';
+import type { Ip, Result, ResultRoute } from '../cni/result.ts';
 import { type LocalPod, podKey } from '../enforce/node.ts';
 import { forwarding } from '../enforce/probe.ts';
 import { type Address, type Family, formatAddress, formatPrefix, networkOf, parseAddress } from '../ip/address.ts';
@@ -22,7 +22,7 @@ import { openTarget } from './add.ts';
 import { findAttachment } from './attachment.ts';
 import type { Context } from './context.ts';
 import { delegateVerb } from './delegate.ts';
-import { allRoutes, hostEndDeviations, type Inside, isRouted, type Pair, podEndDeviations } from './ends.ts';
+import { allRoutes, hostEndDeviations, type Inside, isRouted, podEndDeviations, type VethPair } from './ends.ts';
 import { readFacts } from './facts.ts';
 import { delegationOf } from './ipam.ts';
 import { hostEnd, lookUpIn } from './own-link.ts';
@@ -44,7 +44,7 @@ function checkAddresses(pod: Exchange, ifindex: number, ifname: string, ips: rea
     .map(({ address }) => `${ifname} lacks address ${formatAddress(address)}`);
 }
 
-function checkRoutes(pod: Exchange, ifindex: number, routes: readonly Route[]): string[] {
+function checkRoutes(pod: Exchange, ifindex: number, routes: readonly ResultRoute[]): string[] {
   const found = allRoutes(pod);
   return routes
     .filter(({ dst, gw, table }) => {
@@ -55,13 +55,18 @@ function checkRoutes(pod: Exchange, ifindex: number, routes: readonly Route[]): 
 }
 
 /** As far as the result does not say it: a later plugin may have changed the MAC, and the result then says so. */
-function checkPair(pod: Exchange, inside: Inside, link: Link, { made, ...pair }: Pair): string[] {
+function checkPair(pod: Exchange, inside: Inside, link: Link, { made, ...pair }: VethPair): string[] {
   const known = made && { ...made, podMac: link.mac ?? made.podMac };
   return podEndDeviations(pod, inside, link, { ...pair, ...(known ? { made: known } : {}) }).map(({ what }) => what);
 }
 
 /** Of what the result says, that which concerns the container's interface. */
-function checkInside(request: AttachmentRequest, result: Result, pair: Pair | undefined, context: Context): string[] {
+function checkInside(
+  request: AttachmentRequest,
+  result: Result,
+  pair: VethPair | undefined,
+  context: Context,
+): string[] {
   using netns = openTarget(request, context);
   const index = result.interfaces.findIndex(
     ({ name, sandbox }) => name === request.ifname && sandbox === request.netns,
@@ -96,7 +101,7 @@ const forwardingOff = (families: readonly Family[]): string[] =>
   });
 
 /** @param pair absent where another plugin made it */
-function checkOutside(pod: LocalPod, result: Result, pair: Pair | undefined, context: Context): string[] {
+function checkOutside(pod: LocalPod, result: Result, pair: VethPair | undefined, context: Context): string[] {
   const link = hostEnd(lookUpIn(context.host), pod);
   if (!link) return [`the node's end ${pod.link} is gone`];
   const said = result.interfaces.find(({ name, sandbox }) => name === link.name && !sandbox);

@@ -4,7 +4,7 @@
  */
 
 import type { Config } from '../cni/config.ts';
-import type { Attachment as AttachmentName } from '../cni/request.ts';
+import type { AttachmentName } from '../cni/request.ts';
 import { type Attachment, tryLockAttachment } from '../state/attachment.ts';
 import { sweepOrphans } from '../state/orphans.ts';
 import { openStore } from '../state/store.ts';
@@ -15,7 +15,7 @@ import { homeOf, readFacts } from './facts.ts';
 import { hostEnd, lookUpIn } from './own-link.ts';
 import { unplug } from './unplug.ts';
 
-export interface Scope {
+export interface CollectScope {
   readonly config: Config;
   /** CNI_PATH, for delegates. */
   readonly path: readonly string[];
@@ -61,7 +61,7 @@ export function deathOf(
   return isGone ? 'its interface is gone' : undefined;
 }
 
-async function collectOne(listed: Listed, { config, path, keep }: Scope, context: Context): Promise<Undone[]> {
+async function collectOne(listed: Listed, { config, path, keep }: CollectScope, context: Context): Promise<Undone[]> {
   const { owner } = listed;
   if (!owner || keep?.some(kept => kept.containerID === owner.containerID && kept.ifname === owner.ifname)) return [];
   const undo = (attachment: Attachment | undefined) => unplug({ ...owner, config, path }, attachment, context);
@@ -80,7 +80,7 @@ async function collectOne(listed: Listed, { config, path, keep }: Scope, context
   return [{ ...owner, ...(pod ? { pod: `${pod.namespace}/${pod.name}` } : {}), addresses, why }];
 }
 
-export async function collect(scope: Scope, context: Context): Promise<Collected> {
+export async function collect(scope: CollectScope, context: Context): Promise<Collected> {
   const { stateDir, name } = scope.config;
   const store = openStore(stateDir);
   const failures: unknown[] = [];

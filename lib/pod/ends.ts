@@ -30,7 +30,7 @@ export interface Made {
   readonly routes: readonly PlannedRoute[];
 }
 
-export interface Pair {
+export interface VethPair {
   readonly hostMac: string;
   /** The pod's. */
   readonly addresses: readonly Address[];
@@ -107,7 +107,7 @@ function gatewayOn(host: Exchange, ifindex: number, family: Family): Address | u
 }
 
 /** A route that leads elsewhere may be meant, and stays. */
-function hostRouteDeviations(host: Exchange, { ifindex, name }: Link, { addresses, made }: Pair): Deviation[] {
+function hostRouteDeviations(host: Exchange, { ifindex, name }: Link, { addresses, made }: VethPair): Deviation[] {
   return addresses.flatMap((address, i): Deviation[] => {
     const oif = linkRoutedTo(host, address);
     if (oif === ifindex) return [];
@@ -138,13 +138,13 @@ function sysctlDeviations(inside: Inside, wanted: readonly (readonly [key: strin
   return found;
 }
 
-const ipv6Enabled = ({ name }: Link, { addresses }: Pair): [string, string][] =>
+const ipv6Enabled = ({ name }: Link, { addresses }: VethPair): [string, string][] =>
   addresses.some(({ family }) => family === 6) ? [[`ipv6/conf/${name}/disable_ipv6`, '0']] : [];
 
 const hostEndIpv4 = { forwarding: 1, ...learnsNothing };
 
 /** Of the node's end. */
-export function hostEndDeviations(host: Exchange, link: Link, pair: Pair): Deviation[] {
+export function hostEndDeviations(host: Exchange, link: Link, pair: VethPair): Deviation[] {
   const { addresses, made } = pair;
   const { ifindex, name } = link;
   const neighbours = () => made && setNeighbours(host, ifindex, addresses, made.podMac);
@@ -210,7 +210,7 @@ function podRouteDeviations(pod: Exchange, { ifindex }: Link, addresses: readonl
  * Of the pod's end. Its MTU may be smaller than the node's: other plugins of the list may say so (tuning).
  * @param pod asks in the pod's network namespace
  */
-export function podEndDeviations(pod: Exchange, inside: Inside, link: Link, pair: Pair): Deviation[] {
+export function podEndDeviations(pod: Exchange, inside: Inside, link: Link, pair: VethPair): Deviation[] {
   const { hostMac, addresses, made } = pair;
   if (!made) return [];
   const { ifindex, name } = link;

@@ -18,7 +18,7 @@ import {
   linkOf,
   setLink,
 } from '../kernel/link.ts';
-import { type Answer, type AsyncExchange, type Exchange, isErrno, must, mustExcept } from '../kernel/message.ts';
+import { type AsyncExchange, type Exchange, isErrno, must, mustExcept, type NetlinkAnswer } from '../kernel/message.ts';
 import { setNeighbour } from '../kernel/neighbour.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { inNetns, type Netns } from '../kernel/netns.ts';
@@ -35,7 +35,7 @@ import {
 } from '../kernel/route.ts';
 import { writeSysctl, writeSysctlIfPresent } from '../kernel/sysctl.ts';
 import { buried, condemned, quarantine } from '../tag/tag.ts';
-import { hostPrefix, type Layout } from './plan.ts';
+import { hostPrefix, type PodLayout } from './plan.ts';
 import { configurePod, preparePodIpv6 } from './pod-end.ts';
 import { settleIpv6 } from './settle.ts';
 
@@ -46,7 +46,7 @@ export interface PodInterface {
   readonly podMac: string;
   readonly mtu: number;
   readonly alias: string;
-  readonly layout: Layout;
+  readonly layout: PodLayout;
   /** hostPorts on 127.0.0.1: the kernel must take answers to a loopback address from this interface. */
   readonly routeLocalnet: boolean;
 }
@@ -55,7 +55,7 @@ export interface PodInterface {
 export const findLink = (exchange: Exchange, key: LinkKey): Link | undefined => foundLink(exchange([getLink(key)]));
 
 /** @param answers  to `getLink` */
-export function foundLink(answers: readonly Answer[]): Link | undefined {
+export function foundLink(answers: readonly NetlinkAnswer[]): Link | undefined {
   const [reply] = mustExcept(answers, 'ENODEV').flat();
   return reply && linkOf(reply);
 }
@@ -112,13 +112,13 @@ export async function createPair(put: Put, host: Exchange, netns: Netns, wanted:
 }
 
 export class Ipv6Off extends CniError {
-  constructor({ addresses }: Layout, { what, fix }: Lack) {
+  constructor({ addresses }: PodLayout, { what, fix }: Lack) {
     const wanted = addresses.filter(({ address }) => address.family === 6).map(({ address }) => formatAddress(address));
     super(codes.kernelRefused, `Cannot give the pod ${wanted.join(', ')}: ${what}`, fix);
   }
 }
 
-const hasIpv6 = ({ addresses }: Layout): boolean => addresses.some(({ address }) => address.family === 6);
+const hasIpv6 = ({ addresses }: PodLayout): boolean => addresses.some(({ address }) => address.family === 6);
 
 /**
  * Where the pod has no IPv6 the node speaks none to it either: besides, with each change of any interface the kernel walks
@@ -167,7 +167,7 @@ async function routeHostEnd(host: AsyncExchange, { ifindex }: Link, wanted: PodI
   const own = [...gateways.values()].map(gateway =>
     addAddress({ ifindex, ...hostPrefix(gateway) }, isLinkLocal(gateway) ? 'link' : 'global'),
   );
-  const route = ({ address, gateway }: Layout['addresses'][number]): Route => ({
+  const route = ({ address, gateway }: PodLayout['addresses'][number]): Route => ({
     destination: hostPrefix(address),
     oif: ifindex,
     ...(isLinkLocal(gateway) ? {} : { source: gateway }),
@@ -182,7 +182,7 @@ async function routeHostEnd(host: AsyncExchange, { ifindex }: Link, wanted: PodI
 }
 
 /** Forwarding is the node's to have on; written only where it is off, since /proc/sys may be read-only. */
-function enableForwarding({ addresses }: Layout): void {
+function enableForwarding({ addresses }: PodLayout): void {
   const families = new Set(addresses.map(({ address }) => address.family));
   if (families.has(4)) writeSysctl('ipv4/ip_forward', '1');
   if (families.has(6)) writeSysctl('ipv6/conf/all/forwarding', '1');
@@ -223,7 +223,7 @@ export interface PlugOptions<T> {
 
 export interface Plugged<T> {
   /** What of it came to be. */
-  readonly layout: Layout;
+  readonly layout: PodLayout;
   /** Meanwhile. */
   readonly done: T;
 }

@@ -17,7 +17,7 @@ import { hostEnd, type LookUp, lookUpIn } from './own-link.ts';
  * undo. `busy`: a call for it is under way. `elsewhere`: of another network namespace. `addresses`: given for another
  * plugin's interface. `unrecorded`: a link of ours that no record knows; with a pod, the node's state does.
  */
-export type Standing =
+export type LinkStanding =
   | 'plugged'
   | 'quarantined'
   | 'condemned'
@@ -29,7 +29,7 @@ export type Standing =
   | 'unrecorded';
 
 export interface PluggedIn {
-  readonly standing: Standing;
+  readonly standing: LinkStanding;
   /** What a person should know of a standing that is not `plugged`. */
   readonly why?: string;
   readonly network?: string;
@@ -46,9 +46,9 @@ export interface PluggedIn {
   readonly record?: Listed;
 }
 
-const closed: Readonly<Record<number, Standing>> = { [quarantine]: 'quarantined', [condemned]: 'condemned' };
+const closed: Readonly<Record<number, LinkStanding>> = { [quarantine]: 'quarantined', [condemned]: 'condemned' };
 
-function standingOf(link: Link): Standing {
+function standingOf(link: Link): LinkStanding {
   return closed[link.group] ?? (isOurs(link.group) ? 'plugged' : 'untagged');
 }
 
@@ -65,7 +65,7 @@ function judgeRecord(
   listed: Listed,
   link: Link | undefined,
   { place, isBusy }: Known,
-): { readonly standing: Standing; readonly why?: string } {
+): { readonly standing: LinkStanding; readonly why?: string } {
   const { kind, home } = readFacts(listed.facts);
   if (home !== undefined && home !== homeOf(place.here))
     return { standing: 'elsewhere', why: 'plugged in in another network namespace' };

@@ -5,7 +5,7 @@
 import { leastMtu } from '../cni/config.ts';
 import { type Address, type Family, parseAddress } from '../ip/address.ts';
 import { getLink, linkOf } from '../kernel/link.ts';
-import { type Answer, type Exchange, mustExcept, type Request } from '../kernel/message.ts';
+import { type Exchange, mustExcept, type NetlinkAnswer, type NetlinkRequest } from '../kernel/message.ts';
 import {
   dumpRoutes,
   type FoundRoute,
@@ -25,7 +25,7 @@ const elsewhere: Readonly<Record<Family, Address>> = { 4: parseAddress('203.0.11
 export type PathMtu = Readonly<Partial<Record<Family, number>>>;
 
 /** What `readPathMtu` wants to be answered. */
-export const defaultRoutes = (): readonly Request[] => [getRoute(elsewhere[4]), getRoute(elsewhere[6])];
+export const defaultRoutes = (): readonly NetlinkRequest[] => [getRoute(elsewhere[4]), getRoute(elsewhere[6])];
 
 /** The least of the devices that the routes lead to, and of what the routes themselves allow; pods' interfaces excepted. */
 function leastOf(routes: readonly FoundRoute[], exchange: Exchange): number | undefined {
@@ -51,7 +51,7 @@ function connectedRoutes(family: Family, exchange: Exchange): FoundRoute[] {
  * Of a node without a default route of either family, what its own networks take.
  * @param answers  to `defaultRoutes`
  */
-export function readPathMtu(answers: readonly Answer[], exchange: Exchange): PathMtu {
+export function readPathMtu(answers: readonly NetlinkAnswer[], exchange: Exchange): PathMtu {
   const [by4, by6] = mustExcept(answers, ...NO_ROUTE).map(replies => {
     const routes = replies.flatMap(reply => routeOf(reply) ?? []).filter(({ type }) => type === RTN.unicast);
     return leastOf(routes, exchange);

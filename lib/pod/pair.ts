@@ -2,7 +2,7 @@
 import type { LocalPod } from '../enforce/node.ts';
 import { formatAddress, formatPrefix, parseAddress, parsePrefix } from '../ip/address.ts';
 import { linkMac } from '../tag/link-name.ts';
-import type { Made, Pair } from './ends.ts';
+import type { Made, VethPair } from './ends.ts';
 import type { MadeFacts, PodFacts } from './facts.ts';
 import type { PodInterface } from './interface.ts';
 import type { PlannedRoute } from './plan.ts';
@@ -32,7 +32,7 @@ function readMade({ podMac, mtu, gateways, routes }: MadeFacts, addresses: numbe
 }
 
 /** Of a pod whose interface we made. */
-export function pairOf(pod: LocalPod, { made }: Pick<PodFacts, 'made'>): Pair {
+export function pairOf(pod: LocalPod, { made }: Pick<PodFacts, 'made'>): VethPair {
   const addresses = pod.addresses.flatMap(text => parseAddress(text) ?? []);
   const known = made && readMade(made, addresses.length);
   return { hostMac: linkMac(pod, 'host'), addresses, ...(known ? { made: known } : {}) };

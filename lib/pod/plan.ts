@@ -29,7 +29,7 @@ export interface PlannedRoute {
 }
 
 /** Addresses and routes inside the pod, in the order in which they are set. */
-export interface Layout {
+export interface PodLayout {
   readonly addresses: readonly PlannedAddress[];
   readonly routes: readonly PlannedRoute[];
 }
@@ -49,7 +49,7 @@ export const hostPrefix = ({ family, value }: Address): Prefix => ({ family, val
  * From what an IPAM gave. A family for which it named no route gets a default route: a pod on a routed veth
  * without one reaches its gateway and nothing else.
  */
-export function layout(ipam: Result): Layout {
+export function layout(ipam: Result): PodLayout {
   const addresses = ipam.ips.map(({ address, gateway }) => ({
     address: { family: address.family, value: address.value },
     gateway: gateway ?? fallbackGateway[address.family],
@@ -87,7 +87,7 @@ export interface Ends {
 }
 
 /** The result of ADD: host end first, the pod's interface second, as ptp has it. */
-export function resultOf(layout: Layout, ends: Ends, dns: Result['dns']): Result {
+export function resultOf(layout: PodLayout, ends: Ends, dns: Result['dns']): Result {
   return {
     interfaces: [
       { name: ends.hostName, mac: ends.hostMac, mtu: ends.mtu },

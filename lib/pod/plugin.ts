@@ -3,7 +3,7 @@ import manifest from '../../package.json' with { type: 'json' };
 import type { AttachmentRequest, Environment, NetworkRequest, Role } from '../cni/request.ts';
 import { errnoOf } from '../state/error.ts';
 import { printable } from '../tag/printable.ts';
-import { type Answer, answer, type Place } from './call.ts';
+import { answer, type CallPlace, type CallResult } from './call.ts';
 import { openHere } from './here.ts';
 
 /** One line: runtimes copy stderr to their log. A closed one is no reason to fail. */
@@ -57,11 +57,13 @@ export interface CallForAgent {
 }
 
 /** Hands a call to the agent; undefined where it is to be carried out here. */
-export type HandOver = (call: CallForAgent) => Promise<(Answer & { readonly lines: readonly string[] }) | undefined>;
+export type HandOver = (
+  call: CallForAgent,
+) => Promise<(CallResult & { readonly lines: readonly string[] }) | undefined>;
 
 /** Without an agent this costs one look at a file; how to reach one is loaded only where one may be. */
 const toAgent =
-  (load: () => Promise<HandOver>, before: NotHandedOver | undefined): Required<Place>['elsewhere'] =>
+  (load: () => Promise<HandOver>, before: NotHandedOver | undefined): Required<CallPlace>['elsewhere'] =>
   async ({ verb, config }, call) => {
     const { enforcer, runDir, enforceTimeout, agentGrace } = config;
     const { kind } = enforcer;

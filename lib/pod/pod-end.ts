@@ -3,7 +3,7 @@ import { CniError, codes } from '../cni/error.ts';
 import { formatAddress } from '../ip/address.ts';
 import { addAddress } from '../kernel/address.ts';
 import { setLink } from '../kernel/link.ts';
-import { type Answer, type AsyncExchange, must, mustExcept, refusalOf } from '../kernel/message.ts';
+import { type AsyncExchange, must, mustExcept, type NetlinkAnswer, refusalOf } from '../kernel/message.ts';
 import { setNeighbour } from '../kernel/neighbour.ts';
 import { inNetns, type Netns } from '../kernel/netns.ts';
 import { addRoute, type Route } from '../kernel/route.ts';
@@ -69,7 +69,7 @@ async function routesMade(
   pod: AsyncExchange,
   ifindex: number,
   wanted: readonly Wanted[],
-  answers: readonly Answer[],
+  answers: readonly NetlinkAnswer[],
 ): Promise<PlannedRoute[]> {
   mustExcept(answers, 'EEXIST');
   const refused = wanted.filter((_, i) => refusalOf(answers[i]!) !== undefined);

@@ -1,4 +1,5 @@
 /** The kernel and the folders held against what they should say: what differs is named, and what can be mended is. */
+
 import type { LocalPod } from '../enforce/node.ts';
 import { podKey } from '../enforce/node.ts';
 import { forwarding } from '../enforce/probe.ts';
@@ -9,20 +10,15 @@ import { type Exchange, must } from '../kernel/message.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { inNetns, Netns } from '../kernel/netns.ts';
 import { findSysctl, writeSysctl } from '../kernel/sysctl.ts';
-import {
-  type Attachment,
-  lockAttachment,
-  type Owner,
-  readFacts as readRecord,
-  recordPath,
-} from '../state/attachment.ts';
+import { type Attachment, lockAttachment, readFacts as readRecord, recordPath } from '../state/attachment.ts';
 import { reclaim } from '../state/claims.ts';
 import { isOrphan, listOrphans, listUnclaimed } from '../state/orphans.ts';
 import { listNetworks, type Store } from '../state/store.ts';
 import { formatAlias } from '../tag/alias.ts';
+import type { AttachmentKey } from '../tag/link-name.ts';
 import { describeTag, formatTag, isOurs } from '../tag/tag.ts';
 import { lostRecords } from './adopt.ts';
-import { type Deviation, hostEndDeviations, type Inside, type Pair, podEndDeviations } from './ends.ts';
+import { type Deviation, hostEndDeviations, type Inside, podEndDeviations, type VethPair } from './ends.ts';
 import { readFacts } from './facts.ts';
 import type { Here } from './here.ts';
 import { findLink, isThere, tagLink } from './interface.ts';
@@ -32,7 +28,7 @@ import { hostEnd, lookUpIn } from './own-link.ts';
 import { pairOf } from './pair.ts';
 import { nftWords } from './sweep.ts';
 
-export interface Difference {
+export interface Mismatch {
   /** `table`, `namespace/pod`, an interface, or an address. */
   readonly about: string;
   readonly what: string;
@@ -53,10 +49,10 @@ export interface Scene {
 const aliasOf = ({ namespace, name, containerID }: LocalPod): string =>
   formatAlias({ namespace, pod: name, containerID });
 
-function tagDifferences(about: string, link: Link, pod: LocalPod, { here }: Scene): Difference[] {
+function tagDifferences(about: string, link: Link, pod: LocalPod, { here }: Scene): Mismatch[] {
   const { host } = here;
   const { ifindex, name } = link;
-  const found: Difference[] = [];
+  const found: Mismatch[] = [];
   const differ = (what: string, mend: () => void) => found.push({ about, what, mend });
   if (link.group !== pod.tag)
     differ(`${name} is tagged ${describeTag(link.group)}, its identity is ${formatTag(pod.tag)}`, () =>
@@ -73,14 +69,14 @@ function tagDifferences(about: string, link: Link, pod: LocalPod, { here }: Scen
 const addressesOf = ({ addresses }: LocalPod): Address[] => addresses.flatMap(text => parseAddress(text) ?? []);
 
 /** Of a link that another plugin made we know no more than that it is to be up. */
-function hostEndDifferences(link: Link, pod: LocalPod, pair: Pair | undefined, { here }: Scene): Deviation[] {
+function hostEndDifferences(link: Link, pod: LocalPod, pair: VethPair | undefined, { here }: Scene): Deviation[] {
   if (pair) return hostEndDeviations(here.host, link, pair);
   const mend = () => void must(here.host([setLink({ ifindex: link.ifindex }, { up: true })]));
   return link.up ? [] : [{ what: `${pod.link} is down`, mend }];
 }
 
 /** Where its namespace can be seen from here: a command may be run in another mount namespace than the runtime. */
-function podEndDifferences(path: string | undefined, link: Link, ifname: string, pair: Pair): Deviation[] {
+function podEndDifferences(path: string | undefined, link: Link, ifname: string, pair: VethPair): Deviation[] {
   const inPod: Exchange = requests => {
     using netns = Netns.open(path!);
     using socket = inNetns(netns, () => NetlinkSocket.open('route'));
@@ -107,7 +103,7 @@ function claimDifferences(
   { record, network }: PluggedIn,
   attachment: Attachment | undefined,
   { store }: Scene,
-): Difference[] {
+): Mismatch[] {
   if (!record?.owner || readFacts(record.facts).delegate) return [];
   return listUnclaimed(store, record.owner.network, record).map(text => ({
     about,
@@ -122,7 +118,7 @@ function claimDifferences(
 const nameOf = ({ namespace, name, containerID, link }: PluggedIn): string =>
   namespace !== undefined && name !== undefined ? `${namespace}/${name}` : (link?.name ?? containerID);
 
-function podDifferences(found: PluggedIn, scene: Scene, attachment?: Attachment): Difference[] {
+function podDifferences(found: PluggedIn, scene: Scene, attachment?: Attachment): Mismatch[] {
   const { standing, why, record, pod, link, kind, network } = found;
   const about = nameOf(found);
   if (standing === 'elsewhere' || standing === 'busy') return [];
@@ -145,7 +141,7 @@ function podDifferences(found: PluggedIn, scene: Scene, attachment?: Attachment)
 const PATIENCE = 5_000;
 
 /** What becomes of the differences of one pod, as they are while no call is under way for it. */
-type Heed = (differences: readonly Difference[]) => void;
+type Heed = (differences: readonly Mismatch[]) => void;
 
 /**
  * Looks at a pod again that seemed to differ, with its lock and the node's held: links were listed before the state was
@@ -166,7 +162,7 @@ async function lookAgain(found: PluggedIn, scene: Scene, heed: Heed): Promise<vo
 }
 
 /** Undefined where it has gone, or a call holds it. */
-async function lockedWithin(store: Store, owner: Owner): Promise<Attachment | undefined> {
+async function lockedWithin(store: Store, owner: AttachmentKey): Promise<Attachment | undefined> {
   try {
     return (await lockAttachment(store, owner, { deadline: PATIENCE }))?.attachment;
   } catch (error) {
@@ -183,9 +179,9 @@ function unrecordedStill({ link, pod }: PluggedIn, { here, store }: Scene): bool
 }
 
 /** ADD switched it on; a pod whose family is not forwarded reaches its node at most. */
-function forwardingDifferences(pods: readonly LocalPod[]): Difference[] {
+function forwardingDifferences(pods: readonly LocalPod[]): Mismatch[] {
   const families = new Set(pods.flatMap(addressesOf).map(({ family }) => family));
-  return [...families].flatMap((family): Difference[] => {
+  return [...families].flatMap((family): Mismatch[] => {
     const key = forwarding[family];
     const value = findSysctl(key);
     if (value === undefined || value === '1') return [];
@@ -194,7 +190,7 @@ function forwardingDifferences(pods: readonly LocalPod[]): Difference[] {
   });
 }
 
-function orphans({ store }: Scene): Difference[] {
+function orphans({ store }: Scene): Mismatch[] {
   return listNetworks(store).flatMap(folder =>
     listOrphans(store, folder)
       .filter(address => isOrphan(store, folder, address))
@@ -207,7 +203,7 @@ function orphans({ store }: Scene): Difference[] {
 
 const tableName = 'table inet tollgate';
 
-async function tableDifferences(scene: Scene, found: readonly PluggedIn[]): Promise<Difference[]> {
+async function tableDifferences(scene: Scene, found: readonly PluggedIn[]): Promise<Mismatch[]> {
   const { here } = scene;
   const { table } = here.hook;
   const isNeeded = () =>
@@ -228,7 +224,7 @@ async function tableDifferences(scene: Scene, found: readonly PluggedIn[]): Prom
 }
 
 /** Policies that were changed in the folder, and are not in force until somebody applies them. */
-async function pendingPolicies({ here }: Scene): Promise<Difference[]> {
+async function pendingPolicies({ here }: Scene): Promise<Mismatch[]> {
   const file = here.hook.table.peek();
   if (file?.state.owner.enforcer !== 'inline') return [];
   const { readFolder } = await import('../enforce/folder.ts');
@@ -238,9 +234,9 @@ async function pendingPolicies({ here }: Scene): Promise<Difference[]> {
 }
 
 /** A pod leaves the table before its record goes, so one that the table still knows afterwards had none. */
-function unknownToRecords({ here, store }: Scene, found: readonly PluggedIn[]): Difference[] {
+function unknownToRecords({ here, store }: Scene, found: readonly PluggedIn[]): Mismatch[] {
   const isKnown = new Set(found.flatMap(({ pod }) => (pod ? [podKey(pod)] : [])));
-  return here.hook.pods().flatMap((pod): Difference[] => {
+  return here.hook.pods().flatMap((pod): Mismatch[] => {
     const isRecorded = () => readRecord(recordPath(store, pod)) !== undefined;
     if (isKnown.has(podKey(pod)) || isRecorded() || !here.hook.find(podKey(pod)) || isRecorded()) return [];
     return [{ about: `${pod.namespace}/${pod.name}`, what: 'the table knows it, but no record does' }];
@@ -259,20 +255,20 @@ async function examine(scene: Scene, heed: Heed): Promise<void> {
 }
 
 /** Everything that differs, and still does when it is looked at again with the pod's lock held. */
-export async function differences(scene: Scene): Promise<readonly Difference[]> {
-  const all: Difference[] = [];
+export async function differences(scene: Scene): Promise<readonly Mismatch[]> {
+  const all: Mismatch[] = [];
   await examine(scene, found => void all.push(...found));
   return all;
 }
 
-export interface Mended {
-  readonly mended: readonly Difference[];
+export interface MendedLinks {
+  readonly mended: readonly Mismatch[];
   readonly failures: readonly unknown[];
 }
 
 /** Links and claims of living pods, each with its lock held. To be called once the table is right: entry before group. */
-export async function mendLinks(scene: Scene): Promise<Mended> {
-  const mended: Difference[] = [];
+export async function mendLinks(scene: Scene): Promise<MendedLinks> {
+  const mended: Mismatch[] = [];
   const failures: unknown[] = [];
   await examine(scene, found => {
     for (const difference of found) {

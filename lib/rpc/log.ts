@@ -3,16 +3,16 @@ import { printable } from '../tag/printable.ts';
 
 /** From what changes nothing (`debug`), by what changes something (`info`), to what keeps pods from working (`error`). */
 export const logLevels = ['debug', 'info', 'warn', 'error'] as const;
-export type LogLevel = (typeof logLevels)[number];
+export type LineLevel = (typeof logLevels)[number];
 
-export type Log = (level: LogLevel, message: string, fields?: Readonly<Record<string, unknown>>) => void;
+export type Log = (level: LineLevel, message: string, fields?: Readonly<Record<string, unknown>>) => void;
 
 /** An error as a line tells it. */
 export const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** One JSON object a line on stderr, of this level and above; a log that nobody takes is no reason to end. */
 export const logToStderr =
-  (least: LogLevel): Log =>
+  (least: LineLevel): Log =>
   (level, message, fields) => {
     if (logLevels.indexOf(level) < logLevels.indexOf(least)) return;
     try {

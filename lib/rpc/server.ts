@@ -5,7 +5,7 @@
  */
 import { createServer, type Server, type Socket } from 'node:net';
 import { type NetnsIdentity, sameNetns } from '../kernel/netns.ts';
-import { hasHungUp, type Peer, peerOf } from '../kernel/peer.ts';
+import { hasHungUp, peerOf, type SocketPeer } from '../kernel/peer.ts';
 import { Conversation, descriptorOf } from './connection.ts';
 import { said } from './log.ts';
 import {
@@ -20,7 +20,7 @@ import {
 } from './protocol.ts';
 import { Turns } from './turns.ts';
 
-export interface Caller extends Peer {
+export interface Caller extends SocketPeer {
   /** Aborted when he hangs up. */
   readonly signal: AbortSignal;
   /** Aborts it now, where he has. */
@@ -47,14 +47,14 @@ export interface ServerOptions {
   /** That calls are carried out in. */
   readonly netns: NetnsIdentity;
   /** Why a call is somebody else's; undefined where it is ours. Does nothing. */
-  readonly refuse: (request: CallRequest, peer: Peer) => string | undefined;
+  readonly refuse: (request: CallRequest, peer: SocketPeer) => string | undefined;
   /** Calls that are carried out at once. */
   readonly atOnce?: number;
   /** Milliseconds that a caller who cannot tell himself should wait for the answer; undefined where it is for him to say. */
   readonly patience?: (request: CallRequest) => number | undefined;
   readonly run: (request: CallRequest, caller: Caller) => Promise<CallAnswer>;
   /** What went wrong with a caller. */
-  readonly log: (what: string, caller: Peer | undefined) => void;
+  readonly log: (what: string, caller: SocketPeer | undefined) => void;
   readonly deadlines?: Partial<ServerDeadlines>;
 }
 
@@ -92,7 +92,7 @@ export class CallServer {
   #accept(socket: Socket): void {
     // Whatever is wrong with a connection is told by its conversation; before that, too, it must not end the process.
     socket.on('error', () => {});
-    let peer: Peer | undefined;
+    let peer: SocketPeer | undefined;
     try {
       peer = peerOf(descriptorOf(socket));
       if (peer.uid !== 0) throw new Error(`uid ${peer.uid} may not call: only root may`);
@@ -106,7 +106,7 @@ export class CallServer {
   }
 
   /** Never rejects. */
-  async #converse(socket: Socket, peer: Peer): Promise<void> {
+  async #converse(socket: Socket, peer: SocketPeer): Promise<void> {
     const talk = new Conversation(socket);
     const look = (): void => {
       if (hasHungUp(descriptorOf(socket))) talk.hangUp();
@@ -144,7 +144,7 @@ export class CallServer {
     return await this.#turns.take(place => talk.send('queued', encodePlace(place)), talk.hungUp);
   }
 
-  #refuse(request: CallRequest, peer: Peer): string | undefined {
+  #refuse(request: CallRequest, peer: SocketPeer): string | undefined {
     const { netns } = this.#options;
     if (!sameNetns(netns, request.netns))
       return `this agent is in network namespace ${netns.ino}, the caller in ${request.netns.ino}`;

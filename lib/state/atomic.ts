@@ -55,7 +55,7 @@ export function writeJson(path: string, value: unknown): void {
   replaceFile(path, `${text}\n`);
 }
 
-export type Found =
+export type JsonFile =
   | { readonly kind: 'absent' }
   | { readonly kind: 'value'; readonly value: unknown }
   /** Not JSON; the reason is for a message. */
@@ -94,7 +94,7 @@ export const readText = (path: string): string | undefined =>
     }
   });
 
-export function parseJson(text: string | undefined, reviver?: (key: string, value: unknown) => unknown): Found {
+export function parseJson(text: string | undefined, reviver?: (key: string, value: unknown) => unknown): JsonFile {
   if (text === undefined) return { kind: 'absent' };
   try {
     return { kind: 'value', value: JSON.parse(text, reviver) as unknown };
@@ -104,7 +104,7 @@ export function parseJson(text: string | undefined, reviver?: (key: string, valu
 }
 
 /** @throws StateError where there is a file that cannot be read */
-export const readJson = (path: string): Found => parseJson(readText(path));
+export const readJson = (path: string): JsonFile => parseJson(readText(path));
 
 /**
  * Files that are replaced in one piece, and what each meant when it was last read or written: for a process that looks at

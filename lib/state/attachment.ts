@@ -17,24 +17,18 @@ import {
   writeSync,
 } from 'node:fs';
 import { monotonic } from '../kernel/monotonic.ts';
+import type { AttachmentKey } from '../tag/link-name.ts';
 import { doing, errnoOf, StateError } from './error.ts';
 import { clearTheWay, clearUnlessFile, isInTheWay } from './in-the-way.ts';
 import { tryFlock, waitForFlock } from './lock.ts';
 import { type Facts, foldRecord, recordLine } from './record.ts';
 import { fileName, inFolder, networkFolders, type Store } from './store.ts';
 
-/** Whose record: what CNI calls an attachment, of one network. */
-export interface Owner {
-  readonly network: string;
-  readonly containerID: string;
-  readonly ifname: string;
-}
-
 /** Far more than any record; what lies beyond was not written by us. */
 const longestRecord = 1 << 20;
 
 /** `:` is in neither part of the key. */
-export const recordPath = (store: Store, { network, containerID, ifname }: Owner): string =>
+export const recordPath = (store: Store, { network, containerID, ifname }: AttachmentKey): string =>
   `${networkFolders(store, network).attachments}/${fileName(`${containerID}:${ifname}`)}`;
 
 /** Held until disposed of, or until the process dies. */
@@ -101,7 +95,7 @@ export class Attachment implements Disposable {
   }
 }
 
-export interface LockOptions {
+export interface AttachmentLockOptions {
   /** Milliseconds. */
   readonly deadline: number;
   readonly signal?: AbortSignal | undefined;
@@ -115,8 +109,8 @@ export interface LockOptions {
  */
 export async function lockAttachment(
   store: Store,
-  owner: Owner,
-  { deadline, signal, create }: LockOptions,
+  owner: AttachmentKey,
+  { deadline, signal, create }: AttachmentLockOptions,
 ): Promise<{ readonly attachment: Attachment; readonly fresh: boolean } | undefined> {
   const path = recordPath(store, owner);
   const end = monotonic() + deadline;
@@ -135,7 +129,7 @@ export async function lockAttachment(
  * The record of an attachment that lost it, by one of its claims, which are its record by other names.
  * @returns false where no claim of these addresses says that it is the attachment's, or where there is a record by now
  */
-export function restoreRecord(store: Store, owner: Owner, addresses: readonly string[]): boolean {
+export function restoreRecord(store: Store, owner: AttachmentKey, addresses: readonly string[]): boolean {
   const { attachments, claims } = networkFolders(store, owner.network);
   const path = recordPath(store, owner);
   for (const address of addresses) {

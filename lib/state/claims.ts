@@ -7,15 +7,8 @@ import { type Address, formatAddress, parseAddress } from '../ip/address.ts';
 import { allot, assignWishes, inOrder, inTurn, isTired, type Wish } from '../ipam/choose.ts';
 import { AddressRefused, PoolExhausted } from '../ipam/error.ts';
 import { type Allotment, type Pool, poolSize, poolText, rangeHolding } from '../ipam/pool.ts';
-import {
-  type Attachment,
-  isNameOf,
-  type Owner,
-  readFacts,
-  recordPath,
-  statIfThere,
-  unlinkIfThere,
-} from './attachment.ts';
+import type { AttachmentKey } from '../tag/link-name.ts';
+import { type Attachment, isNameOf, readFacts, recordPath, statIfThere, unlinkIfThere } from './attachment.ts';
 import { AlreadyReserved, doing, errnoOf } from './error.ts';
 import { clearUnlessFile } from './in-the-way.ts';
 import { readLast, writeLast } from './last.ts';
@@ -195,7 +188,7 @@ export function release(attachment: Attachment): readonly string[] {
  * Gives back what an attachment without a record holds: of these addresses, those whose claims say that they are its own.
  * Where something else has the record's place, every claim is asked, and that gives way.
  */
-export function releaseLost(store: Store, owner: Owner, addresses: readonly string[]): void {
+export function releaseLost(store: Store, owner: AttachmentKey, addresses: readonly string[]): void {
   const path = recordPath(store, owner);
   if (statIfThere(path)?.isFile()) return;
   const isElse = clearUnlessFile(path);

@@ -1,5 +1,6 @@
 /** What GC and `tollgate pods` want to know of all attachments of a network. */
-import { type Attachment, type Owner, readFacts, statIfThere, tryLockAttachment } from './attachment.ts';
+import type { AttachmentKey } from '../tag/link-name.ts';
+import { type Attachment, readFacts, statIfThere, tryLockAttachment } from './attachment.ts';
 import { release } from './claims.ts';
 import { isNoFile } from './in-the-way.ts';
 import type { Facts } from './record.ts';
@@ -8,7 +9,7 @@ import { fileName, namesIn, networkFolders, type Store } from './store.ts';
 export interface Listed {
   readonly path: string;
   /** Undefined where the record is garbage and its file name is a shortened one. */
-  readonly owner?: Owner;
+  readonly owner?: AttachmentKey;
   readonly facts: Facts;
   /** A link, a folder or something else is in the record's place. */
   readonly isLost?: true;
@@ -27,7 +28,7 @@ export function listAttachments(store: Store, network: string): readonly Listed[
 }
 
 /** Whose record it is, by its content, as long as that agrees with its name; else by its name alone. */
-function ownerOf(network: string, name: string, { containerID, ifname }: Facts): Owner | undefined {
+function ownerOf(network: string, name: string, { containerID, ifname }: Facts): AttachmentKey | undefined {
   if (containerID !== undefined && ifname !== undefined && fileName(`${containerID}:${ifname}`) === name)
     return { network, containerID, ifname };
   const parts = name.split(':');

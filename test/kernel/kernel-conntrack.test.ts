@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { after, beforeEach, test } from 'node:test';
 import { formatAddress, parseAddress } from '../../lib/ip/address.ts';
 import {
+  type ConntrackEntry,
   deleteFlow,
   deleteFlows,
-  type Flow,
   findFlows,
   flowsOf,
   forgetFlowsOf,
@@ -47,7 +47,7 @@ const seenByConntrack = (family: 'ipv4' | 'ipv6' = 'ipv4'): string[] =>
     .sort();
 
 const names: Readonly<Record<number, string>> = { 1: 'icmp', 6: 'tcp', 17: 'udp', 58: 'icmpv6', 132: 'sctp' };
-const written = ({ original: t }: Flow): string =>
+const written = ({ original: t }: ConntrackEntry): string =>
   `${names[t.protocol]} src=${formatAddress(t.source)} dst=${formatAddress(t.destination)} ${
     t.icmp ? `type=${t.icmp.type} code=${t.icmp.code}` : `sport=${t.sourcePort} dport=${t.destinationPort}`
   }`;

@@ -12,12 +12,12 @@ import {
   CT_STATE,
   DROP,
   goto,
-  type Hook,
   inSet,
   jump,
   MISSING,
   match,
   matchMasked,
+  type NetfilterHook,
   oneOf,
   PROTOCOL,
   RETURN,
@@ -42,7 +42,7 @@ const unknown = 0x74670009;
 const address4 = (last: number) => ({ family: 4, value: 0x0a000000n + BigInt(last) }) as const;
 const address6 = (last: number) => ({ family: 6, value: (0xfd00n << 112n) + BigInt(last) }) as const;
 
-const base = (hook: Hook, priority: number): Base => ({ type: 'filter', hook, priority, policy: 'accept' });
+const base = (hook: NetfilterHook, priority: number): Base => ({ type: 'filter', hook, priority, policy: 'accept' });
 const denial = (prefix: string): Rule[] => [
   rule([
     { kind: 'limit', rate: 100, per: 'second', burst: 500 },
@@ -286,7 +286,7 @@ interface Row {
   readonly sentence: string;
   readonly packet: Partial<Packet>;
   readonly verdict: 'accept' | 'drop';
-  readonly hook?: Hook;
+  readonly hook?: NetfilterHook;
 }
 
 const rows: readonly Row[] = [

@@ -20,13 +20,13 @@ import {
   jump,
   match,
   type NamedSet,
+  type NftVerdict,
   oneOf,
   RETURN,
   type Rule,
   rule,
   type Statement,
   type Table,
-  type Verdict,
   vmap,
 } from '../../lib/nft/model.ts';
 import { formatTable, formatTransaction } from '../../lib/nft/text.ts';
@@ -96,7 +96,7 @@ const tableOf: fc.Arbitrary<Table> = fc
   })
   .chain(({ comment, set, counters, chains, hasMap, counted }) => {
     const sets = set ? [set] : [];
-    const verdict = (from: number): fc.Arbitrary<Verdict> =>
+    const verdict = (from: number): fc.Arbitrary<NftVerdict> =>
       fc.constantFrom(ACCEPT, DROP, RETURN, ...chains.slice(from).flatMap(name => [jump(name), goto(name)]));
     const statements = (from: number, mayMap: boolean): fc.Arbitrary<readonly Statement[]> =>
       fc

@@ -17,6 +17,7 @@ import {
   match,
   matchMasked,
   type NamedSet,
+  type NftVerdict,
   oneOf,
   PROTOCOL,
   RETURN,
@@ -24,7 +25,6 @@ import {
   rule,
   type Statement,
   type Table,
-  type Verdict,
   vmap,
 } from '../../lib/nft/model.ts';
 import { createTable } from '../../lib/nft/transaction.ts';
@@ -121,7 +121,7 @@ const chainNames = ['one', 'two', 'three', 'four'];
 
 /** Every rule counts with a counter of its own, once what it looks at matches; calls go to later chains only. */
 function tables(): fc.Arbitrary<Table> {
-  const verdict = (from: number): fc.Arbitrary<Verdict> =>
+  const verdict = (from: number): fc.Arbitrary<NftVerdict> =>
     fc.oneof(
       { weight: 2, arbitrary: fc.constantFrom(ACCEPT, DROP, RETURN) },
       {

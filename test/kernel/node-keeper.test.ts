@@ -18,7 +18,7 @@ import { parseConfig } from '../../lib/cni/config.ts';
 import { parsePrefix } from '../../lib/ip/address.ts';
 import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
 import { inNetns } from '../../lib/kernel/netns.ts';
-import type { Client, Request } from '../../lib/kube/client.ts';
+import type { ApiRequest, Client } from '../../lib/kube/client.ts';
 import { KubeError } from '../../lib/kube/error.ts';
 import type { KubeNode } from '../../lib/kube/object.ts';
 import { type ConflistSettings, conflistText } from '../../lib/node/conflist.ts';
@@ -53,7 +53,7 @@ class Room implements Disposable {
   readonly folder = mkdtempSync(join(tmpdir(), 'tollgate-node-'));
   readonly confDir = join(this.folder, 'net.d');
   readonly cacheDir = join(this.folder, 'cni');
-  readonly asked: Request[] = [];
+  readonly asked: ApiRequest[] = [];
   readonly said: string[] = [];
   readonly socket: NetlinkSocket;
   refusal: KubeError | undefined;
@@ -67,7 +67,7 @@ class Room implements Disposable {
   }
 
   keeper(more: Partial<NodeKeeperOptions['conflist']> = {}): NodeKeeper {
-    const json = async (request: Request): Promise<unknown> => {
+    const json = async (request: ApiRequest): Promise<unknown> => {
       this.asked.push(request);
       if (this.refusal) throw this.refusal;
       return {};

@@ -8,18 +8,18 @@ import { boundsOf, isSingle } from '../../lib/nft/datatype.ts';
 import type {
   CounterRef,
   Datum,
-  Hook,
   Key,
   Lookup,
   Match,
   NamedSet,
   Nat,
   NatTarget,
+  NetfilterHook,
+  NftVerdict,
   Rule,
   Selector,
   Statement,
   Table,
-  Verdict,
 } from '../../lib/nft/model.ts';
 import { CT_STATE } from '../../lib/nft/model.ts';
 
@@ -99,7 +99,7 @@ interface Context {
 }
 
 /** What a rule says: a verdict, `next` for the next rule. */
-type Outcome = Verdict | typeof NEXT;
+type Outcome = NftVerdict | typeof NEXT;
 const NEXT = 'next';
 /** One statement: goes on with the rule, leaves it, or ends it. */
 type Run = (context: Context) => Outcome | undefined;
@@ -166,11 +166,11 @@ function matchOf({ selector, mask, op, datum }: Match): Run {
 }
 
 /** What a set or a map has for a key: `undefined` for a miss, `true` or the mapped value for a hit. */
-type Index = (key: readonly Value[]) => true | Verdict | CounterRef | Key | undefined;
+type Index = (key: readonly Value[]) => true | NftVerdict | CounterRef | Key | undefined;
 
 interface Entry {
   readonly key: Key;
-  readonly value: true | Verdict | CounterRef | Key;
+  readonly value: true | NftVerdict | CounterRef | Key;
 }
 
 function indexOf(entries: readonly Entry[]): Index {
@@ -227,7 +227,7 @@ class Tracer {
     this.#sets = new Map(table.sets.map(set => [set.name, set]));
   }
 
-  trace(hook: Hook, packet: Packet): Trace {
+  trace(hook: NetfilterHook, packet: Packet): Trace {
     const context: Context = { packet, rejected: false, path: [], translations: [], logged: [], counted: [] };
     const bases = this.#table.chains
       .filter(({ base }) => base?.hook === hook)
@@ -404,7 +404,7 @@ function runRule(statements: readonly Run[], context: Context): Outcome {
 }
 
 /** A function that tells what the table does to a packet in a hook. */
-export function tracerOf(table: Table, options: TracerOptions = {}): (hook: Hook, packet: Packet) => Trace {
+export function tracerOf(table: Table, options: TracerOptions = {}): (hook: NetfilterHook, packet: Packet) => Trace {
   const tracer = new Tracer(table, options);
   return (hook, packet) => tracer.trace(hook, packet);
 }

@@ -6,9 +6,10 @@ import { join } from 'node:path';
 import { parseAddress, parsePrefix } from '../../lib/ip/address.ts';
 import { planPools } from '../../lib/ipam/config.ts';
 import type { Pool } from '../../lib/ipam/pool.ts';
-import { type Attachment, lockAttachment, type Owner } from '../../lib/state/attachment.ts';
+import { type Attachment, lockAttachment } from '../../lib/state/attachment.ts';
 import type { Reservation } from '../../lib/state/claims.ts';
 import { networkFolders, openStore, type Store } from '../../lib/state/store.ts';
+import type { AttachmentKey } from '../../lib/tag/link-name.ts';
 
 export interface Room extends Disposable {
   readonly stateDir: string;
@@ -32,7 +33,7 @@ export function room(bootId = 'test'): Room {
 
 export const network = 'net';
 
-export const owner = (containerID: string, ifname = 'eth0'): Owner => ({ network, containerID, ifname });
+export const owner = (containerID: string, ifname = 'eth0'): AttachmentKey => ({ network, containerID, ifname });
 
 export const poolsOf = (...subnets: string[]): readonly Pool[] =>
   planPools({ config: subnets.map(subnet => [{ subnet: parsePrefix(subnet)! }]), cniVersion: '1.1.0' }).pools;
@@ -44,14 +45,14 @@ export const from = (pools: readonly Pool[], wishes: string[] = []): Reservation
 });
 
 /** As ADD takes it. */
-export async function adding(store: Store, whose: Owner): Promise<Attachment> {
+export async function adding(store: Store, whose: AttachmentKey): Promise<Attachment> {
   const locked = await lockAttachment(store, whose, { deadline: 10_000, create: { phase: 'adding' } });
   assert.ok(locked);
   return locked.attachment;
 }
 
 /** As DEL takes it. */
-export async function existing(store: Store, whose: Owner): Promise<Attachment | undefined> {
+export async function existing(store: Store, whose: AttachmentKey): Promise<Attachment | undefined> {
   return (await lockAttachment(store, whose, { deadline: 10_000 }))?.attachment;
 }
 

@@ -1,7 +1,7 @@
 /** Connections put into a kernel's table by the thousand, as a pod that opens them would. */
 import assert from 'node:assert/strict';
 import type { Address } from '../../lib/ip/address.ts';
-import { type Exchange, type Request, refusalOf } from '../../lib/kernel/message.ts';
+import { type Exchange, type NetlinkRequest, refusalOf } from '../../lib/kernel/message.ts';
 import { type Attribute, address, be16, be32, bodyOf, u8 } from '../../lib/netlink/attribute.ts';
 import { NLM_F } from '../../lib/netlink/header.ts';
 
@@ -34,7 +34,7 @@ export interface OpenedFlow {
   readonly dport: number;
 }
 
-const opened = ({ from, to, sport, dport }: OpenedFlow): Request => ({
+const opened = ({ from, to, sport, dport }: OpenedFlow): NetlinkRequest => ({
   operation: 'open a flow',
   type: IPCTNL_MSG_CT_NEW,
   flags: NLM_F.CREATE,

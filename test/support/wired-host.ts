@@ -4,7 +4,7 @@
  */
 import { TABLE } from '../../lib/enforce/desired.ts';
 import { type Address, formatAddress, parseAddress } from '../../lib/ip/address.ts';
-import { deleteFlows, type Flow, listFlows } from '../../lib/kernel/conntrack.ts';
+import { type ConntrackEntry, deleteFlows, listFlows } from '../../lib/kernel/conntrack.ts';
 import { dumpLinks, type Link, linkOf } from '../../lib/kernel/link.ts';
 import { must } from '../../lib/kernel/message.ts';
 import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
@@ -97,7 +97,7 @@ export class WiredHost implements Disposable {
   }
 
   /** What the node tracks, of pods' connections and others'. */
-  flows(): Flow[] {
+  flows(): ConntrackEntry[] {
     return listFlows(this.#conntrack.exchange).filter(
       ({ original }) => formatAddress(original.destination) !== formatAddress(clockAddress),
     );

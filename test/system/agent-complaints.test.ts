@@ -5,13 +5,13 @@ import { Complaints } from '../../lib/controller/complaints.ts';
 import { withoutRepeats } from '../../lib/controller/repeats.ts';
 import { createIntern } from '../../lib/kube/intern.ts';
 import { networkPolicies } from '../../lib/kube/object.ts';
-import type { LogLevel } from '../../lib/rpc/log.ts';
+import type { LineLevel } from '../../lib/rpc/log.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 
 function listen() {
-  const lines: [LogLevel, string][] = [];
+  const lines: [LineLevel, string][] = [];
   const clock = new ManualClock();
-  const log = (level: LogLevel, message: string): void => void lines.push([level, message]);
+  const log = (level: LineLevel, message: string): void => void lines.push([level, message]);
   const complaints = new Complaints(log, clock);
   const read = async (name: string, cidrs: readonly string[]): Promise<void> => {
     const from = cidrs.map(cidr => ({ ipBlock: { cidr } }));

@@ -1,7 +1,7 @@
 /** The API listener's supervision: what fails is tried again and shows in health, and the rest goes on. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { isUnhealthy, type Problem, problemsOf, wantsRestart } from '../../lib/controller/health.ts';
+import { type HealthProblem, isUnhealthy, problemsOf, wantsRestart } from '../../lib/controller/health.ts';
 import { pagesOf, type Shown } from '../../lib/controller/http-routes.ts';
 import { type Hearing, Listeners, longestSilence, type Sinks } from '../../lib/controller/watches.ts';
 import { createIntern } from '../../lib/kube/intern.ts';
@@ -32,7 +32,7 @@ async function listening(sinks: Partial<Sinks> = {}) {
   const of = (resource: string): Hearing => listeners.hearings.find(hearing => hearing.resource === resource)!;
   return {
     ...{ room, listeners, lost, of },
-    problems: (): readonly Problem[] => listeners.hearings.flatMap(problemsOf),
+    problems: (): readonly HealthProblem[] => listeners.hearings.flatMap(problemsOf),
     async [Symbol.asyncDispose]() {
       stop.abort();
       await ended;
@@ -135,7 +135,11 @@ const hearing: Hearing = {
   ...{ resource: 'pods', isUp: true, isComplete: true, objects: 1, age: 1, losses: 0 },
   ...{ isOverdue: false, isStuck: false },
 };
-const of = (part: Problem['part'], isStuck = false): Problem => ({ part, isStuck, message: `${part} fails` });
+const of = (part: HealthProblem['part'], isStuck = false): HealthProblem => ({
+  part,
+  isStuck,
+  message: `${part} fails`,
+});
 
 for (const [what, health, healthy, alive] of [
   ['nothing', [], 200, 200],

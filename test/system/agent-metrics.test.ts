@@ -3,16 +3,16 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { metricsOf, type Readings } from '../../lib/controller/agent-metrics.ts';
 import { formatMetrics, Histogram } from '../../lib/controller/prometheus.ts';
-import type { Chain } from '../../lib/policy/compile/ruleset.ts';
+import type { RuleChain } from '../../lib/policy/compile/ruleset.ts';
 
-const chain = (name: string, policies: readonly string[]): Chain => ({
+const chain = (name: string, policies: readonly string[]): RuleChain => ({
   name,
   policies,
   direction: 'ingress',
   rules: [],
 });
 
-function dropsOf(chains: readonly Chain[], packets: readonly number[]): readonly string[] {
+function dropsOf(chains: readonly RuleChain[], packets: readonly number[]): readonly string[] {
   const readings: Readings = {
     ...{ release: '1', hearings: [], isServing: true, pods: 0, identities: 0, refused: 0, failures: 0, cuts: 0 },
     ...{ delays: new Histogram(), syncs: new Histogram(), mended: { table: 0, links: 0 }, memory: 0 },

@@ -6,13 +6,13 @@ import { join } from 'node:path';
 import test, { after, suite } from 'node:test';
 import fc from 'fast-check';
 import { matrixPage, type PageData, pageData } from '../../lib/cli/policy/matrix-page.ts';
-import { matrix, type Row } from '../../lib/policy/evaluate/matrix.ts';
+import { type MatrixRow, matrix } from '../../lib/policy/evaluate/matrix.ts';
 import { MatrixJudge } from '../../lib/policy/evaluate/matrix-judge.ts';
 import { Browser } from '../support/browser.ts';
 import { type Manifest, manifests, traffic, worldFrom } from '../support/worlds.ts';
 
 /** The rows that the page's data stand for. */
-function rowsOf({ pods, families, verdicts, directions, port, protocol }: PageData): readonly Row[] {
+function rowsOf({ pods, families, verdicts, directions, port, protocol }: PageData): readonly MatrixRow[] {
   const count = pods.length;
   return families.flatMap(({ family, cells }) =>
     cells.flatMap((verdict, i) => {
@@ -23,12 +23,12 @@ function rowsOf({ pods, families, verdicts, directions, port, protocol }: PageDa
         return { ...direction, why: direction.why.replaceAll('\u0001', from).replaceAll('\u0002', to) };
       });
       const allowed = egress!.allowed && ingress!.allowed;
-      return [{ from, to, family, protocol, port, allowed, egress, ingress } as Row];
+      return [{ from, to, family, protocol, port, allowed, egress, ingress } as MatrixRow];
     }),
   );
 }
 
-const inOrder = (rows: readonly Row[]) => rows.map(row => JSON.stringify(row)).sort();
+const inOrder = (rows: readonly MatrixRow[]) => rows.map(row => JSON.stringify(row)).sort();
 
 test('the data of the page are the rows of the matrix, sentence by sentence', () => {
   fc.assert(

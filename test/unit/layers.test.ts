@@ -135,6 +135,19 @@ test('every import statement is seen: files of ours that are named exist, and th
   for (const { target } of ours.filter(({ eager }) => eager)) assert.ok(existsSync(join(root, target)), target);
 });
 
+test('an exported type name is declared once, so that one word means one thing', () => {
+  const declared = /^export (?:abstract )?(?:interface|type|class|enum) (\w+)/gm;
+  const homesOf = new Map<string, string[]>();
+  for (const file of files)
+    for (const [, name = ''] of readFileSync(join(root, file), 'utf8').matchAll(declared))
+      homesOf.set(name, [...(homesOf.get(name) ?? []), file]);
+  assert.ok(homesOf.size > 100, `only ${homesOf.size} exported types found`);
+  assert.deepEqual(
+    [...homesOf].filter(([, where]) => where.length > 1),
+    [],
+  );
+});
+
 test('every room has a rule', () => {
   const found = readdirSync(join(root, 'lib'), { withFileTypes: true }).filter(entry => entry.isDirectory());
   for (const { name } of found) assert.ok(rooms[name], `lib/${name} has no rule in this test`);

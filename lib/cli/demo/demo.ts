@@ -4,7 +4,7 @@ import { stripVTControlCharacters, styleText } from 'node:util';
 import { holderOf } from '../../kernel/nflog.ts';
 import { command, type Exit, exit, outputOption, printJson, printPainted } from '../command.ts';
 import { livePod } from './pod.ts';
-import { Pod, policies, Stage, type } from './stage.ts';
+import { DemoPod, policies, Stage, type } from './stage.ts';
 
 /** `nflogGroup`'s default. */
 const DEFAULT_NFLOG_GROUP = 7467;
@@ -94,13 +94,18 @@ const typed = (line: string): string => paint('cyan', `$ ${line}`);
 const milliseconds = (ms: number): string => paint('dim', `${Math.round(ms)} ms`);
 
 interface Cast {
-  readonly web: Pod;
-  readonly frontend: Pod;
-  readonly stranger: Pod;
+  readonly web: DemoPod;
+  readonly frontend: DemoPod;
+  readonly stranger: DemoPod;
 }
 
 /** @throws Error where what comes is not what is expected */
-async function request(from: Pod, to: Pod, expected: 'answer' | 'silence', say: (line: string) => void): Promise<void> {
+async function request(
+  from: DemoPod,
+  to: DemoPod,
+  expected: 'answer' | 'silence',
+  say: (line: string) => void,
+): Promise<void> {
   for (const address of to.addresses) {
     const reply = await from.order({
       kind: 'ask',
@@ -209,9 +214,9 @@ async function demonstrate(isJson: boolean): Promise<Exit> {
   const stage = Stage.enter();
   const teller = new Teller(isJson);
   teller.open('On a node of its own: a network and files that end with this process. Your machine stays as it is.');
-  using web = await Pod.start('shop', 'web', { app: 'web' });
-  using frontend = await Pod.start('shop', 'frontend', { app: 'frontend' });
-  using stranger = await Pod.start('shop', 'stranger', { app: 'stranger' });
+  using web = await DemoPod.start('shop', 'web', { app: 'web' });
+  using frontend = await DemoPod.start('shop', 'frontend', { app: 'frontend' });
+  using stranger = await DemoPod.start('shop', 'stranger', { app: 'stranger' });
   try {
     await play(teller, stage, { web, frontend, stranger });
   } catch (error) {

@@ -13,20 +13,20 @@ export type Order =
   /** Milliseconds of patience. */
   | { readonly kind: 'ask'; readonly address: string; readonly port: number; readonly patience: number };
 
-export type Reply =
+export type DemoReply =
   | { readonly kind: 'ready' }
   | { readonly kind: 'answer'; readonly text: string }
   /** Nothing came, or the connection was refused. */
   | { readonly kind: 'silence'; readonly why: string };
 
-async function serve({ port, greeting, family }: Extract<Order, { kind: 'serve' }>): Promise<Reply> {
+async function serve({ port, greeting, family }: Extract<Order, { kind: 'serve' }>): Promise<DemoReply> {
   const server = createServer((_, response) => response.end(greeting));
   server.listen(port, family === 6 ? '::' : '0.0.0.0');
   await once(server, 'listening');
   return { kind: 'ready' };
 }
 
-function ask({ address, port, patience }: Extract<Order, { kind: 'ask' }>): Promise<Reply> {
+function ask({ address, port, patience }: Extract<Order, { kind: 'ask' }>): Promise<DemoReply> {
   const url = `http://${isIPv6(address) ? `[${address}]` : address}:${port}/`;
   return new Promise(resolve => {
     const request = get(url, { agent: false, signal: AbortSignal.timeout(patience) }, response => {
@@ -45,7 +45,7 @@ function ask({ address, port, patience }: Extract<Order, { kind: 'ask' }>): Prom
   });
 }
 
-const say = (reply: Reply): void => void process.stdout.write(`${JSON.stringify(reply)}\n`);
+const say = (reply: DemoReply): void => void process.stdout.write(`${JSON.stringify(reply)}\n`);
 
 /** Obeys until nobody gives orders any more. */
 export async function livePod(): Promise<void> {

@@ -10,7 +10,7 @@ import { NetlinkSocket } from '../../kernel/netlink.ts';
 import { Nft } from '../../kernel/nft.ts';
 import { ownFolder, ownNetwork } from '../../kernel/world.ts';
 import { allLinks } from '../../pod/interface.ts';
-import type { Order, Reply } from './pod.ts';
+import type { DemoReply, Order } from './pod.ts';
 
 /** In the private /run, so that the commands of the demonstration need no options. */
 const stateDir = '/run/tollgate/state';
@@ -53,7 +53,7 @@ export async function type(args: readonly string[], expected = 0): Promise<strin
 }
 
 /** A process with a network of its own. */
-export class Pod implements Disposable {
+export class DemoPod implements Disposable {
   readonly namespace: string;
   readonly name: string;
   readonly labels: Readonly<Record<string, string>>;
@@ -61,16 +61,21 @@ export class Pod implements Disposable {
   readonly #replies: AsyncIterator<string>;
   addresses: readonly string[] = [];
 
-  static async start(namespace: string, name: string, labels: Pod['labels']): Promise<Pod> {
+  static async start(namespace: string, name: string, labels: DemoPod['labels']): Promise<DemoPod> {
     const { file, args } = program();
     const child = spawn(file, [...args, 'demo', '--pod'], { env: { PATH } });
     child.stderr.pipe(process.stderr);
-    const pod = new Pod(namespace, name, labels, child);
+    const pod = new DemoPod(namespace, name, labels, child);
     await pod.#reply();
     return pod;
   }
 
-  private constructor(namespace: string, name: string, labels: Pod['labels'], child: ChildProcessWithoutNullStreams) {
+  private constructor(
+    namespace: string,
+    name: string,
+    labels: DemoPod['labels'],
+    child: ChildProcessWithoutNullStreams,
+  ) {
     this.namespace = namespace;
     this.name = name;
     this.labels = labels;
@@ -88,13 +93,13 @@ export class Pod implements Disposable {
     return `/proc/${this.#child.pid}/ns/net`;
   }
 
-  async #reply(): Promise<Reply> {
+  async #reply(): Promise<DemoReply> {
     const { value, done } = await this.#replies.next();
     if (done) throw new Error(`Cannot talk to pod ${this.ref}: its process has ended`);
-    return JSON.parse(value) as Reply;
+    return JSON.parse(value) as DemoReply;
   }
 
-  order(order: Order): Promise<Reply> {
+  order(order: Order): Promise<DemoReply> {
     this.#child.stdin.write(`${JSON.stringify(order)}\n`);
     return this.#reply();
   }
@@ -126,7 +131,7 @@ export class Stage {
     this.families = families;
   }
 
-  #config(pod: Pod): string {
+  #config(pod: DemoPod): string {
     const subnets = { 4: '10.88.0.0/24', 6: 'fd88::/64' } as const;
     return JSON.stringify({
       cniVersion: '1.1.0',
@@ -141,7 +146,7 @@ export class Stage {
   }
 
   /** A CNI call, as a container runtime makes it. @throws Error where it fails */
-  async call(verb: 'ADD' | 'CHECK' | 'DEL', pod: Pod): Promise<Ended> {
+  async call(verb: 'ADD' | 'CHECK' | 'DEL', pod: DemoPod): Promise<Ended> {
     const env = {
       CNI_COMMAND: verb,
       CNI_CONTAINERID: `demo-${pod.name}`,

@@ -30,7 +30,7 @@ export interface DeniedSum {
 }
 
 /** What the node's table and state say of chains and addresses at the moment. */
-export interface Names {
+export interface NodeNames {
   readonly who: (address: string) => string;
   /**
    * Policies that the chain enforces: pods with the same rules share a chain, whosever policies the rules are.
@@ -58,7 +58,7 @@ const tupleOf = ({ source, destination, protocol, sourcePort, destinationPort }:
   [formatAddress(source), formatAddress(destination), protocol, sourcePort, destinationPort].join(' ');
 
 /** The denying rule at the end of a chain. */
-export interface Counter {
+export interface DropCounter {
   readonly chain: string;
   /** The rule's handle: a chain that comes again has another. */
   readonly rule: number;
@@ -93,7 +93,7 @@ export class Denials {
   }
 
   /** A chain may be gone by the time that its packets are heard of. */
-  #policiesOf(chain: string, names: Names, subject?: string): readonly string[] {
+  #policiesOf(chain: string, names: NodeNames, subject?: string): readonly string[] {
     const count = this.#countOf(chain);
     const all = names.policies(chain);
     if (all.length > 0) count.by = all;
@@ -102,7 +102,7 @@ export class Denials {
   }
 
   /** @returns the flow where it is to be shown, undefined where it belongs to one that was, or there are too many */
-  take(packet: LoggedPacket, names: Names): DeniedFlow | undefined {
+  take(packet: LoggedPacket, names: NodeNames): DeniedFlow | undefined {
     const chain = chainOfPrefix(packet.prefix);
     if (chain === undefined) return undefined;
     this.#forget(packet.time);
@@ -136,11 +136,11 @@ export class Denials {
   }
 
   /** Where counting starts: what the chains denied before we looked is not ours to tell. */
-  begin(counters: readonly Counter[]): void {
+  begin(counters: readonly DropCounter[]): void {
     for (const { chain, rule, packets } of counters) this.#counters.set(`${chain} ${rule}`, { packets, gone: 0 });
   }
 
-  #count({ chain, rule, packets }: Counter): void {
+  #count({ chain, rule, packets }: DropCounter): void {
     const key = `${chain} ${rule}`;
     const before = this.#counters.get(key)?.packets ?? 0;
     // Fewer than before: its table was made anew.
@@ -149,7 +149,7 @@ export class Denials {
   }
 
   /** The kernel's last word of a counter that was taken out. */
-  close(counter: Counter): void {
+  close(counter: DropCounter): void {
     this.#count(counter);
     this.#counters.delete(`${counter.chain} ${counter.rule}`);
   }
@@ -158,7 +158,7 @@ export class Denials {
    * What the counters knew at the last look and the log has not told by this one: the kernel gathers packets for a while
    * before it sends them.
    */
-  sum(counters: readonly Counter[], time: number, names: Names): DeniedSum[] {
+  sum(counters: readonly DropCounter[], time: number, names: NodeNames): DeniedSum[] {
     const sums: DeniedSum[] = [];
     for (const [chain, count] of this.#chains) {
       const packets = count.denied - count.told;

@@ -14,7 +14,7 @@ import { selects } from '../../policy/model/selector.ts';
 import { command, exit, outputOption, print, warn } from '../command.ts';
 import { type Live, liveOptions, openLive } from '../live.ts';
 import { keptOf } from '../policy/judged.ts';
-import { type Counter, Denials, type DeniedFlow, type DeniedSum, type Names } from './denied.ts';
+import { Denials, type DeniedFlow, type DeniedSum, type DropCounter, type NodeNames } from './denied.ts';
 
 /** Milliseconds between two looks at the counters. */
 const LOOK = 1000;
@@ -22,7 +22,7 @@ const LOOK = 1000;
 const REFRESH = 10_000;
 
 /** What the node's files say of addresses and chains: an address may be another pod's by now, a chain other policies'. */
-async function namesOf(live: Live, runDir: string): Promise<Names & { readonly refresh: () => Promise<void> }> {
+async function namesOf(live: Live, runDir: string): Promise<NodeNames & { readonly refresh: () => Promise<void> }> {
   const { here, found } = live;
   const isAgents = found?.owner.enforcer === 'agent';
   let heard = isAgents ? await keptOf(live, runDir) : undefined;
@@ -74,15 +74,15 @@ async function namesOf(live: Live, runDir: string): Promise<Names & { readonly r
 const tableName = { family: 'inet', name: TABLE } as const;
 
 /** Packets that the end of each denying chain has dropped; no other rule of theirs counts for itself. */
-const denying = (counts: readonly RuleCount[]): Counter[] =>
+const denying = (counts: readonly RuleCount[]): DropCounter[] =>
   counts
     .filter(({ chain }) => /^(in-|out-|ingress$|egress$)/.test(chain))
     .map(({ chain, rule, counted }) => ({ chain, rule, packets: Number(counted.packets) }));
 
-const countersOf = (nft: Nft): Counter[] => denying(nft.readRuleCounts(tableName));
+const countersOf = (nft: Nft): DropCounter[] => denying(nft.readRuleCounts(tableName));
 
 /** What the denying rules have counted that a change of policy takes out, as they go. */
-const watchRemovals = (onGone: (counter: Counter) => void): Subscription =>
+const watchRemovals = (onGone: (counter: DropCounter) => void): Subscription =>
   new Subscription('netfilter', [NFNLGRP.NFTABLES], {
     mayMiss: true,
     onMessage: ({ type, body }) => {

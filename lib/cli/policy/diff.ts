@@ -2,7 +2,7 @@ import { relabelled } from '../../enforce/node.ts';
 import { worldOfNode } from '../../enforce/world.ts';
 import type { PortSpan } from '../../policy/compile/ruleset.ts';
 import type { EvaluateOptions } from '../../policy/evaluate/evaluate.ts';
-import { type Change, type Difference, diff } from '../../policy/explain/diff.ts';
+import { type Change, diff, type PolicyDiff } from '../../policy/explain/diff.ts';
 import { type Declared, readDocuments, worldOf } from '../../policy/manifest/manifest.ts';
 import type { World } from '../../policy/model/model.ts';
 import { command, exit, outputOption, print, printJson, UsageError } from '../command.ts';
@@ -86,7 +86,7 @@ const changeText = (change: Change): string =>
     `          ${change.why}`,
   ].join('\n');
 
-function differenceText({ changes, onlyBefore, onlyAfter }: Difference): string {
+function differenceText({ changes, onlyBefore, onlyAfter }: PolicyDiff): string {
   const counts = (['opens', 'closes'] as const).map(
     kind => `${changes.filter(({ change }) => change === kind).length} ${kind === 'opens' ? 'open' : 'close'}`,
   );

@@ -13,13 +13,13 @@ import { warn } from '../command.ts';
 import { type Live, type LiveArguments, openLive } from '../live.ts';
 import { worldIn } from './manifests.ts';
 
-export interface Judged {
+export interface JudgedWorld {
   readonly world: World;
   readonly problems: readonly Problem[];
   readonly options: EvaluateOptions;
 }
 
-export interface LiveJudged extends Judged {
+export interface LiveJudged extends JudgedWorld {
   /** The manifests in force. */
   readonly documents: readonly Document[];
   /** What the table was made from. */
@@ -60,10 +60,10 @@ export async function liveWorld(options: LiveArguments): Promise<LiveJudged> {
 /** Of the files where some are named, else of this node. */
 export const judgedWorld = async (
   options: LiveArguments & { readonly file?: string[] | undefined },
-): Promise<Judged> => (options.file ? { ...worldIn(options.file), options: {} } : await liveWorld(options));
+): Promise<JudgedWorld> => (options.file ? { ...worldIn(options.file), options: {} } : await liveWorld(options));
 
 /** A line on stderr for each object that has errors. @returns whether there are any */
-export function warnOfErrors({ problems }: Pick<Judged, 'problems'>): boolean {
+export function warnOfErrors({ problems }: Pick<JudgedWorld, 'problems'>): boolean {
   const errors = problems.filter(({ severity }) => severity === 'error');
   for (const line of formatByObject(errors)) warn(line);
   return errors.length > 0;

@@ -10,7 +10,7 @@ import { type Draft, draftsOf, familyOf, peersText, peerTexts, portsText } from 
 import { filled } from './members.ts';
 import { mergeDrafts, usuallyApart } from './merge.ts';
 import { Names } from './names.ts';
-import type { AllowRule, Chain, Gate, Ruleset, SetRef, SetSpec, TagEntry } from './ruleset.ts';
+import type { AllowRule, Gate, RuleChain, Ruleset, SetRef, SetSpec, TagEntry } from './ruleset.ts';
 
 export interface TaggedIdentity {
   /** The interface group of the identity's pods. */
@@ -30,7 +30,7 @@ export interface CompileOptions {
 }
 
 /** The chain of one identity in one direction with the sets that its rules look into; `open` where no policy isolates. */
-export type CompiledGate = 'open' | { readonly chain: Chain; readonly sets: readonly SetSpec[] };
+export type CompiledGate = 'open' | { readonly chain: RuleChain; readonly sets: readonly SetSpec[] };
 
 /** Enough for a person: a set of many selectors names the first. Made of content alone, so equal sets have equal comments. */
 function commentOf(peers: Draft['peers']): string {
@@ -123,7 +123,7 @@ export function forgetGone(known: Map<string, Gates>, identities: readonly Ident
 }
 
 /** A chain that several identities share names the policies of all of them. */
-const shared = (a: Chain | undefined, b: Chain): Chain =>
+const shared = (a: RuleChain | undefined, b: RuleChain): RuleChain =>
   a ? { ...a, policies: [...new Set([...a.policies, ...b.policies])].sort() } : b;
 
 /** A ruleset whose sets are described and not filled. */
@@ -134,7 +134,7 @@ export interface Structure extends Pick<Ruleset, 'chains' | 'tags'> {
 /** All that does not change when pods elsewhere come and go. @param gatesOf both gates of an identity */
 export function structureOf(identities: readonly TaggedIdentity[], gatesOf: (identity: Identity) => Gates): Structure {
   const specs = new Map<string, SetSpec>();
-  const chains = new Map<string, Chain>();
+  const chains = new Map<string, RuleChain>();
   const tags = new Map<number, TagEntry>();
   const enter = (gate: CompiledGate): Gate => {
     if (gate === 'open') return 'open';

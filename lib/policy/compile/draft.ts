@@ -11,11 +11,11 @@ import {
   type NetworkPolicy,
   type NumberedPort,
   type PodPeer,
+  type PolicyRule,
   type Port,
   type PortName,
   policyRef,
   protocols,
-  type Rule,
   type RuleRef,
 } from '../model/model.ts';
 import { numbersNamed } from '../model/port-names.ts';
@@ -46,7 +46,7 @@ export type DraftPorts =
 
 const families: readonly Family[] = [4, 6];
 
-function peersOf({ peers }: Rule): readonly DraftPeers[] {
+function peersOf({ peers }: PolicyRule): readonly DraftPeers[] {
   if (peers === 'any') return [{ kind: 'any' }];
   const pods = peers.filter((peer): peer is PodPeer => peer.kind === 'pods');
   const blocks = peers.filter((peer): peer is BlockPeer => peer.kind === 'block');
@@ -74,7 +74,7 @@ function matchesOf(numbers: readonly NumberedPort[]): readonly DraftPorts[] {
 }
 
 /** A name means the destination's port: our own pod's on the way in, each peer's on the way out. */
-function portsOf({ ports }: Rule, direction: Direction, identity: Identity): readonly DraftPorts[] {
+function portsOf({ ports }: PolicyRule, direction: Direction, identity: Identity): readonly DraftPorts[] {
   if (ports === 'any') return [{ kind: 'any' }];
   if (direction === 'ingress') return matchesOf(ports.flatMap(port => numbersOf(port, identity)));
   const names = ports.filter((port): port is PortName => !isNumbered(port));

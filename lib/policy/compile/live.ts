@@ -15,7 +15,7 @@ import {
   structureOf,
   type TaggedIdentity,
 } from './compile.ts';
-import { type Element, elementsFrom, filled, missingIn, withElements } from './members.ts';
+import { elementsFrom, filled, missingIn, type SetMember, withElements } from './members.ts';
 import { Names } from './names.ts';
 import type { PeerSet, PodSetSpec, Ruleset } from './ruleset.ts';
 import { sameStructure } from './same-structure.ts';
@@ -31,8 +31,8 @@ export interface RulesetChange {
 
 /** What goes from a set that stays, and what comes to it. */
 interface Traffic {
-  readonly gone: Element[];
-  readonly come: Element[];
+  readonly gone: SetMember[];
+  readonly come: SetMember[];
 }
 
 const nothing: Structure = { specs: new Map(), chains: new Map(), tags: new Map() };

@@ -123,26 +123,31 @@ function tuplesFrom(spec: TupleSetSpec, pod: Pod, text: string, namespaceLabels:
   return addresses.flatMap(address => [...numbers].map(number => ({ address, protocol, port: number })));
 }
 
-export type Element = Address | Tuple;
+export type SetMember = Address | Tuple;
 
 /** Of the elements of one address. */
-const elementKey = (element: Element): string => ('port' in element ? `${element.protocol} ${element.port}` : '');
+const elementKey = (element: SetMember): string => ('port' in element ? `${element.protocol} ${element.port}` : '');
 
 /** Those of `from` that are not in the list. */
-export function missingIn(list: readonly Element[], from: readonly Element[]): readonly Element[] {
+export function missingIn(list: readonly SetMember[], from: readonly SetMember[]): readonly SetMember[] {
   if (from.length === 0 || list.length === 0) return from;
   const keys = new Set(list.map(elementKey));
   return from.filter(element => !keys.has(elementKey(element)));
 }
 
 /** What a pod contributes to a set by one of its own addresses. */
-export const elementsFrom = (spec: PodSetSpec, pod: Pod, text: string, namespaceLabels: Labels): readonly Element[] =>
+export const elementsFrom = (
+  spec: PodSetSpec,
+  pod: Pod,
+  text: string,
+  namespaceLabels: Labels,
+): readonly SetMember[] =>
   spec.kind === 'addresses'
     ? addressFrom(spec, pod, text, namespaceLabels)
     : tuplesFrom(spec, pod, text, namespaceLabels);
 
 /** What these pods of the cluster contribute to a set: for who knows that no others matter. */
-export const elementsOf = (cluster: Cluster, spec: PodSetSpec, pods: readonly Pod[]): readonly Element[] =>
+export const elementsOf = (cluster: Cluster, spec: PodSetSpec, pods: readonly Pod[]): readonly SetMember[] =>
   pods.flatMap(pod =>
     ownAddresses(cluster, pod).flatMap(text => elementsFrom(spec, pod, text, cluster.namespaceLabels(pod.namespace))),
   );
@@ -173,13 +178,13 @@ function pairElements(cluster: Cluster, { whose, family }: PairSetSpec): readonl
   return unique(tuples);
 }
 
-function tupleElements(cluster: Cluster, spec: TupleSetSpec): readonly Element[] {
+function tupleElements(cluster: Cluster, spec: TupleSetSpec): readonly SetMember[] {
   if (isOfPairs(spec)) return pairElements(cluster, spec);
   return elementsOf(cluster, spec, [...cluster.withPort(spec.port.protocol, spec.port.name)]);
 }
 
 /** The set with these of its elements alone. */
-export function withElements(spec: PodSetSpec, elements: readonly Element[]): PeerSet {
+export function withElements(spec: PodSetSpec, elements: readonly SetMember[]): PeerSet {
   if (spec.kind === 'tuples') return { ...spec, elements: (elements as readonly Tuple[]).toSorted(ascendingTuples) };
   return { ...spec, elements: (elements as readonly Address[]).toSorted(ascending) };
 }

@@ -8,7 +8,7 @@ import type { Direction, PodPeer, PortName, Protocol, RuleRef } from '../model/m
 
 export interface Ruleset {
   readonly sets: ReadonlyMap<string, PeerSet>;
-  readonly chains: ReadonlyMap<string, Chain>;
+  readonly chains: ReadonlyMap<string, RuleChain>;
   readonly tags: ReadonlyMap<number, TagEntry>;
 }
 
@@ -22,7 +22,7 @@ export interface TagEntry {
 export type Gate = 'open' | string;
 
 /** Allows what any of its rules matches, and nothing else. */
-export interface Chain {
+export interface RuleChain {
   /** `in-` or `out-` and a hash of the rules' content: what they match and where they count, but not who wrote them. */
   readonly name: string;
   readonly direction: Direction;
@@ -75,7 +75,7 @@ export interface AddressSetSpec extends Named {
 }
 
 /** Blocks minus their holes. */
-export interface RangeSetSpec extends Named {
+export interface BlockSetSpec extends Named {
   readonly kind: 'ranges';
   /** Disjoint, not touching, ascending. */
   readonly ranges: readonly Range[];
@@ -108,7 +108,7 @@ export type TupleSetSpec = NamedPortSetSpec | PairSetSpec;
 
 export const isOfPairs = (spec: TupleSetSpec): spec is PairSetSpec => spec.whose.kind === 'pairs';
 
-export type SetSpec = AddressSetSpec | RangeSetSpec | TupleSetSpec;
+export type SetSpec = AddressSetSpec | BlockSetSpec | TupleSetSpec;
 
 /** Of a set whose members come and go with pods. */
 export type PodSetSpec = AddressSetSpec | TupleSetSpec;
@@ -125,7 +125,7 @@ export interface AddressSet extends AddressSetSpec {
   readonly elements: readonly Address[];
 }
 
-export interface RangeSet extends RangeSetSpec {
+export interface RangeSet extends BlockSetSpec {
   readonly elements: readonly Range[];
 }
 

@@ -1,13 +1,13 @@
 /** Whether two structures say the same, and for the same reasons. */
 import { identityKey } from '../../tag/identity.ts';
 import type { Structure } from './compile.ts';
-import type { Chain } from './ruleset.ts';
+import type { RuleChain } from './ruleset.ts';
 
-const originsOf = ({ origins }: Chain['rules'][number]): string =>
+const originsOf = ({ origins }: RuleChain['rules'][number]): string =>
   origins.map(({ policy, direction, index }) => `${policy} ${direction} ${index}`).join();
 
 /** Of two chains of one name, which match the same: whether they do so for the same reasons. */
-const sameChain = (a: Chain, b: Chain | undefined): boolean =>
+const sameChain = (a: RuleChain, b: RuleChain | undefined): boolean =>
   a === b ||
   (b !== undefined &&
     a.policies.join() === b.policies.join() &&

@@ -11,9 +11,9 @@ import {
   type NetworkPolicy,
   type Peer,
   type Pod,
+  type PolicyRule,
   type Port,
   policyRef,
-  type Rule,
   type RuleRef,
   type Verdict,
   type World,
@@ -52,7 +52,7 @@ export function matchesPort({ destination, flow }: Question, asked: Port): boole
   return destination !== undefined && numbersNamed(destination.namedPorts, asked.protocol, asked.name).has(flow.port);
 }
 
-export const matchesRule = (question: Question, { peers, ports }: Rule): boolean =>
+export const matchesRule = (question: Question, { peers, ports }: PolicyRule): boolean =>
   (peers === 'any' || peers.some(peer => matchesPeer(question, peer))) &&
   (ports === 'any' || ports.some(port => matchesPort(question, port)));
 

@@ -4,7 +4,7 @@
  */
 import { type Family, type Range, rangeContains } from '../../ip/address.ts';
 import { rangesOfBlocks } from '../compile/ranges.ts';
-import type { Flow, Port, Protocol, Rule } from '../model/model.ts';
+import type { Flow, PolicyRule, Port, Protocol } from '../model/model.ts';
 import {
   type BlockPeer,
   type Direction,
@@ -44,7 +44,7 @@ class RulePeers {
   readonly #blocks: Readonly<Record<Family, readonly Range[]>>;
   readonly #byLabels = new WeakMap<Labels, Map<string, boolean>>();
 
-  constructor(peers: Exclude<Rule['peers'], 'any'>) {
+  constructor(peers: Exclude<PolicyRule['peers'], 'any'>) {
     this.#pods = peers.filter(peer => peer.kind === 'pods');
     const blocks = peers.filter((peer): peer is BlockPeer => peer.kind === 'block');
     this.#blocks = { 4: rangesOfBlocks(blocks, 4), 6: rangesOfBlocks(blocks, 6) };
@@ -72,9 +72,9 @@ class RulePeers {
 export class FlowJudge {
   readonly #cluster: Cluster;
   readonly #options: EvaluateOptions;
-  readonly #rules = new Map<Rule, RulePeers>();
+  readonly #rules = new Map<PolicyRule, RulePeers>();
   /** Rules of the policies that isolate a pod; undefined where none does. */
-  readonly #gates = new Map<Pod, Partial<Record<Direction, { readonly rules: readonly Rule[] | undefined }>>>();
+  readonly #gates = new Map<Pod, Partial<Record<Direction, { readonly rules: readonly PolicyRule[] | undefined }>>>();
 
   constructor(cluster: Cluster, options: EvaluateOptions = {}) {
     this.#cluster = cluster;
@@ -94,7 +94,7 @@ export class FlowJudge {
       );
   }
 
-  #rulesFor(question: Question): readonly Rule[] | undefined {
+  #rulesFor(question: Question): readonly PolicyRule[] | undefined {
     const { subject, direction } = question;
     const gates = this.#gates.get(subject) ?? {};
     this.#gates.set(subject, gates);
@@ -102,7 +102,7 @@ export class FlowJudge {
     return gates[direction].rules;
   }
 
-  #gateFor(question: Question): { readonly rules: readonly Rule[] | undefined } {
+  #gateFor(question: Question): { readonly rules: readonly PolicyRule[] | undefined } {
     const policies = isolatingPolicies(question);
     if (policies.length === 0) return { rules: undefined };
     return { rules: policies.flatMap(policy => policy[question.direction] ?? []) };
@@ -120,7 +120,7 @@ export class FlowJudge {
     return spans;
   }
 
-  #matches(question: Question, rule: Rule): boolean {
+  #matches(question: Question, rule: PolicyRule): boolean {
     if (rule.peers === 'any') return true;
     const peers = this.#rules.get(rule) ?? new RulePeers(rule.peers);
     this.#rules.set(rule, peers);

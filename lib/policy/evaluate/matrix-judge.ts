@@ -9,8 +9,8 @@ import {
   type Flow,
   type NetworkPolicy,
   type Pod,
+  type PolicyRule,
   policyRef,
-  type Rule,
   type World,
 } from '../model/model.ts';
 import { type Party, partyOf } from '../model/party.ts';
@@ -83,7 +83,7 @@ export class MatrixJudge {
   /** By the subject's place. */
   readonly #gates: Readonly<Record<Direction, Gate[]>> = { egress: [], ingress: [] };
   readonly #gatesByText = new Map<string, Gate>();
-  readonly #matchers = new Map<Rule, RuleMatcher>();
+  readonly #matchers = new Map<PolicyRule, RuleMatcher>();
   readonly #exempt = new Map<string, Decision>();
   /** How often rules were asked. */
   asked = 0;
@@ -203,7 +203,7 @@ export class MatrixJudge {
     return gate;
   }
 
-  #matches(question: Question, rule: Rule): boolean {
+  #matches(question: Question, rule: PolicyRule): boolean {
     this.asked++;
     if (rule.ports !== 'any' && !rule.ports.some(port => matchesPort(question, port))) return false;
     const matcher = this.#matchers.get(rule) ?? new RuleMatcher(this.#cluster, rule);

@@ -10,7 +10,7 @@ export type { Traffic } from './matrix-judge.ts';
 /** `Kind/namespace/name` of policies, and one sentence. */
 export type RowDirection = Pick<DirectionVerdict, 'allowed' | 'by' | 'why'>;
 
-export interface Row {
+export interface MatrixRow {
   /** `namespace/pod`, an address, or `node`. */
   readonly from: string;
   readonly to: string;
@@ -67,7 +67,7 @@ export function explain(
   world: World | Cluster,
   { from, to, protocol, port }: { readonly from: Endpoint; readonly to: Endpoint } & Traffic,
   options: EvaluateOptions = {},
-): readonly Row[] {
+): readonly MatrixRow[] {
   return sharedFamilies(from, to).map(family => {
     const { allowed, egress, ingress } = evaluate(world, { from, to, family, protocol, port }, options);
     return {
@@ -84,7 +84,7 @@ export function explain(
 }
 
 /** The pair as a row. */
-export function rowOf(pair: JudgedPair, traffic: Traffic): Row {
+export function rowOf(pair: JudgedPair, traffic: Traffic): MatrixRow {
   const { from, to, family, allowed } = pair;
   const told = (decision: Decision): RowDirection => ({
     allowed: decision.allowed,
@@ -96,6 +96,6 @@ export function rowOf(pair: JudgedPair, traffic: Traffic): Row {
 }
 
 /** A row for each ordered pair of different pods that have not finished, and each address family that both have. */
-export function* matrix(world: World, traffic: Traffic, options: EvaluateOptions = {}): Generator<Row> {
+export function* matrix(world: World, traffic: Traffic, options: EvaluateOptions = {}): Generator<MatrixRow> {
   for (const pair of new MatrixJudge(world, traffic, options)) yield rowOf(pair, traffic);
 }

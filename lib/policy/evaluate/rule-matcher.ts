@@ -2,18 +2,18 @@
 import type { Address, Family, Range } from '../../ip/address.ts';
 import { membersOf } from '../compile/members.ts';
 import { RangeIndex, rangesOfBlocks } from '../compile/ranges.ts';
-import type { Pod, Rule } from '../model/model.ts';
+import type { Pod, PolicyRule } from '../model/model.ts';
 import type { Party } from '../model/party.ts';
 import { podPeerText, selectsPod } from '../model/selector.ts';
 import type { Cluster } from './cluster.ts';
 
 export class RuleMatcher {
   readonly #cluster: Cluster;
-  readonly #rule: Rule;
+  readonly #rule: PolicyRule;
   readonly #pods: ReadonlySet<Pod>;
   readonly #ranges: Readonly<Record<Family, RangeIndex<undefined>>>;
 
-  constructor(cluster: Cluster, rule: Rule) {
+  constructor(cluster: Cluster, rule: PolicyRule) {
     this.#cluster = cluster;
     this.#rule = rule;
     const peers = rule.peers === 'any' ? [] : rule.peers;
@@ -39,7 +39,7 @@ export class RuleMatcher {
   #isMember(pod: Pod): boolean {
     if (this.#cluster.find(pod) === pod) return this.#pods.has(pod);
     const labels = this.#cluster.namespaceLabels(pod.namespace);
-    return [...(this.#rule.peers as Exclude<Rule['peers'], 'any'>)].some(
+    return [...(this.#rule.peers as Exclude<PolicyRule['peers'], 'any'>)].some(
       each => each.kind === 'pods' && selectsPod(each, pod, labels),
     );
   }

@@ -18,9 +18,9 @@ import {
   type Flow,
   isNumbered,
   type Peer,
+  type PolicyRule,
   type Port,
   protocols,
-  type Rule,
   type World,
 } from '../model/model.ts';
 
@@ -31,7 +31,7 @@ export interface PortClass {
   readonly last: number;
 }
 
-const rulesOf = ({ policies }: World): readonly Rule[] =>
+const rulesOf = ({ policies }: World): readonly PolicyRule[] =>
   policies.flatMap(policy =>
     (['egress', 'ingress'] as const).flatMap((direction: Direction) => policy[direction] ?? []),
   );

@@ -37,7 +37,7 @@ export interface Change {
   readonly why: string;
 }
 
-export interface Difference {
+export interface PolicyDiff {
   readonly changes: readonly Change[];
   /** `namespace/pod` of pods that only one of the worlds has: nothing is said of their connections. */
   readonly onlyBefore: readonly string[];
@@ -172,7 +172,7 @@ function isWorthAsking(from: Group, to: Group): boolean {
 }
 
 /** What changes for connections if the world becomes `after`. */
-export function diff(before: World, after: World, options: EvaluateOptions = {}): Difference {
+export function diff(before: World, after: World, options: EvaluateOptions = {}): PolicyDiff {
   const classes = new AddressClasses([before, after]);
   const sides: Sides = { before, after, clusters: [clusterOf(before), clusterOf(after)], classes, options };
   const ports = portClasses([before, after]);

@@ -10,8 +10,8 @@ import {
   type DirectionVerdict,
   type Flow,
   type NetworkPolicy,
+  type PolicyRule,
   policyRef,
-  type Rule,
   type RuleRef,
   type Source,
   type Verdict,
@@ -63,7 +63,7 @@ export interface Walkthrough {
   readonly ingress: DirectionWalk;
 }
 
-function walkRule(question: Question, policy: NetworkPolicy, rule: Rule): RuleWalk {
+function walkRule(question: Question, policy: NetworkPolicy, rule: PolicyRule): RuleWalk {
   const { direction } = question;
   const { peers, ports } = ruleFit(question, rule);
   return {

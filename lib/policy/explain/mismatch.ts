@@ -8,9 +8,9 @@ import {
   type Labels,
   type Peer,
   type PodPeer,
+  type PolicyRule,
   type Port,
   type Requirement,
-  type Rule,
 } from '../model/model.ts';
 import { holds, podPeerText, requirementText, selects } from '../model/selector.ts';
 
@@ -129,7 +129,7 @@ const invalid = (place: string): Misfit => ({
   says: `what its ${place} says is invalid, so it matches nothing`,
 });
 
-function peersFit(question: Question, { peers }: Rule): readonly Misfit[] {
+function peersFit(question: Question, { peers }: PolicyRule): readonly Misfit[] {
   const list = question.direction === 'ingress' ? 'from' : 'to';
   if (peers === 'any' || peers.some(peer => matchesPeer(question, peer))) return [];
   if (peers.length === 0) return [invalid(list)];
@@ -139,19 +139,19 @@ function peersFit(question: Question, { peers }: Rule): readonly Misfit[] {
   });
 }
 
-function portsFit(question: Question, { ports }: Rule): readonly Misfit[] {
+function portsFit(question: Question, { ports }: PolicyRule): readonly Misfit[] {
   if (ports === 'any' || ports.some(port => matchesPort(question, port))) return [];
   if (ports.length === 0) return [invalid('ports')];
   return ports.map((port, i) => ({ ...portSaid(question, port), place: `ports[${i}]`, asked: portText(port) }));
 }
 
-export const ruleFit = (question: Question, rule: Rule): RuleFit => ({
+export const ruleFit = (question: Question, rule: PolicyRule): RuleFit => ({
   peers: peersFit(question, rule),
   ports: portsFit(question, rule),
 });
 
 /** `from pods app=web in namespace shop or 10.0.0.0/8, to TCP 80 or TCP 443` */
-export function ruleText({ peers, ports }: Rule, direction: Question['direction']): string {
+export function ruleText({ peers, ports }: PolicyRule, direction: Question['direction']): string {
   const [from, whom] = direction === 'ingress' ? ['from', 'anybody'] : ['to', 'anybody'];
   const who = peers === 'any' ? whom : peers.length === 0 ? 'nobody' : peers.map(peerText).join(' or ');
   const which = ports === 'any' ? 'any port' : ports.length === 0 ? 'no port' : ports.map(portText).join(' or ');

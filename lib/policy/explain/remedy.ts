@@ -13,9 +13,9 @@ import {
   type Peer,
   type Pod,
   type PodPeer,
+  type PolicyRule,
   type Port,
   policyRef,
-  type Rule,
   type World,
 } from '../model/model.ts';
 import type { Party } from '../model/party.ts';
@@ -39,7 +39,7 @@ const withPolicy = (world: World, old: NetworkPolicy, policy: NetworkPolicy): Wo
   policies: world.policies.map(each => (each === old ? policy : each)),
 });
 
-const withRule = (policy: NetworkPolicy, { direction }: Question, rule: Rule): NetworkPolicy => ({
+const withRule = (policy: NetworkPolicy, { direction }: Question, rule: PolicyRule): NetworkPolicy => ({
   ...policy,
   [direction]: [...(policy[direction] ?? []).filter(({ index }) => index !== rule.index), rule],
 });
@@ -48,7 +48,7 @@ const withRule = (policy: NetworkPolicy, { direction }: Question, rule: Rule): N
 const portOf = ({ flow }: Question): Port | undefined =>
   flow.protocol === 'other' ? undefined : { protocol: flow.protocol, first: flow.port, last: flow.port };
 
-function portRemedy(world: World, question: Question, policy: NetworkPolicy, rule: Rule): Remedy | undefined {
+function portRemedy(world: World, question: Question, policy: NetworkPolicy, rule: PolicyRule): Remedy | undefined {
   const { peers, ports } = ruleFit(question, rule);
   const port = portOf(question);
   if (peers.length > 0 || ports.length === 0 || rule.ports === 'any' || !port) return undefined;
@@ -90,7 +90,7 @@ function labelRemedy(
   world: World,
   question: Question,
   policy: NetworkPolicy,
-  rule: Rule,
+  rule: PolicyRule,
   peer: Peer,
 ): Remedy | undefined {
   const pod = question.peer.peer;
@@ -153,7 +153,7 @@ function ruleRemedy(world: World, question: Question, policy: NetworkPolicy): Re
   const port = portOf(question);
   const rules = policy[direction] ?? [];
   const index = 1 + Math.max(-1, ...rules.map(each => each.index));
-  const rule: Rule = { index, peers: [written.peer], ports: port ? [port] : 'any' };
+  const rule: PolicyRule = { index, peers: [written.peer], ports: port ? [port] : 'any' };
   const ports = port ? { ports: [{ protocol: String(flow.protocol), port: flow.port }] } : {};
   return {
     kind: 'rule',
@@ -183,16 +183,24 @@ function distinct(remedies: Iterable<Remedy | undefined>): readonly Remedy[] {
   return [...bySentence.values()];
 }
 
-interface PolicyRule {
+interface RuleOfPolicy {
   readonly policy: NetworkPolicy;
-  readonly rule: Rule;
+  readonly rule: PolicyRule;
 }
 
-function* portRemedies(world: World, question: Question, rules: readonly PolicyRule[]): Generator<Remedy | undefined> {
+function* portRemedies(
+  world: World,
+  question: Question,
+  rules: readonly RuleOfPolicy[],
+): Generator<Remedy | undefined> {
   for (const { policy, rule } of rules) yield portRemedy(world, question, policy, rule);
 }
 
-function* labelRemedies(world: World, question: Question, rules: readonly PolicyRule[]): Generator<Remedy | undefined> {
+function* labelRemedies(
+  world: World,
+  question: Question,
+  rules: readonly RuleOfPolicy[],
+): Generator<Remedy | undefined> {
   for (const { policy, rule } of rules) {
     if (rule.peers === 'any' || ruleFit(question, rule).ports.length > 0) continue;
     for (const peer of rule.peers) yield labelRemedy(world, question, policy, rule, peer);

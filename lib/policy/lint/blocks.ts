@@ -16,8 +16,8 @@ import {
   formatRule,
   type NetworkPolicy,
   type Pod,
+  type PolicyRule,
   policyRef,
-  type Rule,
   type RuleRef,
 } from '../model/model.ts';
 import { type PortsMatched, portsMatched, sharePorts } from './ports-matched.ts';
@@ -109,7 +109,7 @@ function openersOf(companions: Companions, direction: Direction): readonly Opene
     ({ ports }) => ports.text,
   );
   return [...byPorts.values()].map(group => {
-    const refTo = ({ policy, rule }: { readonly policy: NetworkPolicy; readonly rule: Rule }): RuleRef => ({
+    const refTo = ({ policy, rule }: { readonly policy: NetworkPolicy; readonly rule: PolicyRule }): RuleRef => ({
       policy: policyRef(policy),
       direction,
       index: rule.index,
@@ -148,8 +148,8 @@ function reopened(hole: Prefix, openers: readonly Openers[]): readonly [Range, R
 const hasHole = ({ except }: BlockPeer): boolean => except.length > 0;
 
 function reportReopened({ policy, report }: Case, openersOfAll: (direction: Direction) => readonly Openers[]): void {
-  const reported = new Map<Rule, readonly Openers[]>();
-  const openersFor = (rule: Rule, direction: Direction): readonly Openers[] => {
+  const reported = new Map<PolicyRule, readonly Openers[]>();
+  const openersFor = (rule: PolicyRule, direction: Direction): readonly Openers[] => {
     const ports = portsMatched(rule);
     const known = reported.get(rule) ?? openersOfAll(direction).filter(each => sharePorts(ports, each.ports));
     reported.set(rule, known);

@@ -7,8 +7,8 @@ import {
   type LabelSelector,
   type NetworkPolicy,
   type PodPeer,
+  type PolicyRule,
   policyRef,
-  type Rule,
 } from '../model/model.ts';
 import { requirementText } from '../model/selector.ts';
 import { coverPorts, type PortsMatched, portsMatched } from './ports-matched.ts';
@@ -59,9 +59,9 @@ interface Allowed {
 }
 
 /** A rule that matches nothing is covered by whatever there is. */
-const matchesNothing = ({ peers, ports }: Rule): boolean => peers.length === 0 || ports.length === 0;
+const matchesNothing = ({ peers, ports }: PolicyRule): boolean => peers.length === 0 || ports.length === 0;
 
-function allowedBy(rules: readonly Rule[]): readonly Allowed[] {
+function allowedBy(rules: readonly PolicyRule[]): readonly Allowed[] {
   const heeded = rules.filter(rule => !matchesNothing(rule)).map(rule => ({ rule, ports: portsMatched(rule) }));
   return [...Map.groupBy(heeded, ({ ports }) => ports.text).values()].map(group => {
     const peers = group.flatMap(({ rule }) => (rule.peers === 'any' ? [] : rule.peers));
@@ -105,9 +105,9 @@ function cover(wider: readonly Allowed[], narrower: Allowed): boolean {
 
 /** What policies of one world allow, each taken apart once. */
 class Coverage {
-  readonly #known = new Map<readonly Rule[], readonly Allowed[]>();
+  readonly #known = new Map<readonly PolicyRule[], readonly Allowed[]>();
 
-  #allowed(rules: readonly Rule[]): readonly Allowed[] {
+  #allowed(rules: readonly PolicyRule[]): readonly Allowed[] {
     const known = this.#known.get(rules) ?? allowedBy(rules);
     this.#known.set(rules, known);
     return known;

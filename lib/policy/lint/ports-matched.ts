@@ -2,7 +2,7 @@
 
 import { unionOfSpans } from '../compile/ranges.ts';
 import type { PortSpan } from '../compile/ruleset.ts';
-import { isNumbered, type Protocol, type Rule } from '../model/model.ts';
+import { isNumbered, type PolicyRule, type Protocol } from '../model/model.ts';
 
 export interface PortsMatched {
   /** One text for rules that match the same ports. */
@@ -14,7 +14,7 @@ export interface PortsMatched {
   readonly names: ReadonlySet<string>;
 }
 
-export function portsMatched({ ports }: Pick<Rule, 'ports'>): PortsMatched {
+export function portsMatched({ ports }: Pick<PolicyRule, 'ports'>): PortsMatched {
   if (ports === 'any') return { text: 'any', isAny: true, spans: new Map(), names: new Set() };
   const names = new Set(ports.flatMap(port => (isNumbered(port) ? [] : [`${port.protocol}/${port.name}`])));
   const numbered = Map.groupBy(ports.filter(isNumbered), ({ protocol }) => protocol);

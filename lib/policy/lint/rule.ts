@@ -8,8 +8,8 @@ import {
   type Peer,
   type Pod,
   type PodPeer,
+  type PolicyRule,
   type PortName,
-  type Rule,
 } from '../model/model.ts';
 import { everything } from '../model/selector.ts';
 import type { Surroundings } from './surroundings.ts';
@@ -35,7 +35,7 @@ export const isPolicy = (declared: Declared): declared is DeclaredPolicy => decl
 
 export interface PlacedRule {
   readonly direction: Direction;
-  readonly rule: Rule;
+  readonly rule: PolicyRule;
   /** `spec.ingress[0]` */
   readonly field: string;
 }

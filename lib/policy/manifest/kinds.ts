@@ -42,7 +42,7 @@ function meantKind(kind: string, known: readonly string[]): string | undefined {
   return known.find(each => folded.includes(each.toLowerCase())) ?? meantKey(singular, known);
 }
 
-export type Standing =
+export type KindStanding =
   /** Its group has it, or nobody here knows what its group has. */
   | { readonly is: 'known' | 'foreign' }
   /** A policy that somebody else enforces, or nobody. */
@@ -50,10 +50,10 @@ export type Standing =
   /** Its group has no such kind. */
   | { readonly is: 'unknown'; readonly at: 'kind' | 'apiVersion'; readonly why: string };
 
-const unknownVersion = (why: string): Standing => ({ is: 'unknown', at: 'apiVersion', why });
+const unknownVersion = (why: string): KindStanding => ({ is: 'unknown', at: 'apiVersion', why });
 
 /** What a kind is to policy. */
-export function standingOf(apiVersion: string, kind: string): Standing {
+export function standingOf(apiVersion: string, kind: string): KindStanding {
   const group = groupOf(apiVersion);
   const known = groups[group];
   if (known && !known.includes(kind)) {

@@ -8,8 +8,8 @@ import {
   type Node,
   type Peer,
   type Pod,
+  type PolicyRule,
   type Port,
-  type Rule,
 } from '../model/model.ts';
 
 type Json = { readonly [key: string]: unknown };
@@ -57,7 +57,7 @@ function portOf(port: Port): Json {
   return { protocol, port: first, ...(last === first ? {} : { endPort: last }) };
 }
 
-function ruleOf({ peers, ports }: Rule, side: 'from' | 'to', own: string): Json {
+function ruleOf({ peers, ports }: PolicyRule, side: 'from' | 'to', own: string): Json {
   if (ports !== 'any' && ports.length === 0) return { [side]: [nobody] };
   const listed = peers === 'any' ? undefined : peers.map(peer => peerOf(peer, own));
   return {
@@ -67,7 +67,7 @@ function ruleOf({ peers, ports }: Rule, side: 'from' | 'to', own: string): Json 
 }
 
 /** Rules keep their places: those in between that are missing select nobody. */
-function rulesOf(rules: readonly Rule[], side: 'from' | 'to', own: string): readonly Json[] {
+function rulesOf(rules: readonly PolicyRule[], side: 'from' | 'to', own: string): readonly Json[] {
   const last = Math.max(-1, ...rules.map(({ index }) => index));
   return Array.from({ length: last + 1 }, (_, i) => {
     const rule = rules.find(({ index }) => index === i);

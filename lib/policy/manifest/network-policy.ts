@@ -12,9 +12,9 @@ import type {
   NetworkPolicy,
   Peer,
   PodPeer,
+  PolicyRule,
   Port,
   Protocol,
-  Rule,
 } from '../model/model.ts';
 import { protocols } from '../model/model.ts';
 import { isPortName } from '../model/name-syntax.ts';
@@ -117,7 +117,7 @@ function listOrAny<T>(field: Field, read: (item: Field) => T | undefined): 'any'
   return (items ?? []).map(read).filter(item => item !== undefined);
 }
 
-function ruleOf(field: Field, index: number, direction: Direction, namespace: string): Rule {
+function ruleOf(field: Field, index: number, direction: Direction, namespace: string): PolicyRule {
   const peers = direction === 'ingress' ? 'from' : 'to';
   if (isAbsent(field)) complain(field, 'An empty rule, so it allows nothing: write {} to allow everything');
   else if (holdsOnly(field, [peers, 'ports'], 'this rule allows nothing'))
@@ -129,7 +129,7 @@ function ruleOf(field: Field, index: number, direction: Direction, namespace: st
   return { index, peers: [], ports: [] };
 }
 
-const rulesOf = (field: Field, direction: Direction, namespace: string): readonly Rule[] =>
+const rulesOf = (field: Field, direction: Direction, namespace: string): readonly PolicyRule[] =>
   (itemsOf(field) ?? []).map((item, index) => ruleOf(item, index, direction, namespace));
 
 const isolatesBoth = 'both directions are isolated';
@@ -163,17 +163,20 @@ const beyondBudget = `More than ${MOST_OF_POLICY} entries (peers, excepts, value
 
 const closesNamespace = 'the policy closes every pod of its namespace';
 
-export type Named = Pick<NetworkPolicy, 'kind' | 'namespace' | 'name' | 'source' | 'resourceVersion'>;
+export type PolicyHead = Pick<NetworkPolicy, 'kind' | 'namespace' | 'name' | 'source' | 'resourceVersion'>;
 
 /** Selects every pod of the namespace, isolates and allows nothing. */
-export const closedNamespace = (named: Named, directions: readonly Direction[] = bothDirections): NetworkPolicy => ({
+export const closedNamespace = (
+  named: PolicyHead,
+  directions: readonly Direction[] = bothDirections,
+): NetworkPolicy => ({
   ...named,
   subject: everything,
   ...Object.fromEntries(directions.map(direction => [direction, []])),
 });
 
 /** The policy that the object's `spec` says; complaints go to the field's report. */
-export function networkPolicyOf(object: Field, named: Named): NetworkPolicy {
+export function networkPolicyOf(object: Field, named: PolicyHead): NetworkPolicy {
   const spec = member(object, 'spec');
   if (isAbsent(spec)) {
     complain(spec, `Missing, so ${closesNamespace}: write at least "podSelector: {}"`);

@@ -12,7 +12,7 @@
  * @see Kubernetes 1.6, pkg/apis/extensions/v1beta1/types.go NetworkPolicyIngressRule
  */
 
-import type { LabelSelector, NetworkPolicy, Peer, PodPeer, Requirement, Rule } from '../model/model.ts';
+import type { LabelSelector, NetworkPolicy, Peer, PodPeer, PolicyRule, Requirement } from '../model/model.ts';
 import { everything } from '../model/selector.ts';
 import {
   complain,
@@ -26,7 +26,7 @@ import {
   shown,
   warn,
 } from './field.ts';
-import { closedNamespace, type Named, networkPolicyOf, peerOf, portOf } from './network-policy.ts';
+import { closedNamespace, networkPolicyOf, type PolicyHead, peerOf, portOf } from './network-policy.ts';
 import { checkLabelKey, labelValueOf, selectorOf } from './selector.ts';
 
 export const alphaVersion = 'net.alpha.kubernetes.io/v1alpha1';
@@ -132,7 +132,7 @@ function listOrAny<T>(field: Field, read: (item: Field) => T | undefined): 'any'
 
 const onlyIngress = ['ingress'] as const;
 
-function alphaRules(allow: Field, namespace: string): readonly Rule[] {
+function alphaRules(allow: Field, namespace: string): readonly PolicyRule[] {
   if (isAbsent(allow) || !holdsOnly(allow, ['from', 'toPorts'], 'the policy allows nothing')) return [];
   const peers = listOrAny(member(allow, 'from'), item => alphaPeer(item, namespace));
   return [{ index: 0, peers, ports: listOrAny(member(allow, 'toPorts'), portOf) }];
@@ -141,7 +141,7 @@ function alphaRules(allow: Field, namespace: string): readonly Rule[] {
 const allowsNothing = 'the policy allows nothing';
 
 /** net.alpha.kubernetes.io/v1alpha1; where it is invalid it allows nothing. */
-export function alphaPolicyOf(object: Field, named: Named): NetworkPolicy {
+export function alphaPolicyOf(object: Field, named: PolicyHead): NetworkPolicy {
   const spec = member(object, 'spec');
   const isPlain = [
     holdsOnly(object, ['apiVersion', 'kind', 'metadata', 'spec'], allowsNothing),
@@ -158,7 +158,7 @@ function betaPeer(field: Field, namespace: string): Peer | undefined {
     : undefined;
 }
 
-function betaRule(field: Field, index: number, namespace: string): Rule {
+function betaRule(field: Field, index: number, namespace: string): PolicyRule {
   if (isAbsent(field) || !holdsOnly(field, ['from', 'ports'], 'this rule allows nothing'))
     return { index, peers: [], ports: [] };
   const peers = listOrAny(member(field, 'from'), item => betaPeer(item, namespace));
@@ -184,7 +184,7 @@ export interface Translated {
 }
 
 /** extensions/v1beta1; where it is invalid it allows nothing. */
-export function betaPolicyOf(object: Field, named: Named): Translated {
+export function betaPolicyOf(object: Field, named: PolicyHead): Translated {
   const spec = member(object, 'spec');
   if (isLater(spec)) {
     const version = member(object, 'apiVersion');

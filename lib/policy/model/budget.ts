@@ -7,7 +7,7 @@
  * kernel looks the two up together.
  */
 import { isMapping } from '../manifest/field.ts';
-import { isNumbered, type LabelSelector, type NetworkPolicy, type Peer, policyRef, type Rule } from './model.ts';
+import { isNumbered, type LabelSelector, type NetworkPolicy, type Peer, type PolicyRule, policyRef } from './model.ts';
 
 /** Entries of one policy: some 0.1 s of one processor (see `npm run bench -- load policies`). */
 export const MOST_OF_POLICY = 20_000;
@@ -49,7 +49,7 @@ function entriesOfPeer(peer: Peer): number {
   return Math.max(1, namespaces + entriesOfSelector(peer.pods));
 }
 
-function entriesOfRule({ peers, ports }: Rule): number {
+function entriesOfRule({ peers, ports }: PolicyRule): number {
   const named = ports === 'any' ? 0 : ports.filter(port => !isNumbered(port)).length;
   const ofPeers = peers === 'any' ? 1 : sum(peers, entriesOfPeer);
   return ofPeers * Math.max(1, named) + (ports === 'any' ? 0 : ports.length);

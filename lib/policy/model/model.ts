@@ -72,8 +72,8 @@ export interface NetworkPolicy {
   /** The pods of its namespace that it selects. */
   readonly subject: LabelSelector;
   /** What it allows in; absent where it does not isolate for ingress, empty where it isolates and allows nothing. */
-  readonly ingress?: readonly Rule[];
-  readonly egress?: readonly Rule[];
+  readonly ingress?: readonly PolicyRule[];
+  readonly egress?: readonly PolicyRule[];
   /** It allows nothing because it is larger than a policy may be, or its namespace's are together. */
   readonly isBeyondBudget?: true;
 }
@@ -91,7 +91,7 @@ export interface LabelSelector {
 }
 
 /** One entry of `ingress` or `egress`. A list without entries matches nothing: its entries were invalid. */
-export interface Rule {
+export interface PolicyRule {
   /** Its place in the manifest's list, from 0. */
   readonly index: number;
   readonly peers: 'any' | readonly Peer[];

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Counter, Denials, type Names } from '../../../lib/cli/flows/denied.ts';
+import { Denials, type DropCounter, type NodeNames } from '../../../lib/cli/flows/denied.ts';
 import { parseAddress } from '../../../lib/ip/address.ts';
 import { endsOf, type LoggedPacket } from '../../../lib/kernel/nflog.ts';
 
-const names: Names = {
+const names: NodeNames = {
   who: address => (address === '10.0.0.2' ? 'a/x' : address),
   policies: chain => (chain === 'in-1' ? ['NetworkPolicy/a/deny'] : []),
 };
@@ -38,7 +38,7 @@ test('a denied packet becomes a flow with both names, its port and the policies 
 });
 
 test('pods with the same rules share a chain, and each is told of its own policies', () => {
-  const shared: Names = {
+  const shared: NodeNames = {
     ...names,
     policies: (_, subject) => ['NetworkPolicy/a/one', 'NetworkPolicy/b/two'].slice(0, subject === '10.0.0.2' ? 1 : 2),
   };
@@ -61,7 +61,7 @@ for (const [name, changes, isShown] of again) {
 }
 
 /** The denying rule of one chain, and what it has counted. */
-const counted = (packets: number, rule = 1): Counter[] => [{ chain: 'in-1', rule, packets }];
+const counted = (packets: number, rule = 1): DropCounter[] => [{ chain: 'in-1', rule, packets }];
 
 test('what the counter knows and the log did not tell by the next look is summed up, once', () => {
   const denials = new Denials();

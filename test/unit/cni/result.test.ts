@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { CniError } from '../../../lib/cni/error.ts';
-import { printResult, type Result, type Route, readResult } from '../../../lib/cni/result.ts';
+import { printResult, type Result, type ResultRoute, readResult } from '../../../lib/cni/result.ts';
 import { atLeast, type CniVersion, supportedVersions } from '../../../lib/cni/version.ts';
 import { parseAddress, parsePrefix } from '../../../lib/ip/address.ts';
 
@@ -172,7 +172,7 @@ const prefix = address.chain(own =>
 const number = fc.integer({ min: 0, max: 0xffffffff });
 const optionalKeys = { requiredKeys: [] };
 const word = fc.string({ minLength: 1 });
-const route: fc.Arbitrary<Route> = fc.record(
+const route: fc.Arbitrary<ResultRoute> = fc.record(
   {
     dst: prefix,
     gw: address,

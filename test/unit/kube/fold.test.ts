@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { KubeEvent } from '../../../lib/kube/event.ts';
-import { type Change, createFold, type Fold } from '../../../lib/kube/fold.ts';
+import { createFold, type Fold, type ObjectChange } from '../../../lib/kube/fold.ts';
 import { createIntern } from '../../../lib/kube/intern.ts';
 import {
   type KubeNamespace,
@@ -26,7 +26,7 @@ interface ClusterFolds {
   readonly nodes: Fold<KubeNode>;
 }
 
-function podsInto(cluster: Cluster): (change: Change<KubePod>) => void {
+function podsInto(cluster: Cluster): (change: ObjectChange<KubePod>) => void {
   return ({ before, after }) => {
     if (after) cluster.setPod(after);
     else if (before) cluster.deletePod(before);
@@ -62,7 +62,7 @@ const listing = { type: 'listing' } as const;
 const listed = { type: 'listed', resourceVersion: '1' } as const;
 
 /** `+shop/a`, `-shop/a`, `~shop/a` */
-const shown = ({ before, after }: Change<KubePod>): string =>
+const shown = ({ before, after }: ObjectChange<KubePod>): string =>
   `${!before ? '+' : after ? '~' : '-'}${(after ?? before)?.namespace}/${(after ?? before)?.name}`;
 
 function folding(): { readonly apply: (event: KubeEvent<KubePod>) => readonly string[]; readonly told: string[] } {

@@ -4,15 +4,15 @@ import { test } from 'node:test';
 import { formatPrefix } from '../../../lib/ip/address.ts';
 import { createFold } from '../../../lib/kube/fold.ts';
 import { createIntern } from '../../../lib/kube/intern.ts';
-import { type Complaint, networkPolicies, nodes, readPod } from '../../../lib/kube/object.ts';
+import { networkPolicies, nodes, type ObjectProblem, readPod } from '../../../lib/kube/object.ts';
 import { readDocuments } from '../../../lib/policy/manifest/manifest.ts';
 import { policyManifest } from '../../../lib/policy/manifest/manifest-of.ts';
 import { sourceText } from '../../../lib/policy/model/model.ts';
 import { formatProblem } from '../../../lib/policy/model/problem.ts';
 
 function reading() {
-  const complaints: Complaint[] = [];
-  return { complaints, intern: createIntern(), report: (each: Complaint) => void complaints.push(each) };
+  const complaints: ObjectProblem[] = [];
+  return { complaints, intern: createIntern(), report: (each: ObjectProblem) => void complaints.push(each) };
 }
 
 test("leading zeros in a node's pod CIDRs and addresses mean decimal, with a warning; what is no CIDR is an error", () => {

@@ -10,8 +10,8 @@ import { gzipSync } from 'node:zlib';
 import {
   CONFIRMING,
   type Folder,
+  type FolderLook,
   isWaiting,
-  type Look,
   manifestsOf,
   notesOf,
   PolicyFileError,
@@ -205,7 +205,7 @@ for (const [what, text] of [
     put(join(room.path, 'p.yaml'), deny);
     const { kept } = await readFolder(room.path, {});
     put(join(room.path, 'p.yaml'), text);
-    const look = (before: Folder['kept'], how: Look) => readFolder(room.path, before, how);
+    const look = (before: Folder['kept'], how: FolderLook) => readFolder(room.path, before, how);
     return { room, kept, look };
   };
 

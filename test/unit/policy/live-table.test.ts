@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { toNft } from '../../../lib/enforce/ruleset.ts';
 import { apply } from '../../../lib/nft/apply.ts';
 import { diff } from '../../../lib/nft/diff.ts';
-import type { Element, NamedSet, Table, Verdict } from '../../../lib/nft/model.ts';
+import type { Element, NamedSet, NftVerdict, Table } from '../../../lib/nft/model.ts';
 import { compile, type TaggedIdentity } from '../../../lib/policy/compile/compile.ts';
 import { LiveRules } from '../../../lib/policy/compile/live.ts';
 import type { Ruleset } from '../../../lib/policy/compile/ruleset.ts';
@@ -124,7 +124,7 @@ function tableOf(ruleset: Ruleset): Table {
 const operationsBetween = (have: Table, want: Table): readonly unknown[] =>
   diff(have, want).operations.filter(({ object }) => object !== 'counter');
 
-const isGoto = (value: Element['value']): value is Extract<Verdict, { readonly kind: 'goto' }> =>
+const isGoto = (value: Element['value']): value is Extract<NftVerdict, { readonly kind: 'goto' }> =>
   typeof value === 'object' && 'kind' in value && value.kind === 'goto';
 
 /** What of a table judges the pods with these tags: their entries, the chains that these go to, and the sets of those. */

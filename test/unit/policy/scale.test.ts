@@ -9,7 +9,15 @@ import type { Tuple } from '../../../lib/policy/compile/ruleset.ts';
 import { odditiesOf } from '../../../lib/policy/lint/lint.ts';
 import { readManifests } from '../../../lib/policy/manifest/manifest.ts';
 import { MOST_PORTS } from '../../../lib/policy/manifest/pod.ts';
-import type { BlockPeer, NetworkPolicy, Pod, PodPeer, Port, Rule, World } from '../../../lib/policy/model/model.ts';
+import type {
+  BlockPeer,
+  NetworkPolicy,
+  Pod,
+  PodPeer,
+  PolicyRule,
+  Port,
+  World,
+} from '../../../lib/policy/model/model.ts';
 import { countReads } from '../../support/counted-reads.ts';
 
 const times = <T>(number: number, make: (i: number) => T): readonly T[] =>
@@ -36,7 +44,12 @@ const block = (i: number, holes: number): BlockPeer => ({
 });
 
 const podPeer = (i: number): PodPeer => ({ kind: 'pods', namespace: 'a', pods: labelled('app', `app${i}`) });
-const rule = (index: number, given: Partial<Rule>): Rule => ({ index, peers: 'any', ports: 'any', ...given });
+const rule = (index: number, given: Partial<PolicyRule>): PolicyRule => ({
+  index,
+  peers: 'any',
+  ports: 'any',
+  ...given,
+});
 const policy = (i: number, given: Partial<NetworkPolicy>): NetworkPolicy => ({
   kind: 'NetworkPolicy',
   namespace: 'a',
