@@ -2,32 +2,16 @@
  * The policies folder: manifests of policies, and of the namespaces and pods that they speak of. Parsing YAML costs more
  * than everything else in a call together, so what was parsed is kept beside the node's state, file by file.
  */
-import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { monotonic } from '../kernel/monotonic.ts';
+import { readdirSync, statSync } from 'node:fs';
 import { type Declared, type Document, readDocuments, worldOf } from '../policy/manifest/manifest.ts';
 import type { World } from '../policy/model/model.ts';
-import { formatProblem, isUnreadable, type Problem } from '../policy/model/problem.ts';
+import type { Problem } from '../policy/model/problem.ts';
 import { FileMemory, parseJson, writeJson } from '../state/atomic.ts';
 import { errnoOf } from '../state/error.ts';
 import { isAnything, isCount, isText, isTrue, listOf, mapOf, objectOf, optional } from '../state/shape.ts';
 import { isNamespaceName, isObjectName } from '../tag/names.ts';
-import { type FoundFile, isDangling, isManifest, lookAt, stampIn, textIn } from './manifest-file.ts';
-
-/** One file as it was when it was last looked at. */
-interface KeptFile {
-  /** Changes whenever the file does, and when what it says comes to count. */
-  readonly stamp: string;
-  /** Of the last version that parsed; undefined: none ever did. */
-  readonly documents?: readonly Document[];
-  /** The documents say nothing of pods: what most folders are asked for first, call after call. */
-  readonly isPodless?: true;
-  /** Why the version with this stamp does not count. */
-  readonly broken?: string;
-  /** The file held objects and was first seen to hold none then, by the monotonic clock: half of a write, or meant. */
-  readonly emptySince?: number;
-  /** Policies in it that this version does not enforce. */
-  readonly unenforced?: readonly string[];
-}
+import { ENOUGH, type FolderLook, goneWithAll, HOW_IT_COUNTS, type KeptFile, look } from './kept-file.ts';
+import { isDangling, isManifest, lookAt, stampIn } from './manifest-file.ts';
 
 export type Kept = Readonly<Record<string, KeptFile>>;
 
@@ -36,7 +20,7 @@ export interface Folder {
   readonly kept: Kept;
   /** Some file is not as it was kept. */
   readonly isChanged: boolean;
-  /** Why the folder cannot be read: it counts as it was kept. */
+  /** Why the folder cannot be read, or is not believed: it counts as it was kept. */
   readonly damage?: string;
 }
 
@@ -86,86 +70,31 @@ function statOf(folder: string): ReturnType<typeof lookedUp> {
 
 const lookedUp = (folder: string) => statSync(folder, { bigint: true, throwIfNoEntry: false });
 
-/** How a folder is looked at. */
-export interface FolderLook {
-  /** The caller confirms that an empty file is meant to be empty. */
-  readonly isConfirmed?: boolean;
-  /** Milliseconds of the monotonic clock. */
-  readonly now?: number;
-}
-
-/** Milliseconds between the two looks that it takes to believe that a file is empty. */
-export const CONFIRMING = 2_000;
-
-/** So many problems of a file are told; what follows from the first is not worth a page. */
-const ENOUGH = 3;
-
-function severalOf(problems: readonly Problem[]): string {
-  const more = problems.length - ENOUGH;
-  return [...problems.slice(0, ENOUGH).map(formatProblem), ...(more > 0 ? [`and ${more} more`] : [])].join('; ');
-}
-
-const isEmpty = (documents: readonly Document[]): boolean =>
-  documents.every(({ value }) => value === null || value === undefined);
-
-type Reading =
-  | { readonly broken: string }
-  | (Pick<KeptFile, 'isPodless' | 'unenforced'> & { readonly documents: readonly Document[] });
-
-/** What the file says; broken where it cannot be understood as manifests. @throws Error where it cannot be read */
-async function readManifestsIn(path: string): Promise<Reading> {
-  const content = textIn(readFileSync(path));
-  if ('damage' in content) return { broken: content.damage };
-  const { readYaml } = await import('../policy/manifest/yaml.ts');
-  const { documents, problems } = readYaml(content.text, path);
-  if (problems.length > 0) return { broken: severalOf(problems) };
-  const { declared, problems: found } = readDocuments(documents);
-  const unreadable = found.filter(isUnreadable);
-  if (unreadable.length > 0) return { broken: severalOf(unreadable) };
-  const unenforced = found.flatMap(({ matter, object }) => (matter === 'unenforced' ? (object ?? []) : []));
-  const isPodless = declared.every(({ object }) => object.kind !== 'Pod');
-  return { documents, ...(isPodless ? { isPodless } : {}), ...(unenforced.length > 0 ? { unenforced } : {}) };
-}
-
-/** The last version that counted goes on counting. */
-function broken(stamp: string, why: string, { documents, isPodless, unenforced }: Partial<KeptFile> = {}): KeptFile {
-  return {
-    ...{ stamp, broken: why },
-    ...(documents ? { documents } : {}),
-    ...(isPodless ? { isPodless } : {}),
-    ...(unenforced ? { unenforced } : {}),
-  };
-}
-
-/** A file that held objects and holds none may be half written, so it counts once it has been so for a while. */
-function emptied(stamp: string, before: KeptFile, { isConfirmed = false, now = Math.floor(monotonic()) }: FolderLook) {
-  const waiting = `${stamp} empty`;
-  const known = before.stamp === waiting ? before.emptySince : undefined;
-  const emptySince = known !== undefined && known <= now ? known : now;
-  if (isConfirmed || now - emptySince >= CONFIRMING) return undefined;
-  const why =
-    'it has become empty, which counts once it is confirmed, by `tollgate policy apply` or by another look after 2 s';
-  return { ...broken(waiting, why, before), emptySince };
-}
-
-async function look(path: string, found: FoundFile, before: KeptFile | undefined, how: FolderLook): Promise<KeptFile> {
-  const { stamp, damage } = found;
-  if (damage !== undefined) return broken(stamp, damage, before);
-  let reading: Reading;
-  try {
-    reading = await readManifestsIn(path);
-  } catch (error) {
-    // It may be readable the next time, though nothing of it has changed.
-    return broken(`${stamp} unread`, error instanceof Error ? error.message : String(error), before);
+/** The files of these names as they are now. */
+async function filesOf(path: string, names: readonly string[], kept: Kept, how: FolderLook): Promise<Kept> {
+  const files: [string, KeptFile][] = [];
+  for (const name of names) {
+    const file = `${path}/${name}`;
+    const found = lookAt(file);
+    if (!found) continue;
+    const before = kept[name];
+    files.push([name, before?.stamp === found.stamp ? before : await look(file, found, before, how)]);
   }
-  if ('broken' in reading) return broken(stamp, reading.broken, before);
-  const isEmptied = isEmpty(reading.documents) && before?.documents && !isEmpty(before.documents);
-  return (isEmptied ? emptied(stamp, before, how) : undefined) ?? { stamp, ...reading };
+  return Object.fromEntries(files);
 }
+
+/** What was kept of the folder's files, where they are gone together and that is not confirmed. */
+const goneOf = (kept: Kept, how: FolderLook): Kept =>
+  Object.fromEntries(
+    Object.entries(kept).flatMap(([name, before]) => {
+      const gone = goneWithAll(before, how);
+      return gone ? [[name, gone] as const] : [];
+    }),
+  );
 
 /**
- * The folder as it is now; files that are as they were kept are not read again. A folder that is not there is empty; one that
- * cannot be read is as it was kept.
+ * The folder as it is now; files that are as they were kept are not read again. A folder that is not there is empty. One that
+ * cannot be read is as it was kept, and so is one that held objects and holds no manifest, until that is confirmed.
  * @throws PolicyFileError where the folder cannot be read, and nothing was kept of it
  */
 export async function readFolder(path: string, kept: Kept, how: FolderLook = {}): Promise<Folder> {
@@ -176,20 +105,17 @@ export async function readFolder(path: string, kept: Kept, how: FolderLook = {})
     if (!(error instanceof PolicyFileError) || Object.keys(kept).length === 0) throw error;
     return { path, kept, isChanged: false, damage: error.message };
   }
-  const files: [string, KeptFile][] = [];
-  let isChanged = false;
-  for (const name of names) {
-    const file = `${path}/${name}`;
-    const found = lookAt(file);
-    if (!found) continue;
+  const found = await filesOf(path, names, kept, how);
+  const gone = Object.keys(found).length === 0 ? goneOf(kept, how) : {};
+  const isGone = Object.keys(gone).length > 0;
+  const files = Object.entries(isGone ? gone : found).map(([name, file]): [string, KeptFile] => {
     const before = kept[name];
-    const now = before?.stamp === found.stamp ? before : await look(file, found, before, how);
-    isChanged ||= now.stamp !== before?.stamp;
-    files.push([name, before && before.stamp === now.stamp ? before : now]);
-  }
-  isChanged ||= files.length !== Object.keys(kept).length;
+    return [name, before?.stamp === file.stamp ? before : file];
+  });
+  const isChanged = files.length !== Object.keys(kept).length || files.some(([name, file]) => file !== kept[name]);
+  const damage = `The policies folder ${path} holds no manifest any more, which ${HOW_IT_COUNTS}`;
   // The same object where it says the same, so that it is understood only once.
-  return { path, kept: isChanged ? Object.fromEntries(files) : kept, isChanged };
+  return { path, kept: isChanged ? Object.fromEntries(files) : kept, isChanged, ...(isGone ? { damage } : {}) };
 }
 
 /** Some file waits to be looked at once more. */

@@ -15,7 +15,6 @@ import { TABLE } from './desired.ts';
 import { runProgram } from './exec.ts';
 import {
   type Folder,
-  type FolderLook,
   type Kept,
   manifestsOf,
   notesOf,
@@ -27,6 +26,7 @@ import {
 import { type GateSettings, isJudged } from './gate.ts';
 import type { Hook } from './hook.ts';
 import { refuseTakenPorts } from './host-ports.ts';
+import type { FolderLook } from './kept-file.ts';
 import {
   type LocalPod,
   labelled,

@@ -345,6 +345,26 @@ for (const [what, put] of garbage)
     assert.ok(!host.reaches(stranger, server));
   });
 
+const endsOfFolder: readonly (readonly [what: string, script: string])[] = [
+  ['that is removed', `rm -rf ${policies}`],
+  ['with an empty mount over it', `mount -t tmpfs none ${policies}`],
+];
+
+for (const [what, script] of endsOfFolder)
+  test(`a policies folder ${what} stays in force, ADD warns, and \`policy apply\` confirms it`, async () => {
+    using host = await PolicyHost.start();
+    host.put('policy.yaml', onlyFrom('only', { role: 'server' }, { role: 'friend' }));
+    using server = await host.plug('server', { labels: { role: 'server' } });
+    using stranger = await host.plug('stranger');
+    await host.host.sh(script);
+    const later = await cni(host.host, 'ADD', host.callOf('later', await host.host.pod()));
+    assert.equal(later.exit, 0, words(later));
+    assert.match(later.stderr, /holds no manifest any more.*stays in force/s);
+    assert.ok(!host.reaches(stranger, server));
+    assert.equal((await host.type(['policy', 'apply'])).exit, 0);
+    assert.ok(host.reaches(stranger, server));
+  });
+
 test('an invalid policy closes whom it selects, and is named', async () => {
   using host = await PolicyHost.start();
   const peer = { ipBlock: { cidr: '10.77.0.0/33' } };

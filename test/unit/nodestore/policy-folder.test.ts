@@ -8,9 +8,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import {
-  CONFIRMING,
   type Folder,
-  type FolderLook,
   isWaiting,
   manifestsOf,
   notesOf,
@@ -19,6 +17,7 @@ import {
   refuseBroken,
   warningsOf,
 } from '../../../lib/enforce/folder.ts';
+import { CONFIRMING, type FolderLook } from '../../../lib/enforce/kept-file.ts';
 
 const policy = (name: string): string =>
   JSON.stringify({
@@ -240,6 +239,59 @@ for (const [what, text] of [
     assert.deepEqual(policyNames(await look(kept, { isConfirmed: true })), []);
     const first = await look(kept, {});
     assert.deepEqual(policyNames(await look(first.kept, { isConfirmed: true })), []);
+  });
+}
+
+/** What may become of all files of a folder at once. */
+const ends: readonly (readonly [what: string, end: (room: Room) => void])[] = [
+  ['is not there any more', room => rmSync(room.path, { recursive: true })],
+  [
+    'is another one, as an empty mount over it makes it',
+    room => {
+      renameSync(room.path, `${room.path}-before`);
+      mkdirSync(room.path);
+      rmSync(`${room.path}-before`, { recursive: true });
+    },
+  ],
+  ['has lost all its files', room => ['a.json', 'b.json'].forEach(name => void rmSync(join(room.path, name)))],
+];
+
+for (const [what, end] of ends) {
+  const ended = async () => {
+    const room = new Room();
+    for (const name of ['a.json', 'b.json']) room.write(name);
+    const { kept } = await readFolder(room.path, {});
+    end(room);
+    const look = (before: Folder['kept'], how: FolderLook) => readFolder(room.path, before, how);
+    return { room, kept, look };
+  };
+
+  test(`a folder that ${what} stays in force until a second look, 2 s later, finds it so`, async () => {
+    const { room, kept, look } = await ended();
+    using _ = room;
+    const first = await look(kept, { now: 1_000 });
+    refuseBroken(first);
+    assert.deepEqual([policyNames(first), isWaiting(first.kept)], [['a.json', 'b.json'], true]);
+    const [warning, ...more] = warningsOf(first);
+    assert.deepEqual(more, [], 'one line, however many files');
+    assert.match(warning!, /holds no manifest any more.*what it said last stays in force/);
+    const soon = await look(first.kept, { now: 1_000 + CONFIRMING - 1 });
+    assert.deepEqual([policyNames(soon), soon.isChanged], [['a.json', 'b.json'], false]);
+    const later = await look(soon.kept, { now: 1_000 + CONFIRMING });
+    assert.deepEqual([policyNames(later), later.isChanged, isWaiting(later.kept)], [[], true, false]);
+    assert.deepEqual(warningsOf(later), []);
+  });
+
+  test(`a folder that ${what} counts at once where it is confirmed, and as it is where it comes back`, async () => {
+    const { room, kept, look } = await ended();
+    using _ = room;
+    assert.deepEqual(policyNames(await look(kept, { isConfirmed: true })), []);
+    const first = await look(kept, { now: 1_000 });
+    assert.deepEqual(policyNames(await look(first.kept, { isConfirmed: true })), []);
+    mkdirSync(room.path, { recursive: true });
+    room.write('a.json');
+    const back = await look(first.kept, { now: 1_001 });
+    assert.deepEqual([policyNames(back), isWaiting(back.kept), warningsOf(back)], [['a.json'], false, []]);
   });
 }
 
