@@ -1,6 +1,6 @@
 /** What the kernel has counted on this node, as of one moment. */
-import { TABLE } from '../enforce/desired.ts';
-import { tagCounter } from '../enforce/ruleset.ts';
+import { TABLE } from '../gate/desired.ts';
+import { tagCounter } from '../gate/ruleset-to-nft.ts';
 import { Nft } from '../kernel/nft.ts';
 import type { Counted } from '../nft/decode.ts';
 import type { Table } from '../nft/model.ts';

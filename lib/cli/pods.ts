@@ -1,5 +1,5 @@
-import type { HostPort } from '../enforce/node.ts';
-import { identityOf } from '../enforce/node.ts';
+import type { HostPort } from '../gate/node-state.ts';
+import { identityOf } from '../gate/node-state.ts';
 import { allLinks } from '../pod/interface.ts';
 import { inventory, type PluggedIn } from '../pod/inventory.ts';
 import type { Direction } from '../policy/model/model.ts';

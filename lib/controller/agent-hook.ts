@@ -1,11 +1,12 @@
 /** The enforcement hook of the agent's process: one table for all calls, and the API's word for what a pod is. */
 import type { Config } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
-import { concerns } from '../enforce/concern.ts';
 import type { Hook } from '../enforce/hook.ts';
-import { refuseTakenPorts } from '../enforce/host-ports.ts';
 import { ownerOf } from '../enforce/inline.ts';
 import type { LiveTable } from '../enforce/live-table.ts';
+import { refuseOtherOwner } from '../enforce/table.ts';
+import { concerns } from '../gate/concern.ts';
+import { refuseTakenPorts } from '../gate/host-ports.ts';
 import {
   type IsCarried,
   type LocalPod,
@@ -14,8 +15,7 @@ import {
   podKey,
   withoutPod,
   withPod,
-} from '../enforce/node.ts';
-import { refuseOtherOwner } from '../enforce/table.ts';
+} from '../gate/node-state.ts';
 import type { KubePod } from '../kube/object.ts';
 import { nameOperation, type Operation } from '../nft/transaction.ts';
 import { asDeclared } from './own-pods.ts';

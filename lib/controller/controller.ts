@@ -7,10 +7,10 @@
 import type { Config } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
 import { Cutter, judgementOf } from '../enforce/cut.ts';
-import { TABLE } from '../enforce/desired.ts';
-import type { GateSettings } from '../enforce/gate.ts';
 import { LiveTable } from '../enforce/live-table.ts';
-import type { LocalPod, NodeState, Owner } from '../enforce/node.ts';
+import type { GateSettings } from '../gate/chains.ts';
+import { TABLE } from '../gate/desired.ts';
+import type { LocalPod, NodeState, Owner } from '../gate/node-state.ts';
 import { formatPrefix } from '../ip/address.ts';
 import { unionOfPrefixes } from '../ip/union.ts';
 import { Aside } from '../kernel/aside.ts';

@@ -1,6 +1,6 @@
 /** What calls that died left behind, cleared away in every network that keeps anything. */
 import { type Config, parseConfig } from '../cni/config.ts';
-import type { Owner } from '../enforce/node.ts';
+import type { Owner } from '../gate/node-state.ts';
 import type { Adopted } from '../pod/adopt.ts';
 import { collect, type Undone } from '../pod/collect.ts';
 import type { Context } from '../pod/context.ts';

@@ -1,6 +1,6 @@
 /** Links of pods, by the kernel's own word: a tag that somebody took off is put on again. */
 import type { LiveTable } from '../enforce/live-table.ts';
-import type { LocalPod } from '../enforce/node.ts';
+import type { LocalPod } from '../gate/node-state.ts';
 import { type Link, linkOf } from '../kernel/link.ts';
 import type { Exchange } from '../kernel/message.ts';
 import { resubscribed } from '../kernel/resubscribed.ts';

@@ -1,6 +1,6 @@
 /** Everything that policy is judged by on this node, as manifests: for `tollgate policy`, which asks the agent for them. */
-import type { NodeState } from '../enforce/node.ts';
-import { localPod } from '../enforce/world.ts';
+import type { NodeState } from '../gate/node-state.ts';
+import { localPod } from '../gate/node-world.ts';
 import { namespaceManifest, nodeManifest, podManifest, policyManifest } from '../policy/manifest/manifest-of.ts';
 import type { Listeners } from './watches.ts';
 

@@ -2,7 +2,7 @@
  * The pods of this node. Which there are, and which addresses they have, the kernel and the attachments' records say, since
  * kubelet tells the API late, and the API forgets pods that still run; what their labels and ports are, the API says.
  */
-import { type IsCarried, identityOf, type LocalPod, type NodeState, podKey, withPod } from '../enforce/node.ts';
+import { type IsCarried, identityOf, type LocalPod, type NodeState, podKey, withPod } from '../gate/node-state.ts';
 import type { ObjectChange } from '../kube/fold.ts';
 import type { KubePod } from '../kube/object.ts';
 import type { LiveRules } from '../policy/compile/live.ts';

@@ -5,12 +5,12 @@
 import { parseConfig } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
 import { type AttachmentRequest, type NetworkRequest, type ParsedCall, parseRequest } from '../cni/request.ts';
-import { TABLE_NAME } from '../enforce/desired.ts';
 import { isWaiting } from '../enforce/folder.ts';
 import { findNode } from '../enforce/found.ts';
 import { ownerOf } from '../enforce/inline.ts';
 import { CONFIRMING } from '../enforce/kept-file.ts';
-import type { Owner } from '../enforce/node.ts';
+import { TABLE_NAME } from '../gate/desired.ts';
+import type { Owner } from '../gate/node-state.ts';
 import { Aside } from '../kernel/aside.ts';
 import { giveBackFreed } from '../kernel/malloc.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';

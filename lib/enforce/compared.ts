@@ -1,7 +1,8 @@
 /** A table that is read whole and made what it should be, on condition that no other program commits in between. */
+
+import { TABLE_NAME } from '../gate/desired.ts';
 import { type Nft, NftError, nextGeneration, type ReadTable } from '../kernel/nft.ts';
 import type { Transaction } from '../nft/transaction.ts';
-import { TABLE_NAME } from './desired.ts';
 
 /** A table is compared anew this often where other programs commit meanwhile. */
 const COMPARISONS = 8;

@@ -7,6 +7,8 @@
  * asked for the connections of those alone whom a change concerns, these are read and judged a few at a time, and others
  * have their turn in between.
  */
+
+import type { CutScope } from '../gate/shrunk.ts';
 import { type Address, formatAddress } from '../ip/address.ts';
 import {
   addressKey,
@@ -24,7 +26,6 @@ import type { NetlinkSocket } from '../kernel/netlink.ts';
 import type { Cluster } from '../policy/evaluate/cluster.ts';
 import { FlowJudge, type PairVerdict } from '../policy/evaluate/flow-judge.ts';
 import type { Endpoint, Flow, Protocol } from '../policy/model/model.ts';
-import type { CutScope } from './shrunk.ts';
 import type { Goal } from './table.ts';
 
 const protocols: Readonly<Record<number, Protocol>> = {

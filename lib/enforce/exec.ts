@@ -1,7 +1,7 @@
 /** `enforcer: exec:<path>`: the tag as one JSON object on a program's stdin, its exit code as the verdict. */
 import { CniError, codes } from '../cni/error.ts';
+import type { LocalPod } from '../gate/node-state.ts';
 import { formatTag } from '../tag/tag.ts';
-import type { LocalPod } from './node.ts';
 
 export interface ProgramOptions {
   readonly config: { readonly enforceTimeout: number };

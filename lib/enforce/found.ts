@@ -1,10 +1,11 @@
 /** Whose network namespace this is, for somebody who has no configuration: a person at the command line. */
+
+import type { GateSettings, Judge } from '../gate/chains.ts';
+import { parseOwner, TABLE } from '../gate/desired.ts';
+import type { Owner } from '../gate/node-state.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
 import { Nft } from '../kernel/nft.ts';
 import type { Table } from '../nft/model.ts';
-import { parseOwner, TABLE } from './desired.ts';
-import type { GateSettings, Judge } from './gate.ts';
-import type { Owner } from './node.ts';
 import { NodeFiles } from './node-files.ts';
 
 export interface FoundNode {

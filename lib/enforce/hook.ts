@@ -1,6 +1,7 @@
 /** The enforcement hook: what a CNI call asks of whoever judges the node's pods. */
+
+import type { LocalPod, Owner, PodManifest } from '../gate/node-state.ts';
 import type { Operation } from '../nft/transaction.ts';
-import type { LocalPod, Owner, PodManifest } from './node.ts';
 
 export interface Hook {
   /** @throws CniError code 7 where this network namespace belongs to another enforcer, or a manifest never parsed */

@@ -6,16 +6,17 @@
  * commit all the time in tables of their own; then the rules of the chains that the pod's packets pass are looked at by their
  * handles, its tag in the maps that lead to its own chains, and the sets that these look into by their number of elements.
  */
+
+import { type GateSettings, gateChains, gateSets, isJudged } from '../gate/chains.ts';
+import { TABLE_NAME } from '../gate/desired.ts';
+import type { LocalPod } from '../gate/node-state.ts';
 import type { Nft } from '../kernel/nft.ts';
 import type { Element } from '../nft/model.ts';
 import type { Operation } from '../nft/transaction.ts';
 import type { Gate, Ruleset } from '../policy/compile/ruleset.ts';
 import { FileMemory, parseJson, replaceFile } from '../state/atomic.ts';
 import { isCount, isText, listOf, mapOf, objectOf, pairOf } from '../state/shape.ts';
-import { TABLE_NAME } from './desired.ts';
-import { type GateSettings, gateChains, gateSets, isJudged } from './gate.ts';
-import { isMarker } from './marker.ts';
-import type { LocalPod } from './node.ts';
+import { isMarker } from './written.ts';
 
 /** Where the tag's packets go, by direction. */
 type Gates = readonly [egress: Gate, ingress: Gate];

@@ -4,14 +4,28 @@
  */
 import { type Config, formatEnforcer } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
+import { type GateSettings, isJudged } from '../gate/chains.ts';
+import { concerns } from '../gate/concern.ts';
+import { TABLE } from '../gate/desired.ts';
+import { refuseTakenPorts } from '../gate/host-ports.ts';
+import {
+  type LocalPod,
+  labelled,
+  type NodeState,
+  type Owner,
+  type PodManifest,
+  podKey,
+  withoutPod,
+  withPod,
+} from '../gate/node-state.ts';
+import { worldOfNode } from '../gate/node-world.ts';
+import type { CutScope } from '../gate/shrunk.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
 import { type Nft, NftError } from '../kernel/nft.ts';
 import { nameOperation, type Operation, type Transaction } from '../nft/transaction.ts';
 import { Cluster } from '../policy/evaluate/cluster.ts';
-import { concerns } from './concern.ts';
 import { cutForbidden, judgementOf } from './cut.ts';
-import { TABLE } from './desired.ts';
 import { runProgram } from './exec.ts';
 import {
   type Folder,
@@ -23,22 +37,9 @@ import {
   refuseBroken,
   warningsOf,
 } from './folder.ts';
-import { type GateSettings, isJudged } from './gate.ts';
 import type { Hook } from './hook.ts';
-import { refuseTakenPorts } from './host-ports.ts';
 import type { FolderLook } from './kept-file.ts';
-import {
-  type LocalPod,
-  labelled,
-  type NodeState,
-  type Owner,
-  type PodManifest,
-  podKey,
-  withoutPod,
-  withPod,
-} from './node.ts';
 import { probeForeignChains, probeKernel } from './probe.ts';
-import type { CutScope } from './shrunk.ts';
 import {
   type BringOptions,
   type Brought,
@@ -47,7 +48,6 @@ import {
   type NodeTableOptions,
   refuseOtherOwner,
 } from './table.ts';
-import { worldOfNode } from './world.ts';
 
 export interface InlineOptions {
   readonly config: Config;

@@ -2,10 +2,11 @@
  * What a process knows of a table that it writes and that other programs may change, too. It goes along with each of its commits,
  * so that before a pod is opened the kernel is asked only for what judges that pod (`in-force.ts`).
  */
+
+import type { GateSettings } from '../gate/chains.ts';
 import { type Nft, nextGeneration } from '../kernel/nft.ts';
 import type { Operation, Transaction } from '../nft/transaction.ts';
 import type { Ruleset } from '../policy/compile/ruleset.ts';
-import type { GateSettings } from './gate.ts';
 import {
   areChainsKnown,
   changedBy,

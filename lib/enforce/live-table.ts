@@ -5,6 +5,24 @@
  *
  * The node's state file is written as well: whoever must take a pod out of the table while the agent is away finds it there.
  */
+
+import type { GateSettings } from '../gate/chains.ts';
+import { desiredTable, TABLE, TABLE_NAME } from '../gate/desired.ts';
+import { withFewerPods } from '../gate/fewer.ts';
+import { nextMarker } from '../gate/marker.ts';
+import {
+  emptyNode,
+  type IsCarried,
+  joined,
+  type LocalPod,
+  type NodeState,
+  type Owner,
+  podKey,
+} from '../gate/node-state.ts';
+import { emptyRuleset, identitiesOfNode, localPod } from '../gate/node-world.ts';
+import { policiesRefused } from '../gate/refused.ts';
+import { addressesOf, type CutScope, shrunkBetween } from '../gate/shrunk.ts';
+import { isRedirected, waypoints } from '../gate/waypoints.ts';
 import type { Address } from '../ip/address.ts';
 import type { FileLock } from '../kernel/flock.ts';
 import { packetsUnderWayEnd } from '../kernel/grace.ts';
@@ -17,18 +35,9 @@ import { ADOPT, type Operation } from '../nft/transaction.ts';
 import type { LiveRules, RulesetChange } from '../policy/compile/live.ts';
 import { isFull } from '../state/error.ts';
 import { commitCompared } from './compared.ts';
-import { desiredTable, TABLE, TABLE_NAME } from './desired.ts';
-import { withFewerPods } from './fewer.ts';
-import type { GateSettings } from './gate.ts';
 import { KnownTable, type Next } from './known-table.ts';
-import { nextMarker } from './marker.ts';
-import { emptyNode, type IsCarried, joined, type LocalPod, type NodeState, type Owner, podKey } from './node.ts';
 import { type NodeFile, NodeFiles } from './node-files.ts';
-import { policiesRefused } from './refused.ts';
-import { addressesOf, type CutScope, shrunkBetween } from './shrunk.ts';
 import { isStale, leavingBetween, mistagged, ownerIn, policySets, refuseOtherOwner } from './table.ts';
-import { isRedirected, waypoints } from './waypoints.ts';
-import { emptyRuleset, identitiesOfNode, localPod } from './world.ts';
 
 export interface LiveTableOptions {
   readonly here: NetnsIdentity;

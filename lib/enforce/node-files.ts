@@ -2,6 +2,7 @@
 
 import { existsSync, fstatSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import type { LocalPod, NodeState } from '../gate/node-state.ts';
 import { type FileLock, lock } from '../kernel/flock.ts';
 import { monotonic } from '../kernel/monotonic.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
@@ -11,7 +12,6 @@ import { clearTheWay, isInTheWay } from '../state/in-the-way.ts';
 import { makeFolders } from '../state/make-folders.ts';
 import { type Kept, readKept, writeKept } from './folder.ts';
 import { findJudging, type Judging, type Sizes, writeJudging } from './in-force.ts';
-import type { LocalPod, NodeState } from './node.ts';
 import { type Peers, readPeers, writePeers } from './peers.ts';
 import {
   differenceOf,

@@ -3,6 +3,8 @@
  * it belongs to, and nobody need ask the policies what else there is.
  */
 
+import type { NodeState } from '../gate/node-state.ts';
+import { localPod } from '../gate/node-world.ts';
 import type { Range } from '../ip/address.ts';
 import { elementsOf, withElements } from '../policy/compile/members.ts';
 import type {
@@ -18,9 +20,7 @@ import { Cluster } from '../policy/evaluate/cluster.ts';
 import type { LabelSelector, PodPeer, PortName, Protocol, Requirement, World } from '../policy/model/model.ts';
 import { FileMemory, parseJson, replaceFile } from '../state/atomic.ts';
 import { either, isCount, isText, listOf, objectOf, oneOf, pairOf, type Shape } from '../state/shape.ts';
-import { isMarker } from './marker.ts';
-import type { NodeState } from './node.ts';
-import { localPod } from './world.ts';
+import { isMarker } from './written.ts';
 
 export interface Peers {
   /** The marker of the first table that had these. */

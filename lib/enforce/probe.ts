@@ -1,5 +1,8 @@
 /** What a node lacks, or what stands in our way on it: said before a pod suffers from it, with what to do. */
 import { accessSync, constants, readFileSync } from 'node:fs';
+import { desiredTable, TABLE, TABLE_NAME } from '../gate/desired.ts';
+import { boundPorts, formatHostPort } from '../gate/host-ports.ts';
+import { emptyNode, type NodeState } from '../gate/node-state.ts';
 import type { Address, Family } from '../ip/address.ts';
 import type { Link } from '../kernel/link.ts';
 import { isErrno } from '../kernel/message.ts';
@@ -8,9 +11,6 @@ import { findSysctl } from '../kernel/sysctl.ts';
 import { type BaseChain, drops } from '../nft/foreign.ts';
 import { createTable } from '../nft/transaction.ts';
 import { formatTag, isOurs } from '../tag/tag.ts';
-import { desiredTable, TABLE, TABLE_NAME } from './desired.ts';
-import { boundPorts, formatHostPort } from './host-ports.ts';
-import { emptyNode, type NodeState } from './node.ts';
 
 /**
  * `broken`: no pod can be plugged in. `blocked`: pods can be, but something keeps their packets. `note`: worth knowing.

@@ -4,9 +4,9 @@
  * that is written over by the next.
  */
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import type { LocalPod, NodeState } from '../gate/node-state.ts';
 import { fileAt, readOrNone, replaceFile } from '../state/atomic.ts';
 import { doing } from '../state/error.ts';
-import type { LocalPod, NodeState } from './node.ts';
 import { isJudgedPod } from './written.ts';
 
 type Pods = NodeState['pods'];

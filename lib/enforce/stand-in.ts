@@ -3,8 +3,9 @@
  * have the same difference, as long as each identity and each way of masquerading still has somebody. So how many pods have
  * which is kept, and where somebody is wanted, one stands in who has nothing else.
  */
+
+import { type LocalPod, type NodeState, podKey } from '../gate/node-state.ts';
 import { identityIn } from '../tag/identity.ts';
-import { type LocalPod, type NodeState, podKey } from './node.ts';
 import type { PodsChange } from './roster.ts';
 import { isMasquerade } from './written.ts';
 

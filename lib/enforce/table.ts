@@ -6,24 +6,11 @@
  * table since, or it is gone, the kernel refuses the whole batch, and only then is the table read and compared.
  */
 import { CniError, codes } from '../cni/error.ts';
-import type { FileLock } from '../kernel/flock.ts';
-import { packetsUnderWayEnd } from '../kernel/grace.ts';
-import type { NetnsIdentity } from '../kernel/netns.ts';
-import { type Nft, NftError, nextGeneration } from '../kernel/nft.ts';
-import { type DiffOptions, diff } from '../nft/diff.ts';
-import type { NamedSet, Table } from '../nft/model.ts';
-import type { Operation, Transaction } from '../nft/transaction.ts';
-import type { Ruleset } from '../policy/compile/ruleset.ts';
-import { isFull } from '../state/error.ts';
-import { withoutPodIn } from './closing.ts';
-import { commitCompared } from './compared.ts';
-import { desiredTable, parseOwner, TABLE, TABLE_NAME } from './desired.ts';
-import { withFewerPods } from './fewer.ts';
-import { type Kept, podManifestsOf, worldAbout } from './folder.ts';
-import { type GateSettings, gateDigest, isJudged, markerSet } from './gate.ts';
-import { isInForce, type Judged, type Judging, judgingAfter, readJudging, resizedBy } from './in-force.ts';
-import { createMarker, fromHere, MARKERS, markersOf, nextMarker, replaceMarkers } from './marker.ts';
-import { openNewcomer, withTags } from './newcomer.ts';
+import { type GateSettings, gateDigest, isJudged, markerSet } from '../gate/chains.ts';
+import { withoutPodIn } from '../gate/closing.ts';
+import { desiredTable, parseOwner, TABLE, TABLE_NAME } from '../gate/desired.ts';
+import { withFewerPods } from '../gate/fewer.ts';
+import { createMarker, fromHere, MARKERS, markersOf, nextMarker, replaceMarkers } from '../gate/marker.ts';
 import {
   emptyNode,
   type IsCarried,
@@ -34,12 +21,25 @@ import {
   podKey,
   relabelled,
   withoutPod,
-} from './node.ts';
+} from '../gate/node-state.ts';
+import { emptyRuleset, rulesetOfNode } from '../gate/node-world.ts';
+import { policiesRefused } from '../gate/refused.ts';
+import { addressesOf, type CutScope, shrunkBetween } from '../gate/shrunk.ts';
+import type { FileLock } from '../kernel/flock.ts';
+import { packetsUnderWayEnd } from '../kernel/grace.ts';
+import type { NetnsIdentity } from '../kernel/netns.ts';
+import { type Nft, NftError, nextGeneration } from '../kernel/nft.ts';
+import { type DiffOptions, diff } from '../nft/diff.ts';
+import type { NamedSet, Table } from '../nft/model.ts';
+import type { Operation, Transaction } from '../nft/transaction.ts';
+import type { Ruleset } from '../policy/compile/ruleset.ts';
+import { isFull } from '../state/error.ts';
+import { commitCompared } from './compared.ts';
+import { type Kept, podManifestsOf, worldAbout } from './folder.ts';
+import { isInForce, type Judged, type Judging, judgingAfter, readJudging, resizedBy } from './in-force.ts';
+import { openNewcomer, withTags } from './newcomer.ts';
 import { type Concern, type NodeFile, NodeFiles } from './node-files.ts';
 import { peersOf, rulesetsOfPeers } from './peers.ts';
-import { policiesRefused } from './refused.ts';
-import { addressesOf, type CutScope, shrunkBetween } from './shrunk.ts';
-import { emptyRuleset, rulesetOfNode } from './world.ts';
 
 export interface NodeTableOptions {
   readonly here: NetnsIdentity;

@@ -1,4 +1,8 @@
 /** What the node's files must say to be believed: one shape for each. */
+
+import type { GateSettings } from '../gate/chains.ts';
+import { LAST_MARKER, MARKERS, markersBetween } from '../gate/marker.ts';
+import type { HostPort, LocalPod, NodeState, Owner } from '../gate/node-state.ts';
 import { parseAddress, parsePrefix } from '../ip/address.ts';
 import {
   isCount,
@@ -16,13 +20,11 @@ import {
 } from '../state/shape.ts';
 import type { NamedPort } from '../tag/identity.ts';
 import { firstIdentity, lastIdentity } from '../tag/tag.ts';
-import type { GateSettings } from './gate.ts';
-import { isMarker, MARKERS, markersBetween } from './marker.ts';
-import type { HostPort, LocalPod, NodeState, Owner } from './node.ts';
 import type { NodeHead } from './node-files.ts';
 import type { Extent } from './roster.ts';
 import type { PodCounts } from './stand-in.ts';
 
+export const isMarker = within(1, LAST_MARKER);
 const isTag = within(firstIdentity, lastIdentity);
 /** Before it is judged. */
 const NO_TAG = 0;

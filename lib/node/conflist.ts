@@ -4,7 +4,7 @@
  */
 import { mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Owner } from '../enforce/node.ts';
+import type { Owner } from '../gate/node-state.ts';
 import { readOrNone } from '../state/atomic.ts';
 import { type ConfFile, confFilesIn, placeConf, readForeign, unusedName } from '../state/conf-folder.ts';
 import { doing } from '../state/error.ts';

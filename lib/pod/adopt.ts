@@ -3,8 +3,8 @@
  * the kernel, so their records are written again.
  */
 
-import type { LocalPod } from '../enforce/node.ts';
-import { podKey } from '../enforce/node.ts';
+import type { LocalPod } from '../gate/node-state.ts';
+import { podKey } from '../gate/node-state.ts';
 import { parseAddress } from '../ip/address.ts';
 import type { Link } from '../kernel/link.ts';
 import { type Attachment, lockAttachment, recordPath, restoreRecord } from '../state/attachment.ts';

@@ -1,6 +1,7 @@
 /** What an attachment's record says beyond its owner and its addresses: all that DEL needs, whatever its config says then. */
-import type { LocalPod } from '../enforce/node.ts';
+
 import { isRecordedPod } from '../enforce/written.ts';
+import type { LocalPod } from '../gate/node-state.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
 import type { Facts, Json } from '../state/record.ts';
 import { isCount, isText, listOf, objectOf } from '../state/shape.ts';

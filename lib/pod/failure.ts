@@ -1,7 +1,7 @@
 /** Every typed error as a CNI error, in this one place: the code, and what to do about it. */
 import { CniError, codes } from '../cni/error.ts';
 import { PolicyFileError } from '../enforce/folder.ts';
-import { TagsExhausted } from '../enforce/node.ts';
+import { TagsExhausted } from '../gate/node-state.ts';
 import { AddressRefused, IpamConfigError, PoolExhausted } from '../ipam/error.ts';
 import { NativeCallError, SyscallError } from '../kernel/ffi.ts';
 import { LockTimeoutError } from '../kernel/flock.ts';

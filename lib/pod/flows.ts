@@ -1,5 +1,5 @@
 /** Tracked connections outlive the rules that allowed them: what pods leave behind is forgotten here. */
-import type { LocalPod } from '../enforce/node.ts';
+import type { LocalPod } from '../gate/node-state.ts';
 import { type Family, parseAddress } from '../ip/address.ts';
 import { forgetFlowsOf as forgetInKernel, forgetUdpFlowsToPort } from '../kernel/conntrack.ts';
 import type { Context } from './context.ts';

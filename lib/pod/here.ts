@@ -1,8 +1,8 @@
 /** This process's own place to carry out a call in: its network namespace, its sockets, its stderr. */
 import type { AttachmentRequest, Environment, NetworkRequest } from '../cni/request.ts';
 import { InlineHook, type InlineOptions } from '../enforce/inline.ts';
-import type { LocalPod } from '../enforce/node.ts';
-import { podKey } from '../enforce/node.ts';
+import type { LocalPod } from '../gate/node-state.ts';
+import { podKey } from '../gate/node-state.ts';
 import { formatAddress } from '../ip/address.ts';
 import { dumpAddresses, linkAddressOf } from '../kernel/address.ts';
 import type { Aside } from '../kernel/aside.ts';

@@ -1,5 +1,5 @@
 /** What is plugged in here: what the records say, what the kernel says, and what the two make of it together. */
-import { type LocalPod, type NodeState, podKey } from '../enforce/node.ts';
+import { type LocalPod, type NodeState, podKey } from '../gate/node-state.ts';
 import type { Link } from '../kernel/link.ts';
 import { tryLockAttachment } from '../state/attachment.ts';
 import { listNetworks, type Store } from '../state/store.ts';

@@ -2,7 +2,7 @@
  * Which link of the node is a pod's. Anybody with the right to do so may rename a link, change its alias or its group; its
  * ifindex, and which interface is at its other end, stay as they are.
  */
-import type { LocalPod } from '../enforce/node.ts';
+import type { LocalPod } from '../gate/node-state.ts';
 import { getLink, type Link, type LinkKey, linkOf } from '../kernel/link.ts';
 import { type Exchange, mustExcept } from '../kernel/message.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';

@@ -1,5 +1,5 @@
 /** What ADD made of a pair of links, as its record keeps it, and as CHECK and `verify` read it. */
-import type { LocalPod } from '../enforce/node.ts';
+import type { LocalPod } from '../gate/node-state.ts';
 import { formatAddress, formatPrefix, parseAddress, parsePrefix } from '../ip/address.ts';
 import { linkMac } from '../tag/link-name.ts';
 import type { Made, VethPair } from './ends.ts';

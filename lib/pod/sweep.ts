@@ -1,9 +1,9 @@
 /** A whole node cleared of what is dead: every network of its state folder, links that nobody knows, and the table's drift. */
 
 import type { Config } from '../cni/config.ts';
-import { TABLE } from '../enforce/desired.ts';
 import { ownerOf } from '../enforce/inline.ts';
 import { refuseOtherOwner } from '../enforce/table.ts';
+import { TABLE } from '../gate/desired.ts';
 import { formatAddress } from '../ip/address.ts';
 import type { Link } from '../kernel/link.ts';
 import type { Operation } from '../nft/transaction.ts';

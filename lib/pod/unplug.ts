@@ -5,7 +5,7 @@
  */
 import type { Config } from '../cni/config.ts';
 import { builtinIpam } from '../cni/ipam.ts';
-import { podKey } from '../enforce/node.ts';
+import { podKey } from '../gate/node-state.ts';
 import { formatAddress } from '../ip/address.ts';
 import type { Link } from '../kernel/link.ts';
 import type { Attachment } from '../state/attachment.ts';

@@ -1,8 +1,8 @@
 /** The kernel and the folders held against what they should say: what differs is named, and what can be mended is. */
 
-import type { LocalPod } from '../enforce/node.ts';
-import { podKey } from '../enforce/node.ts';
 import { forwarding } from '../enforce/probe.ts';
+import type { LocalPod } from '../gate/node-state.ts';
+import { podKey } from '../gate/node-state.ts';
 import { type Address, parseAddress } from '../ip/address.ts';
 import { LockTimeoutError } from '../kernel/flock.ts';
 import { type Link, setLink } from '../kernel/link.ts';

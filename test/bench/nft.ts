@@ -1,9 +1,9 @@
 /** What a transaction costs: ours in a process that runs already, and `nft -f -`, which is a process of its own. */
 
-import { desiredTable } from '../../lib/enforce/desired.ts';
 import { manifestsOf } from '../../lib/enforce/folder.ts';
-import { emptyNode, identityOf, type LocalPod, type NodeState, podKey, withPod } from '../../lib/enforce/node.ts';
-import { rulesetOfNode } from '../../lib/enforce/world.ts';
+import { desiredTable } from '../../lib/gate/desired.ts';
+import { emptyNode, identityOf, type LocalPod, type NodeState, podKey, withPod } from '../../lib/gate/node-state.ts';
+import { rulesetOfNode } from '../../lib/gate/node-world.ts';
 import { type Family, parseAddress } from '../../lib/ip/address.ts';
 import { inNetns } from '../../lib/kernel/netns.ts';
 import { Nft } from '../../lib/kernel/nft.ts';

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import test, { after, before } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
-import type { HostPort } from '../../lib/enforce/node.ts';
+import type { HostPort } from '../../lib/gate/node-state.ts';
 import { type Address, type Family, formatAddress } from '../../lib/ip/address.ts';
 import { PROTOCOL, type Table, TCP_FLAG } from '../../lib/nft/model.ts';
 import { formatRule } from '../../lib/nft/text.ts';

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { desiredTable } from '../../lib/enforce/desired.ts';
+import { desiredTable } from '../../lib/gate/desired.ts';
 import { parseAddress } from '../../lib/ip/address.ts';
 import { CT_STATE, TCP_FLAG } from '../../lib/nft/model.ts';
 import { GateHost } from '../support/gate-host.ts';

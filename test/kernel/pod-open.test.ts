@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { LinkKeeper } from '../../lib/controller/link-watch.ts';
-import type { LocalPod, NodeState } from '../../lib/enforce/node.ts';
+import type { LocalPod, NodeState } from '../../lib/gate/node-state.ts';
 import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
 import { inNetns } from '../../lib/kernel/netns.ts';
 import { findLink, tagLink } from '../../lib/pod/interface.ts';

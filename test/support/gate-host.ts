@@ -1,7 +1,8 @@
 /** A node with pods that were plugged in by hand, and a table that is whatever the test says: nobody else has a say. */
-import { desiredTable } from '../../lib/enforce/desired.ts';
-import type { GateSettings } from '../../lib/enforce/gate.ts';
-import { emptyNode, type LocalPod, podKey } from '../../lib/enforce/node.ts';
+
+import type { GateSettings } from '../../lib/gate/chains.ts';
+import { desiredTable } from '../../lib/gate/desired.ts';
+import { emptyNode, type LocalPod, podKey } from '../../lib/gate/node-state.ts';
 import { type Address, type Family, formatAddress, type Prefix } from '../../lib/ip/address.ts';
 import { dumpLinks, linkOf, setLink } from '../../lib/kernel/link.ts';
 import { must } from '../../lib/kernel/message.ts';

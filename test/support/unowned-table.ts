@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { LiveTable } from '../../lib/enforce/live-table.ts';
-import { type LocalPod, podKey, withPod } from '../../lib/enforce/node.ts';
+import { type LocalPod, podKey, withPod } from '../../lib/gate/node-state.ts';
 import { currentNetns, inNetns } from '../../lib/kernel/netns.ts';
 import { Nft } from '../../lib/kernel/nft.ts';
 import { LiveRules } from '../../lib/policy/compile/live.ts';

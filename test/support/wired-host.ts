@@ -2,7 +2,7 @@
  * A node whose wires end in the test's hands: every packet is made here and counted here, with the kernel's own forwarding,
  * connection tracking and our table in between. Beyond the node there are two networks, near and far.
  */
-import { TABLE } from '../../lib/enforce/desired.ts';
+import { TABLE } from '../../lib/gate/desired.ts';
 import { type Address, formatAddress, parseAddress } from '../../lib/ip/address.ts';
 import { type ConntrackEntry, deleteFlows, listFlows } from '../../lib/kernel/conntrack.ts';
 import { dumpLinks, type Link, linkOf } from '../../lib/kernel/link.ts';

@@ -3,8 +3,8 @@
  * of those ends of a flow that are pods of this node.
  */
 
-import { emptyNode, type LocalPod, type NodeState, podKey } from '../../lib/enforce/node.ts';
-import { rulesetOfNode } from '../../lib/enforce/world.ts';
+import { emptyNode, type LocalPod, type NodeState, podKey } from '../../lib/gate/node-state.ts';
+import { rulesetOfNode } from '../../lib/gate/node-world.ts';
 import { type Family, parseAddress } from '../../lib/ip/address.ts';
 import type { Ruleset } from '../../lib/policy/compile/ruleset.ts';
 import { Cluster } from '../../lib/policy/evaluate/cluster.ts';

@@ -1,9 +1,9 @@
 /** A thousand identities on one node, and contents whose hashes meet: who is who stays as clear as with two. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { desiredTable } from '../../lib/enforce/desired.ts';
-import { emptyNode, type NodeState, podKey, withPod } from '../../lib/enforce/node.ts';
-import { identitiesOfNode, rulesetOfNode, worldOfNode } from '../../lib/enforce/world.ts';
+import { desiredTable } from '../../lib/gate/desired.ts';
+import { emptyNode, type NodeState, podKey, withPod } from '../../lib/gate/node-state.ts';
+import { identitiesOfNode, rulesetOfNode, worldOfNode } from '../../lib/gate/node-world.ts';
 import { diff } from '../../lib/nft/diff.ts';
 import { PROTOCOL } from '../../lib/nft/model.ts';
 import { compile } from '../../lib/policy/compile/compile.ts';

@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { NodeFiles } from '../../lib/enforce/node-files.ts';
 import {
   emptyNode,
   identityOf,
@@ -14,8 +15,7 @@ import {
   TagsExhausted,
   withoutPod,
   withPod,
-} from '../../lib/enforce/node.ts';
-import { NodeFiles } from '../../lib/enforce/node-files.ts';
+} from '../../lib/gate/node-state.ts';
 import { identityKey } from '../../lib/tag/identity.ts';
 import { firstIdentity, lastIdentity } from '../../lib/tag/tag.ts';
 

@@ -28,6 +28,10 @@ const storeys: Readonly<Record<'pure' | 'shell' | 'join', Readonly<Record<string
       may: ['ip', 'tag', 'cni'],
       why: 'what a policy means is decided without knowing how a kernel enforces it',
     },
+    gate: {
+      may: ['ip', 'tag', 'cni', 'nft', 'policy'],
+      why: 'the table that a node shall have follows from its pods and policies; how it gets there is decided above',
+    },
   },
   shell: {
     kernel: {
@@ -42,31 +46,31 @@ const storeys: Readonly<Record<'pure' | 'shell' | 'join', Readonly<Record<string
   },
   join: {
     enforce: {
-      may: ['ip', 'tag', 'cni', 'nft', 'policy', 'kernel', 'state'],
+      may: ['ip', 'tag', 'cni', 'nft', 'policy', 'gate', 'kernel', 'state'],
       why: 'the gate judges interfaces, whoever made them: pod calls enforce, never the other way',
     },
     pod: {
-      may: ['ip', 'tag', 'cni', 'ipam', 'nft', 'policy', 'kernel', 'state', 'enforce'],
+      may: ['ip', 'tag', 'cni', 'ipam', 'nft', 'policy', 'gate', 'kernel', 'state', 'enforce'],
       why: 'a call must run in any process, so it knows neither the agent that may run it nor the command line',
     },
     rpc: {
-      may: ['ip', 'tag', 'cni', 'kernel', 'state', 'kube', 'enforce', 'pod'],
+      may: ['ip', 'tag', 'cni', 'gate', 'kernel', 'state', 'kube', 'enforce', 'pod'],
       why: 'a call travels as bytes: neither end knows what the other process is besides',
     },
     node: {
-      may: ['ip', 'tag', 'cni', 'kernel', 'state', 'kube', 'enforce', 'pod', 'rpc'],
+      may: ['ip', 'tag', 'cni', 'gate', 'kernel', 'state', 'kube', 'enforce', 'pod', 'rpc'],
       why: 'routes, ranges and the conflist are the node’s: no policy is judged and no call is served there',
     },
     controller: {
       may: [
-        ...['ip', 'tag', 'cni', 'ipam', 'nft', 'policy', 'kernel', 'state', 'kube', 'enforce', 'pod'],
+        ...['ip', 'tag', 'cni', 'ipam', 'nft', 'policy', 'gate', 'kernel', 'state', 'kube', 'enforce', 'pod'],
         ...['rpc', 'node'],
       ],
       why: 'it is started by the command line, and must be testable without it',
     },
     cli: {
       may: [
-        ...['ip', 'tag', 'cni', 'ipam', 'nft', 'policy', 'kernel', 'state', 'kube', 'enforce', 'pod'],
+        ...['ip', 'tag', 'cni', 'ipam', 'nft', 'policy', 'gate', 'kernel', 'state', 'kube', 'enforce', 'pod'],
         ...['rpc', 'node', 'controller'],
       ],
       why: 'a command may show anything, but the door is above it',

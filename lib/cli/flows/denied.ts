@@ -1,5 +1,5 @@
 /** Denied flows out of denied packets: merged, named and, beyond the log's rate limit, summed up. */
-import { denialPrefix } from '../../enforce/gate.ts';
+import { denialPrefix } from '../../gate/chains.ts';
 import { formatAddress } from '../../ip/address.ts';
 import type { LoggedPacket } from '../../kernel/nflog.ts';
 import type { Direction } from '../../policy/model/model.ts';

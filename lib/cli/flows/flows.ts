@@ -1,6 +1,6 @@
-import { TABLE } from '../../enforce/desired.ts';
 import { manifestsOf } from '../../enforce/folder.ts';
-import { identityOf, type LocalPod } from '../../enforce/node.ts';
+import { TABLE } from '../../gate/desired.ts';
+import { identityOf, type LocalPod } from '../../gate/node-state.ts';
 import { NetlinkError } from '../../kernel/message.ts';
 import { holderOf, PacketLog } from '../../kernel/nflog.ts';
 import { Nft } from '../../kernel/nft.ts';

@@ -1,5 +1,5 @@
-import { relabelled } from '../../enforce/node.ts';
-import { worldOfNode } from '../../enforce/world.ts';
+import { relabelled } from '../../gate/node-state.ts';
+import { worldOfNode } from '../../gate/node-world.ts';
 import type { PortSpan } from '../../policy/compile/ruleset.ts';
 import type { EvaluateOptions } from '../../policy/evaluate/evaluate.ts';
 import { type Change, diff, type PolicyDiff } from '../../policy/explain/diff.ts';

@@ -1,5 +1,5 @@
-import { relabelled } from '../../enforce/node.ts';
-import { worldOfNode } from '../../enforce/world.ts';
+import { relabelled } from '../../gate/node-state.ts';
+import { worldOfNode } from '../../gate/node-world.ts';
 import { lint } from '../../policy/lint/lint.ts';
 import { ignoredIn } from '../../policy/manifest/ignored.ts';
 import { type Document, readManifests } from '../../policy/manifest/manifest.ts';

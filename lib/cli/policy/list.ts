@@ -1,4 +1,4 @@
-import { policyCounter } from '../../enforce/ruleset.ts';
+import { policyCounter } from '../../gate/ruleset-to-nft.ts';
 import type { Counted } from '../../nft/decode.ts';
 import type { Ruleset } from '../../policy/compile/ruleset.ts';
 import { clusterOf, isSeen } from '../../policy/evaluate/cluster.ts';

@@ -1,6 +1,6 @@
 /** What the agent pays to know, before it opens a pod in a table that it does not own, that what judges the pod is in force. */
 import { KnownTable } from '../../../lib/enforce/known-table.ts';
-import { withPod } from '../../../lib/enforce/node.ts';
+import { withPod } from '../../../lib/gate/node-state.ts';
 import { numberedPod, settings, UnownedTable } from '../../support/unowned-table.ts';
 import type { LoadGroup } from '../load-report.ts';
 

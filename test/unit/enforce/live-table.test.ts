@@ -5,14 +5,21 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { desiredTable } from '../../../lib/enforce/desired.ts';
-import type { GateSettings } from '../../../lib/enforce/gate.ts';
 import { LiveTable } from '../../../lib/enforce/live-table.ts';
-import { type LocalPod, type NodeState, type Owner, podKey, withoutPod, withPod } from '../../../lib/enforce/node.ts';
-import type { CutScope } from '../../../lib/enforce/shrunk.ts';
 import { NodeTable } from '../../../lib/enforce/table.ts';
-import { waypoints } from '../../../lib/enforce/waypoints.ts';
-import { identitiesOfNode, worldOfNode } from '../../../lib/enforce/world.ts';
+import type { GateSettings } from '../../../lib/gate/chains.ts';
+import { desiredTable } from '../../../lib/gate/desired.ts';
+import {
+  type LocalPod,
+  type NodeState,
+  type Owner,
+  podKey,
+  withoutPod,
+  withPod,
+} from '../../../lib/gate/node-state.ts';
+import { identitiesOfNode, worldOfNode } from '../../../lib/gate/node-world.ts';
+import type { CutScope } from '../../../lib/gate/shrunk.ts';
+import { waypoints } from '../../../lib/gate/waypoints.ts';
 import { formatAddress, parseAddress, parsePrefix } from '../../../lib/ip/address.ts';
 import { diff } from '../../../lib/nft/diff.ts';
 import { ACCEPT, type Key, type Table } from '../../../lib/nft/model.ts';

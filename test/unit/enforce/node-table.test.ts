@@ -6,14 +6,21 @@ import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
 import { CniError } from '../../../lib/cni/error.ts';
-import { desiredTable } from '../../../lib/enforce/desired.ts';
 import { type Kept, manifestsOf } from '../../../lib/enforce/folder.ts';
-import type { GateSettings } from '../../../lib/enforce/gate.ts';
-import { markersOf } from '../../../lib/enforce/marker.ts';
-import { type LocalPod, type NodeState, type Owner, podKey, withoutPod, withPod } from '../../../lib/enforce/node.ts';
 import { NodeFiles } from '../../../lib/enforce/node-files.ts';
 import { NodeTable } from '../../../lib/enforce/table.ts';
-import { rulesetOfNode } from '../../../lib/enforce/world.ts';
+import type { GateSettings } from '../../../lib/gate/chains.ts';
+import { desiredTable } from '../../../lib/gate/desired.ts';
+import { markersOf } from '../../../lib/gate/marker.ts';
+import {
+  type LocalPod,
+  type NodeState,
+  type Owner,
+  podKey,
+  withoutPod,
+  withPod,
+} from '../../../lib/gate/node-state.ts';
+import { rulesetOfNode } from '../../../lib/gate/node-world.ts';
 import { NftError } from '../../../lib/kernel/nft.ts';
 import { diff } from '../../../lib/nft/diff.ts';
 import type { Table } from '../../../lib/nft/model.ts';

@@ -9,9 +9,9 @@ import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import fc from 'fast-check';
-import { emptyNode, type LocalPod, type NodeState, podKey, withoutPod, withPod } from '../../../lib/enforce/node.ts';
 import { NodeFiles } from '../../../lib/enforce/node-files.ts';
 import { extendRoster, readRoster, writeRoster } from '../../../lib/enforce/roster.ts';
+import { emptyNode, type LocalPod, type NodeState, podKey, withoutPod, withPod } from '../../../lib/gate/node-state.ts';
 import { firstIdentity } from '../../../lib/tag/tag.ts';
 import { tapFs } from '../../support/fs-tap.ts';
 
@@ -179,7 +179,7 @@ test('a writer whose state was not replaced knows no more than the file, whoever
   // Another process, with a line as long as his.
   const other = `
     const { NodeFiles } = await import(${JSON.stringify(new URL('../../../lib/enforce/node-files.ts', import.meta.url).href)});
-    const { withPod } = await import(${JSON.stringify(new URL('../../../lib/enforce/node.ts', import.meta.url).href)});
+    const { withPod } = await import(${JSON.stringify(new URL('../../../lib/gate/node-state.ts', import.meta.url).href)});
     const files = new NodeFiles(${JSON.stringify(room.runDir)}, { dev: 1, ino: 1 });
     const { state, ...rest } = files.read();
     files.write({ ...rest, marker: 9, state: withPod(state, ${JSON.stringify(pod('y'))}, () => false).state });`;
@@ -242,7 +242,9 @@ const writer = `
 
 test('a reader without the lock never sees half of a change', async () => {
   using room = new Room();
-  const modules = ['node-files', 'node'].map(name => new URL(`../../../lib/enforce/${name}.ts`, import.meta.url).href);
+  const modules = ['enforce/node-files', 'gate/node-state'].map(
+    name => new URL(`../../../lib/${name}.ts`, import.meta.url).href,
+  );
   const pods = present(7).map(name => pod(name));
   const thread = new Worker(writer, { eval: true, workerData: { modules, runDir: room.runDir, empty, pods } });
   let isDone = false;

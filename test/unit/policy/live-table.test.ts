@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { toNft } from '../../../lib/enforce/ruleset.ts';
+import { toNft } from '../../../lib/gate/ruleset-to-nft.ts';
 import { apply } from '../../../lib/nft/apply.ts';
 import { diff } from '../../../lib/nft/diff.ts';
 import type { Element, NamedSet, NftVerdict, Table } from '../../../lib/nft/model.ts';

@@ -3,21 +3,17 @@
  * all of their batch, where somebody else went on meanwhile.
  */
 import type { Operation, Transaction } from '../nft/transaction.ts';
-import { within } from '../state/shape.ts';
-import { markerSet } from './gate.ts';
-import type { NodeFile } from './node-files.ts';
+import { markerSet } from './chains.ts';
 
-const LAST_MARKER = 0xffffffff;
-
-export const isMarker = within(1, LAST_MARKER);
+export const LAST_MARKER = 0xffffffff;
 
 export const nextMarker = (marker: number, by = 1): number => ((marker + by - 1) % LAST_MARKER) + 1;
 
 /** How often `nextMarker` leads from the one to the other. */
 export const markersBetween = (since: number, marker: number): number => (marker - since + LAST_MARKER) % LAST_MARKER;
 
-/** All that are in the table that the file goes with, oldest first. */
-export const markersOf = ({ marker, since = marker }: NodeFile): number[] =>
+/** All that are in the table, oldest first: from `since`, where it is not the only one, to `marker`. */
+export const markersOf = ({ marker, since = marker }: { readonly marker: number; readonly since?: number }): number[] =>
   Array.from({ length: markersBetween(since, marker) + 1 }, (_, i) => nextMarker(since, i));
 
 /** So many markers may gather in the table before one call takes them all out. */

@@ -3,10 +3,10 @@ import { type Address, type Family, parseAddress, parsePrefix, type Range, range
 import type { Element, NamedSet, Table } from '../nft/model.ts';
 import { unionOfRanges } from '../policy/compile/ranges.ts';
 import type { Ruleset } from '../policy/compile/ruleset.ts';
-import { gateChains, gateSets } from './gate.ts';
+import { gateChains, gateSets } from './chains.ts';
 import { hostPortElements } from './host-ports.ts';
-import type { LocalPod, NodeState, Owner } from './node.ts';
-import { toNft } from './ruleset.ts';
+import type { LocalPod, NodeState, Owner } from './node-state.ts';
+import { toNft } from './ruleset-to-nft.ts';
 
 const nothing: Ruleset = { sets: new Map(), chains: new Map(), tags: new Map() };
 

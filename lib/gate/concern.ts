@@ -1,8 +1,8 @@
 import { formatAddress } from '../ip/address.ts';
 import type { Datum, Element } from '../nft/model.ts';
 import type { Operation } from '../nft/transaction.ts';
-import type { LocalPod } from './node.ts';
-import { tagOfCounter } from './ruleset.ts';
+import type { LocalPod } from './node-state.ts';
+import { tagOfCounter } from './ruleset-to-nft.ts';
 
 const isAddressOf = (datum: Datum, { addresses }: LocalPod): boolean =>
   typeof datum === 'object' &&

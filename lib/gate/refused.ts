@@ -1,8 +1,14 @@
 /** Which policies a refusal of the kernel is about: those whose chains or sets it names. */
-import type { NftError } from '../kernel/nft.ts';
+import type { Operation } from '../nft/transaction.ts';
 import type { Ruleset } from '../policy/compile/ruleset.ts';
 
-export function policiesRefused({ refusals }: NftError, { chains }: Ruleset): string[] {
+/** Operations of a transaction that the kernel refused; undefined where it names none. */
+interface Refused {
+  readonly refusals: readonly { readonly operation?: Operation | undefined }[];
+}
+
+/** @returns `Kind/namespace/name` of each, in order */
+export function policiesRefused({ refusals }: Refused, { chains }: Ruleset): string[] {
   const names = new Set<string>();
   for (const { operation } of refusals) {
     if (operation?.object === 'chain') names.add(operation.chain.name);

@@ -1,7 +1,7 @@
 /** Whose connections a change may forbid: all others are allowed whatever they were allowed before. */
 import { type Address, parseAddress } from '../ip/address.ts';
 import type { Ruleset, Tuple } from '../policy/compile/ruleset.ts';
-import type { LocalPod } from './node.ts';
+import type { LocalPod } from './node-state.ts';
 
 type Element = Address | Tuple;
 

@@ -29,7 +29,7 @@ import type {
 import { type Direction, formatRule, type Protocol } from '../policy/model/model.ts';
 import { fnv1a64 } from '../tag/hash.ts';
 import { describeIdentity } from '../tag/identity.ts';
-import { denial, denialPrefix } from './gate.ts';
+import { denial, denialPrefix } from './chains.ts';
 
 const numbers: Readonly<Record<Protocol, number>> = { TCP: PROTOCOL.tcp, UDP: PROTOCOL.udp, SCTP: PROTOCOL.sctp };
 const portOf = { TCP: 'tcp dport', UDP: 'udp dport', SCTP: 'sctp dport' } as const;

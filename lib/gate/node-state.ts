@@ -4,7 +4,7 @@
  */
 import { type Identity, identityKey, type NamedPort } from '../tag/identity.ts';
 import { firstIdentity, lastIdentity } from '../tag/tag.ts';
-import type { GateSettings } from './gate.ts';
+import type { GateSettings } from './chains.ts';
 
 /** One network namespace has one: an ADD that disagrees is refused. */
 export interface Owner {

@@ -5,7 +5,7 @@ import { Names } from '../policy/compile/names.ts';
 import type { Ruleset } from '../policy/compile/ruleset.ts';
 import { Cluster } from '../policy/evaluate/cluster.ts';
 import type { Pod, World } from '../policy/model/model.ts';
-import { identityOf, type LocalPod, type NodeState } from './node.ts';
+import { identityOf, type LocalPod, type NodeState } from './node-state.ts';
 
 /** A pod that is plugged in here as policy sees it. */
 export const localPod = (pod: LocalPod): Pod => {

@@ -1,8 +1,8 @@
 /** A table as the kernel has it, without one of its pods: for whoever does not know what the policies in it say. */
 import type { Element, NamedSet, Table } from '../nft/model.ts';
+import { markerSet } from './chains.ts';
 import { isElementOf } from './concern.ts';
-import { markerSet } from './gate.ts';
-import type { LocalPod } from './node.ts';
+import type { LocalPod } from './node-state.ts';
 
 export interface Closing {
   /** No other pod has its tag. */

@@ -2,7 +2,7 @@
  * One pod that comes or goes changes what it brings, whoever else is there: the same two tables with fewer pods in them
  * have the same difference, as long as each identity and each way of masquerading still has somebody.
  */
-import { type LocalPod, type NodeState, podKey } from './node.ts';
+import { type LocalPod, type NodeState, podKey } from './node-state.ts';
 
 const sameBut = (a: NodeState, b: NodeState): boolean =>
   !a.leaving &&
