@@ -2,7 +2,7 @@
 # Everything that a fresh Debian with Node >= 20, npm and root still lacks. Quick where nothing is missing.
 #   setup.sh demo     npm dependencies and the executable; Debian's compiler for the latter
 #   setup.sh bench    these, and the programs that the benchmark compares with: Debian packages, and plugins where Go is there
-#   setup.sh test     these, and the programs that tests use as peers: Debian packages, and cnitool where Go is there
+#   setup.sh test     these, the release, and the programs that tests use as peers: Debian packages, and cnitool where Go is there
 #   setup.sh cluster-1.34, cluster-1.20  the first, and what nodes of that Kubernetes are made of: Debian packages
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -33,10 +33,17 @@ build_if_older() {
   # Folders are looked at too: a file that was taken away shows in its folder's time.
   local newer
   [[ -x dist/tollgate && -x dist/tollgate-ipam && -x dist/tools/launcher ]] && node .build/deps.mjs 2>/dev/null &&
-    newer=$(find cmd lib .build build.sh package.json package-lock.json -newer dist/tollgate -print -quit) &&
+    newer=$(find cmd lib conf .build build.sh package.json package-lock.json -path '.build/release*' -prune -o -newer dist/tollgate -print -quit) &&
     [[ -z $newer ]] && return
   install_compiler
   ./build.sh
+}
+
+# The release of the executable that is there.
+pack_if_older() {
+  local newer
+  [[ -d dist/release ]] && newer=$(find dist/tollgate conf LICENSE .build/release* -newer dist/release -print -quit) && [[ -z $newer ]] && return
+  .build/release.sh --no-build
 }
 
 # Names as in Debian.
@@ -65,6 +72,7 @@ install_packages() {
   trap - EXIT
 }
 
+pack_if_older
 install_cnitool() {
   local tool=dist/tools/cnitool
   if ! command -v go >/dev/null; then
@@ -103,4 +111,5 @@ case $mode in
 esac
 [[ $mode != bench ]] || install_reference
 [[ $mode == bench || $mode == cluster-* ]] && exit
+pack_if_older
 install_cnitool

@@ -82,7 +82,7 @@ describe('The manifests', () => {
     assert.equal(stdout, resources.map(read).join('---\n'));
     assert.deepEqual(
       readdirSync(folder).sort(),
-      ['10-tollgate.conflist', 'Dockerfile', 'kustomization.yaml', 'tollgate-agent.service', ...resources].sort(),
+      ['10-tollgate.conflist', 'kustomization.yaml', 'tollgate-agent.service', ...resources].sort(),
     );
   });
 

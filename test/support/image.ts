@@ -106,7 +106,7 @@ const programEntries = (name: string, program: string): readonly Entry[] => [
   ...librariesOf(program).map(path => ({ path: path.slice(1), content: readFileSync(path) })),
 ];
 
-/** The executable and the libraries that it needs, as conf/kubernetes/Dockerfile has them from Debian. */
+/** The executable and the libraries that it needs, those of this machine. */
 export const executableImage = (name: string, executable: string): Buffer =>
   image(name, { command: ['tollgate'], entries: programEntries('tollgate', executable) });
 

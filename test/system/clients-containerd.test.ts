@@ -2,29 +2,16 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { cachedAddresses, startClientHost } from '../support/client.ts';
+import { startContainerd } from '../support/engines.ts';
 import { type Host, until } from '../support/host.ts';
 import { busyboxImage } from '../support/image.ts';
 import { links, tagged } from '../support/snapshot.ts';
 
 const image = 'docker.io/library/busybox:local';
-const settings = `version = 2
-root = "/var/lib/containerd"
-state = "/run/containerd"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
-[grpc]
-  address = "/run/containerd/containerd.sock"
-`;
 
-async function startContainerd(host: Host): Promise<void> {
-  host.write('/run/containerd.toml', settings);
+async function startWithImage(host: Host): Promise<void> {
+  await startContainerd(host);
   host.write('/run/image.tar', busyboxImage(image));
-  const daemon = host.spawn(['sh', '-c', 'exec containerd -c /run/containerd.toml >/run/containerd.log 2>&1']);
-  for (const stream of [daemon.stdin, daemon.stdout, daemon.stderr]) stream!.destroy();
-  daemon.unref();
-  await until('containerd to answer', async () => {
-    assert.equal(daemon.exitCode, null, 'containerd has ended');
-    return (await host.run(['ctr', 'version'])).exit === 0;
-  });
   await host.must(['ctr', 'images', 'import', '--snapshotter', 'native', '/run/image.tar']);
 }
 
@@ -35,7 +22,7 @@ const container = (id: string, ...command: string[]): string[] => {
 
 test('containerd: a request from one container to another is answered, and nothing is left of either', async () => {
   using host = await startClientHost();
-  await startContainerd(host);
+  await startWithImage(host);
   const web = host.spawn(container('web'));
   let said = '';
   web.stderr!.on('data', chunk => {

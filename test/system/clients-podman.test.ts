@@ -1,66 +1,22 @@
 /** podman with its CNI backend: names for networks, published ports, addresses by request. */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, rmdirSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import test, { after } from 'node:test';
 import { addressesIn, cachedAddresses, conflist, network, startClientHost } from '../support/client.ts';
+import { furnishPodman, podmanGroups } from '../support/engines.ts';
 import { type Host, until } from '../support/host.ts';
 import { busyboxImage } from '../support/image.ts';
 import { links, tagged } from '../support/snapshot.ts';
 
 const image = 'localhost/busybox:local';
-const files = {
-  'containers.conf': `[containers]
-log_driver = "none"
-[engine]
-cgroup_manager = "cgroupfs"
-events_logger = "none"
-[network]
-network_backend = "cni"
-cni_plugin_dirs = ["/opt/cni/bin"]
-network_config_dir = "/etc/cni/net.d"
-`,
-  'storage.conf': `[storage]
-driver = "vfs"
-graphroot = "/var/lib/containers/storage"
-runroot = "/run/containers/storage"
-`,
-  'policy.json': '{"default": [{"type": "insecureAcceptAnything"}]}\n',
-};
 
-/** podman makes control groups, which no namespace of ours holds, and leaves the folder that they are in. */
-const groups = () => [...folders('/sys/fs/cgroup', 2)].filter(path => path.endsWith('/libpod_parent'));
-const before = new Set(groups());
-after(async () => {
-  for (const group of groups().filter(path => !before.has(path))) {
-    // Its processes end with the host, though not at once.
-    await until(`${group} to be empty`, () => {
-      try {
-        for (const path of [...folders(group, 4)].reverse()) rmdirSync(path);
-        rmdirSync(group);
-        return true;
-      } catch (error) {
-        if (error instanceof Error && 'code' in error && error.code === 'EBUSY') return false;
-        throw error;
-      }
-    });
-  }
-});
-
-function* folders(path: string, depth: number): Generator<string> {
-  if (depth === 0) return;
-  for (const entry of readdirSync(path, { withFileTypes: true })) {
-    if (!entry.isDirectory()) continue;
-    yield `${path}/${entry.name}`;
-    yield* folders(`${path}/${entry.name}`, depth - 1);
-  }
-}
+after(podmanGroups());
 
 const podman = (host: Host, ...args: string[]): Promise<string> => host.must(['podman', ...args]);
 
 async function startPodman(): Promise<Host> {
   const host = await startClientHost();
-  await host.sh('rm -rf /etc/containers; mkdir /etc/containers');
-  for (const [name, text] of Object.entries(files)) host.write(`/etc/containers/${name}`, text);
+  await furnishPodman(host);
   host.write('/run/image.tar', busyboxImage(image));
   await podman(host, 'load', '-q', '-i', '/run/image.tar');
   return host;

@@ -20,7 +20,7 @@ export const kubernetesOptions = {
   image: {
     type: 'string',
     requiresArg: true,
-    describe: 'With --kubernetes: where nodes pull the image from, made by conf/kubernetes/Dockerfile',
+    describe: 'With --kubernetes: where nodes pull the image from; `npm run release` makes it',
   },
   'api-server': {
     type: 'string',
