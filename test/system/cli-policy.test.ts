@@ -136,7 +136,7 @@ suite('policy lint of what is not enforced', () => {
     host.write(
       '/run/work/others.yaml',
       [
-        object('policy.networking.k8s.io/v1alpha1', 'AdminNetworkPolicy'),
+        object('crd.antrea.io/v1beta1', 'ClusterNetworkPolicy'),
         object('cilium.io/v2', 'CiliumNetworkPolicy'),
         object('apps/v1', 'Deployment'),
         object('v1', 'Service'),
@@ -147,7 +147,7 @@ suite('policy lint of what is not enforced', () => {
     assert.equal(exit, 0);
     assert.match(
       stdout,
-      /^warning: .* AdminNetworkPolicy\/x apiVersion: AdminNetworkPolicy is not enforced by this version$/m,
+      /^warning: .* ClusterNetworkPolicy\/x apiVersion: "crd\.antrea\.io\/v1beta1" is another project's policy/m,
     );
     assert.match(
       stdout,

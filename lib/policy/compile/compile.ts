@@ -4,6 +4,7 @@
  */
 import { type Identity, identityKey } from '../../tag/identity.ts';
 import { type Cluster, clusterOf } from '../evaluate/cluster.ts';
+import { type ClusterPolicy, tiers } from '../model/cluster-policy.ts';
 import { type Direction, type NetworkPolicy, policyRef, type World } from '../model/model.ts';
 import { selects } from '../model/selector.ts';
 import { type Draft, draftsOf, familyOf, peersText, peerTexts, portsText } from './draft.ts';
@@ -95,19 +96,28 @@ function compileGate(
 
 export type Gates = Readonly<Record<Direction, CompiledGate>>;
 
+/** Drops everything: what is between Accept and Deny of cluster policies is not compiled yet, and must not count as allowed. */
+function closedGate(policies: readonly ClusterPolicy[], direction: Direction, names: Names): CompiledGate {
+  const name = names.nameOf(direction === 'egress' ? 'out' : 'in', '');
+  return { chain: { name, direction, rules: [], policies: policies.map(policyRef).sort() }, sets: [] };
+}
+
 /** Both gates of an identity. The sets that they look into are described, not filled: that is for `filled`. */
 export function gatesFor(cluster: Cluster, identity: Identity, options: CompileOptions = {}): Gates {
   const policies = [...cluster.policiesIn(identity.namespace)].filter(({ subject }) =>
     selects(subject, identity.labels),
   );
+  const ordered = tiers.flatMap(tier => cluster.clusterPoliciesFor(tier, identity));
   // Nothing else of an identity tells in its gates.
-  const key = `by policies ${JSON.stringify([policies.map(policyRef), identity.namedPorts])}`;
+  const key = `by policies ${JSON.stringify([[...policies, ...ordered].map(policyRef), identity.namedPorts])}`;
   const known = options.gates?.get(key);
   if (known) return known;
-  const gates = {
-    egress: compileGate(policies, 'egress', identity, options),
-    ingress: compileGate(policies, 'ingress', identity, options),
-  };
+  const decided = (direction: Direction) => ordered.filter(policy => policy[direction].length > 0);
+  const gate = (direction: Direction): CompiledGate =>
+    decided(direction).length > 0
+      ? closedGate(decided(direction), direction, options.names ?? new Names())
+      : compileGate(policies, direction, identity, options);
+  const gates = { egress: gate('egress'), ingress: gate('ingress') };
   options.gates?.set(key, gates);
   return gates;
 }

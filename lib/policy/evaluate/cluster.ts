@@ -2,10 +2,12 @@
  * The world with its indexes: what stands where it can be found without looking at every pod or policy, and can change
  * one object at a time. Only pods that policy sees are peers here: alive, and not on their node's network.
  */
+import { type Address, formatAddress } from '../../ip/address.ts';
 import { withinBudget } from '../model/budget.ts';
+import { type ClusterPolicy, inOrder, type Tier } from '../model/cluster-policy.ts';
 import type { Labels, NetworkPolicy, Node, Pod, Protocol, World } from '../model/model.ts';
 import { policyRef } from '../model/model.ts';
-import { withNameLabel } from '../model/selector.ts';
+import { selectsPod, withNameLabel } from '../model/selector.ts';
 
 /** The node that has an address. */
 export interface NodePlace {
@@ -156,6 +158,9 @@ export class Cluster {
   readonly #policies = new Map<string, Map<string, NetworkPolicy>>();
   /** What of them counts, by namespace; found when it is asked for. */
   readonly #counted = new Map<string, readonly NetworkPolicy[]>();
+  readonly #clusterPolicies = new Map<string, ClusterPolicy>();
+  /** Of all tiers; found when it is asked for. */
+  #inOrder: readonly ClusterPolicy[] | undefined;
   /** Those that policy sees, by namespace. */
   readonly #members = new Map<string, Namesakes>();
   /** Those that it does not: few, since finished ones hardly ever come. */
@@ -165,6 +170,7 @@ export class Cluster {
   /** Who says to have an address, in the order of saying so. */
   readonly #claims = new Buckets<Pod>();
   readonly #nodes = new Map<string, Node>();
+  readonly #nodesByAddress = new Buckets<Node>();
   readonly #nodePlaces = new Buckets<NodePlace>();
   readonly #placeOf = new Map<string, NodePlace>();
 
@@ -173,6 +179,7 @@ export class Cluster {
     for (const node of world?.nodes ?? []) this.setNode(node);
     for (const pod of world?.pods ?? []) this.setPod(pod);
     for (const policy of world?.policies ?? []) this.setPolicy(policy);
+    for (const policy of world?.clusterPolicies ?? []) this.setClusterPolicy(policy);
   }
 
   setNamespace(name: string, labels: Labels): void {
@@ -194,6 +201,17 @@ export class Cluster {
     const own = this.#policies.get(policy.namespace);
     this.#counted.delete(policy.namespace);
     if (own?.delete(policyRef(policy)) && own.size === 0) this.#policies.delete(policy.namespace);
+  }
+
+  /** Adds the policy, or replaces the one of the same kind and name. */
+  setClusterPolicy(policy: ClusterPolicy): void {
+    this.#clusterPolicies.set(policyRef(policy), policy);
+    this.#inOrder = undefined;
+  }
+
+  deleteClusterPolicy(policy: ClusterPolicy): void {
+    this.#clusterPolicies.delete(policyRef(policy));
+    this.#inOrder = undefined;
   }
 
   /** Adds the pod, or replaces the one of the same namespace, name and uid. */
@@ -225,11 +243,14 @@ export class Cluster {
   setNode(node: Node): void {
     this.deleteNode(node.name);
     this.#nodes.set(node.name, node);
+    for (const address of node.addresses) this.#nodesByAddress.add(address, node);
     this.#addPlace(`node ${node.name}`, node.addresses, { name: node.name });
   }
 
   deleteNode(name: string): void {
-    this.#deletePlace(`node ${name}`, this.#nodes.get(name)?.addresses ?? []);
+    const node = this.#nodes.get(name);
+    this.#deletePlace(`node ${name}`, node?.addresses ?? []);
+    if (node) for (const address of node.addresses) this.#nodesByAddress.delete(address, node);
     this.#nodes.delete(name);
   }
 
@@ -245,8 +266,21 @@ export class Cluster {
     return known;
   }
 
+  /** Of one tier, in the order in which they are asked. */
+  clusterPolicies(tier: Tier): readonly ClusterPolicy[] {
+    this.#inOrder ??= [...this.#clusterPolicies.values()].sort(inOrder);
+    return this.#inOrder.filter(policy => policy.tier === tier);
+  }
+
+  /** Of these, the ones whose subject is a pod with these labels, in the order in which they are asked. */
+  clusterPoliciesFor(tier: Tier, pod: Pick<Pod, 'namespace' | 'labels'>): readonly ClusterPolicy[] {
+    const labels = this.namespaceLabels(pod.namespace);
+    return this.clusterPolicies(tier).filter(({ subject }) => selectsPod(subject, pod, labels));
+  }
+
   /** Those that allow nothing since there is too much in them, or in those of their namespace together. */
-  *policiesBeyondBudget(): Generator<NetworkPolicy> {
+  *policiesBeyondBudget(): Generator<NetworkPolicy | ClusterPolicy> {
+    for (const policy of this.#clusterPolicies.values()) if (policy.isBeyondBudget) yield policy;
     for (const namespace of this.#policies.keys())
       for (const policy of this.policiesIn(namespace)) if (policy.isBeyondBudget) yield policy;
   }
@@ -284,6 +318,11 @@ export class Cluster {
 
   node(name: string): Node | undefined {
     return this.#nodes.get(name);
+  }
+
+  /** Those that list the address as theirs. */
+  nodesAt(address: Address): readonly Node[] {
+    return [...this.#nodesByAddress.get(formatAddress(address))];
   }
 
   /** The node that has the address, known by itself or by a pod on its network. */

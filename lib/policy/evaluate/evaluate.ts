@@ -42,7 +42,9 @@ export function matchesPeer({ cluster, peer }: Question, asked: Peer): boolean {
   if (asked.kind === 'pods')
     return peer.peer !== undefined && selectsPod(asked, peer.peer, cluster.namespaceLabels(peer.peer.namespace));
   const { address } = peer;
-  if (!address || !prefixContains(asked.cidr, address)) return false;
+  if (!address || asked.kind === 'domains') return false;
+  if (asked.kind === 'nodes') return cluster.nodesAt(address).some(({ labels }) => selects(asked.nodes, labels));
+  if (!prefixContains(asked.cidr, address)) return false;
   return !asked.except.some(hole => prefixContains(hole, address));
 }
 

@@ -6,19 +6,22 @@ import {
   isNumbered,
   type LabelSelector,
   type Labels,
+  type NodePeer,
   type Peer,
   type PodPeer,
   type PolicyRule,
   type Port,
   type Requirement,
 } from '../model/model.ts';
-import { holds, podPeerText, requirementText, selects } from '../model/selector.ts';
+import { holds, podPeerText, requirementText, selectorText, selects } from '../model/selector.ts';
 
 export type MisfitKind =
   | 'label'
   | 'namespace'
   | 'namespace label'
   | 'not a pod'
+  | 'not a node'
+  | 'domain'
   | 'no address'
   | 'family'
   | 'outside'
@@ -84,8 +87,36 @@ function blockMisfit({ peer, flow }: Question, { cidr, except }: BlockPeer): Sai
   return hole && { kind: 'except', says: `${text} is in ${formatPrefix(hole)}, which the block excepts` };
 }
 
+function nodeMisfit({ cluster, peer }: Question, { nodes }: NodePeer): Said | undefined {
+  const found = peer.address ? cluster.nodesAt(peer.address) : [];
+  const [first] = found;
+  if (!first) return { kind: 'not a node', says: `${peer.name} is no address that a known node lists as its own` };
+  const unmet = unmetRequirement(nodes, first.labels);
+  return unmet && { kind: 'label', says: labelSentence(`node ${first.name}`, unmet, first.labels) };
+}
+
+const domainMisfit: Said = { kind: 'domain', says: 'nothing is known of domain names by this version' };
+
+function peerMisfit(question: Question, peer: Peer): Said | undefined {
+  switch (peer.kind) {
+    case 'pods':
+      return podMisfit(question, peer);
+    case 'block':
+      return blockMisfit(question, peer);
+    case 'nodes':
+      return nodeMisfit(question, peer);
+    case 'domains':
+      return domainMisfit;
+  }
+}
+
 export function peerText(peer: Peer): string {
   if (peer.kind === 'pods') return podPeerText(peer);
+  if (peer.kind === 'domains') return peer.names.join(', ');
+  if (peer.kind === 'nodes') {
+    const which = selectorText(peer.nodes);
+    return which === '' ? 'all nodes' : `nodes ${which}`;
+  }
   const holes = peer.except.map(formatPrefix);
   return `${formatPrefix(peer.cidr)}${holes.length === 0 ? '' : ` except ${holes.join(', ')}`}`;
 }
@@ -134,8 +165,7 @@ function peersFit(question: Question, { peers }: PolicyRule): readonly Misfit[] 
   if (peers === 'any' || peers.some(peer => matchesPeer(question, peer))) return [];
   if (peers.length === 0) return [invalid(list)];
   return peers.map((peer, i) => {
-    const said = peer.kind === 'pods' ? podMisfit(question, peer) : blockMisfit(question, peer);
-    return { ...said!, place: `${list}[${i}]`, asked: peerText(peer) };
+    return { ...peerMisfit(question, peer)!, place: `${list}[${i}]`, asked: peerText(peer) };
   });
 }
 

@@ -1,9 +1,10 @@
 /** The objects of manifests that mean nothing to policy: Deployments, Services, objects of other projects. */
+import { clusterKinds } from '../model/cluster-policy.ts';
 import { isMapping } from './field.ts';
 import { standingOf } from './kinds.ts';
 import type { Document } from './manifest.ts';
 
-const read = ['NetworkPolicy', 'Pod', 'Namespace', 'Node'];
+const read = ['NetworkPolicy', 'Pod', 'Namespace', 'Node', ...clusterKinds];
 
 /** The kinds of the value: its own, or those of a list's items. */
 function* kindsIn(value: unknown, impliedKind = '', impliedVersion = ''): Generator<string> {

@@ -4,6 +4,7 @@
  * @see https://kubernetes.io/docs/reference/generated/kubernetes-api/v1.34/
  */
 import { meantKey } from '../../cni/spelling.ts';
+import { clusterKinds } from '../model/cluster-policy.ts';
 
 const core = [
   ...['Binding', 'ComponentStatus', 'ConfigMap', 'Endpoints', 'Event', 'LimitRange', 'Namespace', 'Node'],
@@ -16,13 +17,10 @@ const extensions = [
   ...['HorizontalPodAutoscaler', 'Job', 'ThirdPartyResource'],
 ];
 
-/** Of policies for a whole cluster, which this version does not enforce. */
-const clusterPolicies = ['AdminNetworkPolicy', 'BaselineAdminNetworkPolicy', 'ClusterNetworkPolicy'];
-
 const groups: Readonly<Record<string, readonly string[]>> = {
   '': core,
   'networking.k8s.io': ['ClusterCIDR', 'Ingress', 'IngressClass', 'IPAddress', 'NetworkPolicy', 'ServiceCIDR'],
-  'policy.networking.k8s.io': clusterPolicies,
+  'policy.networking.k8s.io': clusterKinds,
   extensions,
   'net.alpha.kubernetes.io': ['NetworkPolicy'],
 };
@@ -63,8 +61,6 @@ export function standingOf(apiVersion: string, kind: string): KindStanding {
   }
   if (group === '' && apiVersion !== 'v1')
     return unknownVersion(`${JSON.stringify(apiVersion)} is no version of a ${kind}: write v1`);
-  if (clusterPolicies.includes(kind) && known)
-    return { is: 'unenforced', why: `${kind} is not enforced by this version` };
   if (known) return { is: 'known' };
   if (!sayPolicy(kind)) return { is: 'foreign' };
   if (isKubernetes(group))

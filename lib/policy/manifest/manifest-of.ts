@@ -12,12 +12,12 @@ import {
   type Port,
 } from '../model/model.ts';
 
-type Json = { readonly [key: string]: unknown };
+export type ManifestObject = { readonly [key: string]: unknown };
 
-const object = (labels: Labels): Json => Object.fromEntries(labels);
+const object = (labels: Labels): ManifestObject => Object.fromEntries(labels);
 
 /** Of what was invalid only this is left: it selects nobody. */
-const nobody: Json = {
+const nobody: ManifestObject = {
   podSelector: {
     matchExpressions: [
       { key: 'none', operator: 'Exists' },
@@ -26,7 +26,7 @@ const nobody: Json = {
   },
 };
 
-const selectorOf = ({ requirements }: LabelSelector): Json =>
+export const selectorManifest = ({ requirements }: LabelSelector): ManifestObject =>
   requirements.length === 0
     ? {}
     : {
@@ -36,28 +36,29 @@ const selectorOf = ({ requirements }: LabelSelector): Json =>
         })),
       };
 
-function peerOf(peer: Peer, own: string): Json {
+function peerOf(peer: Peer, own: string): ManifestObject {
   if (peer.kind === 'block') {
     const except = peer.except.map((prefix: Prefix) => formatPrefix(prefix));
     return { ipBlock: { cidr: formatPrefix(peer.cidr), ...(except.length > 0 ? { except } : {}) } };
   }
-  const pods = { podSelector: selectorOf(peer.pods) };
+  if (peer.kind !== 'pods') return nobody;
+  const pods = { podSelector: selectorManifest(peer.pods) };
   if (peer.namespace === own) return pods;
   const namespace =
     typeof peer.namespace === 'string'
       ? { matchLabels: { 'kubernetes.io/metadata.name': peer.namespace } }
-      : selectorOf(peer.namespace);
+      : selectorManifest(peer.namespace);
   return { ...pods, namespaceSelector: namespace };
 }
 
-function portOf(port: Port): Json {
+function portOf(port: Port): ManifestObject {
   if (!isNumbered(port)) return { protocol: port.protocol, port: port.name };
   const { protocol, first, last } = port;
   if (first === 0 && last === 65535) return { protocol };
   return { protocol, port: first, ...(last === first ? {} : { endPort: last }) };
 }
 
-function ruleOf({ peers, ports }: PolicyRule, side: 'from' | 'to', own: string): Json {
+function ruleOf({ peers, ports }: PolicyRule, side: 'from' | 'to', own: string): ManifestObject {
   if (ports !== 'any' && ports.length === 0) return { [side]: [nobody] };
   const listed = peers === 'any' ? undefined : peers.map(peer => peerOf(peer, own));
   return {
@@ -67,7 +68,7 @@ function ruleOf({ peers, ports }: PolicyRule, side: 'from' | 'to', own: string):
 }
 
 /** Rules keep their places: those in between that are missing select nobody. */
-function rulesOf(rules: readonly PolicyRule[], side: 'from' | 'to', own: string): readonly Json[] {
+function rulesOf(rules: readonly PolicyRule[], side: 'from' | 'to', own: string): readonly ManifestObject[] {
   const last = Math.max(-1, ...rules.map(({ index }) => index));
   return Array.from({ length: last + 1 }, (_, i) => {
     const rule = rules.find(({ index }) => index === i);
@@ -75,7 +76,7 @@ function rulesOf(rules: readonly PolicyRule[], side: 'from' | 'to', own: string)
   });
 }
 
-export function policyManifest(policy: NetworkPolicy): Json {
+export function policyManifest(policy: NetworkPolicy): ManifestObject {
   const { namespace, name, resourceVersion, subject, ingress, egress } = policy;
   const policyTypes = [...(ingress ? ['Ingress'] : []), ...(egress ? ['Egress'] : [])];
   return {
@@ -83,19 +84,19 @@ export function policyManifest(policy: NetworkPolicy): Json {
     kind: 'NetworkPolicy',
     metadata: { namespace, name, ...(resourceVersion === undefined ? {} : { resourceVersion }) },
     spec: {
-      ...{ podSelector: selectorOf(subject), policyTypes },
+      ...{ podSelector: selectorManifest(subject), policyTypes },
       ...(ingress ? { ingress: rulesOf(ingress, 'from', namespace) } : {}),
       ...(egress ? { egress: rulesOf(egress, 'to', namespace) } : {}),
     },
   };
 }
 
-export const namespaceManifest = (name: string, labels: Labels): Json => ({
+export const namespaceManifest = (name: string, labels: Labels): ManifestObject => ({
   ...{ apiVersion: 'v1', kind: 'Namespace' },
   metadata: { name, labels: object(labels) },
 });
 
-export function podManifest(pod: Pod): Json {
+export function podManifest(pod: Pod): ManifestObject {
   const { namespace, name, uid, labels, namedPorts, addresses, nodeName } = pod;
   const ports = namedPorts.map(port => ({ name: port.name, containerPort: port.port, protocol: port.protocol }));
   return {
@@ -110,7 +111,7 @@ export function podManifest(pod: Pod): Json {
   };
 }
 
-export const nodeManifest = ({ name, labels, addresses }: Node): Json => ({
+export const nodeManifest = ({ name, labels, addresses }: Node): ManifestObject => ({
   ...{ apiVersion: 'v1', kind: 'Node' },
   metadata: { name, labels: object(labels) },
   status: { addresses: addresses.map(address => ({ type: 'InternalIP', address })) },

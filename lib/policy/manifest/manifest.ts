@@ -5,6 +5,7 @@
 import { isNamespaceName, isObjectName } from '../../tag/names.ts';
 import { printable } from '../../tag/printable.ts';
 import { MOST_OF_NAMESPACE, withinBudget } from '../model/budget.ts';
+import { type ClusterPolicy, clusterKinds } from '../model/cluster-policy.ts';
 import {
   type Labels,
   type NetworkPolicy,
@@ -16,11 +17,13 @@ import {
 } from '../model/model.ts';
 import type { Problem } from '../model/problem.ts';
 import { withNameLabel } from '../model/selector.ts';
+import { clusterPolicyOf } from './cluster-network-policy.ts';
 import { complain, type Field, isAbsent, isMapping, itemsOf, member, shown } from './field.ts';
 import { groupOf, standingOf } from './kinds.ts';
 import { closedNamespace, networkPolicyOf } from './network-policy.ts';
 import { labelsOf, nodeOf, podOf } from './pod.ts';
 import { alphaPolicyOf, alphaVersion, betaPolicyOf, betaVersion, isIsolated, isolationOf } from './policies-of-2016.ts';
+import { isStaged } from './staged.ts';
 
 /** One document of a file, as plain values. */
 export interface Document extends Source {
@@ -52,14 +55,17 @@ export type DeclaredObject =
       readonly policy: NetworkPolicy;
       /** Of 2016: it does something only where its namespace is isolated by annotation. */
       readonly needsIsolation?: boolean;
-    };
+      readonly isStaged?: boolean;
+    }
+  | { readonly kind: 'ClusterPolicy'; readonly policy: ClusterPolicy; readonly isStaged?: boolean };
 
 export interface Declarations {
   readonly declared: readonly Declared[];
   readonly problems: readonly Problem[];
 }
 
-type Kind = DeclaredObject['kind'];
+const isClusterKind = (kind: string): kind is ClusterPolicy['kind'] =>
+  (clusterKinds as readonly string[]).includes(kind);
 
 /** A name that YAML took for something else is still the best guess at what it names. */
 function nameOf(field: Field, fits: (name: string) => boolean): string | undefined {
@@ -143,11 +149,12 @@ class DocumentReader {
     if (standing.is === 'unknown') return this.#unreadable(member(field, standing.at), standing.why);
     if (standing.is === 'unenforced') return this.#unenforced(item, standing.why);
     if (isPolicy) this.#policy(item);
+    else if (isClusterKind(kind)) this.#clusterPolicy(item, kind);
     else if (apiVersion !== 'v1') return;
-    else if (kind === 'Pod') this.#declare(item, 'Pod', id => ({ kind: 'Pod', pod: podOf(field, id) }));
-    else if (kind === 'Node') this.#declare(item, 'Node', id => ({ kind: 'Node', node: nodeOf(field, id) }));
+    else if (kind === 'Pod') this.#declare(item, id => ({ kind: 'Pod', pod: podOf(field, id) }));
+    else if (kind === 'Node') this.#declare(item, id => ({ kind: 'Node', node: nodeOf(field, id) }));
     else if (kind === 'Namespace')
-      this.#declare(item, 'Namespace', ({ name }) => ({
+      this.#declare(item, ({ name }) => ({
         kind: 'Namespace',
         name,
         labels: withNameLabel(name, labelsOf(field)),
@@ -167,22 +174,34 @@ class DocumentReader {
 
   #policy(item: Item): undefined {
     const version = member(item.field, 'apiVersion');
-    this.#declare(item, 'NetworkPolicy', id => {
+    this.#declare(item, id => {
       const named = { kind: 'NetworkPolicy', ...id, source: this.#source } as const;
+      const staged = isStaged(item.field) ? { isStaged: true } : {};
       if (item.apiVersion === 'networking.k8s.io/v1')
-        return { kind: 'NetworkPolicy', policy: networkPolicyOf(item.field, named) };
+        return { kind: 'NetworkPolicy', policy: networkPolicyOf(item.field, named), ...staged };
       if (item.apiVersion === alphaVersion)
-        return { kind: 'NetworkPolicy', policy: alphaPolicyOf(item.field, named), needsIsolation: true };
-      if (item.apiVersion === betaVersion) return { kind: 'NetworkPolicy', ...betaPolicyOf(item.field, named) };
+        return { kind: 'NetworkPolicy', policy: alphaPolicyOf(item.field, named), needsIsolation: true, ...staged };
+      if (item.apiVersion === betaVersion)
+        return { kind: 'NetworkPolicy', ...betaPolicyOf(item.field, named), ...staged };
       const instead = 'so the policy closes every pod of its namespace: write networking.k8s.io/v1';
       complain(version, `${shown(item.apiVersion)} is no version of NetworkPolicy that is known here, ${instead}`);
       return { kind: 'NetworkPolicy', policy: closedNamespace(named) };
     });
   }
 
+  #clusterPolicy({ field, ...item }: Item, kind: ClusterPolicy['kind']): undefined {
+    this.#declare({ field, ...item }, ({ name }) => {
+      const named = { kind, name, source: this.#source };
+      return {
+        kind: 'ClusterPolicy',
+        policy: clusterPolicyOf(field, item.apiVersion, named),
+        ...(isStaged(field) ? { isStaged: true } : {}),
+      };
+    });
+  }
+
   #declare(
-    { field }: Item,
-    kind: Kind,
+    { field, kind }: Item,
     read: (id: { readonly namespace: string; readonly name: string }) => DeclaredObject,
   ): void {
     const metadata = member(field, 'metadata');
@@ -243,6 +262,14 @@ function* closedTogether(policies: readonly NetworkPolicy[]): Generator<{ policy
         };
 }
 
+const isTrial = ({ object }: Declared): boolean => 'isStaged' in object && object.isStaged === true;
+
+const networkPoliciesIn = (declared: readonly Declared[]): readonly NetworkPolicy[] =>
+  declared.flatMap(({ object }) => (object.kind === 'NetworkPolicy' ? [object.policy] : []));
+
+const clusterPoliciesIn = (declared: readonly Declared[]): readonly ClusterPolicy[] =>
+  declared.flatMap(({ object }) => (object.kind === 'ClusterPolicy' ? [object.policy] : []));
+
 /** The declarations as one world. Of two objects of the same kind, namespace and name the later one counts, as with kubectl apply; it is an error all the same. */
 export function worldOf(declared: readonly Declared[]): {
   readonly world: World;
@@ -250,25 +277,32 @@ export function worldOf(declared: readonly Declared[]): {
 } {
   const byRef = new Map<string, Declared>();
   const problems: Problem[] = [];
-  for (const { ref, source, path, ...rest } of declared) {
-    const earlier = byRef.get(ref);
+  for (const each of declared) {
+    const { ref, source, path } = each;
+    // A staged policy of the same name is what the one in force may become.
+    const key = isTrial(each) ? `staged ${ref}` : ref;
+    const earlier = byRef.get(key);
     const where = earlier && `document ${earlier.source.document + 1} of ${earlier.source.file}`;
     const message = `Declared before in ${where}; this one counts: remove either`;
     if (earlier) problems.push({ severity: 'error', ...source, object: ref, field: path, message });
-    byRef.delete(ref);
-    byRef.set(ref, { ref, source, path, ...rest });
+    byRef.delete(key);
+    byRef.set(key, each);
   }
   const { inForce, idle } = inForceOf([...byRef.values()]);
-  const objects = inForce.map(({ object }) => object);
+  const [real, trial] = [inForce.filter(each => !isTrial(each)), inForce.filter(isTrial)];
+  const objects = real.map(({ object }) => object);
+  const staged = { policies: networkPoliciesIn(trial), clusterPolicies: clusterPoliciesIn(trial) };
   const namespaces = objects.filter(object => object.kind === 'Namespace');
   const world = {
     namespaces: new Map(namespaces.map(({ name, labels }) => [name, labels])),
     pods: objects.flatMap(object => (object.kind === 'Pod' ? [object.pod] : [])),
     policies: [
-      ...objects.flatMap(object => (object.kind === 'NetworkPolicy' ? [object.policy] : [])),
+      ...networkPoliciesIn(real),
       ...namespaces.filter(each => each.isIsolated).map(({ name }) => isolationOf(name)),
     ],
     nodes: objects.flatMap(object => (object.kind === 'Node' ? [object.node] : [])),
+    clusterPolicies: clusterPoliciesIn(real),
+    ...(trial.length > 0 ? { staged } : {}),
   };
   for (const { policy, says } of closedTogether(world.policies)) {
     const { source, path } = byRef.get(policyRef(policy)) ?? {};

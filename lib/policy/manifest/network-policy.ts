@@ -25,13 +25,16 @@ import { selectorOf } from './selector.ts';
 const noPeer = 'this peer matches nothing';
 const noPort = 'this port matches nothing';
 
-function prefixOf(field: Field): Prefix | undefined {
+/** A CIDR; undefined, and reported with what follows from it (`instead`), where it is none. */
+export function prefixOf(field: Field, instead: string): Prefix | undefined {
   const prefix = typeof field.value === 'string' ? decimal(field, field.value, parsePrefix) : undefined;
-  return prefix ?? complain(field, `${shown(field.value)} is no CIDR, so ${noPeer}: write "10.0.0.0/8" or "fd00::/64"`);
+  return (
+    prefix ?? complain(field, `${shown(field.value)} is no CIDR, so ${instead}: write "10.0.0.0/8" or "fd00::/64"`)
+  );
 }
 
 function holeOf(field: Field, cidr: Prefix): Prefix | undefined {
-  const hole = prefixOf(field);
+  const hole = prefixOf(field, noPeer);
   if (!hole) return undefined;
   const { first } = rangeOf(hole);
   if (hole.length > cidr.length && rangeContains(rangeOf(cidr), { family: hole.family, value: first })) return hole;
@@ -40,7 +43,7 @@ function holeOf(field: Field, cidr: Prefix): Prefix | undefined {
 
 function blockOf(field: Field): BlockPeer | undefined {
   if (!holdsOnly(field, ['cidr', 'except'], noPeer)) return undefined;
-  const cidr = prefixOf(member(field, 'cidr'));
+  const cidr = prefixOf(member(field, 'cidr'), noPeer);
   if (!cidr) return undefined;
   const except = itemsOf(member(field, 'except'))?.map(item => holeOf(item, cidr));
   const holes = except?.filter(hole => hole !== undefined);
@@ -78,7 +81,7 @@ function protocolOf(field: Field): Protocol | undefined {
   return protocol ?? complain(field, `${shown(field.value)} is no protocol, so ${noPort}: write TCP, UDP or SCTP`);
 }
 
-const isPortNumber = (value: unknown): value is number =>
+export const isPortNumber = (value: unknown): value is number =>
   typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= 65535;
 
 /** endPort where it is present, else the port itself. */

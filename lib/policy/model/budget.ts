@@ -11,6 +11,8 @@ import { isNumbered, type LabelSelector, type NetworkPolicy, type Peer, type Pol
 
 /** Entries of one policy: some 0.1 s of one processor (see `npm run bench -- load policies`). */
 export const MOST_OF_POLICY = 20_000;
+/** Entries of one cluster policy: more than what the API's own limits come to with a label or two in each selector. */
+export const MOST_OF_CLUSTER_POLICY = 50_000;
 /** Entries of all policies of one namespace together. */
 export const MOST_OF_NAMESPACE = 60_000;
 
@@ -28,23 +30,31 @@ const listIn = (value: unknown, key: string): readonly unknown[] => {
   return Array.isArray(found) ? found : [];
 };
 
-const isNamed = (port: unknown): boolean => isMapping(port) && typeof port['port'] === 'string';
+const isNamed = (port: unknown): boolean =>
+  isMapping(port) && (typeof port['port'] === 'string' || 'destinationNamedPort' in port || 'namedPort' in port);
 
 function leavesOfRule(rule: unknown): number {
-  const ports = listIn(rule, 'ports');
+  const ports = [...listIn(rule, 'ports'), ...listIn(rule, 'protocols')];
   const peers = [...listIn(rule, 'from'), ...listIn(rule, 'to')];
   return sum(peers, leavesIn) * Math.max(1, ports.filter(isNamed).length) + leavesIn(ports);
 }
 
+const leavesOfSpec = (spec: unknown): number =>
+  sum([...listIn(spec, 'ingress'), ...listIn(spec, 'egress')], leavesOfRule);
+
 /** Whether the `spec` of a manifest is beyond what one policy may come to: told without reading it any further. */
-export const isBeyondBudget = (spec: unknown): boolean =>
-  sum([...listIn(spec, 'ingress'), ...listIn(spec, 'egress')], leavesOfRule) > MOST_OF_POLICY;
+export const isBeyondBudget = (spec: unknown): boolean => leavesOfSpec(spec) > MOST_OF_POLICY;
+
+/** As `isBeyondBudget`, of a cluster policy. How many of these there are is for the cluster's admin to say. */
+export const isBeyondClusterBudget = (spec: unknown): boolean => leavesOfSpec(spec) > MOST_OF_CLUSTER_POLICY;
 
 const entriesOfSelector = ({ requirements }: LabelSelector): number =>
   sum(requirements, ({ values }) => Math.max(1, values.length));
 
 function entriesOfPeer(peer: Peer): number {
   if (peer.kind === 'block') return 1 + peer.except.length;
+  if (peer.kind === 'domains') return peer.names.length;
+  if (peer.kind === 'nodes') return Math.max(1, entriesOfSelector(peer.nodes));
   const namespaces = typeof peer.namespace === 'string' ? 0 : entriesOfSelector(peer.namespace);
   return Math.max(1, namespaces + entriesOfSelector(peer.pods));
 }

@@ -4,6 +4,7 @@
  */
 import type { Family, Prefix } from '../../ip/address.ts';
 import type { NamedPort } from '../../tag/identity.ts';
+import { type ClusterPolicy, clusterPolicyRef } from './cluster-policy.ts';
 
 export type Labels = ReadonlyMap<string, string>;
 
@@ -23,6 +24,15 @@ export interface World {
   readonly pods: readonly Pod[];
   readonly policies: readonly NetworkPolicy[];
   readonly nodes?: readonly Node[];
+  /** Of all tiers, in any order. */
+  readonly clusterPolicies?: readonly ClusterPolicy[];
+  /** Judged and never enforced: they stand apart from the others, so that none of these can be taken for one in force. */
+  readonly staged?: Staged;
+}
+
+export interface Staged {
+  readonly policies: readonly NetworkPolicy[];
+  readonly clusterPolicies: readonly ClusterPolicy[];
 }
 
 export interface Pod {
@@ -98,7 +108,8 @@ export interface PolicyRule {
   readonly ports: 'any' | readonly Port[];
 }
 
-export type Peer = PodPeer | BlockPeer;
+/** Nodes and domains are peers of cluster policies only. */
+export type Peer = PodPeer | BlockPeer | NodePeer | DomainPeer;
 
 /** Pods by label: those of one namespace, or those of the namespaces that a selector matches. Never anything but pods. */
 export interface PodPeer {
@@ -112,6 +123,19 @@ export interface BlockPeer {
   readonly kind: 'block';
   readonly cidr: Prefix;
   readonly except: readonly Prefix[];
+}
+
+/** Addresses of the nodes that the selector matches, and so of all that runs on their own network. */
+export interface NodePeer {
+  readonly kind: 'nodes';
+  readonly nodes: LabelSelector;
+}
+
+/** Addresses that the pod was given for one of the names. Nothing is known of any name yet, so it matches nothing. */
+export interface DomainPeer {
+  readonly kind: 'domains';
+  /** Lower case, without the last dot; `*.` in front stands for one or more labels. */
+  readonly names: readonly string[];
 }
 
 export type Port = NumberedPort | PortName;
@@ -133,16 +157,21 @@ export const isNumbered = (port: Port): port is NumberedPort => 'first' in port;
 
 /** Something that a rule of a policy did, so that it can be named. */
 export interface RuleRef {
-  /** `Kind/namespace/name`. */
+  /** `Kind/namespace/name`, or `Kind/name` of a cluster policy. */
   readonly policy: string;
   readonly direction: Direction;
   readonly index: number;
+  /** What its author calls it. */
+  readonly name?: string;
 }
 
-export const policyRef = ({ kind, namespace, name }: NetworkPolicy): string => `${kind}/${namespace}/${name}`;
+/** `Kind/namespace/name`, or `Kind/name` of a cluster policy. */
+export const policyRef = (policy: NetworkPolicy | ClusterPolicy): string =>
+  'namespace' in policy ? `${policy.kind}/${policy.namespace}/${policy.name}` : clusterPolicyRef(policy);
 
-/** `NetworkPolicy/a/web ingress[0]` */
-export const formatRule = ({ policy, direction, index }: RuleRef): string => `${policy} ${direction}[${index}]`;
+/** `NetworkPolicy/a/web ingress[0]`, `ClusterNetworkPolicy/bank ingress[0] "no shop"` */
+export const formatRule = ({ policy, direction, index, name }: RuleRef): string =>
+  `${policy} ${direction}[${index}]${name === undefined ? '' : ` ${JSON.stringify(name)}`}`;
 
 /** One end of a flow. A node without a name is the other end's own node. */
 export type Endpoint =

@@ -321,7 +321,7 @@ test('a policies folder that is a link to nothing is as it was, with a warning, 
 test('policies that this version does not enforce are named; kinds of other groups are nobody’s business', async () => {
   using room = new Room();
   const objects = [
-    { apiVersion: 'policy.networking.k8s.io/v1alpha1', kind: 'AdminNetworkPolicy', metadata: { name: 'all' } },
+    { apiVersion: 'crd.antrea.io/v1beta1', kind: 'ClusterNetworkPolicy', metadata: { name: 'all' } },
     { apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata: { namespace: 'a', name: 'c' } },
     { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'd' } },
     { apiVersion: 'v1', kind: 'Service', metadata: { name: 's' } },
@@ -331,5 +331,8 @@ test('policies that this version does not enforce are named; kinds of other grou
   const folder = await readFolder(room.path, {});
   refuseBroken(folder);
   assert.deepEqual(warningsOf(folder), []);
-  assert.match(notesOf(folder).join(), /p\.yaml: AdminNetworkPolicy\/all and 1 more are not enforced by this version$/);
+  assert.match(
+    notesOf(folder).join(),
+    /p\.yaml: ClusterNetworkPolicy\/all and 1 more are not enforced by this version$/,
+  );
 });

@@ -1,0 +1,89 @@
+/**
+ * Policies of a whole cluster as values: ClusterNetworkPolicy, and the AdminNetworkPolicy and BaselineAdminNetworkPolicy that
+ * it took the place of. Other than NetworkPolicies they have an order, and isolate nobody: the first rule that matches decides.
+ * @see https://network-policy-api.sigs.k8s.io/api-overview/
+ */
+import type { Direction, PodPeer, PolicyRule, Source } from './model.ts';
+
+/** `Admin` is asked before the NetworkPolicies of a pod's namespace, `Baseline` where none of these isolates the pod. */
+export type Tier = 'Admin' | 'Baseline';
+
+export const tiers: readonly Tier[] = ['Admin', 'Baseline'];
+
+/** `Pass` leaves the tier without a verdict. */
+export type Action = 'Accept' | 'Deny' | 'Pass';
+
+export const clusterKinds = ['ClusterNetworkPolicy', 'AdminNetworkPolicy', 'BaselineAdminNetworkPolicy'] as const;
+
+export interface ClusterPolicy {
+  /** As it was written, since that is what people look for. */
+  readonly kind: (typeof clusterKinds)[number];
+  readonly name: string;
+  readonly source?: Source;
+  /** As the API server gave it. */
+  readonly resourceVersion?: string;
+  readonly tier: Tier;
+  /** 0 to 1000, the lowest is asked first; `FIRST` and `LAST` lie outside. */
+  readonly priority: number;
+  /** Pods of the namespaces that its selector matches. */
+  readonly subject: PodPeer;
+  /** In their order. None: it has no say in this direction. */
+  readonly ingress: readonly ClusterRule[];
+  readonly egress: readonly ClusterRule[];
+  /** It denies everything because it is larger than a policy may be. */
+  readonly isBeyondBudget?: true;
+}
+
+/** Asked before all others: of a policy whose place could not be read, and which then only denies. */
+export const FIRST = -1;
+/** Asked after all others: of BaselineAdminNetworkPolicy, of which a cluster has one and which has no priority. */
+export const LAST = 1001;
+
+/** Matches where one of its peers and one of its ports do. Without peers it matches nothing: what it said was invalid. */
+export interface ClusterRule extends PolicyRule {
+  /** For people. */
+  readonly name?: string;
+  readonly action: Action;
+}
+
+const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+
+/** The order in which policies of one tier are asked. Of equal priorities upstream lets any come first: here it is the name that comes first. */
+export const inOrder = (a: ClusterPolicy, b: ClusterPolicy): number =>
+  a.priority - b.priority || byText(a.name, b.name) || byText(a.kind, b.kind);
+
+/** `Kind/name` */
+export const clusterPolicyRef = ({ kind, name }: Pick<ClusterPolicy, 'kind' | 'name'>): string => `${kind}/${name}`;
+
+const denyAll = (index: number): ClusterRule => ({ index, action: 'Deny', peers: 'any', ports: 'any' });
+
+/** A rule of which it is not known what it matches: it accepts nothing, and where it did not accept it denies everything. */
+export const failClosed = (rule: ClusterRule): ClusterRule =>
+  rule.action === 'Accept' ? { ...rule, peers: [], ports: [] } : { ...rule, ...denyAll(rule.index) };
+
+const withoutGrace = (rule: ClusterRule): ClusterRule =>
+  rule.action === 'Accept' ? failClosed(rule) : { ...rule, action: 'Deny' };
+
+/** A policy of which it is not known whom it is for, or when it is asked: it accepts nothing, and denies whatever else it matches. */
+export const onlyDenying = (policy: ClusterPolicy): ClusterPolicy => ({
+  ...policy,
+  ingress: policy.ingress.map(withoutGrace),
+  egress: policy.egress.map(withoutGrace),
+});
+
+/** A policy of which it is not known what it says: it denies its subject everything, in both directions. */
+export const closedCluster = (policy: ClusterPolicy): ClusterPolicy => ({
+  ...policy,
+  ingress: [denyAll(0)],
+  egress: [denyAll(0)],
+});
+
+/** A rule with the policy that has it. */
+export interface PlacedClusterRule {
+  readonly policy: ClusterPolicy;
+  readonly rule: ClusterRule;
+}
+
+/** The rules of a tier's policies in the order in which they are asked. @param policies as `inOrder` has them */
+export const rulesInOrder = (policies: readonly ClusterPolicy[], direction: Direction): readonly PlacedClusterRule[] =>
+  policies.flatMap(policy => policy[direction].map(rule => ({ policy, rule })));
