@@ -32,6 +32,10 @@ const storeys: Readonly<Record<'pure' | 'shell' | 'join', Readonly<Record<string
       may: ['ip', 'tag', 'cni', 'nft', 'policy'],
       why: 'the table that a node shall have follows from its pods and policies; how it gets there is decided above',
     },
+    flows: {
+      may: ['ip', 'tag', 'policy'],
+      why: 'what is remembered of flows, and who let them pass, is decided without a socket, so that floods can be made up',
+    },
   },
   shell: {
     kernel: {
@@ -63,14 +67,14 @@ const storeys: Readonly<Record<'pure' | 'shell' | 'join', Readonly<Record<string
     },
     controller: {
       may: [
-        ...['ip', 'tag', 'cni', 'ipam', 'nft', 'policy', 'gate', 'kernel', 'state', 'kube', 'enforce', 'pod'],
+        ...['ip', 'tag', 'cni', 'ipam', 'nft', 'policy', 'gate', 'flows', 'kernel', 'state', 'kube', 'enforce', 'pod'],
         ...['rpc', 'node'],
       ],
       why: 'it is started by the command line, and must be testable without it',
     },
     cli: {
       may: [
-        ...['ip', 'tag', 'cni', 'ipam', 'nft', 'policy', 'gate', 'kernel', 'state', 'kube', 'enforce', 'pod'],
+        ...['ip', 'tag', 'cni', 'ipam', 'nft', 'policy', 'gate', 'flows', 'kernel', 'state', 'kube', 'enforce', 'pod'],
         ...['rpc', 'node', 'controller'],
       ],
       why: 'a command may show anything, but the door is above it',

@@ -1,0 +1,249 @@
+/**
+ * Which policies let a flow pass, or stopped it: asked of `evaluate` at the moment at which the flow is seen, once for all
+ * flows with the same ends and port. Nothing here grows or takes long, whatever pods do: answers are forgotten when there
+ * are too many, and beyond a share of the processor flows are recorded without an answer, which says so.
+ */
+import { type Address, addressBytes, addressFromBytes, formatAddress, parseAddress } from '../ip/address.ts';
+import type { Cluster } from '../policy/evaluate/cluster.ts';
+import { evaluate } from '../policy/evaluate/evaluate.ts';
+import {
+  type Direction,
+  type DirectionVerdict,
+  type Endpoint,
+  formatRule,
+  type Pod,
+  type Protocol,
+  protocols,
+} from '../policy/model/model.ts';
+import { type FlowEnd, type FlowJudgement, type Judgements, protocolName } from './model.ts';
+import type { Keyed } from './ring.ts';
+
+/** By what flows are judged at a moment. */
+export interface FlowScene {
+  readonly cluster: Cluster;
+  /** This node's pods by the canonical texts of their addresses. */
+  readonly pods: ReadonlyMap<string, Pod>;
+  /** Canonical texts of the node's own addresses. */
+  readonly own: ReadonlySet<string>;
+  readonly enforceEgressToNode: boolean;
+}
+
+export interface Attributed {
+  readonly from: Keyed<FlowEnd>;
+  readonly to: Keyed<FlowEnd>;
+  /** As policies say, and as they say where the kernel let the flow pass. */
+  readonly judgements: Keyed<Judgements>;
+  readonly passed: Keyed<Judgements>;
+  /** For whoever has something of his own to remember of all such flows. */
+  sumKey?: number;
+}
+
+/** What is known of who asks how long things take. Milliseconds, from any start. */
+export type Stopwatch = () => number;
+
+/** Answers that are kept. */
+const MOST_KNOWN = 8192;
+/** Milliseconds of evaluation in each second. */
+const BUDGET = 100;
+const SECOND = 1000;
+/** Milliseconds for which a pod that left is known: events wait for less to be read. */
+const GRACE = 2000;
+/** Names of policies in one record: a tenant may have thousands. */
+const MOST_NAMES = 20;
+const LONGEST_WHY = 1000;
+
+const atMost = (texts: readonly string[]): readonly string[] =>
+  texts.length <= MOST_NAMES ? texts : [...texts.slice(0, MOST_NAMES), `and ${texts.length - MOST_NAMES} more`];
+
+export const judgementOf = ({ allowed, isolated, by, rules, why }: DirectionVerdict): FlowJudgement => ({
+  ...{ allowed, isolated, by: atMost(by), rules: atMost(rules.map(formatRule)) },
+  why: why.length > LONGEST_WHY ? `${why.slice(0, LONGEST_WHY)}…` : why,
+});
+
+/** What is kept once for flows that were judged alike. */
+export const keyedJudgements = (value: Judgements): Keyed<Judgements> => ({ key: `j${JSON.stringify(value)}`, value });
+
+const keyedEnd = (value: FlowEnd): Keyed<FlowEnd> => ({ key: `e${JSON.stringify(value)}`, value });
+
+/** A character for each byte of an address: what flows are looked up by, since it costs nothing to make. */
+const keyOfText = (text: string): string => {
+  const address = parseAddress(text);
+  return address ? String.fromCharCode(...addressBytes(address)) : '';
+};
+
+/** The address of such a key. */
+export const addressOfBytes = (key: string): Address =>
+  addressFromBytes(Uint8Array.from(key, character => character.charCodeAt(0)));
+
+const isKnown = (name: string): name is Protocol => (protocols as readonly string[]).includes(name);
+
+export class Attribution {
+  readonly #scene: () => FlowScene;
+  readonly #clock: Stopwatch;
+  readonly #budget: number;
+  #known = new Map<string, Attributed>();
+  #ends = new Map<string, Keyed<FlowEnd>>();
+  #now: FlowScene | undefined;
+  /** Pods that left a moment ago, by address: the kernel may be telling still what they did. */
+  readonly #gone = new Map<string, { readonly pod: Pod; readonly until: number }>();
+  #keys: ReadonlySet<string> = new Set();
+  #before: FlowScene | undefined;
+  #second = Number.NEGATIVE_INFINITY;
+  #spent = 0;
+  /** Flows that were recorded without an answer. */
+  unanswered = 0;
+
+  /** @param budget milliseconds of evaluation in each second */
+  constructor(scene: () => FlowScene, clock: Stopwatch, budget = BUDGET) {
+    this.#scene = scene;
+    this.#clock = clock;
+    this.#budget = budget;
+  }
+
+  /** Pods or policies have changed: from now on flows are judged by those of now. */
+  outdate(): void {
+    this.#before = this.#now ?? this.#before;
+    this.#now = undefined;
+    this.#known.clear();
+    this.#ends.clear();
+  }
+
+  get scene(): FlowScene {
+    if (this.#now) return this.#now;
+    const scene = this.#scene();
+    const now = this.#clock();
+    for (const [address, { until }] of this.#gone)
+      if (until < now || scene.pods.has(address)) this.#gone.delete(address);
+    for (const [address, pod] of this.#before?.pods ?? [])
+      if (!scene.pods.has(address)) this.#gone.set(address, { pod, until: now + GRACE });
+    this.#before = undefined;
+    this.#keys = new Set([...scene.pods.keys(), ...this.#gone.keys()].map(keyOfText));
+    this.#now = scene;
+    return scene;
+  }
+
+  /** Whether either is an address of a pod of this node, or was a moment ago. @param from, to as `addressKey` has them */
+  concerns(from: string, to: string): boolean {
+    if (!this.#now) void this.scene;
+    return this.#keys.has(from) || this.#keys.has(to);
+  }
+
+  /**
+   * @param key equal for flows of the same ends, protocol and port
+   * @param ends of the flow, read only where the key is new
+   * @param protocol IPPROTO_*
+   */
+  of(
+    key: string,
+    ends: () => { readonly from: Address; readonly to: Address },
+    protocol: number,
+    port: number,
+  ): Attributed {
+    const known = this.#known.get(key);
+    if (known) return known;
+    const { from, to } = ends();
+    const texts = { from: formatAddress(from), to: formatAddress(to), family: from.family };
+    const [fromEnd, toEnd] = [this.#end(texts.from), this.#end(texts.to)];
+    const start = this.#clock();
+    const isBusy = !this.#mayStart(start);
+    const judgements: Judgements = isBusy
+      ? { egress: null, ingress: null, doubt: 'busy' }
+      : this.#judge({ ...texts, protocol: protocolName(protocol), port });
+    const keyed = keyedJudgements(judgements);
+    const asPassed = passed(judgements);
+    const attributed: Attributed = {
+      ...{ from: fromEnd, to: toEnd, judgements: keyed },
+      passed: asPassed === judgements ? keyed : keyedJudgements(asPassed),
+    };
+    if (isBusy) {
+      this.unanswered++;
+      return attributed;
+    }
+    this.#spent += this.#clock() - start;
+    if (this.#known.size >= MOST_KNOWN) this.#known.clear();
+    this.#known.set(key, attributed);
+    return attributed;
+  }
+
+  #mayStart(now: number): boolean {
+    if (now - this.#second >= SECOND) {
+      this.#second = now;
+      this.#spent = 0;
+    }
+    return this.#spent < this.#budget;
+  }
+
+  #end(address: string): Keyed<FlowEnd> {
+    const known = this.#ends.get(address);
+    if (known) return known;
+    const end = keyedEnd(this.#endOf(address));
+    if (this.#ends.size >= MOST_KNOWN) this.#ends.clear();
+    this.#ends.set(address, end);
+    return end;
+  }
+
+  #endOf(address: string): FlowEnd {
+    const { cluster, own, pods } = this.scene;
+    if (own.has(address)) return { kind: 'node', name: 'node', address };
+    const pod = pods.get(address) ?? cluster.ownerOf(address) ?? this.#gone.get(address)?.pod;
+    if (pod) {
+      const { namespace, name, labels } = pod;
+      const known = { kind: 'pod', name: `${namespace}/${name}`, address, namespace, pod: name } as const;
+      return labels.size === 0 ? known : { ...known, labels: Object.fromEntries(labels) };
+    }
+    const node = cluster.nodeWith(address);
+    return node?.name === undefined
+      ? { kind: 'outside', name: address, address }
+      : { kind: 'outside', name: `node ${node.name}`, address };
+  }
+
+  /** Asked where the end is a pod of this node: policies of others are enforced elsewhere, if at all. */
+  #judge(asked: Question): Judgements {
+    const { cluster, pods, own, enforceEgressToNode } = this.scene;
+    const endpoint = (address: string): Endpoint =>
+      own.has(address) ? { kind: 'node' } : { kind: 'address', address };
+    const { from, to, family, protocol, port } = asked;
+    const flow = {
+      ...{ from: endpoint(from), to: endpoint(to), family, port },
+      protocol: isKnown(protocol) ? protocol : ('other' as const),
+    };
+    // Whom nothing is known of any more was judged by what it was.
+    if ([from, to].some(address => !pods.has(address) && this.#gone.has(address)))
+      return { egress: null, ingress: null, doubt: 'changed' };
+    const { egress, ingress } = evaluate(cluster, flow, { enforceEgressToNode });
+    return {
+      egress: pods.has(from) ? judgementOf(egress) : null,
+      ingress: pods.has(to) ? judgementOf(ingress) : null,
+    };
+  }
+}
+
+interface Question {
+  readonly from: string;
+  readonly to: string;
+  readonly family: Address['family'];
+  readonly protocol: string;
+  readonly port: number;
+}
+
+/** The policies of the moment say no, and yet the kernel let it pass. */
+const deniesSome = ({ egress, ingress }: Judgements): boolean =>
+  egress?.allowed === false || ingress?.allowed === false;
+
+/** As the kernel decided: it let the flow pass. */
+export const passed = (judged: Judgements): Judgements =>
+  deniesSome(judged) ? { ...judged, doubt: 'changed' } : judged;
+
+/**
+ * As the kernel decided: a chain of this direction stopped it.
+ * @param by whose chain that is, for where the policies of the moment say otherwise
+ */
+export function stopped(judged: Judgements, direction: Direction, by: readonly string[]): Judgements {
+  if (judged[direction]?.allowed === false) return judged;
+  const why =
+    by.length === 0
+      ? `The gate does not know the pod's tag`
+      : `${atMost(by).join(', ')} denied it in the ${direction} direction when it was tried`;
+  const word: FlowJudgement = { allowed: false, isolated: by.length > 0, by: atMost(by), rules: [], why };
+  return { ...judged, [direction]: word, doubt: 'changed' };
+}

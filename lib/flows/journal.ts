@@ -1,0 +1,294 @@
+/**
+ * What happened on this node, in order: flows that opened, closed and were denied, and what was missed in between. Values
+ * in, values out; who listens to the kernel and who asks are above.
+ */
+import { formatAddress } from '../ip/address.ts';
+import type { Direction } from '../policy/model/model.ts';
+import { type Attributed, type Attribution, addressOfBytes, keyedJudgements, stopped } from './attribution.ts';
+import type { Filter } from './filter.ts';
+import { Minutes } from './minutes.ts';
+import {
+  type Counters,
+  type Entry,
+  type FlowRecord,
+  hasPorts,
+  type LossNote,
+  type Note,
+  protocolName,
+} from './model.ts';
+import { FlowRing } from './ring.ts';
+
+/** A connection as conntrack has it. Addresses are their bytes, a character each. */
+export interface Connection {
+  readonly id: number;
+  /** IPPROTO_* */
+  readonly protocol: number;
+  /** Who opened it, under its own address. */
+  readonly from: string;
+  readonly sourcePort: number;
+  /** Where it was sent. */
+  readonly sentTo: string;
+  readonly sentToPort: number;
+  /** Where it went: after destination NAT. */
+  readonly to: string;
+  readonly port: number;
+  /** As whom the other end knows the client: after source NAT. */
+  readonly seenFrom: string;
+  readonly seenFromPort: number;
+  readonly sent?: Counters | undefined;
+  readonly received?: Counters | undefined;
+  /** Seconds since 1970, where the kernel keeps them. */
+  readonly start?: number | undefined;
+  readonly stop?: number | undefined;
+}
+
+/** A flow that the gate denied. */
+export interface Denial {
+  readonly time: number;
+  readonly direction: Direction;
+  /** IPPROTO_* */
+  readonly protocol: number;
+  readonly from: string;
+  readonly to: string;
+  readonly sourcePort: number;
+  readonly port: number;
+  /** `Kind/namespace/name` of the policies that the chain belongs to. */
+  readonly by: readonly string[];
+}
+
+/** Changes that a reader may be behind. */
+const CHANGES = 1 << 16;
+const MOST_NOTES = 1000;
+
+/** A flow's number in conntrack is a hash; with its port, two at once do not have the same. */
+const handleOf = ({ id, sourcePort }: Connection): number => id * 65_536 + sourcePort;
+
+export interface Totals {
+  /** By verdict. */
+  readonly allowed: number;
+  readonly denied: number;
+  /** Packets that were denied and not logged one by one. */
+  readonly summedPackets: number;
+  readonly lostEvents: number;
+}
+
+/** What a reader has got since it last asked. */
+export interface FlowPage {
+  readonly entries: readonly Entry[];
+  /** Where to go on. */
+  readonly cursor: number;
+  /** Changes that it has missed for good, or that were more than it wanted. */
+  readonly skipped: number;
+}
+
+export class FlowJournal {
+  readonly minutes = new Minutes();
+  readonly #ring: FlowRing;
+  readonly #attribution: Attribution;
+  /** Flows that are open, by handle. */
+  readonly #open = new Map<number, number>();
+  /** Handles of flows that closed while a look at all of them is under way: its word of them is older. */
+  #closedMeanwhile: Set<number> | undefined;
+  readonly #notes: Note[] = [];
+  #firstNote = 0;
+  /** The last changes: a flow's id, or -1 - a note's number. */
+  readonly #changes = new Float64Array(CHANGES);
+  #changed = 0;
+  readonly #totals = { allowed: 0, denied: 0, summedPackets: 0, lostEvents: 0 };
+
+  constructor(attribution: Attribution, bytes?: number) {
+    this.#attribution = attribution;
+    this.#ring = new FlowRing(bytes, (handle, id) => {
+      if (this.#open.get(handle) === id) this.#open.delete(handle);
+    });
+  }
+
+  get totals(): Totals {
+    return this.#totals;
+  }
+
+  /** Of flows, of sums, and of what is being read. */
+  get bytes(): number {
+    return this.#ring.bytes + this.minutes.bytes + this.#open.size * 48 + CHANGES * 8;
+  }
+
+  get size(): number {
+    return this.#ring.size;
+  }
+
+  get open(): number {
+    return this.#open.size;
+  }
+
+  #change(number: number): void {
+    this.#changes[this.#changed++ % CHANGES] = number;
+  }
+
+  #sumKeyOf(attributed: Attributed, { protocol, port }: Pick<Connection, 'protocol' | 'port'>): number {
+    attributed.sumKey ??= this.minutes.keyOf({
+      ...{ from: attributed.from.value, to: attributed.to.value, judgements: attributed.passed.value },
+      ...{ protocol: protocolName(protocol), port: hasPorts(protocol) ? port : null, verdict: 'allowed' },
+    });
+    return attributed.sumKey;
+  }
+
+  #attributed({ from, to, protocol, port }: Pick<Connection, 'from' | 'to' | 'protocol' | 'port'>): Attributed {
+    const key = from + to + String.fromCharCode(protocol, port);
+    const ends = () => ({ from: addressOfBytes(from), to: addressOfBytes(to) });
+    return this.#attribution.of(key, ends, protocol, port);
+  }
+
+  #add(connection: Connection, time: number, isStartKnown: boolean): number {
+    const { protocol, sourcePort, port, from, to, sentTo, sentToPort, seenFrom, seenFromPort } = connection;
+    const attributed = this.#attributed(connection);
+    const sumKey = this.#sumKeyOf(attributed, connection);
+    const translated = (address: string, number: number, before: string, portBefore: number) =>
+      address === before && number === portBefore
+        ? undefined
+        : { address: formatAddress(addressOfBytes(address)), port: number };
+    const handle = handleOf(connection);
+    const id = this.#ring.add({
+      ...{ time, isStartKnown, state: 'open', protocol, sourcePort, port, handle, sumKey },
+      ...{ from: attributed.from, to: attributed.to, judgements: attributed.passed },
+      sentTo: translated(sentTo, sentToPort, to, port),
+      seenFrom: translated(seenFrom, seenFromPort, from, sourcePort),
+    });
+    this.#open.set(handle, id);
+    this.minutes.count(sumKey, time, 1);
+    this.#totals.allowed++;
+    this.#change(id);
+    return id;
+  }
+
+  /** The kernel tracks it from now on: the gate has let its first packet pass. @param now seconds since 1970 */
+  opened(connection: Connection, now: number): void {
+    if (!this.#attribution.concerns(connection.from, connection.to)) return;
+    if (!this.#open.has(handleOf(connection))) this.#add(connection, connection.start ?? now, true);
+  }
+
+  /** A look at all flows begins. @returns what `lookEnds` wants */
+  lookBegins(): number {
+    this.#closedMeanwhile = new Set();
+    return this.#ring.next;
+  }
+
+  /** It was there when the kernel was asked for all flows. @returns its id; undefined where it is no pod's of this node */
+  found(connection: Connection, now: number): number | undefined {
+    const known = this.#open.get(handleOf(connection));
+    if (known === undefined && this.#closedMeanwhile?.has(handleOf(connection))) return undefined;
+    const { sent, received, start } = connection;
+    if (known === undefined && !this.#attribution.concerns(connection.from, connection.to)) return undefined;
+    const id = known ?? this.#add(connection, start ?? now, start !== undefined);
+    if (sent && received) this.#ring.count(id, sent, received);
+    return id;
+  }
+
+  closed(connection: Connection, now: number): void {
+    const handle = handleOf(connection);
+    this.#closedMeanwhile?.add(handle);
+    let id = this.#open.get(handle);
+    if (id === undefined) {
+      if (!this.#attribution.concerns(connection.from, connection.to)) return;
+      id = this.#add(connection, connection.start ?? now, connection.start !== undefined);
+    }
+    const { sent, received, start, stop } = connection;
+    this.#close(handle, id, { end: stop ?? now, sent, received, start });
+  }
+
+  #close(handle: number, id: number, ending: Parameters<FlowRing['close']>[1]): void {
+    this.#open.delete(handle);
+    if (!this.#ring.close(id, ending)) return;
+    const bytes = (ending.sent?.bytes ?? 0) + (ending.received?.bytes ?? 0);
+    if (bytes > 0) this.minutes.count(this.#ring.sumKeyOf(id), ending.end, 0, bytes);
+    this.#change(id);
+  }
+
+  /** Flows that were open before the look began and that it did not find have closed, nobody knows when. */
+  lookEnds(begun: number, found: ReadonlySet<number>, now: number): void {
+    this.#closedMeanwhile = undefined;
+    for (const [handle, id] of this.#open) if (id < begun && !found.has(id)) this.#close(handle, id, { end: now });
+  }
+
+  isOpen(id: number): boolean {
+    return id >= this.#ring.first && this.#ring.stateOf(id) === 'open';
+  }
+
+  denied(denial: Denial): void {
+    const { time, protocol, sourcePort, port, direction } = denial;
+    const attributed = this.#attributed(denial);
+    const judgements = stopped(attributed.judgements.value, direction, denial.by);
+    const { from, to } = attributed;
+    const sumKey = this.minutes.keyOf({
+      ...{ from: from.value, to: to.value, protocol: protocolName(protocol), verdict: 'denied', judgements },
+      port: hasPorts(protocol) ? port : null,
+    });
+    const id = this.#ring.add({
+      ...{ time, isStartKnown: true, state: 'denied', from, to, protocol, sourcePort, port, sumKey, handle: 0 },
+      judgements: judgements === attributed.judgements.value ? attributed.judgements : keyedJudgements(judgements),
+    });
+    this.minutes.count(sumKey, time, 1);
+    this.#totals.denied++;
+    this.#change(id);
+  }
+
+  #note(note: Note): void {
+    this.#change(-1 - (this.#firstNote + this.#notes.length));
+    this.#notes.push(note);
+    if (this.#notes.length <= MOST_NOTES) return;
+    this.#notes.shift();
+    this.#firstNote++;
+  }
+
+  lost(loss: Omit<LossNote, 'kind'>): void {
+    this.#totals.lostEvents += loss.events;
+    this.#note({ kind: 'loss', ...loss });
+  }
+
+  summed(sum: { time: number; direction: Direction; by: readonly string[]; packets: number }): void {
+    this.#totals.summedPackets += sum.packets;
+    this.#note({ kind: 'sum', ...sum });
+  }
+
+  /** The newest entries that pass, at most `last` of them, in the order of time; notes pass always. */
+  list({ filter, since = 0, last = 100 }: { filter: Filter; since?: number; last?: number }): readonly Entry[] {
+    const flows: FlowRecord[] = [];
+    for (let id = this.#ring.next - 1; id >= this.#ring.first && flows.length < last; id--) {
+      const end = this.#ring.stateOf(id) === 'open' ? Number.POSITIVE_INFINITY : this.#ring.endOf(id);
+      if (end < since) continue;
+      const flow = this.#ring.get(id)!;
+      if (filter(flow)) flows.push(flow);
+    }
+    const from = flows.length === last ? Math.max(since, flows.at(-1)?.time ?? 0) : since;
+    const notes = this.#notes.filter(({ time }) => time >= from);
+    return [...flows.reverse(), ...notes].sort((a, b) => a.time - b.time);
+  }
+
+  /** Where a reader begins that wants what comes from now on. */
+  get cursor(): number {
+    return this.#changed;
+  }
+
+  /**
+   * What has changed since the cursor, each flow once, as it is now. Beyond `most` the oldest changes are left out and
+   * counted, whatever the filter would have made of them: a reader that is far behind costs no more than one that is not.
+   */
+  read(cursor: number, { filter, most }: { readonly filter: Filter; readonly most: number }): FlowPage {
+    const oldest = Math.max(cursor, this.#changed - CHANGES);
+    let skipped = oldest - cursor;
+    const seen = new Set<number>();
+    const entries: Entry[] = [];
+    for (let at = this.#changed - 1; at >= oldest; at--) {
+      if (entries.length >= most) {
+        skipped += at + 1 - oldest;
+        break;
+      }
+      const number = this.#changes[at % CHANGES]!;
+      if (seen.has(number)) continue;
+      seen.add(number);
+      const entry = number < 0 ? this.#notes[-1 - number - this.#firstNote] : this.#ring.get(number);
+      if (!entry) skipped++;
+      else if (entry.kind !== 'flow' || filter(entry)) entries.push(entry);
+    }
+    return { entries: entries.reverse(), cursor: this.#changed, skipped };
+  }
+}

@@ -1,0 +1,186 @@
+/**
+ * Sums of flows by the minute, for a day: who talked to whom when, long after single flows have given way. Bounded in keys
+ * and in bytes: what does not fit goes to one key for all others, and the oldest minutes go first.
+ */
+import type { FlowEnd, Judgements } from './model.ts';
+import { workloadOf } from './workload.ts';
+
+/** An end in a sum: a workload, this node, or all that is outside. */
+export interface SummedEnd {
+  readonly kind: FlowEnd['kind'];
+  /** `shop/web`, `node`, `outside`. */
+  readonly name: string;
+  readonly namespace?: string;
+  /** The workload's name. */
+  readonly pod?: string;
+}
+
+export interface SumKey {
+  readonly from: SummedEnd;
+  readonly to: SummedEnd;
+  readonly protocol: string;
+  /** null: the protocol has none, or none in particular: a server's port only counts where it is below the ephemeral ones. */
+  readonly port: number | null;
+  readonly verdict: 'allowed' | 'denied';
+  readonly egress: { readonly by: readonly string[] } | null;
+  readonly ingress: { readonly by: readonly string[] } | null;
+}
+
+export interface Summed extends SumKey {
+  readonly flows: number;
+  /** Both ways. */
+  readonly bytes: number;
+  /** Seconds since 1970: the first and the last minute in which it was. */
+  readonly first: number;
+  readonly last: number;
+}
+
+const MINUTE = 60;
+const DAY_OF_MINUTES = 24 * 60;
+/** Different keys within a day; a name of Kubernetes is at most 253 characters long, and a key has four. */
+const MOST_KEYS = 4096;
+/** Keys within one minute. */
+const MOST_IN_MINUTE = 1024;
+/** Characters of all keys together: the names of policies in them may be many. */
+const MOST_TEXT = 2_097_152;
+/** Numbers of all minutes together: 8 bytes each, so 6 MiB. */
+const MOST_NUMBERS = 786_432;
+/** Key, flows, bytes. */
+const WIDTH = 3;
+
+const OTHERS: SummedEnd = { kind: 'outside', name: 'others' };
+
+export const summedEnd = (end: FlowEnd): SummedEnd => {
+  if (end.kind !== 'pod') return { kind: end.kind, name: end.kind };
+  const pod = workloadOf(end.pod ?? '');
+  const namespace = end.namespace ?? '';
+  return { kind: 'pod', name: `${namespace}/${pod}`, namespace, pod };
+};
+
+/** Linux hands out ephemeral ports from here on. @see net.ipv4.ip_local_port_range */
+const EPHEMERAL = 32_768;
+
+interface Minute {
+  /** Minutes since 1970. */
+  readonly at: number;
+  readonly counts: Map<number, { flows: number; bytes: number }>;
+}
+
+/** A minute that is over, as numbers: key, flows, bytes, and so on. */
+interface Past {
+  readonly at: number;
+  readonly numbers: Float64Array;
+}
+
+export interface SummedFlow {
+  readonly from: FlowEnd;
+  readonly to: FlowEnd;
+  readonly protocol: string;
+  readonly port: number | null;
+  readonly verdict: 'allowed' | 'denied';
+  readonly judgements: Pick<Judgements, 'egress' | 'ingress'>;
+}
+
+export class Minutes {
+  readonly #keys: SumKey[] = [];
+  readonly #ids = new Map<string, number>();
+  readonly #past: Past[] = [];
+  #numbers = 0;
+  #text = 0;
+  #now: Minute | undefined;
+  readonly #limits: { readonly keys: number; readonly inMinute: number; readonly numbers: number };
+
+  constructor(limits: Partial<{ keys: number; inMinute: number; numbers: number }> = {}) {
+    this.#limits = { keys: MOST_KEYS, inMinute: MOST_IN_MINUTE, numbers: MOST_NUMBERS, ...limits };
+  }
+
+  /** The key under which a flow counts; a number that `count` takes for as long as this lives. */
+  keyOf(counted: SummedFlow): number {
+    const { judgements, verdict, protocol } = counted;
+    const port = counted.port !== null && counted.port < EPHEMERAL ? counted.port : null;
+    const by = (judgement: { readonly by: readonly string[] } | null) => judgement && { by: judgement.by };
+    const key: SumKey = {
+      ...{ from: summedEnd(counted.from), to: summedEnd(counted.to), protocol, port, verdict },
+      ...{ egress: by(judgements.egress), ingress: by(judgements.ingress) },
+    };
+    return this.#idOf(key) ?? this.#others(verdict);
+  }
+
+  #idOf(key: SumKey, limit = this.#limits.keys): number | undefined {
+    const text = JSON.stringify(key);
+    const known = this.#ids.get(text);
+    if (known !== undefined) return known;
+    if (this.#keys.length >= limit || (limit === this.#limits.keys && this.#text + text.length > MOST_TEXT))
+      return undefined;
+    this.#text += text.length;
+    this.#ids.set(text, this.#keys.length);
+    return this.#keys.push(key) - 1;
+  }
+
+  #others(verdict: 'allowed' | 'denied'): number {
+    const nothing = { protocol: 'any', port: null, egress: null, ingress: null };
+    return this.#idOf({ from: OTHERS, to: OTHERS, verdict, ...nothing }, this.#limits.keys + 2)!;
+  }
+
+  /** @param time seconds since 1970; what lies before the newest minute counts in that */
+  count(key: number, time: number, flows: number, bytes = 0): void {
+    const { counts } = this.#minute(time);
+    let known = counts.get(key);
+    if (!known && counts.size >= this.#limits.inMinute) {
+      const others = this.#others(this.#keys[key]!.verdict);
+      known = counts.get(others) ?? { flows: 0, bytes: 0 };
+      counts.set(others, known);
+    }
+    known ??= { flows: 0, bytes: 0 };
+    if (!counts.has(key) && counts.size < this.#limits.inMinute) counts.set(key, known);
+    known.flows += flows;
+    known.bytes += bytes;
+  }
+
+  #minute(time: number): Minute {
+    const at = Math.floor(time / MINUTE);
+    if (this.#now && at <= this.#now.at) return this.#now;
+    if (this.#now) this.#pack(this.#now);
+    this.#now = { at, counts: new Map() };
+    return this.#now;
+  }
+
+  #pack({ at, counts }: Minute): void {
+    const numbers = Float64Array.from([...counts].flatMap(([key, { flows, bytes }]) => [key, flows, bytes]));
+    this.#past.push({ at, numbers });
+    this.#numbers += numbers.length;
+    const oldest = at + 1 - DAY_OF_MINUTES;
+    while (this.#past.length > 0 && (this.#past[0]!.at <= oldest || this.#numbers > this.#limits.numbers))
+      this.#numbers -= this.#past.shift()!.numbers.length;
+  }
+
+  /** Seconds since 1970: nothing before is known here. */
+  get since(): number | undefined {
+    const at = this.#past[0]?.at ?? this.#now?.at;
+    return at === undefined ? undefined : at * MINUTE;
+  }
+
+  /** Bytes, about. */
+  get bytes(): number {
+    return this.#numbers * 8 + (this.#now?.counts.size ?? 0) * 64 + this.#keys.length * 256 + this.#text * 4;
+  }
+
+  /** Each key that was counted in a minute that ended after `since`, with its sums. */
+  summed(since: number): readonly Summed[] {
+    const sums = new Map<number, { flows: number; bytes: number; first: number; last: number }>();
+    const add = (at: number, key: number, flows: number, bytes: number): void => {
+      const sum = sums.get(key) ?? { flows: 0, bytes: 0, first: at * MINUTE, last: at * MINUTE };
+      sum.flows += flows;
+      sum.bytes += bytes;
+      sum.last = at * MINUTE;
+      sums.set(key, sum);
+    };
+    const isWanted = (at: number): boolean => (at + 1) * MINUTE > since;
+    for (const { at, numbers } of this.#past)
+      if (isWanted(at))
+        for (let i = 0; i < numbers.length; i += WIDTH) add(at, numbers[i]!, numbers[i + 1]!, numbers[i + 2]!);
+    if (this.#now && isWanted(this.#now.at))
+      for (const [key, { flows, bytes }] of this.#now.counts) add(this.#now.at, key, flows, bytes);
+    return [...sums].map(([key, sum]) => ({ ...this.#keys[key]!, ...sum }));
+  }
+}

@@ -1,0 +1,109 @@
+/**
+ * A flow as scripts, people and the page see it: who opened it to whom, what the gate said, and by which policies.
+ * The same values are the lines of `tollgate flows -o json`, of the API and of the audit file; conf/FLOWS.md describes
+ * each field, and a field that stands there keeps its meaning.
+ */
+import type { DirectionVerdict } from '../policy/model/model.ts';
+
+/** One end of a flow as policy sees it: after destination NAT, before source NAT. */
+export interface FlowEnd {
+  /** `outside` is an address that is neither a pod's nor this node's. */
+  readonly kind: 'pod' | 'node' | 'outside';
+  /** `shop/web`, `node`, or the address. */
+  readonly name: string;
+  /** Canonical text. */
+  readonly address: string;
+  /** Of a pod. */
+  readonly namespace?: string;
+  readonly pod?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+}
+
+/** Where a packet was sent, or seems to come from, in the eyes of the one end that NAT deceives. */
+export interface TranslatedEnd {
+  readonly address: string;
+  /** null where the protocol has none. */
+  readonly port: number | null;
+}
+
+/** What policy says in one direction, in the words of `evaluate`. */
+export type FlowJudgement = Pick<DirectionVerdict, 'allowed' | 'isolated' | 'by' | 'why'> & {
+  /** `NetworkPolicy/shop/web ingress[0]`: the rules that allow it. */
+  readonly rules: readonly string[];
+};
+
+/** Both directions; null where the end is no pod of this node, so that the policies of another node decide. */
+export interface Judgements {
+  readonly egress: FlowJudgement | null;
+  readonly ingress: FlowJudgement | null;
+  /**
+   * `changed`: the kernel decided otherwise than the policies of that moment, since these were just changing.
+   * `busy`: nobody was asked, since too many different flows came at once.
+   */
+  readonly doubt?: 'changed' | 'busy';
+}
+
+export interface Counters {
+  readonly packets: number;
+  readonly bytes: number;
+}
+
+export const flowStates = ['open', 'closed', 'denied'] as const;
+export type FlowState = (typeof flowStates)[number];
+
+export interface FlowRecord extends Judgements {
+  readonly kind: 'flow';
+  /** Rises by one for each flow of a recorder. */
+  readonly id: number;
+  /** Seconds since 1970 at which it was opened; where `isStartKnown` is false, at which it was found open. */
+  readonly time: number;
+  readonly isStartKnown: boolean;
+  /** Seconds since 1970; null while it is open. */
+  readonly end: number | null;
+  readonly state: FlowState;
+  /** What the kernel did. */
+  readonly verdict: 'allowed' | 'denied';
+  readonly from: FlowEnd;
+  readonly to: FlowEnd;
+  /** `TCP`, `UDP`, `SCTP`, `ICMP`, `ICMPv6`, or the protocol's number. */
+  readonly protocol: string;
+  readonly sourcePort: number | null;
+  /** After destination NAT. */
+  readonly port: number | null;
+  /** Where the client sent it, if that is not where it went: a Service, a host port. */
+  readonly sentTo: TranslatedEnd | null;
+  /** Under which address the other end sees the client, if not under its own. */
+  readonly seenFrom: TranslatedEnd | null;
+  /** From client to server, as conntrack counts; null where it does not, or not yet. */
+  readonly sent: Counters | null;
+  readonly received: Counters | null;
+}
+
+/** Events that the kernel had no room for: what opened or closed in between is known by a dump alone. */
+export interface LossNote {
+  readonly kind: 'loss';
+  readonly time: number;
+  /** When all flows of now were known again. */
+  readonly until: number;
+  readonly events: number;
+}
+
+/** Packets that a chain denied and the log left out. */
+export interface SumNote {
+  readonly kind: 'sum';
+  readonly time: number;
+  readonly direction: 'egress' | 'ingress';
+  readonly by: readonly string[];
+  readonly packets: number;
+}
+
+export type Note = LossNote | SumNote;
+export type Entry = FlowRecord | Note;
+
+const protocolNames: Readonly<Record<number, string>> = { 1: 'ICMP', 6: 'TCP', 17: 'UDP', 58: 'ICMPv6', 132: 'SCTP' };
+
+/** @param number IPPROTO_* */
+export const protocolName = (number: number): string => protocolNames[number] ?? String(number);
+
+/** TCP, UDP, SCTP and DCCP, UDP-Lite: what has ports. */
+export const hasPorts = (protocol: number): boolean => [6, 17, 33, 132, 136].includes(protocol);
