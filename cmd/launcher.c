@@ -62,11 +62,11 @@ static _Noreturn void leave(int code) {
   for (;;) CALL(exit_group, code);
 }
 
-/** Waits until there is something to read or room to write. @param patience  NULL: for ever. @returns 0 where there is not */
-static int wait_for(int fd, short events, const struct timespec *patience) {
+/** Waits until there is something to read or room to write. @param timeout  NULL: for ever. @returns 0 where there is not */
+static int wait_for(int fd, short events, const struct timespec *timeout) {
   struct pollfd one = {fd, events, 0};
-  struct timespec left = patience ? *patience : (struct timespec){0};
-  return CALL(ppoll, &one, 1, patience ? &left : NULL) > 0;
+  struct timespec left = timeout ? *timeout : (struct timespec){0};
+  return CALL(ppoll, &one, 1, timeout ? &left : NULL) > 0;
 }
 
 /** Also to a pipe that its reader made non-blocking. @returns 0 where not all of it could be written */
@@ -122,7 +122,7 @@ static uint32_t get(const unsigned char *at) { return (uint32_t)at[0] << 24 | at
 /* ---- The call ---- */
 
 /** The verbs that an agent knows, with the ms that an answer may take where READY does not say. */
-static const struct verb { const char *name; uint32_t patience; } verbs[] = {
+static const struct verb { const char *name; uint32_t timeout; } verbs[] = {
   {"ADD", 130000}, {"DEL", 160000}, {"CHECK", 100000}, {"GC", 130000}, {"STATUS", 80000},
 };
 /**
@@ -368,8 +368,8 @@ static const char *await_turn(int fd, uint32_t pid) {
 static const char *connect_agent(int *fd) {
   *fd = (int)CALL(socket, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   /* Where its queue is full, connect() waits for as long as send() may; a full queue is a busy agent's. */
-  struct timeval patience = {1, 0};
-  CALL(setsockopt, *fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+  struct timeval timeout = {1, 0};
+  CALL(setsockopt, *fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
   for (struct timespec end = later(began, TURN);;) {
     long error = CALL(connect, *fd, &agent, sizeof agent);
     if (!error) return NULL;
@@ -420,8 +420,8 @@ static _Noreturn void hand_over(size_t size) {
     CALL(close, fd);
     if (!may_return()) run_node_in_turn(why);
   }
-  uint32_t patience = get(answer + 4) == 4 ? get(answer + HEADER) : verb->patience;
-  struct timespec end = later(now(), patience);
+  uint32_t timeout = get(answer + 4) == 4 ? get(answer + HEADER) : verb->timeout;
+  struct timespec end = later(now(), timeout);
   unsigned char go[HEADER] = {0};
   put(go, MAGIC << 8 | GO, 4);
   const char *why = send_frame(fd, go, HEADER, end);

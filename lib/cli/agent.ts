@@ -153,7 +153,7 @@ export const agent = command(
     const common = { ...(place ? { metrics: place } : {}), release: manifest.version, runDir, established, log };
     if (!given.kubernetes) {
       const { startWorker } = await import('../controller/worker.ts');
-      const { compileSoon } = await import('../controller/tier-up.ts');
+      const { tierUpEarly: compileSoon } = await import('../controller/tier-up.ts');
       let ring = (): void => undefined;
       // Before it serves: whoever sees that it does may send a signal at once.
       const asked = untilAsked(() => ring());
@@ -165,7 +165,7 @@ export const agent = command(
       return exit.yes;
     }
     const { KubernetesAgent } = await import('../controller/controller.ts');
-    const { beThrifty, giveBack } = await import('../controller/memory.ts');
+    const { limitHeap: beThrifty, trimMemory: giveBack } = await import('../controller/memory.ts');
     beThrifty();
     using client = await clientFor(kubeconfig, context);
     const owner = { enforcer: 'agent', stateDir, policies };

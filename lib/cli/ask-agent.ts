@@ -1,5 +1,7 @@
 /** What only the agent of this node can answer: asked on its socket, by root. */
+
 import { request } from 'node:http';
+import { messageOf } from '../cni/error.ts';
 import type { NodeMended } from '../controller/controller.ts';
 import { agentSocket } from '../controller/http-server.ts';
 import type { Kept } from '../enforce/folder.ts';
@@ -8,12 +10,12 @@ import type { Document } from '../policy/manifest/manifest.ts';
 import type { Live } from './live.ts';
 
 /** Milliseconds: a resync of a large node takes its time. */
-const PATIENCE = 60_000;
+const TIMEOUT_MS = 60_000;
 
 function fetchText(runDir: string, method: 'GET' | 'POST', path: string): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const asked = request(
-    { socketPath: agentSocket(runDir), method, path, timeout: PATIENCE, agent: false },
+    { socketPath: agentSocket(runDir), method, path, timeout: TIMEOUT_MS, agent: false },
     response => {
       const chunks: Buffer[] = [];
       response.on('data', (chunk: Buffer) => chunks.push(chunk)).on('error', reject);
@@ -24,7 +26,7 @@ function fetchText(runDir: string, method: 'GET' | 'POST', path: string): Promis
       });
     },
   );
-  asked.on('timeout', () => asked.destroy(new Error(`no answer within ${PATIENCE / 1000} s`)));
+  asked.on('timeout', () => asked.destroy(new Error(`no answer within ${TIMEOUT_MS / 1000} s`)));
   asked.on('error', reject).end();
   return promise;
 }
@@ -35,7 +37,7 @@ export async function askAgent<T>(runDir: string, method: 'GET' | 'POST', path: 
   try {
     text = await fetchText(runDir, method, path);
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = messageOf(error);
     throw new Error(
       `Cannot ask the agent of this node on ${agentSocket(runDir)}: ${why}; see that \`tollgate agent\` runs`,
     );

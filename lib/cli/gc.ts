@@ -1,11 +1,10 @@
+import { messageOf } from '../cni/error.ts';
 import type { Link } from '../kernel/link.ts';
 import { nftWords, type Swept, sweep, sweepLinks } from '../pod/sweep.ts';
 import { formatTag } from '../tag/tag.ts';
 import { isAgents, sweptByAgent } from './ask-agent.ts';
 import { command, exit, outputOption, print, printJson, warn } from './command.ts';
 import { type Live, liveOptions, openLive } from './live.ts';
-
-const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** Where plugins are that a network may have delegated its addresses to. */
 export const binDirOption = {
@@ -73,7 +72,7 @@ export const sweptJson = (swept: Swept, table: readonly string[]) => ({
   unknown: swept.unknown.map(linkJson),
   isRebuilt: swept.isRebuilt,
   nft: table,
-  failures: swept.failures.map(said),
+  failures: swept.failures.map(messageOf),
 });
 
 interface SweepArguments {
@@ -118,7 +117,7 @@ export const gc = command(
       const lines = sweptLines(swept, table);
       print(lines.length > 0 ? lines.join('\n') : 'Nothing to take away.');
     }
-    for (const failure of swept.failures) warn(said(failure));
+    for (const failure of swept.failures) warn(messageOf(failure));
     return swept.failures.length === 0 ? exit.yes : exit.failed;
   },
 );

@@ -1,6 +1,8 @@
 /** What a person types. One file for each command; yargs is loaded here and nowhere else. */
+
 import yargs from 'yargs';
 import manifest from '../../package.json' with { type: 'json' };
+import { messageOf } from '../cni/error.ts';
 import { agent } from './agent.ts';
 import { type Command, type Exit, exit, UsageError, warn } from './command.ts';
 import { completion } from './completion.ts';
@@ -55,7 +57,7 @@ export async function main(args: readonly string[]): Promise<Exit> {
     await parser.parseAsync();
     return how;
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
+    const message = messageOf(error);
     warn(message);
     return isUsage(error) ? exit.usage : exit.failed;
   }

@@ -1,5 +1,5 @@
 import type { AgentStatus } from '../controller/controller.ts';
-import { secondsAway } from '../rpc/heartbeat.ts';
+import { heartbeatAge } from '../rpc/heartbeat.ts';
 import { askAgent } from './ask-agent.ts';
 import { command, counted, exit, outputOption, print, printJson, warn } from './command.ts';
 import { liveOptions } from './live.ts';
@@ -45,7 +45,7 @@ export const status = command(
     try {
       found = await askAgent<AgentStatus>(runDir, 'GET', '/status');
     } catch (error) {
-      const away = secondsAway(runDir);
+      const away = heartbeatAge(runDir);
       warn(Number.isFinite(away) ? `an agent was last seen ${Math.round(away)} s ago` : 'no agent was ever seen here');
       throw error;
     }

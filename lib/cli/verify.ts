@@ -1,3 +1,4 @@
+import { messageOf } from '../cni/error.ts';
 import {
   type Lack,
   probeForeignChains,
@@ -60,7 +61,7 @@ async function agentsDifferences(live: Live, runDir: string): Promise<readonly M
     const nft = await askAgent<readonly string[]>(runDir, 'GET', '/drift');
     return nft.length === 0 ? [] : [{ about, what: 'differs from what it should be', nft }];
   } catch (error) {
-    return [{ about, what: `was not compared: ${error instanceof Error ? error.message : String(error)}` }];
+    return [{ about, what: `was not compared: ${messageOf(error)}` }];
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Family, Prefix } from '../ip/address.ts';
 import { type ArgsCni, type RuntimeConfig, readArgsCni, readRuntimeConfig } from './capability.ts';
 import { type Dns, dns } from './dns.ts';
-import { CniError, codes } from './error.ts';
+import { CniError, codes, messageOf } from './error.ts';
 import {
   absolutePath,
   type Fields,
@@ -207,7 +207,7 @@ function readPrevResultLeniently(from: Fields, version: CniVersion, warnings: st
   try {
     return optional(from, 'prevResult', (value, at) => readResult(value, at, version).result);
   } catch (error) {
-    warnings.push(`prevResult is ignored: ${error instanceof Error ? error.message : String(error)}`);
+    warnings.push(`prevResult is ignored: ${messageOf(error)}`);
     return undefined;
   }
 }
@@ -217,7 +217,7 @@ function decode(stdin: string): JsonObject {
   try {
     value = JSON.parse(stdin);
   } catch (error) {
-    const said = error instanceof Error ? error.message : String(error);
+    const said = messageOf(error);
     throw new CniError(codes.decodingFailure, `Cannot decode the network configuration: ${said}`);
   }
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as JsonObject;

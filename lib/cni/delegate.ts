@@ -1,4 +1,4 @@
-import { CniError, codes } from './error.ts';
+import { CniError, codes, messageOf } from './error.ts';
 import { fields, integer, optional, text } from './field.ts';
 import type { Environment, Verb } from './request.ts';
 import { type Ip, type Result, readResult } from './result.ts';
@@ -106,7 +106,7 @@ export function readIpamResult(call: DelegateCall, exit: DelegateExit): Result {
   try {
     result = readResult(decode(exit.stdout), 'stdout', call.cniVersion).result;
   } catch (error) {
-    const said = error instanceof Error ? error.message : String(error);
+    const said = messageOf(error);
     throw new CniError(
       codes.delegateFailed,
       `Cannot read the result of IPAM plugin "${call.type}": ${said}`,

@@ -56,6 +56,9 @@ export class CniError extends Error {
   }
 }
 
+/** The message of any thrown value: of an error without its name and stack. */
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
 /** What goes to stdout when a call fails. */
 export interface ErrorObject {
   readonly cniVersion: string;

@@ -2,7 +2,7 @@ import { printable } from '../tag/printable.ts';
 import type { RequestedAddress } from './address.ts';
 import { type CniArgs, noArgs, parseArgs } from './args.ts';
 import { type Config, parseConfig } from './config.ts';
-import { CniError, codes } from './error.ts';
+import { CniError, codes, messageOf } from './error.ts';
 import { atLeast, type CniVersion, impliedVersion, isSupported, newestVersion } from './version.ts';
 
 /** One interface in one container: what ADD makes, and what everything of ours is keyed on. */
@@ -138,7 +138,7 @@ function readConfigText(readStdin: () => string): string {
   try {
     return readStdin();
   } catch (error) {
-    const said = error instanceof Error ? error.message : String(error);
+    const said = messageOf(error);
     throw new CniError(codes.ioFailure, `Cannot read the network configuration from stdin: ${said}`, undefined, {
       cause: error,
     });

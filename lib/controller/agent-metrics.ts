@@ -2,11 +2,11 @@
 import type { Counted } from '../nft/decode.ts';
 import type { Ruleset } from '../policy/compile/ruleset.ts';
 import type { Histogram, Metric, Sample } from './prometheus.ts';
-import type { Hearing } from './watches.ts';
+import type { WatchStatus } from './watches.ts';
 
 export interface Readings {
   readonly release: string;
-  readonly hearings: readonly Hearing[];
+  readonly hearings: readonly WatchStatus[];
   readonly isServing: boolean;
   readonly pods: number;
   readonly identities: number;
@@ -88,7 +88,12 @@ export const workerMetrics = ({
 
 export function metricsOf(readings: Readings): readonly Metric[] {
   const { release, hearings, isServing, pods, identities, refused, delays, syncs, failures, cuts, mended } = readings;
-  const perResource = (name: string, help: string, type: Metric['type'], of: (hearing: Hearing) => number): Metric => ({
+  const perResource = (
+    name: string,
+    help: string,
+    type: Metric['type'],
+    of: (hearing: WatchStatus) => number,
+  ): Metric => ({
     ...{ name, help, type },
     samples: hearings.map(hearing => ({ labels: { resource: hearing.resource }, value: of(hearing) })),
   });

@@ -5,7 +5,7 @@
  */
 
 import type { Config } from '../cni/config.ts';
-import { CniError, codes } from '../cni/error.ts';
+import { CniError, codes, messageOf } from '../cni/error.ts';
 import { Cutter, judgementOf } from '../enforce/cut.ts';
 import { LiveTable } from '../enforce/live-table.ts';
 import type { GateSettings } from '../gate/chains.ts';
@@ -13,10 +13,10 @@ import { TABLE } from '../gate/desired.ts';
 import type { LocalPod, NodeState, Owner } from '../gate/node-state.ts';
 import { formatPrefix } from '../ip/address.ts';
 import { unionOfPrefixes } from '../ip/union.ts';
-import { Aside } from '../kernel/aside.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { currentNetns } from '../kernel/netns.ts';
 import { Nft } from '../kernel/nft.ts';
+import { SocketPool } from '../kernel/socket-pool.ts';
 import type { Client } from '../kube/client.ts';
 import { systemClock } from '../kube/clock.ts';
 import { createIntern } from '../kube/intern.ts';
@@ -26,13 +26,13 @@ import { concernsRoutes, NodeKeeper, type NodeKeeperOptions } from '../node/node
 import { judgeClaims } from '../node/pod-cidrs.ts';
 import type { Context } from '../pod/context.ts';
 import { nodeFacts } from '../pod/here.ts';
-import { aside } from '../pod/interface.ts';
+import { dispatchInThreadPool } from '../pod/interface.ts';
 import { nftWords } from '../pod/sweep.ts';
 import { LiveRules } from '../policy/compile/live.ts';
 import { policyRef } from '../policy/model/model.ts';
-import { showPresence } from '../rpc/heartbeat.ts';
+import { startHeartbeat } from '../rpc/heartbeat.ts';
 import { claimNode, listen } from '../rpc/listen.ts';
-import { type Log, said } from '../rpc/log.ts';
+import type { Log } from '../rpc/log.ts';
 import { CallServer } from '../rpc/server.ts';
 import { AgentHook, type PodJudge } from './agent-hook.ts';
 import { metricsOf } from './agent-metrics.ts';
@@ -42,17 +42,17 @@ import { Complaints } from './complaints.ts';
 import { clearDeadCalls, type DeadCalls } from './dead-calls.ts';
 import { FolderWatch } from './folder-watch.ts';
 import { type HealthProblem, type Part, problemsOf } from './health.ts';
-import { pagesOf } from './http-routes.ts';
-import { showToAll, showToRoot } from './http-server.ts';
+import { agentRoutes } from './http-routes.ts';
+import { serveAdmin, serveMetrics } from './http-server.ts';
 import { inTurn } from './in-turn.ts';
-import { SharedGraveyard } from './link-reaper.ts';
-import { LinkKeeper } from './link-watch.ts';
-import { manifestsOfWorld } from './manifests.ts';
+import { SharedLinkReaper } from './link-reaper.ts';
+import { LinkWatch } from './link-watch.ts';
 import { heed, isSamePod, OwnPods } from './own-pods.ts';
 import { Histogram, type Metric } from './prometheus.ts';
 import { type Intervals, Runner } from './runner.ts';
-import { type Hearing, Listeners } from './watches.ts';
-import { carryOut, type OpenContext, patience, refusal } from './worker.ts';
+import { Watches, type WatchStatus } from './watches.ts';
+import { answerTimeoutOf, carryOut, type OpenContext, refusal } from './worker.ts';
+import { manifestsOfWorld } from './world-manifests.ts';
 
 export interface KubernetesOptions {
   readonly release: string;
@@ -119,7 +119,7 @@ export interface AgentStatus {
   readonly refused: readonly string[];
   /** Policies that allow nothing because they, or all of their namespace, are larger than policies may be. */
   readonly beyondBudget: readonly string[];
-  readonly watches: readonly Hearing[];
+  readonly watches: readonly WatchStatus[];
   readonly pods: number;
   readonly identities: number;
   /** Seconds, not less than; null where nothing has come yet. */
@@ -133,16 +133,16 @@ export class KubernetesAgent {
   readonly #rules = new LiveRules();
   readonly #cutter: Cutter;
   readonly #own: OwnPods;
-  readonly listeners: Listeners;
+  readonly listeners: Watches;
   readonly table: LiveTable;
   readonly #host: NetlinkSocket;
-  readonly #hostAside: Aside;
+  readonly #routePool: SocketPool;
   readonly #nft: Nft;
   readonly #facts: ReturnType<typeof nodeFacts>;
   readonly #judge: PodJudge;
   readonly #server: CallServer;
-  readonly #links: LinkKeeper;
-  readonly #graveyard: SharedGraveyard;
+  readonly #links: LinkWatch;
+  readonly #reaper: SharedLinkReaper;
   readonly node: NodeKeeper;
   /** None before the start. */
   #runners: Readonly<Record<Work, Runner>> | undefined;
@@ -170,7 +170,7 @@ export class KubernetesAgent {
     try {
       const claim = undo.use(claimNode(runDir));
       this.#host = undo.use(NetlinkSocket.open('route'));
-      this.#hostAside = undo.use(new Aside('route'));
+      this.#routePool = undo.use(new SocketPool('route'));
       const nft = undo.use(Nft.open());
       this.#nft = nft;
       this.#facts = nodeFacts(this.#host.exchange, here);
@@ -197,13 +197,13 @@ export class KubernetesAgent {
           cut: count => {
             this.#cuts += count;
           },
-          failed: error => log('error', `Cannot cut connections that are no longer allowed: ${said(error)}`),
+          failed: error => log('error', `Cannot cut connections that are no longer allowed: ${messageOf(error)}`),
         }),
       );
       this.#own = new OwnPods(node, this.#rules);
-      this.listeners = new Listeners(client, this.#sinks());
+      this.listeners = new Watches(client, this.#sinks());
       this.#judge = this.#makeJudge();
-      this.#graveyard = undo.use(new SharedGraveyard(log));
+      this.#reaper = undo.use(new SharedLinkReaper(log));
       const { conflist } = options;
       const host = this.#host.exchange;
       this.node = new NodeKeeper({
@@ -211,14 +211,14 @@ export class KubernetesAgent {
         ...(options.clusterCidrs ? { clusterCidrs: options.clusterCidrs } : {}),
         ...(conflist ? { conflist } : {}),
       });
-      this.#links = new LinkKeeper(this.table, this.#host.exchange, this.#judge.opening, () =>
+      this.#links = new LinkWatch(this.table, this.#host.exchange, this.#judge.opening, () =>
         this.#runners?.tend.ring(),
       );
       const calls = new CallLog(log, this.#calls.take);
       this.#server = new CallServer({
         netns: here,
         refuse: (request, { pid }) => refusal(request, { runDir, owner, pid }),
-        patience,
+        answerTimeout: answerTimeoutOf,
         run: (request, caller) =>
           calls.tell(request, () => carryOut(request, caller, { release: options.release, openContext: this.#open })),
         log: (what, caller) => log('warn', `A call came to nothing: ${what}`, { pid: caller?.pid, uid: caller?.uid }),
@@ -231,7 +231,7 @@ export class KubernetesAgent {
   }
   readonly #claim: ReturnType<typeof claimNode>;
 
-  #sinks(): ConstructorParameters<typeof Listeners>[1] {
+  #sinks(): ConstructorParameters<typeof Watches>[1] {
     const rules = this.#rules;
     return {
       pods: this.#own.hear,
@@ -282,10 +282,10 @@ export class KubernetesAgent {
     const name = `${pod.namespace}/${pod.name}`;
     let found: KubePod | undefined;
     try {
-      found = await getPod(this.#options.client, pod, { patience: ASKING, ...(signal ? { signal } : {}) });
+      found = await getPod(this.#options.client, pod, { timeoutMs: ASKING, ...(signal ? { signal } : {}) });
     } catch (error) {
       signal?.throwIfAborted();
-      throw new CniError(codes.tryAgainLater, `Cannot judge pod ${name}: nothing is known of it`, said(error));
+      throw new CniError(codes.tryAgainLater, `Cannot judge pod ${name}: nothing is known of it`, messageOf(error));
     }
     if (found && isSamePod(pod, found)) return found;
     const what = found ? `the API has another pod of that name, with uid ${found.uid}` : 'the API has no such pod';
@@ -305,10 +305,10 @@ export class KubernetesAgent {
       env: {},
       here: currentNetns(),
       host,
-      put: aside(host, this.#hostAside.exchange, () => this.#server.calls > 1),
+      dispatch: dispatchInThreadPool(host, this.#routePool.exchange, () => this.#server.calls > 1),
       hook,
       nft: () => this.#nft,
-      graveyard: this.#graveyard,
+      reaper: this.#reaper,
       log,
       ...(signal ? { signal } : {}),
     };
@@ -359,7 +359,7 @@ export class KubernetesAgent {
     if (!conflist) return undefined;
     const { confDir } = conflist;
     const unwatched = (error: unknown): void =>
-      log('warn', `Cannot watch ${confDir}, so changes are seen later: ${said(error)}`);
+      log('warn', `Cannot watch ${confDir}, so changes are seen later: ${messageOf(error)}`);
     return this.#undo.use(new FolderWatch(confDir, () => this.#runners?.node.ring(), unwatched));
   }
 
@@ -370,8 +370,8 @@ export class KubernetesAgent {
       clock: systemClock,
       failed: error => {
         this.#failures++;
-        this.#troubles.set(name, said(error));
-        this.#options.log('error', `Cannot ${works[name]}: ${said(error)}`);
+        this.#troubles.set(name, messageOf(error));
+        this.#options.log('error', `Cannot ${works[name]}: ${messageOf(error)}`);
       },
       work: async () => {
         await work();
@@ -383,13 +383,13 @@ export class KubernetesAgent {
   /** Also before it serves: what it waits for is what somebody may want to know. */
   async #show(): Promise<void> {
     const { runDir, log, metrics: place } = this.#options;
-    const pages = pagesOf(this);
-    this.#undo.use(await showToRoot(runDir, pages.toRoot));
+    const pages = agentRoutes(this);
+    this.#undo.use(await serveAdmin(runDir, pages.toRoot));
     if (!place) return;
     try {
-      this.#undo.use(await showToAll(place, pages.toAll));
+      this.#undo.use(await serveMetrics(place, pages.toAll));
     } catch (error) {
-      log('warn', `Cannot show metrics on ${place.host} port ${place.port}: ${said(error)}`);
+      log('warn', `Cannot show metrics on ${place.host} port ${place.port}: ${messageOf(error)}`);
     }
   }
 
@@ -397,7 +397,9 @@ export class KubernetesAgent {
     const { runDir, log } = this.#options;
     this.#isServing = true;
     this.#undo.use(await listen(this.#server.server, runDir, { claim: this.#claim }));
-    this.#undo.use(showPresence(runDir, systemClock, error => log('warn', `Cannot show presence: ${said(error)}`)));
+    this.#undo.use(
+      startHeartbeat(runDir, systemClock, error => log('warn', `Cannot show presence: ${messageOf(error)}`)),
+    );
     this.#undo.use(this.#links.watch());
     this.#undo.use(this.table.watch(() => this.#runners?.tend.ring()));
     log('info', 'serving', { pid: process.pid, netns: currentNetns().ino });
@@ -482,7 +484,7 @@ export class KubernetesAgent {
   get status(): AgentStatus {
     const { node, release, client } = this.#options;
     const waitsFor = [
-      ...this.listeners.hearings
+      ...this.listeners.statuses
         .filter(({ isComplete }) => !isComplete)
         .map(({ resource, trouble }) => `the first list of ${resource}${trouble ? `: ${trouble}` : ''}`),
       ...this.node.status.waitsFor,
@@ -493,7 +495,7 @@ export class KubernetesAgent {
       problems: [...this.node.status.problems, ...this.health.map(({ message }) => message)],
       refused: this.table.refused,
       beyondBudget: [...this.#rules.cluster.policiesBeyondBudget()].map(policyRef),
-      watches: this.listeners.hearings,
+      watches: this.listeners.statuses,
       pods: Object.keys(this.table.state.pods).length,
       identities: Object.keys(this.table.state.tags).length,
       eventToKernel: { p50: this.#delays.quantile(0.5), p99: this.#delays.quantile(0.99) },
@@ -501,7 +503,7 @@ export class KubernetesAgent {
   }
 
   get #isReady(): boolean {
-    return this.#isServing && this.node.status.ready && this.listeners.hearings.flatMap(problemsOf).length === 0;
+    return this.#isServing && this.node.status.ready && this.listeners.statuses.flatMap(problemsOf).length === 0;
   }
 
   /** What keeps the node from being brought up to date. */
@@ -510,7 +512,7 @@ export class KubernetesAgent {
       ...{ part: partOf[name], isStuck: false },
       message: `cannot ${works[name]}: ${why}`,
     }));
-    return [...failed, ...this.#stuck(), ...this.listeners.hearings.flatMap(problemsOf)];
+    return [...failed, ...this.#stuck(), ...this.listeners.statuses.flatMap(problemsOf)];
   }
 
   /** Work that should have come to an end: each wait in it has a deadline. */
@@ -528,7 +530,7 @@ export class KubernetesAgent {
     const { isServing, pods, identities, refused } = this.status;
     const counts = this.#nft.readRuleCounts({ family: 'inet', name: TABLE });
     const readings = {
-      ...{ release, isServing, pods, identities, refused: refused.length, hearings: this.listeners.hearings },
+      ...{ release, isServing, pods, identities, refused: refused.length, hearings: this.listeners.statuses },
       ...{ delays: this.#delays, syncs: this.#syncs, failures: this.#failures, cuts: this.#cuts },
       mended: { table: this.table.mended, links: this.#links.mended },
       // The last rule of a chain is the one that drops.
@@ -552,7 +554,7 @@ export class KubernetesAgent {
       ...Object.values(this.#runners ?? {}).map(runner => runner.stop()),
       this.#listening,
     ]);
-    await this.#graveyard.emptied();
+    await this.#reaper.drained();
     this.#cutter[Symbol.dispose]();
     await this.#cutter.settled();
     this.node.stop();

@@ -1,5 +1,5 @@
 /** What is wrong with an agent, as values: who asks decides by the part that is concerned, and never by the words. */
-import type { Hearing } from './watches.ts';
+import type { WatchStatus } from './watches.ts';
 
 /**
  * The part of the agent that fails: the gate (the table in the kernel), a watch of the API, the node's own network
@@ -17,7 +17,14 @@ export interface HealthProblem {
 const seconds = (milliseconds: number): string => `${Math.round(milliseconds / 1000)} s`;
 
 /** A problem for each watch that has not heard for too long, stands still, or could not take in what it heard. */
-export function problemsOf({ resource, age, isOverdue, isStuck, trouble, fault }: Hearing): readonly HealthProblem[] {
+export function problemsOf({
+  resource,
+  age,
+  isOverdue,
+  isStuck,
+  trouble,
+  fault,
+}: WatchStatus): readonly HealthProblem[] {
   const told: HealthProblem[] = [];
   const problem = (message: string, isStuck = false): void => void told.push({ part: 'watch', isStuck, message });
   if (isOverdue) {

@@ -3,26 +3,27 @@
  * for Prometheus and for probes. Every process of the node can connect there, so a connection lasts for one answer and a few seconds,
  * and a new one always has room: kubelet restarts an agent whose probes find none.
  */
+
 import { chmodSync, renameSync, rmSync, statSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { isIP, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { said } from '../rpc/log.ts';
+import { messageOf } from '../cni/error.ts';
 
-export interface Page {
+export interface HttpResponse {
   readonly status?: number;
   readonly type: 'application/json' | 'text/plain';
   readonly text: string;
 }
 
 /** By method and path: `GET /metrics`. */
-export type Pages = Readonly<Record<string, () => Page | Promise<Page>>>;
+export type HttpRoutes = Readonly<Record<string, () => HttpResponse | Promise<HttpResponse>>>;
 
 /** Where a person's commands ask the agent of a runtime folder. */
 export const agentSocket = (runDir: string): string => join(runDir, 'agent.sock');
 
 /** Milliseconds in which a request must have come, and then its answer must have been read. */
-const PATIENCE = 10_000;
+const TIMEOUT_MS = 10_000;
 /** Milliseconds between two looks for connections that are late. */
 const LOOK = 1_000;
 /**
@@ -31,7 +32,7 @@ const LOOK = 1_000;
  */
 const MOST_CONNECTIONS = 256;
 
-async function answer(pages: Pages, { method, url }: IncomingMessage, response: ServerResponse): Promise<void> {
+async function answer(pages: HttpRoutes, { method, url }: IncomingMessage, response: ServerResponse): Promise<void> {
   const path = (url ?? '').split('?')[0];
   const page = pages[`${method} ${path}`];
   try {
@@ -44,7 +45,7 @@ async function answer(pages: Pages, { method, url }: IncomingMessage, response: 
       .writeHead(status, { 'content-type': type === 'text/plain' ? 'text/plain; charset=utf-8' : type })
       .end(text);
   } catch (error) {
-    response.writeHead(500, { 'content-type': 'text/plain; charset=utf-8' }).end(`${said(error)}\n`);
+    response.writeHead(500, { 'content-type': 'text/plain; charset=utf-8' }).end(`${messageOf(error)}\n`);
   }
 }
 
@@ -62,12 +63,12 @@ function keepRoom(server: Server): void {
 /** Closes the connection where the answer, which is on its way, is not read. */
 function limitReading({ socket }: ServerResponse): void {
   if (!socket) return;
-  const timer = setTimeout(() => socket.destroy(), PATIENCE);
+  const timer = setTimeout(() => socket.destroy(), TIMEOUT_MS);
   socket.once('close', () => clearTimeout(timer));
 }
 
-function serverOf(pages: Pages): Server {
-  const options = { requestTimeout: PATIENCE, headersTimeout: PATIENCE, connectionsCheckingInterval: LOOK };
+function serverOf(pages: HttpRoutes): Server {
+  const options = { requestTimeout: TIMEOUT_MS, headersTimeout: TIMEOUT_MS, connectionsCheckingInterval: LOOK };
   const server = createServer(options, (request, response) => {
     request.resume();
     response.shouldKeepAlive = false;
@@ -93,7 +94,7 @@ const closing = (server: Server): Disposable => ({
 });
 
 /** In place in one piece, for root alone; the caller has made sure that there is no other agent. */
-export async function showToRoot(runDir: string, pages: Pages): Promise<Disposable> {
+export async function serveAdmin(runDir: string, pages: HttpRoutes): Promise<Disposable> {
   const path = agentSocket(runDir);
   const aside = `${path}.${process.pid}`;
   rmSync(aside, { force: true });
@@ -122,9 +123,9 @@ export function parsePlace(text: string): { readonly host: string; readonly port
 }
 
 /** @throws Error where the address is taken, or is not this node's */
-export async function showToAll(
+export async function serveMetrics(
   place: { readonly host: string; readonly port: number },
-  pages: Pages,
+  pages: HttpRoutes,
 ): Promise<Disposable> {
   const server = serverOf(pages);
   await started(server, place);

@@ -1,5 +1,5 @@
 /** Work for when nothing else is to be done: it runs once so many milliseconds have passed since the last of the tasks. */
-export class Quiet implements Disposable {
+export class IdleTimer implements Disposable {
   readonly #milliseconds: number;
   readonly #work: () => void;
   #tasks = 0;

@@ -4,7 +4,7 @@ import type { Clock } from '../kube/clock.ts';
 /** How often to look whether calls have ended, in milliseconds. */
 const LOOK = 1;
 /** Milliseconds that a namespace's policies wait for calls under way, so that calls without end do not hold them back. */
-export const PATIENCE = 500;
+export const LONGEST_WAIT_MS = 500;
 
 export interface Calls {
   /** Of callers who have not been answered. */
@@ -13,7 +13,7 @@ export interface Calls {
 
 /** Calls that are under way or come meanwhile go first, for as long as one namespace waits for them. */
 async function giveWay(server: Calls, clock: Clock): Promise<void> {
-  const end = clock.now() + PATIENCE;
+  const end = clock.now() + LONGEST_WAIT_MS;
   do await new Promise<void>(done => clock.after(LOOK, done));
   while (server.calls > 0 && clock.now() < end);
 }

@@ -11,7 +11,7 @@ import { condemned } from '../tag/tag.ts';
 const podOf = ({ ifindex, name }: Link, pods: ReadonlyMap<number | string, LocalPod>): LocalPod | undefined =>
   pods.get(ifindex) ?? pods.get(name);
 
-export class LinkKeeper {
+export class LinkWatch {
   readonly #table: Pick<LiveTable, 'state'>;
   readonly #host: Exchange;
   readonly #opening: ReadonlySet<string>;

@@ -4,26 +4,26 @@
  */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { giveBackFreed, keepLittleFreed } from '../kernel/malloc.ts';
+import { limitFreedMemory, trimMalloc } from '../kernel/malloc.ts';
 
 /**
  * For the rest of this process: new objects get a small space that is swept often (16 MiB, three times over, is V8's own
  * wish), and old ones are swept sooner. Half the memory, for a fifth more work in the first list.
  */
-export function beThrifty(): void {
+export function limitHeap(): void {
   setFlagsFromString('--semi-space-growth-factor=1');
   setFlagsFromString('--optimize-for-size');
-  keepLittleFreed();
+  limitFreedMemory();
 }
 
 /** V8's own gc(), with what node's documentation of `--expose-gc` leaves out: everything goes that can, its spare pages too. */
 type Collect = (how: { readonly type: 'major'; readonly execution: 'sync'; readonly flavor: 'last-resort' }) => void;
 
 /** Gives back what the start took: some two hundred milliseconds, so not while somebody waits. */
-export function giveBack(): void {
+export function trimMemory(): void {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as Collect;
   setFlagsFromString('--no-expose-gc');
   collect({ type: 'major', execution: 'sync', flavor: 'last-resort' });
-  giveBackFreed();
+  trimMalloc();
 }

@@ -9,7 +9,7 @@ import { setFlagsFromString } from 'node:v8';
  * For the rest of this process; to be called when most of what it needs is loaded, since a code cache fits the flags that it was
  * made by: what is loaded later is compiled anew.
  */
-export function compileSoon(): void {
+export function tierUpEarly(): void {
   setFlagsFromString('--invocation-count-for-maglev=60');
   setFlagsFromString('--minimum-invocations-after-ic-update=60');
 }

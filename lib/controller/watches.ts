@@ -1,26 +1,26 @@
 /** The API listener: four lists and watches, the objects that they come to, and the state of each watch. */
+import { messageOf } from '../cni/error.ts';
 import { createBackoff } from '../kube/backoff.ts';
 import type { Client } from '../kube/client.ts';
 import { pause } from '../kube/clock.ts';
 import { KubeError } from '../kube/error.ts';
 import type { KubeEvent } from '../kube/event.ts';
 import { createFold, type Fold, type ObjectChange } from '../kube/fold.ts';
-import { watchPatience } from '../kube/follow.ts';
+import { watchTimeoutMs } from '../kube/follow.ts';
 import type { Intern } from '../kube/intern.ts';
 import type { KubeNamespace, KubeNode, KubePod, ObjectProblem, Resource } from '../kube/object.ts';
 import { namespaces, networkPolicies, nodes, pods } from '../kube/object.ts';
 import { watch } from '../kube/watch.ts';
 import type { NetworkPolicy } from '../policy/model/model.ts';
-import { said } from '../rpc/log.ts';
 
 /**
  * Milliseconds after which a watch should have heard something: a silent stream is given up before, and the request for
  * another one has its own deadline.
  */
-export const longestSilence = watchPatience + 60_000;
+export const longestSilence = watchTimeoutMs + 60_000;
 
 /** How a watch fares. */
-export interface Hearing {
+export interface WatchStatus {
   readonly resource: string;
   /** The stream is up: what changes is told. */
   readonly isUp: boolean;
@@ -41,7 +41,7 @@ export interface Hearing {
   readonly fault?: string;
 }
 
-class Listener<T> {
+class ResourceWatch<T> {
   readonly fold: Fold<T>;
   readonly #client: Client;
   readonly #resource: Resource<T>;
@@ -61,7 +61,7 @@ class Listener<T> {
     this.fold = createFold(resource, sink);
   }
 
-  get hearing(): Hearing {
+  get status(): WatchStatus {
     const { name: resource } = this.#resource;
     const { isComplete, size: objects } = this.fold;
     const isUp = this.#isUp;
@@ -108,7 +108,7 @@ class Listener<T> {
       let retryIn: number | undefined;
       let cancel = (): void => undefined;
       const failed = (error: unknown): void => {
-        this.#fault = said(error);
+        this.#fault = messageOf(error);
         if (retryIn !== undefined) return;
         retryIn = backoff.next();
         cancel = clock.after(retryIn, () => round.abort());
@@ -127,7 +127,7 @@ class Listener<T> {
       } catch (error) {
         failed(error);
         this.#isUp = false;
-        this.#trouble = said(error);
+        this.#trouble = messageOf(error);
         await pause(clock, retryIn ?? 0, signal);
       } finally {
         cancel();
@@ -149,7 +149,7 @@ class Listener<T> {
 
   #faultOf(error: unknown): KubeError {
     const { name } = this.#resource;
-    return new KubeError(`take in ${name}`, { reason: 'Fault', message: said(error) }, error);
+    return new KubeError(`take in ${name}`, { reason: 'Fault', message: messageOf(error) }, error);
   }
 }
 
@@ -167,17 +167,17 @@ export interface Sinks {
   readonly nodes: (change: ObjectChange<KubeNode>) => void;
 }
 
-export class Listeners {
-  readonly #pods: Listener<KubePod>;
-  readonly #namespaces: Listener<KubeNamespace>;
-  readonly #policies: Listener<NetworkPolicy>;
-  readonly #nodes: Listener<KubeNode>;
+export class Watches {
+  readonly #pods: ResourceWatch<KubePod>;
+  readonly #namespaces: ResourceWatch<KubeNamespace>;
+  readonly #policies: ResourceWatch<NetworkPolicy>;
+  readonly #nodes: ResourceWatch<KubeNode>;
 
   constructor(client: Client, sinks: Sinks) {
-    this.#pods = new Listener(client, pods, sinks.pods);
-    this.#namespaces = new Listener(client, namespaces, sinks.namespaces);
-    this.#policies = new Listener(client, networkPolicies, sinks.policies);
-    this.#nodes = new Listener(client, nodes, sinks.nodes);
+    this.#pods = new ResourceWatch(client, pods, sinks.pods);
+    this.#namespaces = new ResourceWatch(client, namespaces, sinks.namespaces);
+    this.#policies = new ResourceWatch(client, networkPolicies, sinks.policies);
+    this.#nodes = new ResourceWatch(client, nodes, sinks.nodes);
   }
 
   get pods(): Fold<KubePod> {
@@ -196,13 +196,13 @@ export class Listeners {
     return this.#nodes.fold;
   }
 
-  get hearings(): readonly Hearing[] {
-    return [this.#pods, this.#namespaces, this.#policies, this.#nodes].map(({ hearing }) => hearing);
+  get statuses(): readonly WatchStatus[] {
+    return [this.#pods, this.#namespaces, this.#policies, this.#nodes].map(({ status: hearing }) => hearing);
   }
 
   /** Everything has been listed once: what is not known is not there. */
   get isComplete(): boolean {
-    return this.hearings.every(({ isComplete }) => isComplete);
+    return this.statuses.every(({ isComplete }) => isComplete);
   }
 
   /** Until the signal is aborted. */

@@ -3,7 +3,7 @@
  * folder says as soon as it says it. Rules stay in place when it ends.
  */
 import { parseConfig } from '../cni/config.ts';
-import { CniError, codes } from '../cni/error.ts';
+import { CniError, codes, messageOf } from '../cni/error.ts';
 import { type AttachmentRequest, type NetworkRequest, type ParsedCall, parseRequest } from '../cni/request.ts';
 import { isWaiting } from '../enforce/folder.ts';
 import { findNode } from '../enforce/found.ts';
@@ -11,30 +11,30 @@ import { ownerOf } from '../enforce/inline.ts';
 import { CONFIRMING } from '../enforce/kept-file.ts';
 import { TABLE_NAME } from '../gate/desired.ts';
 import type { Owner } from '../gate/node-state.ts';
-import { Aside } from '../kernel/aside.ts';
-import { giveBackFreed } from '../kernel/malloc.ts';
+import { trimMalloc } from '../kernel/malloc.ts';
+import { hasOurMounts } from '../kernel/mount-namespace.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { currentNetns } from '../kernel/netns.ts';
 import { Nft } from '../kernel/nft.ts';
-import { seesWhatWeSee } from '../kernel/seen.ts';
+import { SocketPool } from '../kernel/socket-pool.ts';
 import { watchTable } from '../kernel/table-watch.ts';
 import { systemClock } from '../kube/clock.ts';
 import { answer, type CallPlace } from '../pod/call.ts';
 import { openHere, type Warm } from '../pod/here.ts';
 import { listen } from '../rpc/listen.ts';
-import { type Log, said } from '../rpc/log.ts';
-import { otherFiles } from '../rpc/mount-view.ts';
+import type { Log } from '../rpc/log.ts';
+import { mountMismatch } from '../rpc/mount-view.ts';
 import type { CallAnswer, CallRequest } from '../rpc/protocol.ts';
 import { type Caller, CallServer } from '../rpc/server.ts';
-import { answerPatience } from '../rpc/timeouts.ts';
+import { answerTimeoutMs } from '../rpc/timeouts.ts';
 import { workerMetrics } from './agent-metrics.ts';
 import { CallLog } from './call-log.ts';
 import { CallCounts } from './call-metrics.ts';
 import { FolderWatch } from './folder-watch.ts';
-import { workerPages } from './http-routes.ts';
-import type { Pages } from './http-server.ts';
-import { Quiet } from './idle-timer.ts';
-import { SharedGraveyard } from './link-reaper.ts';
+import { workerRoutes } from './http-routes.ts';
+import type { HttpRoutes } from './http-server.ts';
+import { IdleTimer } from './idle-timer.ts';
+import { SharedLinkReaper } from './link-reaper.ts';
 import { withoutRepeats } from './repeats.ts';
 import { type Intervals, Runner } from './runner.ts';
 
@@ -71,7 +71,7 @@ const read = new WeakMap<CallRequest, ParsedCall | undefined>();
 const seen = new WeakMap<CallRequest, boolean>();
 
 function seesOurFiles(call: CallRequest, pid: number): boolean {
-  const isSame = seen.get(call) ?? seesWhatWeSee(pid);
+  const isSame = seen.get(call) ?? hasOurMounts(pid);
   seen.set(call, isSame);
   return isSame;
 }
@@ -88,9 +88,9 @@ function requestOf(call: CallRequest): ParsedCall | undefined {
 }
 
 /** Milliseconds that the answer may take, by the call's own config; undefined where that cannot be read. */
-export function patience(call: CallRequest): number | undefined {
+export function answerTimeoutOf(call: CallRequest): number | undefined {
   const request = requestOf(call);
-  return request && 'config' in request ? answerPatience(request.verb, request.config.enforceTimeout) : undefined;
+  return request && 'config' in request ? answerTimeoutMs(request.verb, request.config.enforceTimeout) : undefined;
 }
 
 /**
@@ -106,7 +106,7 @@ export function refusal(
   // An IPAM plugin knows nothing of enforcers, and finds the same on disk whoever runs it.
   return (
     (call.role === 'tollgate-ipam' ? undefined : otherOwner(request, runDir, owner)) ??
-    otherFiles(request, pid, seesOurFiles(call, pid))
+    mountMismatch(request, pid, seesOurFiles(call, pid))
   );
 }
 
@@ -180,14 +180,14 @@ async function applyFolder({ runDir, owner, established, log }: WorkerOptions, w
 /** An address that is taken keeps no pod from being plugged in. */
 async function show(
   place: NonNullable<WorkerOptions['metrics']>,
-  pages: Pages,
+  pages: HttpRoutes,
   log: Log,
 ): Promise<Disposable | undefined> {
-  const { showToAll } = await import('./http-server.ts');
+  const { serveMetrics: showToAll } = await import('./http-server.ts');
   try {
     return await showToAll(place, pages);
   } catch (error) {
-    log('warn', `Cannot show metrics on ${place.host} port ${place.port}: ${said(error)}`);
+    log('warn', `Cannot show metrics on ${place.host} port ${place.port}: ${messageOf(error)}`);
     return undefined;
   }
 }
@@ -197,14 +197,14 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const { release, runDir, owner, log } = options;
   const here = currentNetns();
   using undo = new DisposableStack();
-  const graveyard = undo.use(new SharedGraveyard(log));
+  const reaper = undo.use(new SharedLinkReaper(log));
   let mended = 0;
   let failures = 0;
   const counts = new CallCounts();
   const warm: Warm = {
-    ...{ here, graveyard },
+    ...{ here, reaper },
     route: undo.use(NetlinkSocket.open('route')),
-    routeAside: undo.use(new Aside('route')),
+    routePool: undo.use(new SocketPool('route')),
     nft: undo.use(Nft.open()),
     others: () => server.calls > 1,
     mended: operations => {
@@ -214,12 +214,12 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   };
   const openContext: OpenContext = (request, env, say, signal) => openHere(request, env, say, signal, warm);
   // To compile what has become hot takes memory, which libc keeps.
-  const quiet = undo.use(new Quiet(A_WHILE, giveBackFreed));
+  const quiet = undo.use(new IdleTimer(A_WHILE, trimMalloc));
   const calls = new CallLog(log, counts.take);
   const server = new CallServer({
     netns: here,
     refuse: (request, { pid }) => refusal(request, { runDir, owner, pid }),
-    patience,
+    answerTimeout: answerTimeoutOf,
     run: (request, caller) =>
       quiet.during(() => calls.tell(request, () => carryOut(request, caller, { release, openContext }))),
     log: (what, caller) => log('warn', `A call came to nothing: ${what}`, { pid: caller?.pid, uid: caller?.uid }),
@@ -230,14 +230,14 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const watch = new FolderWatch(
     owner.policies,
     () => runner.ring(),
-    error => log('warn', `Cannot watch ${owner.policies}, so changes are seen later: ${said(error)}`),
+    error => log('warn', `Cannot watch ${owner.policies}, so changes are seen later: ${messageOf(error)}`),
   );
   const runner = new Runner({
     intervals,
     clock: systemClock,
     failed: error => {
       failures++;
-      quietly('error', `Cannot apply the policies: ${said(error)}`);
+      quietly('error', `Cannot apply the policies: ${messageOf(error)}`);
     },
     work: async () => {
       again();
@@ -249,7 +249,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   // Without a policy of its own to hear of, a process that stays is what notices that another one has changed the table.
   undo.use(watchTable(warm.nft, TABLE_NAME, () => runner.ring()));
   const readings = () => [...workerMetrics({ release, mended, failures }), ...counts.metrics()];
-  if (options.metrics) undo.use(await show(options.metrics, workerPages(readings), log));
+  if (options.metrics) undo.use(await show(options.metrics, workerRoutes(readings), log));
   const open = undo.move();
   log('info', 'serving', { pid: process.pid, netns: here.ino, runDir, ...owner });
   return {
@@ -259,7 +259,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       await Promise.all([server.stop(), runner.stop()]);
       again();
       socket[Symbol.dispose]();
-      await graveyard.emptied();
+      await reaper.drained();
       open.dispose();
       log('info', 'stopped; rules stay in place');
     },

@@ -25,9 +25,9 @@ import { addressesOf, type CutScope, shrunkBetween } from '../gate/shrunk.ts';
 import { isRedirected, waypoints } from '../gate/waypoints.ts';
 import type { Address } from '../ip/address.ts';
 import type { FileLock } from '../kernel/flock.ts';
-import { packetsUnderWayEnd } from '../kernel/grace.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
 import { type Nft, NftError } from '../kernel/nft.ts';
+import { waitForRcuGracePeriod } from '../kernel/rcu.ts';
 import { watchTable } from '../kernel/table-watch.ts';
 import { type DiffOptions, diff } from '../nft/diff.ts';
 import type { Table } from '../nft/model.ts';
@@ -167,7 +167,7 @@ export class LiveTable {
     const arriving = leaving.map(pod => after.pods[podKey(pod)]!);
     this.#assure(arriving);
     for (const pod of arriving) this.#options.retag(pod);
-    packetsUnderWayEnd();
+    waitForRcuGracePeriod();
     const second = this.#reach(after, namespaces);
     this.#tellShrunk(addressesOf(leaving));
     return first + second;
@@ -303,7 +303,7 @@ export class LiveTable {
   /** False where the table is not what we left. */
   #commitIfKnown(steps: readonly Next[]): boolean {
     for (const [i, step] of steps.entries()) {
-      if (i > 0) packetsUnderWayEnd();
+      if (i > 0) waitForRcuGracePeriod();
       try {
         if (this.isOwned) this.#options.nft.commit(step.transaction);
         else this.#known.commit(step);

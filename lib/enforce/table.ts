@@ -26,9 +26,9 @@ import { emptyRuleset, rulesetOfNode } from '../gate/node-world.ts';
 import { policiesRefused } from '../gate/refused.ts';
 import { addressesOf, type CutScope, shrunkBetween } from '../gate/shrunk.ts';
 import type { FileLock } from '../kernel/flock.ts';
-import { packetsUnderWayEnd } from '../kernel/grace.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
 import { type Nft, NftError, nextGeneration } from '../kernel/nft.ts';
+import { waitForRcuGracePeriod } from '../kernel/rcu.ts';
 import { type DiffOptions, diff } from '../nft/diff.ts';
 import type { NamedSet, Table } from '../nft/model.ts';
 import type { Operation, Transaction } from '../nft/transaction.ts';
@@ -503,7 +503,7 @@ export class NodeTable {
     const { leaving: _, ...state } = halfway.state;
     this.#arrived(halfway.state);
     // Who began before the first batch must not meet the second: the kernel keeps rules of two generations, not of three.
-    packetsUnderWayEnd();
+    waitForRcuGracePeriod();
     const there = { goal: halfway, markers: [marker], generation };
     return this.#writeOnce(there, nextMarker(marker), { state, kept: after.kept }).goal;
   }

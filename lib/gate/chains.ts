@@ -29,7 +29,7 @@ import {
   vmap,
 } from '../nft/model.ts';
 import { fnv1a64 } from '../tag/hash.ts';
-import { buried, condemned, quarantine, tagBase, tagMask } from '../tag/tag.ts';
+import { condemned, deleting, quarantine, tagBase, tagMask } from '../tag/tag.ts';
 
 /** Who judges the pods of this network namespace; see `enforcer` in the README. */
 export type Judge = 'inline' | 'agent' | 'exec' | 'none';
@@ -48,7 +48,7 @@ const LOG_RATE = { kind: 'limit', rate: 100, per: 'second', burst: 500 } as cons
 /** Enough for the headers of IPv6 with options and of the transport. */
 const LOG_SNAPLEN = 128;
 
-const closed = [quarantine, condemned, buried];
+const closed = [quarantine, condemned, deleting];
 const fromPod = matchMasked('meta iifgroup', tagMask, '==', tagBase);
 const toPod = matchMasked('meta oifgroup', tagMask, '==', tagBase);
 const notFromPod = matchMasked('meta iifgroup', tagMask, '!=', tagBase);
@@ -90,7 +90,7 @@ const nothingLearnt: readonly Rule[] = [
 /** Before conntrack, so that what is dropped here leaves no trace; covers pod → own node, too. */
 function raw(judge: Judge): Chain {
   const gated = [
-    rule(drop(oneOf('meta iifgroup', closed)), 'quarantined, condemned or buried'),
+    rule(drop(oneOf('meta iifgroup', closed)), 'quarantined, condemned or deleting'),
     rule(drop(notRoutedBack), 'a source address that is not its own'),
   ];
   return {
@@ -154,7 +154,7 @@ function gate({ judge }: GateSettings): Chain {
     name: 'gate',
     base: { type: 'filter', hook: 'postrouting', priority: 99, policy: 'accept' },
     rules: [
-      rule(drop(oneOf('meta oifgroup', closed)), 'quarantined, condemned or buried'),
+      rule(drop(oneOf('meta oifgroup', closed)), 'quarantined, condemned or deleting'),
       ...(judge === 'exec' ? [] : judged),
     ],
   };

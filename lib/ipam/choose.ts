@@ -4,6 +4,7 @@
  * pod); one released less than a minimum delay ago waits while others are free; where only such are left, the one
  * released longest ago goes first.
  */
+import type { RequestedAddress } from '../cni/address.ts';
 import { type Address, formatAddress } from '../ip/address.ts';
 import { AddressRefused } from './error.ts';
 import { type Allotment, type Pool, poolText, rangeHolding } from './pool.ts';
@@ -45,43 +46,41 @@ export function* inTurn(pool: Pool, last: Address | undefined): Generator<bigint
 /** Free addresses, best first; each once. Lazy: of a /64 only as many are looked at as the caller takes. */
 export function* inOrder(pool: Pool, last: Address | undefined, occupancy: Occupancy): Generator<bigint> {
   const { taken, rested, minimumRest } = occupancy;
-  const tired: { readonly value: bigint; readonly rest: number }[] = [];
+  const resting: { readonly value: bigint; readonly rest: number }[] = [];
   for (const [value, rest] of rested) {
-    if (!isTired(rest, minimumRest) || taken.has(value)) continue;
-    if (rangeHolding(pool, { family: pool.family, value }) && !pool.withheld.has(value)) tired.push({ value, rest });
+    if (!isInCooldown(rest, minimumRest) || taken.has(value)) continue;
+    if (rangeHolding(pool, { family: pool.family, value }) && !pool.withheld.has(value)) resting.push({ value, rest });
   }
-  const waits = new Set(tired.map(({ value }) => value));
+  const waits = new Set(resting.map(({ value }) => value));
   for (const value of inTurn(pool, last)) if (!taken.has(value) && !waits.has(value)) yield value;
-  for (const { value } of tired.sort((a, b) => b.rest - a.rest)) yield value;
+  for (const { value } of resting.sort((a, b) => b.rest - a.rest)) yield value;
 }
 
 /** Released too short a while ago; a release in the future (the clock was set back) counts by its distance. */
-export const isTired = (rest: number, minimumRest: number): boolean => Math.abs(rest) < minimumRest;
-
-/** An address asked for by number; where it says a length, that of its range is meant. */
-export interface Wish extends Address {
-  readonly length?: number;
-}
+export const isInCooldown = (rest: number, minimumRest: number): boolean => Math.abs(rest) < minimumRest;
 
 /**
  * For each pool the address that was asked for in it, or undefined.
- * @throws AddressRefused where a wish is in no pool, is withheld, or is a second, other one in its pool
+ * @throws AddressRefused where a wanted is in no pool, is withheld, or is a second, other one in its pool
  */
-export function assignWishes(pools: readonly Pool[], wishes: readonly Wish[]): readonly (Address | undefined)[] {
+export function assignRequested(
+  pools: readonly Pool[],
+  requested: readonly RequestedAddress[],
+): readonly (Address | undefined)[] {
   const assigned: (Address | undefined)[] = pools.map(() => undefined);
-  for (const wish of wishes) {
-    const text = formatAddress(wish);
-    const index = pools.findIndex(pool => rangeHolding(pool, wish));
+  for (const wanted of requested) {
+    const text = formatAddress(wanted);
+    const index = pools.findIndex(pool => rangeHolding(pool, wanted));
     const pool = pools[index];
-    const range = pool && rangeHolding(pool, wish);
+    const range = pool && rangeHolding(pool, wanted);
     if (!pool || !range) throw new AddressRefused(text, `not in ${pools.map(poolText).join(' or ')}`);
-    if (pool.withheld.has(wish.value)) throw new AddressRefused(text, 'it is a gateway');
-    if (wish.length !== undefined && wish.length !== range.subnet.length)
-      throw new AddressRefused(`${text}/${wish.length}`, `its subnet is /${range.subnet.length}`);
+    if (pool.withheld.has(wanted.value)) throw new AddressRefused(text, 'it is a gateway');
+    if (wanted.length !== undefined && wanted.length !== range.subnet.length)
+      throw new AddressRefused(`${text}/${wanted.length}`, `its subnet is /${range.subnet.length}`);
     const other = assigned[index];
-    if (other && other.value !== wish.value)
+    if (other && other.value !== wanted.value)
       throw new AddressRefused(text, `${formatAddress(other)} was asked for in ${poolText(pool)} too, which gives one`);
-    assigned[index] = { family: wish.family, value: wish.value };
+    assigned[index] = { family: wanted.family, value: wanted.value };
   }
   return assigned;
 }

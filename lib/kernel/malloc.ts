@@ -10,7 +10,7 @@ const M_ARENA_MAX = -8;
  * From here on what is freed goes back to the kernel sooner than is fastest: buffers as a socket reads into them at once,
  * the rest where there are 64 KiB of it; and threads share one arena, since each of their own would keep some.
  */
-export function keepLittleFreed(): void {
+export function limitFreedMemory(): void {
   const { mallopt } = mallocLibc();
   mallopt(M_ARENA_MAX, 1);
   mallopt(M_MMAP_THRESHOLD, 32 << 10);
@@ -18,6 +18,6 @@ export function keepLittleFreed(): void {
 }
 
 /** All that is free by now. */
-export function giveBackFreed(): void {
+export function trimMalloc(): void {
   mallocLibc().malloc_trim(0n);
 }

@@ -157,7 +157,7 @@ export class NetlinkSocket implements Disposable {
    * them. What it refused nobody is told. The thread's own network namespace does not matter: the socket's does.
    * @throws SyscallError where they could not be sent
    */
-  async sendAside(requests: readonly NetlinkRequest[]): Promise<void> {
+  async sendInThreadPool(requests: readonly NetlinkRequest[]): Promise<void> {
     await this.#sendAside(summaryOf(requests), Buffer.concat(requests.flatMap(request => this.#format(request, 0))));
   }
 
@@ -165,7 +165,7 @@ export class NetlinkSocket implements Disposable {
    * As `exchange`, but from a thread of Node's pool, while this one has something else to do. No dumps; and nothing else is to
    * be asked of this socket until it resolves.
    */
-  async exchangeAside(requests: readonly NetlinkRequest[]): Promise<readonly NetlinkAnswer[]> {
+  async exchangeInThreadPool(requests: readonly NetlinkRequest[]): Promise<readonly NetlinkAnswer[]> {
     if (requests.length === 0) return [];
     const run = this.#compose(requests);
     this.#refuseClosed(run.summary);

@@ -7,7 +7,7 @@ import { closeSync, constants, fstatSync, openSync, readSync, statfsSync, writeS
 import { checked, libc, SyscallError } from './ffi.ts';
 import { type FileLock, holderOf, tryLock } from './flock.ts';
 import { isErrno } from './message.ts';
-import { openAsSeenBy } from './seen.ts';
+import { openAsSeenBy } from './mount-namespace.ts';
 
 const CLONE_NEWNET = 0x40000000;
 /** include/uapi/linux/magic.h */

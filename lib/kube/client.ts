@@ -24,7 +24,7 @@ export interface ApiRequest {
   readonly body?: { readonly type: string; readonly value: unknown };
   readonly signal?: AbortSignal;
   /** Milliseconds until the answer begins; for `json`, until it has ended. */
-  readonly patience?: number;
+  readonly timeoutMs?: number;
 }
 
 export interface ApiResponse {
@@ -60,11 +60,11 @@ export interface ClientOptions {
 /** What is longer than this is no single object, in bytes. */
 const longestAnswer = 16 << 20;
 
-const defaultPatience = 30_000;
+const defaultTimeoutMs = 30_000;
 
 /** Limits for the body of a refusal: a Status takes a few hundred bytes, and the HTTP status alone says what to do next. */
 const longestRefusal = 64 << 10;
-export const refusalPatience = 5_000;
+export const refusalTimeoutMs = 5_000;
 
 async function textOf(body: AsyncIterable<Buffer>, action: string): Promise<string> {
   const chunks: Buffer[] = [];
@@ -80,12 +80,12 @@ async function textOf(body: AsyncIterable<Buffer>, action: string): Promise<stri
 /** As much of a refusal's body as comes within the limits; a body that never ends or breaks off must not hide its status. */
 async function refusalOf(
   answer: ApiResponse,
-  { action, patience = defaultPatience }: ApiRequest,
+  { action, timeoutMs = defaultTimeoutMs }: ApiRequest,
   clock: Clock,
 ): Promise<string> {
   const chunks: Buffer[] = [];
   let size = 0;
-  const waiting = deadline(clock, Math.min(patience, refusalPatience), () =>
+  const waiting = deadline(clock, Math.min(timeoutMs, refusalTimeoutMs), () =>
     answer.breakOff(garbage(action, 'too late')),
   );
   waiting.start();
@@ -130,12 +130,12 @@ interface Wire {
 
 /** One request on the wire, until its answer begins. */
 function exchange(asked: ApiRequest, wire: Wire, clock: Clock): Promise<Sent> {
-  const { action, patience = defaultPatience } = asked;
+  const { action, timeoutMs = defaultTimeoutMs } = asked;
   const { url, options, body } = wire;
   const { promise, resolve, reject } = Promise.withResolvers<Sent>();
   const request = (url.protocol === 'https:' ? https : http).request(url, options);
-  const late = { reason: 'Silent', message: `no answer within ${patience / 1000} s` };
-  const waiting = deadline(clock, patience, () => request.destroy(new KubeError(action, late)));
+  const late = { reason: 'Silent', message: `no answer within ${timeoutMs / 1000} s` };
+  const waiting = deadline(clock, timeoutMs, () => request.destroy(new KubeError(action, late)));
   waiting.start();
   // A peer that is gone without a word shows within half a minute, whatever is or is not being sent.
   request.once('socket', socket => socket.setKeepAlive(true, 15_000));
@@ -194,9 +194,9 @@ export function createClient(
 
   /** One deadline for all of it, whatever is tried again in between. */
   async function json(request: ApiRequest): Promise<unknown> {
-    const { action, patience = defaultPatience, signal } = request;
+    const { action, timeoutMs = defaultTimeoutMs, signal } = request;
     const late = new AbortController();
-    const waiting = deadline(clock, patience, () => late.abort());
+    const waiting = deadline(clock, timeoutMs, () => late.abort());
     waiting.start();
     try {
       const signals = signal ? [signal, late.signal] : [late.signal];
@@ -206,7 +206,7 @@ export function createClient(
       if (late.signal.aborted)
         throw new KubeError(
           action,
-          { reason: 'Silent', message: `no whole answer within ${patience / 1000} s` },
+          { reason: 'Silent', message: `no whole answer within ${timeoutMs / 1000} s` },
           error,
         );
       if (error instanceof SyntaxError) throw garbage(action, `no JSON: ${error.message}`);

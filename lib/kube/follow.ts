@@ -9,7 +9,7 @@ import { lineSplitter, SplitError } from './split.ts';
  * Milliseconds without a whole event. Servers send a bookmark about every minute, so two have failed to come: the stream
  * is dead, whether or not its connection knows, or is fed too slowly to be of use. Without bookmarks it costs a request.
  */
-export const watchPatience = 150_000;
+export const watchTimeoutMs = 150_000;
 
 /** The event in one line of a watch. @throws {KubeError} it is an ERROR, or none that is known */
 function eventOf<T>(action: string, line: string, { resource, reading }: Listing<T>): KubeEvent<T> {
@@ -43,8 +43,8 @@ export async function* follow<T>(
     ...(resource.fieldSelector === undefined ? {} : { fieldSelector: resource.fieldSelector }),
   };
   const answer = await client.send({ action, path: resource.path, query, signal });
-  const silent = { reason: 'Silent', message: `no event, not even a bookmark, within ${watchPatience / 1000} s` };
-  const waiting = deadline(client.clock, watchPatience, () => answer.breakOff(new KubeError(action, silent)));
+  const silent = { reason: 'Silent', message: `no event, not even a bookmark, within ${watchTimeoutMs / 1000} s` };
+  const waiting = deadline(client.clock, watchTimeoutMs, () => answer.breakOff(new KubeError(action, silent)));
   const splitter = lineSplitter();
   try {
     yield { type: 'watching' };

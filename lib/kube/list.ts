@@ -10,7 +10,7 @@ import { itemSplitter, SplitError } from './split.ts';
 const pageSize = '500';
 
 /** Milliseconds without a whole object of a list, and with the server's own time to begin. */
-const listPatience = 60_000;
+const listTimeoutMs = 60_000;
 
 const textAt = (value: unknown, ...path: readonly string[]): string | undefined => {
   let field = { value, path: '', report: () => undefined };
@@ -64,9 +64,9 @@ async function* page<T>(
   query: Readonly<Record<string, string>>,
 ): AsyncGenerator<KubeEvent<T>, unknown> {
   const action = `list ${resource.name} of ${client.server}`;
-  const answer = await client.send({ action, path: resource.path, query, signal, patience: listPatience });
-  const silent = { reason: 'Silent', message: `no further object within ${listPatience / 1000} s` };
-  const waiting = deadline(client.clock, listPatience, () => answer.breakOff(new KubeError(action, silent)));
+  const answer = await client.send({ action, path: resource.path, query, signal, timeoutMs: listTimeoutMs });
+  const silent = { reason: 'Silent', message: `no further object within ${listTimeoutMs / 1000} s` };
+  const waiting = deadline(client.clock, listTimeoutMs, () => answer.breakOff(new KubeError(action, silent)));
   const splitter = itemSplitter();
   waiting.start();
   try {

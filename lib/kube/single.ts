@@ -7,7 +7,7 @@ import { type KubePod, readPod } from './object.ts';
 interface Limits {
   readonly signal?: AbortSignal;
   /** Milliseconds, until the answer begins and again until it has ended. */
-  readonly patience?: number;
+  readonly timeoutMs?: number;
 }
 
 /**

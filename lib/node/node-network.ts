@@ -3,12 +3,13 @@
  * forwarding, the word to the API that the network is there, and the conflist that makes runtimes call us. In this order,
  * each only once what it promises is so; what has been reached stays when something fails later.
  */
+import { messageOf } from '../cni/error.ts';
 import { formatPrefix, networkOf, type Prefix } from '../ip/address.ts';
 import type { Exchange } from '../kernel/message.ts';
 import type { Client } from '../kube/client.ts';
 import type { KubeNode } from '../kube/object.ts';
 import { setNodeCondition } from '../kube/single.ts';
-import { type Log, said } from '../rpc/log.ts';
+import type { Log } from '../rpc/log.ts';
 import { keepNodeRanges } from '../state/node-ranges.ts';
 import {
   type ConflistPlace,
@@ -107,7 +108,7 @@ export class NodeKeeper {
     try {
       return foreignTo(conflist).map(what => `No conflist is written: ${what}; ${advice}`);
     } catch (error) {
-      return [said(error)];
+      return [messageOf(error)];
     }
   }
 
@@ -135,7 +136,7 @@ export class NodeKeeper {
       if (keepNodeRanges(runDir, { node, podCidrs: own.podCidrs }))
         log('info', 'address ranges of this node', { podCidrs: own.podCidrs.map(formatPrefix).join() });
     } catch (error) {
-      waitsFor.push(said(error));
+      waitsFor.push(messageOf(error));
     }
     return waitsFor;
   }
@@ -159,7 +160,7 @@ export class NodeKeeper {
             what => `${isThere ? 'The conflist is there, but' : 'No conflist is written:'} ${what}; ${advice}`,
           );
     } catch (error) {
-      return [said(error)];
+      return [messageOf(error)];
     }
   }
 

@@ -3,7 +3,7 @@
  * a record that DEL, GC or the next ADD clears; whatever fails is undone before the error is returned.
  */
 import { refuseTooSmallMtu } from '../cni/config.ts';
-import { CniError, codes } from '../cni/error.ts';
+import { CniError, codes, messageOf } from '../cni/error.ts';
 import { givenLabels, podNameOf } from '../cni/labels.ts';
 import { type AttachmentRequest, requestedMac } from '../cni/request.ts';
 import type { Result } from '../cni/result.ts';
@@ -20,10 +20,10 @@ import { beginAttachment } from './attachment.ts';
 import type { Context } from './context.ts';
 import { clearDead } from './dead.ts';
 import { type MadeFacts, type PodFacts, writeFacts } from './facts.ts';
-import { forgetStaleHostPorts } from './flows.ts';
+import { forgetStaleHostPorts } from './forget-flows.ts';
 import {
-  atOnce,
   createPair,
+  dispatchInline,
   findLink,
   foundLink,
   isThere,
@@ -182,10 +182,14 @@ async function plug(
   const addresses = planned.addresses.map(({ address }) => formatAddress(address));
   const pod = describePod(request, wanted.hostName, addresses, await masqueradeOf(request.config, ipam), context);
   // The table sends what comes to its ports to the pod as soon as it knows of it: by then the way there is to be known.
-  const put = pod.hostPorts.length > 0 ? { ...context.put, host: atOnce(context.host).host } : context.put;
+  const dispatch =
+    pod.hostPorts.length > 0 ? { ...context.dispatch, host: dispatchInline(context.host).host } : context.dispatch;
   const link = await createPairOnceFree(netns, wanted, context);
   const judging = () => judge({ ...pod, ifindex: link.ifindex }, request, attachment, context);
-  const { layout: made, done: judged } = await plugIn(context.host, link, netns, wanted, { put, meanwhile: judging });
+  const { layout: made, done: judged } = await plugIn(context.host, link, netns, wanted, {
+    dispatch,
+    meanwhile: judging,
+  });
   return {
     judged: open(judged, link.ifindex, context),
     made: writeMade({ ...wanted, layout: made }),
@@ -200,14 +204,14 @@ const hostNameOf = ({ config, containerID, ifname }: AttachmentRequest): string 
 async function createPairOnceFree(
   netns: Netns,
   wanted: PodInterface,
-  { host, put, graveyard }: Context,
+  { host, dispatch, reaper }: Context,
 ): Promise<Link> {
   try {
-    return await createPair(put, host, netns, wanted);
+    return await createPair(dispatch, host, netns, wanted);
   } catch (error) {
     if (!(error instanceof NameTaken)) throw error;
-    await graveyard.emptied();
-    return await createPair(put, host, netns, wanted);
+    await reaper.drained();
+    return await createPair(dispatch, host, netns, wanted);
   }
 }
 
@@ -226,9 +230,7 @@ async function undo(request: AttachmentRequest, attachment: Attachment, context:
   try {
     await unplug(request, attachment, context);
   } catch (error) {
-    context.log(
-      `Cannot undo the ADD of ${request.containerID}: ${error instanceof Error ? error.message : String(error)}`,
-    );
+    context.log(`Cannot undo the ADD of ${request.containerID}: ${messageOf(error)}`);
   }
 }
 
@@ -237,13 +239,13 @@ async function undo(request: AttachmentRequest, attachment: Attachment, context:
  * for; and what its MTU allows, unless the configuration says it.
  * @throws CniError where the name is taken by another link
  */
-async function lookAround(request: AttachmentRequest, { host, graveyard }: Context): Promise<PathMtu> {
+async function lookAround(request: AttachmentRequest, { host, reaper }: Context): Promise<PathMtu> {
   const key = { name: hostNameOf(request) };
   const { mtu } = request.config;
   const [taken, ...routes] = host([getLink(key), ...(mtu === undefined ? defaultRoutes() : [])]);
   let link = foundLink([taken!]);
   if (link && !isThere(link)) {
-    await graveyard.emptied();
+    await reaper.drained();
     link = findLink(host, key);
   }
   if (link) throw refuseTaken(request, link);

@@ -24,7 +24,7 @@ export interface Adopted extends AttachmentKey {
 }
 
 /** Milliseconds: a record that is not there is nobody's to hold. */
-const PATIENCE = 1000;
+const LOCK_TIMEOUT_MS = 1000;
 
 /** Its node's end, where the pod still runs: one that a DEL has condemned does not. */
 function livingEnd(pod: LocalPod, { host }: Pick<Context, 'host'>) {
@@ -56,7 +56,7 @@ async function recordFor(store: Store, pod: LocalPod, link: Link, context: Conte
   const kind = isMadeFor(owner, link) ? 'veth' : 'chained';
   const facts = writeFacts({ kind, home: homeOf(context.here), link: link.name, pod, isAdopted: true });
   const create = isRestored ? undefined : ({ phase: 'ready', addresses, ...facts } as const);
-  const locked = await lockAttachment(store, owner, { deadline: PATIENCE, create });
+  const locked = await lockAttachment(store, owner, { deadline: LOCK_TIMEOUT_MS, create });
   if (!locked || isRestored || locked.fresh) return locked?.attachment;
   // A call has begun for it meanwhile.
   locked.attachment[Symbol.dispose]();

@@ -24,7 +24,7 @@ import { del } from './del.ts';
 import { asCniError } from './failure.ts';
 import { gc } from './gc.ts';
 import { ipamAdd, ipamCheck, ipamDel, ipamGc, ipamStatus } from './ipam-plugin.ts';
-import { openJournal } from './journal.ts';
+import { openLogFile } from './log-file.ts';
 import { status } from './status.ts';
 
 export interface Call {
@@ -133,7 +133,7 @@ async function journalled(
   place: CallPlace,
   work: (log: (line: string) => void) => Promise<string>,
 ): Promise<string> {
-  const journal = openJournal(request, place.caller);
+  const journal = openLogFile(request, place.caller);
   const start = monotonic();
   const milliseconds = () => `${Math.round(monotonic() - start)} ms`;
   journal.write('debug', `asked with ${request.config.text}`);

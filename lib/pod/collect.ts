@@ -100,6 +100,6 @@ export async function collect(scope: CollectScope, context: Context): Promise<Co
     undone.push(...(await attempt(() => collectOne(listed, scope, context))));
   const nameless = await attempt(() => sweepNameless(store, name));
   const released = await attempt(() => sweepOrphans(store, name));
-  await attempt(() => context.graveyard.emptied().then(() => []));
+  await attempt(() => context.reaper.drained().then(() => []));
   return { adopted, undone, released, nameless, failures };
 }

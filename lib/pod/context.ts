@@ -3,8 +3,8 @@ import type { Hook } from '../enforce/hook.ts';
 import type { Exchange } from '../kernel/message.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
 import type { Nft } from '../kernel/nft.ts';
-import type { Graveyard } from './graveyard.ts';
-import type { Put } from './interface.ts';
+import type { Dispatch } from './interface.ts';
+import type { LinkReaper } from './link-reaper.ts';
 
 /** What a call is carried out with; the one-shot process and the agent's worker each bring their own. */
 export interface Context {
@@ -14,7 +14,7 @@ export interface Context {
   readonly here: NetnsIdentity;
   /** rtnetlink in that namespace. */
   readonly host: Exchange;
-  readonly put: Put;
+  readonly dispatch: Dispatch;
   /** netfilter in that namespace, opened at the first use. To close it waits for what was deleted to be destroyed. */
   readonly nft: () => Nft;
   /**
@@ -24,7 +24,7 @@ export interface Context {
   readonly closeNft?: () => void;
   readonly hook: Hook;
   /** Links that a pod leaves behind. */
-  readonly graveyard: Graveyard;
+  readonly reaper: LinkReaper;
   /** A line for stderr, where a runtime copies it to its log. */
   readonly log: (line: string) => void;
   /** The process whose paths those of the call are; this one where absent. */

@@ -1,5 +1,7 @@
 /** What dead pods still hold, taken back by an ADD that wants it. */
+
 import type { Config } from '../cni/config.ts';
+import { messageOf } from '../cni/error.ts';
 import { tryLockAttachment } from '../state/attachment.ts';
 import { openStore, type Store } from '../state/store.ts';
 import { type Listed, listAttachments } from '../state/sweep.ts';
@@ -33,7 +35,7 @@ async function isCleared(
     await unplug({ ...owner, config, path }, attachment, context);
     return true;
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = messageOf(error);
     context.log(`Cannot undo what is left of ${owner.containerID}: ${why}`);
     return false;
   }

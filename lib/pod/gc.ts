@@ -1,14 +1,12 @@
 /** GC: whatever a runtime no longer vouches for is taken away, of this network name alone. */
 import { attachmentsToKeep } from '../cni/config.ts';
-import { CniError, codes } from '../cni/error.ts';
+import { CniError, codes, messageOf } from '../cni/error.ts';
 import { builtinIpam } from '../cni/ipam.ts';
 import type { NetworkRequest } from '../cni/request.ts';
 import { collect } from './collect.ts';
 import type { Context } from './context.ts';
 import { delegateVerb } from './delegate.ts';
 import { delegationOf } from './ipam.ts';
-
-const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** @throws CniError with everything that could not be taken away */
 export async function gc(request: NetworkRequest, context: Context): Promise<void> {
@@ -30,6 +28,6 @@ export async function gc(request: NetworkRequest, context: Context): Promise<voi
   if (failures.length === 1) throw first;
   throw new CniError(
     first instanceof CniError ? first.code : codes.internal,
-    `Cannot clear away everything of network ${config.name}: ${failures.map(said).join('; ')}`,
+    `Cannot clear away everything of network ${config.name}: ${failures.map(messageOf).join('; ')}`,
   );
 }

@@ -5,19 +5,19 @@ import type { LocalPod } from '../gate/node-state.ts';
 import { podKey } from '../gate/node-state.ts';
 import { formatAddress } from '../ip/address.ts';
 import { dumpAddresses, linkAddressOf } from '../kernel/address.ts';
-import type { Aside } from '../kernel/aside.ts';
 import { isGroupCarried } from '../kernel/link.ts';
 import { type Exchange, must } from '../kernel/message.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { currentNetns, type NetnsIdentity } from '../kernel/netns.ts';
 import { Nft } from '../kernel/nft.ts';
+import type { SocketPool } from '../kernel/socket-pool.ts';
 import { listNetworks, openStore } from '../state/store.ts';
 import { listAttachments } from '../state/sweep.ts';
 import { isIdentity } from '../tag/tag.ts';
 import type { Context } from './context.ts';
 import { homeOf, readFacts } from './facts.ts';
-import { deletingAside, type Graveyard } from './graveyard.ts';
-import { aside, atOnce, tagLink } from './interface.ts';
+import { dispatchInline, dispatchInThreadPool, tagLink } from './interface.ts';
+import { deletingReaper, type LinkReaper } from './link-reaper.ts';
 import { hostEnd, lookUpIn } from './own-link.ts';
 
 /** Of this network namespace, as far as records say so: one state folder may serve several. */
@@ -69,9 +69,9 @@ export interface Warm {
   readonly here: NetnsIdentity;
   readonly route: NetlinkSocket;
   /** For what does wait. */
-  readonly routeAside: Aside;
+  readonly routePool: SocketPool;
   readonly nft: Nft;
-  readonly graveyard: Graveyard;
+  readonly reaper: LinkReaper;
   /** Whether calls are under way beside the one that asks. */
   readonly others: () => boolean;
   /** As in `InlineOptions`. */
@@ -79,7 +79,7 @@ export interface Warm {
 }
 
 /** For one call: closed with it. */
-function openCold(): Pick<Context, 'here' | 'host' | 'put' | 'nft' | 'closeNft' | 'graveyard'> & Disposable {
+function openCold(): Pick<Context, 'here' | 'host' | 'dispatch' | 'nft' | 'closeNft' | 'reaper'> & Disposable {
   const route = NetlinkSocket.open('route');
   const { exchange: host } = route;
   let nft: Nft | undefined;
@@ -88,7 +88,7 @@ function openCold(): Pick<Context, 'here' | 'host' | 'put' | 'nft' | 'closeNft' 
     nft = undefined;
   };
   return {
-    ...{ here: currentNetns(), host, put: atOnce(host), closeNft, graveyard: deletingAside(host) },
+    ...{ here: currentNetns(), host, dispatch: dispatchInline(host), closeNft, reaper: deletingReaper(host) },
     nft: () => {
       nft ??= Nft.open();
       return nft;
@@ -100,8 +100,14 @@ function openCold(): Pick<Context, 'here' | 'host' | 'put' | 'nft' | 'closeNft' 
   };
 }
 
-const openWarm = ({ here, route, routeAside, nft, graveyard, others }: Warm): ReturnType<typeof openCold> => ({
-  ...{ here, host: route.exchange, put: aside(route.exchange, routeAside.exchange, others), nft: () => nft, graveyard },
+const openWarm = ({ here, route, routePool, nft, reaper, others }: Warm): ReturnType<typeof openCold> => ({
+  ...{
+    here,
+    host: route.exchange,
+    dispatch: dispatchInThreadPool(route.exchange, routePool.exchange, others),
+    nft: () => nft,
+    reaper,
+  },
   [Symbol.dispose]() {},
 });
 

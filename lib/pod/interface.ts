@@ -34,7 +34,7 @@ import {
   routeOf,
 } from '../kernel/route.ts';
 import { writeSysctl, writeSysctlIfPresent } from '../kernel/sysctl.ts';
-import { buried, condemned, quarantine } from '../tag/tag.ts';
+import { condemned, deleting, quarantine } from '../tag/tag.ts';
 import { hostPrefix, type PodLayout } from './plan.ts';
 import { configurePod, preparePodIpv6 } from './pod-end.ts';
 import { settleIpv6 } from './settle.ts';
@@ -60,8 +60,8 @@ export function foundLink(answers: readonly NetlinkAnswer[]): Link | undefined {
   return reply && linkOf(reply);
 }
 
-/** One that is buried is as good as gone. */
-export const isThere = (link: Link | undefined): link is Link => link !== undefined && link.group !== buried;
+/** False for a link in the deleting group: the kernel deletes it within a second. */
+export const isThere = (link: Link | undefined): link is Link => link !== undefined && link.group !== deleting;
 
 /** Every link of this network namespace. */
 export const allLinks = (exchange: Exchange): Link[] =>
@@ -98,11 +98,16 @@ export class NameTaken extends CniError {
  * @returns the host's
  * @throws NameTaken, NetlinkError
  */
-export async function createPair(put: Put, host: Exchange, netns: Netns, wanted: PodInterface): Promise<Link> {
+export async function createPair(
+  dispatch: Dispatch,
+  host: Exchange,
+  netns: Netns,
+  wanted: PodInterface,
+): Promise<Link> {
   const { hostName: name, hostMac: mac, ifname, podMac, mtu } = wanted;
   try {
     const peer = { name: ifname, mac: podMac, mtu, netns: netns.fd };
-    return await createVeth(put.pair, { name, mac, mtu, group: quarantine, peer });
+    return await createVeth(dispatch.pair, { name, mac, mtu, group: quarantine, peer });
   } catch (error) {
     // To the kernel a namespace of another kind is a bad argument like any other; entering it tells.
     if (isErrno(error, 'EINVAL')) inNetns(netns, () => {});
@@ -192,7 +197,7 @@ function enableForwarding({ addresses }: PodLayout): void {
 const peerOf = ({ peer, ifindex }: Link): number => peer ?? ifindex;
 
 /** How requests are put to the kernel that take it some time. */
-export interface Put {
+export interface Dispatch {
   /** What makes the pair, before which there is nothing else to do for this pod. */
   readonly pair: AsyncExchange;
   readonly host: AsyncExchange;
@@ -200,7 +205,7 @@ export interface Put {
 }
 
 /** By a process that ends with its call, where to start threads takes longer than what they would do. */
-export function atOnce(exchange: Exchange): Put {
+export function dispatchInline(exchange: Exchange): Dispatch {
   const host: AsyncExchange = async requests => exchange(requests);
   return { pair: host, host, pod: socket => async requests => socket.exchange(requests) };
 }
@@ -209,14 +214,14 @@ export function atOnce(exchange: Exchange): Put {
  * By one that goes on, and has something else to do meanwhile.
  * @param others  whether there are other calls to go on with
  */
-export const aside = (host: Exchange, hostAside: AsyncExchange, others: () => boolean): Put => ({
+export const dispatchInThreadPool = (host: Exchange, hostAside: AsyncExchange, others: () => boolean): Dispatch => ({
   pair: async requests => (others() ? await hostAside(requests) : host(requests)),
   host: hostAside,
-  pod: socket => requests => socket.exchangeAside(requests),
+  pod: socket => requests => socket.exchangeInThreadPool(requests),
 });
 
 export interface PlugOptions<T> {
-  readonly put: Put;
+  readonly dispatch: Dispatch;
   /** What there is to do while both ends are made ready. */
   readonly meanwhile: () => Promise<T>;
 }
@@ -237,15 +242,15 @@ export async function plugIn<T>(
   link: Link,
   netns: Netns,
   wanted: PodInterface,
-  { put, meanwhile }: PlugOptions<T>,
+  { dispatch, meanwhile }: PlugOptions<T>,
 ): Promise<Plugged<T>> {
   raiseHostEnd(host, link, wanted);
   enableForwarding(wanted.layout);
   if (hasIpv6(wanted.layout)) preparePodIpv6(netns, wanted.ifname);
   using pod = inNetns(netns, () => NetlinkSocket.open('route'));
   const work = [
-    configurePod(put.pod(pod), peerOf(link), wanted),
-    routeHostEnd(put.host, link, wanted),
+    configurePod(dispatch.pod(pod), peerOf(link), wanted),
+    routeHostEnd(dispatch.host, link, wanted),
     meanwhile(),
   ] as const;
   // Whatever becomes of one, none of the others is left under way.

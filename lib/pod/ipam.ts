@@ -1,14 +1,14 @@
 /** Addresses for a pod: from our own pools, or from another IPAM plugin by the rules of delegation. */
 import { readFileSync } from 'node:fs';
 import type { Config } from '../cni/config.ts';
-import { CniError, codes } from '../cni/error.ts';
+import { CniError, codes, messageOf } from '../cni/error.ts';
 import { builtinIpam, type RangeSetSpec } from '../cni/ipam.ts';
 import { type AttachmentRequest, requestedIps, type Verb } from '../cni/request.ts';
 import type { Result } from '../cni/result.ts';
 import { type Address, formatPrefix, networkOf, type Prefix } from '../ip/address.ts';
 import type { PoolPlan, RangeSources } from '../ipam/config.ts';
 import type { Exchange } from '../kernel/message.ts';
-import { readSeenBy } from '../kernel/seen.ts';
+import { readSeenBy } from '../kernel/mount-namespace.ts';
 import type { Attachment } from '../state/attachment.ts';
 import { release, reserve } from '../state/claims.ts';
 import { parseAlias } from '../tag/alias.ts';
@@ -90,7 +90,7 @@ async function resolvConf(path: string, caller: number | undefined): Promise<Res
   try {
     return parseResolvConf(caller === undefined ? readFileSync(path, 'utf8') : readSeenBy(caller, path));
   } catch (error) {
-    const said = error instanceof Error ? error.message : String(error);
+    const said = messageOf(error);
     throw new CniError(codes.ioFailure, `Cannot read ipam.resolvConf ${path}: ${said}`);
   }
 }
@@ -120,7 +120,7 @@ export async function reserveBuiltin(
   const dns = ipam?.resolvConf === undefined ? undefined : await resolvConf(ipam.resolvConf, context.caller);
   const allotments = reserve(attachment, {
     pools,
-    wishes: requestedIps(request),
+    requested: requestedIps(request),
     minimumRest: MINIMUM_REST,
     isBusy: address => linkRoutedTo(context.host, address) !== undefined,
     explainBusy: address => explainRoute(context.host, address),

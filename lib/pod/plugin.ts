@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, writeSync } from 'node:fs';
 import manifest from '../../package.json' with { type: 'json' };
+import { messageOf } from '../cni/error.ts';
 import type { AttachmentRequest, Environment, NetworkRequest, Role } from '../cni/request.ts';
 import { errnoOf } from '../state/error.ts';
 import { printable } from '../tag/printable.ts';
@@ -25,7 +26,7 @@ function print(text: string): boolean {
     } catch (error) {
       if (errnoOf(error) === 'EAGAIN') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
       else {
-        log(`Cannot answer on stdout: ${error instanceof Error ? error.message : String(error)}`);
+        log(`Cannot answer on stdout: ${messageOf(error)}`);
         return false;
       }
     }

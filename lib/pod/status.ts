@@ -1,7 +1,7 @@
 /** STATUS: could an ADD be served now? Runtimes ask every few seconds, so it looks at little and changes nothing. */
 import { accessSync, constants, statfsSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { CniError, codes } from '../cni/error.ts';
+import { CniError, codes, messageOf } from '../cni/error.ts';
 import { builtinIpam } from '../cni/ipam.ts';
 import type { NetworkRequest } from '../cni/request.ts';
 import { probeForwarding, probeIpv6 } from '../enforce/probe.ts';
@@ -56,7 +56,7 @@ function checkDelegate(type: string, path: readonly string[]): void {
   try {
     findDelegate(type, path);
   } catch (error) {
-    throw unavailable(error instanceof Error ? error.message : String(error));
+    throw unavailable(messageOf(error));
   }
 }
 

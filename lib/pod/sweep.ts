@@ -10,7 +10,7 @@ import type { Operation } from '../nft/transaction.ts';
 import type { Store } from '../state/store.ts';
 import { isHostInterfaceName } from '../tag/link-name.ts';
 import { type Collected, collect } from './collect.ts';
-import { forgetFlowsOf } from './flows.ts';
+import { forgetFlowsOf } from './forget-flows.ts';
 import type { Here } from './here.ts';
 import { allLinks, condemn, findLink, isThere, removeLink, routesOver, unroute } from './interface.ts';
 import { inventory } from './inventory.ts';
@@ -113,7 +113,7 @@ export async function sweep({ config, store, path, isForced }: SweepOptions, her
   }
   const restored = (await attempt(() => restore(here))) ?? { table: [], isRebuilt: false };
   const { failures: unremoved, ...links } = sweepLinks(store, here, isForced);
-  await attempt(() => here.graveyard.emptied());
+  await attempt(() => here.reaper.drained());
   return {
     adopted: collected.flatMap(({ found }) => found.adopted),
     undone: collected.flatMap(({ found }) => found.undone),

@@ -3,7 +3,9 @@
  * pod is taken out of the table and out of conntrack; and the address last: one that is released while the table still knows
  * it would hand its permissions to a stranger. So whatever fails stops here, keeps the claim, and is tried again.
  */
+
 import type { Config } from '../cni/config.ts';
+import { messageOf } from '../cni/error.ts';
 import { builtinIpam } from '../cni/ipam.ts';
 import { podKey } from '../gate/node-state.ts';
 import { formatAddress } from '../ip/address.ts';
@@ -15,7 +17,7 @@ import { hostInterfaceName } from '../tag/link-name.ts';
 import type { Context } from './context.ts';
 import { delegateVerb, findDelegate } from './delegate.ts';
 import { type PodFacts, readFacts } from './facts.ts';
-import { forgetFlowsOf } from './flows.ts';
+import { forgetFlowsOf } from './forget-flows.ts';
 import { condemn, findLink, isThere, routesOver, tagLink, unroute, writeAlias } from './interface.ts';
 import { delegationOf, releaseAddresses } from './ipam.ts';
 import { hostEnd, isLinkOf, isMadeFor, lookUpIn, peerInPod } from './own-link.ts';
@@ -90,11 +92,11 @@ export async function unplug(leaving: Leaving, attachment: Attachment | undefine
     forgetFlowsOf(addresses, context);
     context.closeNft?.();
   };
-  const bury = async ({ ifindex }: Link): Promise<void> => {
+  const removeOwn = async ({ ifindex }: Link): Promise<void> => {
     unroute(context.host, ifindex, facts?.pod?.addresses);
-    await context.graveyard.bury(ifindex);
+    await context.reaper.defer(ifindex);
   };
-  await all([link && !isChained && bury(link), facts?.kind !== 'ipam' && takeOut()]);
+  await all([link && !isChained && removeOwn(link), facts?.kind !== 'ipam' && takeOut()]);
   if (link && isChained) leaveLink(link, config.enforcer.kind !== 'none', context);
   // GC speaks for the whole network, and a delegate must hear whose address it is.
   const own = { ...context, env: { ...context.env, CNI_CONTAINERID: containerID, CNI_IFNAME: ifname } };
@@ -116,7 +118,7 @@ async function releaseUnrecorded({ config, path }: Leaving, context: Context): P
   try {
     findDelegate(config.ipam.type, path);
   } catch (error) {
-    context.log(`Nothing to release: ${error instanceof Error ? error.message : String(error)}`);
+    context.log(`Nothing to release: ${messageOf(error)}`);
     return;
   }
   await delegateVerb(delegationOf(config, 'DEL', context, path));

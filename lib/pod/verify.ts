@@ -138,7 +138,7 @@ function podDifferences(found: PluggedIn, scene: Scene, attachment?: Attachment)
 }
 
 /** Milliseconds: a call that holds a pod for longer is at work on it, and what differs is not to be judged now. */
-const PATIENCE = 5_000;
+const LOCK_TIMEOUT_MS = 5_000;
 
 /** What becomes of the differences of one pod, as they are while no call is under way for it. */
 type Heed = (differences: readonly Mismatch[]) => void;
@@ -164,7 +164,7 @@ async function lookAgain(found: PluggedIn, scene: Scene, heed: Heed): Promise<vo
 /** Undefined where it has gone, or a call holds it. */
 async function lockedWithin(store: Store, owner: AttachmentKey): Promise<Attachment | undefined> {
   try {
-    return (await lockAttachment(store, owner, { deadline: PATIENCE }))?.attachment;
+    return (await lockAttachment(store, owner, { deadline: LOCK_TIMEOUT_MS }))?.attachment;
   } catch (error) {
     if (error instanceof LockTimeoutError) return undefined;
     throw error;

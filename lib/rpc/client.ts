@@ -6,15 +6,14 @@
 import { statSync } from 'node:fs';
 import { createConnection, type Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
-import { CniError, codes, errorObject } from '../cni/error.ts';
+import { CniError, codes, errorObject, messageOf } from '../cni/error.ts';
 import { errorVersion } from '../cni/request.ts';
 import { peerOf } from '../kernel/peer.ts';
 import { activityOf } from '../kernel/process.ts';
 import type { CallForAgent } from '../pod/plugin.ts';
 import { errnoOf } from '../state/error.ts';
 import { Conversation, ConversationError, descriptorOf } from './connection.ts';
-import { secondsAway } from './heartbeat.ts';
-import { said } from './log.ts';
+import { heartbeatAge } from './heartbeat.ts';
 import {
   type CallAnswer,
   decodeAnswer,
@@ -25,7 +24,7 @@ import {
   type Frame,
 } from './protocol.ts';
 import { socketPath } from './socket-path.ts';
-import { answerPatience } from './timeouts.ts';
+import { answerTimeoutMs } from './timeouts.ts';
 
 /** Milliseconds. */
 export interface HandoverDeadlines {
@@ -118,7 +117,7 @@ function withoutAgent(call: CallForAgent, why: string): CallAnswer | undefined {
       `Cannot plug the pod in: only the agent may judge it, and ${why}`,
       'see that `tollgate agent` runs on this node; the runtime tries again',
     );
-  const away = secondsAway(runDir);
+  const away = heartbeatAge(runDir);
   if (verb !== 'STATUS' || away <= agentGrace) return undefined;
   const since = Number.isFinite(away) ? `${Math.round(away)} s ago` : 'never since this node was started';
   return failure(
@@ -142,7 +141,7 @@ function lost(call: CallForAgent, why: string): CallAnswer | undefined {
 
 /** Whether the call must wait for an agent that is being replaced: an ADD that only an agent may judge. */
 const mayReturn = ({ verb, enforcer, runDir, agentGrace }: CallForAgent): boolean =>
-  verb === 'ADD' && enforcer === 'agent' && secondsAway(runDir) <= agentGrace;
+  verb === 'ADD' && enforcer === 'agent' && heartbeatAge(runDir) <= agentGrace;
 
 /** How far the agent got with a call: it answered, refused it, or failed before or after it took the call over. */
 type Handed =
@@ -164,10 +163,10 @@ async function ask(
     if (kind === 'notMine') return { isTaken, why: decodeReason(body), isRefused: true };
     isTaken = true;
     talk.send('go');
-    const patience = deadlines.answer ?? answerPatience(call.verb, call.enforceTimeout);
-    return { answer: decodeAnswer((await talk.receive(['answer'], patience)).body) };
+    const timeout = deadlines.answer ?? answerTimeoutMs(call.verb, call.enforceTimeout);
+    return { answer: decodeAnswer((await talk.receive(['answer'], timeout)).body) };
   } catch (error) {
-    return { isTaken, why: said(error) };
+    return { isTaken, why: messageOf(error) };
   }
 }
 
@@ -181,7 +180,7 @@ export async function handOver(
   try {
     request = requestFrame(call);
   } catch (error) {
-    return withoutAgent(call, said(error));
+    return withoutAgent(call, messageOf(error));
   }
   for (const end = performance.now() + deadlines.turn; ; await pause(LOOK)) {
     const handed = await ask(call, request, deadlines, end);

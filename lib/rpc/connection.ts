@@ -13,7 +13,7 @@ export function descriptorOf(socket: Socket): number {
   return typeof handle?.fd === 'number' ? handle.fd : -1;
 }
 
-/** More than these were not asked for, and are not kept: a caller's patience is not our memory. */
+/** Bytes that are kept unread: a peer that sends more than it was asked for must not fill our memory. */
 const MOST_WAITING = 2;
 
 export class Conversation implements Disposable {
@@ -102,7 +102,7 @@ export class Conversation implements Disposable {
     }
   }
 
-  #news(patience: number): Promise<void> {
+  #news(timeout: number): Promise<void> {
     return new Promise(resolve => {
       const wake = (): void => {
         clearTimeout(timer);
@@ -110,7 +110,7 @@ export class Conversation implements Disposable {
         resolve();
       };
       // Timers fire before connections are read: in a process that has just computed for long, what is late may lie there already.
-      const timer = setTimeout(() => setImmediate(wake), patience);
+      const timer = setTimeout(() => setImmediate(wake), timeout);
       this.#wake = wake;
     });
   }

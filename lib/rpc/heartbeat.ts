@@ -11,7 +11,7 @@ const INTERVAL = 5_000;
 const sign = (runDir: string): void => writeFileSync(pathOf(runDir), '', { mode: 0o600 });
 
 /** Gives signs of life until it is disposed of, and a last one then. */
-export function showPresence(runDir: string, clock: Clock, failed: (error: unknown) => void): Disposable {
+export function startHeartbeat(runDir: string, clock: Clock, failed: (error: unknown) => void): Disposable {
   let cancel = (): void => undefined;
   const show = (): void => {
     try {
@@ -35,7 +35,7 @@ export function showPresence(runDir: string, clock: Clock, failed: (error: unkno
 }
 
 /** Seconds since the last sign of life; Infinity where there has been none since the folder was made, which is at boot. */
-export function secondsAway(runDir: string): number {
+export function heartbeatAge(runDir: string): number {
   const seen = statSync(pathOf(runDir), { throwIfNoEntry: false });
   return seen ? Math.max(0, (Date.now() - seen.mtimeMs) / 1000) : Number.POSITIVE_INFINITY;
 }

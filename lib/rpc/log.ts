@@ -7,9 +7,6 @@ export type LineLevel = (typeof logLevels)[number];
 
 export type Log = (level: LineLevel, message: string, fields?: Readonly<Record<string, unknown>>) => void;
 
-/** An error as a line tells it. */
-export const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
 /** One JSON object a line on stderr, of this level and above; a log that nobody takes is no reason to end. */
 export const logToStderr =
   (least: LineLevel): Log =>

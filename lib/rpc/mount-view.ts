@@ -7,7 +7,7 @@
 import { delegateCandidates } from '../cni/delegate.ts';
 import { builtinIpam } from '../cni/ipam.ts';
 import type { AttachmentRequest, NetworkRequest } from '../cni/request.ts';
-import { isProgramFor, isSameFor } from '../kernel/seen.ts';
+import { isProgramFor, isSamePathFor } from '../kernel/mount-namespace.ts';
 
 const mount = 'mount it at the same path';
 
@@ -15,7 +15,7 @@ const mount = 'mount it at the same path';
  * @param isSame whether the caller sees what we see
  * @returns why the call is not to be carried out here
  */
-export function otherFiles(
+export function mountMismatch(
   { config, path }: AttachmentRequest | NetworkRequest,
   pid: number,
   isSame: boolean,
@@ -30,10 +30,10 @@ export function otherFiles(
     ...(enforcer.kind === 'inline' ? { policies } : {}),
     ...(ipam?.dataDir === undefined ? {} : { 'ipam.dataDir': ipam.dataDir }),
   };
-  const other = Object.entries(folders).find(([, folder]) => !isSameFor(pid, folder));
+  const other = Object.entries(folders).find(([, folder]) => !isSamePathFor(pid, folder));
   if (other) return `this agent sees another ${other[0]} ${other[1]} than the caller: ${mount}`;
   if (!ipam || ipam.type === builtinIpam) return undefined;
   const program = delegateCandidates(ipam.type, path).find(file => isProgramFor(pid, file));
-  if (program === undefined || isSameFor(pid, program)) return undefined;
+  if (program === undefined || isSamePathFor(pid, program)) return undefined;
   return `this agent does not see the caller's IPAM plugin ${program}: ${mount}, and its state, too`;
 }

@@ -197,7 +197,7 @@ function encodeNumber(number: number): Uint8Array {
 }
 
 /** Milliseconds (u32) that an answer may take, in READY: a caller that cannot read the config waits for as long. */
-export const encodePatience = encodeNumber;
+export const encodeTimeout = encodeNumber;
 
 /** The call's place in the queue (u32), of which the first is 1, in QUEUED. */
 export const encodePlace = encodeNumber;

@@ -3,19 +3,20 @@
  * GO only, undone when the caller hangs up. A caller that is broken, huge, slow or nobody we serve costs a deadline at most,
  * and only his own.
  */
+
 import { createServer, type Server, type Socket } from 'node:net';
+import { messageOf } from '../cni/error.ts';
 import { type NetnsIdentity, sameNetns } from '../kernel/netns.ts';
 import { hasHungUp, peerOf, type SocketPeer } from '../kernel/peer.ts';
 import { Conversation, descriptorOf } from './connection.ts';
-import { said } from './log.ts';
 import {
   type CallAnswer,
   type CallRequest,
   decodeRequest,
   encodeAnswer,
-  encodePatience,
   encodePlace,
   encodeReason,
+  encodeTimeout,
   GREATEST_BODY,
 } from './protocol.ts';
 import { Turns } from './turns.ts';
@@ -51,7 +52,7 @@ export interface ServerOptions {
   /** Calls that are carried out at once. */
   readonly atOnce?: number;
   /** Milliseconds that a caller who cannot tell himself should wait for the answer; undefined where it is for him to say. */
-  readonly patience?: (request: CallRequest) => number | undefined;
+  readonly answerTimeout?: (request: CallRequest) => number | undefined;
   readonly run: (request: CallRequest, caller: Caller) => Promise<CallAnswer>;
   /** What went wrong with a caller. */
   readonly log: (what: string, caller: SocketPeer | undefined) => void;
@@ -80,7 +81,7 @@ export class CallServer {
     this.#turns = new Turns(options.atOnce ?? MOST_AT_ONCE);
     this.server = createServer(socket => this.#accept(socket));
     // Out of descriptors, say: whoever could not be accepted runs his call himself.
-    this.server.on('error', error => options.log(said(error), undefined));
+    this.server.on('error', error => options.log(messageOf(error), undefined));
     this.server.maxConnections = MOST_CONNECTIONS;
   }
 
@@ -98,7 +99,7 @@ export class CallServer {
       if (peer.uid !== 0) throw new Error(`uid ${peer.uid} may not call: only root may`);
     } catch (error) {
       socket.destroy();
-      this.#options.log(said(error), peer);
+      this.#options.log(messageOf(error), peer);
       return;
     }
     const task = this.#converse(socket, peer).finally(() => this.#running.delete(task));
@@ -120,8 +121,8 @@ export class CallServer {
         return;
       }
       using _turn = await this.#turnOf(request, talk);
-      const patience = this.#options.patience?.(request);
-      talk.send('ready', patience === undefined ? undefined : encodePatience(patience));
+      const timeout = this.#options.answerTimeout?.(request);
+      talk.send('ready', timeout === undefined ? undefined : encodeTimeout(timeout));
       await talk.receive(['go'], this.#deadlines.go);
       if (this.#isStopping) return;
       // Who was killed right after.
@@ -131,7 +132,7 @@ export class CallServer {
       const answer = await this.#options.run(request, { ...peer, signal: talk.hungUp, look });
       await talk.finish('answer', bodyOf(answer), this.#deadlines.answer);
     } catch (error) {
-      if (!this.#isStopping) this.#options.log(said(error), peer);
+      if (!this.#isStopping) this.#options.log(messageOf(error), peer);
     } finally {
       this.#idle.delete(talk);
       talk[Symbol.dispose]();

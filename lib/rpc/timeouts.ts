@@ -7,5 +7,5 @@ type Verb = (AttachmentRequest | NetworkRequest)['verb'];
 const seconds: Readonly<Record<Verb, number>> = { ADD: 60, DEL: 90, CHECK: 30, GC: 60, STATUS: 10 };
 
 /** Milliseconds. @param enforceTimeout in seconds */
-export const answerPatience = (verb: Verb, enforceTimeout: number): number =>
+export const answerTimeoutMs = (verb: Verb, enforceTimeout: number): number =>
   (seconds[verb] + enforceTimeout + 10) * 1000;

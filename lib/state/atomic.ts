@@ -1,4 +1,5 @@
 /** Whole files, read and replaced in one piece: a reader sees the old text or the new one, never half of either. */
+
 import {
   type BigIntStats,
   closeSync,
@@ -10,6 +11,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { messageOf } from '../cni/error.ts';
 import { doing, errnoOf } from './error.ts';
 import { clearTheWay, isInTheWay } from './in-the-way.ts';
 
@@ -99,7 +101,7 @@ export function parseJson(text: string | undefined, reviver?: (key: string, valu
   try {
     return { kind: 'value', value: JSON.parse(text, reviver) as unknown };
   } catch (error) {
-    return { kind: 'garbage', reason: error instanceof Error ? error.message : String(error) };
+    return { kind: 'garbage', reason: messageOf(error) };
   }
 }
 

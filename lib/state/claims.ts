@@ -3,8 +3,9 @@
  * be neither empty nor torn nor disagree with its owner, and the record's link count says how many there are.
  */
 import { linkSync } from 'node:fs';
+import type { RequestedAddress } from '../cni/address.ts';
 import { type Address, formatAddress, parseAddress } from '../ip/address.ts';
-import { allot, assignWishes, inOrder, inTurn, isTired, type Wish } from '../ipam/choose.ts';
+import { allot, assignRequested, inOrder, inTurn, isInCooldown } from '../ipam/choose.ts';
 import { AddressRefused, PoolExhausted } from '../ipam/error.ts';
 import { type Allotment, type Pool, poolSize, poolText, rangeHolding } from '../ipam/pool.ts';
 import type { AttachmentKey } from '../tag/link-name.ts';
@@ -21,7 +22,7 @@ export interface Reservation {
   /** One address from each. */
   readonly pools: readonly Pool[];
   /** Addresses asked for by number; each must be had. */
-  readonly wishes: readonly Wish[];
+  readonly requested: readonly RequestedAddress[];
   /** Milliseconds that a released address waits while others are free. */
   readonly minimumRest: number;
   /** True for an address that this node has a route of its own to, so that it must not be given; none by default. */
@@ -42,12 +43,12 @@ const blindTries = 64;
 export function reserve(attachment: Attachment, reservation: Reservation): readonly Allotment[] {
   const { addresses = [], containerID, ifname } = attachment.facts;
   if (attachment.claimCount > 0) throw new AlreadyReserved(`${containerID} ${ifname}`, addresses);
-  const wishes = assignWishes(reservation.pools, reservation.wishes);
+  const requested = assignRequested(reservation.pools, reservation.requested);
   const held: Address[] = [];
   try {
     const allotments = reservation.pools.map((pool, i) => {
-      const wish = wishes[i];
-      const value = wish ? takeWish(attachment, wish, reservation) : takeNext(attachment, pool, reservation);
+      const wanted = requested[i];
+      const value = wanted ? takeRequested(attachment, wanted, reservation) : takeNext(attachment, pool, reservation);
       const allotment = allot(pool, value);
       held.push(allotment.address);
       return allotment;
@@ -61,14 +62,14 @@ export function reserve(attachment: Attachment, reservation: Reservation): reado
 }
 
 /** A pod of this network that has the address has a route to it, too, so the claim is looked at first. */
-function takeWish(attachment: Attachment, wish: Address, reservation: Reservation): bigint {
+function takeRequested(attachment: Attachment, wanted: Address, reservation: Reservation): bigint {
   const { isBusy, explainBusy } = reservation;
-  const text = formatAddress(wish);
-  const taken = () => new AddressRefused(text, `taken by ${ownerOf(attachment, wish, reservation)}`);
-  if (statIfThere(claimPath(attachment, wish))) throw taken();
-  if (isBusy?.(wish)) throw new AddressRefused(text, explainBusy?.(wish) ?? 'this node has a route to it');
-  if (!claim(attachment, wish)) throw taken();
-  return wish.value;
+  const text = formatAddress(wanted);
+  const taken = () => new AddressRefused(text, `taken by ${ownerOf(attachment, wanted, reservation)}`);
+  if (statIfThere(claimPath(attachment, wanted))) throw taken();
+  if (isBusy?.(wanted)) throw new AddressRefused(text, explainBusy?.(wanted) ?? 'this node has a route to it');
+  if (!claim(attachment, wanted)) throw taken();
+  return wanted.value;
 }
 
 /** Blindly first, which costs the same however many are taken; then by what the folder says. */
@@ -94,7 +95,7 @@ function takeBlindly(
     // In this order: whoever releases an address notes it first, so of one that is free the note is to be seen.
     if (statIfThere(claimPath(attachment, address))) continue;
     const rest = restOf(store, network, formatAddress(address));
-    if ((rest !== undefined && isTired(rest, minimumRest)) || isBusy?.(address)) continue;
+    if ((rest !== undefined && isInCooldown(rest, minimumRest)) || isBusy?.(address)) continue;
     // Nothing to forget where nobody remembers: to find that out anew is an error, dear for what is the rule.
     if (claim(attachment, address, rest !== undefined)) return value;
   }

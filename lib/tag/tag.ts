@@ -11,10 +11,10 @@ export const tagMask = 0xffff0000;
 export const quarantine = 0x74670000;
 /** Being deleted: closed in every direction. */
 export const condemned = 0x7467ffff;
-/** Out of the table, unrouted, and about to be deleted with all others of this group: closed in every direction, too. */
-export const buried = 0x7467fffe;
+/** The pod has left the table and is unrouted; the kernel deletes the group whole. Closed in every direction. */
+export const deleting = 0x7467fffe;
 export const firstIdentity = quarantine + 1;
-export const lastIdentity = buried - 1;
+export const lastIdentity = deleting - 1;
 
 export const isOurs = (group: number): boolean => group >>> 16 === tagBase >>> 16;
 
@@ -38,6 +38,6 @@ export function parseTag(text: string): number | undefined {
 export function describeTag(group: number): string {
   if (group === quarantine) return 'quarantine';
   if (group === condemned) return 'condemned';
-  if (group === buried) return 'buried';
+  if (group === deleting) return 'deleting';
   return isOurs(group) ? formatTag(group) : `${formatTag(group)} (not ours)`;
 }

@@ -3,9 +3,10 @@
  * other registration. CHURN_PAIRS (20,000 unless set) is how many pods come and go in `churn`. Runs in the namespaces that
  * bench.sh made. Nothing fails on a figure; an error of a group is told, ends that group only, and makes the exit code 1.
  */
+
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { said } from '../../lib/rpc/log.ts';
+import { messageOf } from '../../lib/cni/error.ts';
 import { formatLoad, formatLoadMarkdown, type LoadGroup, type MeasuredLoad } from './load-report.ts';
 
 const folder = new URL('./load/', import.meta.url);
@@ -39,7 +40,7 @@ async function main(): Promise<number> {
       measured.push(await measure(name));
     } catch (error) {
       isComplete = false;
-      console.error(`Cannot measure ${name}: ${said(error)}`);
+      console.error(`Cannot measure ${name}: ${messageOf(error)}`);
     }
   mkdirSync('dist', { recursive: true });
   writeFileSync('dist/load.json', `${JSON.stringify(measured, null, 2)}\n`);

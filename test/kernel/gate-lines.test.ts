@@ -10,7 +10,7 @@ import { type Address, type Family, formatAddress } from '../../lib/ip/address.t
 import { PROTOCOL, type Table, TCP_FLAG } from '../../lib/nft/model.ts';
 import { formatRule } from '../../lib/nft/text.ts';
 import type { Ruleset } from '../../lib/policy/compile/ruleset.ts';
-import { buried, condemned, quarantine } from '../../lib/tag/tag.ts';
+import { condemned, deleting, quarantine } from '../../lib/tag/tag.ts';
 import { GateHost, type GatePod, localPod, tableOf } from '../support/gate-host.ts';
 import { until } from '../support/host.ts';
 import { NflogReader } from '../support/nflog.ts';
@@ -611,7 +611,7 @@ const everyWay = (f: Family): readonly { readonly from: End; readonly packet: Pa
 for (const [name, group] of [
   ['quarantine', quarantine],
   ['condemned', condemned],
-  ['buried', buried],
+  ['deleting', deleting],
 ] as const)
   for (const judge of ['inline', 'agent', 'exec'] as const)
     test(`${name} is closed in every direction, both families, under enforcer ${judge}`, () => {
@@ -640,23 +640,23 @@ const withoutBuried = (table: Table): Table => ({
       ...rule,
       statements: rule.statements.map(statement =>
         statement.kind === 'lookup' && Array.isArray(statement.set)
-          ? { ...statement, set: statement.set.filter(([datum]) => datum !== buried) }
+          ? { ...statement, set: statement.set.filter(([datum]) => datum !== deleting) }
           : statement,
       ),
     })),
   })),
 });
 
-test('a pod that is buried, so unrouted, is closed by a table that knows nothing of it, too', () => {
+test('a pod whose link waits to be deleted, so unrouted, is closed by a table that knows nothing of it, too', () => {
   host.bring(withoutBuried(whole));
   assert.notDeepEqual(withoutBuried(whole), whole);
   for (const isGone of [true, false]) {
-    setTags([isGone ? buried : tags.open, tags.open]);
+    setTags([isGone ? deleting : tags.open, tags.open]);
     for (const f of [4, 6] as const) host.lead(a.addresses[f], isGone ? 'near' : a);
     for (const f of [4, 6] as const)
       for (const [i, { from, packet, at }] of everyWay(f).entries()) {
         host.forget();
-        assert.equal(arrives(from, packet, at), !isGone, `IPv${f}, way ${i}, ${isGone ? 'buried' : 'open'}`);
+        assert.equal(arrives(from, packet, at), !isGone, `IPv${f}, way ${i}, ${isGone ? 'deleting' : 'open'}`);
       }
   }
 });

@@ -3,13 +3,13 @@ import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { Aside } from '../../lib/kernel/aside.ts';
 import { libc, NativeCallError, selfTest, socketLibc } from '../../lib/kernel/ffi.ts';
 import { deleteLink, dumpLinks, getLink, type Link, linkOf, newVeth, setLink } from '../../lib/kernel/link.ts';
 import { complaintOf, type Exchange, NetlinkError, OutcomeUnknownError } from '../../lib/kernel/message.ts';
 import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
 import { inNetns } from '../../lib/kernel/netns.ts';
 import { addRoute } from '../../lib/kernel/route.ts';
+import { SocketPool } from '../../lib/kernel/socket-pool.ts';
 import { RTNLGRP, Subscription } from '../../lib/kernel/subscription.ts';
 import { makeNetns, until } from '../support/netns.ts';
 
@@ -114,7 +114,7 @@ test('a closed socket leaves no descriptor, and says so when it is used', () => 
 
 test('asked aside, the answers are the same, and what comes meanwhile is asked of another socket', async () => {
   using aside = inNetns(netns, () => NetlinkSocket.open('route'));
-  const coming = aside.exchangeAside([getLink({ name: 'one' }), getLink({ name: 'none' }), veth('three')]);
+  const coming = aside.exchangeInThreadPool([getLink({ name: 'one' }), getLink({ name: 'none' }), veth('three')]);
   assert.equal(linkOf(socket.request([getLink({ name: 'one' })])[0]![0]!).name, 'one');
   const answers = await coming;
   assert.deepEqual(
@@ -123,25 +123,25 @@ test('asked aside, the answers are the same, and what comes meanwhile is asked o
   );
   assert.equal(linkOf(answers[0]!.replies[0]!).name, 'one');
   assert.equal(linkOf(aside.request([getLink({ name: 'three' })])[0]![0]!).name, 'three');
-  assert.deepEqual(await aside.exchangeAside([]), []);
+  assert.deepEqual(await aside.exchangeInThreadPool([]), []);
 });
 
 test('a socket that is closed while it is asked keeps its descriptor for as long', async () => {
   const before = openDescriptors();
   const closed = inNetns(netns, () => NetlinkSocket.open('route'));
-  const coming = closed.exchangeAside([getLink({ name: 'one' })]);
+  const coming = closed.exchangeInThreadPool([getLink({ name: 'one' })]);
   closed[Symbol.dispose]();
   assert.equal(openDescriptors().length, before.length + 1);
   await assert.rejects(coming, /^Error: Cannot get link one: the netlink socket is closed$/);
   assert.deepEqual(openDescriptors(), before);
-  await assert.rejects(closed.exchangeAside([getLink({ name: 'one' })]), /the netlink socket is closed/);
-  await assert.rejects(closed.sendAside([getLink({ name: 'one' })]), /the netlink socket is closed/);
+  await assert.rejects(closed.exchangeInThreadPool([getLink({ name: 'one' })]), /the netlink socket is closed/);
+  await assert.rejects(closed.sendInThreadPool([getLink({ name: 'one' })]), /the netlink socket is closed/);
   assert.deepEqual(openDescriptors(), before);
 });
 
 test('many exchanges aside at a time have their own answers each, and few sockets are kept for later', async () => {
   const before = openDescriptors();
-  const aside = new Aside('route');
+  const aside = new SocketPool('route');
   const ask = async (i: number) => {
     const [answer] = await aside.exchange([getLink({ name: i % 2 ? 'lo' : `none${i}` })]);
     return answer!.error?.message ?? linkOf(answer!.replies[0]!).name;

@@ -369,8 +369,13 @@ const rows: readonly Row[] = [
     verdict: 'drop',
   },
   { sentence: 'prerouting: a pod in quarantine', hook: 'prerouting', packet: from(0x74670000), verdict: 'drop' },
-  { sentence: 'the node to a pod that is buried', packet: to(0x7467fffe), verdict: 'drop' },
-  { sentence: 'prerouting: a pod that is buried', hook: 'prerouting', packet: from(0x7467fffe), verdict: 'drop' },
+  { sentence: 'the node to a pod whose link waits to be deleted', packet: to(0x7467fffe), verdict: 'drop' },
+  {
+    sentence: 'prerouting: a pod whose link waits to be deleted',
+    hook: 'prerouting',
+    packet: from(0x7467fffe),
+    verdict: 'drop',
+  },
   { sentence: 'prerouting: a condemned pod', hook: 'prerouting', packet: from(0x7467ffff), verdict: 'drop' },
   {
     sentence: 'prerouting: a pod with a source address that is not its own',

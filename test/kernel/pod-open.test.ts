@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { LinkKeeper } from '../../lib/controller/link-watch.ts';
+import { LinkWatch } from '../../lib/controller/link-watch.ts';
 import type { LocalPod, NodeState } from '../../lib/gate/node-state.ts';
 import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
 import { inNetns } from '../../lib/kernel/netns.ts';
@@ -40,7 +40,7 @@ test('the agent leaves an interface alone that an ADD has yet to open, and keeps
   const tag = quarantine + 1;
   const state = { pods: { key: { link: 'tgpod', tag } as LocalPod } } as unknown as NodeState;
   const opening = new Set(['key']);
-  const keeper = new LinkKeeper({ state }, route.exchange, opening, () => undefined);
+  const keeper = new LinkWatch({ state }, route.exchange, opening, () => undefined);
   assert.deepEqual([keeper.mend(), group()], [0, quarantine]);
   opening.delete('key');
   assert.deepEqual([keeper.mend(), group()], [1, tag]);

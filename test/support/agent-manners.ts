@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Conversation } from '../../lib/rpc/connection.ts';
-import { encodeAnswer, encodePatience, encodePlace, encodeReason } from '../../lib/rpc/protocol.ts';
+import { encodeAnswer, encodePlace, encodeReason, encodeTimeout } from '../../lib/rpc/protocol.ts';
 
 export interface Listening extends AsyncDisposable {
   readonly runDir: string;
@@ -82,7 +82,7 @@ export const answersAfter =
       talk.send('queued', encodePlace(place));
       await pause(1_000);
     }
-    talk.send('ready', encodePatience(60_000));
+    talk.send('ready', encodeTimeout(60_000));
     await until(talk, 'go');
     await talk.finish('answer', encodeAnswer({ stdout, exitCode: 0, lines: [] }), 5_000);
   };
@@ -90,18 +90,18 @@ export const answersAfter =
 export const afterGo: Readonly<Record<string, Manner>> = {
   dies: async talk => {
     await until(talk, 'request');
-    talk.send('ready', encodePatience(300));
+    talk.send('ready', encodeTimeout(300));
     await until(talk, 'go');
     talk[Symbol.dispose]();
   },
   'never answers': async talk => {
     await until(talk, 'request');
-    talk.send('ready', encodePatience(300));
+    talk.send('ready', encodeTimeout(300));
     await until(talk, 'go');
   },
   'answers with garbage': async (talk, socket) => {
     await until(talk, 'request');
-    talk.send('ready', encodePatience(300));
+    talk.send('ready', encodeTimeout(300));
     await until(talk, 'go');
     socket.write('garbage!');
   },

@@ -10,7 +10,7 @@ import { Netns } from '../../lib/kernel/netns.ts';
 import { replaceRoute } from '../../lib/kernel/route.ts';
 import { diff } from '../../lib/nft/diff.ts';
 import type { Table } from '../../lib/nft/model.ts';
-import { atOnce, createPair, plugIn } from '../../lib/pod/interface.ts';
+import { createPair, dispatchInline, plugIn } from '../../lib/pod/interface.ts';
 import { hostPrefix, layout } from '../../lib/pod/plan.ts';
 import type { Ruleset } from '../../lib/policy/compile/ruleset.ts';
 import { Host } from './host.ts';
@@ -75,10 +75,10 @@ export class GateHost extends WiredHost {
       layout: layout({ interfaces: [], ips, routes: [] }),
       routeLocalnet: true,
     };
-    const put = atOnce(this.exchange);
-    const pair = await createPair(put, this.exchange, netns, wanted);
+    const dispatch = dispatchInline(this.exchange);
+    const pair = await createPair(dispatch, this.exchange, netns, wanted);
     const { ifindex } = pair;
-    const options = { put, meanwhile: async () => undefined };
+    const options = { dispatch, meanwhile: async () => undefined };
     // What takes its namespace from the thread is done by when it waits for the first time.
     const { plugged } = this.inside(() => ({ plugged: plugIn(this.exchange, pair, netns, wanted, options) }));
     await plugged;

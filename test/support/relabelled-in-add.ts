@@ -7,15 +7,15 @@ import { mkdirSync, mkdtempSync, readlinkSync, renameSync, rmSync, statSync, wri
 import { setTimeout as pause } from 'node:timers/promises';
 import { parseConfig } from '../../lib/cni/config.ts';
 import { type AttachmentRequest, parseRequest } from '../../lib/cni/request.ts';
-import { SharedGraveyard } from '../../lib/controller/link-reaper.ts';
-import { Aside } from '../../lib/kernel/aside.ts';
+import { SharedLinkReaper } from '../../lib/controller/link-reaper.ts';
 import { lock } from '../../lib/kernel/flock.ts';
 import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
 import { currentNetns } from '../../lib/kernel/netns.ts';
 import { Nft } from '../../lib/kernel/nft.ts';
+import { SocketPool } from '../../lib/kernel/socket-pool.ts';
 import { add } from '../../lib/pod/add.ts';
 import { openHere, type Warm } from '../../lib/pod/here.ts';
-import { findLink, type Put } from '../../lib/pod/interface.ts';
+import { type Dispatch, findLink } from '../../lib/pod/interface.ts';
 import { hostInterfaceName } from '../../lib/tag/link-name.ts';
 
 const folder = mkdtempSync('/tmp/tg-relabel-');
@@ -25,15 +25,15 @@ mkdirSync(policies);
 const log = (line: string): void => console.error(line);
 const config = { cniVersion: '1.1.0', name: 'net', type: 'tollgate', stateDir: `${folder}/state`, runDir, policies };
 const ipam = { type: 'tollgate-ipam', ranges: [[{ subnet: '10.77.0.0/24' }]] };
-using graveyard = new SharedGraveyard((_, line) => log(line));
+using reaper = new SharedLinkReaper((_, line) => log(line));
 using route = NetlinkSocket.open('route');
-using routeAside = new Aside('route');
+using routeAside = new SocketPool('route');
 using nft = Nft.open();
 const warm: Warm = {
   here: currentNetns(),
-  graveyard,
+  reaper,
   route,
-  routeAside,
+  routePool: routeAside,
   nft,
   others: () => false,
   mended: () => undefined,
@@ -76,7 +76,7 @@ interface Outcome {
 }
 
 /** @returns what has become of the pod, whenever it is asked */
-async function plug(name: string, slowly: (put: Put) => Put = put => put): Promise<() => Outcome> {
+async function plug(name: string, slowly: (put: Dispatch) => Dispatch = put => put): Promise<() => Outcome> {
   const child = await sandbox();
   const env = {
     ...{ CNI_COMMAND: 'ADD', CNI_CONTAINERID: name, CNI_IFNAME: 'eth0', CNI_PATH: '/nowhere' },
@@ -84,7 +84,7 @@ async function plug(name: string, slowly: (put: Put) => Put = put => put): Promi
   };
   const request = parseRequest(env, () => JSON.stringify({ ...config, ipam })) as AttachmentRequest;
   using context = openHere(request, env, log, undefined, warm);
-  await add(request, { ...context, put: slowly(context.put) });
+  await add(request, { ...context, dispatch: slowly(context.dispatch) });
   const link = hostInterfaceName({ network: 'net', containerID: name, ifname: 'eth0' });
   const { hook } = context;
   return () => {

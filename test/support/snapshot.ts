@@ -42,13 +42,13 @@ const groupNumber = (group: string | undefined) => (group === undefined || group
 export const quarantine = 0x74670000;
 export const condemned = 0x7467ffff;
 /** What a worker deletes in its own time: closed, and as good as gone. */
-export const buried = 0x7467fffe;
+export const deleting = 0x7467fffe;
 /** Whether a group is one of tollgate's, whoever the pod is. */
 export const isTag = (group: number): boolean => group >>> 16 === quarantine >>> 16;
 
 /** The links on the host that carry a tag. */
 export const tagged = async (host: Host): Promise<Link[]> =>
-  (await links(host)).filter(link => isTag(link.group) && link.group !== buried);
+  (await links(host)).filter(link => isTag(link.group) && link.group !== deleting);
 
 export interface Snapshot {
   readonly links: readonly Link[];
@@ -67,7 +67,10 @@ const isHousekeeping = (file: string): boolean =>
 export async function snapshot(host: Host): Promise<Snapshot> {
   const script = `ip -o addr | sed 's/valid_lft.*//; s/^[0-9]*: //'; echo ====; { ip -4 route show table all; ip -6 route show table all; } | sed 's/ expires [^ ]*//' | sort
     echo ====; ip neigh show nud permanent | sort; echo ====; nft -s list ruleset | sed '/^\tset marker {/,/^\t}/ s/elements = .*/elements = (a number, new with each batch)/'`;
-  await until('what is buried to be gone', async () => !(await links(host)).some(link => link.group === buried));
+  await until(
+    'links in the deleting group to be gone',
+    async () => !(await links(host)).some(link => link.group === deleting),
+  );
   const [found, text] = await Promise.all([links(host), host.sh(script)]);
   const [addresses = '', routes = '', neighbours = '', rules = ''] = text.split('====\n');
   const files = [...host.files(stateDir), ...host.files(runDir)].filter(file => !isHousekeeping(file));

@@ -38,9 +38,9 @@ export const owner = (containerID: string, ifname = 'eth0'): AttachmentKey => ({
 export const poolsOf = (...subnets: string[]): readonly Pool[] =>
   planPools({ config: subnets.map(subnet => [{ subnet: parsePrefix(subnet)! }]), cniVersion: '1.1.0' }).pools;
 
-export const from = (pools: readonly Pool[], wishes: string[] = []): Reservation => ({
+export const from = (pools: readonly Pool[], requested: string[] = []): Reservation => ({
   pools,
-  wishes: wishes.map(text => parseAddress(text)!),
+  requested: requested.map(text => parseAddress(text)!),
   minimumRest: 60_000,
 });
 

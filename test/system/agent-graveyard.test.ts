@@ -2,17 +2,17 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { setImmediate } from 'node:timers/promises';
-import { SharedGraveyard } from '../../lib/controller/link-reaper.ts';
+import { SharedLinkReaper } from '../../lib/controller/link-reaper.ts';
 import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
 import { inNetns, Netns } from '../../lib/kernel/netns.ts';
-import { putAside } from '../../lib/pod/graveyard.ts';
 import { allLinks } from '../../lib/pod/interface.ts';
+import { markForDeletion } from '../../lib/pod/link-reaper.ts';
 import { formatTag } from '../../lib/tag/tag.ts';
 import { type Agent, startAgent } from '../support/agent-process.ts';
 import { type, typeJson } from '../support/cli-host.ts';
 import { add, addList, addresses, type Call, config, silently, startHost, stateDir, warm } from '../support/cni.ts';
 import { type Host, until } from '../support/host.ts';
-import { assertNothingLeft, buried, condemned, links, snapshot } from '../support/snapshot.ts';
+import { assertNothingLeft, condemned, deleting, links, snapshot } from '../support/snapshot.ts';
 
 async function start(): Promise<{ host: Host; agent: Agent } & Disposable> {
   const host = await startHost();
@@ -34,8 +34,8 @@ const callOf = async (host: Host, containerID: string, more: Partial<Call> = {})
   ...more,
 });
 
-const buriedLinks = async (host: Host): Promise<string[]> =>
-  (await links(host)).filter(({ group }) => group === buried).map(({ name }) => name);
+const deletingLinks = async (host: Host): Promise<string[]> =>
+  (await links(host)).filter(({ group }) => group === deleting).map(({ name }) => name);
 
 test('50 DELs at once: closed, unrouted, ungated and unclaimed when each returns; all links are gone a moment later', async () => {
   using both = await start();
@@ -60,33 +60,35 @@ test('50 DELs at once: closed, unrouted, ungated and unclaimed when each returns
     }),
   );
   for (const { name, group } of await links(host))
-    if (hostEnds.has(name)) assert.equal(group, buried, `${name} is ${formatTag(group)}`);
+    if (hostEnds.has(name)) assert.equal(group, deleting, `${name} is ${formatTag(group)}`);
   await until('all of them to be gone', async () => (await links(host)).every(({ name }) => !hostEnds.has(name)));
   await assertNothingLeft(host, before, 'after 50 DELs');
   assert.equal(agent.calls('DEL'), 51);
 });
 
 /** A link as a worker leaves it that dies right after a DEL of that pod. */
-async function buryByHand(host: Host, name: string, netns: string): Promise<void> {
-  await host.sh(`ip link add ${name} group ${buried} type veth peer name eth0 netns ${netns}; ip link set ${name} up`);
+async function leaveDeleting(host: Host, name: string, netns: string): Promise<void> {
+  await host.sh(
+    `ip link add ${name} group ${deleting} type veth peer name eth0 netns ${netns}; ip link set ${name} up`,
+  );
 }
 
-test('what is buried is as good as gone to pods, verify and DEL; gc takes it away, and so does a worker that starts', async () => {
+test('a link in the deleting group is as good as gone to pods, verify and DEL; gc takes it away, and so does a worker that starts', async () => {
   using host = await startHost();
   await warm(host, config());
   await add(host, await callOf(host, 'stays'));
   const call = await callOf(host, 'goes');
   const { name } = (await add(host, call)).interfaces![0]!;
   await silently(host, 'DEL', call);
-  await buryByHand(host, name, call.netns!);
+  await leaveDeleting(host, name, call.netns!);
   assert.equal((await typeJson<unknown[]>(host, ['pods'], 0)).length, 1);
   assert.equal((await type(host, ['verify'])).exit, 0);
-  assert.deepEqual(await buriedLinks(host), [name]);
+  assert.deepEqual(await deletingLinks(host), [name]);
   assert.equal((await type(host, ['gc'])).exit, 0);
-  assert.deepEqual(await buriedLinks(host), []);
-  await buryByHand(host, name, call.netns!);
+  assert.deepEqual(await deletingLinks(host), []);
+  await leaveDeleting(host, name, call.netns!);
   using _ = await startAgent(host);
-  await until('it to be gone', async () => (await buriedLinks(host)).length === 0);
+  await until('it to be gone', async () => (await deletingLinks(host)).length === 0);
 });
 
 test('the interface of a DEL right before is waited for: by an ADD of the same container, and of another in its namespace', async () => {
@@ -108,15 +110,15 @@ test('in process, what a worker left is deleted for the same two', async () => {
     const call = await callOf(host, 'same');
     const { name } = (await add(host, call)).interfaces![0]!;
     await silently(host, 'DEL', call);
-    await buryByHand(host, name, call.netns!);
+    await leaveDeleting(host, name, call.netns!);
     const [ip] = addresses(await add(host, { ...call, containerID }));
     assert.ok(await host.pings(ip!));
     await silently(host, 'DEL', { ...call, containerID });
-    assert.deepEqual(await buriedLinks(host), []);
+    assert.deepEqual(await deletingLinks(host), []);
   }
 });
 
-test('another plugin’s interface is condemned, not buried, and survives what is deleted', async () => {
+test('another plugin’s interface is condemned, not put into the deleting group, and survives what is deleted', async () => {
   using both = await start();
   const { host } = both;
   await warm(host, config());
@@ -138,7 +140,7 @@ test('another plugin’s interface is condemned, not buried, and survives what i
     config: { ...list.plugins[1], cniVersion: '1.0.0', name: 'chain', prevResult: result },
   });
   await silently(host, 'DEL', own);
-  await until('what is buried to be gone', async () => (await buriedLinks(host)).length === 0);
+  await until('links in the deleting group to be gone', async () => (await deletingLinks(host)).length === 0);
   assert.equal((await links(host)).find(link => link.name === name)?.group, condemned);
 });
 
@@ -149,16 +151,16 @@ test('the event loop turns while the kernel deletes', async () => {
   await host.sh(names.map(name => `ip link add ${name} type veth peer name p${name} netns ${netns}`).join('\n'));
   using place = Netns.open(`/proc/${host.pid}/ns/net`);
   using socket = inNetns(place, () => NetlinkSocket.open('route'));
-  using graveyard = inNetns(place, () => new SharedGraveyard(() => {}));
-  await graveyard.emptied();
+  using reaper = inNetns(place, () => new SharedLinkReaper(() => {}));
+  await reaper.drained();
   const found = allLinks(socket.exchange).filter(({ name }) => names.includes(name));
-  for (const { ifindex } of found) putAside(socket.exchange, ifindex);
-  assert.equal((await buriedLinks(host)).length, 50);
+  for (const { ifindex } of found) markForDeletion(socket.exchange, ifindex);
+  assert.equal((await deletingLinks(host)).length, 50);
   const order: string[] = [];
-  const emptied = graveyard.emptied().then(() => order.push('emptied'));
+  const emptied = reaper.drained().then(() => order.push('emptied'));
   await setImmediate();
   order.push('turned');
   await emptied;
   assert.deepEqual(order, ['turned', 'emptied']);
-  assert.deepEqual(await buriedLinks(host), []);
+  assert.deepEqual(await deletingLinks(host), []);
 });

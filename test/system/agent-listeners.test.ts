@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type HealthProblem, isUnhealthy, problemsOf, wantsRestart } from '../../lib/controller/health.ts';
-import { pagesOf, type Shown } from '../../lib/controller/http-routes.ts';
-import { type Hearing, Listeners, longestSilence, type Sinks } from '../../lib/controller/watches.ts';
+import { agentRoutes, type Shown } from '../../lib/controller/http-routes.ts';
+import { longestSilence, type Sinks, Watches, type WatchStatus } from '../../lib/controller/watches.ts';
 import { createIntern } from '../../lib/kube/intern.ts';
 import { until } from '../support/host.ts';
 import { nodeObject, podObject, Room } from '../support/kube-world.ts';
@@ -16,7 +16,7 @@ async function listening(sinks: Partial<Sinks> = {}) {
   const room = await Room.open();
   room.api.put('pods', podObject('web'));
   room.api.put('nodes', nodeObject('n1'));
-  const listeners = new Listeners(room.client, { ...noSinks, ...sinks });
+  const listeners = new Watches(room.client, { ...noSinks, ...sinks });
   const stop = new AbortController();
   const lost: string[] = [];
   let newsCount = 0;
@@ -29,10 +29,10 @@ async function listening(sinks: Partial<Sinks> = {}) {
     },
     () => newsCount++,
   );
-  const of = (resource: string): Hearing => listeners.hearings.find(hearing => hearing.resource === resource)!;
+  const of = (resource: string): WatchStatus => listeners.statuses.find(hearing => hearing.resource === resource)!;
   return {
     ...{ room, listeners, lost, of },
-    problems: (): readonly HealthProblem[] => listeners.hearings.flatMap(problemsOf),
+    problems: (): readonly HealthProblem[] => listeners.statuses.flatMap(problemsOf),
     async [Symbol.asyncDispose]() {
       stop.abort();
       await ended;
@@ -121,17 +121,17 @@ test('a list that never ends is no sign of life', async () => {
       );
     });
   page();
-  const listeners = new Listeners(room.client, noSinks);
+  const listeners = new Watches(room.client, noSinks);
   const stop = new AbortController();
   const ended = listeners.listen({ signal: stop.signal, intern: createIntern(), report: silent, lost: silent }, silent);
   await until('it to be overdue', () =>
-    listeners.hearings.some(({ resource, isOverdue }) => resource === 'pods' && isOverdue),
+    listeners.statuses.some(({ resource, isOverdue }) => resource === 'pods' && isOverdue),
   );
   stop.abort();
   await ended;
 });
 
-const hearing: Hearing = {
+const hearing: WatchStatus = {
   ...{ resource: 'pods', isUp: true, isComplete: true, objects: 1, age: 1, losses: 0 },
   ...{ isOverdue: false, isStuck: false },
 };
@@ -151,7 +151,7 @@ for (const [what, health, healthy, alive] of [
   ['an object that could not be taken in', problemsOf({ ...hearing, fault: 'boom' }), 503, 200],
 ] as const)
   test(`health with ${what}: ${healthy}, alive: ${alive}`, async () => {
-    const pages = pagesOf({ health } as unknown as Shown).toAll;
+    const pages = agentRoutes({ health } as unknown as Shown).toAll;
     const statusOf = async (path: string) => (await pages[path]!()).status ?? 200;
     assert.deepEqual([await statusOf('GET /healthz'), await statusOf('GET /livez')], [healthy, alive]);
   });

@@ -8,7 +8,7 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { agentSocket, type Pages, showToRoot } from '../../lib/controller/http-server.ts';
+import { agentSocket, type HttpRoutes, serveAdmin } from '../../lib/controller/http-server.ts';
 import { until } from '../support/host.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'outside-'));
@@ -16,7 +16,7 @@ after(() => rmSync(folder, { recursive: true }));
 
 /** Larger than what the kernel takes in for a reader that does not read. */
 const large = 'x'.repeat(8 << 20);
-const pages: Pages = {
+const pages: HttpRoutes = {
   'GET /livez': () => ({ type: 'text/plain', text: 'ok\n' }),
   'GET /large': () => ({ type: 'text/plain', text: large }),
 };
@@ -65,7 +65,7 @@ const crowds: readonly (readonly [what: string, says: string])[] = [
 ];
 for (const [what, says] of crowds)
   test(`beside 300 connections that ${what}, probes are answered, and these are closed in the end`, async () => {
-    using _ = await showToRoot(folder, pages);
+    using _ = await serveAdmin(folder, pages);
     const sockets = await crowd(300, says);
     for (let i = 0; i < 20; i++) assert.equal(await get('/livez'), 'ok\n');
     await until('all of them to be closed', () => served() === 0, 60_000);
@@ -99,7 +99,7 @@ const probesInACrowd = `
   })();`;
 
 test('probes are answered where a process that was busy finds more connections at once than it keeps', async () => {
-  using _ = await showToRoot(folder, pages);
+  using _ = await serveAdmin(folder, pages);
   const done = join(folder, 'connected');
   const child = spawn(process.execPath, ['-e', probesInACrowd, agentSocket(folder), '4', '100', done]);
   let said = '';

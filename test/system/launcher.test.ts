@@ -5,13 +5,7 @@ import { once } from 'node:events';
 import { existsSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
-import {
-  type CallRequest,
-  decodeRequest,
-  encodeAnswer,
-  encodePatience,
-  GREATEST_BODY,
-} from '../../lib/rpc/protocol.ts';
+import { type CallRequest, decodeRequest, encodeAnswer, encodeTimeout, GREATEST_BODY } from '../../lib/rpc/protocol.ts';
 import { afterGo, agentThat, beforeGo, until as frame, type Manner } from '../support/agent-manners.ts';
 import { until } from '../support/host.ts';
 import { assertRunByNode, call, config, end, environment, folder, place, start, verbs } from '../support/launched.ts';
@@ -270,7 +264,7 @@ suite('a signal at each step', () => {
       await pause('connected');
       await frame(talk, 'request');
       await pause('requested');
-      talk.send('ready', encodePatience(60_000));
+      talk.send('ready', encodeTimeout(60_000));
       await pause('ready');
       await frame(talk, 'go');
       seen.hasGone = true;

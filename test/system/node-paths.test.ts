@@ -4,8 +4,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, fstatSync, readFileSync, statSync } from 'node:fs';
 import test, { after, suite } from 'node:test';
+import { hasOurMounts, isSamePathFor, openAsSeenBy } from '../../lib/kernel/mount-namespace.ts';
 import { Netns, type NetnsFault } from '../../lib/kernel/netns.ts';
-import { isSameFor, openAsSeenBy, seesWhatWeSee } from '../../lib/kernel/seen.ts';
 import {
   add,
   addresses,
@@ -164,9 +164,9 @@ suite('A path as another process sees it', () => {
         closeSync(fd);
       }
       assert.throws(() => openAsSeenBy(pid, '/tmp/b/none'), { code: 'ENOENT' });
-      assert.deepEqual([seesWhatWeSee(pid), seesWhatWeSee(process.pid)], [false, true]);
+      assert.deepEqual([hasOurMounts(pid), hasOurMounts(process.pid)], [false, true]);
       assert.deepEqual(
-        ['/tmp', '/usr', '/nowhere'].map(path => isSameFor(pid, path)),
+        ['/tmp', '/usr', '/nowhere'].map(path => isSamePathFor(pid, path)),
         [false, true, true],
       );
     } finally {
@@ -174,7 +174,7 @@ suite('A path as another process sees it', () => {
       await once(child, 'exit');
     }
     assert.throws(() => openAsSeenBy(pid, '/tmp/a/file'), { code: 'ESRCH' });
-    assert.equal(seesWhatWeSee(pid), false);
+    assert.equal(hasOurMounts(pid), false);
     assert.throws(() => Netns.open('/run/netns/x', pid), {
       fault: 'missing' satisfies NetnsFault,
       message: /its caller is gone/,

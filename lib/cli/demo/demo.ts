@@ -1,15 +1,16 @@
 import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stripVTControlCharacters, styleText } from 'node:util';
+import { messageOf } from '../../cni/error.ts';
 import { holderOf } from '../../kernel/nflog.ts';
 import { command, type Exit, exit, outputOption, printJson, printPainted } from '../command.ts';
-import { livePod } from './pod.ts';
+import { livePod } from './pod-program.ts';
 import { DemoPod, policies, Stage, type } from './stage.ts';
 
 /** `nflogGroup`'s default. */
 const DEFAULT_NFLOG_GROUP = 7467;
 /** Long enough for an answer between two processes of one machine, short enough to wait for none. */
-const PATIENCE = 700;
+const TIMEOUT_MS = 700;
 
 const policy = `apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -72,7 +73,7 @@ class Teller {
       await work(say);
       ok = true;
     } catch (error) {
-      say(paint('red', error instanceof Error ? error.message : String(error)));
+      say(paint('red', messageOf(error)));
       throw error;
     } finally {
       this.steps.push({ title, ok, lines, ms: Math.round(performance.now() - start) });
@@ -111,7 +112,7 @@ async function request(
       kind: 'ask',
       address,
       port: 80,
-      patience: expected === 'answer' ? 5000 : PATIENCE,
+      timeoutMs: expected === 'answer' ? 5000 : TIMEOUT_MS,
     });
     const url = `http://${address.includes(':') ? `[${address}]` : address}`;
     const said =

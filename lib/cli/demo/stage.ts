@@ -8,9 +8,9 @@ import { setLink } from '../../kernel/link.ts';
 import { must } from '../../kernel/message.ts';
 import { NetlinkSocket } from '../../kernel/netlink.ts';
 import { Nft } from '../../kernel/nft.ts';
-import { ownFolder, ownNetwork } from '../../kernel/world.ts';
+import { unshareFolder, unshareNetwork } from '../../kernel/unshare.ts';
 import { allLinks } from '../../pod/interface.ts';
-import type { DemoReply, Order } from './pod.ts';
+import type { DemoReply, Order } from './pod-program.ts';
 
 /** In the private /run, so that the commands of the demonstration need no options. */
 const stateDir = '/run/tollgate/state';
@@ -119,8 +119,8 @@ export class Stage {
 
   /** From here on this process and all that it starts are in a world of their own. @throws SyscallError without root */
   static enter(): Stage {
-    ownNetwork();
-    ownFolder('/run');
+    unshareNetwork();
+    unshareFolder('/run');
     mkdirSync(policies, { recursive: true });
     using socket = NetlinkSocket.open('route');
     must(socket.exchange([setLink({ name: 'lo' }, { up: true })]));

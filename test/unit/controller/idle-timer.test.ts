@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { Quiet } from '../../../lib/controller/idle-timer.ts';
+import { IdleTimer } from '../../../lib/controller/idle-timer.ts';
 
 /** A moment that nothing happens in, and how often it was made use of. */
 function start({ mock }: TestContext) {
   mock.timers.enable({ apis: ['setTimeout'] });
   let runs = 0;
-  const quiet = new Quiet(1_000, () => {
+  const quiet = new IdleTimer(1_000, () => {
     runs++;
   });
   return { quiet, runs: () => runs, pass: (ms: number) => mock.timers.tick(ms) };

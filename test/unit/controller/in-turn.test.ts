@@ -1,7 +1,7 @@
 /** Work on several namespaces: calls go on in between. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { inTurn, PATIENCE } from '../../../lib/controller/in-turn.ts';
+import { inTurn, LONGEST_WAIT_MS } from '../../../lib/controller/in-turn.ts';
 import { systemClock } from '../../../lib/kube/clock.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 
@@ -29,7 +29,7 @@ test('calls that never end hold no namespace back', async () => {
   const done: string[] = [];
   const settle = async (namespace: string): Promise<void> => void done.push(namespace);
   const settled = inTurn(['a', 'b'], settle, { calls: 1 }, clock);
-  for (let spent = 0; spent < PATIENCE; spent++) {
+  for (let spent = 0; spent < LONGEST_WAIT_MS; spent++) {
     await turn();
     assert.deepEqual(done, ['a']);
     clock.advance(1);

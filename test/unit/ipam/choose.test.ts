@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { type Address, formatAddress, parseAddress, parsePrefix } from '../../../lib/ip/address.ts';
-import { allot, assignWishes, inOrder, inTurn } from '../../../lib/ipam/choose.ts';
+import { allot, assignRequested, inOrder, inTurn } from '../../../lib/ipam/choose.ts';
 import { planPools } from '../../../lib/ipam/config.ts';
 import { AddressRefused } from '../../../lib/ipam/error.ts';
 import { type Pool, poolSize, rangeHolding } from '../../../lib/ipam/pool.ts';
@@ -246,11 +246,11 @@ const two = pools([['10.0.0.0/24']], [['fd00::/64']]);
 const texts = (found: readonly (Address | undefined)[]) => found.map(wish => wish && formatAddress(wish));
 
 test('wishes go to the pools that hold them', () => {
-  assert.deepEqual(texts(assignWishes(two, [at('fd00::9')])), [undefined, 'fd00::9']);
-  assert.deepEqual(texts(assignWishes(two, [at('fd00::9'), at('10.0.0.9')])), ['10.0.0.9', 'fd00::9']);
-  assert.deepEqual(texts(assignWishes(two, [{ ...at('10.0.0.9'), length: 24 }])), ['10.0.0.9', undefined]);
-  assert.deepEqual(texts(assignWishes(two, [])), [undefined, undefined]);
-  assert.deepEqual(texts(assignWishes(two, [at('10.0.0.9'), at('10.0.0.9')])), ['10.0.0.9', undefined]);
+  assert.deepEqual(texts(assignRequested(two, [at('fd00::9')])), [undefined, 'fd00::9']);
+  assert.deepEqual(texts(assignRequested(two, [at('fd00::9'), at('10.0.0.9')])), ['10.0.0.9', 'fd00::9']);
+  assert.deepEqual(texts(assignRequested(two, [{ ...at('10.0.0.9'), length: 24 }])), ['10.0.0.9', undefined]);
+  assert.deepEqual(texts(assignRequested(two, [])), [undefined, undefined]);
+  assert.deepEqual(texts(assignRequested(two, [at('10.0.0.9'), at('10.0.0.9')])), ['10.0.0.9', undefined]);
 });
 
 const badWishes: [sentence: string, wishes: (Address & { length?: number })[], says: RegExp][] = [
@@ -264,7 +264,7 @@ const badWishes: [sentence: string, wishes: (Address & { length?: number })[], s
 for (const [sentence, wishes, says] of badWishes)
   test(`refused wish: ${sentence}`, () =>
     assert.throws(
-      () => assignWishes(two, wishes),
+      () => assignRequested(two, wishes),
       error => error instanceof AddressRefused && says.test(error.message),
     ));
 

@@ -198,7 +198,7 @@ test('an answer that never ends, is no JSON, or is longer than any object', asyn
     () => true,
     response => response.write('{'),
   );
-  const coming = assert.rejects(client.json({ ...request, patience: 5000 }), { reason: 'Silent' });
+  const coming = assert.rejects(client.json({ ...request, timeoutMs: 5000 }), { reason: 'Silent' });
   await api.until(() => api.requests.length === 1);
   await room.settle();
   await clock.armed(5000);
@@ -236,7 +236,7 @@ test('one pod: as it is now, finished ones too; none; and neither yes nor no', a
     () => true,
     () => undefined,
   );
-  const coming = assert.rejects(getPod(client, web, { patience: 3000 }), { reason: 'Silent' });
+  const coming = assert.rejects(getPod(client, web, { timeoutMs: 3000 }), { reason: 'Silent' });
   await api.until(() => api.requests.length === 4);
   clock.advance(3000);
   await coming;

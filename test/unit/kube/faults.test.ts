@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import type { ServerResponse } from 'node:http';
 import { test } from 'node:test';
-import { refusalPatience } from '../../../lib/kube/client.ts';
+import { refusalTimeoutMs } from '../../../lib/kube/client.ts';
 import { systemClock } from '../../../lib/kube/clock.ts';
 import { KubeError, longestRetryAfter } from '../../../lib/kube/error.ts';
-import { watchPatience } from '../../../lib/kube/follow.ts';
+import { watchTimeoutMs } from '../../../lib/kube/follow.ts';
 import { nodes, pods } from '../../../lib/kube/object.ts';
 import { refuse, type Seen, statusOf } from '../../support/fake-api.ts';
 import { type Listener, nodeObject, podObject, Room } from '../../support/kube-world.ts';
@@ -111,14 +111,14 @@ test('a stream in which nothing comes is dead, whatever its connection says; boo
   const listener = await watching(room);
   for (let i = 0; i < 3; i++) {
     const coming = listener.next();
-    await clock.armed(watchPatience);
-    clock.advance(watchPatience - 1);
+    await clock.armed(watchTimeoutMs);
+    clock.advance(watchTimeoutMs - 1);
     api.bookmark('pods');
     assert.equal((await coming)?.type, 'bookmark');
   }
   const coming = listener.lost();
-  await clock.armed(watchPatience);
-  clock.advance(watchPatience);
+  await clock.armed(watchTimeoutMs);
+  clock.advance(watchTimeoutMs);
   assert.match((await coming).error.message, /Silent: no event, not even a bookmark, within 150 s$/);
   await listener.upTo('watching');
   await api.watched('pods');
@@ -129,11 +129,11 @@ test('a stream that is fed byte by byte and never brings an event to its end is 
   const { api, clock } = room;
   const listener = await watching(room);
   const coming = listener.lost();
-  await clock.armed(watchPatience);
+  await clock.armed(watchTimeoutMs);
   for (const byte of '{"ty') {
     api.write('pods', byte);
     await room.settle();
-    clock.advance(watchPatience / 4);
+    clock.advance(watchTimeoutMs / 4);
   }
   assert.equal((await coming).error.reason, 'Silent');
 });
@@ -143,7 +143,7 @@ test('who reads slowly is not taken for a dead stream', async () => {
   const listener = await watching(room);
   room.api.put('pods', podObject('web'));
   await listener.upTo('set web');
-  room.clock.advance(watchPatience * 10);
+  room.clock.advance(watchTimeoutMs * 10);
   room.api.put('pods', podObject('db'));
   assert.deepEqual(await listener.upTo('set db'), ['set db']);
 });
@@ -238,18 +238,18 @@ test('a refusal whose body never ends is a refusal all the same, for a list, a w
   const listener = room.listen(pods);
   await listener.upTo('listing');
   const listed = listener.lost();
-  await clock.armed(refusalPatience);
-  clock.advance(refusalPatience);
+  await clock.armed(refusalTimeoutMs);
+  clock.advance(refusalTimeoutMs);
   const { error } = await listed;
   assert.deepEqual([error.status, error.message.endsWith('503 Unknown: overloaded')], [503, true], error.message);
   api.next(isWatch, endless);
   const watched = listener.lost();
-  await clock.armed(refusalPatience);
-  clock.advance(refusalPatience);
+  await clock.armed(refusalTimeoutMs);
+  clock.advance(refusalTimeoutMs);
   assert.equal((await watched).error.status, 503);
   api.next(({ path }) => path === '/api/v1/nodes', endless);
   const asked = assert.rejects(
-    client.json({ action: 'ask', path: '/api/v1/nodes', patience: 3000 }),
+    client.json({ action: 'ask', path: '/api/v1/nodes', timeoutMs: 3000 }),
     (thrown: unknown) => thrown instanceof KubeError && ['Silent', 'Unknown'].includes(thrown.reason),
   );
   await clock.armed(3000);

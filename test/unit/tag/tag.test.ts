@@ -35,7 +35,7 @@ const groups: readonly (readonly [number, boolean, boolean, string])[] = [
   [0x74670001, true, true, '0x74670001'],
   [0x7467fffd, true, true, '0x7467fffd'],
   [0x7467ffff, true, false, 'condemned'],
-  [0x7467fffe, true, false, 'buried'],
+  [0x7467fffe, true, false, 'deleting'],
   [0x74680000, false, false, '0x74680000 (not ours)'],
   [0xf4670001, false, false, '0xf4670001 (not ours)'],
   [0xffffffff, false, false, '0xffffffff (not ours)'],

@@ -9,7 +9,7 @@ const MOST_KEPT = 4;
  * Exchanges by threads of Node's pool, as many at a time as are wanted, each on a socket of its own. To be made outside of any
  * other namespace than the one that they are to be in.
  */
-export class Aside implements Disposable {
+export class SocketPool implements Disposable {
   readonly #protocol: NetlinkProtocol;
   readonly #idle: NetlinkSocket[] = [];
   #isOver = false;
@@ -21,7 +21,7 @@ export class Aside implements Disposable {
   readonly exchange: AsyncExchange = async requests => {
     const socket = this.#idle.pop() ?? NetlinkSocket.open(this.#protocol);
     try {
-      return await socket.exchangeAside(requests);
+      return await socket.exchangeInThreadPool(requests);
     } finally {
       if (this.#isOver || this.#idle.length === MOST_KEPT) socket[Symbol.dispose]();
       else this.#idle.push(socket);

@@ -12,7 +12,7 @@ const MS_PRIVATE = 0x40000n;
  * A network namespace of its own for the calling thread and what it starts from now on; other threads stay where they are.
  * @throws SyscallError EPERM without CAP_SYS_ADMIN
  */
-export const ownNetwork = (): void => {
+export const unshareNetwork = (): void => {
   checked('make a network namespace', worldLibc().unshare(CLONE_NEWNET));
 };
 
@@ -20,7 +20,7 @@ export const ownNetwork = (): void => {
  * Mounts of its own for the calling thread and what it starts, with an empty file system in memory over one folder.
  * @throws SyscallError
  */
-export function ownFolder(path: string): void {
+export function unshareFolder(path: string): void {
   const { unshare, mount } = worldLibc();
   checked('make a mount namespace', unshare(CLONE_NEWNS));
   checked('keep mounts to ourselves', mount('none', '/', '', MS_REC | MS_PRIVATE, 0n));

@@ -6,12 +6,12 @@ import { once } from 'node:events';
 import { createServer, get } from 'node:http';
 import { isIPv6 } from 'node:net';
 import { createInterface } from 'node:readline';
-import { ownNetwork } from '../../kernel/world.ts';
+import { unshareNetwork } from '../../kernel/unshare.ts';
 
 export type Order =
   | { readonly kind: 'serve'; readonly port: number; readonly greeting: string; readonly family: 4 | 6 }
-  /** Milliseconds of patience. */
-  | { readonly kind: 'ask'; readonly address: string; readonly port: number; readonly patience: number };
+  /** Milliseconds until it gives up. */
+  | { readonly kind: 'ask'; readonly address: string; readonly port: number; readonly timeoutMs: number };
 
 export type DemoReply =
   | { readonly kind: 'ready' }
@@ -26,10 +26,10 @@ async function serve({ port, greeting, family }: Extract<Order, { kind: 'serve' 
   return { kind: 'ready' };
 }
 
-function ask({ address, port, patience }: Extract<Order, { kind: 'ask' }>): Promise<DemoReply> {
+function ask({ address, port, timeoutMs }: Extract<Order, { kind: 'ask' }>): Promise<DemoReply> {
   const url = `http://${isIPv6(address) ? `[${address}]` : address}:${port}/`;
   return new Promise(resolve => {
-    const request = get(url, { agent: false, signal: AbortSignal.timeout(patience) }, response => {
+    const request = get(url, { agent: false, signal: AbortSignal.timeout(timeoutMs) }, response => {
       let text = '';
       response.setEncoding('utf8').on('data', chunk => {
         text += chunk;
@@ -39,7 +39,7 @@ function ask({ address, port, patience }: Extract<Order, { kind: 'ask' }>): Prom
     request.on('error', ({ name, message }) =>
       resolve({
         kind: 'silence',
-        why: name === 'AbortError' || name === 'TimeoutError' ? `nothing came within ${patience} ms` : message,
+        why: name === 'AbortError' || name === 'TimeoutError' ? `nothing came within ${timeoutMs} ms` : message,
       }),
     );
   });
@@ -49,7 +49,7 @@ const say = (reply: DemoReply): void => void process.stdout.write(`${JSON.string
 
 /** Obeys until nobody gives orders any more. */
 export async function livePod(): Promise<void> {
-  ownNetwork();
+  unshareNetwork();
   say({ kind: 'ready' });
   for await (const line of createInterface(process.stdin)) {
     const order = JSON.parse(line) as Order;

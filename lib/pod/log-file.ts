@@ -5,7 +5,7 @@
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import type { Config, LogLevel } from '../cni/config.ts';
 import type { AttachmentRequest, NetworkRequest } from '../cni/request.ts';
-import { openAsSeenBy } from '../kernel/seen.ts';
+import { openAsSeenBy } from '../kernel/mount-namespace.ts';
 import { printableLines } from '../tag/printable.ts';
 
 type Level = Exclude<LogLevel, 'silent'>;
@@ -22,7 +22,7 @@ function subjectOf(request: AttachmentRequest | NetworkRequest): string {
   return `${verb}${attachment} in ${config.name}`;
 }
 
-export interface Journal {
+export interface LogFile {
   readonly write: (level: Level, text: string) => void;
 }
 
@@ -39,7 +39,7 @@ function append(path: string, line: string, caller: number | undefined): void {
  * Lines after the first are indented, so that each entry begins with its time.
  * @param caller the process whose file it is; this one where absent
  */
-export function openJournal(request: AttachmentRequest | NetworkRequest, caller?: number): Journal {
+export function openLogFile(request: AttachmentRequest | NetworkRequest, caller?: number): LogFile {
   const { logFile, logLevel }: Pick<Config, 'logFile' | 'logLevel'> = request.config;
   const subject = subjectOf(request);
   return {

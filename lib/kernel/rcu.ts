@@ -10,7 +10,7 @@ const MEMBARRIER_CMD_GLOBAL = 1n;
  * waits for an RCU grace period, and rules are evaluated inside RCU read sections. Some milliseconds. A kernel without it
  * (CONFIG_MEMBARRIER) does not wait.
  */
-export function packetsUnderWayEnd(): void {
+export function waitForRcuGracePeriod(): void {
   const number = SYS_MEMBARRIER[process.arch];
   if (number !== undefined) syscallLibc().syscall(number, MEMBARRIER_CMD_GLOBAL, 0n, 0n, 0n);
 }

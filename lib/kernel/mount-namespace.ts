@@ -76,7 +76,7 @@ const viewOf = (pid: number | 'self'): View => ({
 let ours: View | undefined;
 
 /** Whether every path means the same to the process as to us. */
-export function seesWhatWeSee(pid: number): boolean {
+export function hasOurMounts(pid: number): boolean {
   ours ??= viewOf('self');
   try {
     const { mounts, root } = viewOf(pid);
@@ -112,7 +112,7 @@ function fileSeenBy(pid: number, path: string): File | undefined {
 }
 
 /** Whether the path is one file or folder for both, or for neither. */
-export const isSameFor = (pid: number, path: string): boolean =>
+export const isSamePathFor = (pid: number, path: string): boolean =>
   sameFile(fileSeenBy(pid, path), statSync(path, { ...wide, throwIfNoEntry: false }));
 
 /** Whether the path is a program, as the process sees it. */

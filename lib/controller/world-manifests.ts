@@ -2,10 +2,10 @@
 import type { NodeState } from '../gate/node-state.ts';
 import { localPod } from '../gate/node-world.ts';
 import { namespaceManifest, nodeManifest, podManifest, policyManifest } from '../policy/manifest/manifest-of.ts';
-import type { Listeners } from './watches.ts';
+import type { Watches } from './watches.ts';
 
 /** Pods as they are plugged in here, the others as the API has them. @param node this one's name */
-export function* manifestsOfWorld(listeners: Listeners, state: NodeState, node: string): Generator<object> {
+export function* manifestsOfWorld(listeners: Watches, state: NodeState, node: string): Generator<object> {
   for (const { name, labels } of listeners.namespaces.objects()) yield namespaceManifest(name, labels);
   for (const each of listeners.nodes.objects()) yield nodeManifest(each);
   const own = Object.values(state.pods).map(localPod);
