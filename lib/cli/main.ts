@@ -14,11 +14,12 @@ import { pods } from './pods.ts';
 import { STDIN } from './policy/manifests.ts';
 import { policy } from './policy/policy.ts';
 import { status } from './status.ts';
+import { uninstall } from './uninstall/uninstall.ts';
 import { verify } from './verify.ts';
 import { version } from './version.ts';
 
 const commands: readonly Command[] = [
-  ...[demo, install, agent, status, pods, policy, flows, verify, gc, completion, version],
+  ...[demo, install, uninstall, agent, status, pods, policy, flows, verify, gc, completion, version],
 ];
 
 /** @returns the exit code, of those in `exit` */

@@ -54,7 +54,7 @@ export function conflistText({ owner, ipMasq, ...rest }: ConflistSettings): stri
 
 const FILE = '10-tollgate.conflist';
 /** Of a file that was moved out of the way: no runtime reads such a name. */
-const ASIDE = '.before-tollgate';
+export const MOVED_ASIDE = '.before-tollgate';
 
 /** Configurations of others, as runtimes would read them: neither ours, nor such as configure the loopback link only. */
 const foreignNetworks = (confDir: string): readonly ConfFile[] =>
@@ -113,7 +113,7 @@ function moveAside(confDir: string): readonly string[] {
   const before = foreignNetworks(confDir).filter(({ file }) => file < FILE);
   return before.map(({ file }) => {
     const path = join(confDir, file);
-    doing('move aside', path, () => renameSync(path, unusedName(path, ASIDE)));
+    doing('move aside', path, () => renameSync(path, unusedName(path, MOVED_ASIDE)));
     return path;
   });
 }

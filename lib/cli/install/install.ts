@@ -1,61 +1,17 @@
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { getRawAsset, isSea } from 'node:sea';
 import { command, exit, outputOption, print, printJson, UsageError } from '../command.ts';
-import { type ConfName, readConf } from '../conf.ts';
 import { lackLines, probeNode } from '../verify.ts';
+import { conflistFor } from './conflist.ts';
+import { missingDropIns, placeDropIns } from './drop-ins.ts';
 import { kubernetesManifests, kubernetesOptions } from './kubernetes.ts';
-import { findConflict, placeConflist, placeExecutables, placeText } from './place.ts';
-
-/** Where programs that take links for their own want to be told that ours are not. */
-const manners: readonly {
-  readonly conf: ConfName;
-  readonly path: string;
-  readonly runs: string;
-  readonly reload: string;
-}[] = [
-  {
-    conf: 'systemd-networkd-tollgate.network',
-    path: '/etc/systemd/network/05-tollgate.network',
-    runs: '/run/systemd/netif/links',
-    reload: 'networkctl reload',
-  },
-  {
-    conf: 'systemd-networkd-tollgate.conf',
-    path: '/etc/systemd/networkd.conf.d/tollgate.conf',
-    runs: '/run/systemd/netif/links',
-    reload: 'systemctl restart systemd-networkd',
-  },
-  {
-    conf: 'networkmanager-tollgate.conf',
-    path: '/etc/NetworkManager/conf.d/tollgate.conf',
-    runs: '/run/NetworkManager',
-    reload: 'systemctl reload NetworkManager',
-  },
-];
-
-/** Drop-ins of network daemons that run here and have not been told yet. */
-const missingManners = () =>
-  manners.filter(({ conf, path, runs }) => {
-    if (!existsSync(runs)) return false;
-    return !existsSync(path) || readFileSync(path, 'utf8') !== readConf(conf);
-  });
-
-function placeManners(): string[] {
-  const missing = missingManners();
-  for (const { conf, path } of missing) {
-    mkdirSync(join(path, '..'), { recursive: true });
-    placeText(path, readConf(conf));
-  }
-  return missing.map(({ path }) => path);
-}
+import { findConflict, placeConflist, placeExecutables } from './place.ts';
 
 function nextSteps(confDir: string, conflist: string, other: string | undefined): string[] {
   const isFirst = other === undefined;
   return [
     `Look at the address ranges in ${conflist}: no other network of yours may have them.`,
     ...(isFirst ? [] : [`Runtimes take the first file of ${confDir} by name, and that is ${other}: move it away.`]),
-    ...missingManners().map(({ path, reload }) => `\`tollgate install --drop-ins\` writes ${path}; then: ${reload}`),
+    ...missingDropIns().map(({ path, reload }) => `\`tollgate install --drop-ins\` writes ${path}; then: ${reload}`),
     'containerd and CRI-O notice the files by themselves. When pods are plugged in: `tollgate pods`, `tollgate verify`.',
   ];
 }
@@ -64,13 +20,6 @@ function nextSteps(confDir: string, conflist: string, other: string | undefined)
 function checkRunDir(path: string): string {
   if (path.startsWith('/') && !path.includes('\n') && Buffer.byteLength(`${path}/cni.sock`) <= 107) return path;
   throw new UsageError(`Cannot use ${JSON.stringify(path)} as run-dir: give an absolute path of at most 98 bytes`);
-}
-
-/** With its own folder where that is not everybody's. */
-function conflistFor(runDir: string): string {
-  const text = readConf('10-tollgate.conflist');
-  if (runDir === '/run/tollgate') return text;
-  return text.replace('"type": "tollgate",', `"type": "tollgate",\n      "runDir": ${JSON.stringify(runDir)},`);
 }
 
 export const install = command(
@@ -129,7 +78,7 @@ export const install = command(
     const launcher = new Uint8Array(getRawAsset('launcher'));
     const executables = placeExecutables({ source: process.execPath, launcher, runDir }, options.binDir);
     const conflist = options.conflist ? placeConflist(options.confDir, conflistFor(runDir), options.force) : undefined;
-    const dropIns = options.dropIns ? placeManners() : [];
+    const dropIns = options.dropIns ? placeDropIns() : [];
     const warnings = probeNode();
     const next = conflist
       ? nextSteps(options.confDir, conflist.path, findConflict(options.confDir, conflist.path))

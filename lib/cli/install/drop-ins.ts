@@ -1,0 +1,57 @@
+/** Files that tell network daemons which take links for their own to leave ours alone. */
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { type ConfName, readConf } from '../conf.ts';
+import { placeText } from './place.ts';
+
+interface DropIn {
+  readonly conf: ConfName;
+  readonly path: string;
+  /** Exists where the daemon runs. */
+  readonly runs: string;
+  /** The command by which the daemon reads it. */
+  readonly reload: string;
+}
+
+const dropIns: readonly DropIn[] = [
+  {
+    conf: 'systemd-networkd-tollgate.network',
+    path: '/etc/systemd/network/05-tollgate.network',
+    runs: '/run/systemd/netif/links',
+    reload: 'networkctl reload',
+  },
+  {
+    conf: 'systemd-networkd-tollgate.conf',
+    path: '/etc/systemd/networkd.conf.d/tollgate.conf',
+    runs: '/run/systemd/netif/links',
+    reload: 'systemctl restart systemd-networkd',
+  },
+  {
+    conf: 'networkmanager-tollgate.conf',
+    path: '/etc/NetworkManager/conf.d/tollgate.conf',
+    runs: '/run/NetworkManager',
+    reload: 'systemctl reload NetworkManager',
+  },
+];
+
+const isThere = ({ conf, path }: DropIn): boolean => existsSync(path) && readFileSync(path, 'utf8') === readConf(conf);
+
+/** Of daemons that run here and have not been told yet. */
+export const missingDropIns = () =>
+  dropIns.filter(({ conf, path, runs }) => {
+    if (!existsSync(runs)) return false;
+    return !existsSync(path) || readFileSync(path, 'utf8') !== readConf(conf);
+  });
+
+/** @returns the paths that were written */
+export function placeDropIns(): string[] {
+  const missing = missingDropIns();
+  for (const { conf, path } of missing) {
+    mkdirSync(dirname(path), { recursive: true });
+    placeText(path, readConf(conf));
+  }
+  return missing.map(({ path }) => path);
+}
+
+/** Those that are as we wrote them. */
+export const writtenDropIns = (): readonly DropIn[] => dropIns.filter(isThere);
