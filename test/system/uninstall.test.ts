@@ -55,7 +55,8 @@ const tables = async (host: Host): Promise<string[]> => (await host.sh('nft list
 
 async function assertUninstalled(host: Host): Promise<void> {
   assert.deepEqual(host.files('/run/work'), []);
-  for (const folder of [runDir, stateDir]) assert.deepEqual(existsSync(host.path(folder)) ? host.files(folder) : undefined, undefined);
+  for (const folder of [runDir, stateDir])
+    assert.deepEqual(existsSync(host.path(folder)) ? host.files(folder) : undefined, undefined);
   assert.deepEqual(await tables(host), ['table inet other']);
   assert.deepEqual(host.files(policies), [`${policies}/mine.yaml`]);
 }
