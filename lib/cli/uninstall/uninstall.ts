@@ -8,7 +8,7 @@ import { inventory, type PluggedIn } from '../../pod/inventory.ts';
 import { claimNode } from '../../rpc/listen.ts';
 import { command, exit, outputOption, print, printJson, warn } from '../command.ts';
 import { type Live, liveOptions, openLive } from '../live.ts';
-import { networkSteps, nodeSteps, type Step } from './steps.ts';
+import { networkSteps, nodeSteps, type Removal } from './removals.ts';
 
 /** What keeps the rest where it is, and what to do about it. */
 interface Obstacle {
@@ -17,7 +17,7 @@ interface Obstacle {
 }
 
 interface Uninstalled {
-  readonly steps: readonly Step[];
+  readonly steps: readonly Removal[];
   readonly obstacle?: Obstacle;
 }
 
@@ -52,7 +52,7 @@ function podObstacle({ here, store }: Live): Obstacle | undefined {
 }
 
 function uninstalled(live: Live, folders: Parameters<typeof nodeSteps>[0], isDry: boolean): Uninstalled {
-  const take = (steps: readonly Step[]): readonly Step[] => {
+  const take = (steps: readonly Removal[]): readonly Removal[] => {
     if (!isDry) for (const step of steps) step.take();
     return steps;
   };

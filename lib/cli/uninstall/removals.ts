@@ -12,7 +12,7 @@ import { conflistFor } from '../install/conflist.ts';
 import { writtenDropIns } from '../install/drop-ins.ts';
 import type { Live } from '../live.ts';
 
-export interface Step {
+export interface Removal {
   /** An order: `remove /opt/cni/bin/tollgate`. */
   readonly what: string;
   readonly take: () => void;
@@ -26,18 +26,18 @@ export interface NodeFolders {
 
 const namesIn = (folder: string): readonly string[] => (existsSync(folder) ? readdirSync(folder) : []);
 
-const removal = (path: string): Step => ({
+const removal = (path: string): Removal => ({
   what: `remove ${path}`,
   take: () => rmSync(path, { recursive: true, force: true }),
 });
 
-const move = (from: string, to: string, why: string): Step => ({
+const move = (from: string, to: string, why: string): Removal => ({
   what: `move ${from} to ${to}: ${why}`,
   take: () => renameSync(from, to),
 });
 
 /** A conflist that is not as install writes it may hold what an admin chose, so it is kept where no runtime reads it. */
-function conflistSteps({ confDir, runDir }: NodeFolders): readonly Step[] {
+function conflistSteps({ confDir, runDir }: NodeFolders): readonly Removal[] {
   const files = existsSync(confDir) ? confFilesIn(confDir) : [];
   return files
     .filter(({ conf }) => conf?.types.includes('tollgate'))
@@ -51,7 +51,7 @@ function conflistSteps({ confDir, runDir }: NodeFolders): readonly Step[] {
 }
 
 /** Networks that `agent --take-over` had moved out of the way. */
-const takenOverSteps = ({ confDir }: NodeFolders): readonly Step[] =>
+const takenOverSteps = ({ confDir }: NodeFolders): readonly Removal[] =>
   namesIn(confDir)
     .filter(name => name.endsWith(MOVED_ASIDE))
     .flatMap(name => {
@@ -60,12 +60,12 @@ const takenOverSteps = ({ confDir }: NodeFolders): readonly Step[] =>
     });
 
 /** After these the runtime asks for no more pods of ours. */
-export const networkSteps = (folders: NodeFolders): readonly Step[] => [
+export const networkSteps = (folders: NodeFolders): readonly Removal[] => [
   ...conflistSteps(folders),
   ...takenOverSteps(folders),
 ];
 
-function tableSteps({ here }: Live): readonly Step[] {
+function tableSteps({ here }: Live): readonly Removal[] {
   if (!here.hook.table.read()) return [];
   const take = () => {
     using nft = Nft.open();
@@ -74,7 +74,7 @@ function tableSteps({ here }: Live): readonly Step[] {
   return [{ what: 'delete table inet tollgate, which gates no pod any more', take }];
 }
 
-function routeSteps({ here }: Live): readonly Step[] {
+function routeSteps({ here }: Live): readonly Removal[] {
   const changes = routeChanges(mainRoutes(here.host), []);
   if (changes.length === 0) return [];
   const what = `remove ${counted(changes.length, 'route')} to pods of other nodes (ip route show proto 116)`;
@@ -82,13 +82,13 @@ function routeSteps({ here }: Live): readonly Step[] {
 }
 
 /** While there is a launcher, it finds what it starts. */
-const executableSteps = ({ binDir }: NodeFolders): readonly Step[] =>
+const executableSteps = ({ binDir }: NodeFolders): readonly Removal[] =>
   ['tollgate', 'tollgate-ipam', 'tollgate.rundir', 'tollgate-node']
     .map(name => join(binDir, name))
     .filter(path => existsSync(path))
     .map(removal);
 
-const dropInSteps = (): readonly Step[] =>
+const dropInSteps = (): readonly Removal[] =>
   writtenDropIns().map(({ path, reload }) => ({ ...removal(path), what: `remove ${path}; then: ${reload}` }));
 
 /** Locks, sockets and records that a call, the launcher or an agent keeps: `4026531840.node`, `agent.lock`. */
@@ -96,7 +96,7 @@ const isOfRunDir = (name: string): boolean =>
   /^(\d+[.-].*|node-process-\d+\.lock|agent\.(lock|seen|sock)|cni\.sock|node\.json)$/.test(name);
 
 /** A folder that an admin chose may hold more than ours, and then it stays. */
-function folderSteps(folder: string, isOurs: (name: string) => boolean): readonly Step[] {
+function folderSteps(folder: string, isOurs: (name: string) => boolean): readonly Removal[] {
   const names = namesIn(folder);
   const ours = names.filter(isOurs).map(name => removal(join(folder, name)));
   if (!existsSync(folder) || ours.length < names.length) return ours;
@@ -104,7 +104,7 @@ function folderSteps(folder: string, isOurs: (name: string) => boolean): readonl
 }
 
 /** What no pod needs any more, once none is plugged in. */
-export const nodeSteps = (folders: NodeFolders, live: Live): readonly Step[] => [
+export const nodeSteps = (folders: NodeFolders, live: Live): readonly Removal[] => [
   ...tableSteps(live),
   ...routeSteps(live),
   ...executableSteps(folders),
