@@ -10,6 +10,7 @@ import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync 
 import { join, resolve } from 'node:path';
 import sea from '@yao-pkg/pkg/lib-es5/sea.js';
 import { type BuildOptions, build, type Plugin } from 'esbuild';
+import { carriedPackages } from './licenses.ts';
 import { wrap } from './part.ts';
 
 const root = resolve(import.meta.dirname, '..');
@@ -105,15 +106,21 @@ function checkCodeCache(name: string, script: string, cache: string): void {
   if (rejected !== 'false') throw new Error(`Cannot use the code cache of ${name}: rejected is ${rejected}`);
 }
 
-/** @returns the part's assets */
-async function bundlePart(folder: string, entry: string, name: string): Promise<Record<string, string>> {
+/** esbuild's, into one file. @returns the files that it read, relative to the root */
+async function bundle(more: BuildOptions): Promise<readonly string[]> {
+  const { metafile } = await build({ ...options, ...more, metafile: true });
+  return Object.keys(metafile!.inputs);
+}
+
+/** @returns the part's assets, and the files that it is made of */
+async function bundlePart(folder: string, entry: string, name: string) {
   const script = join(folder, `${name}.js`);
   const cache = join(folder, `${name}.cache`);
-  await build({ ...options, entryPoints: [entry], outfile: script });
+  const inputs = await bundle({ entryPoints: [entry], outfile: script });
   writeFileSync(script, wrap(readFileSync(script, 'latin1')), 'latin1');
   runNode(join(import.meta.dirname, 'code-cache.ts'), name, script, cache);
   checkCodeCache(name, script, cache);
-  return { [`${name}.js`]: script, [`${name}.cache`]: cache };
+  return { inputs, assets: { [`${name}.js`]: script, [`${name}.cache`]: cache } };
 }
 
 /**
@@ -149,10 +156,18 @@ try {
   // `tollgate install` writes these. Sorted: the file system's order would be the executable's.
   for (const name of globSync('**/*.*', { cwd: join(root, 'conf'), exclude: ['*.md'] }).sort())
     assets[`conf/${name}`] = join(root, 'conf', name);
-  for (const [entry, name] of Object.entries(parts)) Object.assign(assets, await bundlePart(folder, entry, name));
+  const inputs: string[] = [];
+  for (const [entry, name] of Object.entries(parts)) {
+    const part = await bundlePart(folder, entry, name);
+    Object.assign(assets, part.assets);
+    inputs.push(...part.inputs);
+  }
   const door = join(folder, 'tollgate.js');
   const banner = { js: bannerFile ? readFileSync(bannerFile, 'utf8') : '' };
-  await build({ ...options, banner, entryPoints: ['cmd/tollgate.ts'], outfile: door });
+  inputs.push(...(await bundle({ banner, entryPoints: ['cmd/tollgate.ts'], outfile: door })));
+  const whole = ['.', `node_modules/node-linux-${process.arch}`, 'node_modules/netlink'];
+  assets['licenses.json'] = join(folder, 'licenses.json');
+  writeFileSync(assets['licenses.json'], JSON.stringify(carriedPackages(root, inputs, whole)));
   await pack(folder, assets, resolve(output));
 } finally {
   rmSync(folder, { recursive: true });

@@ -4,12 +4,14 @@
  * Usage, by release.sh: node main.ts EXECUTABLE CACHE OUTPUT [--url=URL]
  * CACHE: what release.sh has fetched. OUTPUT: a folder, empty.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { about, inTree } from './about.ts';
+import { about } from './about.ts';
+import { type Entry, gzip, tar } from './archive.ts';
 import { debianPackages } from './debian.ts';
 import { imageArchive } from './image.ts';
+import { tree } from './tree.ts';
 
 const { positionals, values } = parseArgs({ allowPositionals: true, options: { url: { type: 'string' } } });
 const [executable, cache, output] = positionals;
@@ -22,10 +24,23 @@ const progress = (text: string): void => {
 
 const what = about(executable, values.url);
 const write = (name: string, bytes: Uint8Array | string): void => writeFileSync(join(output, name), bytes);
-const program = { path: 'usr/bin/tollgate', content: readFileSync(executable), mode: 0o755 };
-const license = { path: 'usr/share/doc/tollgate/copyright', content: readFileSync(inTree('LICENSE')) };
+const below = (prefix: string, entries: readonly Entry[]): readonly Entry[] =>
+  entries.map(entry => ({ ...entry, path: `${prefix}${entry.path}` }));
+
+const name = `tollgate-${what.version}`;
+
+progress('release: manual pages');
+const files = tree(what);
 
 progress('release: the image');
 const packages = await debianPackages(what, join(cache, 'debian'));
-write(`tollgate-${what.version}-${what.arch}.oci.tar`, await imageArchive(what, packages, [program, license]));
+const inImage = new Set(['bin/tollgate', 'share/doc/tollgate/LICENSE', 'share/doc/tollgate/licenses']);
+const program = below(
+  'usr/',
+  files.filter(({ path }) => inImage.has(path)),
+);
+write(`${name}-${what.arch}.oci.tar`, await imageArchive(what, packages, program));
+
+progress('release: the tarball');
+write(`${name}-linux-${what.arch}.tar.gz`, await gzip(await tar(below(`${name}/`, files), what.time)));
 progress('');

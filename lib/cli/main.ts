@@ -10,6 +10,7 @@ import { demo } from './demo/demo.ts';
 import { flows } from './flows/flows.ts';
 import { gc } from './gc.ts';
 import { install } from './install/install.ts';
+import { licenses } from './licenses.ts';
 import { pods } from './pods.ts';
 import { STDIN } from './policy/manifests.ts';
 import { policy } from './policy/policy.ts';
@@ -19,7 +20,7 @@ import { verify } from './verify.ts';
 import { version } from './version.ts';
 
 const commands: readonly Command[] = [
-  ...[demo, install, uninstall, agent, status, pods, policy, flows, verify, gc, completion, version],
+  ...[demo, install, uninstall, agent, status, pods, policy, flows, verify, gc, completion, version, licenses],
 ];
 
 /** @returns the exit code, of those in `exit` */

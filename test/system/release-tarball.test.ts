@@ -1,0 +1,102 @@
+/** The tarball of the release, unpacked: what is in it works and says what the executable says. */
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { arch, released, version } from '../support/release.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'tarball-'));
+after(() => rmSync(folder, { recursive: true }));
+execFileSync('tar', [
+  '-xzf',
+  released(`tollgate-${version}-linux-${arch}.tar.gz`),
+  '--strip-components=1',
+  '-C',
+  folder,
+]);
+const executable = join(folder, 'bin/tollgate');
+const say = (...args: readonly string[]) => execFileSync(executable, args, { encoding: 'utf8' });
+
+test('the executable runs, and the launcher beside it is the one that it installs', () => {
+  assert.match(say('version'), new RegExp(`^tollgate ${version.replaceAll('.', '\\.')} `));
+  say('install', '--no-conflist', '--bin-dir', join(folder, 'cni'));
+  assert.ok(readFileSync(join(folder, 'cni/tollgate')).equals(readFileSync(join(folder, 'lib/tollgate/launcher'))));
+});
+
+const pages = readdirSync(join(folder, 'share/man/man1')).sort();
+
+/** As a terminal of that many columns shows it. */
+function rendered(page: string): { readonly text: string; readonly warnings: string } {
+  const env = { ...process.env, MANWIDTH: '500', LC_ALL: 'C.UTF-8', MAN_KEEP_FORMATTING: '' };
+  const args = ['--warnings', '-E', 'UTF-8', '--local-file', join(folder, 'share/man/man1', page)];
+  const { stdout, stderr, status } = spawnSync('man', args, { encoding: 'utf8', env });
+  assert.equal(status, 0, stderr);
+  return { text: stdout, warnings: stderr };
+}
+
+test('each command has a manual page', () => {
+  const listed = [
+    ...say('--help')
+      .split('\nOptions:')[0]!
+      .matchAll(/^ {2}tollgate ([a-z-]+)/gm),
+  ].map(([, name]) => `tollgate-${name}.1`);
+  const below = [...say('policy', '--help').matchAll(/^ {2}tollgate policy ([a-z-]+)/gm)].map(
+    ([, name]) => `tollgate-policy-${name}.1`,
+  );
+  assert.deepEqual(pages, ['tollgate.1', ...listed, ...below].sort());
+});
+
+const words = (text: string): string => text.replace(/\s+/g, ' ');
+
+for (const page of pages)
+  test(`man has no warning for ${page}, and shows all that --help says`, () => {
+    const { text, warnings } = rendered(page);
+    assert.equal(warnings, '');
+    const help = say(
+      ...page
+        .replace(/^tollgate-?|\.1$/g, '')
+        .split('-')
+        .filter(Boolean),
+      '--help',
+    );
+    const shown = words(text);
+    for (const cell of help.split('\n').flatMap(line => line.split(/ {2,}/)))
+      assert.ok(
+        shown.includes(
+          words(cell)
+            .trim()
+            .replace(/:$/, '')
+            .replace(/^(Commands|Positionals|Options|Examples)$/, ''),
+        ),
+        cell,
+      );
+  });
+
+test('bash completes the commands by the file that is shipped', () => {
+  const script = `PATH=${folder}/bin:$PATH; . ${folder}/share/bash-completion/completions/tollgate
+    COMP_WORDS=(tollgate pol) COMP_CWORD=1; _tollgate_yargs_completions; echo "\${COMPREPLY[@]}"`;
+  assert.match(execFileSync('bash', ['-c', script], { encoding: 'utf8' }), /policy/);
+});
+
+test('the licences are those of tollgate, of Node and of packages that the lockfile names', () => {
+  const { packages } = JSON.parse(readFileSync(new URL('../../package-lock.json', import.meta.url), 'utf8')) as {
+    packages: Record<string, { version: string }>;
+  };
+  const locked = new Set(
+    Object.entries(packages).map(([path, of]) => `${path.split('node_modules/').pop()} ${of.version}`),
+  );
+  const carried = JSON.parse(say('licenses', '-o', 'json')) as Record<
+    'name' | 'version' | 'license' | 'text',
+    string
+  >[];
+  const names = carried.map(({ name }) => name);
+  for (const name of ['tollgate', 'yaml', 'yargs', 'netlink', `node-linux-${process.arch}`])
+    assert.ok(names.includes(name), name);
+  for (const { name, version, license, text } of carried) {
+    assert.ok(name === 'tollgate' || locked.has(`${name} ${version}`), `${name} ${version}`);
+    assert.ok(license && text, name);
+  }
+  assert.equal(readFileSync(join(folder, 'share/doc/tollgate/licenses'), 'utf8'), say('licenses'));
+});
