@@ -11,6 +11,7 @@ import { join, resolve } from 'node:path';
 import sea from '@yao-pkg/pkg/lib-es5/sea.js';
 import { type BuildOptions, build, type Plugin } from 'esbuild';
 import { carriedPackages } from './licenses.ts';
+import { buildPage, pageFolders, pageName } from './page.ts';
 import { wrap } from './part.ts';
 
 const root = resolve(import.meta.dirname, '..');
@@ -161,6 +162,11 @@ try {
     const part = await bundlePart(folder, entry, name);
     Object.assign(assets, part.assets);
     inputs.push(...part.inputs);
+  }
+  for (const source of pageFolders()) {
+    const page = join(folder, `${pageName(source)}.html`);
+    writeFileSync(page, await buildPage(source));
+    assets[`pages/${pageName(source)}.html`] = page;
   }
   const door = join(folder, 'tollgate.js');
   const banner = { js: bannerFile ? readFileSync(bannerFile, 'utf8') : '' };

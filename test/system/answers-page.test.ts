@@ -5,11 +5,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { after, suite } from 'node:test';
 import fc from 'fast-check';
-import { matrixPage, type PageData, pageData } from '../../lib/cli/policy/matrix-page.ts';
+import { buildPage } from '../../.build/page.ts';
+import { withData } from '../../lib/cli/page.ts';
+import { pageData } from '../../lib/cli/policy/matrix-data.ts';
+import type { PageData } from '../../lib/cli/policy/matrix-page/data.ts';
 import { type MatrixRow, matrix } from '../../lib/policy/evaluate/matrix.ts';
 import { MatrixJudge } from '../../lib/policy/evaluate/matrix-judge.ts';
 import { Browser } from '../support/browser.ts';
 import { type Manifest, manifests, traffic, worldFrom } from '../support/worlds.ts';
+
+const template = await buildPage('lib/cli/policy/matrix-page');
+const matrixPage = (data: PageData): string => withData(template, data);
 
 /** The rows that the page's data stand for. */
 function rowsOf({ pods, families, verdicts, directions, port, protocol }: PageData): readonly MatrixRow[] {
@@ -231,7 +237,8 @@ suite('in a browser without a network', async () => {
       let drawn = 0;
       const observer = new MutationObserver(() => {});
       observer.observe(document.getElementById('space'), { childList: true, subtree: true });
-      for (let i = 0; i < 199; i++) moveTo(at.row + 1, at.column + 1);
+      for (let i = 0; i < 199; i++) for (const key of ['ArrowDown', 'ArrowRight'])
+        document.getElementById('grid').dispatchEvent(new KeyboardEvent('keydown', { key }));
       const cellsIn = node => (node.matches?.('.cell') ? 1 : 0) + (node.querySelectorAll?.('.cell').length ?? 0);
       for (const { addedNodes } of observer.takeRecords()) for (const node of addedNodes) drawn += cellsIn(node);
       return drawn;

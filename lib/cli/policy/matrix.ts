@@ -2,11 +2,12 @@ import { MatrixJudge, type Traffic } from '../../policy/evaluate/matrix-judge.ts
 import { protocols } from '../../policy/model/model.ts';
 import { command, exit, print, UsageError } from '../command.ts';
 import { liveOptions } from '../live.ts';
+import { readPage, withData } from '../page.ts';
 import { judgedWorld, warnOfErrors } from './judged.ts';
 import { fileOption } from './manifests.ts';
+import { pageData } from './matrix-data.ts';
 import { matrixText } from './matrix-grid.ts';
 import { matrixJson } from './matrix-json.ts';
-import { matrixPage, pageData } from './matrix-page.ts';
 
 /** `80/TCP`, `53/udp`, `80`. @throws UsageError */
 export function parsePort(text: string): Traffic {
@@ -56,7 +57,7 @@ export const policyMatrix = command(
     const isInvalid = warnOfErrors(judged);
     const judge = new MatrixJudge(judged.world, traffic, judged.options);
     if (options.output === 'json') for (const piece of matrixJson(judge)) await written(piece);
-    else if (options.output === 'html') print(matrixPage(pageData(judge)));
+    else if (options.output === 'html') print(withData(readPage('matrix'), pageData(judge)));
     else if (judge.pods.length < 2) print('There are not two pods to judge.');
     else print(matrixText(judge, columnsOf(process.stdout)));
     return isInvalid ? exit.no : exit.yes;

@@ -1,0 +1,72 @@
+/** The small map: a dot for each pair, and a frame around what the grid shows. */
+import { find, property } from './elements.ts';
+import { classOf, type Verdicts } from './verdicts.ts';
+
+/** What the map shows; the frame is in columns and rows. */
+export interface MapView {
+  readonly rows: readonly number[];
+  readonly columns: readonly number[];
+  readonly frame: { readonly x: number; readonly y: number; readonly width: number; readonly height: number };
+}
+
+export class Overview {
+  readonly #verdicts: Verdicts;
+  readonly #map = find<HTMLCanvasElement>('map');
+  /** The dots, which are painted anew only for other pods or other colours. */
+  readonly #dots = document.createElement('canvas');
+  #painted = '';
+
+  constructor(verdicts: Verdicts) {
+    this.#verdicts = verdicts;
+    this.#dots.width = this.#map.width;
+    this.#dots.height = this.#map.height;
+  }
+
+  #scale({ rows, columns }: MapView): number {
+    return Math.min(this.#map.width / (columns.length || 1), this.#map.height / (rows.length || 1));
+  }
+
+  #paint(scene: MapView): void {
+    const { rows, columns } = scene;
+    const key = [rows.join(), columns.join(), property('--denied')].join(';');
+    if (key === this.#painted) return;
+    this.#painted = key;
+    const context = this.#dots.getContext('2d')!;
+    context.clearRect(0, 0, this.#dots.width, this.#dots.height);
+    const names = { allowed: '--allowed', denied: '--denied', partly: '--partly', absent: '--line' };
+    const colours = new Map(Object.entries(names).map(([kind, name]) => [kind, property(name)]));
+    const scale = this.#scale(scene);
+    const gap = scale > 4 ? 1 : 0;
+    const start = (i: number): number => Math.round(i * scale);
+    const size = (i: number): number => Math.max(1, start(i + 1) - start(i) - gap);
+    for (const [r, from] of rows.entries())
+      for (const [c, to] of columns.entries()) {
+        context.fillStyle = colours.get(classOf(this.#verdicts.kind(from, to)))!;
+        context.fillRect(start(c), start(r), size(c), size(r));
+      }
+  }
+
+  draw(scene: MapView): void {
+    this.#paint(scene);
+    const { frame, rows, columns } = scene;
+    const scale = this.#scale(scene);
+    const context = this.#map.getContext('2d')!;
+    context.clearRect(0, 0, this.#map.width, this.#map.height);
+    context.globalAlpha = 0.6;
+    context.drawImage(this.#dots, 0, 0);
+    context.globalAlpha = 1;
+    context.strokeStyle = property('--focus');
+    context.lineWidth = 2;
+    const width = Math.min(columns.length || 1, frame.width) * scale;
+    const height = Math.min(rows.length || 1, frame.height) * scale;
+    context.strokeRect(frame.x * scale + 1, frame.y * scale + 1, width - 2, height - 2);
+  }
+
+  /** Calls back with the row and column of a click. */
+  onClick(scene: () => MapView, chosen: (row: number, column: number) => void): void {
+    this.#map.addEventListener('click', ({ offsetX, offsetY }) => {
+      const scale = this.#scale(scene());
+      chosen(Math.floor(offsetY / scale), Math.floor(offsetX / scale));
+    });
+  }
+}
