@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # npm run bench: measures the plugin, the gate and what both cost, against peers, in one interleaved run.
-#   npm run bench -- [worker] [plugin] [nft] [datapath] [agent] [--json]
+#   npm run bench -- [worker] [plugin] [nft] [datapath] [gate] [agent] [--json]
 #   npm run bench -- load [GROUP...] [--json]   what load on a node costs: ratios and processor seconds; a group is a file in bench/load/
 #       CHURN_PAIRS=2000 npm run bench -- load churn   fewer ADD/DEL pairs than the 20,000 that count; rounded up to a multiple of 2,000
 #   npm run bench -- cluster [--json]   from a write to the Kubernetes API to the packets; on a cluster of its own
@@ -22,7 +22,7 @@ if [[ ${1:-} == load ]]; then
   entry=test/bench/load.ts
 fi
 bash test/setup.sh bench >&2
-"${CC:-cc}" -O2 -Wall test/bench/calls.c -o dist/tools/calls
+for program in calls both; do "${CC:-cc}" -O2 -Wall test/bench/$program.c -o dist/tools/$program; done
 
 case $(uname -m) in aarch64) arch=arm64 ;; *) arch=x64 ;; esac
 node=$PWD/node_modules/node-linux-$arch/bin/node

@@ -29,7 +29,7 @@ import {
   vmap,
 } from '../nft/model.ts';
 import { fnv1a64 } from '../tag/hash.ts';
-import { condemned, deleting, quarantine, tagBase, tagMask } from '../tag/tag.ts';
+import { deleting, leavingMask, quarantine, tagBase, tagMask } from '../tag/tag.ts';
 
 /** Who judges the pods of this network namespace; see `enforcer` in the README. */
 export type Judge = 'inline' | 'agent' | 'exec' | 'none';
@@ -48,7 +48,6 @@ const LOG_RATE = { kind: 'limit', rate: 100, per: 'second', burst: 500 } as cons
 /** Enough for the headers of IPv6 with options and of the transport. */
 const LOG_SNAPLEN = 128;
 
-const closed = [quarantine, condemned, deleting];
 const fromPod = matchMasked('meta iifgroup', tagMask, '==', tagBase);
 const toPod = matchMasked('meta oifgroup', tagMask, '==', tagBase);
 const notFromPod = matchMasked('meta iifgroup', tagMask, '!=', tagBase);
@@ -58,6 +57,12 @@ const drop = (...matches: Statement[]): readonly Statement[] => [...matches, COU
 const loopback: Prefix = { family: 4, value: 0x7f000000n, length: 8 };
 const linkLocal: Prefix = { family: 6, value: 0xfe80n << 112n, length: 10 };
 const multicast: Prefix = { family: 4, value: 0xe0000000n, length: 4 };
+
+/** Two comparisons cost each packet half of what a look-up in a set of the three groups does (`npm run bench -- gate`). */
+const closed = (group: 'meta iifgroup' | 'meta oifgroup'): readonly Rule[] => [
+  rule(drop(match(group, '==', quarantine)), 'quarantined'),
+  rule(drop(matchMasked(group, leavingMask, '==', deleting)), 'condemned or deleting'),
+];
 
 /** The last two rules of a chain that denies: what is logged is limited, what is counted is not. */
 export function denial(prefix: string, group: number): readonly Rule[] {
@@ -89,10 +94,7 @@ const nothingLearnt: readonly Rule[] = [
 
 /** Before conntrack, so that what is dropped here leaves no trace; covers pod → own node, too. */
 function raw(judge: Judge): Chain {
-  const gated = [
-    rule(drop(oneOf('meta iifgroup', closed)), 'quarantined, condemned or deleting'),
-    rule(drop(notRoutedBack), 'a source address that is not its own'),
-  ];
+  const gated = [...closed('meta iifgroup'), rule(drop(notRoutedBack), 'a source address that is not its own')];
   return {
     name: 'raw',
     base: { type: 'filter', hook: 'prerouting', priority: -300, policy: 'accept' },
@@ -136,12 +138,12 @@ const relatedError: readonly Statement[] = [
 /** After DNAT and before SNAT, so that policy sees who really talks to whom. */
 function gate({ judge }: GateSettings): Chain {
   const judged = [
+    rule([established, ACCEPT], 'most packets, so first'),
     rule([fromNode, notToPod, ACCEPT], "the node's own traffic to elsewhere"),
     rule([notFromPod, notToPod, ACCEPT], 'neither from a pod of ours nor to one'),
     // Of both the kernel says that they come in by the interface that they go out of, as if they were the pod's.
     rule([...discovery, ACCEPT], 'neighbour discovery of the node'),
     rule([...listening, ACCEPT], "the node's multicast listener reports"),
-    rule([established, ACCEPT]),
     rule([...relatedError, ACCEPT]),
     ...staysCut,
     rule([inSet(['ip saddr', 'ip daddr'], 'self4'), ACCEPT], 'a pod to itself, through a service'),
@@ -153,10 +155,7 @@ function gate({ judge }: GateSettings): Chain {
   return {
     name: 'gate',
     base: { type: 'filter', hook: 'postrouting', priority: 99, policy: 'accept' },
-    rules: [
-      rule(drop(oneOf('meta oifgroup', closed)), 'quarantined, condemned or deleting'),
-      ...(judge === 'exec' ? [] : judged),
-    ],
+    rules: [...closed('meta oifgroup'), ...(judge === 'exec' ? [] : judged)],
   };
 }
 
@@ -184,7 +183,7 @@ function dispatch(name: 'egress' | 'ingress', selector: Selector, nflogGroup: nu
 }
 
 const ports = oneOf('meta l4proto', [PROTOCOL.tcp, PROTOCOL.udp, PROTOCOL.sctp]);
-const toThisNode = match('fib daddr type', '==', ADDRTYPE.local);
+const notToThisNode = match('fib daddr type', '!=', ADDRTYPE.local);
 
 /**
  * hostPorts: those bound to one address first, then those bound to every address of the node. Both hold only for what is
@@ -192,7 +191,7 @@ const toThisNode = match('fib daddr type', '==', ADDRTYPE.local);
  * that the node gets later, a floating one, is local from then on.
  */
 function hostPortRules(): Rule[] {
-  return ([4, 6] as const).flatMap(family => {
+  const byPort = ([4, 6] as const).flatMap(family => {
     const daddr = family === 4 ? 'ip daddr' : 'ip6 daddr';
     const dnat = (key: readonly Selector[], map: string): Statement => ({
       kind: 'dnat',
@@ -200,10 +199,11 @@ function hostPortRules(): Rule[] {
       to: { key, map, port: true },
     });
     return [
-      rule([ports, toThisNode, dnat([daddr, 'meta l4proto', 'th dport'], `hostports${family}`)]),
-      rule([ports, toThisNode, dnat(['meta l4proto', 'th dport'], `hostports${family}_any`)]),
+      rule([ports, dnat([daddr, 'meta l4proto', 'th dport'], `hostports${family}`)]),
+      rule([ports, dnat(['meta l4proto', 'th dport'], `hostports${family}_any`)]),
     ];
   });
+  return [rule([notToThisNode, ACCEPT], 'sent elsewhere'), ...byPort];
 }
 
 function nat(): Chain[] {

@@ -6,11 +6,11 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { inNetns, Netns } from '../../lib/kernel/netns.ts';
-import { makePods, ours, Place, type Pod } from './cni.ts';
 import type { Part } from './main.ts';
 import { must } from './node.ts';
 import { policiesForTheServer } from './policies.ts';
 import { compared, type Row, single } from './report.ts';
+import { conntrackOnly, twoPods } from './two-pods.ts';
 
 const part = 'datapath: pod to pod on one node, policies that all select the server';
 const rounds = 11;
@@ -28,10 +28,6 @@ interface Case {
   readonly roundTrip: number[];
 }
 
-const conntrackOnly = `table inet bench {
-  chain gate { type filter hook postrouting priority 99; policy accept; ct state established accept; }
-}`;
-
 /** The process answers on the port when this returns. */
 async function serveIn(netns: Netns, command: string, args: readonly string[], ready: string): Promise<ChildProcess> {
   const started = inNetns(netns, () => ({
@@ -48,24 +44,10 @@ async function serveIn(netns: Netns, command: string, args: readonly string[], r
   return child;
 }
 
-const addressIn = (result: string): string =>
-  (JSON.parse(result) as { ips: [{ address: string }] }).ips[0].address.split('/')[0]!;
-
-/** Both pods come through the plugin, and what the plugin made of the policies is what is measured. */
+/** What stands between them is measured by the processes that serve in one of them. */
 async function build(name: string, policies: string | undefined, replacement?: string): Promise<Case> {
-  const place = new Place(ours());
-  if (policies !== undefined) place.node.write('policies/all.json', policies);
-  const named = (pod: Pod, app: string): Pod => ({ ...pod, namespace: 'bench', name: app, labels: { app } });
-  const pods = makePods(2);
-  const [server, client] = [named(pods[0]!, 'server'), named(pods[1]!, 'client')];
-  const address = addressIn(place.add(server).stdout);
-  place.add(client);
-  if (policies === undefined)
-    place.node.run({ command: '/usr/sbin/nft', args: ['delete', 'table', 'inet', 'tollgate'] });
-  if (replacement !== undefined) place.node.run({ command: '/usr/sbin/nft', args: ['-f', '-'], input: replacement });
-  // Closed connections are forgotten soon, or their number would grow with the measurement.
-  place.node.sh('[ ! -e /proc/sys/net/netfilter ] || echo 1 >/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close');
-  const home = Netns.open(server.netns);
+  const { server, client, address } = twoPods({ policies, replacement });
+  const home = Netns.open(server);
   const node = (role: string, on: number) =>
     serveIn(home, process.execPath, [...quiet, sockets, role, `${on}`], 'ready');
   const servers = [
@@ -75,7 +57,7 @@ async function build(name: string, policies: string | undefined, replacement?: s
   ];
   return {
     name,
-    client: Netns.open(client.netns),
+    client: Netns.open(client),
     server: address,
     servers,
     throughput: [],

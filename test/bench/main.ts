@@ -4,6 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { agent } from './agent.ts';
 import { datapath } from './datapath.ts';
+import { gate } from './gate.ts';
 import { nft } from './nft.ts';
 import { picture } from './picture.ts';
 import { plugin } from './plugin.ts';
@@ -13,7 +14,7 @@ import { worker } from './worker.ts';
 /** A table, row by row as they are found. */
 export type Part = (say: (progress: string) => void) => Promise<readonly Row[]>;
 
-const parts: Readonly<Record<string, Part>> = { worker, plugin, nft, datapath, agent };
+const parts: Readonly<Record<string, Part>> = { worker, plugin, nft, datapath, gate, agent };
 
 function nftVersion(): string {
   const { stdout } = spawnSync('nft', ['--version'], { encoding: 'utf8' });

@@ -7,10 +7,10 @@ import test, { after, before } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import type { HostPort } from '../../lib/gate/node-state.ts';
 import { type Address, type Family, formatAddress } from '../../lib/ip/address.ts';
-import { PROTOCOL, type Table, TCP_FLAG } from '../../lib/nft/model.ts';
+import { match, PROTOCOL, type Table, TCP_FLAG } from '../../lib/nft/model.ts';
 import { formatRule } from '../../lib/nft/text.ts';
 import type { Ruleset } from '../../lib/policy/compile/ruleset.ts';
-import { condemned, deleting, quarantine } from '../../lib/tag/tag.ts';
+import { condemned, deleting, describeTag, leavingMask, quarantine } from '../../lib/tag/tag.ts';
 import { GateHost, type GatePod, localPod, tableOf } from '../support/gate-host.ts';
 import { until } from '../support/host.ts';
 import { NflogReader } from '../support/nflog.ts';
@@ -144,12 +144,22 @@ const lines: readonly Line[] = [
   },
   {
     chain: 'raw',
-    rule: 'meta iifgroup { 0x74670000',
+    rule: 'meta iifgroup 0x74670000',
     why: 'a pod that is not judged does not even reach its own node',
     tags: [quarantine, 'open'],
     enforceEgressToNode: false,
     holds: f => !arrives(a.end, udp(a.addresses[f], nodeAddress[f]), host.node),
   },
+  ...([condemned, deleting] as const).map(
+    (group): Line => ({
+      chain: 'raw',
+      rule: 'meta iifgroup & 0xfffffffe == 0x7467fffe',
+      why: `a pod that goes does not even reach its own node: ${describeTag(group)}`,
+      tags: [group, 'open'],
+      enforceEgressToNode: false,
+      holds: f => !arrives(a.end, udp(a.addresses[f], nodeAddress[f]), host.node),
+    }),
+  ),
   {
     chain: 'raw',
     rule: 'ip6 saddr fe80::/10',
@@ -177,11 +187,20 @@ const lines: readonly Line[] = [
   },
   {
     chain: 'gate',
-    rule: 'meta oifgroup { 0x74670000',
+    rule: 'meta oifgroup 0x74670000',
     why: 'not even the node reaches a pod that is not judged',
     tags: [quarantine, 'open'],
     holds: f => !arrives(host.node, udp(nodeAddress[f], a.addresses[f]), a.end),
   },
+  ...([condemned, deleting] as const).map(
+    (group): Line => ({
+      chain: 'gate',
+      rule: 'meta oifgroup & 0xfffffffe == 0x7467fffe',
+      why: `not even the node reaches a pod that goes: ${describeTag(group)}`,
+      tags: [group, 'open'],
+      holds: f => !arrives(host.node, udp(nodeAddress[f], a.addresses[f]), a.end),
+    }),
+  ),
   {
     chain: 'gate',
     rule: 'meta iif 0 meta oifgroup & 0xffff0000 != 0x74670000',
@@ -433,6 +452,18 @@ const lines: readonly Line[] = [
     ]);
   }),
   {
+    chain: 'hostports-in',
+    rule: 'fib daddr type',
+    why: 'a hostPort takes nothing that others send to others',
+    holds: f => arrives(host.near, udp(nearAddress[f], farAddress[f], { dport: 8080 }), host.far),
+  },
+  {
+    chain: 'hostports-out',
+    rule: 'fib daddr type',
+    why: 'a hostPort takes nothing that the node sends to others',
+    holds: f => arrives(host.node, udp(nodeAddress[f], farAddress[f], { dport: 8080 }), host.far),
+  },
+  {
     chain: 'hostports-out',
     rule: 'ip6 daddr ::1',
     why: 'what the node says to its own [::1] stays there, whatever port it is',
@@ -639,8 +670,8 @@ const withoutBuried = (table: Table): Table => ({
     rules: chain.rules.map(rule => ({
       ...rule,
       statements: rule.statements.map(statement =>
-        statement.kind === 'lookup' && Array.isArray(statement.set)
-          ? { ...statement, set: statement.set.filter(([datum]) => datum !== deleting) }
+        statement.kind === 'match' && statement.mask === leavingMask
+          ? match(statement.selector, '==', condemned)
           : statement,
       ),
     })),
@@ -689,6 +720,24 @@ test('a spoofed packet leaves no trace in conntrack, whoever it was for and what
   a.end.send(udp(a.addresses[4], nearAddress[4]));
   host.settle();
   assert.equal(host.flows().length, 1);
+});
+
+test("another pod's spoofed packet joins no connection: it does not arrive, and conntrack takes it for neither side's", () => {
+  host.bring(tableOf([localPod(a, tags.open), localPod(b, tags.open)], { ruleset }));
+  setTags();
+  for (const f of [4, 6] as const) {
+    host.forget();
+    const question = udp(a.addresses[f], nearAddress[f]);
+    assert.ok(arrives(a.end, question, host.near));
+    const asked = host.flows();
+    assert.equal(asked.length, 1);
+    // As the caller, and as the one who was called: an answer would have changed the flow's status.
+    assert.ok(!arrives(b.end, { ...question, payload: Buffer.from('not from a') }, host.near), `IPv${f}, question`);
+    assert.ok(!arrives(b.end, answerTo(question), a.end), `IPv${f}, answer`);
+    assert.deepEqual(host.flows(), asked);
+    assert.ok(arrives(host.near, answerTo(question), a.end));
+    assert.notDeepEqual(host.flows(), asked);
+  }
 });
 
 test('what looks like neighbour discovery but was forwarded is no exception to policy, whatever hop limit it began with', () => {
