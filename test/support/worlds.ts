@@ -8,6 +8,7 @@ import { parsePrefix, prefixContains } from '../../lib/ip/address.ts';
 import { type Document, readManifests } from '../../lib/policy/manifest/manifest.ts';
 import type { Flow, Pod, World } from '../../lib/policy/model/model.ts';
 import { type Identity, identityKey } from '../../lib/tag/identity.ts';
+import { clusterPolicies } from './cluster-policies.ts';
 
 /** A manifest as YAML would give it. */
 export type Manifest = Readonly<Record<string, unknown>>;
@@ -169,15 +170,36 @@ const policyManifests = (most: number) =>
       })),
     );
 
-/** Manifests of a whole small world: some namespaces, up to six pods, up to `policies` policies (default 5). */
-export const manifests = ({ policies = 5 }: { readonly policies?: number } = {}): fc.Arbitrary<readonly Manifest[]> =>
-  fc
+const nodeManifests = fc
+  .subarray(Object.keys(nodeAddresses))
+  .chain(names => fc.tuple(...names.map(name => labels.map(own => ({ name, labels: own })))))
+  .map(list =>
+    list.map(metadata => ({
+      ...{ apiVersion: 'v1', kind: 'Node', metadata },
+      status: { addresses: nodeAddresses[metadata.name]!.map(address => ({ type: 'InternalIP', address })) },
+    })),
+  );
+
+export interface Size {
+  /** NetworkPolicies at most; default 5. */
+  readonly policies?: number;
+  /** Cluster policies at most, of which there is at least one then, beside nodes that they may mean; default none. */
+  readonly clusterPolicies?: number;
+}
+
+/** Manifests of a whole small world: some namespaces, up to six pods, and policies. */
+export function manifests({ policies = 5, clusterPolicies: most = 0 }: Size = {}): fc.Arbitrary<readonly Manifest[]> {
+  const materials = { selector, prefixes: [...prefixes, ...prefixes6] };
+  return fc
     .tuple(
       namespaceManifests,
       fc.array(podShape, { minLength: 2, maxLength: 6, size: 'max' }),
       policyManifests(policies),
+      most === 0 ? fc.constant([]) : nodeManifests,
+      most === 0 ? fc.constant([]) : clusterPolicies(materials, most),
     )
-    .map(([declared, pods, rules]) => [...declared, ...pods.map(podManifest), ...rules]);
+    .map(([declared, pods, ...rest]) => [...declared, ...pods.map(podManifest), ...rest.flat()]);
+}
 
 export const documentsOf = (list: readonly Manifest[]): readonly Document[] =>
   list.map((value, document) => ({ file: 'world.yaml', document, value }));
@@ -185,7 +207,8 @@ export const documentsOf = (list: readonly Manifest[]): readonly Document[] =>
 /** The world that the manifests describe, seen from `ownNode`. @throws Error where they have problems, which these never should */
 export function worldFrom(list: readonly Manifest[]): World {
   const { world, problems } = readManifests(documentsOf(list));
-  if (problems.length > 0) throw new Error(`Cannot use the world: ${JSON.stringify(problems)}`);
+  const errors = problems.filter(({ severity }) => severity === 'error');
+  if (errors.length > 0) throw new Error(`Cannot use the world: ${JSON.stringify(errors)}`);
   return { ...world, pods: world.pods.map(pod => ({ ...pod, local: pod.nodeName === ownNode })) };
 }
 

@@ -1,9 +1,10 @@
 /** A walkthrough as one colleague would tell it to another. */
 import { stringify } from 'yaml';
 import { endpointText } from '../../policy/evaluate/matrix.ts';
-import type { DirectionWalk, PolicyWalk, RuleWalk, Walkthrough } from '../../policy/explain/explain.ts';
+import type { DirectionWalk, Otherwise, PolicyWalk, RuleWalk, Walkthrough } from '../../policy/explain/explain.ts';
 import type { Misfit } from '../../policy/explain/mismatch.ts';
 import type { Remedy } from '../../policy/explain/remedy.ts';
+import { formatRule } from '../../policy/model/model.ts';
 
 const indented = (lines: readonly string[], by = 2): string[] => lines.map(line => `${' '.repeat(by)}${line}`);
 
@@ -18,11 +19,21 @@ function sourceText({ source }: PolicyWalk): string {
 
 const misfitText = ({ place, says }: Misfit): string => (place.includes('[') ? `${place}: ${says}` : says);
 
-function ruleLines({ rule, allows, matches, misfits }: RuleWalk): string[] {
-  const head = `${matches ? '+' : '-'} ${rule.direction}[${rule.index}]  ${allows}`;
-  if (matches) return [`${head}: this rule allows it`];
-  return [head, ...indented(misfits.map(misfitText), 4)];
+const rulePlace = ({ rule: { direction, index, name } }: RuleWalk): string =>
+  `${direction}[${index}]${name === undefined ? '' : ` ${JSON.stringify(name)}`}`;
+
+function ruleLines(walk: RuleWalk): string[] {
+  const { action, allows, matches, misfits } = walk;
+  const head = `${matches ? '+' : '-'} ${rulePlace(walk)}  ${action === undefined ? '' : `${action} `}${allows}`;
+  if (!matches) return [head, ...indented(misfits.map(misfitText), 4)];
+  return [`${head}: ${action === undefined ? 'this rule allows it' : endings[action]}`];
 }
+
+const endings = {
+  Accept: 'this rule accepts it, and it ends here',
+  Deny: 'this rule denies it, and it ends here',
+  Pass: 'this rule passes it on',
+} as const;
 
 function policyLines(policy: PolicyWalk, direction: string): string[] {
   const head = `${policy.policy}${sourceText(policy)}`;
@@ -45,6 +56,19 @@ function remedyLines({ kind, says, add }: Remedy): string[] {
   return [`* ${says}:`, ...indented(stringify([add]).trimEnd().split('\n'), 4)];
 }
 
+function tierLines(tier: 'Admin' | 'Baseline', policies: readonly PolicyWalk[]): string[] {
+  if (policies.length === 0) return [];
+  const lines = policies.flatMap(policy => [
+    `${policy.policy}, priority ${policy.priority}${sourceText(policy)}`,
+    ...indented(policy.rules.flatMap(ruleLines)),
+  ]);
+  const isSilent = policies.every(({ rules }) => rules.every(({ matches }) => !matches));
+  return [`Tier ${tier}${isSilent ? ', none of whose rules matches' : ''}:`, ...indented(lines)];
+}
+
+const otherwiseLine = ({ rule, verdict }: Otherwise): string =>
+  `Without ${formatRule(rule)} it would be ${verdictWord(verdict.allowed)}: ${verdict.why}.`;
+
 function isolationLine({ policies, subject, direction }: DirectionWalk): string {
   const [count, verb] =
     policies.length === 1
@@ -54,18 +78,22 @@ function isolationLine({ policies, subject, direction }: DirectionWalk): string 
 }
 
 function directionLines(way: DirectionWalk, ends: string): string[] {
-  const { direction, verdict, policies, remedies } = way;
+  const { direction, verdict, admin, policies, baseline, otherwise, remedies } = way;
   const title = `${direction === 'egress' ? 'Egress' : 'Ingress'}, ${ends}: ${verdictWord(verdict.allowed)}`;
-  if (!verdict.isolated) return [title, ...indented([`${verdict.why}.`, ...bystanderLines(way)])];
   const help =
     remedies.length === 0 ? [] : ['What would let it pass, any one of:', ...indented(remedies.flatMap(remedyLines))];
+  const isAlone = admin.length + policies.length + baseline.length === 0;
   return [
     title,
     ...indented([
-      isolationLine(way),
+      ...(isAlone ? [`${verdict.why}.`] : []),
+      ...tierLines('Admin', admin),
+      ...(policies.length > 0 ? [isolationLine(way)] : []),
       ...policies.flatMap(policy => policyLines(policy, direction)),
+      ...tierLines('Baseline', baseline),
       ...bystanderLines(way),
-      ...(verdict.allowed ? [] : [`${verdict.why}.`]),
+      ...(isAlone || (verdict.isolated && verdict.allowed && verdict.passed.length === 0) ? [] : [`${verdict.why}.`]),
+      ...otherwise.map(otherwiseLine),
       ...help,
     ]),
   ];
@@ -106,9 +134,14 @@ const bothPolicies = (a: PolicyWalk, b: PolicyWalk): PolicyWalk => ({
   rules: a.rules.map((rule, i) => bothRules(rule, b.rules[i]!)),
 });
 
+const bothTiers = (a: readonly PolicyWalk[], b: readonly PolicyWalk[]): readonly PolicyWalk[] =>
+  a.map((policy, i) => bothPolicies(policy, b[i]!));
+
 const bothDirections = (a: DirectionWalk, b: DirectionWalk): DirectionWalk => ({
   ...a,
-  policies: a.policies.map((policy, i) => bothPolicies(policy, b.policies[i]!)),
+  admin: bothTiers(a.admin, b.admin),
+  policies: bothTiers(a.policies, b.policies),
+  baseline: bothTiers(a.baseline, b.baseline),
   remedies: a.remedies.filter(({ says }) => b.remedies.some(each => each.says === says)),
 });
 
@@ -116,7 +149,9 @@ const bothDirections = (a: DirectionWalk, b: DirectionWalk): DirectionWalk => ({
 const wayText = ({ verdict, egress, ingress }: Walkthrough): string =>
   JSON.stringify([
     verdict,
-    [egress, ingress].map(({ policies }) => policies.flatMap(({ rules }) => rules.map(({ matches }) => matches))),
+    [egress, ingress].map(({ admin, policies, baseline }) =>
+      [admin, policies, baseline].map(tier => tier.map(({ rules }) => rules.map(({ matches }) => matches))),
+    ),
   ]);
 
 /** Dual-stack connections mostly go the same way twice: then it is told once. */

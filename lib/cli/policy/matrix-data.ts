@@ -3,7 +3,7 @@
  * once, and sentences without the names of their two ends.
  */
 import type { Family } from '../../ip/address.ts';
-import { type Decision, sentenceText } from '../../policy/evaluate/evaluate.ts';
+import { type Decision, sentenceText } from '../../policy/evaluate/decision.ts';
 import { nameOf, type RowDirection } from '../../policy/evaluate/matrix.ts';
 import type { JudgedPair, MatrixEnd, MatrixJudge } from '../../policy/evaluate/matrix-judge.ts';
 import type { PageData } from './matrix-page/data.ts';

@@ -1,5 +1,5 @@
 /** The matrix as JSON, piece by piece: the rows of some thousand pods are gigabytes, and never all in memory. */
-import type { Decision, Sentence } from '../../policy/evaluate/evaluate.ts';
+import type { Decision, Sentence } from '../../policy/evaluate/decision.ts';
 import type { JudgedPair, MatrixJudge } from '../../policy/evaluate/matrix-judge.ts';
 
 /** In UTF-16 units. */

@@ -5,9 +5,9 @@
 import { type Address, formatAddress } from '../../ip/address.ts';
 import { withinBudget } from '../model/budget.ts';
 import { type ClusterPolicy, inOrder, type Tier } from '../model/cluster-policy.ts';
-import type { Labels, NetworkPolicy, Node, Pod, Protocol, World } from '../model/model.ts';
+import type { Labels, NetworkPolicy, Node, NodePeer, Pod, Protocol, World } from '../model/model.ts';
 import { policyRef } from '../model/model.ts';
-import { selectsPod, withNameLabel } from '../model/selector.ts';
+import { selects, selectsPod, withNameLabel } from '../model/selector.ts';
 
 /** The node that has an address. */
 export interface NodePlace {
@@ -323,6 +323,13 @@ export class Cluster {
   /** Those that list the address as theirs. */
   nodesAt(address: Address): readonly Node[] {
     return [...this.#nodesByAddress.get(formatAddress(address))];
+  }
+
+  /** Whether a node that lists the address as its own is one of those that the peers select. */
+  isNodeOf(peers: readonly NodePeer[], address: Address): boolean {
+    return (
+      peers.length > 0 && this.nodesAt(address).some(({ labels }) => peers.some(({ nodes }) => selects(nodes, labels)))
+    );
   }
 
   /** The node that has the address, known by itself or by a pod on its network. */

@@ -1,27 +1,14 @@
 /**
- * What NetworkPolicy says of one connection, and why: the meaning itself, flow by flow, with no regard to how the kernel
- * is told. Egress of the one end and ingress of the other are judged apart, and both must allow.
+ * What policies say of one connection, and why: the meaning itself, flow by flow, with no regard to how the kernel is told.
+ * Egress of the one end and ingress of the other are judged apart, and both must allow.
  */
-import { prefixContains } from '../../ip/address.ts';
-import {
-  type Direction,
-  type DirectionVerdict,
-  type Flow,
-  formatRule,
-  type NetworkPolicy,
-  type Peer,
-  type Pod,
-  type PolicyRule,
-  type Port,
-  policyRef,
-  type RuleRef,
-  type Verdict,
-  type World,
-} from '../model/model.ts';
-import { isOwnNode, isSamePod, type Party, partyOf } from '../model/party.ts';
+import { type Family, prefixContains } from '../../ip/address.ts';
+import type { Direction, DirectionVerdict, Flow, Peer, Pod, PolicyRule, Port, Verdict, World } from '../model/model.ts';
+import { addressIn, isOwnNode, isSamePod, type Party, partyOf } from '../model/party.ts';
 import { numbersNamed } from '../model/port-names.ts';
-import { selects, selectsPod } from '../model/selector.ts';
+import { selectsPod } from '../model/selector.ts';
 import { type Cluster, clusterOf } from './cluster.ts';
+import { type Decision, decide, exempt, FROM, policiesFor, type Sentence, sentenceText, TO } from './decision.ts';
 
 export interface EvaluateOptions {
   /** Whether a pod's egress to its own node is judged at all. */
@@ -36,6 +23,8 @@ export interface Question {
   readonly peer: Party;
   readonly destination: Pod | undefined;
   readonly flow: Flow;
+  /** Why NetworkPolicies let it pass where they isolate the subject: it is for cluster policies alone to deny. */
+  readonly unjudged?: Sentence;
 }
 
 export function matchesPeer({ cluster, peer }: Question, asked: Peer): boolean {
@@ -43,7 +32,7 @@ export function matchesPeer({ cluster, peer }: Question, asked: Peer): boolean {
     return peer.peer !== undefined && selectsPod(asked, peer.peer, cluster.namespaceLabels(peer.peer.namespace));
   const { address } = peer;
   if (!address || asked.kind === 'domains') return false;
-  if (asked.kind === 'nodes') return cluster.nodesAt(address).some(({ labels }) => selects(asked.nodes, labels));
+  if (asked.kind === 'nodes') return cluster.isNodeOf([asked], address);
   if (!prefixContains(asked.cidr, address)) return false;
   return !asked.except.some(hole => prefixContains(hole, address));
 }
@@ -58,83 +47,31 @@ export const matchesRule = (question: Question, { peers, ports }: PolicyRule): b
   (peers === 'any' || peers.some(peer => matchesPeer(question, peer))) &&
   (ports === 'any' || ports.some(port => matchesPort(question, port)));
 
-const matchedRules = (question: Question, policy: NetworkPolicy): readonly RuleRef[] =>
-  (policy[question.direction] ?? [])
-    .filter(rule => matchesRule(question, rule))
-    .map(({ index }) => ({ policy: policyRef(policy), direction: question.direction, index }));
-
-const unique = (texts: readonly string[]): readonly string[] => [...new Set(texts)].sort();
-
-/** `a`, `a and b`, `a, b and 3 more`. */
-function enumerated(texts: readonly string[]): string {
-  if (texts.length <= 1) return texts[0] ?? '';
-  if (texts.length > 3) return `${texts.slice(0, 2).join(', ')} and ${texts.length - 2} more`;
-  return `${texts.slice(0, -1).join(', ')} and ${texts.at(-1)}`;
-}
-
-/** A sentence about a flow whose ends are not named yet, so that it is one for all flows that fare alike. */
-export type Sentence = readonly (string | typeof FROM | typeof TO)[];
-
-export const FROM = { end: 'from' } as const;
-export const TO = { end: 'to' } as const;
-
-/** @param names of the two ends, as `partyOf` names them */
-export const sentenceText = (sentence: Sentence, names: Readonly<Record<'from' | 'to', string>>): string =>
-  sentence.map(part => (typeof part === 'string' ? part : names[part.end])).join('');
-
-/** A verdict in one direction, whoever exactly the ends are. */
-export interface Decision extends Omit<DirectionVerdict, 'why'> {
-  readonly why: Sentence;
-}
-
-export const exempt = (why: Sentence): Decision => ({ allowed: true, isolated: false, by: [], rules: [], why });
-
-/**
- * @param policies that isolate the subject in this direction
- * @param rules of theirs that match
- */
-export function decide(
-  direction: Direction,
-  policies: readonly NetworkPolicy[],
-  rules: readonly RuleRef[],
-  { protocol, port }: Pick<Flow, 'protocol' | 'port'>,
-): Decision {
-  const [subject, peer] = direction === 'egress' ? [FROM, TO] : [TO, FROM];
-  if (policies.length === 0) return exempt(['No policy isolates ', subject, ` for ${direction}`]);
-  const what = protocol === 'other' ? 'traffic without ports' : `${protocol} ${port}`;
-  const traffic = `${what} ${direction === 'egress' ? 'to' : 'from'} `;
-  if (rules.length > 0) {
-    const allow = `${enumerated(rules.map(formatRule))} ${rules.length === 1 ? 'allows' : 'allow'} ${traffic}`;
-    return { allowed: true, isolated: true, by: unique(rules.map(({ policy }) => policy)), rules, why: [allow, peer] };
-  }
-  const by = unique(policies.map(policyRef));
-  const isolate = `${enumerated(by)} ${by.length === 1 ? 'isolates' : 'isolate'} `;
-  const why = [isolate, subject, ` for ${direction}, and no rule allows ${traffic}`, peer];
-  return { allowed: false, isolated: true, by, rules, why };
-}
-
-/** The policies that isolate the subject in this direction. */
-export const isolatingPolicies = ({ cluster, direction, subject }: Question): readonly NetworkPolicy[] =>
-  [...cluster.policiesIn(subject.namespace)].filter(
-    policy => policy[direction] !== undefined && selects(policy.subject, subject.labels),
-  );
-
 function judge(asked: Asked): Decision {
   if ('exempt' in asked) return exempt(asked.exempt);
-  const policies = isolatingPolicies(asked);
-  const rules = policies.flatMap(policy => matchedRules(asked, policy));
-  return decide(asked.direction, policies, rules, asked.flow);
+  const { cluster, direction, subject } = asked;
+  return decide(asked, policiesFor(cluster, direction, subject), rule => matchesRule(asked, rule));
 }
 
 /** What policies are asked in one direction; or why they are not asked at all. */
 export type Asked = Question | { readonly exempt: Sentence };
 
+/** Of the subject's own node, where it is not known by an address: the one that the node lists as its own. */
+function withAddress(cluster: Cluster, subject: Pod, node: Party, family: Family | null): Party {
+  if (node.address || subject.nodeName === undefined) return node;
+  return { ...node, ...addressIn(family, cluster.node(subject.nodeName)?.addresses ?? []) };
+}
+
 function askEgress(cluster: Cluster, from: Party, to: Party, flow: Flow, options: EvaluateOptions): Asked {
   const { subject } = from;
   if (!subject) return { exempt: [FROM, ' is no pod, and only pods are isolated'] };
-  if (isOwnNode(subject, to) && !options.enforceEgressToNode)
-    return { exempt: [FROM, ' may reach its own node: enforceEgressToNode is off'] };
-  return { cluster, direction: 'egress', subject, peer: to, destination: to.peer, flow };
+  const isOwn = isOwnNode(subject, to);
+  const peer = isOwn ? withAddress(cluster, subject, to, flow.family) : to;
+  const unjudged = [FROM, ' may reach its own node: enforceEgressToNode is off'] as const;
+  return {
+    ...{ cluster, direction: 'egress', subject, peer, destination: to.peer, flow },
+    ...(isOwn && !options.enforceEgressToNode ? { unjudged } : {}),
+  };
 }
 
 function askIngress(cluster: Cluster, from: Party, to: Party, flow: Flow): Asked {
@@ -152,11 +89,14 @@ export function askBetween(
   flow: Flow,
   options: EvaluateOptions,
 ): Readonly<Record<Direction, Asked>> {
-  if (isSamePod(from.subject, to.subject)) {
-    const itself = { exempt: [TO, ' always reaches itself'] } as const;
-    return { egress: itself, ingress: itself };
-  }
-  return { egress: askEgress(cluster, from, to, flow, options), ingress: askIngress(cluster, from, to, flow) };
+  const asked = {
+    egress: askEgress(cluster, from, to, flow, options),
+    ingress: askIngress(cluster, from, to, flow),
+  };
+  if (!isSamePod(from.subject, to.subject)) return asked;
+  const itself: Sentence = [TO, ' always reaches itself'];
+  if (!flow.throughService) return { egress: { exempt: itself }, ingress: { exempt: itself } };
+  return { egress: { ...asked.egress, unjudged: itself }, ingress: { ...asked.ingress, unjudged: itself } };
 }
 
 /** What is asked of the policies for this flow, in each direction. */

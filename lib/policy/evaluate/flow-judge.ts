@@ -4,19 +4,26 @@
  */
 import { type Family, type Range, rangeContains } from '../../ip/address.ts';
 import { rangesOfBlocks } from '../compile/ranges.ts';
-import type { Flow, PolicyRule, Port, Protocol } from '../model/model.ts';
+import type { Action, ClusterPolicy } from '../model/cluster-policy.ts';
 import {
   type BlockPeer,
   type Direction,
   type Endpoint,
+  type Flow,
   isNumbered,
   type Labels,
+  type NetworkPolicy,
+  type NodePeer,
   type Pod,
   type PodPeer,
+  type PolicyRule,
+  type Port,
+  type Protocol,
 } from '../model/model.ts';
 import { selectsPod } from '../model/selector.ts';
 import type { Cluster } from './cluster.ts';
-import { ask, type EvaluateOptions, isolatingPolicies, type Question } from './evaluate.ts';
+import { type PoliciesByTier, policiesFor } from './decision.ts';
+import { ask, type EvaluateOptions, type Question } from './evaluate.ts';
 
 /** Whether a flow between two ends is allowed. */
 export type PairVerdict = (protocol: Flow['protocol'], port: number) => boolean;
@@ -26,6 +33,8 @@ interface Span {
   readonly first: number;
   readonly last: number;
 }
+
+type Spans = 'any' | readonly Span[];
 
 /** The last range that begins at or before the address, if the address is in it. */
 function isIn(ranges: readonly Range[], address: { readonly family: Family; readonly value: bigint }): boolean {
@@ -41,18 +50,21 @@ function isIn(ranges: readonly Range[], address: { readonly family: Family; read
 /** The peers of a rule, so that ten thousand blocks are a few comparisons, and pods of equal labels one look. */
 class RulePeers {
   readonly #pods: readonly PodPeer[];
+  readonly #nodes: readonly NodePeer[];
   readonly #blocks: Readonly<Record<Family, readonly Range[]>>;
   readonly #byLabels = new WeakMap<Labels, Map<string, boolean>>();
 
   constructor(peers: Exclude<PolicyRule['peers'], 'any'>) {
     this.#pods = peers.filter(peer => peer.kind === 'pods');
+    this.#nodes = peers.filter(peer => peer.kind === 'nodes');
     const blocks = peers.filter((peer): peer is BlockPeer => peer.kind === 'block');
     this.#blocks = { 4: rangesOfBlocks(blocks, 4), 6: rangesOfBlocks(blocks, 6) };
   }
 
   has({ peer: { peer, address }, cluster }: Question): boolean {
     if (peer !== undefined && this.#hasPod(peer, cluster)) return true;
-    return address !== undefined && isIn(this.#blocks[address.family], address);
+    if (address === undefined) return false;
+    return isIn(this.#blocks[address.family], address) || cluster.isNodeOf(this.#nodes, address);
   }
 
   #hasPod(pod: Pod, cluster: Cluster): boolean {
@@ -73,8 +85,8 @@ export class FlowJudge {
   readonly #cluster: Cluster;
   readonly #options: EvaluateOptions;
   readonly #rules = new Map<PolicyRule, RulePeers>();
-  /** Rules of the policies that isolate a pod; undefined where none does. */
-  readonly #gates = new Map<Pod, Partial<Record<Direction, { readonly rules: readonly PolicyRule[] | undefined }>>>();
+  /** The policies that judge a pod. */
+  readonly #gates = new Map<Pod, Partial<Record<Direction, PoliciesByTier>>>();
 
   constructor(cluster: Cluster, options: EvaluateOptions = {}) {
     this.#cluster = cluster;
@@ -84,38 +96,49 @@ export class FlowJudge {
   /** What policy says of all flows from the one end to the other. */
   between(from: Endpoint, to: Endpoint, family: Family | null): PairVerdict {
     const { egress, ingress } = ask(this.#cluster, { from, to, family, protocol: 'other', port: 0 }, this.#options);
-    const directions = [egress, ingress].flatMap(asked => {
-      const spans = 'exempt' in asked ? 'any' : this.#allowed(asked);
-      return spans === 'any' ? [] : [spans];
-    });
-    return (protocol, port) =>
-      directions.every(spans =>
-        spans.some(span => span.protocol === protocol && span.first <= port && port <= span.last),
-      );
+    const directions = [egress, ingress].flatMap(asked => ('exempt' in asked ? [] : [this.#verdictOn(asked)]));
+    return (protocol, port) => directions.every(allows => allows(protocol, port));
   }
 
-  #rulesFor(question: Question): readonly PolicyRule[] | undefined {
-    const { subject, direction } = question;
+  #gateOf({ subject, direction }: Question): PoliciesByTier {
     const gates = this.#gates.get(subject) ?? {};
     this.#gates.set(subject, gates);
-    gates[direction] ??= this.#gateFor(question);
-    return gates[direction].rules;
+    gates[direction] ??= policiesFor(this.#cluster, direction, subject);
+    return gates[direction];
   }
 
-  #gateFor(question: Question): { readonly rules: readonly PolicyRule[] | undefined } {
-    const policies = isolatingPolicies(question);
-    if (policies.length === 0) return { rules: undefined };
-    return { rules: policies.flatMap(policy => policy[question.direction] ?? []) };
+  /** As `decide` has it, of one direction. */
+  #verdictOn(question: Question): PairVerdict {
+    const { admin, isolating, baseline } = this.#gateOf(question);
+    const [first, last] = [this.#inOrder(question, admin), this.#inOrder(question, baseline)];
+    const own = question.unjudged ? 'any' : this.#allowed(question, isolating);
+    return (protocol, port) => {
+      const action = first(protocol, port);
+      if (action === 'Accept' || action === 'Deny') return action === 'Accept';
+      if (isolating.length > 0) return isWithin(own, protocol, port);
+      return last(protocol, port) !== 'Deny';
+    };
   }
 
-  #allowed(question: Question): 'any' | readonly Span[] {
-    const rules = this.#rulesFor(question);
-    if (!rules) return 'any';
+  /** The action of the first rule that matches; undefined where none does. */
+  #inOrder(
+    question: Question,
+    policies: readonly ClusterPolicy[],
+  ): (protocol: Flow['protocol'], port: number) => Action | undefined {
+    const rules = policies
+      .flatMap(policy => policy[question.direction])
+      .filter(rule => this.#matches(question, rule))
+      .map(({ action, ports }) => ({ action, spans: spansOf(ports, question.destination) }));
+    return (protocol, port) => rules.find(({ spans }) => isWithin(spans, protocol, port))?.action;
+  }
+
+  #allowed(question: Question, isolating: readonly NetworkPolicy[]): Spans {
     const spans: Span[] = [];
-    for (const rule of rules) {
+    for (const rule of isolating.flatMap(policy => policy[question.direction] ?? [])) {
       if (!this.#matches(question, rule)) continue;
-      if (rule.ports === 'any') return 'any';
-      spans.push(...rule.ports.flatMap(port => spansOf(port, question.destination)));
+      const allowed = spansOf(rule.ports, question.destination);
+      if (allowed === 'any') return 'any';
+      spans.push(...allowed);
     }
     return spans;
   }
@@ -128,10 +151,17 @@ export class FlowJudge {
   }
 }
 
+function spansOf(ports: PolicyRule['ports'], destination: Pod | undefined): Spans {
+  return ports === 'any' ? 'any' : ports.flatMap(port => spansOfPort(port, destination));
+}
+
 /** A named port is whatever the destination has under that name. */
-function spansOf(port: Port, destination: Pod | undefined): readonly Span[] {
+function spansOfPort(port: Port, destination: Pod | undefined): readonly Span[] {
   if (isNumbered(port)) return [port];
   return (destination?.namedPorts ?? [])
     .filter(({ name, protocol }) => name === port.name && protocol === port.protocol)
     .map(named => ({ protocol: port.protocol, first: named.port, last: named.port }));
 }
+
+const isWithin = (spans: Spans, protocol: Flow['protocol'], port: number): boolean =>
+  spans === 'any' || spans.some(span => span.protocol === protocol && span.first <= port && port <= span.last);

@@ -4,29 +4,11 @@
  */
 import { type Family, parseAddress } from '../../ip/address.ts';
 import { AddressClasses } from '../explain/classes.ts';
-import {
-  type Direction,
-  type Flow,
-  type NetworkPolicy,
-  type Pod,
-  type PolicyRule,
-  policyRef,
-  type World,
-} from '../model/model.ts';
+import { type Direction, type Flow, type Pod, type PolicyRule, policyRef, type World } from '../model/model.ts';
 import { type Party, partyOf } from '../model/party.ts';
 import { type Cluster, clusterOf } from './cluster.ts';
-import {
-  type Asked,
-  askBetween,
-  type Decision,
-  decide,
-  type EvaluateOptions,
-  exempt,
-  isolatingPolicies,
-  matchesPort,
-  type Question,
-  sentenceText,
-} from './evaluate.ts';
+import { type Decision, decide, exempt, type PoliciesByTier, policiesFor, sentenceText } from './decision.ts';
+import { type Asked, askBetween, type EvaluateOptions, matchesPort, type Question } from './evaluate.ts';
 import { RuleMatcher } from './rule-matcher.ts';
 
 export type Traffic = Pick<Flow, 'protocol' | 'port'>;
@@ -59,9 +41,9 @@ export interface JudgedPair {
 export const reasonOf = ({ why }: Decision, { from, to }: JudgedPair): string =>
   sentenceText(why, { from: from.party.name, to: to.party.name });
 
-/** Subjects whom the same policies isolate in one direction, and whose ports have the same names. */
+/** Subjects whom the same policies judge in one direction, and whose ports have the same names. */
 interface Gate {
-  readonly policies: readonly NetworkPolicy[];
+  readonly policies: PoliciesByTier;
   /** By the kind of the peer. */
   readonly decisions: (Decision | undefined)[];
 }
@@ -179,24 +161,21 @@ export class MatrixJudge {
     const { policies, decisions } = this.#gate(asked);
     const known = decisions[kind];
     if (known) return known;
-    const rules = policies.flatMap(policy =>
-      (policy[asked.direction] ?? [])
-        .filter(rule => this.#matches(asked, rule))
-        .map(({ index }) => ({ policy: policyRef(policy), direction: asked.direction, index })),
-    );
-    const decision = decide(asked.direction, policies, rules, asked.flow);
+    const decision = decide(asked, policies, rule => this.#matches(asked, rule));
     decisions[kind] = decision;
     return decision;
   }
 
   #gate(question: Question): Gate {
-    const { subject, direction } = question;
-    const place = this.#places.get(subject);
+    const { subject, direction, unjudged = [] } = question;
+    const isUsual = unjudged.length === 0;
+    const place = isUsual ? this.#places.get(subject) : undefined;
     const known = place === undefined ? undefined : this.#gates[direction][place];
     if (known) return known;
-    const policies = isolatingPolicies(question);
+    const policies = policiesFor(this.#cluster, direction, subject);
     const names = direction === 'ingress' ? subject.namedPorts : [];
-    const text = JSON.stringify([direction, policies.map(policyRef), names]);
+    const refs = [policies.admin, policies.isolating, policies.baseline].map(each => each.map(policyRef));
+    const text = JSON.stringify([direction, refs, names, unjudged]);
     const gate = this.#gatesByText.get(text) ?? { policies, decisions: [] };
     this.#gatesByText.set(text, gate);
     if (place !== undefined) this.#gates[direction][place] = gate;

@@ -2,7 +2,8 @@
 import { type Family, formatAddress, parseAddress } from '../../ip/address.ts';
 import type { DirectionVerdict, Endpoint, Flow, Pod, World } from '../model/model.ts';
 import type { Cluster } from './cluster.ts';
-import { type Decision, type EvaluateOptions, evaluate } from './evaluate.ts';
+import type { Decision } from './decision.ts';
+import { type EvaluateOptions, evaluate } from './evaluate.ts';
 import { type JudgedPair, MatrixJudge, reasonOf, type Traffic } from './matrix-judge.ts';
 
 export type { Traffic } from './matrix-judge.ts';

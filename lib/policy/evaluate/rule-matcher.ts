@@ -2,7 +2,7 @@
 import type { Address, Family, Range } from '../../ip/address.ts';
 import { membersOf } from '../compile/members.ts';
 import { RangeIndex, rangesOfBlocks } from '../compile/ranges.ts';
-import type { Pod, PolicyRule } from '../model/model.ts';
+import type { NodePeer, Pod, PolicyRule } from '../model/model.ts';
 import type { Party } from '../model/party.ts';
 import { podPeerText, selectsPod } from '../model/selector.ts';
 import type { Cluster } from './cluster.ts';
@@ -11,6 +11,7 @@ export class RuleMatcher {
   readonly #cluster: Cluster;
   readonly #rule: PolicyRule;
   readonly #pods: ReadonlySet<Pod>;
+  readonly #nodes: readonly NodePeer[];
   readonly #ranges: Readonly<Record<Family, RangeIndex<undefined>>>;
 
   constructor(cluster: Cluster, rule: PolicyRule) {
@@ -23,6 +24,7 @@ export class RuleMatcher {
     const pods = new Set<Pod>();
     for (const peer of selectors.values()) for (const pod of membersOf(cluster, peer)) pods.add(pod);
     this.#pods = pods;
+    this.#nodes = peers.filter(peer => peer.kind === 'nodes');
     const blocks = peers.filter(peer => peer.kind === 'block');
     const index = (family: Family) =>
       new RangeIndex(rangesOfBlocks(blocks, family).map(range => [range, undefined] as const));
@@ -33,7 +35,7 @@ export class RuleMatcher {
   matchesPeer({ peer, address }: Party): boolean {
     if (this.#rule.peers === 'any') return true;
     if (peer && this.#isMember(peer)) return true;
-    return address !== undefined && this.#hasAddress(address);
+    return address !== undefined && (this.#hasAddress(address) || this.#cluster.isNodeOf(this.#nodes, address));
   }
 
   #isMember(pod: Pod): boolean {

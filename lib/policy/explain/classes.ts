@@ -7,6 +7,8 @@ import {
   bitsOf,
   type Family,
   formatAddress,
+  type Prefix,
+  parseAddress,
   parsePrefix,
   type Range,
   rangeOf,
@@ -31,8 +33,8 @@ export interface PortClass {
   readonly last: number;
 }
 
-const rulesOf = ({ policies }: World): readonly PolicyRule[] =>
-  policies.flatMap(policy =>
+const rulesOf = ({ policies, clusterPolicies = [] }: World): readonly PolicyRule[] =>
+  [...policies, ...clusterPolicies].flatMap(policy =>
     (['egress', 'ingress'] as const).flatMap((direction: Direction) => policy[direction] ?? []),
   );
 
@@ -59,16 +61,17 @@ export function portClasses(worlds: readonly World[]): readonly PortClass[] {
   return [...classes, { protocol: 'other', first: 0, last: 0 }];
 }
 
-/** The addresses of a family, cut wherever a block or its hole begins or ends in one of the worlds; ascending. */
+/** The addresses of a family, cut wherever a block or its hole begins or ends, and around nodes that policies may mean, in one of the worlds; ascending. */
 export class AddressClasses {
   readonly #ranges: Readonly<Record<Family, readonly Range[]>>;
 
   constructor(worlds: readonly World[]) {
-    const blocks = worlds
-      .flatMap(rulesOf)
-      .flatMap(rule => listed<Peer>(rule.peers))
-      .filter((peer): peer is BlockPeer => peer.kind === 'block');
-    this.#ranges = { 4: rangesBetween(blocks, 4), 6: rangesBetween(blocks, 6) };
+    const peers = worlds.flatMap(rulesOf).flatMap(rule => listed<Peer>(rule.peers));
+    const blocks = peers.filter((peer): peer is BlockPeer => peer.kind === 'block');
+    const prefixes = blocks.flatMap(({ cidr, except }) => [cidr, ...except]);
+    // Where policies speak of nodes each address of one is a class of its own.
+    if (peers.some(({ kind }) => kind === 'nodes')) prefixes.push(...worlds.flatMap(nodePrefixes));
+    this.#ranges = { 4: rangesBetween(prefixes, 4), 6: rangesBetween(prefixes, 6) };
   }
 
   ranges(family: Family): readonly Range[] {
@@ -88,14 +91,18 @@ export class AddressClasses {
   }
 }
 
-function rangesBetween(blocks: readonly BlockPeer[], family: Family): readonly Range[] {
+const nodePrefixes = ({ nodes = [] }: World): readonly Prefix[] =>
+  nodes
+    .flatMap(({ addresses }) => addresses.flatMap(text => parseAddress(text) ?? []))
+    .map(address => ({ ...address, length: bitsOf(address.family) }));
+
+function rangesBetween(prefixes: readonly Prefix[], family: Family): readonly Range[] {
   const edges = new Set([0n]);
-  for (const { cidr, except } of blocks)
-    for (const prefix of [cidr, ...except]) {
-      if (prefix.family !== family) continue;
-      const { first, last } = rangeOf(prefix);
-      edges.add(first).add(last + 1n);
-    }
+  for (const prefix of prefixes) {
+    if (prefix.family !== family) continue;
+    const { first, last } = rangeOf(prefix);
+    edges.add(first).add(last + 1n);
+  }
   const end = 1n << BigInt(bitsOf(family));
   const ascending = [...edges].filter(edge => edge < end).sort((a, b) => (a < b ? -1 : 1));
   return ascending.map((first, i) => ({ family, first, last: (ascending[i + 1] ?? end) - 1n }));

@@ -8,17 +8,17 @@ import type { PortSpan } from '../compile/ruleset.ts';
 import { clusterOf } from '../evaluate/cluster.ts';
 import { type EvaluateOptions, evaluate } from '../evaluate/evaluate.ts';
 import { sharedFamilies } from '../evaluate/matrix.ts';
-import type { Direction, Flow, RuleRef, Verdict, World } from '../model/model.ts';
+import type { Direction, DirectionVerdict, Flow, RuleRef, Verdict, World } from '../model/model.ts';
 import { AddressClasses, type PortClass, portClasses, rangeText } from './classes.ts';
 import { alive, type End, type Group, groupsOf, type Sides } from './groups.ts';
 
 /** What made the difference in one direction. */
 export interface Because {
   readonly direction: Direction;
-  /** `Kind/namespace/name` */
+  /** `Kind/namespace/name`, or `Kind/name` */
   readonly policy: string;
-  /** `allows`, `isolates`: by the new policies. `allowed`, `isolated`: by the old ones, and no longer. */
-  readonly effect: 'allows' | 'isolates' | 'allowed' | 'isolated';
+  /** In the present tense by the new policies, in the past by the old ones, and no longer. */
+  readonly effect: 'allows' | 'isolates' | 'accepts' | 'denies' | 'allowed' | 'isolated' | 'accepted' | 'denied';
   /** Its rule's place in the list, where a rule made the difference. */
   readonly rule?: number;
 }
@@ -52,16 +52,39 @@ function becauseOf(direction: Direction, before: Verdict, after: Verdict): reado
     rules.map(({ policy, index }) => ({ direction, policy, effect, rule: index }));
   const byPolicies = (policies: readonly string[], effect: Because['effect']): Because[] =>
     policies.map(policy => ({ direction, policy, effect }));
-  if (now.allowed) return now.isolated ? byRules(now.rules, 'allows') : byPolicies(old.by, 'isolated');
-  return old.isolated ? byRules(old.rules, 'allowed') : byPolicies(now.by, 'isolates');
+  const lost = (): readonly Because[] => {
+    if (isOrdered(old)) return byRules(old.rules, old.allowed ? 'accepted' : 'denied');
+    if (!old.isolated) return [];
+    return old.allowed ? byRules(old.rules, 'allowed') : byPolicies(old.by, 'isolated');
+  };
+  const gained = (): readonly Because[] => {
+    if (isOrdered(now)) return byRules(now.rules, now.allowed ? 'accepts' : 'denies');
+    if (!now.isolated) return [];
+    return now.allowed ? byRules(now.rules, 'allows') : byPolicies(now.by, 'isolates');
+  };
+  // Where NetworkPolicies alone decide, who allows or isolates says all; a cluster policy may also have made way for another.
+  if (isOrdered(old) || isOrdered(now)) return [...lost(), ...gained()];
+  if (now.allowed) return now.isolated ? gained() : lost();
+  return old.isolated ? lost() : gained();
 }
+
+/** A cluster policy decided. */
+const isOrdered = ({ tier }: DirectionVerdict): boolean => tier === 'Admin' || tier === 'Baseline';
+
+const effectTexts: Readonly<Record<Exclude<Because['effect'], 'isolates' | 'isolated'>, string>> = {
+  allows: 'allows it',
+  accepts: 'accepts it',
+  denies: 'denies it',
+  allowed: 'no longer allows it',
+  accepted: 'no longer accepts it',
+  denied: 'no longer denies it',
+};
 
 function becauseText({ direction, policy, effect, rule }: Because): string {
   const what = rule === undefined ? policy : `${policy} ${direction}[${rule}]`;
-  if (effect === 'allows') return `${what} allows it`;
-  if (effect === 'allowed') return `${what} no longer allows it`;
   if (effect === 'isolated') return `${what} no longer isolates for ${direction}`;
-  return `${what} isolates for ${direction}, and no rule allows it`;
+  if (effect === 'isolates') return `${what} isolates for ${direction}, and no rule allows it`;
+  return `${what} ${effectTexts[effect]}`;
 }
 
 const whyOf = (because: readonly Because[]): string =>

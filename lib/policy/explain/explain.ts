@@ -1,10 +1,13 @@
 /**
- * A connection's way through the policies, as a colleague would walk along it: who isolates each end, which rules were
- * tried, what about each does not fit, and what would have to change. The verdict is that of `evaluate`, always.
+ * A connection's way through the policies, as a colleague would walk along it: the rules of the Admin tier, who isolates each
+ * end, the rules of the Baseline tier; what about each rule does not fit, where it ended, and what would have to change. The
+ * verdict is that of `evaluate`, always.
  */
 import type { Family } from '../../ip/address.ts';
 import { clusterOf } from '../evaluate/cluster.ts';
-import { ask, type EvaluateOptions, evaluate, isolatingPolicies, type Question } from '../evaluate/evaluate.ts';
+import { clusterRuleRef, type PoliciesByTier, policiesFor } from '../evaluate/decision.ts';
+import { ask, type EvaluateOptions, evaluate, type Question } from '../evaluate/evaluate.ts';
+import { type Action, type ClusterPolicy, type ClusterRule, tiers } from '../model/cluster-policy.ts';
 import {
   type Direction,
   type DirectionVerdict,
@@ -17,12 +20,15 @@ import {
   type Verdict,
   type World,
 } from '../model/model.ts';
-import { type Misfit, ruleFit, ruleText, subjectMisfit } from './mismatch.ts';
+import { withoutRule } from './cluster-remedy.ts';
+import { clusterSubjectMisfit, type Misfit, ruleFit, ruleText, subjectMisfit } from './mismatch.ts';
 import { type Remedy, remediesFor } from './remedy.ts';
 
 export interface RuleWalk {
   readonly rule: RuleRef;
-  /** What it allows, in words. */
+  /** Of a cluster policy: what it does with what matches. */
+  readonly action?: Action;
+  /** What it allows, in words; of a cluster policy what it is about. */
   readonly allows: string;
   readonly matches: boolean;
   /** Of its peers, or else of its ports; none where it matches. */
@@ -30,17 +36,25 @@ export interface RuleWalk {
 }
 
 export interface PolicyWalk {
-  /** `Kind/namespace/name` */
+  /** `Kind/namespace/name`, or `Kind/name` */
   readonly policy: string;
+  /** Of a cluster policy. */
+  readonly priority?: number;
   readonly source?: Source;
-  /** In the manifest's order; none: it isolates, and allows nothing. */
+  /** In the manifest's order. None: it isolates, and allows nothing. Of a cluster policy those up to the first that matches. */
   readonly rules: readonly RuleWalk[];
 }
 
-/** A policy of the subject's namespace that has no say in this direction. */
+/** A policy that has no say in this direction, though it may be thought to have one. */
 export interface Bystander {
   readonly policy: string;
   readonly why: string;
+}
+
+/** What would be without one rule of a cluster policy. */
+export interface Otherwise {
+  readonly rule: RuleRef;
+  readonly verdict: DirectionVerdict;
 }
 
 export interface DirectionWalk {
@@ -48,9 +62,15 @@ export interface DirectionWalk {
   readonly verdict: DirectionVerdict;
   /** `namespace/pod` whose policies were asked; undefined where none are. */
   readonly subject?: string;
-  /** Those that isolate the subject. */
+  /** Of the Admin tier, those that were asked, up to the rule that matches. */
+  readonly admin: readonly PolicyWalk[];
+  /** NetworkPolicies that isolate the subject, where they were asked. */
   readonly policies: readonly PolicyWalk[];
+  /** Of the Baseline tier, where it was asked. */
+  readonly baseline: readonly PolicyWalk[];
   readonly bystanders: readonly Bystander[];
+  /** For each rule of a cluster policy that decided or passed it on. */
+  readonly otherwise: readonly Otherwise[];
   /** Each alone would let the connection through in this direction; none where it is allowed. */
   readonly remedies: readonly Remedy[];
 }
@@ -63,26 +83,66 @@ export interface Walkthrough {
   readonly ingress: DirectionWalk;
 }
 
-function walkRule(question: Question, policy: NetworkPolicy, rule: PolicyRule): RuleWalk {
-  const { direction } = question;
+function walkRule(question: Question, rule: PolicyRule, ref: RuleRef): RuleWalk {
   const { peers, ports } = ruleFit(question, rule);
   return {
-    rule: { policy: policyRef(policy), direction, index: rule.index },
-    allows: ruleText(rule, direction),
+    rule: ref,
+    allows: ruleText(rule, question.direction),
     matches: peers.length + ports.length === 0,
     misfits: peers.length > 0 ? peers : ports,
   };
 }
 
-const walkPolicy = (question: Question, policy: NetworkPolicy): PolicyWalk => ({
-  policy: policyRef(policy),
-  ...(policy.source ? { source: policy.source } : {}),
-  rules: (policy[question.direction] ?? []).map(rule => walkRule(question, policy, rule)),
+const placeOf = ({ source }: NetworkPolicy | ClusterPolicy): Pick<PolicyWalk, 'source'> => (source ? { source } : {});
+
+function walkPolicy(question: Question, policy: NetworkPolicy): PolicyWalk {
+  const { direction } = question;
+  const ref = policyRef(policy);
+  const rules = (policy[direction] ?? []).map(rule =>
+    walkRule(question, rule, { policy: ref, direction, index: rule.index }),
+  );
+  return { policy: ref, ...placeOf(policy), rules };
+}
+
+/** Up to the first rule that matches, at which the tier ends. */
+function walkTier(question: Question, policies: readonly ClusterPolicy[]): readonly PolicyWalk[] {
+  const walked: PolicyWalk[] = [];
+  for (const policy of policies) {
+    const rules: RuleWalk[] = [];
+    walked.push({ policy: policyRef(policy), priority: policy.priority, ...placeOf(policy), rules });
+    for (const rule of policy[question.direction]) {
+      const walk = walkClusterRule(question, policy, rule);
+      rules.push(walk);
+      if (walk.matches) return walked;
+    }
+  }
+  return walked;
+}
+
+const walkClusterRule = (question: Question, policy: ClusterPolicy, rule: ClusterRule): RuleWalk => ({
+  ...walkRule(question, rule, clusterRuleRef(policy, question.direction, rule)),
+  action: rule.action,
 });
 
 function bystander({ direction, subject }: Question, policy: NetworkPolicy): Bystander {
   const misfit = subjectMisfit(policy.subject, `${subject.namespace}/${subject.name}`, subject.labels);
   return { policy: policyRef(policy), why: misfit?.says ?? `it does not isolate for ${direction}` };
+}
+
+function clusterBystander({ cluster, direction, subject }: Question, policy: ClusterPolicy): Bystander {
+  const misfit = clusterSubjectMisfit(policy.subject, subject, cluster.namespaceLabels(subject.namespace));
+  return { policy: policyRef(policy), why: misfit?.says ?? `it has no rules for ${direction}` };
+}
+
+function bystanders(world: World, question: Question, said: PoliciesByTier): readonly Bystander[] {
+  const { cluster, subject } = question;
+  const asked = new Set<NetworkPolicy | ClusterPolicy>([...said.admin, ...said.isolating, ...said.baseline]);
+  const own = [...clusterOf(world).policiesIn(subject.namespace)].filter(each => !asked.has(each));
+  const others = tiers.flatMap(tier => cluster.clusterPolicies(tier)).filter(each => !asked.has(each));
+  return [
+    ...own.map(policy => bystander(question, policy)),
+    ...others.map(policy => clusterBystander(question, policy)),
+  ];
 }
 
 function walkDirection(
@@ -93,16 +153,25 @@ function walkDirection(
   options: EvaluateOptions,
 ): DirectionWalk {
   const asked = ask(world, flow, options)[direction];
-  if ('exempt' in asked) return { direction, verdict, policies: [], bystanders: [], remedies: [] };
-  const isolating = isolatingPolicies(asked);
-  const others = [...clusterOf(world).policiesIn(asked.subject.namespace)].filter(each => !isolating.includes(each));
+  const nothing = { admin: [], policies: [], baseline: [], bystanders: [], otherwise: [], remedies: [] };
+  if ('exempt' in asked) return { direction, verdict, ...nothing };
+  const said = policiesFor(asked.cluster, direction, asked.subject);
+  const hasAdminDecided = verdict.tier === 'Admin';
+  const isJudged = !hasAdminDecided && !asked.unjudged;
+  const turning = verdict.tier === 'NetworkPolicy' ? verdict.passed : [...verdict.passed, ...verdict.rules];
   return {
     direction,
     verdict,
     subject: `${asked.subject.namespace}/${asked.subject.name}`,
-    policies: isolating.map(policy => walkPolicy(asked, policy)),
-    bystanders: others.map(policy => bystander(asked, policy)),
-    remedies: verdict.allowed ? [] : remediesFor(world, asked, isolating, options),
+    admin: walkTier(asked, said.admin),
+    policies: isJudged ? said.isolating.map(policy => walkPolicy(asked, policy)) : [],
+    baseline: hasAdminDecided || said.isolating.length > 0 ? [] : walkTier(asked, said.baseline),
+    bystanders: bystanders(world, asked, said),
+    otherwise: turning.map(rule => ({
+      rule,
+      verdict: evaluate(withoutRule(world, rule), flow, options)[direction],
+    })),
+    remedies: verdict.allowed ? [] : remediesFor(world, asked, verdict, said, options),
   };
 }
 

@@ -1,9 +1,18 @@
 /** The ends that two worlds have in common, in groups that no policy of either can tell apart. */
 import { parseAddress, type Range } from '../../ip/address.ts';
 import type { Cluster } from '../evaluate/cluster.ts';
+import { policiesFor } from '../evaluate/decision.ts';
 import type { EvaluateOptions } from '../evaluate/evaluate.ts';
-import { type Direction, type Endpoint, type Labels, type Pod, policyRef, type World } from '../model/model.ts';
-import { selects } from '../model/selector.ts';
+import type { ClusterPolicy } from '../model/cluster-policy.ts';
+import {
+  type Direction,
+  type Endpoint,
+  type Labels,
+  type NetworkPolicy,
+  type Pod,
+  policyRef,
+  type World,
+} from '../model/model.ts';
 import { type AddressClasses, type Outside, outsideOf, rangeText } from './classes.ts';
 
 /** An end that both worlds have. */
@@ -43,18 +52,20 @@ function podText(cluster: Cluster, classes: AddressClasses, pod: Pod): string {
     if (text === undefined) return -1;
     // Of two pods with one address only one has it: no other pod fares like these.
     const owner = cluster.ownerOf(text);
-    return owner && owner !== pod ? [nameOf(pod), seenText(cluster, owner)] : classes.indexOf(parseAddress(text)!);
+    if (owner && owner !== pod) return [nameOf(pod), seenText(cluster, owner)];
+    const address = parseAddress(text)!;
+    return [classes.indexOf(address), cluster.nodesAt(address).map(({ labels }) => sorted(labels))];
   });
   const { hostNetwork, nodeName, local } = pod;
   return JSON.stringify([seenText(cluster, pod), hostNetwork, nodeName, local, places]);
 }
 
-/** What the policies that select the pod say, in one direction. */
-function selectingText(cluster: Cluster, { namespace, labels }: Pod, direction: Direction): string {
-  const policies = [...cluster.policiesIn(namespace)].filter(
-    policy => policy[direction] !== undefined && selects(policy.subject, labels),
-  );
-  return JSON.stringify(policies.map(policy => [policyRef(policy), policy[direction]]).sort(), bigints);
+/** What the policies that select the pod say, in one direction; those of cluster policies in their order. */
+function selectingText(cluster: Cluster, pod: Pod, direction: Direction): string {
+  const { admin, isolating, baseline } = policiesFor(cluster, direction, pod);
+  const said = (policy: NetworkPolicy | ClusterPolicy): unknown => [policyRef(policy), policy[direction]];
+  const own = isolating.map(policy => JSON.stringify(said(policy), bigints)).sort();
+  return JSON.stringify([admin.map(said), own, baseline.map(said)], bigints);
 }
 
 export interface Sides {

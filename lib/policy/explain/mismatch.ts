@@ -8,6 +8,7 @@ import {
   type Labels,
   type NodePeer,
   type Peer,
+  type Pod,
   type PodPeer,
   type PolicyRule,
   type Port,
@@ -194,4 +195,16 @@ export function subjectMisfit(subject: LabelSelector, name: string, labels: Labe
   const unmet = unmetRequirement(subject, labels)!;
   const asked = subject.requirements.map(requirementText).join(',');
   return { kind: 'label', place: 'podSelector', asked, says: labelSentence(name, unmet, labels) };
+}
+
+/** Why a cluster policy's subject is not this pod; undefined where it is. */
+export function clusterSubjectMisfit(
+  { namespace, pods }: PodPeer,
+  pod: Pick<Pod, 'namespace' | 'name' | 'labels'>,
+  namespaceLabels: Labels,
+): Misfit | undefined {
+  const unmet = typeof namespace === 'string' ? undefined : unmetRequirement(namespace, namespaceLabels);
+  if (!unmet) return subjectMisfit(pods, `${pod.namespace}/${pod.name}`, pod.labels);
+  const says = labelSentence(`namespace ${pod.namespace}`, unmet, namespaceLabels);
+  return { kind: 'namespace label', place: 'subject', asked: requirementText(unmet), says };
 }

@@ -2,27 +2,23 @@
  * What would have to change for a denied connection to be allowed in one direction. Each remedy was tried: only those
  * under which `evaluate` allows it are told.
  */
-import { bitsOf, formatPrefix, type Prefix } from '../../ip/address.ts';
+import type { PoliciesByTier } from '../evaluate/decision.ts';
 import { type EvaluateOptions, evaluate, type Question } from '../evaluate/evaluate.ts';
 import {
-  type BlockPeer,
+  type DirectionVerdict,
   formatRule,
   type Labels,
   type NetworkPolicy,
-  nameLabel,
   type Peer,
   type Pod,
   type PodPeer,
   type PolicyRule,
-  type Port,
   policyRef,
   type World,
 } from '../model/model.ts';
-import type { Party } from '../model/party.ts';
+import { acceptRemedy } from './cluster-remedy.ts';
 import { ruleFit, unmetRequirement } from './mismatch.ts';
-
-/** A manifest's value, to be written as YAML. */
-export type ManifestValue = string | number | readonly ManifestValue[] | { readonly [key: string]: ManifestValue };
+import { type ManifestValue, portOf, writtenPeer } from './written-peer.ts';
 
 export interface Remedy {
   readonly kind: 'port' | 'label' | 'rule';
@@ -43,10 +39,6 @@ const withRule = (policy: NetworkPolicy, { direction }: Question, rule: PolicyRu
   ...policy,
   [direction]: [...(policy[direction] ?? []).filter(({ index }) => index !== rule.index), rule],
 });
-
-/** The flow's own port, as a rule would say it; undefined for traffic without ports. */
-const portOf = ({ flow }: Question): Port | undefined =>
-  flow.protocol === 'other' ? undefined : { protocol: flow.protocol, first: flow.port, last: flow.port };
 
 function portRemedy(world: World, question: Question, policy: NetworkPolicy, rule: PolicyRule): Remedy | undefined {
   const { peers, ports } = ruleFit(question, rule);
@@ -105,45 +97,6 @@ function labelRemedy(
     says: `${change.says}: then ${by} allows it`,
     world: { ...world, pods: [...others, { ...pod, labels: change.labels }] },
   };
-}
-
-/** Labels that say what a pod is, rather than which copy of it. */
-const telling = ['app', 'app.kubernetes.io/name', 'k8s-app', 'name', 'role', 'component', 'tier', 'run'];
-
-function tellingLabels(labels: Labels): Labels {
-  const key = telling.find(each => labels.has(each));
-  return key === undefined ? labels : new Map([[key, labels.get(key)!]]);
-}
-
-interface WrittenPeer {
-  readonly peer: Peer;
-  readonly text: ManifestValue;
-}
-
-function podPeer({ namespace, labels }: Pod, subject: Pod): WrittenPeer {
-  const kept = tellingLabels(labels);
-  const requirements = [...kept].map(([key, value]) => ({ key, operator: 'In' as const, values: [value] }));
-  const matchLabels = Object.fromEntries(kept);
-  const podSelector = kept.size === 0 ? {} : { matchLabels };
-  if (namespace === subject.namespace)
-    return { peer: { kind: 'pods', namespace, pods: { requirements } }, text: { podSelector } };
-  const named = { requirements: [{ key: nameLabel, operator: 'In' as const, values: [namespace] }] };
-  return {
-    peer: { kind: 'pods', namespace: named, pods: { requirements } },
-    text: { namespaceSelector: { matchLabels: { [nameLabel]: namespace } }, podSelector },
-  };
-}
-
-function blockPeer(address: NonNullable<Party['address']>): WrittenPeer {
-  const cidr: Prefix = { ...address, length: bitsOf(address.family) };
-  const peer: BlockPeer = { kind: 'block', cidr, except: [] };
-  return { peer, text: { ipBlock: { cidr: formatPrefix(cidr) } } };
-}
-
-/** The other end as a new rule would name it; undefined where it is a node whose address is not known. */
-function writtenPeer({ peer, subject }: Question): WrittenPeer | undefined {
-  if (peer.peer) return podPeer(peer.peer, subject);
-  return peer.address && blockPeer(peer.address);
 }
 
 function ruleRemedy(world: World, question: Question, policy: NetworkPolicy): Remedy | undefined {
@@ -224,14 +177,22 @@ function flowIn(world: World, { flow }: Question): Question['flow'] {
   return { ...flow, from: moved(flow.from), to: moved(flow.to) };
 }
 
-/** Nearest first: ports that are missing, labels, a rule of its own. Of a policy with very many rules or peers the first are tried. */
+/**
+ * Nearest first: ports that are missing, labels, a rule of its own; where a cluster policy denies, a rule before the one that
+ * does. Of a policy with very many rules or peers the first are tried.
+ */
 export function remediesFor(
   world: World,
   question: Question,
-  policies: readonly NetworkPolicy[],
+  { tier, rules }: DirectionVerdict,
+  { isolating }: PoliciesByTier,
   options: EvaluateOptions = {},
 ): readonly Remedy[] {
   const { direction } = question;
   const helps = (remedy: Remedy) => evaluate(remedy.world, flowIn(remedy.world, question), options)[direction].allowed;
-  return candidates(world, question, policies).filter(helps);
+  const found =
+    tier === 'NetworkPolicy'
+      ? candidates(world, question, isolating)
+      : rules.flatMap(rule => acceptRemedy(world, question, rule) ?? []);
+  return found.filter(helps);
 }

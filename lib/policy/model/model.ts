@@ -4,7 +4,7 @@
  */
 import type { Family, Prefix } from '../../ip/address.ts';
 import type { NamedPort } from '../../tag/identity.ts';
-import { type ClusterPolicy, clusterPolicyRef } from './cluster-policy.ts';
+import { type ClusterPolicy, clusterPolicyRef, type Tier } from './cluster-policy.ts';
 
 export type Labels = ReadonlyMap<string, string>;
 
@@ -189,16 +189,25 @@ export interface Flow {
   readonly protocol: Protocol | 'other';
   /** The destination's; 0 where there is none. */
   readonly port: number;
+  /**
+   * It was made to the address of a Service. So a pod may come back to itself through the gate, where cluster policies judge it;
+   * what a pod sends to its own address never leaves it.
+   */
+  readonly throughService?: boolean;
 }
 
 export interface DirectionVerdict {
   readonly allowed: boolean;
-  /** Some policy selects the subject in this direction. */
+  /** NetworkPolicies isolate the subject in this direction, and decided. */
   readonly isolated: boolean;
-  /** `Kind/namespace/name`: where allowed those with a matching rule, where denied those that isolate, else none. */
+  /** That decided; undefined where none did, and it passes. */
+  readonly tier?: Tier | 'NetworkPolicy';
+  /** The policies that decided: of NetworkPolicies where allowed those with a matching rule, where denied those that isolate. */
   readonly by: readonly string[];
-  /** The rules that matched. */
+  /** The rules that decided. */
   readonly rules: readonly RuleRef[];
+  /** Rules that passed it on to the tiers after theirs. */
+  readonly passed: readonly RuleRef[];
   /** One sentence for a person. */
   readonly why: string;
 }

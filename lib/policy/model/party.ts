@@ -14,7 +14,8 @@ export interface Party {
   readonly address?: Address;
 }
 
-function addressIn(family: Family | null, texts: readonly string[]): { address?: Address } {
+/** Of these, the one of the family; none of null, by which ends are judged by their labels. */
+export function addressIn(family: Family | null, texts: readonly string[]): { address?: Address } {
   if (family === null) return {};
   const address = texts.map(parseAddress).find(found => found?.family === family);
   return address ? { address } : {};
