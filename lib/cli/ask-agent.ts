@@ -2,8 +2,8 @@
 
 import { request } from 'node:http';
 import { messageOf } from '../cni/error.ts';
-import type { NodeMended } from '../controller/controller.ts';
 import { agentSocket } from '../controller/http-server.ts';
+import type { NodeMended } from '../controller/tending.ts';
 import type { Kept } from '../enforce/folder.ts';
 import type { Swept } from '../pod/sweep.ts';
 import type { Document } from '../policy/manifest/manifest.ts';

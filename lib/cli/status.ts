@@ -1,4 +1,4 @@
-import type { AgentStatus } from '../controller/controller.ts';
+import type { AgentStatus } from '../controller/agent-report.ts';
 import { heartbeatAge } from '../rpc/heartbeat.ts';
 import { askAgent } from './ask-agent.ts';
 import { command, counted, exit, outputOption, print, printJson, warn } from './command.ts';

@@ -6,7 +6,7 @@ import type { WatchStatus } from './watches.ts';
 
 export interface Readings {
   readonly release: string;
-  readonly hearings: readonly WatchStatus[];
+  readonly watches: readonly WatchStatus[];
   readonly isServing: boolean;
   readonly pods: number;
   readonly identities: number;
@@ -87,15 +87,15 @@ export const workerMetrics = ({
 ];
 
 export function metricsOf(readings: Readings): readonly Metric[] {
-  const { release, hearings, isServing, pods, identities, refused, delays, syncs, failures, cuts, mended } = readings;
+  const { release, watches, isServing, pods, identities, refused, delays, syncs, failures, cuts, mended } = readings;
   const perResource = (
     name: string,
     help: string,
     type: Metric['type'],
-    of: (hearing: WatchStatus) => number,
+    of: (watch: WatchStatus) => number,
   ): Metric => ({
     ...{ name, help, type },
-    samples: hearings.map(hearing => ({ labels: { resource: hearing.resource }, value: of(hearing) })),
+    samples: watches.map(watch => ({ labels: { resource: watch.resource }, value: of(watch) })),
   });
   return [
     built(release),

@@ -1,9 +1,10 @@
-/** The agent's HTTP pages by path: those for root, and those for every caller. */
+/** The agent's HTTP routes: those for root, and those for every caller. */
 
-import type { KubernetesAgent } from './controller.ts';
+import type { AgentStatus } from './agent-report.ts';
 import { type HealthProblem, isUnhealthy, wantsRestart } from './health.ts';
 import type { HttpResponse, HttpRoutes } from './http-server.ts';
 import { formatMetrics, type Metric } from './prometheus.ts';
+import type { NodeMended } from './tending.ts';
 
 const json = (value: unknown): HttpResponse => ({ type: 'application/json', text: `${JSON.stringify(value)}\n` });
 const plain = (text: string, isFine = true): HttpResponse => ({ status: isFine ? 200 : 503, type: 'text/plain', text });
@@ -30,13 +31,21 @@ export const workerRoutes = (metrics: () => readonly Metric[]): HttpRoutes => ({
   'GET /readyz': () => plain('ok\n'),
 });
 
-/** What is asked of an agent. */
-export type Shown = Pick<KubernetesAgent, 'metrics' | 'health' | 'status' | 'manifests' | 'drift' | 'mend'>;
+/** What the routes read of an agent, and what they ask it to do. */
+export interface AgentView {
+  readonly metrics: readonly Metric[];
+  readonly health: readonly HealthProblem[];
+  readonly status: AgentStatus;
+  readonly manifests: () => Iterable<object>;
+  readonly drift: () => Promise<readonly string[]>;
+  readonly mend: () => Promise<NodeMended>;
+}
 
-export function agentRoutes(agent: Shown): { readonly toAll: HttpRoutes; readonly toRoot: HttpRoutes } {
-  const toAll: HttpRoutes = {
+/** `metrics`: for every process of the node; `admin`: for root, who may ask for everything. */
+export function agentRoutes(agent: AgentView): { readonly metrics: HttpRoutes; readonly admin: HttpRoutes } {
+  const metrics: HttpRoutes = {
     'GET /metrics': () => plain(formatMetrics(agent.metrics)),
-    // What it waits for is not its fault: only a node that is not kept up to date is.
+    // An agent that waits for the API is healthy; one that does not keep its node up to date is not.
     'GET /healthz': () => healthOf(agent.health, isUnhealthy),
     'GET /livez': () => healthOf(agent.health, wantsRestart),
     'GET /readyz': () => {
@@ -46,9 +55,9 @@ export function agentRoutes(agent: Shown): { readonly toAll: HttpRoutes; readonl
     },
   };
   return {
-    toAll,
-    toRoot: {
-      ...toAll,
+    metrics,
+    admin: {
+      ...metrics,
       'GET /status': () => json(agent.status),
       'GET /manifests': () => listOf(agent.manifests()),
       'GET /drift': async () => json(await agent.drift()),

@@ -12,6 +12,7 @@ import type { KubeNamespace, KubeNode, KubePod, ObjectProblem, Resource } from '
 import { namespaces, networkPolicies, nodes, pods } from '../kube/object.ts';
 import { watch } from '../kube/watch.ts';
 import type { NetworkPolicy } from '../policy/model/model.ts';
+import type { Log } from '../rpc/log.ts';
 
 /**
  * Milliseconds after which a watch should have heard something: a silent stream is given up before, and the request for
@@ -159,6 +160,14 @@ interface ListenOptions {
   readonly report: (complaint: ObjectProblem) => void;
   readonly lost: (resource: string, error: KubeError, retryIn: number) => void;
 }
+
+/** Older servers send no bookmarks for what never changes: that a silent stream is asked for anew is worth no warning. */
+export const logLoss =
+  (log: Log): ListenOptions['lost'] =>
+  (resource, error, retryIn) =>
+    log(error.reason === 'Silent' ? 'debug' : 'warn', `Lost the watch of ${resource}: ${error.message}`, {
+      retryIn: Math.round(retryIn),
+    });
 
 export interface Sinks {
   readonly pods: (change: ObjectChange<KubePod>) => void;

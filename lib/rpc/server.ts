@@ -1,7 +1,7 @@
 /**
- * Serves CNI calls on a Unix socket, by the rules of ARCHITECTURE.md, idea 3: whose namespace, READY having done nothing, run on
- * GO only, undone when the caller hangs up. A caller that is broken, huge, slow or nobody we serve costs a deadline at most,
- * and only his own.
+ * Serves CNI calls on a Unix socket by the protocol of ARCHITECTURE.md, idea 3: a call of this network namespace gets READY
+ * before anything is done, runs after GO only, and an ADD is undone when its caller hangs up. A caller that sends garbage,
+ * sends too much or stops sending is cut off after a deadline, and delays no other caller.
  */
 
 import { createServer, type Server, type Socket } from 'node:net';
@@ -22,10 +22,22 @@ import {
 import { Turns } from './turns.ts';
 
 export interface Caller extends SocketPeer {
-  /** Aborted when he hangs up. */
+  /** Aborted when the caller hangs up. */
   readonly signal: AbortSignal;
-  /** Aborts it now, where he has. */
+  /** Checks the socket at once, and aborts `signal` if the caller has closed it. */
   readonly look: () => void;
+}
+
+/** A call as the serving process has read it. */
+export interface ReceivedCall {
+  /** Why another process must carry the call out; absent: this one does. */
+  readonly refused?: string;
+  /**
+   * Answer timeout in milliseconds for a caller that cannot parse its own config (the launcher); absent: the caller
+   * decides.
+   */
+  readonly answerTimeout?: number;
+  readonly run: (caller: Caller) => Promise<CallAnswer>;
 }
 
 /** Milliseconds for each phase that waits for the caller. The call itself has deadlines of its own. */
@@ -39,27 +51,24 @@ export interface ServerDeadlines {
 
 const defaults: ServerDeadlines = { request: 5_000, go: 10_000, answer: 10_000 };
 
-/** Callers that wait cost a connection and a few KB each; one more than these carries its call out itself. */
+/** A caller that waits costs a connection and a few KB. One beyond these is refused, and carries its call out itself. */
 const MOST_CONNECTIONS = 4096;
-/** More are no faster; each takes memory, and what a call waits for (locks, the API) must not keep the others from starting. */
+/** More calls at once are no faster. Fewer would let calls that wait for locks or the API keep others from starting. */
 const MOST_AT_ONCE = 64;
 
 export interface ServerOptions {
-  /** That calls are carried out in. */
+  /** The network namespace in which calls are carried out. */
   readonly netns: NetnsIdentity;
-  /** Why a call is somebody else's; undefined where it is ours. Does nothing. */
-  readonly refuse: (request: CallRequest, peer: SocketPeer) => string | undefined;
-  /** Calls that are carried out at once. */
+  /** Reads a call; called once for each, and changes nothing. */
+  readonly receive: (request: CallRequest, peer: SocketPeer) => ReceivedCall;
+  /** Calls that are carried out at once; 64 unless said. */
   readonly atOnce?: number;
-  /** Milliseconds that a caller who cannot tell himself should wait for the answer; undefined where it is for him to say. */
-  readonly answerTimeout?: (request: CallRequest) => number | undefined;
-  readonly run: (request: CallRequest, caller: Caller) => Promise<CallAnswer>;
-  /** What went wrong with a caller. */
+  /** Told when a connection fails or its caller breaks the protocol. */
   readonly log: (what: string, caller: SocketPeer | undefined) => void;
   readonly deadlines?: Partial<ServerDeadlines>;
 }
 
-/** Lines for a log are worth less than the result. */
+/** The answer's body; without its lines for stderr where these would make it too long to send. */
 function bodyOf(answer: CallAnswer): Uint8Array {
   const body = encodeAnswer(answer);
   return body.length <= GREATEST_BODY ? body : encodeAnswer({ ...answer, lines: [] });
@@ -69,7 +78,7 @@ export class CallServer {
   readonly server: Server;
   readonly #options: ServerOptions;
   readonly #deadlines: ServerDeadlines;
-  /** Connections that nothing has been begun for. */
+  /** Conversations whose call has not begun. */
   readonly #idle = new Set<Conversation>();
   readonly #running = new Set<Promise<void>>();
   readonly #turns: Turns;
@@ -80,18 +89,18 @@ export class CallServer {
     this.#deadlines = { ...defaults, ...options.deadlines };
     this.#turns = new Turns(options.atOnce ?? MOST_AT_ONCE);
     this.server = createServer(socket => this.#accept(socket));
-    // Out of descriptors, say: whoever could not be accepted runs his call himself.
+    // Out of descriptors, for example: a caller that is not accepted runs its call itself.
     this.server.on('error', error => options.log(messageOf(error), undefined));
     this.server.maxConnections = MOST_CONNECTIONS;
   }
 
-  /** Of callers who have been let in and not yet been answered. */
+  /** Calls that have been accepted and not yet answered. */
   get calls(): number {
     return this.#running.size;
   }
 
   #accept(socket: Socket): void {
-    // Whatever is wrong with a connection is told by its conversation; before that, too, it must not end the process.
+    // Errors of the connection reach its conversation; one before that must not end the process.
     socket.on('error', () => {});
     let peer: SocketPeer | undefined;
     try {
@@ -115,21 +124,21 @@ export class CallServer {
     this.#idle.add(talk);
     try {
       const request = decodeRequest((await talk.receive(['request'], this.#deadlines.request)).body);
-      const why = this.#refuse(request, peer);
-      if (why !== undefined) {
-        await talk.finish('notMine', encodeReason(why), this.#deadlines.answer);
+      const received = this.#receive(request, peer);
+      if (typeof received === 'string') {
+        await talk.finish('notMine', encodeReason(received), this.#deadlines.answer);
         return;
       }
       using _turn = await this.#turnOf(request, talk);
-      const timeout = this.#options.answerTimeout?.(request);
+      const { answerTimeout: timeout } = received;
       talk.send('ready', timeout === undefined ? undefined : encodeTimeout(timeout));
       await talk.receive(['go'], this.#deadlines.go);
       if (this.#isStopping) return;
-      // Who was killed right after.
+      // A caller that was killed right after GO gets nothing begun.
       look();
       talk.hungUp.throwIfAborted();
       this.#idle.delete(talk);
-      const answer = await this.#options.run(request, { ...peer, signal: talk.hungUp, look });
+      const answer = await received.run({ ...peer, signal: talk.hungUp, look });
       await talk.finish('answer', bodyOf(answer), this.#deadlines.answer);
     } catch (error) {
       if (!this.#isStopping) this.#options.log(messageOf(error), peer);
@@ -139,20 +148,22 @@ export class CallServer {
     }
   }
 
-  /** STATUS waits for nobody: kubelet asks by it whether the node can start pods, and would take a busy node for a broken one. */
+  /** STATUS does not queue: kubelet asks by it whether the node can start pods, and would take a busy node for a broken one. */
   async #turnOf(request: CallRequest, talk: Conversation): Promise<Disposable> {
     if (request.env['CNI_COMMAND'] === 'STATUS') return { [Symbol.dispose]() {} };
     return await this.#turns.take(place => talk.send('queued', encodePlace(place)), talk.hungUp);
   }
 
-  #refuse(request: CallRequest, peer: SocketPeer): string | undefined {
+  /** @returns why the call is refused, else the call */
+  #receive(request: CallRequest, peer: SocketPeer): ReceivedCall | string {
     const { netns } = this.#options;
     if (!sameNetns(netns, request.netns))
       return `this agent is in network namespace ${netns.ino}, the caller in ${request.netns.ino}`;
-    return this.#options.refuse(request, peer);
+    const received = this.#options.receive(request, peer);
+    return received.refused ?? received;
   }
 
-  /** Accepts no more, sends away whom nothing was begun for, and resolves when the calls under way have their answers. */
+  /** Accepts no more connections, closes those whose call has not begun, and resolves when all others are answered. */
   async stop(): Promise<void> {
     this.#isStopping = true;
     this.server.close();

@@ -10,8 +10,15 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { CallForAgent } from '../../lib/pod/plugin.ts';
 import { handOver } from '../../lib/rpc/client.ts';
 import { Conversation } from '../../lib/rpc/connection.ts';
-import { decodePlace, encodeFrame, encodeRequest, GREATEST_BODY } from '../../lib/rpc/protocol.ts';
-import { CallServer, type ServerOptions } from '../../lib/rpc/server.ts';
+import {
+  type CallAnswer,
+  type CallRequest,
+  decodePlace,
+  encodeFrame,
+  encodeRequest,
+  GREATEST_BODY,
+} from '../../lib/rpc/protocol.ts';
+import { type Caller, CallServer, type ServerOptions } from '../../lib/rpc/server.ts';
 import {
   afterGo,
   agentThat,
@@ -136,12 +143,20 @@ test('a call larger than a frame is not handed over', async () => {
   assert.equal(isAsked, false);
 });
 
+type Run = (request: CallRequest, caller: Caller) => Promise<CallAnswer>;
+
 /** The real server, with calls of the test's own. */
-async function serving(options: Partial<ServerOptions>): Promise<Listening & { readonly server: CallServer }> {
+async function serving({
+  run = () => Promise.resolve({ stdout: '', exitCode: 0, lines: [] }),
+  refused,
+  ...options
+}: Partial<ServerOptions> & {
+  readonly run?: Run;
+  readonly refused?: string;
+}): Promise<Listening & { readonly server: CallServer }> {
   const server = new CallServer({
     netns,
-    refuse: () => undefined,
-    run: () => Promise.resolve({ stdout: '', exitCode: 0, lines: [] }),
+    receive: request => ({ run: caller => run(request, caller), ...(refused === undefined ? {} : { refused }) }),
     log: () => {},
     deadlines: { request: 5_000, go: 5_000, answer: 5_000 },
     ...options,
@@ -166,12 +181,12 @@ test('what the worker gets is the call, and what it answers comes back', async (
 
 test('a server of another network namespace, or of another owner, runs nothing', async () => {
   let runs = 0;
-  const run: ServerOptions['run'] = () => {
+  const run: Run = () => {
     runs++;
     return Promise.resolve({ stdout: '', exitCode: 0, lines: [] });
   };
   await using abroad = await serving({ run, netns: { ...netns, ino: netns.ino + 1 } });
-  await using others = await serving({ run, refuse: () => 'it is another’s' });
+  await using others = await serving({ run, refused: 'it is another’s' });
   for (const { runDir } of [abroad, others]) assert.equal(await handOver(call({ runDir }), patient), undefined);
   assert.equal(runs, 0);
 });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type HealthProblem, isUnhealthy, problemsOf, wantsRestart } from '../../lib/controller/health.ts';
-import { agentRoutes, type Shown } from '../../lib/controller/http-routes.ts';
+import { type AgentView, agentRoutes } from '../../lib/controller/http-routes.ts';
 import { longestSilence, type Sinks, Watches, type WatchStatus } from '../../lib/controller/watches.ts';
 import { createIntern } from '../../lib/kube/intern.ts';
 import { until } from '../support/host.ts';
@@ -151,7 +151,7 @@ for (const [what, health, healthy, alive] of [
   ['an object that could not be taken in', problemsOf({ ...hearing, fault: 'boom' }), 503, 200],
 ] as const)
   test(`health with ${what}: ${healthy}, alive: ${alive}`, async () => {
-    const pages = agentRoutes({ health } as unknown as Shown).toAll;
+    const pages = agentRoutes({ health } as unknown as AgentView).metrics;
     const statusOf = async (path: string) => (await pages[path]!()).status ?? 200;
     assert.deepEqual([await statusOf('GET /healthz'), await statusOf('GET /livez')], [healthy, alive]);
   });

@@ -1,0 +1,32 @@
+/** Where the objects of each watch go: to the live rules, and pods of this node to its own pods. */
+import type { LiveTable } from '../enforce/live-table.ts';
+import { concernsRoutes } from '../node/node-network.ts';
+import type { LiveRules } from '../policy/compile/live.ts';
+import type { OwnPods } from './own-pods.ts';
+import type { Sinks } from './watches.ts';
+
+export interface SinkOptions {
+  readonly rules: LiveRules;
+  readonly own: OwnPods;
+  readonly table: LiveTable;
+  /** Called when pod CIDRs or addresses of nodes may have changed. */
+  readonly nodesChanged: () => void;
+}
+
+export const sinksOf = ({ rules, own, table, nodesChanged }: SinkOptions): Sinks => ({
+  pods: own.hear,
+  namespaces: ({ before, after }) => {
+    if (after) rules.setNamespace(after.name, after.labels);
+    else if (before) rules.deleteNamespace(before.name);
+  },
+  policies: ({ before, after }) => {
+    table.retryRefused();
+    if (after) rules.setPolicy(after);
+    else if (before) rules.deletePolicy(before);
+  },
+  nodes: ({ before, after }) => {
+    if (concernsRoutes({ before, after })) nodesChanged();
+    if (after) rules.setNode(after);
+    else if (before) rules.deleteNode(before.name);
+  },
+});
