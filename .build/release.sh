@@ -47,9 +47,29 @@ fetch_debian() {
   (cd "$cache/debian" && sha256sum --check --quiet <<<"$pinned") || fail "what is in $cache/debian is not what $here/debian.sha256 lists"
 }
 
+# Compiled once, out of Go modules whose sums the tree has.
+build_nfpm() {
+  local sum
+  sum=$(cat "$here"/nfpm/go.* | sha256sum)
+  nfpm=$cache/nfpm-${sum:0:8}
+  [[ -x $nfpm ]] && return
+  if ! command -v go >/dev/null; then
+    [[ ${CI:-} != true ]] || fail 'no Go here, and with CI=true packages are required'
+    echo 'No Go here: there will be no .deb and no .rpm' >&2
+    nfpm=
+    return
+  fi
+  [[ ! -t 2 ]] || echo 'release: compiling nfpm: once, half a minute of processor time' >&2
+  (cd "$here/nfpm" && CGO_ENABLED=0 GOFLAGS='-mod=readonly -buildvcs=false -trimpath' \
+    go build -ldflags '-s -w' -o "$nfpm.$$" github.com/goreleaser/nfpm/v2/cmd/nfpm) || fail 'cannot compile nfpm'
+  mv "$nfpm.$$" "$nfpm"
+}
+
 [[ $build == no ]] || ./build.sh
 [[ -x dist/tollgate ]] || fail 'there is no dist/tollgate: leave --no-build away'
 fetch_debian
+build_nfpm
+[[ -z $nfpm ]] || options+=("--nfpm=$nfpm")
 mkdir -p "$(dirname "$output")"
 work=$(mktemp -d "$(dirname "$output")/.release-XXXXXX")
 trap 'rm -rf "$work"' EXIT

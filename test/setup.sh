@@ -13,7 +13,7 @@ compiler=(gcc libc6-dev) # for cmd/launcher.c
 peers=(
   libatomic1 # wanted by the Node that runs the tests, not by the executable
   busybox-static chromium conntrack containerd containernetworking-plugins hyperfine iperf3 iproute2 iptables iputils-ping
-  man-db nftables podman procps runc socat strace
+  man-db nftables podman procps rpm runc socat strace
 )
 oldest_cluster=(etcd-server gcc golang-1.19-go libc6-dev)
 # Programs that pods of Kubernetes' own tests call, which become part of their image.

@@ -1,28 +1,35 @@
 /**
  * Writes the files of a release.
  *
- * Usage, by release.sh: node main.ts EXECUTABLE CACHE OUTPUT [--url=URL]
- * CACHE: what release.sh has fetched. OUTPUT: a folder, empty.
+ * Usage, by release.sh: node main.ts EXECUTABLE CACHE OUTPUT [--url=URL] [--nfpm=PROGRAM]
+ * CACHE: what release.sh has fetched. PROGRAM: nfpm; without it there are no packages. OUTPUT: a folder, empty.
  */
-import { writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { about } from './about.ts';
 import { type Entry, gzip, tar } from './archive.ts';
 import { debianPackages } from './debian.ts';
 import { imageArchive } from './image.ts';
+import { packagers, writePackage } from './packages.ts';
 import { tree } from './tree.ts';
 
-const { positionals, values } = parseArgs({ allowPositionals: true, options: { url: { type: 'string' } } });
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: { url: { type: 'string' }, nfpm: { type: 'string' } },
+});
+const { nfpm, url } = values;
 const [executable, cache, output] = positionals;
-if (!executable || !cache || !output) throw new Error('Usage: node main.ts EXECUTABLE CACHE OUTPUT [--url=URL]');
+if (!executable || !cache || !output)
+  throw new Error('Usage: node main.ts EXECUTABLE CACHE OUTPUT [--url=URL] [--nfpm=PROGRAM]');
 
 /** One line, written over and over, where a person looks. */
 const progress = (text: string): void => {
   if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${text}`);
 };
 
-const what = about(executable, values.url);
+const what = about(executable, url);
 const write = (name: string, bytes: Uint8Array | string): void => writeFileSync(join(output, name), bytes);
 const below = (prefix: string, entries: readonly Entry[]): readonly Entry[] =>
   entries.map(entry => ({ ...entry, path: `${prefix}${entry.path}` }));
@@ -43,4 +50,15 @@ write(`${name}-${what.arch}.oci.tar`, await imageArchive(what, packages, program
 
 progress('release: the tarball');
 write(`${name}-linux-${what.arch}.tar.gz`, await gzip(await tar(below(`${name}/`, files), what.time)));
+
+if (nfpm !== undefined)
+  for (const packager of packagers) {
+    progress(`release: the .${packager}`);
+    const folder = mkdtempSync(join(tmpdir(), 'tollgate-release-'));
+    try {
+      writePackage(what, { nfpm, packager, folder, output: join(output, `${name}-${what.arch}.${packager}`) }, files);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  }
 progress('');

@@ -8,7 +8,7 @@ import { inventory, type PluggedIn } from '../../pod/inventory.ts';
 import { claimNode } from '../../rpc/listen.ts';
 import { command, exit, outputOption, print, printJson, warn } from '../command.ts';
 import { type Live, liveOptions, openLive } from '../live.ts';
-import { networkSteps, nodeSteps, type Removal } from './removals.ts';
+import { type NodeFolders, networkSteps, nodeSteps, type Removal } from './removals.ts';
 
 /** What keeps the rest where it is, and what to do about it. */
 interface Obstacle {
@@ -51,14 +51,21 @@ function podObstacle({ here, store }: Live): Obstacle | undefined {
   };
 }
 
-function uninstalled(live: Live, folders: Parameters<typeof nodeSteps>[0], isDry: boolean): Uninstalled {
+interface Wanted {
+  readonly folders: NodeFolders;
+  /** Whether the network goes, too, and not only what carries it out. */
+  readonly conflist: boolean;
+  readonly isDry: boolean;
+}
+
+function uninstalled(live: Live, { folders, conflist, isDry }: Wanted): Uninstalled {
   const take = (steps: readonly Removal[]): readonly Removal[] => {
     if (!isDry) for (const step of steps) step.take();
     return steps;
   };
   const running = agentObstacle(folders.runDir);
   if (running) return { steps: [], obstacle: running };
-  const steps = take(networkSteps(folders));
+  const steps = conflist ? take(networkSteps(folders)) : [];
   const obstacle = podObstacle(live);
   return obstacle ? { steps, obstacle } : { steps: [...steps, ...take(nodeSteps(folders, live))] };
 }
@@ -83,6 +90,11 @@ export const uninstall = command(
           describe: 'Where `tollgate install` put the executables',
         },
         'conf-dir': { type: 'string', default: '/etc/cni/net.d', requiresArg: true, describe: 'Where the conflist is' },
+        conflist: {
+          type: 'boolean',
+          default: true,
+          describe: 'Whether conflists with tollgate go, too; --no-conflist leaves them as they are',
+        },
         'dry-run': { type: 'boolean', default: false, describe: 'Say what would be done, and do nothing' },
         ...outputOption,
         ...liveOptions,
@@ -92,9 +104,10 @@ export const uninstall = command(
       .epilog(
         'In this order: the conflist goes, so that no new pod is plugged in, and networks that agent --take-over had moved aside come back; while pods are plugged in everything else stays, their gates too; then table, routes, executables, drop-ins and records go. A conflist that was changed is kept with the ending .uninstalled; policies are never touched. Exit code 0: nothing is left; 1: pods or an agent are still here, as is said.',
       ),
-  ({ binDir, confDir, dryRun, output, ...places }) => {
+  ({ binDir, confDir, conflist, dryRun, output, ...places }) => {
     using live = openLive(places, warn);
-    const found = uninstalled(live, { binDir, confDir, runDir: places.runDir }, dryRun);
+    const folders = { binDir, confDir, runDir: places.runDir };
+    const found = uninstalled(live, { folders, conflist, isDry: dryRun });
     const { steps, obstacle } = found;
     if (output === 'json')
       printJson({ dryRun, steps: steps.map(({ what }) => what), obstacle: obstacle ?? null, done: !obstacle });

@@ -1,0 +1,67 @@
+/** .deb and .rpm, by nfpm. Its configuration is JSON, which is YAML, too. @see https://nfpm.goreleaser.com/docs/configuration/ */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { About } from './about.ts';
+import type { Entry } from './archive.ts';
+
+export const packagers = ['deb', 'rpm'] as const;
+
+const scripts = join(import.meta.dirname, 'packages');
+
+/** @param staged  the folder that has the files, by their paths below /usr */
+const configuration = (
+  { version, arch, time, description, license, url }: About,
+  files: readonly Entry[],
+  staged: string,
+) => ({
+  name: 'tollgate',
+  ...{ version, arch, description, license, ...(url === undefined ? {} : { homepage: url }) },
+  platform: 'linux',
+  section: 'net',
+  maintainer: "tollgate's authors",
+  mtime: time.toISOString(),
+  contents: files.map(({ path, mode = 0o644 }) => ({
+    src: join(staged, path),
+    dst: `/usr/${path}`,
+    file_info: { mode, mtime: time.toISOString() },
+  })),
+  scripts: { postinstall: join(scripts, 'postinstall.sh'), preremove: join(scripts, 'preremove.sh') },
+  // What Node's release is linked with, in the words of each.
+  overrides: {
+    deb: { depends: ['libc6 (>= 2.28)', 'libstdc++6 (>= 8)'] },
+    rpm: { depends: ['libc.so.6(GLIBC_2.28)(64bit)', 'libstdc++.so.6(GLIBCXX_3.4.21)(64bit)'] },
+  },
+  deb: { compression: 'gzip' },
+  // The host that builds must not show.
+  rpm: { compression: 'gzip', buildhost: 'localhost' },
+});
+
+/**
+ * @param nfpm    the program
+ * @param folder  to work in, empty
+ * @param output  the package's path
+ */
+export function writePackage(
+  about: About,
+  {
+    nfpm,
+    packager,
+    folder,
+    output,
+  }: { nfpm: string; packager: (typeof packagers)[number]; folder: string; output: string },
+  files: readonly Entry[],
+): void {
+  const staged = join(folder, 'files');
+  for (const { path, content = '' } of files) {
+    mkdirSync(dirname(join(staged, path)), { recursive: true });
+    writeFileSync(join(staged, path), content);
+  }
+  const config = join(folder, 'nfpm.json');
+  writeFileSync(config, JSON.stringify(configuration(about, files, staged)));
+  const env = { ...process.env, SOURCE_DATE_EPOCH: String(about.time.getTime() / 1000), TZ: 'UTC' };
+  execFileSync(nfpm, ['package', '--config', config, '--packager', packager, '--target', output], {
+    env,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+}
