@@ -5,8 +5,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { extract } from 'tar-stream';
+import type { Entry } from '../../lib/cli/sysdump/archive.ts';
 import type { About } from './about.ts';
-import type { Entry } from './archive.ts';
 
 /** What is taken of each package besides its copyright. */
 const taken: Readonly<Record<string, RegExp>> = {

@@ -4,8 +4,8 @@
  * @see OCI image-spec 1.1, image-layout.md, manifest.md, config.md, annotations.md
  */
 import { rootCertificates } from 'node:tls';
+import { type Entry, gzip, sha256, tar } from '../../lib/cli/sysdump/archive.ts';
 import type { About } from './about.ts';
-import { type Entry, gzip, sha256, tar } from './archive.ts';
 import type { DebianPackage } from './debian.ts';
 
 const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));

@@ -15,12 +15,14 @@ import { pods } from './pods.ts';
 import { STDIN } from './policy/manifests.ts';
 import { policy } from './policy/policy.ts';
 import { status } from './status.ts';
+import { sysdump } from './sysdump/sysdump.ts';
 import { uninstall } from './uninstall/uninstall.ts';
 import { verify } from './verify.ts';
 import { version } from './version.ts';
 
 const commands: readonly Command[] = [
-  ...[demo, install, uninstall, agent, status, pods, policy, flows, verify, gc, completion, version, licenses],
+  ...[demo, install, uninstall, agent, status, pods, policy, flows, verify, gc, sysdump],
+  ...[completion, version, licenses],
 ];
 
 /** @returns the exit code, of those in `exit` */

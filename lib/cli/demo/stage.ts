@@ -3,13 +3,13 @@ import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { isSea } from 'node:sea';
 import { setLink } from '../../kernel/link.ts';
 import { must } from '../../kernel/message.ts';
 import { NetlinkSocket } from '../../kernel/netlink.ts';
 import { Nft } from '../../kernel/nft.ts';
 import { unshareFolder, unshareNetwork } from '../../kernel/unshare.ts';
 import { allLinks } from '../../pod/interface.ts';
+import { ownProgram, PATH } from '../program.ts';
 import type { DemoReply, Order } from './pod-program.ts';
 
 /** In the private /run, so that the commands of the demonstration need no options. */
@@ -23,17 +23,9 @@ export interface Ended {
   readonly ms: number;
 }
 
-/** This very program. Its file may be out of sight by now; the kernel still knows it. */
-function program(): { readonly file: string; readonly args: readonly string[] } {
-  const file = process.execPath.startsWith('/run/') ? '/proc/self/exe' : process.execPath;
-  return { file, args: isSea() ? [] : [...process.execArgv, process.argv[1]!] };
-}
-
-const PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
-
 async function run(args: readonly string[], env: Readonly<Record<string, string>>, stdin = ''): Promise<Ended> {
   const start = performance.now();
-  const { file, args: first } = program();
+  const { file, args: first } = ownProgram();
   const child = spawn(file, [...first, ...args], { env: { PATH, ...env } });
   const output = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr'] as const)
@@ -62,7 +54,7 @@ export class DemoPod implements Disposable {
   addresses: readonly string[] = [];
 
   static async start(namespace: string, name: string, labels: DemoPod['labels']): Promise<DemoPod> {
-    const { file, args } = program();
+    const { file, args } = ownProgram();
     const child = spawn(file, [...args, 'demo', '--pod'], { env: { PATH } });
     child.stderr.pipe(process.stderr);
     const pod = new DemoPod(namespace, name, labels, child);

@@ -1,0 +1,40 @@
+/** Other programs, this one among them, run from the command line and waited for. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { isSea } from 'node:sea';
+
+export const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+/** This very program. Its file may be out of sight by now; the kernel still knows it. */
+export function ownProgram(): { readonly file: string; readonly args: readonly string[] } {
+  const file = process.execPath.startsWith('/run/') ? '/proc/self/exe' : process.execPath;
+  return { file, args: isSea() ? [] : [...process.execArgv, process.argv[1]!] };
+}
+
+export interface Ended {
+  /** Null where a signal ended it. */
+  readonly exit: number | null;
+  readonly stdout: Buffer;
+  readonly stderr: string;
+}
+
+export interface ProgramOptions {
+  /** Milliseconds until it is killed. */
+  readonly timeout: number;
+  readonly env?: Readonly<Record<string, string | undefined>>;
+}
+
+/** @throws Error where it cannot be started, as with code ENOENT where there is no such program */
+export async function runProgram(
+  file: string,
+  args: readonly string[],
+  { timeout, env = { PATH } }: ProgramOptions,
+): Promise<Ended> {
+  const child = spawn(file, args, { env, timeout, killSignal: 'SIGKILL', stdio: ['ignore', 'pipe', 'pipe'] });
+  const stdout: Buffer[] = [];
+  const stderr: Buffer[] = [];
+  child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
+  child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk));
+  const [exit] = (await once(child, 'close')) as [number | null];
+  return { exit, stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr).toString() };
+}
