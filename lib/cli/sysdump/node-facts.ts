@@ -72,10 +72,10 @@ const file = (path: string): Fact => ({
 /** Also where the image has no iproute2. */
 function kernelView(): string {
   using socket = NetlinkSocket.open('route');
-  const routes = mainRoutes(socket.exchange).map(route => ({
-    ...route,
-    destination: formatPrefix(route.destination),
-    gateway: route.gateway && formatAddress(route.gateway),
+  const routes = mainRoutes(socket.exchange).map(({ destination, gateway, oif, metric, protocol, type }) => ({
+    ...{ oif, metric, protocol, type },
+    destination: formatPrefix(destination),
+    ...(gateway ? { gateway: formatAddress(gateway) } : {}),
   }));
   return json({ links: allLinks(socket.exchange), routes });
 }
