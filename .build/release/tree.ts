@@ -1,8 +1,8 @@
 /** What is put onto a node, below a prefix: by the tarball, and by packages. */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import type { Entry } from '../../lib/cli/sysdump/archive.ts';
 import { type About, inTree } from './about.ts';
-import type { Entry } from './archive.ts';
 import { manualPages } from './man.ts';
 
 const copy = (path: string, from: string, mode?: number): Entry => ({

@@ -87,24 +87,19 @@ function ownTable(): string | undefined {
 }
 
 const sysctls = [
-  ...[
-    'net/ipv4/ip_forward',
-    'net/ipv4/conf/all/rp_filter',
-    'net/ipv4/conf/all/arp_accept',
-    'net/ipv4/conf/all/proxy_arp',
-  ],
-  ...['net/ipv6/conf/all/forwarding', 'net/ipv6/conf/all/disable_ipv6', 'net/ipv6/conf/default/disable_ipv6'],
-  ...['net/netfilter/nf_conntrack_count', 'net/netfilter/nf_conntrack_max', 'net/netfilter/nf_conntrack_acct'],
-  ...['net/bridge/bridge-nf-call-iptables', 'net/bridge/bridge-nf-call-ip6tables', 'net/ipv4/neigh/default/gc_thresh3'],
+  ...['ipv4/ip_forward', 'ipv4/conf/all/rp_filter', 'ipv4/conf/all/arp_accept', 'ipv4/conf/all/proxy_arp'],
+  ...['ipv6/conf/all/forwarding', 'ipv6/conf/all/disable_ipv6', 'ipv6/conf/default/disable_ipv6'],
+  ...['netfilter/nf_conntrack_count', 'netfilter/nf_conntrack_max', 'netfilter/nf_conntrack_acct'],
+  ...['bridge/bridge-nf-call-iptables', 'bridge/bridge-nf-call-ip6tables', 'ipv4/neigh/default/gc_thresh3'],
 ];
 
 function sysctlLines(): string {
   return sysctls
     .map(key => {
       try {
-        return `${key} = ${readSysctl(key)}\n`;
+        return `net/${key} = ${readSysctl(key)}\n`;
       } catch {
-        return `${key}: not there\n`;
+        return `net/${key}: not there\n`;
       }
     })
     .join('');
