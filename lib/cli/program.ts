@@ -11,14 +11,14 @@ export function ownProgram(): { readonly file: string; readonly args: readonly s
   return { file, args: isSea() ? [] : [...process.execArgv, process.argv[1]!] };
 }
 
-export interface Ended {
+export interface ProgramEnd {
   /** Null where a signal ended it. */
   readonly exit: number | null;
   readonly stdout: Buffer;
   readonly stderr: string;
 }
 
-export interface ProgramOptions {
+export interface RunOptions {
   /** Milliseconds until it is killed. */
   readonly timeout: number;
   readonly env?: Readonly<Record<string, string | undefined>>;
@@ -28,8 +28,8 @@ export interface ProgramOptions {
 export async function runProgram(
   file: string,
   args: readonly string[],
-  { timeout, env = { PATH } }: ProgramOptions,
-): Promise<Ended> {
+  { timeout, env = { PATH } }: RunOptions,
+): Promise<ProgramEnd> {
   const child = spawn(file, args, { env, timeout, killSignal: 'SIGKILL', stdio: ['ignore', 'pipe', 'pipe'] });
   const stdout: Buffer[] = [];
   const stderr: Buffer[] = [];

@@ -1,5 +1,5 @@
 /** What a maintainer asks of a cluster: its objects that concern us, and of each node the agent's log and own archive. */
-import { type Ended, PATH, runProgram } from '../program.ts';
+import { type ProgramEnd, PATH, runProgram } from '../program.ts';
 import type { Fact } from './node-facts.ts';
 import { safeManifest } from './redact.ts';
 
@@ -22,7 +22,7 @@ function flagsOf({ kubeconfig, context }: Cluster): readonly string[] {
 
 /** @throws Error with what kubectl says, where it fails or is not there */
 export async function kubectl(cluster: Cluster, args: readonly string[]): Promise<Buffer> {
-  let ended: Ended;
+  let ended: ProgramEnd;
   try {
     ended = await runProgram('kubectl', [...flagsOf(cluster), ...args], {
       timeout: TIMEOUT,
