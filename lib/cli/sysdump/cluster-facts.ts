@@ -1,5 +1,5 @@
 /** What a maintainer asks of a cluster: its objects that concern us, and of each node the agent's log and own archive. */
-import { type ProgramEnd, PATH, runProgram } from '../program.ts';
+import { PATH, type ProgramEnd, runProgram } from '../program.ts';
 import type { Fact } from './node-facts.ts';
 import { safeManifest } from './redact.ts';
 
