@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { extract } from 'tar-stream';
-import type { Entry } from '../../lib/cli/sysdump/archive.ts';
+import type { ArchiveEntry } from '../../lib/cli/sysdump/archive.ts';
 import type { About } from './about.ts';
 
 /** What is taken of each package besides its copyright. */
@@ -22,12 +22,12 @@ export interface DebianPackage {
   readonly version: string;
   /** SHA-256 of the package. */
   readonly sum: string;
-  readonly entries: readonly Entry[];
+  readonly entries: readonly ArchiveEntry[];
 }
 
 /** @returns each file and link of a package, without the dot and slash before its path */
-async function filesOf(archive: string): Promise<readonly Entry[]> {
-  const files: Entry[] = [];
+async function filesOf(archive: string): Promise<readonly ArchiveEntry[]> {
+  const files: ArchiveEntry[] = [];
   const reader = extract();
   reader.end(execFileSync('dpkg-deb', ['--fsys-tarfile', archive], { maxBuffer: 1 << 28 }));
   for await (const entry of reader) {

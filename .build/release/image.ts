@@ -4,14 +4,14 @@
  * @see OCI image-spec 1.1, image-layout.md, manifest.md, config.md, annotations.md
  */
 import { rootCertificates } from 'node:tls';
-import { type Entry, gzip, sha256, tar } from '../../lib/cli/sysdump/archive.ts';
+import { type ArchiveEntry, gzip, sha256, tar } from '../../lib/cli/sysdump/archive.ts';
 import type { About } from './about.ts';
 import type { DebianPackage } from './debian.ts';
 
 const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
 
 /** What programs look for in a root, besides libraries. The certificates are those of the Node that is packed. */
-const skeleton: readonly Entry[] = [
+const skeleton: readonly ArchiveEntry[] = [
   { path: 'etc/group', content: 'root:x:0:\nnogroup:x:65534:\n' },
   { path: 'etc/nsswitch.conf', content: 'hosts: files dns\n' },
   {
@@ -37,7 +37,7 @@ const blob = (mediaType: string, bytes: Buffer): Blob => ({
 const pathOf = ({ descriptor }: Blob): string => `blobs/${descriptor.digest.replace(':', '/')}`;
 
 /** gzip, since docker before 23 and skopeo of Debian 11 read no zstd. */
-async function layerOf(entries: readonly Entry[], time: Date): Promise<Blob & { readonly diffId: string }> {
+async function layerOf(entries: readonly ArchiveEntry[], time: Date): Promise<Blob & { readonly diffId: string }> {
   const bytes = await tar(entries, time);
   return {
     ...blob('application/vnd.oci.image.layer.v1.tar+gzip', await gzip(bytes)),
@@ -72,7 +72,7 @@ const annotationsOf = ({
 export async function imageArchive(
   about: About,
   packages: readonly DebianPackage[],
-  program: readonly Entry[],
+  program: readonly ArchiveEntry[],
 ): Promise<Buffer> {
   const { version, arch, time } = about;
   const layers = await Promise.all(

@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { type Entry, gzip, tar } from '../../lib/cli/sysdump/archive.ts';
+import { type ArchiveEntry, gzip, tar } from '../../lib/cli/sysdump/archive.ts';
 import { about } from './about.ts';
 import { debianPackages } from './debian.ts';
 import { imageArchive } from './image.ts';
@@ -31,7 +31,7 @@ const progress = (text: string): void => {
 
 const what = about(executable, url);
 const write = (name: string, bytes: Uint8Array | string): void => writeFileSync(join(output, name), bytes);
-const below = (prefix: string, entries: readonly Entry[]): readonly Entry[] =>
+const below = (prefix: string, entries: readonly ArchiveEntry[]): readonly ArchiveEntry[] =>
   entries.map(entry => ({ ...entry, path: `${prefix}${entry.path}` }));
 
 const name = `tollgate-${what.version}`;

@@ -1,11 +1,11 @@
 /** What is put onto a node, below a prefix: by the tarball, and by packages. */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import type { Entry } from '../../lib/cli/sysdump/archive.ts';
+import type { ArchiveEntry } from '../../lib/cli/sysdump/archive.ts';
 import { type About, inTree } from './about.ts';
 import { manualPages } from './man.ts';
 
-const copy = (path: string, from: string, mode?: number): Entry => ({
+const copy = (path: string, from: string, mode?: number): ArchiveEntry => ({
   ...{ path, content: readFileSync(inTree(from)) },
   ...(mode === undefined ? {} : { mode }),
 });
@@ -14,7 +14,7 @@ const completion = (executable: string, shell: string): string =>
   execFileSync(executable, ['completion'], { encoding: 'utf8', env: { SHELL: shell } });
 
 /** Paths as below /usr. */
-export function tree(about: About): readonly Entry[] {
+export function tree(about: About): readonly ArchiveEntry[] {
   const { executable } = about;
   return [
     { path: 'bin/tollgate', content: readFileSync(executable), mode: 0o755 },

@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { gzip as zlibGzip } from 'node:zlib';
 import { pack } from 'tar-stream';
 
-export interface Entry {
+export interface ArchiveEntry {
   /** Without a slash before it; with one behind it a folder. */
   readonly path: string;
   readonly content?: Uint8Array | string;
@@ -16,7 +16,7 @@ export interface Entry {
 }
 
 /** With the folders that they are in, each before what it holds. */
-function withFolders(entries: readonly Entry[]): readonly Entry[] {
+function withFolders(entries: readonly ArchiveEntry[]): readonly ArchiveEntry[] {
   const all = new Map(entries.map(entry => [entry.path, entry]));
   for (const { path } of entries)
     for (let at = path.indexOf('/'); at >= 0 && at < path.length - 1; at = path.indexOf('/', at + 1)) {
@@ -27,7 +27,7 @@ function withFolders(entries: readonly Entry[]): readonly Entry[] {
 }
 
 /** @param time  of every entry */
-export function tar(entries: readonly Entry[], time: Date): Promise<Buffer> {
+export function tar(entries: readonly ArchiveEntry[], time: Date): Promise<Buffer> {
   const stream = pack();
   for (const { path, content = '', linkTo, mode } of withFolders(entries)) {
     const isFolder = path.endsWith('/');

@@ -7,13 +7,13 @@ import { safeManifest } from './redact.ts';
 const TIMEOUT = 300_000;
 
 /** How kubectl finds the cluster, as its own flags and environment say it. */
-export interface Cluster {
+export interface KubectlTarget {
   readonly namespace: string;
   readonly kubeconfig?: string | undefined;
   readonly context?: string | undefined;
 }
 
-function flagsOf({ kubeconfig, context }: Cluster): readonly string[] {
+function flagsOf({ kubeconfig, context }: KubectlTarget): readonly string[] {
   return [
     ...(kubeconfig === undefined ? [] : [`--kubeconfig=${kubeconfig}`]),
     ...(context === undefined ? [] : [`--context=${context}`]),
@@ -21,7 +21,7 @@ function flagsOf({ kubeconfig, context }: Cluster): readonly string[] {
 }
 
 /** @throws Error with what kubectl says, where it fails or is not there */
-export async function kubectl(cluster: Cluster, args: readonly string[]): Promise<Buffer> {
+export async function kubectl(cluster: KubectlTarget, args: readonly string[]): Promise<Buffer> {
   let ended: ProgramEnd;
   try {
     ended = await runProgram('kubectl', [...flagsOf(cluster), ...args], {
@@ -49,7 +49,7 @@ interface PodList {
 }
 
 /** The DaemonSet's pods, by node. @throws Error where kubectl fails */
-export async function agentPods(cluster: Cluster): Promise<readonly AgentPod[]> {
+export async function agentPods(cluster: KubectlTarget): Promise<readonly AgentPod[]> {
   const args = ['--namespace', cluster.namespace, 'get', 'pods', '--selector=app.kubernetes.io/name=tollgate'];
   const { items } = JSON.parse((await kubectl(cluster, [...args, '--output=json'])).toString()) as PodList;
   return items
@@ -57,7 +57,7 @@ export async function agentPods(cluster: Cluster): Promise<readonly AgentPod[]> 
     .sort((a, b) => (a.node < b.node ? -1 : 1));
 }
 
-export function clusterFacts(cluster: Cluster, pods: readonly AgentPod[]): readonly Fact[] {
+export function clusterFacts(cluster: KubectlTarget, pods: readonly AgentPod[]): readonly Fact[] {
   const { namespace } = cluster;
   const text = (path: string, ...args: readonly string[]): Fact => ({ path, read: () => kubectl(cluster, args) });
   const objects = (kind: string): Fact => ({

@@ -4,12 +4,12 @@ import { hostname } from 'node:os';
 import { command, counted, type Exit, exit, print, warn } from '../command.ts';
 import { liveOptions } from '../live.ts';
 import { STDIN } from '../policy/manifests.ts';
-import type { Entry } from './archive.ts';
+import type { ArchiveEntry } from './archive.ts';
 import { agentPods, clusterFacts } from './cluster-facts.ts';
 import { type Fact, nodeFacts } from './node-facts.ts';
 
 interface Gathered {
-  readonly entries: readonly Entry[];
+  readonly entries: readonly ArchiveEntry[];
   readonly failures: readonly string[];
 }
 
@@ -20,7 +20,7 @@ function progress(text: string): void {
 
 /** What cannot be read is said in the archive, and keeps nothing else out of it. */
 async function gather(facts: readonly Fact[]): Promise<Gathered> {
-  const entries: Entry[] = [];
+  const entries: ArchiveEntry[] = [];
   const failures: string[] = [];
   for (const [index, { path, read }] of facts.entries()) {
     progress(`${index + 1}/${facts.length} ${path}`);
