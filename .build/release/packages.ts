@@ -2,8 +2,8 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import type { ArchiveEntry } from '../../lib/cli/sysdump/archive.ts';
 import type { About } from './about.ts';
-import type { Entry } from './archive.ts';
 
 export const packagers = ['deb', 'rpm'] as const;
 
@@ -12,7 +12,7 @@ const scripts = join(import.meta.dirname, 'packages');
 /** @param staged  the folder that has the files, by their paths below /usr */
 const configuration = (
   { version, arch, time, description, license, url }: About,
-  files: readonly Entry[],
+  files: readonly ArchiveEntry[],
   staged: string,
 ) => ({
   name: 'tollgate',
@@ -50,7 +50,7 @@ export function writePackage(
     folder,
     output,
   }: { nfpm: string; packager: (typeof packagers)[number]; folder: string; output: string },
-  files: readonly Entry[],
+  files: readonly ArchiveEntry[],
 ): void {
   const staged = join(folder, 'files');
   for (const { path, content = '' } of files) {
