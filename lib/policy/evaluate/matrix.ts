@@ -47,7 +47,7 @@ const familiesOf = (texts: readonly string[]): readonly Family[] =>
   ([4, 6] as const).filter(family => texts.some(text => parseAddress(text)?.family === family));
 
 /** undefined: whichever the other end has. */
-function familiesAt(endpoint: Endpoint): readonly Family[] | undefined {
+export function familiesAt(endpoint: Endpoint): readonly Family[] | undefined {
   if (endpoint.kind === 'address') return familiesOf([endpoint.address]);
   return endpoint.kind === 'pod' ? familiesOf(endpoint.pod.addresses) : undefined;
 }

@@ -14,17 +14,8 @@ import {
   rangeOf,
 } from '../../ip/address.ts';
 import { type Cluster, clusterOf } from '../evaluate/cluster.ts';
-import {
-  type BlockPeer,
-  type Direction,
-  type Flow,
-  isNumbered,
-  type Peer,
-  type PolicyRule,
-  type Port,
-  protocols,
-  type World,
-} from '../model/model.ts';
+import { type BlockPeer, type Flow, isNumbered, type Peer, type Port, protocols, type World } from '../model/model.ts';
+import { rulesOf } from './distinctions.ts';
 
 export interface PortClass {
   readonly protocol: Flow['protocol'];
@@ -32,11 +23,6 @@ export interface PortClass {
   readonly first: number;
   readonly last: number;
 }
-
-const rulesOf = ({ policies, clusterPolicies = [] }: World): readonly PolicyRule[] =>
-  [...policies, ...clusterPolicies].flatMap(policy =>
-    (['egress', 'ingress'] as const).flatMap((direction: Direction) => policy[direction] ?? []),
-  );
 
 const listed = <T>(entries: 'any' | readonly T[]): readonly T[] => (entries === 'any' ? [] : entries);
 

@@ -6,11 +6,13 @@ import type { Family } from '../../ip/address.ts';
 import { unionOfRanges, unionOfSpans } from '../compile/ranges.ts';
 import type { PortSpan } from '../compile/ruleset.ts';
 import { clusterOf } from '../evaluate/cluster.ts';
-import { type EvaluateOptions, evaluate } from '../evaluate/evaluate.ts';
-import { sharedFamilies } from '../evaluate/matrix.ts';
-import type { Direction, DirectionVerdict, Flow, RuleRef, Verdict, World } from '../model/model.ts';
+import type { EvaluateOptions } from '../evaluate/evaluate.ts';
+import { familiesAt, sharedFamilies } from '../evaluate/matrix.ts';
+import type { Direction, Endpoint, Flow, RuleRef, World } from '../model/model.ts';
 import { AddressClasses, type PortClass, portClasses, rangeText } from './classes.ts';
+import { Distinctions } from './distinctions.ts';
 import { alive, type End, type Group, groupsOf, type Sides } from './groups.ts';
+import { type BareVerdict, PairJudge, type Ruling } from './pair-judge.ts';
 
 /** What made the difference in one direction. */
 export interface Because {
@@ -45,8 +47,7 @@ export interface PolicyDiff {
 }
 
 /** What flipped in one direction, by whom. */
-function becauseOf(direction: Direction, before: Verdict, after: Verdict): readonly Because[] {
-  const [old, now] = [before[direction], after[direction]];
+function becauseOf(direction: Direction, old: BareVerdict, now: BareVerdict): readonly Because[] {
   if (old.allowed === now.allowed) return [];
   const byRules = (rules: readonly RuleRef[], effect: Because['effect']): Because[] =>
     rules.map(({ policy, index }) => ({ direction, policy, effect, rule: index }));
@@ -69,7 +70,7 @@ function becauseOf(direction: Direction, before: Verdict, after: Verdict): reado
 }
 
 /** A cluster policy decided. */
-const isOrdered = ({ tier }: DirectionVerdict): boolean => tier === 'Admin' || tier === 'Baseline';
+const isOrdered = ({ tier }: BareVerdict): boolean => tier === 'Admin' || tier === 'Baseline';
 
 const effectTexts: Readonly<Record<Exclude<Because['effect'], 'isolates' | 'isolated'>, string>> = {
   allows: 'allows it',
@@ -90,73 +91,132 @@ function becauseText({ direction, policy, effect, rule }: Because): string {
 const whyOf = (because: readonly Because[]): string =>
   because.length === 0 ? 'the pods themselves have changed' : because.map(becauseText).join('; ');
 
-/** A change between two groups, before it is merged with its like. */
-interface Found {
-  readonly change: Change['change'];
-  readonly because: readonly Because[];
+/** What changes, and on which ports, whoever the ends are. */
+type Flip = Pick<Change, 'change' | 'because' | 'traffic'>;
+
+/** A change between groups, before it is merged with its like. */
+interface Found extends Flip {
   readonly from: readonly End[];
   readonly to: readonly End[];
   readonly families: readonly (Family | null)[];
-  readonly traffic: Change['traffic'];
 }
 
-function flippedBy(
-  sides: Sides,
-  from: End,
-  to: End,
-  family: Family | null,
-  ports: PortClass,
-): Pick<Found, 'change' | 'because'> | undefined {
-  const traffic = { family, protocol: ports.protocol, port: ports.first };
-  const old = evaluate(sides.clusters[0], { from: from.before, to: to.before, ...traffic }, sides.options);
-  const now = evaluate(sides.clusters[1], { from: from.after, to: to.after, ...traffic }, sides.options);
-  if (old.allowed === now.allowed) return undefined;
-  const because = (['egress', 'ingress'] as const).flatMap(direction => becauseOf(direction, old, now));
-  return { change: now.allowed ? 'opens' : 'closes', because };
+/** What the worlds say of one pair in one family: each direction before and after. */
+type Rulings = readonly [before: Readonly<Record<Direction, Ruling>>, after: Readonly<Record<Direction, Ruling>>];
+
+const directions = ['egress', 'ingress'] as const;
+
+function flipOn([before, after]: Rulings, ports: PortClass): Pick<Flip, 'change' | 'because'> | undefined {
+  const [old, now] = [before, after].map(each => directions.map(direction => each[direction].on(ports)));
+  const allows = (verdicts: readonly BareVerdict[]): boolean => verdicts.every(({ allowed }) => allowed);
+  if (allows(old!) === allows(now!)) return undefined;
+  const because = directions.flatMap((direction, i) => becauseOf(direction, old![i]!, now![i]!));
+  return { change: allows(now!) ? 'opens' : 'closes', because };
 }
 
-/** Like changes of several classes as one, with the spans of their ports. */
-function changesBetween(
-  sides: Sides,
-  [from, to]: readonly [Group, Group],
-  family: Family | null,
-  ports: readonly PortClass[],
-): readonly Found[] {
-  const [a, b] = [from.ends[0]!, from === to ? to.ends[1]! : to.ends[0]!];
-  const byCause = new Map<string, { readonly flip: Pick<Found, 'change' | 'because'>; readonly ports: PortClass[] }>();
-  for (const each of ports) {
-    const flip = flippedBy(sides, a, b, family, each);
-    if (!flip) continue;
-    const key = JSON.stringify(flip);
-    const found = byCause.get(key) ?? { flip, ports: [] };
-    found.ports.push(each);
-    byCause.set(key, found);
-  }
-  return [...byCause.values()].map(({ flip, ports: classes }) => ({
-    ...flip,
-    from: from.ends,
-    to: to.ends,
-    families: [family],
-    traffic: [...Map.groupBy(classes, ({ protocol }) => protocol)].map(([protocol, spans]) => ({
+/** Like changes of several classes of ports as one, with the spans of these. */
+function flipsOf(rulings: Rulings, ports: readonly PortClass[]): readonly Flip[] {
+  const flips = ports.flatMap(each => {
+    const flip = flipOn(rulings, each);
+    return flip ? [{ flip, ports: each }] : [];
+  });
+  return [...Map.groupBy(flips, ({ flip }) => JSON.stringify(flip)).values()].map(same => ({
+    ...same[0]!.flip,
+    traffic: [...Map.groupBy(same, ({ ports: { protocol } }) => protocol)].map(([protocol, spans]) => ({
       protocol,
-      ports: unionOfSpans(spans.map(({ first, last }) => ({ first, last }))),
+      ports: unionOfSpans(spans.map(({ ports: { first, last } }) => ({ first, last }))),
     })),
   }));
 }
 
-/** Found changes that differ in one list alone, as one. */
-function merged(found: readonly Found[], list: 'from' | 'to' | 'families'): readonly Found[] {
-  const keyOf = (each: Found) => {
-    const { [list]: _, ...rest } = {
-      ...each,
-      from: each.from.map(({ name }) => name),
-      to: each.to.map(({ name }) => name),
-    };
-    return JSON.stringify(rest);
+/** Families in which both worlds have both ends; of a node without known addresses, those of the other end. */
+function familiesOf(from: End, to: End): readonly (Family | null)[] {
+  const later = sharedFamilies(from.after, to.after);
+  return sharedFamilies(from.before, to.before).filter(family => later.includes(family));
+}
+
+/** Flips of pairs, worked out once for all pairs of which both worlds say the same. */
+class Flips {
+  readonly #judges: readonly [PairJudge, PairJudge];
+  readonly #ports: readonly PortClass[];
+  readonly #byRulings = new Map<string, readonly Flip[]>();
+  /** Equal ones are one. */
+  readonly #known = new Map<string, Flip>();
+  readonly #families = new Map<string, readonly (Family | null)[]>();
+  readonly #sorts = new Map<Endpoint, string>();
+
+  constructor({ clusters, options }: Sides, ports: readonly PortClass[]) {
+    this.#judges = [new PairJudge(clusters[0], options), new PairJudge(clusters[1], options)];
+    this.#ports = ports;
+  }
+
+  between(from: End, to: End, family: Family | null): readonly Flip[] {
+    const before = this.#judges[0].between(from.before, to.before, family);
+    const after = this.#judges[1].between(from.after, to.after, family);
+    const key = [before, after].flatMap(({ egress, ingress }) => [egress.id, ingress.id]).join();
+    const flips = this.#byRulings.get(key) ?? flipsOf([before, after], this.#ports).map(flip => this.#one(flip));
+    this.#byRulings.set(key, flips);
+    return flips;
+  }
+
+  /** Worked out once for all pairs whose ends have addresses of the same families. */
+  families(from: End, to: End): readonly (Family | null)[] {
+    const key = [from.before, to.before, from.after, to.after].map(end => this.#sortOf(end)).join();
+    const families = this.#families.get(key) ?? familiesOf(from, to);
+    this.#families.set(key, families);
+    return families;
+  }
+
+  #sortOf(end: Endpoint): string {
+    const sort = this.#sorts.get(end) ?? JSON.stringify([end.kind, familiesAt(end)]);
+    this.#sorts.set(end, sort);
+    return sort;
+  }
+
+  #one(flip: Flip): Flip {
+    const text = JSON.stringify(flip);
+    const known = this.#known.get(text) ?? flip;
+    this.#known.set(text, known);
+    return known;
+  }
+}
+
+/** All changes of connections to one group. */
+function changesTo(to: Group, froms: readonly Group[], flips: Flips): readonly Found[] {
+  const found = new Map<Flip, Map<string, { readonly families: (Family | null)[]; readonly from: End[] }>>();
+  for (const from of froms) {
+    if (!isWorthAsking(from, to)) continue;
+    const [a, b] = [from.ends[0]!, from === to ? to.ends[1]! : to.ends[0]!];
+    const families = flips
+      .families(a, b)
+      .flatMap(family => flips.between(a, b, family).map(flip => ({ flip, family })));
+    for (const [flip, same] of Map.groupBy(families, each => each.flip)) {
+      const own = same.map(({ family }) => family);
+      const byFamilies = found.get(flip) ?? new Map<string, { families: (Family | null)[]; from: End[] }>();
+      found.set(flip, byFamilies);
+      const entry = byFamilies.get(own.join()) ?? { families: own, from: [] };
+      byFamilies.set(own.join(), entry);
+      entry.from.push(...from.ends);
+    }
+  }
+  return [...found].flatMap(([flip, byFamilies]) =>
+    [...byFamilies.values()].map(each => ({ ...flip, ...each, to: to.ends })),
+  );
+}
+
+/**
+ * Found changes to several groups as one, where they are from the same ends. Nobody reaches itself by a rule, so of an end that
+ * is alone in its group it does not matter whether it is among those that reach it.
+ */
+function merged(found: readonly Found[]): readonly Found[] {
+  const keyOf = ({ from, to, ...rest }: Found): string => {
+    const names = new Set([...from, ...(to.length === 1 ? to : [])].map(({ name }) => name));
+    return JSON.stringify([rest, [...names].sort()]);
   };
   return [...Map.groupBy(found, keyOf).values()].map(same => ({
     ...same[0]!,
-    [list]: [...new Set(same.flatMap(each => each[list] as readonly unknown[]))],
+    from: [...new Set(same.flatMap(({ from }) => from))],
+    to: same.flatMap(({ to }) => to),
   }));
 }
 
@@ -182,32 +242,24 @@ const inOrder = (a: Change, b: Change): number => {
   return x! < y! ? -1 : x! > y! ? 1 : 0;
 };
 
-/** Families in which both worlds have both ends; of a node without known addresses, those of the other end. */
-function familiesOf(from: End, to: End): readonly (Family | null)[] {
-  const later = sharedFamilies(from.after, to.after);
-  return sharedFamilies(from.before, to.before).filter(family => later.includes(family));
-}
-
 function isWorthAsking(from: Group, to: Group): boolean {
-  const kinds = [from, to].map(({ ends }) => ends[0]!.before.kind);
-  if (!kinds.includes('pod') || (from === to && from.ends.length < 2)) return false;
+  if (from === to && from.ends.length < 2) return false;
   return !(from.isSame && to.isSame && from.isSameIn.egress && to.isSameIn.ingress);
 }
+
+const isOfPods = ({ ends }: Group): boolean => ends[0]!.before.kind === 'pod';
 
 /** What changes for connections if the world becomes `after`. */
 export function diff(before: World, after: World, options: EvaluateOptions = {}): PolicyDiff {
   const classes = new AddressClasses([before, after]);
-  const sides: Sides = { before, after, clusters: [clusterOf(before), clusterOf(after)], classes, options };
+  const distinctions = new Distinctions([before, after]);
+  const clusters = [clusterOf(before), clusterOf(after)] as const;
+  const sides: Sides = { before, after, clusters, classes, distinctions, options };
   const ports = portClasses([before, after]);
   const groups = groupsOf(sides);
-  const found = groups.flatMap(from =>
-    groups.flatMap(to => {
-      if (!isWorthAsking(from, to)) return [];
-      const families = familiesOf(from.ends[0]!, to.ends[0]!);
-      return families.flatMap(family => changesBetween(sides, [from, to], family, ports));
-    }),
-  );
-  const changes = merged(merged(merged(found, 'families'), 'from'), 'to');
+  const pods = groups.filter(isOfPods);
+  const flips = new Flips(sides, ports);
+  const changes = merged(groups.flatMap(to => changesTo(to, isOfPods(to) ? groups : pods, flips)));
   const [old, now] = [alive(before), alive(after)];
   return {
     changes: changes

@@ -4,16 +4,9 @@ import type { Cluster } from '../evaluate/cluster.ts';
 import { policiesFor } from '../evaluate/decision.ts';
 import type { EvaluateOptions } from '../evaluate/evaluate.ts';
 import type { ClusterPolicy } from '../model/cluster-policy.ts';
-import {
-  type Direction,
-  type Endpoint,
-  type Labels,
-  type NetworkPolicy,
-  type Pod,
-  policyRef,
-  type World,
-} from '../model/model.ts';
+import { type Direction, type Endpoint, type NetworkPolicy, type Pod, policyRef, type World } from '../model/model.ts';
 import { type AddressClasses, type Outside, outsideOf, rangeText } from './classes.ts';
+import type { Distinctions } from './distinctions.ts';
 
 /** An end that both worlds have. */
 export interface End {
@@ -33,31 +26,21 @@ export interface Group {
 }
 
 const nameOf = ({ namespace, name }: Pod): string => `${namespace}/${name}`;
-const sorted = (labels: Labels): readonly (readonly [string, string])[] =>
-  [...labels].sort(([a], [b]) => (a < b ? -1 : 1));
 const bigints = (_: string, value: unknown): unknown => (typeof value === 'bigint' ? String(value) : value);
 
-/** What selectors and names of ports see of a pod. */
-const seenText = (cluster: Cluster, { namespace, labels, namedPorts }: Pod): readonly unknown[] => [
-  namespace,
-  sorted(labels),
-  namedPorts,
-  sorted(cluster.namespaceLabels(namespace)),
-];
-
 /** Everything about a pod that a verdict may rest on. */
-function podText(cluster: Cluster, classes: AddressClasses, pod: Pod): string {
+function podText(cluster: Cluster, { classes, distinctions }: Sides, pod: Pod): string {
   const places = ([4, 6] as const).map(family => {
     const text = pod.addresses.find(each => parseAddress(each)?.family === family);
     if (text === undefined) return -1;
     // Of two pods with one address only one has it: no other pod fares like these.
     const owner = cluster.ownerOf(text);
-    if (owner && owner !== pod) return [nameOf(pod), seenText(cluster, owner)];
+    if (owner && owner !== pod) return [nameOf(pod), distinctions.of(cluster, owner)];
     const address = parseAddress(text)!;
-    return [classes.indexOf(address), cluster.nodesAt(address).map(({ labels }) => sorted(labels))];
+    return [classes.indexOf(address), cluster.nodesAt(address).map(({ labels }) => [...labels].sort())];
   });
   const { hostNetwork, nodeName, local } = pod;
-  return JSON.stringify([seenText(cluster, pod), hostNetwork, nodeName, local, places]);
+  return JSON.stringify([distinctions.of(cluster, pod), hostNetwork, nodeName, local, places]);
 }
 
 /** What the policies that select the pod say, in one direction; those of cluster policies in their order. */
@@ -73,13 +56,15 @@ export interface Sides {
   readonly after: World;
   readonly clusters: readonly [Cluster, Cluster];
   readonly classes: AddressClasses;
+  readonly distinctions: Distinctions;
   readonly options: EvaluateOptions;
 }
 
 export const alive = ({ pods }: World): ReadonlyMap<string, Pod> =>
   new Map(pods.filter(({ finished }) => !finished).map(pod => [nameOf(pod), pod]));
 
-function podGroups({ before, after, clusters, classes }: Sides): readonly Group[] {
+function podGroups(sides: Sides): readonly Group[] {
+  const { before, after, clusters } = sides;
   const later = alive(after);
   const groups = new Map<
     string,
@@ -88,7 +73,7 @@ function podGroups({ before, after, clusters, classes }: Sides): readonly Group[
   for (const [name, pod] of alive(before)) {
     const now = later.get(name);
     if (!now) continue;
-    const texts = [podText(clusters[0], classes, pod), podText(clusters[1], classes, now)];
+    const texts = [podText(clusters[0], sides, pod), podText(clusters[1], sides, now)];
     const key = texts.join(' ');
     const group = groups.get(key) ?? { ends: [], isSame: texts[0] === texts[1], pods: [pod, now] };
     group.ends.push({ name, before: { kind: 'pod', pod }, after: { kind: 'pod', pod: now } });

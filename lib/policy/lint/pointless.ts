@@ -1,32 +1,13 @@
 /** Policies that could as well not be there, whatever pods there are. */
 import type { Family } from '../../ip/address.ts';
 import { RangeIndex, rangesOfBlocks } from '../compile/ranges.ts';
-import {
-  type BlockPeer,
-  type Direction,
-  type LabelSelector,
-  type NetworkPolicy,
-  type PodPeer,
-  type PolicyRule,
-  policyRef,
-} from '../model/model.ts';
-import { requirementText } from '../model/selector.ts';
+import { type BlockPeer, type Direction, type NetworkPolicy, type PolicyRule, policyRef } from '../model/model.ts';
+import { askedBy, Candidates, matchesNothing, subjectOf } from './candidates.ts';
 import { coverPorts, type PortsMatched, portsMatched } from './ports-matched.ts';
 import type { Check } from './rule.ts';
 import type { Surroundings } from './surroundings.ts';
 
 const families = [4, 6] as const;
-
-/** One text for each requirement: a selector that asks for fewer of them selects whatever one with more does. */
-const requirementsOf = ({ requirements }: LabelSelector): readonly string[] =>
-  [...new Set(requirements.map(requirementText))].sort();
-
-/** The selectors of a peer. A namespace that is named is no requirement of a label. */
-function askedBy({ namespace, pods }: PodPeer): readonly string[] {
-  const where =
-    typeof namespace === 'string' ? [`in ${namespace}`] : requirementsOf(namespace).map(text => `in one with ${text}`);
-  return [typeof namespace === 'string' ? 'by name' : 'by labels', ...where, ...requirementsOf(pods)];
-}
 
 /** Lists of requirements, found by one that asks for as much or more. Each stands under the last of its requirements. */
 class Askers<T> {
@@ -57,9 +38,6 @@ interface Allowed {
   readonly ranges: Readonly<Record<Family, RangeIndex<undefined>>>;
   readonly blocks: readonly BlockPeer[];
 }
-
-/** A rule that matches nothing is covered by whatever there is. */
-const matchesNothing = ({ peers, ports }: PolicyRule): boolean => peers.length === 0 || ports.length === 0;
 
 function allowedBy(rules: readonly PolicyRule[]): readonly Allowed[] {
   const heeded = rules.filter(rule => !matchesNothing(rule)).map(rule => ({ rule, ports: portsMatched(rule) }));
@@ -104,7 +82,9 @@ function cover(wider: readonly Allowed[], narrower: Allowed): boolean {
 }
 
 /** What policies of one world allow, each taken apart once. */
-class Coverage {
+export class Coverage {
+  /** How often two policies were compared. */
+  asked = 0;
   readonly #known = new Map<readonly PolicyRule[], readonly Allowed[]>();
 
   #allowed(rules: readonly PolicyRule[]): readonly Allowed[] {
@@ -115,6 +95,7 @@ class Coverage {
 
   /** Whether `wider` isolates where `narrower` does, and allows whatever it allows, for pods that both select. */
   holds(wider: NetworkPolicy, narrower: NetworkPolicy): boolean {
+    this.asked++;
     return (['egress', 'ingress'] as const).every((direction: Direction) => {
       const [rules, asked] = [wider[direction], narrower[direction]];
       if (!asked) return true;
@@ -122,11 +103,6 @@ class Coverage {
     });
   }
 }
-
-const subjectOf = ({ namespace, subject }: NetworkPolicy): readonly string[] => [
-  `in ${namespace}`,
-  ...requirementsOf(subject),
-];
 
 /** Whether `wider` isolates wherever `narrower` does, and allows whatever it allows, for all of its pods. */
 export function covers(wider: NetworkPolicy, narrower: NetworkPolicy): boolean {
@@ -137,21 +113,20 @@ export function covers(wider: NetworkPolicy, narrower: NetworkPolicy): boolean {
 }
 
 /** The check of one world: of two policies that cover each other, the one that was declared first stays. */
-export function pointless({ policies }: Surroundings): Check {
-  const coverage = new Coverage();
+export function pointless({ policies }: Surroundings, coverage = new Coverage()): Check {
   const places = new Map(policies.map((policy, i) => [policy, i]));
-  const subjects = new Askers<NetworkPolicy>();
-  for (const policy of policies) subjects.add(subjectOf(policy), policy);
+  const candidates = new Candidates(policies);
+  const isSameSubject = (a: NetworkPolicy, b: NetworkPolicy): boolean =>
+    subjectOf(a).join('\n') === subjectOf(b).join('\n');
   return ({ policy, report }) => {
     const own = places.get(policy)!;
-    const inOrder = (a: NetworkPolicy, b: NetworkPolicy): number => places.get(a)! - places.get(b)!;
-    const able = [...subjects.within(subjectOf(policy))].filter(each => each !== policy).sort(inOrder);
-    const isSameSubject = (each: NetworkPolicy): boolean => subjectOf(each).join('\n') === subjectOf(policy).join('\n');
-    const other = able.find(
-      each =>
-        coverage.holds(each, policy) &&
-        (places.get(each)! < own || !isSameSubject(each) || !coverage.holds(policy, each)),
-    );
+    const other = candidates
+      .of(policy)
+      .find(
+        each =>
+          coverage.holds(each, policy) &&
+          (places.get(each)! < own || !isSameSubject(each, policy) || !coverage.holds(policy, each)),
+      );
     if (!other) return;
     report(
       '',

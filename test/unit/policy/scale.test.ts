@@ -6,7 +6,10 @@ import { compile } from '../../../lib/policy/compile/compile.ts';
 import { LiveRules } from '../../../lib/policy/compile/live.ts';
 import { missingIn } from '../../../lib/policy/compile/members.ts';
 import type { Tuple } from '../../../lib/policy/compile/ruleset.ts';
+import { diff } from '../../../lib/policy/explain/diff.ts';
 import { odditiesOf } from '../../../lib/policy/lint/lint.ts';
+import { Coverage, pointless } from '../../../lib/policy/lint/pointless.ts';
+import { Surroundings } from '../../../lib/policy/lint/surroundings.ts';
 import { readManifests } from '../../../lib/policy/manifest/manifest.ts';
 import { MOST_PORTS } from '../../../lib/policy/manifest/pod.ts';
 import type {
@@ -146,6 +149,37 @@ suite('lint of four times as many objects costs hardly more than four times as m
     });
 });
 
+/** Policies of one namespace, of which each may or may not allow all that another one does. */
+const crowds: readonly (readonly [what: string, one: (i: number) => NetworkPolicy])[] = [
+  ['allow one peer each to the same pods', i => policy(i, { ingress: [rule(0, { peers: [podPeer(i)] })] })],
+  ['allow one block each to the same pods', i => policy(i, { ingress: [rule(0, { peers: [block(i, 1)] })] })],
+  [
+    'allow one and the same peer to one pod each',
+    i => policy(i, { subject: labelled('app', `app${i}`), ingress: [rule(0, { peers: [podPeer(0)] })] }),
+  ],
+  ['are equal', i => policy(i, { ingress: [rule(0, { peers: [podPeer(0)] })] })],
+  ['allow nothing', i => policy(i, { ingress: [] })],
+  [
+    'allow one port more each',
+    i => policy(i, { ingress: [rule(0, { ports: [{ protocol: 'TCP', first: 1, last: i + 1 }] })] }),
+  ],
+];
+
+suite('whether a policy is pointless is asked of hardly more than four times as many pairs of four times as many policies', () => {
+  for (const [what, one] of crowds)
+    test(`that ${what}`, () => {
+      const cost = (size: number): number => {
+        const coverage = new Coverage();
+        const around = new Surroundings(worldWith([], times(size, one)), 'cluster');
+        const check = pointless(around, coverage);
+        for (const each of around.policies) check({ policy: each, around, subjects: [], report: () => {} });
+        return coverage.asked;
+      };
+      const [small, large] = [cost(200), cost(800)];
+      assert.ok(large <= 6 * small, `${small} pairs grew to ${large}`);
+    });
+});
+
 const inTeam = { requirements: [{ key: 'team', operator: 'In' as const, values: ['x'] }] };
 
 /** What it costs to bring about a change, once all else is in force. */
@@ -201,6 +235,48 @@ suite('a change of four times as many objects costs hardly more than four times 
       const [small, large] = [cost(100), cost(400)];
       assert.ok(large < 6 * small, `${small} reads grew to ${large}`);
     });
+});
+
+/** Pods that have nothing in common, but that a fifth of them bears one label more. */
+const strangers = (size: number): readonly Pod[] =>
+  times(size, i =>
+    pod(i, {
+      labels: new Map([
+        ['app', `app${i}`],
+        ['tier', i % 5 === 0 ? 'web' : 'other'],
+      ]),
+    }),
+  );
+const isolating = (tier: string): NetworkPolicy =>
+  policy(0, { subject: labelled('tier', tier), ingress: [rule(0, { peers: [podPeer(7)], ports: [numbered(0)] })] });
+
+suite('what a policy changes that comes to select a fifth of all pods', () => {
+  test('costs hardly more than four times as much with four times as many pods, whatever labels each has', () => {
+    const cost = (size: number) => {
+      const { value, reads } = countReads(strangers(size));
+      const [before, after] = ['nobody', 'web'].map(tier => worldWith(value, [isolating(tier)]));
+      const { changes } = diff(before!, after!);
+      return { read: reads(), told: changes.length };
+    };
+    const [small, large] = [cost(100), cost(400)];
+    assert.ok(large.read < 6 * small.read, `${small.read} reads grew to ${large.read}`);
+    assert.equal(large.told, small.told, 'a change for each sort of ends, not for each pod');
+  });
+
+  test('asks each pair once where policies tell all pods apart, and what others select is not read for it', () => {
+    const cost = (size: number): number => {
+      const own = times(size, i =>
+        policy(i + 1, { subject: labelled('app', `app${i}`), ingress: [rule(0, { peers: [podPeer(i + 1)] })] }),
+      );
+      const { value, reads } = countReads(own);
+      const pods = strangers(size);
+      const [before, after] = ['nobody', 'web'].map(tier => worldWith(pods, [isolating(tier), ...value]));
+      diff(before!, after!);
+      return reads();
+    };
+    const [small, large] = [cost(25), cost(100)];
+    assert.ok(large < 20 * small, `${small} reads grew to ${large}`);
+  });
 });
 
 test('the first thousand ports of a pod count by their names, and who declares more is told', () => {
