@@ -60,6 +60,12 @@ export interface HostOptions {
   readonly setup?: string;
 }
 
+/**
+ * Seconds that conntrack remembers any state of any connection for: a closed one it would forget after 10, and a busy machine
+ * may take longer from one step of a test to the next.
+ */
+const CONNTRACK_TIMEOUT = 3600;
+
 const open = new Set<Host>();
 process.on('exit', () => {
   for (const host of [...open]) host[Symbol.dispose]();
@@ -82,6 +88,7 @@ export class Host implements Disposable {
     // The checkout must stay in sight, wherever it is; and the machine's own state must not be.
     const script = `set -e; for d in /run /var/lib; do mount -t tmpfs tmpfs $d; done
       sight() { [ -e "$PWD/package.json" ] || { mkdir -p "$PWD"; mount -c --bind . "$PWD"; }; }
+      for t in /proc/sys/net/netfilter/nf_conntrack_*_timeout*; do echo ${CONNTRACK_TIMEOUT} >$t; done
       sight; mkdir /run/netns; ${hostname === undefined ? '' : `hostname ${hostname};`} ip link set lo up; ${options.setup ?? ''}
       sight
       echo ready; exec sleep infinity`;
