@@ -4,7 +4,7 @@ import { request } from 'node:http';
 import { messageOf } from '../cni/error.ts';
 import { agentSocket } from '../controller/http-server.ts';
 import type { NodeMended } from '../controller/tending.ts';
-import type { Kept } from '../enforce/folder.ts';
+import type { Kept } from '../nodestore/policy-folder.ts';
 import type { Swept } from '../pod/sweep.ts';
 import type { Document } from '../policy/manifest/manifest.ts';
 import type { Live } from './live.ts';

@@ -3,6 +3,7 @@ import { type Config, parseConfig } from '../cni/config.ts';
 import type { FoundNode } from '../enforce/found.ts';
 import { findNode } from '../enforce/found.ts';
 import { currentNetns } from '../kernel/netns.ts';
+import { DiskNodeStore } from '../nodestore/disk-store.ts';
 import { type Here, openHere } from '../pod/here.ts';
 import { openStore, type Store } from '../state/store.ts';
 
@@ -44,7 +45,7 @@ export function openLive(
   log: (line: string) => void,
   overrides: Overrides = {},
 ): Live {
-  const found = findNode(runDir, currentNetns());
+  const found = findNode(new DiskNodeStore(runDir, currentNetns()));
   const { owner, settings } = found ?? {};
   const raw = {
     cniVersion: '1.1.0',

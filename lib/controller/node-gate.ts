@@ -1,4 +1,5 @@
 /** The node's gate as the API wants it: watches feed the live rules, and the table follows. */
+
 import { messageOf } from '../cni/error.ts';
 import { Cutter, judgementOf } from '../enforce/cut.ts';
 import { LiveTable } from '../enforce/live-table.ts';
@@ -7,6 +8,7 @@ import type { Owner } from '../gate/node-state.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import type { Client } from '../kube/client.ts';
 import type { NodeKeeperOptions } from '../node/node-network.ts';
+import { DiskNodeStore } from '../nodestore/disk-store.ts';
 import { nodeFacts } from '../pod/here.ts';
 import { LiveRules } from '../policy/compile/live.ts';
 import type { Log } from '../rpc/log.ts';
@@ -83,7 +85,7 @@ export class NodeGate {
     const { runDir, owner, settings, established, ownTable: own, log } = options;
     const { recover, isCarried, retag } = facts;
     return new LiveTable({
-      ...{ here: kernel.netns, runDir, owner, settings, rules: this.rules, nft: kernel.nft, own },
+      ...{ store: new DiskNodeStore(runDir, kernel.netns), owner, settings, rules: this.rules, nft: kernel.nft, own },
       ...{ recover, isCarried, retag, log: line => log('warn', line) },
       shrunk: scope => {
         if (established === 'cut') this.#cutter.request(scope);

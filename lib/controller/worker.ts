@@ -4,9 +4,7 @@
  */
 import { parseConfig } from '../cni/config.ts';
 import { messageOf } from '../cni/error.ts';
-import { isWaiting } from '../enforce/folder.ts';
 import { findNode } from '../enforce/found.ts';
-import { CONFIRMING } from '../enforce/kept-file.ts';
 import { TABLE_NAME } from '../gate/desired.ts';
 import type { Owner } from '../gate/node-state.ts';
 import { trimMalloc } from '../kernel/malloc.ts';
@@ -16,6 +14,9 @@ import { Nft } from '../kernel/nft.ts';
 import { SocketPool } from '../kernel/socket-pool.ts';
 import { watchTable } from '../kernel/table-watch.ts';
 import { systemClock } from '../kube/clock.ts';
+import { DiskNodeStore } from '../nodestore/disk-store.ts';
+import { CONFIRMING } from '../nodestore/kept-file.ts';
+import { isWaiting } from '../nodestore/policy-folder.ts';
 import { openHere, type Warm } from '../pod/here.ts';
 import { listen } from '../rpc/listen.ts';
 import type { Log } from '../rpc/log.ts';
@@ -61,7 +62,7 @@ const A_WHILE = 1_000;
  * @returns whether the folder should be looked at again soon
  */
 async function applyFolder({ runDir, owner, established, log }: WorkerOptions, warm: Warm): Promise<boolean> {
-  const found = findNode(runDir, warm.here);
+  const found = findNode(warm.store);
   if (!found || !isSameOwner(found.owner, owner)) return false;
   const { nflogGroup, enforceEgressToNode } = found.settings;
   // Of no network in particular: its name is nobody's.
@@ -99,7 +100,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   let failures = 0;
   const counts = new CallCounts();
   const warm: Warm = {
-    ...{ here, reaper },
+    ...{ here, runDir, reaper, store: new DiskNodeStore(runDir, here) },
     route: undo.use(NetlinkSocket.open('route')),
     routePool: undo.use(new SocketPool('route')),
     nft: undo.use(Nft.open()),

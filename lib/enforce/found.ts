@@ -3,10 +3,9 @@
 import type { GateSettings, Judge } from '../gate/chains.ts';
 import { parseOwner, TABLE } from '../gate/desired.ts';
 import type { Owner } from '../gate/node-state.ts';
-import type { NetnsIdentity } from '../kernel/netns.ts';
 import { Nft } from '../kernel/nft.ts';
 import type { Table } from '../nft/model.ts';
-import { NodeFiles } from './node-files.ts';
+import type { NodeStore } from '../nodestore/node-store.ts';
 
 export interface FoundNode {
   readonly owner: Owner;
@@ -27,9 +26,9 @@ function settingsIn(table: Table, owner: Owner): GateSettings {
   };
 }
 
-/** By the file in the runtime folder, else by the table itself; undefined where no pod is plugged in. */
-export function findNode(runDir: string, here: NetnsIdentity): FoundNode | undefined {
-  const file = new NodeFiles(runDir, here).read();
+/** By the node's record, else by the table itself; undefined where no pod is plugged in. */
+export function findNode(store: NodeStore): FoundNode | undefined {
+  const file = store.read();
   if (file) return file.state;
   using nft = Nft.open();
   const table = nft.readTable('inet', TABLE);

@@ -7,52 +7,15 @@
  * handles, its tag in the maps that lead to its own chains, and the sets that these look into by their number of elements.
  */
 
-import { type GateSettings, gateChains, gateSets, isJudged } from '../gate/chains.ts';
+import { type GateSettings, gateSets, isJudged } from '../gate/chains.ts';
 import { TABLE_NAME } from '../gate/desired.ts';
-import type { LocalPod } from '../gate/node-state.ts';
+import { changedBy, type Judged, type Judging, judgedBy, type Sizes, sharedChains } from '../gate/judging.ts';
 import type { Nft } from '../kernel/nft.ts';
 import type { Element } from '../nft/model.ts';
 import type { Operation } from '../nft/transaction.ts';
 import type { Gate, Ruleset } from '../policy/compile/ruleset.ts';
-import { FileMemory, parseJson, replaceFile } from '../state/atomic.ts';
-import { isCount, isText, listOf, mapOf, objectOf, pairOf } from '../state/shape.ts';
-import { isMarker } from './written.ts';
-
-/** Where the tag's packets go, by direction. */
-type Gates = readonly [egress: Gate, ingress: Gate];
-
-/** A table that was known to be as it should be, by what the kernel calls its parts. */
-export interface Judging {
-  /** The marker of the table when this was written. */
-  readonly marker: number;
-  /** The table's handle. */
-  readonly table: number;
-  /** Handles of the rules of each chain, in their order. */
-  readonly chains: Readonly<Record<string, readonly number[]>>;
-  /** By tag. */
-  readonly tags: Readonly<Record<string, Gates>>;
-  /** The sets that each chain of a policy looks into. */
-  readonly looksInto: Readonly<Record<string, readonly string[]>>;
-  /** How many elements each of these sets had. */
-  readonly sizes: Sizes;
-}
-
-/** Numbers of elements by set. */
-export type Sizes = Readonly<Record<string, number>>;
-
-/** What a pod has that is judged. */
-export type Judged = Pick<LocalPod, 'tag' | 'hostPorts' | 'masquerade'>;
 
 const maps = ['egress_by_tag', 'ingress_by_tag'] as const;
-
-/** The chains of every node that a pod's packets pass, its own not among them. */
-function sharedChains(settings: GateSettings, pods: readonly Judged[]): string[] {
-  const isMapped = pods.some(({ hostPorts }) => hostPorts.length > 0);
-  const isMasked = pods.some(({ masquerade }) => masquerade !== undefined);
-  return gateChains(settings)
-    .filter(({ name, base }) => base?.type !== 'nat' || (name.startsWith('hostports') ? isMapped : isMasked))
-    .map(({ name }) => name);
-}
 
 const isSame = (a: readonly number[] | undefined, b: readonly number[] | undefined): boolean =>
   a !== undefined && a.length === b?.length && a.every((handle, i) => handle === b[i]);
@@ -61,29 +24,6 @@ function leadsTo(element: Element | undefined, gate: Gate): boolean {
   const value = element?.value;
   if (value === undefined || !('kind' in value)) return false;
   return gate === 'open' ? value.kind === 'return' : value.kind === 'goto' && value.chain === gate;
-}
-
-const gatesOf = ({ tags }: Pick<Ruleset, 'tags'>): Record<string, Gates> =>
-  Object.fromEntries([...tags].map(([tag, { egress, ingress }]) => [tag, [egress, ingress]]));
-
-const looksIntoOf = ({ chains }: Pick<Ruleset, 'chains'>): Record<string, readonly string[]> =>
-  Object.fromEntries(
-    [...chains].map(([name, { rules }]) => [
-      name,
-      [...new Set(rules.flatMap(({ peers }) => (peers === 'any' ? [] : [peers.name])))],
-    ]),
-  );
-
-/** What sets gain and lose by these operations, where that is not nothing. */
-export function resizedBy(operations: readonly Operation[], before: Sizes = {}): Sizes {
-  const sizes = new Map(Object.entries(before));
-  for (const operation of operations)
-    if (operation.object === 'element' && !operation.set.interval) {
-      const { set, verb, elements } = operation;
-      const sign = verb === 'add' || verb === 'create' ? 1 : -1;
-      sizes.set(set.name, (sizes.get(set.name) ?? 0) + sign * elements.length);
-    }
-  return Object.fromEntries([...sizes].filter(([, by]) => by !== 0));
 }
 
 /** What there is to know of the table for `isInForce`. */
@@ -138,18 +78,13 @@ function ifUndisturbed<T>(nft: Nft, generation: number, read: () => T): T | unde
   return nft.generation() === generation ? found : undefined;
 }
 
-const rulesetOf = (ruleset: Pick<Ruleset, 'chains' | 'tags'>): Pick<Judging, 'tags' | 'looksInto'> => ({
-  tags: gatesOf(ruleset),
-  looksInto: looksIntoOf(ruleset),
-});
-
 /** Of a table that is as it should be at this generation; undefined where that is another one by now. */
 export const readJudging = (nft: Nft, generation: number, marker: number, ruleset: Ruleset): Judging | undefined =>
   ifUndisturbed(nft, generation, () => {
     const found = nft.readHandles(TABLE_NAME);
     if (!found) return undefined;
     const sizes = Object.fromEntries(nft.readSetSizes(TABLE_NAME, [...ruleset.sets.keys()]));
-    return { marker, table: found.table, chains: Object.fromEntries(found.chains), sizes, ...rulesetOf(ruleset) };
+    return { marker, table: found.table, chains: Object.fromEntries(found.chains), sizes, ...judgedBy(ruleset) };
   });
 
 /** What is known after a commit of ours. */
@@ -160,31 +95,6 @@ export interface Step {
   readonly known: Judging;
   /** By how much sets have grown since `known` was written, that commit included. */
   readonly resized: Sizes;
-}
-
-/** What operations make or change, and what they take away: of each name the last word. */
-interface Changed {
-  readonly chains: ReadonlySet<string>;
-  readonly goneChains: ReadonlySet<string>;
-  /** Those that are made. */
-  readonly sets: ReadonlySet<string>;
-  readonly goneSets: ReadonlySet<string>;
-}
-
-export function changedBy(operations: readonly Operation[]): Changed {
-  const chains = { there: new Set<string>(), gone: new Set<string>() };
-  const sets = { there: new Set<string>(), gone: new Set<string>() };
-  for (const operation of operations) {
-    const { object, verb } = operation;
-    if (object !== 'rule' && object !== 'chain' && object !== 'set') continue;
-    if (object === 'set' && verb === 'flush') continue;
-    const name = object === 'rule' ? operation.chain : object === 'chain' ? operation.chain.name : operation.set.name;
-    const kind = object === 'set' ? sets : chains;
-    const isGone = object !== 'rule' && (verb === 'delete' || verb === 'destroy');
-    (isGone ? kind.there : kind.gone).delete(name);
-    (isGone ? kind.gone : kind.there).add(name);
-  }
-  return { chains: chains.there, goneChains: chains.gone, sets: sets.there, goneSets: sets.gone };
 }
 
 /** Whether those of these chains that are known have the rules that they are known to have. */
@@ -217,33 +127,7 @@ export function judgingAfter(
       ...stayed.map(([set, size]) => [set, size + (resized[set] ?? 0)] as const),
       ...made,
     ]);
-    const { tags, looksInto } = ruleset ? rulesetOf(ruleset) : known;
+    const { tags, looksInto } = ruleset ? judgedBy(ruleset) : known;
     return { marker, table: known.table, chains, sizes, tags, looksInto };
   });
-}
-
-const isJudging = objectOf<Judging>({
-  marker: isMarker,
-  table: isCount,
-  chains: mapOf(listOf(isCount)),
-  tags: mapOf(pairOf(isText, isText)),
-  looksInto: mapOf(listOf(isText)),
-  sizes: mapOf(isCount),
-});
-
-const memory = new FileMemory((text): Judging | undefined => {
-  const found = parseJson(text);
-  return found.kind === 'value' && isJudging(found.value) ? found.value : undefined;
-});
-
-/** As written with this marker; undefined where the file says nothing of it. @throws StateError */
-export function findJudging(path: string, marker: number | undefined): Judging | undefined {
-  const found = marker === undefined ? undefined : memory.read(path);
-  return found?.marker === marker ? found : undefined;
-}
-
-/** @throws StateError */
-export function writeJudging(path: string, judging: Judging): void {
-  replaceFile(path, JSON.stringify(judging));
-  memory.learn(path, judging);
 }

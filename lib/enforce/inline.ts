@@ -21,12 +21,10 @@ import {
 import { worldOfNode } from '../gate/node-world.ts';
 import type { CutScope } from '../gate/shrunk.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
-import type { NetnsIdentity } from '../kernel/netns.ts';
 import { type Nft, NftError } from '../kernel/nft.ts';
 import { nameOperation, type Operation, type Transaction } from '../nft/transaction.ts';
-import { Cluster } from '../policy/evaluate/cluster.ts';
-import { cutForbidden, judgementOf } from './cut.ts';
-import { runProgram } from './exec.ts';
+import type { FolderLook } from '../nodestore/kept-file.ts';
+import type { NodeStore } from '../nodestore/node-store.ts';
 import {
   type Folder,
   type Kept,
@@ -36,9 +34,11 @@ import {
   readFolder,
   refuseBroken,
   warningsOf,
-} from './folder.ts';
+} from '../nodestore/policy-folder.ts';
+import { Cluster } from '../policy/evaluate/cluster.ts';
+import { cutForbidden, judgementOf } from './cut.ts';
+import { runProgram } from './exec.ts';
 import type { Hook } from './hook.ts';
-import type { FolderLook } from './kept-file.ts';
 import { probeForeignChains, probeKernel } from './probe.ts';
 import {
   type BringOptions,
@@ -51,7 +51,7 @@ import {
 
 export interface InlineOptions {
   readonly config: Config;
-  readonly here: NetnsIdentity;
+  readonly store: NodeStore;
   readonly log: (line: string) => void;
   readonly signal?: AbortSignal | undefined;
   /** Told of tables that are put right, with the number of operations that another program's changes took. */
@@ -90,10 +90,9 @@ export class InlineHook implements Hook {
 
   constructor(options: InlineOptions) {
     this.#options = options;
-    const { config, here, log, node, nft } = options;
+    const { config, store, log, node, nft } = options;
     this.#table = new NodeTable({
-      here,
-      runDir: config.runDir,
+      store,
       owner: ownerOf(config),
       settings: settingsOf(config),
       log,

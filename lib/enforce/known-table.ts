@@ -4,20 +4,11 @@
  */
 
 import type { GateSettings } from '../gate/chains.ts';
+import { changedBy, type Judged, type Judging, resizedBy, type Sizes } from '../gate/judging.ts';
 import { type Nft, nextGeneration } from '../kernel/nft.ts';
 import type { Operation, Transaction } from '../nft/transaction.ts';
 import type { Ruleset } from '../policy/compile/ruleset.ts';
-import {
-  areChainsKnown,
-  changedBy,
-  isInForce,
-  type Judged,
-  type Judging,
-  judgingAfter,
-  readJudging,
-  resizedBy,
-  type Sizes,
-} from './in-force.ts';
+import { areChainsKnown, isInForce, judgingAfter, readJudging } from './in-force.ts';
 
 /** What a commit is to make of the table. */
 export interface Next {

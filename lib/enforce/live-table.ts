@@ -8,7 +8,6 @@
 
 import type { GateSettings } from '../gate/chains.ts';
 import { desiredTable, TABLE, TABLE_NAME } from '../gate/desired.ts';
-import { withFewerPods } from '../gate/fewer.ts';
 import { nextMarker } from '../gate/marker.ts';
 import {
   emptyNode,
@@ -20,28 +19,26 @@ import {
   podKey,
 } from '../gate/node-state.ts';
 import { emptyRuleset, identitiesOfNode, localPod } from '../gate/node-world.ts';
+import { partsOf } from '../gate/parts.ts';
 import { policiesRefused } from '../gate/refused.ts';
 import { addressesOf, type CutScope, shrunkBetween } from '../gate/shrunk.ts';
 import { isRedirected, waypoints } from '../gate/waypoints.ts';
 import type { Address } from '../ip/address.ts';
-import type { FileLock } from '../kernel/flock.ts';
-import type { NetnsIdentity } from '../kernel/netns.ts';
 import { type Nft, NftError } from '../kernel/nft.ts';
 import { waitForRcuGracePeriod } from '../kernel/rcu.ts';
 import { watchTable } from '../kernel/table-watch.ts';
 import { type DiffOptions, diff } from '../nft/diff.ts';
 import type { Table } from '../nft/model.ts';
 import { ADOPT, type Operation } from '../nft/transaction.ts';
+import type { NodeRecord, NodeStore } from '../nodestore/node-store.ts';
 import type { LiveRules, RulesetChange } from '../policy/compile/live.ts';
 import { isFull } from '../state/error.ts';
 import { commitCompared } from './compared.ts';
 import { KnownTable, type Next } from './known-table.ts';
-import { type NodeFile, NodeFiles } from './node-files.ts';
 import { isStale, leavingBetween, mistagged, ownerIn, policySets, refuseOtherOwner } from './table.ts';
 
 export interface LiveTableOptions {
-  readonly here: NetnsIdentity;
-  readonly runDir: string;
+  readonly store: NodeStore;
   readonly owner: Owner;
   readonly settings: GateSettings;
   readonly rules: LiveRules;
@@ -81,7 +78,7 @@ const shrunkBy = (change: RulesetChange | undefined, { pods }: NodeState): reado
 
 export class LiveTable {
   readonly #options: LiveTableOptions;
-  readonly #files: NodeFiles;
+  readonly #store: NodeStore;
   /** Pods of a state that was found again whose links carry another tag than theirs, until the table knows theirs. */
   #mistagged: LocalPod[] = [];
   #state: NodeState;
@@ -104,10 +101,10 @@ export class LiveTable {
   /** @throws CniError code 7 where this network namespace is another owner's */
   constructor(options: LiveTableOptions) {
     this.#options = options;
-    this.#files = new NodeFiles(options.runDir, options.here);
+    this.#store = options.store;
     this.#known = new KnownTable(options.nft);
     this.#state = this.#found();
-    this.#stamp = this.#files.stamp();
+    this.#stamp = this.#store.stamp();
   }
 
   get state(): NodeState {
@@ -117,7 +114,7 @@ export class LiveTable {
   /** By the file, else by records and links. */
   #found(): NodeState {
     const { owner, settings, recover, isCarried, nft } = this.#options;
-    const file = this.#files.read();
+    const file = this.#store.read();
     refuseOtherOwner(owner, file?.state.owner ?? ownerIn(nft.readTable('inet', TABLE)));
     if (!file) {
       const open = recover(owner);
@@ -133,7 +130,7 @@ export class LiveTable {
   #exclusively<T>(work: () => T, signal?: AbortSignal): Promise<T> {
     const turn = this.#turn.then(async () => {
       signal?.throwIfAborted();
-      using _: FileLock = await this.#files.lock(LOCK_DEADLINE, signal);
+      using _ = await this.#store.lock(LOCK_DEADLINE, signal);
       return work();
     });
     this.#turn = turn.catch(() => undefined);
@@ -187,7 +184,7 @@ export class LiveTable {
 
   /** Somebody took pods out of the table while we could not be reached. */
   #catchUp(): void {
-    if (this.#files.stamp() === this.#stamp) return;
+    if (this.#store.stamp() === this.#stamp) return;
     this.#state = this.#found();
     this.#marker = undefined;
   }
@@ -205,18 +202,18 @@ export class LiveTable {
     this.#state = state;
     // Elements of sets come and go without it: the file tells of this node's pods alone.
     if (this.#marker !== earlier) this.#keep({ marker: this.#marker!, folder: '', state });
-    this.#stamp = this.#files.stamp();
+    this.#stamp = this.#store.stamp();
     this.#tellShrunk(isCompared ? 'everywhere' : shrunkBy(change, state));
     return operations;
   }
 
   /** Where there is no room the files go: what they say no longer holds, and another process finds the node by its records. */
-  #keep(file: NodeFile): void {
+  #keep(file: NodeRecord): void {
     try {
-      this.#files.write(file);
+      this.#store.write(file);
     } catch (error) {
       if (!isFull(error)) throw error;
-      this.#files.forget();
+      this.#store.forget();
       this.#options.log(`The node's state is not on disk until there is room: ${(error as Error).message}`);
     }
   }
@@ -247,7 +244,7 @@ export class LiveTable {
         this.#marker = steps.at(-1)?.marker ?? known;
         return { operations: planned, isCompared: false };
       }
-      const marker = nextMarker(known ?? this.#files.read()?.marker ?? Date.now() >>> 0, 8);
+      const marker = nextMarker(known ?? this.#store.read()?.marker ?? Date.now() >>> 0, 8);
       const operations = this.#compareAndCommit(after, marker);
       this.#marker = marker;
       // What goes beyond the plan puts right what another program did to a table that we knew.
@@ -285,13 +282,12 @@ export class LiveTable {
   }
 
   #steps(before: NodeState, after: NodeState, change: RulesetChange | undefined, marker: number): readonly Next[] {
-    const small = before === after ? undefined : withFewerPods(before, after);
+    const part = partsOf({ before, after });
     const way = change ? waypoints(change) : [emptyRuleset, emptyRuleset];
     const options = change && isRedirected(change) ? isPolicyMap : {};
     const markers = way.map((_, i) => (before === after ? marker : nextMarker(marker, i)));
     const tables = way.map((ruleset, i) => {
-      const state = i === 0 ? (small?.before ?? before) : (small?.after ?? after);
-      return desiredTable(state, markers[i]!, ruleset);
+      return desiredTable(i === 0 ? part.before : part.after, markers[i]!, ruleset);
     });
     return tables.slice(1).map((table, i) => ({
       transaction: diff(tables[i], table, options),

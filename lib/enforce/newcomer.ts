@@ -1,10 +1,10 @@
 /** An identity that is new on the node and that no policy selects: its entries are known without a look at anybody else's gates. */
 
+import type { Judging } from '../gate/judging.ts';
 import { identityOf, type LocalPod, type NodeState } from '../gate/node-state.ts';
 import type { Ruleset } from '../policy/compile/ruleset.ts';
 import type { World } from '../policy/model/model.ts';
 import { selects } from '../policy/model/selector.ts';
-import type { Judging } from './in-force.ts';
 
 /** The one that the second state has more; undefined where they differ in other identities, too. */
 function newcomerIn(before: NodeState, after: NodeState): LocalPod | undefined {

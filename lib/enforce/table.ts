@@ -9,7 +9,7 @@ import { CniError, codes } from '../cni/error.ts';
 import { type GateSettings, gateDigest, isJudged, markerSet } from '../gate/chains.ts';
 import { withoutPodIn } from '../gate/closing.ts';
 import { desiredTable, parseOwner, TABLE, TABLE_NAME } from '../gate/desired.ts';
-import { withFewerPods } from '../gate/fewer.ts';
+import { type Judged, type Judging, resizedBy } from '../gate/judging.ts';
 import { createMarker, fromHere, MARKERS, markersOf, nextMarker, replaceMarkers } from '../gate/marker.ts';
 import {
   emptyNode,
@@ -22,28 +22,26 @@ import {
   relabelled,
   withoutPod,
 } from '../gate/node-state.ts';
-import { emptyRuleset, rulesetOfNode } from '../gate/node-world.ts';
+import { emptyRuleset, identitiesOfNode, rulesetOfNode } from '../gate/node-world.ts';
+import { partsOf } from '../gate/parts.ts';
 import { policiesRefused } from '../gate/refused.ts';
 import { addressesOf, type CutScope, shrunkBetween } from '../gate/shrunk.ts';
-import type { FileLock } from '../kernel/flock.ts';
-import type { NetnsIdentity } from '../kernel/netns.ts';
 import { type Nft, NftError, nextGeneration } from '../kernel/nft.ts';
 import { waitForRcuGracePeriod } from '../kernel/rcu.ts';
 import { type DiffOptions, diff } from '../nft/diff.ts';
 import type { NamedSet, Table } from '../nft/model.ts';
 import type { Operation, Transaction } from '../nft/transaction.ts';
+import type { Concern, NodeRecord, NodeStore } from '../nodestore/node-store.ts';
+import { peersOf, rulesetsOfPeers } from '../nodestore/peers.ts';
+import { type Kept, podManifestsOf, worldAbout } from '../nodestore/policy-folder.ts';
 import type { Ruleset } from '../policy/compile/ruleset.ts';
 import { isFull } from '../state/error.ts';
 import { commitCompared } from './compared.ts';
-import { type Kept, podManifestsOf, worldAbout } from './folder.ts';
-import { isInForce, type Judged, type Judging, judgingAfter, readJudging, resizedBy } from './in-force.ts';
+import { isInForce, judgingAfter, readJudging } from './in-force.ts';
 import { openNewcomer, withTags } from './newcomer.ts';
-import { type Concern, type NodeFile, NodeFiles } from './node-files.ts';
-import { peersOf, rulesetsOfPeers } from './peers.ts';
 
 export interface NodeTableOptions {
-  readonly here: NetnsIdentity;
-  readonly runDir: string;
+  readonly store: NodeStore;
   readonly owner: Owner;
   readonly settings: GateSettings;
   readonly nft: () => Nft;
@@ -133,9 +131,9 @@ export const isStale = (error: unknown): boolean =>
   error.refusals.some(({ code }) => code === 'ENOENT' || code === 'EEXIST' || code === 'ERESTART');
 
 /** The fields of the file that it has. */
-const copyOf = <K extends keyof NodeFile>(file: NodeFile, fields: readonly K[]): Pick<NodeFile, K> =>
+const copyOf = <K extends keyof NodeRecord>(file: NodeRecord, fields: readonly K[]): Pick<NodeRecord, K> =>
   Object.fromEntries(fields.flatMap(field => (file[field] === undefined ? [] : [[field, file[field]]]))) as Pick<
-    NodeFile,
+    NodeRecord,
     K
   >;
 
@@ -143,11 +141,9 @@ const isAddition = ({ verb }: Operation): boolean => verb === 'add' || verb === 
 
 /** Of all pods whose gates are in the tables of these states. */
 const namespacesOf = (...states: readonly NodeState[]): ReadonlySet<string> =>
-  new Set(
-    states.flatMap(({ pods, leaving = [] }) => [...Object.values(pods), ...leaving].map(({ namespace }) => namespace)),
-  );
+  new Set(states.flatMap(state => identitiesOfNode(state).map(({ identity }) => identity.namespace)));
 
-const isEmpty = ({ pods }: NodeState): boolean => Object.keys(pods).length === 0;
+const isEmpty = ({ counts }: NodeState): boolean => counts.pods === 0;
 
 /** Files are told apart by their stamps, so parsed documents need no comparison. */
 const stamps = (kept: Kept): string => JSON.stringify(Object.entries(kept).map(([name, { stamp }]) => [name, stamp]));
@@ -181,44 +177,44 @@ function toBeCut(before: Goal, after: Goal, isNews: boolean): Goal {
 
 export class NodeTable {
   readonly #options: NodeTableOptions;
-  readonly #files: NodeFiles;
+  readonly #store: NodeStore;
   /** Why the state that is in force could not be written down. */
   #unkept: unknown;
   readonly #rulesets = new WeakMap<NodeState, { readonly kept: Kept; readonly ruleset: Ruleset }>();
 
   constructor(options: NodeTableOptions) {
     this.#options = options;
-    this.#files = new NodeFiles(options.runDir, options.here);
+    this.#store = options.store;
   }
 
   /** @throws LockTimeoutError */
-  lock(deadline: number, signal?: AbortSignal): Promise<FileLock> {
-    return this.#files.lock(deadline, signal);
+  lock(deadline: number, signal?: AbortSignal): Promise<Disposable> {
+    return this.#store.lock(deadline, signal);
   }
 
   /** A moment's view, without the lock. */
-  peek(): NodeFile | undefined {
-    return this.#files.read();
+  peek(): NodeRecord | undefined {
+    return this.#store.read();
   }
 
   /** A moment's view of one pod, without the lock. */
   find(key: string): LocalPod | undefined {
-    return this.#files.find(key);
+    return this.#store.find(key);
   }
 
   /** Whose the state file is, without a look at the kernel. */
   recordedOwner(): Owner | undefined {
-    return this.#files.readHead()?.state.owner;
+    return this.#store.owner();
   }
 
   /** Changes whenever what `peek` or `readApplied` gives does. */
   stamp(): string {
-    return this.#files.stamp();
+    return this.#store.stamp();
   }
 
   /** The manifests that the table was last made from. */
   readApplied(): Kept {
-    return this.#files.readApplied();
+    return this.#store.readApplied();
   }
 
   /** Whether these are they. */
@@ -278,9 +274,9 @@ export class NodeTable {
   }
 
   #bringAll(change: (state: NodeState) => NodeState, { kept, asFound = false }: BringOptions): Brought {
-    const file = this.#files.read();
+    const file = this.#store.read();
     if (!asFound) refuseOtherOwner(this.#options.owner, file?.state.owner);
-    const applied = this.#files.readApplied();
+    const applied = this.#store.readApplied();
     const isNews = stamps(applied) !== stamps(kept);
     // The same object where they say the same, so that they are understood only once.
     const before = { state: file?.state ?? this.#start(asFound), kept: isNews ? applied : kept };
@@ -303,7 +299,7 @@ export class NodeTable {
       return { before, after: goal, isChanged: true, isNews, drift };
     }
     const after = this.#write(known, nextMarker(file?.marker ?? Date.now() >>> 0), before, goal);
-    if (isNews) this.#files.writeApplied(kept);
+    if (isNews) this.#store.writeApplied(kept);
     return { before, after, isChanged: true, isNews, drift };
   }
 
@@ -316,7 +312,7 @@ export class NodeTable {
     { kept, asFound = false }: BringOptions,
     only: Concern,
   ): Brought | undefined {
-    const file = this.#files.readConcerned(only);
+    const file = this.#store.readConcerned(only);
     if (file?.folder !== stamps(kept)) return undefined;
     const { owner, settings } = this.#options;
     const isFor = describeOwner(file.state.owner) === describeOwner(owner) && isSame(file.state.settings, settings);
@@ -348,16 +344,16 @@ export class NodeTable {
 
   /** What is kept of an identity that is new here, or was the last of its kind: its sets of peers, and who judges it. */
   #writeKind(
-    file: NodeFile,
+    file: NodeRecord,
     after: Goal,
     operations: readonly Operation[],
     { generation, isWhole }: Standing,
-  ): Pick<NodeFile, 'peers' | 'judging'> {
+  ): Pick<NodeRecord, 'peers' | 'judging'> {
     const marker = nextMarker(file.marker);
     const ruleset = this.ruleset(after);
     const nft = this.#options.nft();
     const now = nextGeneration(generation);
-    const known = this.#files.findJudging(file.judging);
+    const known = this.#store.findJudging(file.judging);
     const whole = isWhole ? () => readJudging(nft, now, marker, ruleset) : () => undefined;
     const resized = resizedBy(operations, file.resized);
     const judging = known ? judgingAfter(nft, now, marker, { operations, ruleset, known, resized }) : whole();
@@ -369,13 +365,13 @@ export class NodeTable {
    * what judges these pods is what it was. Its marker alone would not tell.
    * @param tags those of the ruleset that the pods' identities may be new in
    */
-  #standing(file: NodeFile, pods: readonly Judged[], { tags }: Ruleset): Standing | undefined {
+  #standing(file: NodeRecord, pods: readonly Judged[], { tags }: Ruleset): Standing | undefined {
     const nft = this.#options.nft();
     const { settings } = file.state;
     const generation = nft.generation();
     if (!this.#isMarked(file) || file.gate !== gateDigest(settings)) return undefined;
     if (file.generation === generation) return { generation, isWhole: true };
-    const known = this.#files.findJudging(file.judging);
+    const known = this.#store.findJudging(file.judging);
     const expected = { settings, pods, coming: tags, resized: file.resized ?? {} };
     return known && isInForce(nft, { ...expected, known }) ? { generation, isWhole: false } : undefined;
   }
@@ -384,12 +380,12 @@ export class NodeTable {
    * Where the identity stays whose pod comes or goes, so do chains and sets: what changes is who is in these. The same where it
    * is new and no policy selects it, but for its own entries.
    */
-  #knownPeers({ peers: at, judging }: NodeFile, before: Goal, after: Goal): readonly [Ruleset, Ruleset] | undefined {
+  #knownPeers({ peers: at, judging }: NodeRecord, before: Goal, after: Goal): readonly [Ruleset, Ruleset] | undefined {
     if (at === undefined || !isJudged(after.state.settings)) return undefined;
     const isStaying = before.state.tags === after.state.tags;
     // Who is new has to be written down, and there must be something to write it down in.
-    if (!isStaying && !this.#files.findJudging(judging)) return undefined;
-    const peers = this.#files.readPeers(at);
+    if (!isStaying && !this.#store.findJudging(judging)) return undefined;
+    const peers = this.#store.readPeers(at);
     if (!peers) return undefined;
     const about = (namespace: string) => worldAbout(after.kept, [namespace]).policies;
     const tags = isStaying ? emptyRuleset.tags : openNewcomer(before.state, after.state, about);
@@ -399,24 +395,24 @@ export class NodeTable {
 
   /** What is kept where all sets of peers stay. @param tags those that are new */
   #copyKind(
-    file: NodeFile,
+    file: NodeRecord,
     operations: readonly Operation[],
     { generation }: Standing,
     { tags }: Ruleset,
-  ): Pick<NodeFile, 'peers' | 'judging' | 'resized'> {
+  ): Pick<NodeRecord, 'peers' | 'judging' | 'resized'> {
     const resized = resizedBy(operations, file.resized);
     if (tags.size === 0) return { ...copyOf(file, ['peers', 'judging']), resized };
-    const known = this.#files.findJudging(file.judging)!;
+    const known = this.#store.findJudging(file.judging)!;
     const step = { operations, ruleset: undefined, known: withTags(known, tags), resized };
     const judging = judgingAfter(this.#options.nft(), nextGeneration(generation), nextMarker(file.marker), step);
     return { ...copyOf(file, ['peers']), ...this.#writeJudging(judging) };
   }
 
   /** @returns what the state calls it by; nothing where there is none, or no room for it */
-  #writeJudging(judging: Judging | undefined): Pick<NodeFile, 'judging'> {
+  #writeJudging(judging: Judging | undefined): Pick<NodeRecord, 'judging'> {
     if (!judging) return {};
     try {
-      this.#files.writeJudging(judging);
+      this.#store.writeJudging(judging);
     } catch (error) {
       if (!isFull(error)) throw error;
       return {};
@@ -425,10 +421,10 @@ export class NodeTable {
   }
 
   /** @returns what the state calls them by; nothing where nobody is judged by them */
-  #writePeers(marker: number, goal: Goal): Pick<NodeFile, 'peers'> {
+  #writePeers(marker: number, goal: Goal): Pick<NodeRecord, 'peers'> {
     if (!isJudged(goal.state.settings)) return {};
     try {
-      this.#files.writePeers(peersOf(marker, this.ruleset(goal), worldAbout(goal.kept, namespacesOf(goal.state))));
+      this.#store.writePeers(peersOf(marker, this.ruleset(goal), worldAbout(goal.kept, namespacesOf(goal.state))));
     } catch (error) {
       if (!isFull(error)) throw error;
       return {};
@@ -443,7 +439,7 @@ export class NodeTable {
    * @returns the oldest marker that is in the table now, and what it took; undefined where nothing was done
    */
   #commitOne(
-    file: NodeFile,
+    file: NodeRecord,
     before: Goal,
     after: Goal,
     [was, is]: readonly [Ruleset, Ruleset],
@@ -472,7 +468,7 @@ export class NodeTable {
    * Whether the file's marker is in the table, and none after it, which a call would have left that died between its batch and
    * its file.
    */
-  #isMarked({ marker }: NodeFile): boolean {
+  #isMarked({ marker }: NodeRecord): boolean {
     const keys = [[marker], [nextMarker(marker)]];
     const [own, next] = this.#options.nft().lookUp(TABLE_NAME, markerSet, keys);
     return own !== undefined && next === undefined;
@@ -513,7 +509,7 @@ export class NodeTable {
    * between the two files left a table that only the kernel knows.
    * @returns a number: by so many operations the table differs from what the file says
    */
-  #known(file: NodeFile, before: Goal): Known | number | undefined {
+  #known(file: NodeRecord, before: Goal): Known | number | undefined {
     if (file.folder !== stamps(before.kept)) return undefined;
     const nft = this.#options.nft();
     const generation = nft.generation();
@@ -527,10 +523,10 @@ export class NodeTable {
 
   /** From one known table to the next; for one pod that comes or goes, without a look at all the others. */
   #step({ goal: before, markers }: Known, after: Goal, to: number): Transaction {
-    const fewer = before.kept === after.kept ? withFewerPods(before.state, after.state) : undefined;
-    if (fewer) {
-      const small = { ...before, state: fewer.before };
-      const step = diff(this.#desired(small, ...markers), this.#desired({ ...after, state: fewer.after }, to));
+    if (before.kept === after.kept) {
+      const part = partsOf({ before: before.state, after: after.state });
+      const have = this.#desired({ ...before, state: part.before }, ...markers);
+      const step = diff(have, this.#desired({ ...after, state: part.after }, to));
       if (!step.operations.some(makesSet)) return fromHere(step);
     }
     const options = before.kept === after.kept ? {} : policySets;
@@ -539,10 +535,10 @@ export class NodeTable {
 
   /** The batches that `bring` would send for these manifests, one after the other. Nothing is changed, no file either. */
   plan(kept: Kept): readonly Transaction[] {
-    const file = this.#files.read();
+    const file = this.#store.read();
     const { owner, settings } = this.#options;
     refuseOtherOwner(owner, file?.state.owner);
-    const before = { state: file?.state ?? this.#start(false), kept: this.#files.readApplied() };
+    const before = { state: file?.state ?? this.#start(false), kept: this.#store.readApplied() };
     const { leaving, ...state } = before.state;
     const isSame = stamps(before.kept) === stamps(kept) && JSON.stringify(settings) === JSON.stringify(state.settings);
     const found = file && this.#known(file, before);
@@ -569,7 +565,7 @@ export class NodeTable {
     marker: number,
     goal: Goal,
     generation: number | undefined,
-    copied: Pick<NodeFile, 'since' | 'peers'> = {},
+    copied: Pick<NodeRecord, 'since' | 'peers'> = {},
   ): void {
     const ruleset = this.ruleset(goal);
     const judging =
@@ -588,13 +584,13 @@ export class NodeTable {
    * what they say no longer holds, and the node is found again from records and links.
    * @throws StateError where it cannot be written for another reason
    */
-  #keep(file: NodeFile): void {
+  #keep(file: NodeRecord): void {
     try {
-      this.#files.write(file);
+      this.#store.write(file);
     } catch (error) {
       if (!isFull(error)) throw error;
       this.#unkept = error;
-      this.#files.forget();
+      this.#store.forget();
     }
   }
 
@@ -651,7 +647,7 @@ export class NodeTable {
    * @throws NftError EPERM where the agent lives and holds its table
    */
   close(key: string): void {
-    const file = this.#files.read();
+    const file = this.#store.read();
     const before = file?.state ?? this.#start(true);
     const pod = before.pods[key];
     if (!pod) return;
@@ -673,15 +669,15 @@ export class NodeTable {
   #removeAll(): void {
     const operations = [{ verb: 'delete', object: 'table' }] as const;
     if (this.read()) this.#options.nft().commit({ family: 'inet', table: TABLE, operations });
-    this.#files.removeAll();
+    this.#store.removeAll();
   }
 
   /** What would have to change for the table to be what the file says. */
   drift(): readonly Operation[] {
-    const file = this.#files.read();
+    const file = this.#store.read();
     // What the agent's table should hold only the agent knows.
     if (!file || file.state.settings.judge === 'agent') return [];
-    const goal = { state: file.state, kept: this.#files.readApplied() };
+    const goal = { state: file.state, kept: this.#store.readApplied() };
     return diff(this.read(), this.#desired(goal, ...markersOf(file))).operations;
   }
 
@@ -690,14 +686,14 @@ export class NodeTable {
    * @returns the operations that it took
    */
   mend(isGone: (key: string) => boolean): readonly Operation[] {
-    const file = this.#files.read();
+    const file = this.#store.read();
     if (!file) return [];
     const state = Object.keys(file.state.pods).filter(isGone).reduce(withoutPod, file.state);
     if (isEmpty(state)) {
       this.#removeAll();
       return [];
     }
-    const goal = { state, kept: this.#files.readApplied() };
+    const goal = { state, kept: this.#store.readApplied() };
     const want = this.#desired(goal, ...markersOf(file));
     const { transaction, generation } = commitCompared(this.#options.nft(), have => diff(have?.table, want));
     const isMended = transaction.operations.length > 0;
@@ -717,13 +713,13 @@ export class NodeTable {
 
   /** The state in force, where its connections are yet to be looked at. */
   uncut(): Goal | undefined {
-    const file = this.#files.read();
-    return file?.state.uncut ? { state: file.state, kept: this.#files.readApplied() } : undefined;
+    const file = this.#store.read();
+    return file?.state.uncut ? { state: file.state, kept: this.#store.readApplied() } : undefined;
   }
 
   /** To be called when they have been, under the same lock. */
   isCut(): void {
-    const file = this.#files.read();
+    const file = this.#store.read();
     if (!file?.state.uncut) return;
     const { uncut: _, ...state } = file.state;
     this.#keep({ ...file, state });

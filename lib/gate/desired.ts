@@ -6,6 +6,7 @@ import type { Ruleset } from '../policy/compile/ruleset.ts';
 import { gateChains, gateSets } from './chains.ts';
 import { hostPortElements } from './host-ports.ts';
 import type { LocalPod, NodeState, Owner } from './node-state.ts';
+import { masqueradesIn } from './pod-counts.ts';
 import { toNft } from './ruleset-to-nft.ts';
 
 const nothing: Ruleset = { sets: new Map(), chains: new Map(), tags: new Map() };
@@ -44,26 +45,23 @@ function ranges(prefixes: readonly string[], family: Family): Element[] {
   return unionOfRanges(parsed, family).map(range => ({ key: [range] }));
 }
 
-/** Whether the pod has anything in these sets: one that stands in for others mostly has not. */
-const hasElements = ({ addresses, masquerade, hostPorts }: LocalPod): boolean =>
-  addresses.length > 0 || masquerade !== undefined || hostPorts.length > 0;
-
-function elementsOf({ pods: byKey, podCidrs = [] }: NodeState): Map<string, readonly Element[]> {
-  const pods = Object.values(byKey).filter(hasElements);
+function elementsOf({ pods: byKey, counts, podCidrs = [] }: NodeState): Map<string, readonly Element[]> {
+  const pods = Object.values(byKey);
+  const masquerades = masqueradesIn(counts);
   const filled = new Map<string, readonly Element[]>();
   for (const family of [4, 6] as const) {
     filled.set(`self${family}`, self(pods, family));
     filled.set(
       `masq${family}`,
       ranges(
-        pods.flatMap(pod => pod.masquerade?.from ?? []),
+        masquerades.flatMap(({ from }) => from),
         family,
       ),
     );
     filled.set(
       `nomasq${family}`,
       ranges(
-        pods.flatMap(({ masquerade }) => (masquerade ? [...masquerade.except, ...podCidrs] : [])),
+        masquerades.flatMap(({ except }) => [...except, ...podCidrs]),
         family,
       ),
     );

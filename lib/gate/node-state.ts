@@ -5,6 +5,7 @@
 import { type Identity, identityKey, type NamedPort } from '../tag/identity.ts';
 import { firstIdentity, lastIdentity } from '../tag/tag.ts';
 import type { GateSettings } from './chains.ts';
+import { counted, noCounts, type PodCounts } from './pod-counts.ts';
 
 /** One network namespace has one: an ADD that disagrees is refused. */
 export interface Owner {
@@ -66,10 +67,11 @@ export const identityOf = ({ namespace, labels, namedPorts }: Omit<LocalPod, 'ta
 export interface NodeState {
   readonly owner: Owner;
   readonly settings: GateSettings;
-  /** By `podKey`. */
+  /** By `podKey`: all of them, or those that a change may touch; `tags` and `counts` are of all. */
   readonly pods: Readonly<Record<string, LocalPod>>;
   /** Tag by `identityKey`: those in use. */
   readonly tags: Readonly<Record<string, number>>;
+  readonly counts: PodCounts;
   /** Where the search for a free number begins; the last one that was allocated is right before it. */
   readonly next: number;
   /** `Kind/namespace/name` of policies that the kernel refused: they isolate whom they select, and allow nothing. */
@@ -87,6 +89,7 @@ export const emptyNode = (owner: Owner, settings: GateSettings): NodeState => ({
   settings,
   pods: {},
   tags: {},
+  counts: noCounts,
   next: firstIdentity,
 });
 
@@ -133,7 +136,8 @@ export function withPod(
   const cleared = withoutPod(state, podKey(pod));
   const { tag, state: tagged } = tagFor(cleared, identityKey(identityOf(pod)), isCarried);
   const judged = { ...pod, tag };
-  return { pod: judged, state: { ...tagged, pods: { ...tagged.pods, [podKey(pod)]: judged } } };
+  const pods = { ...tagged.pods, [podKey(pod)]: judged };
+  return { pod: judged, state: { ...tagged, pods, counts: counted(tagged.counts, judged, 1) } };
 }
 
 /** The node without the pod; its tag is free again where it was the last of its identity. */
@@ -141,9 +145,10 @@ export function withoutPod(state: NodeState, key: string): NodeState {
   const gone = state.pods[key];
   if (!gone) return state;
   const { [key]: _, ...pods } = state.pods;
-  if (Object.values(pods).some(pod => pod.tag === gone.tag)) return { ...state, pods };
+  const counts = counted(state.counts, gone, -1);
+  if (counts.tags[gone.tag] !== undefined) return { ...state, pods, counts };
   const { [identityKey(identityOf(gone))]: _tag, ...tags } = state.tags;
-  return { ...state, pods, tags };
+  return { ...state, pods, tags, counts };
 }
 
 /** What a Pod manifest of the folder says of a pod. */
@@ -187,6 +192,7 @@ export function joined(state: NodeState, found: Readonly<Record<string, LocalPod
   const pods = { ...state.pods };
   const tags = { ...state.tags };
   const used = new Set(Object.values(tags));
+  let { counts } = state;
   const displaced: LocalPod[] = [];
   for (const [key, pod] of Object.entries(found)) {
     if (pods[key]) continue;
@@ -198,8 +204,10 @@ export function joined(state: NodeState, found: Readonly<Record<string, LocalPod
     const tag = tags[identity] ?? pod.tag;
     tags[identity] = tag;
     used.add(tag);
-    pods[key] = tag === pod.tag ? pod : { ...pod, tag };
+    const joining = tag === pod.tag ? pod : { ...pod, tag };
+    pods[key] = joining;
+    counts = counted(counts, joining, 1);
   }
-  const kept: NodeState = { ...state, pods, tags, next: nextAfter(state, used) };
+  const kept: NodeState = { ...state, pods, tags, counts, next: nextAfter(state, used) };
   return displaced.reduce((current, pod) => withPod(current, pod, isCarried).state, kept);
 }

@@ -5,6 +5,7 @@ import { Names } from '../policy/compile/names.ts';
 import type { Ruleset } from '../policy/compile/ruleset.ts';
 import { Cluster } from '../policy/evaluate/cluster.ts';
 import type { Pod, World } from '../policy/model/model.ts';
+import { identityIn } from '../tag/identity.ts';
 import { identityOf, type LocalPod, type NodeState } from './node-state.ts';
 
 /** A pod that is plugged in here as policy sees it. */
@@ -35,11 +36,11 @@ export function worldOfNode(manifests: World, { pods }: NodeState): World {
   return { ...manifests, pods: [...others, ...local.map(localPod)] };
 }
 
-export function identitiesOfNode({ pods, leaving = [] }: NodeState): TaggedIdentity[] {
-  const byTag = new Map(
-    [...leaving, ...Object.values(pods)].map(pod => [pod.tag, { tag: pod.tag, identity: identityOf(pod) }]),
-  );
-  return [...byTag.values()];
+/** Those that have pods, and those that pods are leaving. */
+export function identitiesOfNode({ tags, leaving = [] }: NodeState): TaggedIdentity[] {
+  const left = leaving.map(pod => [pod.tag, { tag: pod.tag, identity: identityOf(pod) }] as const);
+  const present = Object.entries(tags).map(([text, tag]) => [tag, { tag, identity: identityIn(text) }] as const);
+  return [...new Map([...left, ...present]).values()];
 }
 
 const compiled = new WeakMap<World, Map<string, CompileOptions>>();

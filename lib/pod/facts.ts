@@ -1,8 +1,8 @@
 /** What an attachment's record says beyond its owner and its addresses: all that DEL needs, whatever its config says then. */
 
-import { isRecordedPod } from '../enforce/written.ts';
 import type { LocalPod } from '../gate/node-state.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
+import { isRecordedPod } from '../nodestore/shapes.ts';
 import type { Facts, Json } from '../state/record.ts';
 import { isCount, isText, listOf, objectOf } from '../state/shape.ts';
 

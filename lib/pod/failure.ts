@@ -1,6 +1,5 @@
 /** Every typed error as a CNI error, in this one place: the code, and what to do about it. */
 import { CniError, codes } from '../cni/error.ts';
-import { PolicyFileError } from '../enforce/folder.ts';
 import { TagsExhausted } from '../gate/node-state.ts';
 import { AddressRefused, IpamConfigError, PoolExhausted } from '../ipam/error.ts';
 import { NativeCallError, SyscallError } from '../kernel/ffi.ts';
@@ -9,6 +8,7 @@ import { NetlinkError } from '../kernel/message.ts';
 import { NetnsError } from '../kernel/netns.ts';
 import { NftError } from '../kernel/nft.ts';
 import { SysctlError } from '../kernel/sysctl.ts';
+import { PolicyFileError } from '../nodestore/policy-folder.ts';
 import { AlreadyReserved, StateError } from '../state/error.ts';
 
 type Kind = abstract new (...args: never[]) => Error;

@@ -11,6 +11,8 @@ import { NetlinkSocket } from '../kernel/netlink.ts';
 import { currentNetns, type NetnsIdentity } from '../kernel/netns.ts';
 import { Nft } from '../kernel/nft.ts';
 import type { SocketPool } from '../kernel/socket-pool.ts';
+import { DiskNodeStore } from '../nodestore/disk-store.ts';
+import type { NodeStore } from '../nodestore/node-store.ts';
 import { listNetworks, openStore } from '../state/store.ts';
 import { listAttachments } from '../state/sweep.ts';
 import { isIdentity } from '../tag/tag.ts';
@@ -67,6 +69,9 @@ export interface Here extends Context, Disposable {
 /** What a process that goes on keeps open, for all of its calls: on one socket no exchange meets another. */
 export interface Warm {
   readonly here: NetnsIdentity;
+  readonly runDir: string;
+  /** Of that folder: it remembers what it read and wrote. */
+  readonly store: NodeStore;
   readonly route: NetlinkSocket;
   /** For what does wait. */
   readonly routePool: SocketPool;
@@ -121,6 +126,7 @@ export function openHere(
   const place = warm ? openWarm(warm) : openCold();
   const { here, host, nft } = place;
   const { mended } = warm ?? {};
-  const hook = new InlineHook({ config, here, log, signal, nft, mended, node: nodeFacts(host, here) });
+  const store = warm && config.runDir === warm.runDir ? warm.store : new DiskNodeStore(config.runDir, here);
+  const hook = new InlineHook({ config, store, log, signal, nft, mended, node: nodeFacts(host, here) });
   return { ...place, env, hook, log, ...(signal ? { signal } : {}) };
 }

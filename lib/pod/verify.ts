@@ -227,7 +227,7 @@ async function tableDifferences(scene: Scene, found: readonly PluggedIn[]): Prom
 async function pendingPolicies({ here }: Scene): Promise<Mismatch[]> {
   const file = here.hook.table.peek();
   if (file?.state.owner.enforcer !== 'inline') return [];
-  const { readFolder } = await import('../enforce/folder.ts');
+  const { readFolder } = await import('../nodestore/policy-folder.ts');
   const { policies } = file.state.owner;
   const { isChanged } = await readFolder(policies, here.hook.table.readApplied());
   return isChanged ? [{ about: policies, what: 'has changed since it was applied: run `tollgate policy apply`' }] : [];

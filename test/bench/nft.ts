@@ -1,6 +1,5 @@
 /** What a transaction costs: ours in a process that runs already, and `nft -f -`, which is a process of its own. */
 
-import { manifestsOf } from '../../lib/enforce/folder.ts';
 import { desiredTable } from '../../lib/gate/desired.ts';
 import { emptyNode, identityOf, type LocalPod, type NodeState, podKey, withPod } from '../../lib/gate/node-state.ts';
 import { rulesetOfNode } from '../../lib/gate/node-world.ts';
@@ -23,6 +22,7 @@ import {
 } from '../../lib/nft/model.ts';
 import { formatTransaction } from '../../lib/nft/text.ts';
 import { createTable, type Transaction } from '../../lib/nft/transaction.ts';
+import { manifestsOf } from '../../lib/nodestore/policy-folder.ts';
 import type { World } from '../../lib/policy/model/model.ts';
 import { identityKey } from '../../lib/tag/identity.ts';
 import type { Part } from './main.ts';

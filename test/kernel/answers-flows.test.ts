@@ -11,10 +11,10 @@ import test, { after, before } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import type { DeniedFlow, DeniedSum } from '../../lib/cli/flows/denied.ts';
-import { NodeFiles } from '../../lib/enforce/node-files.ts';
 import { desiredTable } from '../../lib/gate/desired.ts';
 import type { NetnsIdentity } from '../../lib/kernel/netns.ts';
 import { PROTOCOL } from '../../lib/nft/model.ts';
+import { DiskNodeStore } from '../../lib/nodestore/disk-store.ts';
 import { GateHost } from '../support/gate-host.ts';
 import { until } from '../support/host.ts';
 import { PacketWorld } from '../support/packet-world.ts';
@@ -106,7 +106,7 @@ function become(world: NodeWorld, list: readonly Manifest[]): void {
   // No chain outlives its world, and with it the tokens of its log's rate limit.
   host.bring(desiredTable(world.state, 1));
   packets.become(world);
-  const files = new NodeFiles(host.host.path(runDir), here());
+  const files = new DiskNodeStore(host.host.path(runDir), here());
   const kept = { 'world.yaml': { stamp: String(Math.random()), documents: documentsOf(list) } };
   files.write({ marker: 1, folder: JSON.stringify([['world.yaml', kept['world.yaml'].stamp]]), state: world.state });
   files.writeApplied(kept);

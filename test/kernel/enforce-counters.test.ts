@@ -1,10 +1,6 @@
 /** What is counted of identities and of policies outlives the chains that judge them: counted by the kernel, packet by packet. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import test, { after, before } from 'node:test';
-import type { Kept } from '../../lib/enforce/folder.ts';
 import { NodeTable } from '../../lib/enforce/table.ts';
 import { concerns } from '../../lib/gate/concern.ts';
 import { type LocalPod, type NodeState, podKey, withoutPod, withPod } from '../../lib/gate/node-state.ts';
@@ -12,11 +8,12 @@ import { policyCounter, tagCounter } from '../../lib/gate/ruleset-to-nft.ts';
 import type { Address } from '../../lib/ip/address.ts';
 import { PROTOCOL } from '../../lib/nft/model.ts';
 import { nameOperation } from '../../lib/nft/transaction.ts';
+import type { Kept } from '../../lib/nodestore/policy-folder.ts';
 import { readDocuments } from '../../lib/policy/manifest/manifest.ts';
 import { GateHost, type GatePod, localPod } from '../support/gate-host.ts';
+import { MapStore } from '../support/map-store.ts';
 import { addressOf, packetId, tableName } from '../support/wired-host.ts';
 
-const runDir = mkdtempSync(join(tmpdir(), 'tollgate-counters-'));
 const owner = { enforcer: 'inline', stateDir: '/state', policies: '/policies' };
 const settings = { judge: 'inline', nflogGroup: 7467, enforceEgressToNode: false } as const;
 
@@ -28,8 +25,7 @@ before(async () => {
   host = await GateHost.start(2);
   [web, client] = host.pods as [GatePod, GatePod];
   table = new NodeTable({
-    here: { dev: 4, ino: 4711 },
-    runDir,
+    store: new MapStore(),
     owner,
     settings,
     nft: () => host.nft,
@@ -41,7 +37,6 @@ before(async () => {
 });
 after(() => {
   host[Symbol.dispose]();
-  rmSync(runDir, { recursive: true, force: true });
 });
 
 function tagAsJudged({ link, tag }: LocalPod): void {

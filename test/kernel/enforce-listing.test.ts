@@ -1,13 +1,13 @@
 /** What an admin saves of our table with `nft list` can be put back with `nft -f`. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { manifestsOf } from '../../lib/enforce/folder.ts';
 import { desiredTable } from '../../lib/gate/desired.ts';
 import { emptyNode, type LocalPod, withPod } from '../../lib/gate/node-state.ts';
 import { rulesetOfNode } from '../../lib/gate/node-world.ts';
 import { inNetns } from '../../lib/kernel/netns.ts';
 import { Nft } from '../../lib/kernel/nft.ts';
 import { diff } from '../../lib/nft/diff.ts';
+import { manifestsOf } from '../../lib/nodestore/policy-folder.ts';
 import { makeNetns } from '../support/netns.ts';
 
 const owner = { enforcer: 'inline', stateDir: '/var/lib/tollgate', policies: '/etc/tollgate/policies' };

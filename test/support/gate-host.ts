@@ -2,7 +2,7 @@
 
 import type { GateSettings } from '../../lib/gate/chains.ts';
 import { desiredTable } from '../../lib/gate/desired.ts';
-import { emptyNode, type LocalPod, podKey } from '../../lib/gate/node-state.ts';
+import { emptyNode, joined, type LocalPod, podKey } from '../../lib/gate/node-state.ts';
 import { type Address, type Family, formatAddress, type Prefix } from '../../lib/ip/address.ts';
 import { dumpLinks, linkOf, setLink } from '../../lib/kernel/link.ts';
 import { must } from '../../lib/kernel/message.ts';
@@ -156,6 +156,6 @@ const owner = { enforcer: 'inline', stateDir: '/none', policies: '/none' };
 /** The table of a node with these pods. */
 export function tableOf(pods: readonly LocalPod[], { settings = {}, ruleset }: TableOptions = {}): Table {
   const all = { judge: 'inline', nflogGroup: 7467, enforceEgressToNode: false, ...settings } as const;
-  const state = { ...emptyNode(owner, all), pods: Object.fromEntries(pods.map(pod => [podKey(pod), pod])) };
+  const state = joined(emptyNode(owner, all), Object.fromEntries(pods.map(pod => [podKey(pod), pod])), () => false);
   return desiredTable(state, 1, ruleset);
 }

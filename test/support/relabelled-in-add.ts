@@ -13,6 +13,7 @@ import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
 import { currentNetns } from '../../lib/kernel/netns.ts';
 import { Nft } from '../../lib/kernel/nft.ts';
 import { SocketPool } from '../../lib/kernel/socket-pool.ts';
+import { DiskNodeStore } from '../../lib/nodestore/disk-store.ts';
 import { add } from '../../lib/pod/add.ts';
 import { openHere, type Warm } from '../../lib/pod/here.ts';
 import { type Dispatch, findLink } from '../../lib/pod/interface.ts';
@@ -31,6 +32,8 @@ using routeAside = new SocketPool('route');
 using nft = Nft.open();
 const warm: Warm = {
   here: currentNetns(),
+  runDir,
+  store: new DiskNodeStore(runDir, currentNetns()),
   reaper,
   route,
   routePool: routeAside,

@@ -1,12 +1,10 @@
 /** The agent's table in a network namespace of a test's own, where other programs can change it, and nobody watches it. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { LiveTable } from '../../lib/enforce/live-table.ts';
 import { type LocalPod, podKey, withPod } from '../../lib/gate/node-state.ts';
-import { currentNetns, inNetns } from '../../lib/kernel/netns.ts';
+import { inNetns } from '../../lib/kernel/netns.ts';
 import { Nft } from '../../lib/kernel/nft.ts';
 import { LiveRules } from '../../lib/policy/compile/live.ts';
+import { MapStore } from './map-store.ts';
 import { makeNetns } from './netns.ts';
 
 export const settings = { judge: 'agent', nflogGroup: 7467, enforceEgressToNode: false } as const;
@@ -24,9 +22,8 @@ export class UnownedTable implements Disposable {
   readonly nft = inNetns(this.netns, () => Nft.open());
   readonly rules = new LiveRules();
   readonly said: string[] = [];
-  readonly #runDir = mkdtempSync(join(tmpdir(), 'tollgate-unowned-'));
   readonly table = new LiveTable({
-    ...{ here: inNetns(this.netns, currentNetns), runDir: this.#runDir, settings, rules: this.rules, nft: this.nft },
+    ...{ store: new MapStore(), settings, rules: this.rules, nft: this.nft },
     owner: { enforcer: 'agent', stateDir: '/state', policies: '/policies' },
     own: false,
     log: line => void this.said.push(line),
@@ -46,7 +43,6 @@ export class UnownedTable implements Disposable {
   [Symbol.dispose](): void {
     this.nft[Symbol.dispose]();
     this.netns[Symbol.dispose]();
-    rmSync(this.#runDir, { recursive: true, force: true });
   }
 
   /** As an ADD does before it opens the pod. */

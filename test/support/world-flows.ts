@@ -3,7 +3,7 @@
  * of those ends of a flow that are pods of this node.
  */
 
-import { emptyNode, type LocalPod, type NodeState, podKey } from '../../lib/gate/node-state.ts';
+import { emptyNode, joined, type LocalPod, type NodeState, podKey } from '../../lib/gate/node-state.ts';
 import { rulesetOfNode } from '../../lib/gate/node-world.ts';
 import { type Family, parseAddress } from '../../lib/ip/address.ts';
 import type { Ruleset } from '../../lib/policy/compile/ruleset.ts';
@@ -59,7 +59,7 @@ export class NodeWorld {
     const settings = { judge: 'inline', nflogGroup: 7467, enforceEgressToNode } as const;
     const pods = local.map(pod => localPod(pod, tagOf(pod)!));
     const empty = emptyNode({ enforcer: 'inline', stateDir: '/none', policies: '/none' }, settings);
-    this.state = { ...empty, pods: Object.fromEntries(pods.map(pod => [podKey(pod), pod])) };
+    this.state = joined(empty, Object.fromEntries(pods.map(pod => [podKey(pod), pod])), () => false);
     // As a folder's manifests would tell it: who lives here is the node's own knowledge.
     const told = { ...this.world, pods: this.world.pods.map(({ local: _, ...pod }) => pod) };
     this.ruleset = rulesetOfNode(told, this.state);

@@ -1,8 +1,5 @@
 /** Whose connections the agent looks at after a change: all that it may have forbidden, and not everybody's. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { LiveTable } from '../../lib/enforce/live-table.ts';
@@ -16,6 +13,7 @@ import { evaluate } from '../../lib/policy/evaluate/evaluate.ts';
 import { type Pod, policyRef, type World } from '../../lib/policy/model/model.ts';
 import { identityKey } from '../../lib/tag/identity.ts';
 import { Kernel } from '../support/fake-nft.ts';
+import { MapStore } from '../support/map-store.ts';
 import { localPods, manifests, outside, traffic, worldFrom } from '../support/worlds.ts';
 
 const remotePods = (world: World): readonly Pod[] => world.pods.filter(pod => !localPods(world).includes(pod));
@@ -53,12 +51,11 @@ function hear(rules: LiveRules, before: World | undefined, after: World): void {
 }
 
 /** A table that goes from world to world. */
-class Room implements Disposable {
-  readonly #runDir = mkdtempSync(join(tmpdir(), 'tollgate-shrunk-'));
+class Room {
   readonly rules = new LiveRules();
   #shrunk: CutScope = [];
   readonly table = new LiveTable({
-    ...{ here: { dev: 4, ino: 4711 }, runDir: this.#runDir, rules: this.rules, nft: new Kernel().nft, own: true },
+    ...{ store: new MapStore(), rules: this.rules, nft: new Kernel().nft, own: true },
     owner: { enforcer: 'agent', stateDir: '/state', policies: '/policies' },
     settings: { judge: 'agent', nflogGroup: 7467, enforceEgressToNode: false },
     ...{ log: () => {}, retag: () => {}, recover: () => ({}), isCarried: () => false },
@@ -77,10 +74,6 @@ class Room implements Disposable {
   /** As the agent sees it: its own pods are those that are plugged in. */
   cluster(world: World): Cluster {
     return new Cluster(worldOfNode({ ...world, pods: remotePods(world) }, this.table.state));
-  }
-
-  [Symbol.dispose](): void {
-    rmSync(this.#runDir, { recursive: true, force: true });
   }
 }
 
@@ -103,7 +96,7 @@ const worldsInTurn: fc.Arbitrary<readonly World[]> = fc
 test('whatever was allowed and is forbidden now is among the connections that are looked at; of all are none', async () => {
   const seen = { forbidden: 0, kept: 0 };
   const property = fc.asyncProperty(worldsInTurn, async worlds => {
-    using room = new Room();
+    const room = new Room();
     await room.turn(undefined, worlds[0]!);
     for (const [i, after] of worlds.slice(1).entries()) {
       const before = worlds[i]!;

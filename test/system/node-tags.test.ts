@@ -4,7 +4,6 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { NodeFiles } from '../../lib/enforce/node-files.ts';
 import {
   emptyNode,
   identityOf,
@@ -16,6 +15,7 @@ import {
   withoutPod,
   withPod,
 } from '../../lib/gate/node-state.ts';
+import { DiskNodeStore } from '../../lib/nodestore/disk-store.ts';
 import { identityKey } from '../../lib/tag/identity.ts';
 import { firstIdentity, lastIdentity } from '../../lib/tag/tag.ts';
 
@@ -100,7 +100,7 @@ test('pods that a lost state did not know of keep their numbers, and the search 
 class Room implements Disposable {
   readonly runDir = mkdtempSync(join(tmpdir(), 'tollgate-tags-'));
   readonly head = join(this.runDir, '1.node');
-  readonly files = new NodeFiles(this.runDir, { dev: 1, ino: 1 });
+  readonly files = new DiskNodeStore(this.runDir, { dev: 1, ino: 1 });
 
   /** @returns what stands in the node's record then */
   write(state: NodeState): string {
@@ -130,7 +130,7 @@ test('a record that lists freed numbers, as earlier ones did, is read, and its l
   const head = JSON.parse(room.write(start)) as { readonly state: object };
   const freed = Array.from({ length: 1_000 }, (_, i) => firstIdentity + 10 + i);
   writeFileSync(room.head, JSON.stringify({ ...head, state: { ...head.state, freed, next: firstIdentity + 1_010 } }));
-  const files = new NodeFiles(room.runDir, { dev: 1, ino: 1 });
+  const files = new DiskNodeStore(room.runDir, { dev: 1, ino: 1 });
   const { state } = files.read()!;
   assert.deepEqual(state, { ...start, next: firstIdentity + 1_010 });
   const { state: plugged, pod: next } = withPod(state, pod('next'), none);

@@ -1,4 +1,3 @@
-import { manifestsOf } from '../../enforce/folder.ts';
 import { TABLE } from '../../gate/desired.ts';
 import { identityOf, type LocalPod } from '../../gate/node-state.ts';
 import { NetlinkError } from '../../kernel/message.ts';
@@ -8,6 +7,7 @@ import { NFNLGRP, Subscription } from '../../kernel/subscription.ts';
 import { decodeRuleCounts, type RuleCount } from '../../nft/decode.ts';
 import { tableNameIn } from '../../nft/query.ts';
 import { messageType, NFT_MSG } from '../../nft/wire.ts';
+import { manifestsOf } from '../../nodestore/policy-folder.ts';
 import { localAddresses } from '../../pod/here.ts';
 import { type NetworkPolicy, policyRef } from '../../policy/model/model.ts';
 import { selects } from '../../policy/model/selector.ts';

@@ -1,7 +1,7 @@
-import { manifestsOf, notesOf } from '../../enforce/folder.ts';
 import { driftText } from '../../enforce/inline.ts';
 import type { Goal } from '../../enforce/table.ts';
 import { formatTransaction } from '../../nft/text.ts';
+import { manifestsOf, notesOf } from '../../nodestore/policy-folder.ts';
 import { policyRef } from '../../policy/model/model.ts';
 import { formatByObject } from '../../policy/model/problem.ts';
 import { command, counted, type Exit, exit, outputOption, print, printJson, warn } from '../command.ts';

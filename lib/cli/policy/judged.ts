@@ -1,8 +1,8 @@
 /** What the questions about policy are asked of: manifests on the command line, or the node as it is. */
 
-import { type Kept, manifestsOf } from '../../enforce/folder.ts';
 import type { NodeState } from '../../gate/node-state.ts';
 import { worldOfNode } from '../../gate/node-world.ts';
+import { type Kept, manifestsOf } from '../../nodestore/policy-folder.ts';
 import type { Ruleset } from '../../policy/compile/ruleset.ts';
 import type { EvaluateOptions } from '../../policy/evaluate/evaluate.ts';
 import type { Document } from '../../policy/manifest/manifest.ts';

@@ -1,7 +1,7 @@
 /** FILE… of the policy commands: manifests in YAML or JSON, folders of them, or `-` for stdin. */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { isManifest, lookAt, textIn } from '../../enforce/manifest-file.ts';
+import { isManifest, lookAt, textIn } from '../../nodestore/manifest-file.ts';
 import { type Document, readManifests } from '../../policy/manifest/manifest.ts';
 import { readYaml } from '../../policy/manifest/yaml.ts';
 import type { World } from '../../policy/model/model.ts';

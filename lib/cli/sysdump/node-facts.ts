@@ -1,4 +1,5 @@
 /** What a maintainer asks of a node, each as one file of the archive. */
+
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { findNode } from '../../enforce/found.ts';
@@ -10,6 +11,7 @@ import { Nft } from '../../kernel/nft.ts';
 import { readSysctl } from '../../kernel/sysctl.ts';
 import { formatTable } from '../../nft/text.ts';
 import { mainRoutes } from '../../node/routes.ts';
+import { DiskNodeStore } from '../../nodestore/disk-store.ts';
 import { allLinks } from '../../pod/interface.ts';
 import { confFilesIn, readForeign } from '../../state/conf-folder.ts';
 import { askAgent } from '../ask-agent.ts';
@@ -141,7 +143,7 @@ const isAgentThere = (runDir: string): boolean => existsSync(join(runDir, 'agent
 /** The folder that the node's pods are judged by. */
 function policiesFolder({ runDir, policies }: NodePlaces): string {
   try {
-    return policies ?? findNode(runDir, currentNetns())?.owner.policies ?? USUAL_POLICIES;
+    return policies ?? findNode(new DiskNodeStore(runDir, currentNetns()))?.owner.policies ?? USUAL_POLICIES;
   } catch {
     return USUAL_POLICIES;
   }

@@ -1,8 +1,5 @@
 /** The agent's table brought from world to world, against a kernel that refuses what the kernel refuses. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { LiveTable } from '../../../lib/enforce/live-table.ts';
@@ -29,14 +26,14 @@ import { LiveRules } from '../../../lib/policy/compile/live.ts';
 import type { AddressSet, Ruleset } from '../../../lib/policy/compile/ruleset.ts';
 import { type BlockPeer, type Pod, policyRef, type World } from '../../../lib/policy/model/model.ts';
 import { Kernel } from '../../support/fake-nft.ts';
+import { MapStore } from '../../support/map-store.ts';
 import { localPods, manifests, worldFrom } from '../../support/worlds.ts';
 
 const owner: Owner = { enforcer: 'agent', stateDir: '/state', policies: '/policies' };
 const settings: GateSettings = { judge: 'agent', nflogGroup: 7467, enforceEgressToNode: false };
-const here = { dev: 4, ino: 4711 };
 
-class Room implements Disposable {
-  readonly runDir = mkdtempSync(join(tmpdir(), 'tollgate-live-'));
+class Room {
+  readonly store = new MapStore();
   readonly kernel = new Kernel();
   readonly said: string[] = [];
   readonly shrunk: CutScope[] = [];
@@ -51,7 +48,7 @@ class Room implements Disposable {
   }
 
   #open(): LiveTable {
-    const { runDir, kernel, rules } = this;
+    const { store, kernel, rules } = this;
     const log = (line: string): void => void this.said.push(line);
     const retag = (pod: LocalPod): void => {
       kernel.log.push(`retag ${pod.link} ${pod.tag}`);
@@ -59,7 +56,7 @@ class Room implements Disposable {
     };
     const shrunk = (scope: CutScope): void => void this.shrunk.push(scope);
     return new LiveTable({
-      ...{ here, runDir, owner, settings, rules, nft: kernel.nft, own: this.#own, log, retag, shrunk },
+      ...{ store, owner, settings, rules, nft: kernel.nft, own: this.#own, log, retag, shrunk },
       recover: () => ({}),
       isCarried: () => false,
     });
@@ -74,9 +71,9 @@ class Room implements Disposable {
 
   /** While the agent is away. */
   closeWithoutAgent(key: string): void {
-    const { runDir, kernel } = this;
+    const { store, kernel } = this;
     const nothing = { log: () => {}, recover: () => ({}), isCarried: () => false, retag: () => {} };
-    new NodeTable({ here, runDir, owner, settings, nft: () => kernel.nft, ...nothing }).close(key);
+    new NodeTable({ store, owner, settings, nft: () => kernel.nft, ...nothing }).close(key);
   }
 
   /** But for counters of what has gone, which nobody but the agent clears away. */
@@ -90,10 +87,6 @@ class Room implements Disposable {
       operation => !(operation.object === 'element' && operation.set.name === 'marker'),
     );
     assert.deepEqual(operations.map(nameOperation), []);
-  }
-
-  [Symbol.dispose](): void {
-    rmSync(this.runDir, { recursive: true, force: true });
   }
 }
 
@@ -131,7 +124,7 @@ const worlds = fc.array(manifests().map(worldFrom), { minLength: 2, maxLength: 4
 test('from world to world the table is what a compiler of the whole makes, and none of it is read but at the start', async () => {
   await fc.assert(
     fc.asyncProperty(worlds, async list => {
-      using room = new Room();
+      const room = new Room();
       let before: World | undefined;
       for (const world of list) {
         hear(room.rules, before, world);
@@ -148,7 +141,7 @@ test('from world to world the table is what a compiler of the whole makes, and n
 test('whoever dies and comes back, whatever was closed meanwhile, ends with the same table', async () => {
   await fc.assert(
     fc.asyncProperty(worlds, fc.nat(), async (list, which) => {
-      using room = new Room();
+      const room = new Room();
       for (const world of list) {
         room.restart(world);
         const keys = Object.keys(room.table.state.pods);
@@ -164,7 +157,7 @@ test('whoever dies and comes back, whatever was closed meanwhile, ends with the 
 
 test('while the agent is away a pod leaves every set and map, and nobody else is touched', async () => {
   const names = ['a', 'b', 'c'];
-  using room = new Room();
+  const room = new Room();
   const pods = names.map((name, i): Pod => {
     const labels = new Map([['app', i === 2 ? 'other' : 'web']]);
     return {
@@ -224,7 +217,7 @@ const ports = ({ table }: Kernel): string[] =>
     .flatMap(({ rules }) => rules.flatMap(({ comment }) => (comment?.startsWith('NetworkPolicy/') ? [comment] : [])));
 
 test('a policy that the kernel refuses closes whom it selects, until it is another policy', async () => {
-  using room = new Room();
+  const room = new Room();
   room.kernel.refuse = operation =>
     operation.object === 'rule' && operation.verb === 'add' && operation.rule.comment?.includes('default/bad')
       ? 'EINVAL'
@@ -246,7 +239,7 @@ test('a policy that the kernel refuses closes whom it selects, until it is anoth
 });
 
 test('an ADD is judged by what its namespace and all pods are now, and carries none of the 6,000 entries of another', async () => {
-  using room = new Room();
+  const room = new Room();
   const [here, there] = [
     { ...lone, namespace: 'a' },
     { ...lone, namespace: 'b', addresses: ['10.0.0.2'] },
@@ -301,7 +294,7 @@ test('an ADD is judged by what its namespace and all pods are now, and carries n
 });
 
 test('what somebody else changed is put right, and counted', async () => {
-  using room = new Room();
+  const room = new Room();
   room.rules.setPolicy(policyOf('web', 80));
   await room.table.bring(state => withPod(state, plugged(lone), () => false).state);
   const whole = room.kernel.table!;
@@ -319,7 +312,7 @@ test('what somebody else changed is put right, and counted', async () => {
 });
 
 test('somebody who deleted the table does not stop the next change', async () => {
-  using room = new Room();
+  const room = new Room();
   room.rules.setPolicy(policyOf('web', 80));
   await room.table.bring(state => withPod(state, plugged(lone), () => false).state);
   room.kernel.table = undefined;
@@ -370,7 +363,7 @@ const fromAll: Parameters<LiveRules['setPolicy']>[0] = {
 
 for (const [what, damage] of damages)
   test(`before a pod is opened in a table that others may change, it is whole again, and nothing is read while it is: ${what}`, async () => {
-    using room = new Room({ own: false });
+    const room = new Room({ own: false });
     const { kernel, table } = room;
     room.rules.setPolicy(fromAll);
     await open(room, numbered('a', 1));
@@ -396,7 +389,7 @@ for (const [what, damage] of damages)
   });
 
 test('a pod that gets another identity gets its tag once the table is whole, whatever another program took away', async () => {
-  using room = new Room({ own: false });
+  const room = new Room({ own: false });
   room.rules.setPolicy(fromAll);
   await open(room, numbered('a', 1));
   room.kernel.meddle(damages[0]![1]);
@@ -409,7 +402,7 @@ test('a pod that gets another identity gets its tag once the table is whole, wha
 });
 
 test('whose connections a change may forbid is told whoever brings it about: an ADD of another pod as well', async () => {
-  using room = new Room();
+  const room = new Room();
   await open(room, numbered('a', 1));
   room.rules.setPolicy(policyOf('web', 80));
   room.shrunk.length = 0;
@@ -418,7 +411,7 @@ test('whose connections a change may forbid is told whoever brings it about: an 
 });
 
 test('what another program put into a chain is not taken for ours because we change that chain as well', async () => {
-  using room = new Room({ own: false });
+  const room = new Room({ own: false });
   room.rules.setPolicy(policyOf('web', 80));
   await open(room, numbered('a', 1));
   room.kernel.meddle(damages[1]![1]);

@@ -6,8 +6,6 @@ import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
 import { CniError } from '../../../lib/cni/error.ts';
-import { type Kept, manifestsOf } from '../../../lib/enforce/folder.ts';
-import { NodeFiles } from '../../../lib/enforce/node-files.ts';
 import { NodeTable } from '../../../lib/enforce/table.ts';
 import type { GateSettings } from '../../../lib/gate/chains.ts';
 import { desiredTable } from '../../../lib/gate/desired.ts';
@@ -25,24 +23,35 @@ import { NftError } from '../../../lib/kernel/nft.ts';
 import { diff } from '../../../lib/nft/diff.ts';
 import type { Table } from '../../../lib/nft/model.ts';
 import { nameOperation } from '../../../lib/nft/transaction.ts';
+import { DiskNodeStore } from '../../../lib/nodestore/disk-store.ts';
+import type { NodeStore } from '../../../lib/nodestore/node-store.ts';
+import { type Kept, manifestsOf } from '../../../lib/nodestore/policy-folder.ts';
 import { readDocuments } from '../../../lib/policy/manifest/manifest.ts';
 import { asideOf } from '../../../lib/state/atomic.ts';
 import { countReads } from '../../support/counted-reads.ts';
 import { Kernel } from '../../support/fake-nft.ts';
+import { MapStore } from '../../support/map-store.ts';
 
 const owner: Owner = { enforcer: 'inline', stateDir: '/state', policies: '/policies' };
 const settings: GateSettings = { judge: 'inline', nflogGroup: 7467, enforceEgressToNode: false };
+
+const here = { dev: 4, ino: 4711 };
 
 class Room implements Disposable {
   readonly runDir = mkdtempSync(join(tmpdir(), 'tollgate-table-'));
   readonly kernel = new Kernel();
   readonly said: string[] = [];
   recovered: Record<string, LocalPod> = {};
+  /** Absent: a new one of the files for each that opens the table, as processes have them. */
+  readonly #store: NodeStore | undefined;
+
+  constructor(store?: NodeStore) {
+    this.#store = store;
+  }
 
   open(changes: { owner?: Owner; settings?: GateSettings } = {}): NodeTable {
     return new NodeTable({
-      here: { dev: 4, ino: 4711 },
-      runDir: this.runDir,
+      store: this.#store ?? new DiskNodeStore(this.runDir, here),
       owner,
       settings,
       nft: () => this.kernel.nft,
@@ -147,7 +156,7 @@ test('one of many pods comes and goes without a word about the others, and the w
   const labels = [{}, { app: 'web' }, { role: 'client' }, { app: 'web', role: 'client' }];
   for (let i = 0; i < 120; i++) bringOne(room.open(), pod(`p${i}`, labels[i % 4], i + 1), kept);
   const { reads } = room.kernel;
-  const told = new NodeFiles(room.runDir, { dev: 4, ino: 4711 }).readConcerned({ key: 'net/p7/eth0' })!;
+  const told = new DiskNodeStore(room.runDir, here).readConcerned({ key: 'net/p7/eth0' })!;
   assert.ok(Object.keys(told.state.pods).length <= 5, `${Object.keys(told.state.pods).length} pods are told of`);
   for (let i = 0; i < 120; i += 3) letOneGo(room.open(), `p${i}`, kept);
   bringOne(room.open(), pod('p0', { role: 'other' }, 1), kept);
@@ -322,7 +331,7 @@ test('who dies while a pod changes its tag leaves both entries, and the next cal
   room.open().bring(plug(pod('a')), { kept: folder(denyAll) });
   const kept = folder(denyAll, podManifest('a', { app: 'web' }));
   const dying = new NodeTable({
-    ...{ here: { dev: 4, ino: 4711 }, runDir: room.runDir, owner, settings, log: () => {} },
+    ...{ store: new DiskNodeStore(room.runDir, here), owner, settings, log: () => {} },
     nft: () => room.kernel.nft,
     recover: () => ({}),
     isCarried: () => false,
@@ -403,68 +412,73 @@ for (const [name, change] of others) {
   });
 }
 
-test('after any sequence of pods and policies the table is the whole desired one', () => {
-  const labels = fc.constantFrom<Record<string, string>>(
-    {},
-    { app: 'web' },
-    { role: 'client' },
-    { app: 'web', role: 'client' },
-  );
-  const more = fc.constantFrom<Partial<LocalPod>>(
-    {},
-    {},
-    { namedPorts: [{ name: 'http', protocol: 'TCP', port: 8080 }] },
-    { masquerade: { from: ['10.1.0.0/16'], except: [] } },
-    { hostPorts: [{ hostPort: 80, containerPort: 8080, protocol: 'tcp' }] },
-  );
-  const step = fc.oneof(
-    fc.record({
-      kind: fc.constantFrom('plug' as const, 'plugOne' as const),
-      name: fc.constantFrom('a', 'b', 'c', 'd', 'e'),
-      labels,
-      more,
-    }),
-    fc.record({
-      kind: fc.constantFrom('unplug' as const, 'unplugOne' as const),
-      name: fc.constantFrom('a', 'b', 'c', 'd', 'e'),
-    }),
-    fc.record({ kind: fc.constant('folder' as const), which: fc.nat(4) }),
-    fc.record({ kind: fc.constant('meddle' as const) }),
-  );
-  fc.assert(
-    fc.property(fc.array(step, { maxLength: 16 }), steps => {
-      using room = new Room();
-      const folders = [
-        folder(),
-        folder(denyAll),
-        folder(denyAll, allowWeb),
-        folder(allowWeb, podManifest('a', { app: 'web' })),
-        folder(allowWeb, byPortName, elsewhere),
-      ];
-      let kept = folders[0]!;
-      for (const each of steps) {
-        const table = room.open();
-        const wanted = 'labels' in each ? { ...pod(each.name, each.labels), ...each.more } : undefined;
-        if (wanted && each.kind === 'plug') table.bring(plug(wanted), { kept });
-        else if (wanted) bringOne(table, wanted, kept);
-        else if (each.kind === 'unplug') table.bring(unplug(each.name), { kept });
-        else if (each.kind === 'unplugOne') letOneGo(table, each.name, kept);
-        else if (each.kind === 'meddle') room.kernel.table = undefined;
-        else if (each.kind === 'folder') {
-          kept = folders[each.which]!;
-          table.bring(state => state, { kept });
+const stores: readonly (readonly [string, () => NodeStore | undefined])[] = [
+  ['on disk', () => undefined],
+  ['in memory', () => new MapStore()],
+];
+for (const [where, open] of stores)
+  test(`after any sequence of pods and policies the table is the whole desired one, with a store ${where}`, () => {
+    const labels = fc.constantFrom<Record<string, string>>(
+      {},
+      { app: 'web' },
+      { role: 'client' },
+      { app: 'web', role: 'client' },
+    );
+    const more = fc.constantFrom<Partial<LocalPod>>(
+      {},
+      {},
+      { namedPorts: [{ name: 'http', protocol: 'TCP', port: 8080 }] },
+      { masquerade: { from: ['10.1.0.0/16'], except: [] } },
+      { hostPorts: [{ hostPort: 80, containerPort: 8080, protocol: 'tcp' }] },
+    );
+    const step = fc.oneof(
+      fc.record({
+        kind: fc.constantFrom('plug' as const, 'plugOne' as const),
+        name: fc.constantFrom('a', 'b', 'c', 'd', 'e'),
+        labels,
+        more,
+      }),
+      fc.record({
+        kind: fc.constantFrom('unplug' as const, 'unplugOne' as const),
+        name: fc.constantFrom('a', 'b', 'c', 'd', 'e'),
+      }),
+      fc.record({ kind: fc.constant('folder' as const), which: fc.nat(4) }),
+      fc.record({ kind: fc.constant('meddle' as const) }),
+    );
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 16 }), steps => {
+        using room = new Room(open());
+        const folders = [
+          folder(),
+          folder(denyAll),
+          folder(denyAll, allowWeb),
+          folder(allowWeb, podManifest('a', { app: 'web' })),
+          folder(allowWeb, byPortName, elsewhere),
+        ];
+        let kept = folders[0]!;
+        for (const each of steps) {
+          const table = room.open();
+          const wanted = 'labels' in each ? { ...pod(each.name, each.labels), ...each.more } : undefined;
+          if (wanted && each.kind === 'plug') table.bring(plug(wanted), { kept });
+          else if (wanted) bringOne(table, wanted, kept);
+          else if (each.kind === 'unplug') table.bring(unplug(each.name), { kept });
+          else if (each.kind === 'unplugOne') letOneGo(table, each.name, kept);
+          else if (each.kind === 'meddle') room.kernel.table = undefined;
+          else if (each.kind === 'folder') {
+            kept = folders[each.which]!;
+            table.bring(state => state, { kept });
+          }
+          const file = table.peek();
+          room.recovered = (file?.state.pods ?? {}) as Record<string, LocalPod>;
+          if (file && each.kind !== 'meddle') {
+            if (!each.kind.endsWith('One')) table.bring(state => ({ ...state }), { kept });
+            room.assertWhole(table, kept);
+          }
         }
-        const file = table.peek();
-        room.recovered = (file?.state.pods ?? {}) as Record<string, LocalPod>;
-        if (file && each.kind !== 'meddle') {
-          if (!each.kind.endsWith('One')) table.bring(state => ({ ...state }), { kept });
-          room.assertWhole(table, kept);
-        }
-      }
-    }),
-    { numRuns: 300 },
-  );
-});
+      }),
+      { numRuns: 300 },
+    );
+  });
 
 suite('other programs commit', () => {
   const gated = (chains: Table['chains']): Table['chains'] =>

@@ -9,9 +9,9 @@ import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import fc from 'fast-check';
-import { NodeFiles } from '../../../lib/enforce/node-files.ts';
-import { extendRoster, readRoster, writeRoster } from '../../../lib/enforce/roster.ts';
 import { emptyNode, type LocalPod, type NodeState, podKey, withoutPod, withPod } from '../../../lib/gate/node-state.ts';
+import { DiskNodeStore } from '../../../lib/nodestore/disk-store.ts';
+import { PodJournal } from '../../../lib/nodestore/pod-journal.ts';
 import { firstIdentity } from '../../../lib/tag/tag.ts';
 import { tapFs } from '../../support/fs-tap.ts';
 
@@ -41,8 +41,8 @@ class Room implements Disposable {
   readonly pods = join(this.runDir, '1.pods');
   #marker = 0;
 
-  open(): NodeFiles {
-    return new NodeFiles(this.runDir, { dev: 1, ino: 1 });
+  open(): DiskNodeStore {
+    return new DiskNodeStore(this.runDir, { dev: 1, ino: 1 });
   }
 
   /** Read and written as a call does. */
@@ -147,16 +147,17 @@ test('who looks call after call finds what one finds who looks once', () => {
   fc.assert(
     fc.property(fc.array(change, { minLength: 2, maxLength: 12 }), wanted, (changes, coming) => {
       using room = new Room();
-      let extent = writeRoster(room.pods, {});
-      let often = readRoster(room.pods, extent)!;
+      const journal = new PodJournal(room.pods);
+      let extent = journal.replace({});
+      let often = journal.read(extent)!;
       for (const { name, ...more } of changes) {
         const came = 'addresses' in more ? [[name, { ...pod(name, more), tag: firstIdentity }] as const] : [];
-        extent = extendRoster(room.pods, extent, { came, went: came.length > 0 ? [] : [name] });
-        often = readRoster(room.pods, extent)!;
+        extent = journal.extend(extent, { came, went: came.length > 0 ? [] : [name] });
+        often = journal.read(extent)!;
       }
       const copy = join(room.runDir, 'copy');
       copyFileSync(room.pods, copy);
-      const once = readRoster(copy, extent)!;
+      const once = new PodJournal(copy).read(extent)!;
       assert.notEqual(often.constructor, once.constructor);
       assert.deepEqual(Object.entries(often.all()), Object.entries(once.all()));
       assert.deepEqual([...often.sharing([coming])], [...once.sharing([coming])]);
@@ -178,9 +179,9 @@ test('a writer whose state was not replaced knows no more than the file, whoever
   }
   // Another process, with a line as long as his.
   const other = `
-    const { NodeFiles } = await import(${JSON.stringify(new URL('../../../lib/enforce/node-files.ts', import.meta.url).href)});
+    const { DiskNodeStore } = await import(${JSON.stringify(new URL('../../../lib/nodestore/disk-store.ts', import.meta.url).href)});
     const { withPod } = await import(${JSON.stringify(new URL('../../../lib/gate/node-state.ts', import.meta.url).href)});
-    const files = new NodeFiles(${JSON.stringify(room.runDir)}, { dev: 1, ino: 1 });
+    const files = new DiskNodeStore(${JSON.stringify(room.runDir)}, { dev: 1, ino: 1 });
     const { state, ...rest } = files.read();
     files.write({ ...rest, marker: 9, state: withPod(state, ${JSON.stringify(pod('y'))}, () => false).state });`;
   execFileSync(process.execPath, ['--input-type=module', '-e', other]);
@@ -228,8 +229,8 @@ const present = (marker: number): string[] =>
 
 const writer = `
   const { parentPort, workerData } = require('node:worker_threads');
-  Promise.all(workerData.modules.map(module => import(module))).then(([{ NodeFiles }, { withPod, withoutPod }]) => {
-    const files = new NodeFiles(workerData.runDir, { dev: 1, ino: 1 });
+  Promise.all(workerData.modules.map(module => import(module))).then(([{ DiskNodeStore }, { withPod, withoutPod }]) => {
+    const files = new DiskNodeStore(workerData.runDir, { dev: 1, ino: 1 });
     let state = workerData.empty;
     for (let marker = 1; marker <= 1500; marker++) {
       const pod = workerData.pods[(marker - 1) % 7];
@@ -242,7 +243,7 @@ const writer = `
 
 test('a reader without the lock never sees half of a change', async () => {
   using room = new Room();
-  const modules = ['enforce/node-files', 'gate/node-state'].map(
+  const modules = ['nodestore/disk-store', 'gate/node-state'].map(
     name => new URL(`../../../lib/${name}.ts`, import.meta.url).href,
   );
   const pods = present(7).map(name => pod(name));
@@ -265,7 +266,7 @@ test('a reader without the lock never sees half of a change', async () => {
   assert.deepEqual(await ended, [0]);
 });
 
-test('what concerns a pod: who has its address or a port of the node, and one of each identity and way of masquerading', () => {
+test('what concerns a pod: who has its address or a port of the node, and of all how many have each tag and way of masquerading', () => {
   const names = fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f');
   const more = fc.record({
     labels: fc.constantFrom<Record<string, string>>({ app: 'x' }, { app: 'y' }),
@@ -292,16 +293,13 @@ test('what concerns a pod: who has its address or a port of the node, and one of
               mine?.addresses.some(address => each.addresses.includes(address)) ||
               (mine && mine.hostPorts.length > 0 && each.hostPorts.length > 0),
           );
-        const others = Object.values(all.pods).filter(each => !concerns(each));
-        const standing = Object.values(told).filter(({ name: their }) => their === '');
-        assert.deepEqual(
-          new Set(Object.values(told).filter(each => each.name !== '')),
-          new Set(Object.values(all.pods).filter(concerns)),
-        );
-        assert.deepEqual(new Set(standing.map(({ tag }) => tag)), new Set(others.map(({ tag }) => tag)));
-        const ways = (some: readonly LocalPod[]) =>
-          new Set(some.flatMap(each => (each.masquerade ? [JSON.stringify(each.masquerade)] : [])));
-        assert.deepEqual(ways(standing), ways(others));
+        assert.deepEqual(new Set(Object.values(told)), new Set(Object.values(all.pods).filter(concerns)));
+        const present = Object.values(all.pods);
+        const { counts } = all;
+        assert.equal(counts.pods, present.length);
+        assert.deepEqual(new Set(Object.keys(counts.tags)), new Set(present.map(({ tag }) => String(tag))));
+        const ways = present.flatMap(({ masquerade }) => (masquerade ? [JSON.stringify(masquerade)] : []));
+        assert.deepEqual(new Set(Object.keys(counts.ways)), new Set(ways));
       },
     ),
     { numRuns: 300 },

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
+import { CONFIRMING, type FolderLook } from '../../../lib/nodestore/kept-file.ts';
 import {
   type Folder,
   isWaiting,
@@ -16,8 +17,7 @@ import {
   readFolder,
   refuseBroken,
   warningsOf,
-} from '../../../lib/enforce/folder.ts';
-import { CONFIRMING, type FolderLook } from '../../../lib/enforce/kept-file.ts';
+} from '../../../lib/nodestore/policy-folder.ts';
 
 const policy = (name: string): string =>
   JSON.stringify({

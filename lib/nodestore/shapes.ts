@@ -1,10 +1,14 @@
 /** What the node's files must say to be believed: one shape for each. */
 
 import type { GateSettings } from '../gate/chains.ts';
+import type { Judging } from '../gate/judging.ts';
 import { LAST_MARKER, MARKERS, markersBetween } from '../gate/marker.ts';
 import type { HostPort, LocalPod, NodeState, Owner } from '../gate/node-state.ts';
+import type { PodCounts } from '../gate/pod-counts.ts';
 import { parseAddress, parsePrefix } from '../ip/address.ts';
+import { parseJson } from '../state/atomic.ts';
 import {
+  either,
   isCount,
   isFlag,
   isText,
@@ -14,15 +18,15 @@ import {
   objectOf,
   oneOf,
   optional,
+  pairOf,
   type Shape,
   such,
   within,
 } from '../state/shape.ts';
 import type { NamedPort } from '../tag/identity.ts';
 import { firstIdentity, lastIdentity } from '../tag/tag.ts';
-import type { NodeHead } from './node-files.ts';
-import type { Extent } from './roster.ts';
-import type { PodCounts } from './stand-in.ts';
+import type { NodeHead } from './disk-store.ts';
+import type { Extent } from './pod-journal.ts';
 
 export const isMarker = within(1, LAST_MARKER);
 const isTag = within(firstIdentity, lastIdentity);
@@ -78,7 +82,7 @@ const isSettings = objectOf<GateSettings>({
 /** Two identities of one number would have each other's permissions. */
 const isTags = such(mapOf(isTag), tags => new Set(Object.values(tags)).size === Object.keys(tags).length);
 
-const isState = objectOf<Omit<NodeState, 'pods'>>({
+const isState = objectOf<Omit<NodeState, 'pods' | 'counts'>>({
   owner: isOwner,
   settings: isSettings,
   tags: isTags,
@@ -86,11 +90,21 @@ const isState = objectOf<Omit<NodeState, 'pods'>>({
   refused: optional(listOf(isText)),
   leaving: optional(listOf(isJudgedPod)),
   podCidrs: optional(listOf(isPrefix)),
-  uncut: optional(isTrue),
+  uncut: optional(either(isTrue, oneOf('everywhere'))),
 });
 
 const isExtent = objectOf<Extent>({ id: such(isText, id => id !== ''), bytes: isCount, lines: isCount });
-const isCounts = objectOf<PodCounts>({ pods: isCount, tags: mapOf(isCount), ways: mapOf(isCount) });
+/** The JSON of a way of masquerading. */
+function isWay(text: string): boolean {
+  const found = parseJson(text);
+  return found.kind === 'value' && isMasquerade(found.value);
+}
+
+const isCounts = objectOf<PodCounts>({
+  pods: isCount,
+  tags: mapOf(isCount),
+  ways: such(mapOf(isCount), ways => Object.keys(ways).every(isWay)),
+});
 
 export const isNodeHead: Shape<NodeHead> = such(
   objectOf<NodeHead>({
@@ -108,3 +122,18 @@ export const isNodeHead: Shape<NodeHead> = such(
   }),
   ({ marker, since = marker }) => markersBetween(since, marker) < MARKERS,
 );
+
+const isJudging = objectOf<Judging>({
+  marker: isMarker,
+  table: isCount,
+  chains: mapOf(listOf(isCount)),
+  tags: mapOf(pairOf(isText, isText)),
+  looksInto: mapOf(listOf(isText)),
+  sizes: mapOf(isCount),
+});
+
+/** What the file's text says; undefined where it is none of ours. */
+export function judgingIn(text: string | undefined): Judging | undefined {
+  const found = parseJson(text);
+  return found.kind === 'value' && isJudging(found.value) ? found.value : undefined;
+}

@@ -6,7 +6,7 @@ import { readdirSync, statSync } from 'node:fs';
 import { type Declared, type Document, readDocuments, worldOf } from '../policy/manifest/manifest.ts';
 import type { World } from '../policy/model/model.ts';
 import type { Problem } from '../policy/model/problem.ts';
-import { FileMemory, parseJson, writeJson } from '../state/atomic.ts';
+import { parseJson } from '../state/atomic.ts';
 import { errnoOf } from '../state/error.ts';
 import { isAnything, isCount, isText, isTrue, listOf, mapOf, objectOf, optional } from '../state/shape.ts';
 import { isNamespaceName, isObjectName } from '../tag/names.ts';
@@ -263,15 +263,8 @@ const isKept = mapOf(
   }),
 );
 
-const memory = new FileMemory((text): Kept => {
+/** What was parsed before; nothing where that is unreadable, since it can all be parsed again. */
+export function keptIn(text: string | undefined): Kept {
   const found = parseJson(text);
   return found.kind === 'value' && isKept(found.value) ? found.value : {};
-});
-
-/** What was parsed before; nothing where that is unreadable, since it can all be parsed again. */
-export const readKept = (path: string): Kept => memory.read(path);
-
-export function writeKept(path: string, kept: Kept): void {
-  writeJson(path, kept);
-  memory.learn(path, kept);
 }

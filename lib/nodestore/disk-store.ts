@@ -1,65 +1,28 @@
-/** What a call finds of the node's state without asking the kernel, in the runtime folder, by network namespace. */
+/** The node's store as files in the runtime folder, by network namespace. */
 
 import { existsSync, fstatSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import type { LocalPod, NodeState } from '../gate/node-state.ts';
+import type { Judging } from '../gate/judging.ts';
+import type { LocalPod, NodeState, Owner } from '../gate/node-state.ts';
+import type { PodCounts } from '../gate/pod-counts.ts';
 import { type FileLock, lock } from '../kernel/flock.ts';
 import { monotonic } from '../kernel/monotonic.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
-import { asideOf, FileMemory, parseJson, stampOf, writeJson } from '../state/atomic.ts';
+import { asideOf, FileMemory, parseJson, replaceFile, stampOf, writeJson } from '../state/atomic.ts';
 import { doing, doingLater, StateError } from '../state/error.ts';
 import { clearTheWay, isInTheWay } from '../state/in-the-way.ts';
 import { makeFolders } from '../state/make-folders.ts';
-import { type Kept, readKept, writeKept } from './folder.ts';
-import { findJudging, type Judging, type Sizes, writeJudging } from './in-force.ts';
-import { type Peers, readPeers, writePeers } from './peers.ts';
-import {
-  differenceOf,
-  type Extent,
-  extendRoster,
-  forgetRoster,
-  type PodsChange,
-  type Roster,
-  readRoster,
-  writeRoster,
-} from './roster.ts';
-import { counted, noCounts, type PodCounts, standIns } from './stand-in.ts';
-import { isNodeHead } from './written.ts';
-
-/** The state that the table goes with: the two have one marker. */
-export interface NodeFile {
-  readonly marker: number;
-  /** The oldest of the markers that are still in the table, where that is not the only one. */
-  readonly since?: number;
-  /** Stamps of the manifests that the table was made from: those in the other file, unless its writer died in between. */
-  readonly folder: string;
-  /** The marker that the sets of peers are kept under, where they are. */
-  readonly peers?: number;
-  /**
-   * The generation of the network namespace's nftables that the last batch made, where the table was what the state asks for by
-   * then: while it is the same, it still is.
-   */
-  readonly generation?: number;
-  /** `gateDigest` of the static chains that are in the table. */
-  readonly gate?: string;
-  /** The marker that the handles of chains and rules are kept under, where they are. */
-  readonly judging?: number;
-  /** By how much sets have grown since those were written. */
-  readonly resized?: Sizes;
-  readonly state: NodeState;
-}
+import type { Concern, NodeRecord, NodeStore } from './node-store.ts';
+import { type Peers, peersIn, peersText } from './peers.ts';
+import { differenceOf, type Extent, type JournalPods, PodJournal, type PodsChange } from './pod-journal.ts';
+import { type Kept, keptIn } from './policy-folder.ts';
+import { isNodeHead, judgingIn } from './shapes.ts';
 
 /** The state without its pods, and what there is to say of all of them together. */
-export interface NodeHead extends Omit<NodeFile, 'state'> {
-  readonly state: Omit<NodeState, 'pods'>;
+export interface NodeHead extends Omit<NodeRecord, 'state'> {
+  readonly state: Omit<NodeState, 'pods' | 'counts'>;
   readonly roster: Extent;
   readonly counts: PodCounts;
-}
-
-/** The pods that a change may touch: one by its key, and the one that comes under it. */
-export interface Concern {
-  readonly key: string;
-  readonly coming?: Pick<LocalPod, 'addresses' | 'hostPorts'>;
 }
 
 /** What was read or written last: what comes next is written as the difference. */
@@ -87,26 +50,30 @@ function withoutFreed(head: NodeHead): NodeHead {
   return { ...head, state };
 }
 
-/**
- * Of a head that is the same the roster is, too. Should its file ever look the same and be another, the kernel refuses what
- * is made of it, by its marker.
- */
-const heads = new FileMemory(headIn);
-
-const fileOf = ({ roster: _, counts: __, ...head }: NodeHead, pods: NodeState['pods']): NodeFile => ({
+const recordOf = ({ roster: _, counts, ...head }: NodeHead, pods: NodeState['pods']): NodeRecord => ({
   ...head,
-  state: { ...head.state, pods },
+  state: { ...head.state, pods, counts },
 });
 
-export class NodeFiles {
+export class DiskNodeStore implements NodeStore {
   readonly #runDir: string;
   readonly #stem: string;
-  #whole: { readonly head: NodeHead; readonly file: NodeFile } | undefined;
+  /**
+   * Of a head that is the same the journal is, too. Should its file ever look the same and be another, the kernel refuses what
+   * is made of it, by its marker.
+   */
+  readonly #heads = new FileMemory(headIn);
+  readonly #judging = new FileMemory(judgingIn);
+  readonly #peers = new FileMemory(peersIn);
+  readonly #applied = new FileMemory(keptIn);
+  readonly #journal: PodJournal;
+  #whole: { readonly head: NodeHead; readonly file: NodeRecord } | undefined;
   #last: Last | undefined;
 
   constructor(runDir: string, here: NetnsIdentity) {
     this.#runDir = runDir;
     this.#stem = join(runDir, String(here.ino));
+    this.#journal = new PodJournal(this.#rosterPath);
   }
 
   get lockPath(): string {
@@ -150,40 +117,37 @@ export class NodeFiles {
     return await locked();
   }
 
-  /** All but the pods; undefined as for `read`. */
-  readHead(): NodeHead | undefined {
-    return heads.read(this.#headPath);
+  owner(): Owner | undefined {
+    return this.#readHead()?.state.owner;
+  }
+
+  #readHead(): NodeHead | undefined {
+    return this.#heads.read(this.#headPath);
   }
 
   /** Undefined where there is none, or none that can be read: then the kernel and the records tell. */
-  read(): NodeFile | undefined {
+  read(): NodeRecord | undefined {
     // With 1,000 pods it takes milliseconds to parse.
     const whole = this.#whole;
-    if (whole && whole.head === this.readHead()) return whole.file;
+    if (whole && whole.head === this.#readHead()) return whole.file;
     return this.#consistent((head, roster) => {
       const pods = roster.all();
-      const file = fileOf(head, pods);
+      const file = recordOf(head, pods);
       this.#last = { head, pods };
       this.#whole = { head, file };
       return file;
     });
   }
 
-  /**
-   * As `read`, but with the pods only that a change of this one concerns: it, those that have an address of its or a port of
-   * the node, and for all others one of each identity and way of masquerading. Costs nearly the same whatever their number.
-   * Undefined also where only the whole state will do.
-   */
-  readConcerned({ key, coming }: Concern): NodeFile | undefined {
+  readConcerned({ key, coming }: Concern): NodeRecord | undefined {
     return this.#consistent((head, roster) => {
       const own = roster.find(key);
       const concerned = roster.sharing([own, coming].flatMap(pod => pod ?? []));
       if (own) concerned.set(key, own);
-      const others = standIns(head.state.tags, head.counts, [...concerned.values()]);
-      if (!others || head.state.leaving || head.state.uncut) return undefined;
-      const pods = Object.fromEntries([...others, ...concerned]);
+      if (head.state.leaving || head.state.uncut) return undefined;
+      const pods = Object.fromEntries(concerned);
       this.#last = { head, pods };
-      return fileOf(head, pods);
+      return recordOf(head, pods);
     });
   }
 
@@ -193,18 +157,18 @@ export class NodeFiles {
   }
 
   /** What is made of the two files where they go together. */
-  #consistent<T>(understand: (head: NodeHead, roster: Roster) => T): T | undefined {
+  #consistent<T>(understand: (head: NodeHead, pods: JournalPods) => T): T | undefined {
     this.#last = undefined;
     this.#whole = undefined;
     let seen: NodeHead | undefined;
     for (let looks = 0; looks < (existsSync(this.#rosterPath) ? LOOKS.mismatched : LOOKS.alone); looks++) {
-      const head = this.readHead();
+      const head = this.#readHead();
       if (!head) return undefined;
       // A writer that goes on writing is no reason to give up.
       if (head !== seen) looks = 0;
       seen = head;
       const found = understood(() => {
-        const roster = readRoster(this.#rosterPath, head.roster);
+        const roster = this.#journal.read(head.roster);
         return roster && { meaning: understand(head, roster) };
       });
       if (found === 'garbage') return undefined;
@@ -223,34 +187,33 @@ export class NodeFiles {
    * The state that is in force now: after what this object read or wrote last, if it did, under the same lock.
    * @throws StateError; then the files are as they were, as far as they count
    */
-  write({ state, ...rest }: NodeFile): void {
-    const { pods, ...others } = state;
+  write({ state, ...rest }: NodeRecord): void {
+    const { pods, counts, ...others } = state;
     const difference = differenceOf(this.#last?.pods ?? {}, pods);
-    const counts = counted(this.#last?.head.counts ?? noCounts, this.#last?.pods ?? {}, difference);
     const roster = this.#enrol(difference, counts, pods);
     const head: NodeHead = { ...rest, state: others, roster, counts };
     try {
       writeJson(this.#headPath, head);
     } catch (error) {
-      forgetRoster();
+      this.#journal.forget();
       throw error;
     }
-    heads.learn(this.#headPath, head);
+    this.#heads.learn(this.#headPath, head);
     this.#whole = undefined;
     this.#last = { head, pods };
   }
 
   #enrol(difference: PodsChange, { pods: number }: PodCounts, pods: NodeState['pods']): Extent {
     const last = this.#last;
-    if (!last) return writeRoster(this.#rosterPath, pods);
+    if (!last) return this.#journal.replace(pods);
     const { came, went } = difference;
     if (came.length + went.length === 0) return last.head.roster;
     if (last.head.roster.lines + came.length + went.length <= 2 * number + SLACK)
-      return extendRoster(this.#rosterPath, last.head.roster, difference);
+      return this.#journal.extend(last.head.roster, difference);
     // `pods` may be but those that are concerned.
-    const all = readRoster(this.#rosterPath, last.head.roster)?.all() ?? {};
+    const all = this.#journal.read(last.head.roster)?.all() ?? {};
     for (const key of [...went, ...came.map(([key]) => key)]) delete all[key];
-    return writeRoster(this.#rosterPath, { ...all, ...Object.fromEntries(came) });
+    return this.#journal.replace({ ...all, ...Object.fromEntries(came) });
   }
 
   /**
@@ -259,36 +222,38 @@ export class NodeFiles {
    */
   forget(): void {
     for (const kind of ['node', 'pods', 'peers', 'judging']) clearTheWay(`${this.#stem}.${kind}`);
-    forgetRoster();
+    this.#journal.forget();
     this.#last = undefined;
     this.#whole = undefined;
   }
 
-  /** The sets of peers of the table that had this marker. */
   readPeers(marker: number): Peers | undefined {
-    return readPeers(`${this.#stem}.peers`, marker);
+    const peers = this.#peers.read(`${this.#stem}.peers`);
+    return peers?.marker === marker ? peers : undefined;
   }
 
   writePeers(peers: Peers): void {
-    writePeers(`${this.#stem}.peers`, peers);
+    replaceFile(`${this.#stem}.peers`, peersText(peers));
+    this.#peers.learn(`${this.#stem}.peers`, peers);
   }
 
-  /** By what the kernel calls the parts of the table that judge, as written with this marker. */
   findJudging(marker: number | undefined): Judging | undefined {
-    return findJudging(`${this.#stem}.judging`, marker);
+    const found = marker === undefined ? undefined : this.#judging.read(`${this.#stem}.judging`);
+    return found?.marker === marker ? found : undefined;
   }
 
   writeJudging(judging: Judging): void {
-    writeJudging(`${this.#stem}.judging`, judging);
+    replaceFile(`${this.#stem}.judging`, JSON.stringify(judging));
+    this.#judging.learn(`${this.#stem}.judging`, judging);
   }
 
-  /** The manifests that the table was made from. */
   readApplied(): Kept {
-    return readKept(`${this.#stem}.applied`);
+    return this.#applied.read(`${this.#stem}.applied`);
   }
 
   writeApplied(kept: Kept): void {
-    writeKept(`${this.#stem}.applied`, kept);
+    writeJson(`${this.#stem}.applied`, kept);
+    this.#applied.learn(`${this.#stem}.applied`, kept);
   }
 
   /** When the last pod has gone; the lock, which its caller holds, goes last. */

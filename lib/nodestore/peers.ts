@@ -18,9 +18,9 @@ import type {
 } from '../policy/compile/ruleset.ts';
 import { Cluster } from '../policy/evaluate/cluster.ts';
 import type { LabelSelector, PodPeer, PortName, Protocol, Requirement, World } from '../policy/model/model.ts';
-import { FileMemory, parseJson, replaceFile } from '../state/atomic.ts';
+import { parseJson } from '../state/atomic.ts';
 import { either, isCount, isText, listOf, objectOf, oneOf, pairOf, type Shape } from '../state/shape.ts';
-import { isMarker } from './written.ts';
+import { isMarker } from './shapes.ts';
 
 export interface Peers {
   /** The marker of the first table that had these. */
@@ -99,21 +99,10 @@ const isPeers = objectOf<Peers>({
   addressed: listOf(isText),
 });
 
-const memory = new FileMemory((text): Peers | undefined => {
+/** What the file's text says; undefined where it is none of ours. */
+export function peersIn(text: string | undefined): Peers | undefined {
   const found = parseJson(text, text?.includes('"bigint":') ? fromText : undefined);
   return found.kind === 'value' && isPeers(found.value) ? found.value : undefined;
-});
-
-/** Those of this marker; undefined where the file says nothing of them. @throws StateError */
-export function readPeers(path: string, marker: number): Peers | undefined {
-  const peers = memory.read(path);
-  return peers?.marker === marker ? peers : undefined;
-}
-
-/** @throws StateError */
-export function writePeers(path: string, peers: Peers): void {
-  replaceFile(path, peersText(peers));
-  memory.learn(path, peers);
 }
 
 interface Understood {

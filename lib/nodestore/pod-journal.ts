@@ -1,13 +1,13 @@
 /**
- * The node's pods, a line for each that comes or goes, so that neither costs more where there are many. How much of the file
- * counts stands in another one, the state's, which is replaced in one piece: what a writer left behind it who died before
- * that is written over by the next.
+ * The node's pods as a file with a line for each that came or went, so that neither costs more where there are many. The file's
+ * text counts up to an extent that stands in the node's record, which is replaced in one piece: what a writer that died before
+ * that left behind the extent is overwritten by the next writer.
  */
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import type { LocalPod, NodeState } from '../gate/node-state.ts';
 import { fileAt, readOrNone, replaceFile } from '../state/atomic.ts';
 import { doing } from '../state/error.ts';
-import { isJudgedPod } from './written.ts';
+import { isJudgedPod } from './shapes.ts';
 
 type Pods = NodeState['pods'];
 
@@ -37,46 +37,10 @@ const came = (key: string): string => `+${JSON.stringify(key)} `;
 const went = (key: string): string => `-${JSON.stringify(key)}\n`;
 const lineOf = ([key, pod]: readonly [string, LocalPod]): string => `${came(key)}${JSON.stringify(pod)}\n`;
 
-/** The file anew. @throws StateError */
-export function writeRoster(path: string, pods: Pods): Extent {
-  const id = Math.random().toString(36).slice(2);
-  const lines = Object.entries(pods).map(lineOf);
-  const text = [`${id}\n`, ...lines].join('');
-  replaceFile(path, text);
-  return { id, bytes: Buffer.byteLength(text), lines: lines.length };
-}
-
-/** What has changed, behind what counts. @throws StateError; then what counted is as it was */
-export function extendRoster(path: string, { id, bytes, lines }: Extent, difference: PodsChange): Extent {
-  const added = [...difference.went.map(went), ...difference.came.map(lineOf)];
-  const text = Buffer.from(added.join(''));
-  doing('write', path, () => {
-    const fd = openSync(path, 'r+');
-    try {
-      for (let at = 0; at < text.length; ) at += writeSync(fd, text, at, text.length - at, bytes + at);
-    } finally {
-      closeSync(fd);
-    }
-  });
-  const now = { id, bytes: bytes + text.length, lines: lines + added.length };
-  // Who comes again need not read what he wrote himself.
-  const known = last;
-  if (known?.path === path && known.id === id && known.bytes === bytes) {
-    last = undefined;
-    last = { ...known, bytes: now.bytes, roster: known.roster.grown(text) };
-  }
-  return now;
-}
-
-/** To be called where the state's file did not follow: what was added counts for nothing, and somebody may write over it. */
-export function forgetRoster(): void {
-  last = undefined;
-}
-
 /** What a pod may share with others. */
 export type Sharing = Pick<LocalPod, 'addresses' | 'hostPorts'>;
 
-export interface Roster {
+export interface JournalPods {
   readonly find: (key: string) => LocalPod | undefined;
   /** In the order in which they came: pods that have one of these addresses or, where there is a hostPort here, one of theirs. */
   readonly sharing: (wanted: readonly Sharing[]) => Map<string, LocalPod>;
@@ -84,43 +48,83 @@ export interface Roster {
   readonly all: () => Record<string, LocalPod>;
 }
 
-/**
- * What was read or written last: as its text, or for whoever comes again and again, as what it says. A roster of the same
- * name only grows, and what once counted stays as it is.
- */
-let last:
-  | {
-      readonly path: string;
-      readonly ino: bigint;
-      readonly id: string;
-      readonly bytes: number;
-      readonly roster: WrittenRoster | KnownRoster;
-    }
-  | undefined;
+/** What was read or written last. A journal of the same name only grows, and what once counted stays as it is. */
+interface LastJournal {
+  readonly ino: bigint;
+  readonly id: string;
+  readonly bytes: number;
+  readonly pods: JournalText | JournalIndex;
+}
 
-/**
- * Undefined where the file is not the one of this extent.
- * @throws StateError where it cannot be read, SyntaxError where what was added to it is not what we write
- */
-export function readRoster(path: string, { id, bytes }: Extent): Roster | undefined {
-  const file = fileAt(path);
-  if (!file || file.size < bytes) return undefined;
-  const { ino } = file;
-  const isSame = last?.path === path && last.ino === ino && last.id === id && last.bytes <= bytes;
-  const before = isSame ? last : undefined;
-  last = undefined;
-  if (!before) {
-    const text = readBytes(path, 0, bytes);
-    if (text?.subarray(0, id.length + 1).toString() !== `${id}\n`) return undefined;
-    const roster = new WrittenRoster(text);
-    last = { path, ino, id, bytes, roster };
-    return roster;
+/** Remembers what it read and wrote, as long as the record that has the extent says so. */
+export class PodJournal {
+  readonly #path: string;
+  #last: LastJournal | undefined;
+
+  constructor(path: string) {
+    this.#path = path;
   }
-  const added = readBytes(path, before.bytes, bytes);
-  if (!added) return undefined;
-  const roster = before.roster.grown(added);
-  last = { path, ino, id, bytes, roster };
-  return roster;
+
+  /** The file anew. @throws StateError */
+  replace(pods: Pods): Extent {
+    const id = Math.random().toString(36).slice(2);
+    const lines = Object.entries(pods).map(lineOf);
+    const text = [`${id}\n`, ...lines].join('');
+    replaceFile(this.#path, text);
+    return { id, bytes: Buffer.byteLength(text), lines: lines.length };
+  }
+
+  /** What has changed, behind what counts. @throws StateError; then what counted is as it was */
+  extend({ id, bytes, lines }: Extent, change: PodsChange): Extent {
+    const added = [...change.went.map(went), ...change.came.map(lineOf)];
+    const text = Buffer.from(added.join(''));
+    doing('write', this.#path, () => {
+      const fd = openSync(this.#path, 'r+');
+      try {
+        for (let at = 0; at < text.length; ) at += writeSync(fd, text, at, text.length - at, bytes + at);
+      } finally {
+        closeSync(fd);
+      }
+    });
+    const now = { id, bytes: bytes + text.length, lines: lines + added.length };
+    // What this object wrote itself need not be read again.
+    const known = this.#last;
+    if (known?.id === id && known.bytes === bytes) {
+      this.#last = undefined;
+      this.#last = { ...known, bytes: now.bytes, pods: known.pods.grown(text) };
+    }
+    return now;
+  }
+
+  /** To be called where the record did not follow: what was added does not count, and another process may overwrite it. */
+  forget(): void {
+    this.#last = undefined;
+  }
+
+  /**
+   * Undefined where the file is not the one of this extent.
+   * @throws StateError where it cannot be read, SyntaxError where what was added to it is not what we write
+   */
+  read({ id, bytes }: Extent): JournalPods | undefined {
+    const file = fileAt(this.#path);
+    if (!file || file.size < bytes) return undefined;
+    const { ino } = file;
+    const last = this.#last;
+    const before = last?.ino === ino && last.id === id && last.bytes <= bytes ? last : undefined;
+    this.#last = undefined;
+    if (!before) {
+      const text = readBytes(this.#path, 0, bytes);
+      if (text?.subarray(0, id.length + 1).toString() !== `${id}\n`) return undefined;
+      const pods = new JournalText(text);
+      this.#last = { ino, id, bytes, pods };
+      return pods;
+    }
+    const added = readBytes(this.#path, before.bytes, bytes);
+    if (!added) return undefined;
+    const pods = before.pods.grown(added);
+    this.#last = { ino, id, bytes, pods };
+    return pods;
+  }
 }
 
 function readBytes(path: string, from: number, to: number): Buffer | undefined {
@@ -149,14 +153,14 @@ const ARRIVAL = 0x2b;
 function podIn(line: string): readonly [key: string, pod: LocalPod] {
   const at = line.indexOf(' {');
   const pod: unknown = JSON.parse(line.slice(at + 1));
-  if (!isJudgedPod(pod)) throw new SyntaxError('Cannot read a line of the roster: it is not a pod');
+  if (!isJudgedPod(pod)) throw new SyntaxError('Cannot read a line of the journal: it is not a pod');
   return [keyIn(line.slice(1, at)), pod];
 }
 
 /** @throws SyntaxError */
 function keyIn(json: string): string {
   const key: unknown = JSON.parse(json);
-  if (typeof key !== 'string') throw new SyntaxError('Cannot read a line of the roster: it begins with no key');
+  if (typeof key !== 'string') throw new SyntaxError('Cannot read a line of the journal: it begins with no key');
   return key;
 }
 
@@ -164,7 +168,7 @@ function keyIn(json: string): string {
 const FEW_LOOKS = 3;
 
 /** As a process needs it that is there for one call: only the lines that matter are understood. */
-class WrittenRoster implements Roster {
+class JournalText implements JournalPods {
   readonly #text: Buffer;
   #looks: number;
 
@@ -208,18 +212,18 @@ class WrittenRoster implements Roster {
   }
 
   all(): Record<string, LocalPod> {
-    return new KnownRoster(this.#text).all();
+    return new JournalIndex(this.#text).all();
   }
 
   /** With the lines that follow; for whoever looks again and again, as what it says. @throws SyntaxError */
-  grown(added: Buffer): WrittenRoster | KnownRoster {
-    if (++this.#looks > FEW_LOOKS) return new KnownRoster(this.#text).grown(added);
-    return added.length === 0 ? this : new WrittenRoster(Buffer.concat([this.#text, added]), this.#looks);
+  grown(added: Buffer): JournalText | JournalIndex {
+    if (++this.#looks > FEW_LOOKS) return new JournalIndex(this.#text).grown(added);
+    return added.length === 0 ? this : new JournalText(Buffer.concat([this.#text, added]), this.#looks);
   }
 }
 
 /** As a process needs it that looks call after call: a line is understood once, and what it says is found without looking. */
-class KnownRoster implements Roster {
+class JournalIndex implements JournalPods {
   /** With the number of its line. */
   readonly #pods = new Map<string, { readonly pod: LocalPod; readonly line: number }>();
   readonly #byAddress = new Map<string, Set<string>>();

@@ -1,0 +1,85 @@
+/**
+ * What is remembered of a node's table beside the kernel: its pods and their tags, the manifests that it was made from, and what
+ * is known of its parts. All of it can be found again from the kernel and the attachments' records.
+ */
+import type { Judging, Sizes } from '../gate/judging.ts';
+import type { LocalPod, NodeState, Owner } from '../gate/node-state.ts';
+import type { Peers } from './peers.ts';
+import type { Kept } from './policy-folder.ts';
+
+/** The state that the table goes with: the two have one marker. */
+export interface NodeRecord {
+  readonly marker: number;
+  /** The oldest of the markers that are still in the table, where that is not the only one. */
+  readonly since?: number;
+  /** Stamps of the manifests that the table was made from: those of `readApplied`, unless their writer died in between. */
+  readonly folder: string;
+  /** The marker that the sets of peers are kept under, where they are. */
+  readonly peers?: number;
+  /**
+   * The generation of the network namespace's nftables that the last batch made, where the table was what the state asks for by
+   * then: while it is the same, it still is.
+   */
+  readonly generation?: number;
+  /** `gateDigest` of the static chains that are in the table. */
+  readonly gate?: string;
+  /** The marker that the handles of chains and rules are kept under, where they are. */
+  readonly judging?: number;
+  /** By how much sets have grown since those were written. */
+  readonly resized?: Sizes;
+  readonly state: NodeState;
+}
+
+/** The pods that a change may touch: one by its key, and the one that comes under it. */
+export interface Concern {
+  readonly key: string;
+  readonly coming?: Pick<LocalPod, 'addresses' | 'hostPorts'>;
+}
+
+/**
+ * Of one network namespace. The methods that write are to be called under the lock; `write` after a `read` with no other call in
+ * between, since it writes what has changed.
+ */
+export interface NodeStore {
+  /**
+   * One holder at a time, of all processes.
+   * @param deadline in milliseconds
+   * @throws LockTimeoutError, StateError
+   */
+  lock(deadline: number, signal?: AbortSignal): Promise<Disposable>;
+  /** Whose the table is, without a look at the pods; undefined as for `read`. */
+  owner(): Owner | undefined;
+  /** Undefined where there is none, or none that can be read: then the kernel and the records tell. */
+  read(): NodeRecord | undefined;
+  /**
+   * As `read`, but with the pods only that a change of this one concerns: it, and those that have an address of its or a port
+   * of the node. Costs nearly the same whatever the number of pods.
+   * Undefined also where only the whole state will do.
+   */
+  readConcerned(concern: Concern): NodeRecord | undefined;
+  /** The pod of this key, without a look at the others. */
+  find(key: string): LocalPod | undefined;
+  /** Changes whenever `read` or `readApplied` would give something else. */
+  stamp(): string;
+  /**
+   * The state that is in force now.
+   * @throws StateError; then what was written before is as it was, as far as it counts
+   */
+  write(record: NodeRecord): void;
+  /**
+   * As if nothing had ever been written, but for the manifests: the node is found again from records and links. It takes no
+   * space, and what no longer holds must not stay.
+   */
+  forget(): void;
+  /** When the last pod has gone. */
+  removeAll(): void;
+  /** The manifests that the table was made from. */
+  readApplied(): Kept;
+  writeApplied(kept: Kept): void;
+  /** The sets of peers of the table that had this marker. */
+  readPeers(marker: number): Peers | undefined;
+  writePeers(peers: Peers): void;
+  /** By what the kernel calls the parts of the table that judge, as written with this marker. */
+  findJudging(marker: number | undefined): Judging | undefined;
+  writeJudging(judging: Judging): void;
+}
