@@ -72,7 +72,6 @@ install_packages() {
   trap - EXIT
 }
 
-pack_if_older
 install_cnitool() {
   local tool=dist/tools/cnitool
   if ! command -v go >/dev/null; then
