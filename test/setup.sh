@@ -2,6 +2,7 @@
 # Everything that a fresh Debian with Node >= 20, npm and root still lacks. Quick where nothing is missing.
 #   setup.sh demo     npm dependencies and the executable; Debian's compiler for the latter
 #   setup.sh bench    these, and the programs that the benchmark compares with: Debian packages, and plugins where Go is there
+#   setup.sh engines  the first, and what other policy engines call
 #   setup.sh test     these, the release, and the programs that tests use as peers: Debian packages, and cnitool where Go is there
 #   setup.sh cluster-1.34, cluster-1.20  the first, and what nodes of that Kubernetes are made of: Debian packages
 set -euo pipefail
@@ -96,12 +97,13 @@ install_reference() {
 }
 
 mode=${1:-}
-[[ $mode =~ ^(demo|bench|test|cluster-1\.34|cluster-1\.20)$ ]] || fail "usage: setup.sh demo|bench|test|cluster-1.34|cluster-1.20"
+[[ $mode =~ ^(demo|bench|engines|test|cluster-1\.34|cluster-1\.20)$ ]] || fail "usage: setup.sh demo|bench|engines|test|cluster-1.34|cluster-1.20"
 ((EUID == 0)) || fail "needs root: pods are plugged in for real, though in network namespaces of its own"
 build_if_older
 [[ $mode == demo ]] && exit
 install_packages "${peers[@]}"
 case $mode in
+  engines) install_packages ipset ;; # kube-router's
   cluster-1.20) install_packages "${oldest_cluster[@]}" ;;
   cluster-*)
     install_packages "${cluster[@]}"
@@ -109,6 +111,6 @@ case $mode in
     ;;
 esac
 [[ $mode != bench ]] || install_reference
-[[ $mode == bench || $mode == cluster-* ]] && exit
+[[ $mode == bench || $mode == engines || $mode == cluster-* ]] && exit
 pack_if_older
 install_cnitool

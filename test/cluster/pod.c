@@ -5,7 +5,7 @@
  *   pod serve NAME PORT…              TCP and UDP: echoes what comes, and answers `who` with NAME and the address that asks;
  *                                     TCP: answers an HTTP request with NAME
  *   pod flood ADDRESS PORT…           a datagram and a SYN to each pair, from the first instruction, without a pause
- *   pod greet ADDRESS PORT COUNT      so many datagrams from the first instruction, one each millisecond; then nothing
+ *   pod greet ADDRESS PORT COUNT      so many datagrams from the first instruction, one each five milliseconds; then nothing
  *   pod ask tcp|udp ADDRESS PORT MS [WORD]
  *                                     one request, of WORD; prints the answer; exit 1 where none came in MS milliseconds
  *   pod talk ADDRESS PORT [MS]        one TCP connection that says a word each 10 ms; prints `talking` after the first
@@ -159,7 +159,7 @@ static void greet(struct target t, int count) {
   int fd = open_socket(&t, SOCK_DGRAM);
   while (count-- > 0) {
     sendto(fd, "first", 5, 0, (struct sockaddr *)&t.address, t.length);
-    usleep(1000);
+    usleep(5000);
   }
   for (;;) pause();
 }
