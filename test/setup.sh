@@ -86,6 +86,15 @@ install_cnitool() {
     fail "cannot install cnitool $cnitool_version"
 }
 
+# CRI-O's library of CNI, as a program: of sources that are there, with their sums.
+install_ocicni() {
+  command -v go >/dev/null || { echo "No Go here: the tests with CRI-O's library are skipped"; return; }
+  [[ dist/tools/ocicni -nt test/support/ocicni/main.go ]] && return
+  echo "Installing CRI-O's library of CNI"
+  (cd test/support/ocicni && CGO_ENABLED=0 GOFLAGS=-mod=readonly go build -o ../../../dist/tools/ocicni .) ||
+    fail "cannot build test/support/ocicni"
+}
+
 # The newest plugins of the CNI project, which the benchmark compares with as well.
 install_reference() {
   local folder=$PWD/dist/tools/reference plugins=github.com/containernetworking/plugins/plugins
@@ -114,3 +123,4 @@ esac
 [[ $mode == bench || $mode == engines || $mode == cluster-* ]] && exit
 pack_if_older
 install_cnitool
+install_ocicni
