@@ -95,6 +95,26 @@ install_ocicni() {
     fail "cannot build test/support/ocicni"
 }
 
+# What charts and kustomizations are held against: compiled once a machine, outside of the tree.
+install_helm() {
+  local cache=${TOLLGATE_RELEASE_CACHE:-${XDG_CACHE_HOME:-/var/cache}/tollgate/release} sources=test/support/go sum folder
+  sum=$(cat "$sources"/go.* | sha256sum)
+  folder=$cache/helm-${sum:0:8}
+  if [[ ! -x $folder/helm ]]; then
+    if ! command -v go >/dev/null; then
+      [[ ${CI:-} != true ]] || fail "no Go here, and with CI=true the tests of the chart are required"
+      echo "No Go here: the tests of the chart are skipped"
+      return
+    fi
+    echo "Compiling helm and kustomize: once, four minutes of processor time"
+    mkdir -p "$cache"
+    (cd "$sources" && CGO_ENABLED=0 GOFLAGS='-mod=readonly -buildvcs=false -trimpath' \
+      go build -ldflags '-s -w' -o "$folder.$$/" helm.sh/helm/v4/cmd/helm sigs.k8s.io/kustomize/kustomize/v5) || fail "cannot compile helm"
+    mv -T "$folder.$$" "$folder"
+  fi
+  ln -sfn "$folder"/* dist/tools/
+}
+
 # The newest plugins of the CNI project, which the benchmark compares with as well.
 install_reference() {
   local folder=$PWD/dist/tools/reference plugins=github.com/containernetworking/plugins/plugins
@@ -124,3 +144,4 @@ esac
 pack_if_older
 install_cnitool
 install_ocicni
+install_helm
