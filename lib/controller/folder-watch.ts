@@ -2,8 +2,9 @@
  * A folder, watched: whatever changes what its files say rings the bell. That is the folder itself, each link on the way
  * to it and to its files, and files that can be written by another name than the folder's.
  */
-import { type FSWatcher, lstatSync, readdirSync, readlinkSync, statSync, watch } from 'node:fs';
+import { existsSync, type FSWatcher, lstatSync, readdirSync, readlinkSync, statSync, watch } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { STAGED_FOLDER } from '../nodestore/folder-listing.ts';
 
 /** As the kernel: more links on one way are a circle. */
 const MOST_LINKS = 40;
@@ -43,12 +44,20 @@ function follow(path: string, wanted: Wanted): string | undefined {
   return at;
 }
 
+/** The folder, and the one of staged policies in it. */
 function wantedFor(path: string): Wanted {
   const wanted: Wanted = new Map();
+  const folder = wantFolder(path, wanted);
+  if (folder !== undefined && existsSync(join(folder, STAGED_FOLDER))) wantFolder(join(folder, STAGED_FOLDER), wanted);
+  return wanted;
+}
+
+/** @returns where it is, if it is there */
+function wantFolder(path: string, wanted: Wanted): string | undefined {
   const folder = follow(path, wanted);
-  if (folder === undefined) return wanted;
+  if (folder === undefined) return undefined;
   want(wanted, folder);
-  if (!statSync(folder).isDirectory()) return wanted;
+  if (!statSync(folder).isDirectory()) return undefined;
   for (const name of readdirSync(folder)) {
     const file = join(folder, name);
     const stat = lstatSync(file, { throwIfNoEntry: false });
@@ -56,7 +65,7 @@ function wantedFor(path: string): Wanted {
     // What is written to a file by a name elsewhere is no event of this folder.
     if (real !== undefined) want(wanted, real);
   }
-  return wanted;
+  return folder;
 }
 
 /** Tells one watch from another: a path is watched as what it was when the watch was set. */

@@ -2,16 +2,15 @@
  * The policies folder: manifests of policies, and of the namespaces and pods that they speak of. Parsing YAML costs more
  * than everything else in a call together, so what was parsed is kept beside the node's state, file by file.
  */
-import { readdirSync, statSync } from 'node:fs';
 import { type Declared, type Document, readDocuments, worldOf } from '../policy/manifest/manifest.ts';
 import type { World } from '../policy/model/model.ts';
 import type { Problem } from '../policy/model/problem.ts';
 import { parseJson } from '../state/atomic.ts';
-import { errnoOf } from '../state/error.ts';
 import { isAnything, isCount, isText, isTrue, listOf, mapOf, objectOf, optional } from '../state/shape.ts';
 import { isNamespaceName, isObjectName } from '../tag/names.ts';
+import { isStagedName, namesIn, PolicyFileError } from './folder-listing.ts';
 import { ENOUGH, type FolderLook, goneWithAll, HOW_IT_COUNTS, type KeptFile, look } from './kept-file.ts';
-import { isDangling, isManifest, lookAt, stampIn } from './manifest-file.ts';
+import { lookAt } from './manifest-file.ts';
 
 export type Kept = Readonly<Record<string, KeptFile>>;
 
@@ -24,51 +23,11 @@ export interface Folder {
   readonly damage?: string;
 }
 
-/** A file that never parsed: there is no version of it that could be in force. */
-export class PolicyFileError extends Error {
-  override readonly name = 'PolicyFileError';
-}
-
-function list(folder: string): readonly string[] {
-  try {
-    return readdirSync(folder).filter(isManifest).sort();
-  } catch (error) {
-    const isMissing = errnoOf(error) === 'ENOENT';
-    if (isMissing && !isDangling(folder)) return [];
-    const why = isMissing ? 'it is a link to what is not there' : error instanceof Error ? error.message : error;
-    throw new PolicyFileError(`Cannot read the policies folder ${folder}: ${why}`);
-  }
-}
-
-/** The folder that was listed last, and when it had changed. */
-let listed: { readonly path: string; readonly stamp: string; readonly names: readonly string[] } | undefined;
-
-/**
- * Milliseconds: no file system's clock stands still for longer, and what comes and goes while it does leaves a folder's times
- * as they are.
- */
-const STANDSTILL = 3_000;
-
-/** A folder is not listed again that has not changed since. */
-function namesIn(folder: string): readonly string[] {
-  const stat = statOf(folder);
-  if (stat && listed?.path === folder && listed.stamp === stampIn(stat)) return listed.names;
-  listed = undefined;
-  const names = list(folder);
-  if (stat && Date.now() - Number(stat.ctimeMs) > STANDSTILL) listed = { path: folder, stamp: stampIn(stat), names };
-  return names;
-}
-
-/** Undefined also where it cannot be had: to list the folder tells why. */
-function statOf(folder: string): ReturnType<typeof lookedUp> {
-  try {
-    return lookedUp(folder);
-  } catch {
-    return undefined;
-  }
-}
-
-const lookedUp = (folder: string) => statSync(folder, { bigint: true, throwIfNoEntry: false });
+/** The same value where it is so already. */
+const asStaged = (file: KeptFile): KeptFile =>
+  file.documents?.some(({ isStaged }) => !isStaged)
+    ? { ...file, documents: file.documents.map(document => ({ ...document, isStaged: true })) }
+    : file;
 
 /** The files of these names as they are now. */
 async function filesOf(path: string, names: readonly string[], kept: Kept, how: FolderLook): Promise<Kept> {
@@ -78,7 +37,8 @@ async function filesOf(path: string, names: readonly string[], kept: Kept, how: 
     const found = lookAt(file);
     if (!found) continue;
     const before = kept[name];
-    files.push([name, before?.stamp === found.stamp ? before : await look(file, found, before, how)]);
+    const now = before?.stamp === found.stamp ? before : await look(file, found, before, how);
+    files.push([name, isStagedName(name) ? asStaged(now) : now]);
   }
   return Object.fromEntries(files);
 }
@@ -87,6 +47,7 @@ async function filesOf(path: string, names: readonly string[], kept: Kept, how: 
 const goneOf = (kept: Kept, how: FolderLook): Kept =>
   Object.fromEntries(
     Object.entries(kept).flatMap(([name, before]) => {
+      if (isStagedName(name)) return [];
       const gone = goneWithAll(before, how);
       return gone ? [[name, gone] as const] : [];
     }),
@@ -106,9 +67,9 @@ export async function readFolder(path: string, kept: Kept, how: FolderLook = {})
     return { path, kept, isChanged: false, damage: error.message };
   }
   const found = await filesOf(path, names, kept, how);
-  const gone = Object.keys(found).length === 0 ? goneOf(kept, how) : {};
+  const gone = Object.keys(found).every(isStagedName) ? goneOf(kept, how) : {};
   const isGone = Object.keys(gone).length > 0;
-  const files = Object.entries(isGone ? gone : found).map(([name, file]): [string, KeptFile] => {
+  const files = Object.entries(isGone ? { ...gone, ...found } : found).map(([name, file]): [string, KeptFile] => {
     const before = kept[name];
     return [name, before?.stamp === file.stamp ? before : file];
   });
@@ -122,13 +83,18 @@ export async function readFolder(path: string, kept: Kept, how: FolderLook = {})
 export const isWaiting = (kept: Kept): boolean =>
   Object.values(kept).some(({ emptySince }) => emptySince !== undefined);
 
+/** Of a file that never was read the call fails, unless it is one of staged policies. */
+function brokenText(file: string, { broken, documents }: KeptFile, isTrial: boolean): string[] {
+  const what = `${file} cannot be read as manifests`;
+  if (documents) return [`${what}, so its last good version ${isTrial ? 'is tried on' : 'stays in force'}: ${broken}`];
+  return isTrial ? [`${what}, so nothing of it is tried: ${broken}`] : [];
+}
+
 /** A line for each file whose newest version does not count. */
 export const warningsOf = ({ path, kept, damage }: Folder): string[] => [
   ...(damage === undefined ? [] : [`${damage}: what it said last stays in force`]),
   ...Object.entries(kept).flatMap(([name, file]) =>
-    file.broken !== undefined && file.documents
-      ? [`${path}/${name} cannot be read as manifests, so its last good version stays in force: ${file.broken}`]
-      : [],
+    file.broken === undefined ? [] : brokenText(`${path}/${name}`, file, isStagedName(name)),
   ),
 ];
 
@@ -147,7 +113,9 @@ export const notesOf = ({ path, kept }: Pick<Folder, 'path' | 'kept'>): string[]
 
 /** @throws PolicyFileError naming the files that never could be read as manifests */
 export function refuseBroken({ path, kept }: Folder): void {
-  const never = Object.entries(kept).filter(([, file]) => file.broken !== undefined && !file.documents);
+  const never = Object.entries(kept).filter(
+    ([name, file]) => file.broken !== undefined && !file.documents && !isStagedName(name),
+  );
   if (never.length === 0) return;
   const lines = never.slice(0, ENOUGH).map(([name, file]) => `${path}/${name}: ${file.broken}`);
   const more = never.length > ENOUGH ? [`and ${never.length - ENOUGH} more files`] : [];
@@ -253,7 +221,13 @@ const isKept = mapOf(
     stamp: isText,
     documents: optional(
       listOf(
-        objectOf<Document>({ file: isText, document: isCount, value: isAnything, resourceVersion: optional(isText) }),
+        objectOf<Document>({
+          file: isText,
+          document: isCount,
+          value: isAnything,
+          resourceVersion: optional(isText),
+          isStaged: optional(isTrue),
+        }),
       ),
     ),
     isPodless: optional(isTrue),

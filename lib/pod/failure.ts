@@ -8,7 +8,7 @@ import { NetlinkError } from '../kernel/message.ts';
 import { NetnsError } from '../kernel/netns.ts';
 import { NftError } from '../kernel/nft.ts';
 import { SysctlError } from '../kernel/sysctl.ts';
-import { PolicyFileError } from '../nodestore/policy-folder.ts';
+import { PolicyFileError } from '../nodestore/folder-listing.ts';
 import { AlreadyReserved, StateError } from '../state/error.ts';
 
 type Kind = abstract new (...args: never[]) => Error;

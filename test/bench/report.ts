@@ -1,8 +1,7 @@
 /** What the benchmark found: rows with their ratios, spreads and targets; one table for people, the same as JSON. */
 import { cpus, loadavg, release, totalmem } from 'node:os';
 
-/** Empty: a number of things that the row names. */
-export type Unit = '' | 'MiB' | 'ms' | 's' | 'Gb/s' | '/s' | 'µs' | 'MB' | 'calls';
+export type Unit = 'MiB' | 'ms' | 's' | 'Gb/s' | '/s' | 'µs' | 'MB' | 'calls';
 
 /** What is to be reached: by the ratio, or by the value itself where a row has one. */
 export interface Target {

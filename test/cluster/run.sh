@@ -16,16 +16,15 @@ fail() {
   exit 1
 }
 
-release=1.34 suites=some entry=test/cluster/main.ts
+release=1.34 suites=some bench=
 words=()
 for word in "$@"; do
   case $word in
     --kubernetes=*) release=${word#*=} ;;
     --suites=none | --suites=some | --suites=all) suites=${word#*=} ;;
-    --json | --quick) words+=("$word") ;;
+    --json) words+=("$word") ;;
     -*) fail "unknown option $word: there are --kubernetes=1.34|1.20 and --suites=none|some|all" ;;
-    bench) entry=test/cluster/bench.ts ;;
-    engines) entry=test/bench/engines/main.ts ;;
+    bench) bench=yes ;;
     *) words+=("$word") ;;
   esac
 done
@@ -37,12 +36,6 @@ for controller in memory pids devices freezer cpuset; do
     fail "kubelet needs cgroups of version 1 here, and there is no /sys/fs/cgroup/$controller (boot with systemd.unified_cgroup_hierarchy=0)"
 done
 TOLLGATE_CLUSTER_BIN=$(bash test/cluster/build.sh "$release")
-if [[ $entry == test/bench/engines/* ]]; then
-  bash test/setup.sh engines
-  TOLLGATE_BENCH_ENGINES=$(bash test/bench/engines/build.sh)
-  export TOLLGATE_BENCH_ENGINES
-  "${CC:-cc}" -O2 -Wall test/bench/both.c -o dist/tools/both
-fi
 
 # The cgroup that today's kubelet takes for its root: one for each run. No namespace takes cgroups away.
 make_cgroups() {
@@ -120,11 +113,11 @@ inside='for d in /run /var/lib; do mount -t tmpfs tmpfs $d; done
   [ -e "$PWD/package.json" ] || { mkdir -p "$PWD"; mount --bind . "$PWD"; cd "$PWD"; }
   ip link set lo up; exec "$@"'
 command=("$PWD/node_modules/node-linux-$arch/bin/node" --disable-warning=ExperimentalWarning --test-reporter=spec)
-if [[ $entry != test/cluster/main.ts ]]; then
-  command+=("$entry" "${words[@]}")
+if [[ -n $bench ]]; then
+  command+=(test/cluster/bench.ts "${words[@]}")
 else
   ((${#words[@]})) && command+=("--test-name-pattern=${words[0]}")
-  command+=("$entry")
+  command+=(test/cluster/main.ts)
 fi
 setpriv --pdeathsig KILL unshare --mount --net --pid --fork --kill-child=KILL --mount-proc --propagation private \
   bash -ec "$inside" cluster "${command[@]}" &

@@ -185,12 +185,27 @@ export interface Size {
   readonly policies?: number;
   /** Cluster policies at most, of which there is at least one then, beside nodes that they may mean; default none. */
   readonly clusterPolicies?: number;
+  /** A quarter of all policies is staged. */
+  readonly isStaged?: boolean;
+}
+
+/** Each policy as it is, or annotated as one that is tried. */
+function stagedSome(list: readonly Manifest[], isChosen: readonly boolean[]): readonly Manifest[] {
+  return list.map((manifest, i) =>
+    isChosen[i % isChosen.length] && String(manifest['kind']).endsWith('NetworkPolicy')
+      ? {
+          ...manifest,
+          metadata: { ...(manifest['metadata'] as object), annotations: { 'tollgate.dev/staged': 'true' } },
+        }
+      : manifest,
+  );
 }
 
 /** Manifests of a whole small world: some namespaces, up to six pods, and policies. */
-export function manifests({ policies = 5, clusterPolicies: most = 0 }: Size = {}): fc.Arbitrary<readonly Manifest[]> {
+export function manifests(size: Size = {}): fc.Arbitrary<readonly Manifest[]> {
+  const { policies = 5, clusterPolicies: most = 0, isStaged = false } = size;
   const materials = { selector, prefixes: [...prefixes, ...prefixes6] };
-  return fc
+  const all = fc
     .tuple(
       namespaceManifests,
       fc.array(podShape, { minLength: 2, maxLength: 6, size: 'max' }),
@@ -198,7 +213,13 @@ export function manifests({ policies = 5, clusterPolicies: most = 0 }: Size = {}
       most === 0 ? fc.constant([]) : nodeManifests,
       most === 0 ? fc.constant([]) : clusterPolicies(materials, most),
     )
-    .map(([declared, pods, ...rest]) => [...declared, ...pods.map(podManifest), ...rest.flat()]);
+    .map(([declared, pods, ...rest]): readonly Manifest[] => [...declared, ...pods.map(podManifest), ...rest.flat()]);
+  if (!isStaged) return all;
+  const choice = fc.array(
+    fc.nat(3).map(n => n === 0),
+    { minLength: 16, maxLength: 16 },
+  );
+  return fc.tuple(all, choice).map(([list, isChosen]) => stagedSome(list, isChosen));
 }
 
 export const documentsOf = (list: readonly Manifest[]): readonly Document[] =>

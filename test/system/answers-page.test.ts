@@ -9,8 +9,8 @@ import { buildPage } from '../../.build/page.ts';
 import { withData } from '../../lib/cli/page.ts';
 import { pageData } from '../../lib/cli/policy/matrix-data.ts';
 import type { PageData } from '../../lib/cli/policy/matrix-page/data.ts';
-import { type MatrixRow, matrix } from '../../lib/policy/evaluate/matrix.ts';
-import { MatrixJudge } from '../../lib/policy/evaluate/matrix-judge.ts';
+import { type MatrixRow, matrix, type RowVerdict } from '../../lib/policy/evaluate/matrix.ts';
+import { StagedMatrix } from '../../lib/policy/evaluate/matrix-staged.ts';
 import { Browser } from '../support/browser.ts';
 import { type Manifest, manifests, traffic, worldFrom } from '../support/worlds.ts';
 
@@ -20,16 +20,19 @@ const matrixPage = (data: PageData): string => withData(template, data);
 /** The rows that the page's data stand for. */
 function rowsOf({ pods, families, verdicts, directions, port, protocol }: PageData): readonly MatrixRow[] {
   const count = pods.length;
-  return families.flatMap(({ family, cells }) =>
+  return families.flatMap(({ family, cells, staged }) =>
     cells.flatMap((verdict, i) => {
       if (verdict < 0) return [];
       const [from, to] = [pods[Math.floor(i / count)]!.name, pods[i % count]!.name];
-      const [egress, ingress] = verdicts[verdict]!.map(place => {
-        const direction = directions[place]!;
-        return { ...direction, why: direction.why.replaceAll('\u0001', from).replaceAll('\u0002', to) };
-      });
-      const allowed = egress!.allowed && ingress!.allowed;
-      return [{ from, to, family, protocol, port, allowed, egress, ingress } as MatrixRow];
+      const verdictAt = (place: number): RowVerdict => {
+        const [egress, ingress] = verdicts[place]!.map(at => {
+          const direction = directions[at]!;
+          return { ...direction, why: direction.why.replaceAll('\u0001', from).replaceAll('\u0002', to) };
+        }) as [RowVerdict['egress'], RowVerdict['ingress']];
+        return { allowed: egress.allowed && ingress.allowed, egress, ingress };
+      };
+      const row = { from, to, family, protocol, port, ...verdictAt(verdict) } as MatrixRow;
+      return [staged ? { ...row, staged: verdictAt(staged[i]!) } : row];
     }),
   );
 }
@@ -38,10 +41,10 @@ const inOrder = (rows: readonly MatrixRow[]) => rows.map(row => JSON.stringify(r
 
 test('the data of the page are the rows of the matrix, sentence by sentence', () => {
   fc.assert(
-    fc.property(manifests(), fc.constantFrom(...traffic), (list, what) => {
+    fc.property(manifests({ clusterPolicies: 3, isStaged: true }), fc.constantFrom(...traffic), (list, what) => {
       const world = worldFrom(list);
       const rows = [...matrix(world, what)];
-      assert.deepEqual(inOrder(rowsOf(pageData(new MatrixJudge(world, what)))), inOrder(rows));
+      assert.deepEqual(inOrder(rowsOf(pageData(new StagedMatrix(world, what)))), inOrder(rows));
     }),
     { numRuns: 200 },
   );
@@ -64,7 +67,7 @@ test('a name cannot end the page’s data', () => {
     ],
   };
   const both = { ...hostile, pods: [...hostile.pods, { ...hostile.pods[0]!, name: '<b>' }] };
-  const page = matrixPage(pageData(new MatrixJudge(both, traffic[0]!)));
+  const page = matrixPage(pageData(new StagedMatrix(both, traffic[0]!)));
   assert.equal(page.match(/<\/script>/g)!.length, 2);
   assert.ok(!page.includes('alert(1)<'));
 });
@@ -97,7 +100,7 @@ suite('in a browser without a network', async () => {
   const file = join(folder, 'matrix.html');
   const world = worldFrom(bigWorld());
   const http = { protocol: 'TCP', port: 80 } as const;
-  writeFileSync(file, matrixPage(pageData(new MatrixJudge(world, http))));
+  writeFileSync(file, matrixPage(pageData(new StagedMatrix(world, http))));
   const browser = await Browser.start();
   after(async () => {
     await browser[Symbol.asyncDispose]();

@@ -4,13 +4,15 @@ import { formatTransaction } from '../../nft/text.ts';
 import { manifestsOf, notesOf } from '../../nodestore/policy-folder.ts';
 import { policyRef } from '../../policy/model/model.ts';
 import { formatByObject } from '../../policy/model/problem.ts';
+import { stagedRefs } from '../../policy/model/staged.ts';
 import { command, counted, type Exit, exit, outputOption, print, printJson, warn } from '../command.ts';
 import { type Live, liveOptions, openLive } from '../live.ts';
 
-/** Policies by `Kind/namespace/name`, with what they say: to be compared, not to be shown. */
-const policiesOf = ({ kept }: Goal): Map<string, string> =>
-  new Map(
-    manifestsOf(kept).world.policies.map(policy => {
+/** Policies in force, by name, with what they say: to be compared, not to be shown. */
+function policiesOf({ kept }: Goal): Map<string, string> {
+  const { policies, clusterPolicies = [] } = manifestsOf(kept).world;
+  return new Map(
+    [...policies, ...clusterPolicies].map(policy => {
       const { source: _, ...meaning } = policy;
       const text = JSON.stringify(meaning, (_key, value: unknown) =>
         typeof value === 'bigint' ? String(value) : value,
@@ -18,6 +20,7 @@ const policiesOf = ({ kept }: Goal): Map<string, string> =>
       return [policyRef(policy), text];
     }),
   );
+}
 
 function differences(before: Goal, after: Goal) {
   const [old, now] = [policiesOf(before), policiesOf(after)];
@@ -114,6 +117,9 @@ export const policyApply = command(
       const policies = counted(policiesOf(after).size, 'policy', 'policies');
       const head = `In force for ${counted(pods, 'pod')}: ${policies} of ${live.config.policies}`;
       print(isChanged ? `${head}; ${counted(count, 'difference')}.` : `${head}; nothing changed.`);
+      const staged = stagedRefs(manifestsOf(after.kept).world).length;
+      if (staged > 0)
+        print(`${counted(staged, 'policy is', 'policies are')} staged: see tollgate policy diff --staged.`);
       if (drift > 0) print(`${driftText(drift)}: it is put right.`);
       const moved = relabelled(before, after);
       const lines = listed('+', added) + listed('~', changed) + listed('-', removed) + listed('labels of', moved);

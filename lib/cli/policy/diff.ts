@@ -5,9 +5,10 @@ import type { EvaluateOptions } from '../../policy/evaluate/evaluate.ts';
 import { type Change, diff, type PolicyDiff } from '../../policy/explain/diff.ts';
 import { type Declared, readDocuments, worldOf } from '../../policy/manifest/manifest.ts';
 import type { World } from '../../policy/model/model.ts';
-import { command, exit, outputOption, print, printJson, UsageError } from '../command.ts';
+import { promoted } from '../../policy/model/staged.ts';
+import { command, type Exit, exit, outputOption, print, printJson, UsageError } from '../command.ts';
 import { type LiveArguments, liveOptions } from '../live.ts';
-import { liveWorld, warnOfErrors } from './judged.ts';
+import { type JudgedWorld, judgedWorld, liveWorld, warnOfErrors } from './judged.ts';
 import { fileOption, readFiles, refuseUnreadable, STDIN } from './manifests.ts';
 
 /** The new objects over the old ones, as kubectl apply lays them. */
@@ -18,7 +19,7 @@ function laidOver(old: readonly Declared[], now: readonly Declared[]): readonly 
 
 /** The new objects alone; but of kinds other than policies that they do not speak of at all, the old ones. */
 function inPlaceOf(old: readonly Declared[], now: readonly Declared[]): readonly Declared[] {
-  const kinds = new Set(['NetworkPolicy', ...now.map(({ object }) => object.kind)]);
+  const kinds = new Set(['NetworkPolicy', 'ClusterPolicy', ...now.map(({ object }) => object.kind)]);
   return [...old.filter(({ object }) => !kinds.has(object.kind)), ...now];
 }
 
@@ -31,6 +32,15 @@ interface Sides {
 interface Asked extends LiveArguments {
   readonly base: string[] | undefined;
   readonly whole: boolean | undefined;
+}
+
+/** What is in force, beside what would be if all staged policies were. @throws UsageError where there are none */
+function promotion({ world, options }: JudgedWorld): Sides {
+  const after = promoted(world);
+  if (after) return { before: world, after, options };
+  throw new UsageError(
+    'Cannot compare with staged policies: there are none; annotate one with tollgate.dev/staged: "true", or put it into the folder staged/ beside the others',
+  );
 }
 
 async function sidesOf(asked: Asked, now: readonly Declared[]): Promise<Sides> {
@@ -96,13 +106,37 @@ function differenceText({ changes, onlyBefore, onlyAfter }: PolicyDiff): string 
   return [head, ...changes.map(changeText), ...gone, ...fresh].join('\n');
 }
 
+function told({ before, after, options }: Sides, isInvalid: boolean, output: string | undefined): Exit {
+  const difference = diff(before, after, options);
+  if (output === 'json') printJson(difference);
+  else print(differenceText(difference));
+  return isInvalid || difference.changes.length > 0 ? exit.no : exit.yes;
+}
+
+interface StagedArguments extends LiveArguments {
+  readonly file: string[] | undefined;
+  readonly base: string[] | undefined;
+  readonly output: string | undefined;
+}
+
+async function diffStaged(options: StagedArguments): Promise<Exit> {
+  if (options.base)
+    throw new UsageError('Cannot compare staged policies with --base: they are compared with what is beside them');
+  const judged = await judgedWorld(options);
+  return told(promotion(judged), warnOfErrors(judged), options.output);
+}
+
 export const policyDiff = command(
   'diff',
   'Say which connections would open and which would close, and because of what',
   parser =>
     parser
       .options({
-        file: { ...fileOption.file, demandOption: true },
+        ...fileOption,
+        staged: {
+          type: 'boolean',
+          describe: 'Say what promoting the staged policies would change, of the files or of this node',
+        },
         base: {
           ...fileOption.file,
           alias: [],
@@ -119,20 +153,19 @@ export const policyDiff = command(
       .example('$0 policy diff -f new.yaml', 'what this file would change on this node if it were applied')
       .example('$0 policy diff -f policies/ --whole', 'and if the folder were to hold nothing else')
       .example('$0 policy diff -f new/ --base old/ -o json', 'two folders with each other, in a pipeline')
+      .example('$0 policy diff --staged', 'what the staged policies would change if they were in force')
       .epilog(
         'Every port, both address families, every pod with every other and with all addresses outside are compared. Where the new manifests declare no Pod, Namespace or Node, those of the base count. "Outside" are addresses that no pod and no node has. Exit code 0: nothing changes; 1: something does, or a new manifest is invalid.',
       ),
   async options => {
+    if (options.staged) return await diffStaged(options);
+    if (!options.file) throw new UsageError('Cannot compare: name the new manifests with -f, or write --staged');
     if (options.base?.includes(STDIN) && options.file.includes(STDIN))
       throw new UsageError('Cannot read both sides from stdin: give -f or --base a file');
     const { documents, problems } = readFiles(options.file);
     const { declared, problems: more } = readDocuments(documents);
     refuseUnreadable([...problems, ...more]);
     const isInvalid = warnOfErrors({ problems: [...more, ...worldOf(declared).problems] });
-    const { before, after, options: how } = await sidesOf(options, declared);
-    const difference = diff(before, after, how);
-    if (options.output === 'json') printJson(difference);
-    else print(differenceText(difference));
-    return isInvalid || difference.changes.length > 0 ? exit.no : exit.yes;
+    return told(await sidesOf(options, declared), isInvalid, options.output);
   },
 );

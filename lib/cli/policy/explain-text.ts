@@ -107,6 +107,20 @@ function summary({ egress, ingress }: Walkthrough['verdict']): string {
   return 'Both ends let it pass.';
 }
 
+/** What the staged policies would do, in each direction in which it is something else. */
+function stagedLines({ staged, verdict }: Walkthrough): string[] {
+  if (!staged) return [];
+  const changed = (['egress', 'ingress'] as const).filter(
+    direction => staged[direction].why !== verdict[direction].why,
+  );
+  if (changed.length === 0) return ['With the staged policies in force nothing would change.', ''];
+  const head = `With the staged policies in force it would be ${staged.allowed === verdict.allowed ? 'still ' : ''}${verdictWord(staged.allowed)}:`;
+  const lines = changed.map(
+    direction => `${direction}: ${verdictWord(staged[direction].allowed)}, ${staged[direction].why}.`,
+  );
+  return [head, ...indented(lines), ''];
+}
+
 export function walkthroughText(way: Walkthrough): string {
   const { flow, verdict, family } = way;
   const [from, to] = [endpointText(flow.from), endpointText(flow.to)];
@@ -120,6 +134,7 @@ export function walkthroughText(way: Walkthrough): string {
     '',
     ...directionLines(way.ingress, `into ${to}`),
     '',
+    ...stagedLines(way),
   ].join('\n');
 }
 
@@ -146,9 +161,10 @@ const bothDirections = (a: DirectionWalk, b: DirectionWalk): DirectionWalk => ({
 });
 
 /** Equal where two families go the same way, though by other addresses. */
-const wayText = ({ verdict, egress, ingress }: Walkthrough): string =>
+const wayText = ({ verdict, egress, ingress, staged }: Walkthrough): string =>
   JSON.stringify([
     verdict,
+    staged,
     [egress, ingress].map(({ admin, policies, baseline }) =>
       [admin, policies, baseline].map(tier => tier.map(({ rules }) => rules.map(({ matches }) => matches))),
     ),

@@ -1,9 +1,17 @@
 import { policyCounter } from '../../gate/ruleset-to-nft.ts';
 import type { Counted } from '../../nft/decode.ts';
 import type { Ruleset } from '../../policy/compile/ruleset.ts';
-import { clusterOf, isSeen } from '../../policy/evaluate/cluster.ts';
-import { type Direction, type NetworkPolicy, policyRef, sourceText, type World } from '../../policy/model/model.ts';
-import { selects } from '../../policy/model/selector.ts';
+import { type Cluster, clusterOf, isSeen } from '../../policy/evaluate/cluster.ts';
+import { type ClusterPolicy, inOrder } from '../../policy/model/cluster-policy.ts';
+import {
+  type Direction,
+  type NetworkPolicy,
+  type Pod,
+  policyRef,
+  sourceText,
+  type World,
+} from '../../policy/model/model.ts';
+import { selects, selectsPod } from '../../policy/model/selector.ts';
 import { command, exit, outputOption, print, printJson } from '../command.ts';
 import { grid } from '../grid.ts';
 import { countedJson, type KernelCounts, readCounts } from '../kernel-counts.ts';
@@ -21,7 +29,7 @@ interface Count {
 }
 
 interface Listed {
-  readonly policy: NetworkPolicy;
+  readonly policy: NetworkPolicy | ClusterPolicy;
   /** `namespace/pod` */
   readonly selects: readonly string[];
   readonly ingress?: Count;
@@ -29,6 +37,7 @@ interface Listed {
   readonly isRefused: boolean;
   /** It, or all of its namespace, is larger than policies may be. */
   readonly isBeyondBudget: boolean;
+  readonly isStaged: boolean;
 }
 
 const sum = (counts: readonly Counted[]): Counted => ({
@@ -38,7 +47,7 @@ const sum = (counts: readonly Counted[]): Counted => ({
 
 /** Counts of one policy where it is in force here. */
 function countOf(
-  policy: NetworkPolicy,
+  policy: NetworkPolicy | ClusterPolicy,
   direction: Direction,
   ruleset: Ruleset,
   kernel: KernelCounts,
@@ -52,27 +61,47 @@ function countOf(
   return { ...(allowed ? { allowed } : {}), ...(denied.length > 0 ? { denied: sum(denied) } : {}) };
 }
 
-type CountOf = (policy: NetworkPolicy, direction: Direction) => Omit<Count, 'rules'>;
+type CountOf = (policy: NetworkPolicy | ClusterPolicy, direction: Direction) => Omit<Count, 'rules'>;
+
+/** `namespace/pod` of those that the policy selects. */
+function subjectsOf(policy: NetworkPolicy | ClusterPolicy, cluster: Cluster, pods: readonly Pod[]): readonly string[] {
+  const isSubject = (pod: Pod): boolean =>
+    'tier' in policy
+      ? selectsPod(policy.subject, pod, cluster.namespaceLabels(pod.namespace))
+      : pod.namespace === policy.namespace && selects(policy.subject, pod.labels);
+  return pods.filter(isSubject).map(({ namespace, name }) => `${namespace}/${name}`);
+}
+
+/** Cluster policies first, in the order in which they are asked. */
+function inListOrder(a: NetworkPolicy | ClusterPolicy, b: NetworkPolicy | ClusterPolicy): number {
+  const [x, y] = [a, b].map(policy => ('tier' in policy ? (policy.tier === 'Admin' ? 0 : 2) : 1));
+  if (x !== y) return x! - y!;
+  return 'tier' in a && 'tier' in b ? inOrder(a, b) : policyRef(a) < policyRef(b) ? -1 : 1;
+}
 
 function listed(world: World, counted: CountOf, refused: ReadonlySet<string>): readonly Listed[] {
+  const cluster = clusterOf(world);
   const pods = world.pods.filter(isSeen);
-  const count = (policy: NetworkPolicy, direction: Direction): { readonly [key in Direction]?: Count } => {
-    const rules = policy[direction];
-    return rules ? { [direction]: { rules: rules.length, ...counted(policy, direction) } } : {};
+  const beyond = new Set([...cluster.policiesBeyondBudget()].map(policyRef));
+  const { clusterPolicies = [], staged = { policies: [], clusterPolicies: [] } } = world;
+  const one = (policy: NetworkPolicy | ClusterPolicy, isStaged: boolean): Listed => {
+    const count = (direction: Direction): { readonly [key in Direction]?: Count } => {
+      const rules = policy[direction];
+      if (!rules || ('tier' in policy && rules.length === 0)) return {};
+      return { [direction]: { rules: rules.length, ...(isStaged ? {} : counted(policy, direction)) } };
+    };
+    const ref = policyRef(policy);
+    return {
+      ...{ policy, selects: subjectsOf(policy, cluster, pods), ...count('ingress'), ...count('egress') },
+      isRefused: !isStaged && refused.has(ref),
+      isBeyondBudget: isStaged ? policy.isBeyondBudget === true : beyond.has(ref),
+      isStaged,
+    };
   };
-  const beyond = new Set([...clusterOf(world).policiesBeyondBudget()].map(policyRef));
-  return world.policies
-    .map(policy => ({
-      policy,
-      selects: pods
-        .filter(({ namespace, labels }) => namespace === policy.namespace && selects(policy.subject, labels))
-        .map(({ namespace, name }) => `${namespace}/${name}`),
-      ...count(policy, 'ingress'),
-      ...count(policy, 'egress'),
-      isRefused: refused.has(policyRef(policy)),
-      isBeyondBudget: beyond.has(policyRef(policy)),
-    }))
-    .sort((a, b) => (policyRef(a.policy) < policyRef(b.policy) ? -1 : 1));
+  return [
+    ...[...world.policies, ...clusterPolicies].sort(inListOrder).map(policy => one(policy, false)),
+    ...[...staged.policies, ...staged.clusterPolicies].sort(inListOrder).map(policy => one(policy, true)),
+  ];
 }
 
 const countedOrNull = (counted: Counted | undefined) => (counted ? countedJson(counted) : null);
@@ -81,10 +110,11 @@ const countJson = (count: Count | undefined) =>
   count ? { rules: count.rules, allowed: countedOrNull(count.allowed), denied: countedOrNull(count.denied) } : null;
 
 /** An object of the API is in no file. */
-const fileOf = ({ source }: NetworkPolicy) => (source?.resourceVersion === undefined ? source : undefined);
+const fileOf = ({ source }: NetworkPolicy | ClusterPolicy) =>
+  source?.resourceVersion === undefined ? source : undefined;
 
 /** A contract with scripts: keys are only ever added. */
-const jsonOf = ({ policy, selects: pods, ingress, egress, isRefused, isBeyondBudget }: Listed) => ({
+const jsonOf = ({ policy, selects: pods, ingress, egress, isRefused, isBeyondBudget, isStaged }: Listed) => ({
   policy: policyRef(policy),
   file: fileOf(policy)?.file ?? null,
   document: fileOf(policy) ? fileOf(policy)!.document + 1 : null,
@@ -94,6 +124,9 @@ const jsonOf = ({ policy, selects: pods, ingress, egress, isRefused, isBeyondBud
   refused: isRefused,
   resourceVersion: policy.source?.resourceVersion ?? null,
   beyondBudget: isBeyondBudget,
+  tier: 'tier' in policy ? policy.tier : 'NetworkPolicy',
+  priority: 'tier' in policy ? policy.priority : null,
+  staged: isStaged,
 });
 
 const packets = (counted: Counted | undefined): string => (counted ? String(counted.packets) : '-');
@@ -111,13 +144,18 @@ function podsText(pods: readonly string[]): string {
   return own.length <= 3 ? own.join(', ') || 'none' : `${own.slice(0, 2).join(', ')} and ${own.length - 2} more`;
 }
 
-function noteOf({ isRefused, isBeyondBudget }: Pick<Listed, 'isRefused' | 'isBeyondBudget'>): string {
+function noteOf({ isRefused, isBeyondBudget, isStaged }: Omit<Listed, 'policy' | 'selects'>): string {
+  if (isStaged) return ' (staged: judged, not enforced)';
   if (isBeyondBudget) return ' (too large: its pods are closed)';
   return isRefused ? ' (refused by the kernel: its pods are closed)' : '';
 }
 
+/** `Admin 10`; nothing of NetworkPolicies. */
+const tierText = (policy: Listed['policy']): string => ('tier' in policy ? `${policy.tier} ${policy.priority}` : '-');
+
 const rowOf = ({ policy, selects: pods, ingress, egress, ...flags }: Listed): string[] => [
   `${policyRef(policy)}${noteOf(flags)}`,
+  tierText(policy),
   podsText(pods),
   countText(ingress),
   countText(egress),
@@ -151,7 +189,7 @@ export const policyList = command(
     }
     if (options.output === 'json') printJson(found.map(jsonOf));
     else if (found.length === 0) print('There are no policies.');
-    else print(grid(['POLICY', 'PODS', 'INGRESS', 'EGRESS', 'FROM'], found.map(rowOf)));
+    else print(grid(['POLICY', 'TIER', 'PODS', 'INGRESS', 'EGRESS', 'FROM'], found.map(rowOf)));
     return exit.yes;
   },
 );

@@ -1,7 +1,8 @@
 /** FILE… of the policy commands: manifests in YAML or JSON, folders of them, or `-` for stdin. */
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { isManifest, lookAt, textIn } from '../../nodestore/manifest-file.ts';
+import { isStagedName, namesIn } from '../../nodestore/folder-listing.ts';
+import { lookAt, textIn } from '../../nodestore/manifest-file.ts';
 import { type Document, readManifests } from '../../policy/manifest/manifest.ts';
 import { readYaml } from '../../policy/manifest/yaml.ts';
 import type { World } from '../../policy/model/model.ts';
@@ -13,7 +14,8 @@ export const fileOption = {
     type: 'string',
     array: true,
     requiresArg: true,
-    describe: 'YAML or JSON manifests: a file, a folder (not what is below it), or - for stdin; may be given again',
+    describe:
+      'YAML or JSON manifests: a file, a folder (of those below it only staged/), or - for stdin; may be given again',
   },
 } as const;
 
@@ -38,14 +40,18 @@ function readFile(path: string): Documents {
 }
 
 /** The files that the node itself would read. */
-function readFolder(folder: string): readonly Documents[] {
-  const names = readdirSync(folder).filter(isManifest).sort();
-  return names.map(name => {
+const readFolder = (folder: string): readonly Documents[] =>
+  namesIn(folder).map(name => {
     const path = join(folder, name);
     const damage = lookAt(path)?.damage;
-    return damage === undefined ? readFile(path) : damaged(path, damage);
+    const read = damage === undefined ? readFile(path) : damaged(path, damage);
+    return isStagedName(name) ? staged(read) : read;
   });
-}
+
+const staged = ({ documents, problems }: Documents): Documents => ({
+  documents: documents.map(document => ({ ...document, isStaged: true })),
+  problems,
+});
 
 /** @throws Error where a file cannot be read */
 export function readFiles(paths: readonly string[]): Documents {

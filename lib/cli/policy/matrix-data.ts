@@ -5,7 +5,8 @@
 import type { Family } from '../../ip/address.ts';
 import { type Decision, sentenceText } from '../../policy/evaluate/decision.ts';
 import { nameOf, type RowDirection } from '../../policy/evaluate/matrix.ts';
-import type { JudgedPair, MatrixEnd, MatrixJudge } from '../../policy/evaluate/matrix-judge.ts';
+import type { JudgedPair, MatrixEnd } from '../../policy/evaluate/matrix-judge.ts';
+import type { StagedMatrix } from '../../policy/evaluate/matrix-staged.ts';
 import type { PageData } from './matrix-page/data.ts';
 
 /** Equal values get one place in a list. */
@@ -53,16 +54,25 @@ class VerdictPlaces {
   }
 }
 
-export function pageData(judge: MatrixJudge): PageData {
+interface Cells {
+  readonly cells: number[];
+  readonly staged?: number[];
+}
+
+export function pageData(pairs: StagedMatrix): PageData {
+  const { judge } = pairs;
   const pods = new Map(judge.pods.map(pod => [nameOf(pod), pod]));
   const byName = new Map([...pods.keys()].map((name, i) => [name, i]));
   const places = judge.pods.map(pod => byName.get(nameOf(pod))!);
   const verdicts = new VerdictPlaces();
-  const cells = new Map<Family | null, number[]>();
-  for (const pair of judge) {
-    const own = cells.get(pair.family) ?? new Array<number>(pods.size * pods.size).fill(-1);
+  const cells = new Map<Family | null, Cells>();
+  const none = () => new Array<number>(pods.size * pods.size).fill(-1);
+  for (const { pair, staged } of pairs) {
+    const own = cells.get(pair.family) ?? { cells: none(), ...(pairs.hasStaged ? { staged: none() } : {}) };
     cells.set(pair.family, own);
-    own[places[pair.from.place]! * pods.size + places[pair.to.place]!] = verdicts.of(pair);
+    const at = places[pair.from.place]! * pods.size + places[pair.to.place]!;
+    own.cells[at] = verdicts.of(pair);
+    if (staged && own.staged) own.staged[at] = verdicts.of(staged);
   }
   return {
     port: judge.traffic.port,
@@ -70,6 +80,6 @@ export function pageData(judge: MatrixJudge): PageData {
     pods: [...pods].map(([name, { labels, addresses }]) => ({ name, labels: Object.fromEntries(labels), addresses })),
     directions: verdicts.directions.values,
     verdicts: verdicts.verdicts.values,
-    families: [...cells].map(([family, own]) => ({ family, cells: own })),
+    families: [...cells].map(([family, own]) => ({ family, ...own })),
   };
 }

@@ -1,6 +1,7 @@
 /** The matrix on a terminal: in words where they fit, else in signs, pods of one identity together. */
 import { nameOf } from '../../policy/evaluate/matrix.ts';
 import { type JudgedPair, type MatrixJudge, reasonOf } from '../../policy/evaluate/matrix-judge.ts';
+import type { StagedMatrix } from '../../policy/evaluate/matrix-staged.ts';
 import type { Pod } from '../../policy/model/model.ts';
 import { describeIdentity, identityKey } from '../../tag/identity.ts';
 import { grid } from '../grid.ts';
@@ -184,4 +185,22 @@ export function matrixText(judge: MatrixJudge, width: number): string {
   const who =
     legends.length === 0 ? '' : `\nPods that share an identity:\n${legends.map(line => `  ${line}\n`).join('')}`;
   return `${title}${inSigns(groups, cells, width)}\n${who}${denied(spokesmen(groups, judge), enough)}`;
+}
+
+/** What the staged policies would change; nothing where there are none. @param refs of theirs */
+export function stagedText(pairs: StagedMatrix, refs: readonly string[]): string {
+  if (!pairs.hasStaged) return '';
+  const shown: string[] = [];
+  let more = 0;
+  for (const { staged } of pairs.moved()) {
+    const { from, to, allowed, egress, ingress } = staged;
+    const why = reasonOf(egress.allowed ? ingress : egress, staged);
+    const line = `  ${from.name} to ${to.name}: ${allowed ? 'allowed' : 'denied'}, ${why}`;
+    if (shown.includes(line)) continue;
+    if (shown.length < enough) shown.push(line);
+    else more++;
+  }
+  if (more > 0) shown.push(`  and ${more} more: policy diff --staged shows them all`);
+  const head = `If the staged policies were in force (${refs.join(', ')})`;
+  return shown.length === 0 ? `\n${head}, the same would pass.\n` : `\n${head}:\n${shown.join('\n')}\n`;
 }

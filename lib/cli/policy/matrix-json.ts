@@ -1,6 +1,7 @@
 /** The matrix as JSON, piece by piece: the rows of some thousand pods are gigabytes, and never all in memory. */
 import type { Decision, Sentence } from '../../policy/evaluate/decision.ts';
-import type { JudgedPair, MatrixJudge } from '../../policy/evaluate/matrix-judge.ts';
+import type { JudgedPair, Traffic } from '../../policy/evaluate/matrix-judge.ts';
+import type { PairWithStaged, StagedMatrix } from '../../policy/evaluate/matrix-staged.ts';
 
 /** In UTF-16 units. */
 const PIECE = 1 << 18;
@@ -20,11 +21,18 @@ interface Written {
 
 class RowWriter {
   readonly #traffic: string;
-  readonly #written = new Map<Decision, Written>();
+  /** By how deep it stands. */
+  readonly #known = new Map<number, Map<Decision, Written>>();
   readonly #names = new Map<string, string>();
 
-  constructor({ traffic: { protocol, port } }: MatrixJudge) {
+  constructor({ protocol, port }: Traffic) {
     this.#traffic = `    "protocol": ${JSON.stringify(protocol)},\n    "port": ${port},\n`;
+  }
+
+  #written(levels: number): Map<Decision, Written> {
+    const known = this.#known.get(levels) ?? new Map<Decision, Written>();
+    this.#known.set(levels, known);
+    return known;
   }
 
   #escaped(name: string): string {
@@ -33,31 +41,40 @@ class RowWriter {
     return known;
   }
 
-  #direction(decision: Decision, pair: JudgedPair): string {
-    const known = this.#written.get(decision) ?? {
-      start: `{\n      "allowed": ${decision.allowed},\n      "by": ${indented(decision.by, 3)},\n      "why": "`,
+  #direction(decision: Decision, pair: JudgedPair, levels: number): string {
+    const inner = '  '.repeat(levels);
+    const known = this.#written(levels).get(decision) ?? {
+      start: `{\n${inner}"allowed": ${decision.allowed},\n${inner}"by": ${indented(decision.by, levels)},\n${inner}"why": "`,
       why: decision.why.map(part => (typeof part === 'string' ? escaped(part) : part)),
     };
-    this.#written.set(decision, known);
+    this.#written(levels).set(decision, known);
     let text = known.start;
     for (const part of known.why) text += typeof part === 'string' ? part : this.#escaped(pair[part.end].party.name);
-    return `${text}"\n    }`;
+    return `${text}"\n${'  '.repeat(levels - 1)}}`;
   }
 
-  row(pair: JudgedPair): string {
-    const { from, to, family, allowed, egress, ingress } = pair;
+  /** `"allowed": …, "egress": …, "ingress": …`, so many levels deep. */
+  #verdict(pair: JudgedPair, levels: number): string {
+    const { allowed, egress, ingress } = pair;
+    const at = '  '.repeat(levels);
+    const [out, into] = [this.#direction(egress, pair, levels + 1), this.#direction(ingress, pair, levels + 1)];
+    return `${at}"allowed": ${allowed},\n${at}"egress": ${out},\n${at}"ingress": ${into}`;
+  }
+
+  row({ pair, staged }: PairWithStaged): string {
+    const { from, to, family } = pair;
     const ends = `    "from": "${this.#escaped(from.name)}",\n    "to": "${this.#escaped(to.name)}",\n`;
-    const directions = `    "egress": ${this.#direction(egress, pair)},\n    "ingress": ${this.#direction(ingress, pair)}\n`;
-    return `  {\n${ends}    "family": ${family},\n${this.#traffic}    "allowed": ${allowed},\n${directions}  }`;
+    const beside = staged ? `,\n    "staged": {\n${this.#verdict(staged, 3)}\n    }` : '';
+    return `  {\n${ends}    "family": ${family},\n${this.#traffic}${this.#verdict(pair, 2)}${beside}\n  }`;
   }
 }
 
 /** The list of rows, as `printJson` would print it. */
-export function* matrixJson(judge: MatrixJudge): Generator<string> {
-  const writer = new RowWriter(judge);
+export function* matrixJson(pairs: StagedMatrix): Generator<string> {
+  const writer = new RowWriter(pairs.judge.traffic);
   let piece = '[';
   let isFirst = true;
-  for (const pair of judge) {
+  for (const pair of pairs) {
     piece += `${isFirst ? '' : ','}\n${writer.row(pair)}`;
     isFirst = false;
     if (piece.length < PIECE) continue;

@@ -1,12 +1,14 @@
-import { MatrixJudge, type Traffic } from '../../policy/evaluate/matrix-judge.ts';
+import type { Traffic } from '../../policy/evaluate/matrix-judge.ts';
+import { StagedMatrix } from '../../policy/evaluate/matrix-staged.ts';
 import { protocols } from '../../policy/model/model.ts';
+import { stagedRefs } from '../../policy/model/staged.ts';
 import { command, exit, print, UsageError } from '../command.ts';
 import { liveOptions } from '../live.ts';
 import { readPage, withData } from '../page.ts';
 import { judgedWorld, warnOfErrors } from './judged.ts';
 import { fileOption } from './manifests.ts';
 import { pageData } from './matrix-data.ts';
-import { matrixText } from './matrix-grid.ts';
+import { matrixText, stagedText } from './matrix-grid.ts';
 import { matrixJson } from './matrix-json.ts';
 
 /** `80/TCP`, `53/udp`, `80`. @throws UsageError */
@@ -49,17 +51,17 @@ export const policyMatrix = command(
       .example('$0 policy matrix -f policies/ --port 80/TCP -o json', 'every pair with the policies that decide')
       .example('$0 policy matrix -f policies/ --port 80/TCP -o html > matrix.html', 'to search, and to show around')
       .epilog(
-        'Pods of manifests need status.podIPs for rules with ipBlock; without, they are judged by their labels. Exit code 1: some manifest is invalid (it was judged as closed).',
+        'Pods of manifests need status.podIPs for rules with ipBlock; without, they are judged by their labels. Where there are staged policies, what they would change is told beside what is so now. Exit code 1: some manifest is invalid (it was judged as closed).',
       ),
   async options => {
     const traffic = parsePort(options.port);
     const judged = await judgedWorld(options);
     const isInvalid = warnOfErrors(judged);
-    const judge = new MatrixJudge(judged.world, traffic, judged.options);
-    if (options.output === 'json') for (const piece of matrixJson(judge)) await written(piece);
-    else if (options.output === 'html') print(withData(readPage('matrix'), pageData(judge)));
-    else if (judge.pods.length < 2) print('There are not two pods to judge.');
-    else print(matrixText(judge, columnsOf(process.stdout)));
+    const pairs = new StagedMatrix(judged.world, traffic, judged.options);
+    if (options.output === 'json') for (const piece of matrixJson(pairs)) await written(piece);
+    else if (options.output === 'html') print(withData(readPage('matrix'), pageData(pairs)));
+    else if (pairs.judge.pods.length < 2) print('There are not two pods to judge.');
+    else print(matrixText(pairs.judge, columnsOf(process.stdout)) + stagedText(pairs, stagedRefs(judged.world)));
     return isInvalid ? exit.no : exit.yes;
   },
 );

@@ -1,17 +1,26 @@
 /** Who may reach whom, as rows: what `tollgate policy matrix` and `explain` print, and scripts rely on. */
 import { type Family, formatAddress, parseAddress } from '../../ip/address.ts';
 import type { DirectionVerdict, Endpoint, Flow, Pod, World } from '../model/model.ts';
-import type { Cluster } from './cluster.ts';
+import { promoted } from '../model/staged.ts';
+import { Cluster } from './cluster.ts';
 import type { Decision } from './decision.ts';
 import { type EvaluateOptions, evaluate } from './evaluate.ts';
-import { type JudgedPair, MatrixJudge, reasonOf, type Traffic } from './matrix-judge.ts';
+import { type JudgedPair, reasonOf, type Traffic } from './matrix-judge.ts';
+import { type PairWithStaged, StagedMatrix } from './matrix-staged.ts';
 
 export type { Traffic } from './matrix-judge.ts';
 
 /** `Kind/namespace/name` of policies, and one sentence. */
 export type RowDirection = Pick<DirectionVerdict, 'allowed' | 'by' | 'why'>;
 
-export interface MatrixRow {
+/** What policies say of a connection in both directions. */
+export interface RowVerdict {
+  readonly allowed: boolean;
+  readonly egress: RowDirection;
+  readonly ingress: RowDirection;
+}
+
+export interface MatrixRow extends RowVerdict {
   /** `namespace/pod`, an address, or `node`. */
   readonly from: string;
   readonly to: string;
@@ -19,9 +28,8 @@ export interface MatrixRow {
   readonly family: Family | null;
   readonly protocol: Flow['protocol'];
   readonly port: number;
-  readonly allowed: boolean;
-  readonly egress: RowDirection;
-  readonly ingress: RowDirection;
+  /** As it would be if all staged policies were in force; only where there are any. */
+  readonly staged?: RowVerdict;
 }
 
 const directionOf = ({ allowed, by, why }: DirectionVerdict): RowDirection => ({ allowed, by, why });
@@ -69,34 +77,36 @@ export function explain(
   { from, to, protocol, port }: { readonly from: Endpoint; readonly to: Endpoint } & Traffic,
   options: EvaluateOptions = {},
 ): readonly MatrixRow[] {
+  const after = world instanceof Cluster ? undefined : promoted(world);
   return sharedFamilies(from, to).map(family => {
-    const { allowed, egress, ingress } = evaluate(world, { from, to, family, protocol, port }, options);
+    const judged = (asked: World | Cluster): RowVerdict => {
+      const { allowed, egress, ingress } = evaluate(asked, { from, to, family, protocol, port }, options);
+      return { allowed, egress: directionOf(egress), ingress: directionOf(ingress) };
+    };
     return {
-      from: endpointText(from),
-      to: endpointText(to),
-      family,
-      protocol,
-      port,
-      allowed,
-      egress: directionOf(egress),
-      ingress: directionOf(ingress),
+      ...{ from: endpointText(from), to: endpointText(to), family, protocol, port, ...judged(world) },
+      ...(after ? { staged: judged(after) } : {}),
     };
   });
 }
 
-/** The pair as a row. */
-export function rowOf(pair: JudgedPair, traffic: Traffic): MatrixRow {
-  const { from, to, family, allowed } = pair;
+/** What is said of the pair. */
+function verdictOf(pair: JudgedPair): RowVerdict {
   const told = (decision: Decision): RowDirection => ({
     allowed: decision.allowed,
     by: decision.by,
     why: reasonOf(decision, pair),
   });
-  const directions = { egress: told(pair.egress), ingress: told(pair.ingress) };
-  return { from: from.name, to: to.name, family, ...traffic, allowed, ...directions };
+  return { allowed: pair.allowed, egress: told(pair.egress), ingress: told(pair.ingress) };
 }
+
+/** The pair as a row. */
+export const rowOf = ({ pair, staged }: PairWithStaged, traffic: Traffic): MatrixRow => ({
+  ...{ from: pair.from.name, to: pair.to.name, family: pair.family, ...traffic, ...verdictOf(pair) },
+  ...(staged ? { staged: verdictOf(staged) } : {}),
+});
 
 /** A row for each ordered pair of different pods that have not finished, and each address family that both have. */
 export function* matrix(world: World, traffic: Traffic, options: EvaluateOptions = {}): Generator<MatrixRow> {
-  for (const pair of new MatrixJudge(world, traffic, options)) yield rowOf(pair, traffic);
+  for (const pair of new StagedMatrix(world, traffic, options)) yield rowOf(pair, traffic);
 }

@@ -20,6 +20,7 @@ import {
   type Verdict,
   type World,
 } from '../model/model.ts';
+import { promoted } from '../model/staged.ts';
 import { withoutRule } from './cluster-remedy.ts';
 import { clusterSubjectMisfit, type Misfit, ruleFit, ruleText, subjectMisfit } from './mismatch.ts';
 import { type Remedy, remediesFor } from './remedy.ts';
@@ -81,6 +82,8 @@ export interface Walkthrough {
   readonly verdict: Verdict;
   readonly egress: DirectionWalk;
   readonly ingress: DirectionWalk;
+  /** As it would be if all staged policies were in force; only where there are any. */
+  readonly staged?: Verdict;
 }
 
 function walkRule(question: Question, rule: PolicyRule, ref: RuleRef): RuleWalk {
@@ -178,11 +181,13 @@ function walkDirection(
 /** The connection's way, in the one address family that the flow names. */
 export function walk(world: World, flow: Flow, options: EvaluateOptions = {}): Walkthrough {
   const verdict = evaluate(world, flow, options);
+  const after = promoted(world);
   return {
     flow,
     family: flow.family,
     verdict,
     egress: walkDirection(world, 'egress', flow, verdict.egress, options),
     ingress: walkDirection(world, 'ingress', flow, verdict.ingress, options),
+    ...(after ? { staged: evaluate(after, flow, options) } : {}),
   };
 }

@@ -7,13 +7,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
+import { PolicyFileError } from '../../../lib/nodestore/folder-listing.ts';
 import { CONFIRMING, type FolderLook } from '../../../lib/nodestore/kept-file.ts';
 import {
   type Folder,
   isWaiting,
   manifestsOf,
   notesOf,
-  PolicyFileError,
   readFolder,
   refuseBroken,
   warningsOf,
@@ -23,7 +23,7 @@ const policy = (name: string): string =>
   JSON.stringify({
     apiVersion: 'networking.k8s.io/v1',
     kind: 'NetworkPolicy',
-    metadata: { name },
+    metadata: { name: name.replaceAll('/', '.') },
     spec: { podSelector: {} },
   });
 
@@ -335,4 +335,54 @@ test('policies that this version does not enforce are named; kinds of other grou
     notesOf(folder).join(),
     /p\.yaml: ClusterNetworkPolicy\/all and 1 more are not enforced by this version$/,
   );
+});
+
+test('policies of the folder staged/ are tried: read, told where they are broken, and no reason to refuse a pod', async () => {
+  using room = new Room();
+  room.write('real.json');
+  mkdirSync(join(room.path, 'staged'));
+  room.write('staged/try.json');
+  const { kept } = await readFolder(room.path, {});
+  assert.deepEqual(Object.keys(kept), ['real.json', 'staged/try.json']);
+  const { world } = manifestsOf(kept);
+  assert.deepEqual(
+    world.policies.map(({ name }) => name),
+    ['real.json'],
+  );
+  assert.deepEqual(
+    world.staged?.policies.map(({ name }) => name),
+    ['staged.try.json'],
+  );
+  put(join(room.path, 'staged/broken.yaml'), 'kind: [');
+  const again = await readFolder(room.path, kept);
+  assert.equal(again.kept['staged/try.json'], kept['staged/try.json'], 'not read again');
+  refuseBroken(again);
+  assert.match(warningsOf(again).join(), /staged\/broken\.yaml cannot be read as manifests, so nothing of it is tried/);
+});
+
+test('a folder that holds staged policies alone says nothing of those in force, and these are not believed to be gone', async () => {
+  using room = new Room();
+  room.write('real.json');
+  mkdirSync(join(room.path, 'staged'));
+  room.write('staged/try.json');
+  const { kept } = await readFolder(room.path, {});
+  rmSync(join(room.path, 'real.json'));
+  const folder = await readFolder(room.path, kept);
+  assert.deepEqual(
+    manifestsOf(folder.kept).world.policies.map(({ name }) => name),
+    ['real.json'],
+  );
+  assert.match(folder.damage ?? '', /holds no manifest any more/);
+});
+
+test('what was staged and is moved beside the others is in force, and the other way round', async () => {
+  using room = new Room();
+  room.write('real.json');
+  mkdirSync(join(room.path, 'staged'));
+  room.write('staged/try.json');
+  const { kept } = await readFolder(room.path, {});
+  renameSync(join(room.path, 'staged/try.json'), join(room.path, 'try.json'));
+  const folder = await readFolder(room.path, kept);
+  const { world } = manifestsOf(folder.kept);
+  assert.deepEqual([world.policies.length, world.staged], [2, undefined]);
 });

@@ -5,6 +5,7 @@ import { matrixJson } from '../../../lib/cli/policy/matrix-json.ts';
 import type { EvaluateOptions } from '../../../lib/policy/evaluate/evaluate.ts';
 import { explain, matrix, parseEndpoint } from '../../../lib/policy/evaluate/matrix.ts';
 import { MatrixJudge } from '../../../lib/policy/evaluate/matrix-judge.ts';
+import { StagedMatrix } from '../../../lib/policy/evaluate/matrix-staged.ts';
 import type { World } from '../../../lib/policy/model/model.ts';
 import { caseOf, worldOfYaml } from '../../support/policy-cases.ts';
 import { manifests, traffic, worldFrom } from '../../support/worlds.ts';
@@ -121,13 +122,18 @@ const oneByOne = (world: World, what: (typeof traffic)[number], options: Evaluat
 
 test('matrix() says what explain() says of each pair, word by word', () => {
   fc.assert(
-    fc.property(manifests(), fc.constantFrom(...traffic), fc.boolean(), (list, what, enforceEgressToNode) => {
-      const world = worldFrom(list);
-      const rows = oneByOne(world, what, { enforceEgressToNode });
-      assert.deepEqual([...matrix(world, what, { enforceEgressToNode })], rows);
-      const judge = new MatrixJudge(world, what, { enforceEgressToNode });
-      assert.equal([...matrixJson(judge)].join(''), `${JSON.stringify(rows, null, 2)}\n`);
-    }),
+    fc.property(
+      manifests({ clusterPolicies: 3, isStaged: true }),
+      fc.constantFrom(...traffic),
+      fc.boolean(),
+      (list, what, enforceEgressToNode) => {
+        const world = worldFrom(list);
+        const rows = oneByOne(world, what, { enforceEgressToNode });
+        assert.deepEqual([...matrix(world, what, { enforceEgressToNode })], rows);
+        const judge = new StagedMatrix(world, what, { enforceEgressToNode });
+        assert.equal([...matrixJson(judge)].join(''), `${JSON.stringify(rows, null, 2)}\n`);
+      },
+    ),
     { numRuns: 300 },
   );
 });

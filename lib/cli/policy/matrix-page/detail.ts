@@ -25,6 +25,18 @@ function verdictParts(verdicts: Verdicts, from: number, to: number): readonly HT
   });
 }
 
+/** What would be otherwise if the staged policies were in force. */
+function stagedParts(verdicts: Verdicts, from: number, to: number): readonly HTMLElement[] {
+  return verdicts.moved(from, to).flatMap(({ family, allowed, egress, ingress }) => {
+    const word = allowed ? 'allowed' : 'denied';
+    const head = element('h3');
+    const over = family === null ? '' : ` over IPv${family}`;
+    head.append(element('span', `cell ${word}`), `With the staged policies in force it would be ${word}${over}`);
+    const why = verdicts.sentence(egress.allowed ? ingress : egress, from, to);
+    return [head, withText(element('p'), `${why}.`)];
+  });
+}
+
 /** Shows the pair; nothing where no pair is chosen. */
 export function showDetail(verdicts: Verdicts, from: number | undefined, to: number | undefined): void {
   const detail = find('detail');
@@ -35,5 +47,5 @@ export function showDetail(verdicts: Verdicts, from: number | undefined, to: num
   const labels = (from === to ? [from] : [from, to]).map(pod =>
     withText(element('p', 'labels'), [...verdicts.labels(pod), ...verdicts.data.pods[pod]!.addresses].join(' · ')),
   );
-  detail.append(title, ...labels, ...verdictParts(verdicts, from, to));
+  detail.append(title, ...labels, ...verdictParts(verdicts, from, to), ...stagedParts(verdicts, from, to));
 }

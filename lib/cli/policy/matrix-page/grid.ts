@@ -16,6 +16,13 @@ const pixels = (name: string): number => Number.parseFloat(property(name));
 const isShown = (show: string, kind: Outcome): boolean =>
   show === 'denied' ? kind !== 'allowed' && kind !== 'absent' : kind !== 'denied' && kind !== 'absent';
 
+export interface GridQuery {
+  readonly from: string;
+  readonly to: string;
+  /** `all`, `denied`, `allowed`, or `staged`: what staged policies would change. */
+  readonly show: string;
+}
+
 export class Grid {
   readonly #verdicts: Verdicts;
   readonly #grid = find('grid');
@@ -56,13 +63,16 @@ export class Grid {
   }
 
   /** Takes over what is searched for and shown. */
-  filter(query: { readonly from: string; readonly to: string; readonly show: string }): void {
+  filter(query: GridQuery): void {
     this.#names = pixels('--names');
     const { from, to } = this.#chosen();
     let rows = this.#verdicts.matching(query.from);
     let columns = this.#verdicts.matching(query.to);
     if (query.show !== 'all') {
-      const isWanted = (row: number, column: number): boolean => isShown(query.show, this.#verdicts.kind(row, column));
+      const isWanted = (row: number, column: number): boolean =>
+        query.show === 'staged'
+          ? this.#verdicts.moved(row, column).length > 0
+          : isShown(query.show, this.#verdicts.kind(row, column));
       const all = { rows, columns };
       rows = all.rows.filter(row => all.columns.some(column => isWanted(row, column)));
       columns = all.columns.filter(column => all.rows.some(row => isWanted(row, column)));

@@ -100,6 +100,7 @@ function installView(): void {
 const service = `${data.port}/${data.protocol}`;
 document.title = `Who may open ${service} to whom`;
 find('port').textContent = service;
+if (data.families.every(({ staged }) => !staged)) document.querySelector('option[value=staged]')?.remove();
 installKeys();
 installPointer();
 installView();

@@ -44,9 +44,21 @@ export class Verdicts {
 
   /** One verdict for each family that both pods have. */
   pair(from: number, to: number): readonly FamilyVerdict[] {
+    return this.#verdictsIn('cells', from, to);
+  }
+
+  /** Verdicts that would be others if the staged policies were in force, as they would be then. */
+  moved(from: number, to: number): readonly FamilyVerdict[] {
+    const now = this.pair(from, to);
+    return this.#verdictsIn('staged', from, to).filter(
+      ({ family, allowed }) => now.find(each => each.family === family)?.allowed !== allowed,
+    );
+  }
+
+  #verdictsIn(which: 'cells' | 'staged', from: number, to: number): readonly FamilyVerdict[] {
     const { families, verdicts, directions, pods } = this.data;
-    return families.flatMap(({ family, cells }) => {
-      const verdict = verdicts[cells[from * pods.length + to]!];
+    return families.flatMap(({ family, [which]: cells = [] }) => {
+      const verdict = verdicts[cells[from * pods.length + to] ?? -1];
       if (!verdict) return [];
       const [egress, ingress] = [directions[verdict[0]]!, directions[verdict[1]]!];
       return [{ family, egress, ingress, allowed: egress.allowed && ingress.allowed }];

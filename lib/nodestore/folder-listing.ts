@@ -1,0 +1,83 @@
+/** Which files the policies folder holds, asked call after call. */
+import { readdirSync, statSync } from 'node:fs';
+import { errnoOf } from '../state/error.ts';
+import { isDangling, isManifest, stampIn } from './manifest-file.ts';
+
+/** A file that never parsed: there is no version of it that could be in force. */
+export class PolicyFileError extends Error {
+  override readonly name = 'PolicyFileError';
+}
+
+/** In it policies are tried: judged, and not enforced. */
+export const STAGED_FOLDER = 'staged';
+
+/** What a folder holds. */
+interface Listing {
+  /** Manifests, by name. */
+  readonly names: readonly string[];
+  readonly hasStaged: boolean;
+}
+
+function list(folder: string): Listing {
+  try {
+    const entries = readdirSync(folder);
+    return { names: entries.filter(isManifest).sort(), hasStaged: entries.includes(STAGED_FOLDER) };
+  } catch (error) {
+    const isMissing = errnoOf(error) === 'ENOENT';
+    if (isMissing && !isDangling(folder)) return { names: [], hasStaged: false };
+    const why = isMissing ? 'it is a link to what is not there' : error instanceof Error ? error.message : error;
+    throw new PolicyFileError(`Cannot read the policies folder ${folder}: ${why}`);
+  }
+}
+
+/** The folder that was listed last, and when it had changed. */
+let listed: (Listing & { readonly path: string; readonly stamp: string }) | undefined;
+
+/**
+ * Milliseconds: no file system's clock stands still for longer, and what comes and goes while it does leaves a folder's times
+ * as they are.
+ */
+const STANDSTILL = 3_000;
+
+/** A folder is not listed again that has not changed since. */
+function listingOf(folder: string): Listing {
+  const stat = statOf(folder);
+  if (stat && listed?.path === folder && listed.stamp === stampIn(stat)) return listed;
+  listed = undefined;
+  const listing = list(folder);
+  if (stat && Date.now() - Number(stat.ctimeMs) > STANDSTILL)
+    listed = { path: folder, stamp: stampIn(stat), ...listing };
+  return listing;
+}
+
+export const isStagedName = (name: string): boolean => name.startsWith(`${STAGED_FOLDER}/`);
+
+/** What is tried is enforced nowhere, so where it cannot be listed there is none. */
+function stagedNames(folder: string): readonly string[] {
+  try {
+    const names = readdirSync(`${folder}/${STAGED_FOLDER}`).filter(isManifest).sort();
+    return names.map(name => `${STAGED_FOLDER}/${name}`);
+  } catch {
+    return [];
+  }
+}
+
+/**
+ * Manifests of the folder, those of staged policies as `staged/NAME`.
+ * @throws PolicyFileError where the folder cannot be read
+ */
+export function namesIn(folder: string): readonly string[] {
+  const { names, hasStaged } = listingOf(folder);
+  return hasStaged ? [...names, ...stagedNames(folder)] : names;
+}
+
+/** Undefined also where it cannot be had: to list the folder tells why. */
+function statOf(folder: string): ReturnType<typeof lookedUp> {
+  try {
+    return lookedUp(folder);
+  } catch {
+    return undefined;
+  }
+}
+
+const lookedUp = (folder: string) => statSync(folder, { bigint: true, throwIfNoEntry: false });
