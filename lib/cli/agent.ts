@@ -65,6 +65,17 @@ const options = {
     defaultDescription: `${METRICS}; with --no-kubernetes: off`,
     describe: 'Address and port for Prometheus and probes (/metrics, /livez, /healthz, /readyz); off: none',
   },
+  flows: {
+    type: 'boolean',
+    default: false,
+    describe: 'Record flows of pods, both verdicts, with the policies that decided: for `tollgate flows` and metrics',
+  },
+  'flow-accounting': {
+    type: 'boolean',
+    default: false,
+    describe:
+      "With --flows: have conntrack count bytes and keep times, for all of the node's packets, while the agent runs",
+  },
   'log-level': {
     choices: logLevels,
     default: 'info',
@@ -150,7 +161,12 @@ export const agent = command(
     const log = logToStderr(given.logLevel);
     const { runDir, stateDir, policies, established, kubeconfig, context, nflogGroup, enforceEgressToNode } = given;
     const place = await placeOf(given.metrics ?? (given.kubernetes ? METRICS : 'off'));
-    const common = { ...(place ? { metrics: place } : {}), release: manifest.version, runDir, established, log };
+    const flows = given.flows || given.flowAccounting ? { nflogGroup, accounting: given.flowAccounting } : undefined;
+    const common = {
+      ...(place ? { metrics: place } : {}),
+      ...(flows ? { flows } : {}),
+      ...{ release: manifest.version, runDir, established, log },
+    };
     if (!given.kubernetes) {
       const { startWorker } = await import('../controller/worker.ts');
       const { tierUpEarly: compileSoon } = await import('../controller/tier-up.ts');

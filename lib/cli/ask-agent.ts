@@ -12,6 +12,20 @@ import type { Live } from './live.ts';
 /** Milliseconds: a resync of a large node takes its time. */
 const TIMEOUT_MS = 60_000;
 
+/** It answered, and its answer is no. */
+export class AgentRefusal extends Error {
+  override readonly name = 'AgentRefusal';
+  readonly status: number;
+  /** In the agent's words. */
+  readonly why: string;
+
+  constructor(status: number, why: string) {
+    super(`it says ${status}: ${why}`);
+    this.status = status;
+    this.why = why;
+  }
+}
+
 function fetchText(runDir: string, method: 'GET' | 'POST', path: string): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const asked = request(
@@ -22,7 +36,7 @@ function fetchText(runDir: string, method: 'GET' | 'POST', path: string): Promis
       response.on('end', () => {
         const text = Buffer.concat(chunks).toString();
         if (response.statusCode === 200) resolve(text);
-        else reject(new Error(`it says ${response.statusCode}: ${text.trim()}`));
+        else reject(new AgentRefusal(response.statusCode ?? 0, text.trim()));
       });
     },
   );
@@ -32,18 +46,21 @@ function fetchText(runDir: string, method: 'GET' | 'POST', path: string): Promis
 }
 
 /** @throws Error where there is no agent, or it does not answer */
-export async function askAgent<T>(runDir: string, method: 'GET' | 'POST', path: string): Promise<T> {
-  let text: string;
+export async function askAgentText(runDir: string, method: 'GET' | 'POST', path: string): Promise<string> {
   try {
-    text = await fetchText(runDir, method, path);
+    return await fetchText(runDir, method, path);
   } catch (error) {
     const why = messageOf(error);
     throw new Error(
       `Cannot ask the agent of this node on ${agentSocket(runDir)}: ${why}; see that \`tollgate agent\` runs`,
+      { cause: error },
     );
   }
-  return JSON.parse(text) as T;
 }
+
+/** @throws Error where there is no agent, or it does not answer */
+export const askAgent = async <T>(runDir: string, method: 'GET' | 'POST', path: string): Promise<T> =>
+  JSON.parse(await askAgentText(runDir, method, path)) as T;
 
 /** What policy is judged by on an agent's node, in the place of a folder's files. */
 export async function manifestsOfAgent(runDir: string): Promise<Kept> {

@@ -2,7 +2,7 @@
 import { messageOf } from '../cni/error.ts';
 import type { Log } from '../rpc/log.ts';
 import { type AgentView, agentRoutes } from './http-routes.ts';
-import { serveAdmin, serveMetrics } from './http-server.ts';
+import { type QueryRoutes, serveAdmin, serveMetrics } from './http-server.ts';
 
 export interface AgentHttpOptions {
   readonly runDir: string;
@@ -10,12 +10,19 @@ export interface AgentHttpOptions {
   readonly log: Log;
 }
 
-/** An address for metrics that is taken is logged, and keeps no pod from being plugged in. */
-export async function serveAgentHttp(agent: AgentView, options: AgentHttpOptions): Promise<Disposable> {
+/**
+ * An address for metrics that is taken is logged, and keeps no pod from being plugged in.
+ * @param more routes for root
+ */
+export async function serveAgentHttp(
+  agent: AgentView,
+  options: AgentHttpOptions,
+  more: QueryRoutes,
+): Promise<Disposable> {
   const { runDir, metrics, log } = options;
   const routes = agentRoutes(agent);
   using undo = new DisposableStack();
-  undo.use(await serveAdmin(runDir, routes.admin));
+  undo.use(await serveAdmin(runDir, { ...routes.admin, ...more }));
   if (metrics)
     try {
       undo.use(await serveMetrics(metrics, routes.metrics));

@@ -7,6 +7,7 @@ import { nftWords } from '../pod/sweep.ts';
 import { policyRef } from '../policy/model/model.ts';
 import { metricsOf } from './agent-metrics.ts';
 import type { CallCounts } from './call-metrics.ts';
+import type { FlowPart } from './flow-part.ts';
 import { type HealthProblem, problemsOf } from './health.ts';
 import type { AgentView } from './http-routes.ts';
 import type { NodeGate } from './node-gate.ts';
@@ -48,6 +49,7 @@ export interface AgentParts {
   readonly supervisor: Supervisor;
   readonly tending: Tending;
   readonly calls: CallCounts;
+  readonly flows: FlowPart;
   readonly isServing: () => boolean;
 }
 
@@ -86,7 +88,7 @@ export class AgentReport implements AgentView {
   }
 
   get metrics(): readonly Metric[] {
-    const { gate, supervisor, kernel, calls } = this.#parts;
+    const { gate, supervisor, kernel, calls, flows } = this.#parts;
     const { release, isServing, pods, identities, refused, watches } = this.status;
     const counts = kernel.nft.readRuleCounts({ family: 'inet', name: TABLE });
     const readings = {
@@ -97,7 +99,7 @@ export class AgentReport implements AgentView {
       drops: new Map(counts.map(({ chain, counted }) => [chain, counted])),
       ...{ chains: gate.rules.chains, memory: process.memoryUsage.rss() },
     };
-    return [...metricsOf(readings), ...calls.metrics()];
+    return [...metricsOf(readings), ...calls.metrics(), ...flows.metrics];
   }
 
   /** Everything that policy is judged by on this node. */

@@ -18,6 +18,8 @@ import { AgentReport } from './agent-report.ts';
 import { CallLog } from './call-log.ts';
 import { CallCounts } from './call-metrics.ts';
 import { Complaints } from './complaints.ts';
+import { FlowPart, type FlowSettings } from './flow-part.ts';
+import { gateSource } from './flow-source.ts';
 import { FolderWatch } from './folder-watch.ts';
 import { NodeGate, type NodeGateOptions } from './node-gate.ts';
 import { NodeKernel } from './node-kernel.ts';
@@ -30,6 +32,8 @@ export interface KubernetesOptions extends NodeGateOptions {
   readonly release: string;
   /** Address for metrics and health; absent: they are shown on the agent's own socket only. */
   readonly metrics?: { readonly host: string; readonly port: number };
+  /** Absent: flows are not recorded. */
+  readonly flows?: FlowSettings;
   /** Absent: no conflist is written. */
   readonly conflist?: NodeKeeperOptions['conflist'];
 }
@@ -47,6 +51,7 @@ export class KubernetesAgent {
   readonly #server: CallServer;
   readonly #calls = new CallCounts();
   readonly #report: AgentReport;
+  readonly #flows: FlowPart;
   #isServing = false;
   #listening: Promise<void> = Promise.resolve();
 
@@ -69,9 +74,11 @@ export class KubernetesAgent {
     const [gate, keeper] = [this.#gate, this.#keeper];
     this.#tending = new Tending({ table: gate.table, links: gate.links, owner, runDir, log, contextFor });
     const tending = this.#tending;
+    const flows = undo.use(new FlowPart(options.flows));
+    this.#flows = flows;
     const isServing = (): boolean => this.#isServing;
     this.#report = new AgentReport({
-      ...{ node, release, client, kernel, gate, keeper, supervisor, tending, calls, isServing },
+      ...{ node, release, client, kernel, gate, keeper, supervisor, tending, calls, flows, isServing },
     });
     this.#server = this.#makeServer();
     this.#undo = undo.move();
@@ -120,7 +127,7 @@ export class KubernetesAgent {
       },
     });
     // Also before calls are served: an admin may ask what the agent waits for.
-    this.#undo.use(await serveAgentHttp(this.#report, this.#options));
+    this.#undo.use(await serveAgentHttp(this.#report, this.#options, this.#flows.routes));
     log('info', 'listening', { node, server: client.server, runDir, ...owner });
     this.#listening = this.#listen();
     this.#listening.catch(ready.reject);
@@ -134,6 +141,7 @@ export class KubernetesAgent {
     const options = { signal: this.#abort.signal, intern: createIntern(), report, lost: logLoss(log) };
     return this.#gate.watches.listen(options, () => {
       this.#gate.sync.heard();
+      this.#flows.heard();
       this.#supervisor.ring('sync');
     });
   }
@@ -150,6 +158,7 @@ export class KubernetesAgent {
     const ring = (): void => this.#supervisor.ring('tend');
     const unshown = (error: unknown): void => log('warn', `Cannot show presence: ${messageOf(error)}`);
     this.#isServing = true;
+    this.#flows.start(heard => ({ source: gateSource(this.#gate, this.#kernel, heard), nft: this.#kernel.nft, log }));
     this.#undo.use(await listen(this.#server.server, runDir, { claim: this.#claim }));
     this.#undo.use(startHeartbeat(runDir, systemClock, unshown));
     this.#undo.use(this.#gate.links.watch());

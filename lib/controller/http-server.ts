@@ -12,12 +12,36 @@ import { messageOf } from '../cni/error.ts';
 
 export interface HttpResponse {
   readonly status?: number;
-  readonly type: 'application/json' | 'text/plain';
+  readonly type: `${'application' | 'text'}/${string}`;
   readonly text: string;
+}
+
+/** What is written for as long as somebody reads. */
+export interface Outlet {
+  readonly write: (text: string) => void;
+  /** What was written last has not been read yet: what is written now waits in memory. */
+  readonly isFull: () => boolean;
+}
+
+/** An answer without an end. */
+export interface HttpStream {
+  readonly type: 'text/event-stream';
+  /** @returns what is to be disposed of when the reader has gone */
+  readonly begin: (outlet: Outlet) => Disposable;
 }
 
 /** By method and path: `GET /metrics`. */
 export type HttpRoutes = Readonly<Record<string, () => HttpResponse | Promise<HttpResponse>>>;
+
+/** As `HttpRoutes`, for those that read what stands behind the question mark. */
+export type QueryRoutes = Readonly<
+  Record<string, (query: URLSearchParams) => HttpResponse | HttpStream | Promise<HttpResponse | HttpStream>>
+>;
+
+/** What the asker got wrong. */
+export class BadRequest extends Error {
+  override readonly name = 'BadRequest';
+}
 
 /** Where a person's commands ask the agent of a runtime folder. */
 export const agentSocket = (runDir: string): string => join(runDir, 'agent.sock');
@@ -32,21 +56,37 @@ const LOOK = 1_000;
  */
 const MOST_CONNECTIONS = 256;
 
-async function answer(pages: HttpRoutes, { method, url }: IncomingMessage, response: ServerResponse): Promise<void> {
-  const path = (url ?? '').split('?')[0];
+const utf8 = (type: string): string => (type.startsWith('text/') ? `${type}; charset=utf-8` : type);
+
+/** For as long as the reader reads: one that does not is the page's to notice, by the outlet. */
+function beginStream({ type, begin }: HttpStream, response: ServerResponse): void {
+  response.writeHead(200, { 'content-type': utf8(type), 'cache-control': 'no-store' });
+  const begun = begin({ write: text => response.write(text), isFull: () => response.writableNeedDrain });
+  response.once('close', () => begun[Symbol.dispose]());
+}
+
+/** @returns whether the answer has an end */
+export async function answer(
+  pages: QueryRoutes,
+  { method, url }: Pick<IncomingMessage, 'method' | 'url'>,
+  response: ServerResponse,
+): Promise<boolean> {
+  const [path, query] = (url ?? '').split('?', 2);
   const page = pages[`${method} ${path}`];
   try {
-    const {
-      status = 200,
-      type,
-      text,
-    } = page ? await page() : ({ status: 404, type: 'text/plain', text: `Nothing at ${method} ${path}\n` } as const);
-    response
-      .writeHead(status, { 'content-type': type === 'text/plain' ? 'text/plain; charset=utf-8' : type })
-      .end(text);
+    const given = page
+      ? await page(new URLSearchParams(query))
+      : ({ status: 404, type: 'text/plain', text: `Nothing at ${method} ${path}\n` } as const);
+    if ('begin' in given) {
+      beginStream(given, response);
+      return false;
+    }
+    response.writeHead(given.status ?? 200, { 'content-type': utf8(given.type) }).end(given.text);
   } catch (error) {
-    response.writeHead(500, { 'content-type': 'text/plain; charset=utf-8' }).end(`${messageOf(error)}\n`);
+    const status = error instanceof BadRequest ? 400 : 500;
+    response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8' }).end(`${messageOf(error)}\n`);
   }
+  return true;
 }
 
 /** Closes the oldest connection where there are too many. */
@@ -67,12 +107,12 @@ function limitReading({ socket }: ServerResponse): void {
   socket.once('close', () => clearTimeout(timer));
 }
 
-function serverOf(pages: HttpRoutes): Server {
+function serverOf(pages: QueryRoutes): Server {
   const options = { requestTimeout: TIMEOUT_MS, headersTimeout: TIMEOUT_MS, connectionsCheckingInterval: LOOK };
   const server = createServer(options, (request, response) => {
     request.resume();
     response.shouldKeepAlive = false;
-    void answer(pages, request, response).then(() => limitReading(response));
+    void answer(pages, request, response).then(hasEnd => hasEnd && limitReading(response));
   });
   keepRoom(server);
   return server;
@@ -94,7 +134,7 @@ const closing = (server: Server): Disposable => ({
 });
 
 /** In place in one piece, for root alone; the caller has made sure that there is no other agent. */
-export async function serveAdmin(runDir: string, pages: HttpRoutes): Promise<Disposable> {
+export async function serveAdmin(runDir: string, pages: QueryRoutes): Promise<Disposable> {
   const path = agentSocket(runDir);
   const aside = `${path}.${process.pid}`;
   rmSync(aside, { force: true });

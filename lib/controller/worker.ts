@@ -17,13 +17,15 @@ import { systemClock } from '../kube/clock.ts';
 import { DiskNodeStore } from '../nodestore/disk-store.ts';
 import { CONFIRMING } from '../nodestore/kept-file.ts';
 import { isWaiting } from '../nodestore/policy-folder.ts';
-import { openHere, type Warm } from '../pod/here.ts';
+import { localAddresses, openHere, type Warm } from '../pod/here.ts';
 import { listen } from '../rpc/listen.ts';
 import type { Log } from '../rpc/log.ts';
 import { CallServer } from '../rpc/server.ts';
 import { workerMetrics } from './agent-metrics.ts';
 import { CallLog } from './call-log.ts';
 import { CallCounts } from './call-metrics.ts';
+import { FlowPart, type FlowSettings } from './flow-part.ts';
+import { folderSource } from './flow-source.ts';
 import { FolderWatch } from './folder-watch.ts';
 import { workerRoutes } from './http-routes.ts';
 import type { HttpRoutes } from './http-server.ts';
@@ -42,6 +44,8 @@ export interface WorkerOptions {
   readonly established: 'cut' | 'keep';
   /** Where Prometheus finds its metrics, if anywhere. */
   readonly metrics?: { readonly host: string; readonly port: number };
+  /** Absent: flows are not recorded. */
+  readonly flows?: FlowSettings;
   readonly log: Log;
 }
 
@@ -73,6 +77,22 @@ async function applyFolder({ runDir, owner, established, log }: WorkerOptions, w
   const { isChanged, isNews, after } = await context.hook.apply();
   if (isChanged && isNews) log('info', 'policies applied', { pods: Object.keys(after.state.pods).length });
   return isWaiting(after.kept);
+}
+
+/** Flows are recorded from now on, and shown to root. */
+async function recordFlows(
+  flows: FlowPart,
+  routes: HttpRoutes,
+  options: WorkerOptions,
+  warm: Warm,
+): Promise<Disposable> {
+  const { runDir, owner, log } = options;
+  const text = JSON.stringify({ cniVersion: '1.1.0', name: 'node', type: 'tollgate', ...owner, runDir });
+  const { hook } = openHere({ config: parseConfig(text, 'STATUS') }, {}, line => log('warn', line), undefined, warm);
+  const source = folderSource(hook.table, () => localAddresses(warm.route.exchange));
+  flows.start(() => ({ source, nft: warm.nft, log }));
+  const { serveAdmin } = await import('./http-server.ts');
+  return await serveAdmin(runDir, { ...routes, ...flows.routes });
 }
 
 /** An address that is taken keeps no pod from being plugged in. */
@@ -146,7 +166,9 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   });
   // Without a policy of its own to hear of, a process that stays is what notices that another one has changed the table.
   undo.use(watchTable(warm.nft, TABLE_NAME, () => runner.ring()));
-  const readings = () => [...workerMetrics({ release, mended, failures }), ...counts.metrics()];
+  const flows = undo.use(new FlowPart(options.flows));
+  const readings = () => [...workerMetrics({ release, mended, failures }), ...counts.metrics(), ...flows.metrics];
+  if (options.flows) undo.use(await recordFlows(flows, workerRoutes(readings), options, warm));
   if (options.metrics) undo.use(await show(options.metrics, workerRoutes(readings), log));
   const open = undo.move();
   log('info', 'serving', { pid: process.pid, netns: here.ino, runDir, ...owner });

@@ -12,6 +12,7 @@ import {
   type Entry,
   type FlowRecord,
   hasPorts,
+  type Judgements,
   type LossNote,
   type Note,
   protocolName,
@@ -59,14 +60,21 @@ export interface Denial {
 /** Changes that a reader may be behind. */
 const CHANGES = 1 << 16;
 const MOST_NOTES = 1000;
+const MOST_POLICIES = 1000;
+const directions = ['egress', 'ingress'] as const;
+const verdicts = ['allowed', 'denied'] as const;
 
 /** A flow's number in conntrack is a hash; with its port, two at once do not have the same. */
 const handleOf = ({ id, sourcePort }: Connection): number => id * 65_536 + sourcePort;
 
-export interface Totals {
+export interface FlowTotals {
   /** By verdict. */
   readonly allowed: number;
   readonly denied: number;
+  /** By the direction in which a policy of this node was asked; what was judged in both counts in both. */
+  readonly byDirection: readonly (readonly [direction: Direction, verdict: FlowRecord['verdict'], flows: number])[];
+  /** By the policy that denied it; those beyond the first thousand together, as `others`. */
+  readonly deniedBy: ReadonlyMap<string, number>;
   /** Packets that were denied and not logged one by one. */
   readonly summedPackets: number;
   readonly lostEvents: number;
@@ -95,6 +103,8 @@ export class FlowJournal {
   readonly #changes = new Float64Array(CHANGES);
   #changed = 0;
   readonly #totals = { allowed: 0, denied: 0, summedPackets: 0, lostEvents: 0 };
+  readonly #byDirection = { egress: { allowed: 0, denied: 0 }, ingress: { allowed: 0, denied: 0 } };
+  readonly #deniedBy = new Map<string, number>();
 
   constructor(attribution: Attribution, bytes?: number) {
     this.#attribution = attribution;
@@ -103,8 +113,21 @@ export class FlowJournal {
     });
   }
 
-  get totals(): Totals {
-    return this.#totals;
+  get totals(): FlowTotals {
+    const byDirection = directions.flatMap(direction =>
+      verdicts.map(verdict => [direction, verdict, this.#byDirection[direction][verdict]] as const),
+    );
+    return { ...this.#totals, byDirection, deniedBy: this.#deniedBy };
+  }
+
+  #count(verdict: FlowRecord['verdict'], judged: Judgements, denying?: Direction): void {
+    this.#totals[verdict]++;
+    for (const direction of denying ? [denying] : directions)
+      if (judged[direction]) this.#byDirection[direction][verdict]++;
+    for (const policy of (denying && judged[denying]?.by) ?? []) {
+      const name = this.#deniedBy.has(policy) || this.#deniedBy.size < MOST_POLICIES ? policy : 'others';
+      this.#deniedBy.set(name, (this.#deniedBy.get(name) ?? 0) + 1);
+    }
   }
 
   /** Of flows, of sums, and of what is being read. */
@@ -155,7 +178,7 @@ export class FlowJournal {
     });
     this.#open.set(handle, id);
     this.minutes.count(sumKey, time, 1);
-    this.#totals.allowed++;
+    this.#count('allowed', attributed.passed.value);
     this.#change(id);
     return id;
   }
@@ -203,9 +226,13 @@ export class FlowJournal {
     this.#change(id);
   }
 
-  /** Flows that were open before the look began and that it did not find have closed, nobody knows when. */
-  lookEnds(begun: number, found: ReadonlySet<number>, now: number): void {
+  /**
+   * Flows that were open before the look began and that it did not find have closed: the kernel told of no end of theirs.
+   * @param now undefined where the look came to no end, and so nothing is known of those
+   */
+  lookEnds(begun: number, found: ReadonlySet<number>, now: number | undefined): void {
     this.#closedMeanwhile = undefined;
+    if (now === undefined) return;
     for (const [handle, id] of this.#open) if (id < begun && !found.has(id)) this.#close(handle, id, { end: now });
   }
 
@@ -227,7 +254,7 @@ export class FlowJournal {
       judgements: judgements === attributed.judgements.value ? attributed.judgements : keyedJudgements(judgements),
     });
     this.minutes.count(sumKey, time, 1);
-    this.#totals.denied++;
+    this.#count('denied', judgements, direction);
     this.#change(id);
   }
 

@@ -26,7 +26,7 @@ export interface SumKey {
   readonly ingress: { readonly by: readonly string[] } | null;
 }
 
-export interface Summed extends SumKey {
+export interface SummedFlows extends SumKey {
   readonly flows: number;
   /** Both ways. */
   readonly bytes: number;
@@ -166,7 +166,7 @@ export class Minutes {
   }
 
   /** Each key that was counted in a minute that ended after `since`, with its sums. */
-  summed(since: number): readonly Summed[] {
+  summed(since: number): readonly SummedFlows[] {
     const sums = new Map<number, { flows: number; bytes: number; first: number; last: number }>();
     const add = (at: number, key: number, flows: number, bytes: number): void => {
       const sum = sums.get(key) ?? { flows: 0, bytes: 0, first: at * MINUTE, last: at * MINUTE };

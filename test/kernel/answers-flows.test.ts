@@ -10,7 +10,7 @@ import { createInterface } from 'node:readline';
 import test, { after, before } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
-import type { DeniedFlow, DeniedSum } from '../../lib/cli/flows/denied.ts';
+import type { DeniedFlow, DeniedSum } from '../../lib/controller/flow-denials.ts';
 import { desiredTable } from '../../lib/gate/desired.ts';
 import type { NetnsIdentity } from '../../lib/kernel/netns.ts';
 import { PROTOCOL } from '../../lib/nft/model.ts';

@@ -156,6 +156,9 @@ test('a denied flow names the policies that denied it, and what its other direct
   assert.deepEqual([verdict, state, end, doubt], ['denied', 'denied', 100, undefined]);
   assert.deepEqual([egress?.allowed, ingress?.allowed], [true, false]);
   assert.deepEqual(ingress?.by, ['NetworkPolicy/shop/web']);
+  assert.deepEqual([...journal.totals.deniedBy], [['NetworkPolicy/shop/web', 1]]);
+  const byDirection = Object.fromEntries(journal.totals.byDirection.map(([at, how, n]) => [`${at} ${how}`, n]));
+  assert.deepEqual([byDirection['ingress denied'], byDirection['egress allowed']], [1, 0]);
 });
 
 test('a denial that the policies of the moment do not explain is the chain’s, and says so', () => {
@@ -199,7 +202,8 @@ test('losses and sums stand where they happened', () => {
     journal.list({ filter: all }).map(({ kind }) => kind),
     ['flow', 'loss', 'sum', 'flow'],
   );
-  assert.deepEqual(journal.totals, { allowed: 2, denied: 0, summedPackets: 9, lostEvents: 7 });
+  const { allowed, denied, summedPackets, lostEvents } = journal.totals;
+  assert.deepEqual([allowed, denied, summedPackets, lostEvents], [2, 0, 9, 7]);
 });
 
 test('a reader gets each change once, what passes its filter, and the number of what it missed', () => {

@@ -1,8 +1,9 @@
 /** Denied flows out of denied packets: merged, named and, beyond the log's rate limit, summed up. */
-import { denialPrefix } from '../../gate/chains.ts';
-import { formatAddress } from '../../ip/address.ts';
-import type { LoggedPacket } from '../../kernel/nflog.ts';
-import type { Direction } from '../../policy/model/model.ts';
+import { protocolName } from '../flows/model.ts';
+import { denialPrefix } from '../gate/chains.ts';
+import { formatAddress } from '../ip/address.ts';
+import type { LoggedPacket } from '../kernel/nflog.ts';
+import type { Direction } from '../policy/model/model.ts';
 
 export interface DeniedFlow {
   /** Seconds since 1970. */
@@ -43,8 +44,6 @@ export interface NodeNames {
 const MERGE = 10;
 /** Flows that are remembered at once: a flood of new ones is summed up beyond. */
 const REMEMBERED = 4096;
-
-const protocolNames: Readonly<Record<number, string>> = { 1: 'ICMP', 6: 'TCP', 17: 'UDP', 58: 'ICMPv6', 132: 'SCTP' };
 
 /** The chain whose end logged the packet; undefined for a prefix that is not ours. */
 export function chainOfPrefix(prefix: string): string | undefined {
@@ -121,7 +120,7 @@ export class Denials {
       to: names.who(destination),
       source,
       destination,
-      protocol: protocolNames[packet.protocol] ?? String(packet.protocol),
+      protocol: protocolName(packet.protocol),
       sourcePort: packet.sourcePort ?? null,
       port: packet.destinationPort ?? null,
       by: this.#policiesOf(chain, names, direction === 'egress' ? source : destination),

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Denials, type DropCounter, type NodeNames } from '../../../lib/cli/flows/denied.ts';
+import { Denials, type DropCounter, type NodeNames } from '../../../lib/controller/flow-denials.ts';
 import { parseAddress } from '../../../lib/ip/address.ts';
 import { endsOf, type LoggedPacket } from '../../../lib/kernel/nflog.ts';
 

@@ -1,0 +1,97 @@
+/** What an agent that records flows is asked for, on its socket. */
+import { request } from 'node:http';
+import { messageOf } from '../../cni/error.ts';
+import { agentSocket } from '../../controller/http-server.ts';
+import type { Entry } from '../../flows/model.ts';
+import type { SumKind, SumRow } from '../../flows/sums.ts';
+import { AgentRefusal, askAgent, askAgentText } from '../ask-agent.ts';
+import { UsageError } from '../command.ts';
+
+/** What is asked for; a field that is absent narrows nothing. */
+export interface FlowQuery {
+  readonly filter: string;
+  /** Seconds since 1970. */
+  readonly since?: number | undefined;
+  readonly last?: number | undefined;
+}
+
+const queryText = ({ filter, since, last }: FlowQuery): string =>
+  new URLSearchParams({
+    filter,
+    ...(since === undefined ? {} : { since: String(since) }),
+    ...(last === undefined ? {} : { last: String(last) }),
+  }).toString();
+
+const instead =
+  'start it with `tollgate agent --flows`; `tollgate flows --denied` needs none, and shows what is denied from now on';
+
+/** @throws Error where no agent of this node records flows; UsageError where the agent does not understand the filter */
+async function asked<T>(ask: () => Promise<T>): Promise<T> {
+  try {
+    return await ask();
+  } catch (error) {
+    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+    if (cause instanceof AgentRefusal && cause.status === 400) throw new UsageError(cause.why);
+    const why = cause instanceof AgentRefusal && cause.status === 404 ? 'it runs without --flows' : messageOf(cause);
+    throw new Error(`Cannot show flows: no agent of this node records them (${why}): ${instead}`, { cause });
+  }
+}
+
+/** In the order of time. */
+export async function listRecorded(runDir: string, query: FlowQuery): Promise<readonly Entry[]> {
+  const text = await asked(() => askAgentText(runDir, 'GET', `/flows?${queryText(query)}`));
+  return text
+    .split('\n')
+    .filter(line => line !== '')
+    .map(line => JSON.parse(line) as Entry);
+}
+
+export const sumRecorded = (runDir: string, by: SumKind, query: FlowQuery): Promise<readonly SumRow[]> =>
+  asked(() => askAgent<readonly SumRow[]>(runDir, 'GET', `/flows/sum?by=${by}&${queryText(query)}`));
+
+export const isRecorded = (runDir: string): Promise<boolean> =>
+  askAgentText(runDir, 'GET', '/flows/status').then(
+    () => true,
+    () => false,
+  );
+
+/** One message of a live answer. */
+export interface LiveMessage {
+  readonly entries: readonly Entry[];
+  /** Changes that were left out because they were not read fast enough. */
+  readonly skipped: number;
+}
+
+/** Milliseconds without a sign of life. */
+const SILENCE = 30_000;
+
+/** What comes from now on, until the signal. @throws Error where the agent ends */
+export async function followRecorded(
+  runDir: string,
+  { filter }: FlowQuery,
+  take: (message: LiveMessage) => void,
+  stop: AbortSignal,
+): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const path = `/flows/live?${new URLSearchParams({ filter })}`;
+  const sent = request(
+    { socketPath: agentSocket(runDir), path, timeout: SILENCE, agent: false, signal: stop },
+    answer => {
+      let rest = '';
+      answer.setEncoding('utf8').on('data', (chunk: string) => {
+        if (answer.statusCode !== 200) {
+          reject(new AgentRefusal(answer.statusCode ?? 0, chunk.trim()));
+          return;
+        }
+        const messages = (rest + chunk).split('\n\n');
+        rest = messages.pop() ?? '';
+        for (const message of messages) take(JSON.parse(message.replace(/^data: /, '')) as LiveMessage);
+      });
+      answer.on('end', () => reject(new Error('the agent has ended'))).on('error', reject);
+    },
+  );
+  sent.on('timeout', () => sent.destroy(new Error(`no sign of life within ${SILENCE / 1000} s`)));
+  sent.on('error', reject).end();
+  stop.addEventListener('abort', () => resolve(), { once: true });
+  await asked(() => promise);
+}

@@ -1,0 +1,99 @@
+/** Denied flows as the node logs them, where this process is the one to read its log. */
+
+import { DenialWatch } from '../../controller/flow-denial-watch.ts';
+import type { NodeNames } from '../../controller/flow-denials.ts';
+import { identityOf, type LocalPod } from '../../gate/node-state.ts';
+import { Nft } from '../../kernel/nft.ts';
+import { manifestsOf } from '../../nodestore/policy-folder.ts';
+import { localAddresses } from '../../pod/here.ts';
+import { type NetworkPolicy, policyRef } from '../../policy/model/model.ts';
+import { selects } from '../../policy/model/selector.ts';
+import type { Live } from '../live.ts';
+import { keptOf } from '../policy/judged.ts';
+import type { PrintedDenials } from './denied-lines.ts';
+
+/** Milliseconds between two looks at the counters. */
+const LOOK = 1000;
+/** How often the agent is asked for what it has heard, in milliseconds. */
+const REFRESH = 10_000;
+
+/** What the node's files say of addresses and chains: an address may be another pod's by now, a chain other policies'. */
+async function namesOf(live: Live, runDir: string): Promise<NodeNames & { readonly refresh: () => Promise<void> }> {
+  const { here, found } = live;
+  const isAgents = found?.owner.enforcer === 'agent';
+  let heard = isAgents ? await keptOf(live, runDir) : undefined;
+  const { table } = here.hook;
+  let pods = new Map<string, LocalPod>();
+  let chains = new Map<string, readonly string[]>();
+  let policies = new Map<string, NetworkPolicy>();
+  let local = new Set<string>();
+  let stamp: string | undefined;
+  const read = () => {
+    const now = table.stamp();
+    if (now === stamp) return;
+    stamp = now;
+    local = localAddresses(here.host);
+    const file = table.peek();
+    if (!file) return;
+    const kept = heard ?? table.readApplied();
+    const { chains: compiled } = table.ruleset({ state: file.state, kept });
+    chains = new Map([...compiled].map(([name, chain]) => [name, chain.policies]));
+    policies = new Map(manifestsOf(kept).world.policies.map(policy => [policyRef(policy), policy]));
+    const all = Object.values(file.state.pods);
+    pods = new Map(all.flatMap(pod => pod.addresses.map((address): [string, LocalPod] => [address, pod])));
+  };
+  const isolates = (ref: string, pod: LocalPod): boolean => {
+    const policy = policies.get(ref);
+    return policy?.namespace === pod.namespace && selects(policy.subject, identityOf(pod).labels);
+  };
+  return {
+    async refresh() {
+      if (!isAgents) return;
+      heard = await keptOf(live, runDir);
+      stamp = undefined;
+    },
+    who: address => {
+      read();
+      const pod = pods.get(address);
+      if (pod) return `${pod.namespace}/${pod.name}`;
+      return local.has(address) ? 'node' : address;
+    },
+    policies: (chain, subject) => {
+      read();
+      const all = chains.get(chain) ?? [];
+      const pod = subject === undefined ? undefined : pods.get(subject);
+      return pod ? all.filter(ref => isolates(ref, pod)) : all;
+    },
+  };
+}
+
+/** What the node itself logs and counts, read here, where no agent of it does: until the signal. */
+export async function watchDenied(
+  live: Live,
+  { group, runDir }: { readonly group: number; readonly runDir: string },
+  printed: PrintedDenials,
+  stop: AbortSignal,
+): Promise<void> {
+  const names = await namesOf(live, runDir);
+  using nft = Nft.open();
+  const { promise: ended, resolve, reject } = Promise.withResolvers<void>();
+  using watched = new DenialWatch({ group, nft, names }, { ...printed, ended: reject });
+  const look = () => watched.look();
+  // After what has come by now was read, however long we were held up. Nothing else keeps this process alive.
+  const timer = setInterval(() => setImmediate(look), LOOK);
+  // While the agent is away, what it said last must do.
+  const refreshing = setInterval(() => void names.refresh().catch(() => undefined), REFRESH);
+  stop.addEventListener('abort', () => resolve(), { once: true });
+  try {
+    await watched.ready();
+    if (!stop.aborted) await ended;
+  } finally {
+    clearInterval(timer);
+    clearInterval(refreshing);
+  }
+  look();
+  // What the kernel has gathered, but not sent yet, would be summed up as unseen.
+  await new Promise(done => setTimeout(done, 200));
+  await new Promise(done => setImmediate(done));
+  look();
+}

@@ -1,0 +1,53 @@
+/** What a recorder of flows tells Prometheus. */
+import type { FlowRecorder } from './flow-recorder.ts';
+import type { LabelValues, Metric, Sample } from './prometheus.ts';
+
+/** Bound on the series of one metric: a tenant must not make the page larger than Prometheus can store. */
+const MOST_SERIES = 500;
+
+const metric = (name: string, help: string, type: Metric['type'], samples: readonly Sample[]): Metric => ({
+  ...{ name, help, type },
+  samples,
+});
+
+const one = (name: string, help: string, type: Metric['type'], value: number): Metric =>
+  metric(name, help, type, [{ value }]);
+
+const most = <T extends LabelValues>(counts: Iterable<readonly [labels: T, value: number]>): readonly Sample[] =>
+  [...counts]
+    .sort(([, a], [, b]) => b - a)
+    .slice(0, MOST_SERIES)
+    .map(([labels, value]) => ({ labels, value }));
+
+export function flowMetrics({ journal, attribution }: FlowRecorder): readonly Metric[] {
+  const { totals } = journal;
+  return [
+    metric(
+      'flows_total',
+      'Flows of pods of this node, by the direction that was judged here and by what the kernel did.',
+      'counter',
+      totals.byDirection.map(([direction, verdict, value]) => ({ labels: { direction, verdict }, value })),
+    ),
+    metric(
+      'flows_denied_total',
+      `Denied flows for each policy that denied them; the ${MOST_SERIES} that deny most.`,
+      'counter',
+      most([...totals.deniedBy].map(([policy, value]) => [{ policy }, value])),
+    ),
+    one(
+      'flow_events_lost_total',
+      'Events of conntrack that were lost before they were read.',
+      'counter',
+      totals.lostEvents,
+    ),
+    one(
+      'flows_unattributed_total',
+      'Flows that came too fast for policies to be asked.',
+      'counter',
+      attribution.unanswered,
+    ),
+    one('flow_store_bytes', 'What is kept of flows, in bytes.', 'gauge', journal.bytes),
+    one('flow_store_flows', 'Single flows that are kept.', 'gauge', journal.size),
+    one('flows_open', 'Flows that are kept and open.', 'gauge', journal.open),
+  ];
+}

@@ -1,0 +1,244 @@
+/**
+ * Listens to the kernel for flows of this node's pods, and keeps what it hears: connections that conntrack begins and ceases
+ * to track, packets that the gate denies. What the kernel had no room for is counted, and a look at all connections then
+ * makes the record whole again.
+ */
+
+import { messageOf } from '../cni/error.ts';
+import { Attribution, type FlowScene } from '../flows/attribution.ts';
+import { type Connection, FlowJournal } from '../flows/journal.ts';
+import { addressKey, dumpFlows } from '../kernel/conntrack.ts';
+import { ConntrackReader } from '../kernel/conntrack-entry.ts';
+import { ConntrackEvents, type ConntrackListener } from '../kernel/conntrack-events.ts';
+import { monotonic } from '../kernel/monotonic.ts';
+import { NetlinkSocket } from '../kernel/netlink.ts';
+import type { LoggedPacket } from '../kernel/nflog.ts';
+import type { Nft } from '../kernel/nft.ts';
+import type { Log } from '../rpc/log.ts';
+import { useAccounting } from './flow-accounting.ts';
+import { DenialWatch } from './flow-denial-watch.ts';
+import type { DeniedFlow } from './flow-denials.ts';
+import { type FlowSource, policiesOfChain } from './flow-source.ts';
+
+export interface RecorderOptions {
+  readonly source: FlowSource;
+  readonly nft: Nft;
+  readonly nflogGroup: number;
+  /** Whether conntrack shall count packets and bytes, and keep times; else these are told only where it does already. */
+  readonly accounting: boolean;
+  /** Bound on what is kept of single flows. */
+  readonly bytes?: number;
+  /** Of the socket that the kernel's events wait in; bytes. */
+  readonly buffer?: number;
+  readonly log: Log;
+}
+
+/** Milliseconds between two readings of events: what a person takes for at once, and few wake-ups. */
+const TICK = 50;
+/** Events between two looks at the clock, and milliseconds of work and of rest, in which others have their turn. */
+const AT_ONCE = 128;
+const SLICE = 5;
+const REST = 2;
+const DENIALS_TICK = 1_000;
+/** Milliseconds before the log of denied packets is asked for again that another process holds. */
+const AGAIN = 5_000;
+/** Milliseconds between two looks at all connections: for those that were there before us the kernel may tell no end. */
+const LOOK = 60_000;
+/** Milliseconds between a loss and the look that makes up for it: one that floods us is waited for. */
+const AFTER_LOSS = 1_000;
+
+const seconds = (): number => Date.now() / 1000;
+const resting = (milliseconds: number): Promise<void> => new Promise(done => setTimeout(done, milliseconds).unref());
+
+export class FlowRecorder implements Disposable {
+  readonly attribution: Attribution;
+  readonly journal: FlowJournal;
+  readonly #options: RecorderOptions;
+  readonly #undo = new DisposableStack();
+  readonly #events: ConntrackEvents;
+  readonly #listener: ConntrackListener;
+  /** For looks at all connections. */
+  readonly #netfilter: NetlinkSocket;
+  #stamp: unknown;
+  #denials: DenialWatch | undefined;
+  #isOver = false;
+  #isReading = false;
+  #looking: Promise<void> = Promise.resolve();
+  #loss: { readonly time: number; events: number } | undefined;
+  /** Flows that were there already, whose end the kernel may not tell. */
+  #found: ReadonlySet<number> = new Set();
+  /** Why denied flows are not recorded just now. */
+  deaf: string | undefined;
+
+  /** @throws SyscallError where the kernel tells nothing of connections to us */
+  constructor(options: RecorderOptions) {
+    this.#options = options;
+    const { source, accounting, bytes, buffer, log } = options;
+    this.attribution = new Attribution(() => source.scene(), monotonic);
+    this.journal = new FlowJournal(this.attribution, bytes);
+    this.#listener = {
+      opened: entry => this.journal.opened(entry, seconds()),
+      closed: entry => this.journal.closed(entry, seconds()),
+      lost: events => this.#lost(events),
+    };
+    using undo = new DisposableStack();
+    if (accounting) undo.use(useAccounting(log));
+    this.#events = undo.use(new ConntrackEvents(buffer));
+    this.#netfilter = undo.use(NetlinkSocket.open('netfilter'));
+    this.#every(undo, TICK, () => this.#read());
+    this.#every(undo, DENIALS_TICK, () => this.#denials?.lookIfBusy());
+    this.#every(undo, LOOK, () => {
+      if (this.#found.size > 0) void this.look();
+    });
+    this.#undo.use(undo.move());
+    void this.look();
+    void this.#hearDenials();
+  }
+
+  /** What fails is told, and tried again the next time. */
+  #every(undo: DisposableStack, milliseconds: number, work: () => void): void {
+    const timer = setInterval(() => {
+      try {
+        work();
+      } catch (error) {
+        this.#options.log('warn', `Cannot record flows: ${messageOf(error)}`);
+      }
+    }, milliseconds).unref();
+    undo.defer(() => clearInterval(timer));
+  }
+
+  get scene(): FlowScene {
+    this.#heed();
+    return this.attribution.scene;
+  }
+
+  /** Since when there is a record: single flows, and sums. Seconds since 1970. */
+  readonly since = seconds();
+
+  #heed(): void {
+    const stamp = this.#options.source.stamp();
+    if (stamp === this.#stamp) return;
+    this.#stamp = stamp;
+    this.attribution.outdate();
+  }
+
+  /** All that has come is in the journal when this returns, or will be soon where it is much. */
+  #read(): void {
+    if (this.#isReading || this.#isOver) return;
+    this.#heed();
+    const end = monotonic() + SLICE;
+    while (this.#events.drain(this.#listener, AT_ONCE)) {
+      if (monotonic() < end) continue;
+      this.#isReading = true;
+      void resting(REST).then(() => {
+        this.#isReading = false;
+        this.#read();
+      });
+      return;
+    }
+    this.#events.unreported(this.#listener);
+  }
+
+  #lost(events: number): void {
+    if (this.#loss) {
+      this.#loss.events += events;
+      return;
+    }
+    this.#loss = { time: seconds(), events };
+    void resting(AFTER_LOSS).then(() => this.look());
+  }
+
+  /** A look at all connections, after those that are under way. */
+  look(): Promise<void> {
+    this.#looking = this.#looking
+      .then(() => this.#lookNow())
+      .catch(error => {
+        if (!this.#isOver) this.#options.log('warn', `Cannot look at all connections: ${messageOf(error)}`);
+      });
+    return this.#looking;
+  }
+
+  async #lookNow(): Promise<void> {
+    if (this.#isOver) return;
+    const loss = this.#loss;
+    this.#loss = undefined;
+    this.#read();
+    const begun = this.journal.lookBegins();
+    const found = new Set<number>();
+    try {
+      await this.#dump(connection => {
+        const id = this.journal.found(connection, seconds());
+        if (id !== undefined) found.add(id);
+      });
+    } catch (error) {
+      this.journal.lookEnds(begun, found, undefined);
+      throw error;
+    } finally {
+      if (loss) this.journal.lost({ ...loss, until: seconds() });
+    }
+    this.journal.lookEnds(begun, found, seconds());
+    this.#found = new Set([...found].filter(id => id >= begun || (this.#found.has(id) && this.journal.isOpen(id))));
+  }
+
+  async #dump(take: (connection: Connection) => void): Promise<void> {
+    const reader = new ConntrackReader();
+    let end = monotonic() + SLICE;
+    for (const replies of this.#netfilter.dump(dumpFlows())) {
+      for (const { body } of replies) {
+        const entry = reader.read(body);
+        if (entry) take(entry);
+      }
+      if (monotonic() < end) continue;
+      await resting(REST);
+      if (this.#isOver) return;
+      this.#read();
+      end = monotonic() + SLICE;
+    }
+  }
+
+  /** For as long as another process holds the log, it is asked for again and again. */
+  async #hearDenials(): Promise<void> {
+    const { log, nft, nflogGroup: group, source } = this.#options;
+    while (!this.#isOver) {
+      const { promise: ended, resolve } = Promise.withResolvers<Error>();
+      const names = {
+        who: (address: string) => address,
+        policies: (chain: string, subject?: string) => policiesOfChain(source, this.scene, chain, subject),
+      };
+      const watched = new DenialWatch(
+        { group, nft, names },
+        {
+          flow: (flow, packet) => this.#denied(flow, packet),
+          sum: ({ time, direction, by, packets }) => this.journal.summed({ time, direction, by, packets }),
+          ended: resolve,
+        },
+      );
+      try {
+        await watched.ready();
+        this.#denials = watched;
+        this.deaf = undefined;
+        throw await ended;
+      } catch (error) {
+        if (this.deaf !== messageOf(error)) log('warn', `Denied flows are not recorded: ${messageOf(error)}`);
+        this.deaf = messageOf(error);
+      }
+      watched[Symbol.dispose]();
+      this.#denials = undefined;
+      await resting(AGAIN);
+    }
+  }
+
+  #denied({ time, direction, by }: DeniedFlow, { source, destination, ...packet }: LoggedPacket): void {
+    // What was allowed before it stands before it.
+    this.#read();
+    const { protocol, sourcePort = 0, destinationPort: port = 0 } = packet;
+    const ends = { from: addressKey(source), to: addressKey(destination) };
+    this.journal.denied({ time, direction, by, protocol, sourcePort, port, ...ends });
+  }
+
+  [Symbol.dispose](): void {
+    this.#isOver = true;
+    this.#denials?.[Symbol.dispose]();
+    this.#undo.dispose();
+  }
+}

@@ -1,0 +1,111 @@
+/** Where the recorder of flows learns whose an address is, and which policies are in force at the moment. */
+
+import type { NodeTable } from '../enforce/table.ts';
+import type { FlowScene } from '../flows/attribution.ts';
+import type { NodeState } from '../gate/node-state.ts';
+import { localPod, worldOfNode } from '../gate/node-world.ts';
+import { monotonic } from '../kernel/monotonic.ts';
+import { manifestsOf } from '../nodestore/policy-folder.ts';
+import { localAddresses } from '../pod/here.ts';
+import type { Ruleset } from '../policy/compile/ruleset.ts';
+import { Cluster } from '../policy/evaluate/cluster.ts';
+import { type Pod, policyRef } from '../policy/model/model.ts';
+import { selects } from '../policy/model/selector.ts';
+import type { NodeGate } from './node-gate.ts';
+import type { NodeKernel } from './node-kernel.ts';
+
+export interface FlowSource {
+  /** Another value once `scene` or `chains` may give something else. Asked many times a second. */
+  readonly stamp: () => unknown;
+  readonly scene: () => FlowScene;
+  readonly chains: () => Ruleset['chains'];
+}
+
+/** Milliseconds for which the node's own addresses are believed. */
+const BELIEVED = 5_000;
+
+/** A list that is dear to get, got anew when it is old. */
+export function believed<T>(get: () => T): () => T {
+  let known: { readonly value: T; readonly at: number } | undefined;
+  return () => {
+    const now = monotonic();
+    if (!known || now - known.at > BELIEVED) known = { value: get(), at: now };
+    return known.value;
+  };
+}
+
+export const podsByAddress = ({ pods }: Pick<NodeState, 'pods'>): Map<string, Pod> =>
+  new Map(
+    Object.values(pods).flatMap(each => {
+      const pod = localPod(each);
+      return pod.addresses.map(address => [address, pod] as const);
+    }),
+  );
+
+/** Of a node without a cluster: its state file, and the manifests that were last applied. */
+export function folderSource(table: NodeTable, addresses: () => ReadonlySet<string>): FlowSource {
+  const own = believed(addresses);
+  return {
+    stamp: () => table.stamp(),
+    scene: () => {
+      const state = table.peek()?.state;
+      if (!state) return { cluster: new Cluster(), pods: new Map(), own: own(), enforceEgressToNode: false };
+      const { world } = manifestsOf(table.readApplied());
+      return {
+        cluster: new Cluster(worldOfNode(world, state)),
+        pods: podsByAddress(state),
+        own: own(),
+        enforceEgressToNode: state.settings.enforceEgressToNode,
+      };
+    },
+    chains: () => {
+      const state = table.peek()?.state;
+      return state ? table.ruleset({ state, kept: table.readApplied() }).chains : new Map();
+    },
+  };
+}
+
+/**
+ * Of a node of a cluster: the pods that are plugged in, and what has been heard.
+ * @param heard how often the API has told of something
+ */
+export function gateSource({ table, rules }: NodeGate, { host }: NodeKernel, heard: () => number): FlowSource {
+  const own = believed(() => localAddresses(host));
+  let [known, version] = [table.state, 0];
+  return {
+    stamp: () => {
+      if (table.state !== known) version++;
+      known = table.state;
+      return `${heard()} ${version}`;
+    },
+    scene: () => {
+      const { enforceEgressToNode } = table.state.settings;
+      return { cluster: rules.cluster, pods: podsByAddress(table.state), own: own(), enforceEgressToNode };
+    },
+    chains: () => rules.chains,
+  };
+}
+
+/** Of a policy of one namespace by its reference; undefined for one of the whole cluster. */
+const namespaceOf = (ref: string): string | undefined => {
+  const [, namespace, name] = ref.split('/');
+  return name === undefined ? undefined : namespace;
+};
+
+/** Policies of a chain, which pods with the same rules share: those that isolate this pod, where it is known. */
+export function policiesOfChain(
+  source: FlowSource,
+  scene: FlowScene,
+  chain: string,
+  subject?: string,
+): readonly string[] {
+  const all = source.chains().get(chain)?.policies ?? [];
+  const pod = subject === undefined ? undefined : scene.pods.get(subject);
+  if (!pod) return all;
+  const own = new Map([...scene.cluster.policiesIn(pod.namespace)].map(policy => [policyRef(policy), policy]));
+  const isolates = (ref: string): boolean => {
+    const policy = own.get(ref);
+    return policy ? selects(policy.subject, pod.labels) : namespaceOf(ref) === undefined;
+  };
+  return all.filter(isolates);
+}

@@ -1,0 +1,130 @@
+/** What the sums of many flows come to: by namespace, by workload, by policy; as a map, and as words to filter by. */
+import type { Filter } from './filter.ts';
+import type { SummedEnd, SummedFlows } from './minutes.ts';
+
+export const sumKinds = ['ns', 'pod', 'policy'] as const;
+export type SumKind = (typeof sumKinds)[number];
+
+export interface SumRow {
+  /** A namespace, a workload or a policy; `node`, `outside`; `none` where no policy decided. */
+  readonly from: string;
+  /** Absent in sums by policy. */
+  readonly to?: string;
+  readonly port?: number | null;
+  readonly protocol?: string;
+  readonly allowed: number;
+  readonly denied: number;
+  /** Both ways; 0 where conntrack does not count. */
+  readonly bytes: number;
+  /** Seconds since 1970: the first and the last minute. */
+  readonly first: number;
+  readonly last: number;
+}
+
+type Place = Pick<SumRow, 'from' | 'to' | 'port' | 'protocol'>;
+
+const namespaceOf = ({ namespace, name }: SummedEnd): string => namespace ?? name;
+
+/** Policies that decided: those that denied it, else those that allowed it. */
+function deciding({ egress, ingress }: SummedFlows): readonly string[] {
+  const by = [...new Set([...(egress?.by ?? []), ...(ingress?.by ?? [])])];
+  return by.length === 0 ? ['none'] : by;
+}
+
+const placesOf: Readonly<Record<SumKind, (sum: SummedFlows) => readonly Place[]>> = {
+  ns: ({ from, to }) => [{ from: namespaceOf(from), to: namespaceOf(to) }],
+  pod: ({ from, to, port, protocol }) => [{ from: from.name, to: to.name, port, protocol }],
+  policy: sum => deciding(sum).map(from => ({ from })),
+};
+
+/** Those with most flows first; denied ones before all others. */
+const isBefore = (a: SumRow, b: SumRow): number => b.denied - a.denied || b.allowed - a.allowed;
+
+export function sumBy(kind: SumKind, sums: readonly SummedFlows[], filter: Filter = () => true): readonly SumRow[] {
+  const rows = new Map<string, SumRow>();
+  for (const sum of sums) {
+    if (!filter(sum)) continue;
+    for (const place of placesOf[kind](sum)) {
+      const key = JSON.stringify(place);
+      const row = rows.get(key) ?? { ...place, allowed: 0, denied: 0, bytes: 0, first: sum.first, last: sum.last };
+      rows.set(key, {
+        ...row,
+        [sum.verdict]: row[sum.verdict] + sum.flows,
+        bytes: row.bytes + sum.bytes,
+        first: Math.min(row.first, sum.first),
+        last: Math.max(row.last, sum.last),
+      });
+    }
+  }
+  return [...rows.values()].sort(isBefore);
+}
+
+export interface GraphNode {
+  readonly name: string;
+  readonly kind: SummedEnd['kind'] | 'namespace';
+  readonly namespace?: string;
+}
+
+export interface GraphEdge {
+  readonly from: string;
+  readonly to: string;
+  readonly allowed: number;
+  readonly denied: number;
+  readonly ports: readonly string[];
+}
+
+export interface FlowGraph {
+  readonly nodes: readonly GraphNode[];
+  readonly edges: readonly GraphEdge[];
+  /** Too many workloads to be told apart on a map: each namespace is one node. */
+  readonly isCollapsed: boolean;
+}
+
+/** More nodes than this are no map any more, but a ball of wool. */
+const MOST_NODES = 150;
+const MOST_PORTS = 8;
+
+/** @param isCollapsed one node for each namespace; else only where there are too many workloads */
+export function graphOf(sums: readonly SummedFlows[], filter: Filter = () => true, isCollapsed = false): FlowGraph {
+  const wanted = sums.filter(filter);
+  const nodeOf = (end: SummedEnd): GraphNode =>
+    isCollapsed && end.namespace !== undefined
+      ? { name: end.namespace, kind: 'namespace' }
+      : { name: end.name, kind: end.kind, ...(end.namespace === undefined ? {} : { namespace: end.namespace }) };
+  const nodes = new Map<string, GraphNode>();
+  const edges = new Map<string, GraphEdge & { ports: string[] }>();
+  for (const sum of wanted) {
+    const [from, to] = [nodeOf(sum.from), nodeOf(sum.to)];
+    for (const node of [from, to]) nodes.set(node.name, node);
+    const key = `${from.name} ${to.name}`;
+    const edge = edges.get(key) ?? { from: from.name, to: to.name, allowed: 0, denied: 0, ports: [] };
+    const port = `${sum.port ?? ''}/${sum.protocol}`;
+    if (edge.ports.length < MOST_PORTS && !edge.ports.includes(port)) edge.ports.push(port);
+    edges.set(key, { ...edge, [sum.verdict]: edge[sum.verdict] + sum.flows });
+  }
+  if (nodes.size > MOST_NODES && !isCollapsed) return graphOf(sums, filter, true);
+  return { nodes: [...nodes.values()], edges: [...edges.values()], isCollapsed };
+}
+
+/** What there is to filter by, for a person who types. */
+export interface FilterHints {
+  readonly ns: readonly string[];
+  readonly pod: readonly string[];
+  readonly port: readonly string[];
+  readonly policy: readonly string[];
+}
+
+const MOST_HINTS = 200;
+
+export function hintsOf(sums: readonly SummedFlows[]): FilterHints {
+  const all = (of: (sum: SummedFlows) => readonly (string | undefined)[]): readonly string[] =>
+    [...new Set(sums.flatMap(of).filter(text => text !== undefined))].sort().slice(0, MOST_HINTS);
+  return {
+    ns: all(({ from, to }) => [from.namespace, to.namespace]),
+    pod: all(({ from, to }) => [from, to].map(({ pod }) => pod && `${pod}*`)),
+    port: all(({ port, protocol }) => [`${port ?? ''}/${protocol}`]),
+    policy: all(sum =>
+      [...(sum.egress?.by ?? []), ...(sum.ingress?.by ?? [])].map(ref => ref.split('/').slice(1).join('/')),
+    ),
+  };
+}

@@ -1,0 +1,328 @@
+/**
+ * Flows that an agent records beside real packets: each probe once, with its ends, its verdict and the policies that decided,
+ * whatever NAT made of it; what was lost is told, and what conntrack counted is what the record says.
+ */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { FlowRecorder } from '../../lib/controller/flow-recorder.ts';
+import type { FlowScene } from '../../lib/flows/attribution.ts';
+import { parseFilter } from '../../lib/flows/filter.ts';
+import type { Entry, FlowRecord, LossNote } from '../../lib/flows/model.ts';
+import type { SumRow } from '../../lib/flows/sums.ts';
+import { formatAddress } from '../../lib/ip/address.ts';
+import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
+import { PROTOCOL } from '../../lib/nft/model.ts';
+import { Cluster } from '../../lib/policy/evaluate/cluster.ts';
+import type { Pod } from '../../lib/policy/model/model.ts';
+import { type Agent, command, startAgent } from '../support/agent-process.ts';
+import { live } from '../support/cli-host.ts';
+import { tollgate } from '../support/cni.ts';
+import { until } from '../support/host.ts';
+import type { Packet } from '../support/packet.ts';
+import { onlyFrom, type PluggedPod, PolicyHost, pods, policy } from '../support/policy-host.ts';
+import { manyFlows, openFlows } from '../support/tracked-flows.ts';
+import { nearAddress, nodeAddress } from '../support/wired-host.ts';
+
+const families = [4, 6] as const;
+
+class Recorded implements Disposable {
+  readonly host: PolicyHost;
+  readonly agent: Agent;
+
+  private constructor(host: PolicyHost, agent: Agent) {
+    this.host = host;
+    this.agent = agent;
+  }
+
+  static async start(...options: readonly string[]): Promise<Recorded> {
+    const host = await PolicyHost.start();
+    return new Recorded(host, await startAgent(host.host, [...command, '--flows', ...options]));
+  }
+
+  async list(...args: readonly string[]): Promise<readonly Entry[]> {
+    const { exit, stdout, stderr } = await this.host.host.run([tollgate, 'flows', ...args, '-o', 'json', ...live]);
+    assert.equal(exit, 0, stderr);
+    return stdout
+      .split('\n')
+      .filter(line => line !== '')
+      .map(line => JSON.parse(line) as Entry);
+  }
+
+  async flows(...args: readonly string[]): Promise<readonly FlowRecord[]> {
+    return (await this.list(...args)).filter(entry => entry.kind === 'flow');
+  }
+
+  /** The records once there are so many; more than that fail. */
+  async settled(count: number, ...args: readonly string[]): Promise<readonly FlowRecord[]> {
+    return await until(`${count} flows`, async () => {
+      const flows = await this.flows('--last', '100000', ...args);
+      assert.ok(flows.length <= count, `${flows.length} flows, not ${count}`);
+      return flows.length === count ? flows : undefined;
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.agent[Symbol.dispose]();
+    this.host[Symbol.dispose]();
+  }
+}
+
+const nameOf = (pod: PluggedPod): string => `default/${pod.name}`;
+const portsOf = ({ sourcePort, port, protocol }: FlowRecord): string => `${sourcePort} ${port} ${protocol}`;
+const names: Readonly<Record<number, string>> = { [PROTOCOL.tcp]: 'TCP', [PROTOCOL.udp]: 'UDP' };
+
+test('every probe stands there once, with its ends, its verdict and the policies that decided', async () => {
+  using recorded = await Recorded.start();
+  const { host } = recorded;
+  host.put(
+    'policies.yaml',
+    onlyFrom('web', { app: 'web' }, { app: 'client' }),
+    policy('shut', {
+      ...pods({ app: 'shut' }),
+      policyTypes: ['Egress'],
+      egress: [{ ports: [{ port: 81, protocol: 'UDP' }] }],
+    }),
+  );
+  using web = await host.plug('web', { labels: { app: 'web' } });
+  using client = await host.plug('client', { labels: { app: 'client' } });
+  using shut = await host.plug('shut', { labels: { app: 'shut' } });
+  const all = [web, client, shut];
+  const probes: { from: PluggedPod; to: PluggedPod; packet: Packet; passes: boolean }[] = [];
+  for (const from of all)
+    for (const to of all)
+      for (const family of families)
+        for (const protocol of [PROTOCOL.tcp, PROTOCOL.udp])
+          for (const dport of [80, 81]) {
+            if (from === to) continue;
+            const packet = host.packet(from.addresses[family], to.addresses[family], { protocol, dport });
+            probes.push({ from, to, packet, passes: host.arrives(from.end, packet, to.end) });
+          }
+  assert.ok(probes.some(({ passes }) => passes) && probes.some(({ passes }) => !passes));
+  const flows = await recorded.settled(probes.length);
+  const byPorts = new Map(flows.map(flow => [portsOf(flow), flow]));
+  for (const { from, to, packet, passes } of probes) {
+    const what = `${packet.sport} ${packet.dport} ${names[packet.protocol!]}`;
+    const flow = byPorts.get(what);
+    assert.ok(flow, `${what} is missing`);
+    assert.deepEqual([flow.from.name, flow.to.name], [nameOf(from), nameOf(to)], what);
+    assert.deepEqual([flow.from.address, flow.to.address], [packet.from, packet.to].map(formatAddress), what);
+    assert.equal(flow.verdict, passes ? 'allowed' : 'denied', what);
+    assert.equal(flow.egress?.allowed !== false && flow.ingress?.allowed !== false, passes, what);
+    assert.equal(flow.doubt, undefined, what);
+    const isShut = from === shut;
+    assert.deepEqual(flow.egress?.by, isShut ? ['NetworkPolicy/default/shut'] : [], what);
+    assert.deepEqual(flow.ingress?.by, to === web ? ['NetworkPolicy/default/web'] : [], what);
+    if (passes && to === web) assert.deepEqual(flow.ingress?.rules, ['NetworkPolicy/default/web ingress[0]']);
+  }
+});
+
+test('a host port, masquerading, a Service and a hairpin show both addresses', async () => {
+  using recorded = await Recorded.start();
+  const { host } = recorded;
+  using web = await host.plug('web', {
+    config: { ipMasq: true, runtimeConfig: { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }] } },
+  });
+  using client = await host.plug('client', { config: { ipMasq: true } });
+  const service = '10.96.0.1';
+  await host.host.sh(`nft -f - <<'X'
+    table ip service {
+      chain to_pods { type nat hook prerouting priority -100; ip daddr ${service} tcp dport 443 dnat to ${formatAddress(web.addresses[4])}:80; }
+      chain from_pods { type nat hook postrouting priority 100; ip saddr ${formatAddress(web.addresses[4])} ip daddr ${formatAddress(web.addresses[4])} masquerade; }
+    }
+X`);
+  const tcp = { protocol: PROTOCOL.tcp };
+  const [near, node] = [nearAddress[4], nodeAddress[4]];
+  const toService = { ...client.addresses[4], value: BigInt(0x0a600001) };
+  const sends: [name: string, from: PluggedPod | 'near', packet: Packet][] = [
+    ['host port', 'near', host.packet(near, node, { ...tcp, dport: 8080 })],
+    ['masqueraded', client, host.packet(client.addresses[4], near, { ...tcp, dport: 8000 })],
+    ['service', client, host.packet(client.addresses[4], toService, { ...tcp, dport: 443 })],
+    ['hairpin', web, host.packet(web.addresses[4], toService, { ...tcp, dport: 443 })],
+  ];
+  for (const [, from, packet] of sends) (from === 'near' ? host.near : from.end).send(packet);
+  host.settle();
+  const flows = await recorded.settled(sends.length);
+  const [clientIs, webIs, nearIs] = [client, web]
+    .map(pod => formatAddress(pod.addresses[4]))
+    .concat(formatAddress(near));
+  const shown = sends.map(([name, , { sport }]) => {
+    const flow = flows.find(({ sourcePort }) => sourcePort === sport);
+    assert.ok(flow, name);
+    const { from, to, port, sentTo, seenFrom } = flow;
+    return [name, from.address, to.address, port, sentTo, seenFrom?.address ?? null];
+  });
+  const nearSide = '198.51.100.1';
+  assert.deepEqual(shown, [
+    ['host port', nearIs, webIs, 80, { address: formatAddress(node), port: 8080 }, null],
+    ['masqueraded', clientIs, nearIs, 8000, null, nearSide],
+    ['service', clientIs, webIs, 80, { address: service, port: 443 }, null],
+    ['hairpin', webIs, webIs, 80, { address: service, port: 443 }, '10.77.0.1'],
+  ]);
+});
+
+test('an address that goes from one pod to the next is told by the time', async () => {
+  using recorded = await Recorded.start();
+  const { host } = recorded;
+  // Room for two pods: the address that was freed comes again.
+  const small = {
+    ipam: {
+      type: 'tollgate-ipam',
+      ranges: [
+        [{ subnet: '10.77.0.0/29', rangeStart: '10.77.0.2', rangeEnd: '10.77.0.3' }],
+        [{ subnet: 'fd77::/125', rangeStart: 'fd77::2', rangeEnd: 'fd77::3' }],
+      ],
+    },
+  };
+  using web = await host.plug('web', { config: small });
+  const first = await host.plug('first', { config: small });
+  assert.ok(host.reaches(first, web));
+  await first.unplug();
+  using second = await host.plug('second', { config: small });
+  assert.deepEqual(second.addresses, first.addresses);
+  assert.ok(host.reaches(second, web));
+  const flows = await recorded.settled(8);
+  const ports = flows.toSorted((a, b) => a.sourcePort! - b.sourcePort!).map(({ from }) => from.name);
+  assert.deepEqual(ports, [...Array(4).fill('default/first'), ...Array(4).fill('default/second')]);
+});
+
+test('bytes and packets are those that conntrack counted, and sums are those of all flows', async () => {
+  using recorded = await Recorded.start('--flow-accounting');
+  const { host } = recorded;
+  using web = await host.plug('web');
+  using client = await host.plug('client');
+  const payload = Buffer.alloc(100);
+  const packets = Array.from({ length: 3 }, () => host.packet(client.addresses[4], web.addresses[4], { payload }));
+  for (const packet of packets) {
+    for (let i = 0; i < 5; i++) client.end.send(packet);
+    web.end.send({ ...packet, from: packet.to, to: packet.from, sport: packet.dport, dport: packet.sport });
+  }
+  host.settle();
+  const counted = await host.host.sh('conntrack -L -p udp 2>/dev/null');
+  await host.host.sh('conntrack -D -p udp >/dev/null 2>&1 || true');
+  const flows = await until('all to have closed', async () => {
+    const found = await recorded.flows('ns:default');
+    return found.length === 3 && found.every(({ state }) => state === 'closed') ? found : undefined;
+  });
+  for (const { sourcePort, sent, received } of flows) {
+    const line =
+      counted.split('\n').find(text => text.includes(`sport=${sourcePort} `)) ?? assert.fail(`no ${sourcePort}`);
+    const numbers = [...line.matchAll(/(?:packets|bytes)=(\d+)/g)].map(([, number]) => Number(number));
+    assert.deepEqual([sent!.packets, sent!.bytes, received!.packets, received!.bytes], numbers);
+    assert.deepEqual([sent!.packets, received!.packets], [5, 1]);
+  }
+  const { stdout } = await host.host.run([tollgate, 'flows', '--sum', 'ns', '-o', 'json', ...live]);
+  const [row] = JSON.parse(stdout) as [SumRow];
+  const bytes = flows.reduce((sum, { sent, received }) => sum + sent!.bytes + received!.bytes, 0);
+  assert.deepEqual([row.from, row.to, row.allowed, row.denied, row.bytes], ['default', 'default', 3, 0, bytes]);
+  recorded.agent.child.kill('SIGTERM');
+  await until(
+    'conntrack to be as it was',
+    async () => (await host.host.sh('cat /proc/sys/net/netfilter/nf_conntrack_acct')).trim() === '0',
+  );
+});
+
+const silent = (): void => undefined;
+
+test('what the kernel had no room for is told where it happened, and made up for by a look at all', async () => {
+  using host = await PolicyHost.start();
+  using web = await host.plug('web');
+  using client = await host.plug('client');
+  const [from, to] = [client.addresses[4], web.addresses[4]];
+  const pod = (name: string, address: string): Pod => ({
+    ...{ namespace: 'default', name, addresses: [address], labels: new Map(), namedPorts: [] },
+    ...{ hostNetwork: false, finished: false, local: true },
+  });
+  const known = [pod('web', formatAddress(to)), pod('client', formatAddress(from))];
+  const scene: FlowScene = {
+    cluster: new Cluster({ namespaces: new Map(), policies: [], pods: known }),
+    pods: new Map(known.map(each => [each.addresses[0]!, each])),
+    ...{ own: new Set(), enforceEgressToNode: false },
+  };
+  const source = { stamp: () => 1, scene: () => scene, chains: () => new Map() };
+  const place = { source, nft: host.nft, nflogGroup: 7467, accounting: false, buffer: 65_536, log: silent };
+  using recorder = host.inside(() => new FlowRecorder(place));
+  using socket = host.inside(() => NetlinkSocket.open('netfilter'));
+  await recorder.look();
+  const many = 3_000;
+  // Nobody reads meanwhile.
+  openFlows(socket.exchange, manyFlows(from, to, many));
+  const { journal } = recorder;
+  const loss = await until('the loss to be told', () =>
+    journal.list({ filter: parseFilter(''), last: many + 1 }).find((entry): entry is LossNote => entry.kind === 'loss'),
+  );
+  assert.ok(loss.events > 0 && loss.until >= loss.time);
+  const flows = journal.list({ filter: parseFilter(''), last: many + 1 }).filter(entry => entry.kind === 'flow');
+  assert.equal(flows.length, many, 'each is there once');
+  assert.equal(journal.totals.lostEvents, loss.events);
+  assert.equal(flows.filter(({ isStartKnown }) => !isStartKnown).length, loss.events, 'those that were lost are found');
+  host.forget();
+  await recorder.look();
+  assert.equal(journal.open, 0, 'whatever was lost of their ends');
+});
+
+test('flows that were open before the agent came are found', async () => {
+  using host = await PolicyHost.start();
+  using web = await host.plug('web');
+  using client = await host.plug('client');
+  // A SYN that nobody answers is forgotten.
+  assert.ok(host.reaches(client, web));
+  using agent = await startAgent(host.host, [...command, '--flows']);
+  void agent;
+  const list = async () => {
+    const { stdout } = await host.host.run([tollgate, 'flows', '-o', 'json', ...live]);
+    return stdout
+      .split('\n')
+      .filter(line => line !== '')
+      .map(line => JSON.parse(line) as FlowRecord);
+  };
+  const flows = await until('them to be found', async () => {
+    const found = await list();
+    return found.length === 2 ? found : undefined;
+  });
+  assert.ok(
+    flows.every(({ isStartKnown, state, from }) => !isStartKnown && state === 'open' && from.name === 'default/client'),
+  );
+});
+
+test('`flows --denied` says the same by the agent’s record as by the node’s log', async () => {
+  using host = await PolicyHost.start();
+  host.put('policy.yaml', onlyFrom('web', { app: 'web' }, { app: 'client' }));
+  using web = await host.plug('web', { labels: { app: 'web' } });
+  using stranger = await host.plug('stranger');
+  const packet = host.packet(stranger.addresses[4], web.addresses[4]);
+  const watch = async () => {
+    const watching = host.type(['flows', '--denied', '--seconds', '3', '-o', 'json']);
+    const held = host.host.sh(
+      'until grep -q "^ *7467 " /proc/net/netfilter/nfnetlink_log; do sleep 0.05; done; sleep 1',
+    );
+    await held;
+    assert.ok(!host.arrives(stranger.end, packet, web.end));
+    const { exit, stdout, stderr } = await watching;
+    assert.equal(exit, 0, stderr);
+    return stdout
+      .split('\n')
+      .filter(line => line !== '')
+      .map(line => ({ ...(JSON.parse(line) as object), time: 0 }));
+  };
+  const alone = await watch();
+  assert.equal(alone.length, 1);
+  using agent = await startAgent(host.host, [...command, '--flows']);
+  void agent;
+  assert.deepEqual(await watch(), alone);
+});
+
+test('without an agent that records, and with a filter that means nothing, the command says what to do', async () => {
+  using host = await PolicyHost.start();
+  using web = await host.plug('web');
+  void web;
+  const alone = await host.type(['flows']);
+  assert.equal(alone.exit, 3);
+  assert.match(alone.stderr, /tollgate agent --flows.*flows --denied/);
+  using agent = await startAgent(host.host, [...command, '--flows']);
+  void agent;
+  for (const args of [['prot:80'], ['--since', 'yesterday'], ['--sum', 'ns', 'ip:10.0.0.1']]) {
+    const { exit, stderr } = await host.type(['flows', ...args]);
+    assert.equal(exit, 2, stderr);
+    assert.match(stderr, /Cannot (use|filter|sum)/);
+  }
+});
