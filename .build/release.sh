@@ -77,4 +77,4 @@ chmod 755 "$work"
 env -u NODE_OPTIONS "node_modules/$node/bin/node" --disable-warning=ExperimentalWarning "$here/main.ts" dist/tollgate "$cache" "$work" "${options[@]}"
 rm -rf "$output"
 mv "$work" "$output"
-(cd "$output" && du -m --apparent-size -- *)
+(cd "$output" && du -h --apparent-size -- *)

@@ -2,6 +2,7 @@
 # Everything that a fresh Debian with Node >= 20, npm and root still lacks. Quick where nothing is missing.
 #   setup.sh demo     npm dependencies and the executable; Debian's compiler for the latter
 #   setup.sh bench    these, and the programs that the benchmark compares with: Debian packages, and plugins where Go is there
+#   setup.sh engines  the first, and what other policy engines call
 #   setup.sh test     these, the release, and the programs that tests use as peers: Debian packages, and cnitool where Go is there
 #   setup.sh cluster-1.34, cluster-1.20  the first, and what nodes of that Kubernetes are made of: Debian packages
 set -euo pipefail
@@ -72,7 +73,6 @@ install_packages() {
   trap - EXIT
 }
 
-pack_if_older
 install_cnitool() {
   local tool=dist/tools/cnitool
   if ! command -v go >/dev/null; then
@@ -86,6 +86,35 @@ install_cnitool() {
     fail "cannot install cnitool $cnitool_version"
 }
 
+# CRI-O's library of CNI, as a program: of sources that are there, with their sums.
+install_ocicni() {
+  command -v go >/dev/null || { echo "No Go here: the tests with CRI-O's library are skipped"; return; }
+  [[ dist/tools/ocicni -nt test/support/ocicni/main.go ]] && return
+  echo "Installing CRI-O's library of CNI"
+  (cd test/support/ocicni && CGO_ENABLED=0 GOFLAGS=-mod=readonly go build -o ../../../dist/tools/ocicni .) ||
+    fail "cannot build test/support/ocicni"
+}
+
+# What charts and kustomizations are held against: compiled once a machine, outside of the tree.
+install_helm() {
+  local cache=${TOLLGATE_RELEASE_CACHE:-${XDG_CACHE_HOME:-/var/cache}/tollgate/release} sources=test/support/go sum folder
+  sum=$(cat "$sources"/go.* | sha256sum)
+  folder=$cache/helm-${sum:0:8}
+  if [[ ! -x $folder/helm ]]; then
+    if ! command -v go >/dev/null; then
+      [[ ${CI:-} != true ]] || fail "no Go here, and with CI=true the tests of the chart are required"
+      echo "No Go here: the tests of the chart are skipped"
+      return
+    fi
+    echo "Compiling helm and kustomize: once, four minutes of processor time"
+    mkdir -p "$cache"
+    (cd "$sources" && CGO_ENABLED=0 GOFLAGS='-mod=readonly -buildvcs=false -trimpath' \
+      go build -ldflags '-s -w' -o "$folder.$$/" helm.sh/helm/v4/cmd/helm sigs.k8s.io/kustomize/kustomize/v5) || fail "cannot compile helm"
+    mv -T "$folder.$$" "$folder"
+  fi
+  ln -sfn "$folder"/* dist/tools/
+}
+
 # The newest plugins of the CNI project, which the benchmark compares with as well.
 install_reference() {
   local folder=$PWD/dist/tools/reference plugins=github.com/containernetworking/plugins/plugins
@@ -97,12 +126,13 @@ install_reference() {
 }
 
 mode=${1:-}
-[[ $mode =~ ^(demo|bench|test|cluster-1\.34|cluster-1\.20)$ ]] || fail "usage: setup.sh demo|bench|test|cluster-1.34|cluster-1.20"
+[[ $mode =~ ^(demo|bench|engines|test|cluster-1\.34|cluster-1\.20)$ ]] || fail "usage: setup.sh demo|bench|engines|test|cluster-1.34|cluster-1.20"
 ((EUID == 0)) || fail "needs root: pods are plugged in for real, though in network namespaces of its own"
 build_if_older
 [[ $mode == demo ]] && exit
 install_packages "${peers[@]}"
 case $mode in
+  engines) install_packages ipset ;; # kube-router's
   cluster-1.20) install_packages "${oldest_cluster[@]}" ;;
   cluster-*)
     install_packages "${cluster[@]}"
@@ -110,6 +140,8 @@ case $mode in
     ;;
 esac
 [[ $mode != bench ]] || install_reference
-[[ $mode == bench || $mode == cluster-* ]] && exit
+[[ $mode == bench || $mode == engines || $mode == cluster-* ]] && exit
 pack_if_older
 install_cnitool
+install_ocicni
+install_helm

@@ -4,12 +4,14 @@
  * Usage, by release.sh: node main.ts EXECUTABLE CACHE OUTPUT [--url=URL] [--nfpm=PROGRAM]
  * CACHE: what release.sh has fetched. PROGRAM: nfpm; without it there are no packages. OUTPUT: a folder, empty.
  */
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type ArchiveEntry, gzip, tar } from '../../lib/cli/sysdump/archive.ts';
 import { about } from './about.ts';
+import { chart, kustomization } from './chart.ts';
 import { debianPackages } from './debian.ts';
 import { imageArchive } from './image.ts';
 import { packagers, writePackage } from './packages.ts';
@@ -50,6 +52,11 @@ write(`${name}-${what.arch}.oci.tar`, await imageArchive(what, packages, program
 
 progress('release: the tarball');
 write(`${name}-linux-${what.arch}.tar.gz`, await gzip(await tar(below(`${name}/`, files), what.time)));
+
+progress('release: the chart and the manifests');
+write(`${name}.tgz`, await gzip(await tar(chart(what), what.time)));
+write(`${name}-kustomize.tar.gz`, await gzip(await tar(below(`${name}-kustomize/`, kustomization()), what.time)));
+write(`${name}.yaml`, execFileSync(executable, ['install', '--kubernetes']));
 
 if (nfpm !== undefined)
   for (const packager of packagers) {

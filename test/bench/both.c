@@ -6,8 +6,9 @@
  *
  * CLIENT and SERVER are network namespaces, ADDRESS is the server's. In each round each of the ways has its turn, a fraction
  * of a millisecond long, so that what else the machine does falls on all of them alike and leaves most turns alone.
- * Prints a line for each way: nanoseconds of a connection (opened, accepted, reset), of a round trip of one byte; of each the
- * quantile at a twentieth, which is a turn that nothing disturbed.
+ * Prints a line for each way: nanoseconds of a connection (opened, accepted, reset), of a round trip of one byte, and of whole
+ * requests, each on a connection of its own, that are answered with 512 bytes and with 1 MiB; of each the quantile at a
+ * twentieth, which is a turn that nothing disturbed.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -21,13 +22,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PORT = 8080, CONNECTIONS = 8, ROUND_TRIPS = 32 };
+enum { PORT = 8080, MEASURES = 4, PIECE = 32 << 10, SMALL = 512, LARGE = 1 << 20 };
 
 struct way {
   int client_netns, listener;
   struct sockaddr_in server;
   int client, peer; /* of the connection that stays, for round trips */
-  double *connection, *round_trip;
+  double *times[MEASURES];
 };
 
 static int ok(int result, const char *what)
@@ -69,14 +70,50 @@ static void come_and_go(struct way *way)
   close(peer);
 }
 
-static void pass(int from, int to)
+static void pass(int from, int to, int size)
 {
-  char byte = 0;
+  static char bytes[PIECE];
 
-  ok(send(from, &byte, 1, 0), "send");
-  if (recv(to, &byte, 1, 0) != 1)
-    err(1, "Cannot receive");
+  ok(send(from, bytes, size, 0), "send");
+  for (int got, left = size; left > 0; left -= got) {
+    got = recv(to, bytes, left, 0);
+    if (got <= 0)
+      err(1, "Cannot receive");
+  }
 }
+
+static void answer(struct way *way, int size)
+{
+  int client, peer;
+
+  connect_both(way, &client, &peer);
+  pass(client, peer, 64);
+  for (; size > 0; size -= PIECE)
+    pass(peer, client, size < PIECE ? size : PIECE);
+  close(client);
+  close(peer);
+}
+
+static void bounce(struct way *way)
+{
+  pass(way->client, way->peer, 1);
+  pass(way->peer, way->client, 1);
+}
+
+static void answer_small(struct way *way)
+{
+  answer(way, SMALL);
+}
+
+static void answer_large(struct way *way)
+{
+  answer(way, LARGE);
+}
+
+static const struct {
+  void (*once)(struct way *);
+  int often;
+} measures[MEASURES] = { { come_and_go, 8 }, { bounce, 32 }, { answer_small, 6 }, { answer_large, 1 } };
 
 static void open_way(struct way *way, char **argument, int rounds)
 {
@@ -89,32 +126,27 @@ static void open_way(struct way *way, char **argument, int rounds)
   enter(ok(open(argument[1], O_RDONLY), "open the server's network namespace"));
   way->listener = ok(socket(AF_INET, SOCK_STREAM, 0), "open a socket");
   ok(bind(way->listener, (struct sockaddr *)&any, sizeof(any)), "bind");
-  ok(listen(way->listener, CONNECTIONS), "listen");
+  ok(listen(way->listener, 16), "listen");
   way->client_netns = ok(open(argument[0], O_RDONLY), "open the client's network namespace");
   enter(way->client_netns);
   connect_both(way, &way->client, &way->peer);
   setsockopt(way->client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
   setsockopt(way->peer, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-  way->connection = calloc(rounds, sizeof(double));
-  way->round_trip = calloc(rounds, sizeof(double));
+  for (int i = 0; i < MEASURES; i++)
+    way->times[i] = calloc(rounds, sizeof(double));
 }
 
 static void take_turn(struct way *way, int round)
 {
-  double start;
-
   enter(way->client_netns);
   come_and_go(way); /* caches are warm */
-  start = now();
-  for (int i = 0; i < CONNECTIONS; i++)
-    come_and_go(way);
-  way->connection[round] = (now() - start) / CONNECTIONS;
-  start = now();
-  for (int i = 0; i < ROUND_TRIPS; i++) {
-    pass(way->client, way->peer);
-    pass(way->peer, way->client);
+  for (int i = 0; i < MEASURES; i++) {
+    const double start = now();
+
+    for (int n = 0; n < measures[i].often; n++)
+      measures[i].once(way);
+    way->times[i][round] = (now() - start) / measures[i].often;
   }
-  way->round_trip[round] = (now() - start) / ROUND_TRIPS;
 }
 
 static int ascending(const void *a, const void *b)
@@ -147,6 +179,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < number; i++)
       take_turn(&ways[(i + round) % number], round);
   for (int i = 0; i < number; i++)
-    printf("%.0f %.0f\n", undisturbed(ways[i].connection, rounds), undisturbed(ways[i].round_trip, rounds));
+    for (int m = 0; m < MEASURES; m++)
+      printf("%.0f%c", undisturbed(ways[i].times[m], rounds), m < MEASURES - 1 ? ' ' : '\n');
   return 0;
 }

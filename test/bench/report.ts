@@ -1,7 +1,8 @@
 /** What the benchmark found: rows with their ratios, spreads and targets; one table for people, the same as JSON. */
 import { cpus, loadavg, release, totalmem } from 'node:os';
 
-export type Unit = 'MiB' | 'ms' | 's' | 'Gb/s' | '/s' | 'µs' | 'MB' | 'calls';
+/** Empty: a number of things that the row names. */
+export type Unit = '' | 'MiB' | 'ms' | 's' | 'Gb/s' | '/s' | 'µs' | 'MB' | 'calls';
 
 /** What is to be reached: by the ratio, or by the value itself where a row has one. */
 export interface Target {

@@ -2,7 +2,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
-import { bridgeMasq, makePods, newest, ours, Place, ptp } from './cni.ts';
+import { setTimeout as pause } from 'node:timers/promises';
+import { bridgeMasq, makePods, newest, ours, Place, type Pod, ptp } from './cni.ts';
 import type { Part } from './main.ts';
 import { interleave, interleaveBursts, peakMemory, settled, type Times } from './measure.ts';
 import { policiesOfABusyNode } from './policies.ts';
@@ -56,6 +57,41 @@ function oneByOne(warm: Place, lone: Place): Row[] {
     compared(add, own!.add, 'newest bridge ipMasq', newMasked.add, { atMost: 0.2 }),
     compared(del, own!.del, 'newest ptp', newPoint.del, { atMost: 0.3 }),
     compared(byItself, alone!.add, 'newest bridge ipMasq', newMasked.add, { atMost: 1.9 }),
+  ];
+}
+
+/**
+ * What a node sees on an ordinary day: a worker that has served few calls in its life, and none for a second. ptp has rested
+ * as long; the hot worker has just served one.
+ */
+async function rested(hot: Place): Promise<Row[]> {
+  const [served, rest, rounds] = [20, 1000, 25];
+  const cool = await populated(await WarmPlace.start(everything, policiesOfABusyNode(policies)), served);
+  const point = settled(new Place(ptp));
+  const [pod, again] = makePods(2) as [Pod, Pod];
+  const found = { cool: [] as number[], ptp: [] as number[], hot: [] as number[] };
+  const timed = (place: Place): number => {
+    const { ms } = place.add(pod);
+    place.del(pod);
+    return ms;
+  };
+  for (let round = 0; round < rounds; round++) {
+    await pause(rest);
+    found.cool.push(timed(cool));
+    await pause(rest);
+    found.ptp.push(timed(point));
+    hot.add(again);
+    hot.del(again);
+    found.hot.push(timed(hot));
+  }
+  const measured = {
+    part,
+    what: `ADD by a worker that has served ${served} calls and rests a second`,
+    unit: 'ms',
+  } as const;
+  return [
+    compared(measured, found.cool, 'hot worker', found.hot),
+    compared(measured, found.cool, 'ptp', found.ptp, { atMost: 1 }),
   ];
 }
 
@@ -153,6 +189,8 @@ export const worker: Part = async say => {
   const lone = await lonePlace();
   say(`whole processes, ${runs} rounds`);
   const rows = oneByOne(warm, lone);
+  say('a worker that rests');
+  rows.push(...(await rested(warm)));
   say('bursts');
   rows.push(...(await bursts(warm)));
   say('memory');

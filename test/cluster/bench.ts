@@ -1,42 +1,20 @@
 /** How long it takes from a write to the API to the first packet that is refused, and to the first that is let in. */
 import { parseArgs } from 'node:util';
 import { formatReport, quantile, type Row, reportOf, single } from '../bench/report.ts';
-import { until } from '../support/host.ts';
 import type { KubeObject } from './api.ts';
 import { KubeCluster, namespaceOf, policyOf } from './cluster.ts';
+import { delayOf, knockingAt } from './delay.ts';
 import { release } from './release.ts';
-import { Knocking } from './traffic.ts';
+import type { Knocking } from './traffic.ts';
 
 /** Of each kind. */
 const CHANGES = 200;
-/** From one packet to the next, in milliseconds: what is found is that much too long at most. */
-const INTERVAL = 1;
-/** A packet that nothing comes back of for so long was refused, in milliseconds: a refused one is not answered at all. */
-const PATIENCE = 200;
-/** So many packets of one fate after each other: the change is in force. */
-const STEADY = 20;
-
 interface Change {
   readonly what: string;
   /** Once, and not measured. */
   readonly prepare?: () => Promise<unknown>;
   readonly allow: () => Promise<void>;
   readonly deny: () => Promise<void>;
-}
-
-/** From the write to the first packet of the new fate, by when it was sent; milliseconds. */
-async function delayOf(knocking: Knocking, isAllowed: boolean, write: () => Promise<void>): Promise<number> {
-  const known = knocking.count;
-  const written = performance.timeOrigin + performance.now();
-  await write();
-  return await until('the change to be in force', () => {
-    const since = knocking.knocks(known).filter(({ sent }) => sent >= written);
-    const at = since.findIndex((_, i) => {
-      const next = since.slice(i, i + STEADY);
-      return next.length === STEADY && next.every(({ isEchoed }) => isEchoed === isAllowed);
-    });
-    return at < 0 ? undefined : since[at]!.sent - written;
-  });
 }
 
 function rowsOf(what: string, refused: readonly number[], allowed: readonly number[]): readonly Row[] {
@@ -87,7 +65,7 @@ async function changesOf(
     allow: async () => await api.delete(closed),
   };
   return {
-    knocking: new Knocking(cluster, client!, web!, { interval: INTERVAL, patience: PATIENCE }),
+    knocking: knockingAt(cluster, client!, web!),
     changes: [
       policy,
       labelled("pod's label", client!, { podSelector: { matchLabels } }),

@@ -12,6 +12,7 @@ import { release } from './release.ts';
 import { restarts } from './restarts.ts';
 import { returns } from './returns.ts';
 import { rolling } from './rolling.ts';
+import { rollout } from './rollout.ts';
 import { services } from './services.ts';
 import { sessions } from './sessions.ts';
 import { type Extent, suites } from './suites.ts';
@@ -27,6 +28,7 @@ before(async () => {
 after(() => cluster?.[Symbol.dispose]());
 
 for (const proofs of [policies, life, restarts, nodes, daemonSet]) proofs(() => cluster);
+if (release.agent === 'pod') rollout(() => cluster);
 if (release.hasServices) {
   for (const proofs of [names, access, sessions, apiWeather, returns, rolling]) proofs(() => cluster);
   services(() => cluster, 'nftables');

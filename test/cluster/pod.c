@@ -5,6 +5,7 @@
  *   pod serve NAME PORT…              TCP and UDP: echoes what comes, and answers `who` with NAME and the address that asks;
  *                                     TCP: answers an HTTP request with NAME
  *   pod flood ADDRESS PORT…           a datagram and a SYN to each pair, from the first instruction, without a pause
+ *   pod greet ADDRESS PORT COUNT      so many datagrams from the first instruction, one each five milliseconds; then nothing
  *   pod ask tcp|udp ADDRESS PORT MS [WORD]
  *                                     one request, of WORD; prints the answer; exit 1 where none came in MS milliseconds
  *   pod talk ADDRESS PORT [MS]        one TCP connection that says a word each 10 ms; prints `talking` after the first
@@ -154,6 +155,15 @@ static void flood(char **pairs, int count) {
   }
 }
 
+static void greet(struct target t, int count) {
+  int fd = open_socket(&t, SOCK_DGRAM);
+  while (count-- > 0) {
+    sendto(fd, "first", 5, 0, (struct sockaddr *)&t.address, t.length);
+    usleep(5000);
+  }
+  for (;;) pause();
+}
+
 static int ask(const char *transport, struct target t, int patience, const char *word) {
   int is_stream = strcmp(transport, "tcp") == 0;
   int fd = open_socket(&t, is_stream ? SOCK_STREAM : SOCK_DGRAM);
@@ -261,6 +271,7 @@ int main(int count, char **words) {
   setvbuf(stdout, NULL, _IOLBF, 0);
   if (strcmp(verb, "flood") == 0 && count > 3) flood(words + 2, (count - 2) / 2);
   if (strcmp(verb, "serve") == 0 && count > 3) serve(words[2], words + 3, count - 3);
+  if (strcmp(verb, "greet") == 0 && count == 5) greet(target_of(words[2], words[3]), atoi(words[4]));
   if (strcmp(verb, "ask") == 0 && (count == 6 || count == 7))
     return ask(words[2], target_of(words[3], words[4]), atoi(words[5]), count == 7 ? words[6] : "hello");
   if (strcmp(verb, "talk") == 0 && (count == 4 || count == 5))
@@ -269,6 +280,6 @@ int main(int count, char **words) {
     return knock(target_of(words[2], words[3]), atoi(words[4]), atoi(words[5]));
   if (strcmp(verb, "wait") == 0)
     for (;;) pause();
-  fprintf(stderr, "usage: pod wait | serve | flood | ask | talk | knock …\n");
+  fprintf(stderr, "usage: pod wait | serve | flood | greet | ask | talk | knock …\n");
   return 2;
 }

@@ -16,15 +16,16 @@ fail() {
   exit 1
 }
 
-release=1.34 suites=some bench=
+release=1.34 suites=some entry=test/cluster/main.ts
 words=()
 for word in "$@"; do
   case $word in
     --kubernetes=*) release=${word#*=} ;;
     --suites=none | --suites=some | --suites=all) suites=${word#*=} ;;
-    --json) words+=("$word") ;;
+    --json | --quick) words+=("$word") ;;
     -*) fail "unknown option $word: there are --kubernetes=1.34|1.20 and --suites=none|some|all" ;;
-    bench) bench=yes ;;
+    bench) entry=test/cluster/bench.ts ;;
+    engines) entry=test/bench/engines/main.ts ;;
     *) words+=("$word") ;;
   esac
 done
@@ -36,6 +37,12 @@ for controller in memory pids devices freezer cpuset; do
     fail "kubelet needs cgroups of version 1 here, and there is no /sys/fs/cgroup/$controller (boot with systemd.unified_cgroup_hierarchy=0)"
 done
 TOLLGATE_CLUSTER_BIN=$(bash test/cluster/build.sh "$release")
+if [[ $entry == test/bench/engines/* ]]; then
+  bash test/setup.sh engines
+  TOLLGATE_BENCH_ENGINES=$(bash test/bench/engines/build.sh)
+  export TOLLGATE_BENCH_ENGINES
+  "${CC:-cc}" -O2 -Wall test/bench/both.c -o dist/tools/both
+fi
 
 # The cgroup that today's kubelet takes for its root: one for each run. No namespace takes cgroups away.
 make_cgroups() {
@@ -113,11 +120,11 @@ inside='for d in /run /var/lib; do mount -t tmpfs tmpfs $d; done
   [ -e "$PWD/package.json" ] || { mkdir -p "$PWD"; mount --bind . "$PWD"; cd "$PWD"; }
   ip link set lo up; exec "$@"'
 command=("$PWD/node_modules/node-linux-$arch/bin/node" --disable-warning=ExperimentalWarning --test-reporter=spec)
-if [[ -n $bench ]]; then
-  command+=(test/cluster/bench.ts "${words[@]}")
+if [[ $entry != test/cluster/main.ts ]]; then
+  command+=("$entry" "${words[@]}")
 else
   ((${#words[@]})) && command+=("--test-name-pattern=${words[0]}")
-  command+=(test/cluster/main.ts)
+  command+=("$entry")
 fi
 setpriv --pdeathsig KILL unshare --mount --net --pid --fork --kill-child=KILL --mount-proc --propagation private \
   bash -ec "$inside" cluster "${command[@]}" &
