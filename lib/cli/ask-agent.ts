@@ -5,7 +5,7 @@ import { messageOf } from '../cni/error.ts';
 import { agentSocket } from '../controller/http-server.ts';
 import type { NodeMended } from '../controller/tending.ts';
 import type { Kept } from '../nodestore/policy-folder.ts';
-import type { Swept } from '../pod/sweep.ts';
+import type { Cleared } from '../pod/clear-node.ts';
 import type { Document } from '../policy/manifest/manifest.ts';
 import type { Live } from './live.ts';
 
@@ -76,7 +76,7 @@ export async function manifestsOfAgent(runDir: string): Promise<Kept> {
 export const isAgents = ({ found }: Live): boolean => found?.owner.enforcer === 'agent';
 
 /** The agent does what `sweep` does, in its own turn. */
-export async function sweptByAgent(runDir: string): Promise<Swept & { readonly nft: readonly string[] }> {
+export async function sweptByAgent(runDir: string): Promise<Cleared & { readonly nft: readonly string[] }> {
   const { nft, adopted, undone, failures } = await askAgent<NodeMended>(runDir, 'POST', '/mend');
   const nothing = { released: [], nameless: [], links: [], unknown: [], table: [], isRebuilt: false };
   return { ...nothing, nft, adopted, undone, failures };

@@ -1,6 +1,7 @@
 import { messageOf } from '../cni/error.ts';
 import type { Link } from '../kernel/link.ts';
-import { nftWords, type Swept, sweep, sweepLinks } from '../pod/sweep.ts';
+import { type Cleared, clearLinks, clearNode } from '../pod/clear-node.ts';
+import { nftLines } from '../pod/nft-lines.ts';
 import { formatTag } from '../tag/tag.ts';
 import { isAgents, sweptByAgent } from './ask-agent.ts';
 import { command, exit, outputOption, print, printJson, warn } from './command.ts';
@@ -19,13 +20,13 @@ export const binDirOption = {
 /** Enough to see what kind of change it is; `-o json` has them all. */
 const MOST_LINES = 12;
 
-export const nftLines = (lines: readonly string[]): string[] => [
+export const nftSummary = (lines: readonly string[]): string[] => [
   ...lines.slice(0, MOST_LINES).map(line => `nft: ${line}`),
   ...(lines.length > MOST_LINES ? [`nft: … and ${lines.length - MOST_LINES} more`] : []),
 ];
 
 /** What was taken away, a line each. */
-export function sweptLines(swept: Swept, table: readonly string[]): string[] {
+export function sweptLines(swept: Cleared, table: readonly string[]): string[] {
   return [
     ...swept.undone.map(({ pod, containerID, ifname, network, addresses, why }) => {
       const who = pod === undefined ? '' : `${pod}, `;
@@ -44,7 +45,7 @@ export function sweptLines(swept: Swept, table: readonly string[]): string[] {
         `left: link ${name} (${alias ?? 'no alias'}), which neither a record nor the node's state knows: its pod may run; --force deletes it`,
     ),
     ...(swept.isRebuilt ? ["made again: the node's state file, from records and links"] : []),
-    ...nftLines(table),
+    ...nftSummary(table),
   ];
 }
 
@@ -53,17 +54,17 @@ const linkJson = ({ name, alias, group }: Link) => ({ name, alias: alias ?? null
 /** What GC does; on an agent's node the agent does most of it. */
 export async function sweepNode(live: Live, { binDir, runDir, force }: SweepArguments): Promise<SweptNode> {
   if (!isAgents(live)) {
-    const options = { config: live.config, store: live.store, path: [binDir], isForced: force };
-    const swept = await sweep(options, live.here);
-    return { swept, nft: await nftWords(swept.table) };
+    const options = { settings: live.settings, store: live.store, path: [binDir], isForced: force };
+    const swept = await clearNode(options, live.here);
+    return { swept, nft: await nftLines(swept.table) };
   }
   const { nft, ...swept } = await sweptByAgent(runDir);
-  const { failures, ...links } = sweepLinks(live.store, live.here, force);
+  const { failures, ...links } = clearLinks(live.store, live.here, force);
   return { swept: { ...swept, ...links, failures: [...swept.failures, ...failures] }, nft };
 }
 
 /** A contract with scripts. */
-export const sweptJson = (swept: Swept, table: readonly string[]) => ({
+export const sweptJson = (swept: Cleared, table: readonly string[]) => ({
   adopted: swept.adopted,
   undone: swept.undone,
   released: swept.released,
@@ -82,7 +83,7 @@ interface SweepArguments {
 }
 
 export interface SweptNode {
-  readonly swept: Swept;
+  readonly swept: Cleared;
   /** Operations on the table, as lines for `nft -f`. */
   readonly nft: readonly string[];
 }

@@ -1,5 +1,5 @@
 /** What live commands work on: this network namespace, its table, and the folders that its pods' records are in. */
-import { type Config, parseConfig } from '../cni/config.ts';
+import { type NodeSettings, readNodeSettings } from '../cni/config.ts';
 import type { FoundNode } from '../enforce/found.ts';
 import { findNode } from '../enforce/found.ts';
 import { currentNetns } from '../kernel/netns.ts';
@@ -26,8 +26,7 @@ export interface LiveArguments {
 export interface Live extends Disposable {
   /** Undefined where no pod is plugged in in this network namespace. */
   readonly found: FoundNode | undefined;
-  /** Of no network in particular: its name is nobody's. */
-  readonly config: Config;
+  readonly settings: NodeSettings;
   readonly store: Store;
   readonly here: Here;
 }
@@ -46,20 +45,16 @@ export function openLive(
   overrides: Overrides = {},
 ): Live {
   const found = findNode(new DiskNodeStore(runDir, currentNetns()));
-  const { owner, settings } = found ?? {};
-  const raw = {
-    cniVersion: '1.1.0',
-    name: 'node',
-    type: 'tollgate',
+  const { owner, settings: gate } = found ?? {};
+  const settings = readNodeSettings({
     stateDir: stateDir ?? owner?.stateDir,
     runDir,
     policies: policies ?? owner?.policies,
     enforcer: owner?.enforcer,
-    nflogGroup: settings?.nflogGroup,
-    enforceEgressToNode: settings?.enforceEgressToNode,
+    nflogGroup: gate?.nflogGroup,
+    enforceEgressToNode: gate?.enforceEgressToNode,
     ...overrides,
-  };
-  const config = parseConfig(JSON.stringify(raw), 'STATUS');
-  const here = openHere({ config }, process.env, log);
-  return { found, config, store: openStore(config.stateDir), here, [Symbol.dispose]: () => here[Symbol.dispose]() };
+  });
+  const here = openHere(settings, process.env, log);
+  return { found, settings, store: openStore(settings.stateDir), here, [Symbol.dispose]: () => here[Symbol.dispose]() };
 }

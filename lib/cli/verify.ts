@@ -14,13 +14,13 @@ import {
   probeOwnership,
 } from '../enforce/probe.ts';
 import { Nft } from '../kernel/nft.ts';
+import type { Cleared } from '../pod/clear-node.ts';
 import { allLinks, isLocalAddress } from '../pod/interface.ts';
 import { isOwnLink } from '../pod/inventory.ts';
-import type { Swept } from '../pod/sweep.ts';
 import { differences, type Mismatch, mendLinks, type Scene } from '../pod/verify.ts';
 import { askAgent, isAgents } from './ask-agent.ts';
 import { command, type Exit, exit, outputOption, print, printJson, warn } from './command.ts';
-import { binDirOption, forceOption, nftLines, sweepNode, sweptJson, sweptLines } from './gc.ts';
+import { binDirOption, forceOption, nftSummary, sweepNode, sweptJson, sweptLines } from './gc.ts';
 import { type Live, liveOptions, openLive } from './live.ts';
 
 /** What can be told of a node before it has anything of ours. */
@@ -40,7 +40,7 @@ export function probeNode(): Lack[] {
 const sceneOf = (live: Live): Scene => ({ here: live.here, store: live.store, links: allLinks(live.here.host) });
 
 interface Repaired {
-  readonly swept: Swept;
+  readonly swept: Cleared;
   readonly nft: readonly string[];
   readonly mended: readonly Mismatch[];
   readonly failures: readonly unknown[];
@@ -70,7 +70,7 @@ const indented = (lines: readonly string[]): string => lines.map(line => `  ${li
 
 const differenceLines = (difference: Mismatch): string[] => [
   sentence(difference),
-  ...nftLines(difference.nft ?? []).map(line => `  ${line}`),
+  ...nftSummary(difference.nft ?? []).map(line => `  ${line}`),
 ];
 
 export const lackLines = (lacks: readonly Lack[]): string[] =>

@@ -76,6 +76,19 @@ export interface OwnKeys {
   readonly logFile?: string;
 }
 
+/** Settings of a node rather than of one network: where its state is, who judges its pods, how its gate enforces. */
+export type NodeSettings = Pick<
+  OwnKeys,
+  | 'enforcer'
+  | 'policies'
+  | 'established'
+  | 'enforceTimeout'
+  | 'enforceEgressToNode'
+  | 'nflogGroup'
+  | 'stateDir'
+  | 'runDir'
+>;
+
 /**
  * `cni.dev/valid-attachments` of GC, or its old name `cni.dev/attachments`: which attachments of this network still live.
  * undefined: the key is absent, nobody said; null: a runtime that knows none (Go's nil slice); a list: those, maybe none.
@@ -180,6 +193,14 @@ function readOwnKeys(from: Fields, take: Take): OwnKeys {
     logFile: take(from, 'logFile', unlessBlank(absolutePath)),
   });
 }
+
+/**
+ * Settings of a node, from values that have not been checked: a command line's, or a table's owner. Members that are
+ * undefined get the defaults of the configuration.
+ * @throws CniError code 7, naming key, value and what is expected
+ */
+export const readNodeSettings = (given: Readonly<Partial<Record<keyof NodeSettings, unknown>>>): NodeSettings =>
+  readOwnKeys(fields(present(given), ''), optional);
 
 function misspelt(from: Fields, known: readonly string[]): string[] {
   return [...from.members.values()].flatMap(({ key }) => {

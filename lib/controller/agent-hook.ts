@@ -1,5 +1,5 @@
 /** The enforcement hook of the agent's process: one table for all calls, and the API's word for what a pod is. */
-import type { Config } from '../cni/config.ts';
+import type { NodeSettings } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
 import type { Hook } from '../enforce/hook.ts';
 import { ownerOf } from '../enforce/inline.ts';
@@ -39,7 +39,7 @@ export interface PodJudge {
 }
 
 export interface AgentHookOptions {
-  readonly config: Config;
+  readonly settings: NodeSettings;
   readonly judge: PodJudge;
   readonly signal?: AbortSignal | undefined;
 }
@@ -54,7 +54,7 @@ export class AgentHook implements Hook {
   }
 
   async admit(): Promise<void> {
-    refuseOtherOwner(ownerOf(this.#options.config), this.#table.state.owner);
+    refuseOtherOwner(ownerOf(this.#options.settings), this.#table.state.owner);
   }
 
   /** The API's word comes with `judge`. */

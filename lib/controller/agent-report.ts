@@ -3,7 +3,7 @@
 import { TABLE } from '../gate/desired.ts';
 import type { Client } from '../kube/client.ts';
 import type { NodeKeeper } from '../node/node-network.ts';
-import { nftWords } from '../pod/sweep.ts';
+import { nftLines } from '../pod/nft-lines.ts';
 import { policyRef } from '../policy/model/model.ts';
 import { metricsOf } from './agent-metrics.ts';
 import type { CallCounts } from './call-metrics.ts';
@@ -110,7 +110,7 @@ export class AgentReport implements AgentView {
 
   /** What would bring the table to its desired state, as lines for `nft -f`. */
   async drift(): Promise<readonly string[]> {
-    return await nftWords(await this.#parts.gate.table.drift());
+    return await nftLines(await this.#parts.gate.table.drift());
   }
 
   /** Puts right what other programs changed, and collects what calls that died left behind. */

@@ -3,7 +3,7 @@
  * opens its socket once everything has been heard and is in force; before that, and when the agent is gone, calls only
  * close, release or read, and the rules that were in force stay.
  */
-import type { Config } from '../cni/config.ts';
+import type { NodeSettings } from '../cni/config.ts';
 import { messageOf } from '../cni/error.ts';
 import { systemClock } from '../kube/clock.ts';
 import { createIntern } from '../kube/intern.ts';
@@ -70,7 +70,7 @@ export class KubernetesAgent {
     });
     const extra = { ...(clusterCidrs ? { clusterCidrs } : {}), ...(conflist ? { conflist } : {}) };
     this.#keeper = new NodeKeeper({ node, runDir, host: kernel.host, client, log, ...extra });
-    const contextFor = (config: Config, say: (line: string) => void): Context => this.#context(config, say);
+    const contextFor = (settings: NodeSettings, say: (line: string) => void): Context => this.#context(settings, say);
     const [gate, keeper] = [this.#gate, this.#keeper];
     this.#tending = new Tending({ table: gate.table, links: gate.links, owner, runDir, log, contextFor });
     const tending = this.#tending;
@@ -102,8 +102,8 @@ export class KubernetesAgent {
     });
   }
 
-  #context(config: Config, log: (line: string) => void, signal?: AbortSignal): Context {
-    const hook = new AgentHook({ config, judge: this.#gate.judge, signal });
+  #context(settings: NodeSettings, log: (line: string) => void, signal?: AbortSignal): Context {
+    const hook = new AgentHook({ settings, judge: this.#gate.judge, signal });
     return this.#kernel.context(hook, log, () => this.#server.calls > 1, signal);
   }
 

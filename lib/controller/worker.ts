@@ -2,7 +2,7 @@
  * The warm worker: one process that carries out the calls of its network namespace, and puts into force what the policies
  * folder says as soon as it says it. Rules stay in place when it ends.
  */
-import { parseConfig } from '../cni/config.ts';
+import { readNodeSettings } from '../cni/config.ts';
 import { messageOf } from '../cni/error.ts';
 import { findNode } from '../enforce/found.ts';
 import { TABLE_NAME } from '../gate/desired.ts';
@@ -69,11 +69,9 @@ async function applyFolder({ runDir, owner, established, log }: WorkerOptions, w
   const found = findNode(warm.store);
   if (!found || !isSameOwner(found.owner, owner)) return false;
   const { nflogGroup, enforceEgressToNode } = found.settings;
-  // Of no network in particular: its name is nobody's.
-  const network = { cniVersion: '1.1.0', name: 'node', type: 'tollgate' };
-  const text = JSON.stringify({ ...network, ...owner, runDir, established, nflogGroup, enforceEgressToNode });
+  const settings = readNodeSettings({ ...owner, runDir, established, nflogGroup, enforceEgressToNode });
   const warn = (line: string): void => log('warn', line);
-  using context = openHere({ config: parseConfig(text, 'STATUS') }, {}, warn, undefined, warm);
+  using context = openHere(settings, {}, warn, undefined, warm);
   const { isChanged, isNews, after } = await context.hook.apply();
   if (isChanged && isNews) log('info', 'policies applied', { pods: Object.keys(after.state.pods).length });
   return isWaiting(after.kept);
@@ -130,7 +128,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       log('warn', 'Another program changed our table: mended', { operations });
     },
   };
-  const openContext: OpenContext = (request, env, say, signal) => openHere(request, env, say, signal, warm);
+  const openContext: OpenContext = ({ config }, env, say, signal) => openHere(config, env, say, signal, warm);
   // To compile what has become hot takes memory, which libc keeps.
   const idle = undo.use(new IdleTimer(A_WHILE, trimMalloc));
   const calls = new CallLog(log, counts.take);

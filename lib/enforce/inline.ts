@@ -2,7 +2,7 @@
  * The enforcement hook with no daemon: whoever runs the call judges, with the policies of a folder. Every call brings the
  * node to what the folder says now. Under `exec:` a program of the admin's judges; under `none` nobody does.
  */
-import { type Config, formatEnforcer } from '../cni/config.ts';
+import { formatEnforcer, type NodeSettings } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
 import { type GateSettings, isJudged } from '../gate/chains.ts';
 import { concerns } from '../gate/concern.ts';
@@ -50,7 +50,7 @@ import {
 } from './table.ts';
 
 export interface InlineOptions {
-  readonly config: Config;
+  readonly config: NodeSettings;
   readonly store: NodeStore;
   readonly log: (line: string) => void;
   readonly signal?: AbortSignal | undefined;
@@ -65,13 +65,13 @@ export interface InlineOptions {
   };
 }
 
-export const ownerOf = (config: Config): Owner => ({
+export const ownerOf = (config: NodeSettings): Owner => ({
   enforcer: formatEnforcer(config.enforcer),
   stateDir: config.stateDir,
   policies: config.policies,
 });
 
-export const settingsOf = ({ enforcer, nflogGroup, enforceEgressToNode }: Config): GateSettings => ({
+export const settingsOf = ({ enforcer, nflogGroup, enforceEgressToNode }: NodeSettings): GateSettings => ({
   judge: enforcer.kind,
   nflogGroup,
   enforceEgressToNode,

@@ -156,7 +156,7 @@ function contest(group: readonly Claim[], contested: ReadonlyMap<Claim, readonly
   for (const [claim, rival] of rivals) if (rival) claim.refusal = why(rival, claim);
 }
 
-export interface Claims {
+export interface CidrClaims {
   /** Why the node's pod CIDR is not believed; undefined where it is. */
   readonly refusal: (node: KubeNode, cidr: Prefix) => string | undefined;
   /** Why no packet is to be sent by way of this address that the node says it has; undefined where it can be. */
@@ -207,7 +207,7 @@ class Addresses {
  * @param nodes all of the cluster
  * @param clusterCidrs where the admin says that pods are; a family of which it has none is not narrowed
  */
-export function judgeClaims(nodes: readonly KubeNode[], clusterCidrs: readonly Prefix[] = []): Claims {
+export function judgeClaims(nodes: readonly KubeNode[], clusterCidrs: readonly Prefix[] = []): CidrClaims {
   const claims: Claim[] = nodes.flatMap(node => node.podCidrs.map(cidr => ({ node, cidr: networkOf(cidr) })));
   for (const claim of claims) {
     const refusal = unfit(claim.cidr) ?? outside(claim.cidr, clusterCidrs);

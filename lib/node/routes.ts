@@ -20,7 +20,7 @@ import {
   routeOf,
 } from '../kernel/route.ts';
 import type { KubeNode } from '../kube/object.ts';
-import { type Claims, judgeClaims, LongestMatch } from './pod-cidrs.ts';
+import { type CidrClaims, judgeClaims, LongestMatch } from './pod-cidrs.ts';
 
 /** Of no routing daemon in rtnetlink.h or iproute2's rt_protos: "t". `ip route show proto 116`. */
 export const RTPROT_TOLLGATE = 0x74;
@@ -51,7 +51,7 @@ export function planRoutes(
   nodes: readonly KubeNode[],
   own: KubeNode,
   found: readonly FoundRoute[],
-  claims: Claims = judgeClaims([own, ...nodes.filter(({ name }) => name !== own.name)]),
+  claims: CidrClaims = judgeClaims([own, ...nodes.filter(({ name }) => name !== own.name)]),
 ): RoutePlan {
   const all = nodes.toSorted((a, b) => (a.name < b.name ? -1 : 1));
   const theirs = new LongestMatch<FoundRoute>();
@@ -94,7 +94,7 @@ type Way =
 
 interface Surroundings {
   readonly theirs: LongestMatch<FoundRoute>;
-  readonly claims: Claims;
+  readonly claims: CidrClaims;
   readonly own: KubeNode;
 }
 
@@ -172,7 +172,7 @@ export interface Routed {
 }
 
 /** Brings our routes to what the nodes say. A route that the kernel refuses is a problem, and keeps no other back. */
-export function keepRoutes(nodes: readonly KubeNode[], own: KubeNode, host: Exchange, claims?: Claims): Routed {
+export function keepRoutes(nodes: readonly KubeNode[], own: KubeNode, host: Exchange, claims?: CidrClaims): Routed {
   const found = mainRoutes(host);
   const { wanted, problems } = planRoutes(nodes, own, found, claims);
   const changes = routeChanges(found, wanted);

@@ -17,8 +17,8 @@ import type { Attachment } from '../state/attachment.ts';
 import { formatAlias, parseAlias, shortID } from '../tag/alias.ts';
 import { hostInterfaceName, linkMac } from '../tag/link-name.ts';
 import { beginAttachment } from './attachment.ts';
+import { Collector } from './collector.ts';
 import type { Context } from './context.ts';
-import { clearDead } from './dead.ts';
 import { type MadeFacts, type PodFacts, writeFacts } from './facts.ts';
 import { forgetStaleHostPorts } from './forget-flows.ts';
 import {
@@ -36,7 +36,7 @@ import { type Masquerade, masqueradeOf, reserveAddresses } from './ipam.ts';
 import { defaultRoutes, mtuOfPod, type PathMtu, readPathMtu } from './mtu.ts';
 import { writeMade } from './pair.ts';
 import { layout, type PodLayout, resultOf } from './plan.ts';
-import { unplug } from './unplug.ts';
+import { leavingBy, unplug } from './unplug.ts';
 
 /** @throws NetnsError, CniError code 8 where it is the node's own */
 export function openTarget(request: AttachmentRequest, context: Context): Netns {
@@ -114,7 +114,7 @@ function nameOf(request: AttachmentRequest): { namespace: string; pod: string } 
 const dnsOf = ({ config }: AttachmentRequest, ipam: Result): Result['dns'] =>
   config.runtime.dns ?? config.dns ?? ipam.dns;
 
-/** What a dead pod holds is taken back, where the work fails for want of it, and the work is tried once more. */
+/** Does the work; where it fails for want of something that dead pods hold, undoes these and does it once more. */
 async function withDeadCleared<T>(
   wants: (error: unknown) => boolean,
   { config, path }: AttachmentRequest,
@@ -124,7 +124,8 @@ async function withDeadCleared<T>(
   try {
     return await work();
   } catch (error) {
-    if (!wants(error) || (await clearDead(config, path, context)) === 0) throw error;
+    if (!wants(error)) throw error;
+    if ((await new Collector({ settings: config, path }, context).dead()) === 0) throw error;
     return await work();
   }
 }
@@ -228,7 +229,7 @@ function refuseTaken({ containerID }: AttachmentRequest, { name, alias }: Link):
 /** The error that made us turn back is the one to report; what cannot be undone now stays closed, for DEL or GC. */
 async function undo(request: AttachmentRequest, attachment: Attachment, context: Context): Promise<void> {
   try {
-    await unplug(request, attachment, context);
+    await unplug(leavingBy(request), attachment, context);
   } catch (error) {
     context.log(`Cannot undo the ADD of ${request.containerID}: ${messageOf(error)}`);
   }

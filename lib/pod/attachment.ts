@@ -5,7 +5,7 @@ import { type Attachment, lockAttachment } from '../state/attachment.ts';
 import { openStore } from '../state/store.ts';
 import { attachmentDeadline, type Context } from './context.ts';
 import { homeOf, type PodFacts, writeFacts } from './facts.ts';
-import { unplug } from './unplug.ts';
+import { leavingBy, unplug } from './unplug.ts';
 
 const keyOf = ({ config, containerID, ifname }: AttachmentRequest) => ({ network: config.name, containerID, ifname });
 
@@ -36,7 +36,7 @@ export async function beginAttachment(
           `Cannot add ${ifname} to container ${containerID}: network ${config.name} has it already`,
           `addresses ${attachment.facts.addresses?.join(', ') ?? 'unknown'}; DEL it first`,
         );
-      await unplug(request, attachment, context);
+      await unplug(leavingBy(request), attachment, context);
     } finally {
       attachment[Symbol.dispose]();
     }

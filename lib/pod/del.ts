@@ -1,10 +1,10 @@
 import type { AttachmentRequest } from '../cni/request.ts';
 import { findAttachment } from './attachment.ts';
 import type { Context } from './context.ts';
-import { unplug } from './unplug.ts';
+import { leavingBy, unplug } from './unplug.ts';
 
 /** DEL: silent, as often as it comes, whether there is a namespace, a link, a record or none of them. */
 export async function del(request: AttachmentRequest, context: Context): Promise<void> {
   using attachment = await findAttachment(request, 'DEL', context);
-  await unplug(request, attachment, context);
+  await unplug(leavingBy(request), attachment, context);
 }

@@ -1,18 +1,19 @@
-/** GC: whatever a runtime no longer vouches for is taken away, of this network name alone. */
+/** The verb GC: undoes attachments of this network that the runtime no longer vouches for. */
 import { attachmentsToKeep } from '../cni/config.ts';
 import { CniError, codes, messageOf } from '../cni/error.ts';
 import { builtinIpam } from '../cni/ipam.ts';
 import type { NetworkRequest } from '../cni/request.ts';
-import { collect } from './collect.ts';
+import { Collector } from './collector.ts';
 import type { Context } from './context.ts';
 import { delegateVerb } from './delegate.ts';
 import { delegationOf } from './ipam.ts';
 
-/** @throws CniError with everything that could not be taken away */
+/** @throws CniError with everything that could not be undone */
 export async function gc(request: NetworkRequest, context: Context): Promise<void> {
   const { config, path } = request;
   const keep = attachmentsToKeep(config.validAttachments);
-  const failures = [...(await collect({ config, path, keep }, context)).failures];
+  const collector = new Collector({ settings: config, path }, context);
+  const failures = [...(await collector.network({ network: config.name, keep, config })).failures];
   const attempt = async (work: () => Promise<unknown>) => {
     try {
       await work();

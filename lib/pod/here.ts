@@ -1,5 +1,6 @@
 /** This process's own place to carry out a call in: its network namespace, its sockets, its stderr. */
-import type { AttachmentRequest, Environment, NetworkRequest } from '../cni/request.ts';
+import type { NodeSettings } from '../cni/config.ts';
+import type { Environment } from '../cni/request.ts';
 import { InlineHook, type InlineOptions } from '../enforce/inline.ts';
 import type { LocalPod } from '../gate/node-state.ts';
 import { podKey } from '../gate/node-state.ts';
@@ -13,8 +14,8 @@ import { Nft } from '../kernel/nft.ts';
 import type { SocketPool } from '../kernel/socket-pool.ts';
 import { DiskNodeStore } from '../nodestore/disk-store.ts';
 import type { NodeStore } from '../nodestore/node-store.ts';
+import { listAttachments } from '../state/listed.ts';
 import { listNetworks, openStore } from '../state/store.ts';
-import { listAttachments } from '../state/sweep.ts';
 import { isIdentity } from '../tag/tag.ts';
 import type { Context } from './context.ts';
 import { homeOf, readFacts } from './facts.ts';
@@ -117,7 +118,7 @@ const openWarm = ({ here, route, routePool, nft, reaper, others }: Warm): Return
 });
 
 export function openHere(
-  { config }: Pick<AttachmentRequest | NetworkRequest, 'config'>,
+  settings: NodeSettings,
   env: Environment,
   log: (line: string) => void,
   signal?: AbortSignal,
@@ -126,7 +127,7 @@ export function openHere(
   const place = warm ? openWarm(warm) : openCold();
   const { here, host, nft } = place;
   const { mended } = warm ?? {};
-  const store = warm && config.runDir === warm.runDir ? warm.store : new DiskNodeStore(config.runDir, here);
-  const hook = new InlineHook({ config, store, log, signal, nft, mended, node: nodeFacts(host, here) });
+  const store = warm && settings.runDir === warm.runDir ? warm.store : new DiskNodeStore(settings.runDir, here);
+  const hook = new InlineHook({ config: settings, store, log, signal, nft, mended, node: nodeFacts(host, here) });
   return { ...place, env, hook, log, ...(signal ? { signal } : {}) };
 }

@@ -2,13 +2,13 @@
 import { type LocalPod, type NodeState, podKey } from '../gate/node-state.ts';
 import type { Link } from '../kernel/link.ts';
 import { tryLockAttachment } from '../state/attachment.ts';
+import { type Listed, listAttachments } from '../state/listed.ts';
 import { listNetworks, type Store } from '../state/store.ts';
-import { type Listed, listAttachments } from '../state/sweep.ts';
 import { parseAlias } from '../tag/alias.ts';
 import { isHostInterfaceName } from '../tag/link-name.ts';
 import { condemned, isOurs, quarantine } from '../tag/tag.ts';
-import { deathOf } from './collect.ts';
 import type { Context } from './context.ts';
+import { deathOf } from './death.ts';
 import { homeOf, type PodFacts, readFacts } from './facts.ts';
 import { hostEnd, type LookUp, lookUpIn } from './own-link.ts';
 

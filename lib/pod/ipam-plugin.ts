@@ -7,9 +7,9 @@ import { formatAddress } from '../ip/address.ts';
 import type { Attachment } from '../state/attachment.ts';
 import { lockAttachment, tryLockAttachment } from '../state/attachment.ts';
 import { holds, release, usage } from '../state/claims.ts';
-import { sweepOrphans } from '../state/orphans.ts';
+import { collectNameless, collectOrphans } from '../state/leftovers.ts';
+import { listAttachments } from '../state/listed.ts';
 import { openStore } from '../state/store.ts';
-import { listAttachments, sweepNameless } from '../state/sweep.ts';
 import { attachmentDeadline } from './context.ts';
 import { writeFacts } from './facts.ts';
 import { checkedPlanOf, type Reserver, reserveBuiltin } from './ipam.ts';
@@ -80,8 +80,8 @@ export function ipamGc(request: NetworkRequest): void {
     release(attachment);
     attachment.remove();
   }
-  sweepNameless(store, network);
-  sweepOrphans(store, network);
+  collectNameless(store, network);
+  collectOrphans(store, network);
 }
 
 /** @throws CniError code 50 */

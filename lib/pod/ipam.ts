@@ -5,12 +5,14 @@ import { CniError, codes, messageOf } from '../cni/error.ts';
 import { builtinIpam, type RangeSetSpec } from '../cni/ipam.ts';
 import { type AttachmentRequest, requestedIps, type Verb } from '../cni/request.ts';
 import type { Result } from '../cni/result.ts';
+import { type CniVersion, newestVersion } from '../cni/version.ts';
 import { type Address, formatPrefix, networkOf, type Prefix } from '../ip/address.ts';
 import type { PoolPlan, RangeSources } from '../ipam/config.ts';
 import type { Exchange } from '../kernel/message.ts';
 import { readSeenBy } from '../kernel/mount-namespace.ts';
 import type { Attachment } from '../state/attachment.ts';
-import { release, reserve } from '../state/claims.ts';
+import { release } from '../state/claims.ts';
+import { reserve } from '../state/disk-claims.ts';
 import { parseAlias } from '../tag/alias.ts';
 import type { Context } from './context.ts';
 import { type Delegation, delegateAdd, delegateVerb, findDelegate } from './delegate.ts';
@@ -70,18 +72,10 @@ export async function checkedPlanOf(config: Config): Promise<PoolPlan> {
   return await planWith(config, { covers: cidrRange, unknown: codes.notAvailable });
 }
 
-export const delegationOf = (
-  config: Config,
-  verb: Verb,
-  context: Context,
-  path: readonly string[],
-  stored?: { readonly type: string; readonly stdin: string },
-): Delegation => ({
-  call: { type: stored?.type ?? config.ipam!.type, verb, cniVersion: config.cniVersion },
-  env: context.env,
-  path,
-  stdin: stored?.stdin ?? config.text,
-  log: context.log,
+/** A call of the IPAM plugin that the configuration names. */
+export const delegationOf = (config: Config, verb: Verb, context: Context, path: readonly string[]): Delegation => ({
+  call: { type: config.ipam!.type, verb, cniVersion: config.cniVersion },
+  ...{ env: context.env, path, stdin: config.text, log: context.log },
 });
 
 /** @throws CniError code 5 where the file that the config names cannot be read */
@@ -118,16 +112,16 @@ export async function reserveBuiltin(
   const { pools, warnings } = await planOf(request.config);
   for (const warning of warnings) context.log(warning);
   const dns = ipam?.resolvConf === undefined ? undefined : await resolvConf(ipam.resolvConf, context.caller);
-  const allotments = reserve(attachment, {
+  const reservation = {
     pools,
     requested: requestedIps(request),
     minimumRest: MINIMUM_REST,
-    isBusy: address => linkRoutedTo(context.host, address) !== undefined,
-    explainBusy: address => explainRoute(context.host, address),
-    podNameOf: facts => {
-      const { pod } = readFacts(facts);
-      return pod && `${pod.namespace}/${pod.name}`;
-    },
+    isBusy: (address: Address) => linkRoutedTo(context.host, address) !== undefined,
+    explainBusy: (address: Address) => explainRoute(context.host, address),
+  };
+  const allotments = reserve(attachment, reservation, facts => {
+    const { pod } = readFacts(facts);
+    return pod && `${pod.namespace}/${pod.name}`;
   });
   return {
     interfaces: [],
@@ -168,15 +162,28 @@ export async function reserveAddresses(
     : await reserveDelegated(request, attachment, context);
 }
 
-/** Gives everything back. @throws CniError where the delegate refuses: its address is still taken then */
+/**
+ * Gives everything back.
+ * @param delegate the IPAM plugin that gave the addresses, with the configuration that it was called with
+ * @throws CniError where the delegate refuses: its address is still taken then
+ */
 export async function releaseAddresses(
-  config: Config,
   attachment: Attachment,
   delegate: { readonly type: string; readonly stdin: string } | undefined,
-  context: Context,
-  path: readonly string[],
+  { env, log }: Context,
+  {
+    path,
+    cniVersion = newestVersion,
+  }: { readonly path: readonly string[]; readonly cniVersion: CniVersion | undefined },
 ): Promise<void> {
-  if (delegate) await delegateVerb(delegationOf(config, 'DEL', context, path, delegate));
+  if (delegate)
+    await delegateVerb({
+      call: { type: delegate.type, verb: 'DEL', cniVersion },
+      env,
+      path,
+      stdin: delegate.stdin,
+      log,
+    });
   release(attachment);
 }
 

@@ -92,7 +92,7 @@ export async function plugin(
   const { stdout, exitCode } = await answer(call, {
     release: manifest.version,
     log,
-    open: openHere,
+    open: ({ config }, env, say) => openHere(config, env, say),
     elsewhere: toAgent(load, before),
   });
   return print(stdout) ? exitCode : 1;

@@ -4,9 +4,10 @@
  * it would hand its permissions to a stranger. So whatever fails stops here, keeps the claim, and is tried again.
  */
 
-import type { Config } from '../cni/config.ts';
+import type { Config, NodeSettings } from '../cni/config.ts';
 import { messageOf } from '../cni/error.ts';
 import { builtinIpam } from '../cni/ipam.ts';
+import type { AttachmentRequest } from '../cni/request.ts';
 import { podKey } from '../gate/node-state.ts';
 import { formatAddress } from '../ip/address.ts';
 import type { Link } from '../kernel/link.ts';
@@ -22,15 +23,25 @@ import { condemn, findLink, isThere, routesOver, tagLink, unroute, writeAlias } 
 import { delegationOf, releaseAddresses } from './ipam.ts';
 import { hostEnd, isLinkOf, isMadeFor, lookUpIn, peerInPod } from './own-link.ts';
 
+/** An attachment that is to be undone. */
 export interface Leaving {
   readonly containerID: string;
   readonly ifname: string;
-  readonly config: Config;
+  readonly network: string;
+  readonly settings: NodeSettings;
+  /** The network's configuration as a runtime gives it; absent where the whole node is collected. */
+  readonly config?: Config;
   /** As the runtime gives it; GC's caller gives none. */
   readonly netns?: string;
   /** CNI_PATH, for a delegate. */
   readonly path: readonly string[];
 }
+
+/** The attachment of a call. */
+export const leavingBy = ({ containerID, ifname, netns, path, config }: AttachmentRequest): Leaving => ({
+  ...{ containerID, ifname, netns, path, config },
+  ...{ network: config.name, settings: config },
+});
 
 /**
  * The node's end, whatever it is called by now: by the pod's record, else by the node's; by its name, which follows from the
@@ -42,14 +53,14 @@ function findOwnLink(
   facts: PodFacts | undefined,
   context: Context,
 ): Link | undefined {
-  const { config, containerID, ifname } = leaving;
+  const { network, config, containerID, ifname } = leaving;
   const { host, caller } = context;
-  const key = { network: config.name, containerID, ifname };
+  const key = { network, containerID, ifname };
   const pod = facts?.pod ?? context.hook.find(podKey(key));
   const known = pod && hostEnd(lookUpIn(host), pod);
   if (known) return known;
   const ours = hostInterfaceName(key);
-  const chained = config.prevResult?.interfaces.filter(({ sandbox }) => !sandbox).map(({ name }) => name) ?? [];
+  const chained = config?.prevResult?.interfaces.filter(({ sandbox }) => !sandbox).map(({ name }) => name) ?? [];
   for (const name of new Set([facts?.link ?? ours, ours, ...chained])) {
     const link = findLink(host, { name });
     if (isThere(link) && isLinkOf(link, containerID)) return link;
@@ -79,13 +90,13 @@ async function all(work: readonly (Promise<void> | false | undefined)[]): Promis
  * @throws what kept the pod from being taken out of the table, or its address from being released
  */
 export async function unplug(leaving: Leaving, attachment: Attachment | undefined, context: Context): Promise<void> {
-  const { config, containerID, ifname } = leaving;
+  const { network, settings, config, containerID, ifname } = leaving;
   const facts = attachment && readFacts(attachment.facts);
   const netns = leaving.netns || attachment?.facts.netns;
   const link = facts?.kind === 'ipam' ? undefined : findOwnLink(leaving, netns, facts, context);
-  const key = { network: config.name, containerID, ifname };
+  const key = { network, containerID, ifname };
   const isChained = facts ? facts.kind === 'chained' : link !== undefined && !isMadeFor(key, link);
-  if (link && !(isChained && config.enforcer.kind === 'none')) condemn(context.host, link.ifindex);
+  if (link && !(isChained && settings.enforcer.kind === 'none')) condemn(context.host, link.ifindex);
   const addresses = facts?.pod?.addresses ?? attachment?.facts.addresses ?? (link ? addressesOver(link, context) : []);
   const takeOut = async (): Promise<void> => {
     await context.hook.dismiss(podKey(key));
@@ -97,15 +108,15 @@ export async function unplug(leaving: Leaving, attachment: Attachment | undefine
     await context.reaper.defer(ifindex);
   };
   await all([link && !isChained && removeOwn(link), facts?.kind !== 'ipam' && takeOut()]);
-  if (link && isChained) leaveLink(link, config.enforcer.kind !== 'none', context);
+  if (link && isChained) leaveLink(link, settings.enforcer.kind !== 'none', context);
   // GC speaks for the whole network, and a delegate must hear whose address it is.
   const own = { ...context, env: { ...context.env, CNI_CONTAINERID: containerID, CNI_IFNAME: ifname } };
   if (!attachment) {
-    releaseLost(openStore(config.stateDir), key, addresses);
+    releaseLost(openStore(settings.stateDir), key, addresses);
     return await releaseUnrecorded(leaving, own);
   }
   if (facts?.isAdopted) await releaseUnrecorded(leaving, own);
-  await releaseAddresses(config, attachment, facts?.delegate, own, leaving.path);
+  await releaseAddresses(attachment, facts?.delegate, own, { path: leaving.path, cniVersion: config?.cniVersion });
   attachment.remove();
 }
 
@@ -114,7 +125,7 @@ export async function unplug(leaving: Leaving, attachment: Attachment | undefine
  * records and not those of host-local. A delegate that cannot be found has never given anything.
  */
 async function releaseUnrecorded({ config, path }: Leaving, context: Context): Promise<void> {
-  if (!config.ipam || config.ipam.type === builtinIpam) return;
+  if (!config?.ipam || config.ipam.type === builtinIpam) return;
   try {
     findDelegate(config.ipam.type, path);
   } catch (error) {

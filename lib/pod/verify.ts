@@ -12,7 +12,8 @@ import { inNetns, Netns } from '../kernel/netns.ts';
 import { findSysctl, writeSysctl } from '../kernel/sysctl.ts';
 import { type Attachment, lockAttachment, readFacts as readRecord, recordPath } from '../state/attachment.ts';
 import { reclaim } from '../state/claims.ts';
-import { isOrphan, listOrphans, listUnclaimed } from '../state/orphans.ts';
+import { isOrphan, listOrphans, listUnclaimed } from '../state/leftovers.ts';
+import { networkName } from '../state/listed.ts';
 import { listNetworks, type Store } from '../state/store.ts';
 import { formatAlias } from '../tag/alias.ts';
 import type { AttachmentKey } from '../tag/link-name.ts';
@@ -23,10 +24,9 @@ import { readFacts } from './facts.ts';
 import type { Here } from './here.ts';
 import { findLink, isThere, tagLink } from './interface.ts';
 import { inventory, type PluggedIn, pluggedInNow } from './inventory.ts';
-import { networkName } from './networks.ts';
+import { nftLines } from './nft-lines.ts';
 import { hostEnd, lookUpIn } from './own-link.ts';
 import { pairOf } from './pair.ts';
-import { nftWords } from './sweep.ts';
 
 export interface Mismatch {
   /** `table`, `namespace/pod`, an interface, or an address. */
@@ -218,7 +218,7 @@ async function tableDifferences(scene: Scene, found: readonly PluggedIn[]): Prom
   }
   const operations = table.drift();
   if (operations.length === 0) return [];
-  const nft = await nftWords(operations);
+  const nft = await nftLines(operations);
   const what = table.read() ? `differs from what it should be` : 'is gone: no pod is gated';
   return [{ about: tableName, what, nft }];
 }

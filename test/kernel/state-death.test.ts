@@ -5,10 +5,11 @@ import { closeSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
-import { release, reserve } from '../../lib/state/claims.ts';
-import { sweepOrphans } from '../../lib/state/orphans.ts';
+import { release } from '../../lib/state/claims.ts';
+import { reserve } from '../../lib/state/disk-claims.ts';
+import { collectNameless, collectOrphans } from '../../lib/state/leftovers.ts';
+import { listAttachments } from '../../lib/state/listed.ts';
 import type { Store } from '../../lib/state/store.ts';
-import { listAttachments, sweepNameless } from '../../lib/state/sweep.ts';
 import { tapFs } from '../support/fs-tap.ts';
 import { adding, contents, existing, from, network, owner, poolsOf, room } from '../support/state-room.ts';
 
@@ -53,8 +54,8 @@ async function collect(store: Store, keep: readonly string[]): Promise<void> {
     release(held);
     held.remove();
   }
-  sweepNameless(store, network);
-  sweepOrphans(store, network);
+  collectNameless(store, network);
+  collectOrphans(store, network);
 }
 
 const pools = poolsOf('10.0.0.0/29', 'fd00::/126');

@@ -55,7 +55,7 @@ function say(roles: Readonly<Record<string, string>>): void {
 }
 
 async function apply(): Promise<void> {
-  using context = openHere({ config: parseConfig(JSON.stringify(config), 'STATUS') }, {}, log, undefined, warm);
+  using context = openHere(parseConfig(JSON.stringify(config), 'STATUS'), {}, log, undefined, warm);
   await context.hook.apply();
 }
 
@@ -86,7 +86,7 @@ async function plug(name: string, slowly: (put: Dispatch) => Dispatch = put => p
     ...{ CNI_NETNS: `/proc/${child.pid}/ns/net`, CNI_ARGS: `K8S_POD_NAMESPACE=default;K8S_POD_NAME=${name}` },
   };
   const request = parseRequest(env, () => JSON.stringify({ ...config, ipam })) as AttachmentRequest;
-  using context = openHere(request, env, log, undefined, warm);
+  using context = openHere(request.config, env, log, undefined, warm);
   await add(request, { ...context, dispatch: slowly(context.dispatch) });
   const link = hostInterfaceName({ network: 'net', containerID: name, ifname: 'eth0' });
   const { hook } = context;

@@ -3,11 +3,12 @@ import assert from 'node:assert/strict';
 import { parseAddress } from '../../lib/ip/address.ts';
 import { PoolExhausted } from '../../lib/ipam/error.ts';
 import { lockAttachment } from '../../lib/state/attachment.ts';
-import { holds, release, reserve } from '../../lib/state/claims.ts';
+import { holds, release } from '../../lib/state/claims.ts';
+import { reserve } from '../../lib/state/disk-claims.ts';
 import { StateError } from '../../lib/state/error.ts';
-import { sweepOrphans } from '../../lib/state/orphans.ts';
+import { collectOrphans } from '../../lib/state/leftovers.ts';
+import { listAttachments } from '../../lib/state/listed.ts';
 import { openStore, type Store } from '../../lib/state/store.ts';
-import { listAttachments } from '../../lib/state/sweep.ts';
 import { adding, contents, existing, from, network, owner, poolsOf } from './state-room.ts';
 
 const say = (value: unknown) => process.stdout.write(`${JSON.stringify(value)}\n`);
@@ -74,7 +75,7 @@ async function churn(store: Store, id: string, subnets: string[]): Promise<never
 /** Undoes what others leave half done, until it is killed. */
 async function sweep(store: Store): Promise<never> {
   for (;;) {
-    sweepOrphans(store, network);
+    collectOrphans(store, network);
     for (const { owner: whose, facts } of listAttachments(store, network)) {
       if (facts.phase === 'ready') continue;
       const locked = whose && (await lockAttachment(store, whose, { deadline: 30_000 }));

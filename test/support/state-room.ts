@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { parseAddress, parsePrefix } from '../../lib/ip/address.ts';
 import { planPools } from '../../lib/ipam/config.ts';
 import type { Pool } from '../../lib/ipam/pool.ts';
+import type { Reservation } from '../../lib/ipam/reserve.ts';
 import { type Attachment, lockAttachment } from '../../lib/state/attachment.ts';
-import type { Reservation } from '../../lib/state/claims.ts';
 import { networkFolders, openStore, type Store } from '../../lib/state/store.ts';
 import type { AttachmentKey } from '../../lib/tag/link-name.ts';
 

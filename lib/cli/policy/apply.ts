@@ -98,11 +98,11 @@ export const policyApply = command(
     const lines = [...warnings, ...formatByObject(problems)];
     for (const line of lines) warn(line);
     // What is not enforced here is told, and is no failure of what is.
-    const notes = new Set(notesOf({ path: live.config.policies, kept: after.kept }));
+    const notes = new Set(notesOf({ path: live.settings.policies, kept: after.kept }));
     const isFine = warnings.every(line => notes.has(line)) && problems.length === 0 && refused.length === 0;
     if (options.output === 'json')
       printJson({
-        folder: live.config.policies,
+        folder: live.settings.policies,
         isChanged,
         drift,
         ...difference,
@@ -115,7 +115,7 @@ export const policyApply = command(
       const { added, changed, removed } = difference;
       const count = added.length + changed.length + removed.length;
       const policies = counted(policiesOf(after).size, 'policy', 'policies');
-      const head = `In force for ${counted(pods, 'pod')}: ${policies} of ${live.config.policies}`;
+      const head = `In force for ${counted(pods, 'pod')}: ${policies} of ${live.settings.policies}`;
       print(isChanged ? `${head}; ${counted(count, 'difference')}.` : `${head}; nothing changed.`);
       const staged = stagedRefs(manifestsOf(after.kept).world).length;
       if (staged > 0)

@@ -45,7 +45,7 @@ async function onThisNode(options: LiveArguments): Promise<Linted> {
     // It tells of the whole cluster, so no policy expects more.
     return { documents: Object.values(kept).flatMap(file => file.documents ?? []), problems: [] };
   }
-  const { documents, problems } = readFiles([live.config.policies]);
+  const { documents, problems } = readFiles([live.settings.policies]);
   if (!state) return { documents, problems };
   const { world } = readManifests(documents);
   return {

@@ -109,6 +109,6 @@ export const nodeSteps = (folders: NodeFolders, live: Live): readonly Removal[] 
   ...routeSteps(live),
   ...executableSteps(folders),
   ...dropInSteps(),
-  ...folderSteps(live.config.stateDir, name => name.startsWith('boot-')),
+  ...folderSteps(live.settings.stateDir, name => name.startsWith('boot-')),
   ...folderSteps(folders.runDir, isOfRunDir),
 ];

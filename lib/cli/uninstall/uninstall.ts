@@ -111,7 +111,7 @@ export const uninstall = command(
     const { steps, obstacle } = found;
     if (output === 'json')
       printJson({ dryRun, steps: steps.map(({ what }) => what), obstacle: obstacle ?? null, done: !obstacle });
-    else tell(found, dryRun, live.config.policies);
+    else tell(found, dryRun, live.settings.policies);
     return obstacle ? exit.no : exit.yes;
   },
 );

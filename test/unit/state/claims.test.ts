@@ -4,14 +4,15 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { formatAddress, parseAddress, parsePrefix } from '../../../lib/ip/address.ts';
-import { AddressRefused, PoolExhausted } from '../../../lib/ipam/error.ts';
+import { PoolExhausted } from '../../../lib/ipam/error.ts';
 import type { Pool } from '../../../lib/ipam/pool.ts';
 import { type Attachment, recordPath } from '../../../lib/state/attachment.ts';
-import { holds, release, reserve, usage } from '../../../lib/state/claims.ts';
+import { holds, release, usage } from '../../../lib/state/claims.ts';
+import { reserve } from '../../../lib/state/disk-claims.ts';
 import { AlreadyReserved } from '../../../lib/state/error.ts';
-import { sweepOrphans } from '../../../lib/state/orphans.ts';
+import { collectNameless, collectOrphans } from '../../../lib/state/leftovers.ts';
+import { listAttachments } from '../../../lib/state/listed.ts';
 import { networkFolders, type Store } from '../../../lib/state/store.ts';
-import { listAttachments, sweepNameless } from '../../../lib/state/sweep.ts';
 import { tapFs } from '../../support/fs-tap.ts';
 import { adding, contents, existing, from, network, owner, poolsOf, room } from '../../support/state-room.ts';
 
@@ -78,103 +79,13 @@ test('two interfaces of one container have an address each', async () => {
   assert.deepEqual(contents(at.store).claims, ['10.0.0.3']);
 });
 
-test('addresses go round: a released one is last in turn', async () => {
-  using at = room();
-  const given: string[] = [];
-  for (let i = 0; i < 8; i++) {
-    given.push(...(await add(at.store, `p${i}`, one)));
-    await del(at.store, `p${i}`);
-    at.pass(61_000);
-  }
-  assert.deepEqual(
-    given,
-    [2, 3, 4, 5, 6, 2, 3, 4].map(n => `10.0.0.${n}`),
-  );
-});
-
-test('an address rests while others are free, and no longer than that', async () => {
-  using at = room();
-  for (const id of ['a', 'b', 'c', 'd', 'e']) await add(at.store, id, one);
-  await del(at.store, 'd');
-  at.pass(1000);
-  await del(at.store, 'a');
-  at.pass(1000);
-  await del(at.store, 'c');
-  at.pass(1000);
-  assert.deepEqual(await add(at.store, 'f', one), ['10.0.0.5'], 'all are tired: the one released first');
-  at.pass(58_500);
-  assert.deepEqual(await add(at.store, 'g', one), ['10.0.0.2'], 'rested by now, unlike the one before it in turn');
-  assert.deepEqual(await add(at.store, 'h', one), ['10.0.0.4'], 'the last one, however tired');
-});
-
-test('a pool that is empty says which, how large, and how many are taken', async () => {
+test('how full a pool is', async () => {
   using at = room();
   for (const id of ['a', 'b', 'c', 'd', 'e']) await add(at.store, id, one);
   using held = await adding(at.store, owner('f'));
-  assert.throws(
-    () => reserve(held, from(one)),
-    error =>
-      error instanceof PoolExhausted &&
-      error.pool === '10.0.0.1-10.0.0.6' &&
-      error.size === 5n &&
-      error.taken === 5 &&
-      error.message === 'Cannot reserve an address in 10.0.0.1-10.0.0.6: all 5 are gone, 5 taken by attachments',
-  );
+  assert.throws(() => reserve(held, from(one)), PoolExhausted);
   assert.equal(held.claimCount, 0);
   assert.deepEqual(usage(at.store, network, one), [{ pool: '10.0.0.1-10.0.0.6', size: 5n, taken: 5 }]);
-});
-
-test('where the second pool is empty, the first gets its address back', async () => {
-  using at = room();
-  const pools = poolsOf('10.0.0.0/24', 'fd00::/126');
-  await add(at.store, 'a', pools);
-  await add(at.store, 'b', pools);
-  await assert.rejects(add(at.store, 'c', pools), PoolExhausted);
-  assert.deepEqual(contents(at.store).claims, ['10.0.0.2', '10.0.0.3', 'fd00::2', 'fd00::3']);
-});
-
-test('an address asked for is given, the rest comes in turn', async () => {
-  using at = room();
-  assert.deepEqual(await add(at.store, 'a', both, ['fd00::77']), ['10.0.0.2', 'fd00::77']);
-  assert.deepEqual(await add(at.store, 'b', both, ['10.0.0.6']), ['10.0.0.6', 'fd00::2']);
-  assert.deepEqual(await add(at.store, 'c', both), ['10.0.0.3', 'fd00::3'], 'a wish moves no turn');
-});
-
-test('an address asked for that is taken is refused with its owner’s name, and nothing else is taken', async () => {
-  using at = room();
-  await add(at.store, 'a', both, ['fd00::77']);
-  using held = await adding(at.store, owner('b'));
-  assert.throws(
-    () => reserve(held, from(both, ['10.0.0.5', 'fd00::77'])),
-    error =>
-      error instanceof AddressRefused && /Cannot reserve fd00::77: taken by container a eth0/.test(error.message),
-  );
-  assert.throws(() => reserve(held, from(both, ['10.0.0.5', '172.16.0.1'])), AddressRefused);
-  assert.equal(held.claimCount, 0);
-  assert.equal(contents(at.store).claims.length, 2);
-});
-
-test('an address asked for need not be rested', async () => {
-  using at = room();
-  await add(at.store, 'a', one, ['10.0.0.4']);
-  await del(at.store, 'a');
-  assert.deepEqual(await add(at.store, 'b', one, ['10.0.0.4']), ['10.0.0.4']);
-});
-
-test('an address that somebody uses without a claim is passed over, and counted when nothing is left', async () => {
-  using at = room();
-  const isBusy = ({ value }: { value: bigint }) => value !== parseAddress('10.0.0.4')!.value;
-  using held = await adding(at.store, owner('a'));
-  assert.equal(formatAddress(reserve(held, { ...from(one), isBusy })[0]!.address), '10.0.0.4');
-  using other = await adding(at.store, owner('b'));
-  assert.throws(
-    () => reserve(other, { ...from(one), isBusy }),
-    error => error instanceof PoolExhausted && error.taken === 1 && error.busy === 4,
-  );
-  assert.throws(
-    () => reserve(other, { ...from(one, ['10.0.0.5']), isBusy }),
-    /10\.0\.0\.5: this node has a route to it/,
-  );
 });
 
 test('a hundred taken ones in a row are no obstacle', async () => {
@@ -188,23 +99,15 @@ test('a hundred taken ones in a row are no obstacle', async () => {
   assert.deepEqual(await add(at.store, 'x', wide), ['10.0.0.102']);
 });
 
-test('an empty pool takes back what no record owns, and only that', async () => {
-  using at = room();
-  for (const id of ['a', 'b', 'c', 'd', 'e']) await add(at.store, id, one);
-  unlinkSync(recordPath(at.store, owner('c')));
-  assert.deepEqual(await add(at.store, 'f', one), ['10.0.0.4']);
-  await assert.rejects(add(at.store, 'g', one), PoolExhausted);
-});
-
 test('an orphan whose owner holds its lock stays until it is let go', async () => {
   using at = room();
   {
     using held = await adding(at.store, owner('a'));
     reserve(held, from(one));
     unlinkSync(held.path);
-    assert.deepEqual(sweepOrphans(at.store, network), []);
+    assert.deepEqual(collectOrphans(at.store, network), []);
   }
-  assert.deepEqual(sweepOrphans(at.store, network), ['10.0.0.2']);
+  assert.deepEqual(collectOrphans(at.store, network), ['10.0.0.2']);
 });
 
 test('a claim is no orphan because its record was made after the records were listed', async () => {
@@ -218,7 +121,7 @@ test('a claim is no orphan because its record was made after the records were li
     using _ = tapFs((operation, [path], run) =>
       operation === 'readdirSync' && path === attachments && listings++ === 0 ? [] : run(),
     );
-    assert.deepEqual(sweepOrphans(at.store, network), []);
+    assert.deepEqual(collectOrphans(at.store, network), []);
   }
   assert.equal(contents(at.store).claims.length, 2);
 });
@@ -231,7 +134,7 @@ test('garbage between the claims is swept, and what keeps an address from everyb
   writeFileSync(join(claims, 'README'), 'what is this?');
   mkdirSync(join(claims, '10.0.0.4'));
   mkdirSync(join(claims, 'theirs'));
-  assert.deepEqual([...sweepOrphans(at.store, network)].sort(), ['10.0.0.3', '10.0.0.4', 'README']);
+  assert.deepEqual([...collectOrphans(at.store, network)].sort(), ['10.0.0.3', '10.0.0.4', 'README']);
   assert.deepEqual(contents(at.store).claims, ['10.0.0.2', 'theirs']);
 });
 
@@ -326,9 +229,9 @@ test('a record that nobody can name is swept with its claims, unless it is in us
   const held: Attachment = await adding(at.store, long);
   reserve(held, from(one));
   writeFileSync(held.path, 'garbage');
-  assert.deepEqual(sweepNameless(at.store, network), []);
+  assert.deepEqual(collectNameless(at.store, network), []);
   held[Symbol.dispose]();
-  assert.deepEqual(sweepNameless(at.store, network), [held.path]);
+  assert.deepEqual(collectNameless(at.store, network), [held.path]);
   assert.deepEqual(contents(at.store), { attachments: [], claims: [] });
 });
 

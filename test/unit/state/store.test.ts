@@ -13,9 +13,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { asideOf, readJson, writeJson } from '../../../lib/state/atomic.ts';
-import { reserve } from '../../../lib/state/claims.ts';
+import { reserve } from '../../../lib/state/disk-claims.ts';
+import { listAttachments } from '../../../lib/state/listed.ts';
 import { fileName, listNetworks, openStore } from '../../../lib/state/store.ts';
-import { listAttachments } from '../../../lib/state/sweep.ts';
 import { adding, contents, existing, from, network, owner, poolsOf, room } from '../../support/state-room.ts';
 
 test('a name of CNI’s own alphabet is its own file name', () => {

@@ -1,21 +1,34 @@
+/** What a network's state folder holds that no attachment accounts for: claims without a record, records without an owner. */
 import { closeSync, fstatSync, lstatSync } from 'node:fs';
 import { parseAddress } from '../ip/address.ts';
-import { isNameOf, openIfThere, READ, readFacts, recordPath, statIfThere, unlinkIfThere } from './attachment.ts';
+import {
+  type Attachment,
+  isNameOf,
+  openIfThere,
+  READ,
+  readFacts,
+  recordPath,
+  statIfThere,
+  tryLockAttachment,
+  unlinkIfThere,
+} from './attachment.ts';
+import { release } from './claims.ts';
 import { doing } from './error.ts';
 import { clearUnlessFile, isNoFile } from './in-the-way.ts';
+import { listAttachments } from './listed.ts';
 import { tryFlock } from './lock.ts';
 import type { Facts } from './record.ts';
 import { namesIn, networkFolders, type Store } from './store.ts';
 
 /**
- * Takes back claims whose owner has no record any more: somebody meddled, since we remove claims first. One whose inode is
- * locked is in use, whatever it looks like.
+ * Releases claims whose owner has no record any more: another program removed it, since DEL removes claims first. A claim
+ * whose inode is locked is in use, whatever it looks like.
  * @returns names of the claims, which are addresses where they are ours
  * @throws StateError
  */
-export const sweepOrphans = (store: Store, network: string): readonly string[] =>
+export const collectOrphans = (store: Store, network: string): readonly string[] =>
   listOrphans(store, network).filter(name =>
-    sweepOrphan(store, network, `${networkFolders(store, network).claims}/${name}`),
+    collectOrphan(store, network, `${networkFolders(store, network).claims}/${name}`),
   );
 
 /** Claims whose owner has no record, at a moment's view: nothing is changed. @throws StateError */
@@ -29,13 +42,13 @@ export function listOrphans(store: Store, network: string): readonly string[] {
     return stat ? [{ name, stat }] : [];
   });
   const owners = inodesOfRecords(store, network);
-  // Of what is no file, that is in the way which has an address's name.
+  // What is not a file is in the way of a claim if it has an address's name.
   return found
     .filter(({ name, stat }) => (stat.isFile() ? !owners.has(stat.ino) : parseAddress(name)))
     .map(({ name }) => name);
 }
 
-/** Of the addresses that a record speaks of, those that are not claimed by it, at a moment's view. @throws StateError */
+/** Addresses that a record names and does not hold, at a moment's view. @throws StateError */
 export function listUnclaimed(
   store: Store,
   network: string,
@@ -52,13 +65,13 @@ function inodesOfRecords(store: Store, network: string): ReadonlySet<bigint | un
   return new Set(namesIn(attachments).map(name => statIfThere(`${attachments}/${name}`)?.ino));
 }
 
-/** Whether the claim is nobody's, by another look with its lock held. @throws StateError */
+/** Whether the claim has no owner, looked at again with its lock held. @throws StateError */
 export const isOrphan = (store: Store, network: string, name: string): boolean => {
   const path = `${networkFolders(store, network).claims}/${name}`;
   return isNoFile(path) || ofOrphan(store, network, path, () => true);
 };
 
-const sweepOrphan = (store: Store, network: string, path: string): boolean =>
+const collectOrphan = (store: Store, network: string, path: string): boolean =>
   clearUnlessFile(path) || ofOrphan(store, network, path, () => unlinkIfThere(path));
 
 /** A claim is its owner's record by another name, so its lock is the owner's lock. @returns false where it has an owner */
@@ -83,3 +96,18 @@ function hasRecord(store: Store, network: string, path: string, inode: { readonl
     return isNameOf(recordPath(store, { network, containerID, ifname }), inode);
   return inodesOfRecords(store, network).has(inode.ino);
 }
+
+/**
+ * Removes records that do not say which attachment they are of, with their claims, unless a call has one locked.
+ * @returns paths of the records
+ * @throws StateError
+ */
+export const collectNameless = (store: Store, network: string): readonly string[] =>
+  listAttachments(store, network).flatMap(({ path, owner }) => {
+    if (owner) return [];
+    using held: Attachment | undefined = tryLockAttachment(store, network, path);
+    if (!held || held.facts.containerID !== undefined) return [];
+    release(held);
+    held.remove();
+    return statIfThere(path) ? [] : [path];
+  });

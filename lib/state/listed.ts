@@ -1,10 +1,9 @@
-/** What GC and `tollgate pods` want to know of all attachments of a network. */
+/** Attachments by their records, and the networks that have any. */
 import type { AttachmentKey } from '../tag/link-name.ts';
-import { type Attachment, readFacts, statIfThere, tryLockAttachment } from './attachment.ts';
-import { release } from './claims.ts';
+import { readFacts } from './attachment.ts';
 import { isNoFile } from './in-the-way.ts';
 import type { Facts } from './record.ts';
-import { fileName, namesIn, networkFolders, type Store } from './store.ts';
+import { fileName, listNetworks, namesIn, networkFolders, type Store } from './store.ts';
 
 export interface Listed {
   readonly path: string;
@@ -27,7 +26,7 @@ export function listAttachments(store: Store, network: string): readonly Listed[
   });
 }
 
-/** Whose record it is, by its content, as long as that agrees with its name; else by its name alone. */
+/** The attachment that the record is of: by its content, as long as that agrees with its name; else by its name alone. */
 function ownerOf(network: string, name: string, { containerID, ifname }: Facts): AttachmentKey | undefined {
   if (containerID !== undefined && ifname !== undefined && fileName(`${containerID}:${ifname}`) === name)
     return { network, containerID, ifname };
@@ -36,17 +35,18 @@ function ownerOf(network: string, name: string, { containerID, ifname }: Facts):
   return { network, containerID: parts[0], ifname: parts[1] };
 }
 
+/** Name of a network's folder: by its records, since a folder may have a shortened name; by the folder where it has none. */
+export function networkName(store: Store, folder: string): string {
+  const names = listAttachments(store, folder).flatMap(({ facts }) => facts.network ?? []);
+  return names.find(name => fileName(name) === folder) ?? folder;
+}
+
 /**
- * Removes records that say not whose they are, with their claims; those in use excepted.
- * @returns paths of the records
- * @throws StateError
+ * Names of the networks that keep anything in the state folder, and of those in `known` that keep nothing.
+ * @param known networks of pods that the node's table knows
  */
-export const sweepNameless = (store: Store, network: string): readonly string[] =>
-  listAttachments(store, network).flatMap(({ path, owner }) => {
-    if (owner) return [];
-    using held: Attachment | undefined = tryLockAttachment(store, network, path);
-    if (!held || held.facts.containerID !== undefined) return [];
-    release(held);
-    held.remove();
-    return statIfThere(path) ? [] : [path];
-  });
+export function networksIn(store: Store, known: Iterable<string>): readonly string[] {
+  const kept = listNetworks(store).map(folder => networkName(store, folder));
+  const folders = new Set(kept.map(fileName));
+  return [...kept, ...[...new Set(known)].filter(network => !folders.has(fileName(network)))];
+}

@@ -1,29 +1,26 @@
-/** A whole node cleared of what is dead: every network of its state folder, links that nobody knows, and the table's drift. */
+/** `tollgate gc`: collects the dead of the whole node, links that no record knows, and the table's drift. */
 
-import type { Config } from '../cni/config.ts';
 import { ownerOf } from '../enforce/inline.ts';
 import { refuseOtherOwner } from '../enforce/table.ts';
-import { TABLE } from '../gate/desired.ts';
 import { formatAddress } from '../ip/address.ts';
 import type { Link } from '../kernel/link.ts';
 import type { Operation } from '../nft/transaction.ts';
 import type { Store } from '../state/store.ts';
 import { isHostInterfaceName } from '../tag/link-name.ts';
-import { type Collected, collect } from './collect.ts';
+import { type Collected, Collector, type CollectorOptions } from './collector.ts';
 import { forgetFlowsOf } from './forget-flows.ts';
 import type { Here } from './here.ts';
 import { allLinks, condemn, findLink, isThere, removeLink, routesOver, unroute } from './interface.ts';
 import { inventory } from './inventory.ts';
-import { networksOf } from './networks.ts';
 
-export interface Swept extends Omit<Collected, 'released'> {
-  /** Addresses that were held by nobody. */
+export interface Cleared extends Omit<Collected, 'released'> {
+  /** Addresses that no attachment held. */
   readonly released: readonly { readonly network: string; readonly address: string }[];
-  /** Links of ours that neither a record nor the node's state knew, deleted by force. */
+  /** Links of ours that neither a record nor the node's state knew, and that were deleted. */
   readonly links: readonly Link[];
-  /** Those that were left: each may be a running pod's. */
+  /** Links like these that were left. */
   readonly unknown: readonly Link[];
-  /** What it took to bring the table back to what it should be. */
+  /** Operations that brought the table to its desired state. */
   readonly table: readonly Operation[];
   /** The node's state file was lost, and was made again from records and links. */
   readonly isRebuilt: boolean;
@@ -32,7 +29,7 @@ export interface Swept extends Omit<Collected, 'released'> {
 /** A link that another plugin made is not ours to delete, whatever its tag. */
 const isRemovable = ({ kind, name }: Link): boolean => kind === 'veth' && isHostInterfaceName(name);
 
-/** Closed, out of conntrack, unrouted, gone: as DEL does it. The table does not know it. */
+/** Removes a link that the table does not know, in DEL's order: closed, out of conntrack, unrouted, deleted. */
 function removeUnrecorded(link: Link, { host, nft }: Here): void {
   condemn(host, link.ifindex);
   const addresses = routesOver(host, link.ifindex).map(({ destination }) => formatAddress(destination));
@@ -41,8 +38,8 @@ function removeUnrecorded(link: Link, { host, nft }: Here): void {
   removeLink(host, link.ifindex);
 }
 
-/** The table as it should be; where the state file was lost, that is found again first. */
-async function restore({ hook }: Here): Promise<Pick<Swept, 'table' | 'isRebuilt'>> {
+/** Brings the table to its desired state; a lost state file is made again from records and links first. */
+async function restore({ hook }: Here): Promise<Pick<Cleared, 'table' | 'isRebuilt'>> {
   if (hook.table.peek()) return { table: await hook.mend(), isRebuilt: false };
   if (!hook.table.read()) return { table: [], isRebuilt: false };
   await hook.apply();
@@ -60,16 +57,16 @@ export function unknownLinks(store: Store, here: Here): readonly Link[] {
 }
 
 export interface UnknownLinks {
-  readonly links: Swept['links'];
-  readonly unknown: Swept['unknown'];
+  readonly links: Cleared['links'];
+  readonly unknown: Cleared['unknown'];
   readonly failures: readonly unknown[];
 }
 
 /**
- * With force, deletes links that nobody knows; without, names them: a lost state folder has forgotten pods that run.
- * Without a table nobody can say whether this is the state folder that the links go with, so then there are none.
+ * Deletes links that no record knows if forced, else names them: each may be a running pod's whose record was lost.
+ * Without a table it cannot be known whether the links belong to this state folder, so no link counts as unknown.
  */
-export function sweepLinks(store: Store, here: Here, isForced: boolean): UnknownLinks {
+export function clearLinks(store: Store, here: Here, isForced: boolean): UnknownLinks {
   const found = here.hook.owner() ? unknownLinks(store, here) : [];
   if (!isForced) return { links: [], unknown: found, failures: [] };
   const failures: unknown[] = [];
@@ -85,18 +82,15 @@ export function sweepLinks(store: Store, here: Here, isForced: boolean): Unknown
   return { links, unknown: [], failures };
 }
 
-export interface SweepOptions {
-  readonly config: Config;
+export interface ClearOptions extends CollectorOptions {
   readonly store: Store;
-  /** Where delegated IPAM plugins are. */
-  readonly path: readonly string[];
-  /** Links that nobody knows are deleted. */
+  /** Whether links that no record knows are deleted. */
   readonly isForced: boolean;
 }
 
 /** @throws CniError code 7 where this network namespace is another owner's */
-export async function sweep({ config, store, path, isForced }: SweepOptions, here: Here): Promise<Swept> {
-  refuseOtherOwner(ownerOf(config), here.hook.owner());
+export async function clearNode({ settings, store, path, isForced }: ClearOptions, here: Here): Promise<Cleared> {
+  refuseOtherOwner(ownerOf(settings), here.hook.owner());
   const failures: unknown[] = [];
   const attempt = async <T>(work: () => Promise<T>): Promise<T | undefined> => {
     try {
@@ -107,12 +101,11 @@ export async function sweep({ config, store, path, isForced }: SweepOptions, her
     }
   };
   const collected: { readonly network: string; readonly found: Collected }[] = [];
-  for (const network of networksOf(store, here.hook)) {
-    const found = await attempt(() => collect({ config: { ...config, name: network }, path, keep: undefined }, here));
-    if (found) collected.push({ network, found });
-  }
+  await attempt(async () => {
+    for await (const each of new Collector({ settings, path }, here).node()) collected.push(each);
+  });
   const restored = (await attempt(() => restore(here))) ?? { table: [], isRebuilt: false };
-  const { failures: unremoved, ...links } = sweepLinks(store, here, isForced);
+  const { failures: unremoved, ...links } = clearLinks(store, here, isForced);
   await attempt(() => here.reaper.drained());
   return {
     adopted: collected.flatMap(({ found }) => found.adopted),
@@ -123,12 +116,4 @@ export async function sweep({ config, store, path, isForced }: SweepOptions, her
     ...restored,
     failures: [...collected.flatMap(({ found }) => found.failures), ...failures, ...unremoved],
   };
-}
-
-/** Operations on our table as lines that `nft -f` would take. */
-export async function nftWords(operations: readonly Operation[]): Promise<readonly string[]> {
-  const { formatTransaction } = await import('../nft/text.ts');
-  return formatTransaction({ family: 'inet', table: TABLE, operations })
-    .split('\n')
-    .filter(line => line !== '');
 }

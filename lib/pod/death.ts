@@ -1,0 +1,20 @@
+import type { Attachment } from '../state/attachment.ts';
+import type { Context } from './context.ts';
+import { homeOf, readFacts } from './facts.ts';
+import { hostEnd, lookUpIn } from './own-link.ts';
+
+/**
+ * Why no pod and no call needs the attachment; undefined where one may. A record that is not finished and not locked was
+ * left by a call that died; a link dies with its pod. An attachment of another network namespace is never dead here.
+ */
+export function deathOf(
+  { facts }: Pick<Attachment, 'facts'>,
+  context: Pick<Context, 'host' | 'here'>,
+): string | undefined {
+  const { kind, pod, home } = readFacts(facts);
+  if (home !== undefined && home !== homeOf(context.here)) return undefined;
+  if (facts.phase === 'deleting') return 'its DEL died halfway';
+  if (facts.phase !== 'ready') return 'its ADD died halfway';
+  const isGone = kind === 'veth' && pod !== undefined && !hostEnd(lookUpIn(context.host), pod);
+  return isGone ? 'its interface is gone' : undefined;
+}
