@@ -85,8 +85,8 @@ async function recordFlows(
   warm: Warm,
 ): Promise<Disposable> {
   const { runDir, owner, log } = options;
-  const text = JSON.stringify({ cniVersion: '1.1.0', name: 'node', type: 'tollgate', ...owner, runDir });
-  const { hook } = openHere({ config: parseConfig(text, 'STATUS') }, {}, line => log('warn', line), undefined, warm);
+  const settings = readNodeSettings({ ...owner, runDir });
+  const { hook } = openHere(settings, {}, line => log('warn', line), undefined, warm);
   const source = folderSource(hook.table, () => localAddresses(warm.route.exchange));
   flows.start(() => ({ source, nft: warm.nft, log }));
   const { serveAdmin } = await import('./http-server.ts');
