@@ -9,13 +9,24 @@
 
 import { type GateSettings, gateSets, isJudged } from '../gate/chains.ts';
 import { TABLE_NAME } from '../gate/desired.ts';
-import { changedBy, type Judged, type Judging, judgedBy, type Sizes, sharedChains } from '../gate/judging.ts';
+import {
+  chainsBehind,
+  changedBy,
+  gatesOfEntry,
+  type Judged,
+  type Judging,
+  judgedBy,
+  type LastingRules,
+  type Sizes,
+  sharedChains,
+} from '../gate/judging.ts';
 import type { Nft } from '../kernel/nft.ts';
 import type { Element } from '../nft/model.ts';
 import type { Operation } from '../nft/transaction.ts';
 import type { Gate, Ruleset } from '../policy/compile/ruleset.ts';
 
-const maps = ['egress_by_tag', 'ingress_by_tag'] as const;
+/** As `TagGates` has them: the last two are there where rules are ordered. */
+const maps = ['egress_by_tag', 'ingress_by_tag', 'egress_tiers_by_tag', 'ingress_tiers_by_tag'] as const;
 
 const isSame = (a: readonly number[] | undefined, b: readonly number[] | undefined): boolean =>
   a !== undefined && a.length === b?.length && a.every((handle, i) => handle === b[i]);
@@ -42,16 +53,18 @@ export function isInForce(nft: Nft, { known, settings, pods, coming, resized }: 
   const tags = isJudged(settings) ? [...new Set(pods.map(({ tag }) => tag))] : [];
   const entered = tags.filter(tag => known.tags[tag]);
   const own = tags.flatMap(tag => {
-    const { egress, ingress } = coming.get(tag) ?? {};
-    return known.tags[tag] ?? [egress, ingress];
+    const entry = coming.get(tag);
+    return known.tags[tag] ?? (entry ? gatesOfEntry(entry, true) : []);
   });
-  const there = own.filter(chain => chain !== undefined && chain !== 'open' && known.chains[chain] !== undefined);
-  const chains = [...new Set([...sharedChains(settings, pods), ...(there as string[])])];
+  const isOrdered = known.isOrdered === true;
+  const there = chainsBehind(known, own).filter(chain => known.chains[chain] !== undefined);
+  const chains = [...new Set([...sharedChains(settings, pods, isOrdered), ...there])];
   const found = nft.readHandles(TABLE_NAME, chains);
   if (!found || found.table !== known.table || found.isDormant) return false;
   if (!chains.every(chain => isSame(known.chains[chain], found.chains.get(chain)))) return false;
-  if (!areFull(nft, known, there as string[], resized)) return false;
-  return maps.every((name, direction) => entered.length === 0 || areEntered(nft, name, entered, known, direction));
+  if (!areFull(nft, known, there, resized)) return false;
+  const present = maps.slice(0, isOrdered ? maps.length : 2);
+  return present.every((name, i) => entered.length === 0 || areEntered(nft, name, entered, known, i));
 }
 
 /** Whether the sets that these chains look into have as many elements as they should. */
@@ -62,14 +75,14 @@ function areFull(nft: Nft, { looksInto, sizes }: Judging, chains: readonly strin
   return sets.every(set => sizes[set] !== undefined && found.get(set) === sizes[set] + (resized[set] ?? 0));
 }
 
-function areEntered(nft: Nft, name: string, tags: readonly number[], known: Judging, direction: number): boolean {
-  const map = gateSets('inline').find(set => set.name === name)!;
+function areEntered(nft: Nft, name: string, tags: readonly number[], known: Judging, place: number): boolean {
+  const map = gateSets('inline', true).find(set => set.name === name)!;
   const found = nft.lookUp(
     TABLE_NAME,
     map,
     tags.map(tag => [tag]),
   );
-  return tags.every((tag, i) => leadsTo(found[i], known.tags[tag]![direction]!));
+  return tags.every((tag, i) => leadsTo(found[i], known.tags[tag]![place]!));
 }
 
 /** Where another program commits while this reads, nobody knows what was read. */
@@ -91,7 +104,7 @@ export const readJudging = (nft: Nft, generation: number, marker: number, rulese
 export interface Step {
   readonly operations: readonly Operation[];
   /** What policies ask for now; undefined where their chains and tags are those of before. */
-  readonly ruleset: Pick<Ruleset, 'chains' | 'tags'> | undefined;
+  readonly ruleset: LastingRules | undefined;
   readonly known: Judging;
   /** By how much sets have grown since `known` was written, that commit included. */
   readonly resized: Sizes;
@@ -127,7 +140,7 @@ export function judgingAfter(
       ...stayed.map(([set, size]) => [set, size + (resized[set] ?? 0)] as const),
       ...made,
     ]);
-    const { tags, looksInto } = ruleset ? judgedBy(ruleset) : known;
-    return { marker, table: known.table, chains, sizes, tags, looksInto };
+    const { tags, looksInto, leadsTo, isOrdered } = ruleset ? judgedBy(ruleset) : known;
+    return { marker, table: known.table, chains, sizes, tags, looksInto, leadsTo, isOrdered };
   });
 }

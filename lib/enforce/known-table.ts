@@ -16,7 +16,7 @@ export interface Next {
   /** The table's marker then. */
   readonly marker: number;
   /** All chains and tags of policies, where any of them are others than before. */
-  readonly ruleset: Pick<Ruleset, 'chains' | 'tags'> | undefined;
+  readonly ruleset: Pick<Ruleset, 'chains' | 'tags' | 'isOrdered'> | undefined;
 }
 
 const isElement = ({ object }: Operation): boolean => object === 'element';

@@ -6,7 +6,7 @@
  * The node's state file is written as well: whoever must take a pod out of the table while the agent is away finds it there.
  */
 
-import type { GateSettings } from '../gate/chains.ts';
+import { type GateSettings, MOMENT } from '../gate/chains.ts';
 import { desiredTable, TABLE, TABLE_NAME } from '../gate/desired.ts';
 import { nextMarker } from '../gate/marker.ts';
 import {
@@ -284,7 +284,7 @@ export class LiveTable {
   #steps(before: NodeState, after: NodeState, change: RulesetChange | undefined, marker: number): readonly Next[] {
     const part = partsOf({ before, after });
     const way = change ? waypoints(change) : [emptyRuleset, emptyRuleset];
-    const options = change && isRedirected(change) ? isPolicyMap : {};
+    const options = change ? { ...(isRedirected(change) ? isPolicyMap : {}), witness: MOMENT } : {};
     const markers = way.map((_, i) => (before === after ? marker : nextMarker(marker, i)));
     const tables = way.map((ruleset, i) => {
       return desiredTable(i === 0 ? part.before : part.after, markers[i]!, ruleset);

@@ -16,18 +16,20 @@ function newcomerIn(before: NodeState, after: NodeState): LocalPod | undefined {
 
 /**
  * What the tables of the two states differ in beside sets of peers.
- * @param policiesAbout the policies of a namespace, and maybe of others
- * @returns undefined where they differ in gates, too, or may do so
+ * @param worldAbout the policies of a namespace and of the cluster, and maybe of other namespaces
+ * @returns undefined where they differ in gates, too, or may do so: cluster policies may select whomever
  */
 export function openNewcomer(
   before: NodeState,
   after: NodeState,
-  policiesAbout: (namespace: string) => World['policies'],
+  worldAbout: (namespace: string) => World,
 ): Ruleset['tags'] | undefined {
   const pod = newcomerIn(before, after);
   if (!pod) return undefined;
   const identity = identityOf(pod);
-  const isGated = policiesAbout(pod.namespace).some(
+  const { policies, clusterPolicies = [] } = worldAbout(pod.namespace);
+  if (clusterPolicies.length > 0) return undefined;
+  const isGated = policies.some(
     ({ namespace, subject }) => namespace === pod.namespace && selects(subject, identity.labels),
   );
   return isGated ? undefined : new Map([[pod.tag, { identity, egress: 'open', ingress: 'open' }]]);

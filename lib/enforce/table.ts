@@ -387,7 +387,7 @@ export class NodeTable {
     if (!isStaying && !this.#store.findJudging(judging)) return undefined;
     const peers = this.#store.readPeers(at);
     if (!peers) return undefined;
-    const about = (namespace: string) => worldAbout(after.kept, [namespace]).policies;
+    const about = (namespace: string) => worldAbout(after.kept, [namespace]);
     const tags = isStaying ? emptyRuleset.tags : openNewcomer(before.state, after.state, about);
     const rulesets = tags && rulesetsOfPeers(peers, before.state, after.state);
     return rulesets && [rulesets[0], { ...rulesets[1], tags }];

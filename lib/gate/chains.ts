@@ -12,6 +12,7 @@ import {
   countBy,
   type Datatype,
   DROP,
+  goto,
   inSet,
   jump,
   type Match,
@@ -21,6 +22,7 @@ import {
   type NamedSet,
   oneOf,
   PROTOCOL,
+  RETURN,
   type Rule,
   rule,
   type Selector,
@@ -65,11 +67,8 @@ const closed = (group: 'meta iifgroup' | 'meta oifgroup'): readonly Rule[] => [
 ];
 
 /** The last two rules of a chain that denies: what is logged is limited, what is counted is not. */
-export function denial(prefix: string, group: number): readonly Rule[] {
-  return [
-    rule([LOG_RATE, { kind: 'log', prefix, group, snaplen: LOG_SNAPLEN }]),
-    rule([COUNTER, DROP], 'nothing above allowed it'),
-  ];
+export function denial(prefix: string, group: number, comment = 'nothing above allowed it'): readonly Rule[] {
+  return [rule([LOG_RATE, { kind: 'log', prefix, group, snaplen: LOG_SNAPLEN }]), rule([COUNTER, DROP], comment)];
 }
 
 /** A nflog prefix that says which direction and chain denied; `flows` reads it back. */
@@ -135,8 +134,14 @@ const relatedError: readonly Statement[] = [
   oneOf('meta l4proto', [PROTOCOL.icmp, PROTOCOL.icmpv6]),
 ];
 
+const itself = 'a pod to itself, through a service';
+
+/** The last rule of what is judged. */
+const ofOneMoment = rule([jump('one-moment')]);
+
 /** After DNAT and before SNAT, so that policy sees who really talks to whom. */
-function gate({ judge }: GateSettings): Chain {
+function gate({ judge }: GateSettings, isOrdered: boolean): Chain {
+  const toItself = isOrdered ? goto('to-itself') : ACCEPT;
   const judged = [
     rule([established, ACCEPT], 'most packets, so first'),
     rule([fromNode, notToPod, ACCEPT], "the node's own traffic to elsewhere"),
@@ -146,11 +151,12 @@ function gate({ judge }: GateSettings): Chain {
     rule([...listening, ACCEPT], "the node's multicast listener reports"),
     rule([...relatedError, ACCEPT]),
     ...staysCut,
-    rule([inSet(['ip saddr', 'ip daddr'], 'self4'), ACCEPT], 'a pod to itself, through a service'),
-    rule([inSet(['ip6 saddr', 'ip6 daddr'], 'self6'), ACCEPT]),
+    rule([inSet(['ip saddr', 'ip daddr'], 'self4'), toItself], itself),
+    rule([inSet(['ip6 saddr', 'ip6 daddr'], 'self6'), toItself]),
     rule([fromPod, jump('egress')]),
     rule([fromNode, ACCEPT], 'the node to its pods: probes'),
     rule([toPod, jump('ingress')]),
+    ...(isOrdered ? [ofOneMoment] : []),
   ];
   return {
     name: 'gate',
@@ -159,27 +165,52 @@ function gate({ judge }: GateSettings): Chain {
   };
 }
 
-/** With `enforceEgressToNode`: pods' connections to their own node are egress like any other. */
-const nodeGate: Chain = {
-  name: 'node-gate',
-  base: { type: 'filter', hook: 'input', priority: 0, policy: 'accept' },
-  rules: [
-    rule([notFromPod, ACCEPT], 'not from a pod of ours'),
-    rule([...discovery, ACCEPT], 'neighbour discovery of the pod'),
-    rule([established, ACCEPT]),
-    rule([...relatedError, ACCEPT]),
-    ...staysCut,
-    rule([jump('egress')]),
-  ],
-};
+/**
+ * Pods' connections to their own node: egress like any other with `enforceEgressToNode`, and without it for cluster policies
+ * alone to deny.
+ */
+function nodeGate({ enforceEgressToNode }: GateSettings, isOrdered: boolean): Chain {
+  return {
+    name: enforceEgressToNode ? 'node-gate' : 'node-tiers',
+    base: { type: 'filter', hook: 'input', priority: 0, policy: 'accept' },
+    rules: [
+      rule([notFromPod, ACCEPT], 'not from a pod of ours'),
+      rule([...discovery, ACCEPT], 'neighbour discovery of the pod'),
+      rule([established, ACCEPT]),
+      rule([...relatedError, ACCEPT]),
+      ...staysCut,
+      rule([jump(enforceEgressToNode ? 'egress' : 'egress-tiers')]),
+      ...(isOrdered ? [ofOneMoment] : []),
+    ],
+  };
+}
+
+/**
+ * What is judged by ordered rules must not meet one set of before a change and another one of after it. A packet in the middle of
+ * a ruleset reads rules as they were when it began: the map that they name is made anew with each change, and the one of before
+ * then holds nothing.
+ */
+export const MOMENT = 'moment';
+const NFPROTO = { ipv4: 2, ipv6: 10 } as const;
+
+/** What a table with ordered rules has beside. */
+function orderedChains(nflogGroup: number): readonly Chain[] {
+  return [
+    dispatch('egress', 'egress-tiers', 'egress_tiers_by_tag', nflogGroup),
+    dispatch('ingress', 'ingress-tiers', 'ingress_tiers_by_tag', nflogGroup),
+    { name: 'to-itself', rules: [rule([jump('egress-tiers')]), rule([jump('ingress-tiers')]), ofOneMoment] },
+    {
+      name: 'one-moment',
+      rules: [rule([vmap('meta nfproto', MOMENT)]), rule(drop(), 'policies changed while it was judged')],
+    },
+  ];
+}
 
 /** Each identity's packets are counted before they are judged. A tag that no entry of the map knows is closed. */
-function dispatch(name: 'egress' | 'ingress', selector: Selector, nflogGroup: number): Chain {
-  const counted = rule([countBy(selector, `${name}_counts`)]);
-  return {
-    name,
-    rules: [counted, rule([vmap(selector, `${name}_by_tag`)]), ...denial(denialPrefix(name), nflogGroup)],
-  };
+function dispatch(direction: 'egress' | 'ingress', name: string, map: string, nflogGroup: number): Chain {
+  const selector: Selector = direction === 'egress' ? 'meta iifgroup' : 'meta oifgroup';
+  const counted = rule([countBy(selector, `${direction}_counts`)]);
+  return { name, rules: [counted, rule([vmap(selector, map)]), ...denial(denialPrefix(name), nflogGroup)] };
 }
 
 const ports = oneOf('meta l4proto', [PROTOCOL.tcp, PROTOCOL.udp, PROTOCOL.sctp]);
@@ -223,7 +254,7 @@ function nat(): Chain[] {
       name: 'masquerade-out',
       base: { type: 'nat', hook: 'postrouting', priority: 100, policy: 'accept' },
       rules: [
-        rule([inSet(['ip saddr', 'ip daddr'], 'self4'), { kind: 'masquerade' }], 'a pod to itself, through a service'),
+        rule([inSet(['ip saddr', 'ip daddr'], 'self4'), { kind: 'masquerade' }], itself),
         rule([inSet(['ip6 saddr', 'ip6 daddr'], 'self6'), { kind: 'masquerade' }]),
         rule([match('ip saddr', '==', loopback), toPod, { kind: 'masquerade' }], '127.0.0.1 to a hostPort'),
         rule([
@@ -238,32 +269,43 @@ function nat(): Chain[] {
   ];
 }
 
-let made: { readonly settings: string; readonly chains: readonly Chain[]; digest?: string } | undefined;
+let made: { readonly key: string; readonly chains: readonly Chain[] } | undefined;
+let digested: { readonly key: string; readonly digest: string } | undefined;
 
-/** For the same settings the same value, which two tables need not compare. */
-export function gateChains(settings: GateSettings): readonly Chain[] {
-  const key = JSON.stringify(settings);
-  if (made?.settings !== key) made = { settings: key, chains: makeChains(settings) };
+/**
+ * For the same settings the same value, which two tables need not compare.
+ * @param isOrdered cluster policies judge pods of this node
+ */
+export function gateChains(settings: GateSettings, isOrdered: boolean): readonly Chain[] {
+  const key = JSON.stringify([settings, isOrdered]);
+  if (made?.key !== key) made = { key, chains: makeChains(settings, isOrdered) };
   return made.chains;
 }
 
 /** Tells these chains from those that another release of ours makes for the same settings. */
 export function gateDigest(settings: GateSettings): string {
-  const chains = gateChains(settings);
-  made!.digest ??= fnv1a64(JSON.stringify(chains, (_, value) => (typeof value === 'bigint' ? String(value) : value)));
-  return made!.digest;
+  const key = JSON.stringify(settings);
+  if (digested?.key === key) return digested.digest;
+  const chains = [false, true].map(isOrdered => makeChains(settings, isOrdered));
+  const digest = fnv1a64(JSON.stringify(chains, (_, value) => (typeof value === 'bigint' ? String(value) : value)));
+  digested = { key, digest };
+  return digest;
 }
 
-function makeChains(settings: GateSettings): readonly Chain[] {
+function makeChains(settings: GateSettings, isOrdered: boolean): readonly Chain[] {
   const { judge, nflogGroup, enforceEgressToNode } = settings;
   const judged = isJudged(settings);
   return [
     raw(judge),
-    ...(judge === 'none' ? [] : [gate(settings)]),
-    ...(judged && enforceEgressToNode ? [nodeGate] : []),
+    ...(judge === 'none' ? [] : [gate(settings, isOrdered)]),
+    ...(judged && (enforceEgressToNode || isOrdered) ? [nodeGate(settings, isOrdered)] : []),
     ...(judged
-      ? [dispatch('egress', 'meta iifgroup', nflogGroup), dispatch('ingress', 'meta oifgroup', nflogGroup)]
+      ? [
+          dispatch('egress', 'egress', 'egress_by_tag', nflogGroup),
+          dispatch('ingress', 'ingress', 'ingress_by_tag', nflogGroup),
+        ]
       : []),
+    ...(isOrdered ? orderedChains(nflogGroup) : []),
     ...nat(),
   ];
 }
@@ -279,8 +321,15 @@ const set = (name: string, key: readonly Datatype[], comment: string, interval =
 /** Its one element is the number that the state file has, too. */
 export const markerSet: NamedSet = set('marker', ['mark'], 'the state file that this table goes with');
 
+/** @see MOMENT */
+const momentMap: NamedSet = {
+  ...set(MOMENT, ['nf_proto'], 'made anew with each change of what is judged'),
+  value: 'verdict',
+  elements: Object.values(NFPROTO).map(family => ({ key: [family], value: RETURN })),
+};
+
 /** The sets and maps that the static chains look into, without their elements. */
-export function gateSets(judge: Judge): readonly NamedSet[] {
+export function gateSets(judge: Judge, isOrdered: boolean): readonly NamedSet[] {
   const addresses = ([4, 6] as const).flatMap(family => {
     const address: Datatype = family === 4 ? 'ipv4_addr' : 'ipv6_addr';
     const value: readonly Datatype[] = [address, 'inet_service'];
@@ -309,5 +358,10 @@ export function gateSets(judge: Judge): readonly NamedSet[] {
     counts('egress_counts', 'what pods opened or tried to, each identity for itself'),
     counts('ingress_counts', 'what was opened to pods or tried to be, each identity for itself'),
   ];
-  return [...addresses, ...(isJudged({ judge }) ? maps : []), markerSet];
+  const ordered = [
+    byTag('egress_tiers_by_tag', 'what cluster policies let a pod open where NetworkPolicies have no say'),
+    byTag('ingress_tiers_by_tag', 'what cluster policies let be opened to a pod where NetworkPolicies have no say'),
+    momentMap,
+  ];
+  return [...addresses, ...(isJudged({ judge }) ? maps : []), ...(isOrdered ? ordered : []), markerSet];
 }

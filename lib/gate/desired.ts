@@ -77,23 +77,23 @@ function elementsOf({ pods: byKey, counts, podCidrs = [] }: NodeState): Map<stri
  */
 export function desiredTable(state: NodeState, markers: number | readonly number[], ruleset: Ruleset = nothing): Table {
   const { settings } = state;
+  const { isOrdered = false } = ruleset;
   const compiled = toNft(ruleset, settings.nflogGroup);
   const elements = elementsOf(state);
   elements.set(
     'marker',
     [markers].flat().map(marker => ({ key: [marker] })),
   );
-  elements.set('egress_by_tag', compiled.egress);
-  elements.set('ingress_by_tag', compiled.ingress);
-  elements.set('egress_counts', compiled.egressCounts);
-  elements.set('ingress_counts', compiled.ingressCounts);
-  const fill = (set: NamedSet): NamedSet => ({ ...set, elements: elements.get(set.name) ?? [] });
+  const fill = (set: NamedSet): NamedSet => ({
+    ...set,
+    elements: elements.get(set.name) ?? compiled.elements[set.name] ?? set.elements,
+  });
   return {
     family: 'inet',
     name: TABLE,
     comment: ownerComment(state.owner),
-    chains: [...gateChains(settings), ...compiled.chains],
-    sets: [...gateSets(settings.judge).map(fill), ...compiled.sets],
+    chains: [...gateChains(settings, isOrdered), ...compiled.chains],
+    sets: [...gateSets(settings.judge, isOrdered).map(fill), ...compiled.sets],
     counters: compiled.counters,
   };
 }

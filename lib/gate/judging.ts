@@ -3,12 +3,15 @@
  * be asked without a look at all of them.
  */
 import type { Operation } from '../nft/transaction.ts';
-import type { Gate, Ruleset } from '../policy/compile/ruleset.ts';
+import type { Gate, Ruleset, TagEntry } from '../policy/compile/ruleset.ts';
 import { type GateSettings, gateChains } from './chains.ts';
 import type { LocalPod } from './node-state.ts';
 
-/** Where the tag's packets go, by direction. */
-type TagGates = readonly [egress: Gate, ingress: Gate];
+/** Where the tag's packets go: egress and ingress, and where rules are ordered the same by cluster policies alone. */
+export type TagGates = readonly Gate[];
+
+/** Of a ruleset what does not come and go with pods. */
+export type LastingRules = Pick<Ruleset, 'chains' | 'tags' | 'isOrdered'>;
 
 /** A table that was known to be as it should be, by what the kernel calls its parts. */
 export interface Judging {
@@ -20,8 +23,12 @@ export interface Judging {
   readonly chains: Readonly<Record<string, readonly number[]>>;
   /** By tag. */
   readonly tags: Readonly<Record<string, TagGates>>;
+  /** The table has maps and chains for ordered rules. */
+  readonly isOrdered?: true | undefined;
   /** The sets that each chain of a policy looks into. */
   readonly looksInto: Readonly<Record<string, readonly string[]>>;
+  /** The chains that a chain of a policy goes on to, where there are any. */
+  readonly leadsTo?: Readonly<Record<string, readonly string[]>> | undefined;
   /** How many elements each of these sets had. */
   readonly sizes: Sizes;
 }
@@ -33,18 +40,41 @@ export type Sizes = Readonly<Record<string, number>>;
 export type Judged = Pick<LocalPod, 'tag' | 'hostPorts' | 'masquerade'>;
 
 /** The chains of every node that a pod's packets pass, its own not among them. */
-export function sharedChains(settings: GateSettings, pods: readonly Judged[]): string[] {
+export function sharedChains(settings: GateSettings, pods: readonly Judged[], isOrdered: boolean): string[] {
   const isMapped = pods.some(({ hostPorts }) => hostPorts.length > 0);
   const isMasked = pods.some(({ masquerade }) => masquerade !== undefined);
-  return gateChains(settings)
+  return gateChains(settings, isOrdered)
     .filter(({ name, base }) => base?.type !== 'nat' || (name.startsWith('hostports') ? isMapped : isMasked))
     .map(({ name }) => name);
 }
 
-const gatesOf = ({ tags }: Pick<Ruleset, 'tags'>): Record<string, TagGates> =>
-  Object.fromEntries([...tags].map(([tag, { egress, ingress }]) => [tag, [egress, ingress]]));
+const openTo = { egress: 'open', ingress: 'open' } as const;
 
-const looksIntoOf = ({ chains }: Pick<Ruleset, 'chains'>): Record<string, readonly string[]> =>
+export const gatesOfEntry = ({ egress, ingress, byCluster = openTo }: TagEntry, isOrdered: boolean): TagGates =>
+  isOrdered ? [egress, ingress, byCluster.egress, byCluster.ingress] : [egress, ingress];
+
+const gatesOf = ({ tags, isOrdered }: LastingRules): Record<string, TagGates> =>
+  Object.fromEntries([...tags].map(([tag, entry]) => [tag, gatesOfEntry(entry, isOrdered === true)]));
+
+const chainsAmong = (gates: readonly (Gate | undefined)[]): readonly string[] => [
+  ...new Set(gates.flatMap(gate => (gate === undefined || gate === 'open' ? [] : [gate]))),
+];
+
+const leadsToOf = ({ chains }: LastingRules): Record<string, readonly string[]> =>
+  Object.fromEntries(
+    [...chains]
+      .map(([name, { rules, otherwise }]) => [name, chainsAmong([otherwise, ...rules.map(({ to }) => to)])] as const)
+      .filter(([, to]) => to.length > 0),
+  );
+
+/** The chains that these gates are, and those that they lead to. */
+export function chainsBehind({ leadsTo = {} }: Judging, gates: readonly Gate[]): readonly string[] {
+  const found = new Set(chainsAmong(gates));
+  for (const chain of found) for (const next of leadsTo[chain] ?? []) found.add(next);
+  return [...found];
+}
+
+const looksIntoOf = ({ chains }: LastingRules): Record<string, readonly string[]> =>
   Object.fromEntries(
     [...chains].map(([name, { rules }]) => [
       name,
@@ -52,9 +82,13 @@ const looksIntoOf = ({ chains }: Pick<Ruleset, 'chains'>): Record<string, readon
     ]),
   );
 
-export const judgedBy = (ruleset: Pick<Ruleset, 'chains' | 'tags'>): Pick<Judging, 'tags' | 'looksInto'> => ({
+type OfRules = Pick<Judging, 'tags' | 'looksInto' | 'leadsTo' | 'isOrdered'>;
+
+export const judgedBy = (ruleset: LastingRules): OfRules => ({
   tags: gatesOf(ruleset),
   looksInto: looksIntoOf(ruleset),
+  leadsTo: leadsToOf(ruleset),
+  ...(ruleset.isOrdered ? { isOrdered: true } : {}),
 });
 
 /** What sets gain and lose by these operations, where that is not nothing. */

@@ -1,14 +1,16 @@
 /** From policy's terms to nftables': the only place that knows both. */
 import type { Family } from '../ip/address.ts';
-import { keptComment } from '../nft/comment.ts';
+import { keptComment, keptPrefix } from '../nft/comment.ts';
 import {
   type Chain,
   type CounterStatement,
   type Datatype,
   type Element,
+  goto,
   inSet,
   match,
   type NamedSet,
+  type NftVerdict,
   oneOf,
   PROTOCOL,
   RETURN,
@@ -18,13 +20,14 @@ import {
   type Statement,
 } from '../nft/model.ts';
 import type {
-  AllowRule,
+  ChainRule,
   Gate,
   PeerSet,
   RuleChain as PolicyChain,
   PortMatch,
   Ruleset,
   SetRef,
+  TagEntry,
 } from '../policy/compile/ruleset.ts';
 import { type Direction, formatRule, type Protocol } from '../policy/model/model.ts';
 import { fnv1a64 } from '../tag/hash.ts';
@@ -65,23 +68,41 @@ function matchPorts({ protocol, spans }: PortMatch): Statement {
 }
 
 /** Allowed is `return`, never `accept`: the other direction has its say, too. */
-function allowRule(direction: Direction, { peers, ports, counter, origins }: AllowRule): Rule {
+const leadTo = (gate: Gate): NftVerdict => (gate === 'open' ? RETURN : goto(gate));
+
+function chainRule(direction: Direction, { peers, ports, counter, origins, to = 'open' }: ChainRule): Rule {
   const statements: Statement[] = [
     ...(peers === 'any' ? [] : [matchPeers(direction, peers)]),
     ...(ports === 'any' ? [] : [matchPorts(ports)]),
     ...(counter === undefined ? [] : [{ kind: 'counter', name: policyCounter(direction, counter) } as const]),
-    RETURN,
+    leadTo(to),
   ];
   return rule(statements, keptComment(origins.map(formatRule).join(', ')));
 }
 
-const written = new WeakMap<readonly AllowRule[], { readonly nflogGroup: number; readonly rules: readonly Rule[] }>();
+/** `tollgate in-deny-… Admin ClusterNetworkPolicy/bank ingress[0] "no shop"`: the chain is what programs go by, the rest is for people. */
+function denialOf({ name, denies }: PolicyChain, nflogGroup: number): readonly Rule[] {
+  if (!denies) return denial(denialPrefix(name), nflogGroup);
+  const [first, ...more] = denies.rules.map(formatRule);
+  const which = `${denies.tier} ${first}${more.length > 0 ? ` and ${more.length} more` : ''}`;
+  return denial(keptPrefix(`${denialPrefix(name)} ${which}`), nflogGroup, keptComment(which));
+}
+
+/** What is there for a packet that no rule of the chain matches. */
+function endOf(chain: PolicyChain, nflogGroup: number): readonly Rule[] {
+  const { otherwise } = chain;
+  if (otherwise === undefined) return denialOf(chain, nflogGroup);
+  return otherwise === 'open' ? [] : [rule([goto(otherwise)])];
+}
+
+const written = new WeakMap<readonly ChainRule[], { readonly nflogGroup: number; readonly rules: readonly Rule[] }>();
 
 /** The same rules are the same value, which two tables need not compare. */
-function rulesOf({ name, direction, rules }: PolicyChain, nflogGroup: number): readonly Rule[] {
+function rulesOf(chain: PolicyChain, nflogGroup: number): readonly Rule[] {
+  const { direction, rules } = chain;
   const known = written.get(rules);
   if (known?.nflogGroup === nflogGroup) return known.rules;
-  const made = [...rules.map(allowed => allowRule(direction, allowed)), ...denial(denialPrefix(name), nflogGroup)];
+  const made = [...rules.map(each => chainRule(direction, each)), ...endOf(chain, nflogGroup)];
   written.set(rules, { nflogGroup, rules: made });
   return made;
 }
@@ -96,7 +117,8 @@ function peerSet(set: PeerSet): NamedSet {
   const address: Datatype = set.family === 4 ? 'ipv4_addr' : 'ipv6_addr';
   const { name, kind } = set;
   const comment = keptComment(set.comment);
-  if (kind === 'addresses') return { name, comment, key: [address], elements: set.elements.map(a => ({ key: [a] })) };
+  if (kind === 'addresses' || kind === 'nodes')
+    return { name, comment, key: [address], elements: set.elements.map(a => ({ key: [a] })) };
   if (kind === 'ranges')
     return { name, comment, key: [address], interval: true, elements: set.elements.map(r => ({ key: [r] })) };
   const elements = set.elements.map(t => ({ key: [t.address, numbers[t.protocol], t.port] }));
@@ -105,40 +127,50 @@ function peerSet(set: PeerSet): NamedSet {
 
 const entry = (tag: number, gate: Gate, comment: string): Element => ({
   key: [tag],
-  value: gate === 'open' ? RETURN : { kind: 'goto', chain: gate },
+  value: leadTo(gate),
   comment,
 });
 
+/** What policies come to in the table; elements are those of the map or set that the key names. */
 export interface Compiled {
   readonly chains: readonly Chain[];
   readonly sets: readonly NamedSet[];
   readonly counters: readonly CounterStatement[];
-  /** Elements of `egress_by_tag` and `ingress_by_tag`. */
-  readonly egress: readonly Element[];
-  readonly ingress: readonly Element[];
-  /** Elements of `egress_counts` and `ingress_counts`. */
-  readonly egressCounts: readonly Element[];
-  readonly ingressCounts: readonly Element[];
+  readonly elements: Readonly<Record<string, readonly Element[]>>;
+}
+
+const directions = ['egress', 'ingress'] as const;
+const openTo = { egress: 'open', ingress: 'open' } as const;
+
+function elementsOf(tags: Ruleset['tags']): Compiled['elements'] {
+  const entries = [...tags].map(([tag, found]) => {
+    return { tag, found, comment: keptComment(describeIdentity(found.identity)) };
+  });
+  const leading = (gateOf: (found: TagEntry) => Gate) =>
+    entries.map(({ tag, found, comment }) => entry(tag, gateOf(found), comment));
+  const elements = directions.map(direction => ({
+    [`${direction}_by_tag`]: leading(found => found[direction]),
+    [`${direction}_tiers_by_tag`]: leading(({ byCluster = openTo }) => byCluster[direction]),
+    [`${direction}_counts`]: entries.map(({ tag, comment }) => {
+      return { key: [tag], value: { counter: tagCounter(direction, tag) }, comment };
+    }),
+  }));
+  return Object.assign({}, ...elements);
 }
 
 export function toNft({ sets, chains, tags }: Ruleset, nflogGroup: number): Compiled {
   const counted = [...chains.values()].flatMap(chain =>
     chain.rules.flatMap(({ counter }) => (counter === undefined ? [] : [policyCounter(chain.direction, counter)])),
   );
-  const entries = [...tags].map(([tag, found]) => {
-    return { tag, found, comment: keptComment(describeIdentity(found.identity)) };
-  });
-  const counters = (direction: Direction): CounterStatement[] =>
-    entries.map(({ tag, comment }) => ({ name: tagCounter(direction, tag), comment }));
-  const counts = (direction: Direction): Element[] =>
-    entries.map(({ tag, comment }) => ({ key: [tag], value: { counter: tagCounter(direction, tag) }, comment }));
+  const ofTags = directions.flatMap(direction =>
+    [...tags].map(([tag, { identity }]) => {
+      return { name: tagCounter(direction, tag), comment: keptComment(describeIdentity(identity)) };
+    }),
+  );
   return {
     chains: [...chains.values()].map(chain => policyChain(chain, nflogGroup)),
     sets: [...sets.values()].map(peerSet),
-    counters: [...[...new Set(counted)].map(name => ({ name })), ...counters('egress'), ...counters('ingress')],
-    egress: entries.map(({ tag, found, comment }) => entry(tag, found.egress, comment)),
-    ingress: entries.map(({ tag, found, comment }) => entry(tag, found.ingress, comment)),
-    egressCounts: counts('egress'),
-    ingressCounts: counts('ingress'),
+    counters: [...[...new Set(counted)].map(name => ({ name })), ...ofTags],
+    elements: elementsOf(tags),
   };
 }

@@ -1,6 +1,6 @@
 /** Whose connections a change may forbid: all others are allowed whatever they were allowed before. */
 import { type Address, parseAddress } from '../ip/address.ts';
-import type { Ruleset, Tuple } from '../policy/compile/ruleset.ts';
+import { gatesText, type Ruleset, type Tuple } from '../policy/compile/ruleset.ts';
 import type { LocalPod } from './node-state.ts';
 
 type Element = Address | Tuple;
@@ -19,9 +19,9 @@ export interface RulesetPair {
 
 /** Tags that were there before and lead elsewhere now. */
 export function redirectedTags({ before, after }: RulesetPair): ReadonlySet<number> {
-  const redirected = [...before.tags].filter(([tag, { egress, ingress }]) => {
+  const redirected = [...before.tags].filter(([tag, entry]) => {
     const now = after.tags.get(tag);
-    return now !== undefined && (now.egress !== egress || now.ingress !== ingress);
+    return now !== undefined && gatesText(now) !== gatesText(entry);
   });
   return new Set(redirected.map(([tag]) => tag));
 }
@@ -42,9 +42,14 @@ export const lostPeers = ({ before, after }: RulesetPair): readonly Address[] =>
 export const addressesOf = (pods: Iterable<LocalPod>): readonly Address[] =>
   [...pods].flatMap(({ addresses }) => addresses.flatMap(text => parseAddress(text) ?? []));
 
+/** Where rules are ordered, who comes into a set may be denied by it. */
+function comers({ before, after }: RulesetPair): readonly Address[] {
+  return before.isOrdered || after.isOrdered ? lostPeers({ before: after, after: before }) : [];
+}
+
 /** Pods here whose gates are others now, and whoever has left a set of peers. */
 export function shrunkBetween(change: RulesetPair, pods: Iterable<LocalPod>): readonly Address[] {
   const redirected = redirectedTags(change);
   const regated = redirected.size > 0 ? [...pods].filter(({ tag }) => redirected.has(tag)) : [];
-  return [...addressesOf(regated), ...lostPeers(change)];
+  return [...addressesOf(regated), ...lostPeers(change), ...comers(change)];
 }

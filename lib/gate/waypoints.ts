@@ -22,6 +22,9 @@ const gainsElements = ({ before, after }: RulesetChange): boolean =>
  */
 export function waypoints(change: RulesetChange): readonly Ruleset[] {
   const { before, after } = change;
+  // Where rules are ordered no packet sees two moments, and there is neither more nor less open in between.
+  if (before.isOrdered) return [before, after];
+  if (after.isOrdered) return [before, { ...before, isOrdered: true }, after];
   const gains = gainsElements(change);
   const closed = lostPeers(change).length > 0 && (gains || isRedirected(change)) ? [emptied(before, after)] : [];
   const regated = gains && isRedirected(change) ? [emptied(after, before)] : [];

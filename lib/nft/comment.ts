@@ -6,6 +6,8 @@
  */
 
 const COMMENT_BYTES = 128;
+/** NF_LOG_PREFIXLEN without the zero at its end. */
+const PREFIX_BYTES = 127;
 
 /** Ends a comment that goes on. */
 const CUT = '~';
@@ -40,18 +42,23 @@ const fit = (text: string): string =>
  * The comment as it is written and read back: a double quote as a single one, a control character as a space, and where it
  * is too long, cut between two characters, with a tilde at its end. Idempotent.
  */
-export function keptComment(comment: string): string {
-  const text = fit(comment);
+export const keptComment = (comment: string): string => kept(comment, COMMENT_BYTES);
+
+/** The same of a log's prefix, of which the kernel takes 127 bytes. */
+export const keptPrefix = (prefix: string): string => kept(prefix, PREFIX_BYTES);
+
+function kept(whole: string, most: number): string {
+  const text = fit(whole);
   // No UTF-16 unit takes more than three bytes.
-  if (text.length * 3 <= COMMENT_BYTES || utf8Length(text) <= COMMENT_BYTES) return text;
-  let kept = '';
+  if (text.length * 3 <= most || utf8Length(text) <= most) return text;
+  let start = '';
   let length = CUT.length;
   for (const character of text) {
     length += utf8Length(character);
-    if (length > COMMENT_BYTES) break;
-    kept += character;
+    if (length > most) break;
+    start += character;
   }
-  return `${kept}${CUT}`;
+  return `${start}${CUT}`;
 }
 
 /** True where the kernel could not tell the two apart. */

@@ -23,6 +23,11 @@ export interface DiffOptions extends Ownership {
    * mixture of the two.
    */
   readonly renew?: (set: NamedSet) => boolean;
+  /**
+   * Name of a map that is made anew with everything that changes: a packet in the middle of a ruleset finds nothing in the one
+   * that it knows, so that rules which look into it last see whether all that was looked at is of one moment.
+   */
+  readonly witness?: string | undefined;
 }
 
 /**
@@ -30,14 +35,14 @@ export interface DiffOptions extends Ownership {
  * @throws RangeError where the two are not one table by family and name
  */
 export function diff(have: Table | undefined, want: Table, options: DiffOptions = {}): Transaction {
-  const { renew, ...ownership } = options;
+  const { renew, witness, ...ownership } = options;
   const { family, name } = want;
   if (!have) return createTable(want, ownership);
   if (have.family !== family || have.name !== name)
     throw new RangeError(`Cannot turn table ${have.family} ${have.name} into ${family} ${name}`);
   const woken: Operation[] = have.dormant ? [{ verb: 'add', object: 'table', ...ownership }] : [];
   const operations =
-    have.comment === want.comment ? [...woken, ...changes(have, want, renew)] : replacement(want, ownership);
+    have.comment === want.comment ? [...woken, ...witnessed(have, want, renew, witness)] : replacement(want, ownership);
   return { family, table: name, operations };
 }
 
@@ -102,9 +107,20 @@ interface Gone {
   readonly counters: ReadonlySet<string>;
 }
 
-function changes(have: Table, want: Table, renew: DiffOptions['renew'] = () => false): Operation[] {
-  const chains = compare(have.chains, want.chains, otherChain);
+function witnessed(
+  have: Table,
+  want: Table,
+  renew: NonNullable<DiffOptions['renew']> = () => false,
+  witness: DiffOptions['witness'],
+): Operation[] {
   const isRenewed = (pair: Pair<NamedSet>) => renew(pair.want) && hasOtherElements(pair);
+  const operations = changes(have, want, isRenewed);
+  if (operations.length === 0 || witness === undefined) return operations;
+  return changes(have, want, pair => pair.want.name === witness || isRenewed(pair));
+}
+
+function changes(have: Table, want: Table, isRenewed: (pair: Pair<NamedSet>) => boolean): Operation[] {
+  const chains = compare(have.chains, want.chains, otherChain);
   const sets = compare(have.sets, want.sets, pair => otherSet(pair) || isRenewed(pair));
   const counters = compare(have.counters, want.counters, () => false);
   const gone: Gone = { chains: names(chains.gone), sets: names(sets.gone), counters: names(counters.gone) };

@@ -38,7 +38,7 @@ const nameOf = ({ namespace, name }: { readonly namespace: string; readonly name
 
 /** What the set holds comes and goes with pods. */
 const specOf = ({ elements: _, ...set }: PeerSet): Peers['sets'] =>
-  set.kind === 'ranges' ? [] : [set as AddressSetSpec | TupleSetSpec];
+  set.kind === 'ranges' || set.kind === 'nodes' ? [] : [set as AddressSetSpec | TupleSetSpec];
 
 export const peersOf = (marker: number, { sets }: Ruleset, { namespaces, pods }: World): Peers => ({
   marker,
@@ -81,7 +81,7 @@ const isNamedPortSet = objectOf<NamedPortSetSpec>({
       ranges: listOf(objectOf<Range>({ family: oneOf(4, 6), first: isBig, last: isBig })),
     }),
   ),
-  port: objectOf<PortName>({ protocol: isProtocol, name: isText }),
+  names: listOf(objectOf<PortName>({ protocol: isProtocol, name: isText })),
 });
 const isPairSet = objectOf<PairSetSpec>({
   ...named,

@@ -18,7 +18,6 @@ import {
   objectOf,
   oneOf,
   optional,
-  pairOf,
   type Shape,
   such,
   within,
@@ -127,8 +126,10 @@ const isJudging = objectOf<Judging>({
   marker: isMarker,
   table: isCount,
   chains: mapOf(listOf(isCount)),
-  tags: mapOf(pairOf(isText, isText)),
+  tags: mapOf(listOf(isText)),
+  isOrdered: optional(isTrue),
   looksInto: mapOf(listOf(isText)),
+  leadsTo: optional(mapOf(listOf(isText))),
   sizes: mapOf(isCount),
 });
 

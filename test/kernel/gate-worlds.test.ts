@@ -12,17 +12,19 @@ import { GateHost } from '../support/gate-host.ts';
 import { type Packet as Traced, tracerOf } from '../support/nft-tracer.ts';
 import { PacketWorld, protocolOf, tagAt } from '../support/packet-world.ts';
 import { NodeWorld, type WorldFlow } from '../support/world-flows.ts';
-import { manifests } from '../support/worlds.ts';
+import { type Manifest, manifests, withOwnNode } from '../support/worlds.ts';
 
 const isEnforced = fc.boolean();
+const tiered = manifests({ policies: 4, clusterPolicies: 4 }).map(withOwnNode);
 
 const told = ({ from, to, protocol, port }: WorldFlow): string =>
   `${protocol} ${port} from ${from.address} (${from.place.kind}) to ${to.address} (${to.place.kind})`;
 
 /** Allowed and denied, by family, protocol and kind of ends, so that worlds that grew dull are seen. */
 type Seen = Map<string, number>;
-const count = (seen: Seen, { family, protocol, from, to }: WorldFlow, isAllowed: boolean): void => {
-  const kind = `${from.place.kind} ${isAllowed ? '->' : '-|'} ${to.place.kind}, IPv${family} ${protocol}`;
+const count = (seen: Seen, { family, protocol, from, to, throughService }: WorldFlow, isAllowed: boolean): void => {
+  const whom = throughService ? 'itself' : to.place.kind;
+  const kind = `${from.place.kind} ${isAllowed ? '->' : '-|'} ${whom}, IPv${family} ${protocol}`;
   seen.set(kind, (seen.get(kind) ?? 0) + 1);
 };
 
@@ -57,33 +59,44 @@ function tracedPacket(flow: WorldFlow): Traced {
   };
 }
 
-test('evaluate and the table as a value agree over 2,000 random worlds', () => {
-  const seen: Seen = new Map();
+/** What cluster policies add: the own node and a pod itself are judged, too. */
+function assertTiersNotDull(seen: Seen): void {
+  assertNotDull(seen);
+  for (const ways of ['pod -> node', 'pod -| node', 'pod -> itself', 'pod -| itself'])
+    for (const family of [4, 6]) assert.ok(seen.has(`${ways}, IPv${family} TCP`), ways);
+}
+
+/** A part of the flows in each world; which part is another one in the next. */
+function agreeAsValues(
+  worlds: fc.Arbitrary<readonly Manifest[]>,
+  count: (flow: WorldFlow, isAllowed: boolean) => void,
+): void {
   fc.assert(
-    fc.property(manifests(), isEnforced, fc.nat(2), (list, enforceEgressToNode, turn) => {
+    fc.property(worlds, isEnforced, fc.nat(2), (list, enforceEgressToNode, turn) => {
       const world = new NodeWorld(list, enforceEgressToNode);
       const trace = tracerOf(desiredTable(world.state, 1, world.ruleset));
       let n = turn;
       for (const flow of world.flows()) {
-        // A part of them in each world; which part is another one in the next.
         if (n++ % 3 !== 0) continue;
         const expected = world.isAllowed(flow);
         const hook = flow.to.place.kind === 'node' ? 'input' : 'postrouting';
         assert.equal(trace(hook, tracedPacket(flow)).verdict, expected ? 'accept' : 'drop', told(flow));
-        count(seen, flow, expected);
+        count(flow, expected);
       }
     }),
     { numRuns: 2000 },
   );
-  assertNotDull(seen);
-});
+}
 
-test('evaluate and the kernel agree over 100 random worlds, every ordered pair and kind of traffic by a packet of its own', async () => {
+async function agreeWithTheKernel(
+  worlds: fc.Arbitrary<readonly Manifest[]>,
+  numRuns: number,
+  count: (flow: WorldFlow, isAllowed: boolean) => void,
+): Promise<void> {
   using host = await GateHost.start(6);
   const packets = new PacketWorld(host);
-  const seen: Seen = new Map();
   fc.assert(
-    fc.property(manifests(), isEnforced, (list, enforceEgressToNode) => {
+    fc.property(worlds, isEnforced, (list, enforceEgressToNode) => {
       const world = new NodeWorld(list, enforceEgressToNode);
       packets.become(world);
       const flows = [...world.flows()];
@@ -91,10 +104,54 @@ test('evaluate and the kernel agree over 100 random worlds, every ordered pair a
       for (const flow of flows) {
         const expected = world.isAllowed(flow);
         assert.equal(passed.has(flow), expected, told(flow));
-        count(seen, flow, expected);
+        count(flow, expected);
       }
+    }),
+    { numRuns },
+  );
+}
+
+test('evaluate and the table as a value agree over 2,000 random worlds', () => {
+  const seen: Seen = new Map();
+  agreeAsValues(manifests(), (flow, isAllowed) => count(seen, flow, isAllowed));
+  assertNotDull(seen);
+});
+
+test('they agree over 2,000 random worlds with policies of all tiers', () => {
+  const seen: Seen = new Map();
+  agreeAsValues(tiered, (flow, isAllowed) => count(seen, flow, isAllowed));
+  assertTiersNotDull(seen);
+});
+
+test('evaluate and the kernel agree over 100 random worlds, every ordered pair and kind of traffic by a packet of its own', async () => {
+  const seen: Seen = new Map();
+  await agreeWithTheKernel(manifests(), 100, (flow, isAllowed) => count(seen, flow, isAllowed));
+  assertNotDull(seen);
+});
+
+test('they agree over 60 random worlds with policies of all tiers', async () => {
+  const seen: Seen = new Map();
+  await agreeWithTheKernel(tiered, 60, (flow, isAllowed) => count(seen, flow, isAllowed));
+  assertTiersNotDull(seen);
+});
+
+const noPodsOfThese: Manifest = {
+  ...{ apiVersion: 'policy.networking.k8s.io/v1alpha2', kind: 'ClusterNetworkPolicy', metadata: { name: 'elsewhere' } },
+  spec: {
+    ...{ tier: 'Admin', priority: 1, subject: { namespaces: { matchLabels: { nobody: 'here' } } } },
+    ingress: [{ action: 'Deny', from: [{ namespaces: {} }] }],
+  },
+};
+
+test('a node of whose pods no cluster policy selects any has the table that it has without them', () => {
+  fc.assert(
+    fc.property(manifests(), isEnforced, (list, enforceEgressToNode) => {
+      const [without, beside] = [list, [...list, noPodsOfThese]].map(each => new NodeWorld(each, enforceEgressToNode));
+      assert.deepEqual(
+        desiredTable(beside!.state, 1, beside!.ruleset),
+        desiredTable(without!.state, 1, without!.ruleset),
+      );
     }),
     { numRuns: 100 },
   );
-  assertNotDull(seen);
 });

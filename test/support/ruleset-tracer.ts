@@ -1,7 +1,7 @@
 /** What a compiled ruleset says of a packet, from the ruleset alone: tag, chain, rules, sets. It knows no policy. */
 import type { Address } from '../../lib/ip/address.ts';
 import { rangeContains } from '../../lib/ip/address.ts';
-import type { AllowRule, PeerSet, PortMatch, Ruleset } from '../../lib/policy/compile/ruleset.ts';
+import type { ChainRule, Gate, PeerSet, PortMatch, Ruleset } from '../../lib/policy/compile/ruleset.ts';
 import type { Flow } from '../../lib/policy/model/model.ts';
 
 /** What a gate sees of a packet: the other end's address (source on the way in, destination on the way out), and the destination port. */
@@ -14,6 +14,7 @@ const isSame = (a: Address, b: Address): boolean => a.family === b.family && a.v
 function holds(set: PeerSet, { peer, protocol, port }: Packet): boolean {
   switch (set.kind) {
     case 'addresses':
+    case 'nodes':
       return set.elements.some(address => isSame(address, peer));
     case 'ranges':
       return set.elements.some(range => rangeContains(range, peer));
@@ -27,7 +28,7 @@ function holds(set: PeerSet, { peer, protocol, port }: Packet): boolean {
 const fits = ({ protocol, spans }: PortMatch, packet: Packet): boolean =>
   protocol === packet.protocol && spans.some(({ first, last }) => first <= packet.port && packet.port <= last);
 
-function allows(ruleset: Ruleset, { peers, ports }: AllowRule, packet: Packet): boolean {
+function matches(ruleset: Ruleset, { peers, ports }: ChainRule, packet: Packet): boolean {
   if (ports !== 'any' && !fits(ports, packet)) return false;
   if (peers === 'any') return true;
   const set = ruleset.sets.get(peers.name);
@@ -39,9 +40,21 @@ function allows(ruleset: Ruleset, { peers, ports }: AllowRule, packet: Packet): 
 /** Whether the packet passes the tag's gate; a tag that the ruleset does not know is closed. */
 export function passes(ruleset: Ruleset, tag: number, direction: 'egress' | 'ingress', packet: Packet): boolean {
   const gate = ruleset.tags.get(tag)?.[direction];
-  if (gate === undefined || gate === 'open') return gate === 'open';
+  return gate !== undefined && passesGate(ruleset, gate, direction, packet);
+}
+
+/** The same where NetworkPolicies have no say: to the pod's own node, and to itself through a Service. */
+export function passesCluster(ruleset: Ruleset, tag: number, direction: 'egress' | 'ingress', packet: Packet): boolean {
+  const gate = ruleset.tags.get(tag)?.byCluster?.[direction] ?? 'open';
+  return passesGate(ruleset, gate, direction, packet);
+}
+
+function passesGate(ruleset: Ruleset, gate: Gate, direction: 'egress' | 'ingress', packet: Packet): boolean {
+  if (gate === 'open') return true;
   const chain = ruleset.chains.get(gate);
   if (chain?.direction !== direction)
     throw new Error(`Cannot go to ${gate}: the ruleset has no such ${direction} chain`);
-  return chain.rules.some(rule => allows(ruleset, rule, packet));
+  const rule = chain.rules.find(each => matches(ruleset, each, packet));
+  if (rule) return passesGate(ruleset, rule.to ?? 'open', direction, packet);
+  return chain.otherwise !== undefined && passesGate(ruleset, chain.otherwise, direction, packet);
 }

@@ -26,6 +26,8 @@ export interface WorldFlow extends Pick<Flow, 'protocol' | 'port'> {
   readonly from: Party;
   readonly to: Party;
   readonly family: Family;
+  /** A pod to itself. */
+  readonly throughService?: boolean;
 }
 
 export interface Denial {
@@ -49,11 +51,13 @@ export class NodeWorld {
   readonly parties: readonly Party[];
   readonly #cluster: Cluster;
   readonly #enforceEgressToNode: boolean;
+  readonly #isOrdered: boolean;
 
   constructor(list: readonly Manifest[], enforceEgressToNode: boolean) {
     this.world = worldFrom(list);
     this.#cluster = new Cluster(this.world);
     this.#enforceEgressToNode = enforceEgressToNode;
+    this.#isOrdered = (this.world.clusterPolicies ?? []).length > 0;
     const local = localPods(this.world);
     const { tagOf } = tagged(local);
     const settings = { judge: 'inline', nflogGroup: 7467, enforceEgressToNode } as const;
@@ -80,10 +84,12 @@ export class NodeWorld {
     for (const from of this.parties)
       for (const to of this.parties) {
         const family = familyOf(from.address);
-        if (from === to || familyOf(to.address) !== family) continue;
+        if (familyOf(to.address) !== family) continue;
         if (from.place.kind !== 'pod' && to.place.kind !== 'pod') continue;
-        if (from.place.kind === 'pod' && to.place.kind === 'pod' && from.place.pod === to.place.pod) continue;
-        for (const { protocol, port } of traffic) yield { from, to, family, protocol, port };
+        const isItself = from.place.kind === 'pod' && to.place.kind === 'pod' && from.place.pod === to.place.pod;
+        if (isItself && !this.#isOrdered) continue;
+        const way = isItself ? { throughService: true } : {};
+        for (const { protocol, port } of traffic) yield { from, to, family, protocol, port, ...way };
       }
   }
 
@@ -93,10 +99,11 @@ export class NodeWorld {
   }
 
   /** What this node's gate has against it, egress first; undefined where it lets it pass. */
-  denial({ from, to, family, protocol, port }: WorldFlow): Denial | undefined {
-    const flow = { from: callerOf(from), to: endpointOf(to), family, protocol, port };
+  denial({ from, to, family, protocol, port, throughService = false }: WorldFlow): Denial | undefined {
+    // Worlds without cluster policies tell nothing of nodes.
+    if (to.place.kind === 'node' && !this.#enforceEgressToNode && !this.#isOrdered) return undefined;
+    const flow = { from: callerOf(from), to: endpointOf(to), family, protocol, port, throughService };
     const { egress, ingress } = evaluate(this.#cluster, flow, { enforceEgressToNode: this.#enforceEgressToNode });
-    if (to.place.kind === 'node' && !this.#enforceEgressToNode) return undefined;
     if (from.place.kind === 'pod' && !egress.allowed) return { direction: 'egress', by: egress.by };
     if (to.place.kind === 'pod' && !ingress.allowed) return { direction: 'ingress', by: ingress.by };
     return undefined;

@@ -173,12 +173,12 @@ const policyManifests = (most: number) =>
 const nodeManifests = fc
   .subarray(Object.keys(nodeAddresses))
   .chain(names => fc.tuple(...names.map(name => labels.map(own => ({ name, labels: own })))))
-  .map(list =>
-    list.map(metadata => ({
-      ...{ apiVersion: 'v1', kind: 'Node', metadata },
-      status: { addresses: nodeAddresses[metadata.name]!.map(address => ({ type: 'InternalIP', address })) },
-    })),
-  );
+  .map(list => list.map(nodeManifest));
+
+function nodeManifest(metadata: { readonly name: string; readonly labels: unknown }): Manifest {
+  const addresses = nodeAddresses[metadata.name]!.map(address => ({ type: 'InternalIP', address }));
+  return { apiVersion: 'v1', kind: 'Node', metadata, status: { addresses } };
+}
 
 export interface Size {
   /** NetworkPolicies at most; default 5. */
@@ -220,6 +220,12 @@ export function manifests(size: Size = {}): fc.Arbitrary<readonly Manifest[]> {
     { minLength: 16, maxLength: 16 },
   );
   return fc.tuple(all, choice).map(([list, isChosen]) => stagedSome(list, isChosen));
+}
+
+/** The same with the own node declared: otherwise nothing tells that its addresses are its own. */
+export function withOwnNode(list: readonly Manifest[]): readonly Manifest[] {
+  const isOwn = ({ kind, metadata }: Manifest) => kind === 'Node' && (metadata as { name: string }).name === ownNode;
+  return list.some(isOwn) ? list : [...list, nodeManifest({ name: ownNode, labels: {} })];
 }
 
 export const documentsOf = (list: readonly Manifest[]): readonly Document[] =>

@@ -4,14 +4,16 @@
  */
 import { type Identity, identityKey } from '../../tag/identity.ts';
 import { type Cluster, clusterOf } from '../evaluate/cluster.ts';
-import { type ClusterPolicy, tiers } from '../model/cluster-policy.ts';
+import { type ClusterPolicy, closedCluster, type Tier } from '../model/cluster-policy.ts';
 import { type Direction, type NetworkPolicy, policyRef, type World } from '../model/model.ts';
 import { selects } from '../model/selector.ts';
-import { type Draft, draftsOf, familyOf, peersText, peerTexts, portsText } from './draft.ts';
+import { type CompiledGate, chainOf, openGate } from './chain.ts';
+import { draftsOf } from './draft.ts';
 import { filled } from './members.ts';
 import { mergeDrafts, usuallyApart } from './merge.ts';
 import { Names } from './names.ts';
-import type { AllowRule, Gate, RuleChain, Ruleset, SetRef, SetSpec, TagEntry } from './ruleset.ts';
+import type { Gate, RuleChain, Ruleset, SetSpec, TagEntry } from './ruleset.ts';
+import { tierGate } from './tier.ts';
 
 export interface TaggedIdentity {
   /** The interface group of the identity's pods. */
@@ -22,7 +24,7 @@ export interface TaggedIdentity {
 export interface CompileOptions {
   /** Kept from one compilation to the next, equal content keeps its name even where two hashes meet. */
   readonly names?: Names;
-  /** `Kind/namespace/name` of policies that the kernel refused: they isolate whom they select, and allow nothing. */
+  /** `Kind/namespace/name` of policies that the kernel refused: they isolate whom they select, and allow nothing. Those of the cluster deny. */
   readonly refused?: ReadonlySet<string>;
   /** By identity, and by all that tells of one: kept from one compilation of the same policies to the next. */
   readonly gates?: Map<string, Gates>;
@@ -30,94 +32,81 @@ export interface CompileOptions {
   readonly apart?: number;
 }
 
-/** The chain of one identity in one direction with the sets that its rules look into; `open` where no policy isolates. */
-export type CompiledGate = 'open' | { readonly chain: RuleChain; readonly sets: readonly SetSpec[] };
-
-/** Enough for a person: a set of many selectors names the first. Made of content alone, so equal sets have equal comments. */
-function commentOf(peers: Draft['peers']): string {
-  const parts = peerTexts(peers);
-  return parts.length <= 4 ? parts.join(' or ') : `${parts.slice(0, 3).join(' or ')} or ${parts.length - 3} more`;
-}
-
-function setSpecOf({ peers, ports }: Draft, names: Names): SetSpec | undefined {
-  const [family, text] = [familyOf(peers), peersText(peers)];
-  if (peers.kind === 'any' || family === undefined) return undefined;
-  if (ports.kind === 'name' && peers.kind !== 'pairs') {
-    const ofPeers = (whom: string) => `${portsText(ports)} of ${whom}`;
-    const comment = ofPeers(commentOf(peers));
-    const whose =
-      peers.kind === 'pods' ? { kind: peers.kind, pods: peers.pods } : { kind: peers.kind, ranges: peers.ranges };
-    const port = { protocol: ports.protocol, name: ports.name };
-    return { kind: 'tuples', name: names.nameOf(`ports${family}`, ofPeers(text)), family, comment, whose, port };
-  }
-  const [name, comment] = [names.nameOf(`${peers.kind}${family}`, text), commentOf(peers)];
-  if (peers.kind === 'pairs')
-    return { kind: 'tuples', name, family, comment, whose: { kind: peers.kind, pairs: peers.pairs } };
-  if (peers.kind === 'ranges') return { kind: 'ranges', name, family, comment, ranges: peers.ranges };
-  return { kind: 'addresses', name, family, comment, pods: peers.pods };
-}
-
-const refTo = ({ kind, family, name }: SetSpec): SetRef => ({ kind, family, name });
-
-function allowRule({ ports, counter, origins }: Draft, set: SetSpec | undefined): AllowRule {
-  return {
-    peers: set ? refTo(set) : 'any',
-    ports: ports.kind === 'numbers' ? { protocol: ports.protocol, spans: ports.spans } : 'any',
-    ...(counter === undefined ? {} : { counter }),
-    origins,
-  };
-}
-
-/** What makes two rules the same rule for the kernel. */
-function ruleText({ peers, ports, counter }: AllowRule): string {
-  const portText = ports === 'any' ? 'any' : portsText({ kind: 'numbers', ...ports });
-  return `${peers === 'any' ? 'any' : peers.name}; ${portText}; ${counter ?? ''}`;
-}
-
-function compileGate(
+/** What the NetworkPolicies of the identity's namespace say. */
+function ownGate(
   policies: readonly NetworkPolicy[],
   direction: Direction,
   identity: Identity,
   { names = new Names(), refused = new Set(), apart = usuallyApart }: CompileOptions,
 ): CompiledGate {
   const isolating = policies.filter(policy => policy[direction] !== undefined);
-  if (isolating.length === 0) return 'open';
+  if (isolating.length === 0) return openGate;
   const heeded = isolating.filter(policy => !refused.has(policyRef(policy)));
   const drafts = mergeDrafts(
     heeded.flatMap(policy => draftsOf(policy, direction, identity)),
     apart,
   );
-  const specs = drafts.map(draft => setSpecOf(draft, names));
-  const rules = drafts.map((draft, i) => allowRule(draft, specs[i]));
-  const name = names.nameOf(direction === 'egress' ? 'out' : 'in', rules.map(ruleText).join('\n'));
-  const chain = { name, direction, rules, policies: isolating.map(policyRef).sort() };
-  return { chain, sets: specs.filter(spec => spec !== undefined) };
+  const leading = drafts.map(draft => ({ draft, to: 'open' }));
+  const { chain, sets } = chainOf(leading, { direction, policies: isolating.map(policyRef).sort() }, names);
+  return { gate: chain.name, chains: [chain], sets };
 }
 
-export type Gates = Readonly<Record<Direction, CompiledGate>>;
+export interface Gates extends Readonly<Record<Direction, CompiledGate>> {
+  /** Where cluster policies select the identity: as in `TagEntry`. */
+  readonly byCluster?: Readonly<Record<Direction, CompiledGate>>;
+}
 
-/** Drops everything: what is between Accept and Deny of cluster policies is not compiled yet, and must not count as allowed. */
-function closedGate(policies: readonly ClusterPolicy[], direction: Direction, names: Names): CompiledGate {
-  const name = names.nameOf(direction === 'egress' ? 'out' : 'in', '');
-  return { chain: { name, direction, rules: [], policies: policies.map(policyRef).sort() }, sets: [] };
+/** The policies that select an identity. */
+interface Selecting {
+  readonly own: readonly NetworkPolicy[];
+  /** In the order in which they are asked. */
+  readonly cluster: Readonly<Record<Tier, readonly ClusterPolicy[]>>;
+}
+
+function selecting(cluster: Cluster, identity: Identity): Selecting {
+  const own = [...cluster.policiesIn(identity.namespace)].filter(({ subject }) => selects(subject, identity.labels));
+  const of = (tier: Tier) => cluster.clusterPoliciesFor(tier, identity);
+  return { own, cluster: { Admin: of('Admin'), Baseline: of('Baseline') } };
+}
+
+/** Admin, then the namespace's own, then Baseline where none of these isolates; and the same where those have no say. */
+function gatesOfTiers(
+  { own: policies, cluster }: Selecting,
+  direction: Direction,
+  identity: Identity,
+  options: CompileOptions,
+): { readonly whole: CompiledGate; readonly byCluster: CompiledGate } {
+  const { names = new Names(), apart = usuallyApart, refused } = options;
+  const heeded = (policy: ClusterPolicy) => (refused?.has(policyRef(policy)) ? closedCluster(policy) : policy);
+  const gateOf = (tier: Tier, next: CompiledGate): CompiledGate =>
+    tierGate(cluster[tier].map(heeded), next, { tier, direction, identity, names, apart });
+  const own = ownGate(policies, direction, identity, options);
+  if (own.gate !== 'open') return { whole: gateOf('Admin', own), byCluster: gateOf('Admin', openGate) };
+  const whole = gateOf('Admin', gateOf('Baseline', openGate));
+  return { whole, byCluster: whole };
+}
+
+function gatesOf(selected: Selecting, identity: Identity, options: CompileOptions): Gates {
+  const { own, cluster } = selected;
+  if (cluster.Admin.length + cluster.Baseline.length === 0) {
+    const gateOf = (direction: Direction) => ownGate(own, direction, identity, options);
+    return { egress: gateOf('egress'), ingress: gateOf('ingress') };
+  }
+  const egress = gatesOfTiers(selected, 'egress', identity, options);
+  const ingress = gatesOfTiers(selected, 'ingress', identity, options);
+  const byCluster = { egress: egress.byCluster, ingress: ingress.byCluster };
+  return { egress: egress.whole, ingress: ingress.whole, byCluster };
 }
 
 /** Both gates of an identity. The sets that they look into are described, not filled: that is for `filled`. */
 export function gatesFor(cluster: Cluster, identity: Identity, options: CompileOptions = {}): Gates {
-  const policies = [...cluster.policiesIn(identity.namespace)].filter(({ subject }) =>
-    selects(subject, identity.labels),
-  );
-  const ordered = tiers.flatMap(tier => cluster.clusterPoliciesFor(tier, identity));
+  const selected = selecting(cluster, identity);
+  const refs = [selected.own, selected.cluster.Admin, selected.cluster.Baseline].map(list => list.map(policyRef));
   // Nothing else of an identity tells in its gates.
-  const key = `by policies ${JSON.stringify([[...policies, ...ordered].map(policyRef), identity.namedPorts])}`;
+  const key = `by policies ${JSON.stringify([refs, identity.namedPorts])}`;
   const known = options.gates?.get(key);
   if (known) return known;
-  const decided = (direction: Direction) => ordered.filter(policy => policy[direction].length > 0);
-  const gate = (direction: Direction): CompiledGate =>
-    decided(direction).length > 0
-      ? closedGate(decided(direction), direction, options.names ?? new Names())
-      : compileGate(policies, direction, identity, options);
-  const gates = { egress: gate('egress'), ingress: gate('ingress') };
+  const gates = gatesOf(selected, identity, options);
   options.gates?.set(key, gates);
   return gates;
 }
@@ -137,7 +126,7 @@ const shared = (a: RuleChain | undefined, b: RuleChain): RuleChain =>
   a ? { ...a, policies: [...new Set([...a.policies, ...b.policies])].sort() } : b;
 
 /** A ruleset whose sets are described and not filled. */
-export interface Structure extends Pick<Ruleset, 'chains' | 'tags'> {
+export interface Structure extends Pick<Ruleset, 'chains' | 'tags' | 'isOrdered'> {
   readonly specs: ReadonlyMap<string, SetSpec>;
 }
 
@@ -146,24 +135,27 @@ export function structureOf(identities: readonly TaggedIdentity[], gatesOf: (ide
   const specs = new Map<string, SetSpec>();
   const chains = new Map<string, RuleChain>();
   const tags = new Map<number, TagEntry>();
-  const enter = (gate: CompiledGate): Gate => {
-    if (gate === 'open') return 'open';
-    chains.set(gate.chain.name, shared(chains.get(gate.chain.name), gate.chain));
-    for (const spec of gate.sets) if (!specs.has(spec.name)) specs.set(spec.name, spec);
-    return gate.chain.name;
+  let isOrdered = false;
+  const enter = ({ gate, chains: own, sets }: CompiledGate): Gate => {
+    for (const chain of own) chains.set(chain.name, shared(chains.get(chain.name), chain));
+    for (const spec of sets) if (!specs.has(spec.name)) specs.set(spec.name, spec);
+    return gate;
   };
   for (const { tag, identity } of identities.toSorted((a, b) => a.tag - b.tag)) {
-    const gates = gatesOf(identity);
-    tags.set(tag, { identity, egress: enter(gates.egress), ingress: enter(gates.ingress) });
+    const { egress, ingress, byCluster } = gatesOf(identity);
+    isOrdered ||= byCluster !== undefined;
+    tags.set(tag, {
+      ...{ identity, egress: enter(egress), ingress: enter(ingress) },
+      ...(byCluster ? { byCluster: { egress: enter(byCluster.egress), ingress: enter(byCluster.ingress) } } : {}),
+    });
   }
-  return { specs, chains, tags };
+  return { specs, chains, tags, ...(isOrdered ? { isOrdered } : {}) };
 }
 
 /** The structure with everything that is in its sets now. */
-export const filledStructure = (cluster: Cluster, { specs, chains, tags }: Structure): Ruleset => ({
+export const filledStructure = (cluster: Cluster, { specs, ...structure }: Structure): Ruleset => ({
   sets: new Map([...specs].map(([name, spec]) => [name, filled(cluster, spec)])),
-  chains,
-  tags,
+  ...structure,
 });
 
 /** The whole ruleset for these identities. Equal worlds and identities give equal rulesets, whatever order they came in. */

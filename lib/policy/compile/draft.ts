@@ -1,13 +1,16 @@
 /**
- * One policy's rule as what the kernel can look up: each draft is one allow rule, whose peers are not named yet.
- * A rule with several peers and ports is as many drafts as it has pairs of them.
+ * One policy's rule as what the kernel can look up: each draft is one rule of a chain, whose peers are not named yet.
+ * A NetworkPolicy's rule with several peers and ports is as many drafts as it has pairs of them. Of a cluster policy's rule all
+ * pods are looked up at once, since it has one verdict for them.
  */
 import { type Family, formatAddress, type Range } from '../../ip/address.ts';
 import type { Identity } from '../../tag/identity.ts';
+import type { ClusterRule } from '../model/cluster-policy.ts';
 import {
   type BlockPeer,
   type Direction,
   isNumbered,
+  type LabelSelector,
   type NetworkPolicy,
   type NumberedPort,
   type PodPeer,
@@ -19,7 +22,7 @@ import {
   type RuleRef,
 } from '../model/model.ts';
 import { numbersNamed } from '../model/port-names.ts';
-import { podPeerText } from '../model/selector.ts';
+import { podPeerText, selectorText } from '../model/selector.ts';
 import { rangesOfBlocks, unionOfSpans } from './ranges.ts';
 import type { Pair, PortMatch } from './ruleset.ts';
 
@@ -35,6 +38,7 @@ export interface Draft {
 export type DraftPeers =
   | { readonly kind: 'any' }
   | { readonly kind: 'pods'; readonly family: Family; readonly pods: readonly PodPeer[] }
+  | { readonly kind: 'nodes'; readonly family: Family; readonly nodes: readonly LabelSelector[] }
   | { readonly kind: 'ranges'; readonly family: Family; readonly ranges: readonly Range[] }
   /** Each with ports of its own, which the draft then does not name. */
   | { readonly kind: 'pairs'; readonly family: Family; readonly pairs: readonly Pair[] };
@@ -42,7 +46,8 @@ export type DraftPeers =
 export type DraftPorts =
   | { readonly kind: 'any' }
   | ({ readonly kind: 'numbers' } & PortMatch)
-  | ({ readonly kind: 'name' } & PortName);
+  /** Each pod's own numbers of any of these. */
+  | { readonly kind: 'names'; readonly names: readonly PortName[] };
 
 const families: readonly Family[] = [4, 6];
 
@@ -77,16 +82,18 @@ function matchesOf(numbers: readonly NumberedPort[]): readonly DraftPorts[] {
 function portsOf({ ports }: PolicyRule, direction: Direction, identity: Identity): readonly DraftPorts[] {
   if (ports === 'any') return [{ kind: 'any' }];
   if (direction === 'ingress') return matchesOf(ports.flatMap(port => numbersOf(port, identity)));
-  const names = ports.filter((port): port is PortName => !isNumbered(port));
   return [
     ...matchesOf(ports.filter(isNumbered)),
-    ...names.map(({ protocol, name }) => ({ kind: 'name', protocol, name }) as const),
+    ...namesIn(ports).map(name => ({ kind: 'names', names: [name] }) as const),
   ];
 }
 
+const namesIn = (ports: readonly Port[]): readonly PortName[] =>
+  ports.filter((port): port is PortName => !isNumbered(port)).map(({ protocol, name }) => ({ protocol, name }));
+
 /** Whom a named port may mean where the peer is anybody: all pods, family by family. */
 const perFamily = (peers: DraftPeers, ports: DraftPorts): readonly DraftPeers[] =>
-  peers.kind === 'any' && ports.kind === 'name' ? families.map(family => allPods(family)) : [peers];
+  peers.kind === 'any' && ports.kind === 'names' ? families.map(family => allPods(family)) : [peers];
 
 const allPods = (family: Family): DraftPeers => ({
   kind: 'pods',
@@ -106,17 +113,63 @@ export function draftsOf(policy: NetworkPolicy, direction: Direction, identity: 
   });
 }
 
+/** Pods, nodes and blocks of a rule that has one verdict for all of them. */
+function unitedPeersOf({ peers }: PolicyRule): readonly DraftPeers[] {
+  if (peers === 'any') return [{ kind: 'any' }];
+  const pods = peers.filter(peer => peer.kind === 'pods');
+  const nodes = peers.filter(peer => peer.kind === 'nodes').map(peer => peer.nodes);
+  const blocks = peers.filter(peer => peer.kind === 'block');
+  return families.flatMap((family): DraftPeers[] => {
+    const ranges = rangesOfBlocks(blocks, family);
+    return [
+      ...(pods.length > 0 ? [{ kind: 'pods', family, pods } as const] : []),
+      ...(nodes.length > 0 ? [{ kind: 'nodes', family, nodes } as const] : []),
+      ...(ranges.length > 0 ? [{ kind: 'ranges', family, ranges } as const] : []),
+    ];
+  });
+}
+
+/** As `portsOf`, but of all names at once. */
+function unitedPortsOf(
+  { ports, ...rule }: PolicyRule,
+  direction: Direction,
+  identity: Identity,
+): readonly DraftPorts[] {
+  if (ports === 'any' || direction === 'ingress') return portsOf({ ...rule, ports }, direction, identity);
+  const names = namesIn(ports);
+  return [...matchesOf(ports.filter(isNumbered)), ...(names.length > 0 ? [{ kind: 'names', names } as const] : [])];
+}
+
+/** What a cluster policy's rule comes to for pods of this identity. A port by name is never one of a node. */
+export function draftsOfClusterRule(rule: ClusterRule, origin: RuleRef, identity: Identity): readonly Draft[] {
+  const peers = unitedPeersOf(rule);
+  return unitedPortsOf(rule, origin.direction, identity).flatMap(ports =>
+    peers
+      .filter(({ kind }) => kind !== 'nodes' || ports.kind !== 'names')
+      .flatMap(each => perFamily(each, ports))
+      .map(each => ({ peers: each, ports, origins: [origin] })),
+  );
+}
+
 const rangeText = ({ family, first, last }: Range): string =>
   `${formatAddress({ family, value: first })}-${formatAddress({ family, value: last })}`;
 
 const pairText = ({ pods, protocol, ports }: Pair): string =>
   `${pods.map(podPeerText).sort().join(' or ')} on ${protocol} ${ports.join(',')}`;
 
+function nodesText(selector: LabelSelector): string {
+  const which = selectorText(selector);
+  return which === '' ? 'all nodes' : `nodes ${which}`;
+}
+
+const nameText = ({ protocol, name }: PortName): string => `${protocol} port ${name}`;
+
 /** Whom the peers are, one by one, ascending and each once; the family is not part of it. */
 export function peerTexts(peers: DraftPeers): readonly string[] {
   if (peers.kind === 'any') return ['anybody'];
   if (peers.kind === 'ranges') return peers.ranges.map(rangeText);
   if (peers.kind === 'pairs') return [...new Set(peers.pairs.map(pairText))].sort();
+  if (peers.kind === 'nodes') return [...new Set(peers.nodes.map(nodesText))].sort();
   return [...new Set(peers.pods.map(podPeerText))].sort();
 }
 
@@ -125,7 +178,7 @@ export const peersText = (peers: DraftPeers): string => peerTexts(peers).join(' 
 
 export function portsText(ports: DraftPorts): string {
   if (ports.kind === 'any') return 'any port';
-  if (ports.kind === 'name') return `${ports.protocol} port ${ports.name}`;
+  if (ports.kind === 'names') return [...new Set(ports.names.map(nameText))].sort().join(' or ');
   return `${ports.protocol} ${ports.spans.map(({ first, last }) => `${first}-${last}`).join(',')}`;
 }
 

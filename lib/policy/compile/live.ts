@@ -2,22 +2,16 @@
  * The ruleset of a node, kept up to date change by change: what a pod, a namespace or a policy costs is what it touches,
  * however large the cluster is. What the whole comes to is `compile`'s word; this tells what of it has changed.
  */
-import { type Identity, identityKey } from '../../tag/identity.ts';
 import { Cluster } from '../evaluate/cluster.ts';
+import { type ClusterPolicy, tiers } from '../model/cluster-policy.ts';
 import type { Labels, NetworkPolicy, Node, Pod } from '../model/model.ts';
-import {
-  type CompileOptions,
-  filledStructure,
-  forgetGone,
-  type Gates,
-  gatesFor,
-  type Structure,
-  structureOf,
-  type TaggedIdentity,
-} from './compile.ts';
-import { elementsFrom, filled, missingIn, type SetMember, withElements } from './members.ts';
+import { selects } from '../model/selector.ts';
+import { type CompileOptions, filledStructure, type Structure, structureOf, type TaggedIdentity } from './compile.ts';
+import { LiveGates } from './live-gates.ts';
+import { elementsFrom, filled, missingIn, withElements } from './members.ts';
 import { Names } from './names.ts';
-import type { PeerSet, PodSetSpec, Ruleset } from './ruleset.ts';
+import { NodeSets, type SetMoves } from './node-sets.ts';
+import type { NodeSetSpec, PeerSet, PodSetSpec, Ruleset, SetSpec } from './ruleset.ts';
 import { sameStructure } from './same-structure.ts';
 import { SetIndex } from './set-index.ts';
 
@@ -29,16 +23,12 @@ export interface RulesetChange {
   readonly isStructural: boolean;
 }
 
-/** What goes from a set that stays, and what comes to it. */
-interface Traffic {
-  readonly gone: SetMember[];
-  readonly come: SetMember[];
-}
+/** By set, for those that stay and do not hold what they held. */
+type Moves = ReadonlyMap<PodSetSpec | NodeSetSpec, SetMoves>;
 
 const nothing: Structure = { specs: new Map(), chains: new Map(), tags: new Map() };
 
-/** @param ref `Kind/namespace/name` */
-const namespaceOf = (ref: string): string => ref.split('/')[1]!;
+const comesWithPods = (spec: SetSpec): spec is PodSetSpec => spec.kind === 'addresses' || spec.kind === 'tuples';
 
 export class LiveRules {
   /** As of now; for who judges single flows. Changes go through this class. */
@@ -48,22 +38,18 @@ export class LiveRules {
   /** As of the last `take`. */
   #structure = nothing;
   #identities: readonly TaggedIdentity[] = [];
-  #refused: ReadonlySet<string> = new Set();
-  /** Gates by identity, by namespace: policies are of one, and of no other. */
-  readonly #gates = new Map<string, Map<string, Gates>>();
-  /** Namespaces whose gates are those of before their policies changed, in the order of the changes. */
-  readonly #unsettled = new Set<string>();
+  readonly #gates: LiveGates;
+  readonly #nodeSets = new NodeSets();
   #isRestructured = false;
   /** Addresses that may be in other sets than at the last `take`, with who had them then. */
   readonly #moved = new Map<string, Pod | undefined>();
   /** Namespaces with the labels that they had at the last `take`. */
   readonly #relabelled = new Map<string, Labels>();
-  readonly #options: Pick<CompileOptions, 'apart'>;
   /** How often a set was asked whether an address is in it. */
   asked = 0;
 
   constructor(options: Pick<CompileOptions, 'apart'> = {}) {
-    this.#options = options;
+    this.#gates = new LiveGates(this.cluster, { ...options, names: this.#names });
   }
 
   setPod(pod: Pod): void {
@@ -86,57 +72,66 @@ export class LiveRules {
   }
 
   setNamespace(name: string, labels: Labels): void {
-    this.#noteNamespace(name);
-    this.cluster.setNamespace(name, labels);
+    this.#noteNamespace(name, () => this.cluster.setNamespace(name, labels));
   }
 
   deleteNamespace(name: string): void {
-    this.#noteNamespace(name);
-    this.cluster.deleteNamespace(name);
+    this.#noteNamespace(name, () => this.cluster.deleteNamespace(name));
   }
 
-  #noteNamespace(name: string): void {
-    if (!this.#relabelled.has(name)) this.#relabelled.set(name, this.cluster.namespaceLabels(name));
+  #noteNamespace(name: string, change: () => void): void {
+    const before = this.cluster.namespaceLabels(name);
+    if (!this.#relabelled.has(name)) this.#relabelled.set(name, before);
+    change();
+    if (this.#isSubjectOfOthers(before, this.cluster.namespaceLabels(name))) this.#gates.hurry([name]);
+  }
+
+  /** Whether a cluster policy may tell the one from the other as labels of its subjects' namespace. */
+  #isSubjectOfOthers(before: Labels, after: Labels): boolean {
+    return tiers.some(tier =>
+      this.cluster.clusterPolicies(tier).some(({ subject: { namespace } }) => {
+        return typeof namespace !== 'string' && selects(namespace, before) !== selects(namespace, after);
+      }),
+    );
   }
 
   setPolicy(policy: NetworkPolicy): void {
     this.cluster.setPolicy(policy);
-    this.#unsettle(policy.namespace);
+    this.#gates.unsettle(policy.namespace);
   }
 
   deletePolicy(policy: NetworkPolicy): void {
     this.cluster.deletePolicy(policy);
-    this.#unsettle(policy.namespace);
+    this.#gates.unsettle(policy.namespace);
   }
 
-  #unsettle(namespace: string): void {
-    if (this.#gates.has(namespace)) this.#unsettled.add(namespace);
+  setClusterPolicy(policy: ClusterPolicy): void {
+    this.cluster.setClusterPolicy(policy);
+    this.#gates.hurry();
+  }
+
+  deleteClusterPolicy(policy: ClusterPolicy): void {
+    this.cluster.deleteClusterPolicy(policy);
+    this.#gates.hurry();
   }
 
   /** Namespaces whose policies have changed and are not in force, the one that has waited longest first. */
   get unsettled(): readonly string[] {
-    return [...this.#unsettled];
+    return this.#gates.unsettled;
   }
 
   #settle(namespaces: Iterable<string>): void {
-    for (const namespace of namespaces)
-      if (this.#unsettled.delete(namespace) && this.#gates.delete(namespace)) this.#isRestructured = true;
-  }
-
-  /** An identity that has no gates yet gets them by the policies of now, and so must the others of its namespace. */
-  #settleNewcomers(): void {
-    if (this.#unsettled.size === 0) return;
-    const isNew = ({ identity }: TaggedIdentity): boolean =>
-      this.#unsettled.has(identity.namespace) && !this.#gates.get(identity.namespace)?.has(identityKey(identity));
-    this.#settle(new Set(this.#identities.filter(isNew).map(({ identity }) => identity.namespace)));
+    if (this.#gates.settle(namespaces)) this.#isRestructured = true;
   }
 
   setNode(node: Node): void {
     this.cluster.setNode(node);
+    this.#nodeSets.outdate();
   }
 
   deleteNode(name: string): void {
     this.cluster.deleteNode(name);
+    this.#nodeSets.outdate();
   }
 
   /** Those of this node's pods. */
@@ -147,45 +142,18 @@ export class LiveRules {
 
   /** `Kind/namespace/name` of policies that the kernel refused: they isolate whom they select, and allow nothing. */
   setRefused(policies: ReadonlySet<string>): void {
-    for (const policy of [...policies, ...this.#refused])
-      if (policies.has(policy) !== this.#refused.has(policy)) this.#unsettle(namespaceOf(policy));
-    this.#refused = policies;
-  }
-
-  #gatesOf(identity: Identity): Gates {
-    const known = this.#gates.get(identity.namespace) ?? new Map<string, Gates>();
-    this.#gates.set(identity.namespace, known);
-    const key = identityKey(identity);
-    const options = { ...this.#options, names: this.#names, refused: this.#refused, gates: known };
-    const gates = known.get(key) ?? gatesFor(this.cluster, identity, options);
-    known.set(key, gates);
-    return gates;
-  }
-
-  #forgetGone(): void {
-    const present = Map.groupBy(this.#identities, ({ identity }) => identity.namespace);
-    for (const [namespace, known] of this.#gates) {
-      const here = present.get(namespace);
-      if (here)
-        forgetGone(
-          known,
-          here.map(({ identity }) => identity),
-        );
-      else {
-        this.#gates.delete(namespace);
-        this.#unsettled.delete(namespace);
-      }
-    }
+    this.#gates.setRefused(policies);
   }
 
   #structureNow(): Structure {
     if (!this.#isRestructured) return this.#structure;
-    const { specs, chains, tags } = structureOf(this.#identities, identity => this.#gatesOf(identity));
-    this.#forgetGone();
+    const { specs, ...structure } = structureOf(this.#identities, identity => this.#gates.of(identity));
+    const { chains } = structure;
+    this.#gates.keep(this.#identities);
     this.#names.keep(new Set([...specs.keys(), ...chains.keys()]));
     // The index knows sets by these very values.
     const kept = [...specs].map(([name, spec]) => [name, this.#structure.specs.get(name) ?? spec] as const);
-    return { specs: new Map(kept), chains, tags };
+    return { specs: new Map(kept), ...structure };
   }
 
   /** As of the last `take`. */
@@ -211,40 +179,40 @@ export class LiveRules {
    */
   take(namespaces: Iterable<string> = this.unsettled): RulesetChange | undefined {
     this.#settle(namespaces);
-    this.#settleNewcomers();
+    if (this.#gates.settleNewcomers(this.#identities)) this.#isRestructured = true;
     const before = this.#structure;
     const after = this.#structureNow();
     const isStructural = !sameStructure(before, after);
     for (const [name, spec] of before.specs)
-      if (!after.specs.has(name) && spec.kind !== 'ranges') this.#index.delete(spec);
-    const traffic = this.#traffic();
-    for (const [name, spec] of after.specs)
-      if (!before.specs.has(name) && spec.kind !== 'ranges') this.#index.add(spec);
+      if (!after.specs.has(name) && comesWithPods(spec)) this.#index.delete(spec);
+    const moves: Moves = new Map<PodSetSpec | NodeSetSpec, SetMoves>([
+      ...this.#traffic(),
+      ...this.#nodeSets.take(this.cluster, after.specs),
+    ]);
+    for (const [name, spec] of after.specs) if (!before.specs.has(name) && comesWithPods(spec)) this.#index.add(spec);
     this.#structure = after;
     this.#isRestructured = false;
-    if (isStructural) return this.#wholeChange(before, after, traffic);
-    return traffic.size === 0 ? undefined : elementChange(traffic);
+    if (isStructural) return this.#wholeChange(before, after, moves);
+    return moves.size === 0 ? undefined : elementChange(moves, after);
   }
 
-  #wholeChange(before: Structure, after: Structure, traffic: ReadonlyMap<PodSetSpec, Traffic>): RulesetChange {
-    const part = ({ specs, chains, tags }: Structure, side: keyof Traffic, other: Structure): Ruleset => ({
+  #wholeChange(before: Structure, after: Structure, moves: Moves): RulesetChange {
+    const part = ({ specs, ...structure }: Structure, side: keyof SetMoves, other: Structure): Ruleset => ({
       sets: new Map(
         [...specs].map(([name, spec]): [string, PeerSet] => {
           const isNew = side === 'come' && !other.specs.has(name);
           if (isNew) return [name, filled(this.cluster, spec)];
           if (spec.kind === 'ranges') return [name, { ...spec, elements: [] }];
-          return [name, withElements(spec, traffic.get(spec)?.[side] ?? [])];
+          return [name, withElements(spec, moves.get(spec)?.[side] ?? [])];
         }),
       ),
-      chains,
-      tags,
+      ...structure,
     });
     return { before: part(before, 'gone', after), after: part(after, 'come', before), isStructural: true };
   }
 
-  /** By set, for those that stay and do not hold what they held. */
-  #traffic(): ReadonlyMap<PodSetSpec, Traffic> {
-    const traffic = new Map<PodSetSpec, Traffic>();
+  #traffic(): ReadonlyMap<PodSetSpec, SetMoves> {
+    const traffic = new Map<PodSetSpec, SetMoves>();
     for (const [address, was] of this.#moved) {
       const is = this.cluster.ownerOf(address);
       const sets = new Set([...(was ? this.#index.of(was) : []), ...(is ? this.#index.of(is) : [])]);
@@ -259,7 +227,7 @@ export class LiveRules {
     return traffic;
   }
 
-  #compareNamespace(traffic: Map<PodSetSpec, Traffic>, sets: readonly PodSetSpec[], name: string): void {
+  #compareNamespace(traffic: Map<PodSetSpec, SetMoves>, sets: readonly PodSetSpec[], name: string): void {
     for (const pod of this.cluster.inNamespace(name))
       for (const address of pod.addresses) {
         if (this.#moved.has(address) || this.cluster.ownerOf(address) !== pod) continue;
@@ -268,7 +236,7 @@ export class LiveRules {
   }
 
   #compare(
-    traffic: Map<PodSetSpec, Traffic>,
+    traffic: Map<PodSetSpec, SetMoves>,
     spec: PodSetSpec,
     address: string,
     was: Pod | undefined,
@@ -290,11 +258,12 @@ export class LiveRules {
   }
 }
 
-function elementChange(traffic: ReadonlyMap<PodSetSpec, Traffic>): RulesetChange {
-  const part = (side: keyof Traffic): Ruleset => ({
-    sets: new Map([...traffic].map(([spec, found]) => [spec.name, withElements(spec, found[side])])),
+function elementChange(moves: Moves, { isOrdered }: Structure): RulesetChange {
+  const part = (side: keyof SetMoves): Ruleset => ({
+    sets: new Map([...moves].map(([spec, found]) => [spec.name, withElements(spec, found[side])])),
     chains: new Map(),
     tags: new Map(),
+    ...(isOrdered ? { isOrdered } : {}),
   });
   return { before: part('gone'), after: part('come'), isStructural: false };
 }

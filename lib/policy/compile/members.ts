@@ -9,6 +9,7 @@ import {
   type AddressSetSpec,
   isOfPairs,
   type NamedPortSetSpec,
+  type NodeSetSpec,
   type Pair,
   type PairSetSpec,
   type PeerSet,
@@ -115,12 +116,14 @@ function tuplesByPairs({ whose, family }: PairSetSpec, pod: Pod, text: string, l
 /** What a pod contributes to a set of tuples by one of its own addresses. */
 function tuplesFrom(spec: TupleSetSpec, pod: Pod, text: string, namespaceLabels: Labels): readonly Tuple[] {
   if (isOfPairs(spec)) return tuplesByPairs(spec, pod, text, namespaceLabels);
-  const { whose, port, family } = spec;
-  const { protocol, name } = port;
-  const numbers = numbersNamed(pod.namedPorts, protocol, name);
-  if (numbers.size === 0 || !isIn(spec, pod, namespaceLabels)) return [];
+  const { whose, names, family } = spec;
+  const ports = names.flatMap(({ protocol, name }) =>
+    [...numbersNamed(pod.namedPorts, protocol, name)].map(port => ({ protocol, port })),
+  );
+  if (ports.length === 0 || !isIn(spec, pod, namespaceLabels)) return [];
   const addresses = parsed(text, family).filter(address => whose.kind === 'pods' || isWithin(whose.ranges, address));
-  return addresses.flatMap(address => [...numbers].map(number => ({ address, protocol, port: number })));
+  const tuples = addresses.flatMap(address => ports.map(port => ({ address, ...port })));
+  return names.length === 1 ? tuples : unique(tuples);
 }
 
 export type SetMember = Address | Tuple;
@@ -163,6 +166,14 @@ function addressElements(cluster: Cluster, spec: AddressSetSpec): readonly Addre
   return [...members].flatMap(pod => ownAddresses(cluster, pod).flatMap(text => parsed(text, spec.family)));
 }
 
+/** Of nodes that claim the same address, each once. */
+function nodeElements(cluster: Cluster, { nodes, family }: NodeSetSpec): readonly Address[] {
+  const texts = [...cluster.nodes()]
+    .filter(({ labels }) => nodes.some(selector => selects(selector, labels)))
+    .flatMap(({ addresses }) => addresses);
+  return [...new Set(texts)].flatMap(text => parsed(text, family)).toSorted(ascending);
+}
+
 /** Pair by pair, since the cluster finds those whom a selector matches without a look at all the others. */
 function pairElements(cluster: Cluster, { whose, family }: PairSetSpec): readonly Tuple[] {
   const tuples = whose.pairs.flatMap(pair =>
@@ -180,11 +191,12 @@ function pairElements(cluster: Cluster, { whose, family }: PairSetSpec): readonl
 
 function tupleElements(cluster: Cluster, spec: TupleSetSpec): readonly SetMember[] {
   if (isOfPairs(spec)) return pairElements(cluster, spec);
-  return elementsOf(cluster, spec, [...cluster.withPort(spec.port.protocol, spec.port.name)]);
+  const pods = new Set(spec.names.flatMap(({ protocol, name }) => [...cluster.withPort(protocol, name)]));
+  return elementsOf(cluster, spec, [...pods]);
 }
 
 /** The set with these of its elements alone. */
-export function withElements(spec: PodSetSpec, elements: readonly SetMember[]): PeerSet {
+export function withElements(spec: PodSetSpec | NodeSetSpec, elements: readonly SetMember[]): PeerSet {
   if (spec.kind === 'tuples') return { ...spec, elements: (elements as readonly Tuple[]).toSorted(ascendingTuples) };
   return { ...spec, elements: (elements as readonly Address[]).toSorted(ascending) };
 }
@@ -192,5 +204,6 @@ export function withElements(spec: PodSetSpec, elements: readonly SetMember[]): 
 /** The set with what is in it now. */
 export function filled(cluster: Cluster, spec: SetSpec): PeerSet {
   if (spec.kind === 'ranges') return { ...spec, elements: spec.ranges };
+  if (spec.kind === 'nodes') return { ...spec, elements: nodeElements(cluster, spec) };
   return withElements(spec, spec.kind === 'tuples' ? tupleElements(cluster, spec) : addressElements(cluster, spec));
 }

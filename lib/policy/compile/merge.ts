@@ -4,8 +4,8 @@
  * their ports, and those that have neither in common share a set of peers with ports. Up to then each keeps to itself, since that lets each policy count.
  */
 import type { Family } from '../../ip/address.ts';
-import { formatRule, type PodPeer, type RuleRef } from '../model/model.ts';
-import { podPeerText } from '../model/selector.ts';
+import { formatRule, type RuleRef } from '../model/model.ts';
+import { podPeerText, selectorText } from '../model/selector.ts';
 import { type Draft, type DraftPeers, type DraftPorts, familyOf, peersText, portsText } from './draft.ts';
 import { unionOfRanges, unionOfSpans } from './ranges.ts';
 import type { Pair } from './ruleset.ts';
@@ -54,9 +54,16 @@ export const draftText = ({ peers, ports }: Draft): string =>
 function unionOfPeers(drafts: readonly Draft[], family: Family): DraftPeers {
   const ranges = drafts.flatMap(({ peers }) => (peers.kind === 'ranges' ? peers.ranges : []));
   if (ranges.length > 0) return { kind: 'ranges', family, ranges: unionOfRanges(ranges, family) };
+  const nodes = drafts.flatMap(({ peers }) => (peers.kind === 'nodes' ? peers.nodes : []));
+  if (nodes.length > 0) return { kind: 'nodes', family, nodes: inOneOrder(nodes, selectorText) };
   const pods = drafts.flatMap(({ peers }) => (peers.kind === 'pods' ? peers.pods : []));
-  const byText = new Map<string, PodPeer>(pods.map(peer => [podPeerText(peer), peer]));
-  return { kind: 'pods', family, pods: [...byText].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, peer]) => peer) };
+  return { kind: 'pods', family, pods: inOneOrder(pods, podPeerText) };
+}
+
+/** Each once, in the order of their texts. */
+function inOneOrder<T>(items: readonly T[], textOf: (item: T) => string): readonly T[] {
+  const byText = new Map(items.map(item => [textOf(item), item]));
+  return [...byText].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, item]) => item);
 }
 
 /** Pods stay apart from ranges, since their sets change as pods come and go. */
@@ -71,7 +78,7 @@ function mergePeers(drafts: readonly Draft[], apart: number): readonly Draft[] {
 
 function mergePorts(drafts: readonly Draft[], apart: number): readonly Draft[] {
   const keyOf = ({ peers, ports }: Draft) =>
-    `${peers.kind}${familyOf(peers) ?? ''} ${peersText(peers)}; ${ports.kind === 'any' ? '' : `${ports.kind} ${ports.protocol}`}`;
+    `${peers.kind}${familyOf(peers) ?? ''} ${peersText(peers)}; ${ports.kind === 'numbers' ? ports.protocol : ports.kind}`;
   return groupsBy(drafts, keyOf).flatMap(group => {
     const { ports } = group[0]!;
     if (group.length <= apart || ports.kind !== 'numbers') return group;

@@ -1,38 +1,57 @@
 /**
- * What the gate must know, in policy's terms: which sets of peers there are, which chains of allow rules, and which chain
+ * What the gate must know, in policy's terms: which sets of peers there are, which chains of rules, and which chain
  * each tag goes to. Pods that come and go change elements of sets; only policies and local identities change the rest.
  */
 import type { Address, Family, Range } from '../../ip/address.ts';
 import type { Identity } from '../../tag/identity.ts';
-import type { Direction, PodPeer, PortName, Protocol, RuleRef } from '../model/model.ts';
+import type { Tier } from '../model/cluster-policy.ts';
+import type { Direction, LabelSelector, PodPeer, PortName, Protocol, RuleRef } from '../model/model.ts';
 
 export interface Ruleset {
   readonly sets: ReadonlyMap<string, PeerSet>;
   readonly chains: ReadonlyMap<string, RuleChain>;
   readonly tags: ReadonlyMap<number, TagEntry>;
+  /**
+   * Rules of cluster policies are among them, which also deny and pass on: more in a set may then mean less that is allowed, so
+   * that a packet must not see one set of before a change and another one of after it.
+   */
+  readonly isOrdered?: true;
 }
 
 export interface TagEntry {
   readonly identity: Identity;
   readonly egress: Gate;
   readonly ingress: Gate;
+  /**
+   * Where cluster policies select the identity: what judges in the place of these where NetworkPolicies have no say, which is
+   * the pod's own node, and the pod itself through a Service.
+   */
+  readonly byCluster?: Readonly<Record<Direction, Gate>>;
 }
 
-/** `open` where no policy isolates, else the name of a chain. */
+/** All gates of a tag, in one text for equal ones. */
+export const gatesText = ({ egress, ingress, byCluster }: TagEntry): string =>
+  [egress, ingress, byCluster?.egress, byCluster?.ingress].join();
+
+/** `open` where nothing is denied, else the name of a chain. */
 export type Gate = 'open' | string;
 
-/** Allows what any of its rules matches, and nothing else. */
+/** The first of its rules that matches decides. */
 export interface RuleChain {
   /** `in-` or `out-` and a hash of the rules' content: what they match and where they count, but not who wrote them. */
   readonly name: string;
   readonly direction: Direction;
-  readonly rules: readonly AllowRule[];
-  /** `Kind/namespace/name` of the policies that isolate the identities that share the chain; for people. */
+  readonly rules: readonly ChainRule[];
+  /** `Kind/namespace/name` of the policies that isolate the identities that share the chain, `Kind/name` of cluster policies; for people. */
   readonly policies: readonly string[];
+  /** Where a packet goes that none of its rules matches; absent: it is denied. */
+  readonly otherwise?: Gate;
+  /** Of a chain that denies what rules of cluster policies deny: which these are. */
+  readonly denies?: { readonly tier: Tier; readonly rules: readonly RuleRef[] };
 }
 
 /** Matches where all that it names does: `peers` the other end's address (source in, destination out), `ports` the destination port. */
-export interface AllowRule {
+export interface ChainRule {
   /** `any` is everybody in both families; a set says its own family. A set of tuples judges the port too. */
   readonly peers: 'any' | SetRef;
   /** `any` is every port and protocol. */
@@ -41,6 +60,8 @@ export interface AllowRule {
   readonly counter?: string;
   /** The rules of policies that this one carries out; for people, not content. */
   readonly origins: readonly RuleRef[];
+  /** Where it leads; absent: what it matches is allowed. */
+  readonly to?: Gate;
 }
 
 export interface SetRef {
@@ -74,6 +95,12 @@ export interface AddressSetSpec extends Named {
   readonly pods: readonly PodPeer[];
 }
 
+/** Addresses of the nodes that at least one of the selectors matches. */
+export interface NodeSetSpec extends Named {
+  readonly kind: 'nodes';
+  readonly nodes: readonly LabelSelector[];
+}
+
 /** Blocks minus their holes. */
 export interface BlockSetSpec extends Named {
   readonly kind: 'ranges';
@@ -87,7 +114,7 @@ export interface NamedPortSetSpec extends Named {
   readonly whose:
     | { readonly kind: 'pods'; readonly pods: readonly PodPeer[] }
     | { readonly kind: 'ranges'; readonly ranges: readonly Range[] };
-  readonly port: PortName;
+  readonly names: readonly PortName[];
 }
 
 /** Pods, and the ports that are for them: other ones for others. */
@@ -108,7 +135,7 @@ export type TupleSetSpec = NamedPortSetSpec | PairSetSpec;
 
 export const isOfPairs = (spec: TupleSetSpec): spec is PairSetSpec => spec.whose.kind === 'pairs';
 
-export type SetSpec = AddressSetSpec | BlockSetSpec | TupleSetSpec;
+export type SetSpec = AddressSetSpec | NodeSetSpec | BlockSetSpec | TupleSetSpec;
 
 /** Of a set whose members come and go with pods. */
 export type PodSetSpec = AddressSetSpec | TupleSetSpec;
@@ -125,6 +152,11 @@ export interface AddressSet extends AddressSetSpec {
   readonly elements: readonly Address[];
 }
 
+export interface NodeSet extends NodeSetSpec {
+  /** Ascending, each once. */
+  readonly elements: readonly Address[];
+}
+
 export interface RangeSet extends BlockSetSpec {
   readonly elements: readonly Range[];
 }
@@ -134,4 +166,4 @@ export type TupleSet = TupleSetSpec & {
   readonly elements: readonly Tuple[];
 };
 
-export type PeerSet = AddressSet | RangeSet | TupleSet;
+export type PeerSet = AddressSet | NodeSet | RangeSet | TupleSet;

@@ -1,7 +1,7 @@
 /** Whether two structures say the same, and for the same reasons. */
 import { identityKey } from '../../tag/identity.ts';
 import type { Structure } from './compile.ts';
-import type { RuleChain } from './ruleset.ts';
+import { gatesText, type RuleChain } from './ruleset.ts';
 
 const originsOf = ({ origins }: RuleChain['rules'][number]): string =>
   origins.map(({ policy, direction, index }) => `${policy} ${direction} ${index}`).join();
@@ -17,9 +17,10 @@ const sameChain = (a: RuleChain, b: RuleChain | undefined): boolean =>
 export function sameStructure(a: Structure, b: Structure): boolean {
   if (a.chains.size !== b.chains.size || a.tags.size !== b.tags.size) return false;
   for (const chain of a.chains.values()) if (!sameChain(chain, b.chains.get(chain.name))) return false;
-  for (const [tag, { identity, egress, ingress }] of a.tags) {
+  for (const [tag, entry] of a.tags) {
+    const { identity } = entry;
     const other = b.tags.get(tag);
-    if (other?.egress !== egress || other.ingress !== ingress) return false;
+    if (!other || gatesText(entry) !== gatesText(other)) return false;
     if (other.identity !== identity && identityKey(other.identity) !== identityKey(identity)) return false;
   }
   return true;

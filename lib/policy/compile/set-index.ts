@@ -19,7 +19,7 @@ function peersOf(spec: PodSetSpec): readonly PodPeer[] {
 
 const keysOfSet = (spec: PodSetSpec): readonly string[] =>
   spec.kind === 'tuples' && !isOfPairs(spec)
-    ? [portKey(spec.port.protocol, spec.port.name)]
+    ? [...new Set(spec.names.map(({ protocol, name }) => portKey(protocol, name)))]
     : [...new Set(peersOf(spec).flatMap(keysOfPeer))];
 
 function* keysWithPorts(pod: Pod): Generator<string> {

@@ -320,6 +320,10 @@ export class Cluster {
     return this.#nodes.get(name);
   }
 
+  nodes(): Iterable<Node> {
+    return this.#nodes.values();
+  }
+
   /** Those that list the address as theirs. */
   nodesAt(address: Address): readonly Node[] {
     return [...this.#nodesByAddress.get(formatAddress(address))];

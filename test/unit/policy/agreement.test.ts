@@ -7,8 +7,18 @@ import { isOfPairs, type Ruleset } from '../../../lib/policy/compile/ruleset.ts'
 import { Cluster } from '../../../lib/policy/evaluate/cluster.ts';
 import { evaluate } from '../../../lib/policy/evaluate/evaluate.ts';
 import type { Endpoint, Pod, Protocol, World } from '../../../lib/policy/model/model.ts';
-import { passes } from '../../support/ruleset-tracer.ts';
-import { localPods, type Manifest, manifests, outside, tagged, traffic, worldFrom } from '../../support/worlds.ts';
+import { passes, passesCluster } from '../../support/ruleset-tracer.ts';
+import {
+  localPods,
+  type Manifest,
+  manifests,
+  outside,
+  ownNode,
+  tagged,
+  traffic,
+  withOwnNode,
+  worldFrom,
+} from '../../support/worlds.ts';
 
 const families: readonly Family[] = [4, 6];
 const podAt = (pod: Pod): Endpoint => ({ kind: 'pod', pod });
@@ -31,7 +41,8 @@ function isTablesOwn(world: World, subject: Pod, address: string): boolean {
   const onOwnNode = world.pods.some(
     pod => pod.hostNetwork && !pod.finished && pod.nodeName === subject.nodeName && pod.addresses.includes(address),
   );
-  return onOwnNode || subject.addresses.includes(address);
+  const isOwnNodes = world.nodes!.some(({ name, addresses }) => name === ownNode && addresses.includes(address));
+  return isOwnNodes || onOwnNode || subject.addresses.includes(address);
 }
 
 /** How often each kind of answer was seen, so that a generator that grew dull fails. */
@@ -79,20 +90,46 @@ function agrees(list: readonly Manifest[], turn: number, seen: Seen, options: Co
         ingress: evaluate(world, { from: endpoint, to: self, ...flow }).ingress,
       };
       for (const direction of ['egress', 'ingress'] as const) {
-        const { allowed, isolated, why } = verdicts[direction];
+        const { allowed, isolated, why, tier, passed } = verdicts[direction];
         const packet = { peer: parseAddress(address)!, protocol, port };
         assert.equal(passes(ruleset, tagOf(subject)!, direction, packet), allowed, `${direction}, ${address}: ${why}`);
         if (isolated) count(seen, `${direction} ${allowed ? 'allowed' : 'denied'}`);
+        else if (tier) count(seen, `${tier} ${allowed ? 'accepts' : 'denies'}`);
+        if (passed.length > 0) count(seen, 'passed on');
+      }
+    }
+}
+
+/** Each local pod to its own node's addresses, and to itself through a Service: what cluster policies alone judge. */
+function agreesOnOwn(list: readonly Manifest[], turn: number, seen: Seen, options: CompileOptions): void {
+  const world = worldFrom(list);
+  const { identities, tagOf } = tagged(localPods(world));
+  const ruleset = compile(world, identities, options);
+  const own = world.nodes!.find(({ name }) => name === ownNode)!.addresses;
+  for (const [n, subject] of localPods(world).entries())
+    for (const address of [...own, ...subject.addresses]) {
+      const isItself = subject.addresses.includes(address);
+      const to: Endpoint = isItself ? podAt(subject) : { kind: 'address', address };
+      const { family } = parseAddress(address)!;
+      const { protocol, port } = traffic[(turn + n) % traffic.length]!;
+      const flow = { from: podAt(subject), to, family, protocol, port, throughService: isItself };
+      const verdict = evaluate(world, flow);
+      const packet = { peer: parseAddress(address)!, protocol, port };
+      for (const direction of isItself ? (['egress', 'ingress'] as const) : (['egress'] as const)) {
+        const { allowed, why } = verdict[direction];
+        const said = passesCluster(ruleset, tagOf(subject)!, direction, packet);
+        assert.equal(said, allowed, `${direction}, ${isItself ? 'itself' : 'own node'} ${address}: ${why}`);
+        count(seen, `${isItself ? 'itself' : 'own node'} ${direction} ${allowed ? 'allowed' : 'denied'}`);
       }
     }
 }
 
 /** Every kind of set, rule and answer came up often. */
-function isRich(seen: Seen, least: number): void {
+function isRich(seen: Seen, least: number, more: readonly string[] = []): void {
   const answers = ['egress', 'ingress'].flatMap(direction =>
     ['rule', 'allowed', 'denied'].map(what => `${direction} ${what}`),
   );
-  for (const what of ['addresses', 'ranges', 'tuples', ...answers])
+  for (const what of ['addresses', 'ranges', 'tuples', ...answers, ...more])
     assert.ok((seen.get(what) ?? 0) >= least, `${what} came up ${seen.get(what) ?? 0} times`);
 }
 
@@ -103,6 +140,26 @@ test('evaluate and the compiled ruleset agree over 2,000 random worlds', () => {
     { numRuns: 2000 },
   );
   isRich(seen, 100);
+});
+
+const tiered = manifests({ clusterPolicies: 5 }).map(withOwnNode);
+/** What comes with cluster policies. */
+const ofTiers = [
+  ...['nodes', 'Admin accepts', 'Admin denies', 'Baseline accepts', 'Baseline denies', 'passed on'],
+  ...['own node egress', 'itself egress', 'itself ingress'].flatMap(way => [`${way} allowed`, `${way} denied`]),
+];
+
+test('they agree where cluster policies are there too, also on the own node and on a pod itself', () => {
+  const seen: Seen = new Map();
+  fc.assert(
+    fc.property(tiered, fc.nat(100), fc.constantFrom(undefined, 1), (list, turn, apart) => {
+      const options = apart === undefined ? {} : { apart };
+      agrees(list, turn, seen, options);
+      agreesOnOwn(list, turn, seen, options);
+    }),
+    { numRuns: 2000 },
+  );
+  isRich(seen, 100, ofTiers);
 });
 
 test('they agree where rules are merged as soon as two have one shape', () => {

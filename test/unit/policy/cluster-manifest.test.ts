@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import { formatAddress, rangeOf } from '../../../lib/ip/address.ts';
-import { compile } from '../../../lib/policy/compile/compile.ts';
 import { peerText, portText } from '../../../lib/policy/explain/mismatch.ts';
 import { clusterPolicyManifest } from '../../../lib/policy/manifest/cluster-manifest-of.ts';
 import { readManifests } from '../../../lib/policy/manifest/manifest.ts';
@@ -514,26 +513,4 @@ suite('the way back to manifests', () => {
       const again = readManifests([{ file: 'x.yaml', document: 0, value: clusterPolicyManifest(policy) }]);
       assert.deepEqual(again.world.clusterPolicies, [policy]);
     });
-});
-
-test('what the kernel cannot be told yet is closed, in the directions that have rules', () => {
-  const { policy } = read(spec('ingress: [{ action: Accept, from: [{ namespaces: {} }] }]'));
-  const world = {
-    namespaces: new Map([['a', new Map([['team', 'shop']])]]),
-    pods: [],
-    policies: [],
-    clusterPolicies: [policy],
-  };
-  const of = (namespace: string) => ({ namespace, labels: new Map(), namedPorts: [] });
-  const ruleset = compile(world, [
-    { tag: 1, identity: of('a') },
-    { tag: 2, identity: of('b') },
-  ]);
-  const { ingress, egress } = ruleset.tags.get(1)!;
-  assert.equal(egress, 'open');
-  assert.deepEqual(
-    [ruleset.chains.get(ingress)?.rules, ruleset.chains.get(ingress)?.policies],
-    [[], ['ClusterNetworkPolicy/x']],
-  );
-  assert.deepEqual([ruleset.tags.get(2)!.egress, ruleset.tags.get(2)!.ingress], ['open', 'open']);
 });

@@ -114,9 +114,10 @@ const maps = ['egress_by_tag', 'ingress_by_tag'] as const;
 
 /** The ruleset as a table of its own, as the gate has it. */
 function tableOf(ruleset: Ruleset): Table {
-  const { chains, sets, counters, ...compiled } = toNft(ruleset, 7467);
-  const elements = { egress_by_tag: compiled.egress, ingress_by_tag: compiled.ingress };
-  const byTag = maps.map((name): NamedSet => ({ name, key: ['devgroup'], value: 'verdict', elements: elements[name] }));
+  const { chains, sets, counters, elements } = toNft(ruleset, 7467);
+  const byTag = maps.map(
+    (name): NamedSet => ({ name, key: ['devgroup'], value: 'verdict', elements: elements[name]! }),
+  );
   return { family: 'inet', name: 'live', chains, sets: [...byTag, ...sets], counters };
 }
 

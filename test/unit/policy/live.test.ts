@@ -33,6 +33,7 @@ const pod: fc.Arbitrary<Pod> = fc.record({
   local: fc.boolean(),
 });
 const policies = manifests().map(list => worldFrom(list).policies);
+const ofCluster = manifests({ clusterPolicies: 3 }).map(list => worldFrom(list));
 const identities = fc
   .array(fc.record({ namespace, labels, namedPorts: ports }), { minLength: 1, maxLength: 3 })
   .map(list => tagged(list).identities);
@@ -63,6 +64,33 @@ const change: fc.Arbitrary<Change> = fc.oneof(
   },
 );
 
+/** The others, and those of cluster policies and nodes. */
+const changeOfTiers: fc.Arbitrary<Change> = fc.oneof(
+  { weight: 5, arbitrary: change },
+  {
+    weight: 2,
+    arbitrary: ofCluster.map(({ clusterPolicies = [] }) => (target: LiveRules | Cluster) => {
+      for (const policy of clusterPolicies) target.setClusterPolicy(policy);
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: ofCluster.map(({ clusterPolicies = [] }) => (target: LiveRules | Cluster) => {
+      for (const policy of clusterPolicies) target.deleteClusterPolicy(policy);
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: ofCluster.map(({ nodes = [] }) => (target: LiveRules | Cluster) => {
+      for (const node of nodes) target.setNode(node);
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.constantFrom('n1', 'n2').map(which => (target: LiveRules | Cluster) => target.deleteNode(which)),
+  },
+);
+
 const shown = (value: unknown): string =>
   JSON.stringify(value, (_, each: unknown) => {
     if (typeof each === 'bigint') return String(each);
@@ -80,49 +108,58 @@ function applied(whole: Ruleset, { before, after, isStructural }: NonNullable<Re
     const elements = [...kept.filter(element => !gone.has(shown(element))), ...come];
     sets.set(key, { ...rest, elements } as PeerSet);
   }
-  return { sets, chains: isStructural ? after.chains : whole.chains, tags: isStructural ? after.tags : whole.tags };
+  if (isStructural) return { ...after, sets };
+  assert.equal(after.isOrdered, whole.isOrdered);
+  return { ...whole, sets };
 }
 
 /** But for the order in which a selector lists its values, and an identity its ports. */
-const sorted = ({ sets, chains, tags }: Ruleset): string => {
+const sorted = ({ sets, chains, tags, isOrdered }: Ruleset): string => {
   const inOrder = [...sets].map(([key, { kind, family, comment, elements }]) => {
     return [key, { kind, family, comment, elements: elements.map(shown).sort() }] as const;
   });
   const entries = [...tags].map(([tag, { identity, ...gates }]) => [tag, identityKey(identity), gates]);
-  return shown([new Map(inOrder), chains, entries.sort()]);
+  return shown([new Map(inOrder), chains, entries.sort(), isOrdered === true]);
 };
 
-test('after any changes, in any portions, the parts that are told make the whole that a compiler makes', () => {
-  const portions = fc.array(fc.tuple(fc.array(change, { minLength: 1, maxLength: 4 }), fc.option(identities)), {
+/** Changes in portions; before each of them identities may become others. */
+const portionsOf = (one: fc.Arbitrary<Change>) =>
+  fc.array(fc.tuple(fc.array(one, { minLength: 1, maxLength: 4 }), fc.option(identities)), {
     minLength: 1,
     maxLength: 8,
   });
-  fc.assert(
-    fc.property(portions, identities, fc.constantFrom(undefined, 1), (list, first, apart) => {
-      const options = apart === undefined ? {} : { apart };
-      const rules = new LiveRules(options);
-      const cluster = new Cluster();
-      let current = first;
-      let whole: Ruleset = { sets: new Map(), chains: new Map(), tags: new Map() };
-      rules.setIdentities(current);
-      for (const [changes, others] of list) {
-        for (const each of changes) {
-          each(rules);
-          each(cluster);
+
+for (const [what, changes] of [
+  ['any changes', portionsOf(change)],
+  ['any changes, of cluster policies too', portionsOf(changeOfTiers)],
+] as const)
+  test(`after ${what}, in any portions, the parts that are told make the whole that a compiler makes`, () => {
+    fc.assert(
+      fc.property(changes, identities, fc.constantFrom(undefined, 1), (list, first, apart) => {
+        const options = apart === undefined ? {} : { apart };
+        const rules = new LiveRules(options);
+        const cluster = new Cluster();
+        let current = first;
+        let whole: Ruleset = { sets: new Map(), chains: new Map(), tags: new Map() };
+        rules.setIdentities(current);
+        for (const [portion, others] of list) {
+          for (const each of portion) {
+            each(rules);
+            each(cluster);
+          }
+          current = others ?? current;
+          if (others) rules.setIdentities(others);
+          const want = compile(cluster, current, options);
+          assert.equal(sorted(rules.ruleset()), sorted(want), 'asked for the whole, before it is taken');
+          const taken = rules.take();
+          if (taken) whole = applied(whole, taken);
+          assert.equal(sorted(whole), sorted(want));
+          assert.equal(rules.take(), undefined, 'nothing is told twice');
         }
-        current = others ?? current;
-        if (others) rules.setIdentities(others);
-        const want = compile(cluster, current, options);
-        assert.equal(sorted(rules.ruleset()), sorted(want), 'asked for the whole, before it is taken');
-        const taken = rules.take();
-        if (taken) whole = applied(whole, taken);
-        assert.equal(sorted(whole), sorted(want));
-        assert.equal(rules.take(), undefined, 'nothing is told twice');
-      }
-    }),
-    { numRuns: 600 },
-  );
-});
+      }),
+      { numRuns: 600 },
+    );
+  });
 
 test('a pod relabelled from one protocol of a set of pairs to another, on the same port, goes over to it', () => {
   const rules = new LiveRules({ apart: 1 });

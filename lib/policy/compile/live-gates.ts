@@ -1,0 +1,109 @@
+/**
+ * The gates of this node's identities, by namespace: made when they are asked for, kept until a policy, or a label that one
+ * asks for, is another. Gates of before stay until they are settled, so that the policies of one namespace need not wait for
+ * those of all others.
+ */
+import { type Identity, identityKey } from '../../tag/identity.ts';
+import type { Cluster } from '../evaluate/cluster.ts';
+import { type CompileOptions, forgetGone, type Gates, gatesFor, type TaggedIdentity } from './compile.ts';
+import type { Names } from './names.ts';
+
+/** @param ref `Kind/namespace/name`, or `Kind/name` of a cluster policy @returns undefined for the latter */
+function namespaceOf(ref: string): string | undefined {
+  const [, namespace, name] = ref.split('/');
+  return name === undefined ? undefined : namespace;
+}
+
+export class LiveGates {
+  readonly #cluster: Cluster;
+  readonly #options: Pick<CompileOptions, 'apart'> & { readonly names: Names };
+  #refused: ReadonlySet<string> = new Set();
+  /** By identity, by namespace. */
+  readonly #gates = new Map<string, Map<string, Gates>>();
+  /** Namespaces whose gates are those of before their policies changed, in the order of the changes. */
+  readonly #unsettled = new Set<string>();
+  /**
+   * Of these the ones that cannot wait: where a cluster policy changes, one end of a connection must not be judged by what
+   * it said before and the other by what it says now.
+   */
+  readonly #urgent = new Set<string>();
+
+  constructor(cluster: Cluster, options: Pick<CompileOptions, 'apart'> & { readonly names: Names }) {
+    this.#cluster = cluster;
+    this.#options = options;
+  }
+
+  unsettle(namespace: string): void {
+    if (this.#gates.has(namespace)) this.#unsettled.add(namespace);
+  }
+
+  /** These are to be settled with the next others, whichever these are. */
+  hurry(namespaces: Iterable<string> = this.#gates.keys()): void {
+    for (const namespace of namespaces)
+      if (this.#gates.has(namespace)) {
+        this.#unsettled.add(namespace);
+        this.#urgent.add(namespace);
+      }
+  }
+
+  /** The one that has waited longest first. */
+  get unsettled(): readonly string[] {
+    return [...this.#unsettled];
+  }
+
+  /** @returns whether any of them, or of those that cannot wait, was waiting */
+  settle(namespaces: Iterable<string>): boolean {
+    let isSettled = false;
+    for (const namespace of [...namespaces, ...this.#urgent])
+      if (this.#unsettled.delete(namespace) && this.#gates.delete(namespace)) isSettled = true;
+    this.#urgent.clear();
+    return isSettled;
+  }
+
+  /** An identity that has no gates yet gets them by the policies of now, and so must the others of its namespace. */
+  settleNewcomers(identities: readonly TaggedIdentity[]): boolean {
+    if (this.#unsettled.size === 0) return false;
+    const isNew = ({ identity }: TaggedIdentity): boolean =>
+      this.#unsettled.has(identity.namespace) && !this.#gates.get(identity.namespace)?.has(identityKey(identity));
+    return this.settle(new Set(identities.filter(isNew).map(({ identity }) => identity.namespace)));
+  }
+
+  /** `Kind/namespace/name` of policies that the kernel refused: they isolate whom they select, and allow nothing. */
+  setRefused(policies: ReadonlySet<string>): void {
+    for (const policy of [...policies, ...this.#refused]) {
+      if (policies.has(policy) === this.#refused.has(policy)) continue;
+      const namespace = namespaceOf(policy);
+      if (namespace === undefined) this.hurry();
+      else this.unsettle(namespace);
+    }
+    this.#refused = policies;
+  }
+
+  of(identity: Identity): Gates {
+    const known = this.#gates.get(identity.namespace) ?? new Map<string, Gates>();
+    this.#gates.set(identity.namespace, known);
+    const key = identityKey(identity);
+    const gates =
+      known.get(key) ?? gatesFor(this.#cluster, identity, { ...this.#options, refused: this.#refused, gates: known });
+    known.set(key, gates);
+    return gates;
+  }
+
+  /** Forgets those of identities that are gone. */
+  keep(identities: readonly TaggedIdentity[]): void {
+    const present = Map.groupBy(identities, ({ identity }) => identity.namespace);
+    for (const [namespace, known] of this.#gates) {
+      const here = present.get(namespace);
+      if (here)
+        forgetGone(
+          known,
+          here.map(({ identity }) => identity),
+        );
+      else {
+        this.#gates.delete(namespace);
+        this.#unsettled.delete(namespace);
+        this.#urgent.delete(namespace);
+      }
+    }
+  }
+}

@@ -1,0 +1,203 @@
+/** What cluster policies come to in a ruleset: order, verdicts, few rules, and names for people. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { toNft } from '../../../lib/gate/ruleset-to-nft.ts';
+import { type CompileOptions, compile } from '../../../lib/policy/compile/compile.ts';
+import { LiveRules } from '../../../lib/policy/compile/live.ts';
+import type { RuleChain, Ruleset } from '../../../lib/policy/compile/ruleset.ts';
+import { readManifests } from '../../../lib/policy/manifest/manifest.ts';
+import { formatRule, type World } from '../../../lib/policy/model/model.ts';
+
+const TAG = 0x74670001;
+const identity = { namespace: 'shop', labels: new Map<string, string>(), namedPorts: [] };
+const everyone = { namespaces: {} };
+
+const cluster = (name: string, spec: object, tier = 'Admin', priority = 10) => ({
+  ...{ apiVersion: 'policy.networking.k8s.io/v1alpha2', kind: 'ClusterNetworkPolicy', metadata: { name } },
+  spec: { tier, priority, subject: everyone, ...spec },
+});
+const own = (name: string, spec: object) => ({
+  ...{ apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata: { namespace: 'shop', name } },
+  spec: { podSelector: {}, ...spec },
+});
+const pod = (namespace: string, ip: string) => ({
+  ...{ apiVersion: 'v1', kind: 'Pod', metadata: { namespace, name: `at-${ip}` } },
+  ...{ spec: { containers: [] }, status: { phase: 'Running', podIPs: [{ ip }] } },
+});
+const from = (action: string, ...namespaces: string[]) => ({
+  action,
+  from: namespaces.map(name => ({ namespaces: { matchLabels: { 'kubernetes.io/metadata.name': name } } })),
+});
+
+function worldOf(objects: readonly object[]): World {
+  const { world, problems } = readManifests(objects.map((value, document) => ({ file: 'x.yaml', document, value })));
+  assert.deepEqual(problems, []);
+  return world;
+}
+
+const compiled = (objects: readonly object[], options: CompileOptions = {}): Ruleset =>
+  compile(worldOf(objects), [{ tag: TAG, identity }], options);
+
+const chainAt = ({ chains }: Ruleset, gate: string | undefined): RuleChain => chains.get(gate!)!;
+
+/** `ClusterNetworkPolicy/x ingress[0] → denied`, IPv4 alone; then where the rest goes. */
+function told(ruleset: Ruleset, gate: string): readonly string[] {
+  const { rules, otherwise } = chainAt(ruleset, gate);
+  const where = (to: string | undefined): string => {
+    if (to === undefined) return 'allowed';
+    if (to === 'open') return 'nothing denies';
+    const chain = chainAt(ruleset, to);
+    return chain.denies ? `denied in tier ${chain.denies.tier}` : chain.policies.join();
+  };
+  const ofFour = rules.filter(({ peers }) => peers === 'any' || peers.family === 4);
+  return [
+    ...ofFour.map(({ origins, to }) => `${origins.map(formatRule).join()} → ${where(to)}`),
+    `else → ${otherwise === undefined ? 'denied' : where(otherwise)}`,
+  ];
+}
+
+test('rules stand in the order of tiers, priorities and lists; each leads to where its action says', () => {
+  const ruleset = compiled([
+    cluster('late', { ingress: [from('Deny', 'c')] }, 'Admin', 20),
+    cluster('early', { ingress: [from('Pass', 'a'), from('Accept', 'b')] }),
+    cluster('last', { ingress: [from('Deny', 'a')] }, 'Baseline'),
+  ]);
+  const { ingress, egress } = ruleset.tags.get(TAG)!;
+  assert.equal(egress, 'open');
+  assert.deepEqual(told(ruleset, ingress), [
+    'ClusterNetworkPolicy/early ingress[0] → ClusterNetworkPolicy/last',
+    'ClusterNetworkPolicy/early ingress[1] → allowed',
+    'ClusterNetworkPolicy/late ingress[0] → denied in tier Admin',
+    'else → ClusterNetworkPolicy/last',
+  ]);
+  assert.deepEqual(told(ruleset, chainAt(ruleset, ingress).otherwise!), [
+    'ClusterNetworkPolicy/last ingress[0] → denied in tier Baseline',
+    'else → nothing denies',
+  ]);
+});
+
+test('where a NetworkPolicy isolates, Admin goes on to it, and Baseline is not there', () => {
+  const ruleset = compiled([
+    cluster('admin', { ingress: [from('Pass', 'a')] }),
+    cluster('last', { ingress: [from('Deny', 'a')] }, 'Baseline'),
+    own('closed', {}),
+  ]);
+  const { ingress, byCluster } = ruleset.tags.get(TAG)!;
+  assert.deepEqual(told(ruleset, ingress), [
+    'ClusterNetworkPolicy/admin ingress[0] → NetworkPolicy/shop/closed',
+    'else → NetworkPolicy/shop/closed',
+  ]);
+  assert.deepEqual(told(ruleset, byCluster!.ingress), [
+    'ClusterNetworkPolicy/admin ingress[0] → allowed',
+    'else → nothing denies',
+  ]);
+});
+
+test('an identity that no cluster policy selects has the gates of before, and nothing else', () => {
+  const objects = [own('closed', {}), cluster('x', { subject: { namespaces: { matchLabels: { a: 'b' } } } })];
+  assert.deepEqual(compiled(objects), compiled(objects.slice(0, 1)));
+});
+
+test('25 peers and 25 ports by number and by name are two rules for each family, and no product of them', () => {
+  const numbers = Array.from({ length: 25 }, (_, i) => i);
+  const to = numbers.map(i => ({ namespaces: { matchLabels: { team: `t${i}` } } }));
+  const protocols = numbers.map(i =>
+    i < 13 ? { destinationNamedPort: `port-${i}` } : { tcp: { destinationPort: { number: i * 100 } } },
+  );
+  const ruleset = compiled([cluster('many', { egress: [{ action: 'Deny', to, protocols }] })]);
+  assert.equal(chainAt(ruleset, ruleset.tags.get(TAG)!.egress).rules.length, 4);
+  assert.equal(ruleset.sets.size, 4);
+});
+
+test('many neighbours with one action become few rules; one with another action between them parts them', () => {
+  const accepts = Array.from({ length: 30 }, (_, i) => cluster(`p${i}`, { ingress: [from('Accept', `ns${i}`)] }));
+  const rulesOf = (objects: readonly object[]) => {
+    const ruleset = compiled(objects);
+    return chainAt(ruleset, ruleset.tags.get(TAG)!.ingress).rules.filter(
+      ({ peers }) => peers !== 'any' && peers.family === 4,
+    );
+  };
+  assert.equal(rulesOf(accepts).length, 1);
+  const denying = cluster('p15', { ingress: [from('Deny', 'ns15')] });
+  const parted = rulesOf([...accepts.filter(({ metadata }) => metadata.name !== 'p15'), denying]);
+  // By name seven come before it, which are few enough to stay apart.
+  assert.deepEqual(
+    parted.map(({ origins }) => origins.length),
+    [1, 1, 1, 1, 1, 1, 1, 1, 22],
+  );
+});
+
+test('gates that are kept are those of the same policies in the same order', () => {
+  const [deny, accept] = [from('Deny', 'a'), from('Accept', 'a')];
+  const gates = new Map();
+  const gateBy = (first: number, second: number) => {
+    const objects = [
+      cluster('x', { ingress: [deny] }, 'Admin', first),
+      cluster('y', { ingress: [accept] }, 'Admin', second),
+    ];
+    // Only what is kept by policies: the identity itself is asked for anew.
+    for (const key of gates.keys()) if (!key.startsWith('by policies')) gates.delete(key);
+    const ruleset = compiled(objects, { gates });
+    return told(ruleset, ruleset.tags.get(TAG)!.ingress)[0];
+  };
+  assert.match(gateBy(1, 2)!, /denied/);
+  assert.match(gateBy(2, 1)!, /allowed/);
+});
+
+for (const [name, end] of [
+  ['bank', "bank ingress[0] 'no shop'"],
+  ['b'.repeat(200), 'b~'],
+] as const)
+  test(`what denies says in its log which tier, policy and rule it is: of a name of ${name.length}`, () => {
+    const ruleset = compiled([cluster(name, { ingress: [{ ...from('Deny', 'a'), name: 'no shop' }] })]);
+    const denying = [...ruleset.chains.values()].find(({ denies }) => denies !== undefined)!;
+    const { rules } = toNft(ruleset, 7467).chains.find(each => each.name === denying.name)!;
+    const log = rules[0]!.statements.find(({ kind }) => kind === 'log') as { readonly prefix: string };
+    assert.ok(log.prefix.startsWith(`tollgate ${denying.name} Admin ClusterNetworkPolicy/b`), log.prefix);
+    assert.ok(log.prefix.endsWith(end), log.prefix);
+    assert.ok(Buffer.byteLength(log.prefix) <= 127, log.prefix);
+  });
+
+const live = (objects: readonly object[]): LiveRules => {
+  const rules = new LiveRules();
+  const world = worldOf(objects);
+  for (const [name, labels] of world.namespaces) rules.setNamespace(name, labels);
+  for (const each of world.pods) rules.setPod(each);
+  for (const policy of world.clusterPolicies ?? []) rules.setClusterPolicy(policy);
+  rules.setIdentities([
+    { tag: TAG, identity },
+    { tag: TAG + 1, identity: { ...identity, namespace: 'bank' } },
+  ]);
+  rules.take();
+  return rules;
+};
+
+test('a cluster policy comes into force for every namespace at once, whichever are asked for', () => {
+  const rules = live([]);
+  for (const policy of worldOf([cluster('x', { ingress: [from('Deny', 'a')] })]).clusterPolicies!)
+    rules.setClusterPolicy(policy);
+  const { after } = rules.take(['shop'])!;
+  assert.deepEqual(
+    [...after.tags.values()].map(({ ingress }) => ingress === 'open'),
+    [false, false],
+  );
+});
+
+test('a namespace that gets a label which a subject asks for has other gates with the next change, whichever it is', () => {
+  const subject = { namespaces: { matchLabels: { tier: 'prod' } } };
+  const rules = live([cluster('x', { subject, ingress: [from('Deny', 'a')] })]);
+  rules.setNamespace('shop', new Map([['tier', 'prod']]));
+  const { after } = rules.take([])!;
+  assert.deepEqual(
+    [...after.tags.values()].map(({ ingress }) => ingress === 'open'),
+    [false, true],
+  );
+});
+
+test('one more pod of a known identity is an element, and looks at no rule', () => {
+  const rules = live([cluster('x', { ingress: [from('Deny', 'a')] }), pod('a', '10.0.0.1')]);
+  rules.setPod({ ...worldOf([pod('a', '10.0.0.2')]).pods[0]! });
+  const change = rules.take()!;
+  assert.equal(change.isStructural, false);
+  assert.deepEqual([change.before.isOrdered, change.after.isOrdered], [true, true]);
+});
