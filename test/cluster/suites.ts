@@ -19,7 +19,7 @@ interface Selection {
   readonly name: string;
   /** Of the tests' names. */
   readonly focus: string;
-  /** The part of it that is run in CI; all of it where absent. */
+  /** The part of it that is run in CI; all of it where absent, none of it where it is empty. */
   readonly some?: string;
 }
 
@@ -31,6 +31,16 @@ const selections: readonly Selection[] = [
     some:
       'Netpol.*(default-deny|Ports|PodSelector and NamespaceSelector|named port|updated|CIDR|stacked|stop enforcing|' +
       'client side|even if the plugin)',
+  },
+  {
+    // Those that leave themselves out where there is one node, and no more: the rest of sig-network's Services.
+    name: 'two-nodes',
+    focus:
+      '\\[sig-network\\] (Conntrack|KubeProxy should set|Service CIDRs|Traffic Distribution .*same node|' +
+      'Networking Granular Checks: Services should|Services should (preserve source pod IP|' +
+      '(not )?be able to connect to terminating|respect internalTrafficPolicy|' +
+      'support externalTrafficPolicy=Local for type=NodePort|fail health check node port|fallback to))',
+    some: '',
   },
 ];
 
@@ -114,6 +124,7 @@ export function suites(cluster: () => KubeCluster, extent: Extent): void {
     });
 
     for (const selection of selections) {
+      if (extent === 'some' && selection.some === '') continue;
       test(`${selection.name}, ${extent} of it: what can run here passes`, async t => {
         const started = performance.now();
         const results = await run(selection, extent);

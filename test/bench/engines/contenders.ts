@@ -43,7 +43,7 @@ export async function lacksQueue({ host }: KubeNode): Promise<string | undefined
   const { exit, stderr } = await host.run(['nft', '-c', '-f', '-'], {
     input: 'table inet q { chain c { type filter hook forward priority 0; queue num 100; }; }',
   });
-  return exit === 0 ? undefined : stderr.split('\n')[0];
+  return exit === 0 ? undefined : /Error: ([^;\n]*)/.exec(stderr)?.[1];
 }
 
 export async function contenders(cluster: KubeCluster): Promise<readonly Contender[]> {

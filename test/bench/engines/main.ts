@@ -14,11 +14,11 @@ import { type Burst, burst, reachability } from './starts.ts';
 /** `--quick` tries whether it all works. */
 const sizes = {
   whole: {
-    starts: 30,
+    starts: 20,
     bursts: 2,
     changes: 100,
     numbers: [0, 1, 10, 50, 100, 200, 1_000, 10_000],
-    runs: 9,
+    runs: 7,
     scale: { nodes: 1_000, pods: 20_000, namespaces: 200, policies: 500, churn: { rate: 20, seconds: 60 } },
   },
   quick: {
@@ -189,8 +189,8 @@ async function main(): Promise<void> {
     });
   const parts: Readonly<Record<string, () => Promise<Row[]>>> = {
     idle: async () => idle(),
-    starts: () => starts(cluster, all, size),
     changes: () => delays(cluster, all, size),
+    starts: () => starts(cluster, all, size),
     paths: async () => pathRows(all, await paths(cluster, all, { numbers: size.numbers, runs: size.runs, say })),
     scale: () => weights(cluster, all, size),
   };

@@ -53,8 +53,8 @@ class Sink {
     this.#netns = cluster.netnsPath(pod);
     this.#nft(`add table ip sink; delete table ip sink; table ip sink {
       set seen { type ipv4_addr; flags dynamic; size 65535; }
-      counter all { }
-      chain note { type filter hook prerouting priority -450; udp dport 9 add @seen { ip saddr } counter name all; }
+      counter arrived { }
+      chain note { type filter hook prerouting priority -450; udp dport 9 add @seen { ip saddr } counter name arrived; }
     }`);
   }
 
