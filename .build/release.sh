@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # npm run release: makes dist/release, all that is handed out. Two runs on one commit write the same bytes, in whichever folder.
-#   release.sh [--no-build] [--url URL] [--output FOLDER]
+#   release.sh [--no-build] [--url URL] [--key FILE] [--output FOLDER]
 #     --no-build   packs dist/tollgate as it is
 #     --url URL    where the sources are to be seen, as the files will say
+#     --key FILE   a private key of ssh-keygen's, which signs SHA256SUMS
+#     --output FOLDER   instead of dist/release
 # SOURCE_DATE_EPOCH is the time of all files; where it is not set, it is the commit's.
 # Needs what build.sh needs, and Debian's dpkg-deb and apt-get. What is downloaded is pinned with its SHA-256, and kept in
 # a cache outside of the tree: a second run asks nobody.
@@ -21,8 +23,9 @@ while (($#)); do
   case $1 in
     --no-build) build=no ;;
     --url) options+=("--url=${2:?release: --url needs an address}") && shift ;;
+    --key) options+=("--key=${2:?release: --key needs a file}") && shift ;;
     --output) output=${2:?release: --output needs a folder} && shift ;;
-    *) fail "unknown option $1; there are --no-build, --url URL and --output FOLDER" ;;
+    *) fail "unknown option $1; there are --no-build, --url URL, --key FILE and --output FOLDER" ;;
   esac
   shift
 done

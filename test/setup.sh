@@ -14,7 +14,7 @@ compiler=(gcc libc6-dev) # for cmd/launcher.c
 peers=(
   libatomic1 # wanted by the Node that runs the tests, not by the executable
   busybox-static chromium conntrack containerd containernetworking-plugins hyperfine iperf3 iproute2 iptables iputils-ping
-  man-db nftables podman procps rpm runc socat strace
+  man-db nftables openssh-client podman procps rpm runc socat strace
 )
 oldest_cluster=(etcd-server gcc golang-1.19-go libc6-dev)
 # Programs that pods of Kubernetes' own tests call, which become part of their image.
@@ -42,8 +42,10 @@ build_if_older() {
 
 # The release of the executable that is there.
 pack_if_older() {
-  local newer
-  [[ -d dist/release ]] && newer=$(find dist/tollgate conf {LICENSE,README.md,CHANGELOG.md} .build/release* -newer dist/release -print -quit) && [[ -z $newer ]] && return
+  # Its files say of which commit they are.
+  local newer made=dist/release/SHA256SUMS commit
+  commit=$(git rev-parse --git-path logs/HEAD)
+  [[ -f $made ]] && newer=$(find dist/tollgate conf {LICENSE,README.md,CHANGELOG.md} .build/release* "$commit" -newer $made -print -quit) && [[ -z $newer ]] && return
   .build/release.sh --no-build
 }
 

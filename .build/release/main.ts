@@ -1,30 +1,32 @@
 /**
  * Writes the files of a release.
  *
- * Usage, by release.sh: node main.ts EXECUTABLE CACHE OUTPUT [--url=URL] [--nfpm=PROGRAM]
- * CACHE: what release.sh has fetched. PROGRAM: nfpm; without it there are no packages. OUTPUT: a folder, empty.
+ * Usage, by release.sh: node main.ts EXECUTABLE CACHE OUTPUT [--url=URL] [--nfpm=PROGRAM] [--key=FILE]
+ * CACHE: what release.sh has fetched. PROGRAM: nfpm; without it there are no packages. FILE: a key of ssh-keygen's that signs. OUTPUT: a folder, empty.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { type ArchiveEntry, gzip, tar } from '../../lib/cli/sysdump/archive.ts';
+import { type ArchiveEntry, gzip, sha256, tar } from '../../lib/cli/sysdump/archive.ts';
 import { about } from './about.ts';
 import { chart, kustomization } from './chart.ts';
 import { debianPackages } from './debian.ts';
 import { imageArchive } from './image.ts';
+import { krewManifest } from './krew.ts';
 import { packagers, writePackage } from './packages.ts';
+import { billOfMaterials } from './sbom.ts';
 import { tree } from './tree.ts';
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
-  options: { url: { type: 'string' }, nfpm: { type: 'string' } },
+  options: { url: { type: 'string' }, nfpm: { type: 'string' }, key: { type: 'string' } },
 });
-const { nfpm, url } = values;
+const { key, nfpm, url } = values;
 const [executable, cache, output] = positionals;
 if (!executable || !cache || !output)
-  throw new Error('Usage: node main.ts EXECUTABLE CACHE OUTPUT [--url=URL] [--nfpm=PROGRAM]');
+  throw new Error('Usage: node main.ts EXECUTABLE CACHE OUTPUT [--url=URL] [--nfpm=PROGRAM] [--key=FILE]');
 
 /** One line, written over and over, where a person looks. */
 const progress = (text: string): void => {
@@ -35,6 +37,8 @@ const what = about(executable, url);
 const write = (name: string, bytes: Uint8Array | string): void => writeFileSync(join(output, name), bytes);
 const below = (prefix: string, entries: readonly ArchiveEntry[]): readonly ArchiveEntry[] =>
   entries.map(entry => ({ ...entry, path: `${prefix}${entry.path}` }));
+
+const pretty = (value: object): string => `${JSON.stringify(value, null, 2)}\n`;
 
 const name = `tollgate-${what.version}`;
 
@@ -51,7 +55,12 @@ const program = below(
 write(`${name}-${what.arch}.oci.tar`, await imageArchive(what, packages, program));
 
 progress('release: the tarball');
-write(`${name}-linux-${what.arch}.tar.gz`, await gzip(await tar(below(`${name}/`, files), what.time)));
+const tarball = await gzip(await tar(below(`${name}/`, files), what.time));
+const file = `${name}-linux-${what.arch}.tar.gz`;
+write(file, tarball);
+// krew asks for a name that is the plugin's.
+write('tollgate.yaml', pretty(krewManifest(what, { file, sum: sha256(tarball) })));
+write(`${name}-${what.arch}.cdx.json`, pretty(billOfMaterials(what, packages)));
 
 progress('release: the chart and the manifests');
 write(`${name}.tgz`, await gzip(await tar(chart(what), what.time)));
@@ -69,3 +78,11 @@ if (nfpm !== undefined)
     }
   }
 progress('');
+
+const sums = readdirSync(output)
+  .sort()
+  .map(each => `${sha256(readFileSync(join(output, each)))}  ${each}\n`);
+write('SHA256SUMS', sums.join(''));
+if (key !== undefined)
+  // What is signed, and by whom, is checked with `ssh-keygen -Y verify`; the namespace keeps the signature from being another's.
+  execFileSync('ssh-keygen', ['-q', '-Y', 'sign', '-f', key, '-n', 'tollgate-release', join(output, 'SHA256SUMS')]);

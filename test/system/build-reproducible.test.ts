@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chownSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { chownSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { checkOut } from '../support/checkout.ts';
 
-const root = resolve(import.meta.dirname, '../..');
 /** Debian's `nobody`: a user without a home folder and without any right that root has. */
 const NOBODY = 65534;
 
@@ -18,19 +18,6 @@ interface Place {
   readonly name: string;
   readonly uid?: number;
   readonly env: Readonly<Record<string, string>>;
-}
-
-/** Copies what the build reads of this checkout, dependencies as a link. */
-function checkOut(to: string): void {
-  const tracked = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
-    cwd: root,
-    encoding: 'utf8',
-  });
-  for (const file of tracked.split('\0').filter(name => /^(cmd|lib|conf|\.build)\/|^[^/]+$/.test(name))) {
-    mkdirSync(dirname(join(to, file)), { recursive: true });
-    copyFileSync(join(root, file), join(to, file));
-  }
-  symlinkSync(join(root, 'node_modules'), join(to, 'node_modules'));
 }
 
 /** Builds a checkout of its own. @returns SHA-256 of the executable and of the launcher */
