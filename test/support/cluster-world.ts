@@ -64,9 +64,12 @@ export interface ClusterCase {
   readonly problems: readonly Problem[];
 }
 
+/** The cast with these manifests, as one file. */
+export const clusterManifests = (...manifests: readonly string[]): string => [...cast, ...manifests].join('\n---\n');
+
 /** The cast with these manifests; pods of n1 are local. */
 export function clusterWorld(...manifests: readonly string[]): ClusterCase {
-  const { documents, problems } = readYaml([...cast, ...manifests].join('\n---\n'), 'case.yaml');
+  const { documents, problems } = readYaml(clusterManifests(...manifests), 'case.yaml');
   assert.deepEqual(problems, []);
   const read = readManifests(documents);
   const pods = read.world.pods.map(each => ({ ...each, local: each.nodeName === 'n1' }));

@@ -1,9 +1,11 @@
 /** What is wrong with manifests, before anybody relies on them, and what looks wrong. */
 import { isMapping } from '../manifest/field.ts';
 import { type Declared, type Document, readDocuments, worldOf } from '../manifest/manifest.ts';
-import type { Pod, World } from '../model/model.ts';
+import type { ClusterPolicy } from '../model/cluster-policy.ts';
+import type { NetworkPolicy, Pod, World } from '../model/model.ts';
 import type { Problem, Severity } from '../model/problem.ts';
 import { coversPods, exceptReopened } from './blocks.ts';
+import { clusterOddities, isClusterPolicy } from './cluster-policies.ts';
 import { dnsCutOff } from './dns.ts';
 import { pointless } from './pointless.ts';
 import { type Check, type DeclaredPolicy, isPolicy, selectsNobody, unknownPortName } from './rule.ts';
@@ -101,11 +103,15 @@ function unmeant(
   scope: Scope,
 ): readonly Problem[] {
   const invalid = new Set(errors.map(({ object }) => object));
-  const inForce = new Set(world.policies);
-  const policies = declared
-    .filter(isPolicy)
-    .filter(({ ref, object }) => inForce.has(object.policy) && !invalid.has(ref));
-  return [...documents.flatMap(missingProtocols), ...odditiesOf(policies, world, scope)];
+  const inForce = new Set<NetworkPolicy | ClusterPolicy>([...world.policies, ...(world.clusterPolicies ?? [])]);
+  const heeded = declared.filter(({ ref }) => !invalid.has(ref));
+  const policies = heeded.filter(isPolicy).filter(({ object }) => inForce.has(object.policy));
+  const clusterPolicies = heeded.filter(isClusterPolicy).filter(({ object }) => inForce.has(object.policy));
+  return [
+    ...documents.flatMap(missingProtocols),
+    ...odditiesOf(policies, world, scope),
+    ...clusterOddities(clusterPolicies, world, documents),
+  ];
 }
 
 const inPlace = (a: Problem, b: Problem): number =>

@@ -30,7 +30,7 @@ class Askers<T> {
 }
 
 /** All rules of a policy and direction that match the same ports. */
-interface Allowed {
+export interface Allowed {
   readonly ports: PortsMatched;
   readonly isForAll: boolean;
   readonly pods: readonly (readonly string[])[];
@@ -39,7 +39,7 @@ interface Allowed {
   readonly blocks: readonly BlockPeer[];
 }
 
-function allowedBy(rules: readonly PolicyRule[]): readonly Allowed[] {
+export function allowedBy(rules: readonly PolicyRule[]): readonly Allowed[] {
   const heeded = rules.filter(rule => !matchesNothing(rule)).map(rule => ({ rule, ports: portsMatched(rule) }));
   return [...Map.groupBy(heeded, ({ ports }) => ports.text).values()].map(group => {
     const peers = group.flatMap(({ rule }) => (rule.peers === 'any' ? [] : rule.peers));
@@ -63,7 +63,7 @@ const hasPods = ({ askers }: Allowed, asked: readonly string[]): boolean => {
 };
 
 /** Whether some of these allows all that the other one does. */
-function cover(wider: readonly Allowed[], narrower: Allowed): boolean {
+export function cover(wider: readonly Allowed[], narrower: Allowed): boolean {
   const able = wider.filter(each => coverPorts(each.ports, narrower.ports));
   if (able.some(({ isForAll }) => isForAll)) return true;
   if (narrower.isForAll || able.length === 0) return false;

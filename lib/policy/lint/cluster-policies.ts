@@ -1,0 +1,52 @@
+/** What is odd about cluster policies, policy by policy. */
+import { clusterOf, isSeen } from '../evaluate/cluster.ts';
+import type { Declared, Document } from '../manifest/manifest.ts';
+import type { ClusterPolicy } from '../model/cluster-policy.ts';
+import type { World } from '../model/model.ts';
+import type { Problem } from '../model/problem.ts';
+import { oneFamilyAlone, serviceRanges } from './cluster-networks.ts';
+import { equalPriorities } from './cluster-order.ts';
+import { type ClusterCheck, podsSelectedBy } from './cluster-rule.ts';
+import { deniesApiServer, deniesDns } from './cut-off.ts';
+import { neverMatches, passesInVain } from './shadowed.ts';
+
+export interface DeclaredClusterPolicy extends Declared {
+  readonly object: { readonly kind: 'ClusterPolicy'; readonly policy: ClusterPolicy };
+}
+
+export const isClusterPolicy = (declared: Declared): declared is DeclaredClusterPolicy =>
+  declared.object.kind === 'ClusterPolicy';
+
+const hasNoSubject: ClusterCheck = ({ policy, cluster, pods, report }) => {
+  if (pods.length === 0 || podsSelectedBy(cluster, pods, policy.subject).length > 0) return;
+  report('spec.subject', `Selects none of the ${pods.length} pods that are known, so it does nothing to these`);
+};
+
+const checksFor = (documents: readonly Document[]): readonly ClusterCheck[] => [
+  hasNoSubject,
+  neverMatches(),
+  passesInVain,
+  equalPriorities,
+  oneFamilyAlone,
+  serviceRanges(documents),
+  deniesDns,
+  deniesApiServer,
+];
+
+/** @param policies of the world, in force and valid */
+export function clusterOddities(
+  policies: readonly DeclaredClusterPolicy[],
+  world: World,
+  documents: readonly Document[],
+): readonly Problem[] {
+  const checks = checksFor(documents);
+  const shared = { world, cluster: clusterOf(world), pods: world.pods.filter(isSeen) };
+  return policies.flatMap(({ object: { policy }, source, ref, path }) => {
+    const problems: Problem[] = [];
+    const place = path.slice(0, path.length - 'metadata.name'.length);
+    const report = (field: string, message: string): void =>
+      void problems.push({ severity: 'warning', ...source, object: ref, field: `${place}${field}`, message });
+    for (const check of checks) check({ policy, ...shared, report });
+    return problems;
+  });
+}
