@@ -6,6 +6,7 @@ import { messageOf } from '../cni/error.ts';
 import { agent } from './agent.ts';
 import { type Command, type Exit, exit, UsageError, warn } from './command.ts';
 import { completion } from './completion.ts';
+import { connectivity } from './connectivity/connectivity.ts';
 import { demo } from './demo/demo.ts';
 import { flows } from './flows/flows.ts';
 import { gc } from './gc.ts';
@@ -21,7 +22,7 @@ import { verify } from './verify.ts';
 import { version } from './version.ts';
 
 const commands: readonly Command[] = [
-  ...[demo, install, uninstall, agent, status, pods, policy, flows, verify, gc, sysdump],
+  ...[demo, install, uninstall, agent, status, pods, policy, flows, verify, gc, connectivity, sysdump],
   ...[completion, version, licenses],
 ];
 

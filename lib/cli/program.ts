@@ -20,21 +20,31 @@ export interface ProgramEnd {
 
 export interface RunOptions {
   /** Milliseconds until it is killed. */
-  readonly timeout: number;
+  readonly timeout?: number;
   readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Its stdin; empty where absent. */
+  readonly input?: string;
 }
 
 /** @throws Error where it cannot be started, as with code ENOENT where there is no such program */
 export async function runProgram(
   file: string,
   args: readonly string[],
-  { timeout, env = { PATH } }: RunOptions,
+  { timeout, env = { PATH }, input = '' }: RunOptions = {},
 ): Promise<ProgramEnd> {
-  const child = spawn(file, args, { env, timeout, killSignal: 'SIGKILL', stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(file, args, { env, timeout, killSignal: 'SIGKILL', stdio: 'pipe' });
+  // It may end before it has read all.
+  child.stdin.on('error', () => {}).end(input);
   const stdout: Buffer[] = [];
   const stderr: Buffer[] = [];
   child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
   child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk));
   const [exit] = (await once(child, 'close')) as [number | null];
   return { exit, stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr).toString() };
+}
+
+/** One of our own commands, or with CNI_COMMAND in the environment the plugin. */
+export async function runOwn(args: readonly string[], options: RunOptions = {}): Promise<ProgramEnd> {
+  const { file, args: before } = ownProgram();
+  return runProgram(file, [...before, ...args], { ...options, env: { PATH, ...options.env } });
 }

@@ -4,8 +4,9 @@ import { stripVTControlCharacters, styleText } from 'node:util';
 import { messageOf } from '../../cni/error.ts';
 import { holderOf } from '../../kernel/nflog.ts';
 import { command, type Exit, exit, outputOption, printJson, printPainted } from '../command.ts';
-import { livePod } from './pod-program.ts';
-import { DemoPod, policies, Stage, type } from './stage.ts';
+import { TestPod } from '../test-pod/pod.ts';
+import { livePod } from '../test-pod/program.ts';
+import { policies, Stage, type } from './stage.ts';
 
 /** `nflogGroup`'s default. */
 const DEFAULT_NFLOG_GROUP = 7467;
@@ -95,15 +96,15 @@ const typed = (line: string): string => paint('cyan', `$ ${line}`);
 const milliseconds = (ms: number): string => paint('dim', `${Math.round(ms)} ms`);
 
 interface Cast {
-  readonly web: DemoPod;
-  readonly frontend: DemoPod;
-  readonly stranger: DemoPod;
+  readonly web: TestPod;
+  readonly frontend: TestPod;
+  readonly stranger: TestPod;
 }
 
 /** @throws Error where what comes is not what is expected */
 async function request(
-  from: DemoPod,
-  to: DemoPod,
+  from: TestPod,
+  to: TestPod,
   expected: 'answer' | 'silence',
   say: (line: string) => void,
 ): Promise<void> {
@@ -215,9 +216,9 @@ async function demonstrate(isJson: boolean): Promise<Exit> {
   const stage = Stage.enter();
   const teller = new Teller(isJson);
   teller.open('On a node of its own: a network and files that end with this process. Your machine stays as it is.');
-  using web = await DemoPod.start('shop', 'web', { app: 'web' });
-  using frontend = await DemoPod.start('shop', 'frontend', { app: 'frontend' });
-  using stranger = await DemoPod.start('shop', 'stranger', { app: 'stranger' });
+  using web = await TestPod.start('shop', 'web', { app: 'web' });
+  using frontend = await TestPod.start('shop', 'frontend', { app: 'frontend' });
+  using stranger = await TestPod.start('shop', 'stranger', { app: 'stranger' });
   try {
     await play(teller, stage, { web, frontend, stranger });
   } catch (error) {

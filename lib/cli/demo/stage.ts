@@ -1,104 +1,28 @@
 /** The demonstration's node: a network and files of its own, pods as processes, and tollgate called as runtimes call it. */
-import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync } from 'node:fs';
-import { createInterface } from 'node:readline';
 import { setLink } from '../../kernel/link.ts';
 import { must } from '../../kernel/message.ts';
 import { NetlinkSocket } from '../../kernel/netlink.ts';
 import { Nft } from '../../kernel/nft.ts';
 import { unshareFolder, unshareNetwork } from '../../kernel/unshare.ts';
 import { allLinks } from '../../pod/interface.ts';
-import { ownProgram, PATH } from '../program.ts';
-import type { DemoReply, Order } from './pod-program.ts';
+import { runOwn } from '../program.ts';
+import type { TestPod } from '../test-pod/pod.ts';
 
 /** In the private /run, so that the commands of the demonstration need no options. */
 const stateDir = '/run/tollgate/state';
 export const policies = '/run/tollgate/policies';
 
-export interface Ended {
-  readonly exit: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-  readonly ms: number;
-}
-
-async function run(args: readonly string[], env: Readonly<Record<string, string>>, stdin = ''): Promise<Ended> {
-  const start = performance.now();
-  const { file, args: first } = ownProgram();
-  const child = spawn(file, [...first, ...args], { env: { PATH, ...env } });
-  const output = { stdout: '', stderr: '' };
-  for (const name of ['stdout', 'stderr'] as const)
-    child[name].setEncoding('utf8').on('data', text => {
-      output[name] += text;
-    });
-  child.stdin.on('error', () => {}).end(stdin);
-  const [exit] = (await once(child, 'close')) as [number | null];
-  return { exit, ...output, ms: performance.now() - start };
-}
-
 /** One of the commands that a person types. @throws Error where it fails */
 export async function type(args: readonly string[], expected = 0): Promise<string> {
-  const { exit, stdout, stderr } = await run(args, {});
+  const { exit, stdout, stderr } = await runOwn(args);
   if (exit !== expected) throw new Error(`tollgate ${args.join(' ')} failed: ${stderr}${stdout}`);
-  return stdout;
+  return stdout.toString();
 }
 
-/** A process with a network of its own. */
-export class DemoPod implements Disposable {
-  readonly namespace: string;
-  readonly name: string;
-  readonly labels: Readonly<Record<string, string>>;
-  readonly #child: ChildProcessWithoutNullStreams;
-  readonly #replies: AsyncIterator<string>;
-  addresses: readonly string[] = [];
-
-  static async start(namespace: string, name: string, labels: DemoPod['labels']): Promise<DemoPod> {
-    const { file, args } = ownProgram();
-    const child = spawn(file, [...args, 'demo', '--pod'], { env: { PATH } });
-    child.stderr.pipe(process.stderr);
-    const pod = new DemoPod(namespace, name, labels, child);
-    await pod.#reply();
-    return pod;
-  }
-
-  private constructor(
-    namespace: string,
-    name: string,
-    labels: DemoPod['labels'],
-    child: ChildProcessWithoutNullStreams,
-  ) {
-    this.namespace = namespace;
-    this.name = name;
-    this.labels = labels;
-    this.#child = child;
-    // A pod that has died is noticed by its silence.
-    child.stdin.on('error', () => {});
-    this.#replies = createInterface(child.stdout)[Symbol.asyncIterator]();
-  }
-
-  get ref(): string {
-    return `${this.namespace}/${this.name}`;
-  }
-
-  get netns(): string {
-    return `/proc/${this.#child.pid}/ns/net`;
-  }
-
-  async #reply(): Promise<DemoReply> {
-    const { value, done } = await this.#replies.next();
-    if (done) throw new Error(`Cannot talk to pod ${this.ref}: its process has ended`);
-    return JSON.parse(value) as DemoReply;
-  }
-
-  order(order: Order): Promise<DemoReply> {
-    this.#child.stdin.write(`${JSON.stringify(order)}\n`);
-    return this.#reply();
-  }
-
-  [Symbol.dispose](): void {
-    this.#child.kill('SIGKILL');
-  }
+/** What a call took, in milliseconds. */
+export interface Timed {
+  readonly ms: number;
 }
 
 interface AddResult {
@@ -123,7 +47,7 @@ export class Stage {
     this.families = families;
   }
 
-  #config(pod: DemoPod): string {
+  #config(pod: TestPod): string {
     const subnets = { 4: '10.88.0.0/24', 6: 'fd88::/64' } as const;
     return JSON.stringify({
       cniVersion: '1.1.0',
@@ -138,7 +62,7 @@ export class Stage {
   }
 
   /** A CNI call, as a container runtime makes it. @throws Error where it fails */
-  async call(verb: 'ADD' | 'CHECK' | 'DEL', pod: DemoPod): Promise<Ended> {
+  async call(verb: 'ADD' | 'CHECK' | 'DEL', pod: TestPod): Promise<Timed> {
     const env = {
       CNI_COMMAND: verb,
       CNI_CONTAINERID: `demo-${pod.name}`,
@@ -147,14 +71,15 @@ export class Stage {
       CNI_PATH: '/opt/cni/bin',
       CNI_ARGS: `IgnoreUnknown=1;K8S_POD_NAMESPACE=${pod.namespace};K8S_POD_NAME=${pod.name}`,
     };
-    const ended = await run([], env, this.#config(pod));
+    const start = performance.now();
+    const ended = await runOwn([], { env, input: this.#config(pod) });
     if (ended.exit !== 0) throw new Error(`${verb} of ${pod.ref} failed: ${ended.stdout}${ended.stderr}`);
     if (verb === 'ADD') {
-      const result = JSON.parse(ended.stdout) as AddResult;
+      const result = JSON.parse(ended.stdout.toString()) as AddResult;
       this.#results.set(pod.ref, result);
       pod.addresses = result.ips.map(({ address }) => address.split('/')[0]!);
     }
-    return ended;
+    return { ms: performance.now() - start };
   }
 
   /** Packets that the gate's policy chains have dropped so far. */

@@ -16,7 +16,7 @@ import { allLinks } from '../../pod/interface.ts';
 import { confFilesIn, readForeign } from '../../state/conf-folder.ts';
 import { askAgent } from '../ask-agent.ts';
 import { readFiles } from '../policy/manifests.ts';
-import { ownProgram, runProgram } from '../program.ts';
+import { runOwn, runProgram } from '../program.ts';
 import { safeConfig, safeManifest } from './redact.ts';
 
 export interface Fact {
@@ -46,8 +46,7 @@ const json = (value: unknown): string => `${JSON.stringify(value, undefined, 2)}
 const own = (name: string, args: readonly string[]): Fact => ({
   path: `tollgate/${name}`,
   read: async () => {
-    const { file, args: before } = ownProgram();
-    const { exit, stdout, stderr } = await runProgram(file, [...before, ...args], { timeout: TIMEOUT });
+    const { exit, stdout, stderr } = await runOwn(args, { timeout: TIMEOUT });
     return `$ tollgate ${args.join(' ')}\n${stdout.toString()}${stderr}exit code ${exit ?? 'none: it was killed'}\n`;
   },
 });

@@ -1,0 +1,122 @@
+/** `tollgate connectivity test`: does this node do what it should, tried with pods of our own? */
+import { type Address, formatAddress } from '../../ip/address.ts';
+import { dumpAddresses, linkAddressOf } from '../../kernel/address.ts';
+import { must } from '../../kernel/message.ts';
+import { NetlinkSocket } from '../../kernel/netlink.ts';
+import { allLinks } from '../../pod/interface.ts';
+import { isOwnLink } from '../../pod/inventory.ts';
+import { command, commandGroup, type Exit, exit, print, printJson, printPainted, UsageError } from '../command.ts';
+import { Network } from './network.ts';
+import { NodeTest, type NodeTestOptions, type Tested } from './node-test.ts';
+import { outcomeLine, summaryLines, testedJson, testedJunit } from './report.ts';
+
+/** Of each family the first address of the node that others may call: of no pod, not of loopback, not link-local. */
+function nodeAddresses(): readonly string[] {
+  using socket = NetlinkSocket.open('route');
+  const links = new Map(allLinks(socket.exchange).map(link => [link.ifindex, link]));
+  const isOfNode = ({ ifindex, scope }: { readonly ifindex: number; readonly scope: number }): boolean => {
+    const link = links.get(ifindex);
+    return scope === 0 && link !== undefined && !isOwnLink(link);
+  };
+  const found = must(socket.exchange([dumpAddresses()]))
+    .flat()
+    .flatMap(reply => linkAddressOf(reply) ?? [])
+    .filter(isOfNode);
+  const first = (family: Address['family']) => found.find(address => address.family === family);
+  return [first(4), first(6)].flatMap(address => (address ? [formatAddress(address)] : []));
+}
+
+/** @throws UsageError */
+function outsideIn(text: string): { readonly address: string; readonly port: number } {
+  const [, six, four, port] = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):([0-9]{1,5})$/.exec(text) ?? [];
+  const address = six ?? four;
+  if (address === undefined || Number(port) < 1 || Number(port) > 65535)
+    throw new UsageError(`Cannot ask ${JSON.stringify(text)}: give ADDRESS:PORT, an IPv6 address in brackets`);
+  return { address, port: Number(port) };
+}
+
+const textOf = (value: unknown, fallback: string): string => (typeof value === 'string' ? value : fallback);
+
+/** What the conflist says of folders, as options of `tollgate verify`. */
+function verifyArguments({ own }: Network): readonly string[] {
+  const folders = { 'run-dir': own['runDir'], 'state-dir': own['stateDir'], policies: own['policies'] };
+  return Object.entries(folders).flatMap(([name, value]) => (typeof value === 'string' ? [`--${name}`, value] : []));
+}
+
+type Output = 'text' | 'json' | 'junit';
+
+async function tested(network: Network, options: NodeTestOptions, output: Output): Promise<Tested> {
+  await using test = new NodeTest(network, options);
+  // A person who gives up gets the node back as it was.
+  const stop = (): void => {
+    void test[Symbol.asyncDispose]().finally(() => process.exit(exit.failed));
+  };
+  const signals = ['SIGINT', 'SIGTERM'] as const;
+  for (const signal of signals) process.once(signal, stop);
+  try {
+    await test.prepare();
+    return await test.run(outcome => {
+      if (output === 'text') printPainted(outcomeLine(outcome));
+    });
+  } finally {
+    for (const signal of signals) process.off(signal, stop);
+  }
+}
+
+function conclude(result: Tested, output: Output): Exit {
+  if (output === 'json') printJson(testedJson(result));
+  else if (output === 'junit') print(testedJunit(result));
+  else print(summaryLines(result).join('\n'));
+  return result.outcomes.every(({ ok }) => ok) ? exit.yes : exit.no;
+}
+
+const test = command(
+  'test',
+  'Plug in pods of our own, let them talk, and say what is likely wrong where they cannot',
+  parser =>
+    parser
+      .options({
+        'conf-dir': {
+          type: 'string',
+          default: '/etc/cni/net.d',
+          requiresArg: true,
+          describe: 'Where runtimes find their network',
+        },
+        'bin-dir': { type: 'string', default: '/opt/cni/bin', requiresArg: true, describe: 'Where plugins are' },
+        outside: {
+          type: 'string',
+          requiresArg: true,
+          describe: 'ADDRESS:PORT of a web server beyond this node; else the way there is not tried',
+        },
+        'host-port': { type: 'number', default: 29467, requiresArg: true, describe: 'A free port of this node' },
+        pause: {
+          type: 'boolean',
+          default: false,
+          describe: 'Wait for Enter once the pods are plugged in, for a look at them',
+        },
+        output: { alias: 'o', choices: ['text', 'json', 'junit'], default: 'text', describe: 'How to print it' },
+      })
+      .example('sudo $0 connectivity test', 'by the conflist that runtimes take')
+      .example('sudo $0 connectivity test --outside 192.0.2.10:80', 'the way out, too')
+      .epilog(
+        'Four pods (namespace tollgate-connectivity) are plugged in by this node’s own conflist and policies folder, and taken away again, however it ends. In both families: pod to pod, node to pod, hostPort, packets that fill the MTU, what a policy allows and denies. Exit code 0: all as it should be; 1: something is not, with the likely cause; 3: no pod could be plugged in.',
+      ),
+  async ({ confDir, binDir, outside, hostPort, pause, output }) => {
+    const network = Network.find(confDir, binDir);
+    const { own } = network;
+    if (own['enforcer'] === 'agent')
+      throw new Error('Cannot test a node of a cluster with pods that its API does not know: its agent closes them');
+    const options: NodeTestOptions = {
+      policies: textOf(own['policies'], '/etc/tollgate/policies'),
+      ...(outside === undefined ? {} : { outside: outsideIn(outside) }),
+      nodeAddresses: nodeAddresses(),
+      hostPort,
+      isPaused: pause,
+      verifyArguments: verifyArguments(network),
+      tell: line => void (output === 'text' && process.stderr.write(`${line}\n`)),
+    };
+    return conclude(await tested(network, options, output as Output), output as Output);
+  },
+);
+
+export const connectivity = commandGroup('connectivity', 'Try the network with pods of our own', [test]);

@@ -1,0 +1,200 @@
+/** The test on this node: pods as processes of our own, plugged in by the node's own conflist, and taken away again. */
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline/promises';
+import { type Family, parseAddress } from '../../ip/address.ts';
+import { placeText } from '../install/place.ts';
+import { runOwn } from '../program.ts';
+import { TestPod } from '../test-pod/pod.ts';
+import { ask, type PodReply, type Question } from '../test-pod/program.ts';
+import {
+  type Asker,
+  type Check,
+  checksFor,
+  likelyCauses,
+  manifests,
+  NAMESPACE,
+  type Outcome,
+  type TestPodName,
+} from './checks.ts';
+import type { Network } from './network.ts';
+
+const PORT = 8080;
+/** Milliseconds. An answer comes on a busy machine, too; silence is not proven by waiting longer. */
+const TIMEOUT = { answer: 15_000, silence: 2_000 } as const;
+
+export interface NodeTestOptions {
+  readonly policies: string;
+  /** An address and port beyond the node. */
+  readonly outside?: { readonly address: string; readonly port: number };
+  /** An address of the node for each family, at which hostPorts are asked. */
+  readonly nodeAddresses: readonly string[];
+  readonly hostPort: number;
+  readonly isPaused: boolean;
+  readonly verifyArguments: readonly string[];
+  /** A line for a person, on what goes on. */
+  readonly tell: (line: string) => void;
+}
+
+export interface Tested {
+  readonly outcomes: readonly Outcome[];
+  readonly causes: readonly string[];
+}
+
+/** Bytes of a datagram that are IP's and UDP's. */
+const HEADERS = { 4: 28, 6: 48 } as const;
+
+const names: readonly TestPodName[] = ['client', 'stranger', 'server', 'open'];
+const familyOf = (text: string): Family | undefined => parseAddress(text)?.family;
+
+interface Verified {
+  readonly differences: readonly { readonly about: string; readonly what: string }[];
+  readonly lacking: readonly { readonly severity: string; readonly what: string; readonly fix?: string }[];
+}
+
+/** What `tollgate verify` finds while the pods are still there. */
+async function examined(args: readonly string[]): Promise<readonly string[]> {
+  const { stdout, stderr } = await runOwn(['verify', ...args, '-o', 'json']);
+  try {
+    const { differences, lacking } = JSON.parse(stdout.toString()) as Verified;
+    const grave = lacking.filter(({ severity }) => severity !== 'note');
+    return [
+      ...differences.map(
+        ({ about, what }) => `${about}: ${what} (\`tollgate verify --repair\` mends what can be mended)`,
+      ),
+      ...grave.map(({ what, fix }) => (fix === undefined ? what : `${what}: ${fix}`)),
+    ];
+  } catch {
+    return [`This node could not be examined: ${stderr}`];
+  }
+}
+
+function outcomeOf(check: Check, reply: PodReply | undefined): Outcome {
+  const got = reply?.kind === 'answer' ? `answered: ${reply.text}` : reply?.kind === 'silence' ? reply.why : 'no reply';
+  return { ...check, ok: (reply?.kind === 'answer') === (check.expected === 'answer'), got };
+}
+
+export class NodeTest implements AsyncDisposable {
+  readonly #network: Network;
+  readonly #options: NodeTestOptions;
+  readonly #pods = new Map<TestPodName, TestPod>();
+  readonly #undo = new AsyncDisposableStack();
+  /** Of the pods' interfaces. */
+  #mtu = 0;
+
+  constructor(network: Network, options: NodeTestOptions) {
+    this.#network = network;
+    this.#options = options;
+  }
+
+  get #isEnforced(): boolean {
+    return this.#network.own['enforcer'] === undefined || this.#network.own['enforcer'] === 'inline';
+  }
+
+  #writePolicies(): void {
+    const path = join(this.#options.policies, `${NAMESPACE}.yaml`);
+    this.#undo.defer(() => rmSync(path, { force: true }));
+    placeText(path, manifests);
+  }
+
+  async #plug(name: TestPodName): Promise<void> {
+    const pod = this.#undo.use(await TestPod.start(NAMESPACE, name, { app: name }));
+    const { hostPort } = this.#options;
+    const attached = {
+      containerID: `${NAMESPACE}-${name}`,
+      netns: pod.netns,
+      args: `IgnoreUnknown=1;K8S_POD_NAMESPACE=${NAMESPACE};K8S_POD_NAME=${name}`,
+      runtimeConfig: {
+        labels: pod.labels,
+        'io.kubernetes.cri.pod-annotations': {},
+        ...(name === 'open' ? { portMappings: [{ hostPort, containerPort: PORT, protocol: 'tcp' }] } : {}),
+      },
+    };
+    // Also where ADD fails: a DEL undoes what it may have left.
+    this.#undo.defer(() => this.#network.remove(attached));
+    const { ips = [] } = await this.#network.add(attached);
+    pod.addresses = ips.map(({ address }) => address.split('/')[0]!);
+    const family = pod.addresses.some(text => familyOf(text) === 6) ? 6 : 4;
+    await pod.order({ kind: 'serve', port: PORT, greeting: `hello from ${name}`, family });
+    const reply = await pod.order({ kind: 'mtu' });
+    if (reply.kind === 'mtu') this.#mtu = reply.mtu;
+    this.#pods.set(name, pod);
+  }
+
+  /** @throws Error where a pod cannot be plugged in, with what the plugin says */
+  async prepare(): Promise<void> {
+    const { tell, isPaused } = this.#options;
+    if (this.#isEnforced) this.#writePolicies();
+    for (const name of names) {
+      tell(`plugging in ${NAMESPACE}/${name}`);
+      await this.#plug(name);
+    }
+    if (!isPaused) return;
+    tell('The pods are plugged in. Enter goes on.');
+    using lines = createInterface({ input: process.stdin });
+    await lines.question('');
+  }
+
+  #pod(name: TestPodName): TestPod {
+    const pod = this.#pods.get(name);
+    if (!pod) throw new Error(`Cannot ask pod ${name}: it is not plugged in`);
+    return pod;
+  }
+
+  #target({ to, family }: Check): { readonly address: string; readonly port: number } {
+    const of = (addresses: readonly string[]): string => addresses.find(text => familyOf(text) === family)!;
+    if (to.kind === 'pod') return { address: of(this.#pod(to.pod).addresses), port: PORT };
+    if (to.kind === 'outside') return this.#options.outside!;
+    return { address: of(this.#options.nodeAddresses), port: this.#options.hostPort };
+  }
+
+  #question(check: Check): Question {
+    return {
+      ...this.#target(check),
+      timeoutMs: TIMEOUT[check.expected],
+      ...(check.isFull ? { datagram: this.#mtu - HEADERS[check.family] } : {}),
+    };
+  }
+
+  /** All at once, so that what fails is waited for once. */
+  async #askAll(from: Asker, checks: readonly Check[]): Promise<readonly Outcome[]> {
+    const questions = checks.map(check => this.#question(check));
+    const reply: PodReply =
+      from === 'node'
+        ? { kind: 'replies', replies: await Promise.all(questions.map(ask)) }
+        : await this.#pod(from).order({ kind: 'ask all', questions });
+    const replies = reply.kind === 'replies' ? reply.replies : [];
+    return checks.map((check, index) => outcomeOf(check, replies[index]));
+  }
+
+  /** @param told each outcome, in order */
+  async run(told: (outcome: Outcome) => void): Promise<Tested> {
+    const { nodeAddresses, outside, verifyArguments } = this.#options;
+    const families = this.#pod('open').addresses.flatMap(text => familyOf(text) ?? []);
+    const outsideFamily = outside && familyOf(outside.address);
+    const checks = checksFor({
+      families,
+      hostPortFamilies: this.#network.has('portMappings') ? nodeAddresses.flatMap(text => familyOf(text) ?? []) : [],
+      outside: outsideFamily === undefined ? undefined : { family: outsideFamily },
+      isEnforced: this.#isEnforced,
+    });
+    const askers = [...new Set(checks.map(({ from }) => from))];
+    const asked = askers.map(from =>
+      this.#askAll(
+        from,
+        checks.filter(check => check.from === from),
+      ),
+    );
+    const byAsker = new Map((await Promise.all(asked)).map((outcomes, index) => [askers[index]!, [...outcomes]]));
+    const outcomes = checks.flatMap(({ from }) => byAsker.get(from)?.shift() ?? []);
+    outcomes.forEach(told);
+    const failed = outcomes.filter(({ ok }) => !ok);
+    const causes = failed.length === 0 ? [] : [...(await examined(verifyArguments)), ...likelyCauses(failed)];
+    return { outcomes, causes };
+  }
+
+  /** Pods, policies and what the plugin made for them. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#undo[Symbol.asyncDispose]();
+  }
+}

@@ -1,0 +1,59 @@
+/** What the test came to, for a person, for a script, and as JUnit for a pipeline. */
+import { styleText } from 'node:util';
+import type { Outcome } from './checks.ts';
+import type { Tested } from './node-test.ts';
+
+const targetText = ({ to }: Outcome): string =>
+  to.kind === 'pod' ? to.pod : to.kind === 'hostPort' ? 'hostPort' : 'outside';
+
+/** `✓ IPv4  client → open   pod to pod   answered: …` */
+export function outcomeLine(outcome: Outcome): string {
+  const { ok, family, from, name, got, expected } = outcome;
+  const mark = ok
+    ? styleText('green', '✓', { stream: process.stdout })
+    : styleText('red', '✗', { stream: process.stdout });
+  const ends = `${from} → ${targetText(outcome)}`;
+  const wrong = ok ? '' : expected === 'answer' ? ' (an answer was expected)' : ' (silence was expected)';
+  return `${mark} IPv${family}  ${ends.padEnd(20)}  ${name.padEnd(36)}  ${got}${wrong}`;
+}
+
+export function summaryLines({ outcomes, causes }: Tested): readonly string[] {
+  const failed = outcomes.filter(({ ok }) => !ok).length;
+  if (failed === 0) return [`All ${outcomes.length} checks are as they should be.`];
+  const causeLines = causes.flatMap(cause => [`  ${cause}`]);
+  return [
+    `${failed} of ${outcomes.length} checks failed.`,
+    ...(causes.length > 0
+      ? ['Likely causes:', ...causeLines]
+      : ['No cause is known: `tollgate sysdump` has what a maintainer needs.']),
+  ];
+}
+
+/** A contract with scripts: keys are only ever added. */
+export const testedJson = ({ outcomes, causes }: Tested) => ({
+  ok: outcomes.every(({ ok }) => ok),
+  checks: outcomes.map(outcome => {
+    const { name, family, from, expected, ok, got } = outcome;
+    return { name, family, from, to: targetText(outcome), expected, ok, got };
+  }),
+  causes,
+});
+
+const escaped = (text: string): string =>
+  text.replace(
+    /[<>&"]|[^\t\n\x20-\ud7ff\ue000-\ufffd]/g,
+    found => `&#${found.codePointAt(0)! < 32 ? 65533 : found.codePointAt(0)};`,
+  );
+
+/** @see https://github.com/testmoapp/junitxml the elements that tools agree on */
+export function testedJunit({ outcomes, causes }: Tested): string {
+  const cases = outcomes.map(outcome => {
+    const { name, family, from, ok, got, expected } = outcome;
+    const title = escaped(`IPv${family} ${from} to ${targetText(outcome)}: ${name}`);
+    const why = escaped([`expected: ${expected}`, got, ...causes].join('\n'));
+    const failure = ok ? '' : `<failure message="${escaped(got)}">${why}</failure>`;
+    return `  <testcase classname="tollgate.connectivity" name="${title}">${failure}</testcase>\n`;
+  });
+  const failed = outcomes.filter(({ ok }) => !ok).length;
+  return `<?xml version="1.0" encoding="UTF-8"?>\n<testsuite name="tollgate connectivity" tests="${outcomes.length}" failures="${failed}">\n${cases.join('')}</testsuite>\n`;
+}

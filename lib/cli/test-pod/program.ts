@@ -1,0 +1,117 @@
+/**
+ * What runs in a pod of our own making (`tollgate demo`, `tollgate connectivity test`): a process with a network of its own
+ * that serves and asks as it is told, one JSON value a line. It ends with its stdin, so with the command, however that ends.
+ */
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { createServer, get as httpGet } from 'node:http';
+import { isIPv6 } from 'node:net';
+import { createInterface } from 'node:readline';
+import { NetlinkSocket } from '../../kernel/netlink.ts';
+import { unshareNetwork } from '../../kernel/unshare.ts';
+import { findLink } from '../../pod/interface.ts';
+
+export type Order =
+  | { readonly kind: 'mtu' }
+  | { readonly kind: 'serve'; readonly port: number; readonly greeting: string; readonly family: 4 | 6 }
+  | ({ readonly kind: 'ask' } & Question)
+  /** All at once. */
+  | { readonly kind: 'ask all'; readonly questions: readonly Question[] };
+
+export interface Question {
+  readonly address: string;
+  readonly port: number;
+  /** Milliseconds until it gives up. */
+  readonly timeoutMs: number;
+  /** So many are sent in one UDP datagram, and must come back in one: TCP's offloads hide a wrong MTU. Absent: a GET. */
+  readonly datagram?: number;
+}
+
+export type PodReply =
+  | { readonly kind: 'replies'; readonly replies: readonly PodReply[] }
+  | { readonly kind: 'mtu'; readonly mtu: number }
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'answer'; readonly text: string }
+  /** Nothing came, or the connection was refused. */
+  | { readonly kind: 'silence'; readonly why: string };
+
+/** By TCP it greets; by UDP it sends back what it gets. */
+async function serve({ port, greeting, family }: Extract<Order, { kind: 'serve' }>): Promise<PodReply> {
+  const address = family === 6 ? '::' : '0.0.0.0';
+  const server = createServer((_, response) => response.end(greeting));
+  server.listen(port, address);
+  await once(server, 'listening');
+  const echo = createSocket(family === 6 ? 'udp6' : 'udp4');
+  echo.on('message', (message, { port: from, address: to }) => echo.send(message, from, to));
+  echo.bind(port, address);
+  await once(echo, 'listening');
+  return { kind: 'ready' };
+}
+
+const silence = (timeoutMs: number, error?: Error): PodReply => {
+  const isTimeout = !error || error.name === 'AbortError' || error.name === 'TimeoutError';
+  return { kind: 'silence', why: isTimeout ? `nothing came within ${timeoutMs} ms` : error.message };
+};
+
+function get({ address, port, timeoutMs }: Question): Promise<PodReply> {
+  const { promise, resolve } = Promise.withResolvers<PodReply>();
+  const url = `http://${isIPv6(address) ? `[${address}]` : address}:${port}/`;
+  const failed = (error: Error) => resolve(silence(timeoutMs, error));
+  httpGet(url, { agent: false, signal: AbortSignal.timeout(timeoutMs) }, response => {
+    let text = '';
+    response.setEncoding('utf8').on('data', chunk => {
+      text += chunk;
+    });
+    response.on('error', failed).on('end', () => resolve({ kind: 'answer', text }));
+  }).on('error', failed);
+  return promise;
+}
+
+/** Milliseconds after which a datagram is sent again: one may be lost without a fault. */
+const AGAIN = 500;
+
+async function echoed({ address, port, timeoutMs }: Question, bytes: number): Promise<PodReply> {
+  const socket = createSocket(isIPv6(address) ? 'udp6' : 'udp4');
+  const { promise, resolve } = Promise.withResolvers<PodReply>();
+  socket.on('error', error => resolve(silence(timeoutMs, error)));
+  socket.on('message', message => {
+    if (message.length === bytes) resolve({ kind: 'answer', text: `a datagram of ${bytes} bytes` });
+  });
+  // What the kernel refuses at once, it refuses again: that a packet is longer than it may be comes of one before.
+  const send = () => socket.send(Buffer.alloc(bytes), port, address, () => {});
+  send();
+  const again = setInterval(send, AGAIN);
+  const end = setTimeout(() => resolve(silence(timeoutMs)), timeoutMs);
+  const reply = await promise;
+  clearInterval(again);
+  clearTimeout(end);
+  socket.close();
+  return reply;
+}
+
+/** From the network namespace of this process. */
+export const ask = (question: Question): Promise<PodReply> =>
+  question.datagram === undefined ? get(question) : echoed(question, question.datagram);
+
+function mtu(): PodReply {
+  using socket = NetlinkSocket.open('route');
+  return { kind: 'mtu', mtu: findLink(socket.exchange, { name: 'eth0' })?.mtu ?? 0 };
+}
+
+async function carryOut(order: Order): Promise<PodReply> {
+  if (order.kind === 'serve') return serve(order);
+  if (order.kind === 'ask all') return { kind: 'replies', replies: await Promise.all(order.questions.map(ask)) };
+  return order.kind === 'ask' ? ask(order) : mtu();
+}
+
+const say = (reply: PodReply): void => void process.stdout.write(`${JSON.stringify(reply)}\n`);
+
+/** Obeys until nobody gives orders any more. */
+export async function livePod(): Promise<void> {
+  unshareNetwork();
+  say({ kind: 'ready' });
+  for await (const line of createInterface(process.stdin)) {
+    say(await carryOut(JSON.parse(line) as Order));
+  }
+  process.exit(0);
+}
