@@ -16,7 +16,7 @@ export type Target =
   /** Beyond the node. */
   | { readonly kind: 'outside' };
 
-export interface Check {
+export interface ConnectivityCheck {
   readonly name: string;
   readonly from: Asker;
   readonly to: Target;
@@ -40,7 +40,7 @@ spec:
     - from: [{ podSelector: { matchLabels: { app: client } } }]
 `;
 
-export interface Surroundings {
+export interface NodeAbilities {
   /** Of the pods' addresses. */
   readonly families: readonly Family[];
   /** Of the node's addresses that a hostPort can be asked at. */
@@ -53,8 +53,13 @@ export interface Surroundings {
 const pod = (name: TestPodName): Target => ({ kind: 'pod', pod: name });
 
 /** In the order in which a fault is best understood: what is simple comes first. */
-export function checksFor({ families, hostPortFamilies, outside, isEnforced }: Surroundings): readonly Check[] {
-  const perFamily = families.flatMap((family): Check[] => [
+export function checksFor({
+  families,
+  hostPortFamilies,
+  outside,
+  isEnforced,
+}: NodeAbilities): readonly ConnectivityCheck[] {
+  const perFamily = families.flatMap((family): ConnectivityCheck[] => [
     { name: 'pod to pod', from: 'client', to: pod('open'), family, expected: 'answer' },
     {
       name: 'pod to pod, full packets both ways',
@@ -104,26 +109,26 @@ export function checksFor({ families, hostPortFamilies, outside, isEnforced }: S
   return perFamily;
 }
 
-export interface Outcome extends Check {
+export interface CheckOutcome extends ConnectivityCheck {
   readonly ok: boolean;
   /** The answer, or why there was none. */
   readonly got: string;
 }
 
 /** What is likely to be behind failures, of which the node's own examination knows nothing. */
-export function likelyCauses(failed: readonly Outcome[]): readonly string[] {
+export function likelyCauses(failed: readonly CheckOutcome[]): readonly string[] {
   const causes: string[] = [];
-  const has = (test: (outcome: Outcome) => boolean) => failed.some(test);
+  const has = (test: (outcome: CheckOutcome) => boolean) => failed.some(test);
   if (has(({ expected }) => expected === 'silence'))
     causes.push(
       'A denied request was answered: the gate is not in force for these pods. See `tollgate verify`, and that no other program accepts pods’ packets before the gate (`nft list ruleset`).',
     );
-  const isFull = (outcome: Outcome) => outcome.isFull === true;
+  const isFull = (outcome: CheckOutcome) => outcome.isFull === true;
   if (has(isFull) && !has(outcome => !isFull(outcome) && outcome.expected === 'answer'))
     causes.push(
       'Small packets pass and full ones do not: an MTU on the way is less than the pods’. Compare `ip link` on the node and in the pod, and set "mtu" in the conflist to the least.',
     );
-  const isTo = (kind: Target['kind']) => (outcome: Outcome) => outcome.to.kind === kind;
+  const isTo = (kind: Target['kind']) => (outcome: CheckOutcome) => outcome.to.kind === kind;
   if (has(isTo('hostPort')) && !has(isTo('pod')))
     causes.push(
       'Only hostPorts fail: see that the conflist has "portMappings" among its capabilities, and that the node’s INPUT chain lets the port in.',

@@ -9,7 +9,7 @@ export interface AddResult {
   readonly ips?: readonly { readonly address: string }[];
 }
 
-export interface Attached {
+export interface TestAttachment {
   readonly containerID: string;
   /** A path. */
   readonly netns: string;
@@ -70,7 +70,7 @@ export class Network {
   async #call(
     verb: 'ADD' | 'DEL',
     plugin: Fields,
-    pod: Attached,
+    pod: TestAttachment,
     prevResult: AddResult | undefined,
   ): Promise<AddResult | undefined> {
     const { capabilities, ...rest } = plugin;
@@ -96,7 +96,7 @@ export class Network {
   }
 
   /** @throws Error with what the plugin says */
-  async add(pod: Attached): Promise<AddResult> {
+  async add(pod: TestAttachment): Promise<AddResult> {
     let result: AddResult | undefined;
     for (const plugin of this.plugins) result = await this.#call('ADD', plugin, pod, result);
     this.#results.set(pod.containerID, result ?? {});
@@ -104,7 +104,7 @@ export class Network {
   }
 
   /** @throws Error with what the plugin says */
-  async remove(pod: Attached): Promise<void> {
+  async remove(pod: TestAttachment): Promise<void> {
     const result = this.#results.get(pod.containerID);
     for (const plugin of this.plugins.toReversed()) await this.#call('DEL', plugin, pod, result);
   }

@@ -6,15 +6,15 @@ import { type Family, parseAddress } from '../../ip/address.ts';
 import { placeText } from '../install/place.ts';
 import { runOwn } from '../program.ts';
 import { TestPod } from '../test-pod/pod.ts';
-import { ask, type PodReply, type Question } from '../test-pod/program.ts';
+import { ask, type PodReply, type TestQuestion } from '../test-pod/program.ts';
 import {
   type Asker,
-  type Check,
+  type CheckOutcome,
+  type ConnectivityCheck,
   checksFor,
   likelyCauses,
   manifests,
   NAMESPACE,
-  type Outcome,
   type TestPodName,
 } from './checks.ts';
 import type { Network } from './network.ts';
@@ -37,7 +37,7 @@ export interface NodeTestOptions {
 }
 
 export interface Tested {
-  readonly outcomes: readonly Outcome[];
+  readonly outcomes: readonly CheckOutcome[];
   readonly causes: readonly string[];
 }
 
@@ -69,7 +69,7 @@ async function examined(args: readonly string[]): Promise<readonly string[]> {
   }
 }
 
-function outcomeOf(check: Check, reply: PodReply | undefined): Outcome {
+function outcomeOf(check: ConnectivityCheck, reply: PodReply | undefined): CheckOutcome {
   const got = reply?.kind === 'answer' ? `answered: ${reply.text}` : reply?.kind === 'silence' ? reply.why : 'no reply';
   return { ...check, ok: (reply?.kind === 'answer') === (check.expected === 'answer'), got };
 }
@@ -141,14 +141,14 @@ export class NodeTest implements AsyncDisposable {
     return pod;
   }
 
-  #target({ to, family }: Check): { readonly address: string; readonly port: number } {
+  #target({ to, family }: ConnectivityCheck): { readonly address: string; readonly port: number } {
     const of = (addresses: readonly string[]): string => addresses.find(text => familyOf(text) === family)!;
     if (to.kind === 'pod') return { address: of(this.#pod(to.pod).addresses), port: PORT };
     if (to.kind === 'outside') return this.#options.outside!;
     return { address: of(this.#options.nodeAddresses), port: this.#options.hostPort };
   }
 
-  #question(check: Check): Question {
+  #question(check: ConnectivityCheck): TestQuestion {
     return {
       ...this.#target(check),
       timeoutMs: TIMEOUT[check.expected],
@@ -157,7 +157,7 @@ export class NodeTest implements AsyncDisposable {
   }
 
   /** All at once, so that what fails is waited for once. */
-  async #askAll(from: Asker, checks: readonly Check[]): Promise<readonly Outcome[]> {
+  async #askAll(from: Asker, checks: readonly ConnectivityCheck[]): Promise<readonly CheckOutcome[]> {
     const questions = checks.map(check => this.#question(check));
     const reply: PodReply =
       from === 'node'
@@ -168,7 +168,7 @@ export class NodeTest implements AsyncDisposable {
   }
 
   /** @param told each outcome, in order */
-  async run(told: (outcome: Outcome) => void): Promise<Tested> {
+  async run(told: (outcome: CheckOutcome) => void): Promise<Tested> {
     const { nodeAddresses, outside, verifyArguments } = this.#options;
     const families = this.#pod('open').addresses.flatMap(text => familyOf(text) ?? []);
     const outsideFamily = outside && familyOf(outside.address);

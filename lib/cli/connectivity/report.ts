@@ -1,13 +1,13 @@
 /** What the test came to, for a person, for a script, and as JUnit for a pipeline. */
 import { styleText } from 'node:util';
-import type { Outcome } from './checks.ts';
+import type { CheckOutcome } from './checks.ts';
 import type { Tested } from './node-test.ts';
 
-const targetText = ({ to }: Outcome): string =>
+const targetText = ({ to }: CheckOutcome): string =>
   to.kind === 'pod' ? to.pod : to.kind === 'hostPort' ? 'hostPort' : 'outside';
 
 /** `✓ IPv4  client → open   pod to pod   answered: …` */
-export function outcomeLine(outcome: Outcome): string {
+export function outcomeLine(outcome: CheckOutcome): string {
   const { ok, family, from, name, got, expected } = outcome;
   const mark = ok
     ? styleText('green', '✓', { stream: process.stdout })

@@ -14,11 +14,11 @@ import { findLink } from '../../pod/interface.ts';
 export type Order =
   | { readonly kind: 'mtu' }
   | { readonly kind: 'serve'; readonly port: number; readonly greeting: string; readonly family: 4 | 6 }
-  | ({ readonly kind: 'ask' } & Question)
+  | ({ readonly kind: 'ask' } & TestQuestion)
   /** All at once. */
-  | { readonly kind: 'ask all'; readonly questions: readonly Question[] };
+  | { readonly kind: 'ask all'; readonly questions: readonly TestQuestion[] };
 
-export interface Question {
+export interface TestQuestion {
   readonly address: string;
   readonly port: number;
   /** Milliseconds until it gives up. */
@@ -53,7 +53,7 @@ const silence = (timeoutMs: number, error?: Error): PodReply => {
   return { kind: 'silence', why: isTimeout ? `nothing came within ${timeoutMs} ms` : error.message };
 };
 
-function get({ address, port, timeoutMs }: Question): Promise<PodReply> {
+function get({ address, port, timeoutMs }: TestQuestion): Promise<PodReply> {
   const { promise, resolve } = Promise.withResolvers<PodReply>();
   const url = `http://${isIPv6(address) ? `[${address}]` : address}:${port}/`;
   const failed = (error: Error) => resolve(silence(timeoutMs, error));
@@ -70,7 +70,7 @@ function get({ address, port, timeoutMs }: Question): Promise<PodReply> {
 /** Milliseconds after which a datagram is sent again: one may be lost without a fault. */
 const AGAIN = 500;
 
-async function echoed({ address, port, timeoutMs }: Question, bytes: number): Promise<PodReply> {
+async function echoed({ address, port, timeoutMs }: TestQuestion, bytes: number): Promise<PodReply> {
   const socket = createSocket(isIPv6(address) ? 'udp6' : 'udp4');
   const { promise, resolve } = Promise.withResolvers<PodReply>();
   socket.on('error', error => resolve(silence(timeoutMs, error)));
@@ -90,7 +90,7 @@ async function echoed({ address, port, timeoutMs }: Question, bytes: number): Pr
 }
 
 /** From the network namespace of this process. */
-export const ask = (question: Question): Promise<PodReply> =>
+export const ask = (question: TestQuestion): Promise<PodReply> =>
   question.datagram === undefined ? get(question) : echoed(question, question.datagram);
 
 function mtu(): PodReply {
