@@ -75,8 +75,8 @@ export async function manifestsOfAgent(runDir: string): Promise<Kept> {
 /** Whether this node's table is an agent's, which holds it against everybody else. */
 export const isAgents = ({ found }: Live): boolean => found?.owner.enforcer === 'agent';
 
-/** The agent does what `sweep` does, in its own turn. */
-export async function sweptByAgent(runDir: string): Promise<Cleared & { readonly nft: readonly string[] }> {
+/** Has the agent do what `clearNode` does, between its other work. */
+export async function clearedByAgent(runDir: string): Promise<Cleared & { readonly nft: readonly string[] }> {
   const { nft, adopted, undone, failures } = await askAgent<NodeMended>(runDir, 'POST', '/mend');
   const nothing = { released: [], nameless: [], links: [], unknown: [], table: [], isRebuilt: false };
   return { ...nothing, nft, adopted, undone, failures };

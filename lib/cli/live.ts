@@ -1,5 +1,4 @@
-/** What live commands work on: this network namespace, its table, and the folders that its pods' records are in. */
-import { type NodeSettings, readNodeSettings } from '../cni/config.ts';
+import { type NodeSettings, readNodeSettings } from '../cni/own-keys.ts';
 import type { FoundNode } from '../enforce/found.ts';
 import { findNode } from '../enforce/found.ts';
 import { currentNetns } from '../kernel/netns.ts';

@@ -1,7 +1,7 @@
 import type { HostPort } from '../gate/node-state.ts';
 import { identityOf } from '../gate/node-state.ts';
-import { allLinks } from '../pod/interface.ts';
 import { inventory, type PluggedIn } from '../pod/inventory.ts';
+import { allLinks } from '../pod/links.ts';
 import type { Direction } from '../policy/model/model.ts';
 import { describeIdentity } from '../tag/identity.ts';
 import { formatTag } from '../tag/tag.ts';

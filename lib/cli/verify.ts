@@ -15,12 +15,12 @@ import {
 } from '../enforce/probe.ts';
 import { Nft } from '../kernel/nft.ts';
 import type { Cleared } from '../pod/clear-node.ts';
-import { allLinks, isLocalAddress } from '../pod/interface.ts';
 import { isOwnLink } from '../pod/inventory.ts';
+import { allLinks, isLocalAddress } from '../pod/links.ts';
 import { differences, type Mismatch, mendLinks, type Scene } from '../pod/verify.ts';
 import { askAgent, isAgents } from './ask-agent.ts';
+import { binDirOption, clearedJson, clearedLines, clearWholeNode, forceOption, nftSummary } from './clearing.ts';
 import { command, type Exit, exit, outputOption, print, printJson, warn } from './command.ts';
-import { binDirOption, forceOption, nftSummary, sweepNode, sweptJson, sweptLines } from './gc.ts';
 import { type Live, liveOptions, openLive } from './live.ts';
 
 /** What can be told of a node before it has anything of ours. */
@@ -40,17 +40,17 @@ export function probeNode(): Lack[] {
 const sceneOf = (live: Live): Scene => ({ here: live.here, store: live.store, links: allLinks(live.here.host) });
 
 interface Repaired {
-  readonly swept: Cleared;
+  readonly cleared: Cleared;
   readonly nft: readonly string[];
   readonly mended: readonly Mismatch[];
   readonly failures: readonly unknown[];
 }
 
 /** What GC does, then the links of those who live. */
-async function repair(live: Live, options: Parameters<typeof sweepNode>[1]): Promise<Repaired> {
-  const { swept, nft } = await sweepNode(live, options);
+async function repair(live: Live, options: Parameters<typeof clearWholeNode>[1]): Promise<Repaired> {
+  const { cleared, nft } = await clearWholeNode(live, options);
   const { mended, failures } = await mendLinks(sceneOf(live));
-  return { swept, nft, mended, failures: [...swept.failures, ...failures] };
+  return { cleared, nft, mended, failures: [...cleared.failures, ...failures] };
 }
 
 /** What its table should hold only the agent knows. */
@@ -85,7 +85,7 @@ interface Report {
 function printReport({ found, lacks, repaired }: Report): void {
   if (repaired) {
     const lines = [
-      ...sweptLines(repaired.swept, repaired.nft),
+      ...clearedLines(repaired.cleared, repaired.nft),
       ...repaired.mended.map(each => `mended: ${sentence(each)}`),
     ];
     print(`Repaired:\n${lines.length > 0 ? indented(lines) : '  nothing had to be\n'}`);
@@ -106,7 +106,7 @@ const jsonOf = ({ found, lacks, repaired }: Report, isFine: boolean) => ({
   lacking: lacks,
   repaired: repaired
     ? {
-        ...sweptJson(repaired.swept, repaired.nft),
+        ...clearedJson(repaired.cleared, repaired.nft),
         mended: repaired.mended.map(({ about, what }) => ({ about, what })),
       }
     : null,

@@ -1,6 +1,5 @@
-/** The enforcement hook of the agent's process: one table for all calls, and the API's word for what a pod is. */
-import type { NodeSettings } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
+import type { NodeSettings } from '../cni/own-keys.ts';
 import type { Hook } from '../enforce/hook.ts';
 import { ownerOf } from '../enforce/inline.ts';
 import type { LiveTable } from '../enforce/live-table.ts';

@@ -1,10 +1,5 @@
-/**
- * The agent of a Kubernetes node, wired: watches feed the gate, and CNI calls are served from the same table. The agent
- * opens its socket once everything has been heard and is in force; before that, and when the agent is gone, calls only
- * close, release or read, and the rules that were in force stay.
- */
-import type { NodeSettings } from '../cni/config.ts';
 import { messageOf } from '../cni/error.ts';
+import type { NodeSettings } from '../cni/own-keys.ts';
 import { systemClock } from '../kube/clock.ts';
 import { createIntern } from '../kube/intern.ts';
 import { NodeKeeper, type NodeKeeperOptions } from '../node/node-network.ts';

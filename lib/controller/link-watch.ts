@@ -5,7 +5,7 @@ import { type Link, linkOf } from '../kernel/link.ts';
 import type { Exchange } from '../kernel/message.ts';
 import { resubscribed } from '../kernel/resubscribed.ts';
 import { RTNLGRP } from '../kernel/subscription.ts';
-import { allLinks, tagLink } from '../pod/interface.ts';
+import { allLinks, tagLink } from '../pod/links.ts';
 import { condemned } from '../tag/tag.ts';
 
 const podOf = ({ ifindex, name }: Link, pods: ReadonlyMap<number | string, LocalPod>): LocalPod | undefined =>

@@ -5,7 +5,7 @@ import { currentNetns } from '../kernel/netns.ts';
 import { Nft } from '../kernel/nft.ts';
 import { SocketPool } from '../kernel/socket-pool.ts';
 import type { Context } from '../pod/context.ts';
-import { dispatchInThreadPool } from '../pod/interface.ts';
+import { dispatchInThreadPool } from '../pod/dispatch.ts';
 import type { Log } from '../rpc/log.ts';
 import { SharedLinkReaper } from './link-reaper.ts';
 

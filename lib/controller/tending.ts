@@ -1,6 +1,5 @@
-/** Mends what other programs changed on the node, and collects what calls that died left behind. */
-import { type NodeSettings, readNodeSettings } from '../cni/config.ts';
 import { messageOf } from '../cni/error.ts';
+import { type NodeSettings, readNodeSettings } from '../cni/own-keys.ts';
 import type { LiveTable } from '../enforce/live-table.ts';
 import type { Owner } from '../gate/node-state.ts';
 import { systemClock } from '../kube/clock.ts';

@@ -1,9 +1,5 @@
-/**
- * The warm worker: one process that carries out the calls of its network namespace, and puts into force what the policies
- * folder says as soon as it says it. Rules stay in place when it ends.
- */
-import { readNodeSettings } from '../cni/config.ts';
 import { messageOf } from '../cni/error.ts';
+import { readNodeSettings } from '../cni/own-keys.ts';
 import { findNode } from '../enforce/found.ts';
 import { TABLE_NAME } from '../gate/desired.ts';
 import type { Owner } from '../gate/node-state.ts';

@@ -1,9 +1,5 @@
-/**
- * The enforcement hook with no daemon: whoever runs the call judges, with the policies of a folder. Every call brings the
- * node to what the folder says now. Under `exec:` a program of the admin's judges; under `none` nobody does.
- */
-import { formatEnforcer, type NodeSettings } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
+import { formatEnforcer, type NodeSettings } from '../cni/own-keys.ts';
 import { type GateSettings, isJudged } from '../gate/chains.ts';
 import { concerns } from '../gate/concern.ts';
 import { TABLE } from '../gate/desired.ts';

@@ -18,21 +18,19 @@ import { formatKey } from '../nft/datatype.ts';
 import {
   type ChainName,
   type Counted,
-  countElements,
   decodeBaseChains,
   decodeChainNames,
   decodeCounters,
-  decodeElements,
   decodeRuleCounts,
   decodeRuleHandles,
   decodeRulesOf,
   decodeTable,
   type KernelTable,
-  keyIn,
   type RuleCount,
   ruleHandleIn,
   tableStateIn,
 } from '../nft/decode.ts';
+import { countElements, decodeElements, keyIn } from '../nft/decode-set.ts';
 import { type Batch, type EncodeOptions, encode } from '../nft/encode.ts';
 import type { BaseChain } from '../nft/foreign.ts';
 import type { Element, Key, Rule, Table, TableFamily } from '../nft/model.ts';

@@ -22,3 +22,8 @@ export function userdataText(userdata: Uint8Array | undefined, type: number): st
     if (userdata[at] === type) return textOf(userdata.subarray(at + 2, at + 2 + userdata[at + 1]!));
   return undefined;
 }
+
+export const commentIn = (userdata: Uint8Array | undefined, type: number): { readonly comment?: string } => {
+  const comment = userdataText(userdata, type);
+  return comment === undefined ? {} : { comment };
+};

@@ -8,7 +8,7 @@ import { forwarding } from '../enforce/probe.ts';
 import { type Family, formatAddress } from '../ip/address.ts';
 import type { Exchange } from '../kernel/message.ts';
 import { findSysctl, SysctlError, writeSysctl } from '../kernel/sysctl.ts';
-import { findLink } from '../pod/interface.ts';
+import { findLink } from '../pod/links.ts';
 import { mainRoutes } from './routes.ts';
 
 /** include/uapi/linux/rtnetlink.h */

@@ -4,38 +4,29 @@
  */
 import { refuseTooSmallMtu } from '../cni/config.ts';
 import { CniError, codes, messageOf } from '../cni/error.ts';
-import { givenLabels, podNameOf } from '../cni/labels.ts';
-import { type AttachmentRequest, requestedMac } from '../cni/request.ts';
+import type { AttachmentRequest } from '../cni/request.ts';
 import type { Result } from '../cni/result.ts';
 import { HostPortTaken } from '../gate/host-ports.ts';
-import { type HostPort, type LocalPod, labelled, podKey } from '../gate/node-state.ts';
+import { type LocalPod, podKey } from '../gate/node-state.ts';
 import { formatAddress } from '../ip/address.ts';
 import { AddressRefused, PoolExhausted } from '../ipam/error.ts';
 import { getLink, type Link } from '../kernel/link.ts';
 import { Netns, sameNetns } from '../kernel/netns.ts';
 import type { Attachment } from '../state/attachment.ts';
-import { formatAlias, parseAlias, shortID } from '../tag/alias.ts';
-import { hostInterfaceName, linkMac } from '../tag/link-name.ts';
+import { parseAlias, shortID } from '../tag/alias.ts';
 import { beginAttachment } from './attachment.ts';
 import { Collector } from './collector.ts';
 import type { Context } from './context.ts';
+import { describePod, hostNameOf, interfaceOf } from './describe-pod.ts';
+import { dispatchInline } from './dispatch.ts';
 import { type MadeFacts, type PodFacts, writeFacts } from './facts.ts';
 import { forgetStaleHostPorts } from './forget-flows.ts';
-import {
-  createPair,
-  dispatchInline,
-  findLink,
-  foundLink,
-  isThere,
-  NameTaken,
-  type PodInterface,
-  plugIn,
-  tagLink,
-} from './interface.ts';
-import { type Masquerade, masqueradeOf, reserveAddresses } from './ipam.ts';
+import { createPair, NameTaken, type PodInterface, plugIn } from './interface.ts';
+import { masqueradeOf, reserveAddresses } from './ipam.ts';
+import { findLink, foundLink, isThere, tagLink } from './links.ts';
 import { defaultRoutes, mtuOfPod, type PathMtu, readPathMtu } from './mtu.ts';
 import { writeMade } from './pair.ts';
-import { layout, type PodLayout, resultOf } from './plan.ts';
+import { layout, resultOf } from './plan.ts';
 import { leavingBy, unplug } from './unplug.ts';
 
 /** @throws NetnsError, CniError code 8 where it is the node's own */
@@ -48,67 +39,6 @@ export function openTarget(request: AttachmentRequest, context: Context): Netns 
     `Cannot plug ${request.ifname} into ${request.netns}: it is the network namespace of the node itself`,
     'set CNI_NETNS_OVERRIDE=true if that is meant',
   );
-}
-
-export const hostPortsOf = ({ config }: AttachmentRequest): HostPort[] =>
-  config.runtime.portMappings.map(({ hostPort, containerPort, protocol, hostIP }) => ({
-    hostPort,
-    containerPort,
-    protocol,
-    ...(hostIP ? { hostIP: formatAddress(hostIP) } : {}),
-  }));
-
-/** What the table is to know of the pod; all but its tag, which the judge gives. */
-export function describePod(
-  request: AttachmentRequest,
-  link: string,
-  addresses: readonly string[],
-  masquerade: Masquerade | undefined,
-  context: Context,
-): Omit<LocalPod, 'tag'> {
-  const { config, containerID, ifname } = request;
-  const { namespace, name } = podNameOf(request);
-  const manifest = context.hook.manifestOf(namespace, name);
-  const given = givenLabels(config);
-  return {
-    ...labelled(
-      { given: { config: Object.fromEntries(given.config), call: Object.fromEntries(given.call) } },
-      manifest,
-    ),
-    network: config.name,
-    containerID,
-    ifname,
-    link,
-    namespace,
-    name,
-    ...(request.args.podUid === undefined ? {} : { uid: request.args.podUid }),
-    addresses,
-    ...(masquerade ? { masquerade } : {}),
-    hostPorts: hostPortsOf(request),
-  };
-}
-
-const isLoopbackPort = ({ hostIP }: HostPort): boolean => hostIP === undefined || /^(127\.|0\.0\.0\.0$)/.test(hostIP);
-
-function interfaceOf(request: AttachmentRequest, planned: PodLayout, mtu: number): PodInterface {
-  const { config, containerID, ifname } = request;
-  const key = { network: config.name, containerID, ifname };
-  const ports = hostPortsOf(request);
-  return {
-    hostName: hostNameOf(request),
-    hostMac: linkMac(key, 'host'),
-    ifname,
-    podMac: requestedMac(request) ?? linkMac(key, 'pod'),
-    mtu,
-    alias: formatAlias({ ...nameOf(request), containerID }),
-    layout: planned,
-    routeLocalnet: ports.some(isLoopbackPort),
-  };
-}
-
-function nameOf(request: AttachmentRequest): { namespace: string; pod: string } {
-  const { namespace, name } = podNameOf(request);
-  return { namespace, pod: name };
 }
 
 const dnsOf = ({ config }: AttachmentRequest, ipam: Result): Result['dns'] =>
@@ -197,9 +127,6 @@ async function plug(
     result: resultOf(made, { ...wanted, netns: request.netns }, dnsOf(request, ipam)),
   };
 }
-
-const hostNameOf = ({ config, containerID, ifname }: AttachmentRequest): string =>
-  hostInterfaceName({ network: config.name, containerID, ifname });
 
 /** A DEL of the same container may have left its interface to be deleted, whose name is wanted again. */
 async function createPairOnceFree(

@@ -1,6 +1,5 @@
-/** Later in a plugin list: another plugin made the interface; we tag its host end and judge it there. */
-import { formatEnforcer } from '../cni/config.ts';
 import { CniError, codes } from '../cni/error.ts';
+import { formatEnforcer } from '../cni/own-keys.ts';
 import type { AttachmentRequest } from '../cni/request.ts';
 import type { Result } from '../cni/result.ts';
 import { formatAddress, formatPrefix, networkOf } from '../ip/address.ts';
@@ -11,10 +10,12 @@ import { inNetns } from '../kernel/netns.ts';
 import type { Attachment } from '../state/attachment.ts';
 import { formatAlias } from '../tag/alias.ts';
 import { condemned, isOurs, quarantine } from '../tag/tag.ts';
-import { type Attached, attach, describePod, judge, open, openTarget } from './add.ts';
+import { type Attached, attach, judge, open, openTarget } from './add.ts';
 import type { Context } from './context.ts';
+import { describePod } from './describe-pod.ts';
 import { writeFacts } from './facts.ts';
-import { findLink, learnsNothing, tagLink, writeAlias } from './interface.ts';
+import { learnsNothing } from './interface.ts';
+import { findLink, tagLink, writeAlias } from './links.ts';
 
 /**
  * The other end of the pod's veth, found by the kernel's own link between the two, whatever the result calls it.

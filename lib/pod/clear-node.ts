@@ -10,8 +10,8 @@ import { isHostInterfaceName } from '../tag/link-name.ts';
 import { type Collected, Collector, type CollectorOptions } from './collector.ts';
 import { forgetFlowsOf } from './forget-flows.ts';
 import type { Here } from './here.ts';
-import { allLinks, condemn, findLink, isThere, removeLink, routesOver, unroute } from './interface.ts';
 import { inventory } from './inventory.ts';
+import { allLinks, condemn, findLink, isThere, removeLink, routesOver, unroute } from './links.ts';
 
 export interface Cleared extends Omit<Collected, 'released'> {
   /** Addresses that no attachment held. */

@@ -2,8 +2,9 @@
  * Collects what is dead, by the code that DEL goes through. Scopes: one attachment, a network (the verb GC), and the whole
  * node (`tollgate gc`, the agent, an ADD that wants what the dead hold). It goes on after an error, and gives all errors.
  */
-import type { Config, NodeSettings } from '../cni/config.ts';
+import type { Config } from '../cni/config.ts';
 import { messageOf } from '../cni/error.ts';
+import type { NodeSettings } from '../cni/own-keys.ts';
 import type { AttachmentName } from '../cni/request.ts';
 import { type Attachment, tryLockAttachment } from '../state/attachment.ts';
 import { collectNameless, collectOrphans } from '../state/leftovers.ts';

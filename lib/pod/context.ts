@@ -3,7 +3,7 @@ import type { Hook } from '../enforce/hook.ts';
 import type { Exchange } from '../kernel/message.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
 import type { Nft } from '../kernel/nft.ts';
-import type { Dispatch } from './interface.ts';
+import type { Dispatch } from './dispatch.ts';
 import type { LinkReaper } from './link-reaper.ts';
 
 /** What a call is carried out with; the one-shot process and the agent's worker each bring their own. */

@@ -9,7 +9,8 @@ import { type Exchange, must, mustExcept } from '../kernel/message.ts';
 import { getNeighbour, neighbourOf, setNeighbour } from '../kernel/neighbour.ts';
 import { addRoute, dumpRoutes, type FoundRoute, type Route, RT_TABLE_MAIN, routeOf } from '../kernel/route.ts';
 import { findSysctl, writeSysctl } from '../kernel/sysctl.ts';
-import { isLinkLocal, learnsNothing, linkRoutedTo } from './interface.ts';
+import { learnsNothing } from './interface.ts';
+import { isLinkLocal, linkRoutedTo } from './links.ts';
 import { hostPrefix, type PlannedRoute } from './plan.ts';
 import { podRoute } from './pod-end.ts';
 

@@ -1,5 +1,4 @@
-/** This process's own place to carry out a call in: its network namespace, its sockets, its stderr. */
-import type { NodeSettings } from '../cni/config.ts';
+import type { NodeSettings } from '../cni/own-keys.ts';
 import type { Environment } from '../cni/request.ts';
 import { InlineHook, type InlineOptions } from '../enforce/inline.ts';
 import type { LocalPod } from '../gate/node-state.ts';
@@ -18,9 +17,10 @@ import { listAttachments } from '../state/listed.ts';
 import { listNetworks, openStore } from '../state/store.ts';
 import { isIdentity } from '../tag/tag.ts';
 import type { Context } from './context.ts';
+import { dispatchInline, dispatchInThreadPool } from './dispatch.ts';
 import { homeOf, readFacts } from './facts.ts';
-import { dispatchInline, dispatchInThreadPool, tagLink } from './interface.ts';
 import { deletingReaper, type LinkReaper } from './link-reaper.ts';
+import { tagLink } from './links.ts';
 import { hostEnd, lookUpIn } from './own-link.ts';
 
 /** Of this network namespace, as far as records say so: one state folder may serve several. */

@@ -5,36 +5,18 @@
  */
 import { CniError, codes } from '../cni/error.ts';
 import { type Lack, probeIpv6 } from '../enforce/probe.ts';
-import { type Address, formatAddress, parseAddress } from '../ip/address.ts';
+import { formatAddress } from '../ip/address.ts';
 import { addAddress } from '../kernel/address.ts';
-import {
-  createVeth,
-  deleteLink,
-  dumpLinks,
-  getLink,
-  type Ipv4Conf,
-  type Link,
-  type LinkKey,
-  linkOf,
-  setLink,
-} from '../kernel/link.ts';
-import { type AsyncExchange, type Exchange, isErrno, must, mustExcept, type NetlinkAnswer } from '../kernel/message.ts';
+import { createVeth, type Ipv4Conf, type Link, setLink } from '../kernel/link.ts';
+import { type AsyncExchange, type Exchange, isErrno, must, mustExcept } from '../kernel/message.ts';
 import { setNeighbour } from '../kernel/neighbour.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { inNetns, type Netns } from '../kernel/netns.ts';
-import {
-  addRoute,
-  deleteRoute,
-  dumpRoutes,
-  type FoundRoute,
-  getRoute,
-  NO_ROUTE,
-  type Route,
-  RTN,
-  routeOf,
-} from '../kernel/route.ts';
+import { addRoute, type Route } from '../kernel/route.ts';
 import { writeSysctl, writeSysctlIfPresent } from '../kernel/sysctl.ts';
-import { condemned, deleting, quarantine } from '../tag/tag.ts';
+import { quarantine } from '../tag/tag.ts';
+import type { Dispatch } from './dispatch.ts';
+import { findLink, isLinkLocal } from './links.ts';
 import { hostPrefix, type PodLayout } from './plan.ts';
 import { configurePod, preparePodIpv6 } from './pod-end.ts';
 import { settleIpv6 } from './settle.ts';
@@ -49,38 +31,6 @@ export interface PodInterface {
   readonly layout: PodLayout;
   /** hostPorts on 127.0.0.1: the kernel must take answers to a loopback address from this interface. */
   readonly routeLocalnet: boolean;
-}
-
-/** The link, or undefined where there is none. */
-export const findLink = (exchange: Exchange, key: LinkKey): Link | undefined => foundLink(exchange([getLink(key)]));
-
-/** @param answers  to `getLink` */
-export function foundLink(answers: readonly NetlinkAnswer[]): Link | undefined {
-  const [reply] = mustExcept(answers, 'ENODEV').flat();
-  return reply && linkOf(reply);
-}
-
-/** False for a link in the deleting group: the kernel deletes it within a second. */
-export const isThere = (link: Link | undefined): link is Link => link !== undefined && link.group !== deleting;
-
-/** Every link of this network namespace. */
-export const allLinks = (exchange: Exchange): Link[] =>
-  must(exchange([dumpLinks()]))
-    .flat()
-    .map(linkOf)
-    .filter(isThere);
-
-/** Whether the node takes what is sent to this address for its own. */
-export function isLocalAddress(exchange: Exchange, address: Address): boolean {
-  const [reply] = mustExcept(exchange([getRoute(address)]), ...NO_ROUTE).flat();
-  return reply !== undefined && routeOf(reply)?.type === RTN.local;
-}
-
-/** The link that packets to exactly this address leave by, where the node has a route of its own for it. */
-export function linkRoutedTo(exchange: Exchange, address: Address): number | undefined {
-  const [reply] = mustExcept(exchange([getRoute(address)]), ...NO_ROUTE).flat();
-  const route = reply && routeOf(reply);
-  return route && route.destination.length === hostPrefix(address).length ? route.oif : undefined;
 }
 
 export class NameTaken extends CniError {
@@ -137,10 +87,6 @@ function prepareHostIpv6({ name }: Link, { layout: planned }: PodInterface): voi
   writeSysctl(`ipv6/conf/${name}/accept_ra`, '0');
 }
 
-const LINK_LOCAL_PREFIX = 0xfe80n << 112n;
-export const isLinkLocal = ({ family, value }: Address): boolean =>
-  family === 6 ? value >> 118n === LINK_LOCAL_PREFIX >> 118n : value >> 16n === 0xa9fen;
-
 /**
  * The kernel answers ARP requests, and remembers their senders, only where it would route to the sender by the same link. So a
  * pod is answered under its own addresses, and cannot fill the node's neighbour table with others. What ARP is for IPv4,
@@ -196,30 +142,6 @@ function enableForwarding({ addresses }: PodLayout): void {
 /** The pod's end, by the host's: the kernel leaves it out where both have the same number. */
 const peerOf = ({ peer, ifindex }: Link): number => peer ?? ifindex;
 
-/** How requests are put to the kernel that take it some time. */
-export interface Dispatch {
-  /** What makes the pair, before which there is nothing else to do for this pod. */
-  readonly pair: AsyncExchange;
-  readonly host: AsyncExchange;
-  readonly pod: (socket: NetlinkSocket) => AsyncExchange;
-}
-
-/** By a process that ends with its call, where to start threads takes longer than what they would do. */
-export function dispatchInline(exchange: Exchange): Dispatch {
-  const host: AsyncExchange = async requests => exchange(requests);
-  return { pair: host, host, pod: socket => async requests => socket.exchange(requests) };
-}
-
-/**
- * By one that goes on, and has something else to do meanwhile.
- * @param others  whether there are other calls to go on with
- */
-export const dispatchInThreadPool = (host: Exchange, hostAside: AsyncExchange, others: () => boolean): Dispatch => ({
-  pair: async requests => (others() ? await hostAside(requests) : host(requests)),
-  host: hostAside,
-  pod: socket => requests => socket.exchangeInThreadPool(requests),
-});
-
 export interface PlugOptions<T> {
   readonly dispatch: Dispatch;
   /** What there is to do while both ends are made ready. */
@@ -266,36 +188,4 @@ export async function plugIn<T>(
     wanted.layout.addresses.map(({ gateway }) => gateway).filter(gateway => !isLinkLocal(gateway)),
   );
   return { layout: { ...wanted.layout, routes }, done };
-}
-
-export const removeLink = (exchange: Exchange, ifindex: number): void =>
-  void mustExcept(exchange([deleteLink({ ifindex })]), 'ENODEV');
-
-export const condemn = (exchange: Exchange, ifindex: number): void =>
-  void mustExcept(exchange([setLink({ ifindex }, { group: condemned })]), 'ENODEV');
-
-export const writeAlias = (exchange: Exchange, ifindex: number, alias: string): void =>
-  void must(exchange([setLink({ ifindex }, { alias })]));
-
-export const tagLink = (exchange: Exchange, ifindex: number, group: number): void =>
-  void must(exchange([setLink({ ifindex }, { group })]));
-
-/** The node's own routes over a link: where its pod's addresses are. */
-export function routesOver(exchange: Exchange, ifindex: number): FoundRoute[] {
-  const replies = ([4, 6] as const).flatMap(family =>
-    mustExcept(exchange([dumpRoutes({ family, oif: ifindex })]), 'ENODEV', 'EAFNOSUPPORT', 'EOPNOTSUPP').flat(),
-  );
-  return replies
-    .map(reply => routeOf(reply))
-    .filter(route => route !== undefined)
-    .filter(route => route.oif === ifindex && route.table === 254 && route.type === 1);
-}
-
-/** @param addresses the pod's, where they are known: to ask the kernel costs more the more routes there are */
-export function unroute(exchange: Exchange, ifindex: number, addresses?: readonly string[]): void {
-  const destinations = addresses
-    ? addresses.flatMap(text => parseAddress(text) ?? []).map(hostPrefix)
-    : routesOver(exchange, ifindex).map(({ destination }) => destination);
-  const ours = destinations.filter(destination => !isLinkLocal(destination));
-  mustExcept(exchange(ours.map(destination => deleteRoute({ destination, oif: ifindex }))), 'ESRCH', 'ENODEV');
 }

@@ -17,7 +17,7 @@ import { parseAlias } from '../tag/alias.ts';
 import type { Context } from './context.ts';
 import { type Delegation, delegateAdd, delegateVerb, findDelegate } from './delegate.ts';
 import { readFacts, writeFacts } from './facts.ts';
-import { findLink, linkRoutedTo } from './interface.ts';
+import { findLink, linkRoutedTo } from './links.ts';
 
 /** A released address rests this long while others are free: peers may still have connections to its last owner. */
 const MINIMUM_REST = 60_000;

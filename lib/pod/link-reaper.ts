@@ -7,7 +7,7 @@ import { deleteLink, deleteLinkGroup, setLink } from '../kernel/link.ts';
 import { type Exchange, mustExcept } from '../kernel/message.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { deleting } from '../tag/tag.ts';
-import { findLink, removeLink } from './interface.ts';
+import { findLink, removeLink } from './links.ts';
 
 export interface LinkReaper {
   /** Resolves when the link is deleted, or is closed and will be deleted within a second. */

@@ -3,7 +3,8 @@
  * written is no reason for a call to fail.
  */
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
-import type { Config, LogLevel } from '../cni/config.ts';
+import type { Config } from '../cni/config.ts';
+import type { LogLevel } from '../cni/own-keys.ts';
 import type { AttachmentRequest, NetworkRequest } from '../cni/request.ts';
 import { openAsSeenBy } from '../kernel/mount-namespace.ts';
 import { printableLines } from '../tag/printable.ts';

@@ -10,7 +10,7 @@ import { inNetns, Netns, NetnsError } from '../kernel/netns.ts';
 import { parseAlias, shortID } from '../tag/alias.ts';
 import { type AttachmentKey, hostInterfaceName, linkMac } from '../tag/link-name.ts';
 import { isOurs } from '../tag/tag.ts';
-import { findLink, isThere } from './interface.ts';
+import { findLink, isThere } from './links.ts';
 
 /** Finds a link, in the kernel or in a list of links. */
 export type LookUp = (key: LinkKey) => Link | undefined;

@@ -1,10 +1,11 @@
+import type { NodeSettings } from '../cni/own-keys.ts';
 /**
  * The way back, which DEL, GC and a failed ADD share. Closed and unrouted first; then the kernel deletes the link while the
  * pod is taken out of the table and out of conntrack; and the address last: one that is released while the table still knows
  * it would hand its permissions to a stranger. So whatever fails stops here, keeps the claim, and is tried again.
  */
 
-import type { Config, NodeSettings } from '../cni/config.ts';
+import type { Config } from '../cni/config.ts';
 import { messageOf } from '../cni/error.ts';
 import { builtinIpam } from '../cni/ipam.ts';
 import type { AttachmentRequest } from '../cni/request.ts';
@@ -19,8 +20,8 @@ import type { Context } from './context.ts';
 import { delegateVerb, findDelegate } from './delegate.ts';
 import { type PodFacts, readFacts } from './facts.ts';
 import { forgetFlowsOf } from './forget-flows.ts';
-import { condemn, findLink, isThere, routesOver, tagLink, unroute, writeAlias } from './interface.ts';
 import { delegationOf, releaseAddresses } from './ipam.ts';
+import { condemn, findLink, isThere, routesOver, tagLink, unroute, writeAlias } from './links.ts';
 import { hostEnd, isLinkOf, isMadeFor, lookUpIn, peerInPod } from './own-link.ts';
 
 /** An attachment that is to be undone. */

@@ -105,9 +105,6 @@ export function parseJson(text: string | undefined, reviver?: (key: string, valu
   }
 }
 
-/** @throws StateError where there is a file that cannot be read */
-export const readJson = (path: string): JsonFile => parseJson(readText(path));
-
 /**
  * Files that are replaced in one piece, and what each meant when it was last read or written: for a process that looks at
  * them call after call. That a file is the same one shows in its inode, its size and its times.

@@ -2,19 +2,9 @@
  * Where things are kept: `<stateDir>/boot-<boot id>/<network>/…`, so that a reboot frees whatever the last boot held, and a
  * file that it left torn is never read. Nothing here is synced to disk, for the same reason.
  */
-import {
-  accessSync,
-  constants,
-  existsSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statfsSync,
-  statSync,
-} from 'node:fs';
+import { readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { doing, errnoOf, StateError } from './error.ts';
+import { doing, errnoOf } from './error.ts';
 import { clearTheWay, isInTheWay } from './in-the-way.ts';
 import { makeFolders } from './make-folders.ts';
 
@@ -151,18 +141,4 @@ export function inFolder<T>(store: Store, folder: string, action: string, path: 
     makeFolder(store, folder);
     return operation();
   });
-}
-
-/**
- * For STATUS: whether an ADD could keep its record. Nothing is written.
- * @throws StateError that says why it could not
- */
-export function probeStore({ stateDir }: Store): void {
-  let folder = stateDir;
-  while (!existsSync(folder) && dirname(folder) !== folder) folder = dirname(folder);
-  doing('write to', folder, () => accessSync(folder, constants.W_OK | constants.X_OK));
-  const { bavail, files, ffree } = doing('look at', folder, () => statfsSync(folder));
-  // Some file systems (btrfs) count no inodes.
-  if (bavail === 0 || (files > 0 && ffree === 0))
-    throw new StateError('write to', folder, 'ENOSPC', 'the disk is full (ENOSPC), free some space or inodes');
 }

@@ -26,16 +26,6 @@ export const isIdentity = (group: number): boolean => group >= firstIdentity && 
 /** `0x74670001`, as `ip link` prints it where it has no name for the group. */
 export const formatTag = (group: number): string => `0x${group.toString(16).padStart(8, '0')}`;
 
-/** `1952907265`, as nft prints it. */
-export const formatTagDecimal = (group: number): string => group.toString(10);
-
-/** Either form, back to the group; undefined where the text is no unsigned number of 32 bits. */
-export function parseTag(text: string): number | undefined {
-  if (!/^(0x[0-9a-f]{1,8}|0|[1-9][0-9]{0,9})$/i.test(text)) return undefined;
-  const group = Number(text);
-  return group <= 0xffffffff ? group : undefined;
-}
-
 /** What to call a tag in front of a person. */
 export function describeTag(group: number): string {
   if (group === quarantine) return 'quarantine';

@@ -4,7 +4,6 @@ import { after, before, test } from 'node:test';
 import fc from 'fast-check';
 import { inNetns } from '../../lib/kernel/netns.ts';
 import { Nft, NftError } from '../../lib/kernel/nft.ts';
-import { apply, RefusedError } from '../../lib/nft/apply.ts';
 import { keyId } from '../../lib/nft/datatype.ts';
 import { diff } from '../../lib/nft/diff.ts';
 import {
@@ -31,6 +30,7 @@ import {
 } from '../../lib/nft/model.ts';
 import { formatTable, formatTransaction } from '../../lib/nft/text.ts';
 import type { Operation, Transaction } from '../../lib/nft/transaction.ts';
+import { apply, RefusedError } from '../support/applied-nft.ts';
 import { makeNetns, type Netns } from '../support/netns.ts';
 
 const chainNames = ['chain-a', 'chain-b', 'chain-c', 'chain-d'];

@@ -7,7 +7,7 @@ import { LinkWatch } from '../../lib/controller/link-watch.ts';
 import type { LocalPod, NodeState } from '../../lib/gate/node-state.ts';
 import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
 import { inNetns } from '../../lib/kernel/netns.ts';
-import { findLink, tagLink } from '../../lib/pod/interface.ts';
+import { findLink, tagLink } from '../../lib/pod/links.ts';
 import { quarantine } from '../../lib/tag/tag.ts';
 import { makeNetns } from '../support/netns.ts';
 

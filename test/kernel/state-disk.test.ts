@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { formatAddress, parseAddress } from '../../lib/ip/address.ts';
 import { holds, release } from '../../lib/state/claims.ts';
 import { reserve } from '../../lib/state/disk-claims.ts';
-import { networkFolders, probeStore } from '../../lib/state/store.ts';
+import { networkFolders } from '../../lib/state/store.ts';
 import { countFs } from '../support/fs-tap.ts';
 import { adding, existing, from, network, owner, poolsOf, room } from '../support/state-room.ts';
 
@@ -98,18 +98,6 @@ test('a read-only folder: EROFS, and nothing is changed; DEL of what is not ther
     { outcome: 'EROFS', ...kept },
     { outcome: [], ...kept },
   ]);
-});
-
-test('probeStore() is content with a folder that is yet to be made, and writes nothing', async () => {
-  using at = room();
-  const counts = await countFs(() => probeStore({ ...at.store, stateDir: join(at.stateDir, 'a', 'b') }));
-  for (const operation of ['mkdirSync', 'openSync', 'writeFileSync'] as const)
-    assert.equal(counts.get(operation), undefined);
-});
-
-test('probeStore() names a file system that takes nothing', () => {
-  using at = room();
-  assert.throws(() => probeStore({ ...at.store, stateDir: '/proc/tollgate' }), /Cannot write to \/proc: /);
 });
 
 test('ADD, CHECK and DEL cost the same file operations at 1 and at 60,000 addresses, and read no folder', async () => {

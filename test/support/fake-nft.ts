@@ -1,10 +1,10 @@
 /** A kernel that knows one table, and refuses what the kernel refuses. */
 
 import { type Nft, NftError, nextGeneration, type TableHandles } from '../../lib/kernel/nft.ts';
-import { apply, RefusedError } from '../../lib/nft/apply.ts';
 import type { EncodeOptions } from '../../lib/nft/encode.ts';
 import type { Element, Key, NamedSet, Rule, Table } from '../../lib/nft/model.ts';
 import { nameOperation, type Operation, type Transaction } from '../../lib/nft/transaction.ts';
+import { apply, RefusedError } from './applied-nft.ts';
 
 export class Kernel {
   table: Table | undefined;

@@ -9,7 +9,7 @@ import { must } from '../../lib/kernel/message.ts';
 import { Netns } from '../../lib/kernel/netns.ts';
 import type { ReadTable } from '../../lib/kernel/nft.ts';
 import { PROTOCOL } from '../../lib/nft/model.ts';
-import { findLink } from '../../lib/pod/interface.ts';
+import { findLink } from '../../lib/pod/links.ts';
 import { live, named } from './cli-host.ts';
 import {
   add,

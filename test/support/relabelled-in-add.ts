@@ -15,8 +15,9 @@ import { Nft } from '../../lib/kernel/nft.ts';
 import { SocketPool } from '../../lib/kernel/socket-pool.ts';
 import { DiskNodeStore } from '../../lib/nodestore/disk-store.ts';
 import { add } from '../../lib/pod/add.ts';
+import type { Dispatch } from '../../lib/pod/dispatch.ts';
 import { openHere, type Warm } from '../../lib/pod/here.ts';
-import { type Dispatch, findLink } from '../../lib/pod/interface.ts';
+import { findLink } from '../../lib/pod/links.ts';
 import { hostInterfaceName } from '../../lib/tag/link-name.ts';
 
 const folder = mkdtempSync('/tmp/tg-relabel-');

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { ownKeys, parseConfig } from '../../lib/cni/config.ts';
+import { parseConfig } from '../../lib/cni/config.ts';
+import { ownKeys } from '../../lib/cni/own-keys.ts';
 
 const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
 const readme = read('README.md');

@@ -5,7 +5,7 @@ import { must } from '../../kernel/message.ts';
 import { NetlinkSocket } from '../../kernel/netlink.ts';
 import { Nft } from '../../kernel/nft.ts';
 import { unshareFolder, unshareNetwork } from '../../kernel/unshare.ts';
-import { allLinks } from '../../pod/interface.ts';
+import { allLinks } from '../../pod/links.ts';
 import { runOwn } from '../program.ts';
 import type { TestPod } from '../test-pod/pod.ts';
 

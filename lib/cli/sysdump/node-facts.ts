@@ -12,7 +12,7 @@ import { readSysctl } from '../../kernel/sysctl.ts';
 import { formatTable } from '../../nft/text.ts';
 import { mainRoutes } from '../../node/routes.ts';
 import { DiskNodeStore } from '../../nodestore/disk-store.ts';
-import { allLinks } from '../../pod/interface.ts';
+import { allLinks } from '../../pod/links.ts';
 import { confFilesIn, readForeign } from '../../state/conf-folder.ts';
 import { askAgent } from '../ask-agent.ts';
 import { readFiles } from '../policy/manifests.ts';

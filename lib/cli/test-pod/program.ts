@@ -9,7 +9,7 @@ import { isIPv6 } from 'node:net';
 import { createInterface } from 'node:readline';
 import { NetlinkSocket } from '../../kernel/netlink.ts';
 import { unshareNetwork } from '../../kernel/unshare.ts';
-import { findLink } from '../../pod/interface.ts';
+import { findLink } from '../../pod/links.ts';
 
 export type Order =
   | { readonly kind: 'mtu' }

@@ -3,8 +3,8 @@
  * ungated and no DEL finds its plugin gone: first no new pods, then no pods, then the rest.
  */
 import { existsSync } from 'node:fs';
-import { allLinks } from '../../pod/interface.ts';
 import { inventory, type PluggedIn } from '../../pod/inventory.ts';
+import { allLinks } from '../../pod/links.ts';
 import { claimNode } from '../../rpc/listen.ts';
 import { command, exit, outputOption, print, printJson, warn } from '../command.ts';
 import { type Live, liveOptions, openLive } from '../live.ts';

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { attachmentsToKeep, type Config, formatEnforcer, type OwnKeys, parseConfig } from '../../../lib/cni/config.ts';
+import { attachmentsToKeep, type Config, parseConfig } from '../../../lib/cni/config.ts';
 import { CniError } from '../../../lib/cni/error.ts';
+import { formatEnforcer, type OwnKeys } from '../../../lib/cni/own-keys.ts';
 import type { Role, Verb } from '../../../lib/cni/request.ts';
 import { editDistance, meantKey } from '../../../lib/cni/spelling.ts';
 import { formatPrefix } from '../../../lib/ip/address.ts';

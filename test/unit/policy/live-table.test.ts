@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { toNft } from '../../../lib/gate/ruleset-to-nft.ts';
-import { apply } from '../../../lib/nft/apply.ts';
 import { diff } from '../../../lib/nft/diff.ts';
 import type { Element, NamedSet, NftVerdict, Table } from '../../../lib/nft/model.ts';
 import { compile, type TaggedIdentity } from '../../../lib/policy/compile/compile.ts';
@@ -12,6 +11,7 @@ import type { Ruleset } from '../../../lib/policy/compile/ruleset.ts';
 import { Cluster } from '../../../lib/policy/evaluate/cluster.ts';
 import { type Labels, type NetworkPolicy, type Pod, policyRef, type World } from '../../../lib/policy/model/model.ts';
 import { identityKey } from '../../../lib/tag/identity.ts';
+import { apply } from '../../support/applied-nft.ts';
 import { localPods, manifests, tagged, worldFrom } from '../../support/worlds.ts';
 
 /** One thing that happens to the cluster, to the node, or to who listens. */

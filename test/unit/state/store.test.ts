@@ -12,7 +12,7 @@ import {
 import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { asideOf, readJson, writeJson } from '../../../lib/state/atomic.ts';
+import { asideOf, parseJson, readText, writeJson } from '../../../lib/state/atomic.ts';
 import { reserve } from '../../../lib/state/disk-claims.ts';
 import { listAttachments } from '../../../lib/state/listed.ts';
 import { fileName, listNetworks, openStore } from '../../../lib/state/store.ts';
@@ -88,10 +88,10 @@ test('networks are apart, whatever they are called', async () => {
 test('writeJson() replaces a file whole and leaves no other behind', () => {
   using at = room();
   const path = join(at.stateDir, 'x.json');
-  assert.deepEqual(readJson(path), { kind: 'absent' });
+  assert.deepEqual(parseJson(readText(path)), { kind: 'absent' });
   writeJson(path, { a: 1 });
   writeJson(path, { a: [2] });
-  assert.deepEqual(readJson(path), { kind: 'value', value: { a: [2] } });
+  assert.deepEqual(parseJson(readText(path)), { kind: 'value', value: { a: [2] } });
   assert.deepEqual(readdirSync(at.stateDir), ['x.json']);
 });
 
@@ -100,13 +100,13 @@ test('a folder where a file of ours belongs gives way to it, and what is in it i
   const path = join(at.stateDir, 'x.json');
   mkdirSync(path);
   writeJson(path, 1);
-  assert.deepEqual(readJson(path), { kind: 'value', value: 1 });
+  assert.deepEqual(parseJson(readText(path)), { kind: 'value', value: 1 });
   rmSync(path);
   mkdirSync(path);
   writeFileSync(join(path, 'theirs'), 'kept');
-  assert.deepEqual(readJson(path), { kind: 'absent' });
+  assert.deepEqual(parseJson(readText(path)), { kind: 'absent' });
   writeJson(path, 2);
-  assert.deepEqual(readJson(path), { kind: 'value', value: 2 });
+  assert.deepEqual(parseJson(readText(path)), { kind: 'value', value: 2 });
   const aside = readdirSync(at.stateDir).find(name => name.startsWith('.not-ours-'))!;
   assert.equal(readFileSync(join(at.stateDir, aside, 'theirs'), 'utf8'), 'kept');
 });
@@ -118,7 +118,7 @@ test('a link where a file of ours belongs gives way to it, and what it leads to 
   for (const link of [path, asideOf(path)]) {
     symlinkSync(theirs, link);
     writeJson(path, 1);
-    assert.deepEqual(readJson(path), { kind: 'value', value: 1 });
+    assert.deepEqual(parseJson(readText(path)), { kind: 'value', value: 1 });
     assert.ok(lstatSync(path).isFile());
   }
   assert.equal(readFileSync(theirs, 'utf8'), 'kept');
@@ -138,10 +138,10 @@ for (const [sentence, text] of [
   ['half a file', '{"a":'],
   ['NULs', '\0\0\0\0'],
 ] as const)
-  test(`readJson() calls ${sentence} garbage and says why`, () => {
+  test(`${sentence} is garbage and says why`, () => {
     using at = room();
     const path = join(at.stateDir, 'x.json');
     writeFileSync(path, text);
-    const found = readJson(path);
+    const found = parseJson(readText(path));
     assert.ok(found.kind === 'garbage' && found.reason.length > 0);
   });

@@ -46,12 +46,8 @@ for (const [group, isOurs, isIdentity, text] of groups) {
     assert.equal((group & tag.tagMask) >>> 0 === tag.tagBase, isOurs);
     assert.equal(tag.isIdentity(group), isIdentity);
     assert.equal(tag.describeTag(group), text);
-    assert.equal(tag.parseTag(tag.formatTag(group)), group);
-    assert.equal(tag.parseTag(tag.formatTagDecimal(group)), group);
+    assert.equal(Number(tag.formatTag(group)), group);
   });
-}
-for (const text of ['', 'x', '0x', '0x123456789', '4294967296', '-1', '01', '1.5', ' 1', '1e3']) {
-  test(`${JSON.stringify(text)} is no tag`, () => assert.equal(tag.parseTag(text), undefined));
 }
 
 const hash64 = '3f2a'.repeat(16);

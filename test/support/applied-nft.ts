@@ -3,7 +3,7 @@
  * what it rejects (jumps to missing chains, lookups in missing sets, deletion of what is in use, loops, overlaps).
  */
 
-import { boundsOf, isSingle, keyId, keyLength } from './datatype.ts';
+import { boundsOf, isSingle, keyId, keyLength } from '../../lib/nft/datatype.ts';
 import type {
   Chain,
   CounterStatement,
@@ -15,10 +15,10 @@ import type {
   Selector,
   Statement,
   Table,
-} from './model.ts';
-import { chainOf, counterOf, referencesOf } from './reference.ts';
-import { typesOf } from './selector.ts';
-import { nameOperation, type Operation, type SetDeclaration, type Transaction } from './transaction.ts';
+} from '../../lib/nft/model.ts';
+import { chainOf, counterOf, referencesOf } from '../../lib/nft/reference.ts';
+import { typesOf } from '../../lib/nft/selector.ts';
+import { nameOperation, type Operation, type SetDeclaration, type Transaction } from '../../lib/nft/transaction.ts';
 
 /** A refusal, with the errno that the kernel gives. Nothing of the transaction took effect. */
 export class RefusedError extends Error {

@@ -1,0 +1,99 @@
+/** What `gc` and `verify --repair` share: clearing the node of what is dead, and telling what was taken away. */
+import { messageOf } from '../cni/error.ts';
+import type { Link } from '../kernel/link.ts';
+import { type Cleared, clearLinks, clearNode } from '../pod/clear-node.ts';
+import { nftLines } from '../pod/nft-lines.ts';
+import { formatTag } from '../tag/tag.ts';
+import { clearedByAgent, isAgents } from './ask-agent.ts';
+import type { Live } from './live.ts';
+
+/** Where plugins are that a network may have delegated its addresses to. */
+export const binDirOption = {
+  'bin-dir': {
+    type: 'string',
+    default: '/opt/cni/bin',
+    requiresArg: true,
+    describe: 'Where other IPAM plugins are, if a network uses one',
+  },
+} as const;
+
+/** Enough to see what kind of change it is; `-o json` has them all. */
+const MOST_LINES = 12;
+
+export const nftSummary = (lines: readonly string[]): string[] => [
+  ...lines.slice(0, MOST_LINES).map(line => `nft: ${line}`),
+  ...(lines.length > MOST_LINES ? [`nft: … and ${lines.length - MOST_LINES} more`] : []),
+];
+
+/** What was taken away, a line each. */
+export function clearedLines(cleared: Cleared, table: readonly string[]): string[] {
+  return [
+    ...cleared.undone.map(({ pod, containerID, ifname, network, addresses, why }) => {
+      const who = pod === undefined ? '' : `${pod}, `;
+      const released = addresses.length > 0 ? `; released ${addresses.join(', ')}` : '';
+      return `undone: ${who}${ifname} of ${containerID} in network ${network}: ${why}${released}`;
+    }),
+    ...cleared.adopted.map(
+      ({ pod, ifname, containerID, network }) =>
+        `adopted: ${pod}, ${ifname} of ${containerID} in network ${network}, which runs: its record was lost, and is written again`,
+    ),
+    ...cleared.released.map(({ network, address }) => `released: ${address} of network ${network}, which nobody held`),
+    ...cleared.nameless.map(path => `removed: record ${path}, which did not say whose it was`),
+    ...cleared.links.map(({ name, alias }) => `removed: link ${name} (${alias ?? 'no alias'}), which nothing knew`),
+    ...cleared.unknown.map(
+      ({ name, alias }) =>
+        `left: link ${name} (${alias ?? 'no alias'}), which neither a record nor the node's state knows: its pod may run; --force deletes it`,
+    ),
+    ...(cleared.isRebuilt ? ["made again: the node's state file, from records and links"] : []),
+    ...nftSummary(table),
+  ];
+}
+
+const linkJson = ({ name, alias, group }: Link) => ({ name, alias: alias ?? null, tag: formatTag(group) });
+
+/** What GC does; on an agent's node the agent does most of it. */
+export async function clearWholeNode(live: Live, { binDir, runDir, force }: ClearArguments): Promise<ClearedNode> {
+  if (!isAgents(live)) {
+    const options = { settings: live.settings, store: live.store, path: [binDir], isForced: force };
+    const cleared = await clearNode(options, live.here);
+    return { cleared, nft: await nftLines(cleared.table) };
+  }
+  const { nft, ...cleared } = await clearedByAgent(runDir);
+  const { failures, ...links } = clearLinks(live.store, live.here, force);
+  return { cleared: { ...cleared, ...links, failures: [...cleared.failures, ...failures] }, nft };
+}
+
+/** A contract with scripts. */
+export const clearedJson = (cleared: Cleared, table: readonly string[]) => ({
+  adopted: cleared.adopted,
+  undone: cleared.undone,
+  released: cleared.released,
+  nameless: cleared.nameless,
+  links: cleared.links.map(linkJson),
+  unknown: cleared.unknown.map(linkJson),
+  isRebuilt: cleared.isRebuilt,
+  nft: table,
+  failures: cleared.failures.map(messageOf),
+});
+
+interface ClearArguments {
+  readonly binDir: string;
+  readonly runDir: string;
+  readonly force: boolean;
+}
+
+export interface ClearedNode {
+  readonly cleared: Cleared;
+  /** Operations on the table, as lines for `nft -f`. */
+  readonly nft: readonly string[];
+}
+
+/** What may be a running pod's. */
+export const forceOption = {
+  force: {
+    type: 'boolean',
+    default: false,
+    describe:
+      "Delete links of ours, too, that neither a record nor the node's state knows; their pods lose the network",
+  },
+} as const;

@@ -1,0 +1,27 @@
+/** How requests to the kernel that take it some time are carried out: by this thread, or by threads of the pool. */
+import type { AsyncExchange, Exchange } from '../kernel/message.ts';
+import type { NetlinkSocket } from '../kernel/netlink.ts';
+
+/** How requests are put to the kernel that take it some time. */
+export interface Dispatch {
+  /** What makes the pair, before which there is nothing else to do for this pod. */
+  readonly pair: AsyncExchange;
+  readonly host: AsyncExchange;
+  readonly pod: (socket: NetlinkSocket) => AsyncExchange;
+}
+
+/** By a process that ends with its call, where to start threads takes longer than what they would do. */
+export function dispatchInline(exchange: Exchange): Dispatch {
+  const host: AsyncExchange = async requests => exchange(requests);
+  return { pair: host, host, pod: socket => async requests => socket.exchange(requests) };
+}
+
+/**
+ * By one that goes on, and has something else to do meanwhile.
+ * @param others  whether there are other calls to go on with
+ */
+export const dispatchInThreadPool = (host: Exchange, hostAside: AsyncExchange, others: () => boolean): Dispatch => ({
+  pair: async requests => (others() ? await hostAside(requests) : host(requests)),
+  host: hostAside,
+  pod: socket => requests => socket.exchangeInThreadPool(requests),
+});
