@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test, { after, before } from 'node:test';
+import { startAgent } from '../support/agent-process.ts';
 import { named } from '../support/cli-host.ts';
 import { add, silently, tollgate } from '../support/cni.ts';
 import { Host } from '../support/host.ts';
@@ -10,11 +11,14 @@ const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
 const [, chapter = ''] = readme.split('## Ask it\n');
 const commands = /```sh\n([\s\S]*?)```/.exec(chapter)![1]!.trim().split('\n');
 
-/** What is not the default: 0. The stranger is refused, and taking the policy away would open something. */
+/** What is not the default: 0. The stranger is refused, taking the policy away would open something, and pods are still here. */
 const expected: readonly [RegExp, number][] = [
   [/policy explain/, 1],
   [/policy diff/, 1],
+  [/uninstall/, 1],
 ];
+/** Asks an agent that records. */
+const recorded = /flows --since/;
 /** Ends by itself only when somebody ends it. */
 const endless = /--follow/;
 
@@ -62,11 +66,16 @@ assert.ok(commands.length >= 10, 'the README has its chapter of commands');
 for (const line of commands) {
   const [typed = ''] = line.split('#');
   test(`\`${typed.trim()}\` does what it says`, async () => {
-    const words = typed.trim().split(/\s+/).slice(1);
-    const command = [...(endless.test(typed) ? ['timeout', '--signal=INT', '2'] : []), tollgate, ...words];
+    const line = typed.trim().replace(/^tollgate/, tollgate);
+    // With the shell's quotes, as a person types it.
+    using _ = recorded.test(typed)
+      ? await startAgent(host, [tollgate, 'agent', '--no-kubernetes', '--flows'])
+      : undefined;
+    const command = [...(endless.test(typed) ? ['timeout', '--signal=INT', '2'] : []), 'bash', '-c', `exec ${line}`];
     const { exit, stdout, stderr } = await host.run(['env', '-C', '/tmp', 'SHELL=/bin/bash', ...command]);
     const want = endless.test(typed) ? [0, 124] : [expected.find(([which]) => which.test(typed))?.[1] ?? 0];
     assert.ok(want.includes(exit!), `exit code ${exit}\n${stdout}${stderr}`);
-    if (!endless.test(typed) && !/gc$/.test(typed.trim())) assert.notEqual(stdout, '');
+    // There is nothing to take away, and no connection was tried.
+    if (!endless.test(typed) && !recorded.test(typed) && !/gc$/.test(typed.trim())) assert.notEqual(stdout, '');
   });
 }
