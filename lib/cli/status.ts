@@ -24,8 +24,8 @@ function statusText(status: AgentStatus): string {
     ...refused.map(policy => `  refused by the kernel, so whom it selects is closed: ${policy}`),
     `${counted(status.pods, 'pod')} here, of ${counted(status.identities, 'identity', 'identities')}`,
     `From an event to the kernel: half within ${seconds(p50)}, 99 of 100 within ${seconds(p99)}`,
-    ...watches.map(({ resource, isUp, objects, age, losses, trouble }) => {
-      const state = isUp ? 'up' : `down${trouble ? ` (${trouble})` : ''}`;
+    ...watches.map(({ resource, isUp, isAbsent, objects, age, losses, trouble }) => {
+      const state = isAbsent ? 'not known to this API server' : isUp ? 'up' : `down${trouble ? ` (${trouble})` : ''}`;
       return `  ${resource}: ${state}, ${counted(objects, 'object')}, heard ${ageText(age)}, lost ${losses} times`;
     }),
   ].join('\n');

@@ -1,6 +1,7 @@
 /** What the agent tells Prometheus, as of now. */
 import type { Counted } from '../nft/decode.ts';
-import type { Ruleset } from '../policy/compile/ruleset.ts';
+import type { RuleChain, Ruleset } from '../policy/compile/ruleset.ts';
+import { formatRule } from '../policy/model/model.ts';
 import type { Histogram, Metric, Sample } from './prometheus.ts';
 import type { WatchStatus } from './watches.ts';
 
@@ -38,12 +39,16 @@ const MOST_SERIES = 500;
  * since each of them isolates the pod and none allows it: the series add up to more than was dropped.
  */
 function dropSamples({ drops, chains }: Readings): readonly Sample[] {
-  const sums = new Map<string, { readonly direction: string; readonly policy: string; value: number }>();
+  const sums = new Map<
+    string,
+    { readonly policy: string; readonly labels: NonNullable<Sample['labels']>; value: number }
+  >();
   for (const [name, { packets }] of drops) {
     const chain = chains.get(name);
     for (const policy of chain?.policies ?? []) {
-      const key = `${chain!.direction} ${policy}`;
-      const sum = sums.get(key) ?? { direction: chain!.direction, policy, value: 0 };
+      const labels = { direction: chain!.direction, policy, ...ruleLabels(chain!) };
+      const key = JSON.stringify(labels);
+      const sum = sums.get(key) ?? { policy, labels, value: 0 };
       sum.value += Number(packets);
       sums.set(key, sum);
     }
@@ -51,7 +56,12 @@ function dropSamples({ drops, chains }: Readings): readonly Sample[] {
   return [...sums.values()]
     .sort((a, b) => b.value - a.value || (a.policy < b.policy ? -1 : 1))
     .slice(0, MOST_SERIES)
-    .map(({ direction, policy, value }) => ({ labels: { direction, policy }, value }));
+    .map(({ labels, value }) => ({ labels, value }));
+}
+
+/** Of a chain that denies for cluster policies: the first of its rules, as its log has it. */
+function ruleLabels({ denies }: RuleChain): { readonly tier?: string; readonly rule?: string } {
+  return denies ? { tier: denies.tier, rule: formatRule(denies.rules[0]!) } : {};
 }
 
 const built = (release: string): Metric => ({

@@ -19,6 +19,8 @@ export interface DeniedFlow {
   readonly port: number | null;
   /** `Kind/namespace/name` of the policies that isolate the subject; none where its tag is unknown to the table. */
   readonly by: readonly string[];
+  /** Of a cluster policy the tier, the policy and its rule, as far as a log's prefix reaches. */
+  readonly rule?: string;
 }
 
 /** Packets that a chain denied and that were not shown one by one. */
@@ -45,13 +47,15 @@ const MERGE = 10;
 /** Flows that are remembered at once: a flood of new ones is summed up beyond. */
 const REMEMBERED = 4096;
 
-/** The chain whose end logged the packet; undefined for a prefix that is not ours. */
-export function chainOfPrefix(prefix: string): string | undefined {
+/** The chain whose end logged the packet, and which rule it stands for where it says so; undefined for a prefix that is not ours. */
+export function saidByPrefix(prefix: string): { readonly chain: string; readonly rule?: string } | undefined {
   const start = denialPrefix('');
-  return prefix.startsWith(start) ? prefix.slice(start.length).trim() : undefined;
+  if (!prefix.startsWith(start)) return undefined;
+  const [chain = '', ...words] = prefix.slice(start.length).trim().split(' ');
+  return words.length === 0 ? { chain } : { chain, rule: words.join(' ') };
 }
 
-export const directionOfChain = (chain: string): Direction => (/^(out-|egress$)/.test(chain) ? 'egress' : 'ingress');
+export const directionOfChain = (chain: string): Direction => (/^(out-|egress)/.test(chain) ? 'egress' : 'ingress');
 
 const tupleOf = ({ source, destination, protocol, sourcePort, destinationPort }: LoggedPacket): string =>
   [formatAddress(source), formatAddress(destination), protocol, sourcePort, destinationPort].join(' ');
@@ -102,8 +106,9 @@ export class Denials {
 
   /** @returns the flow where it is to be shown, undefined where it belongs to one that was, or there are too many */
   take(packet: LoggedPacket, names: NodeNames): DeniedFlow | undefined {
-    const chain = chainOfPrefix(packet.prefix);
-    if (chain === undefined) return undefined;
+    const said = saidByPrefix(packet.prefix);
+    if (said === undefined) return undefined;
+    const { chain, rule } = said;
     this.#forget(packet.time);
     const tuple = `${chain} ${tupleOf(packet)}`;
     const isKnown = this.#shown.has(tuple);
@@ -124,6 +129,7 @@ export class Denials {
       sourcePort: packet.sourcePort ?? null,
       port: packet.destinationPort ?? null,
       by: this.#policiesOf(chain, names, direction === 'egress' ? source : destination),
+      ...(rule === undefined ? {} : { rule }),
     };
   }
 

@@ -24,6 +24,11 @@ export const sinksOf = ({ rules, own, table, nodesChanged }: SinkOptions): Sinks
     if (after) rules.setPolicy(after);
     else if (before) rules.deletePolicy(before);
   },
+  clusterPolicies: ({ before, after }) => {
+    table.retryRefused();
+    if (after && !after.isStaged) rules.setClusterPolicy(after.policy);
+    else if (before && !before.isStaged) rules.deleteClusterPolicy(before.policy);
+  },
   nodes: ({ before, after }) => {
     if (concernsRoutes({ before, after })) nodesChanged();
     if (after) rules.setNode(after);

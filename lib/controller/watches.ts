@@ -1,4 +1,4 @@
-/** The API listener: four lists and watches, the objects that they come to, and the state of each watch. */
+/** The API listener: lists and watches, the objects that they come to, and the state of each watch. */
 import { messageOf } from '../cni/error.ts';
 import { createBackoff } from '../kube/backoff.ts';
 import type { Client } from '../kube/client.ts';
@@ -8,8 +8,8 @@ import type { KubeEvent } from '../kube/event.ts';
 import { createFold, type Fold, type ObjectChange } from '../kube/fold.ts';
 import { watchTimeoutMs } from '../kube/follow.ts';
 import type { Intern } from '../kube/intern.ts';
-import type { KubeNamespace, KubeNode, KubePod, ObjectProblem, Resource } from '../kube/object.ts';
-import { namespaces, networkPolicies, nodes, pods } from '../kube/object.ts';
+import type { KubeClusterPolicy, KubeNamespace, KubeNode, KubePod, ObjectProblem, Resource } from '../kube/object.ts';
+import { clusterPolicies, namespaces, networkPolicies, nodes, pods } from '../kube/object.ts';
 import { watch } from '../kube/watch.ts';
 import type { NetworkPolicy } from '../policy/model/model.ts';
 import type { Log } from '../rpc/log.ts';
@@ -23,8 +23,10 @@ export const longestSilence = watchTimeoutMs + 60_000;
 /** How a watch fares. */
 export interface WatchStatus {
   readonly resource: string;
-  /** The stream is up: what changes is told. */
+  /** The stream is up: what changes is told. Also where the server has no such resource, and is asked again. */
   readonly isUp: boolean;
+  /** The server has no such resource. */
+  readonly isAbsent?: true;
   /** Some list was whole. */
   readonly isComplete: boolean;
   readonly objects: number;
@@ -47,6 +49,7 @@ class ResourceWatch<T> {
   readonly #client: Client;
   readonly #resource: Resource<T>;
   #isUp = false;
+  #isAbsent = false;
   #isListing = false;
   /** When it began to listen, was heard last, and told of anything last, be it a failure: milliseconds of the clock. */
   #since: number | undefined;
@@ -70,6 +73,7 @@ class ResourceWatch<T> {
     const fault = this.#fault === undefined ? {} : { fault: this.#fault };
     return {
       ...{ resource, isUp, isComplete, objects, losses: this.#losses, ...trouble, ...fault },
+      ...(this.#isAbsent ? { isAbsent: true } : {}),
       age: this.#ageOf(this.#heard),
       isOverdue: (this.#ageOf(this.#heard ?? this.#since) ?? 0) > longestSilence,
       isStuck: (this.#ageOf(this.#told ?? this.#since) ?? 0) > longestSilence,
@@ -84,7 +88,9 @@ class ResourceWatch<T> {
     this.#told = this.#client.clock.now();
     if (event.type === 'listing') this.#isListing = true;
     if (event.type === 'listed' || event.type === 'lost') this.#isListing = false;
-    if (event.type === 'watching') this.#isUp = true;
+    if (event.type === 'watching' || event.type === 'absent') this.#isUp = true;
+    if (event.type === 'watching' || event.type === 'lost') this.#isAbsent = false;
+    if (event.type === 'absent') this.#isAbsent = true;
     if (event.type !== 'lost') {
       if (!this.#isListing) this.#heard = this.#told;
       return;
@@ -173,6 +179,7 @@ export interface Sinks {
   readonly pods: (change: ObjectChange<KubePod>) => void;
   readonly namespaces: (change: ObjectChange<KubeNamespace>) => void;
   readonly policies: (change: ObjectChange<NetworkPolicy>) => void;
+  readonly clusterPolicies: (change: ObjectChange<KubeClusterPolicy>) => void;
   readonly nodes: (change: ObjectChange<KubeNode>) => void;
 }
 
@@ -180,12 +187,15 @@ export class Watches {
   readonly #pods: ResourceWatch<KubePod>;
   readonly #namespaces: ResourceWatch<KubeNamespace>;
   readonly #policies: ResourceWatch<NetworkPolicy>;
+  /** One for each kind. */
+  readonly #clusterPolicies: readonly ResourceWatch<KubeClusterPolicy>[];
   readonly #nodes: ResourceWatch<KubeNode>;
 
   constructor(client: Client, sinks: Sinks) {
     this.#pods = new ResourceWatch(client, pods, sinks.pods);
     this.#namespaces = new ResourceWatch(client, namespaces, sinks.namespaces);
     this.#policies = new ResourceWatch(client, networkPolicies, sinks.policies);
+    this.#clusterPolicies = clusterPolicies.map(kind => new ResourceWatch(client, kind, sinks.clusterPolicies));
     this.#nodes = new ResourceWatch(client, nodes, sinks.nodes);
   }
 
@@ -201,12 +211,18 @@ export class Watches {
     return this.#policies.fold;
   }
 
+  /** Of all kinds. */
+  *clusterPolicies(): Generator<KubeClusterPolicy> {
+    for (const { fold } of this.#clusterPolicies) yield* fold.objects();
+  }
+
   get nodes(): Fold<KubeNode> {
     return this.#nodes.fold;
   }
 
   get statuses(): readonly WatchStatus[] {
-    return [this.#pods, this.#namespaces, this.#policies, this.#nodes].map(({ status: hearing }) => hearing);
+    const all = [this.#pods, this.#namespaces, this.#policies, this.#nodes, ...this.#clusterPolicies];
+    return all.map(({ status }) => status);
   }
 
   /** Everything has been listed once: what is not known is not there. */
@@ -216,7 +232,7 @@ export class Watches {
 
   /** Until the signal is aborted. */
   async listen(options: ListenOptions, news: () => void): Promise<void> {
-    const all = [this.#namespaces, this.#policies, this.#nodes, this.#pods];
+    const all = [this.#namespaces, this.#policies, ...this.#clusterPolicies, this.#nodes, this.#pods];
     await Promise.all(all.map(listener => listener.listen(options, news)));
   }
 }

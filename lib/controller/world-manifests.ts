@@ -1,7 +1,9 @@
 /** Everything that policy is judged by on this node, as manifests: for `tollgate policy`, which asks the agent for them. */
 import type { NodeState } from '../gate/node-state.ts';
 import { localPod } from '../gate/node-world.ts';
+import { clusterPolicyManifest } from '../policy/manifest/cluster-manifest-of.ts';
 import { namespaceManifest, nodeManifest, podManifest, policyManifest } from '../policy/manifest/manifest-of.ts';
+import { stagedManifest } from '../policy/manifest/staged.ts';
 import type { Watches } from './watches.ts';
 
 /** Pods as they are plugged in here, the others as the API has them. @param node this one's name */
@@ -15,4 +17,6 @@ export function* manifestsOfWorld(listeners: Watches, state: NodeState, node: st
     if (pod.nodeName !== node || pod.hostNetwork) yield podManifest(pod);
     else if (!here.has(`${pod.namespace}/${pod.name}`)) yield podManifest({ ...pod, addresses: [] });
   for (const policy of listeners.policies.objects()) yield policyManifest(policy);
+  for (const { policy, isStaged } of listeners.clusterPolicies())
+    yield isStaged ? stagedManifest(clusterPolicyManifest(policy)) : clusterPolicyManifest(policy);
 }

@@ -12,5 +12,7 @@ export type KubeEvent<T> =
   | { readonly type: 'deleted'; readonly object: T; readonly resourceVersion: string }
   /** Nothing has changed up to this version: a sign of life. */
   | { readonly type: 'bookmark'; readonly resourceVersion: string }
+  /** The server has no such resource, so that the list before this was empty: asked again in that many milliseconds. */
+  | { readonly type: 'absent'; readonly retryIn: number }
   /** Not listening: tried again in that many milliseconds. */
   | { readonly type: 'lost'; readonly error: KubeError; readonly retryIn: number };

@@ -2,6 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Prefix } from '../ip/address.ts';
 import { parsePrefix } from '../ip/address.ts';
+import { clusterPolicyOf } from '../policy/manifest/cluster-network-policy.ts';
 import {
   complain,
   decimal,
@@ -14,6 +15,8 @@ import {
 } from '../policy/manifest/field.ts';
 import { networkPolicyOf } from '../policy/manifest/network-policy.ts';
 import { labelsOf, nodeOf, podOf } from '../policy/manifest/pod.ts';
+import { isStaged } from '../policy/manifest/staged.ts';
+import type { ClusterPolicy } from '../policy/model/cluster-policy.ts';
 import type { Labels, NetworkPolicy, Node, Pod } from '../policy/model/model.ts';
 import type { Problem } from '../policy/model/problem.ts';
 import type { Intern } from './intern.ts';
@@ -59,6 +62,8 @@ export interface Resource<T> {
   readonly name: string;
   readonly path: string;
   readonly fieldSelector?: string;
+  /** Made known by a CustomResourceDefinition, which may be absent, come or go. */
+  readonly isCustom?: true;
   /** The object; undefined where it has no name, so that it is no object of the API. */
   readonly read: (value: unknown, reading: Reading) => T | undefined;
   /** It is there, but does not count any more. */
@@ -157,6 +162,37 @@ export const networkPolicies: Resource<NetworkPolicy> = {
   id: policy => policy,
   isSame: ({ resourceVersion: _, ...a }, { resourceVersion: __, ...b }) => isDeepStrictEqual(a, b),
 };
+
+export interface KubeClusterPolicy {
+  readonly policy: ClusterPolicy;
+  /** Judged, and never enforced. */
+  readonly isStaged: boolean;
+}
+
+const ofCluster = (kind: ClusterPolicy['kind'], version: string, name: string): Resource<KubeClusterPolicy> => ({
+  name,
+  path: `/apis/${version}/${name}`,
+  isCustom: true,
+  read(value, reading) {
+    const root = rootOf(kind, value, reading);
+    if (!root) return undefined;
+    const resourceVersion = textAt(member(root.field, 'metadata'), 'resourceVersion');
+    const named = { kind, name: root.name, ...(resourceVersion === undefined ? {} : { resourceVersion }) };
+    return { policy: clusterPolicyOf(root.field, version, named), isStaged: isStaged(root.field) };
+  },
+  isOver: () => false,
+  id: ({ policy }) => ({ namespace: '', name: policy.name }),
+  isSame: ({ policy: { resourceVersion: _, ...a }, ...ofA }, { policy: { resourceVersion: __, ...b }, ...ofB }) =>
+    isDeepStrictEqual([a, ofA], [b, ofB]),
+});
+
+const group = 'policy.networking.k8s.io';
+
+export const clusterPolicies: readonly Resource<KubeClusterPolicy>[] = [
+  ofCluster('ClusterNetworkPolicy', `${group}/v1alpha2`, 'clusternetworkpolicies'),
+  ofCluster('AdminNetworkPolicy', `${group}/v1alpha1`, 'adminnetworkpolicies'),
+  ofCluster('BaselineAdminNetworkPolicy', `${group}/v1alpha1`, 'baselineadminnetworkpolicies'),
+];
 
 function podCidrsOf(spec: Field): readonly Prefix[] {
   const fields = [...(itemsOf(member(spec, 'podCIDRs')) ?? []), member(spec, 'podCIDR')];

@@ -3,6 +3,7 @@ import { type Backoff, createBackoff } from './backoff.ts';
 import type { Client } from './client.ts';
 import { pause } from './clock.ts';
 import { CredentialsError } from './credentials.ts';
+import { isServed, mayBeAbsent } from './discovery.ts';
 import { isExpired, KubeError } from './error.ts';
 import type { KubeEvent } from './event.ts';
 import { follow } from './follow.ts';
@@ -30,6 +31,12 @@ const steady = 10_000;
 const isAboutThePlace = ({ status, reason }: KubeError): boolean =>
   reason === 'Garbage' || (status !== 0 && ![401, 403, 408, 429, 502, 503, 504].includes(status));
 
+/** Milliseconds until a server is asked again for a resource that it has not; twice that at most, so that agents part. */
+const absentMs = 30_000;
+/** As often one after the other the server must say that it has no such resource, once it has had it. */
+const surelyAbsent = 3;
+const doubtedMs = 5_000;
+
 /** Where to go on, and how. */
 class Course {
   /** Watch from here; list first where there is none. */
@@ -37,6 +44,9 @@ class Course {
   freshness: Freshness = 'any';
   readonly #backoff: Backoff;
   #stuck = 0;
+  /** There was a list, and the server has not said since that it has no such resource. */
+  #isKnown = false;
+  #absences = 0;
 
   constructor(backoff: Backoff) {
     this.#backoff = backoff;
@@ -45,6 +55,17 @@ class Course {
   moveTo(version: string): void {
     this.place = version;
     this.#stuck = 0;
+    this.#isKnown = true;
+    this.#absences = 0;
+  }
+
+  /** The server says that it has no such resource: whether to believe it, since what was known would be gone. */
+  miss(): boolean {
+    this.#absences++;
+    if (this.#isKnown && this.#absences < surelyAbsent) return false;
+    this.#isKnown = false;
+    this.freshness = 'any';
+    return true;
   }
 
   /** Milliseconds to wait after a failure of what had been up for so long. */
@@ -113,8 +134,26 @@ export async function* watch<T>(
       if (signal.aborted) return;
       error = kubeErrorOf(`reach ${client.server}`, thrown);
     }
-    const retryIn = course.fail(error, upSince === undefined ? 0 : clock.now() - upSince);
+    const isMissing = course.place === undefined && mayBeAbsent(resource, error) && (await isAbsent(listing));
+    if (isMissing && course.miss()) {
+      const retryIn = absentMs * (1 + random());
+      yield { type: 'listed', resourceVersion: '' };
+      yield { type: 'absent', retryIn };
+      await pause(clock, retryIn, signal);
+      continue;
+    }
+    const wait = course.fail(error, upSince === undefined ? 0 : clock.now() - upSince);
+    const retryIn = isMissing ? doubtedMs : wait;
     yield { type: 'lost', error, retryIn };
     await pause(clock, retryIn, signal);
+  }
+}
+
+/** What cannot be known is not absent. */
+async function isAbsent<T>({ client, resource, signal }: Listing<T>): Promise<boolean> {
+  try {
+    return !(await isServed(client, resource, signal));
+  } catch {
+    return false;
   }
 }

@@ -74,6 +74,10 @@ const server = http.createServer((request, response) => {
   const url = new URL(request.url ?? '/', 'http://server');
   const kind = paths[url.pathname];
   response.setHeader('content-type', 'application/json');
+  if (url.pathname === '/apis') {
+    response.end(JSON.stringify({ kind: 'APIGroupList', groups: [] }));
+    return;
+  }
   if (!kind) {
     const index = Number(/own-(\d+)$/.exec(url.pathname)?.[1] ?? Number.NaN);
     const found = Number.isNaN(index) ? undefined : pod(index, size);

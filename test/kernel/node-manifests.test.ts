@@ -167,11 +167,15 @@ describe('The manifests', () => {
     const granted = rules.flatMap(({ resources: names, verbs }) =>
       names.flatMap(name => verbs.map(verb => `${verb} ${name}`)),
     );
+    const watched = [
+      ...['adminnetworkpolicies', 'baselineadminnetworkpolicies', 'clusternetworkpolicies'],
+      ...['namespaces', 'networkpolicies', 'nodes', 'pods'],
+    ];
     assert.deepEqual(granted.sort(), [
       'get pods',
-      ...['namespaces', 'networkpolicies', 'nodes', 'pods'].map(name => `list ${name}`),
+      ...watched.map(name => `list ${name}`),
       'patch nodes/status',
-      ...['namespaces', 'networkpolicies', 'nodes', 'pods'].map(name => `watch ${name}`),
+      ...watched.map(name => `watch ${name}`),
     ]);
   });
 });

@@ -48,7 +48,17 @@ const listKinds: Readonly<Record<string, readonly [path: string, kind: string]>>
   namespaces: ['/api/v1/namespaces', 'Namespace'],
   networkpolicies: ['/apis/networking.k8s.io/v1/networkpolicies', 'NetworkPolicy'],
   nodes: ['/api/v1/nodes', 'Node'],
+  clusternetworkpolicies: ['/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies', 'ClusterNetworkPolicy'],
+  adminnetworkpolicies: ['/apis/policy.networking.k8s.io/v1alpha1/adminnetworkpolicies', 'AdminNetworkPolicy'],
+  baselineadminnetworkpolicies: [
+    '/apis/policy.networking.k8s.io/v1alpha1/baselineadminnetworkpolicies',
+    'BaselineAdminNetworkPolicy',
+  ],
 };
+
+/** `/apis/group/version/resource` → `group/version`. */
+const groupVersionOf = (path: string): string => path.split('/').slice(2, 4).join('/');
+const isCustom = (path: string): boolean => path.includes('policy.networking.k8s.io');
 
 interface Change {
   readonly version: number;
@@ -98,6 +108,8 @@ export class FakeApi implements AsyncDisposable {
   readonly #watchers = new Set<Watcher>();
   readonly #instead: { readonly matches: (seen: Seen) => boolean; readonly answer: Instead }[] = [];
   readonly #silent = new Set<string>();
+  /** Custom resources that are known here. */
+  readonly #installed = new Set<string>();
   #isAway = false;
   #version = 100;
   #oldest = 0;
@@ -147,6 +159,19 @@ export class FakeApi implements AsyncDisposable {
     const before = this.#all(resource).get(`${namespace}/${name}`);
     assert.ok(before, `no ${resource} ${namespace}/${name} to remove`);
     this.#change(resource, before, undefined);
+  }
+
+  /** The resource's CustomResourceDefinition comes. */
+  install(resource: string): void {
+    this.#installed.add(resource);
+  }
+
+  /** It goes, and with it all objects and watches. */
+  uninstall(resource: string): void {
+    for (const { metadata } of [...this.#all(resource).values()])
+      this.remove(resource, metadata.name, metadata.namespace);
+    this.#installed.delete(resource);
+    this.end(resource);
   }
 
   /** From now on nobody who watches is told of changes; whoever asks is. */
@@ -266,10 +291,28 @@ export class FakeApi implements AsyncDisposable {
   }
 
   #answer(response: ServerResponse, seen: Seen): void {
-    const resource = Object.keys(listKinds).find(name => listKinds[name]![0] === seen.path);
-    if (resource && seen.query['watch']) this.#watch(resource, response, seen);
+    const resource = this.#resources().find(name => listKinds[name]![0] === seen.path);
+    if (seen.path.startsWith('/apis') && !resource) this.#discover(response, seen.path);
+    else if (resource && seen.query['watch']) this.#watch(resource, response, seen);
     else if (resource) this.#list(resource, response, seen);
     else this.#single(response, seen);
+  }
+
+  #resources(): readonly string[] {
+    return Object.keys(listKinds).filter(name => !isCustom(listKinds[name]![0]) || this.#installed.has(name));
+  }
+
+  /** What an API server says of itself; of what it does not know, what Go's own multiplexer says. */
+  #discover(response: ServerResponse, path: string): void {
+    const served = this.#resources().filter(name => listKinds[name]![0].startsWith('/apis/'));
+    const versions = [...new Set(served.map(name => groupVersionOf(listKinds[name]![0])))];
+    const own = served.filter(name => `/apis/${groupVersionOf(listKinds[name]![0])}` === path);
+    if (path === '/apis') {
+      const groups = versions.map(groupVersion => ({ name: groupVersion.split('/')[0], versions: [{ groupVersion }] }));
+      response.end(JSON.stringify({ kind: 'APIGroupList', groups }));
+    } else if (own.length > 0)
+      response.end(JSON.stringify({ kind: 'APIResourceList', resources: own.map(name => ({ name })) }));
+    else response.writeHead(404, { 'content-type': 'text/plain' }).end('404 page not found\n');
   }
 
   #single(response: ServerResponse, { path, method }: Seen): void {

@@ -95,8 +95,11 @@ export class Room implements AsyncDisposable {
   }
 }
 
-const nameOf = (object: unknown): string =>
-  typeof object === 'object' && object !== null && 'name' in object ? String(object.name) : '?';
+function nameOf(object: unknown): string {
+  if (typeof object !== 'object' || object === null) return '?';
+  if ('policy' in object) return nameOf(object.policy);
+  return 'name' in object ? String(object.name) : '?';
+}
 
 /** `set web`, `lost Expired`, `listed` */
 function textOf(event: KubeEvent<unknown>): string {
@@ -125,7 +128,7 @@ export class Listener<T> {
       this.#clock.advance(pause);
     }
     const { value } = await coming;
-    if (value?.type === 'lost') this.#pause = value.retryIn;
+    if (value?.type === 'lost' || value?.type === 'absent') this.#pause = value.retryIn;
     return value ?? undefined;
   }
 

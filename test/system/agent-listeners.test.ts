@@ -9,7 +9,7 @@ import { until } from '../support/host.ts';
 import { nodeObject, podObject, Room } from '../support/kube-world.ts';
 
 const silent = (): void => undefined;
-const noSinks: Sinks = { pods: silent, namespaces: silent, policies: silent, nodes: silent };
+const noSinks: Sinks = { pods: silent, namespaces: silent, policies: silent, clusterPolicies: silent, nodes: silent };
 
 /** Listeners on a fake server, with time that stands still. */
 async function listening(sinks: Partial<Sinks> = {}) {
@@ -95,12 +95,13 @@ test('a fault in the reading of an object ends no listener: it is told, and list
 
 test('a watch that has not heard for longer than its time-out fails health and readiness, and is no reason for a restart', async () => {
   await using it = await listening();
-  const { room, problems, of } = it;
-  await until('all watches', () => ['pods', 'namespaces', 'networkpolicies', 'nodes'].every(name => of(name).isUp));
+  const { room, listeners, problems, of } = it;
+  await until('all watches', () => listeners.statuses.every(({ isUp }) => isUp));
+  assert.ok(of('clusternetworkpolicies').isAbsent, 'what the server does not know is no trouble');
   assert.deepEqual(problems(), []);
   room.api.refuseAll(true);
   for (const name of ['pods', 'namespaces', 'networkpolicies', 'nodes']) room.api.end(name, 'reset');
-  await passing(room, 'the silence to be too long', () => problems().length === 4);
+  await passing(room, 'the silence to be too long', () => problems().length === listeners.statuses.length);
   assert.ok((of('pods').age ?? 0) > longestSilence);
   assert.match(problems()[0]!.message, /^the watch of pods has heard nothing for \d+ s: .*503/);
   assert.ok(problems().every(isUnhealthy) && !problems().some(wantsRestart));

@@ -113,6 +113,9 @@ test('status says what it knows, what it waits for, and how old it is', async ()
       ['namespaces', true, 2],
       ['networkpolicies', true, 1],
       ['nodes', true, 1],
+      ['clusternetworkpolicies', true, 0],
+      ['adminnetworkpolicies', true, 0],
+      ['baselineadminnetworkpolicies', true, 0],
     ],
   );
   const text = await host.host.run(status);

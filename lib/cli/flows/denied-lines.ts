@@ -10,7 +10,7 @@ const because = (by: readonly string[]): string =>
 function flowText(flow: DeniedFlow): string {
   const port = flow.port === null ? '' : ` ${flow.port}`;
   const ends = `${endText(flow.from, flow.source)} → ${endText(flow.to, flow.destination)}`;
-  return `${clock(flow.time)}  ${ends}${port}/${flow.protocol}  ${flow.direction} ${because(flow.by)}`;
+  return `${clock(flow.time)}  ${ends}${port}/${flow.protocol}  ${flow.direction} ${flow.rule === undefined ? because(flow.by) : because([flow.rule])}`;
 }
 
 export const sumText = ({ time, packets, direction, by }: Omit<DeniedSum, 'kind'>): string =>

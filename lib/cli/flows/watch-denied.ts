@@ -44,7 +44,9 @@ async function namesOf(live: Live, runDir: string): Promise<NodeNames & { readon
   };
   const isolates = (ref: string, pod: LocalPod): boolean => {
     const policy = policies.get(ref);
-    return policy?.namespace === pod.namespace && selects(policy.subject, identityOf(pod).labels);
+    // One of the whole cluster.
+    if (!policy) return true;
+    return policy.namespace === pod.namespace && selects(policy.subject, identityOf(pod).labels);
   };
   return {
     async refresh() {

@@ -1,5 +1,6 @@
 /** Staged policies: judged, shown beside what is in force, and never enforced. */
-import { complain, type Field, isAbsent, member, shown } from './field.ts';
+import { complain, type Field, isAbsent, isMapping, member, shown } from './field.ts';
+import type { ManifestObject } from './manifest-of.ts';
 
 const STAGED = 'tollgate.dev/staged';
 
@@ -12,3 +13,9 @@ export function isStaged(object: Field): boolean {
   complain(field, `${shown(field.value)} where a text is expected, ${instead}: write "true" or "false", in quotes`);
   return field.value === true;
 }
+
+/** The manifest with the annotation. */
+export const stagedManifest = (manifest: ManifestObject): ManifestObject => {
+  const metadata = isMapping(manifest['metadata']) ? manifest['metadata'] : {};
+  return { ...manifest, metadata: { ...metadata, annotations: { [STAGED]: 'true' } } };
+};

@@ -37,6 +37,19 @@ test('a denied packet becomes a flow with both names, its port and the policies 
   });
 });
 
+test('a cluster policy’s denial says which tier, policy and rule it is by', () => {
+  const denying: NodeNames = {
+    ...names,
+    policies: chain => (chain === 'out-deny-1' ? ['ClusterNetworkPolicy/x'] : []),
+  };
+  const prefix = "tollgate out-deny-1 Admin ClusterNetworkPolicy/x egress[2] 'no shop'";
+  const { direction, by, rule } = new Denials().take(packet({ prefix }), denying)!;
+  assert.deepEqual(
+    [direction, by, rule],
+    [...['egress', ['ClusterNetworkPolicy/x']], "Admin ClusterNetworkPolicy/x egress[2] 'no shop'"],
+  );
+});
+
 test('pods with the same rules share a chain, and each is told of its own policies', () => {
   const shared: NodeNames = {
     ...names,

@@ -1,0 +1,42 @@
+/** What an API server has: asked where it refuses a list of objects that only a CustomResourceDefinition makes known. */
+import { isMapping, itemsOf, member } from '../policy/manifest/field.ts';
+import type { Client } from './client.ts';
+import { garbage, type KubeError } from './error.ts';
+import type { Resource } from './object.ts';
+
+/** `/apis/policy.networking.k8s.io/v1alpha2/…` → group and version. */
+const groupVersionOf = ({ path }: Pick<Resource<never>, 'path'>): string => path.split('/').slice(2, 4).join('/');
+
+const fieldOf = (value: unknown) => ({ value, path: '', report: () => undefined });
+
+/** The texts under `key` of what is listed under `list`. */
+const named = (value: unknown, list: string, key: string): readonly unknown[] =>
+  (itemsOf(member(fieldOf(value), list)) ?? []).map(item => member(item, key).value);
+
+/** A server that does not know a resource says 404, but asks first who may see it: 403. */
+export const mayBeAbsent = (resource: Pick<Resource<never>, 'isCustom'>, { status }: KubeError): boolean =>
+  resource.isCustom === true && (status === 404 || status === 403);
+
+/**
+ * Whether the server has the resource. A 404 alone is not its word: proxies in between say it, too.
+ * @throws {KubeError} neither yes nor no
+ */
+export async function isServed(
+  client: Client,
+  resource: Pick<Resource<never>, 'name' | 'path'>,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const list = async (path: string, kind: string): Promise<unknown> => {
+    const action = `ask ${client.server} what it has under ${path}`;
+    const value = await client.json({ action, path, signal });
+    if (!isMapping(value) || value['kind'] !== kind) throw garbage(action, `an answer that is no ${kind}`);
+    return value;
+  };
+  const wanted = groupVersionOf(resource);
+  const groups = await list('/apis', 'APIGroupList');
+  const versions = (itemsOf(member(fieldOf(groups), 'groups')) ?? []).flatMap(group =>
+    named(group.value, 'versions', 'groupVersion'),
+  );
+  if (!versions.includes(wanted)) return false;
+  return named(await list(`/apis/${wanted}`, 'APIResourceList'), 'resources', 'name').includes(resource.name);
+}
