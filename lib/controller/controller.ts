@@ -62,6 +62,7 @@ export class KubernetesAgent {
     this.#gate = new NodeGate(options, kernel, {
       nodes: () => supervisor.ring('node'),
       links: () => supervisor.ring('tend'),
+      isCalled: () => this.#server.calls > 0,
     });
     const extra = { ...(clusterCidrs ? { clusterCidrs } : {}), ...(conflist ? { conflist } : {}) };
     this.#keeper = new NodeKeeper({ node, runDir, host: kernel.host, client, log, ...extra });

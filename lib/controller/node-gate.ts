@@ -36,8 +36,10 @@ export interface NodeGateOptions {
   readonly log: Log;
 }
 
-/** Called when a part of the node needs work soon. */
+/** Called when a part of the node needs work soon, or to ask it. */
 export interface NodeGateNews {
+  /** Whether a call is under way. */
+  readonly isCalled: () => boolean;
   /** Pod CIDRs or addresses of nodes may have changed. */
   readonly nodes: () => void;
   /** A pod's link has another tag than its own. */
@@ -61,7 +63,7 @@ export class NodeGate {
     const facts = nodeFacts(kernel.host, kernel.netns);
     const { isCarried } = facts;
     this.table = this.#openTable(options, kernel, facts);
-    this.#cutter = this.#makeCutter(kernel, facts, log);
+    this.#cutter = this.#makeCutter(kernel, facts, log, news.isCalled);
     const { rules, table } = this;
     const own = new OwnPods(node, rules);
     const nodesChanged = (): void => {
@@ -93,10 +95,15 @@ export class NodeGate {
     });
   }
 
-  #makeCutter({ nft }: NodeKernel, { localAddresses: local }: ReturnType<typeof nodeFacts>, log: Log): Cutter {
+  #makeCutter(
+    { nft }: NodeKernel,
+    { localAddresses: local }: ReturnType<typeof nodeFacts>,
+    log: Log,
+    isCalled: () => boolean,
+  ): Cutter {
     return new Cutter({
       judgement: () => judgementOf({ state: this.table.state }, this.rules.cluster),
-      ...{ local, netfilter: nft.exchange, open: () => NetlinkSocket.open('netfilter') },
+      ...{ local, netfilter: nft.exchange, open: () => NetlinkSocket.open('netfilter'), isCalled },
       cut: count => {
         this.cuts += count;
       },

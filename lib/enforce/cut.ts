@@ -40,6 +40,8 @@ const SECOND_LOOK = 100;
 /** Milliseconds of work at a time, and of rest in which others have their turn. */
 const SLICE = 2;
 const REST = 2;
+/** So many rests follow each other while a call is under way, which needs many turns; a call without end gets no more. */
+const MOST_RESTS = 10;
 /** Connections that are forgotten in one exchange. */
 const MOST_AT_ONCE = 64;
 /** Verdicts on pairs of addresses that are kept during a look. */
@@ -111,6 +113,8 @@ export interface CutPlace {
   readonly netfilter: Exchange;
   /** Another such socket, which a look has for itself. */
   readonly open: () => NetlinkSocket;
+  /** Whether a call is under way in this process: it goes first. */
+  readonly isCalled?: () => boolean;
 }
 
 const pausing = (milliseconds: number): Promise<void> => new Promise(resolve => setTimeout(resolve, milliseconds));
@@ -172,7 +176,7 @@ export class Look {
           this.#forget();
           if (monotonic() - start < SLICE) continue;
           this.cost += monotonic() - start;
-          await pausing(REST);
+          await this.#rest();
           if (this.#isStopped) return;
           start = monotonic();
           if (this.#isOutdated) this.#judge = this.#newJudge();
@@ -180,6 +184,12 @@ export class Look {
         }
     this.#forget();
     this.cost += monotonic() - start;
+  }
+
+  async #rest(): Promise<void> {
+    let rests = 0;
+    do await pausing(REST);
+    while (!this.#isStopped && ++rests < MOST_RESTS && this.#place.isCalled?.());
   }
 
   #requests(): readonly NetlinkRequest[] {

@@ -121,6 +121,18 @@ test('others have their turn while thousands of connections are judged and cut',
   assert.ok(turns > 2, `${turns} turns`);
 });
 
+test('a call that is under way has ten turns before the next slice, and one without end does not stop the cutting', async () => {
+  openFlows(socket.exchange, manyFlows(busy!, stranger!, 20_000));
+  const judged: number[] = [];
+  const isCalled = (): boolean => judged.push(look.judged) > 0;
+  const look: Look = new Look({ ...placeWith(onlyFriends('busy')), isCalled }, [busy!]);
+  await look.run();
+  assert.equal(look.cut, 20_000);
+  const turns = [...Map.groupBy(judged, count => count).values()].map(({ length }) => length);
+  assert.ok(turns.length > 2);
+  assert.deepEqual(new Set(turns), new Set([9]), 'each time, and nothing is judged meanwhile');
+});
+
 function cutterOf(place: CutPlace) {
   const cuts: number[] = [];
   const cutter = new Cutter({
