@@ -1,5 +1,5 @@
 import type { ArgumentsCamelCase, Argv } from 'yargs';
-import { printableLines } from '../tag/printable.ts';
+import { printable, printableLines } from '../tag/printable.ts';
 
 /** What a script may rely on; each command says in its help what its `no` means. */
 export const exit = {
@@ -66,6 +66,9 @@ export const printPainted = (text: string): void => {
 
 /** What may hold the words of others. */
 export const print = (text: string): void => printPainted(printableLines(text));
+
+/** Each stays one line, whatever others wrote into it. */
+export const printLines = (lines: readonly string[]): void => printPainted(lines.map(printable).join('\n'));
 
 /** A line for a person, on stderr. */
 export const warn = (line: string): void => void process.stderr.write(`tollgate: ${printableLines(line)}\n`);

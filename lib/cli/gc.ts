@@ -1,6 +1,6 @@
 import { messageOf } from '../cni/error.ts';
 import { binDirOption, clearedJson, clearedLines, clearWholeNode, forceOption } from './clearing.ts';
-import { command, exit, outputOption, print, printJson, warn } from './command.ts';
+import { command, exit, outputOption, printJson, printLines, warn } from './command.ts';
 import { liveOptions, openLive } from './live.ts';
 
 export const gc = command(
@@ -21,7 +21,7 @@ export const gc = command(
     if (options.output === 'json') printJson(clearedJson(cleared, table));
     else {
       const lines = clearedLines(cleared, table);
-      print(lines.length > 0 ? lines.join('\n') : 'Nothing to take away.');
+      printLines(lines.length > 0 ? lines : ['Nothing to take away.']);
     }
     for (const failure of cleared.failures) warn(messageOf(failure));
     return cleared.failures.length === 0 ? exit.yes : exit.failed;

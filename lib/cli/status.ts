@@ -1,7 +1,7 @@
 import type { AgentStatus } from '../controller/agent-report.ts';
 import { heartbeatAge } from '../rpc/heartbeat.ts';
 import { askAgent } from './ask-agent.ts';
-import { command, counted, exit, outputOption, print, printJson, warn } from './command.ts';
+import { command, counted, exit, outputOption, printJson, printLines, warn } from './command.ts';
 import { liveOptions } from './live.ts';
 
 const seconds = (value: number | null): string => {
@@ -11,7 +11,7 @@ const seconds = (value: number | null): string => {
 
 const ageText = (age: number | undefined): string => (age === undefined ? 'never' : `${Math.round(age / 1000)} s ago`);
 
-function statusText(status: AgentStatus): string {
+function statusLines(status: AgentStatus): readonly string[] {
   const { node, release, pid, server, isReady, waitsFor, problems, refused, beyondBudget, watches, eventToKernel } =
     status;
   const { p50, p99 } = eventToKernel;
@@ -28,7 +28,7 @@ function statusText(status: AgentStatus): string {
       const state = isAbsent ? 'not known to this API server' : isUp ? 'up' : `down${trouble ? ` (${trouble})` : ''}`;
       return `  ${resource}: ${state}, ${counted(objects, 'object')}, heard ${ageText(age)}, lost ${losses} times`;
     }),
-  ].join('\n');
+  ];
 }
 
 export const status = command(
@@ -50,7 +50,7 @@ export const status = command(
       throw error;
     }
     if (output === 'json') printJson(found);
-    else print(statusText(found));
+    else printLines(statusLines(found));
     return found.isReady ? exit.yes : exit.no;
   },
 );

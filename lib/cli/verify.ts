@@ -18,6 +18,7 @@ import type { Cleared } from '../pod/clear-node.ts';
 import { isOwnLink } from '../pod/inventory.ts';
 import { allLinks, isLocalAddress } from '../pod/links.ts';
 import { differences, type Mismatch, mendLinks, type Scene } from '../pod/verify.ts';
+import { printable } from '../tag/printable.ts';
 import { askAgent, isAgents } from './ask-agent.ts';
 import { binDirOption, clearedJson, clearedLines, clearWholeNode, forceOption, nftSummary } from './clearing.ts';
 import { command, type Exit, exit, outputOption, print, printJson, warn } from './command.ts';
@@ -66,7 +67,7 @@ async function agentsDifferences(live: Live, runDir: string): Promise<readonly M
 }
 
 const sentence = ({ about, what }: Mismatch): string => `${about}: ${what}`;
-const indented = (lines: readonly string[]): string => lines.map(line => `  ${line}\n`).join('');
+const indented = (lines: readonly string[]): string => lines.map(line => `  ${printable(line)}\n`).join('');
 
 const differenceLines = (difference: Mismatch): string[] => [
   sentence(difference),

@@ -16,6 +16,7 @@ import {
 import { printResult, type Result } from '../cni/result.ts';
 import { aboutText, versionResult } from '../cni/version.ts';
 import { monotonic } from '../kernel/monotonic.ts';
+import { printable } from '../tag/printable.ts';
 import { add } from './add.ts';
 import { addChained } from './chained.ts';
 import { check } from './check.ts';
@@ -66,7 +67,8 @@ export interface GivenCall extends Pick<Call, 'env' | 'role'> {
 
 const done = (stdout: string): CallResult => ({ stdout, exitCode: 0 });
 
-const print = (value: unknown): string => `${JSON.stringify(value)}\n`;
+/** Errors have words of others in them. */
+const print = (value: unknown): string => `${printable(JSON.stringify(value))}\n`;
 
 async function mainVerb(request: AttachmentRequest | NetworkRequest, context: Context): Promise<Result | undefined> {
   switch (request.verb) {

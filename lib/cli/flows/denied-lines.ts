@@ -1,6 +1,6 @@
 /** Lines of `tollgate flows --denied`, for a person and for a script. */
 import type { DeniedFlow, DeniedSum } from '../../controller/flow-denials.ts';
-import { print } from '../command.ts';
+import { print, printLines } from '../command.ts';
 
 export const clock = (seconds: number): string => new Date(seconds * 1000).toISOString().slice(11, 23);
 export const endText = (name: string, address: string): string => (name === address ? address : `${name} (${address})`);
@@ -23,7 +23,7 @@ export interface PrintedDenials {
 
 /** By the format of the output. */
 export const denialPrinters: Readonly<Record<string, PrintedDenials>> = {
-  text: { flow: flow => print(flowText(flow)), sum: sum => print(sumText(sum)) },
+  text: { flow: flow => printLines([flowText(flow)]), sum: sum => printLines([sumText(sum)]) },
   json: {
     flow: flow => print(JSON.stringify({ kind: 'flow', ...flow })),
     sum: sum => print(JSON.stringify({ kind: 'sum', ...sum })),

@@ -1,6 +1,6 @@
 import type { Entry, FlowRecord } from '../../flows/model.ts';
 import { type SumKind, sumKinds } from '../../flows/sums.ts';
-import { command, type Exit, exit, outputOption, print, printJson, UsageError, warn } from '../command.ts';
+import { command, type Exit, exit, outputOption, print, printJson, printLines, UsageError, warn } from '../command.ts';
 import { liveOptions, openLive } from '../live.ts';
 import { denialPrinters } from './denied-lines.ts';
 import { entryText, sumTable } from './flow-lines.ts';
@@ -37,7 +37,7 @@ function printDenied(entry: Entry, output: string): void {
 }
 
 const printEntry = (entry: Entry, output: string): void =>
-  print(output === 'json' ? JSON.stringify(entry) : entryText(entry));
+  printLines([output === 'json' ? JSON.stringify(entry) : entryText(entry)]);
 
 /** Of one flow each state may come: opened, and closed with what it has counted. For a person its beginning is enough. */
 function printMessage({ entries, skipped }: LiveMessage, shown: Set<number>, output: string): void {
