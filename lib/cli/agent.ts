@@ -171,7 +171,7 @@ export const agent = command(
       const { startWorker } = await import('../controller/worker.ts');
       const { tierUpEarly: compileSoon } = await import('../controller/tier-up.ts');
       let ring = (): void => undefined;
-      // Before it serves: whoever sees that it does may send a signal at once.
+      // Before calls are served: a process that sees the socket may send a signal at once.
       const asked = untilAsked(() => ring());
       const worker = await startWorker({ ...common, owner: { enforcer: 'inline', stateDir, policies } });
       ring = worker.ring;

@@ -72,7 +72,7 @@ export async function manifestsOfAgent(runDir: string): Promise<Kept> {
   return { 'the Kubernetes API': { stamp: String(Date.now()), documents } };
 }
 
-/** Whether this node's table is an agent's, which holds it against everybody else. */
+/** Whether this node's table is an agent's, which no other process may change. */
 export const isAgents = ({ found }: Live): boolean => found?.owner.enforcer === 'agent';
 
 /** Has the agent do what `clearNode` does, between its other work. */

@@ -37,7 +37,9 @@ export function clearedLines(cleared: Cleared, table: readonly string[]): string
       ({ pod, ifname, containerID, network }) =>
         `adopted: ${pod}, ${ifname} of ${containerID} in network ${network}, which runs: its record was lost, and is written again`,
     ),
-    ...cleared.released.map(({ network, address }) => `released: ${address} of network ${network}, which nobody held`),
+    ...cleared.released.map(
+      ({ network, address }) => `released: ${address} of network ${network}, which no attachment held`,
+    ),
     ...cleared.nameless.map(path => `removed: record ${path}, which did not say whose it was`),
     ...cleared.links.map(({ name, alias }) => `removed: link ${name} (${alias ?? 'no alias'}), which nothing knew`),
     ...cleared.unknown.map(

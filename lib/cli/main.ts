@@ -28,7 +28,7 @@ const commands: readonly Command[] = [
 
 /** @returns the exit code, of those in `exit` */
 export async function main(args: readonly string[]): Promise<Exit> {
-  // `tollgate pods | head`: whoever reads may stop reading.
+  // `tollgate pods | head`: the reader may close the pipe.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
   });

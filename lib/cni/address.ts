@@ -1,6 +1,6 @@
 import { type Address, parseAddress, parsePrefix } from '../ip/address.ts';
 
-/** An address that somebody asked for; the length, where given, must be that of the range it is taken from. */
+/** An address that a runtime asks for; the length, where given, must be that of the range it is taken from. */
 export interface RequestedAddress extends Address {
   readonly length?: number;
 }

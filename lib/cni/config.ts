@@ -41,13 +41,13 @@ export interface Config extends OwnKeys {
 
 /**
  * `cni.dev/valid-attachments` of GC, or its old name `cni.dev/attachments`: which attachments of this network still live.
- * undefined: the key is absent, nobody said; null: a runtime that knows none (Go's nil slice); a list: those, maybe none.
+ * undefined: the key is absent; null: a runtime that knows none (Go's nil slice); a list: those, maybe none.
  */
 export type ValidAttachments = readonly AttachmentName[] | null | undefined;
 
 /**
  * Which attachments GC must keep. null and [] are both a runtime's word that none lives: all of this network is released.
- * undefined (`cnitool gc` sends no key): nobody vouches for anything, so only what is provably dead may go.
+ * undefined (`cnitool gc` sends no key): no runtime vouches for any, so only what is provably dead may go.
  */
 export const attachmentsToKeep = (said: ValidAttachments): readonly AttachmentName[] | undefined =>
   said ?? (said === null ? [] : undefined);
@@ -101,7 +101,7 @@ function readPrevResult(from: Fields, version: CniVersion): Result | undefined {
   return optional(from, 'prevResult', read);
 }
 
-/** On DEL any garbage will do, and so will another version. */
+/** Reads prevResult for DEL: garbage counts as absent, and any version is taken. */
 function readPrevResultLeniently(from: Fields, version: CniVersion, warnings: string[]): Result | undefined {
   try {
     return optional(from, 'prevResult', (value, at) => readResult(value, at, version).result);

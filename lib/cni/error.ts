@@ -35,7 +35,7 @@ export const codes = {
   delegateFailed: 106,
   /** The enforcement hook said no, or did not answer in time. */
   enforcementRefused: 107,
-  /** A link, address or table that we would have to take over belongs to somebody else. */
+  /** A link, address or table that the call needs belongs to another program. */
   notOurs: 108,
   /** A defect of ours: the stack trace is on stderr. */
   internal: 199,

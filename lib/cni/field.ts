@@ -4,7 +4,7 @@ import { CniError, codes } from './error.ts';
 
 /**
  * JSON read as Go's decoder reads it, since runtimes depend on that: keys of structs match in any case
- * (containerd sends `HostPort`), null is absent, unknown keys are nobody's business.
+ * (containerd sends `HostPort`), null is absent, unknown keys are ignored.
  */
 
 export type JsonObject = Readonly<Record<string, unknown>>;
@@ -18,7 +18,7 @@ export interface Fields {
   readonly members: ReadonlyMap<string, { readonly key: string; readonly value: unknown }>;
 }
 
-/** Whoever sends a megabyte need not get it back. */
+/** Cuts a value for a message: a config of a megabyte must not make a message of one. */
 const clip = (text: string): string => (text.length > 200 ? `${text.slice(0, 200)}…` : text);
 
 function show(value: unknown): string {
@@ -44,7 +44,7 @@ export const object: Reader<JsonObject> = (value, at) => {
   return value as JsonObject;
 };
 
-/** Of two keys that differ in case only, the later one counts, as in Go. */
+/** Reads an object's members. Of two keys that differ in case only, the later one counts, as in Go. */
 export const fields: Reader<Fields> = (value, at) => {
   const members = new Map<string, { key: string; value: unknown }>();
   for (const [key, member] of Object.entries(object(value, at)))

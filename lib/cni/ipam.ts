@@ -36,7 +36,7 @@ export interface Ipam {
   readonly type: string;
   /** The section as it came, for a delegate and for its own reading. */
   readonly raw: JsonObject;
-  /** Our own reading of host-local's keys; all empty where `type` is somebody else's. */
+  /** Our own reading of host-local's keys; all empty where `type` is another plugin. */
   readonly rangeSets: readonly RangeSetSpec[];
   readonly routes: readonly ResultRoute[];
   readonly resolvConf?: string;

@@ -88,7 +88,7 @@ function checkIfname(ifname: string): void {
   if (problem) throw new CniError(codes.invalidEnvironment, problem, `CNI_IFNAME is ${JSON.stringify(ifname)}`);
 }
 
-/** DEL only releases, so arguments that nobody can read cannot be what keeps a pod from going. */
+/** CNI_ARGS of a DEL are read leniently: DEL only releases, and must not fail because of them. */
 function argsOf(verb: AttachmentCall['verb'], text: string, warnings: string[]): CniArgs {
   try {
     return parseArgs(text);

@@ -82,7 +82,7 @@ export class AgentHook implements Hook {
     return judged;
   }
 
-  /** Closing goes on when the caller has hung up: it is how his ADD is undone. */
+  /** Goes on when the caller has hung up: an ADD is undone by it. */
   async dismiss(key: string): Promise<void> {
     await this.#table.bring(state => withoutPod(state, key), { namespaces: [] });
     this.opened(key);

@@ -19,7 +19,7 @@ export interface Readings {
   readonly failures: number;
   readonly cuts: number;
   readonly mended: { readonly table: number; readonly links: number };
-  /** By chain of the table. */
+  /** What each chain of the table has dropped. */
   readonly drops: ReadonlyMap<string, Counted>;
   readonly chains: Ruleset['chains'];
   /** Bytes. */
@@ -79,7 +79,7 @@ const failed = (failures: number): Metric =>
 
 const memoryOf = (bytes: number): Metric => one('resident_memory_bytes', 'Memory of the agent.', 'gauge', bytes);
 
-/** Of a warm process without a cluster. */
+/** Metrics of a warm process without a cluster. */
 export const workerMetrics = ({
   release,
   mended,

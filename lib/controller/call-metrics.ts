@@ -1,7 +1,7 @@
 import type { CallOutcome } from './call-log.ts';
 import { Histogram, type Metric } from './prometheus.ts';
 
-/** The verbs that are served: whatever else somebody asks for makes no series of its own. */
+/** The verbs that are served: a CNI_COMMAND that is none of them makes no series of its own. */
 const verbs = ['ADD', 'DEL', 'CHECK', 'GC', 'STATUS'] as const;
 
 /** CNI calls as they went, by verb and code. */

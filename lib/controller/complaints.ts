@@ -25,7 +25,7 @@ function lineOf({ first: { object, field, message }, count }: Heard): string {
 export class Complaints implements Disposable {
   readonly #log: Log;
   readonly #clock: Clock;
-  /** By object: of what is being read. */
+  /** Problems of the object that is being read, by object. */
   readonly #heard = new Map<string, Heard>();
   /** Objects that have had their line in this window. */
   readonly #told = new Set<string>();
@@ -38,7 +38,7 @@ export class Complaints implements Disposable {
     this.#clock = clock;
   }
 
-  /** To be called for each thing that is wrong, while an object is read: its line is written when that is done. */
+  /** Takes one problem of an object that is being read; the object's line is written once it has been read. */
   readonly take = (complaint: ObjectProblem): void => {
     if (this.#heard.size === 0) queueMicrotask(() => this.#tell());
     const key = complaint.object ?? '';

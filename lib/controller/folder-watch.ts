@@ -6,7 +6,7 @@ import { existsSync, type FSWatcher, lstatSync, readdirSync, readlinkSync, statS
 import { dirname, join } from 'node:path';
 import { STAGED_FOLDER } from '../nodestore/folder-listing.ts';
 
-/** As the kernel: more links on one way are a circle. */
+/** Links on one path; more count as a circle, as in the kernel (ELOOP). */
 const MOST_LINKS = 40;
 
 /** Paths to watch, each with the names in it that matter; undefined: whatever happens there. */
@@ -74,7 +74,7 @@ function keyOf(path: string, names: ReadonlySet<string> | undefined): string {
   return `${path} ${stat?.dev}:${stat?.ino} ${names ? [...names].sort().join('/') : '*'}`;
 }
 
-/** So often what leads where may change while it is looked at, before the rest is left to the bell. */
+/** Looks at links that change while they are followed; after these, the next event has the folder looked at again. */
 const MOST_TURNS = 5;
 
 export class FolderWatch implements Disposable {

@@ -37,12 +37,12 @@ export class GateSync {
     this.#options = options;
   }
 
-  /** To be called with each event of the API that changes something. */
+  /** Notes an event of the API that changes something. */
   heard(): void {
     this.#waitingSince ??= systemClock.now();
   }
 
-  /** To be called when pod CIDRs or addresses of nodes may have changed. */
+  /** Has the pod CIDRs worked out again: those or addresses of nodes may have changed. */
   nodesChanged(): void {
     this.#podCidrs = undefined;
   }

@@ -30,7 +30,7 @@ export interface HttpStream {
   readonly begin: (outlet: Outlet) => Disposable;
 }
 
-/** By method and path: `GET /metrics`. */
+/** What answers each method and path: `GET /metrics`. */
 export type HttpRoutes = Readonly<Record<string, () => HttpResponse | Promise<HttpResponse>>>;
 
 /** As `HttpRoutes`, for those that read what stands behind the question mark. */
@@ -133,7 +133,7 @@ const closing = (server: Server): Disposable => ({
   },
 });
 
-/** In place in one piece, for root alone; the caller has made sure that there is no other agent. */
+/** Serves root on a Unix socket, put in place by rename; the caller has made sure that there is no other agent. */
 export async function serveAdmin(runDir: string, pages: QueryRoutes): Promise<Disposable> {
   const path = agentSocket(runDir);
   const aside = `${path}.${process.pid}`;

@@ -7,7 +7,7 @@ const LOOK = 1;
 export const LONGEST_WAIT_MS = 500;
 
 export interface Calls {
-  /** Of callers who have not been answered. */
+  /** Calls that have not been answered. */
   readonly calls: number;
 }
 

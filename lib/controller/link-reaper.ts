@@ -3,7 +3,7 @@ import { NetlinkSocket } from '../kernel/netlink.ts';
 import { deleteDeferred, type LinkReaper, markForDeletion } from '../pod/link-reaper.ts';
 import type { Log } from '../rpc/log.ts';
 
-/** To be made outside of any other namespace than the node's. */
+/** The reaper of a warm process; to be made in the node's network namespace. */
 export class SharedLinkReaper implements LinkReaper, Disposable {
   readonly #socket = NetlinkSocket.open('route');
   readonly #log: Log;

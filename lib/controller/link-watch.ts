@@ -1,4 +1,4 @@
-/** Links of pods, by the kernel's own word: a tag that somebody took off is put on again. */
+/** Watches pods' links in the kernel, and puts a tag that another program changed on again. */
 import type { LiveTable } from '../enforce/live-table.ts';
 import type { LocalPod } from '../gate/node-state.ts';
 import { type Link, linkOf } from '../kernel/link.ts';
@@ -30,13 +30,13 @@ export class LinkWatch {
     this.#ring = ring;
   }
 
-  /** By the ifindex of the node's end; by its name where that is all that an older version wrote down. */
+  /** Pods by the ifindex of their host end; by its name where an older version wrote down no ifindex. */
   #pods(): ReadonlyMap<number | string, LocalPod> {
     const pods = Object.entries(this.#table.state.pods).filter(([key]) => !this.#opening.has(key));
     return new Map(pods.map(([, pod]) => [pod.ifindex ?? pod.link, pod]));
   }
 
-  /** One that is on its way out stays condemned. */
+  /** Whether the link has another tag than its pod; a condemned link is left, its DEL is under way. */
   #isWrong(link: Link, pods: ReadonlyMap<number | string, LocalPod>): boolean {
     const pod = podOf(link, pods);
     return pod !== undefined && pod.tag !== link.group && link.group !== condemned;

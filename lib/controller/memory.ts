@@ -19,7 +19,7 @@ export function limitHeap(): void {
 /** V8's own gc(), with what node's documentation of `--expose-gc` leaves out: everything goes that can, its spare pages too. */
 type Collect = (how: { readonly type: 'major'; readonly execution: 'sync'; readonly flavor: 'last-resort' }) => void;
 
-/** Gives back what the start took: some two hundred milliseconds, so not while somebody waits. */
+/** Collects garbage and returns free memory to the kernel; takes some 200 ms, so not while a call waits. */
 export function trimMemory(): void {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as Collect;

@@ -9,7 +9,7 @@ import { dispatchInThreadPool } from '../pod/dispatch.ts';
 import type { Log } from '../rpc/log.ts';
 import { SharedLinkReaper } from './link-reaper.ts';
 
-/** To be made in the node's network namespace. */
+/** The agent's sockets; to be made in the node's network namespace. */
 export class NodeKernel implements Disposable {
   readonly netns = currentNetns();
   readonly #undo: DisposableStack;

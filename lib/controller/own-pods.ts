@@ -24,7 +24,7 @@ const nameOf = ({ namespace, name }: Pick<LocalPod, 'namespace' | 'name'>): stri
 export class OwnPods {
   readonly #node: string;
   readonly #rules: LiveRules;
-  /** Of this node, by name: the API's newest word, until it has been heeded. */
+  /** Pods of this node as the API has them, by name, until they are in force. */
   readonly #news = new Map<string, KubePod>();
 
   constructor(node: string, rules: LiveRules) {
@@ -54,7 +54,7 @@ export class OwnPods {
     return [...this.#news.values()].filter(pod => pod.namespace === namespace);
   }
 
-  /** To be called when it is in force: until then it is said again. */
+  /** Marks what `newsOf` gave as in force; until then it is given again. */
   heeded(news: readonly KubePod[]): void {
     for (const pod of news) if (this.#news.get(nameOf(pod)) === pod) this.#news.delete(nameOf(pod));
   }

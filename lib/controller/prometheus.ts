@@ -10,7 +10,7 @@ export interface Sample {
 }
 
 export interface Metric {
-  /** Without `tollgate_`. */
+  /** The metric's name without `tollgate_`. */
   readonly name: string;
   readonly help: string;
   readonly type: 'counter' | 'gauge' | 'histogram';
@@ -34,7 +34,7 @@ export const formatMetrics = (metrics: readonly Metric[]): string =>
     .map(line => `${line}\n`)
     .join('');
 
-/** Seconds: from what nobody notices to what wakes somebody up. */
+/** Bounds of the buckets, in seconds. */
 const edges = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10] as const;
 
 /** How long something took, each time. */

@@ -1,6 +1,6 @@
 /**
  * Level-triggered work: any event only rings the bell, and one run brings everything up to date. Rings merge; a run that
- * failed is tried again; and where nobody rings, there is one now and then all the same.
+ * failed is tried again; and without any ring there is a run after the greatest interval.
  */
 import type { Clock } from '../kube/clock.ts';
 

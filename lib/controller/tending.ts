@@ -42,7 +42,7 @@ export class Tending {
     this.#options = options;
   }
 
-  /** One run. */
+  /** Mends and collects; the table is looked at whole where it is due. */
   async run(): Promise<void> {
     const isDue = !this.#options.table.isOwned || systemClock.now() - this.#mendedAt > WHOLE_LOOK_INTERVAL;
     await this.mend(isDue);
@@ -54,7 +54,7 @@ export class Tending {
     if (withTable) this.#mendedAt = systemClock.now();
     const operations = withTable ? await table.mend() : [];
     const mended = links.mend();
-    if (mended > 0) log('warn', "Somebody changed the tags of pods' links: mended", { links: mended });
+    if (mended > 0) log('warn', "Another program changed the tags of pods' links: mended", { links: mended });
     return { nft: await nftLines(operations), links: mended, ...(await this.#collect()) };
   }
 

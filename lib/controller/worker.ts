@@ -34,11 +34,11 @@ import { isSameOwner, type OpenContext, receiveCall } from './served-call.ts';
 export interface WorkerOptions {
   readonly release: string;
   readonly runDir: string;
-  /** Whose calls are served; those of others are not ours. */
+  /** Calls of another owner are refused. */
   readonly owner: Owner;
-  /** Of connections that the folder no longer allows. */
+  /** What becomes of connections that the folder no longer allows. */
   readonly established: 'cut' | 'keep';
-  /** Where Prometheus finds its metrics, if anywhere. */
+  /** Address for metrics; absent: there are none. */
   readonly metrics?: { readonly host: string; readonly port: number };
   /** Absent: flows are not recorded. */
   readonly flows?: FlowSettings;
@@ -52,7 +52,7 @@ export interface Worker {
   readonly stop: () => Promise<void>;
 }
 
-/** An editor writes a file in several steps, so a moment's patience saves a look at half of it. */
+/** An editor writes a file in several steps: a short wait saves a look at half of it. */
 const intervals: Intervals = { least: 200, retry: 5_000, greatest: 60_000 };
 /** Milliseconds without a call. */
 const A_WHILE = 1_000;

@@ -2,7 +2,7 @@
  * What a CIDR covers, by the package `ip-cidr`; this is the one file that knows it.
  *
  * It is not free to load: with its first use 2 to 5 ms, most of it spent in the bignum library below it. So it is imported
- * dynamically, by whoever looks at a configuration while no pod waits; ADD does the same sum by lib/ip.
+ * dynamically, where a configuration is checked and no pod waits; ADD does the same sum by lib/ip.
  */
 import IPCIDR from 'ip-cidr';
 import { formatPrefix, type Prefix, type Range } from '../ip/address.ts';

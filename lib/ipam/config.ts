@@ -23,7 +23,7 @@ export interface RangeSources {
   readonly runtime?: readonly RangeSetSpec[];
   /** `ipam.subnet` as a set of its own, then `ipam.ranges`. */
   readonly config: readonly RangeSetSpec[];
-  /** What the agent says of this node; used where neither of the others names a range. Undefined: nobody said. */
+  /** What the agent says of this node; used where neither of the others names a range. Undefined: there is no agent. */
   readonly node?: readonly RangeSetSpec[] | undefined;
   readonly cniVersion: CniVersion;
   /** What a subnet covers. */

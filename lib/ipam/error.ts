@@ -21,7 +21,7 @@ export class PoolExhausted extends Error {
   readonly size: bigint;
   /** Claims by attachments, dead ones included. */
   readonly taken: number;
-  /** Free, but in use on this node by somebody who has no claim. */
+  /** Free of claims, but routed by this node. */
   readonly busy: number;
 
   constructor(facts: { readonly pool: string; readonly size: bigint; readonly taken: number; readonly busy: number }) {

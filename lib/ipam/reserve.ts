@@ -63,7 +63,7 @@ function takeRequested(claims: Claims, wanted: Address, { isBusy, explainBusy }:
   return wanted.value;
 }
 
-/** One by one first, which costs the same however many are taken; then by the pool's occupancy. */
+/** Tries addresses one by one, which costs the same however many are taken; then reads the pool's occupancy. */
 function takeNext(claims: Claims, pool: Pool, reservation: Reservation): bigint {
   const last = claims.last(pool);
   const value = takeOneByOne(claims, pool, last, reservation) ?? takeByOccupancy(claims, pool, last, reservation);

@@ -53,7 +53,7 @@ export function conflistText({ owner, ipMasq, ...rest }: ConflistSettings): stri
 }
 
 const FILE = '10-tollgate.conflist';
-/** Of a file that was moved out of the way: no runtime reads such a name. */
+/** Ending of a file that was moved out of the way: no runtime reads such a name. */
 export const MOVED_ASIDE = '.before-tollgate';
 
 /** Configurations of others, as runtimes would read them: neither ours, nor such as configure the loopback link only. */
@@ -132,7 +132,7 @@ export function foreignTo(place: ConflistPlace): readonly string[] {
   return isThere || place.takeOver ? [] : obstacles(place, false);
 }
 
-/** Of our own file; undefined where there is none. @throws StateError it cannot be read, or is no file */
+/** Text of our own conflist; undefined where there is none. @throws StateError it cannot be read, or is no file */
 const textOf = (path: string): string | undefined => readOrNone(path, () => readForeign(path));
 
 export interface ConflistState {

@@ -1,8 +1,8 @@
 /**
  * Forwarding, without which no pod reaches beyond its node. For IPv6 it has a price: a kernel that routes takes itself for a
  * router, and forgets the default route that a router's advertisement gave it, at once and for good, unless the link's
- * `accept_ra` is 2. That would cut the node off, which is for a person to decide: we say what to set, and wait. Where somebody
- * else listens to advertisements (systemd-networkd, NetworkManager), `accept_ra` is 0, and nothing is lost.
+ * `accept_ra` is 2. That would cut the node off, which is for a person to decide: we say what to set, and wait. Where a daemon
+ * listens to advertisements (systemd-networkd, NetworkManager), `accept_ra` is 0, and nothing is lost.
  */
 import { forwarding } from '../enforce/probe.ts';
 import { type Family, formatAddress } from '../ip/address.ts';
@@ -26,7 +26,7 @@ function lost(host: Exchange): string[] {
   });
 }
 
-/** In the calling thread's namespace, of which `host` is. @returns why a family is not forwarded. @throws NetlinkError */
+/** Turns forwarding on in the calling thread's namespace, which `host` must be of. @returns why a family is not forwarded. @throws NetlinkError */
 export function forward(families: Iterable<Family>, host: Exchange): string[] {
   return [...families].flatMap(family => {
     try {

@@ -76,7 +76,7 @@ export class NodeKeeper {
     this.#options = options;
   }
 
-  /** As of the last update. */
+  /** The node's status as of the last update. */
   get status(): NodeStatus {
     return this.#status;
   }
@@ -183,7 +183,7 @@ export class NodeKeeper {
     this.#told = now;
   }
 
-  /** To be called when the agent ends for good or for a restart, which are told apart by `removeOnExit` only. */
+  /** Ends the node's upkeep. With `removeOnExit` the conflist is removed: the agent cannot tell a restart from its end. */
   stop(): void {
     const { conflist, log } = this.#options;
     if (!conflist?.removeOnExit) return;

@@ -135,7 +135,7 @@ function why(other: Claim, claim: Claim): string {
   return byAge(other.node, claim.node) < 0 ? `${relation}, and is the older one` : relation;
 }
 
-/** Those of equally old nodes together, the oldest first. */
+/** Claims in groups of equally old nodes, the oldest first. */
 function byAges(claims: readonly Claim[]): readonly Claim[][] {
   const groups = Map.groupBy(claims, ({ node }) => node.created);
   return [...groups.values()].sort(([a], [b]) => byAge(a!.node, b!.node));
@@ -161,7 +161,7 @@ export interface CidrClaims {
   readonly refusal: (node: KubeNode, cidr: Prefix) => string | undefined;
   /** Why no packet is to be sent by way of this address that the node says it has; undefined where it can be. */
   readonly badAddress: (node: KubeNode, address: Address) => string | undefined;
-  /** Of all nodes: to be read as "pods, and nothing else". */
+  /** Pod CIDRs of all nodes that hold pods and nothing else, by what is known. */
   readonly believed: readonly Prefix[];
 }
 

@@ -5,7 +5,7 @@
  * time is up; pods' own routes are longer, and win.
  *
  * Ours carry a protocol number of our own: they alone are changed and removed. Their metric is high, so that a route that
- * somebody else makes to the same prefix, before or after, wins. They stay when the agent stops, as the pods do.
+ * another program makes to the same prefix, before or after, wins. They stay when the agent stops, as the pods do.
  */
 import { type Address, type Family, formatAddress, formatPrefix, networkOf, parseAddress } from '../ip/address.ts';
 import { type Exchange, must, type NetlinkRequest } from '../kernel/message.ts';
@@ -22,7 +22,7 @@ import {
 import type { KubeNode } from '../kube/object.ts';
 import { type CidrClaims, judgeClaims, LongestMatch } from './pod-cidrs.ts';
 
-/** Of no routing daemon in rtnetlink.h or iproute2's rt_protos: "t". `ip route show proto 116`. */
+/** Protocol number of our routes, "t": no routing daemon in rtnetlink.h or iproute2's rt_protos has it. `ip route show proto 116`. */
 export const RTPROT_TOLLGATE = 0x74;
 const METRIC = 1024;
 /** RTN_*. */
@@ -98,7 +98,7 @@ interface Surroundings {
   readonly own: KubeNode;
 }
 
-/** The node's first address that we reach without a gateway, and that is nobody else's. */
+/** The node's first address that this node reaches without a gateway, and that no other node claims. */
 function wayTo(node: KubeNode, family: Family, { theirs, claims, own }: Surroundings): Way {
   const ofFamily = node.addresses.flatMap(text => parseAddress(text) ?? []).filter(each => each.family === family);
   const bad: string[] = [];

@@ -1,6 +1,6 @@
 /**
- * ADD: plug in, closed; judge, while the interface is made ready; then open. Whoever dies in between leaves a closed pod and
- * a record that DEL, GC or the next ADD clears; whatever fails is undone before the error is returned.
+ * ADD: plug in, closed; judge, while the interface is made ready; then open. A process that dies in between leaves a closed
+ * pod and a record that DEL, GC or the next ADD clears; a step that fails has all of it undone before the error is returned.
  */
 import { refuseTooSmallMtu } from '../cni/config.ts';
 import { CniError, codes, messageOf } from '../cni/error.ts';
@@ -73,9 +73,9 @@ export async function judge(
 }
 
 /**
- * Last of all, with the tag that the pod has by now: since it was judged its labels may have changed, whose doing passes over
- * an interface that is closed. Who does so has told of it before he looks at the interface, so either he sees our tag, or we
- * see his.
+ * Opens the pod: the last step of an ADD. The tag is read again, because another process may have judged the pod anew since
+ * (its labels changed). Such a process writes the node's record first and then retags links that are open: either it finds
+ * this link open, or this call reads its record.
  * @returns the pod as it is judged now
  */
 export function open(judged: LocalPod, ifindex: number, context: Context): LocalPod {
@@ -183,7 +183,7 @@ async function lookAround(request: AttachmentRequest, { host, reaper }: Context)
 /** What a new attachment came to be. */
 export interface Attached {
   readonly judged: LocalPod;
-  /** Of a pair that we made. */
+  /** What ADD gave to the pair, where it made one. */
   readonly made?: MadeFacts;
   readonly result: Result;
 }
@@ -195,7 +195,7 @@ export interface Attaching<T> {
   readonly work: (attachment: Attachment, found: T) => Promise<Attached>;
 }
 
-/** The way of every ADD, whoever made the interface: all of it, or nothing. */
+/** The steps of every ADD, of an own or a chained interface: all of them, or none. */
 export async function attach<T>(
   request: AttachmentRequest,
   context: Context,

@@ -23,10 +23,10 @@ export interface Adopted extends AttachmentKey {
   readonly addresses: readonly string[];
 }
 
-/** Milliseconds: a record that is not there is nobody's to hold. */
+/** Milliseconds to wait for the record's lock: no call holds one that is not there. */
 const LOCK_TIMEOUT_MS = 1000;
 
-/** Its node's end, where the pod still runs: one that a DEL has condemned does not. */
+/** The pod's host end if the pod still runs; undefined where a DEL has condemned it. */
 function livingEnd(pod: LocalPod, { host }: Pick<Context, 'host'>) {
   const link = hostEnd(lookUpIn(host), pod);
   return link && link.group !== condemned ? link : undefined;

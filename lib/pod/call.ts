@@ -33,7 +33,7 @@ export interface Call {
   /** Called for the verbs that have a configuration, and only then. */
   readonly readStdin: () => string;
   readonly role: Role;
-  /** Where somebody has read it already. */
+  /** The parsed call, where the serving process has parsed it. */
   readonly request?: ParsedCall;
 }
 
@@ -154,7 +154,7 @@ async function journalled(
   }
 }
 
-/** Never throws: every failure is an error object; the stack trace of one that nobody foresaw goes to the log. */
+/** Never throws: every failure is an error object; the stack trace of one without a type goes to the log. */
 export async function answer(call: Call, place: CallPlace): Promise<CallResult> {
   let stdin = call.request && 'config' in call.request ? call.request.config.text : undefined;
   const readStdin = (): string => {

@@ -50,7 +50,7 @@ function refuseForeignTag(link: Link): void {
   throw new CniError(
     codes.notOurs,
     `Cannot tag ${link.name}: its group ${link.group} is in our range, but it does not have our alias`,
-    'somebody else uses interface groups 0x74670000-0x7467ffff on this node: give his links other groups',
+    'another program uses interface groups 0x74670000-0x7467ffff on this node: give its links other groups',
   );
 }
 

@@ -54,13 +54,13 @@ function checkRoutes(pod: Exchange, ifindex: number, routes: readonly ResultRout
     .map(({ dst }) => `the container lacks its route to ${formatPrefix(networkOf(dst))}`);
 }
 
-/** As far as the result does not say it: a later plugin may have changed the MAC, and the result then says so. */
+/** Compares the pair with what ADD made, but for what the result says: a later plugin may have changed the MAC. */
 function checkPair(pod: Exchange, inside: Inside, link: Link, { made, ...pair }: VethPair): string[] {
   const known = made && { ...made, podMac: link.mac ?? made.podMac };
   return podEndDeviations(pod, inside, link, { ...pair, ...(known ? { made: known } : {}) }).map(({ what }) => what);
 }
 
-/** Of what the result says, that which concerns the container's interface. */
+/** Compares the container's interface with what the result says of it. */
 function checkInside(
   request: AttachmentRequest,
   result: Result,

@@ -8,7 +8,7 @@ import type { LinkReaper } from './link-reaper.ts';
 
 /** What a call is carried out with; the one-shot process and the agent's worker each bring their own. */
 export interface Context {
-  /** Of the call, not of this process. */
+  /** The call's environment, not this process's. */
   readonly env: Environment;
   /** The network namespace that the node's ends are in. */
   readonly here: NetnsIdentity;
@@ -18,8 +18,8 @@ export interface Context {
   /** netfilter in that namespace, opened at the first use. To close it waits for what was deleted to be destroyed. */
   readonly nft: () => Nft;
   /**
-   * Of a process that ends with its call, which waits so long in any case: to be called where something else is to be waited
-   * for, and the table has heard all that it is to hear.
+   * Closes the netfilter socket of a process that ends with its call, once the table needs no further change. The kernel
+   * destroys what was deleted before close(2) returns, so it is called while something else is waited for.
    */
   readonly closeNft?: () => void;
   readonly hook: Hook;

@@ -10,14 +10,14 @@ export interface Dispatch {
   readonly pod: (socket: NetlinkSocket) => AsyncExchange;
 }
 
-/** By a process that ends with its call, where to start threads takes longer than what they would do. */
+/** For a process that ends with its call: to start threads would take longer than the requests. */
 export function dispatchInline(exchange: Exchange): Dispatch {
   const host: AsyncExchange = async requests => exchange(requests);
   return { pair: host, host, pod: socket => async requests => socket.exchange(requests) };
 }
 
 /**
- * By one that goes on, and has something else to do meanwhile.
+ * For a warm process, which has other calls to serve while the kernel works.
  * @param others  whether there are other calls to go on with
  */
 export const dispatchInThreadPool = (host: Exchange, hostAside: AsyncExchange, others: () => boolean): Dispatch => ({

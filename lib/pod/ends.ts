@@ -14,7 +14,7 @@ import { isLinkLocal, linkRoutedTo } from './links.ts';
 import { hostPrefix, type PlannedRoute } from './plan.ts';
 import { podRoute } from './pod-end.ts';
 
-/** One thing that differs. */
+/** A difference between the pair and what ADD made. */
 export interface Deviation {
   readonly what: string;
   /** Absent where the other state may be meant. To be called in the order in which deviations were found. */
@@ -25,9 +25,9 @@ export interface Deviation {
 export interface Made {
   readonly podMac: string;
   readonly mtu: number;
-  /** Of each of the pod's addresses, in the same order. */
+  /** Gateways of the pod's addresses, in the same order. */
   readonly gateways: readonly Address[];
-  /** Of the pod's end. */
+  /** Routes inside the pod. */
   readonly routes: readonly PlannedRoute[];
 }
 
@@ -144,7 +144,7 @@ const ipv6Enabled = ({ name }: Link, { addresses }: VethPair): [string, string][
 
 const hostEndIpv4 = { forwarding: 1, ...learnsNothing };
 
-/** Of the node's end. */
+/** How the host end differs from what ADD made. */
 export function hostEndDeviations(host: Exchange, link: Link, pair: VethPair): Deviation[] {
   const { addresses, made } = pair;
   const { ifindex, name } = link;
@@ -169,7 +169,7 @@ export function hostEndDeviations(host: Exchange, link: Link, pair: VethPair): D
   ];
 }
 
-/** Of a network namespace. */
+/** Every route of a network namespace. */
 export const allRoutes = (exchange: Exchange): FoundRoute[] =>
   mustExcept(exchange([dumpRoutes({ family: 4 }), dumpRoutes({ family: 6 })]), 'EAFNOSUPPORT', 'EOPNOTSUPP')
     .flat()

@@ -43,7 +43,7 @@ const kinds: readonly (readonly [kind: Kind, code: number, advice?: string])[] =
   [NativeCallError, codes.internal],
 ];
 
-/** @returns the error itself where it has a code, or where nobody knows what it is: that one is a defect of ours */
+/** @returns the error itself where it has a code, or is of no known kind: that is a defect of ours */
 export function asCniError(error: unknown): unknown {
   if (error instanceof CniError) return error;
   const found = kinds.find(([kind]) => error instanceof kind);

@@ -23,7 +23,7 @@ import { deletingReaper, type LinkReaper } from './link-reaper.ts';
 import { tagLink } from './links.ts';
 import { hostEnd, lookUpIn } from './own-link.ts';
 
-/** Of this network namespace, as far as records say so: one state folder may serve several. */
+/** Pods of this network namespace by their records; a state folder may serve several namespaces. */
 function recordedPods(stateDir: string, here: NetnsIdentity): LocalPod[] {
   const store = openStore(stateDir);
   return listNetworks(store).flatMap(network =>
@@ -74,13 +74,13 @@ export interface Warm {
   /** Of that folder: it remembers what it read and wrote. */
   readonly store: NodeStore;
   readonly route: NetlinkSocket;
-  /** For what does wait. */
+  /** rtnetlink sockets for threads of the pool: for requests that wait for rtnl, the kernel's lock. */
   readonly routePool: SocketPool;
   readonly nft: Nft;
   readonly reaper: LinkReaper;
   /** Whether calls are under way beside the one that asks. */
   readonly others: () => boolean;
-  /** As in `InlineOptions`. */
+  /** Told of tables that were mended; see `InlineOptions`. */
   readonly mended: (operations: number) => void;
 }
 

@@ -38,7 +38,7 @@ export interface PluggedIn {
   readonly namespace?: string;
   readonly name?: string;
   readonly kind?: PodFacts['kind'];
-  /** As it is judged now, where it is. */
+  /** The pod as it is judged now; absent where it is not judged. */
   readonly pod?: LocalPod;
   readonly link?: Link;
   readonly addresses: readonly string[];
@@ -113,7 +113,7 @@ function pluggedIn(network: string, listed: Listed, known: Known): PluggedIn[] {
   ];
 }
 
-/** One attachment as its record, the kernel and the node's state say now; to be called with its lock held. */
+/** The attachment by its record, the kernel and the node's state as they are now; to be called with its lock held. */
 export const pluggedInNow = (network: string, listed: Listed, here: Place & Pick<Context, 'hook'>): PluggedIn[] =>
   pluggedIn(network, listed, {
     place: here,
@@ -122,7 +122,7 @@ export const pluggedInNow = (network: string, listed: Listed, here: Place & Pick
     isBusy: () => false,
   });
 
-/** A link in our range that has our name or our alias; any other is somebody else's. */
+/** Whether the link has a tag of ours, and our name or our alias; otherwise it is another program's. */
 export const isOwnLink = ({ name, alias }: Pick<Link, 'name' | 'alias'>): boolean =>
   alias === undefined || alias === '' ? isHostInterfaceName(name) : parseAlias(alias) !== undefined;
 
@@ -145,7 +145,7 @@ function unrecorded(link: Link, pod: LocalPod | undefined): PluggedIn {
 }
 
 /**
- * Links must be listed before: ADD writes the record first and DEL removes it last, so a link without one is nobody's.
+ * Links must be listed first: ADD writes the record first and DEL removes it last, so a link without one has no call.
  * @param all links of this network namespace, tagged or not
  */
 export function inventory(

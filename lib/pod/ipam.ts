@@ -22,7 +22,7 @@ import { findLink, linkRoutedTo } from './links.ts';
 /** A released address rests this long while others are free: peers may still have connections to its last owner. */
 const MINIMUM_REST = 60_000;
 
-/** This node's, as the agent wrote them down. @throws CniError with that code where it has not */
+/** This node's range sets, as the agent wrote them. @throws CniError with code `unknown` where it has not */
 async function nodeRangeSets({ runDir }: Config, unknown: number): Promise<readonly RangeSetSpec[]> {
   const { rangeSetsOf } = await import('../ipam/node-ranges.ts');
   const { findNodeRanges, nodeRangesPath } = await import('../state/node-ranges.ts');
@@ -37,11 +37,11 @@ async function nodeRangeSets({ runDir }: Config, unknown: number): Promise<reado
 
 interface Planning {
   readonly covers?: RangeSources['covers'];
-  /** The code where the node's ranges are needed and nobody knows them yet. */
+  /** Code of the error where the node's ranges are needed and the agent has not written them yet. */
   readonly unknown?: number;
 }
 
-/** Where the configuration itself says it, it is understood once. */
+/** Plans of configurations that name their own ranges, each worked out once. */
 const plans = new WeakMap<Config, Promise<PoolPlan>>();
 
 const namesRanges = ({ ipam, runtime }: Config): boolean =>
@@ -66,7 +66,7 @@ async function planWith(config: Config, { covers, unknown = codes.tryAgainLater 
   return planPools(namesRanges(config) ? given : { ...given, node: await nodeRangeSets(config, unknown) });
 }
 
-/** For STATUS, which no pod waits for: what the ranges cover by the package that everybody else's sums are by. */
+/** The plan for STATUS, which no pod waits for: what ranges cover is worked out by the package `ip-cidr`. */
 export async function checkedPlanOf(config: Config): Promise<PoolPlan> {
   const { cidrRange } = await import('../ipam/cidr.ts');
   return await planWith(config, { covers: cidrRange, unknown: codes.notAvailable });
@@ -89,7 +89,7 @@ async function resolvConf(path: string, caller: number | undefined): Promise<Res
   }
 }
 
-/** What it takes to give an address: somebody to warn, and the node's routes, which tell of addresses in use. */
+/** What reserving needs of a call: its log for warnings, and the node's routes, which tell of addresses in use. */
 export type Reserver = Pick<Context, 'log' | 'host' | 'caller'>;
 
 /** The link that an address leads to, with the name of its pod where it is one of ours: a pod of another network, say. */
@@ -102,7 +102,7 @@ function explainRoute(host: Exchange, address: Address): string {
   return `this node routes it to ${link.name}${user}, but no pod of this network has it`;
 }
 
-/** From our own pools. @throws PoolExhausted, AddressRefused, IpamConfigError, StateError */
+/** Reserves addresses in our own pools. @throws PoolExhausted, AddressRefused, IpamConfigError, StateError */
 export async function reserveBuiltin(
   request: AttachmentRequest,
   attachment: Attachment,
@@ -134,7 +134,7 @@ export async function reserveBuiltin(
   };
 }
 
-/** The delegate is noted before it runs, so that whoever finds our record can undo what it did. */
+/** Notes the delegate before it runs, so that a call that finds the record can undo what it did. */
 async function reserveDelegated(request: AttachmentRequest, attachment: Attachment, context: Context): Promise<Result> {
   const { config, path } = request;
   // Before anything is noted: what does not exist cannot be asked to undo anything either.
@@ -196,7 +196,7 @@ const texts = (prefixes: readonly Prefix[]): string[] => [
   ...new Set(prefixes.map(prefix => formatPrefix(networkOf(prefix)))),
 ];
 
-/** With `ipMasq`: the pods' subnets leave under the node's address, except towards the pod ranges themselves. */
+/** What is masqueraded with `ipMasq`: packets of the pods' subnets, except those towards the pod ranges themselves. */
 export async function masqueradeOf(config: Config, ipam: Result): Promise<Masquerade | undefined> {
   if (!config.ipMasq) return undefined;
   const own = ipam.ips.map(({ address }) => address);

@@ -13,10 +13,10 @@ type Level = Exclude<LogLevel, 'silent'>;
 
 const ranks: Readonly<Record<LogLevel, number>> = { silent: 0, error: 1, warn: 2, info: 3, debug: 4 };
 
-/** A FIFO that nobody reads must not hold us, and calls at the same time must not write over each other. */
+/** A FIFO without a reader must not block the call, and calls at the same time must not write over each other. */
 const flags = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK | constants.O_NOCTTY;
 
-/** Who a line is about: `ADD 3f2a eth0 in net`. */
+/** The call that a line is about: `ADD 3f2a eth0 in net`. */
 function subjectOf(request: AttachmentRequest | NetworkRequest): string {
   const { verb, config } = request;
   const attachment = 'containerID' in request ? ` ${request.containerID} ${request.ifname}` : '';

@@ -31,7 +31,7 @@ function readMade({ podMac, mtu, gateways, routes }: MadeFacts, addresses: numbe
   return { podMac, mtu, gateways: parsed, routes: routes.flatMap(readRoute) };
 }
 
-/** Of a pod whose interface we made. */
+/** The veth pair of a pod whose interface ADD made. */
 export function pairOf(pod: LocalPod, { made }: Pick<PodFacts, 'made'>): VethPair {
   const addresses = pod.addresses.flatMap(text => parseAddress(text) ?? []);
   const known = made && readMade(made, addresses.length);

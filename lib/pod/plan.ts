@@ -12,7 +12,7 @@ import {
 
 export interface PlannedAddress {
   readonly address: Address;
-  /** On the host's end, too, so that it answers, and so that the node has a source address towards the pod. */
+  /** Set on the host end, so that it answers for it, and so that the node has a source address towards the pod. */
   readonly gateway: Address;
   /** What the IPAM took the address from. */
   readonly subnet: Prefix;
@@ -42,7 +42,7 @@ const fallbackGateway: Record<Family, Address> = {
 
 const everything = (family: Family): Prefix => ({ family, value: 0n, length: 0 });
 
-/** Of one address alone. */
+/** The prefix of this address alone: /32 or /128. */
 export const hostPrefix = ({ family, value }: Address): Prefix => ({ family, value, length: bitsOf(family) });
 
 /**

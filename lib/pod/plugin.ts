@@ -7,7 +7,7 @@ import { printable } from '../tag/printable.ts';
 import { answer, type CallPlace, type CallResult } from './call.ts';
 import { openHere } from './here.ts';
 
-/** One line: runtimes copy stderr to their log. A closed one is no reason to fail. */
+/** Writes a line to stderr, which runtimes copy to their log; a closed stderr is no reason to fail. */
 function log(line: string): void {
   try {
     writeSync(2, `${printable(line)}\n`);
@@ -62,7 +62,7 @@ export type HandOver = (
   call: CallForAgent,
 ) => Promise<(CallResult & { readonly lines: readonly string[] }) | undefined>;
 
-/** Without an agent this costs one look at a file; how to reach one is loaded only where one may be. */
+/** Hands the call to the agent. Without an agent it costs one stat(2): the client is loaded where there may be one. */
 const toAgent =
   (load: () => Promise<HandOver>, before: NotHandedOver | undefined): Required<CallPlace>['elsewhere'] =>
   async ({ verb, config }, call) => {

@@ -35,7 +35,7 @@ export function preparePodIpv6(netns: Netns, ifname: string): void {
   });
 }
 
-/** As the kernel is asked for it. */
+/** The route as a request to the kernel. */
 export function podRoute(planned: PlannedRoute, ifindex: number): Route {
   const { destination, gateway, mtu, advmss, priority, table } = planned;
   return {

@@ -14,7 +14,7 @@ const isLocal = (exchange: Exchange, address: Address): boolean => {
 /**
  * Waits until the kernel takes packets to these IPv6 addresses for its own. It has answered RTM_NEWADDR by then, but what
  * makes the local route is work that it queues (addrconf_dad_start in net/ipv6/addrconf.c, without duplicate detection,
- * too), and that waits for the same lock as everybody's link and address: on a busy node the first packet is faster.
+ * too), and that waits for the lock that each change of a link takes: on a busy node the first packet is faster.
  * @throws CniError where it takes longer than five seconds
  */
 export function settleIpv6(exchange: Exchange, addresses: readonly Address[]): void {

@@ -34,7 +34,7 @@ export interface Mismatch {
   readonly what: string;
   /** For differences of the table: what would mend it, as lines for `nft -f`. */
   readonly nft?: readonly string[];
-  /** Of a pod's link, what `repair` cannot leave to GC's code. Absent: GC mends it, or nobody can. */
+  /** Mends what `repair` cannot leave to GC's code. Absent: GC mends it, or it cannot be mended. */
   readonly mend?: () => void;
 }
 
@@ -42,7 +42,7 @@ export interface Mismatch {
 export interface Scene {
   readonly here: Here;
   readonly store: Store;
-  /** Of this network namespace, listed before anything else. */
+  /** Every link of this network namespace, listed before anything else. */
   readonly links: readonly Link[];
 }
 
@@ -68,7 +68,7 @@ function tagDifferences(about: string, link: Link, pod: LocalPod, { here }: Scen
 
 const addressesOf = ({ addresses }: LocalPod): Address[] => addresses.flatMap(text => parseAddress(text) ?? []);
 
-/** Of a link that another plugin made we know no more than that it is to be up. */
+/** How the host end differs. A link that another plugin made must be up, and nothing else is known of it. */
 function hostEndDifferences(link: Link, pod: LocalPod, pair: VethPair | undefined, { here }: Scene): Deviation[] {
   if (pair) return hostEndDeviations(here.host, link, pair);
   const mend = () => void must(here.host([setLink({ ifindex: link.ifindex }, { up: true })]));
@@ -223,7 +223,7 @@ async function tableDifferences(scene: Scene, found: readonly PluggedIn[]): Prom
   return [{ about: tableName, what, nft }];
 }
 
-/** Policies that were changed in the folder, and are not in force until somebody applies them. */
+/** Policies that were changed in the folder, and are not in force before the next ADD or `tollgate policy apply`. */
 async function pendingPolicies({ here }: Scene): Promise<Mismatch[]> {
   const file = here.hook.table.peek();
   if (file?.state.owner.enforcer !== 'inline') return [];

@@ -32,7 +32,7 @@ export interface HandoverDeadlines {
   readonly silence: number;
   /** How long the call waits for its turn, or for an agent to return, altogether. */
   readonly turn: number;
-  /** From GO; absent: by verb. */
+  /** From GO to the answer; absent: by verb. */
   readonly answer?: number;
 }
 
@@ -47,7 +47,7 @@ const failure = ({ stdin }: CallForAgent, code: number, message: string, advice:
   lines: [],
 });
 
-/** The call's own process is who it is told about by. */
+/** Builds the request frame. The network namespace in it is that of this, the calling, process. */
 function requestFrame({ role, env, stdin }: CallForAgent): Uint8Array {
   const { dev, ino } = statSync('/proc/thread-self/ns/net');
   const defined = Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined);
@@ -106,7 +106,7 @@ async function awaitTurn(talk: Conversation, socket: Socket, silence: number, en
   }
 }
 
-/** Nothing has been done: the call runs here, unless that is only for the agent to do. */
+/** The answer where the agent has not begun the call: undefined, so that it runs here, unless only an agent may judge. */
 function withoutAgent(call: CallForAgent, why: string): CallAnswer | undefined {
   const { verb, enforcer, runDir, agentGrace } = call;
   if (enforcer === 'inline') return undefined;
@@ -128,7 +128,7 @@ function withoutAgent(call: CallForAgent, why: string): CallAnswer | undefined {
   );
 }
 
-/** It may have been done, in part or whole. */
+/** The answer after GO was sent and the agent was lost: the call may have been done, in part or whole. */
 function lost(call: CallForAgent, why: string): CallAnswer | undefined {
   if (call.verb === 'DEL') return undefined;
   return failure(

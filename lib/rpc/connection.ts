@@ -56,7 +56,7 @@ export class Conversation implements Disposable {
     }
   }
 
-  /** For whoever learns of it before the event loop does. */
+  /** Ends the conversation as if its socket had closed: for a caller that has seen the close before the event loop. */
   hangUp(): void {
     if (!this.#isFinished) this.#stop(new ConversationError('it hung up'));
   }
@@ -72,7 +72,7 @@ export class Conversation implements Disposable {
     this.sendFrame(encodeFrame(kind, body));
   }
 
-  /** One that was encoded before, so that what is wrong with it shows before there is a connection. */
+  /** Sends an encoded frame: encoding it beforehand shows its errors before there is a connection. */
   sendFrame(frame: Uint8Array): void {
     this.#socket.write(frame);
   }

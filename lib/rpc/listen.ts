@@ -1,4 +1,4 @@
-/** The agent's place on a node: `<runDir>/cni.sock`, one agent for each, and none for a socket that nobody listens on. */
+/** The agent's place on a node: `<runDir>/cni.sock`, one agent for each, and none for a socket without a listener. */
 import { chmodSync, ftruncateSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
 import { connect, type Server } from 'node:net';
 import { join } from 'node:path';
@@ -61,7 +61,7 @@ function answers(path: string): Promise<boolean> {
     });
     socket.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED' || error.code === 'ENOTSOCK') resolve(false);
-      // Its queue is full, which takes somebody who listens.
+      // The queue is full, so a process listens.
       else if (error.code === 'EAGAIN') resolve(true);
       else reject(error);
     });
@@ -76,7 +76,7 @@ const started = (server: Server, how: { readonly path: string } | { readonly fd:
     });
   });
 
-/** In place in one piece, with its mode: whoever looks sees no socket, a stale one, or one that is listened on. */
+/** Puts the socket in place by rename, with its mode: a caller finds no socket, a stale one, or one with a listener. */
 async function bind(server: Server, path: string): Promise<number> {
   if (await answers(path)) throw new Error(`Cannot listen on ${path}: somebody does already`);
   const aside = `${path}.${process.pid}`;

@@ -1,13 +1,13 @@
 import { writeSync } from 'node:fs';
 import { printable } from '../tag/printable.ts';
 
-/** From what changes nothing (`debug`), by what changes something (`info`), to what keeps pods from working (`error`). */
+/** Levels, the least first: `debug` changes nothing, `info` changes something, `error` keeps pods from working. */
 export const logLevels = ['debug', 'info', 'warn', 'error'] as const;
 export type LineLevel = (typeof logLevels)[number];
 
 export type Log = (level: LineLevel, message: string, fields?: Readonly<Record<string, unknown>>) => void;
 
-/** One JSON object a line on stderr, of this level and above; a log that nobody takes is no reason to end. */
+/** One JSON object a line on stderr, of this level and above; a closed stderr is no reason to end. */
 export const logToStderr =
   (least: LineLevel): Log =>
   (level, message, fields) => {

@@ -9,10 +9,10 @@
 import type { Role } from '../cni/request.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
 
-/** "tg", then the version: who speaks another one is refused before anything of his is read. */
+/** "tg", then the version: a peer of another version is refused before its frame is read. */
 const MAGIC = 0x746701;
 const HEADER = 8;
-/** Bytes of a body. The greatest stdin that anybody has seen is a prevResult with a few hundred routes. */
+/** Bytes of a body. The greatest stdin known is a prevResult with a few hundred routes. */
 export const GREATEST_BODY = 4 << 20;
 
 const kinds = { request: 1, ready: 2, notMine: 3, go: 4, answer: 5, queued: 6 } as const;
@@ -25,7 +25,7 @@ export interface Frame {
 
 export interface CallRequest {
   readonly role: Role;
-  /** Of the caller's own network namespace. */
+  /** The caller's network namespace. */
   readonly netns: NetnsIdentity;
   readonly env: Readonly<Record<string, string>>;
   readonly stdin: string;
@@ -38,7 +38,7 @@ export interface CallAnswer {
   readonly lines: readonly string[];
 }
 
-/** Whoever sent this does not speak the protocol, or another version of it. */
+/** The peer does not speak the protocol, or speaks another version of it. */
 export class ProtocolError extends Error {
   override readonly name = 'ProtocolError';
 }

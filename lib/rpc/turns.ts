@@ -23,7 +23,7 @@ export class Turns {
     this.#most = most;
   }
 
-  /** Of calls that wait for their turn. */
+  /** Calls that wait for their turn. */
   get waiting(): number {
     return this.#waiting.size;
   }

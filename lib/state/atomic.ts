@@ -15,7 +15,7 @@ import { messageOf } from '../cni/error.ts';
 import { doing, errnoOf } from './error.ts';
 import { clearTheWay, isInTheWay } from './in-the-way.ts';
 
-/** Where a file is made before it takes its place: whoever dies meanwhile leaves it there for the next. */
+/** Path of a file before it is renamed into place: one that a dead process left is overwritten by the next writer. */
 export function asideOf(path: string): string {
   const name = path.lastIndexOf('/') + 1;
   return `${path.slice(0, name)}.${path.slice(name)}.new`;
@@ -40,7 +40,7 @@ export function replaceFile(path: string, text: string, mode = 0o600): void {
   const aside = asideOf(path);
   doing('write', path, () => {
     try {
-      // A link that is there already would lead to a file of somebody else's.
+      // A link that is there already would lead to another program's file.
       withTheWayCleared(aside, () => writeFileSync(aside, text, { mode, flag: 'wx' }));
       withTheWayCleared(path, () => renameSync(aside, path));
     } catch (error) {
@@ -50,7 +50,7 @@ export function replaceFile(path: string, text: string, mode = 0o600): void {
   });
 }
 
-/** As `replaceFile`. @throws StateError; TypeError where the value is no JSON */
+/** Writes the value as `replaceFile` does. @throws StateError; TypeError where the value is no JSON */
 export function writeJson(path: string, value: unknown): void {
   const text = JSON.stringify(value);
   if (text === undefined) throw new TypeError(`Cannot write ${path}: the value has no JSON form`);
@@ -77,7 +77,7 @@ export const readOrNone = <T>(path: string, read: () => T): T | undefined =>
     }
   });
 
-/** Of the file that the path leads to; undefined where there is none. @throws StateError */
+/** stat(2) of the file that the path leads to; undefined where there is none. @throws StateError */
 export const fileAt = (path: string): BigIntStats | undefined =>
   readOrNone(path, () => {
     const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
@@ -128,7 +128,7 @@ export class FileMemory<T> {
     return meaning;
   }
 
-  /** To be called by whoever has just written it, under the lock that keeps others from doing so. */
+  /** Remembers what the caller has just written, under the lock that keeps other processes from writing. */
   learn(path: string, meaning: T): void {
     this.#keep(path, stampOf(path), meaning);
   }
@@ -139,7 +139,7 @@ export class FileMemory<T> {
   }
 }
 
-/** Of one kind, a process has few files to look at. */
+/** Files that are remembered; a process looks at few. */
 const MOST_KNOWN = 16;
 
 /** Changes whenever the file does; empty where there is none. @throws StateError where the folder cannot be searched */

@@ -40,7 +40,7 @@ export class Attachment implements Disposable {
   readonly ino: bigint;
   readonly dev: bigint;
   readonly #fd: number;
-  /** Whoever holds the lock is the only one who writes. */
+  /** Bytes of the record, kept here because only the holder of the lock writes. */
   #size: number;
   #facts: Facts;
 
@@ -150,7 +150,7 @@ export function restoreRecord(store: Store, owner: AttachmentKey, addresses: rea
   return false;
 }
 
-/** The attachment if nobody holds it: undefined where somebody does, or where it has gone. @throws StateError */
+/** The attachment, locked; undefined where a call holds it, or where it has gone. @throws StateError */
 export function tryLockAttachment(store: Store, network: string, path: string): Attachment | undefined {
   const fd = openRecord(store, network, path, false);
   if (fd === undefined) return undefined;
@@ -248,7 +248,7 @@ function openFile(path: string, flags: number): number | undefined {
   return undefined;
 }
 
-/** As `openFile`; undefined, too, where nothing has the path. */
+/** Opens as `openFile` does; undefined, too, where nothing has the path. */
 export const openIfThere = (path: string, flags: number): number | undefined => ifThere(() => openFile(path, flags));
 
 /** True where it was there. */

@@ -20,7 +20,7 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { doing } from './error.ts';
 
-/** What somebody else put there, whatever it is. */
+/** What another program put there, of any type. */
 export interface ConfFile {
   readonly file: string;
   /** Absent where no network configuration can be read in it. */
@@ -29,7 +29,7 @@ export interface ConfFile {
 
 export interface Conf {
   readonly name?: string;
-  /** Of all plugins; none where there are none. */
+  /** The `type` of each plugin; empty where there is none. */
   readonly types: readonly unknown[];
 }
 
@@ -39,8 +39,8 @@ const longestConf = 1 << 20;
 const isConf = (name: string): boolean => /\.(conf|conflist|json)$/.test(name);
 
 /**
- * The text of a file that somebody else made.
- * @throws Error it is no regular file (a FIFO would hold whoever opens it), or longer than `longestConf`
+ * The text of a file that another program made.
+ * @throws Error it is no regular file (opening a FIFO would block), or longer than `longestConf`
  */
 export function readForeign(path: string): string {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
@@ -81,7 +81,7 @@ function confIn(path: string): { readonly conf?: Conf } {
   }
 }
 
-/** By name, as runtimes go through them. @throws StateError the folder cannot be listed */
+/** Network configurations in the order of their names, as runtimes read them. @throws StateError the folder cannot be listed */
 export function confFilesIn(folder: string): readonly ConfFile[] {
   const entries = doing('list', folder, () => readdirSync(folder, { withFileTypes: true }));
   return entries

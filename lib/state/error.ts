@@ -66,7 +66,7 @@ export function doing<T>(action: string, path: string, operation: () => T): T {
   }
 }
 
-/** As `doing`, for an operation that waits. */
+/** The result of an asynchronous file operation; its failure as for `doing`. */
 export async function doingLater<T>(action: string, path: string, operation: () => Promise<T>): Promise<T> {
   try {
     return await operation();

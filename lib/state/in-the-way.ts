@@ -4,7 +4,7 @@ import { doing, errnoOf } from './error.ts';
 
 /**
  * Codes by which open(2) with O_NOFOLLOW, rename(2) and mkdir(2) say that something else is there: a folder, a link, a pipe
- * that nobody reads or a socket, a file where a folder belongs.
+ * without a reader or a socket, a file where a folder belongs.
  */
 const codes: readonly (string | undefined)[] = ['EISDIR', 'ELOOP', 'ENXIO', 'ENOTEMPTY', 'EEXIST', 'ENOTDIR'];
 
@@ -33,7 +33,7 @@ export function isNoFile(path: string): boolean {
   return found !== undefined && !found.isFile();
 }
 
-/** As `clearTheWay`, but for files. @returns whether there was something else */
+/** Clears the path as `clearTheWay` does, unless it is a file. @returns whether it was something else */
 export function clearUnlessFile(path: string): boolean {
   if (!isNoFile(path)) return false;
   clearTheWay(path);

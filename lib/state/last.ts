@@ -1,17 +1,17 @@
-/** Which address a pool gave last: where the next round goes on. A hint only, and allowed to be stale, torn or missing. */
+/** The address that a pool gave last, where the next round goes on: a hint that may be stale, torn or missing. */
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { type Address, formatAddress, parseAddress } from '../ip/address.ts';
 import { type Pool, poolText } from '../ipam/pool.ts';
 import { readText } from './atomic.ts';
 import { fileName, inFolder, networkFolders, type Store } from './store.ts';
 
-/** One write of always the same length replaces all of the one before; longer than any address. */
+/** Bytes of the file: longer than any address, and always the same, so that each write replaces the whole content. */
 const width = 48;
 
 const pathOf = (store: Store, network: string, pool: Pool): string =>
   `${networkFolders(store, network).last}/${fileName(`pool-${poolText(pool)}`)}`;
 
-/** Undefined where nobody knows; it may lie in no range of the pool any more. */
+/** The address that the pool gave last; undefined where there is no hint. It may lie in no range of the pool any more. */
 export function readLast(store: Store, network: string, pool: Pool): Address | undefined {
   try {
     return parseAddress(readText(pathOf(store, network, pool))?.trim() ?? '');
@@ -20,7 +20,7 @@ export function readLast(store: Store, network: string, pool: Pool): Address | u
   }
 }
 
-/** Of several writers at once the last one wins, which costs nothing but a few tries. */
+/** Writes the hint. Of several writers the last one wins; a stale hint costs a few tries. */
 export function writeLast(store: Store, network: string, pool: Pool, address: Address): void {
   const path = pathOf(store, network, pool);
   try {

@@ -8,8 +8,8 @@ const leastWait = 1;
 const greatestWait = 25;
 
 /**
- * Locks an open file, whatever name it has by now; false where somebody else has it open and locked. The lock goes with the
- * last copy of the descriptor. Unlike kernel/flock.ts it never makes a file: here, a file that exists says something.
+ * Locks an open file, whatever its name is now; false where another process has it locked. The lock goes with the last
+ * copy of the descriptor. Unlike kernel/flock.ts it never makes a file: here, a file that exists says something.
  */
 export function tryFlock(fd: number): boolean {
   const { flock, errno } = libc();

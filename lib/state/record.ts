@@ -1,12 +1,12 @@
 /**
  * What is known of one attachment, as JSON lines: the first says who it is, each later one adds facts or replaces them.
- * Appending is the only way to write, so whoever dies while writing leaves a torn last line and everything before it.
+ * Records are only appended to, so a process that dies while writing leaves a torn last line and everything before it.
  */
 import { parseAddress } from '../ip/address.ts';
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
-/** `adding` with nobody holding the lock: an ADD died. */
+/** `adding` without a lock: an ADD died. */
 export type Phase = 'adding' | 'ready' | 'deleting';
 
 /** Facts that more than one room reads; others are kept under any name that their room likes. */
@@ -43,7 +43,7 @@ function parseLine(line: string): Readonly<Record<string, Json>> | undefined {
 
 const phases: readonly Json[] = ['adding', 'ready', 'deleting'] satisfies readonly Phase[];
 
-/** Without the known facts that are not of their kind: a record that was tampered with must not lead to other files. */
+/** Drops known facts that are not of their type: a record that was tampered with must not lead to other files. */
 function checked({ network, containerID, ifname, phase, netns, addresses, ...others }: Record<string, Json>): Facts {
   const isText = (value: Json | undefined): value is string => typeof value === 'string';
   return {

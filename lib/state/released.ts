@@ -12,19 +12,19 @@ import { inFolder, namesIn, networkFolders, type Store } from './store.ts';
 /** Milliseconds; no sensible minimum rest is longer. */
 const kept = 3_600_000;
 const betweenCleanings = 600_000;
-/** So that no single DEL pays for the deletion of a whole cluster. */
+/** Notes that one call removes at most: no single DEL pays for the deletion of a whole cluster. */
 const removalsAtOnce = 1024;
 
 const noteOf = (store: Store, network: string, address: string): string =>
   `${networkFolders(store, network).released}/${address}`;
 
-/** To be called before the claim goes. */
+/** Notes that the address is released now; to be called before its claim is removed. */
 export function noteRelease(store: Store, network: string, address: string): void {
   touch(store, noteOf(store, network, address));
   cleanNowAndThen(store, network);
 }
 
-/** Milliseconds since the address was released; undefined where nobody remembers. */
+/** Milliseconds since the address was released; undefined where there is no note of it. */
 export function restOf(store: Store, network: string, address: string): number | undefined {
   const mtime = modified(noteOf(store, network, address));
   return mtime === undefined ? undefined : store.now() - mtime;
@@ -56,7 +56,7 @@ function cleanNowAndThen(store: Store, network: string): void {
   forgetOldReleases(store, network);
 }
 
-/** Without it, the notes of an IPv6 range, which never comes round, would grow for ever. */
+/** Removes old notes: those of an IPv6 range, which never comes round, would grow for ever. */
 function forgetOldReleases(store: Store, network: string): void {
   let removed = 0;
   for (const name of quietly(() => readdirSync(networkFolders(store, network).released)) ?? []) {

@@ -1,6 +1,6 @@
 /**
- * What a value that was read from a file must look like before anybody relies on it. A file of ours may have been cut short,
- * emptied, or written by somebody else: it is whole, or it counts as if it were not there.
+ * Shapes that values read from files are checked against before they are used. A file of ours may have been cut short,
+ * emptied, or written by another program: it has the whole shape, or it counts as absent.
  */
 
 export type Shape<T> = (value: unknown) => value is T;

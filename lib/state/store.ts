@@ -58,7 +58,7 @@ export interface NetworkFolders {
   readonly claims: string;
   /** An empty file for each address that was released a short while ago; its mtime says when. */
   readonly released: string;
-  /** Its mtime says when `released` was last gone through. */
+  /** Marker whose mtime says when old notes in `released` were last removed. */
   readonly cleaned: string;
   /** The address that each pool gave last. */
   readonly last: string;
@@ -91,7 +91,7 @@ export function namesIn(folder: string): readonly string[] {
   });
 }
 
-/** Makes a folder of the store; whoever so makes the first one of a boot clears away what earlier boots left. @throws StateError */
+/** Makes a folder of the store; the process that makes the first one of a boot removes those of earlier boots. @throws StateError */
 export function makeFolder(store: Store, folder: string): void {
   const made = doing('make folder', folder, () => {
     try {
@@ -105,7 +105,7 @@ export function makeFolder(store: Store, folder: string): void {
   if (made !== undefined && store.folder.startsWith(made)) clearOtherBoots(store);
 }
 
-/** Of the folders from the boot's on down to this one, what is none of them and has the name of one. */
+/** Clears what is in the way of the folders from the boot's down to this one and is not a folder. */
 function clearTheWayTo({ folder: top }: Store, folder: string): void {
   for (let path = folder; path.startsWith(top); path = dirname(path))
     if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) clearTheWay(path);

@@ -61,7 +61,7 @@ export function formatAlias({ namespace, pod, containerID }: Alias): string {
   return `${prefix}${namespaceText}/${cut(podText, room - namespaceText.length)}${tail}`;
 }
 
-/** Undefined where the alias is not of our making: such a link is somebody else's. */
+/** Parts of an alias that tollgate wrote; undefined for any other. */
 export function parseAlias(alias: string): ParsedAlias | undefined {
   const match = /^tollgate:([\w.%-]+)(\+?)\/([\w.%-]+)(\+?):([a-zA-Z0-9][\w.-]*)$/.exec(alias);
   if (!match || alias.length > maxBytes) return undefined;

@@ -1,7 +1,7 @@
 const encoder = new TextEncoder();
 
 /**
- * FNV-1a over the text's UTF-8 bytes, as 16 hex digits: short stable names, no protection against somebody who wants a clash.
+ * FNV-1a over the text's UTF-8 bytes, as 16 hex digits: short stable names, no protection against a deliberate clash.
  * Kept in two 32-bit halves, since the prime is 2^40 + 0x1b3 and every product then fits a double exactly.
  * @see http://www.isthe.com/chongo/tech/comp/fnv/
  */

@@ -4,8 +4,8 @@
  */
 
 /**
- * Control characters (a terminal obeys them), separators of lines, characters that turn the direction of writing or that nobody
- * sees, and halves of surrogate pairs.
+ * Control characters (a terminal obeys them), separators of lines, characters that turn the direction of writing or that are
+ * invisible, and halves of surrogate pairs.
  */
 const unprintable = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu;
 

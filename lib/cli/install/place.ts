@@ -1,4 +1,4 @@
-/** Files put in their places in one piece: whoever looks sees the old one or the new one. */
+/** Files put in their places in one piece: a reader sees the old one or the new one. */
 import {
   chmodSync,
   closeSync,
@@ -121,7 +121,7 @@ export interface PlacedConflist extends Placed {
   readonly why?: string;
 }
 
-/** Only where nobody has a network of that name, or with tollgate in it. @param text the conflist */
+/** Writes the conflist unless there is a network of that name without tollgate. @param text the conflist */
 export function placeConflist(folder: string, text: string, force: boolean): PlacedConflist {
   const path = join(folder, '10-tollgate.conflist');
   mkdirSync(folder, { recursive: true, mode: 0o755 });

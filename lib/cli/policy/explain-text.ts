@@ -41,7 +41,7 @@ function policyLines(policy: PolicyWalk, direction: string): string[] {
   return [head, ...indented(policy.rules.flatMap(ruleLines))];
 }
 
-/** So many are named; nobody reads a hundred. */
+/** Most that are named: a person does not read a hundred. */
 const enough = 8;
 
 function bystanderLines({ bystanders }: DirectionWalk): string[] {

@@ -24,7 +24,7 @@ interface Count {
   readonly rules: number;
   /** Absent where its rules were merged with other policies', or are not in force. */
   readonly allowed?: Counted;
-  /** By it and whoever else isolates the same pods. */
+  /** By this policy and others that isolate the same pods. */
   readonly denied?: Counted;
 }
 

@@ -23,7 +23,7 @@ export function parsePort(text: string): Traffic {
   return { protocol, port };
 }
 
-/** Where nobody reads along: as wide as a file may be that is read later. */
+/** Columns of the terminal; 120 where stdout is a file. */
 const columnsOf = ({ columns }: NodeJS.WriteStream): number => columns ?? (Number(process.env['COLUMNS']) || 120);
 
 /** Resolves once the text is on its way, so that no more of it is made than the reader takes. */

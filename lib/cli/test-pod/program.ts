@@ -106,7 +106,7 @@ async function carryOut(order: Order): Promise<PodReply> {
 
 const say = (reply: PodReply): void => void process.stdout.write(`${JSON.stringify(reply)}\n`);
 
-/** Obeys until nobody gives orders any more. */
+/** Obeys until its stdin is closed. */
 export async function livePod(): Promise<void> {
   unshareNetwork();
   say({ kind: 'ready' });

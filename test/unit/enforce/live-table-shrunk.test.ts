@@ -2,19 +2,26 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { LiveTable } from '../../lib/enforce/live-table.ts';
-import { identityOf, type LocalPod, type NodeState, podKey, withoutPod, withPod } from '../../lib/gate/node-state.ts';
-import { worldOfNode } from '../../lib/gate/node-world.ts';
-import { type CutScope, mergedScopes } from '../../lib/gate/shrunk.ts';
-import { formatAddress, parseAddress } from '../../lib/ip/address.ts';
-import { LiveRules } from '../../lib/policy/compile/live.ts';
-import { Cluster } from '../../lib/policy/evaluate/cluster.ts';
-import { evaluate } from '../../lib/policy/evaluate/evaluate.ts';
-import { type Pod, policyRef, type World } from '../../lib/policy/model/model.ts';
-import { identityKey } from '../../lib/tag/identity.ts';
-import { Kernel } from '../support/fake-nft.ts';
-import { MapStore } from '../support/map-store.ts';
-import { localPods, manifests, outside, traffic, worldFrom } from '../support/worlds.ts';
+import { LiveTable } from '../../../lib/enforce/live-table.ts';
+import {
+  identityOf,
+  type LocalPod,
+  type NodeState,
+  podKey,
+  withoutPod,
+  withPod,
+} from '../../../lib/gate/node-state.ts';
+import { worldOfNode } from '../../../lib/gate/node-world.ts';
+import { type CutScope, mergedScopes } from '../../../lib/gate/shrunk.ts';
+import { formatAddress, parseAddress } from '../../../lib/ip/address.ts';
+import { LiveRules } from '../../../lib/policy/compile/live.ts';
+import { Cluster } from '../../../lib/policy/evaluate/cluster.ts';
+import { evaluate } from '../../../lib/policy/evaluate/evaluate.ts';
+import { type Pod, policyRef, type World } from '../../../lib/policy/model/model.ts';
+import { identityKey } from '../../../lib/tag/identity.ts';
+import { Kernel } from '../../support/fake-nft.ts';
+import { MapStore } from '../../support/map-store.ts';
+import { localPods, manifests, outside, traffic, worldFrom } from '../../support/worlds.ts';
 
 const remotePods = (world: World): readonly Pod[] => world.pods.filter(pod => !localPods(world).includes(pod));
 
