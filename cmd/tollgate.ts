@@ -7,6 +7,8 @@ import type { NotHandedOver } from '../lib/pod/plugin.ts';
 
 // The launcher, too, calls by the name that it was called by; what else the executable is called does not matter.
 const isIpam = basename(process.argv0) === 'tollgate-ipam';
+/** kubectl runs `kubectl-tollgate` for `kubectl tollgate`. */
+const isKubectlPlugin = basename(process.argv0) === 'kubectl-tollgate';
 const isPlugin = isIpam || process.env['CNI_COMMAND'] !== undefined;
 
 /** What cmd/launcher.c says where it has asked an agent, which did not take the call. */
@@ -20,7 +22,7 @@ async function enter(): Promise<number> {
     const load = async () => (await import('../lib/rpc/client.ts')).handOver;
     return plugin(role, load, launched(process.argv.slice(2)));
   }
-  const { main } = await import('../lib/cli/main.ts');
+  const { main } = isKubectlPlugin ? await import('../lib/cli/kubectl/main.ts') : await import('../lib/cli/main.ts');
   return main(process.argv.slice(2));
 }
 

@@ -48,3 +48,16 @@ export async function runOwn(args: readonly string[], options: RunOptions = {}):
   const { file, args: before } = ownProgram();
   return runProgram(file, [...before, ...args], { ...options, env: { PATH, ...options.env } });
 }
+
+/** As `runOwn`, with this process's stdout and stderr for its own. @returns its exit code; 3 where a signal ended it */
+export async function runOwnAttached(args: readonly string[], input = ''): Promise<number> {
+  const { file, args: before } = ownProgram();
+  const child = spawn(file, [...before, ...args], {
+    env: process.env,
+    argv0: 'tollgate',
+    stdio: ['pipe', 'inherit', 'inherit'],
+  });
+  child.stdin.on('error', () => {}).end(input);
+  const [exit] = (await once(child, 'close')) as [number | null];
+  return exit ?? 3;
+}

@@ -4,6 +4,7 @@ import { access } from './access.ts';
 import { apiWeather } from './api-weather.ts';
 import { KubeCluster } from './cluster.ts';
 import { daemonSet } from './daemonset.ts';
+import { kubectlPlugin } from './kubectl-plugin.ts';
 import { life } from './life.ts';
 import { names } from './names.ts';
 import { nodes } from './nodes.ts';
@@ -28,7 +29,7 @@ before(async () => {
 after(() => cluster?.[Symbol.dispose]());
 
 for (const proofs of [policies, life, restarts, nodes, daemonSet]) proofs(() => cluster);
-if (release.agent === 'pod') rollout(() => cluster);
+if (release.agent === 'pod') for (const proofs of [kubectlPlugin, rollout]) proofs(() => cluster);
 if (release.hasServices) {
   for (const proofs of [names, access, sessions, apiWeather, returns, rolling]) proofs(() => cluster);
   services(() => cluster, 'nftables');

@@ -2,10 +2,11 @@
 import { writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { command, counted, type Exit, exit, print, warn } from '../command.ts';
+import { agentPods } from '../kubectl/kubectl.ts';
 import { liveOptions } from '../live.ts';
 import { STDIN } from '../policy/manifests.ts';
 import type { ArchiveEntry } from './archive.ts';
-import { agentPods, clusterFacts } from './cluster-facts.ts';
+import { clusterFacts } from './cluster-facts.ts';
 import { type Fact, nodeFacts } from './node-facts.ts';
 
 interface Gathered {

@@ -1,0 +1,72 @@
+/** One of the node's commands on every node that runs the DaemonSet, its answers told apart by node. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { type Exit, exit, print, printJson, warn } from '../command.ts';
+import { PATH } from '../program.ts';
+import { type AgentPod, flagsOf, type KubectlTarget } from './kubectl.ts';
+
+export interface NodeCommand {
+  /** As it is typed on the node: `verify -o json`. */
+  readonly args: readonly string[];
+  /** Lines are shown as they come, since there is no end of them. */
+  readonly isEndless: boolean;
+}
+
+interface Answer {
+  readonly node: string;
+  readonly exit: number | null;
+  readonly text: string;
+}
+
+const isJson = (args: readonly string[]): boolean => /(^| )(-o|--output)[ =]?json( |$)/.test(args.join(' '));
+
+/** A line of JSON gets its node as a key, another one its name before it. */
+function lineOf(node: string, line: string, args: readonly string[]): string {
+  if (!isJson(args)) return `${node}: ${line}`;
+  try {
+    return JSON.stringify({ node, ...(JSON.parse(line) as object) });
+  } catch {
+    return line;
+  }
+}
+
+async function ask({ name, node }: AgentPod, target: KubectlTarget, { args, isEndless }: NodeCommand): Promise<Answer> {
+  const exec = ['--namespace', target.namespace, 'exec', name, '--container=agent', '--', 'tollgate', ...args];
+  const child = spawn('kubectl', [...flagsOf(target), ...exec], {
+    env: { PATH, ...process.env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const lines: string[] = [];
+  createInterface(child.stdout).on('line', line => {
+    if (isEndless) print(lineOf(node, line, args));
+    else lines.push(line);
+  });
+  // kubectl tells the exit code of what it ran by a line of its own.
+  createInterface(child.stderr).on('line', line => {
+    if (!/^command terminated with exit code \d+$/.test(line)) warn(`${node}: ${line}`);
+  });
+  const [code] = (await once(child, 'close')) as [number | null];
+  return { node, exit: code, text: lines.join('\n') };
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+const exits: readonly number[] = Object.values(exit);
+
+/** @returns the worst exit code of all nodes @throws Error where kubectl cannot be run */
+export async function onNodes(pods: readonly AgentPod[], target: KubectlTarget, command: NodeCommand): Promise<Exit> {
+  const answers = await Promise.all(pods.map(pod => ask(pod, target, command)));
+  if (!command.isEndless) {
+    if (isJson(command.args)) printJson(Object.fromEntries(answers.map(({ node, text }) => [node, parsed(text)])));
+    else for (const { node, text } of answers) print(`${node}:\n${text.replace(/^/gm, '  ')}`);
+  }
+  const worst = Math.max(...answers.map(answer => answer.exit ?? exit.failed));
+  return (exits.includes(worst) ? worst : exit.failed) as Exit;
+}

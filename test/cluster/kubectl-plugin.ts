@@ -1,0 +1,91 @@
+/** `kubectl tollgate` as an administrator types it: the executable under a name that kubectl finds. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, suite, test } from 'node:test';
+import { gunzipSync } from 'node:zlib';
+import { until } from '../support/host.ts';
+import { tollgate } from '../support/places.ts';
+import { defaultDeny, type KubeCluster, namespaceOf } from './cluster.ts';
+import { adminConfig } from './control.ts';
+import { kubernetes } from './daemon.ts';
+
+const namespace = 'asked';
+
+export function kubectlPlugin(cluster: () => KubeCluster): void {
+  suite('kubectl tollgate', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'tollgate-kubectl-'));
+    before(async () => {
+      symlinkSync(tollgate, join(folder, 'kubectl-tollgate'));
+      await cluster().api.apply(namespaceOf(namespace));
+      await cluster().api.apply(defaultDeny(namespace, ['Ingress']));
+      await cluster().runAll(
+        ['web', 'client'].map((name, i) => ({ namespace, name, labels: { app: name }, node: `node${i + 1}` })),
+      );
+    });
+    after(async () => {
+      rmSync(folder, { recursive: true });
+      await cluster().deleteNamespace(namespace);
+    });
+
+    function kubectl(...words: string[]): {
+      readonly status: number | null;
+      readonly stdout: string;
+      readonly stderr: string;
+    } {
+      const env = { PATH: `${folder}:${kubernetes}:${process.env['PATH']}`, KUBECONFIG: adminConfig };
+      return spawnSync(`${kubernetes}/kubectl`, ['tollgate', ...words], {
+        env,
+        encoding: 'utf8',
+        cwd: folder,
+        timeout: 300_000,
+      });
+    }
+    const nodes = ['node1', 'node2'];
+
+    test('status and pods of all nodes, told apart', t => {
+      const status = kubectl('status');
+      t.diagnostic(status.stdout.split('\n').slice(0, 3).join(' | '));
+      assert.equal(status.status, 0, status.stdout + status.stderr);
+      for (const node of nodes) assert.match(status.stdout, new RegExp(`^${node}:\\n {2}Agent of node ${node}`, 'm'));
+      const { stdout } = kubectl('pods', '-o', 'json');
+      const pods = JSON.parse(stdout) as Record<string, readonly { readonly pod: string }[]>;
+      assert.ok(pods['node1']!.some(({ pod }) => pod === `${namespace}/web`));
+      assert.ok(pods['node2']!.some(({ pod }) => pod === `${namespace}/client`));
+    });
+
+    test('verify of one node', () => {
+      const { stdout, stderr } = kubectl('verify', '--node', 'node2', '-o', 'json');
+      const found = JSON.parse(stdout) as Record<string, { readonly differences: readonly unknown[] }>;
+      assert.deepEqual(Object.keys(found), ['node2'], stderr);
+      assert.deepEqual(found['node2']!.differences, []);
+    });
+
+    test('a node that there is not is named, with those that there are', () => {
+      const { status, stderr } = kubectl('verify', '--node', 'node9');
+      assert.equal(status, 3);
+      assert.match(stderr, /Cannot ask node node9: tollgate runs on node1, node2/);
+    });
+
+    test('policy is judged by the cluster’s objects', async () => {
+      const question = ['--from', `${namespace}/client`, '--to', `${namespace}/web`, '--port', '80/TCP'];
+      await until('the policy to be told', () => kubectl('policy', 'explain', ...question).status === 1, 120_000);
+      const { stdout } = kubectl('policy', 'explain', ...question);
+      assert.match(stdout, new RegExp(`NetworkPolicy/${namespace}/default-deny`));
+      assert.equal(kubectl('policy', 'lint').status, 0);
+    });
+
+    test('one archive of the cluster and of each node', t => {
+      const path = join(folder, 'dump.tar.gz');
+      const { status, stderr } = kubectl('sysdump', '--output', path);
+      assert.equal(status, 0, stderr);
+      const listed = gunzipSync(readFileSync(path)).toString('latin1');
+      for (const node of nodes)
+        for (const file of ['agent.log', 'sysdump.tar.gz']) assert.match(listed, new RegExp(`nodes/${node}/${file}`));
+      t.diagnostic(`${readFileSync(path).length} bytes; ${stderr.trim() || 'nothing is missing'}`);
+      assert.doesNotMatch(stderr, /not in it/);
+    });
+  });
+}
