@@ -6,9 +6,9 @@ import { type Change, diff, type PolicyDiff } from '../../policy/explain/diff.ts
 import { type Declared, readDocuments, worldOf } from '../../policy/manifest/manifest.ts';
 import type { World } from '../../policy/model/model.ts';
 import { promoted } from '../../policy/model/staged.ts';
-import { command, type Exit, exit, outputOption, print, printJson, UsageError } from '../command.ts';
+import { command, type Exit, exit, outputOption, print, printJson, UsageError, warn } from '../command.ts';
 import { type LiveArguments, liveOptions } from '../live.ts';
-import { type JudgedWorld, judgedWorld, liveWorld, warnOfErrors } from './judged.ts';
+import { judgedWorld, liveWorld, warnOfErrors } from './judged.ts';
 import { fileOption, readFiles, refuseUnreadable, STDIN } from './manifests.ts';
 
 /** The new objects over the old ones, as kubectl apply lays them. */
@@ -32,15 +32,6 @@ interface Sides {
 interface Asked extends LiveArguments {
   readonly base: string[] | undefined;
   readonly whole: boolean | undefined;
-}
-
-/** What is in force, beside what would be if all staged policies were. @throws UsageError where there are none */
-function promotion({ world, options }: JudgedWorld): Sides {
-  const after = promoted(world);
-  if (after) return { before: world, after, options };
-  throw new UsageError(
-    'Cannot compare with staged policies: there are none; annotate one with tollgate.dev/staged: "true", or put it into the folder staged/ beside the others',
-  );
 }
 
 async function sidesOf(asked: Asked, now: readonly Declared[]): Promise<Sides> {
@@ -123,7 +114,11 @@ async function diffStaged(options: StagedArguments): Promise<Exit> {
   if (options.base)
     throw new UsageError('Cannot compare staged policies with --base: they are compared with what is beside them');
   const judged = await judgedWorld(options);
-  return told(promotion(judged), warnOfErrors(judged), options.output);
+  const { world } = judged;
+  const after = promoted(world);
+  if (!after)
+    warn('there are no staged policies: annotate one with tollgate.dev/staged: "true", or put it into staged/');
+  return told({ before: world, after: after ?? world, options: judged.options }, warnOfErrors(judged), options.output);
 }
 
 export const policyDiff = command(

@@ -114,7 +114,7 @@ function stagedLines({ staged, verdict }: Walkthrough): string[] {
     direction => staged[direction].why !== verdict[direction].why,
   );
   if (changed.length === 0) return ['With the staged policies in force nothing would change.', ''];
-  const head = `With the staged policies in force it would be ${staged.allowed === verdict.allowed ? 'still ' : ''}${verdictWord(staged.allowed)}:`;
+  const head = `With the staged policies in force it would ${staged.allowed === verdict.allowed ? 'still ' : ''}be ${verdictWord(staged.allowed)}:`;
   const lines = changed.map(
     direction => `${direction}: ${verdictWord(staged[direction].allowed)}, ${staged[direction].why}.`,
   );

@@ -32,14 +32,23 @@ export const policyExplain = command(
         from: end('Who opens the connection: NAMESPACE/POD, an address, or node'),
         to: end('To whom, in the same words'),
         port: { type: 'string', demandOption: true, requiresArg: true, describe: 'As in 80/TCP, 53/UDP, 36412/SCTP' },
+        service: {
+          type: 'boolean',
+          default: false,
+          describe: 'It is made to the address of a Service: so a pod may come back to itself, and be judged',
+        },
         ...outputOption,
         ...liveOptions,
       })
       .example('$0 policy explain -f policies/ --from shop/web --to shop/db --port 5432/TCP', 'by manifests alone')
       .example('$0 policy explain --from 192.0.2.7 --to shop/web --port 80/TCP', 'on this node, as it is now')
       .example('$0 policy explain -f policies/ --from shop/db --to node --port 10250 -o json', 'for scripts')
+      .example(
+        '$0 policy explain --from shop/web --to shop/web --port 80/TCP --service',
+        'through a Service, to itself',
+      )
       .epilog(
-        'The destination is meant as it is after a Service has been resolved: a pod, not the Service. Exit code 0: allowed, 1: denied (in one address family at least), 2: wrong usage, 3: failed.',
+        'Policies are walked in their order: tier Admin up to the rule that decides, NetworkPolicies, tier Baseline. The destination is meant as it is after a Service has been resolved: a pod, not the Service. Exit code 0: allowed, 1: denied (in one address family at least), 2: wrong usage, 3: failed.',
       ),
   async options => {
     const traffic = parsePort(options.port);
@@ -47,12 +56,12 @@ export const policyExplain = command(
     const { world } = judged;
     warnOfErrors(judged);
     const ends = { from: endpointOf(world, '--from', options.from), to: endpointOf(world, '--to', options.to) };
-    const rows = explain(world, { ...ends, ...traffic }, judged.options);
+    const how = { ...ends, ...traffic, ...(options.service ? { throughService: true } : {}) };
+    const rows = explain(world, how, judged.options);
     if (rows.length === 0)
       throw new UsageError(`Cannot connect ${options.from} to ${options.to}: they have no address family in common`);
     if (options.output === 'json') printJson(rows);
-    else
-      print(walkthroughsText(rows.map(({ family }) => walk(world, { ...ends, family, ...traffic }, judged.options))));
+    else print(walkthroughsText(rows.map(({ family }) => walk(world, { ...how, family }, judged.options))));
     return rows.every(({ allowed }) => allowed) ? exit.yes : exit.no;
   },
 );

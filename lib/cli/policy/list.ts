@@ -155,10 +155,10 @@ const tierText = (policy: Listed['policy']): string => ('tier' in policy ? `${po
 
 const rowOf = ({ policy, selects: pods, ingress, egress, ...flags }: Listed): string[] => [
   `${policyRef(policy)}${noteOf(flags)}`,
-  tierText(policy),
   podsText(pods),
   countText(ingress),
   countText(egress),
+  tierText(policy),
   policy.source ? sourceText(policy.source) : '-',
 ];
 
@@ -189,7 +189,7 @@ export const policyList = command(
     }
     if (options.output === 'json') printJson(found.map(jsonOf));
     else if (found.length === 0) print('There are no policies.');
-    else print(grid(['POLICY', 'TIER', 'PODS', 'INGRESS', 'EGRESS', 'FROM'], found.map(rowOf)));
+    else print(grid(['POLICY', 'PODS', 'INGRESS', 'EGRESS', 'TIER', 'FROM'], found.map(rowOf)));
     return exit.yes;
   },
 );

@@ -74,13 +74,23 @@ export function sharedFamilies(from: Endpoint, to: Endpoint): readonly (Family |
 /** One row for each address family in which this connection can be made. */
 export function explain(
   world: World | Cluster,
-  { from, to, protocol, port }: { readonly from: Endpoint; readonly to: Endpoint } & Traffic,
+  {
+    from,
+    to,
+    protocol,
+    port,
+    throughService = false,
+  }: Pick<Flow, 'from' | 'to' | 'protocol' | 'port' | 'throughService'>,
   options: EvaluateOptions = {},
 ): readonly MatrixRow[] {
   const after = world instanceof Cluster ? undefined : promoted(world);
   return sharedFamilies(from, to).map(family => {
     const judged = (asked: World | Cluster): RowVerdict => {
-      const { allowed, egress, ingress } = evaluate(asked, { from, to, family, protocol, port }, options);
+      const { allowed, egress, ingress } = evaluate(
+        asked,
+        { from, to, family, protocol, port, throughService },
+        options,
+      );
       return { allowed, egress: directionOf(egress), ingress: directionOf(ingress) };
     };
     return {

@@ -1,9 +1,10 @@
 /** What is wrong with manifests, before anybody relies on them, and what looks wrong. */
 import { isMapping } from '../manifest/field.ts';
-import { type Declared, type Document, readDocuments, worldOf } from '../manifest/manifest.ts';
+import { type Declared, type Document, isStaged, readDocuments, worldOf } from '../manifest/manifest.ts';
 import type { ClusterPolicy } from '../model/cluster-policy.ts';
 import type { NetworkPolicy, Pod, World } from '../model/model.ts';
 import type { Problem, Severity } from '../model/problem.ts';
+import { promoted } from '../model/staged.ts';
 import { coversPods, exceptReopened } from './blocks.ts';
 import { clusterOddities, isClusterPolicy } from './cluster-policies.ts';
 import { dnsCutOff } from './dns.ts';
@@ -94,7 +95,20 @@ export function odditiesOf(policies: readonly DeclaredPolicy[], world: World, sc
   return problems;
 }
 
-/** What is legal and probably unmeant. Policies that are invalid are told of already. */
+/** What is odd about those of the declared policies that are in this world. */
+function oddIn(
+  world: World,
+  declared: readonly Declared[],
+  documents: readonly Document[],
+  scope: Scope,
+): readonly Problem[] {
+  const inForce = new Set<NetworkPolicy | ClusterPolicy>([...world.policies, ...(world.clusterPolicies ?? [])]);
+  const policies = declared.filter(isPolicy).filter(({ object }) => inForce.has(object.policy));
+  const clusterPolicies = declared.filter(isClusterPolicy).filter(({ object }) => inForce.has(object.policy));
+  return [...odditiesOf(policies, world, scope), ...clusterOddities(clusterPolicies, world, documents)];
+}
+
+/** What is legal and probably unmeant. Policies that are invalid are told of already; staged ones are looked at as if in force. */
 function unmeant(
   documents: readonly Document[],
   declared: readonly Declared[],
@@ -103,14 +117,12 @@ function unmeant(
   scope: Scope,
 ): readonly Problem[] {
   const invalid = new Set(errors.map(({ object }) => object));
-  const inForce = new Set<NetworkPolicy | ClusterPolicy>([...world.policies, ...(world.clusterPolicies ?? [])]);
   const heeded = declared.filter(({ ref }) => !invalid.has(ref));
-  const policies = heeded.filter(isPolicy).filter(({ object }) => inForce.has(object.policy));
-  const clusterPolicies = heeded.filter(isClusterPolicy).filter(({ object }) => inForce.has(object.policy));
+  const after = promoted(world);
   return [
     ...documents.flatMap(missingProtocols),
-    ...odditiesOf(policies, world, scope),
-    ...clusterOddities(clusterPolicies, world, documents),
+    ...oddIn(world, heeded, documents, scope),
+    ...(after ? oddIn(after, heeded.filter(isStaged), documents, scope) : []),
   ];
 }
 

@@ -98,7 +98,8 @@ function* closedTogether(policies: readonly NetworkPolicy[]): Generator<{ policy
         };
 }
 
-const isTrial = ({ object }: Declared): boolean => 'isStaged' in object && object.isStaged === true;
+/** Whether it is a policy that is judged and not enforced. */
+export const isStaged = ({ object }: Declared): boolean => 'isStaged' in object && object.isStaged === true;
 
 const networkPoliciesIn = (declared: readonly Declared[]): readonly NetworkPolicy[] =>
   declared.flatMap(({ object }) => (object.kind === 'NetworkPolicy' ? [object.policy] : []));
@@ -116,7 +117,7 @@ export function worldOf(declared: readonly Declared[]): {
   for (const each of declared) {
     const { ref, source, path } = each;
     // A staged policy of the same name is what the one in force may become.
-    const key = isTrial(each) ? `staged ${ref}` : ref;
+    const key = isStaged(each) ? `staged ${ref}` : ref;
     const earlier = byRef.get(key);
     const where = earlier && `document ${earlier.source.document + 1} of ${earlier.source.file}`;
     const message = `Declared before in ${where}; this one counts: remove either`;
@@ -125,7 +126,7 @@ export function worldOf(declared: readonly Declared[]): {
     byRef.set(key, each);
   }
   const { inForce, idle } = inForceOf([...byRef.values()]);
-  const [real, trial] = [inForce.filter(each => !isTrial(each)), inForce.filter(isTrial)];
+  const [real, trial] = [inForce.filter(each => !isStaged(each)), inForce.filter(isStaged)];
   const objects = real.map(({ object }) => object);
   const staged = { policies: networkPoliciesIn(trial), clusterPolicies: clusterPoliciesIn(trial) };
   const namespaces = objects.filter(object => object.kind === 'Namespace');

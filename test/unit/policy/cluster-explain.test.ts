@@ -1,0 +1,200 @@
+/** The walk through all tiers: at which rule it ended, what would be without it, and what would let the connection pass. */
+import assert from 'node:assert/strict';
+import { suite, test } from 'node:test';
+import fc from 'fast-check';
+import { walkthroughText } from '../../../lib/cli/policy/explain-text.ts';
+import { evaluate } from '../../../lib/policy/evaluate/evaluate.ts';
+import { type DirectionWalk, walk } from '../../../lib/policy/explain/explain.ts';
+import { clusterPolicyManifest } from '../../../lib/policy/manifest/cluster-manifest-of.ts';
+import { readManifests } from '../../../lib/policy/manifest/manifest.ts';
+import type { ClusterPolicy, ClusterRule } from '../../../lib/policy/model/cluster-policy.ts';
+import type { Endpoint, Flow } from '../../../lib/policy/model/model.ts';
+import { clusterPolicy, clusterWorld, flowOf, networkPolicy } from '../../support/cluster-world.ts';
+import { documentsOf, manifests, outside, traffic, worldFrom } from '../../support/worlds.ts';
+
+const ns = (team: string): string => `{ namespaces: { matchLabels: { team: ${team} } } }`;
+
+test('a walk has the verdict of evaluate, ends where that says, and each remedy helps', () => {
+  const seen = new Map<string, number>();
+  const count = (what: string) => seen.set(what, (seen.get(what) ?? 0) + 1);
+  const check = ({ direction, verdict, admin, policies, baseline, remedies }: DirectionWalk, flow: Flow): void => {
+    const last = (tier: DirectionWalk['admin']) => tier.at(-1)?.rules.at(-1);
+    const ended = [last(admin), last(baseline)].filter(rule => rule?.matches);
+    const named = verdict.tier === 'NetworkPolicy' ? verdict.passed : [...verdict.passed, ...verdict.rules];
+    assert.deepEqual(
+      ended.map(rule => rule!.rule),
+      named,
+      verdict.why,
+    );
+    for (const { rules } of [...admin, ...baseline])
+      for (const [i, { matches, misfits }] of rules.entries()) {
+        assert.equal(matches, misfits.length === 0);
+        assert.ok(!matches || i === rules.length - 1, 'nothing is asked after the rule that matches');
+      }
+    if (verdict.tier === 'Admin') assert.deepEqual([policies, baseline], [[], []]);
+    if (policies.length > 0) assert.deepEqual(baseline, []);
+    count(`${verdict.tier} ${verdict.allowed}`);
+    for (const { world, kind } of remedies) {
+      const pods = new Map(world.pods.map(pod => [`${pod.namespace}/${pod.name}`, pod]));
+      const moved = (end: Endpoint): Endpoint =>
+        end.kind === 'pod' ? { kind: 'pod', pod: pods.get(`${end.pod.namespace}/${end.pod.name}`)! } : end;
+      const then = evaluate(world, { ...flow, from: moved(flow.from), to: moved(flow.to) })[direction];
+      assert.equal(then.allowed, true, then.why);
+      count(`remedy ${verdict.tier} ${kind}`);
+    }
+  };
+  fc.assert(
+    fc.property(manifests({ policies: 2, clusterPolicies: 5 }), fc.nat(100), (list, turn) => {
+      const world = worldFrom(list);
+      const ends: readonly Endpoint[] = [
+        ...world.pods.map(pod => ({ kind: 'pod', pod }) as const),
+        ...outside.map(address => ({ kind: 'address', address }) as const),
+        { kind: 'node' },
+      ];
+      let n = turn;
+      for (const from of ends)
+        for (const to of ends) {
+          const { protocol, port } = traffic[n++ % traffic.length]!;
+          const flow: Flow = { from, to, family: n % 2 === 0 ? 4 : 6, protocol, port };
+          const way = walk(world, flow);
+          assert.deepEqual(way.verdict, evaluate(world, flow));
+          check(way.egress, flow);
+          check(way.ingress, flow);
+          assert.ok(walkthroughText(way).length > 0);
+        }
+    }),
+    { numRuns: 120 },
+  );
+  for (const what of [
+    'Admin true',
+    'Admin false',
+    'Baseline true',
+    'Baseline false',
+    'NetworkPolicy true',
+    'NetworkPolicy false',
+  ])
+    assert.ok((seen.get(what) ?? 0) > 5, `${what}: ${seen.get(what)}`);
+  for (const tier of ['Admin', 'Baseline'])
+    assert.ok((seen.get(`remedy ${tier} rule`) ?? 0) > 5, JSON.stringify([...seen]));
+});
+
+suite('as a colleague tells it', () => {
+  const told = (text: string, ...policies: readonly string[]): string => {
+    const { world } = clusterWorld(...policies);
+    return walkthroughText(walk(world, flowOf(world, text)));
+  };
+
+  test('each tier in its order, the rule at which it ended, what would be without it, and what would let it pass', () => {
+    const text = told(
+      'bank/api > shop/web TCP 8080',
+      clusterPolicy({
+        at: 'A10',
+        in: [
+          `action: Pass, from: [${ns('mon')}]`,
+          `name: no bank, action: Deny, from: [${ns('bank')}]`,
+          `action: Accept, from: [${ns('shop')}]`,
+        ],
+      }),
+      networkPolicy('shop/all', 'ingress: [{}]'),
+    );
+    const ingress = text.slice(text.indexOf('Ingress'));
+    assert.equal(
+      ingress.trimEnd(),
+      `Ingress, into shop/web: denied
+  Tier Admin:
+    ClusterNetworkPolicy/a10, priority 10  (case.yaml, document 11)
+      - ingress[0]  Pass from all pods in namespaces team=mon, any port
+          from[0]: namespace bank has team=bank, and team=mon is asked for
+      + ingress[1] "no bank"  Deny from all pods in namespaces team=bank, any port: this rule denies it, and it ends here
+  ClusterNetworkPolicy/a10 ingress[1] "no bank" denies TCP 8080 from bank/api (tier Admin).
+  Without ClusterNetworkPolicy/a10 ingress[1] "no bank" it would be allowed: NetworkPolicy/shop/all ingress[0] allows TCP 8080 from bank/api.
+  What would let it pass, any one of:
+    * Add before ClusterNetworkPolicy/a10 ingress[1] "no bank":
+        - action: Accept
+          from:
+            - pods:
+                namespaceSelector:
+                  matchLabels:
+                    kubernetes.io/metadata.name: bank
+                podSelector:
+                  matchLabels:
+                    app: api
+          protocols:
+            - tcp:
+                destinationPort:
+                  number: 8080`,
+    );
+  });
+
+  test('what is passed on, and decided by NetworkPolicies', () => {
+    const text = told(
+      'mon/prom > shop/web TCP 80',
+      clusterPolicy({ at: 'A10', in: [`action: Pass, from: [${ns('mon')}]`] }),
+      networkPolicy('shop/deny', 'policyTypes: [Ingress]'),
+    );
+    assert.match(
+      text,
+      /\+ ingress\[0\] {2}Pass from all pods in namespaces team=mon, any port: this rule passes it on/,
+    );
+    assert.match(text, /One policy isolates shop\/web for ingress/);
+    assert.match(
+      text,
+      /ClusterNetworkPolicy\/a10 ingress\[0\] passes it on; NetworkPolicy\/shop\/deny isolates shop\/web/,
+    );
+  });
+
+  test('Baseline, which no rule matches', () => {
+    const text = told(
+      'mon/prom > shop/web TCP 80',
+      clusterPolicy({ at: 'B10', in: [`action: Deny, from: [${ns('bank')}]`] }),
+    );
+    assert.match(text, /Tier Baseline, none of whose rules matches:/);
+    assert.match(text, /No policy isolates shop\/web for ingress\./);
+  });
+
+  test('policies for others have no say, and why', () => {
+    const text = told(
+      'mon/prom > shop/web TCP 80',
+      clusterPolicy({ at: 'A10', of: ns('bank'), in: [`action: Deny, from: [${ns('mon')}]`] }),
+    );
+    assert.match(text, /ClusterNetworkPolicy\/a10: namespace shop has team=shop, and team=bank is asked for/);
+  });
+
+  test('an older kind is spelt as it is written', () => {
+    const text = told(
+      'bank/api > shop/web TCP 80',
+      `{ apiVersion: policy.networking.k8s.io/v1alpha1, kind: AdminNetworkPolicy, metadata: { name: old }, spec: { priority: 1, subject: { namespaces: {} }, ingress: [{ action: Deny, from: [{ namespaces: {} }] }] } }`,
+    );
+    assert.match(text, /- action: Allow\n[\s\S]*ports:\n +- portNumber:\n +protocol: TCP\n +port: 80/);
+  });
+
+  test('nodes: whose label does not fit, and what is no node', () => {
+    const policy = clusterPolicy({ at: 'A10', out: ['action: Deny, to: [{ nodes: { matchLabels: { role: web } } }]'] });
+    assert.match(told('shop/web > 192.0.2.12 TCP 80', policy), /node n2 has role=db, and role=web is asked for/);
+    assert.match(
+      told('shop/web > 198.51.100.7 TCP 80', policy),
+      /198\.51\.100\.7 is no address that a known node lists as its own/,
+    );
+  });
+});
+
+test('cluster policies that are written as manifests are read as the same', () => {
+  fc.assert(
+    fc.property(manifests({ clusterPolicies: 6 }), list => {
+      const policies = worldFrom(list).clusterPolicies!;
+      const { world } = readManifests(documentsOf(policies.map(clusterPolicyManifest)));
+      const once = ({ ports, ...rule }: ClusterRule) => ({
+        ...rule,
+        ports: ports === 'any' ? ports : [...new Set(ports.map(port => JSON.stringify(port)))],
+      });
+      // A name that stands twice in a list means what it means once.
+      const plain = ({ source: _, ingress, egress, ...policy }: ClusterPolicy) => ({
+        ...policy,
+        ingress: ingress.map(once),
+        egress: egress.map(once),
+      });
+      assert.deepEqual(world.clusterPolicies!.map(plain), policies.map(plain));
+    }),
+    { numRuns: 300 },
+  );
+});
