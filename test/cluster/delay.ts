@@ -15,17 +15,23 @@ const STEADY = 20;
 export const knockingAt = (cluster: KubeCluster, from: Pod, to: Pod): Knocking =>
   new Knocking(cluster, from, to, { interval: INTERVAL, patience: PATIENCE });
 
-/** From the write to the first packet of the new fate, by when it was sent; milliseconds. */
-export async function delayOf(knocking: Knocking, isAllowed: boolean, write: () => Promise<void>): Promise<number> {
+/** From the write to the first packet of the new fate, by when it was sent; milliseconds. @throws Error after `deadline` (ms) */
+export async function delayOf(
+  knocking: Knocking,
+  isAllowed: boolean,
+  write: () => Promise<void>,
+  deadline?: number,
+): Promise<number> {
   const known = knocking.count;
   const written = performance.timeOrigin + performance.now();
   await write();
-  return await until('the change to be in force', () => {
+  const found = () => {
     const since = knocking.knocks(known).filter(({ sent }) => sent >= written);
     const at = since.findIndex((_, i) => {
       const next = since.slice(i, i + STEADY);
       return next.length === STEADY && next.every(({ isEchoed }) => isEchoed === isAllowed);
     });
     return at < 0 ? undefined : since[at]!.sent - written;
-  });
+  };
+  return await until('the change to be in force', found, deadline);
 }

@@ -8,7 +8,12 @@ import { spaceOf } from './starts.ts';
 export interface Delays {
   readonly refused: readonly number[];
   readonly allowed: readonly number[];
+  /** Changes that were not in force in time, which stand among the others with that time. */
+  readonly late: number;
 }
+
+/** Milliseconds. */
+const PATIENCE = 20_000;
 
 /** @param changes of each kind */
 export async function changes(cluster: KubeCluster, contender: Contender, changes: number): Promise<Delays> {
@@ -21,11 +26,17 @@ export async function changes(cluster: KubeCluster, contender: Contender, change
   const closed = policyOf(namespace, 'closed', { podSelector: { matchLabels: { app: 'server' } } });
   using knocking = knockingAt(cluster, client!, server!);
   const [refused, allowed]: [number[], number[]] = [[], []];
+  let late = 0;
+  const delay = (isAllowed: boolean, write: () => Promise<unknown>): Promise<number> =>
+    delayOf(knocking, isAllowed, async () => void (await write()), PATIENCE).catch(() => {
+      late++;
+      return PATIENCE;
+    });
   for (let i = 0; i < changes; i++) {
-    refused.push(await delayOf(knocking, false, async () => void (await cluster.api.apply(closed))));
-    allowed.push(await delayOf(knocking, true, async () => await cluster.api.delete(closed)));
+    refused.push(await delay(false, () => cluster.api.apply(closed)));
+    allowed.push(await delay(true, () => cluster.api.delete(closed)));
   }
   await knocking.end();
   await cluster.deleteNamespace(namespace);
-  return { refused, allowed };
+  return { refused, allowed, late };
 }

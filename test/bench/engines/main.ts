@@ -100,18 +100,21 @@ async function starts(cluster: KubeCluster, all: readonly Contender[], { starts,
 async function delays(cluster: KubeCluster, all: readonly Contender[], { changes: count }: Sized): Promise<Row[]> {
   const engines = all.filter(({ isEngine }) => isEngine);
   const found = await inTurn(engines, 'policies that come and go', each => changes(cluster, each, count));
-  return engines.flatMap(({ name }, i) =>
-    (['refused', 'allowed'] as const).flatMap((fate): Row[] => {
+  return engines.flatMap(({ name }, i) => {
+    const measured = { part: part('policy creation enforcement') };
+    const late = { ...measured, what: `of ${2 * count} changes not in force in 20 s, ${name}`, unit: '' as const };
+    const rows = (['refused', 'allowed'] as const).flatMap((fate): Row[] => {
       const values = found[i]![fate];
       const of = (quantile: string) => ({
-        part: part('policy creation enforcement'),
+        ...measured,
         what: `write → first ${fate} packet, ${quantile}, ${name}`,
         unit: 'ms' as const,
       });
       const p99 = [quantile(values, 0.99)];
       return [single(of('p50'), values), single(of('p99'), p99, name === 'tollgate' ? { atMost: 60 } : undefined)];
-    }),
-  );
+    });
+    return [...rows, single(late, [found[i]!.late])];
+  });
 }
 
 const measures = {
