@@ -3,7 +3,7 @@
 #   npm run bench -- [worker] [plugin] [nft] [datapath] [gate] [agent] [--json]
 #   npm run bench -- load [GROUP...] [--json]   what load on a node costs: ratios and processor seconds; a group is a file in bench/load/
 #       CHURN_PAIRS=2000 npm run bench -- load churn   fewer ADD/DEL pairs than the 20,000 that count; rounded up to a multiple of 2,000
-#   npm run bench -- engines [--quick] [starts] [changes] [paths] [scale]   beside other policy engines, on a cluster of its own; an hour
+#   npm run bench -- engines [--brief|--quick] [starts] [changes] [paths] [scale] [crowds]   beside other policy engines, on a cluster of its own; an hour
 #   npm run bench -- cluster [--json]   from a write to the Kubernetes API to the packets; on a cluster of its own
 # A table on stdout (with --json: the same as JSON), and dist/bench.json, .md and -light.svg, -dark.svg for the README; of load:
 # dist/load.json and .md.

@@ -22,7 +22,7 @@ for word in "$@"; do
   case $word in
     --kubernetes=*) release=${word#*=} ;;
     --suites=none | --suites=some | --suites=all) suites=${word#*=} ;;
-    --json | --quick) words+=("$word") ;;
+    --json | --brief | --quick) words+=("$word") ;;
     -*) fail "unknown option $word: there are --kubernetes=1.34|1.20 and --suites=none|some|all" ;;
     bench) entry=test/cluster/bench.ts ;;
     engines) entry=test/bench/engines/main.ts ;;

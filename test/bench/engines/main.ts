@@ -11,7 +11,7 @@ import { type Found, paths } from './paths.ts';
 import { scale } from './scale.ts';
 import { type Burst, burst, reachability } from './starts.ts';
 
-/** `--quick` tries whether it all works. */
+/** `--brief` is for a machine that others use as well; `--quick` tries whether it all works. */
 const sizes = {
   whole: {
     starts: 20,
@@ -20,6 +20,14 @@ const sizes = {
     numbers: [0, 1, 10, 50, 100, 200, 1_000, 10_000],
     runs: 7,
     scale: { nodes: 1_000, pods: 20_000, namespaces: 200, policies: 500, churn: { rate: 20, seconds: 60 } },
+  },
+  brief: {
+    starts: 10,
+    bursts: 1,
+    changes: 30,
+    numbers: [0, 1, 10, 50, 100, 200, 1_000],
+    runs: 5,
+    scale: { nodes: 1_000, pods: 5_000, namespaces: 100, policies: 200, churn: { rate: 20, seconds: 30 } },
   },
   quick: {
     starts: 3,
@@ -48,10 +56,16 @@ async function inTurn<T>(all: readonly Contender[], what: string, work: (each: C
   return found;
 }
 
+interface Measured {
+  readonly part: string;
+  readonly what: string;
+  readonly unit: Unit;
+}
+
 /** Each engine beside none. */
 function besideNone(
   all: readonly Contender[],
-  measured: { readonly part: string; readonly what: string; readonly unit: Unit },
+  measured: Measured,
   values: readonly (readonly number[])[],
   atMost: number,
 ): Row[] {
@@ -63,38 +77,35 @@ function besideNone(
   });
 }
 
-async function starts(cluster: KubeCluster, all: readonly Contender[], { starts, bursts }: Sized): Promise<Row[]> {
-  const reached = await inTurn(all, 'starts', each => reachability(cluster, each, starts));
-  const burstsOf = await inTurn(all, `${BURST} pods at once`, async each => {
-    const found: Burst[] = [];
-    for (let i = 0; i < bursts; i++) found.push(await burst(cluster, each, BURST));
-    return found;
+async function starts(cluster: KubeCluster, all: readonly Contender[], { starts }: Sized): Promise<Row[]> {
+  const found = await inTurn(all, 'starts', each => reachability(cluster, each, starts));
+  const measured: Measured = {
+    part: part('pod creation reachability'),
+    what: 'write of a pod → its first answer',
+    unit: 'ms',
+  };
+  return besideNone(all, measured, found, 1.1);
+}
+
+async function crowds(cluster: KubeCluster, all: readonly Contender[], { bursts }: Sized): Promise<Row[]> {
+  const found = await inTurn(all, `${BURST} pods at once`, async each => {
+    const of: Burst[] = [];
+    for (let i = 0; i < bursts; i++) of.push(await burst(cluster, each, BURST));
+    return of;
   });
   const leaks = all.flatMap(({ name, isEngine }, i): Row[] => {
     if (!isEngine) return [];
     const of = (what: string) => ({ part: part('open before the gate'), what: `${what}, ${name}`, unit: '' as const });
-    const sum = (field: 'leaked' | 'packets') => burstsOf[i]!.reduce((total, found) => total + found[field], 0);
+    const sum = (field: 'leaked' | 'packets') => found[i]!.reduce((total, each) => total + each[field], 0);
     const target = name === 'tollgate' ? { atMost: 0 } : undefined;
     return [
       single(of(`of ${BURST * bursts} denied pods sent something`), [sum('leaked')], target),
       single(of('packets of theirs that arrived'), [sum('packets')], target),
     ];
   });
-  return [
-    ...besideNone(
-      all,
-      { part: part('pod creation reachability'), what: 'write of a pod → its first answer', unit: 'ms' },
-      reached,
-      1.1,
-    ),
-    ...leaks,
-    ...besideNone(
-      all,
-      { part: part('100 pods at once'), what: 'until all are Ready', unit: 's' },
-      burstsOf.map(found => found.map(({ ready }) => ready / 1000)),
-      1.0,
-    ),
-  ];
+  const measured: Measured = { part: part(`${BURST} pods at once`), what: 'until all are Ready', unit: 's' };
+  const seconds = found.map(each => each.map(({ ready }) => ready / 1000));
+  return [...leaks, ...besideNone(all, measured, seconds, 1.0)];
 }
 
 async function delays(cluster: KubeCluster, all: readonly Contender[], { changes: count }: Sized): Promise<Row[]> {
@@ -176,8 +187,11 @@ function write(rows: readonly Row[], missing: readonly string[]): string {
 }
 
 async function main(): Promise<void> {
-  const { values, positionals } = parseArgs({ allowPositionals: true, options: { quick: { type: 'boolean' } } });
-  const size = values.quick ? sizes.quick : sizes.whole;
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { brief: { type: 'boolean' }, quick: { type: 'boolean' } },
+  });
+  const size = values.quick ? sizes.quick : values.brief ? sizes.brief : sizes.whole;
   using cluster = await KubeCluster.start();
   const all = await contenders(cluster);
   const missing: string[] = [];
@@ -192,10 +206,11 @@ async function main(): Promise<void> {
     });
   const parts: Readonly<Record<string, () => Promise<Row[]>>> = {
     idle: async () => idle(),
-    changes: () => delays(cluster, all, size),
     starts: () => starts(cluster, all, size),
+    changes: () => delays(cluster, all, size),
     paths: async () => pathRows(all, await paths(cluster, all, { numbers: size.numbers, runs: size.runs, say })),
     scale: () => weights(cluster, all, size),
+    crowds: () => crowds(cluster, all, size),
   };
   for (const [name, run] of Object.entries(parts)) {
     if (positionals.length > 0 && !positionals.includes(name)) continue;

@@ -35,7 +35,7 @@ export async function reachability(cluster: KubeCluster, contender: Contender, s
       const seen = await api.get<Pod>(path);
       return seen?.status.podIP ? seen : undefined;
     });
-    using knocking = new Knocking(cluster, client, pod, { interval: 2, patience: 1000 });
+    using knocking = new Knocking(cluster, client, pod, { interval: 10, patience: 1000 });
     const answered = await until('an answer', () => knocking.knocks().find(({ isEchoed }) => isEchoed)?.sent);
     found.push(answered - written);
     await knocking.end();
