@@ -1,8 +1,8 @@
 /** From the write of a policy to the first packet that it refuses, and from its deletion to the first that passes again. */
-import { type KubeCluster, namespaceOf, policyOf } from '../../cluster/cluster.ts';
+import { type KubeCluster, policyOf } from '../../cluster/cluster.ts';
 import { delayOf, knockingAt } from '../../cluster/delay.ts';
 import type { Contender } from './contenders.ts';
-import { spaceOf } from './starts.ts';
+import { openSpace, spaceOf } from './spaces.ts';
 
 /** Milliseconds, change after change. */
 export interface Delays {
@@ -19,7 +19,7 @@ const PATIENCE = 20_000;
 export async function changes(cluster: KubeCluster, contender: Contender, changes: number): Promise<Delays> {
   const namespace = spaceOf(contender, 'change');
   const node = contender.node.name;
-  await cluster.api.apply(namespaceOf(namespace));
+  await openSpace(cluster, namespace);
   const [client, server] = await cluster.runAll(
     ['client', 'server'].map(name => ({ namespace, name, labels: { app: name }, node })),
   );

@@ -1,10 +1,11 @@
 /** What packets between two pods of a node cost beside so many policies, of which the last lets the client in. */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Pod } from '../../cluster/api.ts';
-import { type KubeCluster, namespaceOf, policyOf } from '../../cluster/cluster.ts';
+import { type KubeCluster, policyOf } from '../../cluster/cluster.ts';
 import { until } from '../../support/host.ts';
 import { bothEnds, type PacketTimes } from '../both-ends.ts';
 import type { Contender } from './contenders.ts';
+import { openSpace } from './spaces.ts';
 
 const namespace = 'paths';
 /** What both.c listens at. */
@@ -33,7 +34,7 @@ const policyTo = (app: string, name: string) =>
   });
 
 async function pathsOf(cluster: KubeCluster, contenders: readonly Contender[]): Promise<Path[]> {
-  await cluster.api.apply(namespaceOf(namespace));
+  await openSpace(cluster, namespace);
   return await Promise.all(
     contenders.map(async contender => {
       const node = contender.node.name;

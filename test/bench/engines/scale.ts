@@ -1,13 +1,14 @@
 /** A thousand nodes and twenty thousand pods that only the API knows (kwok), and churn among them. */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { KubeObject } from '../../cluster/api.ts';
-import { type KubeCluster, namespaceOf, policyOf } from '../../cluster/cluster.ts';
+import { type KubeCluster, policyOf } from '../../cluster/cluster.ts';
 import { adminConfig } from '../../cluster/control.ts';
 import { Daemon } from '../../cluster/daemon.ts';
 import { until } from '../../support/host.ts';
 import type { Contender } from './contenders.ts';
 import { type Taken, takenBy } from './costs.ts';
 import { eachOf } from './paths.ts';
+import { openSpace } from './spaces.ts';
 
 const peers = process.env['TOLLGATE_BENCH_ENGINES']!;
 /** Requests to the API at once. */
@@ -85,7 +86,7 @@ export async function scale(
   const command = [`${peers}/kwok`, `--kubeconfig=${adminConfig}`, '--manage-nodes-with-label-selector=type=kwok'];
   new Daemon({ name: 'kwok', command }).start();
   const upTo = (count: number) => Array.from({ length: count }, (_, i) => i);
-  await eachOf(upTo(size.namespaces), WIDTH, i => api.apply(namespaceOf(`scale-${i}`, { team: `team-${i % 10}` })));
+  await eachOf(upTo(size.namespaces), WIDTH, i => openSpace(cluster, `scale-${i}`, { team: `team-${i % 10}` }));
   await eachOf(upTo(size.nodes), WIDTH, i => api.apply(nodeOf(i)));
   await eachOf(upTo(size.policies), WIDTH, i => api.apply(policyAt(i, size)));
   await eachOf(upTo(size.pods), WIDTH, i => api.apply(podOf(i, size)));

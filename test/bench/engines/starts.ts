@@ -1,15 +1,13 @@
 /** Pods that start: when they can be reached, how long a hundred take, and what leaves a denied one before it is gated. */
 import { execFileSync } from 'node:child_process';
 import { isTrue, type Pod } from '../../cluster/api.ts';
-import { defaultDeny, type KubeCluster, namespaceOf, podOf, policyOf } from '../../cluster/cluster.ts';
+import { defaultDeny, type KubeCluster, podOf, policyOf } from '../../cluster/cluster.ts';
 import { Knocking } from '../../cluster/traffic.ts';
 import { until } from '../../support/host.ts';
 import type { Contender } from './contenders.ts';
+import { openSpace, spaceOf } from './spaces.ts';
 
 const now = (): number => performance.timeOrigin + performance.now();
-
-/** A namespace of the contender's own; its policies are nobody else's. */
-export const spaceOf = ({ node }: Contender, purpose: string): string => `${purpose}-${node.name}`;
 
 /**
  * Milliseconds from the write of a pod to the API to its first answer to a pod that a policy lets in, start after start.
@@ -19,7 +17,7 @@ export async function reachability(cluster: KubeCluster, contender: Contender, s
   const namespace = spaceOf(contender, 'reach');
   const node = contender.node.name;
   const { api } = cluster;
-  await api.apply(namespaceOf(namespace));
+  await openSpace(cluster, namespace);
   const client = await cluster.run({ namespace, name: 'client', labels: { app: 'client' }, node });
   const from = [{ podSelector: { matchLabels: { app: 'client' } } }];
   await api.apply(
@@ -87,7 +85,7 @@ export async function burst(cluster: KubeCluster, contender: Contender, count: n
   const namespace = spaceOf(contender, 'burst');
   const outside = spaceOf(contender, 'sink');
   const node = contender.node.name;
-  for (const name of [namespace, outside]) await cluster.api.apply(namespaceOf(name));
+  for (const name of [namespace, outside]) await openSpace(cluster, name);
   const target = await cluster.run({ namespace: outside, name: 'sink', node });
   const sink = new Sink(cluster, target);
   await cluster.api.apply(defaultDeny(namespace));
