@@ -19,7 +19,10 @@ const most = <T extends LabelValues>(counts: Iterable<readonly [labels: T, value
     .slice(0, MOST_SERIES)
     .map(([labels, value]) => ({ labels, value }));
 
-export function flowMetrics({ journal, attribution }: FlowRecorder): readonly Metric[] {
+export function flowMetrics({
+  journal,
+  attribution,
+}: Pick<FlowRecorder, 'journal' | 'attribution'>): readonly Metric[] {
   const { totals } = journal;
   return [
     metric(
