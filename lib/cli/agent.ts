@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import type { Options } from 'yargs';
 import manifest from '../../package.json' with { type: 'json' };
+import type { FlowSettings } from '../controller/flow-part.ts';
 import { networkOf, type Prefix, parsePrefix } from '../ip/address.ts';
 import { logLevels, logToStderr } from '../rpc/log.ts';
 import { command, exit, UsageError } from './command.ts';
@@ -76,6 +77,12 @@ const options = {
     describe:
       "With --flows: have conntrack count bytes and keep times, for all of the node's packets, while the agent runs",
   },
+  ui: {
+    type: 'string',
+    requiresArg: true,
+    describe:
+      'With --flows: address and port of the page of flows, 127.0.0.1:9468, say; `tollgate flows --open` shows the link',
+  },
   'log-level': {
     choices: logLevels,
     default: 'info',
@@ -135,6 +142,23 @@ async function placeOf(text: string) {
   return place;
 }
 
+/** Undefined where nothing is to be recorded. @throws UsageError where the page's address is none */
+async function flowSettingsOf(given: {
+  readonly flows: boolean;
+  readonly flowAccounting: boolean;
+  readonly ui: string | undefined;
+  readonly nflogGroup: number;
+}): Promise<FlowSettings | undefined> {
+  const { nflogGroup, flowAccounting: accounting } = given;
+  if (!given.flows && !accounting && given.ui === undefined) return undefined;
+  if (given.ui === undefined) return { nflogGroup, accounting };
+  const { parsePlace } = await import('../controller/http-server.ts');
+  const place = parsePlace(given.ui);
+  if (!place) throw new UsageError(`Cannot show flows on ${given.ui}: expected ADDRESS:PORT, as in 127.0.0.1:9468`);
+  const { readPage } = await import('./page.ts');
+  return { nflogGroup, accounting, ui: { ...place, page: readPage('flows') } };
+}
+
 /** As on the command line, or as kubelet mounts it into a pod. */
 async function clientFor(kubeconfig: string | undefined, context: string | undefined) {
   const { createClient } = await import('../kube/client.ts');
@@ -161,7 +185,7 @@ export const agent = command(
     const log = logToStderr(given.logLevel);
     const { runDir, stateDir, policies, established, kubeconfig, context, nflogGroup, enforceEgressToNode } = given;
     const place = await placeOf(given.metrics ?? (given.kubernetes ? METRICS : 'off'));
-    const flows = given.flows || given.flowAccounting ? { nflogGroup, accounting: given.flowAccounting } : undefined;
+    const flows = await flowSettingsOf(given);
     const common = {
       ...(place ? { metrics: place } : {}),
       ...(flows ? { flows } : {}),

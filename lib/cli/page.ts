@@ -2,7 +2,7 @@
 import { getAsset } from 'node:sea';
 
 /** @throws Error where this is not the built executable */
-export const readPage = (name: 'matrix'): string => getAsset(`pages/${name}.html`, 'utf8');
+export const readPage = (name: 'matrix' | 'flows'): string => getAsset(`pages/${name}.html`, 'utf8');
 
 const place = '<script type="application/json" id="data">null</script>';
 

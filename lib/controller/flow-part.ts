@@ -1,10 +1,12 @@
 /** The part of a warm process that records flows, where somebody asks for it; where nobody does it costs nothing. */
+import { messageOf } from '../cni/error.ts';
 import type { Nft } from '../kernel/nft.ts';
 import type { Log } from '../rpc/log.ts';
 import { flowMetrics } from './flow-metrics.ts';
 import { FlowRecorder } from './flow-recorder.ts';
 import { flowRoutes } from './flow-routes.ts';
 import type { FlowSource } from './flow-source.ts';
+import type { FlowUi, UiSettings } from './flow-ui.ts';
 import type { QueryRoutes } from './http-server.ts';
 import type { Metric } from './prometheus.ts';
 
@@ -12,6 +14,8 @@ export interface FlowSettings {
   readonly nflogGroup: number;
   /** Whether conntrack shall count packets and bytes for it. */
   readonly accounting: boolean;
+  /** Absent: no page is shown. */
+  readonly ui?: UiSettings;
 }
 
 export interface FlowPlace {
@@ -24,6 +28,8 @@ export class FlowPart implements Disposable {
   readonly #settings: FlowSettings | undefined;
   #recorder: FlowRecorder | undefined;
   #heard = 0;
+  #ui: FlowUi | undefined;
+  #isOver = false;
 
   /** @param settings undefined: flows are not recorded */
   constructor(settings: FlowSettings | undefined) {
@@ -36,7 +42,25 @@ export class FlowPart implements Disposable {
    */
   start(place: (heard: () => number) => FlowPlace): void {
     if (!this.#settings || this.#recorder) return;
-    this.#recorder = new FlowRecorder({ ...place(() => this.#heard), ...this.#settings });
+    const here = place(() => this.#heard);
+    this.#recorder = new FlowRecorder({ ...here, ...this.#settings });
+    if (this.#settings.ui) this.#show(this.#settings.ui, here.log);
+  }
+
+  /** An address that is taken keeps no pod from being plugged in. */
+  #show(ui: UiSettings, log: Log): void {
+    import('./flow-ui.ts')
+      .then(({ serveUi }) =>
+        serveUi(
+          ui,
+          flowRoutes(() => this.#recorder),
+        ),
+      )
+      .then(served => {
+        if (this.#isOver) served[Symbol.dispose]();
+        else this.#ui = served;
+      })
+      .catch(error => log('warn', `Cannot show flows on ${ui.host} port ${ui.port}: ${messageOf(error)}`));
   }
 
   /** The API has told of a pod, a policy or another object: flows from now on are judged by it. */
@@ -46,7 +70,14 @@ export class FlowPart implements Disposable {
 
   /** For root. */
   get routes(): QueryRoutes {
-    return this.#settings ? flowRoutes(() => this.#recorder) : {};
+    if (!this.#settings) return {};
+    return {
+      ...flowRoutes(() => this.#recorder),
+      'GET /flows/ui': () =>
+        this.#ui
+          ? { type: 'text/plain', text: `${this.#ui.url}\n` }
+          : { status: 404, type: 'text/plain', text: 'no page is shown: start the agent with --ui 127.0.0.1:9468\n' },
+    };
   }
 
   get metrics(): readonly Metric[] {
@@ -54,6 +85,8 @@ export class FlowPart implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#isOver = true;
+    this.#ui?.[Symbol.dispose]();
     this.#recorder?.[Symbol.dispose]();
   }
 }

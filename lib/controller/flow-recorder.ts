@@ -19,6 +19,7 @@ import { useAccounting } from './flow-accounting.ts';
 import { DenialWatch } from './flow-denial-watch.ts';
 import type { DeniedFlow } from './flow-denials.ts';
 import { type FlowSource, policiesOfChain } from './flow-source.ts';
+import type { Outlet } from './http-server.ts';
 
 export interface RecorderOptions {
   readonly source: FlowSource;
@@ -34,7 +35,7 @@ export interface RecorderOptions {
 }
 
 /** Milliseconds between two readings of events: what a person takes for at once, and few wake-ups. */
-const TICK = 50;
+const TICK = 100;
 /** Events between two looks at the clock, and milliseconds of work and of rest, in which others have their turn. */
 const AT_ONCE = 128;
 const SLICE = 5;
@@ -63,10 +64,13 @@ export class FlowRecorder implements Disposable {
   #denials: DenialWatch | undefined;
   #isOver = false;
   #isReading = false;
+  #isHeeded = false;
   #looking: Promise<void> = Promise.resolve();
   #loss: { readonly time: number; events: number } | undefined;
   /** Flows that were there already, whose end the kernel may not tell. */
   #found: ReadonlySet<number> = new Set();
+  /** Who is told of flows as they come, the oldest first. */
+  readonly readers = new Set<Outlet>();
   /** Why denied flows are not recorded just now. */
   deaf: string | undefined;
 
@@ -77,8 +81,14 @@ export class FlowRecorder implements Disposable {
     this.attribution = new Attribution(() => source.scene(), monotonic);
     this.journal = new FlowJournal(this.attribution, bytes);
     this.#listener = {
-      opened: entry => this.journal.opened(entry, seconds()),
-      closed: entry => this.journal.closed(entry, seconds()),
+      opened: entry => {
+        this.#heed();
+        this.journal.opened(entry, seconds());
+      },
+      closed: entry => {
+        this.#heed();
+        this.journal.closed(entry, seconds());
+      },
       lost: events => this.#lost(events),
     };
     using undo = new DisposableStack();
@@ -108,6 +118,7 @@ export class FlowRecorder implements Disposable {
   }
 
   get scene(): FlowScene {
+    this.#isHeeded = false;
     this.#heed();
     return this.attribution.scene;
   }
@@ -115,7 +126,10 @@ export class FlowRecorder implements Disposable {
   /** Since when there is a record: single flows, and sums. Seconds since 1970. */
   readonly since = seconds();
 
+  /** Before the first event of each reading: nothing is looked at where nothing has come. */
   #heed(): void {
+    if (this.#isHeeded) return;
+    this.#isHeeded = true;
     const stamp = this.#options.source.stamp();
     if (stamp === this.#stamp) return;
     this.#stamp = stamp;
@@ -125,7 +139,7 @@ export class FlowRecorder implements Disposable {
   /** All that has come is in the journal when this returns, or will be soon where it is much. */
   #read(): void {
     if (this.#isReading || this.#isOver) return;
-    this.#heed();
+    this.#isHeeded = false;
     const end = monotonic() + SLICE;
     while (this.#events.drain(this.#listener, AT_ONCE)) {
       if (monotonic() < end) continue;
@@ -136,7 +150,7 @@ export class FlowRecorder implements Disposable {
       });
       return;
     }
-    this.#events.unreported(this.#listener);
+    if (this.#isHeeded) this.#events.unreported(this.#listener);
   }
 
   #lost(events: number): void {

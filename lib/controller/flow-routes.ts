@@ -3,6 +3,7 @@ import { asksForAddresses, type Filter, FilterError, parseFilter } from '../flow
 import type { SummedFlows } from '../flows/minutes.ts';
 import { graphOf, hintsOf, type SumKind, sumBy, sumKinds } from '../flows/sums.ts';
 import { accountingState } from './flow-accounting.ts';
+import { explained, policyHits } from './flow-explain.ts';
 import type { FlowRecorder } from './flow-recorder.ts';
 import { BadRequest, type HttpResponse, type HttpStream, type Outlet, type QueryRoutes } from './http-server.ts';
 
@@ -47,6 +48,9 @@ function sumKindIn(query: URLSearchParams): SumKind {
   return kind;
 }
 
+/** Readers of what is live at once; the oldest gives way to one more. */
+const MOST_READERS = 16;
+
 /** Writes what is new, and no more than is read: what is left out meanwhile is counted, and told with the next message. */
 function beginLive(recorder: FlowRecorder, filter: Filter, outlet: Outlet): Disposable {
   let { cursor } = recorder.journal;
@@ -63,7 +67,16 @@ function beginLive(recorder: FlowRecorder, filter: Filter, outlet: Outlet): Disp
   // The reader knows that it is heard.
   outlet.write(`data: ${JSON.stringify({ entries: [], skipped: 0 })}\n\n`);
   const timer = setInterval(tell, LIVE).unref();
-  return { [Symbol.dispose]: () => clearInterval(timer) };
+  const { readers } = recorder;
+  readers.add(outlet);
+  const [oldest] = readers;
+  if (readers.size > MOST_READERS) oldest?.end();
+  return {
+    [Symbol.dispose]() {
+      clearInterval(timer);
+      readers.delete(outlet);
+    },
+  };
 }
 
 const summedIn = ({ journal }: FlowRecorder, query: URLSearchParams): readonly SummedFlows[] =>
@@ -86,7 +99,10 @@ export function recorderStatus({ journal, attribution, since, deaf }: FlowRecord
   };
 }
 
-type Answer = (recorder: FlowRecorder, query: URLSearchParams) => HttpResponse | HttpStream;
+type Answer = (
+  recorder: FlowRecorder,
+  query: URLSearchParams,
+) => HttpResponse | HttpStream | Promise<HttpResponse | HttpStream>;
 
 const answers: Readonly<Record<string, Answer>> = {
   'GET /flows': ({ journal }, query) => {
@@ -103,6 +119,8 @@ const answers: Readonly<Record<string, Answer>> = {
   'GET /flows/graph': (recorder, query) =>
     json(graphOf(summedIn(recorder, query), sumFilterIn(query), query.has('collapsed'))),
   'GET /flows/hints': (recorder, query) => json(hintsOf(summedIn(recorder, query))),
+  'GET /flows/policies': (recorder, query) => json(policyHits(recorder, summedIn(recorder, query))),
+  'GET /flows/explain': async (recorder, query) => json(await explained(recorder, numberIn(query, 'id', -1))),
   'GET /flows/status': recorder => json(recorderStatus(recorder)),
 };
 

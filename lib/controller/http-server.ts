@@ -19,6 +19,7 @@ export interface HttpResponse {
 /** What is written for as long as somebody reads. */
 export interface Outlet {
   readonly write: (text: string) => void;
+  readonly end: () => void;
   /** What was written last has not been read yet: what is written now waits in memory. */
   readonly isFull: () => boolean;
 }
@@ -61,7 +62,11 @@ const utf8 = (type: string): string => (type.startsWith('text/') ? `${type}; cha
 /** For as long as the reader reads: one that does not is the page's to notice, by the outlet. */
 function beginStream({ type, begin }: HttpStream, response: ServerResponse): void {
   response.writeHead(200, { 'content-type': utf8(type), 'cache-control': 'no-store' });
-  const begun = begin({ write: text => response.write(text), isFull: () => response.writableNeedDrain });
+  const begun = begin({
+    write: text => response.write(text),
+    end: () => response.destroy(),
+    isFull: () => response.writableNeedDrain,
+  });
   response.once('close', () => begun[Symbol.dispose]());
 }
 
@@ -107,12 +112,25 @@ function limitReading({ socket }: ServerResponse): void {
   socket.once('close', () => clearTimeout(timer));
 }
 
-function serverOf(pages: QueryRoutes): Server {
+/** What stands before all routes. */
+export interface HttpGuard {
+  /** Of every answer. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** The answer to a request that no route is to see. */
+  readonly refuse: (request: IncomingMessage) => HttpResponse | undefined;
+}
+
+const unguarded: HttpGuard = { headers: {}, refuse: () => undefined };
+
+function serverOf(pages: QueryRoutes, { headers, refuse }: HttpGuard = unguarded): Server {
   const options = { requestTimeout: TIMEOUT_MS, headersTimeout: TIMEOUT_MS, connectionsCheckingInterval: LOOK };
   const server = createServer(options, (request, response) => {
     request.resume();
     response.shouldKeepAlive = false;
-    void answer(pages, request, response).then(hasEnd => hasEnd && limitReading(response));
+    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+    const refusal = refuse(request);
+    const routes = refusal ? { [`${request.method} ${(request.url ?? '').split('?')[0]}`]: () => refusal } : pages;
+    void answer(routes, request, response).then(hasEnd => hasEnd && limitReading(response));
   });
   keepRoom(server);
   return server;
@@ -162,12 +180,18 @@ export function parsePlace(text: string): { readonly host: string; readonly port
   return isIP(host) > 0 && port > 0 && port < 65536 ? { host, port } : undefined;
 }
 
+interface TcpPlace {
+  readonly host: string;
+  readonly port: number;
+}
+
 /** @throws Error where the address is taken, or is not this node's */
-export async function serveMetrics(
-  place: { readonly host: string; readonly port: number },
-  pages: HttpRoutes,
-): Promise<Disposable> {
-  const server = serverOf(pages);
+export async function serveGuarded(place: TcpPlace, routes: QueryRoutes, guard: HttpGuard): Promise<Disposable> {
+  const server = serverOf(routes, guard);
   await started(server, place);
   return closing(server);
 }
+
+/** @throws Error where the address is taken, or is not this node's */
+export const serveMetrics = (place: TcpPlace, routes: HttpRoutes): Promise<Disposable> =>
+  serveGuarded(place, routes, unguarded);

@@ -84,6 +84,9 @@ async function recordFlows(
   const settings = readNodeSettings({ ...owner, runDir });
   const { hook } = openHere(settings, {}, line => log('warn', line), undefined, warm);
   const source = folderSource(hook.table, () => localAddresses(warm.route.exchange));
+  // What is heard of flows is far more than what is kept.
+  const { limitHeap } = await import('./memory.ts');
+  limitHeap();
   flows.start(() => ({ source, nft: warm.nft, log }));
   const { serveAdmin } = await import('./http-server.ts');
   return await serveAdmin(runDir, { ...routes, ...flows.routes });

@@ -290,6 +290,11 @@ export class FlowJournal {
     return [...flows.reverse(), ...notes].sort((a, b) => a.time - b.time);
   }
 
+  /** One flow, while it is kept. */
+  get(id: number): FlowRecord | undefined {
+    return this.#ring.get(id);
+  }
+
   /** Where a reader begins that wants what comes from now on. */
   get cursor(): number {
     return this.#changed;

@@ -29,8 +29,9 @@ export class Browser implements AsyncDisposable {
   #session: string | undefined;
   #next = 0;
 
-  static async start(): Promise<Browser> {
-    const browser = new Browser();
+  /** @param network a process in whose network namespace it runs; else in one of its own, with nothing in it */
+  static async start(network?: number): Promise<Browser> {
+    const browser = new Browser(network);
     const { targetInfos } = (await browser.send('Target.getTargets')) as {
       targetInfos: { targetId: string; type: string }[];
     };
@@ -43,15 +44,16 @@ export class Browser implements AsyncDisposable {
     return browser;
   }
 
-  private constructor() {
+  private constructor(network: number | undefined) {
     this.#folder = mkdtempSync(join(tmpdir(), 'tollgate-browser-'));
     const chromium = [
       ...['chromium', '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run'],
       ...['--disable-background-networking', '--disable-component-update', '--hide-scrollbars'],
       ...['--remote-debugging-pipe', `--user-data-dir=${this.#folder}`, 'about:blank'],
     ];
-    // A network namespace without even a loopback that is up.
-    this.#process = spawn('setpriv', ['--pdeathsig', 'KILL', 'unshare', '--net', ...chromium], {
+    // A network namespace of its own is one without even a loopback that is up.
+    const enter = network === undefined ? ['unshare', '--net'] : ['nsenter', `--net=/proc/${network}/ns/net`];
+    this.#process = spawn('setpriv', ['--pdeathsig', 'KILL', ...enter, ...chromium], {
       stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'],
     });
     let rest = '';

@@ -4,7 +4,15 @@ import { command, type Exit, exit, outputOption, print, printJson, printLines, U
 import { liveOptions, openLive } from '../live.ts';
 import { denialPrinters } from './denied-lines.ts';
 import { entryText, sumTable } from './flow-lines.ts';
-import { type FlowQuery, followRecorded, isRecorded, type LiveMessage, listRecorded, sumRecorded } from './recorded.ts';
+import {
+  type FlowQuery,
+  followRecorded,
+  isRecorded,
+  type LiveMessage,
+  listRecorded,
+  sumRecorded,
+  uiLink,
+} from './recorded.ts';
 import { watchDenied } from './watch-denied.ts';
 
 const spans: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
@@ -132,6 +140,11 @@ export const flows = command(
           requiresArg: true,
           describe: `So many, the newest ones (${LAST} where nothing is said)`,
         },
+        open: {
+          type: 'boolean',
+          default: false,
+          describe: 'The link to the page, where the agent was started with --ui',
+        },
         sum: { choices: sumKinds, describe: 'Flows summed up by namespace, workload or policy, of a day at most' },
         seconds: {
           type: 'number',
@@ -152,6 +165,10 @@ export const flows = command(
         'Flows are recorded by `tollgate agent --flows`; what --denied shows is there without it, read from the node’s own log. Words of one kind widen a filter, words of different kinds narrow it; quote words with a minus. A denied flow is shown once in ten seconds, however often it is tried; the kernel logs 100 packets a second of each chain, and what it counted beyond that is summed up. conf/FLOWS.md describes each field of -o json.',
       ),
   async given => {
+    if (given.open) {
+      print(await uiLink(given.runDir));
+      return exit.yes;
+    }
     const words = (given.filter as readonly string[]).join(' ');
     const isLive = given.since === undefined && given.last === undefined && given.sum === undefined;
     const filter = given.denied ? `${words} ${DENIED}`.trim() : words;

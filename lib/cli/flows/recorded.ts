@@ -49,6 +49,9 @@ export async function listRecorded(runDir: string, query: FlowQuery): Promise<re
 export const sumRecorded = (runDir: string, by: SumKind, query: FlowQuery): Promise<readonly SumRow[]> =>
   asked(() => askAgent<readonly SumRow[]>(runDir, 'GET', `/flows/sum?by=${by}&${queryText(query)}`));
 
+/** With the token in it. @throws Error where no page is shown */
+export const uiLink = async (runDir: string): Promise<string> => await askAgentText(runDir, 'GET', '/flows/ui');
+
 export const isRecorded = (runDir: string): Promise<boolean> =>
   askAgentText(runDir, 'GET', '/flows/status').then(
     () => true,

@@ -1,0 +1,101 @@
+/** Why a flow was allowed or denied: both directions, the text of the policies, and what would allow it. */
+import type { Entry, FlowJudgement, FlowRecord } from '../../../flows/model.ts';
+import { element, find, withText } from '../../policy/matrix-page/elements.ts';
+import type { Api } from './api.ts';
+import { bytesText, clock, placeText, targetText } from './words.ts';
+
+/** What the agent says of one flow, besides its record. */
+interface Explained {
+  readonly policies: readonly { readonly ref: string; readonly yaml: string }[];
+  readonly remedies: readonly string[];
+}
+
+const heading = (text: string): HTMLElement => withText(element('h3'), text);
+
+function list(pairs: readonly (readonly [name: string, text: string, kind?: string])[]): HTMLElement {
+  const made = element('dl');
+  for (const [name, text, kind = ''] of pairs)
+    made.append(withText(element('dt'), name), withText(element('dd', kind), text));
+  return made;
+}
+
+const direction = (name: string, judged: FlowJudgement | null): readonly [string, string, string?] =>
+  judged ? [name, judged.why, judged.allowed ? 'allowed' : 'denied'] : [name, 'not judged on this node'];
+
+const labelsText = (labels: Readonly<Record<string, string>> = {}): string =>
+  Object.entries(labels)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(', ') || 'none';
+
+function copyButton(text: string): HTMLElement {
+  const button = withText(element('button', '', { type: 'button' }), 'Copy as NetworkPolicy');
+  button.addEventListener('click', () => {
+    navigator.clipboard.writeText(text).then(
+      () => withText(button, 'Copied'),
+      () => withText(button, 'Select the text to copy it'),
+    );
+  });
+  return button;
+}
+
+function facts(flow: FlowRecord): HTMLElement {
+  const end = flow.end === null ? 'open' : clock(flow.end);
+  return list([
+    ['Verdict', flow.verdict, flow.verdict],
+    ['When', `${flow.isStartKnown ? '' : 'before '}${clock(flow.time)} – ${end}`],
+    ['From', `${flow.from.address}${flow.sourcePort === null ? '' : ` ${flow.sourcePort}`}`],
+    ['To', `${flow.to.address}${flow.port === null ? '' : ` ${flow.port}`}`],
+    ...(flow.sentTo ? ([['Sent to', placeText(flow.sentTo)]] as const) : []),
+    ...(flow.seenFrom ? ([['Seen as', placeText(flow.seenFrom)]] as const) : []),
+    ...(flow.from.kind === 'pod' ? ([['From labels', labelsText(flow.from.labels)]] as const) : []),
+    ...(flow.to.kind === 'pod' ? ([['To labels', labelsText(flow.to.labels)]] as const) : []),
+    ...(bytesText(flow) ? ([['Bytes', bytesText(flow)]] as const) : []),
+    direction('Egress', flow.egress),
+    direction('Ingress', flow.ingress),
+    ...(flow.doubt ? ([['Doubt', flow.doubt]] as const) : []),
+  ]);
+}
+
+export class Detail {
+  readonly #api: Api;
+  readonly #panel = find('detail');
+  #shown = 0;
+
+  constructor(api: Api) {
+    this.#api = api;
+  }
+
+  close(): void {
+    this.#shown++;
+    this.#panel.hidden = true;
+    find('grid').focus();
+  }
+
+  show(entry: Entry): void {
+    if (entry.kind !== 'flow') return;
+    const close = withText(element('button', 'close', { type: 'button', 'aria-label': 'Close' }), '✕');
+    close.addEventListener('click', () => this.close());
+    const title = withText(element('h2'), `${entry.from.name} → ${targetText(entry)}`);
+    this.#panel.replaceChildren(close, title, facts(entry));
+    this.#panel.hidden = false;
+    void this.#explain(entry, ++this.#shown);
+  }
+
+  async #explain(flow: FlowRecord, shown: number): Promise<void> {
+    let more: readonly HTMLElement[];
+    try {
+      const { policies, remedies } = await this.#api.json<Explained>(`/flows/explain?id=${flow.id}`);
+      more = [
+        ...policies.flatMap(({ ref, yaml }) => [heading(ref), withText(element('pre', '', { tabindex: 0 }), yaml)]),
+        ...remedies.flatMap(yaml => [
+          heading('What would allow it'),
+          withText(element('pre', 'remedy', { tabindex: 0 }), yaml),
+          copyButton(yaml),
+        ]),
+      ];
+    } catch (error) {
+      more = [withText(element('p'), error instanceof Error ? error.message : String(error))];
+    }
+    if (shown === this.#shown) this.#panel.append(...more);
+  }
+}

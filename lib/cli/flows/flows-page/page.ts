@@ -1,0 +1,175 @@
+import type { Entry } from '../../../flows/model.ts';
+import type { FilterHints, FlowGraph } from '../../../flows/sums.ts';
+import { element, find, withText } from '../../policy/matrix-page/elements.ts';
+import { installTheme } from '../../policy/matrix-page/theme.ts';
+import { Api, ApiRefusal, takeToken } from './api.ts';
+import { Detail } from './detail.ts';
+import { drawMap } from './map.ts';
+import { drawPolicies, type PolicyHits } from './policies.ts';
+import { MOST_ROWS, Rows } from './rows.ts';
+import { FlowTable } from './table.ts';
+
+const views = ['flows', 'map', 'policies'] as const;
+type View = (typeof views)[number];
+
+/** Milliseconds: after a key, before the agent is asked; between two looks at what is not live; before a lost agent is asked again. */
+const TYPING = 300;
+const LOOK = 5_000;
+const AGAIN = 2_000;
+const HOUR = 3600;
+
+const api = new Api(takeToken());
+const rows = new Rows();
+const detail = new Detail(api);
+const table = new FlowTable(rows, entry => detail.show(entry));
+const filter = find<HTMLInputElement>('filter');
+
+class Page {
+  #view: View = 'flows';
+  #isPaused = false;
+  #following = new AbortController();
+  /** What came while the table was paused. */
+  #waiting: Entry[] = [];
+  #skipped = 0;
+  #received = 0;
+
+  status(text: string, isWrong = false): void {
+    const line = find('status');
+    line.classList.toggle('wrong', isWrong);
+    withText(line, text);
+  }
+
+  #told(): void {
+    const waiting = this.#waiting.length > 0 ? `, ${this.#waiting.length} more since the pause` : '';
+    const skipped = this.#skipped > 0 ? `; ${this.#skipped} changes came too fast and were left out` : '';
+    this.status(
+      `${this.#isPaused ? 'Paused' : 'Live'}: ${rows.view.length} shown, ${this.#received} received${waiting}${skipped}`,
+    );
+  }
+
+  #take(entries: readonly Entry[]): void {
+    this.#received += entries.length;
+    if (this.#isPaused) this.#waiting = [...this.#waiting, ...entries].slice(-MOST_ROWS);
+    else rows.take(entries);
+    table.draw();
+    this.#told();
+  }
+
+  /** From the beginning, with the filter of now; after an end of the agent's, again. */
+  async follow(): Promise<void> {
+    this.#following.abort();
+    const following = new AbortController();
+    this.#following = following;
+    const words = filter.value;
+    this.#waiting = [];
+    this.#skipped = this.#received = 0;
+    while (!following.signal.aborted)
+      try {
+        const query = new URLSearchParams({ filter: words, last: String(MOST_ROWS) });
+        const entries = await api.lines(`/flows?${query}`);
+        if (following.signal.aborted) return;
+        rows.clear();
+        // Another filter is another table, paused or not.
+        rows.take(entries);
+        this.#take([]);
+        await api.follow(
+          words,
+          message => {
+            if (following.signal.aborted) return;
+            this.#skipped += message.skipped;
+            this.#take(message.entries);
+          },
+          following.signal,
+        );
+        throw new Error('the agent has ended');
+      } catch (error) {
+        if (following.signal.aborted) return;
+        this.status(error instanceof Error ? error.message : String(error), true);
+        if (error instanceof ApiRefusal) return;
+        await new Promise(done => setTimeout(done, AGAIN));
+      }
+  }
+
+  pause(isPaused = !this.#isPaused): void {
+    this.#isPaused = isPaused;
+    find('pause').setAttribute('aria-pressed', String(isPaused));
+    withText(find('pause'), isPaused ? 'Go on' : 'Pause');
+    if (!isPaused) rows.take(this.#waiting.splice(0));
+    table.draw();
+    this.#told();
+  }
+
+  show(view: View): void {
+    this.#view = view;
+    for (const each of views) {
+      find(each).hidden = each !== view;
+      find(`tab-${each}`).setAttribute('aria-selected', String(each === view));
+    }
+    if (view === 'flows') {
+      table.draw();
+      find('grid').focus();
+    }
+    void this.look();
+  }
+
+  /** What is not live, where it is in sight. */
+  async look(): Promise<void> {
+    const since = String(Date.now() / 1000 - HOUR);
+    try {
+      if (this.#view === 'map') {
+        const isAsked = find<HTMLInputElement>('collapsed').checked;
+        const query = new URLSearchParams({ filter: filter.value, since, ...(isAsked ? { collapsed: '1' } : {}) });
+        drawMap(await api.json<FlowGraph>(`/flows/graph?${query}`), isAsked);
+      }
+      if (this.#view === 'policies') drawPolicies(await api.json<readonly PolicyHits[]>('/flows/policies'));
+    } catch (error) {
+      this.status(error instanceof Error ? error.message : String(error), true);
+    }
+  }
+
+  async hint(): Promise<void> {
+    const hints = await api.json<FilterHints>('/flows/hints').catch(() => undefined);
+    if (!hints) return;
+    const words = Object.entries(hints).flatMap(([kind, values]) =>
+      (values as readonly string[]).map(value => `${kind}:${value}`),
+    );
+    const options = ['verdict:denied', 'verdict:allowed', ...words];
+    find('hints').replaceChildren(...options.map(value => element('option', '', { value })));
+  }
+}
+
+const page = new Page();
+let typing: ReturnType<typeof setTimeout> | undefined;
+filter.addEventListener('input', () => {
+  clearTimeout(typing);
+  typing = setTimeout(() => {
+    void page.follow();
+    void page.look();
+  }, TYPING);
+});
+filter.addEventListener('focus', () => void page.hint());
+find('search').addEventListener('submit', event => event.preventDefault());
+find('pause').addEventListener('click', () => page.pause());
+find('collapsed').addEventListener('change', () => void page.look());
+find('denied-first').addEventListener('change', event => {
+  rows.reorder((event.target as HTMLInputElement).checked);
+  table.draw();
+});
+for (const view of views) find(`tab-${view}`).addEventListener('click', () => page.show(view));
+
+document.addEventListener('keydown', event => {
+  if (event.key === 'Escape') detail.close();
+  const target = event.target as HTMLElement;
+  if (['INPUT', 'BUTTON'].includes(target.tagName) || event.ctrlKey || event.metaKey || event.altKey) return;
+  const view = views[Number(event.key) - 1];
+  if (event.key === '/') filter.focus();
+  else if (event.key === ' ') page.pause();
+  else if (view) page.show(view);
+  else return;
+  event.preventDefault();
+});
+
+installTheme(() => table.draw());
+setInterval(() => void page.look(), LOOK);
+find('grid').focus();
+void page.follow();

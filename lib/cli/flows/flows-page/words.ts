@@ -1,0 +1,30 @@
+/** A flow in words. */
+import type { FlowRecord, Note, TranslatedEnd } from '../../../flows/model.ts';
+
+export const clock = (seconds: number): string => new Date(seconds * 1000).toLocaleTimeString([], { hour12: false });
+
+export const placeText = ({ address, port }: TranslatedEnd): string => (port === null ? address : `${address} ${port}`);
+
+export const targetText = ({ to, port, protocol }: FlowRecord): string =>
+  `${to.name}  ${port === null ? '' : port}/${protocol}`;
+
+export function bytesText({ sent, received }: FlowRecord): string {
+  if (!sent || !received) return '';
+  const bytes = sent.bytes + received.bytes;
+  if (bytes < 1024) return `${bytes} B`;
+  const power = Math.min(Math.floor(Math.log2(bytes) / 10), 4);
+  return `${(bytes / 1024 ** power).toFixed(1)} ${['B', 'KiB', 'MiB', 'GiB', 'TiB'][power]}`;
+}
+
+/** Policies that decided, without their kind. */
+export function byText({ egress, ingress, verdict, doubt }: FlowRecord): string {
+  if (doubt === 'busy') return 'policies were not asked';
+  const deciding = [egress, ingress].filter(each => each && (verdict === 'allowed' || !each.allowed));
+  const names = [...new Set(deciding.flatMap(each => each?.by ?? []))].map(ref => ref.split('/').slice(1).join('/'));
+  return names.length === 0 ? 'no policy' : names.join(', ');
+}
+
+export const noteText = (note: Note): string =>
+  note.kind === 'loss'
+    ? `${clock(note.time)}  ${note.events} events were lost until ${clock(note.until)}: flows that began and ended in between are not here`
+    : `${clock(note.time)}  and ${note.packets} more denied packets (${note.direction}, ${note.by.join(', ') || 'unknown tag'})`;
