@@ -4,7 +4,7 @@
 #   setup.sh bench    these, and the programs that the benchmark compares with: Debian packages, and plugins where Go is there
 #   setup.sh engines  the first, and what other policy engines call
 #   setup.sh test     these, the release, and the programs that tests use as peers: Debian packages, and cnitool where Go is there
-#   setup.sh cluster-1.34, cluster-1.20  the first, and what nodes of that Kubernetes are made of: Debian packages
+#   setup.sh cluster-1.34, cluster-1.20  the first, the release, helm, and what nodes of that Kubernetes are made of: Debian packages
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -142,8 +142,9 @@ case $mode in
     ;;
 esac
 [[ $mode != bench ]] || install_reference
-[[ $mode == bench || $mode == engines || $mode == cluster-* ]] && exit
+[[ $mode == bench || $mode == engines ]] && exit
 pack_if_older
+install_helm
+[[ $mode == cluster-* ]] && exit
 install_cnitool
 install_ocicni
-install_helm

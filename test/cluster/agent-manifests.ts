@@ -1,13 +1,19 @@
-/** The agent as it is shipped for clusters: what `tollgate install --kubernetes` prints. */
+/** The agent as it is shipped for clusters: by the chart of the release, which asks for the image that nodes have imported. */
 import { execFileSync } from 'node:child_process';
 import { parseAllDocuments } from 'yaml';
+import { tollgateDir } from '../support/cni.ts';
+import { released, version } from '../support/release.ts';
 import type { KubeObject } from './api.ts';
 import { place } from './control.ts';
-import { agentExecutable, agentImage } from './images.ts';
 
 export function agentManifests(): readonly KubeObject[] {
-  const folders = ['--bin-dir', '/run/cni/bin', '--conf-dir', '/run/cni/net.d'];
-  const args = ['install', '--kubernetes', '--image', agentImage, '--api-server', place, ...folders];
-  const text = execFileSync(agentExecutable, args, { encoding: 'utf8' });
-  return parseAllDocuments(text).map(document => document.toJS() as KubeObject);
+  const values = { apiServer: place, binDir: '/run/cni/bin', confDir: '/run/cni/net.d' };
+  const set = Object.entries(values).flatMap(([name, value]) => ['--set-string', `${name}=${value}`]);
+  const args = ['template', 'tollgate', released(`tollgate-${version}.tgz`), '--namespace', 'kube-system', ...set];
+  // helm keeps what it knows of repositories: here nothing.
+  const env = { PATH: process.env['PATH'], HOME: '/nonexistent' };
+  const text = execFileSync(`${tollgateDir}/tools/helm`, args, { encoding: 'utf8', env });
+  return parseAllDocuments(text)
+    .map(document => document.toJS() as KubeObject | null)
+    .filter(object => object !== null);
 }

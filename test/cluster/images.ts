@@ -1,7 +1,7 @@
 /** Images of the cluster's pods, made on the spot out of programs of this machine, since no registry is asked. */
 import { readFileSync } from 'node:fs';
-import { tollgateDir } from '../support/cni.ts';
-import { executableImage, programImage, toolsImage } from '../support/image.ts';
+import { programImage, toolsImage } from '../support/image.ts';
+import { arch, released, version } from '../support/release.ts';
 import { kubernetes, scratch } from './daemon.ts';
 
 /** What the proofs' pods run, and what asks them. */
@@ -9,10 +9,9 @@ export const podProgram = `${scratch}/pod`;
 export const podImage = 'docker.io/library/pod:test';
 /** Its program waits, where it is told nothing else. */
 export const sandboxImage = podImage;
-export const agentImage = 'docker.io/library/tollgate:test';
+/** As nodes have it that imported the archive of the release. */
+export const agentImage = `docker.io/library/tollgate:${version}`;
 export const dnsImage = 'docker.io/library/coredns:test';
-
-export const agentExecutable = `${tollgateDir}/tollgate`;
 
 /** Of Kubernetes' own end-to-end tests: names that only need to be there, and those that stand for agnhost. */
 const suiteImage = 'registry.k8s.io/e2e-test-images/agnhost:2.56';
@@ -58,7 +57,7 @@ const suiteArchive = (name: string, aliases: readonly string[], words: readonly 
 /** Archives as `docker save` makes them, by what makes them. */
 export const archives: Readonly<Record<string, () => Buffer>> = {
   [podImage]: () => programImage(podImage, podProgram, ['wait']),
-  [agentImage]: () => executableImage(agentImage, agentExecutable),
+  [agentImage]: () => readFileSync(released(`tollgate-${version}-${arch}.oci.tar`)),
   [suiteImage]: () =>
     suiteArchive(
       suiteImage,

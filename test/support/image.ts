@@ -106,10 +106,6 @@ const programEntries = (name: string, program: string): readonly Entry[] => [
   ...librariesOf(program).map(path => ({ path: path.slice(1), content: readFileSync(path) })),
 ];
 
-/** The executable and the libraries that it needs, those of this machine. */
-export const executableImage = (name: string, executable: string): Buffer =>
-  image(name, { command: ['tollgate'], entries: programEntries('tollgate', executable) });
-
 export interface ToolsContent extends Omit<Content, 'entries'> {
   /** Of this machine, by the name that they get in `/bin`. */
   readonly programs: Readonly<Record<string, string>>;
