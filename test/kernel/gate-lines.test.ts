@@ -19,7 +19,11 @@ import type { End } from '../support/tap.ts';
 import { addressOf, farAddress, nearAddress, nodeAddress, packetId, tableName } from '../support/wired-host.ts';
 
 /** Who may open what: `mute` nothing to others, `deaf` nothing from others, `shut` neither; `unknown` is in no map. */
-const tags = { open: 0x74670001, shut: 0x74670002, deaf: 0x74670003, mute: 0x74670004, unknown: 0x74671234 } as const;
+const tags = {
+  ...{ open: 0x74670001, shut: 0x74670002, deaf: 0x74670003, mute: 0x74670004, unknown: 0x74671234 },
+  /** As `mute` and `deaf`, by cluster policies. */
+  ...{ curbed: 0x74670005, barred: 0x74670006 },
+} as const;
 
 const closed = (direction: 'egress' | 'ingress', name: string) =>
   [name, { name, direction, rules: [], policies: ['NetworkPolicy/test/nothing'] }] as const;
@@ -32,6 +36,23 @@ const ruleset: Ruleset = {
     [tags.shut, { identity, egress: 'out-nothing', ingress: 'in-nothing' }],
     [tags.deaf, { identity, egress: 'open', ingress: 'in-nothing' }],
     [tags.mute, { identity, egress: 'out-nothing', ingress: 'open' }],
+  ]),
+};
+
+/** Cluster policies are among those that judge: the own node and a pod itself are for them to deny. */
+const ordered: Ruleset = {
+  ...ruleset,
+  isOrdered: true,
+  tags: new Map([
+    ...ruleset.tags,
+    [
+      tags.curbed,
+      { identity, egress: 'out-nothing', ingress: 'open', byCluster: { egress: 'out-nothing', ingress: 'open' } },
+    ],
+    [
+      tags.barred,
+      { identity, egress: 'open', ingress: 'in-nothing', byCluster: { egress: 'open', ingress: 'in-nothing' } },
+    ],
   ]),
 };
 
@@ -607,6 +628,191 @@ for (const line of ungated)
   test(`${line.chain}, enforcer none: ${line.why}`, async () => {
     await prove(tableOf([localPod(a, tags.open)], { settings: { judge: 'none' } }), line);
   });
+
+/** The map of one moment as a packet finds it that began before a change. */
+const ofAnotherMoment = (table: Table): Table => ({
+  ...table,
+  sets: table.sets.map(each => (each.name === 'moment' ? { ...each, elements: [] } : each)),
+});
+const withoutIngressTags = (table: Table): Table => ({
+  ...table,
+  sets: table.sets.map(each => (each.name === 'ingress_tiers_by_tag' ? { ...each, elements: [] } : each)),
+});
+
+/** So that the one counter alone can tell. */
+const withoutEgressCount = (table: Table): Table => ({
+  ...table,
+  chains: table.chains.map(chain =>
+    chain.name === 'egress-tiers' ? { ...chain, rules: chain.rules.slice(1) } : chain,
+  ),
+});
+
+interface OrderedLine extends Line {
+  /** How the table differs, with and without the line. */
+  readonly but?: (table: Table) => Table;
+}
+
+/** Through a hostPort, which comes back to the pod. */
+const toItself = (f: Family): boolean =>
+  sourceSeen(a.end, udp(a.addresses[f], nodeAddress[f], { dport: 8080 }), a.end) !== undefined;
+const toNode = (f: Family): boolean => arrives(a.end, udp(a.addresses[f], nodeAddress[f]), host.node);
+
+/** What is there where rules are ordered, and nowhere else. */
+const orderedLines: readonly OrderedLine[] = [
+  ...([4, 6] as const).map(
+    (family): OrderedLine => ({
+      chain: 'gate',
+      rule: `@self${family} goto to-itself`,
+      why: 'a pod that NetworkPolicies let call nobody calls itself through a service',
+      tags: ['mute', 'open'],
+      families: [family],
+      holds: toItself,
+    }),
+  ),
+  {
+    chain: 'gate',
+    rule: 'jump one-moment',
+    why: 'what met a change in the middle of the gate does not pass',
+    but: ofAnotherMoment,
+    holds: f => !arrives(a.end, udp(a.addresses[f], nearAddress[f]), host.near),
+  },
+  {
+    chain: 'to-itself',
+    rule: 'jump egress-tiers',
+    why: 'a pod that cluster policies let call nobody does not call itself through a service',
+    tags: ['curbed', 'open'],
+    holds: f => !toItself(f),
+  },
+  {
+    chain: 'to-itself',
+    rule: 'jump ingress-tiers',
+    why: 'nor is one called by itself that they let nobody call',
+    tags: ['barred', 'open'],
+    holds: f => !toItself(f),
+  },
+  {
+    chain: 'to-itself',
+    rule: 'jump one-moment',
+    why: 'what met a change on the way of a pod to itself does not pass',
+    but: ofAnotherMoment,
+    holds: f => !toItself(f),
+  },
+  {
+    chain: 'one-moment',
+    rule: 'meta nfproto vmap',
+    why: 'what met no change passes',
+    holds: f => arrives(a.end, udp(a.addresses[f], nearAddress[f]), host.near),
+  },
+  {
+    chain: 'one-moment',
+    rule: 'counter drop',
+    why: 'what met one does not',
+    but: ofAnotherMoment,
+    holds: f => !arrives(a.end, udp(a.addresses[f], nearAddress[f]), host.near),
+  },
+  {
+    chain: 'egress-tiers',
+    rule: '@egress_counts',
+    why: 'what a pod tries to open to its node is counted for its identity',
+    tags: ['mute', 'open'],
+    holds: f => counts('egress/tag/74670004', a.end, udp(a.addresses[f], nodeAddress[f])),
+  },
+  {
+    chain: 'egress-tiers',
+    rule: 'meta iifgroup vmap',
+    why: 'a pod that NetworkPolicies let call nobody calls its node',
+    tags: ['mute', 'open'],
+    holds: toNode,
+  },
+  {
+    chain: 'egress-tiers',
+    rule: 'limit',
+    why: 'what an unknown tag is denied is logged',
+    tags: ['unknown', 'open'],
+    holds: f => logs('tollgate egress-tiers', a.end, udp(a.addresses[f], nodeAddress[f])),
+  },
+  {
+    chain: 'egress-tiers',
+    rule: 'counter drop',
+    why: 'a pod whose tag is in no map does not call its node',
+    tags: ['unknown', 'open'],
+    holds: f => !toNode(f),
+  },
+  {
+    chain: 'ingress-tiers',
+    rule: '@ingress_counts',
+    why: 'what comes back to a pod is counted for its identity',
+    tags: ['mute', 'open'],
+    but: withoutEgressCount,
+    holds: f => counts('ingress/tag/74670004', a.end, udp(a.addresses[f], nodeAddress[f], { dport: 8080 })),
+  },
+  {
+    chain: 'ingress-tiers',
+    rule: 'meta oifgroup vmap',
+    why: 'a pod that NetworkPolicies let be called by nobody is called by itself',
+    tags: ['deaf', 'open'],
+    holds: toItself,
+  },
+  {
+    chain: 'ingress-tiers',
+    rule: 'limit',
+    why: 'what an unknown tag is denied is logged',
+    but: withoutIngressTags,
+    holds: f => logs('tollgate ingress-tiers', a.end, udp(a.addresses[f], nodeAddress[f], { dport: 8080 })),
+  },
+  {
+    chain: 'ingress-tiers',
+    rule: 'counter drop',
+    why: 'a pod whose tag is in no map is not called by itself',
+    but: withoutIngressTags,
+    holds: f => !toItself(f),
+  },
+  ...lines
+    .filter(({ chain, rule }) => chain === 'node-gate' && rule !== 'jump egress')
+    .map(
+      ({ tags: [first] = ['open', 'open'], ...line }): OrderedLine => ({
+        ...line,
+        chain: 'node-tiers',
+        why: line.why.replace('a pod that may call nobody', 'a pod that cluster policies let call nobody'),
+        tags: [first === 'mute' ? 'curbed' : first, 'open'],
+      }),
+    ),
+  {
+    chain: 'node-tiers',
+    rule: 'jump egress-tiers',
+    why: 'a pod that cluster policies let call nobody does not call its node either',
+    tags: ['curbed', 'open'],
+    holds: f => !toNode(f),
+  },
+  {
+    chain: 'node-tiers',
+    rule: 'jump one-moment',
+    why: 'what met a change on its way to the node does not pass',
+    but: ofAnotherMoment,
+    holds: f => !toNode(f),
+  },
+];
+
+const orderedTable = (): Table =>
+  tableOf([localPod(a, tags.open, { hostPorts }), localPod(b, tags.open)], { ruleset: ordered });
+
+for (const { but = (table: Table) => table, ...line } of orderedLines)
+  test(`${line.chain}, with cluster policies: ${line.why} (${line.rule.trim()})`, async () => {
+    await prove(but(orderedTable()), line);
+  });
+
+test('no line that comes with cluster policies is without its test', () => {
+  const table = orderedTable();
+  const usual = new Set(whole.chains.flatMap(({ name, rules }) => rules.map(rule => `${name}: ${formatRule(rule)}`)));
+  const bare = table.chains.flatMap(chain =>
+    chain.rules.flatMap((rule, i) => {
+      const text = `${chain.name}: ${formatRule(rule)}`;
+      if (usual.has(text)) return [];
+      return orderedLines.some(line => line.chain === chain.name && ruleAt(table, line).includes(i)) ? [] : [text];
+    }),
+  );
+  assert.deepEqual(bare, []);
+});
 
 test('no line of the gate is without its test', () => {
   const base = whole.chains.filter(({ name }) => !name.startsWith('in-') && !name.startsWith('out-'));
