@@ -11,6 +11,7 @@ import { collectNameless, collectOrphans } from '../../lib/state/leftovers.ts';
 import { listAttachments } from '../../lib/state/listed.ts';
 import type { Store } from '../../lib/state/store.ts';
 import { tapFs } from '../support/fs-tap.ts';
+import { random, seedOf } from '../support/random.ts';
 import { adding, contents, existing, from, network, owner, poolsOf, room } from '../support/state-room.ts';
 
 class Death extends Error {}
@@ -160,14 +161,17 @@ test('60 processes killed at random instants: nothing held twice, nothing left a
   t.after(() => {
     for (const { process } of running) process.kill('SIGKILL');
   });
+  const seed = seedOf(t);
+  const chance = random(seed);
   let next = 0;
   const live = async (verb: string): Promise<void> => {
     while (next++ < 60) {
       // Few names, so that the dead one's attachments meet the next one's calls.
-      const one = actor(verb, at.stateDir, `p${next % 4}`, '10.0.0.0/28', 'fd00::/125');
+      const name = `p${next % 4}`;
+      const one = actor(verb, at.stateDir, name, '10.0.0.0/28', 'fd00::/125', `seed=${seed + next}`);
       running.add(one);
       await heard(one);
-      await new Promise(resolve => setTimeout(resolve, Math.random() * 60));
+      await new Promise(resolve => setTimeout(resolve, chance() * 60));
       one.process.kill('SIGKILL');
       const [code, signal] = (await once(one.process, 'exit')) as [number | null, string | null];
       assert.equal(signal, 'SIGKILL', `exit ${code}: ${one.complaints()}`);

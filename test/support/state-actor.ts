@@ -9,6 +9,7 @@ import { StateError } from '../../lib/state/error.ts';
 import { collectOrphans } from '../../lib/state/leftovers.ts';
 import { listAttachments } from '../../lib/state/listed.ts';
 import { openStore, type Store } from '../../lib/state/store.ts';
+import { random } from './random.ts';
 import { adding, contents, existing, from, network, owner, poolsOf } from './state-room.ts';
 
 const say = (value: unknown) => process.stdout.write(`${JSON.stringify(value)}\n`);
@@ -46,10 +47,10 @@ async function del(store: Store, id: string): Promise<readonly string[] | string
 }
 
 /** Comes and goes until it is killed, and looks whether what it holds is really its own. */
-async function churn(store: Store, id: string, subnets: string[]): Promise<never> {
+async function churn(store: Store, id: string, subnets: string[], chance: () => number): Promise<never> {
   for (let i = 0; ; i++) {
     const whose = owner(`${id}-${i % 3}`);
-    if (Math.random() < 0.5) {
+    if (chance() < 0.5) {
       const given = await add(store, whose.containerID, subnets).catch(error => {
         // Its own last life may have left the attachment half made, or whole.
         if (error instanceof Error && error.name === 'AlreadyReserved') return [];
@@ -89,7 +90,9 @@ async function sweep(store: Store): Promise<never> {
   }
 }
 
-const [verb = '', stateDir = '', id = '', ...subnets] = process.argv.slice(2);
+const [verb = '', stateDir = '', id = '', ...rest] = process.argv.slice(2);
+const subnets = rest.filter(argument => !argument.startsWith('seed='));
+const seed = Number(rest.find(argument => argument.startsWith('seed='))?.slice('seed='.length) ?? 0);
 const store = openStore(stateDir, { bootId: 'test' });
 if (verb === 'race') {
   say('here');
@@ -100,7 +103,7 @@ if (verb === 'race') {
 else if (verb === 'del') say({ outcome: await del(store, id), ...contents(store) });
 else if (verb === 'churn') {
   say('here');
-  await churn(store, id, subnets);
+  await churn(store, id, subnets, random(seed));
 } else if (verb === 'sweep') {
   say('here');
   await sweep(store);

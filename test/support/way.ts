@@ -1,5 +1,5 @@
 /** The way from a runtime to the plugin. */
-import test from 'node:test';
+import test, { type TestContext } from 'node:test';
 import { keepAgent } from './agent-process.ts';
 import type { Host } from './host.ts';
 import { peerDir, runDir, tollgate, tollgateDir } from './places.ts';
@@ -16,7 +16,7 @@ export const callThrough = (chosen: Way): void => {
 };
 export const isServed = (): boolean => way === 'worker' || way === 'dying worker';
 /** A scenario that no launcher and no worker has a part in. */
-export function testAlone(name: string, scenario: () => Promise<void>): void {
+export function testAlone(name: string, scenario: (t: TestContext) => Promise<void>): void {
   if (way === 'alone') void test(name, scenario);
 }
 

@@ -11,6 +11,7 @@ import { type Call, cni, environment, silently, tollgate } from '../support/cni.
 import { EagerPods } from '../support/eager.ts';
 import { type Exit, until } from '../support/host.ts';
 import { onlyFrom, type PluggedPod, PORT, PolicyHost, pods, policy, words } from '../support/policy-host.ts';
+import { random, seedOf } from '../support/random.ts';
 import { tagged } from '../support/snapshot.ts';
 import { binaryOf, isAskedAgain, isServed, testAlone } from '../support/way.ts';
 
@@ -32,8 +33,9 @@ function countAt(host: PolicyHost, { end }: PluggedPod): number {
 
 testAlone(
   '`policy apply`, killed 100 times: the table is that before or that after, and the next one brings the rest',
-  async () => {
+  async t => {
     using host = await PolicyHost.start();
+    const chance = random(seedOf(t));
     const role = (name: string) => ({ role: name });
     const states = [
       [onlyFrom('one', role('server'), role('a')), onlyFrom('two', role('a'), role('b'))],
@@ -59,7 +61,7 @@ testAlone(
     for (let turn = 0; turn < 100; turn++) {
       const next = 1 - now;
       host.put('policy.yaml', ...states[next]!);
-      await host.host.run([tollgate, 'policy', 'apply', ...live], { killAfter: Math.random() * duration });
+      await host.host.run([tollgate, 'policy', 'apply', ...live], { killAfter: chance() * duration });
       const table = read(host);
       const is = wholes.findIndex(whole => isSame(table, whole));
       assert.notEqual(is, -1, `turn ${turn}: neither the one table nor the other`);
@@ -162,7 +164,7 @@ async function addUntil(host: PolicyHost, call: Call, isSo: () => boolean): Prom
 const isCutShort = ({ exit, signal, stdout }: Exit): boolean =>
   signal !== null || (exit === 1 && isAskedAgain((JSON.parse(stdout) as { code?: number }).code));
 
-test('ADD, killed 100 times while its pod sends without a pause: nothing arrives, and DEL leaves the table as it was', async () => {
+test('ADD, killed 100 times while its pod sends without a pause: nothing arrives, and DEL leaves the table as it was', async t => {
   using host = await PolicyHost.start();
   await using eager = new EagerPods();
   const timid = policy('timid', {
@@ -175,6 +177,7 @@ test('ADD, killed 100 times while its pod sends without a pause: nothing arrives
   using shy = await host.plug('shy', { labels: { role: 'shy' } });
   using friend = await host.plug('friend', { labels: { role: 'friend' } });
   const base = read(host);
+  const chance = random(seedOf(t));
   const text = (pod: PluggedPod) => Object.values(pod.result.ips!).map(({ address }) => address.split('/')[0]!);
   const callOf = (name: string, role: string, netns: string) =>
     host.callOf(name, netns, { labels: { role, turn: name } });
@@ -202,7 +205,7 @@ test('ADD, killed 100 times while its pod sends without a pause: nothing arrives
       const id = await eager.start({ netns: host.host.path(`/run/netns/${netns}`), targets, port: PORT });
       // Each fourth dies as soon as it is in the table, the others at any instant.
       const isIn = () => mentionsOf(read(host), name).length > 0;
-      const outcome = await (i % 4 === 0 ? addUntil(host, call, isIn) : addFor(host, call, Math.random() * duration));
+      const outcome = await (i % 4 === 0 ? addUntil(host, call, isIn) : addFor(host, call, chance() * duration));
       if (isCutShort(outcome)) killed[i % 4 === 0 || isIn() ? 'after' : 'before']++;
       else {
         assert.equal(outcome.exit, 0, words(outcome));

@@ -16,6 +16,7 @@ import {
   warm,
 } from '../support/cni.ts';
 import { type Host, until } from '../support/host.ts';
+import { random, seedOf } from '../support/random.ts';
 import { assertNothingLeft, snapshot, tagged } from '../support/snapshot.ts';
 import { isServed } from '../support/way.ts';
 
@@ -109,7 +110,7 @@ interface Pod {
 }
 
 /** Kills `count` calls at random instants, with ever the same few pods living beside them. */
-async function killCalls(host: Host, count: number): Promise<void> {
+async function killCalls(host: Host, count: number, chance: () => number): Promise<void> {
   const network = config({ ipMasq: true }, crowded);
   await warm(host, { ...network, ...portMappings(0) });
   const before = await snapshot(host);
@@ -136,14 +137,14 @@ async function killCalls(host: Host, count: number): Promise<void> {
     const verb = number % 2 === 0 ? 'ADD' : 'DEL';
     if (verb === 'DEL') remember(call, await add(host, call));
     // Most of a call is Node's start, in which nothing can go wrong: four in five strike the rest.
-    const killAfter = duration[verb] * (Math.random() < 0.2 ? Math.random() : 0.4 + 0.7 * Math.random());
+    const killAfter = duration[verb] * (chance() < 0.2 ? chance() : 0.4 + 0.7 * chance());
     // As soon as DEL runs, its address may be anybody's.
     living.delete(id);
     const outcome = await cni(host, verb, { ...call, run: { killAfter } });
     duration[verb] = outcome.signal ? duration[verb] : 0.8 * duration[verb] + 0.2 * outcome.ms;
     if (outcome.signal) killed[verb]++;
     else if (verb === 'ADD') remember(call, outcome.json as unknown as Result);
-    const next = Math.random();
+    const next = chance();
     if (living.has(id) || next < 0.4) {
       living.delete(id);
       await silently(host, 'DEL', call);
@@ -198,8 +199,8 @@ async function fillUp(host: Host, network: Json): Promise<void> {
   assert.equal(new Set(results.flatMap(addresses)).size, 58);
 }
 
-test('200 SIGKILLs at random instants of ADD and DEL: no address is held twice, and after GC nothing is left', async () => {
+test('200 SIGKILLs at random instants of ADD and DEL: no address is held twice, and after GC nothing is left', async t => {
   using host = await startHost();
   await host.outside();
-  await killCalls(host, 200);
+  await killCalls(host, 200, random(seedOf(t)));
 });

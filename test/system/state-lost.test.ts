@@ -16,6 +16,7 @@ import {
   type Verb,
 } from '../support/cni.ts';
 import { type Host, until } from '../support/host.ts';
+import { random, seedOf } from '../support/random.ts';
 import { links, tagged } from '../support/snapshot.ts';
 
 const onlyFromOk = `apiVersion: networking.k8s.io/v1
@@ -99,17 +100,6 @@ suite('a tag that a living link carries is given to nobody else', () => {
   });
 });
 
-/** A generator of its own, so that a run can be had again by its seed (mulberry32). */
-function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 const harms = (file: string): readonly string[] => [
   `rm -f ${file}`,
   `: >${file}`,
@@ -123,8 +113,7 @@ const TURNS = 40;
 const ROLES = ['ok', 'bad', 'victim', 'stranger'];
 
 test(`files are lost at random between ${TURNS} random calls: links of one tag have one role, and all of them go in the end`, async t => {
-  const seed = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 32));
-  t.diagnostic(`SEED=${seed}`);
+  const seed = seedOf(t);
   const next = random(seed);
   const pick = <T>(from: readonly T[]): T => from[Math.floor(next() * from.length)]!;
   using host = await startHost();
