@@ -21,8 +21,8 @@ export const sinksOf = ({ rules, own, table, nodesChanged }: SinkOptions): Sinks
   },
   policies: ({ before, after }) => {
     table.retryRefused();
-    if (after) rules.setPolicy(after);
-    else if (before) rules.deletePolicy(before);
+    if (after && !after.isStaged) rules.setPolicy(after);
+    else if (before && !before.isStaged) rules.deletePolicy(before);
   },
   clusterPolicies: ({ before, after }) => {
     table.retryRefused();

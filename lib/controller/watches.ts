@@ -8,10 +8,17 @@ import type { KubeEvent } from '../kube/event.ts';
 import { createFold, type Fold, type ObjectChange } from '../kube/fold.ts';
 import { watchTimeoutMs } from '../kube/follow.ts';
 import type { Intern } from '../kube/intern.ts';
-import type { KubeClusterPolicy, KubeNamespace, KubeNode, KubePod, ObjectProblem, Resource } from '../kube/object.ts';
+import type {
+  KubeClusterPolicy,
+  KubeNamespace,
+  KubeNetworkPolicy,
+  KubeNode,
+  KubePod,
+  ObjectProblem,
+  Resource,
+} from '../kube/object.ts';
 import { clusterPolicies, namespaces, networkPolicies, nodes, pods } from '../kube/object.ts';
 import { watch } from '../kube/watch.ts';
-import type { NetworkPolicy } from '../policy/model/model.ts';
 import type { Log } from '../rpc/log.ts';
 
 /**
@@ -178,7 +185,7 @@ export const logLoss =
 export interface Sinks {
   readonly pods: (change: ObjectChange<KubePod>) => void;
   readonly namespaces: (change: ObjectChange<KubeNamespace>) => void;
-  readonly policies: (change: ObjectChange<NetworkPolicy>) => void;
+  readonly policies: (change: ObjectChange<KubeNetworkPolicy>) => void;
   readonly clusterPolicies: (change: ObjectChange<KubeClusterPolicy>) => void;
   readonly nodes: (change: ObjectChange<KubeNode>) => void;
 }
@@ -186,7 +193,7 @@ export interface Sinks {
 export class Watches {
   readonly #pods: ResourceWatch<KubePod>;
   readonly #namespaces: ResourceWatch<KubeNamespace>;
-  readonly #policies: ResourceWatch<NetworkPolicy>;
+  readonly #policies: ResourceWatch<KubeNetworkPolicy>;
   /** One for each kind. */
   readonly #clusterPolicies: readonly ResourceWatch<KubeClusterPolicy>[];
   readonly #nodes: ResourceWatch<KubeNode>;
@@ -207,7 +214,7 @@ export class Watches {
     return this.#namespaces.fold;
   }
 
-  get policies(): Fold<NetworkPolicy> {
+  get policies(): Fold<KubeNetworkPolicy> {
     return this.#policies.fold;
   }
 

@@ -16,7 +16,8 @@ export function* manifestsOfWorld(listeners: Watches, state: NodeState, node: st
   for (const pod of listeners.pods.objects())
     if (pod.nodeName !== node || pod.hostNetwork) yield podManifest(pod);
     else if (!here.has(`${pod.namespace}/${pod.name}`)) yield podManifest({ ...pod, addresses: [] });
-  for (const policy of listeners.policies.objects()) yield policyManifest(policy);
+  for (const policy of listeners.policies.objects())
+    yield policy.isStaged ? stagedManifest(policyManifest(policy)) : policyManifest(policy);
   for (const { policy, isStaged } of listeners.clusterPolicies())
     yield isStaged ? stagedManifest(clusterPolicyManifest(policy)) : clusterPolicyManifest(policy);
 }

@@ -146,17 +146,23 @@ export const namespaces: Resource<KubeNamespace> = {
   id: ({ name }) => ({ namespace: '', name }),
 };
 
-export const networkPolicies: Resource<NetworkPolicy> = {
+export interface KubeNetworkPolicy extends NetworkPolicy {
+  /** Judged, and never enforced. */
+  readonly isStaged?: true;
+}
+
+export const networkPolicies: Resource<KubeNetworkPolicy> = {
   name: 'networkpolicies',
   path: '/apis/networking.k8s.io/v1/networkpolicies',
   read(value, reading) {
     const root = rootOf('NetworkPolicy', value, reading);
     if (!root) return undefined;
     const resourceVersion = textAt(member(root.field, 'metadata'), 'resourceVersion');
-    return networkPolicyOf(root.field, {
+    const policy = networkPolicyOf(root.field, {
       ...{ kind: 'NetworkPolicy', namespace: root.namespace, name: root.name },
       ...(resourceVersion === undefined ? {} : { resourceVersion }),
     });
+    return isStaged(root.field) ? { ...policy, isStaged: true } : policy;
   },
   isOver: () => false,
   id: policy => policy,

@@ -75,3 +75,27 @@ test('one that is staged is not in force, and what the command line judges by ha
   say(host, 'deny', spec);
   await reaches(host, other, web, false);
 });
+
+test('a NetworkPolicy that is staged is not in force either, until its annotation is gone, and again once it is back', async () => {
+  await using host = await KubeHost.startCluster();
+  const put = (annotations: Json): void =>
+    host.api.put('networkpolicies', {
+      metadata: { namespace: 'default', name: 'web', annotations },
+      spec: { podSelector: { matchLabels: { role: 'web' } }, policyTypes: ['Ingress'] },
+    });
+  put({ 'tollgate.dev/staged': 'true' });
+  using _ = await host.startAgent();
+  using web = await host.run({ name: 'web', labels: { role: 'web' } });
+  using other = await host.run({ name: 'other' });
+  assert.equal(host.reaches(other, web), true);
+  const { stdout } = await host.type(['policy', 'list', '-o', 'json']);
+  const listed = JSON.parse(stdout) as readonly { policy: string; staged: boolean }[];
+  assert.deepEqual(
+    listed.map(({ policy, staged }) => [policy, staged]),
+    [['NetworkPolicy/default/web', true]],
+  );
+  put({});
+  await reaches(host, other, web, false);
+  put({ 'tollgate.dev/staged': 'true' });
+  await reaches(host, other, web, true);
+});
