@@ -99,7 +99,7 @@ export interface SuggestOptions {
 
 /**
  * @param subject the pod; all pods of its namespace with its lasting labels are meant
- * @param flows those that it opened and those that lead to it
+ * @param flows of the namespace: those that a pod that is meant opened, and those that lead to one, count
  * @throws RangeError where the subject has no labels to be selected by
  */
 export function suggest(
@@ -116,12 +116,10 @@ export function suggest(
   const leftOut = new Map<string, number>();
   const leave = (why: string): void => void leftOut.set(why, (leftOut.get(why) ?? 0) + 1);
   const seen = { ingress: new Map<string, Seen>(), egress: new Map<string, Seen>() };
-  for (const { from, to, protocol, port, time } of flows) {
-    const direction = isSame(to, subject) ? 'ingress' : 'egress';
-    const other = direction === 'ingress' ? from : to;
-    if (!directions.includes(direction)) continue;
-    if (isSame(from, to)) leave('to itself, which is always allowed');
-    else if (direction === 'ingress' && other.kind === 'node') leave('from its own node, which is always allowed');
+  const isSubject = ({ kind, namespace: of, labels: own }: FlowEnd): boolean =>
+    kind === 'pod' && of === namespace && Object.entries(labels).every(([key, value]) => own?.[key] === value);
+  const add = (direction: Evidence['direction'], { protocol, port, time }: SeenFlow, other: FlowEnd): void => {
+    if (direction === 'ingress' && other.kind === 'node') leave('from its own node, which is always allowed');
     else if (!withPolicy.includes(protocol) || port === null) leave(`${protocol}, which has no ports to allow`);
     else {
       const peer = peerOf(other, namespace);
@@ -133,7 +131,13 @@ export function suggest(
       known.flows++;
       known.last = Math.max(known.last, time);
     }
-  }
+  };
+  for (const flow of flows)
+    if (isSame(flow.from, flow.to)) leave('to itself, which is always allowed');
+    else {
+      if (directions.includes('ingress') && isSubject(flow.to)) add('ingress', flow, flow.from);
+      if (directions.includes('egress') && isSubject(flow.from)) add('egress', flow, flow.to);
+    }
   const rules = { ingress: rulesOf(seen.ingress.values()), egress: rulesOf(seen.egress.values()) };
   return {
     manifest: {

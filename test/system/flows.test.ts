@@ -326,3 +326,31 @@ test('without an agent that records, and with a filter that means nothing, the c
     assert.match(stderr, /Cannot (use|filter|sum)/);
   }
 });
+
+test('from what was seen comes a policy that allows it, staged, with its evidence and what it would change', async () => {
+  using recorded = await Recorded.start();
+  const { host } = recorded;
+  using web = await host.plug('web', { labels: { app: 'web' } });
+  using client = await host.plug('client', { labels: { app: 'client' } });
+  using stranger = await host.plug('stranger', { labels: { app: 'stranger' } });
+  assert.ok(host.reaches(client, web));
+  await recorded.settled(4);
+  const suggest = (...more: readonly string[]) => host.type(['policy', 'suggest', '--for', 'default/web', ...more]);
+  const { exit, stdout, stderr } = await suggest();
+  assert.equal(exit, 0, stderr);
+  assert.match(stdout, /^# ingress\[0\]: 4 flows, the last at .*: default\/client$/m);
+  assert.match(stdout, /^# {3}- closes {2}default\/stranger to default\/web$/m);
+  assert.match(stdout, /tollgate.dev\/staged: "true"/);
+  // What is tried from now on would be seen, too.
+  const enforced = (await suggest('--enforced')).stdout;
+  host.put('suggested.yaml', stdout);
+  await host.apply();
+  assert.ok(host.reaches(stranger, web), 'it is staged');
+  host.put('suggested.yaml', enforced);
+  await host.apply();
+  assert.ok(host.reaches(client, web));
+  assert.ok(!host.reaches(stranger, web));
+  const nobody = await host.type(['policy', 'suggest', '--for', 'default/nobody']);
+  assert.equal(nobody.exit, 3);
+  assert.match(nobody.stderr, /no flow of it was recorded/);
+});

@@ -4,6 +4,7 @@ import { command, type Exit, exit, outputOption, print, printJson, printLines, U
 import { liveOptions, openLive } from '../live.ts';
 import { denialPrinters } from './denied-lines.ts';
 import { entryText, sumTable } from './flow-lines.ts';
+import { momentBefore } from './moment.ts';
 import {
   type FlowQuery,
   followRecorded,
@@ -14,16 +15,6 @@ import {
   uiLink,
 } from './recorded.ts';
 import { watchDenied } from './watch-denied.ts';
-
-const spans: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
-
-/** `90s`, `10m`, `2h`, `1d` before now. @returns seconds since 1970 @throws UsageError */
-function momentBefore(text: string): number {
-  const [, digits, unit] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
-  if (digits === undefined || unit === undefined)
-    throw new UsageError(`Cannot use ${JSON.stringify(text)} as --since: give a time, as in 90s, 10m, 2h or 1d`);
-  return Date.now() / 1000 - Number(digits) * spans[unit]!;
-}
 
 const untilInterrupted = (): AbortSignal => {
   const interrupted = new AbortController();

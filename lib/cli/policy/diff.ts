@@ -87,7 +87,7 @@ const changeText = (change: Change): string =>
     `          ${change.why}`,
   ].join('\n');
 
-function differenceText({ changes, onlyBefore, onlyAfter }: PolicyDiff): string {
+export function differenceText({ changes, onlyBefore, onlyAfter }: PolicyDiff): string {
   const counts = (['opens', 'closes'] as const).map(
     kind => `${changes.filter(({ change }) => change === kind).length} ${kind === 'opens' ? 'open' : 'close'}`,
   );

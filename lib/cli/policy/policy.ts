@@ -5,6 +5,7 @@ import { policyExplain } from './explain.ts';
 import { policyLint } from './lint.ts';
 import { policyList } from './list.ts';
 import { policyMatrix } from './matrix.ts';
+import { policySuggest } from './suggest.ts';
 
 export const policy = commandGroup('policy', 'Try policies, and put them into force', [
   policyList,
@@ -13,4 +14,5 @@ export const policy = commandGroup('policy', 'Try policies, and put them into fo
   policyExplain,
   policyDiff,
   policyApply,
+  policySuggest,
 ]);
