@@ -171,7 +171,7 @@ try {
   const door = join(folder, 'tollgate.js');
   const banner = { js: bannerFile ? readFileSync(bannerFile, 'utf8') : '' };
   inputs.push(...(await bundle({ banner, entryPoints: ['cmd/tollgate.ts'], outfile: door })));
-  const whole = ['.', `node_modules/node-linux-${process.arch}`, 'node_modules/netlink'];
+  const whole = ['.', `node_modules/node-linux-${process.arch}`, 'node_modules/netlink', 'conf/network-policy-api'];
   assets['licenses.json'] = join(folder, 'licenses.json');
   writeFileSync(assets['licenses.json'], JSON.stringify(carriedPackages(root, inputs, whole)));
   await pack(folder, assets, resolve(output));

@@ -7,6 +7,7 @@ export type ConfName =
   | 'kubernetes/daemonset.yaml'
   | 'kubernetes/rbac.yaml'
   | 'kubernetes/serviceaccount.yaml'
+  | 'network-policy-api/clusternetworkpolicies.yaml'
   | 'networkmanager-tollgate.conf'
   | 'systemd-networkd-tollgate.conf'
   | 'systemd-networkd-tollgate.network';

@@ -19,6 +19,7 @@ const resources = ['serviceaccount.yaml', 'rbac.yaml', 'daemonset.yaml'];
 const usual: KubernetesGiven = {
   ...{ binDir: '/opt/cni/bin', confDir: '/etc/cni/net.d', runDir: '/run/tollgate' },
   ...{ ipMasq: true, takeOver: false },
+  ...{ withCrds: false, cel: true },
 };
 
 interface Container {
@@ -139,6 +140,19 @@ describe('The manifests', () => {
       const [, name] = /^--(?:no-)?([a-z-]+)/.exec(word) ?? [];
       assert.ok(name !== undefined && help.includes(`--${name} `), word);
     }
+  });
+
+  test('define ClusterNetworkPolicy before all else where that is asked for, to the letter or without CEL', async () => {
+    const upstream = read('../network-policy-api/clusternetworkpolicies.yaml');
+    const [whole, plain] = await Promise.all(
+      [true, false].map(cel => kubernetesManifests({ ...usual, withCrds: true, cel })),
+    );
+    assert.equal(whole, [upstream, await kubernetesManifests(usual)].join('---\n'));
+    const [definition] = parseAllDocuments(plain!).map(document => document.toJS() as unknown);
+    const without = (text: unknown) =>
+      JSON.stringify(text, (key, value: unknown) => (key === 'x-kubernetes-validations' ? undefined : value));
+    assert.equal(JSON.stringify(definition), without(parseAllDocuments(upstream)[0]!.toJS()));
+    assert.doesNotMatch(plain!, /x-kubernetes-validations/);
   });
 
   test('give the API server’s address by the environment that the agent reads', async () => {

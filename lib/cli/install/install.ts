@@ -62,6 +62,7 @@ export const install = command(
       .example('sudo $0 install', 'again for an upgrade: pods that are plugged in stay as they are')
       .example('sudo $0 install --bin-dir /usr/lib/cni', 'where Debian’s podman looks')
       .example('$0 install --kubernetes --image registry.example/tollgate:0.1.0', 'for a cluster: | kubectl apply -f -')
+      .example('$0 install --kubernetes --with-crds', 'with ClusterNetworkPolicy, where the cluster has it not yet')
       .epilog(
         'Executables are replaced in one piece, while others run them. A conflist that is there already stays as it is.',
       ),

@@ -7,6 +7,7 @@ import type { Document } from 'yaml';
 import type { Options } from 'yargs';
 import { UsageError } from '../command.ts';
 import { readConf } from '../conf.ts';
+import { clusterPolicyDefinition } from './crds.ts';
 
 const files = ['kubernetes/serviceaccount.yaml', 'kubernetes/rbac.yaml', 'kubernetes/daemonset.yaml'] as const;
 
@@ -44,6 +45,16 @@ export const kubernetesOptions = {
     default: false,
     describe: 'With --kubernetes: see tollgate agent --help',
   },
+  'with-crds': {
+    type: 'boolean',
+    default: false,
+    describe: 'With --kubernetes: the definition of ClusterNetworkPolicy too, as its project made it',
+  },
+  cel: {
+    type: 'boolean',
+    default: true,
+    describe: 'With --with-crds: its rules in CEL, which API servers before 1.25 do not know; --no-cel leaves them out',
+  },
 } as const satisfies Record<string, Options>;
 
 export interface KubernetesGiven {
@@ -56,6 +67,8 @@ export interface KubernetesGiven {
   readonly mtu?: number | undefined;
   readonly ipMasq: boolean;
   readonly takeOver: boolean;
+  readonly withCrds: boolean;
+  readonly cel: boolean;
 }
 
 /** Of the files as they are. */
@@ -145,5 +158,7 @@ export async function kubernetesManifests(given: KubernetesGiven): Promise<strin
     change(document, given);
     return document.toString({ lineWidth: 0 });
   });
-  return [...texts, ...(given.apiServer === undefined ? [] : [apiServerMap(given.apiServer)])].join('---\n');
+  const definitions = given.withCrds ? [await clusterPolicyDefinition(given.cel)] : [];
+  const map = given.apiServer === undefined ? [] : [apiServerMap(given.apiServer)];
+  return [...definitions, ...texts, ...map].join('---\n');
 }
