@@ -68,12 +68,10 @@ export interface Weight {
   readonly churned: Taken;
 }
 
-/** Pods of which the API says that they run. */
-async function running(cluster: KubeCluster): Promise<number> {
-  const list = await cluster.api.get<{ items: unknown[]; metadata: { remainingItemCount?: number } }>(
-    '/api/v1/pods?fieldSelector=status.phase=Running&limit=1',
-  );
-  return (list?.items.length ?? 0) + (list?.metadata.remainingItemCount ?? 0);
+/** Whether every pod runs, as the API says; our DaemonSet's never do on the other engines' nodes. */
+async function isSettled(cluster: KubeCluster): Promise<boolean> {
+  const path = '/api/v1/pods?fieldSelector=status.phase=Pending,metadata.namespace!=kube-system&limit=1';
+  return (await cluster.api.list(path)).length === 0;
 }
 
 export async function scale(
@@ -90,13 +88,10 @@ export async function scale(
   await eachOf(upTo(size.nodes), WIDTH, i => api.apply(nodeOf(i)));
   await eachOf(upTo(size.policies), WIDTH, i => api.apply(policyAt(i, size)));
   await eachOf(upTo(size.pods), WIDTH, i => api.apply(podOf(i, size)));
-  let last = 0;
-  for (let seen = -1; seen !== last; ) {
-    seen = last;
-    await pause(20_000);
-    last = await running(cluster).catch(() => last);
-    say(`${last} pods run`);
-  }
+  say('all is written');
+  await until('all pods to run', () => isSettled(cluster).catch(() => false), 600_000);
+  await pause(20_000);
+  say('all pods run');
   const engines = contenders.filter(({ isEngine }) => isEngine);
   const still = engines.map(each => takenBy(each)!);
   const end = performance.now() + 1000 * size.churn.seconds;
