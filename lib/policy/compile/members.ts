@@ -1,7 +1,8 @@
 /** Who is in a set: what each pod contributes, and the pods worth asking, found by label, namespace or port name. */
 import { type Address, type Family, parseAddress, type Range } from '../../ip/address.ts';
-import type { Cluster, Pods } from '../evaluate/cluster.ts';
+import type { Cluster } from '../evaluate/cluster.ts';
 import { PeerIndex } from '../evaluate/peer-index.ts';
+import type { Pods } from '../evaluate/pod-index.ts';
 import type { Labels, Pod, PodPeer } from '../model/model.ts';
 import { numbersNamed } from '../model/port-names.ts';
 import { selects, selectsPod } from '../model/selector.ts';

@@ -7,6 +7,7 @@ import { Cluster } from '../../../lib/policy/evaluate/cluster.ts';
 import { evaluate } from '../../../lib/policy/evaluate/evaluate.ts';
 import { FlowJudge } from '../../../lib/policy/evaluate/flow-judge.ts';
 import { matrix } from '../../../lib/policy/evaluate/matrix.ts';
+import { withoutRule } from '../../../lib/policy/explain/cluster-remedy.ts';
 import {
   type Direction,
   type Endpoint,
@@ -146,15 +147,6 @@ test('the judge of many flows and the matrix say what evaluate says, with all ti
   );
 });
 
-function withoutClusterRule(world: World, { policy: ref, direction, index }: RuleRef): World {
-  const clusterPolicies = world.clusterPolicies!.map(policy =>
-    policyRef(policy) === ref
-      ? { ...policy, [direction]: policy[direction].filter(rule => rule.index !== index) }
-      : policy,
-  );
-  return { ...world, clusterPolicies };
-}
-
 test('a rule of a cluster policy that a verdict names, taken out, changes the verdict or its reason; one that it does not name never does', () => {
   const seen: Seen = new Map();
   fc.assert(
@@ -173,7 +165,7 @@ test('a rule of a cluster policy that a verdict names, taken out, changes the ve
           const { rules, passed, tier, allowed, why } = verdict[direction];
           const named = tier === 'NetworkPolicy' ? passed : [...passed, ...rules];
           for (const rule of named) {
-            const other = evaluate(withoutClusterRule(world, rule), flow)[direction];
+            const other = evaluate(withoutRule(world, rule), flow)[direction];
             assert.notDeepEqual([other.allowed, other.why], [allowed, why]);
             count(seen, `${direction} by ${tier ?? 'nobody'}`);
           }
@@ -181,7 +173,7 @@ test('a rule of a cluster policy that a verdict names, taken out, changes the ve
             each => each.policy === some?.policy && each.direction === some.direction && each.index === some.index,
           );
           if (!some || isNamed) continue;
-          assert.deepEqual(evaluate(withoutClusterRule(world, some), flow)[direction], verdict[direction]);
+          assert.deepEqual(evaluate(withoutRule(world, some), flow)[direction], verdict[direction]);
           count(seen, 'not named');
         }
       }

@@ -3,9 +3,10 @@ import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
 import { evaluate } from '../../../lib/policy/evaluate/evaluate.ts';
+import { withoutRule } from '../../../lib/policy/explain/cluster-remedy.ts';
 import { lint } from '../../../lib/policy/lint/lint.ts';
 import { readYaml } from '../../../lib/policy/manifest/yaml.ts';
-import { type Flow, policyRef, type World } from '../../../lib/policy/model/model.ts';
+import type { Flow } from '../../../lib/policy/model/model.ts';
 import { clusterManifests, clusterPolicy, networkPolicy, type Written } from '../../support/cluster-world.ts';
 import { documentsOf, manifests, outside, traffic, worldFrom } from '../../support/worlds.ts';
 
@@ -251,15 +252,6 @@ suite('oddities of cluster policies', () => {
     });
 });
 
-function withoutRule(world: World, ref: string, direction: 'ingress' | 'egress', index: number): World {
-  const clusterPolicies = world.clusterPolicies!.map(policy =>
-    policyRef(policy) === ref
-      ? { ...policy, [direction]: policy[direction].filter(rule => rule.index !== index) }
-      : policy,
-  );
-  return { ...world, clusterPolicies };
-}
-
 test('a rule that is said never to match, or to pass on in vain, changes no verdict when it is taken out', () => {
   const seen = new Map<string, number>();
   fc.assert(
@@ -278,7 +270,7 @@ test('a rule that is said never to match, or to pass on in vain, changes no verd
       });
       for (const { what, object, direction, index } of found) {
         seen.set(what, (seen.get(what) ?? 0) + 1);
-        const other = withoutRule(world, object, direction, index);
+        const other = withoutRule(world, { policy: object, direction, index });
         for (const from of ends)
           for (const to of ends)
             for (const family of [4, 6] as const)
