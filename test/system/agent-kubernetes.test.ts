@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { formatAddress } from '../../lib/ip/address.ts';
 import { isIdentity, quarantine } from '../../lib/tag/tag.ts';
+import type { Agent } from '../support/agent-process.ts';
 import { cni, errorOf, silently } from '../support/cni.ts';
 import { refuse, statusOf } from '../support/fake-api.ts';
 import { until } from '../support/host.ts';
@@ -19,6 +20,14 @@ async function cluster(): Promise<{ host: KubeHost } & AsyncDisposable> {
   return { host, [Symbol.asyncDispose]: () => host[Symbol.asyncDispose]() };
 }
 
+/** A test of a node whose agent has heard the API and serves calls. */
+const testOnCluster = (name: string, proof: (host: KubeHost, agent: Agent) => Promise<void>): void =>
+  void test(name, async () => {
+    await using room = await cluster();
+    using agent = await room.host.startAgent();
+    await proof(room.host, agent);
+  });
+
 /** In the middle of a change the one probe may be answered so and the next one otherwise. */
 function isReached(host: KubeHost, from: PluggedPod, to: PluggedPod): boolean | undefined {
   try {
@@ -34,10 +43,7 @@ const reaches = (host: KubeHost, from: PluggedPod, to: PluggedPod, wanted: boole
     () => isReached(host, from, to) === wanted,
   );
 
-test('what the API says of pods, namespaces and policies is in force as it is said', async () => {
-  await using room = await cluster();
-  const { host } = room;
-  using _ = await host.startAgent();
+testOnCluster('what the API says of pods, namespaces and policies is in force as it is said', async host => {
   host.policy('web', fromFriends);
   using web = await host.run({ name: 'web', labels: role('web') });
   using friend = await host.run({ name: 'friend', labels: role('friend') });
@@ -60,10 +66,7 @@ test('what the API says of pods, namespaces and policies is in force as it is sa
   await reaches(host, friend, web, true);
 });
 
-test('a pod is judged within its ADD, by asking where the watch has not told of it', async () => {
-  await using room = await cluster();
-  const { host } = room;
-  using _ = await host.startAgent();
+testOnCluster('a pod is judged within its ADD, by asking where the watch has not told of it', async host => {
   host.policy('deny', denyAll);
   using web = await host.run({ name: 'web' });
   using late = await host.run({ name: 'late' });
@@ -97,70 +100,61 @@ const strangers: readonly (readonly [string, (host: KubeHost) => string])[] = [
 ];
 
 for (const [what, arrange] of strangers)
-  test(`ADD of a pod ${what} is code 11, and leaves nothing`, async () => {
-    await using room = await cluster();
-    const { host } = room;
-    using _ = await host.startAgent();
+  testOnCluster(`ADD of a pod ${what} is code 11, and leaves nothing`, async host => {
     const call = host.podCall({ name: arrange(host) }, await host.host.pod());
     const { code, msg } = errorOf(await cni(host.host, 'ADD', call));
     assert.equal(code, 11, msg);
     await until('no link to be left', async () => !(await host.host.sh('ip -br link')).includes('tg'));
   });
 
-test('a static pod is known by the uid that its kubelet gave it', async () => {
-  await using room = await cluster();
-  const { host } = room;
-  using _ = await host.startAgent();
+testOnCluster('a static pod is known by the uid that its kubelet gave it', async host => {
   const annotations = { 'kubernetes.io/config.mirror': 'c0ffee', 'kubernetes.io/config.hash': 'c0ffee' };
   host.declare({ name: 'static', uid: 'of-the-mirror', annotations });
   using pod = await host.plugIn({ name: 'static', uid: 'c0ffee' });
   assert.ok(isIdentity(host.groupOf(pod)));
 });
 
-test('a pod that was deleted by force stays what it was until its DEL, and its address goes with it', async () => {
-  await using room = await cluster();
-  const { host } = room;
-  using _ = await host.startAgent();
-  host.policy('web', fromFriends);
-  using web = await host.run({ name: 'web', labels: role('web') });
-  using friend = await host.run({ name: 'friend', labels: role('friend') });
-  using stranger = await host.run({ name: 'stranger' });
-  host.api.remove('pods', 'friend', 'default');
-  host.api.remove('pods', 'web', 'default');
-  host.declare({ name: 'witness', node: 'n2', labels: role('friend'), ip: '10.99.0.9' });
-  await until('the later event to be in force', async () => (await host.words()).includes('10.99.0.9'));
-  assert.equal(host.reaches(friend, web), true);
-  assert.equal(host.reaches(stranger, web), false);
-  await friend.unplug();
-  assert.doesNotMatch(
-    await host.words(),
-    new RegExp(`${formatAddress(friend.addresses[4]).replaceAll('.', '\\.')}\\b`),
-  );
-});
+testOnCluster(
+  'a pod that was deleted by force stays what it was until its DEL, and its address goes with it',
+  async host => {
+    host.policy('web', fromFriends);
+    using web = await host.run({ name: 'web', labels: role('web') });
+    using friend = await host.run({ name: 'friend', labels: role('friend') });
+    using stranger = await host.run({ name: 'stranger' });
+    host.api.remove('pods', 'friend', 'default');
+    host.api.remove('pods', 'web', 'default');
+    host.declare({ name: 'witness', node: 'n2', labels: role('friend'), ip: '10.99.0.9' });
+    await until('the later event to be in force', async () => (await host.words()).includes('10.99.0.9'));
+    assert.equal(host.reaches(friend, web), true);
+    assert.equal(host.reaches(stranger, web), false);
+    await friend.unplug();
+    assert.doesNotMatch(
+      await host.words(),
+      new RegExp(`${formatAddress(friend.addresses[4]).replaceAll('.', '\\.')}\\b`),
+    );
+  },
+);
 
-test('pods elsewhere are peers by the addresses that the API tells, and a live pod here wins over an old word of its address', async () => {
-  await using room = await cluster();
-  const { host } = room;
-  using _ = await host.startAgent();
-  host.policy('web', fromFriends);
-  using web = await host.run({ name: 'web', labels: role('web') });
-  using stranger = await host.run({ name: 'stranger' });
-  host.declare({ name: 'elsewhere', node: 'n2', labels: role('friend'), ip: '10.99.0.7' });
-  const peers = () => host.words().then(text => text.includes('10.99.0.7'));
-  await until('the peer to be in the set', peers);
-  host.declare({ name: 'elsewhere', node: 'n2', labels: role('friend'), ip: formatAddress(stranger.addresses[4]) });
-  await until('the old address to have left', async () => !(await peers()));
-  assert.equal(host.reaches(stranger, web), false);
-  host.declare({ name: 'elsewhere', node: 'n2', labels: role('friend'), ip: '10.99.0.8', phase: 'Succeeded' });
-  host.declare({ name: 'last', node: 'n2', labels: role('friend'), ip: '10.99.0.9' });
-  await until('the last one', async () => (await host.words()).includes('10.99.0.9'));
-  assert.doesNotMatch(await host.words(), /10\.99\.0\.8/, 'it has finished');
-});
+testOnCluster(
+  'pods elsewhere are peers by the addresses that the API tells, and a live pod here wins over an old word of its address',
+  async host => {
+    host.policy('web', fromFriends);
+    using web = await host.run({ name: 'web', labels: role('web') });
+    using stranger = await host.run({ name: 'stranger' });
+    host.declare({ name: 'elsewhere', node: 'n2', labels: role('friend'), ip: '10.99.0.7' });
+    const peers = () => host.words().then(text => text.includes('10.99.0.7'));
+    await until('the peer to be in the set', peers);
+    host.declare({ name: 'elsewhere', node: 'n2', labels: role('friend'), ip: formatAddress(stranger.addresses[4]) });
+    await until('the old address to have left', async () => !(await peers()));
+    assert.equal(host.reaches(stranger, web), false);
+    host.declare({ name: 'elsewhere', node: 'n2', labels: role('friend'), ip: '10.99.0.8', phase: 'Succeeded' });
+    host.declare({ name: 'last', node: 'n2', labels: role('friend'), ip: '10.99.0.9' });
+    await until('the last one', async () => (await host.words()).includes('10.99.0.9'));
+    assert.doesNotMatch(await host.words(), /10\.99\.0\.8/, 'it has finished');
+  },
+);
 
-test('an agent that is killed leaves every gate as it is, and the next one goes on', async () => {
-  await using room = await cluster();
-  const { host } = room;
-  using first = await host.startAgent();
+testOnCluster('an agent that is killed leaves every gate as it is, and the next one goes on', async (host, first) => {
   host.policy('web', fromFriends);
   using web = await host.run({ name: 'web', labels: role('web') });
   using friend = await host.run({ name: 'friend', labels: role('friend') });
@@ -180,10 +174,7 @@ test('an agent that is killed leaves every gate as it is, and the next one goes 
   assert.equal(host.reaches(stranger, web), true, 'it serves once what it has heard is in force');
 });
 
-test('while the agent does not answer, DEL is code 11 and closes, and later succeeds', async () => {
-  await using room = await cluster();
-  const { host } = room;
-  using agent = await host.startAgent();
+testOnCluster('while the agent does not answer, DEL is code 11 and closes, and later succeeds', async (host, agent) => {
   // It may be stopped while it holds the node's lock, which DEL waits for.
   using pod = await host.run({ name: 'pod' }, { enforceTimeout: 5 });
   agent.child.kill('SIGSTOP');
@@ -194,32 +185,29 @@ test('while the agent does not answer, DEL is code 11 and closes, and later succ
   await silently(host.host, 'DEL', pod.call);
 });
 
-test('while the API server is away gates stay, and known pods can still be plugged in', async () => {
-  await using room = await cluster();
-  const { host } = room;
-  using agent = await host.startAgent();
-  host.policy('web', fromFriends);
-  using web = await host.run({ name: 'web', labels: role('web') });
-  host.declare({ name: 'known', labels: role('friend') });
-  host.declare({ name: 'stranger' });
-  using stranger = await host.plugIn({ name: 'stranger' });
-  host.api.refuseAll(true);
-  for (const resource of ['pods', 'namespaces', 'networkpolicies', 'nodes']) host.api.end(resource, 'reset');
-  await until('the agent to notice', () => agent.said(/Lost the watch of pods/));
-  using known = await host.plugIn({ name: 'known' });
-  assert.equal(host.reaches(known, web), true);
-  assert.equal(host.reaches(stranger, web), false);
-  const call = host.podCall({ name: 'unknown' }, await host.host.pod());
-  assert.equal(errorOf(await cni(host.host, 'ADD', call)).code, 11);
-  host.api.refuseAll(false);
-  host.declare({ name: 'stranger', labels: role('friend') });
-  await reaches(host, stranger, web, true);
-});
+testOnCluster(
+  'while the API server is away gates stay, and known pods can still be plugged in',
+  async (host, agent) => {
+    host.policy('web', fromFriends);
+    using web = await host.run({ name: 'web', labels: role('web') });
+    host.declare({ name: 'known', labels: role('friend') });
+    host.declare({ name: 'stranger' });
+    using stranger = await host.plugIn({ name: 'stranger' });
+    host.api.refuseAll(true);
+    for (const resource of ['pods', 'namespaces', 'networkpolicies', 'nodes']) host.api.end(resource, 'reset');
+    await until('the agent to notice', () => agent.said(/Lost the watch of pods/));
+    using known = await host.plugIn({ name: 'known' });
+    assert.equal(host.reaches(known, web), true);
+    assert.equal(host.reaches(stranger, web), false);
+    const call = host.podCall({ name: 'unknown' }, await host.host.pod());
+    assert.equal(errorOf(await cni(host.host, 'ADD', call)).code, 11);
+    host.api.refuseAll(false);
+    host.declare({ name: 'stranger', labels: role('friend') });
+    await reaches(host, stranger, web, true);
+  },
+);
 
-test('a version that the server no longer knows is listed anew, and what went meanwhile goes', async () => {
-  await using room = await cluster();
-  const { host } = room;
-  using _ = await host.startAgent();
+testOnCluster('a version that the server no longer knows is listed anew, and what went meanwhile goes', async host => {
   host.policy('web', fromFriends);
   using web = await host.run({ name: 'web', labels: role('web') });
   using friend = await host.run({ name: 'friend', labels: role('friend') });
@@ -232,10 +220,7 @@ test('a version that the server no longer knows is listed anew, and what went me
   await reaches(host, friend, web, false);
 });
 
-test('a connection that a change forbids is cut, and one that it does not is kept', async () => {
-  await using room = await cluster();
-  const { host } = room;
-  using _ = await host.startAgent();
+testOnCluster('a connection that a change forbids is cut, and one that it does not is kept', async host => {
   using web = await host.run({ name: 'web', labels: role('web') });
   using friend = await host.run({ name: 'friend', labels: role('friend') });
   using stranger = await host.run({ name: 'stranger' });
@@ -249,18 +234,18 @@ test('a connection that a change forbids is cut, and one that it does not is kep
   assert.equal(flowsOf(friend), kept);
 });
 
-test('a tag that somebody took off is put on again, and a link that is put into quarantine is taken out', async () => {
-  await using room = await cluster();
-  const { host } = room;
-  using agent = await host.startAgent();
-  using pod = await host.run({ name: 'pod' });
-  const tag = host.groupOf(pod);
-  for (const group of [0, quarantine]) {
-    await host.host.sh(`ip link set ${pod.link} group ${group}`);
-    await until('the tag to be back', () => host.groupOf(pod) === tag);
-  }
-  assert.ok(agent.said(/tags of pods' links: mended/));
-});
+testOnCluster(
+  'a tag that somebody took off is put on again, and a link that is put into quarantine is taken out',
+  async (host, agent) => {
+    using pod = await host.run({ name: 'pod' });
+    const tag = host.groupOf(pod);
+    for (const group of [0, quarantine]) {
+      await host.host.sh(`ip link set ${pod.link} group ${group}`);
+      await until('the tag to be back', () => host.groupOf(pod) === tag);
+    }
+    assert.ok(agent.said(/tags of pods' links: mended/));
+  },
+);
 
 test('what somebody changes in a table that is not owned is mended as it is told, flushes included', async () => {
   await using room = await cluster();
@@ -338,39 +323,36 @@ test('an ADD puts right what another program changed in a table that is not owne
   }
 });
 
-test('an owned table is passed over by a flush, and nobody else may change it; verify warns of one only when its owner has gone', async () => {
-  await using room = await cluster();
-  const { host } = room;
-  using agent = await host.startAgent();
-  host.policy('deny', denyAll);
-  using pod = await host.run({ name: 'web' });
-  const whole = await host.words();
-  await host.host.sh('nft flush ruleset');
-  assert.equal(await host.words(), whole);
-  const { exit } = await host.host.run(['nft', 'flush chain inet tollgate gate']);
-  assert.equal(exit, 1);
-  assert.ok(isIdentity(host.groupOf(pod)));
-  const verified = async (): Promise<string> => (await host.type(['verify'])).stdout;
-  assert.doesNotMatch(await verified(), /flush ruleset/);
-  await host.killAgent(agent);
-  await until('verify to warn of a flush', async () => (await verified()).includes('flush ruleset'));
-});
+testOnCluster(
+  'an owned table is passed over by a flush, and nobody else may change it; verify warns of one only when its owner has gone',
+  async (host, agent) => {
+    host.policy('deny', denyAll);
+    using pod = await host.run({ name: 'web' });
+    const whole = await host.words();
+    await host.host.sh('nft flush ruleset');
+    assert.equal(await host.words(), whole);
+    const { exit } = await host.host.run(['nft', 'flush chain inet tollgate gate']);
+    assert.equal(exit, 1);
+    assert.ok(isIdentity(host.groupOf(pod)));
+    const verified = async (): Promise<string> => (await host.type(['verify'])).stdout;
+    assert.doesNotMatch(await verified(), /flush ruleset/);
+    await host.killAgent(agent);
+    await until('verify to warn of a flush', async () => (await verified()).includes('flush ruleset'));
+  },
+);
 
-test('a second agent is told of the first, and one of another owner of the pods that are there', async () => {
-  await using room = await cluster();
-  const { host } = room;
-  using first = await host.startAgent();
-  await assert.rejects(host.startAgent(), /Cannot be the agent of .*: process \d+ is/);
-  using pod = await host.run({ name: 'pod' });
-  await host.killAgent(first);
-  await assert.rejects(host.startOther('/run/test/elsewhere'), /belongs to enforcer agent/);
-  assert.ok(isIdentity(host.groupOf(pod)));
-});
+testOnCluster(
+  'a second agent is told of the first, and one of another owner of the pods that are there',
+  async (host, first) => {
+    await assert.rejects(host.startAgent(), /Cannot be the agent of .*: process \d+ is/);
+    using pod = await host.run({ name: 'pod' });
+    await host.killAgent(first);
+    await assert.rejects(host.startOther('/run/test/elsewhere'), /belongs to enforcer agent/);
+    assert.ok(isIdentity(host.groupOf(pod)));
+  },
+);
 
-test('what a call that died left behind is cleared away', async () => {
-  await using room = await cluster();
-  const { host } = room;
-  using first = await host.startAgent();
+testOnCluster('what a call that died left behind is cleared away', async (host, first) => {
   using pod = await host.run({ name: 'pod' });
   await host.killAgent(first);
   await host.host.sh(`ip link delete ${pod.link}`);
@@ -379,10 +361,7 @@ test('what a call that died left behind is cleared away', async () => {
   assert.doesNotMatch(await host.words(), new RegExp(`${formatAddress(pod.addresses[4]).replaceAll('.', '\\.')}\\b`));
 });
 
-test('it ends when it is asked to, and rules stay', async () => {
-  await using room = await cluster();
-  const { host } = room;
-  using agent = await host.startAgent();
+testOnCluster('it ends when it is asked to, and rules stay', async (host, agent) => {
   using pod = await host.run({ name: 'pod' });
   const whole = await host.words();
   agent.child.kill('SIGTERM');
