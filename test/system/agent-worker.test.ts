@@ -24,27 +24,7 @@ import {
 import { type Host, until } from '../support/host.ts';
 import { assertNothingLeft, snapshot, tagged } from '../support/snapshot.ts';
 import { binaryOf } from '../support/way.ts';
-
-/** A host with a worker. The folder's policies are the network's. */
-async function start(): Promise<{ host: Host; agent: Agent } & Disposable> {
-  const host = await startHost();
-  const agent = await startAgent(host);
-  return {
-    host,
-    agent,
-    [Symbol.dispose]() {
-      agent[Symbol.dispose]();
-      host[Symbol.dispose]();
-    },
-  };
-}
-
-const call = async (host: Host, containerID: string, more: Partial<Call> = {}): Promise<Call> => ({
-  config: config(),
-  containerID,
-  netns: await host.pod(),
-  ...more,
-});
+import { callOf, startWorkerHost } from '../support/worker-host.ts';
 
 /** A lock file, held by somebody else until disposed of. */
 async function hold(host: Host, path: string): Promise<Disposable> {
@@ -65,11 +45,11 @@ const holdNode = (host: Host): Promise<Disposable> =>
 
 test('every verb is carried out by the worker, with the answers of the executable alone', async () => {
   const alone = await startHost();
-  using both = await start();
+  using both = await startWorkerHost();
   const { host, agent } = both;
   const results: unknown[] = [];
   for (const place of [alone, host]) {
-    const pod = await call(place, 'c1');
+    const pod = await callOf(place, 'c1');
     const added = await add(place, pod);
     const check = { ...pod, config: config({ prevResult: added }) };
     results.push([
@@ -99,7 +79,7 @@ test('every verb is carried out by the worker, with the answers of the executabl
 });
 
 test('30 ADDs at once through the worker: 30 addresses, 30 pods, all live; 30 DELs: nothing left', async () => {
-  using both = await start();
+  using both = await startWorkerHost();
   const { host, agent } = both;
   await warm(host, config());
   const before = await snapshot(host);
@@ -115,9 +95,9 @@ test('30 ADDs at once through the worker: 30 addresses, 30 pods, all live; 30 DE
 });
 
 test('a call whose folders are not the worker’s, or whose enforcer is another, is not taken', async () => {
-  using both = await start();
+  using both = await startWorkerHost();
   const { host, agent } = both;
-  const pod = await call(host, 'c1');
+  const pod = await callOf(host, 'c1');
   const elsewhere = [{ stateDir: '/run/test/other' }, { policies: '/run/test/none' }, { runDir: `${runDir}/` }];
   for (const more of elsewhere) {
     await add(host, { ...pod, config: config(more) });
@@ -129,10 +109,10 @@ test('a call whose folders are not the worker’s, or whose enforcer is another,
 });
 
 test('a caller in another network namespace is told so before anything is done, and serves himself', async () => {
-  using both = await start();
+  using both = await startWorkerHost();
   const { host, agent } = both;
   const outside = await host.pod();
-  const pod = await call(host, 'c1', { run: { netns: outside } });
+  const pod = await callOf(host, 'c1', { run: { netns: outside } });
   const before = await snapshot(host);
   await add(host, pod);
   assert.equal(agent.calls('ADD'), 0);
@@ -143,7 +123,7 @@ test('a caller in another network namespace is told so before anything is done, 
 });
 
 test('whoever is not root is sent away, and it is said', async () => {
-  using both = await start();
+  using both = await startWorkerHost();
   const { host, agent } = both;
   assert.equal(statSync(host.path(socket)).mode & 0o777, 0o600);
   await host.sh(`chmod 777 /run/test ${runDir} ${socket}`);
@@ -151,17 +131,17 @@ test('whoever is not root is sent away, and it is said', async () => {
   const { stdout } = await host.run([...nobody, 'socat', '-t5', '-', `UNIX-CONNECT:${socket}`], { openStdin: true });
   assert.equal(stdout, '');
   await until('the worker to say so', () => agent.said(/uid 65534 may not call/));
-  await add(host, await call(host, 'c1'));
+  await add(host, await callOf(host, 'c1'));
   assert.equal(agent.calls('ADD'), 1);
 });
 
 test('a caller that hangs up in mid-ADD: the ADD is undone, and nothing is left', async () => {
-  using both = await start();
+  using both = await startWorkerHost();
   const { host, agent } = both;
   await warm(host, config());
-  await add(host, await call(host, 'stays'));
+  await add(host, await callOf(host, 'stays'));
   const before = await snapshot(host);
-  const pod = await call(host, 'goes');
+  const pod = await callOf(host, 'goes');
   {
     using _ = await holdNode(host);
     const caller = host.spawn([tollgate], { env: environment('ADD', pod) });
@@ -180,13 +160,13 @@ test('a caller that hangs up in mid-ADD: the ADD is undone, and nothing is left'
 
 test('a pod’s end that the kernel refuses, by when the pod is judged: all is undone, as by the executable alone', async () => {
   const alone = await startHost();
-  using both = await start();
+  using both = await startWorkerHost();
   const routes = [{ dst: '10.99.0.0/16', gw: '224.0.0.1' }];
   const errors: unknown[] = [];
   for (const host of [alone, both.host]) {
     await warm(host, config());
     const before = await snapshot(host);
-    const pod = await call(host, 'c1', { config: config({ ipam: { ...(config()['ipam'] as object), routes } }) });
+    const pod = await callOf(host, 'c1', { config: config({ ipam: { ...(config()['ipam'] as object), routes } }) });
     errors.push(errorOf(await cni(host, 'ADD', pod)));
     assert.deepEqual(await tagged(host), []);
     await silently(host, 'DEL', pod);
@@ -198,17 +178,17 @@ test('a pod’s end that the kernel refuses, by when the pod is judged: all is u
 });
 
 test('a DEL that comes while the ADD is under way waits for it, in the worker and in process', async () => {
-  using both = await start();
+  using both = await startWorkerHost();
   const { host, agent } = both;
   await warm(host, config());
-  await add(host, await call(host, 'stays'));
+  await add(host, await callOf(host, 'stays'));
   const before = await snapshot(host);
   for (const [where, more] of [
     ['in the worker', {}],
     // No worker is reached by this name of the folder, whose files are the same.
     ['in process', { runDir: `${runDir}/.` }],
   ] as const) {
-    const pod = await call(host, `both-${Object.keys(more).length}`);
+    const pod = await callOf(host, `both-${Object.keys(more).length}`);
     const held = await holdNode(host);
     const adding = cni(host, 'ADD', pod);
     await until('the pod to be plugged in', async () => (await tagged(host)).length === 2);
@@ -227,10 +207,10 @@ test('a DEL that comes while the ADD is under way waits for it, in the worker an
 });
 
 test('pods do not wait for one another: one ADD waits for its attachment, and another is answered', async () => {
-  using both = await start();
+  using both = await startWorkerHost();
   const { host } = both;
   await warm(host, config());
-  const waiting = await call(host, 'c1');
+  const waiting = await callOf(host, 'c1');
   await add(host, waiting);
   const [record] = host.files(stateDir).filter(file => file.includes('/attachments/'));
   const held = await hold(host, record!);
@@ -239,7 +219,7 @@ test('pods do not wait for one another: one ADD waits for its attachment, and an
     isOver = true;
     return outcome;
   });
-  await add(host, await call(host, 'c2'));
+  await add(host, await callOf(host, 'c2'));
   assert.equal(isOver, false);
   held[Symbol.dispose]();
   assert.equal(errorOf(await slow).code, 101);
@@ -250,7 +230,7 @@ test('the policies folder is watched: what it says is in force without a call, a
   const folder = '/run/test/later/policies';
   const args = command.map(word => (word === policies ? folder : word));
   using agent = await startAgent(host, args);
-  await add(host, { ...(await call(host, 'c1')), config: config({ policies: folder, labels: { app: 'web' } }) });
+  await add(host, { ...(await callOf(host, 'c1')), config: config({ policies: folder, labels: { app: 'web' } }) });
   assert.doesNotMatch(await host.sh('nft list table inet tollgate'), /shut/);
   const policy = `apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -279,7 +259,7 @@ async function watching(script: string): Promise<{ host: Host; agent: Agent } & 
   const host = undo.use(await startHost());
   await host.sh(`rm -rf ${policies}; mkdir -p /run/test/src; ${script}`);
   const agent = undo.use(await startAgent(host));
-  await add(host, await call(host, 'c1'));
+  await add(host, await callOf(host, 'c1'));
   assert.equal(await isShut(host), false);
   const both = undo.move();
   return { host, agent, [Symbol.dispose]: () => both.dispose() };
@@ -346,11 +326,11 @@ test('a file that becomes empty stays in force until the worker has looked at it
 });
 
 test('SIGTERM: the call under way is answered, new ones are carried out without it, rules stay, the socket goes', async () => {
-  using both = await start();
+  using both = await startWorkerHost();
   const { host, agent } = both;
-  await add(host, await call(host, 'stays'));
+  await add(host, await callOf(host, 'stays'));
   const held = await holdNode(host);
-  const adding = add(host, await call(host, 'c1'));
+  const adding = add(host, await callOf(host, 'c1'));
   await until('the pod to be plugged in', async () => (await tagged(host)).length === 2);
   const ended = once(agent.child, 'exit');
   agent.child.kill('SIGTERM');
@@ -360,14 +340,14 @@ test('SIGTERM: the call under way is answered, new ones are carried out without 
   assert.deepEqual(await ended, [0, null]);
   assert.equal(existsSync(host.path(socket)), false);
   assert.match(await host.sh('nft list tables'), /inet tollgate/);
-  await add(host, await call(host, 'c2'));
+  await add(host, await callOf(host, 'c2'));
   assert.equal(agent.calls('ADD'), 2);
 });
 
 test('by default what only asks has no line, and what changes something has one', async () => {
   using host = await startHost();
   using agent = await startAgent(host, command.slice(0, command.indexOf('--log-level')));
-  const pod = await call(host, 'c1');
+  const pod = await callOf(host, 'c1');
   const added = await add(host, pod);
   for (let i = 0; i < 3; i++) await silently(host, 'STATUS', { config: config() });
   await silently(host, 'CHECK', { ...pod, config: { ...(pod.config as object), prevResult: added } });
@@ -387,9 +367,9 @@ test('--log-level: what is worth no line is not said, and done all the same', as
     said += chunk.toString();
   });
   await until('the worker to listen', () => existsSync(host.path(socket)));
-  await add(host, await call(host, 'c1'));
-  await add(host, await call(host, 'c2'));
-  const broken = await cni(host, 'ADD', { ...(await call(host, 'c3')), netnsPath: '/run/netns/none' });
+  await add(host, await callOf(host, 'c1'));
+  await add(host, await callOf(host, 'c2'));
+  const broken = await cni(host, 'ADD', { ...(await callOf(host, 'c3')), netnsPath: '/run/netns/none' });
   assert.equal(errorOf(broken).code, 8);
   await until('the worker to tell of the call that failed', () => said.includes('"code":8'));
   assert.doesNotMatch(said, /"info"/);
@@ -397,10 +377,10 @@ test('--log-level: what is worth no line is not said, and done all the same', as
 });
 
 test('SIGUSR1 opens no debugger', async () => {
-  using both = await start();
+  using both = await startWorkerHost();
   const { host, agent } = both;
   agent.child.kill('SIGUSR1');
-  await add(host, await call(host, 'c1'));
+  await add(host, await callOf(host, 'c1'));
   assert.deepEqual(
     agent.lines.filter(({ level }) => level === 'raw'),
     [],
@@ -409,7 +389,7 @@ test('SIGUSR1 opens no debugger', async () => {
 });
 
 test('there is one worker for a folder: the second says who the first is; a socket that nobody answers is replaced', async () => {
-  using both = await start();
+  using both = await startWorkerHost();
   const { host, agent } = both;
   const second = await host.run(command);
   assert.equal(second.exit, 3);
@@ -417,7 +397,7 @@ test('there is one worker for a folder: the second says who the first is; a sock
   agent.child.kill('SIGKILL');
   await once(agent.child, 'exit');
   assert.ok(existsSync(host.path(socket)));
-  const pod = await call(host, 'c1');
+  const pod = await callOf(host, 'c1');
   await add(host, pod);
   using next = await startAgent(host);
   await silently(host, 'DEL', pod);
@@ -447,7 +427,7 @@ test('systemd’s socket: served on the descriptor that was handed over, and lef
       { stdio: [server._handle.fd, 'inherit', 'inherit'] });
     process.exit(status); });`;
   using agent = await startAgent(host, [process.execPath, '-e', listener, socket, ...command]);
-  const pod = await call(host, 'c1');
+  const pod = await callOf(host, 'c1');
   await add(host, pod);
   await silently(host, 'DEL', pod);
   assert.deepEqual([agent.calls('ADD'), agent.calls('DEL')], [1, 1]);
@@ -458,10 +438,10 @@ test('systemd’s socket: served on the descriptor that was handed over, and lef
 });
 
 test('under "enforcer": "agent" this worker takes nothing: ADD is code 11, DEL and CHECK run, STATUS is 50', async () => {
-  using both = await start();
+  using both = await startWorkerHost();
   const { host } = both;
   const judged = config({ enforcer: 'agent' });
-  const pod = await call(host, 'c1', { config: judged });
+  const pod = await callOf(host, 'c1', { config: judged });
   const { code, details } = errorOf(await cni(host, 'ADD', pod));
   assert.equal(code, 11);
   assert.match(`${details}`, /tollgate agent/);

@@ -3,4 +3,4 @@ import { callThrough } from '../support/way.ts';
 
 callThrough('launcher');
 await import('./agent-worker.test.ts');
-await import('./agent-graveyard.test.ts');
+await import('./agent-link-reaper.test.ts');

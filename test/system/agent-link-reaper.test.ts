@@ -8,37 +8,18 @@ import { inNetns, Netns } from '../../lib/kernel/netns.ts';
 import { markForDeletion } from '../../lib/pod/link-reaper.ts';
 import { allLinks } from '../../lib/pod/links.ts';
 import { formatTag } from '../../lib/tag/tag.ts';
-import { type Agent, startAgent } from '../support/agent-process.ts';
+import { startAgent } from '../support/agent-process.ts';
 import { type, typeJson } from '../support/cli-host.ts';
 import { add, addList, addresses, type Call, config, silently, startHost, stateDir, warm } from '../support/cni.ts';
 import { type Host, until } from '../support/host.ts';
 import { assertNothingLeft, condemned, deleting, links, snapshot } from '../support/snapshot.ts';
-
-async function start(): Promise<{ host: Host; agent: Agent } & Disposable> {
-  const host = await startHost();
-  const agent = await startAgent(host);
-  return {
-    host,
-    agent,
-    [Symbol.dispose]() {
-      agent[Symbol.dispose]();
-      host[Symbol.dispose]();
-    },
-  };
-}
-
-const callOf = async (host: Host, containerID: string, more: Partial<Call> = {}): Promise<Call> => ({
-  config: config(),
-  containerID,
-  netns: await host.pod(),
-  ...more,
-});
+import { callOf, startWorkerHost } from '../support/worker-host.ts';
 
 const deletingLinks = async (host: Host): Promise<string[]> =>
   (await links(host)).filter(({ group }) => group === deleting).map(({ name }) => name);
 
 test('50 DELs at once: closed, unrouted, ungated and unclaimed when each returns; all links are gone a moment later', async () => {
-  using both = await start();
+  using both = await startWorkerHost();
   const { host, agent } = both;
   await warm(host, config());
   await add(host, await callOf(host, 'stays'));
@@ -92,7 +73,7 @@ test('a link in the deleting group is as good as gone to pods, verify and DEL; g
 });
 
 test('the interface of a DEL right before is waited for: by an ADD of the same container, and of another in its namespace', async () => {
-  using both = await start();
+  using both = await startWorkerHost();
   const { host } = both;
   const call = await callOf(host, 'same');
   for (let turn = 0; turn < 10; turn++)
@@ -119,7 +100,7 @@ test('in process, what a worker left is deleted for the same two', async () => {
 });
 
 test('another plugin’s interface is condemned, not put into the deleting group, and survives what is deleted', async () => {
-  using both = await start();
+  using both = await startWorkerHost();
   const { host } = both;
   await warm(host, config());
   const list = {
