@@ -2,6 +2,7 @@ import { hostname } from 'node:os';
 import type { Options } from 'yargs';
 import manifest from '../../package.json' with { type: 'json' };
 import type { FlowSettings } from '../controller/flow-part.ts';
+import { type Filter, FilterError, parseFilter } from '../flows/filter.ts';
 import { networkOf, type Prefix, parsePrefix } from '../ip/address.ts';
 import { logLevels, logToStderr } from '../rpc/log.ts';
 import { command, exit, UsageError } from './command.ts';
@@ -77,6 +78,19 @@ const options = {
     describe:
       "With --flows: have conntrack count bytes and keep times, for all of the node's packets, while the agent runs",
   },
+  'flow-log': {
+    type: 'string',
+    requiresArg: true,
+    normalize: true,
+    describe:
+      'With --flows: a file that gets a line of JSON for each flow that ended or was denied; 5 files of 64 MiB at most',
+  },
+  'flow-log-filter': {
+    type: 'string',
+    default: '',
+    requiresArg: true,
+    describe: 'Which flows the file gets: "verdict:denied ns:shop", as for `tollgate flows`',
+  },
   ui: {
     type: 'string',
     requiresArg: true,
@@ -142,21 +156,34 @@ async function placeOf(text: string) {
   return place;
 }
 
+/** @throws UsageError where the words are no filter */
+function flowFilterOf(words: string): Filter {
+  try {
+    return parseFilter(words);
+  } catch (error) {
+    throw error instanceof FilterError ? new UsageError(error.message) : error;
+  }
+}
+
 /** Undefined where nothing is to be recorded. @throws UsageError where the page's address is none */
 async function flowSettingsOf(given: {
   readonly flows: boolean;
   readonly flowAccounting: boolean;
+  readonly flowLog: string | undefined;
+  readonly flowLogFilter: string;
   readonly ui: string | undefined;
   readonly nflogGroup: number;
 }): Promise<FlowSettings | undefined> {
-  const { nflogGroup, flowAccounting: accounting } = given;
-  if (!given.flows && !accounting && given.ui === undefined) return undefined;
-  if (given.ui === undefined) return { nflogGroup, accounting };
+  const { nflogGroup, flowAccounting: accounting, flowLog: path } = given;
+  if (!given.flows && !accounting && given.ui === undefined && path === undefined) return undefined;
+  const file = path === undefined ? {} : { file: { path, filter: flowFilterOf(given.flowLogFilter) } };
+  const settings = { nflogGroup, accounting, ...file };
+  if (given.ui === undefined) return settings;
   const { parsePlace } = await import('../controller/http-server.ts');
   const place = parsePlace(given.ui);
   if (!place) throw new UsageError(`Cannot show flows on ${given.ui}: expected ADDRESS:PORT, as in 127.0.0.1:9468`);
   const { readPage } = await import('./page.ts');
-  return { nflogGroup, accounting, ui: { ...place, page: readPage('flows') } };
+  return { ...settings, ui: { ...place, page: readPage('flows') } };
 }
 
 /** As on the command line, or as kubelet mounts it into a pod. */

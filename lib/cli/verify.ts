@@ -22,6 +22,7 @@ import { printable } from '../tag/printable.ts';
 import { askAgent, isAgents } from './ask-agent.ts';
 import { binDirOption, clearedJson, clearedLines, clearWholeNode, forceOption, nftSummary } from './clearing.ts';
 import { command, type Exit, exit, outputOption, print, printJson, warn } from './command.ts';
+import { probeFlows } from './flows/probe-flows.ts';
 import { type Live, liveOptions, openLive } from './live.ts';
 
 /** What can be told of a node before it has anything of ours. */
@@ -160,6 +161,7 @@ export const verify = command(
       ...forwarding,
       ...probeIpv6(hasIpv6Pods ? 'broken' : 'note'),
       ...probeHostPorts({ pods }, address => isLocalAddress(host, address)),
+      ...(await probeFlows(options.runDir)),
     ];
     const found = [...(await agentsDifferences(live, options.runDir)), ...(await differences(scene))];
     return conclude({ found, lacks: [...lacks, ...own], repaired }, isJson);

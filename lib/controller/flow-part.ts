@@ -2,6 +2,7 @@
 import { messageOf } from '../cni/error.ts';
 import type { Nft } from '../kernel/nft.ts';
 import type { Log } from '../rpc/log.ts';
+import { FlowLog, type FlowLogOptions } from './flow-log.ts';
 import { flowMetrics } from './flow-metrics.ts';
 import { FlowRecorder } from './flow-recorder.ts';
 import { flowRoutes } from './flow-routes.ts';
@@ -14,6 +15,8 @@ export interface FlowSettings {
   readonly nflogGroup: number;
   /** Whether conntrack shall count packets and bytes for it. */
   readonly accounting: boolean;
+  /** Absent: no file is written. */
+  readonly file?: Pick<FlowLogOptions, 'path' | 'filter'>;
   /** Absent: no page is shown. */
   readonly ui?: UiSettings;
 }
@@ -29,6 +32,7 @@ export class FlowPart implements Disposable {
   #recorder: FlowRecorder | undefined;
   #heard = 0;
   #ui: FlowUi | undefined;
+  #log: FlowLog | undefined;
   #isOver = false;
 
   /** @param settings undefined: flows are not recorded */
@@ -44,6 +48,8 @@ export class FlowPart implements Disposable {
     if (!this.#settings || this.#recorder) return;
     const here = place(() => this.#heard);
     this.#recorder = new FlowRecorder({ ...here, ...this.#settings });
+    const { file } = this.#settings;
+    if (file) this.#log = new FlowLog(this.#recorder.journal, { ...file, log: here.log });
     if (this.#settings.ui) this.#show(this.#settings.ui, here.log);
   }
 
@@ -87,6 +93,7 @@ export class FlowPart implements Disposable {
   [Symbol.dispose](): void {
     this.#isOver = true;
     this.#ui?.[Symbol.dispose]();
+    this.#log?.[Symbol.dispose]();
     this.#recorder?.[Symbol.dispose]();
   }
 }

@@ -15,7 +15,7 @@ import { NetlinkSocket } from '../kernel/netlink.ts';
 import type { LoggedPacket } from '../kernel/nflog.ts';
 import type { Nft } from '../kernel/nft.ts';
 import type { Log } from '../rpc/log.ts';
-import { useAccounting } from './flow-accounting.ts';
+import { accountingState, useAccounting } from './flow-accounting.ts';
 import { DenialWatch } from './flow-denial-watch.ts';
 import type { DeniedFlow } from './flow-denials.ts';
 import { type FlowSource, policiesOfChain } from './flow-source.ts';
@@ -98,7 +98,7 @@ export class FlowRecorder implements Disposable {
     this.#every(undo, TICK, () => this.#read());
     this.#every(undo, DENIALS_TICK, () => this.#denials?.lookIfBusy());
     this.#every(undo, LOOK, () => {
-      if (this.#found.size > 0) void this.look();
+      if (this.#found.size > 0 || !accountingState().events) void this.look();
     });
     this.#undo.use(undo.move());
     void this.look();

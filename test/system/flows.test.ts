@@ -16,7 +16,7 @@ import { Cluster } from '../../lib/policy/evaluate/cluster.ts';
 import type { Pod } from '../../lib/policy/model/model.ts';
 import { type Agent, command, startAgent } from '../support/agent-process.ts';
 import { live } from '../support/cli-host.ts';
-import { tollgate } from '../support/cni.ts';
+import { runDir, tollgate } from '../support/cni.ts';
 import { until } from '../support/host.ts';
 import type { Packet } from '../support/packet.ts';
 import { onlyFrom, type PluggedPod, PolicyHost, pods, policy } from '../support/policy-host.ts';
@@ -185,8 +185,10 @@ test('an address that goes from one pod to the next is told by the time', async 
   assert.deepEqual(ports, [...Array(4).fill('default/first'), ...Array(4).fill('default/second')]);
 });
 
+const file = `${runDir}/flows.jsonl`;
+
 test('bytes and packets are those that conntrack counted, and sums are those of all flows', async () => {
-  using recorded = await Recorded.start('--flow-accounting');
+  using recorded = await Recorded.start('--flow-accounting', '--flow-log', file, '--flow-log-filter', 'pod:client');
   const { host } = recorded;
   using web = await host.plug('web');
   using client = await host.plug('client');
@@ -210,11 +212,18 @@ test('bytes and packets are those that conntrack counted, and sums are those of 
     assert.deepEqual([sent!.packets, sent!.bytes, received!.packets, received!.bytes], numbers);
     assert.deepEqual([sent!.packets, received!.packets], [5, 1]);
   }
+  const verified = await host.type(['verify']);
+  assert.match(verified.stdout, /Worth knowing:[\s\S]*conntrack counts packets and bytes/);
   const { stdout } = await host.host.run([tollgate, 'flows', '--sum', 'ns', '-o', 'json', ...live]);
   const [row] = JSON.parse(stdout) as [SumRow];
   const bytes = flows.reduce((sum, { sent, received }) => sum + sent!.bytes + received!.bytes, 0);
   assert.deepEqual([row.from, row.to, row.allowed, row.denied, row.bytes], ['default', 'default', 3, 0, bytes]);
   recorded.agent.child.kill('SIGTERM');
+  await until('the file to be whole', async () => {
+    const { stdout: written } = await host.host.run(['cat', file]);
+    const lines = written.split('\n').filter(line => line !== '');
+    return lines.length === 3 && lines.every(line => (JSON.parse(line) as FlowRecord).sent?.packets === 5);
+  });
   await until(
     'conntrack to be as it was',
     async () => (await host.host.sh('cat /proc/sys/net/netfilter/nf_conntrack_acct')).trim() === '0',

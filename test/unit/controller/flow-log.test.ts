@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, test } from 'node:test';
+import { FlowLog } from '../../../lib/controller/flow-log.ts';
+import { parseFilter } from '../../../lib/flows/filter.ts';
+import { FlowJournal } from '../../../lib/flows/journal.ts';
+import { attributionOf, client, connection, sceneOf, web } from '../../support/flow-world.ts';
+
+let folder: string;
+let path: string;
+let journal: FlowJournal;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'tollgate-flows-'));
+  path = join(folder, 'flows.jsonl');
+  journal = new FlowJournal(attributionOf({ now: sceneOf([web, client]) }), 1 << 20);
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const said: string[] = [];
+const log = (_: string, message: string): void => void said.push(message);
+const open = (words = '', most?: number): FlowLog =>
+  new FlowLog(journal, { path, filter: parseFilter(words), log, ...(most === undefined ? {} : { most }) });
+const at = (id: number) => connection('10.0.0.3', '10.0.0.2', { id, sourcePort: id });
+const lines = (file = path) =>
+  readFileSync(file, 'utf8')
+    .trim()
+    .split('\n')
+    .map(line => JSON.parse(line));
+
+test('a flow has its line once it has ended, with all that is known of it, and only root reads it', () => {
+  using file = open();
+  journal.opened(at(1), 100);
+  file.write();
+  assert.equal(existsSync(path), false);
+  journal.closed(at(1), 101);
+  file.write();
+  file.write();
+  assert.deepEqual(lines(), [journal.get(0)]);
+  assert.equal(statSync(path).mode & 0o777, 0o600);
+});
+
+test('what the filter leaves out has no line', () => {
+  using file = open('pod:nobody');
+  journal.opened(at(1), 100);
+  journal.closed(at(1), 101);
+  file.write();
+  assert.equal(existsSync(path), false);
+});
+
+test('a full file is exchanged, and a few of those before it are kept', () => {
+  using file = open('', 1);
+  for (let id = 1; id <= 8; id++) {
+    journal.opened(at(id), 100);
+    journal.closed(at(id), 101);
+    file.write();
+  }
+  assert.deepEqual(
+    readdirSync(folder).sort(),
+    ['', '.1', '.2', '.3', '.4'].map(end => `flows.jsonl${end}`),
+  );
+  assert.equal(lines()[0].id, 7);
+  assert.equal(lines(`${path}.4`)[0].id, 3);
+});
+
+test('what could not be written is counted, and told in the file as soon as it can be', () => {
+  path = join(folder, 'absent', 'flows.jsonl');
+  using file = open();
+  journal.opened(at(1), 100);
+  journal.closed(at(1), 101);
+  file.write();
+  assert.match(said.at(-1)!, /Cannot write flows to .*ENOENT/);
+  mkdirSync(join(folder, 'absent'));
+  journal.opened(at(2), 102);
+  journal.closed(at(2), 103);
+  file.write();
+  assert.deepEqual(
+    lines().map(({ kind, changes, id }) => [kind, changes, id]),
+    [
+      ['gap', 1, undefined],
+      ['flow', undefined, 1],
+    ],
+  );
+});
