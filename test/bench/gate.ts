@@ -5,7 +5,7 @@
 
 import { bothEnds, type PacketTimes } from './both-ends.ts';
 import type { Part } from './main.ts';
-import { policiesForTheServer } from './policies.ts';
+import { policiesForTheServer, policiesOfTheCluster } from './policies.ts';
 import { compared, type Row } from './report.ts';
 import { conntrackAndNat, conntrackOnly, type TwoPods, twoPods } from './two-pods.ts';
 
@@ -44,7 +44,9 @@ export const gate: Part = async say => {
   const conntrack = way('conntrack only', twoPods({ policies: undefined, replacement: conntrackOnly }));
   const nat = way('conntrack and NAT', twoPods({ policies: undefined, replacement: conntrackAndNat }));
   const own = way('our table', twoPods({ policies }));
-  const ways = [none, conntrack, nat, own];
+  const teams = way('a cluster policy of 25 rules, of 100', twoPods({ policies: policiesOfTheCluster(100, false) }));
+  const all = way('100 cluster policies of 25 rules', twoPods({ policies: policiesOfTheCluster(100, true) }));
+  const ways = [none, conntrack, nat, own, teams, all];
   for (let run = 0; run < runs; run++) {
     say(`run ${run + 1} of ${runs}`);
     for (const [i, times] of bothEnds(rounds, ways).entries()) ways[i]!.found.push(times);
@@ -56,5 +58,7 @@ export const gate: Part = async say => {
     ...rowsOf(nat, conntrack),
     ...rowsOf(own, conntrack, limits),
     ...rowsOf(own, nat, limits),
+    ...rowsOf(teams, own, limits),
+    ...rowsOf(all, own, limits),
   ];
 };

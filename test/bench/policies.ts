@@ -54,3 +54,28 @@ export function policiesForTheServer(number: number, port: number, apart = false
     }),
   );
 }
+
+const RULES = 25;
+
+/**
+ * Cluster policies of 25 rules each, of which none matches what is measured, and of which no two neighbours can become one.
+ * @param isForAll each selects every pod; otherwise the first selects those that are measured, and the others other teams'
+ */
+export function policiesOfTheCluster(number: number, isForAll: boolean): string {
+  const named = (name: string) => ({ matchLabels: { 'kubernetes.io/metadata.name': name } });
+  return list(
+    Array.from({ length: number }, (_, i) => ({
+      ...{ apiVersion: 'policy.networking.k8s.io/v1alpha2', kind: 'ClusterNetworkPolicy' },
+      metadata: { name: `cluster-${i}` },
+      spec: {
+        ...{ tier: 'Admin', priority: i },
+        subject: { namespaces: isForAll ? {} : named(i === 0 ? 'bench' : `team-${i}`) },
+        ingress: Array.from({ length: RULES }, (_, n) => ({
+          action: ['Accept', 'Deny', 'Pass'][n % 3],
+          from: [{ pods: { namespaceSelector: {}, podSelector: { matchLabels: { app: `before-${i}-${n}` } } } }],
+          protocols: [{ tcp: { destinationPort: { number: 10_000 + n } } }],
+        })),
+      },
+    })),
+  );
+}
