@@ -204,20 +204,23 @@ function changesTo(to: Group, froms: readonly Group[], flips: Flips): readonly F
   );
 }
 
+/** Changes of one key are one. */
+const mergedBy = (found: readonly Found[], keyOf: (each: Found) => unknown): readonly Found[] =>
+  [...Map.groupBy(found, each => JSON.stringify(keyOf(each))).values()].map(same => ({
+    ...same[0]!,
+    from: [...new Set(same.flatMap(({ from }) => from))],
+    to: same.flatMap(({ to }) => to),
+  }));
+
+const namesOf = (ends: readonly End[]): readonly string[] => [...new Set(ends.map(({ name }) => name))].sort();
+
 /**
  * Found changes to several groups as one, where they are from the same ends. Nobody reaches itself by a rule, so of an end that
  * is alone in its group it does not matter whether it is among those that reach it.
  */
 function merged(found: readonly Found[]): readonly Found[] {
-  const keyOf = ({ from, to, ...rest }: Found): string => {
-    const names = new Set([...from, ...(to.length === 1 ? to : [])].map(({ name }) => name));
-    return JSON.stringify([rest, [...names].sort()]);
-  };
-  return [...Map.groupBy(found, keyOf).values()].map(same => ({
-    ...same[0]!,
-    from: [...new Set(same.flatMap(({ from }) => from))],
-    to: same.flatMap(({ to }) => to),
-  }));
+  const same = mergedBy(found, ({ from, to: _, ...rest }) => [rest, namesOf(from)]);
+  return mergedBy(same, ({ from, to, ...rest }) => [rest, namesOf(to.length === 1 ? [...from, ...to] : from)]);
 }
 
 function endNames(ends: readonly End[]): readonly string[] {

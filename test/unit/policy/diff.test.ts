@@ -194,6 +194,21 @@ test('diff() tells of everybody outside as ranges, cut where blocks begin and en
   );
 });
 
+test('diff() tells of all whom the same ends reach together, outside as well', () => {
+  const block =
+    'policyTypes: [Egress]\negress: [{ to: [{ ipBlock: { cidr: 192.0.2.0/24, except: [192.0.2.64/26] } }, { podSelector: { matchLabels: { app: q } } }, { podSelector: { matchLabels: { app: prod } } }] }]';
+  const { changes } = diff(caseOf('policyTypes: [Egress]').world, caseOf(block).world);
+  const told = changes.filter(({ families }) => families.includes(4)).flatMap(({ to }) => [to]);
+  assert.ok(
+    told.some(to => to.includes('192.0.2.0/26') && to.includes('192.0.2.128/25')),
+    JSON.stringify(told),
+  );
+  assert.ok(
+    told.some(to => to.includes('a/prod') && to.includes('a/q')),
+    JSON.stringify(told),
+  );
+});
+
 test('diff() says who isolates where there was no policy, and who no longer does', () => {
   const [open, closed] = [
     caseOf('podSelector: { matchLabels: { app: nobody } }').world,
