@@ -27,6 +27,25 @@ test('what happens in the folder rings, also in one that appears later', async (
   rmSync(room, { recursive: true });
 });
 
+test('what happens in its folder of staged policies rings, also in one that appears later', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'tollgate-watch-'));
+  const staged = join(folder, 'staged');
+  let rings = 0;
+  using watch = new FolderWatch(
+    folder,
+    () => rings++,
+    error => assert.fail(String(error)),
+  );
+  watch.renew();
+  mkdirSync(staged);
+  await until('the folder of staged policies to be heard', () => rings > 0);
+  watch.renew();
+  rings = 0;
+  writeFileSync(join(staged, 'a'), 'a');
+  await until('the file in it to be heard', () => rings > 0);
+  rmSync(folder, { recursive: true });
+});
+
 test('where the kernel has no watch to give, that is told once, and whoever looks goes on', () => {
   const script = `
     import { FolderWatch } from ${JSON.stringify(new URL('../../lib/controller/folder-watch.ts', import.meta.url).href)};
