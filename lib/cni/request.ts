@@ -145,37 +145,48 @@ function readConfigText(readStdin: () => string): string {
   }
 }
 
-/** What a runtime gives call after call is understood once: the configs of a process that serves calls, the oldest first. */
-const known = new Map<string, Config>();
-/** Characters, of all of them together. */
+/** Characters of all texts together, and of one. */
 const MOST_KNOWN = 1 << 19;
 const LONGEST_KNOWN = 1 << 16;
-let knownLength = 0;
 
-function configIn(text: string, verb: Verb, role: Role): Config {
-  const key = `${role} ${verb} ${text}`;
-  const found = known.get(key);
-  if (found) return found;
-  const config = parseConfig(text, verb, role);
-  if (key.length > LONGEST_KNOWN) return config;
-  known.set(key, config);
-  knownLength += key.length;
-  for (const oldest of known.keys()) {
-    if (knownLength <= MOST_KNOWN) break;
-    known.delete(oldest);
-    knownLength -= oldest.length;
-  }
-  return config;
+/** Configurations that a process which serves calls has parsed: runtimes give the same one call after call. */
+export class ConfigCache {
+  /** By role, verb and text, the oldest first. */
+  readonly #known = new Map<string, Config>();
+  #length = 0;
+
+  /** Parses as `parseConfig` does. @throws CniError as `parseConfig` */
+  readonly parse: typeof parseConfig = (text, verb, role) => {
+    const key = `${role} ${verb} ${text}`;
+    const found = this.#known.get(key);
+    if (found) return found;
+    const config = parseConfig(text, verb, role);
+    if (key.length > LONGEST_KNOWN) return config;
+    this.#known.set(key, config);
+    this.#length += key.length;
+    for (const oldest of this.#known.keys()) {
+      if (this.#length <= MOST_KNOWN) break;
+      this.#known.delete(oldest);
+      this.#length -= oldest.length;
+    }
+    return config;
+  };
 }
 
 /**
  * Environment first, stdin after; `readStdin` is called for the verbs that have a config, and only then.
+ * @param parse `parseConfig`, or that of a cache
  * @throws CniError code 1 (version), 4 (environment), 5 (stdin unreadable), 6 (not JSON), 7 (invalid config)
  */
-export function parseRequest(env: Environment, readStdin: () => string, role: Role = 'tollgate'): ParsedCall {
+export function parseRequest(
+  env: Environment,
+  readStdin: () => string,
+  role: Role = 'tollgate',
+  parse: typeof parseConfig = parseConfig,
+): ParsedCall {
   const call = parseEnvironment(env);
   if (call.verb === 'VERSION' || call.verb === 'about') return call;
-  const config = configIn(readConfigText(readStdin), call.verb, role);
+  const config = parse(readConfigText(readStdin), call.verb, role);
   checkGate(call.verb, config);
   if (call.verb === 'CHECK' && !config.prevResult)
     throw new CniError(codes.invalidConfig, 'CHECK needs the key "prevResult": the result of the ADD to compare with');

@@ -1,5 +1,6 @@
 import { messageOf } from '../cni/error.ts';
 import type { NodeSettings } from '../cni/own-keys.ts';
+import { ConfigCache } from '../cni/request.ts';
 import { systemClock } from '../kube/clock.ts';
 import { createIntern } from '../kube/intern.ts';
 import { NodeKeeper, type NodeKeeperOptions } from '../node/node-network.ts';
@@ -83,6 +84,7 @@ export class KubernetesAgent {
   #makeServer(): CallServer {
     const { release, runDir, owner, log } = this.#options;
     const calls = new CallLog(log, this.#calls.take);
+    const configs = new ConfigCache();
     const openContext: OpenContext = ({ config }, env, say, signal) => ({
       ...this.#context(config, say, signal),
       env,
@@ -91,7 +93,7 @@ export class KubernetesAgent {
     return new CallServer({
       netns: this.#kernel.netns,
       receive: (request, { pid }) => {
-        const received = receiveCall(request, pid, { release, runDir, owner, openContext });
+        const received = receiveCall(request, pid, { release, runDir, owner, openContext, configs });
         return { ...received, run: caller => calls.tell(request, () => received.run(caller)) };
       },
       log: (what, caller) => log('warn', `A call came to nothing: ${what}`, { pid: caller?.pid, uid: caller?.uid }),

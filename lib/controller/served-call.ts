@@ -1,6 +1,12 @@
 /** A CNI call that came over the socket: read once, then refused or carried out as the executable would. */
 import { CniError, codes } from '../cni/error.ts';
-import { type AttachmentRequest, type NetworkRequest, type ParsedCall, parseRequest } from '../cni/request.ts';
+import {
+  type AttachmentRequest,
+  type ConfigCache,
+  type NetworkRequest,
+  type ParsedCall,
+  parseRequest,
+} from '../cni/request.ts';
 import { ownerOf } from '../enforce/inline.ts';
 import type { Owner } from '../gate/node-state.ts';
 import { hasOurMounts } from '../kernel/mount-namespace.ts';
@@ -22,6 +28,7 @@ export interface ServingProcess {
   /** Calls of another owner are refused. */
   readonly owner: Owner;
   readonly openContext: OpenContext;
+  readonly configs: ConfigCache;
 }
 
 const keys = ['enforcer', 'stateDir', 'policies'] as const satisfies readonly (keyof Owner)[];
@@ -37,9 +44,9 @@ function otherOwner({ config }: NetworkRequest | AttachmentRequest, { runDir, ow
 }
 
 /** Undefined where the call cannot be parsed: carrying it out says why. */
-function parsed({ env, stdin, role }: CallRequest): ParsedCall | undefined {
+function parsed({ env, stdin, role }: CallRequest, { configs }: ServingProcess): ParsedCall | undefined {
   try {
-    return parseRequest(env, () => stdin, role);
+    return parseRequest(env, () => stdin, role, configs.parse);
   } catch {
     return undefined;
   }
@@ -86,7 +93,7 @@ async function carryOut(
  * @param pid the caller's
  */
 export function receiveCall(call: CallRequest, pid: number, process: ServingProcess): ReceivedCall {
-  const request = parsed(call);
+  const request = parsed(call, process);
   const seesOurFiles = hasOurMounts(pid);
   const paths = seesOurFiles ? {} : { caller: pid };
   const run = (caller: Caller): Promise<CallAnswer> => carryOut(call, request, caller, { ...process, ...paths });

@@ -1,5 +1,6 @@
 import { messageOf } from '../cni/error.ts';
 import { readNodeSettings } from '../cni/own-keys.ts';
+import { ConfigCache } from '../cni/request.ts';
 import { findNode } from '../enforce/found.ts';
 import { TABLE_NAME } from '../gate/desired.ts';
 import type { Owner } from '../gate/node-state.ts';
@@ -131,10 +132,11 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   // To compile what has become hot takes memory, which libc keeps.
   const idle = undo.use(new IdleTimer(A_WHILE, trimMalloc));
   const calls = new CallLog(log, counts.take);
+  const configs = new ConfigCache();
   const server = new CallServer({
     netns: here,
     receive: (request, { pid }) => {
-      const received = receiveCall(request, pid, { release, runDir, owner, openContext });
+      const received = receiveCall(request, pid, { release, runDir, owner, openContext, configs });
       return { ...received, run: caller => idle.during(() => calls.tell(request, () => received.run(caller))) };
     },
     log: (what, caller) => log('warn', `A call came to nothing: ${what}`, { pid: caller?.pid, uid: caller?.uid }),
