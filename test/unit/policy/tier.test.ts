@@ -2,6 +2,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { toNft } from '../../../lib/gate/ruleset-to-nft.ts';
+import { shrunkBetween } from '../../../lib/gate/shrunk.ts';
+import { type Address, formatAddress } from '../../../lib/ip/address.ts';
+import { diff } from '../../../lib/nft/diff.ts';
+import { type NamedSet, RETURN, rule, type Table, vmap } from '../../../lib/nft/model.ts';
 import { type CompileOptions, compile } from '../../../lib/policy/compile/compile.ts';
 import { LiveRules } from '../../../lib/policy/compile/live.ts';
 import type { RuleChain, Ruleset } from '../../../lib/policy/compile/ruleset.ts';
@@ -200,4 +204,45 @@ test('one more pod of a known identity is an element, and looks at no rule', () 
   const change = rules.take()!;
   assert.equal(change.isStructural, false);
   assert.deepEqual([change.before.isOrdered, change.after.isOrdered], [true, true]);
+});
+
+test('whoever comes into a set of ordered rules may be denied by it: his connections are looked at', () => {
+  const rules = live([cluster('x', { ingress: [from('Deny', 'a')] }), pod('a', '10.0.0.1')]);
+  rules.setPod({ ...worldOf([pod('a', '10.0.0.2')]).pods[0]! });
+  assert.deepEqual(shrunkBetween(rules.take()!, []).map(formatAddress), ['10.0.0.2']);
+});
+
+test('a node that gets a label which a peer asks for is an address that comes, and one that goes when it loses it', () => {
+  const to = [{ nodes: { matchLabels: { role: 'db' } } }];
+  const rules = live([cluster('x', { egress: [{ action: 'Deny', to }] })]);
+  const node = { name: 'n1', addresses: ['192.0.2.11'] };
+  const elements = (part: 'before' | 'after', labels: ReadonlyMap<string, string>) => {
+    rules.setNode({ ...node, labels });
+    const change = rules.take();
+    return [...(change?.[part].sets.values() ?? [])]
+      .flatMap(set => set.elements as readonly Address[])
+      .map(formatAddress);
+  };
+  assert.deepEqual(elements('after', new Map([['role', 'db']])), ['192.0.2.11']);
+  assert.deepEqual(elements('before', new Map([['role', 'web']])), ['192.0.2.11']);
+  assert.deepEqual(elements('after', new Map()), [], 'of no interest to any peer');
+});
+
+const map = (name: string, elements: NamedSet['elements']): NamedSet => ({
+  ...{ name, key: ['nf_proto'], value: 'verdict', elements },
+});
+const tableWith = (number: number): Table => ({
+  ...{ family: 'inet', name: 'x', counters: [] },
+  chains: [{ name: 'end', rules: [rule([vmap('meta nfproto', 'moment')])] }],
+  sets: [map('moment', [{ key: [2], value: RETURN }]), { name: 'other', key: ['mark'], elements: [{ key: [number] }] }],
+});
+
+test('a witness is made anew with whatever changes, and with nothing', () => {
+  const objects = (want: number) =>
+    diff(tableWith(1), tableWith(want), { witness: 'moment' }).operations.map(
+      ({ verb, object }) => `${verb} ${object}`,
+    );
+  assert.deepEqual(objects(1), []);
+  const made = objects(2);
+  for (const one of ['delete set', 'create set', 'flush chain', 'add rule']) assert.ok(made.includes(one), made.join());
 });
