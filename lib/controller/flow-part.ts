@@ -42,12 +42,18 @@ export class FlowPart implements Disposable {
 
   /**
    * Records from now on. To be called once pods and policies are known: what cannot be known yet is not to be told as allowed.
-   * @throws SyscallError where the kernel tells nothing of connections to us
+   * Where the kernel tells nothing of connections to us, that is logged, and nothing is recorded.
    */
   start(place: (heard: () => number) => FlowPlace): void {
     if (!this.#settings || this.#recorder) return;
     const here = place(() => this.#heard);
-    this.#recorder = new FlowRecorder({ ...here, ...this.#settings });
+    try {
+      this.#recorder = new FlowRecorder({ ...here, ...this.#settings });
+    } catch (error) {
+      // Pods must be plugged in all the same.
+      here.log('error', `Cannot record flows: ${messageOf(error)}`);
+      return;
+    }
     const { file } = this.#settings;
     if (file) this.#log = new FlowLog(this.#recorder.journal, { ...file, log: here.log });
     if (this.#settings.ui) this.#show(this.#settings.ui, here.log);

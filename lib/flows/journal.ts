@@ -5,6 +5,7 @@
 import { formatAddress } from '../ip/address.ts';
 import type { Direction } from '../policy/model/model.ts';
 import { type Attributed, type Attribution, addressOfBytes, keyedJudgements, stopped } from './attribution.ts';
+import { FlowCounts, type FlowTotals } from './counts.ts';
 import type { Filter } from './filter.ts';
 import { Minutes } from './minutes.ts';
 import {
@@ -12,7 +13,6 @@ import {
   type Entry,
   type FlowRecord,
   hasPorts,
-  type Judgements,
   type LossNote,
   type Note,
   protocolName,
@@ -60,25 +60,9 @@ export interface Denial {
 /** Changes that a reader may be behind. */
 const CHANGES = 1 << 16;
 const MOST_NOTES = 1000;
-const MOST_POLICIES = 1000;
-const directions = ['egress', 'ingress'] as const;
-const verdicts = ['allowed', 'denied'] as const;
 
 /** A flow's number in conntrack is a hash; with its port, two at once do not have the same. */
 const handleOf = ({ id, sourcePort }: Connection): number => id * 65_536 + sourcePort;
-
-export interface FlowTotals {
-  /** By verdict. */
-  readonly allowed: number;
-  readonly denied: number;
-  /** By the direction in which a policy of this node was asked; what was judged in both counts in both. */
-  readonly byDirection: readonly (readonly [direction: Direction, verdict: FlowRecord['verdict'], flows: number])[];
-  /** By the policy that denied it; those beyond the first thousand together, as `others`. */
-  readonly deniedBy: ReadonlyMap<string, number>;
-  /** Packets that were denied and not logged one by one. */
-  readonly summedPackets: number;
-  readonly lostEvents: number;
-}
 
 /** What a reader has got since it last asked. */
 export interface FlowPage {
@@ -102,9 +86,7 @@ export class FlowJournal {
   /** The last changes: a flow's id, or -1 - a note's number. */
   readonly #changes = new Float64Array(CHANGES);
   #changed = 0;
-  readonly #totals = { allowed: 0, denied: 0, summedPackets: 0, lostEvents: 0 };
-  readonly #byDirection = { egress: { allowed: 0, denied: 0 }, ingress: { allowed: 0, denied: 0 } };
-  readonly #deniedBy = new Map<string, number>();
+  readonly #counts = new FlowCounts();
 
   constructor(attribution: Attribution, bytes?: number) {
     this.#attribution = attribution;
@@ -114,20 +96,7 @@ export class FlowJournal {
   }
 
   get totals(): FlowTotals {
-    const byDirection = directions.flatMap(direction =>
-      verdicts.map(verdict => [direction, verdict, this.#byDirection[direction][verdict]] as const),
-    );
-    return { ...this.#totals, byDirection, deniedBy: this.#deniedBy };
-  }
-
-  #count(verdict: FlowRecord['verdict'], judged: Judgements, denying?: Direction): void {
-    this.#totals[verdict]++;
-    for (const direction of denying ? [denying] : directions)
-      if (judged[direction]) this.#byDirection[direction][verdict]++;
-    for (const policy of (denying && judged[denying]?.by) ?? []) {
-      const name = this.#deniedBy.has(policy) || this.#deniedBy.size < MOST_POLICIES ? policy : 'others';
-      this.#deniedBy.set(name, (this.#deniedBy.get(name) ?? 0) + 1);
-    }
+    return this.#counts.totals;
   }
 
   /** Of flows, of sums, and of what is being read. */
@@ -178,7 +147,7 @@ export class FlowJournal {
     });
     this.#open.set(handle, id);
     this.minutes.count(sumKey, time, 1);
-    this.#count('allowed', attributed.passed.value);
+    this.#counts.passed(attributed.passed.value);
     this.#change(id);
     return id;
   }
@@ -254,7 +223,7 @@ export class FlowJournal {
       judgements: judgements === attributed.judgements.value ? attributed.judgements : keyedJudgements(judgements),
     });
     this.minutes.count(sumKey, time, 1);
-    this.#count('denied', judgements, direction);
+    this.#counts.denied(judgements, direction);
     this.#change(id);
   }
 
@@ -267,12 +236,12 @@ export class FlowJournal {
   }
 
   lost(loss: Omit<LossNote, 'kind'>): void {
-    this.#totals.lostEvents += loss.events;
+    this.#counts.lostEvents += loss.events;
     this.#note({ kind: 'loss', ...loss });
   }
 
   summed(sum: { time: number; direction: Direction; by: readonly string[]; packets: number }): void {
-    this.#totals.summedPackets += sum.packets;
+    this.#counts.summedPackets += sum.packets;
     this.#note({ kind: 'sum', ...sum });
   }
 
