@@ -3,7 +3,7 @@ import type { NodeSettings } from '../cni/own-keys.ts';
 import type { Hook } from '../enforce/hook.ts';
 import { ownerOf } from '../enforce/inline.ts';
 import type { LiveTable } from '../enforce/live-table.ts';
-import { refuseOtherOwner } from '../enforce/table.ts';
+import { refuseOtherOwner } from '../enforce/owner.ts';
 import { concerns } from '../gate/concern.ts';
 import { refuseTakenPorts } from '../gate/host-ports.ts';
 import {

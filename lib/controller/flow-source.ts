@@ -1,6 +1,7 @@
 /** Where the recorder of flows learns whose an address is, and which policies are in force at the moment. */
 
-import type { NodeTable } from '../enforce/table.ts';
+import { rulesetOfFolder } from '../enforce/folder-rules.ts';
+import type { FolderTable } from '../enforce/folder-table.ts';
 import type { FlowScene } from '../flows/attribution.ts';
 import type { NodeState } from '../gate/node-state.ts';
 import { localPod, worldOfNode } from '../gate/node-world.ts';
@@ -43,7 +44,7 @@ export const podsByAddress = ({ pods }: Pick<NodeState, 'pods'>): Map<string, Po
   );
 
 /** Of a node without a cluster: its state file, and the manifests that were last applied. */
-export function folderSource(table: NodeTable, addresses: () => ReadonlySet<string>): FlowSource {
+export function folderSource(table: FolderTable, addresses: () => ReadonlySet<string>): FlowSource {
   const own = believed(addresses);
   return {
     stamp: () => table.stamp(),
@@ -60,7 +61,7 @@ export function folderSource(table: NodeTable, addresses: () => ReadonlySet<stri
     },
     chains: () => {
       const state = table.peek()?.state;
-      return state ? table.ruleset({ state, kept: table.readApplied() }).chains : new Map();
+      return state ? rulesetOfFolder(table.readApplied(), state).chains : new Map();
     },
   };
 }

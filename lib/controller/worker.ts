@@ -1,6 +1,7 @@
 import { messageOf } from '../cni/error.ts';
 import { readNodeSettings } from '../cni/own-keys.ts';
 import { ConfigCache } from '../cni/request.ts';
+import { TableMemory } from '../enforce/footing.ts';
 import { findNode } from '../enforce/found.ts';
 import { TABLE_NAME } from '../gate/desired.ts';
 import type { Owner } from '../gate/node-state.ts';
@@ -118,7 +119,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   let failures = 0;
   const counts = new CallCounts();
   const warm: Warm = {
-    ...{ here, runDir, reaper, store: new DiskNodeStore(runDir, here) },
+    ...{ here, runDir, reaper, store: new DiskNodeStore(runDir, here), memory: new TableMemory() },
     route: undo.use(NetlinkSocket.open('route')),
     routePool: undo.use(new SocketPool('route')),
     nft: undo.use(Nft.open()),

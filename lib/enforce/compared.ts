@@ -1,13 +1,22 @@
 /** A table that is read whole and made what it should be, on condition that no other program commits in between. */
 
 import { TABLE_NAME } from '../gate/desired.ts';
-import { type Nft, NftError, nextGeneration, type ReadTable } from '../kernel/nft.ts';
-import type { Transaction } from '../nft/transaction.ts';
+import { policySets } from '../gate/steps.ts';
+import { NftError, nextGeneration, type ReadTable } from '../kernel/nft.ts';
+import { diff } from '../nft/diff.ts';
+import type { Table } from '../nft/model.ts';
+import { ADOPT, type Transaction } from '../nft/transaction.ts';
+import { ownerIn, refuseOtherOwner } from './owner.ts';
+import type { TableConnection } from './table-connection.ts';
 
 /** A table is compared anew this often where other programs commit meanwhile. */
 const COMPARISONS = 8;
 
 const isDisturbed = (error: unknown): boolean => error instanceof NftError && error.code === 'ERESTART';
+
+/** The kernel's word that the table is not, or may not be, the one that a batch begins from. */
+export const isStale = (error: unknown): boolean =>
+  error instanceof NftError && error.refusals.some(({ code }) => ['ENOENT', 'EEXIST', 'ERESTART'].includes(code));
 
 export interface Compared {
   /** What it took. */
@@ -21,7 +30,7 @@ export interface Compared {
  * these give it a chance.
  * @throws NftError where the kernel refuses
  */
-export function commitCompared(nft: Nft, change: (have: ReadTable | undefined) => Transaction): Compared {
+function commitCompared(nft: TableConnection, change: (have: ReadTable | undefined) => Transaction): Compared {
   for (let attempt = 1; ; attempt++) {
     const before = nft.generation();
     const have = nft.read(TABLE_NAME);
@@ -37,4 +46,20 @@ export function commitCompared(nft: Nft, change: (have: ReadTable | undefined) =
     const isSame = transaction.operations.length === 0;
     return { transaction, generation: generation === undefined || isSame ? generation : nextGeneration(generation) };
   }
+}
+
+/**
+ * Makes the whole table what it should be.
+ * @param isOwned whether this connection is to own it
+ * @throws CniError code 7 where it is another owner's, NftError where the kernel refuses
+ */
+export function commitWhole(nft: TableConnection, want: Table, isOwned: boolean): Compared {
+  const options = { ...(isOwned ? { owner: true, persist: true } : {}), ...policySets };
+  return commitCompared(nft, have => {
+    const [owner, found] = [ownerIn(want), ownerIn(have?.table)];
+    if (owner) refuseOtherOwner(owner, found);
+    const { operations, ...table } = diff(have?.table, want, options);
+    const adopts = isOwned && have?.persist === true && !have.owner;
+    return { ...table, operations: adopts ? [ADOPT, ...operations] : operations };
+  });
 }

@@ -26,7 +26,7 @@ import type { NetlinkSocket } from '../kernel/netlink.ts';
 import type { Cluster } from '../policy/evaluate/cluster.ts';
 import { FlowJudge, type PairVerdict } from '../policy/evaluate/flow-judge.ts';
 import type { Endpoint, Flow, Protocol } from '../policy/model/model.ts';
-import type { Goal } from './table.ts';
+import type { Goal } from './footing.ts';
 
 const protocols: Readonly<Record<number, Protocol>> = {
   [IPPROTO.TCP]: 'TCP',

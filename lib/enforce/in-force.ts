@@ -20,10 +20,10 @@ import {
   type Sizes,
   sharedChains,
 } from '../gate/judging.ts';
-import type { Nft } from '../kernel/nft.ts';
 import type { Element } from '../nft/model.ts';
 import type { Operation } from '../nft/transaction.ts';
 import type { Gate, Ruleset } from '../policy/compile/ruleset.ts';
+import type { TableConnection } from './table-connection.ts';
 
 /** As `TagGates` has them: the last two are there where rules are ordered. */
 const maps = ['egress_by_tag', 'ingress_by_tag', 'egress_tiers_by_tag', 'ingress_tiers_by_tag'] as const;
@@ -49,7 +49,7 @@ export interface Expected {
 }
 
 /** Whether what judges these pods is what it was when `known` was written, but for what our own commits did. */
-export function isInForce(nft: Nft, { known, settings, pods, coming, resized }: Expected): boolean {
+export function isInForce(nft: TableConnection, { known, settings, pods, coming, resized }: Expected): boolean {
   const tags = isJudged(settings) ? [...new Set(pods.map(({ tag }) => tag))] : [];
   const entered = tags.filter(tag => known.tags[tag]);
   const own = tags.flatMap(tag => {
@@ -68,14 +68,25 @@ export function isInForce(nft: Nft, { known, settings, pods, coming, resized }: 
 }
 
 /** Whether the sets that these chains look into have as many elements as they should. */
-function areFull(nft: Nft, { looksInto, sizes }: Judging, chains: readonly string[], resized: Sizes): boolean {
+function areFull(
+  nft: TableConnection,
+  { looksInto, sizes }: Judging,
+  chains: readonly string[],
+  resized: Sizes,
+): boolean {
   const sets = [...new Set(chains.flatMap(chain => looksInto[chain] ?? []))];
   if (sets.length === 0) return true;
   const found = nft.readSetSizes(TABLE_NAME, sets);
   return sets.every(set => sizes[set] !== undefined && found.get(set) === sizes[set] + (resized[set] ?? 0));
 }
 
-function areEntered(nft: Nft, name: string, tags: readonly number[], known: Judging, place: number): boolean {
+function areEntered(
+  nft: TableConnection,
+  name: string,
+  tags: readonly number[],
+  known: Judging,
+  place: number,
+): boolean {
   const map = gateSets('inline', true).find(set => set.name === name)!;
   const found = nft.lookUp(
     TABLE_NAME,
@@ -86,13 +97,18 @@ function areEntered(nft: Nft, name: string, tags: readonly number[], known: Judg
 }
 
 /** Where another program commits while this reads, nobody knows what was read. */
-function ifUndisturbed<T>(nft: Nft, generation: number, read: () => T): T | undefined {
+function ifUndisturbed<T>(nft: TableConnection, generation: number, read: () => T): T | undefined {
   const found = read();
   return nft.generation() === generation ? found : undefined;
 }
 
 /** Of a table that is as it should be at this generation; undefined where that is another one by now. */
-export const readJudging = (nft: Nft, generation: number, marker: number, ruleset: Ruleset): Judging | undefined =>
+export const readJudging = (
+  nft: TableConnection,
+  generation: number,
+  marker: number,
+  ruleset: Ruleset,
+): Judging | undefined =>
   ifUndisturbed(nft, generation, () => {
     const found = nft.readHandles(TABLE_NAME);
     if (!found) return undefined;
@@ -111,7 +127,7 @@ export interface Step {
 }
 
 /** Whether those of these chains that are known have the rules that they are known to have. */
-export function areChainsKnown(nft: Nft, { table, chains }: Judging, names: Iterable<string>): boolean {
+export function areChainsKnown(nft: TableConnection, { table, chains }: Judging, names: Iterable<string>): boolean {
   const known = [...names].filter(name => chains[name]);
   if (known.length === 0) return true;
   const found = nft.readHandles(TABLE_NAME, known);
@@ -123,7 +139,7 @@ export function areChainsKnown(nft: Nft, { table, chains }: Judging, names: Iter
  * may differ from what is known by now.
  */
 export function judgingAfter(
-  nft: Nft,
+  nft: TableConnection,
   generation: number,
   marker: number,
   { operations, ruleset, known, resized }: Step,

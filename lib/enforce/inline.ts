@@ -34,26 +34,23 @@ import {
 import { Cluster } from '../policy/evaluate/cluster.ts';
 import { cutForbidden, judgementOf } from './cut.ts';
 import { runProgram } from './exec.ts';
+import { type BringOptions, type Brought, FolderTable, type FolderTableOptions } from './folder-table.ts';
+import type { Goal, TableMemory } from './footing.ts';
 import type { Hook } from './hook.ts';
+import { refuseOtherOwner } from './owner.ts';
 import { probeForeignChains, probeKernel } from './probe.ts';
-import {
-  type BringOptions,
-  type Brought,
-  type Goal,
-  NodeTable,
-  type NodeTableOptions,
-  refuseOtherOwner,
-} from './table.ts';
 
 export interface InlineOptions {
   readonly config: NodeSettings;
   readonly store: NodeStore;
+  /** Of a process that stays. */
+  readonly memory?: TableMemory | undefined;
   readonly log: (line: string) => void;
   readonly signal?: AbortSignal | undefined;
   /** Told of tables that are put right, with the number of operations that another program's changes took. */
   readonly mended?: ((operations: number) => void) | undefined;
   readonly nft: () => Nft;
-  readonly node: Pick<NodeTableOptions, 'recover' | 'isCarried' | 'retag'> & {
+  readonly node: Pick<FolderTableOptions, 'recover' | 'isCarried' | 'retag'> & {
     /** Keys of all pods that some attachment's record speaks of, those in the making included. */
     readonly recorded: (owner: Owner) => ReadonlySet<string>;
     /** Of all the node's links; canonical texts. */
@@ -81,14 +78,15 @@ export const driftText = (operations: number): string =>
 
 export class InlineHook implements Hook {
   readonly #options: InlineOptions;
-  readonly #table: NodeTable;
+  readonly #table: FolderTable;
   #folder: Folder | undefined;
 
   constructor(options: InlineOptions) {
     this.#options = options;
-    const { config, store, log, node, nft } = options;
-    this.#table = new NodeTable({
+    const { config, store, memory, log, node, nft } = options;
+    this.#table = new FolderTable({
       store,
+      memory,
       owner: ownerOf(config),
       settings: settingsOf(config),
       log,
@@ -97,7 +95,7 @@ export class InlineHook implements Hook {
     });
   }
 
-  get table(): NodeTable {
+  get table(): FolderTable {
     return this.#table;
   }
 
@@ -162,7 +160,7 @@ export class InlineHook implements Hook {
     using _ = await this.#table.lock(this.#deadline(), signal);
     const brought = this.#table.bring(change, { ...options, kept: await this.#newest(options.kept) });
     if (brought.drift > 0) this.#options.mended?.(brought.drift);
-    await this.#cut(brought.after, () => this.#table.shrunkBy(brought));
+    await this.#cut(brought.after, brought.shrunk);
     return brought;
   }
 
@@ -178,7 +176,7 @@ export class InlineHook implements Hook {
   }
 
   /** Whoever is killed before the end of it leaves it to the next call. */
-  async #cut(goal: Goal, scope: () => CutScope): Promise<void> {
+  async #cut(goal: Goal, scope: CutScope): Promise<void> {
     if (!goal.state.uncut) return;
     const { config, node } = this.#options;
     if (config.established === 'cut' && isJudged(goal.state.settings)) {
@@ -188,7 +186,7 @@ export class InlineHook implements Hook {
         netfilter: this.#options.nft().exchange,
         open: () => NetlinkSocket.open('netfilter'),
       };
-      await cutForbidden({ judgement: () => judgement, local: node.localAddresses, ...sockets }, scope());
+      await cutForbidden({ judgement: () => judgement, local: node.localAddresses, ...sockets }, scope);
     }
     this.#table.isCut();
   }
@@ -265,7 +263,7 @@ export class InlineHook implements Hook {
     const operations = this.#table.mend(key => !known.has(key));
     if (operations.length > 0) this.#options.mended?.(operations.length);
     const uncut = this.#table.uncut();
-    if (uncut) await this.#cut(uncut, () => 'everywhere');
+    if (uncut) await this.#cut(uncut, 'everywhere');
     return operations;
   }
 

@@ -1,28 +1,27 @@
 /**
- * What a process knows of a table that it writes and that other programs may change, too. It goes along with each of its commits,
- * so that before a pod is opened the kernel is asked only for what judges that pod (`in-force.ts`).
+ * What is known of a table that other programs may change, too. It goes along with each commit of ours, so that before a pod is opened the kernel is asked only for what judges that pod (`in-force.ts`).
  */
 
-import type { GateSettings } from '../gate/chains.ts';
+import { type GateSettings, isJudged } from '../gate/chains.ts';
 import { changedBy, type Judged, type Judging, resizedBy, type Sizes } from '../gate/judging.ts';
-import { type Nft, nextGeneration } from '../kernel/nft.ts';
-import type { Operation, Transaction } from '../nft/transaction.ts';
+import type { TableStep } from '../gate/steps.ts';
+import { nextGeneration } from '../kernel/nft.ts';
+import type { Operation } from '../nft/transaction.ts';
 import type { Ruleset } from '../policy/compile/ruleset.ts';
 import { areChainsKnown, isInForce, judgingAfter, readJudging } from './in-force.ts';
+import type { TableConnection } from './table-connection.ts';
 
-/** What a commit is to make of the table. */
-export interface Next {
-  readonly transaction: Transaction;
-  /** The table's marker then. */
-  readonly marker: number;
-  /** All chains and tags of policies, where any of them are others than before. */
-  readonly ruleset: Pick<Ruleset, 'chains' | 'tags' | 'isOrdered'> | undefined;
+/** What there is to write down of a table, for a process that goes on from there. */
+export interface Knowledge {
+  readonly judging: Judging | undefined;
+  readonly resized?: Sizes | undefined;
+  readonly generation: number | undefined;
 }
 
 const isElement = ({ object }: Operation): boolean => object === 'element';
 
 export class KnownTable {
-  readonly #nft: Nft;
+  readonly #nft: () => TableConnection;
   /** Undefined where only a look at the whole table would tell. */
   #judging: Judging | undefined;
   /** By how much sets have grown since that was read. */
@@ -30,20 +29,31 @@ export class KnownTable {
   /** At which the whole table was what it should be; undefined where another program has committed something since. */
   #generation: number | undefined;
 
-  constructor(nft: Nft) {
+  constructor(nft: () => TableConnection) {
     this.#nft = nft;
+  }
+
+  /** What was written down of it by `Knowledge`, under the same marker as the table's. */
+  recall({ judging, resized = {}, generation }: Knowledge): void {
+    this.#judging = judging;
+    this.#resized = resized;
+    this.#generation = generation;
+  }
+
+  get knowledge(): Knowledge {
+    return { judging: this.#judging, resized: this.#resized, generation: this.#generation };
   }
 
   /** Nothing has been committed in this network namespace since the whole table was what it should be. */
   get isUntouched(): boolean {
-    return this.#generation !== undefined && this.#nft.generation() === this.#generation;
+    return this.#generation !== undefined && this.#nft().generation() === this.#generation;
   }
 
   /** The whole table is what it should be, at this generation. */
   learn(generation: number | undefined, marker: number, ruleset: Ruleset): void {
     this.#forget();
     if (generation === undefined) return;
-    this.#judging = readJudging(this.#nft, generation, marker, ruleset);
+    this.#judging = readJudging(this.#nft(), generation, marker, ruleset);
     if (this.#judging) this.#generation = generation;
   }
 
@@ -57,16 +67,17 @@ export class KnownTable {
    * Puts it into force. Where another program commits at the same moment, the table is no longer known.
    * @throws NftError the kernel's refusal
    */
-  commit({ transaction, marker, ruleset }: Next): void {
+  commit({ transaction, markers, ruleset }: TableStep): void {
+    const marker = markers.at(-1)!;
     const { operations } = transaction;
     const [judging, resized, whole] = [this.#judging, this.#resized, this.#generation];
     this.#forget();
-    const before = this.#nft.generation();
+    const before = this.#nft().generation();
     // What another program put into a chain that this commit changes would be taken for what the commit made.
-    const isKnown = judging && areChainsKnown(this.#nft, judging, changedBy(operations).chains);
-    this.#nft.commit(transaction);
+    const isKnown = judging && areChainsKnown(this.#nft(), judging, changedBy(operations).chains);
+    this.#nft().commit(transaction);
     const after = operations.length > 0 ? nextGeneration(before) : before;
-    if (!isKnown || this.#nft.generation() !== after) return;
+    if (!isKnown || this.#nft().generation() !== after) return;
     this.#keep(after, marker, { operations, ruleset, known: judging, resized: resizedBy(operations, resized) });
     if (this.#judging && whole === before) this.#generation = after;
   }
@@ -75,14 +86,14 @@ export class KnownTable {
     if (step.ruleset === undefined && step.operations.every(isElement)) {
       this.#judging = step.known;
       this.#resized = step.resized;
-    } else this.#judging = judgingAfter(this.#nft, generation, marker, step);
+    } else this.#judging = judgingAfter(this.#nft(), generation, marker, step);
   }
 
   /** Whether what judges these pods is known to be in force, asked at a cost that does not grow with the number of pods. */
   isInForce(settings: GateSettings, pods: readonly Judged[]): boolean {
     const known = this.#judging;
-    if (!known || !pods.every(({ tag }) => known.tags[tag])) return false;
+    if (!known || (isJudged(settings) && !pods.every(({ tag }) => known.tags[tag]))) return false;
     if (this.isUntouched) return true;
-    return isInForce(this.#nft, { known, settings, pods, coming: new Map(), resized: this.#resized });
+    return isInForce(this.#nft(), { known, settings, pods, coming: new Map(), resized: this.#resized });
   }
 }

@@ -33,12 +33,23 @@ export const replaceMarkers = (markers: readonly number[], by: number): readonly
   createMarker(by),
 ];
 
-/** Refused where somebody went on from the same state, and died before he wrote it down: his marker is there already. */
-export const fromHere = (transaction: Transaction): Transaction => ({
-  ...transaction,
-  operations: transaction.operations.map(operation =>
-    operation.object === 'element' && operation.verb === 'add' && operation.set.name === markerSet.name
-      ? { ...operation, verb: 'create' }
-      : operation,
-  ),
-});
+const isAddition = ({ verb }: Operation): boolean => verb === 'add' || verb === 'create';
+
+export interface Marked {
+  readonly transaction: Transaction;
+  /** Those that are in the table afterwards, oldest first. */
+  readonly markers: readonly number[];
+}
+
+/**
+ * The transaction with a marker of its own, refused where the table is not the one with these. A process that takes anything out
+ * of a table waits for the kernel to let go of it, some ten milliseconds, when it closes its socket; so a transaction that only
+ * adds leaves the markers of before for one that has to wait anyway.
+ */
+export function markedBy(transaction: Transaction, markers: readonly number[]): Marked {
+  const to = nextMarker(markers.at(-1)!);
+  const isQuick = transaction.operations.every(isAddition) && markers.length < MARKERS;
+  const marking = isQuick ? [createMarker(to)] : replaceMarkers(markers, to);
+  const operations = [...marking, ...transaction.operations];
+  return { transaction: { ...transaction, operations }, markers: isQuick ? [...markers, to] : [to] };
+}

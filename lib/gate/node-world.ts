@@ -37,9 +37,9 @@ export function worldOfNode(manifests: World, { pods }: NodeState): World {
 }
 
 /** Those that have pods, and those that pods are leaving. */
-export function identitiesOfNode({ tags, leaving = [] }: NodeState): TaggedIdentity[] {
+export function identitiesOfNode({ tags, leaving = [] }: NodeState, read = identityIn): TaggedIdentity[] {
   const left = leaving.map(pod => [pod.tag, { tag: pod.tag, identity: identityOf(pod) }] as const);
-  const present = Object.entries(tags).map(([text, tag]) => [tag, { tag, identity: identityIn(text) }] as const);
+  const present = Object.entries(tags).map(([text, tag]) => [tag, { tag, identity: read(text) }] as const);
   return [...new Map([...left, ...present]).values()];
 }
 

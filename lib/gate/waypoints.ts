@@ -1,6 +1,7 @@
 /** The way from one ruleset to the next, in steps. */
-import type { RulesetChange } from '../policy/compile/live.ts';
+
 import type { PeerSet, Ruleset } from '../policy/compile/ruleset.ts';
+import type { RulesetChange } from '../policy/compile/ruleset-change.ts';
 import { lostPeers, redirectedTags } from './shrunk.ts';
 
 /** Of the sets that stay, nothing of what comes or goes. */

@@ -8,14 +8,15 @@ import type { PodCounts } from '../gate/pod-counts.ts';
 import { type FileLock, lock } from '../kernel/flock.ts';
 import { monotonic } from '../kernel/monotonic.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
+import type { RulesIndex } from '../policy/compile/rules-index.ts';
 import { asideOf, FileMemory, parseJson, replaceFile, stampOf, writeJson } from '../state/atomic.ts';
 import { doing, doingLater, StateError } from '../state/error.ts';
 import { clearTheWay, isInTheWay } from '../state/in-the-way.ts';
 import { makeFolders } from '../state/make-folders.ts';
 import type { Concern, NodeRecord, NodeStore } from './node-store.ts';
-import { type Peers, peersIn, peersText } from './peers.ts';
 import { differenceOf, type Extent, type JournalPods, PodJournal, type PodsChange } from './pod-journal.ts';
 import { type Kept, keptIn } from './policy-folder.ts';
+import { rulesIn, rulesText } from './rules-file.ts';
 import { isNodeHead, judgingIn } from './shapes.ts';
 
 /** The state without its pods, and what there is to say of all of them together. */
@@ -29,6 +30,8 @@ export interface NodeHead extends Omit<NodeRecord, 'state'> {
 interface Last {
   readonly head: NodeHead;
   readonly pods: NodeState['pods'];
+  /** These are all. */
+  readonly isWhole: boolean;
 }
 
 /**
@@ -64,10 +67,10 @@ export class DiskNodeStore implements NodeStore {
    */
   readonly #heads = new FileMemory(headIn);
   readonly #judging = new FileMemory(judgingIn);
-  readonly #peers = new FileMemory(peersIn);
+  readonly #index = new FileMemory(rulesIn);
   readonly #applied = new FileMemory(keptIn);
   readonly #journal: PodJournal;
-  #whole: { readonly head: NodeHead; readonly file: NodeRecord } | undefined;
+  #whole: { readonly head: NodeHead; readonly record: NodeRecord } | undefined;
   #last: Last | undefined;
 
   constructor(runDir: string, here: NetnsIdentity) {
@@ -129,13 +132,13 @@ export class DiskNodeStore implements NodeStore {
   read(): NodeRecord | undefined {
     // With 1,000 pods it takes milliseconds to parse.
     const whole = this.#whole;
-    if (whole && whole.head === this.#readHead()) return whole.file;
+    if (whole && whole.head === this.#readHead()) return whole.record;
     return this.#consistent((head, roster) => {
       const pods = roster.all();
-      const file = recordOf(head, pods);
-      this.#last = { head, pods };
-      this.#whole = { head, file };
-      return file;
+      const record = recordOf(head, pods);
+      this.#last = { head, pods, isWhole: true };
+      this.#whole = { head, record };
+      return record;
     });
   }
 
@@ -146,13 +149,15 @@ export class DiskNodeStore implements NodeStore {
       if (own) concerned.set(key, own);
       if (head.state.leaving || head.state.uncut) return undefined;
       const pods = Object.fromEntries(concerned);
-      this.#last = { head, pods };
+      this.#last = { head, pods, isWhole: false };
       return recordOf(head, pods);
     });
   }
 
   /** The pod of this key, without a look at the others. */
   find(key: string): LocalPod | undefined {
+    const whole = this.#whole;
+    if (whole && whole.head === this.#readHead()) return whole.record.state.pods[key];
     return this.#consistent((_, roster) => roster.find(key));
   }
 
@@ -187,8 +192,10 @@ export class DiskNodeStore implements NodeStore {
    * The state that is in force now: after what this object read or wrote last, if it did, under the same lock.
    * @throws StateError; then the files are as they were, as far as they count
    */
-  write({ state, ...rest }: NodeRecord): void {
+  write(record: NodeRecord): void {
+    const { state, ...rest } = record;
     const { pods, counts, ...others } = state;
+    const isWhole = this.#last?.isWhole ?? true;
     const difference = differenceOf(this.#last?.pods ?? {}, pods);
     const roster = this.#enrol(difference, counts, pods);
     const head: NodeHead = { ...rest, state: others, roster, counts };
@@ -199,8 +206,8 @@ export class DiskNodeStore implements NodeStore {
       throw error;
     }
     this.#heads.learn(this.#headPath, head);
-    this.#whole = undefined;
-    this.#last = { head, pods };
+    this.#whole = isWhole ? { head, record } : undefined;
+    this.#last = { head, pods, isWhole };
   }
 
   #enrol(difference: PodsChange, { pods: number }: PodCounts, pods: NodeState['pods']): Extent {
@@ -221,20 +228,20 @@ export class DiskNodeStore implements NodeStore {
    * space, and what no longer holds must not stay.
    */
   forget(): void {
-    for (const kind of ['node', 'pods', 'peers', 'judging']) clearTheWay(`${this.#stem}.${kind}`);
+    for (const kind of ['node', 'pods', 'rules', 'judging']) clearTheWay(`${this.#stem}.${kind}`);
     this.#journal.forget();
     this.#last = undefined;
     this.#whole = undefined;
   }
 
-  readPeers(marker: number): Peers | undefined {
-    const peers = this.#peers.read(`${this.#stem}.peers`);
-    return peers?.marker === marker ? peers : undefined;
+  readIndex(marker: number | undefined): RulesIndex | undefined {
+    const found = marker === undefined ? undefined : this.#index.read(`${this.#stem}.rules`);
+    return found?.marker === marker ? found?.index : undefined;
   }
 
-  writePeers(peers: Peers): void {
-    replaceFile(`${this.#stem}.peers`, peersText(peers));
-    this.#peers.learn(`${this.#stem}.peers`, peers);
+  writeIndex(marker: number, index: RulesIndex): void {
+    replaceFile(`${this.#stem}.rules`, rulesText({ marker, index }));
+    this.#index.learn(`${this.#stem}.rules`, { marker, index });
   }
 
   findJudging(marker: number | undefined): Judging | undefined {
@@ -258,7 +265,7 @@ export class DiskNodeStore implements NodeStore {
 
   /** When the last pod has gone; the lock, which its caller holds, goes last. */
   removeAll(): void {
-    const files = ['node', 'pods', 'peers', 'judging', 'applied'].map(kind => `${this.#stem}.${kind}`);
+    const files = ['node', 'pods', 'rules', 'judging', 'applied'].map(kind => `${this.#stem}.${kind}`);
     for (const file of files.flatMap(path => [path, asideOf(path)])) clearTheWay(file);
     clearTheWay(this.lockPath);
     this.#last = undefined;

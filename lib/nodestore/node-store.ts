@@ -4,7 +4,7 @@
  */
 import type { Judging, Sizes } from '../gate/judging.ts';
 import type { LocalPod, NodeState, Owner } from '../gate/node-state.ts';
-import type { Peers } from './peers.ts';
+import type { RulesIndex } from '../policy/compile/rules-index.ts';
 import type { Kept } from './policy-folder.ts';
 
 /** The state that the table goes with: the two have one marker. */
@@ -14,8 +14,8 @@ export interface NodeRecord {
   readonly since?: number;
   /** Stamps of the manifests that the table was made from: those of `readApplied`, unless their writer died in between. */
   readonly folder: string;
-  /** The marker that the sets of peers are kept under, where they are. */
-  readonly peers?: number;
+  /** The marker that the index of rules is kept under, where it is. */
+  readonly index?: number;
   /**
    * The generation of the network namespace's nftables that the last batch made, where the table was what the state asks for by
    * then: while it is the same, it still is.
@@ -76,9 +76,9 @@ export interface NodeStore {
   /** The manifests that the table was made from. */
   readApplied(): Kept;
   writeApplied(kept: Kept): void;
-  /** The sets of peers of the table that had this marker. */
-  readPeers(marker: number): Peers | undefined;
-  writePeers(peers: Peers): void;
+  /** What the rules of the table came to that had this marker. */
+  readIndex(marker: number | undefined): RulesIndex | undefined;
+  writeIndex(marker: number, index: RulesIndex): void;
   /** By what the kernel calls the parts of the table that judge, as written with this marker. */
   findJudging(marker: number | undefined): Judging | undefined;
   writeJudging(judging: Judging): void;

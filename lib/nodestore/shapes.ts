@@ -110,7 +110,7 @@ export const isNodeHead: Shape<NodeHead> = such(
     marker: isMarker,
     since: optional(isMarker),
     folder: isText,
-    peers: optional(isMarker),
+    index: optional(isMarker),
     generation: optional(within(1, 0xffffffff)),
     gate: optional(isText),
     judging: optional(isMarker),

@@ -1,5 +1,6 @@
 import type { NodeSettings } from '../cni/own-keys.ts';
 import type { Environment } from '../cni/request.ts';
+import type { TableMemory } from '../enforce/footing.ts';
 import { InlineHook, type InlineOptions } from '../enforce/inline.ts';
 import type { LocalPod } from '../gate/node-state.ts';
 import { podKey } from '../gate/node-state.ts';
@@ -73,6 +74,7 @@ export interface Warm {
   readonly runDir: string;
   /** Of that folder: it remembers what it read and wrote. */
   readonly store: NodeStore;
+  readonly memory: TableMemory;
   readonly route: NetlinkSocket;
   /** rtnetlink sockets for threads of the pool: for requests that wait for rtnl, the kernel's lock. */
   readonly routePool: SocketPool;
@@ -128,6 +130,16 @@ export function openHere(
   const { here, host, nft } = place;
   const { mended } = warm ?? {};
   const store = warm && settings.runDir === warm.runDir ? warm.store : new DiskNodeStore(settings.runDir, here);
-  const hook = new InlineHook({ config: settings, store, log, signal, nft, mended, node: nodeFacts(host, here) });
+  const memory = warm && store === warm.store ? warm.memory : undefined;
+  const hook = new InlineHook({
+    config: settings,
+    store,
+    memory,
+    log,
+    signal,
+    nft,
+    mended,
+    node: nodeFacts(host, here),
+  });
   return { ...place, env, hook, log, ...(signal ? { signal } : {}) };
 }

@@ -1,7 +1,7 @@
 /** What is counted of identities and of policies outlives the chains that judge them: counted by the kernel, packet by packet. */
 import assert from 'node:assert/strict';
 import test, { after, before } from 'node:test';
-import { NodeTable } from '../../lib/enforce/table.ts';
+import { FolderTable } from '../../lib/enforce/folder-table.ts';
 import { concerns } from '../../lib/gate/concern.ts';
 import { type LocalPod, type NodeState, podKey, withoutPod, withPod } from '../../lib/gate/node-state.ts';
 import { policyCounter, tagCounter } from '../../lib/gate/ruleset-to-nft.ts';
@@ -18,13 +18,13 @@ const owner = { enforcer: 'inline', stateDir: '/state', policies: '/policies' };
 const settings = { judge: 'inline', nflogGroup: 7467, enforceEgressToNode: false } as const;
 
 let host: GateHost;
-let table: NodeTable;
+let table: FolderTable;
 let web: GatePod;
 let client: GatePod;
 before(async () => {
   host = await GateHost.start(2);
   [web, client] = host.pods as [GatePod, GatePod];
-  table = new NodeTable({
+  table = new FolderTable({
     store: new MapStore(),
     owner,
     settings,

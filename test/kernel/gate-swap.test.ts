@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { policySets } from '../../lib/enforce/table.ts';
+import { policySets } from '../../lib/gate/steps.ts';
 import { formatAddress } from '../../lib/ip/address.ts';
 import { type DiffOptions, diff } from '../../lib/nft/diff.ts';
 import type { Table } from '../../lib/nft/model.ts';

@@ -2,13 +2,13 @@
 import type { Judging } from '../../lib/gate/judging.ts';
 import type { LocalPod, Owner } from '../../lib/gate/node-state.ts';
 import type { NodeRecord, NodeStore } from '../../lib/nodestore/node-store.ts';
-import type { Peers } from '../../lib/nodestore/peers.ts';
 import type { Kept } from '../../lib/nodestore/policy-folder.ts';
+import type { RulesIndex } from '../../lib/policy/compile/rules-index.ts';
 
 interface Values {
   readonly record?: NodeRecord | undefined;
   readonly applied?: Kept | undefined;
-  readonly peers?: Peers | undefined;
+  readonly index?: { readonly marker: number; readonly rules: RulesIndex } | undefined;
   readonly judging?: Judging | undefined;
 }
 
@@ -67,13 +67,13 @@ export class MapStore implements NodeStore {
     this.#set({ ...this.#values, applied });
   }
 
-  readPeers(marker: number): Peers | undefined {
-    const { peers } = this.#values;
-    return peers?.marker === marker ? peers : undefined;
+  readIndex(marker: number | undefined): RulesIndex | undefined {
+    const { index } = this.#values;
+    return index?.marker === marker ? index?.rules : undefined;
   }
 
-  writePeers(peers: Peers): void {
-    this.#values = { ...this.#values, peers };
+  writeIndex(marker: number, rules: RulesIndex): void {
+    this.#values = { ...this.#values, index: { marker, rules } };
   }
 
   findJudging(marker: number | undefined): Judging | undefined {

@@ -8,6 +8,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { parseConfig } from '../../lib/cni/config.ts';
 import { type AttachmentRequest, parseRequest } from '../../lib/cni/request.ts';
 import { SharedLinkReaper } from '../../lib/controller/link-reaper.ts';
+import { TableMemory } from '../../lib/enforce/footing.ts';
 import { lock } from '../../lib/kernel/flock.ts';
 import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
 import { currentNetns } from '../../lib/kernel/netns.ts';
@@ -35,6 +36,7 @@ const warm: Warm = {
   here: currentNetns(),
   runDir,
   store: new DiskNodeStore(runDir, currentNetns()),
+  memory: new TableMemory(),
   reaper,
   route,
   routePool: routeAside,

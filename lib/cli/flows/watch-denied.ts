@@ -2,6 +2,7 @@
 
 import { DenialWatch } from '../../controller/flow-denial-watch.ts';
 import type { NodeNames } from '../../controller/flow-denials.ts';
+import { rulesetOfFolder } from '../../enforce/folder-rules.ts';
 import { identityOf, type LocalPod } from '../../gate/node-state.ts';
 import { Nft } from '../../kernel/nft.ts';
 import { manifestsOf } from '../../nodestore/policy-folder.ts';
@@ -36,7 +37,7 @@ async function namesOf(live: Live, runDir: string): Promise<NodeNames & { readon
     const file = table.peek();
     if (!file) return;
     const kept = heard ?? table.readApplied();
-    const { chains: compiled } = table.ruleset({ state: file.state, kept });
+    const { chains: compiled } = rulesetOfFolder(kept, file.state);
     chains = new Map([...compiled].map(([name, chain]) => [name, chain.policies]));
     policies = new Map(manifestsOf(kept).world.policies.map(policy => [policyRef(policy), policy]));
     const all = Object.values(file.state.pods);

@@ -1,5 +1,5 @@
+import type { Goal } from '../../enforce/footing.ts';
 import { driftText } from '../../enforce/inline.ts';
-import type { Goal } from '../../enforce/table.ts';
 import { formatTransaction } from '../../nft/text.ts';
 import { manifestsOf, notesOf } from '../../nodestore/policy-folder.ts';
 import { policyRef } from '../../policy/model/model.ts';

@@ -1,5 +1,6 @@
 /** What the questions about policy are asked of: manifests on the command line, or the node as it is. */
 
+import { rulesetOfFolder } from '../../enforce/folder-rules.ts';
 import type { NodeState } from '../../gate/node-state.ts';
 import { worldOfNode } from '../../gate/node-world.ts';
 import { type Kept, manifestsOf } from '../../nodestore/policy-folder.ts';
@@ -53,7 +54,7 @@ export async function liveWorld(options: LiveArguments): Promise<LiveJudged> {
   const applied = await keptOf(live, options.runDir);
   const { world, problems } = manifestsOf(applied);
   const documents = Object.values(applied).flatMap(file => file.documents ?? []);
-  const ruleset = table.ruleset({ state, kept: applied });
+  const ruleset = rulesetOfFolder(applied, state);
   return { world: worldOfNode(world, state), problems, documents, ruleset, state, options: { enforceEgressToNode } };
 }
 

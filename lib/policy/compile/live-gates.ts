@@ -3,10 +3,12 @@
  * asks for, is another. Gates of before stay until they are settled, so that the policies of one namespace need not wait for
  * those of all others.
  */
-import { type Identity, identityKey } from '../../tag/identity.ts';
+import { type Identity, identityIn, identityKey } from '../../tag/identity.ts';
 import type { Cluster } from '../evaluate/cluster.ts';
+import type { NetworkPolicy } from '../model/model.ts';
 import { type CompileOptions, forgetGone, type Gates, gatesFor, type TaggedIdentity } from './compile.ts';
 import type { Names } from './names.ts';
+import { gatesIn, type RulesIndex } from './rules-index.ts';
 
 /** @param ref `Kind/namespace/name`, or `Kind/name` of a cluster policy @returns undefined for the latter */
 function namespaceOf(ref: string): string | undefined {
@@ -14,9 +16,20 @@ function namespaceOf(ref: string): string | undefined {
   return name === undefined ? undefined : namespace;
 }
 
+/** Where gates come from that are not known. */
+export interface GateSources {
+  /** Gates of identities as another process made them. */
+  readonly index?: RulesIndex;
+  /** Policies of a namespace, asked for once: when an identity of it needs gates that are not known. */
+  readonly policiesOf?: (namespace: string) => Iterable<NetworkPolicy>;
+}
+
 export class LiveGates {
   readonly #cluster: Cluster;
   readonly #options: Pick<CompileOptions, 'apart'> & { readonly names: Names };
+  readonly #sources: GateSources;
+  /** Namespaces whose policies were asked for. */
+  readonly #learned = new Set<string>();
   #refused: ReadonlySet<string> = new Set();
   /** By identity, by namespace. */
   readonly #gates = new Map<string, Map<string, Gates>>();
@@ -28,9 +41,39 @@ export class LiveGates {
    */
   readonly #urgent = new Set<string>();
 
-  constructor(cluster: Cluster, options: Pick<CompileOptions, 'apart'> & { readonly names: Names }) {
+  constructor(
+    cluster: Cluster,
+    options: Pick<CompileOptions, 'apart'> & { readonly names: Names },
+    sources: GateSources = {},
+  ) {
     this.#cluster = cluster;
     this.#options = options;
+    this.#sources = sources;
+    for (const [key, gates] of sources.index ? gatesIn(sources.index) : [])
+      this.#knownIn(identityIn(key).namespace).set(key, gates);
+  }
+
+  #knownIn(namespace: string): Map<string, Gates> {
+    const known = this.#gates.get(namespace) ?? new Map<string, Gates>();
+    this.#gates.set(namespace, known);
+    return known;
+  }
+
+  #learn(namespace: string): void {
+    const { policiesOf } = this.#sources;
+    if (!policiesOf || this.#learned.has(namespace)) return;
+    this.#learned.add(namespace);
+    for (const policy of policiesOf(namespace)) this.#cluster.setPolicy(policy);
+  }
+
+  /** Policies may be others than those that were asked for: they are asked for again, and all gates made anew. */
+  forgetPolicies(): void {
+    for (const namespace of this.#learned)
+      for (const policy of [...this.#cluster.policiesIn(namespace)]) this.#cluster.deletePolicy(policy);
+    this.#learned.clear();
+    this.#gates.clear();
+    this.#unsettled.clear();
+    this.#urgent.clear();
   }
 
   unsettle(namespace: string): void {
@@ -80,11 +123,12 @@ export class LiveGates {
   }
 
   of(identity: Identity): Gates {
-    const known = this.#gates.get(identity.namespace) ?? new Map<string, Gates>();
-    this.#gates.set(identity.namespace, known);
+    const known = this.#knownIn(identity.namespace);
     const key = identityKey(identity);
-    const gates =
-      known.get(key) ?? gatesFor(this.#cluster, identity, { ...this.#options, refused: this.#refused, gates: known });
+    const found = known.get(key);
+    if (found) return found;
+    this.#learn(identity.namespace);
+    const gates = gatesFor(this.#cluster, identity, { ...this.#options, refused: this.#refused, gates: known });
     known.set(key, gates);
     return gates;
   }

@@ -2,38 +2,42 @@
  * The ruleset of a node, kept up to date change by change: what a pod, a namespace or a policy costs is what it touches,
  * however large the cluster is. What the whole comes to is `compile`'s word; this tells what of it has changed.
  */
+import { identityKey } from '../../tag/identity.ts';
 import { Cluster } from '../evaluate/cluster.ts';
 import { type ClusterPolicy, tiers } from '../model/cluster-policy.ts';
 import type { Labels, NetworkPolicy, Node, Pod } from '../model/model.ts';
 import { selects } from '../model/selector.ts';
 import { type CompileOptions, filledStructure, type Structure, structureOf, type TaggedIdentity } from './compile.ts';
-import { LiveGates } from './live-gates.ts';
+import { type GateSources, LiveGates } from './live-gates.ts';
 import { elementsFrom, filled, missingIn, withElements } from './members.ts';
 import { Names } from './names.ts';
 import { NodeSets, type SetMoves } from './node-sets.ts';
-import type { NodeSetSpec, PeerSet, PodSetSpec, Ruleset, SetSpec } from './ruleset.ts';
+import { indexOf, type RulesIndex } from './rules-index.ts';
+import {
+  comesWithPods,
+  type NodeSetSpec,
+  type PeerSet,
+  type PodSetSpec,
+  type Ruleset,
+  type SetSpec,
+} from './ruleset.ts';
+import { elementChange, type Moves, type RulesetChange } from './ruleset-change.ts';
 import { sameStructure } from './same-structure.ts';
 import { SetIndex } from './set-index.ts';
 
-/** Two rulesets that are parts of those before and after, and whose difference is the whole difference. */
-export interface RulesetChange {
-  readonly before: Ruleset;
-  readonly after: Ruleset;
-  /** Chains or tags differ: then all of them are in both. Otherwise nothing but elements of sets that stay. */
-  readonly isStructural: boolean;
+/** What is asked for while the rules follow a change, where not all was told. */
+export interface LiveSources extends GateSources {
+  /** Called before a new set is filled: pods that were not told are to be set in `cluster` now. */
+  readonly complete?: () => void;
 }
 
-/** By set, for those that stay and do not hold what they held. */
-type Moves = ReadonlyMap<PodSetSpec | NodeSetSpec, SetMoves>;
-
 const nothing: Structure = { specs: new Map(), chains: new Map(), tags: new Map() };
-
-const comesWithPods = (spec: SetSpec): spec is PodSetSpec => spec.kind === 'addresses' || spec.kind === 'tuples';
 
 export class LiveRules {
   /** As of now; for who judges single flows. Changes go through this class. */
   readonly cluster = new Cluster();
-  readonly #names = new Names();
+  readonly #names: Names;
+  readonly #complete: (() => void) | undefined;
   readonly #index = new SetIndex();
   /** As of the last `take`. */
   #structure = nothing;
@@ -48,8 +52,32 @@ export class LiveRules {
   /** How often a set was asked whether an address is in it. */
   asked = 0;
 
-  constructor(options: Pick<CompileOptions, 'apart'> = {}) {
-    this.#gates = new LiveGates(this.cluster, { ...options, names: this.#names });
+  constructor(options: Pick<CompileOptions, 'apart'> = {}, { complete, ...sources }: LiveSources = {}) {
+    this.#names = new Names(undefined, sources.index?.names);
+    this.#complete = complete;
+    this.#gates = new LiveGates(this.cluster, { ...options, names: this.#names }, sources);
+  }
+
+  /** What a process that starts anew needs to go on from the last `take`, without a look at the policies. */
+  index(): RulesIndex {
+    const { specs, chains, tags } = this.#structure;
+    const gates = [...tags.values()].map(({ identity }) => [identityKey(identity), this.#gates.of(identity)] as const);
+    return indexOf(this.#names.entries(new Set([...specs.keys(), ...chains.keys()])), specs, gates);
+  }
+
+  /** To be called once the present was told: it is what the last `take` told, so that the next one tells what is new. */
+  resume(): void {
+    this.#structure = this.#structureNow();
+    this.#isRestructured = false;
+    for (const spec of this.#structure.specs.values()) if (comesWithPods(spec)) this.#index.add(spec);
+    this.#nodeSets.take(this.cluster, this.#structure.specs);
+    this.#relabelled.clear();
+  }
+
+  /** Policies may be others than those that were asked for: they are asked for again. */
+  forgetPolicies(): void {
+    this.#gates.forgetPolicies();
+    this.#isRestructured = true;
   }
 
   setPod(pod: Pod): void {
@@ -197,6 +225,8 @@ export class LiveRules {
   }
 
   #wholeChange(before: Structure, after: Structure, moves: Moves): RulesetChange {
+    const isFilled = ([name, spec]: [string, SetSpec]): boolean => comesWithPods(spec) && !before.specs.has(name);
+    if ([...after.specs].some(isFilled)) this.#complete?.();
     const part = ({ specs, ...structure }: Structure, side: keyof SetMoves, other: Structure): Ruleset => ({
       sets: new Map(
         [...specs].map(([name, spec]): [string, PeerSet] => {
@@ -256,14 +286,4 @@ export class LiveRules {
   #labelsThen(namespace: string): Labels {
     return this.#relabelled.get(namespace) ?? this.cluster.namespaceLabels(namespace);
   }
-}
-
-function elementChange(moves: Moves, { isOrdered }: Structure): RulesetChange {
-  const part = (side: keyof SetMoves): Ruleset => ({
-    sets: new Map([...moves].map(([spec, found]) => [spec.name, withElements(spec, found[side])])),
-    chains: new Map(),
-    tags: new Map(),
-    ...(isOrdered ? { isOrdered } : {}),
-  });
-  return { before: part('gone'), after: part('come'), isStructural: false };
 }

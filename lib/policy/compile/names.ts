@@ -12,8 +12,20 @@ export class Names {
   readonly #byContent = new Map<string, string>();
   readonly #taken = new Set<string>();
 
-  constructor(hash: (content: string) => string = fnv1a64) {
+  constructor(
+    hash: (content: string) => string = fnv1a64,
+    known: Iterable<readonly [content: string, name: string]> = [],
+  ) {
     this.#hash = hash;
+    for (const [content, name] of known) {
+      this.#byContent.set(content, name);
+      this.#taken.add(name);
+    }
+  }
+
+  /** Those of these names that are known, with what they stand for: what the constructor takes. */
+  entries(inUse: ReadonlySet<string>): readonly (readonly [content: string, name: string])[] {
+    return [...this.#byContent].filter(([, name]) => inUse.has(name));
   }
 
   get size(): number {

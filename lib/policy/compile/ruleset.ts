@@ -140,6 +140,8 @@ export type SetSpec = AddressSetSpec | NodeSetSpec | BlockSetSpec | TupleSetSpec
 /** Of a set whose members come and go with pods. */
 export type PodSetSpec = AddressSetSpec | TupleSetSpec;
 
+export const comesWithPods = (spec: SetSpec): spec is PodSetSpec => spec.kind === 'addresses' || spec.kind === 'tuples';
+
 /** `address . protocol . port` */
 export interface Tuple {
   readonly address: Address;

@@ -15,7 +15,7 @@ async function costOf(pods: number): Promise<number> {
     numbers.reduce((now, number) => withPod(now, numberedPod(number), () => false).state, state),
   );
   const pod = await room.open(1);
-  const known = new KnownTable(room.nft);
+  const known = new KnownTable(() => room.nft);
   known.learn(room.nft.generation(), 1, room.rules.ruleset());
   // Else the kernel's generation alone would tell.
   room.disturb();

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { FolderTable } from '../../../lib/enforce/folder-table.ts';
 import { LiveTable } from '../../../lib/enforce/live-table.ts';
-import { NodeTable } from '../../../lib/enforce/table.ts';
 import type { GateSettings } from '../../../lib/gate/chains.ts';
 import { desiredTable } from '../../../lib/gate/desired.ts';
 import {
@@ -73,7 +73,7 @@ class Room {
   closeWithoutAgent(key: string): void {
     const { store, kernel } = this;
     const nothing = { log: () => {}, recover: () => ({}), isCarried: () => false, retag: () => {} };
-    new NodeTable({ store, owner, settings, nft: () => kernel.nft, ...nothing }).close(key);
+    new FolderTable({ store, owner, settings, nft: () => kernel.nft, ...nothing }).close(key);
   }
 
   /** But for counters of what has gone, which nobody but the agent clears away. */

@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
 import { CniError } from '../../../lib/cni/error.ts';
-import { NodeTable } from '../../../lib/enforce/table.ts';
+import { FolderTable } from '../../../lib/enforce/folder-table.ts';
+import { TableMemory } from '../../../lib/enforce/footing.ts';
 import type { GateSettings } from '../../../lib/gate/chains.ts';
 import { desiredTable } from '../../../lib/gate/desired.ts';
 import { markersOf } from '../../../lib/gate/marker.ts';
@@ -38,20 +39,32 @@ const settings: GateSettings = { judge: 'inline', nflogGroup: 7467, enforceEgres
 const here = { dev: 4, ino: 4711 };
 
 class Room implements Disposable {
-  readonly runDir = mkdtempSync(join(tmpdir(), 'tollgate-table-'));
+  runDir = mkdtempSync(join(tmpdir(), 'tollgate-table-'));
   readonly kernel = new Kernel();
   readonly said: string[] = [];
   recovered: Record<string, LocalPod> = {};
   /** Absent: a new one of the files for each that opens the table, as processes have them. */
   readonly #store: NodeStore | undefined;
+  readonly #memory: TableMemory | undefined;
 
-  constructor(store?: NodeStore) {
+  constructor(store?: NodeStore, memory?: TableMemory) {
     this.#store = store;
+    this.#memory = memory;
   }
 
-  open(changes: { owner?: Owner; settings?: GateSettings } = {}): NodeTable {
-    return new NodeTable({
+  /** All calls are carried out by one process. */
+  static warm(): Room {
+    const runDir = mkdtempSync(join(tmpdir(), 'tollgate-table-'));
+    const room = new Room(new DiskNodeStore(runDir, here), new TableMemory());
+    rmSync(room.runDir, { recursive: true });
+    room.runDir = runDir;
+    return room;
+  }
+
+  open(changes: { owner?: Owner; settings?: GateSettings } = {}): FolderTable {
+    return new FolderTable({
       store: this.#store ?? new DiskNodeStore(this.runDir, here),
+      memory: this.#memory,
       owner,
       settings,
       nft: () => this.kernel.nft,
@@ -64,7 +77,7 @@ class Room implements Disposable {
   }
 
   /** Equal but for the marker, which is a number that only has to be the file's. */
-  assertWhole(table: NodeTable, kept: Kept): void {
+  assertWhole(table: FolderTable, kept: Kept): void {
     const file = table.peek()!;
     const { state } = file;
     const want = desiredTable(state, markersOf(file), rulesetOfNode(manifestsOf(kept).world, state));
@@ -99,9 +112,9 @@ const plug = (wanted: Omit<LocalPod, 'tag'>) => (state: NodeState) => withPod(st
 const unplug = (name: string) => (state: NodeState) => withoutPod(state, `net/${name}/eth0`);
 
 /** As an ADD and a DEL do, by all that they know of the pod beforehand. */
-const bringOne = (table: NodeTable, wanted: Omit<LocalPod, 'tag'>, kept: Kept) =>
+const bringOne = (table: FolderTable, wanted: Omit<LocalPod, 'tag'>, kept: Kept) =>
   table.bring(plug(wanted), { kept, only: { key: podKey(wanted), coming: wanted } });
-const letOneGo = (table: NodeTable, name: string, kept: Kept) =>
+const letOneGo = (table: FolderTable, name: string, kept: Kept) =>
   table.bring(unplug(name), { kept, only: { key: `net/${name}/eth0` } });
 
 const policy = (name: string, podSelector: object, rest: object) => ({
@@ -261,6 +274,45 @@ test('a pod of a new identity that no policy selects costs no look at the polici
   assert.equal(reads(200), reads(1));
 });
 
+const chosen = { matchLabels: { app: 'chosen' } };
+/** What is done in namespace `other`, where a policy selects the pod. */
+const inOther: readonly (readonly [string, (room: Room, kept: () => Kept) => void])[] = [
+  [
+    'a pod of a new identity that a policy selects, when it comes',
+    (room, kept) => void bringOne(room.open(), { ...pod('s', { app: 'chosen' }), namespace: 'other' }, kept()),
+  ],
+  [
+    'the last pod of an identity that a policy selects, when it goes',
+    (room, kept) => letOneGo(room.open(), 'o', kept()),
+  ],
+];
+for (const [what, change] of inOther)
+  test(`${what}, costs no look at the policies of other namespaces that have pods here`, () => {
+    const reads = (blocks: number): number => {
+      using room = new Room();
+      const from = Array.from({ length: blocks }, (_, i) => ({ ipBlock: { cidr: `10.9.${i}.0/24` } }));
+      const tenants = countReads(policy('large', {}, { ingress: [{ from }] }));
+      const own = { ...policy('own', chosen, { ingress: [{ from: [{ podSelector: {} }] }] }) };
+      const role = { ...policy('role', { matchLabels: { role: 'o' } }, fromClients) };
+      // As each call in a process of its own has it.
+      const kept = (): Kept => {
+        const others = [own, role].map(each => ({ ...each, metadata: { ...each.metadata, namespace: 'other' } }));
+        const documents = [tenants.value, ...others];
+        return {
+          'f.yaml': { stamp: '1', documents: documents.map((value, document) => ({ file: 'f', document, value })) },
+        };
+      };
+      bringOne(room.open(), pod('t'), kept());
+      bringOne(room.open(), { ...pod('o', { role: 'o' }), namespace: 'other' }, kept());
+      const before = tenants.reads();
+      change(room, kept);
+      const read = tenants.reads() - before;
+      room.assertWhole(room.open(), kept());
+      return read;
+    };
+    assert.equal(reads(200), reads(1));
+  });
+
 const meddling: [string, (room: Room) => void][] = [
   [
     'somebody deleted the table',
@@ -330,7 +382,7 @@ test('who dies while a pod changes its tag leaves both entries, and the next cal
   using room = new Room();
   room.open().bring(plug(pod('a')), { kept: folder(denyAll) });
   const kept = folder(denyAll, podManifest('a', { app: 'web' }));
-  const dying = new NodeTable({
+  const dying = new FolderTable({
     ...{ store: new DiskNodeStore(room.runDir, here), owner, settings, log: () => {} },
     nft: () => room.kernel.nft,
     recover: () => ({}),
@@ -364,7 +416,7 @@ test('a policy that the kernel refuses closes the pods that it selects, and no o
   table.bring(plug(pod('c', { role: 'client' })), { kept });
   assert.match(room.said.join('\n'), /refused NetworkPolicy\/default\/web/);
   const { state } = table.peek()!;
-  const { tags, chains } = table.ruleset({ state, kept });
+  const { tags, chains } = rulesetOfNode(manifestsOf(kept).world, state);
   const gateOf = (name: string) => tags.get(state.pods[`net/${name}/eth0`]!.tag)!.ingress;
   assert.deepEqual(chains.get(gateOf('a'))?.rules, [], 'isolated, and nothing is allowed');
   assert.equal(chains.get(gateOf('b'))?.rules.length, 1);
@@ -412,12 +464,13 @@ for (const [name, change] of others) {
   });
 }
 
-const stores: readonly (readonly [string, () => NodeStore | undefined])[] = [
-  ['on disk', () => undefined],
-  ['in memory', () => new MapStore()],
+const rooms: readonly (readonly [string, () => Room])[] = [
+  ['each brought about by a process of its own', () => new Room()],
+  ['all by one process', () => Room.warm()],
+  ['with a store in memory', () => new Room(new MapStore())],
 ];
-for (const [where, open] of stores)
-  test(`after any sequence of pods and policies the table is the whole desired one, with a store ${where}`, () => {
+for (const [how, open] of rooms)
+  test(`after any sequence of pods and policies, ${how}, the table is the whole desired one`, () => {
     const labels = fc.constantFrom<Record<string, string>>(
       {},
       { app: 'web' },
@@ -447,7 +500,7 @@ for (const [where, open] of stores)
     );
     fc.assert(
       fc.property(fc.array(step, { maxLength: 16 }), steps => {
-        using room = new Room(open());
+        using room = open();
         const folders = [
           folder(),
           folder(denyAll),
@@ -483,7 +536,7 @@ for (const [where, open] of stores)
 suite('other programs commit', () => {
   const gated = (chains: Table['chains']): Table['chains'] =>
     chains.map(chain => (chain.name === 'gate' ? { ...chain, rules: [] } : chain));
-  const filled = (room: Room, kept: Kept): NodeTable => {
+  const filled = (room: Room, kept: Kept): FolderTable => {
     const table = room.open();
     for (const name of ['a', 'b']) bringOne(table, pod(name, { app: 'web' }), kept);
     bringOne(table, pod('c', { role: 'client' }), kept);

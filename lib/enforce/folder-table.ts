@@ -1,0 +1,278 @@
+/**
+ * The table of a node whose policies stand in a folder: any process may bring it from state to state, under the node's lock. What
+ * the table holds is told by the node's record; a process that stays remembers moreover what it made of the record.
+ */
+import type { GateSettings } from '../gate/chains.ts';
+import { TABLE } from '../gate/desired.ts';
+import { markersOf } from '../gate/marker.ts';
+import { noRules } from '../gate/node-rules.ts';
+import { type LocalPod, type NodeState, type Owner, relabelled, withoutPod } from '../gate/node-state.ts';
+import { type CutScope, mergedScopes } from '../gate/shrunk.ts';
+import type { Table } from '../nft/model.ts';
+import type { Operation, Transaction } from '../nft/transaction.ts';
+import type { Concern, NodeRecord, NodeStore } from '../nodestore/node-store.ts';
+import { type Kept, podManifestsOf } from '../nodestore/policy-folder.ts';
+import { closePod, removeAll } from './closed-pod.ts';
+import { type Footing, type FootingOptions, Footings, type Goal, stamps } from './footing.ts';
+import { isSameOwner, ownerIn, refuseOtherOwner } from './owner.ts';
+import { planned } from './plan.ts';
+import { writeOrForget } from './record-keeper.ts';
+import { WholeNeeded } from './whole-needed.ts';
+
+export interface FolderTableOptions extends FootingOptions {
+  readonly log: (line: string) => void;
+}
+
+export interface Brought {
+  readonly before: Goal;
+  readonly after: Goal;
+  /** False where nothing had to change. */
+  readonly isChanged: boolean;
+  /** The manifests are others than before. */
+  readonly isNews: boolean;
+  /** By so many operations another program had made the table differ from what it should have been; it is put right. */
+  readonly drift: number;
+  /** Whose connections may have been allowed before, and be forbidden now. */
+  readonly shrunk: CutScope;
+}
+
+export interface BringOptions {
+  readonly kept: Kept;
+  /** A pod that goes is let go whatever the configuration says by now: the table's own owner and settings stay. */
+  readonly asFound?: boolean;
+  /** The change is to this pod and to no other. */
+  readonly only?: Concern;
+}
+
+type Change = (state: NodeState) => NodeState;
+
+const isSame = (a: GateSettings, b: GateSettings): boolean => JSON.stringify(a) === JSON.stringify(b);
+
+const unchanged = (goal: Goal, isNews: boolean, drift: number): Brought => ({
+  ...{ before: goal, after: goal, isChanged: false, isNews, drift, shrunk: [] },
+});
+
+export class FolderTable {
+  readonly #options: FolderTableOptions;
+  readonly #store: NodeStore;
+  readonly #footings: Footings;
+  /** Why the state that is in force could not be written down. */
+  #unkept: Error | undefined;
+  #shrunk: CutScope = [];
+
+  constructor(options: FolderTableOptions) {
+    this.#options = options;
+    this.#store = options.store;
+    this.#footings = new Footings(options, {
+      log: options.log,
+      unkept: error => {
+        this.#unkept = error;
+      },
+      shrunk: scope => {
+        this.#shrunk = mergedScopes(this.#shrunk, scope);
+      },
+    });
+  }
+
+  /** @throws LockTimeoutError */
+  lock(deadline: number, signal?: AbortSignal): Promise<Disposable> {
+    return this.#store.lock(deadline, signal);
+  }
+
+  /** A moment's view, without the lock. */
+  peek(): NodeRecord | undefined {
+    return this.#store.read();
+  }
+
+  /** A moment's view of one pod, without the lock. */
+  find(key: string): LocalPod | undefined {
+    return this.#store.find(key);
+  }
+
+  /** Whose the record is, without a look at the kernel. */
+  recordedOwner(): Owner | undefined {
+    return this.#store.owner();
+  }
+
+  /** Changes whenever what `peek` or `readApplied` gives does. */
+  stamp(): string {
+    return this.#store.stamp();
+  }
+
+  /** The manifests that the table was last made from. */
+  readApplied(): Kept {
+    return this.#store.readApplied();
+  }
+
+  /** Whether these are they. */
+  isApplied(kept: Kept): boolean {
+    const applied = this.readApplied();
+    return applied === kept || stamps(applied) === stamps(kept);
+  }
+
+  /** The table as the kernel has it. */
+  read(): Table | undefined {
+    return this.#options.nft().readTable('inet', TABLE);
+  }
+
+  /** Whose this network namespace is; undefined where there is no table of ours. */
+  owner(): Owner | undefined {
+    return this.recordedOwner() ?? ownerIn(this.read());
+  }
+
+  /**
+   * Brings table and record to what `change` makes of the state; to be called under the lock.
+   * @throws CniError code 7 for another owner, NftError where the kernel refuses, StateError where a pod comes and there is
+   * no room to write it down
+   */
+  bring(change: Change, options: BringOptions): Brought {
+    this.#unkept = undefined;
+    const brought = this.#bringPart(change, options) ?? this.#bringWhole(change, options);
+    if (this.#unkept && options.only?.coming) throw this.#unkept;
+    return brought;
+  }
+
+  /**
+   * `bring` for one pod: at a cost that does not grow with the number of pods.
+   * @returns undefined where only the whole state will do; it is as if nothing had been done then
+   */
+  #bringPart(change: Change, { kept, asFound = false, only }: BringOptions): Brought | undefined {
+    if (!only) return undefined;
+    const record = this.#store.readConcerned(only);
+    if (record?.folder !== stamps(kept)) return undefined;
+    const before = { state: record.state, kept };
+    const { owner, settings } = this.#options;
+    const isFor = isSameOwner(before.state.owner, owner) && isSame(before.state.settings, settings);
+    if (!asFound && !isFor) return undefined;
+    const state = change(before.state);
+    if (state === before.state) return this.#footings.isStanding(record) ? unchanged(before, false, 0) : undefined;
+    const footing = state.counts.pods > 0 ? this.#footings.inPart(record, kept) : undefined;
+    try {
+      const brought = footing && this.#reach(footing, { state, kept }, { only });
+      if (brought) this.#footings.remember({ ...footing!, goal: brought.after });
+      return brought;
+    } catch (error) {
+      if (error instanceof WholeNeeded) return undefined;
+      throw error;
+    }
+  }
+
+  #bringWhole(change: Change, { kept, asFound = false, only }: BringOptions): Brought {
+    const record = this.#store.read();
+    if (!asFound) refuseOtherOwner(this.#options.owner, record?.state.owner);
+    const footing = this.#footings.of(record, kept, asFound);
+    const { goal: before, reconciler, rules } = footing;
+    const isNews = before.kept !== kept;
+    const found = only ? 0 : reconciler.look();
+    const changed = change(before.state);
+    const settings = asFound && record ? record.state.settings : this.#options.settings;
+    const isUnchanged = changed === before.state && isSame(settings, before.state.settings) && !isNews;
+    const isDone = !before.state.leaving && !before.state.uncut && reconciler.markers.length > 0;
+    if (record && isUnchanged && isDone) {
+      if (reconciler.known.knowledge.generation !== record.generation) reconciler.keep(stamps(kept));
+      this.#footings.remember(footing);
+      return unchanged(before, isNews, found);
+    }
+    const state = { ...reconciler.arrive(changed), settings, ...(isNews ? { refused: [] } : {}) };
+    const after = { state: isNews || !record ? this.#relabel(state, kept) : state, kept };
+    if (after.state.counts.pods === 0) {
+      this.#footings.forget();
+      removeAll(this.#store, this.#options.nft);
+      return { before, after, isChanged: true, isNews, drift: found, shrunk: [] };
+    }
+    if (isNews) rules?.turnTo(kept);
+    const brought = this.#reach(footing, after, { only, isNews, found });
+    if (isNews) this.#store.writeApplied(kept);
+    this.#footings.remember({ ...footing, goal: brought.after });
+    return brought;
+  }
+
+  #reach(
+    { goal: before, reconciler }: Footing,
+    after: Goal,
+    { only, isNews = false, found = 0 }: { only?: Concern | undefined; isNews?: boolean; found?: number },
+  ): Brought {
+    this.#shrunk = before.state.uncut ? 'everywhere' : [];
+    this.#footings.forget();
+    const concerned = only && { [only.coming ? 'opening' : 'closing']: only.key };
+    const { drift } = reconciler.reach(after.state, { ...concerned, folder: stamps(after.kept), isNews });
+    const goal = { ...after, state: reconciler.state };
+    return { before, after: goal, isChanged: true, isNews, drift: found + drift, shrunk: this.#shrunk };
+  }
+
+  #relabel(state: NodeState, kept: Kept): NodeState {
+    return relabelled(state, podManifestsOf(kept), this.#options.isCarried);
+  }
+
+  /** The batches that `bring` would send for these manifests, one after the other. Nothing is changed, no file either. */
+  plan(kept: Kept): readonly Transaction[] {
+    const record = this.#store.read();
+    const { owner, settings } = this.#options;
+    refuseOtherOwner(owner, record?.state.owner);
+    const { goal: before, reconciler, rules } = this.#footings.of(record, kept, false, 'fresh');
+    reconciler.look();
+    const { leaving, ...state } = before.state;
+    const isNews = before.kept !== kept;
+    if (reconciler.markers.length > 0 && !isNews && !leaving && isSame(settings, state.settings)) return [];
+    if (isNews) rules?.turnTo(kept);
+    const begin = {
+      state: before.state,
+      markers: reconciler.markers,
+      rules: rules ?? noRules,
+      nft: this.#options.nft(),
+    };
+    return planned(begin, this.#relabel({ ...state, settings, refused: [] }, kept));
+  }
+
+  /** Takes the pod out of the agent's table, as `closePod`. */
+  close(key: string): void {
+    const { store, nft } = this.#options;
+    closePod(key, { store, nft, start: () => this.#footings.start(true) });
+  }
+
+  /** What would have to change for the table to be what the record says. */
+  drift(): readonly Operation[] {
+    const record = this.#store.read();
+    // What the agent's table should hold only the agent knows.
+    if (!record || record.state.settings.judge === 'agent') return [];
+    const { reconciler } = this.#footings.of(record, this.#store.readApplied(), true);
+    return reconciler.drift(markersOf(record));
+  }
+
+  /**
+   * Puts back what another program changed, and forgets pods that `isGone` says are no more.
+   * @returns the operations that it took
+   */
+  mend(isGone: (key: string) => boolean): readonly Operation[] {
+    const record = this.#store.read();
+    if (!record) return [];
+    const state = Object.keys(record.state.pods).filter(isGone).reduce(withoutPod, record.state);
+    if (state.counts.pods === 0) {
+      this.#footings.forget();
+      removeAll(this.#store, this.#options.nft);
+      return [];
+    }
+    const kept = this.#store.readApplied();
+    const footing = this.#footings.of(record, kept, true);
+    this.#footings.forget();
+    const folder = stamps(kept);
+    const { operations } = footing.reconciler.reach(state, { folder });
+    const mended = footing.reconciler.mend(folder);
+    this.#footings.remember({ ...footing, goal: { state: footing.reconciler.state, kept } });
+    return [...operations, ...mended];
+  }
+
+  /** The state in force, where its connections are yet to be looked at. */
+  uncut(): Goal | undefined {
+    const record = this.#store.read();
+    return record?.state.uncut ? { state: record.state, kept: this.#store.readApplied() } : undefined;
+  }
+
+  /** To be called when they have been, under the same lock. */
+  isCut(): void {
+    const record = this.#store.read();
+    if (!record?.state.uncut) return;
+    const { uncut: _, ...state } = record.state;
+    writeOrForget(this.#store, { ...record, state });
+  }
+}

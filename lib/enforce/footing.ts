@@ -1,0 +1,142 @@
+/** Where a change of a folder's table begins: what is in force by the node's record, and the rules that it came of. */
+import { type GateSettings, gateDigest, isJudged, markerSet } from '../gate/chains.ts';
+import { TABLE, TABLE_NAME } from '../gate/desired.ts';
+import { nextMarker } from '../gate/marker.ts';
+import { noRules } from '../gate/node-rules.ts';
+import { emptyNode, joined, type NodeState, type Owner } from '../gate/node-state.ts';
+import type { NodeRecord, NodeStore } from '../nodestore/node-store.ts';
+import type { Kept } from '../nodestore/policy-folder.ts';
+import { FolderRules } from './folder-rules.ts';
+import { ownerIn, refuseOtherOwner } from './owner.ts';
+import { Reconciler } from './reconciler.ts';
+import type { Listeners, ReconcilerOptions } from './reconciling.ts';
+
+/** One state, with the manifests that it is judged by. */
+export interface Goal {
+  readonly state: NodeState;
+  readonly kept: Kept;
+}
+
+export interface Footing {
+  readonly goal: Goal;
+  readonly rules: FolderRules | undefined;
+  readonly reconciler: Reconciler;
+}
+
+/** What a process that stays made of the record that it read or wrote last, so that the next change costs what it changes. */
+export class TableMemory {
+  last: (Footing & Pick<NodeRecord, 'marker'>) | undefined;
+}
+
+export interface FootingOptions extends Pick<ReconcilerOptions, 'nft' | 'recover' | 'isCarried' | 'retag'> {
+  readonly store: NodeStore;
+  readonly owner: Owner;
+  readonly settings: GateSettings;
+  /** Of a process that stays, for all its calls. */
+  readonly memory?: TableMemory | undefined;
+}
+
+/** Files are told apart by their stamps, so parsed documents need no comparison. */
+export const stamps = (kept: Kept): string =>
+  JSON.stringify(Object.entries(kept).map(([name, { stamp }]) => [name, stamp]));
+
+export class Footings {
+  readonly #options: FootingOptions;
+  readonly #listeners: Listeners;
+  readonly #memory: TableMemory;
+
+  constructor(options: FootingOptions, listeners: Listeners) {
+    this.#options = options;
+    this.#listeners = listeners;
+    this.#memory = options.memory ?? new TableMemory();
+  }
+
+  /**
+   * What this process made of the very record; else what the record and what is kept beside it tell.
+   * @param kept the manifests of now: where those of the record say the same, these are the goal's
+   * @param how `fresh`: it is not to be what this process goes on from
+   */
+  of(record: NodeRecord | undefined, kept: Kept, asFound: boolean, how: 'fresh' | 'known' = 'known'): Footing {
+    const { store, settings } = this.#options;
+    const found = store.readApplied();
+    // The same object where they say the same, so that they are understood only once.
+    const applied = stamps(found) === stamps(kept) ? kept : found;
+    const last = how === 'known' && record ? this.#goOn(record, applied, true) : undefined;
+    if (last) return last;
+    const state = record?.state ?? this.start(asFound);
+    // A process that died between the two files left a table that only the kernel knows.
+    const isWritten = record !== undefined && record.folder === stamps(applied);
+    const index = isWritten ? store.readIndex(record.index) : undefined;
+    const isEverJudged = isJudged(state.settings) || isJudged(settings);
+    const rules = isEverJudged ? new FolderRules({ kept: applied, state, index, isWhole: true }) : undefined;
+    const reconciler = this.#open(rules, state);
+    if (record) this.#recall(reconciler, record, isWritten, true);
+    return { goal: { state, kept: applied }, rules, reconciler };
+  }
+
+  /** From where this process left the table: of a marker there is one state. */
+  #goOn(record: NodeRecord, kept: Kept, isWhole: boolean): Footing | undefined {
+    const { last } = this.#memory;
+    if (last?.marker !== record.marker || stamps(last.goal.kept) !== stamps(kept)) return undefined;
+    const { rules, reconciler } = last;
+    reconciler.listeners = this.#listeners;
+    rules?.resume(record.state, isWhole);
+    this.#recall(reconciler, record, true, isWhole);
+    return { goal: { state: record.state, kept }, rules, reconciler };
+  }
+
+  /** Of a record that has not all pods; undefined where what is kept beside it does not do without the others. */
+  inPart(record: NodeRecord, kept: Kept): Footing | undefined {
+    if (this.#options.memory) return this.#goOn(record, kept, false);
+    const { state } = record;
+    const index = this.#options.store.readIndex(record.index);
+    if (isJudged(state.settings) && !index) return undefined;
+    const rules = index ? new FolderRules({ kept, state, index, isWhole: false }) : undefined;
+    const reconciler = this.#open(rules, state);
+    this.#recall(reconciler, record, true, false);
+    return { goal: { state, kept }, rules, reconciler };
+  }
+
+  /** What is in force now is where the next change begins. */
+  remember({ goal, rules, reconciler }: Footing): void {
+    const marker = reconciler.markers.at(-1);
+    if (this.#options.memory && marker !== undefined) this.#memory.last = { marker, goal, rules, reconciler };
+  }
+
+  forget(): void {
+    this.#memory.last = undefined;
+  }
+
+  /** Without its record, the node is found again from the attachments' records and the links. */
+  start(asFound: boolean): NodeState {
+    const { settings, recover, isCarried, nft } = this.#options;
+    const found = ownerIn(nft().readTable('inet', TABLE));
+    const owner = asFound && found ? found : this.#options.owner;
+    refuseOtherOwner(owner, found);
+    return joined(emptyNode(owner, settings), recover(owner), isCarried);
+  }
+
+  #open(rules: FolderRules | undefined, state: NodeState): Reconciler {
+    const { store, nft, recover, isCarried, retag } = this.#options;
+    const options = { store, nft, recover, isCarried, retag, rules: rules ?? noRules, isShared: true };
+    return new Reconciler({ ...options, isOwned: () => false }, state, this.#listeners);
+  }
+
+  #recall(reconciler: Reconciler, record: NodeRecord, isWritten: boolean, isWhole: boolean): void {
+    const { judging, resized, generation } = record;
+    const known = { judging: this.#options.store.findJudging(judging), resized, generation };
+    reconciler.recall(record, known, isWhole);
+    if (!isWritten || !this.isStanding(record)) reconciler.doubt(record.marker, isWritten);
+  }
+
+  /**
+   * Whether the record's marker is in the table, and none after it, which a process would have left that died between its batch
+   * and its record; and whether this release of ours would make the same static chains.
+   */
+  isStanding({ marker, gate, state }: NodeRecord): boolean {
+    if (gate !== gateDigest(state.settings)) return false;
+    const keys = [[marker], [nextMarker(marker)]];
+    const [own, next] = this.#options.nft().lookUp(TABLE_NAME, markerSet, keys);
+    return own !== undefined && next === undefined;
+  }
+}

@@ -1,0 +1,54 @@
+/** The batches that lead from one table of a node to the next. */
+import type { DiffOptions } from '../nft/diff.ts';
+import { diff } from '../nft/diff.ts';
+import type { NamedSet } from '../nft/model.ts';
+import type { Transaction } from '../nft/transaction.ts';
+import type { Ruleset } from '../policy/compile/ruleset.ts';
+import type { RulesetChange } from '../policy/compile/ruleset-change.ts';
+import { MOMENT } from './chains.ts';
+import { desiredTable } from './desired.ts';
+import { markedBy } from './marker.ts';
+import { emptyRuleset } from './node-world.ts';
+import { partsOf, type StatePair } from './parts.ts';
+import { isRedirected, waypoints } from './waypoints.ts';
+
+/** What policies speak of: gates and sets of peers, whose names end in a hash. */
+const isPolicys = ({ name }: NamedSet): boolean => name.endsWith('_by_tag') || name.includes('-');
+/** For a table that is compared whole: one deny may take the place of another, so no packet may see half of each. */
+export const policySets: DiffOptions = { renew: isPolicys };
+const policyMaps: DiffOptions = { renew: ({ name }) => name.endsWith('_by_tag') };
+
+export interface TableStep {
+  readonly transaction: Transaction;
+  /** Those in the table afterwards, oldest first. */
+  readonly markers: readonly number[];
+  /** All chains and tags of policies, where any of them are others than before. */
+  readonly ruleset: Pick<Ruleset, 'chains' | 'tags' | 'isOrdered'> | undefined;
+}
+
+export interface StepOptions {
+  /** That of the rules; undefined: they stay. */
+  readonly change: RulesetChange | undefined;
+  /** Those in the table, oldest first. */
+  readonly markers: readonly number[];
+  /** Whether each step gets a marker of its own. */
+  readonly isRecorded: boolean;
+}
+
+/** One to three: a packet may meet a set of one step and a map of the one before. Only what differs is looked at. */
+export function stepsBetween(
+  pair: StatePair,
+  { change, markers: from, isRecorded }: StepOptions,
+): readonly TableStep[] {
+  const part = partsOf(pair);
+  const way = change ? waypoints(change) : [emptyRuleset, emptyRuleset];
+  const options = change ? { ...(isRedirected(change) ? policyMaps : {}), witness: MOMENT } : {};
+  const tables = way.map((ruleset, i) => desiredTable(i === 0 ? part.before : part.after, [], ruleset));
+  let markers = from;
+  return tables.slice(1).map((table, i): TableStep => {
+    const bare = diff(tables[i], table, options);
+    const marked = isRecorded ? markedBy(bare, markers) : { transaction: bare, markers };
+    markers = marked.markers;
+    return { ...marked, ruleset: change?.isStructural && i + 2 === tables.length ? change.after : undefined };
+  });
+}

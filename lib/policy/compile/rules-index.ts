@@ -1,0 +1,95 @@
+/**
+ * What policies came to for a node's identities, as a value that can be written down: who reads it goes on from there without a
+ * look at the policies. Blocks are left out of it: a set of blocks has its content's name, and never changes while it stays.
+ */
+import type { CompiledGate } from './chain.ts';
+import type { Gates } from './compile.ts';
+import type { Gate, RuleChain, SetSpec } from './ruleset.ts';
+
+export interface RulesIndex {
+  /** What names stand for, so that no other content gets one of them. */
+  readonly names: readonly (readonly [content: string, name: string])[];
+  readonly specs: readonly SetSpec[];
+  readonly chains: readonly RuleChain[];
+  readonly gates: readonly IndexedGate[];
+  /** Places in `gates`, by `identityKey`. */
+  readonly identities: readonly (readonly [identity: string, places: GatePlaces])[];
+}
+
+/** A `CompiledGate` with the places of its chains and the names of its sets. */
+export interface IndexedGate {
+  readonly gate: Gate;
+  readonly chains: readonly number[];
+  readonly sets: readonly string[];
+}
+
+/** Egress, ingress, and both once more where cluster policies select the identity. */
+type GatePlaces = readonly number[];
+
+/** Each value once, in the order in which they are asked for. */
+class Places<T> {
+  readonly #places = new Map<T, number>();
+
+  of(value: T): number {
+    const place = this.#places.get(value) ?? this.#places.size;
+    this.#places.set(value, place);
+    return place;
+  }
+
+  get all(): readonly T[] {
+    return [...this.#places.keys()];
+  }
+}
+
+const withoutBlocks = (spec: SetSpec): SetSpec => (spec.kind === 'ranges' ? { ...spec, ranges: [] } : spec);
+
+const listOf = ({ egress, ingress, byCluster }: Gates): readonly CompiledGate[] => [
+  ...[egress, ingress],
+  ...(byCluster ? [byCluster.egress, byCluster.ingress] : []),
+];
+
+export function indexOf(
+  names: RulesIndex['names'],
+  specs: ReadonlyMap<string, SetSpec>,
+  identities: readonly (readonly [string, Gates])[],
+): RulesIndex {
+  const [chains, gates] = [new Places<RuleChain>(), new Places<CompiledGate>()];
+  const placed = identities.map(([identity, each]) => [identity, listOf(each).map(gate => gates.of(gate))] as const);
+  const indexed = gates.all.map(gate => ({
+    gate: gate.gate,
+    chains: gate.chains.map(chain => chains.of(chain)),
+    sets: gate.sets.map(({ name }) => name),
+  }));
+  return {
+    ...{ names, specs: [...specs.values()].map(withoutBlocks), chains: chains.all },
+    ...{ gates: indexed, identities: placed },
+  };
+}
+
+/** Whether all sets, chains and gates that the index speaks of are in it. */
+export function isConsistent({ specs, chains, gates, identities }: RulesIndex): boolean {
+  const names = new Set(specs.map(({ name }) => name));
+  return (
+    gates.every(
+      gate => gate.chains.every(place => place < chains.length) && gate.sets.every(name => names.has(name)),
+    ) && identities.every(([, places]) => [2, 4].includes(places.length) && places.every(place => place < gates.length))
+  );
+}
+
+/** The gates of each identity that a consistent index tells of. */
+export function gatesIn({ specs, chains, gates, identities }: RulesIndex): readonly (readonly [string, Gates])[] {
+  const byName = new Map(specs.map(spec => [spec.name, spec]));
+  const made = gates.map(
+    (each): CompiledGate => ({
+      gate: each.gate,
+      chains: each.chains.map(place => chains[place]!),
+      sets: each.sets.map(name => byName.get(name)!),
+    }),
+  );
+  return identities.map(([identity, places]) => {
+    const [egress, ingress, egressByCluster, ingressByCluster] = places.map(place => made[place]!);
+    const byCluster =
+      egressByCluster && ingressByCluster ? { egress: egressByCluster, ingress: ingressByCluster } : undefined;
+    return [identity, { egress: egress!, ingress: ingress!, ...(byCluster ? { byCluster } : {}) }];
+  });
+}
