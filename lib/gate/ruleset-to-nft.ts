@@ -70,10 +70,15 @@ function matchPorts({ protocol, spans }: PortMatch): Statement {
 /** Allowed is `return`, never `accept`: the other direction has its say, too. */
 const leadTo = (gate: Gate): NftVerdict => (gate === 'open' ? RETURN : goto(gate));
 
-function chainRule(direction: Direction, { peers, ports, counter, origins, to = 'open' }: ChainRule): Rule {
+/** Ports are compared, peers looked up: where rules are ordered, and so can be many, the cheaper of the two comes first. */
+function chainRule(
+  { direction, otherwise }: PolicyChain,
+  { peers, ports, counter, origins, to = 'open' }: ChainRule,
+): Rule {
+  const ofPeers = peers === 'any' ? [] : [matchPeers(direction, peers)];
+  const ofPorts = ports === 'any' ? [] : [matchPorts(ports)];
   const statements: Statement[] = [
-    ...(peers === 'any' ? [] : [matchPeers(direction, peers)]),
-    ...(ports === 'any' ? [] : [matchPorts(ports)]),
+    ...(otherwise === undefined ? [...ofPeers, ...ofPorts] : [...ofPorts, ...ofPeers]),
     ...(counter === undefined ? [] : [{ kind: 'counter', name: policyCounter(direction, counter) } as const]),
     leadTo(to),
   ];
@@ -99,10 +104,10 @@ const written = new WeakMap<readonly ChainRule[], { readonly nflogGroup: number;
 
 /** The same rules are the same value, which two tables need not compare. */
 function rulesOf(chain: PolicyChain, nflogGroup: number): readonly Rule[] {
-  const { direction, rules } = chain;
+  const { rules } = chain;
   const known = written.get(rules);
   if (known?.nflogGroup === nflogGroup) return known.rules;
-  const made = [...rules.map(each => chainRule(direction, each)), ...endOf(chain, nflogGroup)];
+  const made = [...rules.map(each => chainRule(chain, each)), ...endOf(chain, nflogGroup)];
   written.set(rules, { nflogGroup, rules: made });
   return made;
 }
