@@ -3,7 +3,7 @@
  *
  * @see groff_man(7)
  */
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import type { About } from './about.ts';
 
 /** A row of two columns: an option, a command or an example, and what it is for. */
@@ -52,9 +52,15 @@ const section = (title: string, ...lines: readonly string[]): string => `.SH ${t
 const rows = (of: readonly Row[]): string =>
   of.map(({ term, text }) => `.TP\n.B ${roff(term)}\n${roff(text)}`).join('\n');
 
-function page(words: readonly string[], help: Help, { version, time }: About): string {
-  const name = words.join('-');
-  const parents = words.slice(1).map((_, i) => words.slice(0, i + 1).join('-'));
+/** A program, and the words that lead to one of its commands. */
+interface Place {
+  readonly program: readonly string[];
+  readonly command: readonly string[];
+}
+
+function page({ program, command }: Place, help: Help, { version, time }: About): string {
+  const name = [...program, ...command].join('-');
+  const parents = command.map((_, i) => [...program, ...command.slice(0, i)].join('-'));
   const children = (help.tables.get('Commands') ?? []).map(({ term }) => term.split(' ').join('-'));
   const others = [...parents, ...children].map(other => `.BR ${roff(other)} (1)`);
   return [
@@ -73,13 +79,28 @@ export interface Page {
   readonly text: string;
 }
 
-/** One page for each command, and for what is below it. */
-export function manualPages(about: About, words: readonly string[] = ['tollgate']): readonly Page[] {
-  const text = execFileSync(about.executable, [...words.slice(1), '--help'], { encoding: 'utf8' });
-  const help = parseHelp(text);
-  const own = { file: `${words.join('-')}.1`, text: page(words, help, about) };
+/** One page for a command, and for each below it. */
+function pagesBelow(about: About, place: Place): readonly Page[] {
+  const { program, command } = place;
+  // By the name that it is called by, the executable says which program it is.
+  const { stdout, status } = spawnSync(about.executable, [...command, '--help'], {
+    encoding: 'utf8',
+    argv0: program.join('-'),
+  });
+  const prefix = [...program, ...command].join(' ');
+  if (status !== 0 || !stdout.startsWith(prefix)) throw new Error(`Cannot make a manual page of: ${prefix} --help`);
+  const help = parseHelp(stdout);
+  const own = { file: `${[...program, ...command].join('-')}.1`, text: page(place, help, about) };
   const commands = (help.tables.get('Commands') ?? []).map(({ term }) =>
-    term.split(' ').filter(word => /^[a-z]/.test(word)),
+    term
+      .split(' ')
+      .filter(word => /^[a-z]/.test(word))
+      .slice(program.length),
   );
-  return [own, ...commands.flatMap(each => manualPages(about, each))];
+  const below = commands.filter(each => each.length > command.length);
+  return [own, ...below.flatMap(each => pagesBelow(about, { program, command: each }))];
 }
+
+/** Of both programs that the executable is. */
+export const manualPages = (about: About): readonly Page[] =>
+  [['tollgate'], ['kubectl', 'tollgate']].flatMap(program => pagesBelow(about, { program, command: [] }));

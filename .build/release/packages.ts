@@ -21,8 +21,8 @@ const configuration = (
   section: 'net',
   maintainer: "tollgate's authors",
   mtime: time.toISOString(),
-  contents: files.map(({ path, mode = 0o644 }) => ({
-    src: join(staged, path),
+  contents: files.map(({ path, linkTo, mode = 0o644 }) => ({
+    ...(linkTo === undefined ? { src: join(staged, path) } : { src: linkTo, type: 'symlink' }),
     dst: `/usr/${path}`,
     file_info: { mode, mtime: time.toISOString() },
   })),
@@ -53,7 +53,8 @@ export function writePackage(
   files: readonly ArchiveEntry[],
 ): void {
   const staged = join(folder, 'files');
-  for (const { path, content = '' } of files) {
+  for (const { path, content } of files) {
+    if (content === undefined) continue;
     mkdirSync(dirname(join(staged, path)), { recursive: true });
     writeFileSync(join(staged, path), content);
   }

@@ -18,6 +18,7 @@ export function tree(about: About): readonly ArchiveEntry[] {
   const { executable } = about;
   return [
     { path: 'bin/tollgate', content: readFileSync(executable), mode: 0o755 },
+    { path: 'bin/kubectl-tollgate', linkTo: 'tollgate' },
     copy('lib/tollgate/launcher', 'dist/tools/launcher', 0o755),
     copy('lib/systemd/system/tollgate-agent.service', 'conf/tollgate-agent.service'),
     copy('lib/systemd/system/tollgate-agent.socket', 'conf/tollgate-agent.socket'),
@@ -28,7 +29,8 @@ export function tree(about: About): readonly ArchiveEntry[] {
       name => copy(`share/tollgate/${name}`, `conf/${name}`),
     ),
     ...['README.md', 'CHANGELOG.md', 'LICENSE'].map(name => copy(`share/doc/tollgate/${name}`, name)),
-    copy('share/doc/tollgate/KUBERNETES.md', 'conf/KUBERNETES.md'),
+    ...['KUBERNETES.md', 'POLICIES.md', 'FLOWS.md'].map(name => copy(`share/doc/tollgate/${name}`, `conf/${name}`)),
+    copy('share/tollgate/grafana-dashboard.json', 'conf/grafana-dashboard.json'),
     { path: 'share/doc/tollgate/licenses', content: execFileSync(executable, ['licenses']) },
     { path: 'share/bash-completion/completions/tollgate', content: completion(executable, '/bin/bash') },
     { path: 'share/zsh/site-functions/_tollgate', content: completion(executable, '/bin/zsh') },

@@ -147,6 +147,7 @@ for (const { suffix, older, install, upgrade, remove } of packagers) {
     assert.deepEqual(node.files('/etc/cni'), [], 'the network is for the admin to choose');
     assert.deepEqual(await node.asked(), restarts);
 
+    assert.match(await node.sh('kubectl-tollgate --help'), /^kubectl tollgate /);
     await node.sh('tollgate install');
     const changed = node.read(conflist).replace('"ipMasq": true', '"ipMasq": true, "mtu": 1400');
     await node.sh(`cat >${conflist} <<'E'\n${changed}E`);

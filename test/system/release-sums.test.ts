@@ -1,7 +1,16 @@
 /** The release as a whole: sums, signature, inventory, and the same bytes in another place. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -126,6 +135,10 @@ test('the manifest of krew names the tarball, and files that are in it', () => {
   const listed = execFileSync('tar', ['-tzf', released(tarball)], { encoding: 'utf8' }).split('\n');
   for (const { from } of platform.files) assert.ok(listed.includes(from), from);
   assert.ok(platform.files.some(({ from }: { from: string }) => from.endsWith(`/${platform.bin}`)));
+  // krew links the program by the plugin's name.
+  const linked = join(folder, 'kubectl-tollgate');
+  symlinkSync(join(tollgateDir, 'tollgate'), linked);
+  assert.match(execFileSync(linked, ['--help'], { encoding: 'utf8' }), /^kubectl tollgate /);
 });
 
 test('the workflow of a tag calls scripts of the package, with options that they have', () => {

@@ -36,16 +36,22 @@ function rendered(page: string): { readonly text: string; readonly warnings: str
   return { text: stdout, warnings: stderr };
 }
 
+/** Both programs that the executable is, as man and as a person call them. */
+const programs = { tollgate: 'tollgate', 'kubectl-tollgate': 'kubectl tollgate' } as const;
+type Program = keyof typeof programs;
+const help = (program: Program, ...command: readonly string[]) =>
+  execFileSync(join(folder, 'bin', program), [...command, '--help'], { encoding: 'utf8' });
+
+/** The pages that there should be of a command, and of those below it. */
+function pagesOf(program: Program, ...command: readonly string[]): readonly string[] {
+  const [before = ''] = help(program, ...command).split('\nOptions:');
+  const prefix = [programs[program], ...command].join(' ');
+  const below = [...before.matchAll(new RegExp(`^ {2}${prefix} ([a-z-]+)`, 'gm'))].map(([, name]) => name!);
+  return [`${[program, ...command].join('-')}.1`, ...below.flatMap(name => pagesOf(program, ...command, name))];
+}
+
 test('each command has a manual page', () => {
-  const listed = [
-    ...say('--help')
-      .split('\nOptions:')[0]!
-      .matchAll(/^ {2}tollgate ([a-z-]+)/gm),
-  ].map(([, name]) => `tollgate-${name}.1`);
-  const below = [...say('policy', '--help').matchAll(/^ {2}tollgate policy ([a-z-]+)/gm)].map(
-    ([, name]) => `tollgate-policy-${name}.1`,
-  );
-  assert.deepEqual(pages, ['tollgate.1', ...listed, ...below].sort());
+  assert.deepEqual(pages, [...pagesOf('tollgate'), ...pagesOf('kubectl-tollgate')].sort());
 });
 
 const words = (text: string): string => text.replace(/\s+/g, ' ');
@@ -54,15 +60,10 @@ for (const page of pages)
   test(`man has no warning for ${page}, and shows all that --help says`, () => {
     const { text, warnings } = rendered(page);
     assert.equal(warnings, '');
-    const help = say(
-      ...page
-        .replace(/^tollgate-?|\.1$/g, '')
-        .split('-')
-        .filter(Boolean),
-      '--help',
-    );
+    const [, program, command = ''] = /^((?:kubectl-)?tollgate)-?(.*)\.1$/.exec(page)!;
+    const said = help(program as Program, ...command.split('-').filter(Boolean));
     const shown = words(text);
-    for (const cell of help.split('\n').flatMap(line => line.split(/ {2,}/)))
+    for (const cell of said.split('\n').flatMap(line => line.split(/ {2,}/)))
       assert.ok(
         shown.includes(
           words(cell)

@@ -117,6 +117,8 @@ export async function main(args: readonly string[]): Promise<Exit> {
     .fail((message, error: Error | undefined) => {
       throw error ?? new UsageError(message);
     });
+  // Into a pipe or a file, a line is a line.
+  parser.wrap(process.stdout.isTTY ? Math.min(100, parser.terminalWidth()) : null);
   const add = (name: string, summary: string, run: (given: Given) => Promise<number>) =>
     parser.command(
       name,
