@@ -16,8 +16,9 @@ import { Cluster } from '../../lib/policy/evaluate/cluster.ts';
 import type { Pod } from '../../lib/policy/model/model.ts';
 import { type Agent, command, startAgent } from '../support/agent-process.ts';
 import { live } from '../support/cli-host.ts';
-import { runDir, tollgate } from '../support/cni.ts';
+import { type Json, runDir, tollgate } from '../support/cni.ts';
 import { until } from '../support/host.ts';
+import { KubeHost } from '../support/kube-host.ts';
 import type { Packet } from '../support/packet.ts';
 import { onlyFrom, type PluggedPod, PolicyHost, pods, policy } from '../support/policy-host.ts';
 import { manyFlows, openFlows } from '../support/tracked-flows.ts';
@@ -362,4 +363,27 @@ test('from what was seen comes a policy that allows it, staged, with its evidenc
   const nobody = await host.type(['policy', 'suggest', '--for', 'default/nobody']);
   assert.equal(nobody.exit, 3);
   assert.match(nobody.stderr, /no flow of it was recorded/);
+});
+
+test('on a node of Kubernetes the policies of the API decide, as they are at the moment', async () => {
+  await using host = await KubeHost.startCluster();
+  host.policy('web', onlyFrom('x', { role: 'web' }, { role: 'friend' })['spec'] as Json);
+  using agent = await host.startAgent('--flows');
+  using web = await host.run({ name: 'web', labels: { role: 'web' } });
+  using friend = await host.run({ name: 'friend', labels: { role: 'friend' } });
+  using stranger = await host.run({ name: 'stranger', labels: { role: 'stranger' } });
+  void agent;
+  for (const from of [friend, stranger])
+    host.arrives(from.end, host.packet(from.addresses[4], web.addresses[4]), web.end);
+  const flows = await until('both', async () => {
+    const { stdout } = await host.type(['flows', '-o', 'json', 'port:80']);
+    const lines = stdout.split('\n').filter(line => line !== '');
+    return lines.length === 2 ? lines.map(line => JSON.parse(line) as FlowRecord) : undefined;
+  });
+  const seen = flows.map(({ from, verdict, ingress, doubt }) => [from.name, verdict, ingress?.by, doubt]);
+  const by = ['NetworkPolicy/default/web'];
+  assert.deepEqual(seen.toSorted(), [
+    ['default/friend', 'allowed', by, undefined],
+    ['default/stranger', 'denied', by, undefined],
+  ]);
 });
