@@ -27,17 +27,19 @@ export interface Command {
  * A command with the types of its options closed in, so that commands of all kinds fit into one list.
  *
  * @param name     as yargs wants it: the word, then positional arguments as in `lint [file]`
+ * @param summary  a line of the help; false where no help lists the command
  * @param options  adds the options to the parser; their types reach `run`
  * @throws (by `run`) UsageError: exit code 2; any other error: its message on stderr, exit code 3
  */
 export const command = <Options>(
   name: string,
-  summary: string,
+  summary: string | false,
   options: (parser: Argv) => Argv<Options>,
   run: (options: ArgumentsCamelCase<Options>) => Exit | Promise<Exit>,
 ): Command => ({
   addTo: (parser, finish) => {
-    parser.command(name, summary, options, async given => finish(await run(given)));
+    // yargs takes false for a command that no help lists; its types say so of another overload only.
+    parser.command(name, summary as string, options, async given => finish(await run(given)));
   },
 });
 

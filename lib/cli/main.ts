@@ -17,13 +17,14 @@ import { STDIN } from './policy/manifests.ts';
 import { policy } from './policy/policy.ts';
 import { status } from './status.ts';
 import { sysdump } from './sysdump/sysdump.ts';
+import { testPod } from './test-pod/test-pod.ts';
 import { uninstall } from './uninstall/uninstall.ts';
 import { verify } from './verify.ts';
 import { version } from './version.ts';
 
 const commands: readonly Command[] = [
   ...[demo, install, uninstall, agent, status, pods, policy, flows, verify, gc, connectivity, sysdump],
-  ...[completion, version, licenses],
+  ...[completion, version, licenses, testPod],
 ];
 
 /** @returns the exit code, of those in `exit` */

@@ -77,6 +77,54 @@ export function kubectlPlugin(cluster: () => KubeCluster): void {
       assert.equal(kubectl('policy', 'lint').status, 0);
     });
 
+    interface Tested {
+      readonly ok: boolean;
+      readonly checks: readonly { readonly name: string; readonly family: number; readonly ok: boolean }[];
+      readonly causes: readonly string[];
+    }
+
+    test('the connectivity test of a cluster that is well: pods, nodes, Service, name, hostPort, policy', t => {
+      const { status, stdout, stderr } = kubectl('connectivity', 'test', '-o', 'json');
+      assert.equal(status, 0, stdout + stderr);
+      const { checks } = JSON.parse(stdout) as Tested;
+      t.diagnostic(`${checks.length} checks are as they should be`);
+      for (const name of [
+        'pod to pod between nodes',
+        'full packets between nodes',
+        'what a policy denies between nodes',
+        'a Service',
+        'a hostPort',
+      ])
+        for (const family of [4, 6])
+          assert.ok(
+            checks.some(each => each.name === name && each.family === family),
+            `${name}, IPv${family}`,
+          );
+      assert.ok(checks.some(({ name }) => name === 'a name of DNS'));
+    });
+
+    test('what another program drops between nodes is found, and its chain is named', async t => {
+      const { host } = cluster().nodes.get('node2')!;
+      const rules =
+        'add table ip foreign; add chain ip foreign forward { type filter hook forward priority 0; }; add rule ip foreign forward drop';
+      await host.sh(`nft '${rules}'`);
+      try {
+        const { status, stdout, stderr } = kubectl('connectivity', 'test', '-o', 'json');
+        assert.equal(status, 1, stdout + stderr);
+        const { checks, causes } = JSON.parse(stdout) as Tested;
+        assert.ok(
+          checks
+            .filter(({ ok }) => !ok)
+            .every(({ family, name }) => family === 4 && /between nodes|Service|name/.test(name)),
+          stdout,
+        );
+        t.diagnostic(causes.join(' | '));
+        assert.match(causes.join(), /node2: .*foreign/);
+      } finally {
+        await host.sh('nft delete table ip foreign');
+      }
+    });
+
     test('one archive of the cluster and of each node', t => {
       const path = join(folder, 'dump.tar.gz');
       const { status, stderr } = kubectl('sysdump', '--output', path);

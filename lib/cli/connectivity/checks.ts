@@ -1,10 +1,18 @@
 /** What a working node does, as values: who asks whom for what, and whether an answer is right. */
 import type { Family } from '../../ip/address.ts';
+import type { PodReply } from '../test-pod/program.ts';
 
 /** Of the namespace that the test makes for itself; policies of others do not select its pods by name. */
 export const NAMESPACE = 'tollgate-connectivity';
 
-export type TestPodName = 'client' | 'stranger' | 'server' | 'open';
+export const PORT = 8080;
+/** Milliseconds. An answer comes on a busy machine, too; silence is not proven by waiting longer. */
+export const TIMEOUT = { answer: 15_000, silence: 2_000 } as const;
+/** Bytes of a datagram that are IP's and UDP's. */
+export const HEADERS = { 4: 28, 6: 48 } as const;
+
+/** `far` ones are on another node than `client` and `stranger`. */
+export type TestPodName = 'client' | 'stranger' | 'server' | 'open' | 'far-server' | 'far-open';
 /** The node asks by its own network, from this process. */
 export type Asker = TestPodName | 'node';
 
@@ -14,7 +22,11 @@ export type Target =
   /** A port of the node that is mapped to the pod `open`. */
   | { readonly kind: 'hostPort' }
   /** Beyond the node. */
-  | { readonly kind: 'outside' };
+  | { readonly kind: 'outside' }
+  /** The cluster address of a Service before `open`. */
+  | { readonly kind: 'service' }
+  /** The same by its name. */
+  | { readonly kind: 'name' };
 
 export interface ConnectivityCheck {
   readonly name: string;
@@ -24,6 +36,11 @@ export interface ConnectivityCheck {
   readonly expected: 'answer' | 'silence';
   /** By a datagram that fills the pod's MTU, and its echo. */
   readonly isFull?: true;
+}
+
+export function outcomeOf(check: ConnectivityCheck, reply: PodReply | undefined): CheckOutcome {
+  const got = reply?.kind === 'answer' ? `answered: ${reply.text}` : reply?.kind === 'silence' ? reply.why : 'no reply';
+  return { ...check, ok: (reply?.kind === 'answer') === (check.expected === 'answer'), got };
 }
 
 /** Where `server` is, which only `client` may call, and `open`, which no policy selects. */
@@ -109,6 +126,51 @@ export function checksFor({
   return perFamily;
 }
 
+const isFar = ({ to }: ConnectivityCheck): boolean => to.kind === 'pod' && to.pod.startsWith('far-');
+
+export interface ClusterAbilities {
+  readonly families: readonly Family[];
+  readonly serviceFamilies: readonly Family[];
+  readonly hostPortFamilies: readonly Family[];
+  /** Two nodes run tollgate. */
+  readonly hasFar: boolean;
+}
+
+/** As for a node, and between nodes, by Service and by name. That kubelet's probes reach pods is seen by their readiness. */
+export function clusterChecksFor(abilities: ClusterAbilities): readonly ConnectivityCheck[] {
+  const { families, serviceFamilies, hostPortFamilies, hasFar } = abilities;
+  const of = (family: Family, open: TestPodName, server: TestPodName, where: string): readonly ConnectivityCheck[] => [
+    { name: `pod to pod ${where}`, from: 'client', to: pod(open), family, expected: 'answer' },
+    { name: `full packets ${where}`, from: 'client', to: pod(open), family, expected: 'answer', isFull: true },
+    { name: `what a policy allows ${where}`, from: 'client', to: pod(server), family, expected: 'answer' },
+    { name: `what a policy denies ${where}`, from: 'stranger', to: pod(server), family, expected: 'silence' },
+  ];
+  const only = (list: readonly Family[], family: Family, check: Omit<ConnectivityCheck, 'family'>) =>
+    list.includes(family) ? [{ ...check, family }] : [];
+  return families.flatMap(family => [
+    ...of(family, 'open', 'server', 'on one node'),
+    ...(hasFar ? of(family, 'far-open', 'far-server', 'between nodes') : []),
+    ...only(serviceFamilies, family, {
+      name: 'a Service',
+      from: 'client',
+      to: { kind: 'service' },
+      expected: 'answer',
+    }),
+    ...only(serviceFamilies.slice(0, 1), family, {
+      name: 'a name of DNS',
+      from: 'client',
+      to: { kind: 'name' },
+      expected: 'answer',
+    }),
+    ...only(hostPortFamilies, family, {
+      name: 'a hostPort',
+      from: 'client',
+      to: { kind: 'hostPort' },
+      expected: 'answer',
+    }),
+  ]);
+}
+
 export interface CheckOutcome extends ConnectivityCheck {
   readonly ok: boolean;
   /** The answer, or why there was none. */
@@ -136,6 +198,19 @@ export function likelyCauses(failed: readonly CheckOutcome[]): readonly string[]
   if (has(isTo('outside')) && !has(isTo('pod')))
     causes.push(
       'Only the outside fails: see "ipMasq" in the conflist, the node’s default route, and a firewall on the way.',
+    );
+  const pods = failed.filter(isTo('pod'));
+  if (pods.length > 0 && pods.every(isFar))
+    causes.push(
+      'Only pods of other nodes fail: see that nodes have routes to each other’s pod CIDRs (`ip route show proto 116`; `tollgate status` names what keeps one away), and that nothing between them drops pods’ addresses.',
+    );
+  if (pods.length === 0 && has(isTo('service')))
+    causes.push(
+      'Pods are reached and Services are not: see that kube-proxy, or what serves Services here, is running.',
+    );
+  else if (pods.length === 0 && has(isTo('name')))
+    causes.push(
+      'Services are reached and names are not: see that the cluster’s DNS is running, and what its pods log.',
     );
   return causes;
 }

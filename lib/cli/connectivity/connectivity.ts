@@ -5,10 +5,10 @@ import { must } from '../../kernel/message.ts';
 import { NetlinkSocket } from '../../kernel/netlink.ts';
 import { isOwnLink } from '../../pod/inventory.ts';
 import { allLinks } from '../../pod/links.ts';
-import { command, commandGroup, type Exit, exit, print, printJson, printPainted, UsageError } from '../command.ts';
+import { command, commandGroup, exit, printPainted, UsageError } from '../command.ts';
 import { Network } from './network.ts';
-import { NodeTest, type NodeTestOptions, type Tested } from './node-test.ts';
-import { outcomeLine, summaryLines, testedJson, testedJunit } from './report.ts';
+import { NodeTest, type NodeTestOptions } from './node-test.ts';
+import { conclude, formatOption, outcomeLine, type ReportFormat, type Tested } from './report.ts';
 
 /** Of each family the first address of the node that others may call: of no pod, not of loopback, not link-local. */
 function nodeAddresses(): readonly string[] {
@@ -43,9 +43,7 @@ function verifyArguments({ own }: Network): readonly string[] {
   return Object.entries(folders).flatMap(([name, value]) => (typeof value === 'string' ? [`--${name}`, value] : []));
 }
 
-type Output = 'text' | 'json' | 'junit';
-
-async function tested(network: Network, options: NodeTestOptions, output: Output): Promise<Tested> {
+async function tested(network: Network, options: NodeTestOptions, output: ReportFormat): Promise<Tested> {
   await using test = new NodeTest(network, options);
   // A person who gives up gets the node back as it was.
   const stop = (): void => {
@@ -61,13 +59,6 @@ async function tested(network: Network, options: NodeTestOptions, output: Output
   } finally {
     for (const signal of signals) process.off(signal, stop);
   }
-}
-
-function conclude(result: Tested, output: Output): Exit {
-  if (output === 'json') printJson(testedJson(result));
-  else if (output === 'junit') print(testedJunit(result));
-  else print(summaryLines(result).join('\n'));
-  return result.outcomes.every(({ ok }) => ok) ? exit.yes : exit.no;
 }
 
 const test = command(
@@ -94,7 +85,7 @@ const test = command(
           default: false,
           describe: 'Wait for Enter once the pods are plugged in, for a look at them',
         },
-        output: { alias: 'o', choices: ['text', 'json', 'junit'], default: 'text', describe: 'How to print it' },
+        ...formatOption,
       })
       .example('sudo $0 connectivity test', 'by the conflist that runtimes take')
       .example('sudo $0 connectivity test --outside 192.0.2.10:80', 'the way out, too')
@@ -105,7 +96,9 @@ const test = command(
     const network = Network.find(confDir, binDir);
     const { own } = network;
     if (own['enforcer'] === 'agent')
-      throw new Error('Cannot test a node of a cluster with pods that its API does not know: its agent closes them');
+      throw new Error(
+        'Cannot test a node of a cluster with pods that its API does not know: its agent closes them; `kubectl tollgate connectivity test` makes pods that it knows',
+      );
     const options: NodeTestOptions = {
       policies: textOf(own['policies'], '/etc/tollgate/policies'),
       ...(outside === undefined ? {} : { outside: outsideIn(outside) }),
@@ -115,7 +108,7 @@ const test = command(
       verifyArguments: verifyArguments(network),
       tell: line => void (output === 'text' && process.stderr.write(`${line}\n`)),
     };
-    return conclude(await tested(network, options, output as Output), output as Output);
+    return conclude(await tested(network, options, output as ReportFormat), output as ReportFormat);
   },
 );
 

@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { type Family, parseAddress } from '../../ip/address.ts';
 import { placeText } from '../install/place.ts';
-import { runOwn } from '../program.ts';
 import { TestPod } from '../test-pod/pod.ts';
 import { ask, type PodReply, type TestQuestion } from '../test-pod/program.ts';
 import {
@@ -12,16 +11,18 @@ import {
   type CheckOutcome,
   type ConnectivityCheck,
   checksFor,
+  HEADERS,
   likelyCauses,
   manifests,
   NAMESPACE,
+  outcomeOf,
+  PORT,
   type TestPodName,
+  TIMEOUT,
 } from './checks.ts';
+import { examinedHere } from './examined.ts';
 import type { Network } from './network.ts';
-
-const PORT = 8080;
-/** Milliseconds. An answer comes on a busy machine, too; silence is not proven by waiting longer. */
-const TIMEOUT = { answer: 15_000, silence: 2_000 } as const;
+import type { Tested } from './report.ts';
 
 export interface NodeTestOptions {
   readonly policies: string;
@@ -36,43 +37,8 @@ export interface NodeTestOptions {
   readonly tell: (line: string) => void;
 }
 
-export interface Tested {
-  readonly outcomes: readonly CheckOutcome[];
-  readonly causes: readonly string[];
-}
-
-/** Bytes of a datagram that are IP's and UDP's. */
-const HEADERS = { 4: 28, 6: 48 } as const;
-
 const names: readonly TestPodName[] = ['client', 'stranger', 'server', 'open'];
 const familyOf = (text: string): Family | undefined => parseAddress(text)?.family;
-
-interface Verified {
-  readonly differences: readonly { readonly about: string; readonly what: string }[];
-  readonly lacking: readonly { readonly severity: string; readonly what: string; readonly fix?: string }[];
-}
-
-/** What `tollgate verify` finds while the pods are still there. */
-async function examined(args: readonly string[]): Promise<readonly string[]> {
-  const { stdout, stderr } = await runOwn(['verify', ...args, '-o', 'json']);
-  try {
-    const { differences, lacking } = JSON.parse(stdout.toString()) as Verified;
-    const grave = lacking.filter(({ severity }) => severity !== 'note');
-    return [
-      ...differences.map(
-        ({ about, what }) => `${about}: ${what} (\`tollgate verify --repair\` mends what can be mended)`,
-      ),
-      ...grave.map(({ what, fix }) => (fix === undefined ? what : `${what}: ${fix}`)),
-    ];
-  } catch {
-    return [`This node could not be examined: ${stderr}`];
-  }
-}
-
-function outcomeOf(check: ConnectivityCheck, reply: PodReply | undefined): CheckOutcome {
-  const got = reply?.kind === 'answer' ? `answered: ${reply.text}` : reply?.kind === 'silence' ? reply.why : 'no reply';
-  return { ...check, ok: (reply?.kind === 'answer') === (check.expected === 'answer'), got };
-}
 
 export class NodeTest implements AsyncDisposable {
   readonly #network: Network;
@@ -189,7 +155,7 @@ export class NodeTest implements AsyncDisposable {
     const outcomes = checks.flatMap(({ from }) => byAsker.get(from)?.shift() ?? []);
     outcomes.forEach(told);
     const failed = outcomes.filter(({ ok }) => !ok);
-    const causes = failed.length === 0 ? [] : [...(await examined(verifyArguments)), ...likelyCauses(failed)];
+    const causes = failed.length === 0 ? [] : [...(await examinedHere(verifyArguments)), ...likelyCauses(failed)];
     return { outcomes, causes };
   }
 

@@ -1,10 +1,15 @@
 /** What the test came to, for a person, for a script, and as JUnit for a pipeline. */
 import { styleText } from 'node:util';
+import { type Exit, exit, print, printJson } from '../command.ts';
 import type { CheckOutcome } from './checks.ts';
-import type { Tested } from './node-test.ts';
 
-const targetText = ({ to }: CheckOutcome): string =>
-  to.kind === 'pod' ? to.pod : to.kind === 'hostPort' ? 'hostPort' : 'outside';
+export interface Tested {
+  readonly outcomes: readonly CheckOutcome[];
+  /** Of failures, a sentence each. */
+  readonly causes: readonly string[];
+}
+
+const targetText = ({ to }: CheckOutcome): string => (to.kind === 'pod' ? to.pod : to.kind);
 
 /** `✓ IPv4  client → open   pod to pod   answered: …` */
 export function outcomeLine(outcome: CheckOutcome): string {
@@ -17,7 +22,7 @@ export function outcomeLine(outcome: CheckOutcome): string {
   return `${mark} IPv${family}  ${ends.padEnd(20)}  ${name.padEnd(36)}  ${got}${wrong}`;
 }
 
-export function summaryLines({ outcomes, causes }: Tested): readonly string[] {
+function summaryLines({ outcomes, causes }: Tested): readonly string[] {
   const failed = outcomes.filter(({ ok }) => !ok).length;
   if (failed === 0) return [`All ${outcomes.length} checks are as they should be.`];
   const causeLines = causes.flatMap(cause => [`  ${cause}`]);
@@ -30,7 +35,7 @@ export function summaryLines({ outcomes, causes }: Tested): readonly string[] {
 }
 
 /** A contract with scripts: keys are only ever added. */
-export const testedJson = ({ outcomes, causes }: Tested) => ({
+const testedJson = ({ outcomes, causes }: Tested) => ({
   ok: outcomes.every(({ ok }) => ok),
   checks: outcomes.map(outcome => {
     const { name, family, from, expected, ok, got } = outcome;
@@ -46,7 +51,7 @@ const escaped = (text: string): string =>
   );
 
 /** @see https://github.com/testmoapp/junitxml the elements that tools agree on */
-export function testedJunit({ outcomes, causes }: Tested): string {
+function testedJunit({ outcomes, causes }: Tested): string {
   const cases = outcomes.map(outcome => {
     const { name, family, from, ok, got, expected } = outcome;
     const title = escaped(`IPv${family} ${from} to ${targetText(outcome)}: ${name}`);
@@ -56,4 +61,18 @@ export function testedJunit({ outcomes, causes }: Tested): string {
   });
   const failed = outcomes.filter(({ ok }) => !ok).length;
   return `<?xml version="1.0" encoding="UTF-8"?>\n<testsuite name="tollgate connectivity" tests="${outcomes.length}" failures="${failed}">\n${cases.join('')}</testsuite>\n`;
+}
+
+export type ReportFormat = 'text' | 'json' | 'junit';
+
+export const formatOption = {
+  output: { alias: 'o', choices: ['text', 'json', 'junit'], default: 'text', describe: 'How to print it' },
+} as const;
+
+/** The outcomes were told before, where it is for a person. */
+export function conclude(result: Tested, format: ReportFormat): Exit {
+  if (format === 'json') printJson(testedJson(result));
+  else if (format === 'junit') print(testedJunit(result));
+  else print(summaryLines(result).join('\n'));
+  return result.outcomes.every(({ ok }) => ok) ? exit.yes : exit.no;
 }

@@ -5,7 +5,6 @@ import { messageOf } from '../../cni/error.ts';
 import { holderOf } from '../../kernel/nflog.ts';
 import { command, type Exit, exit, outputOption, printJson, printPainted } from '../command.ts';
 import { TestPod } from '../test-pod/pod.ts';
-import { livePod } from '../test-pod/program.ts';
 import { policies, Stage, type } from './stage.ts';
 
 /** `nflogGroup`'s default. */
@@ -235,15 +234,13 @@ export const demo = command(
     parser
       .options({
         ...outputOption,
-        pod: { type: 'boolean', default: false, hidden: true, describe: 'Be a pod of the demonstration' },
       })
       .example('sudo $0 demo', 'takes some seconds')
       .example('sudo $0 demo -o json', 'the steps as JSON')
       .epilog(
         'Needs root and nothing else. Everything happens in namespaces of the process itself, so nothing is left, however it ends. Exit code 0: every step went as it should.',
       ),
-  async ({ output, pod }) => {
-    if (pod) await livePod();
+  async ({ output }) => {
     return await demonstrate(output === 'json');
   },
 );

@@ -18,31 +18,44 @@ export function flagsOf({ kubeconfig, context }: KubectlTarget): readonly string
   ];
 }
 
+export interface KubectlOptions {
+  /** Its stdin. */
+  readonly input?: string;
+  /** Exit codes that are no failure. */
+  readonly fine?: readonly number[];
+}
+
 /** @throws Error with what kubectl says, where it fails or is not there */
-export async function kubectl(cluster: KubectlTarget, args: readonly string[]): Promise<Buffer> {
+export async function kubectl(
+  cluster: KubectlTarget,
+  args: readonly string[],
+  { input = '', fine = [0] }: KubectlOptions = {},
+): Promise<Buffer> {
   let ended: ProgramEnd;
   try {
     ended = await runProgram('kubectl', [...flagsOf(cluster), ...args], {
-      timeout: TIMEOUT,
+      ...{ timeout: TIMEOUT, input },
       env: { PATH, ...process.env },
     });
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     throw new Error(`Cannot run kubectl: ${why}; install it, and have it reach the cluster`);
   }
-  if (ended.exit === 0) return ended.stdout;
+  if (ended.exit !== null && fine.includes(ended.exit)) return ended.stdout;
   throw new Error(`Cannot do kubectl ${args.join(' ')}: ${ended.stderr.trim() || `exit code ${ended.exit}`}`);
 }
 
 export interface AgentPod {
   readonly name: string;
   readonly node: string;
+  readonly isReady: boolean;
 }
 
 interface PodList {
   readonly items: readonly {
     readonly metadata: { readonly name: string };
     readonly spec: { readonly nodeName?: string };
+    readonly status: { readonly conditions?: readonly { readonly type: string; readonly status: string }[] };
   }[];
 }
 
@@ -51,6 +64,10 @@ export async function agentPods(cluster: KubectlTarget): Promise<readonly AgentP
   const args = ['--namespace', cluster.namespace, 'get', 'pods', '--selector=app.kubernetes.io/name=tollgate'];
   const { items } = JSON.parse((await kubectl(cluster, [...args, '--output=json'])).toString()) as PodList;
   return items
-    .map(({ metadata, spec }) => ({ name: metadata.name, node: spec.nodeName ?? 'of-no-node' }))
+    .map(({ metadata, spec, status }) => ({
+      name: metadata.name,
+      node: spec.nodeName ?? 'of-no-node',
+      isReady: status.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') ?? false,
+    }))
     .sort((a, b) => (a.node < b.node ? -1 : 1));
 }

@@ -1,7 +1,9 @@
 /** `kubectl tollgate`: the executable under the name kubectl-tollgate, on an admin's machine. */
 import yargs, { type Argv } from 'yargs';
 import manifest from '../../../package.json' with { type: 'json' };
-import { type Exit, exit, UsageError, warn } from '../command.ts';
+import { type Exit, exit, printPainted, UsageError, warn } from '../command.ts';
+import { ClusterTest } from '../connectivity/cluster-test.ts';
+import { conclude, formatOption, outcomeLine, type ReportFormat } from '../connectivity/report.ts';
 import { runOwnAttached } from '../program.ts';
 import { agentPods, type KubectlTarget, kubectl } from './kubectl.ts';
 import { onNodes } from './on-nodes.ts';
@@ -74,6 +76,24 @@ const sysdump = ({ rest, kubeconfig, context, namespace }: Given): Promise<numbe
     ...(context === undefined ? [] : ['--context', context]),
   ]);
 
+/** `connectivity test`, as on a node. @throws UsageError */
+async function connectivity({ rest, node: _, ...target }: Given): Promise<Exit> {
+  const asked = await yargs([...rest])
+    .options({ 'host-port': { type: 'number', default: 29467, requiresArg: true }, ...formatOption })
+    .strictOptions()
+    .parseAsync();
+  if (String(asked._[0]) !== 'test') throw new UsageError('What to do? kubectl tollgate connectivity test');
+  const format = asked.output as ReportFormat;
+  const tell = (line: string) => void (format === 'text' && process.stderr.write(`${line}\n`));
+  await using test = new ClusterTest({ ...target, hostPort: asked['host-port'], tell });
+  const stop = () => void test[Symbol.asyncDispose]().finally(() => process.exit(exit.failed));
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, stop);
+  const result = await test.run(outcome => {
+    if (format === 'text') printPainted(outcomeLine(outcome));
+  });
+  return conclude(result, format);
+}
+
 /** @returns the exit code, of those in `exit` */
 export async function main(args: readonly string[]): Promise<Exit> {
   let how: Exit = exit.yes;
@@ -130,6 +150,7 @@ export async function main(args: readonly string[]): Promise<Exit> {
     );
   for (const [name, summary] of Object.entries(onEachNode)) add(name, summary, given => askNodes(name, given));
   add('policy', 'lint, explain, matrix, diff and list, judged by the cluster’s objects', askPolicies);
+  add('connectivity', 'Make pods of our own on two nodes, let them talk, and say what is likely wrong', connectivity);
   add('sysdump', 'Write one archive of the cluster and all of its nodes', sysdump);
   try {
     await parser.parseAsync();

@@ -14,7 +14,7 @@ export class TestPod implements Disposable {
 
   static async start(namespace: string, name: string, labels: TestPod['labels']): Promise<TestPod> {
     const { file, args } = ownProgram();
-    const child = spawn(file, [...args, 'demo', '--pod'], { env: { PATH } });
+    const child = spawn(file, [...args, 'test-pod'], { env: { PATH } });
     child.stderr.pipe(process.stderr);
     const pod = new TestPod(namespace, name, labels, child);
     await pod.#reply();

@@ -25,6 +25,8 @@ export interface TestQuestion {
   readonly timeoutMs: number;
   /** So many are sent in one UDP datagram, and must come back in one: TCP's offloads hide a wrong MTU. Absent: a GET. */
   readonly datagram?: number;
+  /** The same, with as many bytes as the MTU of this process's eth0 has room for beside headers of so many. */
+  readonly fillsMtu?: number;
 }
 
 export type PodReply =
@@ -36,7 +38,7 @@ export type PodReply =
   | { readonly kind: 'silence'; readonly why: string };
 
 /** By TCP it greets; by UDP it sends back what it gets. */
-async function serve({ port, greeting, family }: Extract<Order, { kind: 'serve' }>): Promise<PodReply> {
+export async function serve({ port, greeting, family }: Extract<Order, { kind: 'serve' }>): Promise<PodReply> {
   const address = family === 6 ? '::' : '0.0.0.0';
   const server = createServer((_, response) => response.end(greeting));
   server.listen(port, address);
@@ -46,6 +48,11 @@ async function serve({ port, greeting, family }: Extract<Order, { kind: 'serve' 
   echo.bind(port, address);
   await once(echo, 'listening');
   return { kind: 'ready' };
+}
+
+function ownMtu(): number {
+  using socket = NetlinkSocket.open('route');
+  return findLink(socket.exchange, { name: 'eth0' })?.mtu ?? 0;
 }
 
 const silence = (timeoutMs: number, error?: Error): PodReply => {
@@ -90,18 +97,16 @@ async function echoed({ address, port, timeoutMs }: TestQuestion, bytes: number)
 }
 
 /** From the network namespace of this process. */
-export const ask = (question: TestQuestion): Promise<PodReply> =>
-  question.datagram === undefined ? get(question) : echoed(question, question.datagram);
-
-function mtu(): PodReply {
-  using socket = NetlinkSocket.open('route');
-  return { kind: 'mtu', mtu: findLink(socket.exchange, { name: 'eth0' })?.mtu ?? 0 };
+export function ask(question: TestQuestion): Promise<PodReply> {
+  const { datagram, fillsMtu } = question;
+  if (fillsMtu !== undefined) return echoed(question, ownMtu() - fillsMtu);
+  return datagram === undefined ? get(question) : echoed(question, datagram);
 }
 
 async function carryOut(order: Order): Promise<PodReply> {
   if (order.kind === 'serve') return serve(order);
   if (order.kind === 'ask all') return { kind: 'replies', replies: await Promise.all(order.questions.map(ask)) };
-  return order.kind === 'ask' ? ask(order) : mtu();
+  return order.kind === 'ask' ? ask(order) : { kind: 'mtu', mtu: ownMtu() };
 }
 
 const say = (reply: PodReply): void => void process.stdout.write(`${JSON.stringify(reply)}\n`);
