@@ -1,9 +1,11 @@
 /** `kubectl tollgate` as an administrator types it: the executable under a name that kubectl finds. */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { after, before, suite, test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
 import { until } from '../support/host.ts';
@@ -30,51 +32,54 @@ export function kubectlPlugin(cluster: () => KubeCluster): void {
       await cluster().deleteNamespace(namespace);
     });
 
-    function kubectl(...words: string[]): {
+    interface Said {
       readonly status: number | null;
       readonly stdout: string;
       readonly stderr: string;
-    } {
+    }
+    async function kubectl(...words: string[]): Promise<Said> {
       const env = { PATH: `${folder}:${kubernetes}:${process.env['PATH']}`, KUBECONFIG: adminConfig };
-      return spawnSync(`${kubernetes}/kubectl`, ['tollgate', ...words], {
-        env,
-        encoding: 'utf8',
-        cwd: folder,
-        timeout: 300_000,
-      });
+      const child = spawn(`${kubernetes}/kubectl`, ['tollgate', ...words], { env, cwd: folder, stdio: 'pipe' });
+      const [stdout, stderr] = [text(child.stdout), text(child.stderr)];
+      const [status] = (await once(child, 'close')) as [number | null];
+      return { status, stdout: await stdout, stderr: await stderr };
     }
     const nodes = ['node1', 'node2'];
 
-    test('status and pods of all nodes, told apart', t => {
-      const status = kubectl('status');
+    test('status and pods of all nodes, told apart', async t => {
+      const status = await kubectl('status');
       t.diagnostic(status.stdout.split('\n').slice(0, 3).join(' | '));
       assert.equal(status.status, 0, status.stdout + status.stderr);
       for (const node of nodes) assert.match(status.stdout, new RegExp(`^${node}:\\n {2}Agent of node ${node}`, 'm'));
-      const { stdout } = kubectl('pods', '-o', 'json');
+      const { stdout } = await kubectl('pods', '-o', 'json');
       const pods = JSON.parse(stdout) as Record<string, readonly { readonly pod: string }[]>;
       assert.ok(pods['node1']!.some(({ pod }) => pod === `${namespace}/web`));
       assert.ok(pods['node2']!.some(({ pod }) => pod === `${namespace}/client`));
     });
 
-    test('verify of one node', () => {
-      const { stdout, stderr } = kubectl('verify', '--node', 'node2', '-o', 'json');
+    test('verify of one node', async () => {
+      const { stdout, stderr } = await kubectl('verify', '--node', 'node2', '-o', 'json');
       const found = JSON.parse(stdout) as Record<string, { readonly differences: readonly unknown[] }>;
       assert.deepEqual(Object.keys(found), ['node2'], stderr);
       assert.deepEqual(found['node2']!.differences, []);
     });
 
-    test('a node that there is not is named, with those that there are', () => {
-      const { status, stderr } = kubectl('verify', '--node', 'node9');
+    test('a node that there is not is named, with those that there are', async () => {
+      const { status, stderr } = await kubectl('verify', '--node', 'node9');
       assert.equal(status, 3);
       assert.match(stderr, /Cannot ask node node9: tollgate runs on node1, node2/);
     });
 
     test('policy is judged by the cluster’s objects', async () => {
       const question = ['--from', `${namespace}/client`, '--to', `${namespace}/web`, '--port', '80/TCP'];
-      await until('the policy to be told', () => kubectl('policy', 'explain', ...question).status === 1, 120_000);
-      const { stdout } = kubectl('policy', 'explain', ...question);
+      await until(
+        'the policy to be told',
+        async () => (await kubectl('policy', 'explain', ...question)).status === 1,
+        120_000,
+      );
+      const { stdout } = await kubectl('policy', 'explain', ...question);
       assert.match(stdout, new RegExp(`NetworkPolicy/${namespace}/default-deny`));
-      assert.equal(kubectl('policy', 'lint').status, 0);
+      assert.equal((await kubectl('policy', 'lint')).status, 0);
     });
 
     interface Tested {
@@ -83,8 +88,8 @@ export function kubectlPlugin(cluster: () => KubeCluster): void {
       readonly causes: readonly string[];
     }
 
-    test('the connectivity test of a cluster that is well: pods, nodes, Service, name, hostPort, policy', t => {
-      const { status, stdout, stderr } = kubectl('connectivity', 'test', '-o', 'json');
+    test('the connectivity test of a cluster that is well: pods, nodes, Service, name, hostPort, policy', async t => {
+      const { status, stdout, stderr } = await kubectl('connectivity', 'test', '-o', 'json');
       assert.equal(status, 0, stdout + stderr);
       const { checks } = JSON.parse(stdout) as Tested;
       t.diagnostic(`${checks.length} checks are as they should be`);
@@ -109,7 +114,7 @@ export function kubectlPlugin(cluster: () => KubeCluster): void {
         'add table ip foreign; add chain ip foreign forward { type filter hook forward priority 0; }; add rule ip foreign forward drop';
       await host.sh(`nft '${rules}'`);
       try {
-        const { status, stdout, stderr } = kubectl('connectivity', 'test', '-o', 'json');
+        const { status, stdout, stderr } = await kubectl('connectivity', 'test', '-o', 'json');
         assert.equal(status, 1, stdout + stderr);
         const { checks, causes } = JSON.parse(stdout) as Tested;
         assert.ok(
@@ -125,9 +130,9 @@ export function kubectlPlugin(cluster: () => KubeCluster): void {
       }
     });
 
-    test('one archive of the cluster and of each node', t => {
+    test('one archive of the cluster and of each node', async t => {
       const path = join(folder, 'dump.tar.gz');
-      const { status, stderr } = kubectl('sysdump', '--output', path);
+      const { status, stderr } = await kubectl('sysdump', '--output', path);
       assert.equal(status, 0, stderr);
       const listed = gunzipSync(readFileSync(path)).toString('latin1');
       for (const node of nodes)
