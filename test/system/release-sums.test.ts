@@ -60,6 +60,7 @@ function releaseElsewhere(...options: readonly string[]): string {
       TMPDIR: folder,
       CI: process.env['CI'] ?? '',
       TOLLGATE_RELEASE_CACHE: process.env['TOLLGATE_RELEASE_CACHE'] ?? '',
+      XDG_CACHE_HOME: process.env['XDG_CACHE_HOME'] ?? '',
     },
   };
   const script = 'umask 077; exec unshare --net .build/release.sh --no-build "$@"';
