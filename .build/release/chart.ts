@@ -1,6 +1,7 @@
 /** The Helm chart, out of the manifests that `tollgate install --kubernetes` prints: one source for both. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { clusterPolicyDefinition } from '../../lib/cli/install/crds.ts';
 import type { ArchiveEntry } from '../../lib/cli/sysdump/archive.ts';
 import { type About, inTree } from './about.ts';
 
@@ -56,8 +57,16 @@ data:
 {{- end }}
 `;
 
+/** Among the templates, since Helm neither changes nor chooses what lies in a chart's folder `crds`. */
+const definition = async (): Promise<string> => `{{- if and .Values.withCrds .Values.cel }}
+${await clusterPolicyDefinition(true)}
+{{- else if .Values.withCrds }}
+${await clusterPolicyDefinition(false)}
+{{- end }}
+`;
+
 /** With one folder around it, as Helm wants it. */
-export function chart(about: About): readonly ArchiveEntry[] {
+export async function chart(about: About): Promise<readonly ArchiveEntry[]> {
   const { version, description, url } = about;
   const head = {
     ...{ apiVersion: 'v2', name: 'tollgate', type: 'application', version, appVersion: version, description },
@@ -73,6 +82,7 @@ export function chart(about: About): readonly ArchiveEntry[] {
     'templates/rbac.yaml': manifest('rbac.yaml'),
     'templates/daemonset.yaml': daemonSet(about),
     'templates/api-server.yaml': apiServer,
+    'templates/clusternetworkpolicies.yaml': await definition(),
     LICENSE: readFileSync(inTree('LICENSE'), 'utf8'),
   };
   return Object.entries(files).map(([path, content]) => ({ path: `tollgate/${path}`, content }));

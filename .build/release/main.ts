@@ -63,7 +63,7 @@ write('tollgate.yaml', pretty(krewManifest(what, { file, sum: sha256(tarball) })
 write(`${name}-${what.arch}.cdx.json`, pretty(billOfMaterials(what, packages)));
 
 progress('release: the chart and the manifests');
-write(`${name}.tgz`, await gzip(await tar(chart(what), what.time)));
+write(`${name}.tgz`, await gzip(await tar(await chart(what), what.time)));
 write(`${name}-kustomize.tar.gz`, await gzip(await tar(below(`${name}-kustomize/`, kustomization()), what.time)));
 write(`${name}.yaml`, execFileSync(executable, ['install', '--kubernetes']));
 

@@ -59,6 +59,8 @@ const single: readonly Choice[] = [
   { values: { mtu: 1400 }, args: ['--mtu', '1400'] },
   { values: { ipMasq: false }, args: ['--no-ip-masq'] },
   { values: { takeOver: true }, args: ['--take-over'] },
+  { values: { withCrds: true }, args: ['--with-crds'] },
+  { values: { withCrds: true, cel: false }, args: ['--with-crds', '--no-cel'] },
 ];
 const together: Choice = {
   values: Object.assign({}, ...single.map(({ values }) => values)) as Values,
