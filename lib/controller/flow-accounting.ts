@@ -1,6 +1,6 @@
 /**
- * What conntrack counts of each connection: packets and bytes, and when it began and ended. Both cost a little for every
- * packet of the node, so they are on only where somebody asks for them.
+ * Switches on conntrack's counts for each connection: packets and bytes, and when it began and ended. Both cost a little for
+ * every packet of the node, so they are on only where the agent's settings ask for them.
  */
 
 import { messageOf } from '../cni/error.ts';

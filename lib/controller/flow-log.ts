@@ -53,7 +53,7 @@ export class FlowLog implements Disposable {
     const lines = [...(this.#missing > 0 ? [gap] : []), ...entries].map(entry => `${JSON.stringify(entry)}\n`);
     try {
       this.#makeRoom();
-      // Who opened what is nobody's business but root's.
+      // Only root may read which pod opened which connection.
       appendFileSync(path, lines.join(''), { mode: 0o600 });
       this.#missing = 0;
       this.#trouble = undefined;

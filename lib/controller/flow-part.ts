@@ -1,4 +1,4 @@
-/** The part of a warm process that records flows, where somebody asks for it; where nobody does it costs nothing. */
+/** The part of a warm process that records flows. A process whose settings do not ask for flows pays nothing for it. */
 import { messageOf } from '../cni/error.ts';
 import type { Nft } from '../kernel/nft.ts';
 import type { Log } from '../rpc/log.ts';

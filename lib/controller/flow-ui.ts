@@ -15,7 +15,7 @@ export interface UiSettings {
 }
 
 export interface FlowUi extends Disposable {
-  /** With the token behind `#`, which no browser sends to anybody. */
+  /** With the token behind `#`: browsers send no server that part of an address. */
   readonly url: string;
 }
 

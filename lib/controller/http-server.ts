@@ -16,7 +16,7 @@ export interface HttpResponse {
   readonly text: string;
 }
 
-/** What is written for as long as somebody reads. */
+/** A response that is written piece by piece for as long as the client reads. */
 export interface Outlet {
   readonly write: (text: string) => void;
   readonly end: () => void;

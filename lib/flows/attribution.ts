@@ -34,11 +34,11 @@ export interface Attributed {
   /** As policies say, and as they say where the kernel let the flow pass. */
   readonly judgements: Keyed<Judgements>;
   readonly passed: Keyed<Judgements>;
-  /** For whoever has something of his own to remember of all such flows. */
+  /** The flow journal's memo: the key of these flows in its sums by the minute. */
   sumKey?: number;
 }
 
-/** What is known of who asks how long things take. Milliseconds, from any start. */
+/** Milliseconds from any start. */
 export type Stopwatch = () => number;
 
 /** Answers that are kept. */
@@ -207,7 +207,7 @@ export class Attribution {
       ...{ from: endpoint(from), to: endpoint(to), family, port },
       protocol: isKnown(protocol) ? protocol : ('other' as const),
     };
-    // Whom nothing is known of any more was judged by what it was.
+    // The kernel judged a pod that has left by policies and labels that this scene no longer holds.
     if ([from, to].some(address => !pods.has(address) && this.#gone.has(address)))
       return { egress: null, ingress: null, doubt: 'changed' };
     const { egress, ingress } = evaluate(cluster, flow, { enforceEgressToNode });

@@ -92,7 +92,7 @@ const verdict = (text: string): Filter => {
   return flow => flow.verdict === text;
 };
 
-/** `db`, `shop/db` or `NetworkPolicy/shop/db`: whoever decided in either direction. `policy:none`: no policy did. */
+/** `db`, `shop/db` or `NetworkPolicy/shop/db`: that policy decided in either direction. `policy:none`: no policy did. */
 const policy = (pattern: string): Filter => {
   const parts = pattern.split('/').length;
   const isNamed = (ref: string) => matchesPattern(pattern, ref.split('/').slice(-parts).join('/'));

@@ -33,7 +33,7 @@ export interface Connection {
   /** Where it went: after destination NAT. */
   readonly to: string;
   readonly port: number;
-  /** As whom the other end knows the client: after source NAT. */
+  /** The client's address as the other end sees it: after source NAT. */
   readonly seenFrom: string;
   readonly seenFromPort: number;
   readonly sent?: Counters | undefined;

@@ -1,6 +1,6 @@
 /**
- * Sums of flows by the minute, for a day: who talked to whom when, long after single flows have given way. Bounded in keys
- * and in bytes: what does not fit goes to one key for all others, and the oldest minutes go first.
+ * Sums of flows by the minute, for a day: they say which workloads talked when, long after single flows have given way. Bounded
+ * in keys and in bytes: flows that do not fit go to one key for all others, and the oldest minutes go first.
  */
 import type { FlowEnd, Judgements } from './model.ts';
 import { workloadOf } from './workload.ts';

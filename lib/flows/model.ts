@@ -1,5 +1,5 @@
 /**
- * A flow as scripts, people and the page see it: who opened it to whom, what the gate said, and by which policies.
+ * A flow as scripts, people and the page see it: which end opened it to which, what the gate said, and by which policies.
  * The same values are the lines of `tollgate flows -o json`, of the API and of the audit file; conf/FLOWS.md describes
  * each field, and a field that stands there keeps its meaning.
  */
@@ -38,7 +38,7 @@ export interface Judgements {
   readonly ingress: FlowJudgement | null;
   /**
    * `changed`: the kernel decided otherwise than the policies of that moment, since these were just changing.
-   * `busy`: nobody was asked, since too many different flows came at once.
+   * `busy`: the agent evaluated no policy, since too many different flows came at once.
    */
   readonly doubt?: 'changed' | 'busy';
 }

@@ -56,7 +56,7 @@ const MOST_PEERS_TOLD = 3;
 
 function peerOf(end: FlowEnd, namespace: string): SuggestedPeer {
   const labels = lastingLabels(end.labels);
-  // Without labels a selector is everybody's.
+  // A selector without labels selects all pods.
   if (end.kind !== 'pod' || end.namespace === undefined || Object.keys(labels).length === 0)
     return { ipBlock: { cidr: `${end.address}/${end.address.includes(':') ? 128 : 32}` } };
   const pods = { podSelector: { matchLabels: labels } };

@@ -1,4 +1,4 @@
-/** What a working node does, as values: who asks whom for what, and whether an answer is right. */
+/** The behaviour of a working node, as values: which end sends which request to which other end, and which answer is right. */
 import type { Family } from '../../ip/address.ts';
 import type { PodReply } from '../test-pod/program.ts';
 

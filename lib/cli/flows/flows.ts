@@ -59,7 +59,7 @@ interface Options {
   readonly denied: boolean;
 }
 
-/** What is denied from now on, by whoever can read the node's log: the agent that records flows, or this process. */
+/** Prints denials from now on: the agent's, where one records flows, else those that the gate logs to its NFLOG group. */
 async function showDenials(options: Options & Parameters<typeof openLive>[0], filter: string): Promise<Exit> {
   const limit = options.follow ? [] : [AbortSignal.timeout(options.seconds * 1000)];
   const stop = AbortSignal.any([untilInterrupted(), ...limit]);

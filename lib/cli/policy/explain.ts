@@ -8,7 +8,7 @@ import { judgedWorld, warnOfErrors } from './judged.ts';
 import { fileOption } from './manifests.ts';
 import { parsePort } from './matrix.ts';
 
-/** @throws UsageError which says whom one may mean */
+/** @throws UsageError which names up to three pods that the reader may mean */
 function endpointOf(world: World, option: '--from' | '--to', text: string): Endpoint {
   const endpoint = parseEndpoint(world, text);
   if (endpoint) return endpoint;

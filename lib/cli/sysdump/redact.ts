@@ -61,7 +61,7 @@ export function safeManifest(value: unknown): unknown {
   return shape && only(value, shape);
 }
 
-/** Keys under which programs keep what nobody else may know. */
+/** True for keys under which programs keep secrets. */
 const isSecretKey = (key: string): boolean => /token|passw|secret|credential|auth|private|key$/i.test(key);
 
 /** A network's configuration with the values of such keys blotted out. */

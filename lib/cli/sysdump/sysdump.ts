@@ -50,7 +50,7 @@ async function archiveOf(name: string, { entries, failures }: Gathered, time: Da
 interface Target {
   /** A path, or `-` for stdout. */
   readonly output: string | undefined;
-  /** `node1`: of whom the archive tells. */
+  /** `node1`: the part of the archive's name that says what the archive describes. */
   readonly about: string;
 }
 

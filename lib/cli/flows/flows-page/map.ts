@@ -1,4 +1,4 @@
-/** Who talks to whom: who only asks stands on the left, who only answers on the right, and everybody else in between. */
+/** Draws the flow graph: ends that only open flows stand on the left, ends that only answer on the right, all others between. */
 import type { FlowGraph, GraphEdge, GraphNode } from '../../../flows/sums.ts';
 import { find, withText } from '../../policy/matrix-page/elements.ts';
 
