@@ -16,7 +16,7 @@ export interface ClosingOptions {
 }
 
 /**
- * Takes the pod out of the agent's table, whose policies nobody else knows. To be called under the lock.
+ * Takes the pod out of the agent's table, whose policies no other process knows. To be called under the lock.
  * @throws NftError EPERM where the agent lives and holds its table
  */
 export function closePod(key: string, { store, nft, start }: ClosingOptions): void {

@@ -3,9 +3,9 @@
  * established connections pass unjudged, so their conntrack entries are judged here, by the same policies, and deleted;
  * the gate's mid-stream rule then keeps them from coming back, whichever end goes on sending.
  *
- * A pod may have opened hundreds of thousands, and its owner may change its labels as often as he likes. So the kernel is
- * asked for the connections of those alone whom a change concerns, these are read and judged a few at a time, and others
- * have their turn in between.
+ * A pod may have opened hundreds of thousands, and its owner may change its labels as often as he likes. So the enforcer asks
+ * the kernel only for connections of the addresses that a change concerns, reads and judges them a few at a time, and lets
+ * other work run in between.
  */
 
 import type { CutScope } from '../gate/shrunk.ts';

@@ -1,4 +1,4 @@
-/** Whose network namespace this is, for somebody who has no configuration: a person at the command line. */
+/** Finds which owner holds this network namespace, for a command that has no CNI configuration to read it from. */
 
 import type { GateSettings, Judge } from '../gate/chains.ts';
 import { parseOwner, TABLE } from '../gate/desired.ts';

@@ -1,4 +1,4 @@
-/** The enforcement hook: what a CNI call asks of whoever judges the node's pods. */
+/** The enforcement hook: what a CNI call asks of the enforcer that judges the node's pods. */
 
 import type { LocalPod, Owner, PodManifest } from '../gate/node-state.ts';
 import type { Operation } from '../nft/transaction.ts';
@@ -13,7 +13,7 @@ export interface Hook {
    * returns: entry before group.
    */
   readonly judge: (pod: Omit<LocalPod, 'tag'>) => Promise<LocalPod>;
-  /** The pod's interface has its tag. Until then, from `judge` on, it is nobody else's to open. */
+  /** Called once the pod's interface has its tag. From `judge` until this call only the ADD may open that interface. */
   readonly opened: (key: string) => void;
   /** Takes the pod out of every set and map; nothing to do where it is in none. */
   readonly dismiss: (key: string) => Promise<void>;
@@ -26,7 +26,7 @@ export interface Hook {
   /** What differs between the table and what it should hold for this pod; a sentence each. */
   readonly differences: (pod: LocalPod) => Promise<readonly string[]>;
   /**
-   * Brings the whole table to what it should be: pods that are gone leave it, what somebody changed is put back.
+   * Brings the whole table to what it should be: pods that are gone leave it, changes by other programs are undone.
    * @returns the operations that it took
    */
   readonly mend: () => Promise<readonly Operation[]>;

@@ -96,7 +96,7 @@ function areEntered(
   return tags.every((tag, i) => leadsTo(found[i], known.tags[tag]![place]!));
 }
 
-/** Where another program commits while this reads, nobody knows what was read. */
+/** Undefined where another program committed during `read`: the answer may mix the tables of two generations. */
 function ifUndisturbed<T>(nft: TableConnection, generation: number, read: () => T): T | undefined {
   const found = read();
   return nft.generation() === generation ? found : undefined;

@@ -149,7 +149,7 @@ export class InlineHook implements Hook {
     return judged;
   }
 
-  /** Nobody here opens interfaces but ADD. */
+  /** Does nothing: without an agent, no other process would open the interface before ADD does. */
   opened(): void {}
 
   async #bring(
@@ -165,8 +165,8 @@ export class InlineHook implements Hook {
   }
 
   /**
-   * What was read before the lock may be older than what somebody has put into force meanwhile: where the two differ, the folder
-   * is asked once more.
+   * The policies that this call read before it had the lock may be older than those that another call has put into force since:
+   * where the two differ, this call reads the folder once more.
    */
   async #newest(kept: Kept): Promise<Kept> {
     if (kept !== this.#folder?.kept || this.#table.isApplied(kept)) return kept;
@@ -175,7 +175,7 @@ export class InlineHook implements Hook {
     return this.#folder.kept;
   }
 
-  /** Whoever is killed before the end of it leaves it to the next call. */
+  /** A call that is killed during the cut leaves `uncut` in the record, and the next call makes the cut. */
   async #cut(goal: Goal, scope: CutScope): Promise<void> {
     if (!goal.state.uncut) return;
     const { config, node } = this.#options;
@@ -277,7 +277,7 @@ export class InlineHook implements Hook {
     } catch (error) {
       throw new CniError(codes.notAvailable, `Cannot judge pods: ${said(error)}`);
     }
-    // An ADD would succeed all the same, and somebody else's rules are read while he may change them.
+    // An ADD would succeed all the same, and another program may change its rules while this reads them.
     try {
       for (const { what, fix } of probeForeignChains(this.#options.nft())) log(`${what}: ${fix}`);
     } catch (error) {

@@ -140,7 +140,7 @@ export class LiveTable {
     return this.#reconciler.desired();
   }
 
-  /** Where the kernel knows it (6.9), nobody else's `flush ruleset` opens the gates while we live. */
+  /** True where the kernel knows the flags (6.9): no other process's `flush ruleset` opens the gates while this one lives. */
   get isOwned(): boolean {
     if (!this.#options.own) return false;
     this.#flags ??= this.#options.nft.probeTableFlags();

@@ -81,7 +81,7 @@ export function probeOwnership(nft: Nft): Lack[] {
 
 export const forwarding: Readonly<Record<Family, string>> = { 4: 'ipv4/ip_forward', 6: 'ipv6/conf/all/forwarding' };
 
-/** ADD switches forwarding on; where /proc/sys is read-only, as in a container, somebody else must. */
+/** ADD switches forwarding on; where /proc/sys is read-only, as in a container, the node's admin must. */
 export function probeForwarding(families: Iterable<Family>): Lack[] {
   return [...families].flatMap((family): Lack[] => {
     const key = forwarding[family];
@@ -148,7 +148,7 @@ const directions = [
   { match: 'oifname', flag: '-o', packet: { iifname: 'elsewhere', oifname: ourName } },
 ] as const;
 
-/** The line that lets the packets pass, in the words of whoever made the chain. */
+/** The command that lets the packets pass, for the tool that made the chain: firewalld, iptables or nft. */
 function lineFor({ family, table, name }: BaseChain, chains: ReadonlySet<string>, isOut: boolean): string {
   const { match, flag } = directions[isOut ? 0 : 1];
   if (table === 'firewalld')

@@ -1,4 +1,4 @@
-/** What a reconciler is given, whom it tells, and what it gives back. */
+/** The reconciler's options, the listeners that it calls, and its results. */
 import type { RulesetSource } from '../gate/node-rules.ts';
 import type { IsCarried, LocalPod, NodeState, Owner } from '../gate/node-state.ts';
 import type { CutScope } from '../gate/shrunk.ts';
@@ -28,7 +28,7 @@ export interface ReconcilerOptions extends RecordKeeperOptions {
 }
 
 export interface ReachOptions {
-  /** Whose policies are to be in force afterwards; where it is absent, everybody's. Those of others may have to wait. */
+  /** Namespaces whose policies are to be in force afterwards; absent: all. Policies of other namespaces may have to wait. */
   readonly namespaces?: readonly string[] | undefined;
   /** Key of a pod that is to be opened: when this is done, what judges it is in force. */
   readonly opening?: string | undefined;

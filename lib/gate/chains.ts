@@ -42,7 +42,7 @@ export interface GateSettings {
   readonly enforceEgressToNode: boolean;
 }
 
-/** Whether policies judge here: not a program of the admin's, and not nobody. */
+/** True where policies judge pods; false where a program of the admin's judges them, or no enforcer does. */
 export const isJudged = ({ judge }: Pick<GateSettings, 'judge'>): boolean => judge === 'inline' || judge === 'agent';
 
 /** Bursts are what a person wants to see; a flood is summed up by the counter. */
@@ -110,7 +110,7 @@ function raw(judge: Judge): Chain {
 /** A neighbour's discovery of neighbours: a forwarded packet never has hop limit 255 (RFC 4861, 11.2). */
 const discovery: readonly Statement[] = [oneOf('icmpv6 type', [133, 134, 135, 136]), match('ip6 hoplimit', '==', 255)];
 
-/** Multicast listener reports have hop limit 1; but nobody forwards a packet from a link-local address or from none. */
+/** Multicast listener reports have hop limit 1; but no router forwards a packet from a link-local address or from none. */
 const listening: readonly Statement[] = [
   oneOf('icmpv6 type', [130, 131, 132, 143]),
   oneOf('ip6 saddr', [{ family: 6, value: 0n }, linkLocal]),
@@ -139,7 +139,7 @@ const itself = 'a pod to itself, through a service';
 /** The last rule of what is judged. */
 const ofOneMoment = rule([jump('one-moment')]);
 
-/** After DNAT and before SNAT, so that policy sees who really talks to whom. */
+/** The base chain runs after DNAT and before SNAT, so that policy sees the addresses of both pods. */
 function gate({ judge }: GateSettings, isOrdered: boolean): Chain {
   const toItself = isOrdered ? goto('to-itself') : ACCEPT;
   const judged = [

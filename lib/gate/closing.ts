@@ -1,4 +1,4 @@
-/** A table as the kernel has it, without one of its pods: for whoever does not know what the policies in it say. */
+/** Takes one pod out of a table as the kernel has it, for a process that does not know the policies in that table. */
 import type { Element, NamedSet, Table } from '../nft/model.ts';
 import { markerSet } from './chains.ts';
 import { isElementOf } from './concern.ts';

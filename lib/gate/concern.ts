@@ -17,8 +17,8 @@ export const isElementOf = (element: Element, pod: LocalPod): boolean =>
   (Array.isArray(element.value) && element.value.some((datum: Datum) => isAddressOf(datum, pod)));
 
 /**
- * Whether a difference in the table is one for this pod: rules, chains, sets and policies' counters are everybody's,
- * elements and identities' counters are not.
+ * Whether a difference in the table concerns this pod: rules, chains, sets and policies' counters concern all pods, elements
+ * and identities' counters only the pods whose tag or address they hold.
  */
 export function concerns(operation: Operation, pod: LocalPod): boolean {
   if (operation.object === 'counter') return (tagOfCounter(operation.counter.name) ?? pod.tag) === pod.tag;

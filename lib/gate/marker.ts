@@ -1,6 +1,6 @@
 /**
- * The numbers by which a table and the file that goes with it know each other, as operations that the kernel refuses, with
- * all of their batch, where somebody else went on meanwhile.
+ * Markers: numbers that stand in the table and in the node's record, by which a call tells that the two belong together. The
+ * kernel refuses these operations, with all of their batch, where another process has committed meanwhile.
  */
 import type { Operation, Transaction } from '../nft/transaction.ts';
 import { markerSet } from './chains.ts';
@@ -19,7 +19,7 @@ export const markersOf = ({ marker, since = marker }: { readonly marker: number;
 /** So many markers may gather in the table before one call takes them all out. */
 export const MARKERS = 256;
 
-/** Refused where it is there already: where somebody went on from the same state. */
+/** The kernel refuses it (EEXIST) where the marker is there already: another process committed from the same state. */
 export const createMarker = (marker: number): Operation => ({
   verb: 'create',
   object: 'element',

@@ -28,9 +28,9 @@ export interface LocalPod {
   readonly network: string;
   readonly containerID: string;
   readonly ifname: string;
-  /** The host's end, as it was called when it was made; anybody may rename it. */
+  /** Name that the host end was made with; root may rename it. */
   readonly link: string;
-  /** The host's end, as nobody can change it; absent in records of older versions. */
+  /** Index of the host end, which no program can change; absent in records of older versions. */
   readonly ifindex?: number;
   readonly namespace: string;
   readonly name: string;
@@ -74,13 +74,16 @@ export interface NodeState {
   readonly counts: PodCounts;
   /** Where the search for a free number begins; the last one that was allocated is right before it. */
   readonly next: number;
-  /** `Kind/namespace/name` of policies that the kernel refused: they isolate whom they select, and allow nothing. */
+  /** `Kind/namespace/name` of policies that the kernel refused: they isolate the pods that they select, and allow nothing. */
   readonly refused?: readonly string[];
   /** Pods as they were before they changed their identity, while their links still carry the old tag. */
   readonly leaving?: readonly LocalPod[];
   /** Pod ranges of the cluster, as the agent knows them: reached by pods under their own address. */
   readonly podCidrs?: readonly string[];
-  /** Connections may be there that this state forbids: set with it, cleared once they are cut; `everywhere` if nobody knows whose. */
+  /**
+   * Set where connections may exist that this state forbids, and cleared once they are cut. `everywhere`: they may be of any
+   * pod, not only of those that the last change concerned.
+   */
   readonly uncut?: true | 'everywhere';
 }
 

@@ -25,7 +25,7 @@ export const localPod = (pod: LocalPod): Pod => {
   };
 };
 
-/** A pod that lives here wins over a manifest's word of it, and of whoever is said to have its address. */
+/** A pod of this node replaces the manifest of the same pod, and manifests of other pods that claim one of its addresses. */
 export function worldOfNode(manifests: World, { pods }: NodeState): World {
   const local = Object.values(pods);
   const names = new Set(local.map(({ namespace, name }) => `${namespace}/${name}`));

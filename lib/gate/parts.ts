@@ -1,6 +1,6 @@
 /**
- * The parts of two states in which their tables may differ: a pod that comes or goes changes what it brings, whoever else is
- * there. What all pods need together stands in `counts` and `tags`, which are whole in either part.
+ * The parts of two states in which their tables may differ. A pod that comes or goes changes its own elements only, whatever
+ * other pods there are; `counts` and `tags` hold what all pods need together, and are whole in either part.
  */
 import type { LocalPod, NodeState } from './node-state.ts';
 

@@ -42,12 +42,12 @@ export const lostPeers = ({ before, after }: RulesetPair): readonly Address[] =>
 export const addressesOf = (pods: Iterable<LocalPod>): readonly Address[] =>
   [...pods].flatMap(({ addresses }) => addresses.flatMap(text => parseAddress(text) ?? []));
 
-/** Where rules are ordered, who comes into a set may be denied by it. */
+/** Addresses that have come into a set, where rules are ordered: a rule with that set may deny them. */
 function comers({ before, after }: RulesetPair): readonly Address[] {
   return before.isOrdered || after.isOrdered ? lostPeers({ before: after, after: before }) : [];
 }
 
-/** Pods here whose gates are others now, and whoever has left a set of peers. */
+/** Addresses of pods of this node whose gates have changed, of peers that have left a set, and of comers to one. */
 export function shrunkBetween(change: RulesetPair, pods: Iterable<LocalPod>): readonly Address[] {
   const redirected = redirectedTags(change);
   const regated = redirected.size > 0 ? [...pods].filter(({ tag }) => redirected.has(tag)) : [];
