@@ -21,7 +21,7 @@ export interface TrackedEntry {
   readonly sourcePort: number;
   readonly sentTo: string;
   readonly sentToPort: number;
-  /** The reply direction: where it went after destination NAT, and as whom the client is seen after source NAT. */
+  /** The reply direction: the destination after destination NAT, and the client's address after source NAT. */
   readonly to: string;
   readonly port: number;
   readonly seenFrom: string;

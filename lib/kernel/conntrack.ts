@@ -193,9 +193,9 @@ export function flowOf({ body }: NetlinkReply): ConntrackEntry | undefined {
 /** What judging a connection takes, and what forgetting it takes. */
 export interface TrackedFlow {
   readonly family: Family;
-  /** The bytes of who opened it, a character each: cheap to compare, and to look up. */
+  /** Address bytes of the end that opened the connection, a character each: cheap to compare, and to look up. */
   readonly from: string;
-  /** Of whom it leads to, after destination NAT. */
+  /** Address bytes of the end that it leads to, after destination NAT. */
   readonly to: string;
   /** IPPROTO_* */
   readonly protocol: number;
@@ -270,7 +270,7 @@ export function deleteAllTracked(exchange: Exchange, flows: readonly TrackedFlow
   return answers.filter(answer => refusalOf(answer) === undefined).length;
 }
 
-/** Connections that somebody with the address opened, and those that lead to him: a dump for each. */
+/** Requests for the connections that the address opened, and for those that lead to it: a dump for each. */
 export const dumpFlowsOf = (address: Address): readonly NetlinkRequest[] => [
   dumpFiltered(address.family, { direction: 'original', source: address }),
   dumpFiltered(address.family, { direction: 'reply', source: address }),

@@ -46,7 +46,7 @@ export interface FlockOptions {
 }
 
 /**
- * Locks the file, which is created where there is none, or gives undefined where somebody else holds it. Two locks of one
+ * Locks the file, which is created where there is none, or gives undefined where the lock is held already. Two locks of one
  * process exclude each other, too.
  */
 export function tryLock(
@@ -92,7 +92,7 @@ async function comesBefore(turn: Promise<void>, deadline: number, signal: AbortS
 }
 
 /**
- * The process that holds a lock on the file, by /proc/locks; undefined where nobody does, or somebody of another process
+ * The process that holds a lock on the file, by /proc/locks; undefined where no process does, or one of another PID
  * namespace.
  */
 export function holderOf(path: string): number | undefined {

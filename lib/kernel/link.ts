@@ -205,7 +205,7 @@ export function deleteLink(key: LinkKey): NetlinkRequest {
 
 /**
  * Deletes every link of an interface group behind one grace period; ENODEV where there is none.
- * @throws RangeError for group 0, which is every link that nobody put into a group.
+ * @throws RangeError for group 0, which holds every link that no program put into a group.
  */
 export function deleteLinkGroup(group: number): NetlinkRequest {
   if (!(group > 0)) throw new RangeError(`Cannot delete the links of group ${group}: that is the default group`);

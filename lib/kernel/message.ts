@@ -95,7 +95,7 @@ export class NetlinkError extends Error {
   }
 }
 
-/** The exchange broke down, so that nobody knows whether the kernel carried the request out. */
+/** The exchange broke down before the kernel's answer came, so the kernel may or may not have carried the request out. */
 export class OutcomeUnknownError extends NetlinkError {
   constructor(operation: string, seq: number, errno: number, kernelText: string) {
     super(operation, seq, { errno, kernelText: `${kernelText}; whether it took effect is unknown` });

@@ -58,7 +58,7 @@ export interface BatchAnswer {
   readonly replies: readonly NetlinkReply[];
 }
 
-/** For all sockets of this thread: what is received is copied out of it before anybody else can receive. */
+/** Receive buffer of all sockets of this thread: each datagram is copied out of it before another socket can receive. */
 let datagram = Buffer.alloc(65_536);
 
 /**
@@ -153,8 +153,8 @@ export class NetlinkSocket implements Disposable {
   }
 
   /**
-   * Sends requests from a thread of Node's pool, for what holds its caller for long; resolves when the kernel has done with
-   * them. What it refused nobody is told. The thread's own network namespace does not matter: the socket's does.
+   * Sends requests that hold their caller for long from a thread of Node's pool; resolves when the kernel has done with them.
+   * The caller is not told which of them the kernel refused. The socket's network namespace counts, not the thread's.
    * @throws SyscallError where they could not be sent
    */
   async sendInThreadPool(requests: readonly NetlinkRequest[]): Promise<void> {

@@ -109,7 +109,7 @@ export function currentNetns(): NetnsIdentity {
 
 /**
  * The calling thread's network namespace, for one process at a time that asks for it so: a lock on the namespace itself,
- * whatever folders and mounts the processes have. Released with the process. Undefined where somebody has it.
+ * whatever folders and mounts the processes have. Released with the process. Undefined where the lock is held already.
  */
 export const claimNetns = (): FileLock | undefined => tryLock(HERE, { flags: constants.O_RDONLY });
 

@@ -64,7 +64,7 @@ function transport4(packet: Buffer): { readonly protocol: number; readonly at: n
   return { protocol: packet.readUInt8(9), at: isLater ? undefined : (packet.readUInt8(0) & 15) * 4 };
 }
 
-/** Who sent what to whom, from an IP packet's first bytes; undefined where they are no IP packet's. */
+/** Addresses, protocol and ports, from an IP packet's first bytes; undefined where the bytes are no IP packet's. */
 export function endsOf(
   bytes: Uint8Array,
 ): Pick<LoggedPacket, 'source' | 'destination' | 'protocol' | 'sourcePort' | 'destinationPort'> | undefined {
@@ -211,7 +211,7 @@ function commandOf(pid: string): string {
   return command.length > COMMAND_LENGTH ? `${command.slice(0, COMMAND_LENGTH)}…` : command;
 }
 
-/** `ulogd -d (pid 417)`: the process that holds the group; undefined where nobody does, or none that we can see. */
+/** `ulogd -d (pid 417)`: the process that holds the group; undefined where no process does, or none that we can see. */
 export function holderOf(group: number): string | undefined {
   const port = portOfGroup(group);
   const inode = port === undefined ? undefined : inodeOfPort(port);

@@ -5,8 +5,8 @@
  * holds each line:
  * - The owner is the socket that makes (or adopts) the table with the flag OWNER. While it is open, any other socket gets
  *   EPERM for whatever it would change in the table, and `nft flush ruleset` of another process passes it over.
- *   Everybody may read it: nft 1.0.6 lists it.
- * - When that socket closes, a table without PERSIST goes. With PERSIST it stays, and is nobody's: any process may change
+ *   Any other socket may read it: nft 1.0.6 lists it.
+ * - When that socket closes, a table without PERSIST goes. With PERSIST it stays without an owner: any process may change
  *   it without adopting it, and `nft flush ruleset` deletes it.
  * - A socket adopts an orphan by `add table` with the flags OWNER and PERSIST (in the batch with which it changes it, say).
  *   `add table` with flags that are not the table's is EOPNOTSUPP otherwise: no flags on a persistent table, OWNER on a
@@ -177,7 +177,7 @@ export class Nft implements Disposable {
       .filter(body => tableNameIn(body) === name);
   }
 
-  /** Counts the commits in this network namespace, whoever made them. */
+  /** Counts the commits in this network namespace, ours and those of other programs. */
   generation(): number {
     const [reply] = this.#ask(askGeneration());
     return reply ? generationIn(reply.body) : 0;

@@ -7,7 +7,7 @@ const SO_PEERCRED = 17;
 
 export interface SocketPeer {
   readonly pid: number;
-  /** As this process's user namespace sees it: 0 is its root, and whoever has no number in it is 65534. */
+  /** As this process's user namespace sees it: 0 is its root; a user who has no number in it is 65534. */
   readonly uid: number;
   readonly gid: number;
 }

@@ -2,7 +2,7 @@ import type { NetlinkReply } from './message.ts';
 import type { NetlinkProtocol } from './socket.ts';
 import { Subscription } from './subscription.ts';
 
-/** A subscription that is made anew when it is lost; whoever listens then has to look for himself at what he missed. */
+/** Makes the subscription anew when it is lost. The caller then has to read for itself what it missed: see `onGap`. */
 export function resubscribed(
   protocol: NetlinkProtocol,
   groups: readonly number[],

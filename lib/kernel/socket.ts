@@ -35,7 +35,7 @@ export function portOf(fd: number): number | undefined {
 
 /**
  * Bound to the network namespace that the calling thread is in, whatever the thread does afterwards; the kernel gives it a port
- * as soon as it sends something. Nobody waits for what comes to it.
+ * as soon as it sends something. It is in no event loop.
  * @returns the descriptor, its caller's to close
  * @throws SyscallError
  */

@@ -28,9 +28,9 @@ export interface ApiRequest {
 }
 
 export interface ApiResponse {
-  /** To be read to its end or broken off: it holds a connection. Whoever leaves its loop early breaks it off. */
+  /** The caller reads it to its end or breaks it off, since it holds a connection. To leave a `for await` early breaks it off. */
   readonly body: AsyncIterable<Buffer>;
-  /** Closes the connection; whoever reads gets the error. Nothing happens after the end. */
+  /** Closes the connection; a pending read of the body gets the error. Nothing happens after the end. */
   breakOff(error?: KubeError): void;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Who we are to the API server, and how we know that it is it. Tokens, certificates and CAs that lie in files are read
- * for every request (requests are few: a watch lasts minutes), so that whoever rotates them need not tell us.
+ * Credentials that we show to the API server, and CAs by which we verify it. Tokens, certificates and CAs that lie in files are
+ * read for every request (requests are few: a watch lasts minutes), so a program that rotates them need not tell us.
  */
 import { readFileSync } from 'node:fs';
 import { isIPv6 } from 'node:net';

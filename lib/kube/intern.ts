@@ -17,7 +17,7 @@ const limits: InternLimits = { values: 8192, bytes: 8 << 20 };
 
 /** A value that takes more than this part of the room is not kept: few objects share it, and it would drive out many. */
 const LARGEST_PART = 512;
-/** So many times as often as there is room for values may be asked, until what nobody has asked for since is forgotten. */
+/** After as many look-ups as this times the values that there is room for, values not looked up since are forgotten. */
 const TURNS = 8;
 /** What an entry of a map and a string take besides the characters, in bytes. */
 const OVERHEAD = 48;
@@ -27,8 +27,8 @@ const LONGEST_TEXT = 253 + 1 + 63;
 
 /**
  * Values by key, in two generations: when the younger is full, or has been asked often enough, the elder is forgotten,
- * save for what was asked for since. So what nobody uses any more goes in the end, with no count of who holds it; an
- * equal value that comes later is merely kept twice.
+ * save for values that were asked for since. So values that no object uses any more go in the end, without reference counts;
+ * an equal value that comes later is merely kept twice.
  */
 class Generations<V> {
   #young = new Map<string, V>();

@@ -8,7 +8,7 @@ import { type Field, flagOf, isAbsent, itemsOf, member, shown, textOf } from '..
 import { readYaml } from '../policy/manifest/yaml.ts';
 import { type Access, type Credentials, CredentialsError, fileText, serverOf } from './credentials.ts';
 
-/** Fields of a user or cluster that would change who we are or whom we talk to. */
+/** Fields of a user or cluster that would change our identity or the server that we talk to. */
 const refused: Readonly<Record<string, string>> = {
   exec: 'programs that make credentials are not run: use a token, a tokenFile or a client certificate',
   'auth-provider': 'such programs are not run: use a token, a tokenFile or a client certificate',

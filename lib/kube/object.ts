@@ -37,7 +37,7 @@ export interface KubeNode extends Node {
   readonly podCidrs: readonly Prefix[];
   /** RFC 3339, so that the older one comes first as a text; undefined where the server does not say. */
   readonly created?: string;
-  /** Its condition NetworkUnavailable: `False` is what clouds wait for; undefined where nobody has set it. */
+  /** Its condition NetworkUnavailable: `False` is what clouds wait for; undefined where no program has set it. */
   readonly networkUnavailable?: string;
 }
 

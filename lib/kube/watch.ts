@@ -100,7 +100,7 @@ function kubeErrorOf(action: string, error: unknown): KubeError {
 
 /**
  * All objects of a resource and everything that becomes of them, until the signal is aborted; then it ends, quietly.
- * Objects come trimmed; whoever reads slowly makes the server wait.
+ * Objects come trimmed; a caller that reads slowly makes the server wait.
  */
 export async function* watch<T>(
   client: Client,

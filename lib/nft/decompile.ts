@@ -1,6 +1,6 @@
 /**
- * The kernel's expressions → statements. Whatever comes out has been compiled again and is the same list: where that
- * does not hold, somebody else wrote the rule, and it stays `foreign`.
+ * The kernel's expressions → statements. Each result has been compiled again to the very same list. Where that fails, another
+ * program wrote the rule, and the rule stays `foreign`.
  */
 
 import { type Prefix, rangeOf } from '../ip/address.ts';
@@ -46,7 +46,7 @@ export function decompile(family: TableFamily, expressions: readonly Expression[
   return [{ kind: 'foreign', expressions: id }];
 }
 
-/** Undefined where a datum does not fit, which only a rule of somebody else's can bring about. */
+/** Undefined where a datum does not fit, which only happens for a rule of another program. */
 function compiledId(family: TableFamily, statements: readonly Statement[]): string | undefined {
   try {
     return expressionsId(compile(family, statements));
@@ -152,7 +152,7 @@ function numberFrom(selector: Selector, data: Uint8Array): number {
 
 /**
  * Marks the comparisons that a selector presupposes and that stand right before it, where nft and `compile` put them by
- * themselves. One that stands elsewhere was somebody's wish.
+ * themselves. A comparison that stands elsewhere was written on purpose, and stays a statement.
  */
 function rely({ found, ...reading }: Reading, needs: { nfproto?: number; l4proto?: number }): void {
   const conditions = [

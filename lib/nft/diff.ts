@@ -1,7 +1,7 @@
 /**
  * What to change in a table so that it becomes another: a pure comparison, as one transaction.
  *
- * A table that somebody put to sleep (`flags dormant`) is woken by being added again, without that flag.
+ * A table that another program put to sleep (`flags dormant`) is woken by being added again, without that flag.
  *
  * What the kernel cannot change in place is replaced within the transaction: a set or a chain of another kind, with all
  * that refers to it, and for another table comment the whole table. Packets see the table before or the table after.

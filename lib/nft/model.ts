@@ -20,7 +20,7 @@ export interface Table {
   readonly counters: readonly CounterStatement[];
 }
 
-/** `ingress` is none of ours, but somebody may put such a chain into the table. */
+/** We make no `ingress` chain, but another program may put one into the table. */
 export type NetfilterHook = 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting' | 'ingress';
 export type ChainType = 'filter' | 'nat' | 'route';
 
@@ -255,7 +255,7 @@ export interface Notrack {
   readonly kind: 'notrack';
 }
 
-/** An expression list that none of our statements makes: somebody else wrote this rule. It equals only itself. */
+/** An expression list that none of our statements makes: another program wrote this rule. It equals only itself. */
 export interface Foreign {
   readonly kind: 'foreign';
   readonly expressions: string;

@@ -141,6 +141,6 @@ export const setNameIn = (body: Uint8Array): string | undefined =>
 export const setSizeIn = (body: Uint8Array): number | undefined =>
   readMessage(body, names.set, set => set.number(NFTA_SET.COUNT));
 
-/** Counts the commits of the network namespace, whoever made them; from NFT_MSG_NEWGEN. */
+/** The count of commits in the network namespace, by all programs; from NFT_MSG_NEWGEN. */
 export const generationIn = (body: Uint8Array): number =>
   readMessage(body, names.generation, generation => generation.be32(NFTA_GEN_ID)) ?? 0;

@@ -164,10 +164,10 @@ function keyIn(json: string): string {
   return key;
 }
 
-/** More often than this nobody looks for the sake of one call. */
+/** A process that carries out one call looks no more often than this; one that looks more often stays, and gets an index. */
 const FEW_LOOKS = 3;
 
-/** As a process needs it that is there for one call: only the lines that matter are understood. */
+/** The journal for a process that carries out one call: it parses only the lines that are asked for. */
 class JournalText implements JournalPods {
   readonly #text: Buffer;
   #looks: number;
@@ -215,14 +215,14 @@ class JournalText implements JournalPods {
     return new JournalIndex(this.#text).all();
   }
 
-  /** With the lines that follow; for whoever looks again and again, as what it says. @throws SyntaxError */
+  /** The journal with the lines that follow; an index for a process that has looked often. @throws SyntaxError */
   grown(added: Buffer): JournalText | JournalIndex {
     if (++this.#looks > FEW_LOOKS) return new JournalIndex(this.#text).grown(added);
     return added.length === 0 ? this : new JournalText(Buffer.concat([this.#text, added]), this.#looks);
   }
 }
 
-/** As a process needs it that looks call after call: a line is understood once, and what it says is found without looking. */
+/** The journal for a process that looks call after call: it parses a line once, and finds the pod by its key. */
 class JournalIndex implements JournalPods {
   /** With the number of its line. */
   readonly #pods = new Map<string, { readonly pod: LocalPod; readonly line: number }>();

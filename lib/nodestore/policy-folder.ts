@@ -180,8 +180,8 @@ const isElsewhere =
 const knownOf = new WeakMap<Kept, { readonly namespaces: ReadonlySet<string>; readonly world: World }>();
 
 /**
- * What the files say, but for policies of other namespaces than these: they select nobody there, however large they are.
- * Once a namespace was asked for it stays, so that whoever asks again with fewer gets the very same world.
+ * The world that the files declare, without policies of other namespaces than these: they select no pod there, however large.
+ * A namespace that was asked for once stays in it, so that a caller that asks again with fewer gets the very same world.
  */
 export function worldAbout(kept: Kept, namespaces: Iterable<string>): World {
   const whole = known.get(kept);
