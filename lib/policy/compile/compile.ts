@@ -24,7 +24,10 @@ export interface TaggedIdentity {
 export interface CompileOptions {
   /** Kept from one compilation to the next, equal content keeps its name even where two hashes meet. */
   readonly names?: Names;
-  /** `Kind/namespace/name` of policies that the kernel refused: they isolate whom they select, and allow nothing. Those of the cluster deny. */
+  /**
+   * `Kind/namespace/name` of policies that the kernel refused: they isolate the pods that they select, and allow nothing. Cluster
+   * policies among them deny.
+   */
   readonly refused?: ReadonlySet<string>;
   /** By identity, and by all that tells of one: kept from one compilation of the same policies to the next. */
   readonly gates?: Map<string, Gates>;

@@ -91,7 +91,7 @@ function portsOf({ ports }: PolicyRule, direction: Direction, identity: Identity
 const namesIn = (ports: readonly Port[]): readonly PortName[] =>
   ports.filter((port): port is PortName => !isNumbered(port)).map(({ protocol, name }) => ({ protocol, name }));
 
-/** Whom a named port may mean where the peer is anybody: all pods, family by family. */
+/** A named port of a rule for any peer can only be a pod's: such peers become all pods, family by family. */
 const perFamily = (peers: DraftPeers, ports: DraftPorts): readonly DraftPeers[] =>
   peers.kind === 'any' && ports.kind === 'names' ? families.map(family => allPods(family)) : [peers];
 
@@ -164,7 +164,7 @@ function nodesText(selector: LabelSelector): string {
 
 const nameText = ({ protocol, name }: PortName): string => `${protocol} port ${name}`;
 
-/** Whom the peers are, one by one, ascending and each once; the family is not part of it. */
+/** One text for each peer, ascending and each once; the family is not part of it. */
 export function peerTexts(peers: DraftPeers): readonly string[] {
   if (peers.kind === 'any') return ['anybody'];
   if (peers.kind === 'ranges') return peers.ranges.map(rangeText);

@@ -111,7 +111,7 @@ export class LiveGates {
     return this.settle(new Set(identities.filter(isNew).map(({ identity }) => identity.namespace)));
   }
 
-  /** `Kind/namespace/name` of policies that the kernel refused: they isolate whom they select, and allow nothing. */
+  /** `Kind/namespace/name` of policies that the kernel refused: they isolate the pods that they select, and allow nothing. */
   setRefused(policies: ReadonlySet<string>): void {
     for (const policy of [...policies, ...this.#refused]) {
       if (policies.has(policy) === this.#refused.has(policy)) continue;

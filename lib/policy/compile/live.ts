@@ -92,7 +92,7 @@ export class LiveRules {
     this.cluster.deletePod(pod);
   }
 
-  /** Of sets that are yet to come nobody needs to know what was in them before. */
+  /** Notes which pods owned the addresses before this change; without sets in the index there is no set whose members change. */
   #note(addresses: readonly string[]): void {
     if (this.#index.isEmpty) return;
     for (const address of addresses)
@@ -168,7 +168,7 @@ export class LiveRules {
     this.#isRestructured = true;
   }
 
-  /** `Kind/namespace/name` of policies that the kernel refused: they isolate whom they select, and allow nothing. */
+  /** `Kind/namespace/name` of policies that the kernel refused: they isolate the pods that they select, and allow nothing. */
   setRefused(policies: ReadonlySet<string>): void {
     this.#gates.setRefused(policies);
   }
@@ -202,8 +202,8 @@ export class LiveRules {
 
   /**
    * What has changed since this was asked last; undefined where nothing has.
-   * @param namespaces those whose policies are to be in force; the gates of others stay as they are, while what pods and
-   * namespaces have become counts for all. Absent: everybody's.
+   * @param namespaces those whose policies are to be in force. The gates of others stay as they are, while changes of pods and
+   * of namespaces' labels count for all. Absent: all namespaces whose policies have changed.
    */
   take(namespaces: Iterable<string> = this.unsettled): RulesetChange | undefined {
     this.#settle(namespaces);

@@ -175,7 +175,7 @@ function nodeElements(cluster: Cluster, { nodes, family }: NodeSetSpec): readonl
   return [...new Set(texts)].flatMap(text => parsed(text, family)).toSorted(ascending);
 }
 
-/** Pair by pair, since the cluster finds those whom a selector matches without a look at all the others. */
+/** Pair by pair, since the cluster finds the pods that a selector matches without a look at all the others. */
 function pairElements(cluster: Cluster, { whose, family }: PairSetSpec): readonly Tuple[] {
   const tuples = whose.pairs.flatMap(pair =>
     pair.pods.flatMap(peer =>

@@ -52,7 +52,7 @@ export interface RuleChain {
 
 /** Matches where all that it names does: `peers` the other end's address (source in, destination out), `ports` the destination port. */
 export interface ChainRule {
-  /** `any` is everybody in both families; a set says its own family. A set of tuples judges the port too. */
+  /** `any` is every address of both families; a set says its own family. A set of tuples judges the port too. */
   readonly peers: 'any' | SetRef;
   /** `any` is every port and protocol. */
   readonly ports: 'any' | PortMatch;
@@ -85,7 +85,7 @@ interface Named {
   /** At most 31 characters; content-addressed, so equal sets are one set. */
   readonly name: string;
   readonly family: Family;
-  /** Whom it holds, in words; as long as the selectors are, so cut it where it is written. */
+  /** The set's members in words; as long as the selectors are, so cut it where it is written. */
   readonly comment: string;
 }
 

@@ -10,7 +10,7 @@ import { isOfPairs, type PodSetSpec } from './ruleset.ts';
 
 const portKey = (protocol: string, name: string): string => `port ${protocol}/${name}`;
 
-/** Whom it selects by label. */
+/** The peers whose pods the set holds by their labels. */
 function peersOf(spec: PodSetSpec): readonly PodPeer[] {
   if (spec.kind === 'addresses') return spec.pods;
   if (isOfPairs(spec)) return spec.whose.pairs.flatMap(({ pods }) => pods);

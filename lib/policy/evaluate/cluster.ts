@@ -123,7 +123,7 @@ export class Cluster {
     this.#nodes.delete(name);
   }
 
-  /** With the name label; of a namespace that nobody declared, that alone. */
+  /** With the name label; of a namespace that no manifest declared, that alone. */
   namespaceLabels(name: string): Labels {
     return this.#namespaces.get(name) ?? withNameLabel(name, undefined);
   }

@@ -24,7 +24,7 @@ export const TO = { end: 'to' } as const;
 export const sentenceText = (sentence: Sentence, names: Readonly<Record<'from' | 'to', string>>): string =>
   sentence.map(part => (typeof part === 'string' ? part : names[part.end])).join('');
 
-/** A verdict in one direction, whoever exactly the ends are. */
+/** A verdict in one direction, for all pairs of ends that policies judge alike: its sentence leaves places for their names. */
 export interface Decision extends Omit<DirectionVerdict, 'why'> {
   readonly why: Sentence;
 }
@@ -81,7 +81,7 @@ function enumerated(texts: readonly string[]): string {
 
 const unique = (texts: readonly string[]): readonly string[] => [...new Set(texts)].sort();
 
-/** Nobody decides, so it passes. */
+/** The decision where no policy decides: the flow passes. */
 export const exempt = (why: Sentence): Decision => ({
   ...{ allowed: true, isolated: false, by: [], rules: [], passed: [], why },
 });
@@ -136,7 +136,7 @@ function afterPass(passed: readonly Found[], decision: Decision): Decision {
 
 /**
  * The tiers in their order: Admin, where the first rule that matches accepts, denies or passes it on; the NetworkPolicies that
- * isolate the subject, whose word is final; Baseline, like Admin; and where nobody has decided it passes.
+ * isolate the subject, whose word is final; Baseline, like Admin; and where no policy has decided the flow passes.
  * @param matches whether a rule of one of the policies matches the flow
  */
 export function decide(

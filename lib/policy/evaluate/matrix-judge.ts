@@ -1,6 +1,6 @@
 /**
- * Who may reach whom, for every pair of pods: judged once for each pair of pods that policies can tell apart, and told pair by
- * pair, so that neither time nor memory is spent on what many pairs have in common.
+ * Judges for every pair of pods whether the one may reach the other: once for each pair that policies can tell apart. The
+ * answers come pair by pair, so that neither time nor memory is spent on what many pairs have in common.
  */
 import { type Family, parseAddress } from '../../ip/address.ts';
 import { AddressClasses } from '../explain/classes.ts';
@@ -41,7 +41,7 @@ export interface JudgedPair {
 export const reasonOf = ({ why }: Decision, { from, to }: JudgedPair): string =>
   sentenceText(why, { from: from.party.name, to: to.party.name });
 
-/** Subjects whom the same policies judge in one direction, and whose ports have the same names. */
+/** Subjects that the same policies judge in one direction, and whose ports have the same names. */
 interface Gate {
   readonly policies: PoliciesByTier;
   /** By the kind of the peer. */
@@ -117,7 +117,7 @@ export class MatrixJudge {
     return { from, to, family, allowed: egress.allowed && ingress.allowed, egress, ingress };
   }
 
-  /** Of two different pods whom policies judge in both directions: what was decided of such a pair before. */
+  /** The decisions on an earlier pair of the same kinds, for two different pods that policies judge in both directions. */
   #decided(from: MatrixEnd, to: MatrixEnd): Pick<JudgedPair, 'allowed' | 'egress' | 'ingress'> | undefined {
     if (!from.isPlain || !to.isPlain || from.name === to.name) return undefined;
     const egress = this.#gates.egress[from.place]?.decisions[to.kind];

@@ -1,4 +1,4 @@
-/** Who may reach whom, as rows: what `tollgate policy matrix` and `explain` print, and scripts rely on. */
+/** Verdicts for pairs of ends, as the rows that `tollgate policy matrix` and `explain` print, and scripts rely on. */
 import { type Family, formatAddress, parseAddress } from '../../ip/address.ts';
 import type { DirectionVerdict, Endpoint, Flow, Pod, World } from '../model/model.ts';
 import { promoted } from '../model/staged.ts';

@@ -109,7 +109,7 @@ export function outsideOf(worlds: readonly World[], classes: AddressClasses): re
   const clusters = worlds.map(clusterOf);
   return ([4, 6] as const).flatMap(family =>
     classes.ranges(family).flatMap((range): Outside[] => {
-      // Only addresses that somebody has are passed over, so this ends after as many steps as there are of these.
+      // The loop passes over addresses of pods and nodes only, so it takes at most one step more than there are of these.
       for (let value = range.first; value <= range.last; value++) {
         const address = formatAddress({ family, value });
         if (!isTaken(clusters, address)) return [{ range, address }];

@@ -27,7 +27,7 @@ export interface Because {
 
 export interface Change {
   readonly change: 'opens' | 'closes';
-  /** `namespace/pod`, `node NAME`, `node`, or addresses that are neither pods' nor nodes'. Each to each, but nobody to itself. */
+  /** `namespace/pod`, `node NAME`, `node`, or addresses that are neither pods' nor nodes'. Each to each, but none to itself. */
   readonly from: readonly string[];
   readonly to: readonly string[];
   /** null: judged by labels, for want of addresses. */
@@ -46,7 +46,7 @@ export interface PolicyDiff {
   readonly onlyAfter: readonly string[];
 }
 
-/** What flipped in one direction, by whom. */
+/** The policies that made the verdict flip in one direction; none where it did not flip. */
 function becauseOf(direction: Direction, old: BareVerdict, now: BareVerdict): readonly Because[] {
   if (old.allowed === now.allowed) return [];
   const byRules = (rules: readonly RuleRef[], effect: Because['effect']): Because[] =>
@@ -91,7 +91,7 @@ function becauseText({ direction, policy, effect, rule }: Because): string {
 const whyOf = (because: readonly Because[]): string =>
   because.length === 0 ? 'the pods themselves have changed' : because.map(becauseText).join('; ');
 
-/** What changes, and on which ports, whoever the ends are. */
+/** A change and its ports, without the ends. */
 type Flip = Pick<Change, 'change' | 'because' | 'traffic'>;
 
 /** A change between groups, before it is merged with its like. */
@@ -215,8 +215,8 @@ const mergedBy = (found: readonly Found[], keyOf: (each: Found) => unknown): rea
 const namesOf = (ends: readonly End[]): readonly string[] => [...new Set(ends.map(({ name }) => name))].sort();
 
 /**
- * Found changes to several groups as one, where they are from the same ends. Nobody reaches itself by a rule, so of an end that
- * is alone in its group it does not matter whether it is among those that reach it.
+ * Merges changes to several groups where they are from the same ends. No change is from an end to itself, so an end that is
+ * alone in its group may be added to those that reach it.
  */
 function merged(found: readonly Found[]): readonly Found[] {
   const same = mergedBy(found, ({ from, to: _, ...rest }) => [rest, namesOf(from)]);

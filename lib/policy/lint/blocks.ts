@@ -81,7 +81,7 @@ export function coversPods(around: Surroundings): Check {
   return ({ policy, report }) => {
     for (const { peer, field, direction } of peersOf(policy).filter(isBlock)) {
       const own = places[peer.cidr.family];
-      // Where nobody is in the whole block, its holes do not matter.
+      // Where the whole block covers no pod, its holes do not matter.
       if (podsIn([rangeOf(peer.cidr)], own).size === 0) continue;
       const covered = podsIn(rangesOfBlocks([peer], peer.cidr.family), own);
       if (covered.size === 0) continue;
@@ -97,7 +97,7 @@ export function coversPods(around: Surroundings): Check {
 /** Rules of one direction that match the same ports, by the addresses that their ipBlocks allow. */
 interface Openers {
   readonly ports: PortsMatched;
-  /** The first that allows everybody. */
+  /** The first rule that allows every address. */
   readonly toAll: RuleRef | undefined;
   readonly byRange: Readonly<Record<Family, RangeIndex<RuleRef>>>;
 }

@@ -137,7 +137,7 @@ export class Candidates {
     return [anybody];
   }
 
-  /** Undefined where nobody is meant. */
+  /** Undefined where the peer names neither pods nor an address. */
   #neededFor(direction: Direction, peer: Peer): readonly Asked[] | undefined {
     if (peer.kind === 'pods') return [toPods(direction, peer)];
     const address = peer.kind === 'block' ? addressOf(peer) : undefined;

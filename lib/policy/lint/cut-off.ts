@@ -12,12 +12,12 @@ import {
   podsSelectedBy,
 } from './cluster-rule.ts';
 
-/** What is needed, and of whom. */
+/** Traffic that pods need, and the ends that serve it. */
 interface Need {
   readonly traffic: readonly Pick<Flow, 'protocol' | 'port'>[];
-  /** Who gives it, as far as that is known. */
+  /** The ends that serve it, as far as they are known. */
   readonly givers: (it: ClusterCase) => readonly Endpoint[];
-  /** Whether the rule is about whoever might give it. */
+  /** True for a rule whose peers are sure to include the ends that serve it, though these are unknown. */
   readonly isForAll: (rule: ClusterRule) => boolean;
   readonly message: (what: string) => string;
 }
@@ -102,7 +102,7 @@ function deniedToKnown(it: ClusterCase, need: Need, givers: readonly Endpoint[])
   return found;
 }
 
-/** Where nobody knows who gives it: a Deny of all of them, with no rule before it about that port that does otherwise. */
+/** For servers that are unknown: Deny rules for all of them, without an earlier accepting or passing rule for that port. */
 function deniedToAll(it: ClusterCase, need: Need): ReadonlyMap<number, string> {
   const before = neighbours(it, 'before')
     .filter(policy => coversSubject(policy, it.policy))

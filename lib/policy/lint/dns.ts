@@ -19,7 +19,7 @@ function namesIn({ pods }: Surroundings): KnownNames {
   return names;
 }
 
-/** A name is as good as 53 where some pod has it for 53, or nobody known has it at all. */
+/** A named port counts as 53 where some pod has that name for 53, or where no known pod has it and the name says `dns`. */
 function isDns(port: Port, protocol: Protocol, names: KnownNames): boolean {
   if (port.protocol !== protocol) return false;
   if (isNumbered(port)) return port.first <= 53 && 53 <= port.last;
@@ -62,7 +62,7 @@ export function dnsCutOff(around: Surroundings): Check {
     return known;
   };
   return ({ policy, report }) => {
-    // Whom no rule lets out at all, nobody expects to ask for names.
+    // A policy without any egress rule that allows something means to let its pods send nothing, names included.
     if (!policy.egress?.some(({ peers, ports }) => peers.length !== 0 && ports.length !== 0)) return;
     const kinds = [...around.companionsOf(policy)];
     const missing = asked.filter(protocol => kinds.some(companions => !allowTogether(companions).has(protocol)));

@@ -1,4 +1,4 @@
-/** What is wrong with manifests, before anybody relies on them, and what looks wrong. */
+/** Finds what is wrong with manifests, and what looks wrong, before a node enforces them. */
 import { isMapping } from '../manifest/field.ts';
 import { type Declared, type Document, isStaged, readDocuments, worldOf } from '../manifest/manifest.ts';
 import type { ClusterPolicy } from '../model/cluster-policy.ts';

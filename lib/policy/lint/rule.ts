@@ -71,7 +71,7 @@ export function namesText(pods: readonly Pod[]): string {
 const elsewhere =
   'without an agent a node knows its own pods and those that manifests of the folder declare: write an ipBlock for others';
 
-/** What to write instead of a peer that selects nobody. */
+/** Says what to write instead of a peer that selects no pod. */
 function hintFor({ around }: Case, { namespace, pods }: PodPeer): string {
   if (around.scope === 'node') return elsewhere;
   const isElsewhere =

@@ -5,7 +5,7 @@ import { type Cluster, clusterOf, isSeen } from '../evaluate/cluster.ts';
 import type { Labels, NetworkPolicy, Pod, PodPeer, World } from '../model/model.ts';
 import { selectorText, selects } from '../model/selector.ts';
 
-/** `node`: the pods are those of one node, since nobody tells it of others. */
+/** `node`: the pods are those of one node, since no agent tells the node of others. */
 export type Scope = 'cluster' | 'node';
 
 /** Policies that apply to one pod together, in the order of the world. */

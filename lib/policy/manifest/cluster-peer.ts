@@ -1,4 +1,4 @@
-/** Whom rules and subjects of cluster policies mean; undefined, and reported, where that cannot be told. */
+/** Reads peers and subjects of cluster policies; undefined, and reported, where a field cannot be understood. */
 
 import type { BlockPeer, DomainPeer, NodePeer, Peer, PodPeer } from '../model/model.ts';
 import { everything } from '../model/selector.ts';
@@ -43,7 +43,7 @@ function podsOf(field: Field, instead: string): PodPeer | undefined {
   return pods && namespace && { kind: 'pods', namespace, pods };
 }
 
-/** Whom the policy is for. */
+/** The pods that the policy is for. */
 export function subjectOf(field: Field, instead: string): PodPeer | undefined {
   const found = oneOf(field, ['namespaces', 'pods'], instead);
   if (!found) return undefined;

@@ -41,9 +41,9 @@ function meantKind(kind: string, known: readonly string[]): string | undefined {
 }
 
 export type KindStanding =
-  /** Its group has it, or nobody here knows what its group has. */
+  /** `known`: its group has the kind. `foreign`: tollgate does not know the kinds of its group. */
   | { readonly is: 'known' | 'foreign' }
-  /** A policy that somebody else enforces, or nobody. */
+  /** A policy that tollgate does not enforce; another program may. */
   | { readonly is: 'unenforced'; readonly why: string }
   /** Its group has no such kind. */
   | { readonly is: 'unknown'; readonly at: 'kind' | 'apiVersion'; readonly why: string };

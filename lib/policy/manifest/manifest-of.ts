@@ -1,4 +1,4 @@
-/** The way back from the model to manifests, so that whoever keeps only the model can tell others what it is. */
+/** Turns the model back into manifests, so that a process that keeps only the model can write it down for others. */
 import { formatPrefix, type Prefix } from '../../ip/address.ts';
 import {
   isNumbered,
@@ -16,7 +16,7 @@ export type ManifestObject = { readonly [key: string]: unknown };
 
 const object = (labels: Labels): ManifestObject => Object.fromEntries(labels);
 
-/** Of what was invalid only this is left: it selects nobody. */
+/** A peer that selects no pod: the model keeps no more than that of an invalid one. */
 const nobody: ManifestObject = {
   podSelector: {
     matchExpressions: [
@@ -67,7 +67,7 @@ function ruleOf({ peers, ports }: PolicyRule, side: 'from' | 'to', own: string):
   };
 }
 
-/** Rules keep their places: those in between that are missing select nobody. */
+/** Rules keep their places: a missing one in between becomes a rule whose peer selects no pod. */
 function rulesOf(rules: readonly PolicyRule[], side: 'from' | 'to', own: string): readonly ManifestObject[] {
   const last = Math.max(-1, ...rules.map(({ index }) => index));
   return Array.from({ length: last + 1 }, (_, i) => {

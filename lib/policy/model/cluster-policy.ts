@@ -1,6 +1,6 @@
 /**
  * Policies of a whole cluster as values: ClusterNetworkPolicy, and the AdminNetworkPolicy and BaselineAdminNetworkPolicy that
- * it took the place of. Other than NetworkPolicies they have an order, and isolate nobody: the first rule that matches decides.
+ * it took the place of. Unlike NetworkPolicies they have an order, and isolate no pod: the first rule that matches decides.
  * @see https://network-policy-api.sigs.k8s.io/api-overview/
  */
 import type { Direction, PodPeer, PolicyRule, Source } from './model.ts';
@@ -64,7 +64,7 @@ export const failClosed = (rule: ClusterRule): ClusterRule =>
 const withoutGrace = (rule: ClusterRule): ClusterRule =>
   rule.action === 'Accept' ? failClosed(rule) : { ...rule, action: 'Deny' };
 
-/** A policy of which it is not known whom it is for, or when it is asked: it accepts nothing, and denies whatever else it matches. */
+/** A policy whose subject or order is unknown: it accepts nothing, and denies whatever it matched without accepting. */
 export const onlyDenying = (policy: ClusterPolicy): ClusterPolicy => ({
   ...policy,
   ingress: policy.ingress.map(withoutGrace),

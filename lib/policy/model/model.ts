@@ -45,7 +45,7 @@ export interface Pod {
   readonly namedPorts: readonly NamedPort[];
   /** Such a pod is its node: neither subject nor selector peer. */
   readonly hostNetwork: boolean;
-  /** Phase Succeeded or Failed: neither subject nor peer, and its addresses may be somebody else's by now. */
+  /** Phase Succeeded or Failed: neither subject nor peer, and its addresses may belong to another pod by now. */
   readonly finished: boolean;
   readonly nodeName?: string;
   /** It runs on this node. */

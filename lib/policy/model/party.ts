@@ -1,4 +1,4 @@
-/** The ends of a flow as policy sees them: whose policies count, whom selectors see, which address blocks see. */
+/** The ends of a flow as policy sees them: whose policies count, which pod selectors see, which address blocks see. */
 import { type Address, type Family, parseAddress } from '../../ip/address.ts';
 import { type Cluster, isSameNode, type NodePlace, placeOfPod } from '../evaluate/cluster.ts';
 import type { Endpoint, Pod } from './model.ts';
