@@ -11,7 +11,7 @@ const isIpam = basename(process.argv0) === 'tollgate-ipam';
 const isKubectlPlugin = basename(process.argv0) === 'kubectl-tollgate';
 const isPlugin = isIpam || process.env['CNI_COMMAND'] !== undefined;
 
-/** What cmd/launcher.c says where it has asked an agent, which did not take the call. */
+/** Reads the arguments that cmd/launcher.c passes where it has asked an agent, and the agent did not take the call. */
 const launched = ([word, runDir, why]: readonly string[]): NotHandedOver | undefined =>
   word === '--not-handed-over' && runDir !== undefined && why !== undefined ? { runDir, why } : undefined;
 

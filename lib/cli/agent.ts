@@ -20,7 +20,7 @@ const untilAsked = (ring: () => void): Promise<void> =>
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve());
   });
 
-/** Where a Kubernetes agent shows its metrics unless told. */
+/** Default address of a Kubernetes agent's metrics. */
 const METRICS = '127.0.0.1:9467';
 
 const options = {

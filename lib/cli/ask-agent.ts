@@ -1,4 +1,4 @@
-/** What only the agent of this node can answer: asked on its socket, by root. */
+/** Asks the agent of this node on its socket, as root, for answers that only the agent has. */
 
 import { request } from 'node:http';
 import { messageOf } from '../cni/error.ts';
@@ -62,7 +62,7 @@ export async function askAgentText(runDir: string, method: 'GET' | 'POST', path:
 export const askAgent = async <T>(runDir: string, method: 'GET' | 'POST', path: string): Promise<T> =>
   JSON.parse(await askAgentText(runDir, method, path)) as T;
 
-/** What policy is judged by on an agent's node, in the place of a folder's files. */
+/** The manifests that the agent judges by, which take the place of a folder's files on its node. */
 export async function manifestsOfAgent(runDir: string): Promise<Kept> {
   const { items } = await askAgent<{ readonly items: readonly unknown[] }>(runDir, 'GET', '/manifests');
   const documents = items.map((value, document): Document => {

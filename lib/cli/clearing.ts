@@ -1,4 +1,4 @@
-/** What `gc` and `verify --repair` share: clearing the node of what is dead, and telling what was taken away. */
+/** Shared by `gc` and `verify --repair`: both clear the node of dead attachments, and print what they removed. */
 import { messageOf } from '../cni/error.ts';
 import type { Link } from '../kernel/link.ts';
 import { type Cleared, clearLinks, clearNode } from '../pod/clear-node.ts';
@@ -7,7 +7,7 @@ import { formatTag } from '../tag/tag.ts';
 import { clearedByAgent, isAgents } from './ask-agent.ts';
 import type { Live } from './live.ts';
 
-/** Where plugins are that a network may have delegated its addresses to. */
+/** Folders of IPAM plugins that a network may have delegated its addresses to. */
 export const binDirOption = {
   'bin-dir': {
     type: 'string',
@@ -25,7 +25,7 @@ export const nftSummary = (lines: readonly string[]): string[] => [
   ...(lines.length > MOST_LINES ? [`nft: … and ${lines.length - MOST_LINES} more`] : []),
 ];
 
-/** What was taken away, a line each. */
+/** One line for each thing that was removed. */
 export function clearedLines(cleared: Cleared, table: readonly string[]): string[] {
   return [
     ...cleared.undone.map(({ pod, containerID, ifname, network, addresses, why }) => {
@@ -53,7 +53,7 @@ export function clearedLines(cleared: Cleared, table: readonly string[]): string
 
 const linkJson = ({ name, alias, group }: Link) => ({ name, alias: alias ?? null, tag: formatTag(group) });
 
-/** What GC does; on an agent's node the agent does most of it. */
+/** Clears the node as a CNI GC would; on an agent's node the agent does most of it. */
 export async function clearWholeNode(live: Live, { binDir, runDir, force }: ClearArguments): Promise<ClearedNode> {
   if (!isAgents(live)) {
     const options = { settings: live.settings, store: live.store, path: [binDir], isForced: force };
@@ -90,7 +90,7 @@ export interface ClearedNode {
   readonly nft: readonly string[];
 }
 
-/** What may be a running pod's. */
+/** `--force` also deletes links that no record knows, and that may be running pods'. */
 export const forceOption = {
   force: {
     type: 'boolean',

@@ -61,12 +61,12 @@ export const outputOption = {
 /** `1 policy`, `2 policies`. */
 export const counted = (count: number, one: string, many = `${one}s`): string => `${count} ${count === 1 ? one : many}`;
 
-/** What we wrote alone, colours and all. */
+/** Prints text that tollgate wrote itself, colours included. */
 export const printPainted = (text: string): void => {
   process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
 };
 
-/** What may hold the words of others. */
+/** Prints text that may hold names and values of others: unprintable characters are escaped. */
 export const print = (text: string): void => printPainted(printableLines(text));
 
 /** Each stays one line, whatever others wrote into it. */

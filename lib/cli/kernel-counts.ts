@@ -1,4 +1,4 @@
-/** What the kernel has counted on this node, as of one moment. */
+/** Reads the kernel's counters of this node, as of one moment. */
 import { TABLE } from '../gate/desired.ts';
 import { tagCounter } from '../gate/ruleset-to-nft.ts';
 import { Nft } from '../kernel/nft.ts';
@@ -9,13 +9,13 @@ import type { Direction } from '../policy/model/model.ts';
 export interface KernelCounts {
   /** Named counters. */
   readonly counters: ReadonlyMap<string, Counted>;
-  /** What the last rule of each chain has dropped. */
+  /** Packets that the last rule of each chain has dropped. */
   readonly drops: ReadonlyMap<string, Counted>;
   /** The chain that judges each tag; none where no policy does. */
   readonly judges: Readonly<Record<Direction, ReadonlyMap<number, string>>>;
 }
 
-/** What was counted of one identity in one direction: packets that began something, since replies pass before. */
+/** The counts of one identity in one direction: packets that began a connection, since replies pass before. */
 export interface IdentityCount {
   /** Judged, whichever chains did it in the course of time. */
   readonly tried: Counted;

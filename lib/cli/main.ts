@@ -1,4 +1,4 @@
-/** What a person types. One file for each command; yargs is loaded here and nowhere else. */
+/** The command line of a person. Each command has a file of its own; yargs is loaded here and nowhere else. */
 
 import yargs from 'yargs';
 import manifest from '../../package.json' with { type: 'json' };

@@ -25,7 +25,7 @@ const tagOf = ({ link }: PluggedIn): number => link?.group ?? 0;
 
 type CountOf = (found: PluggedIn, direction: Direction) => IdentityCount | undefined;
 
-/** Of the pod's identity, as its link says. */
+/** Finds the counts of a pod by the identity in its link's group. */
 const countsIn =
   (counts: KernelCounts): CountOf =>
   ({ link }, direction) =>

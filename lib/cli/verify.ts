@@ -25,7 +25,7 @@ import { command, type Exit, exit, outputOption, print, printJson, warn } from '
 import { probeFlows } from './flows/probe-flows.ts';
 import { type Live, liveOptions, openLive } from './live.ts';
 
-/** What can be told of a node before it has anything of ours. */
+/** Finds what a node lacks before tollgate has plugged in a pod there. */
 export function probeNode(): Lack[] {
   const unusable = [...probeKernel(), ...probeNftables(() => Nft.open())];
   if (unusable.length > 0) return unusable;
@@ -48,14 +48,14 @@ interface Repaired {
   readonly failures: readonly unknown[];
 }
 
-/** What GC does, then the links of those who live. */
+/** Clears the node as GC does, then mends the links of living pods. */
 async function repair(live: Live, options: Parameters<typeof clearWholeNode>[1]): Promise<Repaired> {
   const { cleared, nft } = await clearWholeNode(live, options);
   const { mended, failures } = await mendLinks(sceneOf(live));
   return { cleared, nft, mended, failures: [...cleared.failures, ...failures] };
 }
 
-/** What its table should hold only the agent knows. */
+/** Asks the agent for differences in its table: no other process knows what that table should hold. */
 async function agentsDifferences(live: Live, runDir: string): Promise<readonly Mismatch[]> {
   if (!isAgents(live)) return [];
   const about = 'table inet tollgate';

@@ -2,7 +2,7 @@
 import type { Family } from '../../ip/address.ts';
 import type { PodReply } from '../test-pod/program.ts';
 
-/** Of the namespace that the test makes for itself; policies of others do not select its pods by name. */
+/** Namespace that the test makes for itself, so that policies of other namespaces do not select its pods. */
 export const NAMESPACE = 'tollgate-connectivity';
 
 export const PORT = 8080;
@@ -58,9 +58,9 @@ spec:
 `;
 
 export interface NodeAbilities {
-  /** Of the pods' addresses. */
+  /** Families of the pods' addresses. */
   readonly families: readonly Family[];
-  /** Of the node's addresses that a hostPort can be asked at. */
+  /** Families of the node's addresses at which a hostPort answers. */
   readonly hostPortFamilies: readonly Family[];
   readonly outside: { readonly family: Family } | undefined;
   /** The node's gate judges by policies. */
@@ -177,7 +177,7 @@ export interface CheckOutcome extends ConnectivityCheck {
   readonly got: string;
 }
 
-/** What is likely to be behind failures, of which the node's own examination knows nothing. */
+/** Likely causes of failures that the node's own examination cannot find. */
 export function likelyCauses(failed: readonly CheckOutcome[]): readonly string[] {
   const causes: string[] = [];
   const has = (test: (outcome: CheckOutcome) => boolean) => failed.some(test);

@@ -137,7 +137,7 @@ export class ClusterTest implements AsyncDisposable {
     }
   }
 
-  /** What events say of our pods, and agents that are not ready. */
+  /** Warning events about our pods, and agents that are not ready. */
   async #troubles(agents: readonly AgentPod[]): Promise<string> {
     const events = ['--namespace', NAMESPACE, 'get', 'events', '--field-selector=type=Warning'];
     const columns = '--output=custom-columns=:.involvedObject.name,:.reason,:.message';
@@ -186,7 +186,7 @@ export class ClusterTest implements AsyncDisposable {
     return checks.map((check, index) => outcomeOf(check, replies[index]));
   }
 
-  /** Of every node: what `verify` finds, and an agent that cannot be asked. */
+  /** For every node the findings of `verify`, or that its agent cannot be asked. */
   async #examined(agents: readonly AgentPod[]): Promise<readonly string[]> {
     const { namespace } = this.#options;
     const ofNode = async ({ name, node }: AgentPod): Promise<readonly string[]> => {

@@ -10,7 +10,7 @@ import { Network } from './network.ts';
 import { NodeTest, type NodeTestOptions } from './node-test.ts';
 import { conclude, formatOption, outcomeLine, type ReportFormat, type Tested } from './report.ts';
 
-/** Of each family the first address of the node that others may call: of no pod, not of loopback, not link-local. */
+/** The node's first address of each family that others may call: neither a pod's, nor loopback, nor link-local. */
 function nodeAddresses(): readonly string[] {
   using socket = NetlinkSocket.open('route');
   const links = new Map(allLinks(socket.exchange).map(link => [link.ifindex, link]));
@@ -37,7 +37,7 @@ function outsideIn(text: string): { readonly address: string; readonly port: num
 
 const textOf = (value: unknown, fallback: string): string => (typeof value === 'string' ? value : fallback);
 
-/** What the conflist says of folders, as options of `tollgate verify`. */
+/** Folders that the conflist names, as options of `tollgate verify`. */
 function verifyArguments({ own }: Network): readonly string[] {
   const folders = { 'run-dir': own['runDir'], 'state-dir': own['stateDir'], policies: own['policies'] };
   return Object.entries(folders).flatMap(([name, value]) => (typeof value === 'string' ? [`--${name}`, value] : []));

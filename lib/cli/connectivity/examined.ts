@@ -1,4 +1,4 @@
-/** What `tollgate verify` finds while the pods of the test are still there, a line for each finding. */
+/** Runs `tollgate verify` while the pods of the test are still there, and returns a line for each finding. */
 import { runOwn } from '../program.ts';
 
 export interface Verified {

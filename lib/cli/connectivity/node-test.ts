@@ -45,7 +45,7 @@ export class NodeTest implements AsyncDisposable {
   readonly #options: NodeTestOptions;
   readonly #pods = new Map<TestPodName, TestPod>();
   readonly #undo = new AsyncDisposableStack();
-  /** Of the pods' interfaces. */
+  /** MTU of the pods' interfaces. */
   #mtu = 0;
 
   constructor(network: Network, options: NodeTestOptions) {

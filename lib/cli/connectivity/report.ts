@@ -1,11 +1,11 @@
-/** What the test came to, for a person, for a script, and as JUnit for a pipeline. */
+/** Prints the test's result for a person, for a script, and as JUnit for a pipeline. */
 import { styleText } from 'node:util';
 import { type Exit, exit, print, printJson } from '../command.ts';
 import type { CheckOutcome } from './checks.ts';
 
 export interface Tested {
   readonly outcomes: readonly CheckOutcome[];
-  /** Of failures, a sentence each. */
+  /** Likely causes of the failures, a sentence each. */
   readonly causes: readonly string[];
 }
 

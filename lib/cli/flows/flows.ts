@@ -38,7 +38,7 @@ function printDenied(entry: Entry, output: string): void {
 const printEntry = (entry: Entry, output: string): void =>
   printLines([output === 'json' ? JSON.stringify(entry) : entryText(entry)]);
 
-/** Of one flow each state may come: opened, and closed with what it has counted. For a person its beginning is enough. */
+/** A flow may come twice: when it opened, and when it closed, with its counts. A person is shown only its beginning. */
 function printMessage({ entries, skipped }: LiveMessage, shown: Set<number>, output: string): void {
   if (skipped > 0) warn(`${skipped} changes were left out: they came faster than they were read`);
   for (const entry of entries) {

@@ -1,4 +1,4 @@
-/** What an agent that records flows lacks on this node, and what it has switched on. */
+/** Finds what an agent that records flows lacks on this node, and which settings it has switched on. */
 import type { recorderStatus } from '../../controller/flow-routes.ts';
 import type { Lack } from '../../enforce/probe.ts';
 import { askAgent } from '../ask-agent.ts';

@@ -1,4 +1,4 @@
-/** What an agent that records flows is asked for, on its socket. */
+/** Asks an agent that records flows, on its socket. */
 import { request } from 'node:http';
 import { messageOf } from '../../cni/error.ts';
 import { agentSocket } from '../../controller/http-server.ts';
@@ -7,7 +7,7 @@ import type { SumKind, SumRow } from '../../flows/sums.ts';
 import { AgentRefusal, askAgent, askAgentText } from '../ask-agent.ts';
 import { UsageError } from '../command.ts';
 
-/** What is asked for; a field that is absent narrows nothing. */
+/** Selects flows; a field that is absent narrows nothing. */
 export interface FlowQuery {
   readonly filter: string;
   /** Seconds since 1970. */
@@ -68,7 +68,7 @@ export interface LiveMessage {
 /** Milliseconds without a sign of life. */
 const SILENCE = 30_000;
 
-/** What comes from now on, until the signal. @throws Error where the agent ends */
+/** Follows flows from now on, until the signal. @throws Error where the agent ends */
 export async function followRecorded(
   runDir: string,
   { filter }: FlowQuery,

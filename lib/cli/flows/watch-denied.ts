@@ -18,7 +18,7 @@ const LOOK = 1000;
 /** How often the agent is asked for what it has heard, in milliseconds. */
 const REFRESH = 10_000;
 
-/** What the node's files say of addresses and chains: an address may be another pod's by now, a chain other policies'. */
+/** Names of addresses and chains by the node's files: an address may be another pod's by now, a chain other policies'. */
 async function namesOf(live: Live, runDir: string): Promise<NodeNames & { readonly refresh: () => Promise<void> }> {
   const { here, found } = live;
   const isAgents = found?.owner.enforcer === 'agent';
@@ -70,7 +70,7 @@ async function namesOf(live: Live, runDir: string): Promise<NodeNames & { readon
   };
 }
 
-/** What the node itself logs and counts, read here, where no agent of it does: until the signal. */
+/** Reads the node's log of denials and its counters in this process, where no agent does, until the signal. */
 export async function watchDenied(
   live: Live,
   { group, runDir }: { readonly group: number; readonly runDir: string },
@@ -95,7 +95,7 @@ export async function watchDenied(
     clearInterval(refreshing);
   }
   look();
-  // What the kernel has gathered, but not sent yet, would be summed up as unseen.
+  // Packets that the kernel has gathered, but not sent yet, would be summed up as unseen.
   await new Promise(done => setTimeout(done, 200));
   await new Promise(done => setImmediate(done));
   look();

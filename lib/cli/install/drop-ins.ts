@@ -36,7 +36,7 @@ const dropIns: readonly DropIn[] = [
 
 const isThere = ({ conf, path }: DropIn): boolean => existsSync(path) && readFileSync(path, 'utf8') === readConf(conf);
 
-/** Of daemons that run here and have not been told yet. */
+/** Drop-ins of daemons that run here and have none yet. */
 export const missingDropIns = () =>
   dropIns.filter(({ conf, path, runs }) => {
     if (!existsSync(runs)) return false;

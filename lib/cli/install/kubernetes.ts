@@ -71,7 +71,7 @@ export interface KubernetesGiven {
   readonly cel: boolean;
 }
 
-/** Of the files as they are. */
+/** Folders that the shipped manifest files name. */
 const usual = {
   bin: '/opt/cni/bin',
   conf: '/etc/cni/net.d',

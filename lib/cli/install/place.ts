@@ -99,7 +99,7 @@ export interface Executables {
   readonly source: string;
   /** cmd/launcher.c, compiled. */
   readonly launcher: Uint8Array;
-  /** Where launchers are to look for an agent. */
+  /** Runtime folder in which launchers look for an agent. */
   readonly runDir: string;
 }
 

@@ -10,7 +10,7 @@ import { onNodes } from './on-nodes.ts';
 
 interface Given extends KubectlTarget {
   readonly node: string | undefined;
-  /** What follows the command's name. */
+  /** Arguments after the command's name. */
   readonly rest: readonly string[];
 }
 

@@ -40,7 +40,7 @@ const relabelled = (before: Goal, after: Goal): string[] =>
 
 const listed = (sign: string, names: readonly string[]): string => names.map(name => `  ${sign} ${name}\n`).join('');
 
-/** Who applies the folder has looked at it: a file that has become empty is meant to be. */
+/** A person who runs `apply` has looked at the folder, so a file that has become empty is meant to be empty. */
 const confirmed = { isConfirmed: true };
 
 /** A transaction as one text of nft's; two where pods get other tags, which happens in between. */
@@ -97,7 +97,7 @@ export const policyApply = command(
     const pods = Object.keys(after.state.pods).length;
     const lines = [...warnings, ...formatByObject(problems)];
     for (const line of lines) warn(line);
-    // What is not enforced here is told, and is no failure of what is.
+    // A note on a policy that is not enforced here is printed, and does not make the command fail.
     const notes = new Set(notesOf({ path: live.settings.policies, kept: after.kept }));
     const isFine = warnings.every(line => notes.has(line)) && problems.length === 0 && refused.length === 0;
     if (options.output === 'json')

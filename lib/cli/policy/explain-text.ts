@@ -99,7 +99,7 @@ function directionLines(way: DirectionWalk, ends: string): string[] {
   ];
 }
 
-/** What decides, in one line. */
+/** Says in one line which end refuses the connection, if one does. */
 function summary({ egress, ingress }: Walkthrough['verdict']): string {
   if (!egress.allowed && !ingress.allowed) return 'Both ends refuse it.';
   if (!egress.allowed) return 'It may not leave; where it goes, it would be let in.';
@@ -107,7 +107,7 @@ function summary({ egress, ingress }: Walkthrough['verdict']): string {
   return 'Both ends let it pass.';
 }
 
-/** What the staged policies would do, in each direction in which it is something else. */
+/** Verdict and reason under the staged policies, for each direction in which the reason differs. */
 function stagedLines({ staged, verdict }: Walkthrough): string[] {
   if (!staged) return [];
   const changed = (['egress', 'ingress'] as const).filter(

@@ -1,4 +1,4 @@
-/** What the questions about policy are asked of: manifests on the command line, or the node as it is. */
+/** The world that questions about policy are asked of: manifests on the command line, or the node as it is. */
 
 import { rulesetOfFolder } from '../../enforce/folder-rules.ts';
 import type { NodeState } from '../../gate/node-state.ts';
@@ -23,7 +23,7 @@ export interface JudgedWorld {
 export interface LiveJudged extends JudgedWorld {
   /** The manifests in force. */
   readonly documents: readonly Document[];
-  /** What the table was made from. */
+  /** The ruleset that the table was made from. */
   readonly ruleset: Ruleset;
   readonly state: NodeState;
 }
@@ -58,7 +58,7 @@ export async function liveWorld(options: LiveArguments): Promise<LiveJudged> {
   return { world: worldOfNode(world, state), problems, documents, ruleset, state, options: { enforceEgressToNode } };
 }
 
-/** Of the files where some are named, else of this node. */
+/** The world of the files where some are named, else of this node. */
 export const judgedWorld = async (
   options: LiveArguments & { readonly file?: string[] | undefined },
 ): Promise<JudgedWorld> => (options.file ? { ...worldIn(options.file), options: {} } : await liveWorld(options));

@@ -36,7 +36,7 @@ function ignoredText(documents: readonly Document[]): string {
   return `${counted(count, 'object')} of other kinds ignored (${shown}${names.length > 6 ? ', …' : ''})`;
 }
 
-/** What the folder of this node holds now, with the pods that it is for. */
+/** Reads the policies folder of this node as it is now, with the node's pods. */
 async function onThisNode(options: LiveArguments): Promise<Linted> {
   using live = openLive(options, warn);
   const state = live.here.hook.table.peek()?.state;

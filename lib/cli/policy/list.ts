@@ -19,7 +19,7 @@ import { liveOptions } from '../live.ts';
 import { liveWorld, warnOfErrors } from './judged.ts';
 import { fileOption, worldIn } from './manifests.ts';
 
-/** What the kernel has counted for one policy in one direction: packets that began something, since replies pass before. */
+/** The kernel's counts of one policy in one direction: packets that began a connection, since replies pass before. */
 interface Count {
   readonly rules: number;
   /** Absent where its rules were merged with other policies', or are not in force. */

@@ -64,7 +64,7 @@ export function readFiles(paths: readonly string[]): Documents {
 /** So many are named; the others are for `tollgate policy lint`. */
 const ENOUGH = 3;
 
-/** Of files that cannot be read as manifests nothing can be said. @throws Error naming them */
+/** Refuses files that cannot be read as manifests, since no answer about them is possible. @throws Error naming them */
 export function refuseUnreadable(problems: readonly Problem[]): void {
   const unreadable = problems.filter(isUnreadable);
   if (unreadable.length === 0) return;
@@ -74,7 +74,7 @@ export function refuseUnreadable(problems: readonly Problem[]): void {
 }
 
 /**
- * What they say together; what is invalid is closed, and among the problems.
+ * The world that the files declare together; an invalid policy is closed, and reported in `problems`.
  * @throws Error where a file cannot be read, or not as manifests
  */
 export function worldIn(paths: readonly string[]): { readonly world: World; readonly problems: readonly Problem[] } {

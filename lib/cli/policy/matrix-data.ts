@@ -34,7 +34,7 @@ function template({ allowed, by, why }: Decision, { from, to }: JudgedPair): Row
 class VerdictPlaces {
   readonly directions = new Places<RowDirection>();
   readonly verdicts = new Places<readonly [egress: number, ingress: number]>();
-  /** Of decisions between ends whose sentences say nothing but their names. */
+  /** Places of decisions whose sentences differ in the names of the ends only. */
   readonly #known = new Map<Decision, number>();
   readonly #byPlaces = new Map<number, number>();
 

@@ -40,7 +40,7 @@ class Cells {
     return this.#places.get(from)! * this.#places.size + this.#places.get(to)!;
   }
 
-  /** Where both families agree one word will do. */
+  /** One word where both families agree. */
   word(from: string, to: string): string {
     const said = this.#said[this.#at(from, to)]!;
     if (said === 0) return '-';
@@ -187,7 +187,7 @@ export function matrixText(judge: MatrixJudge, width: number): string {
   return `${title}${inSigns(groups, cells, width)}\n${who}${denied(spokesmen(groups, judge), enough)}`;
 }
 
-/** What the staged policies would change; nothing where there are none. @param refs of theirs */
+/** The changes that staged policies would make; empty where there are none. @param refs of the staged policies */
 export function stagedText(pairs: StagedMatrix, refs: readonly string[]): string {
   if (!pairs.hasStaged) return '';
   const shown: string[] = [];

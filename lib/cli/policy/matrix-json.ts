@@ -13,7 +13,7 @@ const indented = (value: unknown, levels: number): string =>
 /** Without the quotes around it. */
 const escaped = (text: string): string => JSON.stringify(text).slice(1, -1);
 
-/** What of a direction is the same for all pairs that have the decision. */
+/** The JSON of a direction, in parts that are the same for all pairs with that decision. */
 interface Written {
   readonly start: string;
   readonly why: Sentence;

@@ -40,7 +40,7 @@ function suggestionText({ manifest, evidence, leftOut }: Suggestion, difference:
   return `${comments.join('\n')}\n${stringify(manifest)}`;
 }
 
-/** What would change for the pods of this node, were it in force. */
+/** The change for the pods of this node if the suggested policy were in force. */
 async function differenceOf(manifest: object, live: LiveArguments): Promise<PolicyDiff> {
   const { world, options } = await liveWorld(live);
   const { metadata, ...rest } = manifest as { readonly metadata: { readonly annotations?: object } };

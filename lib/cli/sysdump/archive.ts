@@ -9,7 +9,7 @@ export interface ArchiveEntry {
   /** Without a slash before it; with one behind it a folder. */
   readonly path: string;
   readonly content?: Uint8Array | string;
-  /** Where a symbolic link leads. */
+  /** Target of a symbolic link. */
   readonly linkTo?: string;
   /** 0755 for folders and 0644 for files where absent. */
   readonly mode?: number;

@@ -1,4 +1,4 @@
-/** What a maintainer asks of a cluster: its objects that concern us, and of each node the agent's log and own archive. */
+/** Facts that a maintainer asks for from a cluster: the objects that concern us, and each agent's log and own archive. */
 import { type AgentPod, type KubectlTarget, kubectl } from '../kubectl/kubectl.ts';
 import type { Fact } from './node-facts.ts';
 import { safeManifest } from './redact.ts';

@@ -1,4 +1,4 @@
-/** What a maintainer asks of a node, each as one file of the archive. */
+/** Facts that a maintainer asks for from a node, each as one file of the archive. */
 
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,5 +1,5 @@
 /**
- * What of a manifest and of a network's configuration may leave the node: all that tollgate reads of them, and nothing that
+ * Keeps those fields of a manifest or a network's configuration that may leave the node: all that tollgate reads, and none that
  * can be a secret. A folder of manifests may hold Secrets, and Pods whose environment does.
  */
 type Fields = Readonly<Record<string, unknown>>;

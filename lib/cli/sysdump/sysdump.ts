@@ -19,7 +19,7 @@ function progress(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
 }
 
-/** What cannot be read is said in the archive, and keeps nothing else out of it. */
+/** A fact that cannot be read becomes an error in the archive, and keeps no other fact out of it. */
 async function gather(facts: readonly Fact[]): Promise<Gathered> {
   const entries: ArchiveEntry[] = [];
   const failures: string[] = [];

@@ -1,6 +1,6 @@
 /**
- * What runs in a pod of our own making (`tollgate demo`, `tollgate connectivity test`): a process with a network of its own
- * that serves and asks as it is told, one JSON value a line. It ends with its stdin, so with the command, however that ends.
+ * The program in a pod of our own making (`tollgate demo`, `tollgate connectivity test`): a process with a network of its own
+ * that serves and asks as its stdin says, one JSON value a line. It ends with its stdin, so with the command, however that ends.
  */
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';

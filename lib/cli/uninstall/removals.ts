@@ -1,4 +1,4 @@
-/** What an uninstalled node no longer has, as steps that can be shown before they are taken. */
+/** The removals that uninstall a node, as steps that a command can show before it takes them. */
 import { existsSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { TABLE } from '../../gate/desired.ts';
@@ -103,7 +103,7 @@ function folderSteps(folder: string, isOurs: (name: string) => boolean): readonl
   return [...ours, { what: `remove ${folder}`, take: () => rmdirSync(folder) }];
 }
 
-/** What no pod needs any more, once none is plugged in. */
+/** Removes what the node has for its pods, once no pod is plugged in. */
 export const nodeSteps = (folders: NodeFolders, live: Live): readonly Removal[] => [
   ...tableSteps(live),
   ...routeSteps(live),

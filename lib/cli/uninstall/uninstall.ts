@@ -10,7 +10,7 @@ import { command, exit, outputOption, print, printJson, warn } from '../command.
 import { type Live, liveOptions, openLive } from '../live.ts';
 import { type NodeFolders, networkSteps, nodeSteps, type Removal } from './removals.ts';
 
-/** What keeps the rest where it is, and what to do about it. */
+/** A reason why the uninstallation stops here, and what to do about it. */
 interface Obstacle {
   readonly why: string;
   readonly fix: string;

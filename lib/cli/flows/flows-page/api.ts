@@ -1,4 +1,4 @@
-/** What the page asks the agent: with the token of its own address, which no other page can read. */
+/** The page's requests to the agent. They carry the token of the page's own address, which no other page can read. */
 import type { Entry } from '../../../flows/model.ts';
 
 /** `http://127.0.0.1:9468/#TOKEN`; kept for as long as the tab is, so that the address can be shared without it. */
@@ -47,7 +47,7 @@ export class Api {
       .map(line => JSON.parse(line) as Entry);
   }
 
-  /** What comes from now on, until the signal or the agent's end. */
+  /** Follows flows from now on, until the signal or the agent's end. */
   async follow(
     filter: string,
     take: (message: { readonly entries: readonly Entry[]; readonly skipped: number }) => void,

@@ -69,7 +69,7 @@ export function drawMap(graph: FlowGraph, isAsked: boolean): void {
   const height = Math.max(0, ...all.map(({ y }) => y)) + HEIGHT + 4;
   const picture = shape('svg', { width, height, viewBox: `0 -2 ${width} ${height}`, role: 'img' });
   const denied = graph.edges.filter(edge => edge.denied > 0);
-  // What is denied lies above all else.
+  // Denied edges are drawn last, above all others.
   const edges = [...graph.edges.filter(edge => edge.denied === 0), ...denied];
   picture.setAttribute(
     'aria-label',

@@ -28,7 +28,7 @@ class Page {
   #view: View = 'flows';
   #isPaused = false;
   #following = new AbortController();
-  /** What came while the table was paused. */
+  /** Flows that came while the table was paused. */
   #waiting: Entry[] = [];
   #skipped = 0;
   #received = 0;
@@ -112,7 +112,7 @@ class Page {
     void this.look();
   }
 
-  /** What is not live, where it is in sight. */
+  /** Loads the parts of the page that are not live, where they are in sight. */
   async look(): Promise<void> {
     const since = String(Date.now() / 1000 - HOUR);
     try {

@@ -25,7 +25,7 @@ function verdictParts(verdicts: Verdicts, from: number, to: number): readonly HT
   });
 }
 
-/** What would be otherwise if the staged policies were in force. */
+/** The verdicts that would differ if the staged policies were in force. */
 function stagedParts(verdicts: Verdicts, from: number, to: number): readonly HTMLElement[] {
   return verdicts.moved(from, to).flatMap(({ family, allowed, egress, ingress }) => {
     const word = allowed ? 'allowed' : 'denied';
