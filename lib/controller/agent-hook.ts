@@ -19,7 +19,7 @@ import type { KubePod } from '../kube/object.ts';
 import { nameOperation, type Operation } from '../nft/transaction.ts';
 import { asDeclared } from './own-pods.ts';
 
-/** What all calls of this process share. */
+/** The judge of pods, which all calls of this process share. */
 export interface PodJudge {
   readonly table: LiveTable;
   /** The pod as the watch has it, where it has told of it. */

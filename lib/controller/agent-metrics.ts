@@ -1,4 +1,4 @@
-/** What the agent tells Prometheus, as of now. */
+/** Turns the agent's state and counters into Prometheus metrics. */
 import type { Counted } from '../nft/decode.ts';
 import type { RuleChain, Ruleset } from '../policy/compile/ruleset.ts';
 import { formatRule } from '../policy/model/model.ts';
@@ -19,7 +19,7 @@ export interface Readings {
   readonly failures: number;
   readonly cuts: number;
   readonly mended: { readonly table: number; readonly links: number };
-  /** What each chain of the table has dropped. */
+  /** Packets that each chain of the table has dropped. */
   readonly drops: ReadonlyMap<string, Counted>;
   readonly chains: Ruleset['chains'];
   /** Bytes. */
@@ -59,7 +59,7 @@ function dropSamples({ drops, chains }: Readings): readonly Sample[] {
     .map(({ labels, value }) => ({ labels, value }));
 }
 
-/** Of a chain that denies for cluster policies: the first of its rules, as its log has it. */
+/** Labels for the first rule of a chain that denies for cluster policies, as its log has it; none for other chains. */
 function ruleLabels({ denies }: RuleChain): { readonly tier?: string; readonly rule?: string } {
   return denies ? { tier: denies.tier, rule: formatRule(denies.rules[0]!) } : {};
 }

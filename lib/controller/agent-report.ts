@@ -1,4 +1,4 @@
-/** What an agent shows of itself: status, health, metrics, manifests. */
+/** Reports of an agent on itself: status, health, metrics, manifests. */
 
 import { TABLE } from '../gate/desired.ts';
 import type { Client } from '../kube/client.ts';
@@ -108,7 +108,7 @@ export class AgentReport implements AgentView {
     return manifestsOfWorld(gate.watches, gate.table.state, node);
   }
 
-  /** What would bring the table to its desired state, as lines for `nft -f`. */
+  /** Operations that would bring the table to its desired state, as lines for `nft -f`. */
   async drift(): Promise<readonly string[]> {
     return await nftLines(await this.#parts.gate.table.drift());
   }

@@ -1,4 +1,4 @@
-/** What the agent's log says of CNI calls: a line for each that changes something, and for each turn of those that only ask. */
+/** Logs CNI calls: a line for each call that changes something, and one for each change in the outcome of those that only ask. */
 import type { Environment } from '../cni/request.ts';
 import type { Log } from '../rpc/log.ts';
 import type { CallAnswer, CallRequest } from '../rpc/protocol.ts';

@@ -1,4 +1,4 @@
-/** What is wrong with objects of the API, told in a log that their authors cannot fill: a line for each object, and not many. */
+/** Logs faults of API objects, at most a line for each object and not many in all, so that their authors cannot fill the log. */
 import type { Clock } from '../kube/clock.ts';
 import type { ObjectProblem } from '../kube/object.ts';
 import type { Log } from '../rpc/log.ts';

@@ -1,4 +1,4 @@
-/** What the API says of a pod that is plugged in here: by the watch, else by a request. */
+/** Finds the API's object of a pod that is plugged in here: by the watch, else by a request. */
 import { CniError, codes, messageOf } from '../cni/error.ts';
 import type { LocalPod } from '../gate/node-state.ts';
 import type { Client } from '../kube/client.ts';

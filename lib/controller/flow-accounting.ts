@@ -25,7 +25,7 @@ export function useAccounting(log: Log): Disposable {
   return undo;
 }
 
-/** What of it is off, and what a node that records flows lacks. */
+/** The parts of conntrack's accounting that are on: a node that records flows lacks the others. */
 export interface AccountingState {
   /** Bytes and packets are counted. */
   readonly counts: boolean;

@@ -17,7 +17,7 @@ const denying = (counts: readonly RuleCount[]): DropCounter[] =>
     .filter(({ chain }) => /^(in-|out-|ingress$|egress$)/.test(chain))
     .map(({ chain, rule, counted }) => ({ chain, rule, packets: Number(counted.packets) }));
 
-/** What the denying rules have counted that a change of policy takes out, as they go. */
+/** Tells the last count of each denying rule that a change of policy deletes, as the kernel deletes it. */
 const watchRemovals = (onGone: (counter: DropCounter) => void): Subscription =>
   new Subscription('netfilter', [NFNLGRP.NFTABLES], {
     mayMiss: true,

@@ -19,7 +19,7 @@ export interface DeniedFlow {
   readonly port: number | null;
   /** `Kind/namespace/name` of the policies that isolate the subject; none where its tag is unknown to the table. */
   readonly by: readonly string[];
-  /** Of a cluster policy the tier, the policy and its rule, as far as a log's prefix reaches. */
+  /** Tier, name and rule of the cluster policy that denied it, as far as a log's prefix reaches. */
   readonly rule?: string;
 }
 
@@ -27,12 +27,12 @@ export interface DeniedFlow {
 export interface DeniedSum {
   readonly time: number;
   readonly direction: Direction;
-  /** Of all pods that the chain judges. */
+  /** The policies of all pods that the chain judges. */
   readonly by: readonly string[];
   readonly packets: number;
 }
 
-/** What the node's table and state say of chains and addresses at the moment. */
+/** Names of chains and addresses by the node's table and state at the moment. */
 export interface NodeNames {
   readonly who: (address: string) => string;
   /**
@@ -71,7 +71,7 @@ export interface DropCounter {
 interface ChainCount {
   /** Packets that its counters have known of since we began. */
   denied: number;
-  /** Of these, those that were logged or summed up. */
+  /** The number of denied packets that were logged or summed up. */
   told: number;
   /** As they were when the chain was last there. */
   by: readonly string[];
@@ -86,7 +86,7 @@ export class Denials {
   /** When each flow was shown, oldest first. */
   readonly #shown = new Map<string, number>();
   readonly #chains = new Map<string, ChainCount>();
-  /** What each counter stood at when it was last heard of, and for how many looks it has been gone. */
+  /** The last known value of each counter, and for how many looks the counter has been gone. */
   readonly #counters = new Map<string, { packets: number; gone: number }>();
 
   #countOf(chain: string): ChainCount {
@@ -140,7 +140,7 @@ export class Denials {
     }
   }
 
-  /** Where counting starts: what the chains denied before we looked is not ours to tell. */
+  /** Takes these values as the start: packets that the chains denied earlier are not reported. */
   begin(counters: readonly DropCounter[]): void {
     for (const { chain, rule, packets } of counters) this.#counters.set(`${chain} ${rule}`, { packets, gone: 0 });
   }
@@ -160,8 +160,8 @@ export class Denials {
   }
 
   /**
-   * What the counters knew at the last look and the log has not told by this one: the kernel gathers packets for a while
-   * before it sends them.
+   * Sums the packets that the counters knew at the last look, and that the log has not shown by this one: the kernel gathers
+   * packets for a while before it sends them.
    */
   sum(counters: readonly DropCounter[], time: number, names: NodeNames): DeniedSum[] {
     const sums: DeniedSum[] = [];

@@ -1,4 +1,4 @@
-/** What is shown of one flow besides its record, and of policies besides their text. */
+/** Explains one flow (its policies and remedies), and counts the flows that each policy decided. */
 
 import type { SummedFlows } from '../flows/minutes.ts';
 import { remediesFor } from '../flows/suggest.ts';
@@ -31,7 +31,7 @@ export async function explained({ journal, scene }: FlowRecorder, id: number) {
   return { flow, policies, remedies: remediesFor(flow).map(remedy => stringify(remedy)) };
 }
 
-/** Of the namespaces of this node's pods, and what else has decided something. */
+/** Counts for the policies in the namespaces of this node's pods, and for every other policy that decided a flow. */
 export function policyHits({ scene }: FlowRecorder, sums: readonly SummedFlows[]) {
   const hits = new Map(sumBy('policy', sums).map(row => [row.from, row]));
   hits.delete('none');

@@ -73,7 +73,7 @@ export class FlowLog implements Disposable {
     }
   }
 
-  /** What is open by now has no line. */
+  /** Flows that are still open get no line. */
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
     this.write();

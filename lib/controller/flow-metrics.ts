@@ -1,4 +1,4 @@
-/** What a recorder of flows tells Prometheus. */
+/** Turns the counts of a flow recorder into Prometheus metrics. */
 import type { FlowRecorder } from './flow-recorder.ts';
 import type { LabelValues, Metric, Sample } from './prometheus.ts';
 

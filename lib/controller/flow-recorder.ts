@@ -29,7 +29,7 @@ export interface RecorderOptions {
   readonly accounting: boolean;
   /** Bound on what is kept of single flows. */
   readonly bytes?: number;
-  /** Of the socket that the kernel's events wait in; bytes. */
+  /** Receive buffer of the socket that the kernel's events wait in; bytes. */
   readonly buffer?: number;
   readonly log: Log;
 }
@@ -69,7 +69,7 @@ export class FlowRecorder implements Disposable {
   #loss: { readonly time: number; events: number } | undefined;
   /** Flows that were there already, whose end the kernel may not tell. */
   #found: ReadonlySet<number> = new Set();
-  /** Who is told of flows as they come, the oldest first. */
+  /** Clients that follow flows as they come, the oldest first. */
   readonly readers = new Set<Outlet>();
   /** Why denied flows are not recorded just now. */
   deaf: string | undefined;
@@ -105,7 +105,7 @@ export class FlowRecorder implements Disposable {
     void this.#hearDenials();
   }
 
-  /** What fails is told, and tried again the next time. */
+  /** Runs the work again and again. An error is logged, and the work is tried again the next time. */
   #every(undo: DisposableStack, milliseconds: number, work: () => void): void {
     const timer = setInterval(() => {
       try {
@@ -243,7 +243,7 @@ export class FlowRecorder implements Disposable {
   }
 
   #denied({ time, direction, by }: DeniedFlow, { source, destination, ...packet }: LoggedPacket): void {
-    // What was allowed before it stands before it.
+    // Connections that were allowed before this packet are recorded before it.
     this.#read();
     const { protocol, sourcePort = 0, destinationPort: port = 0 } = packet;
     const ends = { from: addressKey(source), to: addressKey(destination) };

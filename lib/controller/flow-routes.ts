@@ -1,4 +1,4 @@
-/** What a recorder of flows is asked for over HTTP: lists, sums, and what comes from now on. */
+/** HTTP routes of a flow recorder: lists, sums, and a stream of flows from now on. */
 import { asksForAddresses, type Filter, FilterError, parseFilter } from '../flows/filter.ts';
 import type { SummedFlows } from '../flows/minutes.ts';
 import { graphOf, hintsOf, type SumKind, sumBy, sumKinds } from '../flows/sums.ts';
@@ -82,7 +82,7 @@ function beginLive(recorder: FlowRecorder, filter: Filter, outlet: Outlet): Disp
 const summedIn = ({ journal }: FlowRecorder, query: URLSearchParams): readonly SummedFlows[] =>
   journal.minutes.summed(numberIn(query, 'since', 0));
 
-/** What is shown of a recorder itself. */
+/** Status of the recorder itself. */
 export function recorderStatus({ journal, attribution, since, deaf }: FlowRecorder) {
   const { allowed, denied, summedPackets, lostEvents } = journal.totals;
   return {

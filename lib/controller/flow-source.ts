@@ -43,7 +43,7 @@ export const podsByAddress = ({ pods }: Pick<NodeState, 'pods'>): Map<string, Po
     }),
   );
 
-/** Of a node without a cluster: its state file, and the manifests that were last applied. */
+/** Source of a node without a cluster: its state file, and the manifests that were last applied. */
 export function folderSource(table: FolderTable, addresses: () => ReadonlySet<string>): FlowSource {
   const own = believed(addresses);
   return {
@@ -67,7 +67,7 @@ export function folderSource(table: FolderTable, addresses: () => ReadonlySet<st
 }
 
 /**
- * Of a node of a cluster: the pods that are plugged in, and what has been heard.
+ * Source of a node of a cluster: the pods that are plugged in, and the objects that the API has told of.
  * @param heard how often the API has told of something
  */
 export function gateSource({ table, rules }: NodeGate, { host }: NodeKernel, heard: () => number): FlowSource {
@@ -87,7 +87,7 @@ export function gateSource({ table, rules }: NodeGate, { host }: NodeKernel, hea
   };
 }
 
-/** Of a policy of one namespace by its reference; undefined for one of the whole cluster. */
+/** Namespace in a policy's reference; undefined for a policy of the whole cluster. */
 const namespaceOf = (ref: string): string | undefined => {
   const [, namespace, name] = ref.split('/');
   return name === undefined ? undefined : namespace;

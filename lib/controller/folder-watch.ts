@@ -62,7 +62,7 @@ function wantFolder(path: string, wanted: Wanted): string | undefined {
     const file = join(folder, name);
     const stat = lstatSync(file, { throwIfNoEntry: false });
     const real = stat?.isSymbolicLink() ? follow(file, wanted) : stat?.isFile() && stat.nlink > 1 ? file : undefined;
-    // What is written to a file by a name elsewhere is no event of this folder.
+    // A write to the file by a name in another folder is no event of this folder.
     if (real !== undefined) want(wanted, real);
   }
   return folder;

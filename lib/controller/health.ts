@@ -1,4 +1,4 @@
-/** What is wrong with an agent, as values: who asks decides by the part that is concerned, and never by the words. */
+/** Faults of an agent, as values: a caller decides by the part that is concerned, and never by the words. */
 import type { WatchStatus } from './watches.ts';
 
 /**

@@ -23,7 +23,7 @@ function healthOf(problems: readonly HealthProblem[], isOfKind: (problem: Health
   return plain(failing.length > 0 ? lines(failing) : 'ok\n', failing.length === 0);
 }
 
-/** What a warm process without a cluster shows: it is fine for as long as it answers. */
+/** Routes of a warm process without a cluster: it is healthy for as long as it answers. */
 export const workerRoutes = (metrics: () => readonly Metric[]): HttpRoutes => ({
   'GET /metrics': () => plain(formatMetrics(metrics())),
   'GET /healthz': () => plain('ok\n'),
@@ -31,7 +31,7 @@ export const workerRoutes = (metrics: () => readonly Metric[]): HttpRoutes => ({
   'GET /readyz': () => plain('ok\n'),
 });
 
-/** What the routes read of an agent, and what they ask it to do. */
+/** The values that the routes read from an agent, and the work that they ask it to do. */
 export interface AgentView {
   readonly metrics: readonly Metric[];
   readonly health: readonly HealthProblem[];

@@ -20,7 +20,7 @@ export interface HttpResponse {
 export interface Outlet {
   readonly write: (text: string) => void;
   readonly end: () => void;
-  /** What was written last has not been read yet: what is written now waits in memory. */
+  /** True while the client has not read the last write: the next one would wait in memory. */
   readonly isFull: () => boolean;
 }
 
@@ -31,7 +31,7 @@ export interface HttpStream {
   readonly begin: (outlet: Outlet) => Disposable;
 }
 
-/** What answers each method and path: `GET /metrics`. */
+/** Handlers by method and path: `GET /metrics`. */
 export type HttpRoutes = Readonly<Record<string, () => HttpResponse | Promise<HttpResponse>>>;
 
 /** As `HttpRoutes`, for those that read what stands behind the question mark. */
@@ -39,12 +39,12 @@ export type QueryRoutes = Readonly<
   Record<string, (query: URLSearchParams) => HttpResponse | HttpStream | Promise<HttpResponse | HttpStream>>
 >;
 
-/** What the asker got wrong. */
+/** The client's request is wrong; the message says how. */
 export class BadRequest extends Error {
   override readonly name = 'BadRequest';
 }
 
-/** Where a person's commands ask the agent of a runtime folder. */
+/** Path of the socket on which commands ask the agent of a runtime folder. */
 export const agentSocket = (runDir: string): string => join(runDir, 'agent.sock');
 
 /** Milliseconds in which a request must have come, and then its answer must have been read. */
@@ -112,9 +112,9 @@ function limitReading({ socket }: ServerResponse): void {
   socket.once('close', () => clearTimeout(timer));
 }
 
-/** What stands before all routes. */
+/** Checks each request before the routes see it, and adds headers to each answer. */
 export interface HttpGuard {
-  /** Of every answer. */
+  /** Headers of every answer. */
   readonly headers: Readonly<Record<string, string>>;
   /** The answer to a request that no route is to see. */
   readonly refuse: (request: IncomingMessage) => HttpResponse | undefined;

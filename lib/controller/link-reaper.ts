@@ -13,7 +13,7 @@ export class SharedLinkReaper implements LinkReaper, Disposable {
 
   constructor(log: Log) {
     this.#log = log;
-    // Of an agent that died.
+    // An agent that died may have left links in the group.
     void this.drained();
   }
 

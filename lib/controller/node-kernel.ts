@@ -1,4 +1,4 @@
-/** What the agent keeps open to the kernel for all of its calls: on one socket no exchange meets another. */
+/** Sockets that the agent keeps open to the kernel for all of its calls: on one socket no exchange meets another. */
 import type { Hook } from '../enforce/hook.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { currentNetns } from '../kernel/netns.ts';

@@ -49,7 +49,7 @@ export class OwnPods {
     return [...new Set([...this.#news.values()].map(({ namespace }) => namespace))];
   }
 
-  /** What the API has said of the namespace's pods here, to be heeded. */
+  /** News from the API about the namespace's pods on this node that the state does not have yet. */
   newsOf(namespace: string | undefined): readonly KubePod[] {
     return [...this.#news.values()].filter(pod => pod.namespace === namespace);
   }

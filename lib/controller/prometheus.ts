@@ -1,4 +1,4 @@
-/** What the agent counts, as Prometheus reads it. @see https://prometheus.io/docs/instrumenting/exposition_formats/ */
+/** Writes metrics in the text format that Prometheus reads. @see https://prometheus.io/docs/instrumenting/exposition_formats/ */
 
 export type LabelValues = Readonly<Record<string, string>>;
 

@@ -13,7 +13,7 @@ import type { LinkWatch } from './link-watch.ts';
 /** Milliseconds between two whole looks at a table that the agent owns, which no other program can change. */
 const WHOLE_LOOK_INTERVAL = 600_000;
 
-/** What was put right. */
+/** The things that were mended. */
 export interface NodeMended {
   /** Running pods whose records were lost, and are written again. */
   readonly adopted: readonly Adopted[];

@@ -47,7 +47,7 @@ export interface WatchStatus {
   readonly losses: number;
   /** Why it is not up. */
   readonly trouble?: string;
-  /** What it heard and could not take in; it is listed and tried again until it can. */
+  /** The change that it heard and could not take in; it lists and tries again until it can. */
   readonly fault?: string;
 }
 
@@ -218,7 +218,7 @@ export class Watches {
     return this.#policies.fold;
   }
 
-  /** Of all kinds. */
+  /** Cluster policies of all kinds. */
   *clusterPolicies(): Generator<KubeClusterPolicy> {
     for (const { fold } of this.#clusterPolicies) yield* fold.objects();
   }

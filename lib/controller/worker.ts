@@ -38,7 +38,7 @@ export interface WorkerOptions {
   readonly runDir: string;
   /** Calls of another owner are refused. */
   readonly owner: Owner;
-  /** What becomes of connections that the folder no longer allows. */
+  /** Whether connections that the folder no longer allows are cut or kept. */
   readonly established: 'cut' | 'keep';
   /** Address for metrics; absent: there are none. */
   readonly metrics?: { readonly host: string; readonly port: number };
@@ -86,7 +86,7 @@ async function recordFlows(
   const settings = readNodeSettings({ ...owner, runDir });
   const { hook } = openHere(settings, {}, line => log('warn', line), undefined, warm);
   const source = folderSource(hook.table, () => localAddresses(warm.route.exchange));
-  // What is heard of flows is far more than what is kept.
+  // The recorder hears of far more flows than it keeps.
   const { limitHeap } = await import('./memory.ts');
   limitHeap();
   flows.start(() => ({ source, nft: warm.nft, log }));

@@ -60,7 +60,7 @@ export const judgementOf = ({ allowed, isolated, by, rules, why }: DirectionVerd
   why: why.length > LONGEST_WHY ? `${why.slice(0, LONGEST_WHY)}…` : why,
 });
 
-/** What is kept once for flows that were judged alike. */
+/** Judgements with a key, kept once for all flows that were judged alike. */
 export const keyedJudgements = (value: Judgements): Keyed<Judgements> => ({ key: `j${JSON.stringify(value)}`, value });
 
 const keyedEnd = (value: FlowEnd): Keyed<FlowEnd> => ({ key: `e${JSON.stringify(value)}`, value });

@@ -6,7 +6,7 @@
 import { type Address, type Prefix, parseAddress, parsePrefix, prefixContains } from '../ip/address.ts';
 import type { FlowJudgement } from './model.ts';
 
-/** What a filter looks at: a flow, or a sum of flows, whose ends then have no addresses. */
+/** The subject of a filter: a flow, or a sum of flows, whose ends then have no addresses. */
 export interface Filterable {
   readonly from: FilteredEnd;
   readonly to: FilteredEnd;
@@ -108,7 +108,7 @@ function prefixOf(text: string): Prefix {
   return { ...address, length: address.family === 4 ? 32 : 128 };
 }
 
-/** Of either end, translated or not. */
+/** Matches the address of either end, translated or not. */
 function ip(text: string): Filter {
   const prefix = prefixOf(text);
   const parsed = new Map<string, Address | undefined>();

@@ -1,6 +1,6 @@
 /**
- * What happened on this node, in order: flows that opened, closed and were denied, and what was missed in between. Values
- * in, values out; who listens to the kernel and who asks are above.
+ * The journal of this node's flows, in order: flows that opened, closed and were denied, and how many were missed in between.
+ * Values in, values out: rooms above listen to the kernel and answer requests.
  */
 import { formatAddress } from '../ip/address.ts';
 import type { Direction } from '../policy/model/model.ts';
@@ -24,13 +24,13 @@ export interface Connection {
   readonly id: number;
   /** IPPROTO_* */
   readonly protocol: number;
-  /** Who opened it, under its own address. */
+  /** Address of the end that opened it, before source NAT. */
   readonly from: string;
   readonly sourcePort: number;
-  /** Where it was sent. */
+  /** Destination before destination NAT. */
   readonly sentTo: string;
   readonly sentToPort: number;
-  /** Where it went: after destination NAT. */
+  /** Destination after destination NAT. */
   readonly to: string;
   readonly port: number;
   /** The client's address as the other end sees it: after source NAT. */
@@ -64,10 +64,10 @@ const MOST_NOTES = 1000;
 /** A flow's number in conntrack is a hash; with its port, two at once do not have the same. */
 const handleOf = ({ id, sourcePort }: Connection): number => id * 65_536 + sourcePort;
 
-/** What a reader has got since it last asked. */
+/** Entries that have changed since the reader last asked. */
 export interface FlowPage {
   readonly entries: readonly Entry[];
-  /** Where to go on. */
+  /** Cursor for the next read. */
   readonly cursor: number;
   /** Changes that it has missed for good, or that were more than it wanted. */
   readonly skipped: number;
@@ -99,7 +99,7 @@ export class FlowJournal {
     return this.#counts.totals;
   }
 
-  /** Of flows, of sums, and of what is being read. */
+  /** Memory of flows, of sums, and of the changes that readers may ask for. */
   get bytes(): number {
     return this.#ring.bytes + this.minutes.bytes + this.#open.size * 48 + CHANGES * 8;
   }
@@ -264,7 +264,7 @@ export class FlowJournal {
     return this.#ring.get(id);
   }
 
-  /** Where a reader begins that wants what comes from now on. */
+  /** Cursor for a reader that wants changes from now on. */
   get cursor(): number {
     return this.#changed;
   }

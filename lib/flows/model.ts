@@ -13,7 +13,7 @@ export interface FlowEnd {
   readonly name: string;
   /** Canonical text. */
   readonly address: string;
-  /** Of a pod. */
+  /** Only a pod has these. */
   readonly namespace?: string;
   readonly pod?: string;
   readonly labels?: Readonly<Record<string, string>>;
@@ -26,7 +26,7 @@ export interface TranslatedEnd {
   readonly port: number | null;
 }
 
-/** What policy says in one direction, in the words of `evaluate`. */
+/** The verdict of policy in one direction, in the words of `evaluate`. */
 export type FlowJudgement = Pick<DirectionVerdict, 'allowed' | 'isolated' | 'by' | 'why'> & {
   /** `NetworkPolicy/shop/web ingress[0]`: the rules that allow it. */
   readonly rules: readonly string[];
@@ -61,7 +61,7 @@ export interface FlowRecord extends Judgements {
   /** Seconds since 1970; null while it is open. */
   readonly end: number | null;
   readonly state: FlowState;
-  /** What the kernel did. */
+  /** The kernel's verdict. */
   readonly verdict: 'allowed' | 'denied';
   readonly from: FlowEnd;
   readonly to: FlowEnd;

@@ -43,13 +43,13 @@ export interface Ending {
   readonly end: number;
   readonly sent?: Counters | undefined;
   readonly received?: Counters | undefined;
-  /** Of the kernel's own clock, where it keeps it. */
+  /** Start by the kernel's own clock, where the kernel keeps it. */
   readonly start?: number | undefined;
 }
 
 /** Bytes of a row in all columns. */
 const ROW = 8 * 7 + 4 * 6 + 2 * 4 + 3;
-/** Of the bound, for rows; the rest is for what they share. */
+/** The rows' part of the bound; the rest is for values that rows share. */
 const ROWS_PART = 0.75;
 const NONE = 0xffffffff;
 const KNOWN = 1;
@@ -100,7 +100,7 @@ export class FlowRing {
     return this.next - this.first;
   }
 
-  /** Of the rows in use and what they share. */
+  /** Memory of the rows in use and of the values that they share. */
   get bytes(): number {
     return this.size * ROW + this.#shared.bytes;
   }
@@ -156,7 +156,7 @@ export class FlowRing {
     return true;
   }
 
-  /** What conntrack has counted by now. */
+  /** Writes conntrack's counts by now. */
   count(id: number, sent: Counters, received: Counters): void {
     if (!this.#holds(id)) return;
     const row = id % this.#capacity;

@@ -43,10 +43,10 @@ export interface Evidence {
 }
 
 export interface Suggestion {
-  /** Of NetworkPolicy. */
+  /** A NetworkPolicy, as its manifest. */
   readonly manifest: object;
   readonly evidence: readonly Evidence[];
-  /** What was seen and stands in no rule, and why. */
+  /** Flows that were seen and stand in no rule, and why. */
   readonly leftOut: readonly string[];
 }
 
@@ -160,7 +160,7 @@ export function suggest(
 const isSame = (a: FlowEnd, b: FlowEnd): boolean =>
   a.kind === 'pod' && b.kind === 'pod' && a.namespace === b.namespace && a.pod === b.pod;
 
-/** What would allow a flow that was denied: a policy for each end that a policy of this node closed. */
+/** Policies that would allow a flow that was denied: one for each end that a policy of this node closed. */
 export function remediesFor(flow: FlowRecord): readonly object[] {
   const name = (end: FlowEnd): string => `allow-${end.pod ?? 'pod'}`.slice(0, 253);
   const closed = [

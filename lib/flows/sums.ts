@@ -1,4 +1,4 @@
-/** What the sums of many flows come to: by namespace, by workload, by policy; as a map, and as words to filter by. */
+/** Adds up sums of flows by namespace, by workload and by policy; as a map, and as words to filter by. */
 import type { Filter } from './filter.ts';
 import type { SummedEnd, SummedFlows } from './minutes.ts';
 
@@ -106,7 +106,7 @@ export function graphOf(sums: readonly SummedFlows[], filter: Filter = () => tru
   return { nodes: [...nodes.values()], edges: [...edges.values()], isCollapsed };
 }
 
-/** What there is to filter by, for a person who types. */
+/** Words to filter by, for a person who types. */
 export interface FilterHints {
   readonly ns: readonly string[];
   readonly pod: readonly string[];
