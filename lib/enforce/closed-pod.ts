@@ -1,4 +1,4 @@
-/** What may be done to the agent's table while the agent is away: a pod leaves it, and nothing else is touched. */
+/** Takes a pod out of the agent's table while the agent is away, and touches nothing else. */
 import { withoutPodIn } from '../gate/closing.ts';
 import { TABLE } from '../gate/desired.ts';
 import { nextMarker } from '../gate/marker.ts';

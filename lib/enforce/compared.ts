@@ -19,9 +19,9 @@ export const isStale = (error: unknown): boolean =>
   error instanceof NftError && error.refusals.some(({ code }) => ['ENOENT', 'EEXIST', 'ERESTART'].includes(code));
 
 export interface Compared {
-  /** What it took. */
+  /** The operations that were committed. */
   readonly transaction: Transaction;
-  /** The one in which the table is what it should be; undefined where other programs' commits kept coming. */
+  /** The generation in which the table is as desired; undefined where other programs' commits kept coming. */
   readonly generation: number | undefined;
 }
 
@@ -35,7 +35,7 @@ function commitCompared(nft: TableConnection, change: (have: ReadTable | undefin
     const before = nft.generation();
     const have = nft.read(TABLE_NAME);
     const transaction = change(have);
-    // Of a table that is not there the batch makes one, and fails where another one was quicker.
+    // Where there is no table the batch creates it, and fails where another process was quicker.
     const generation = attempt === COMPARISONS ? undefined : have ? have.generation : before;
     try {
       nft.commit(transaction, generation === undefined ? {} : { generation });

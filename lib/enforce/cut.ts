@@ -103,7 +103,7 @@ class Judge {
   }
 }
 
-/** What a look at connections needs. */
+/** Judgement and sockets that a look at connections needs. */
 export interface CutPlace {
   /** As it is when asked. */
   readonly judgement: () => Judgement;
@@ -222,7 +222,7 @@ export async function cutForbidden(place: CutPlace, scope: CutScope): Promise<nu
   return first.cut + second.cut;
 }
 
-/** Where a look is still to be had. */
+/** An address whose connections are still to be looked at. */
 interface Due {
   /** Undefined: everywhere. */
   readonly address: Address | undefined;

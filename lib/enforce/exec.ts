@@ -9,7 +9,7 @@ export interface ProgramOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What the program is told; a contract with admins' scripts. */
+/** The JSON that the program gets; a contract with admins' scripts. */
 export const tagDocument = (pod: LocalPod): string =>
   `${JSON.stringify({
     tag: pod.tag,

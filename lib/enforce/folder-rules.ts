@@ -16,7 +16,7 @@ export interface FolderRulesOptions {
   readonly kept: Kept;
   /** The state that the table is for, whole or in part. */
   readonly state: NodeState;
-  /** Of the same table. */
+  /** Rules index of that state's table. */
   readonly index?: RulesIndex | undefined;
   /** Whether the state has all pods. A source that does not know all of them throws `WholeNeeded` where it matters. */
   readonly isWhole: boolean;
@@ -48,7 +48,7 @@ class ManifestPods {
   }
 }
 
-/** Of the whole node, as the manifests ask for it. */
+/** The ruleset that the manifests ask for on the whole node. */
 export const rulesetOfFolder = (kept: Kept, state: NodeState): Ruleset =>
   isJudged(state.settings) ? rulesetOfNode(manifestsOf(kept).world, state) : emptyRuleset;
 
@@ -73,7 +73,7 @@ export class FolderRules implements RulesetSource {
     [this.#isResumed, this.#manifests, this.#live, this.#rules] = this.#open(index);
   }
 
-  /** What the table holds is where it starts. */
+  /** Starts from the rules that the table holds. */
   #open(index: RulesIndex | undefined): [boolean, ManifestPods, LiveRules, NodeRules] {
     const { namespaces, pods, nodes = [], clusterPolicies = [] } = worldAbout(this.#kept, []);
     const live = new LiveRules(
@@ -106,7 +106,7 @@ export class FolderRules implements RulesetSource {
     this.#rules.resume(state);
   }
 
-  /** What the folder says now, in place of what it said. */
+  /** Replaces the manifests by those that the folder holds now. */
   turnTo(kept: Kept): void {
     if (!this.#isWhole) throw new WholeNeeded();
     const before = worldAbout(this.#kept, []);

@@ -32,7 +32,7 @@ export interface Brought {
   readonly isNews: boolean;
   /** By so many operations another program had made the table differ from what it should have been; it is put right. */
   readonly drift: number;
-  /** Whose connections may have been allowed before, and be forbidden now. */
+  /** Addresses whose connections may have been allowed before, and be forbidden now. */
   readonly shrunk: CutScope;
 }
 
@@ -89,7 +89,7 @@ export class FolderTable {
     return this.#store.find(key);
   }
 
-  /** Whose the record is, without a look at the kernel. */
+  /** The owner in the node's record, without a look at the kernel. */
   recordedOwner(): Owner | undefined {
     return this.#store.owner();
   }
@@ -115,7 +115,7 @@ export class FolderTable {
     return this.#options.nft().readTable('inet', TABLE);
   }
 
-  /** Whose this network namespace is; undefined where there is no table of ours. */
+  /** The owner of this network namespace; undefined where there is no table of ours. */
   owner(): Owner | undefined {
     return this.recordedOwner() ?? ownerIn(this.read());
   }
@@ -230,10 +230,10 @@ export class FolderTable {
     closePod(key, { store, nft, start: () => this.#footings.start(true) });
   }
 
-  /** What would have to change for the table to be what the record says. */
+  /** Operations that would bring the table to what the record says. */
   drift(): readonly Operation[] {
     const record = this.#store.read();
-    // What the agent's table should hold only the agent knows.
+    // Only the agent knows what its table should hold.
     if (!record || record.state.settings.judge === 'agent') return [];
     const { reconciler } = this.#footings.of(record, this.#store.readApplied(), true);
     return reconciler.drift(markersOf(record));

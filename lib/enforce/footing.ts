@@ -23,7 +23,7 @@ export interface Footing {
   readonly reconciler: Reconciler;
 }
 
-/** What a process that stays made of the record that it read or wrote last, so that the next change costs what it changes. */
+/** A warm process's memory of the record that it read or wrote last, so that the next change costs only what it changes. */
 export class TableMemory {
   last: (Footing & Pick<NodeRecord, 'marker'>) | undefined;
 }
@@ -32,7 +32,7 @@ export interface FootingOptions extends Pick<ReconcilerOptions, 'nft' | 'recover
   readonly store: NodeStore;
   readonly owner: Owner;
   readonly settings: GateSettings;
-  /** Of a process that stays, for all its calls. */
+  /** A warm process passes one memory to all its calls. */
   readonly memory?: TableMemory | undefined;
 }
 
@@ -52,7 +52,7 @@ export class Footings {
   }
 
   /**
-   * What this process made of the very record; else what the record and what is kept beside it tell.
+   * The footing that this process remembers for this very record; else one from the record and the files beside it.
    * @param kept the manifests of now: where those of the record say the same, these are the goal's
    * @param how `fresh`: it is not to be what this process goes on from
    */
@@ -74,7 +74,7 @@ export class Footings {
     return { goal: { state, kept: applied }, rules, reconciler };
   }
 
-  /** From where this process left the table: of a marker there is one state. */
+  /** Goes on from where this process left the table: each marker belongs to one state. */
   #goOn(record: NodeRecord, kept: Kept, isWhole: boolean): Footing | undefined {
     const { last } = this.#memory;
     if (last?.marker !== record.marker || stamps(last.goal.kept) !== stamps(kept)) return undefined;
@@ -85,7 +85,7 @@ export class Footings {
     return { goal: { state: record.state, kept }, rules, reconciler };
   }
 
-  /** Of a record that has not all pods; undefined where what is kept beside it does not do without the others. */
+  /** A footing from a record without all pods; undefined where the files beside it do not suffice without the other pods. */
   inPart(record: NodeRecord, kept: Kept): Footing | undefined {
     if (this.#options.memory) return this.#goOn(record, kept, false);
     const { state } = record;
@@ -97,7 +97,7 @@ export class Footings {
     return { goal: { state, kept }, rules, reconciler };
   }
 
-  /** What is in force now is where the next change begins. */
+  /** Remembers what is in force now: the next change begins there. */
   remember({ goal, rules, reconciler }: Footing): void {
     const marker = reconciler.markers.at(-1);
     if (this.#options.memory && marker !== undefined) this.#memory.last = { marker, goal, rules, reconciler };

@@ -6,7 +6,7 @@ import type { Operation } from '../nft/transaction.ts';
 export interface Hook {
   /** @throws CniError code 7 where this network namespace belongs to another enforcer, or a manifest never parsed */
   readonly admit: () => Promise<void>;
-  /** What the policies folder says of a pod. */
+  /** The Pod manifest of the policies folder; undefined where the folder has none. */
   readonly manifestOf: (namespace: string, name: string) => PodManifest | undefined;
   /**
    * Gives the pod its tag and puts into the table what its tag needs. Its interface still is in quarantine when this
@@ -21,9 +21,9 @@ export interface Hook {
   readonly find: (key: string) => LocalPod | undefined;
   /** All pods that are judged now. */
   readonly pods: () => readonly LocalPod[];
-  /** Whose this network namespace is. */
+  /** The owner of this network namespace. */
   readonly owner: () => Owner | undefined;
-  /** What differs between the table and what it should hold for this pod; a sentence each. */
+  /** Differences between the table and what it should hold for this pod; a sentence each. */
   readonly differences: (pod: LocalPod) => Promise<readonly string[]>;
   /**
    * Brings the whole table to what it should be: pods that are gone leave it, changes by other programs are undone.

@@ -37,7 +37,7 @@ function leadsTo(element: Element | undefined, gate: Gate): boolean {
   return gate === 'open' ? value.kind === 'return' : value.kind === 'goto' && value.chain === gate;
 }
 
-/** What there is to know of the table for `isInForce`. */
+/** Knowledge of the table by which `isInForce` compares. */
 export interface Expected {
   readonly known: Judging;
   readonly settings: GateSettings;
@@ -102,7 +102,7 @@ function ifUndisturbed<T>(nft: TableConnection, generation: number, read: () => 
   return nft.generation() === generation ? found : undefined;
 }
 
-/** Of a table that is as it should be at this generation; undefined where that is another one by now. */
+/** Reads handles and set sizes of a table that is as desired at this generation; undefined where a commit came meanwhile. */
 export const readJudging = (
   nft: TableConnection,
   generation: number,
@@ -116,10 +116,10 @@ export const readJudging = (
     return { marker, table: found.table, chains: Object.fromEntries(found.chains), sizes, ...judgedBy(ruleset) };
   });
 
-/** What is known after a commit of ours. */
+/** A commit of ours, and the knowledge of the table before it. */
 export interface Step {
   readonly operations: readonly Operation[];
-  /** What policies ask for now; undefined where their chains and tags are those of before. */
+  /** The ruleset of now; undefined where its chains and tags are those of before. */
   readonly ruleset: LastingRules | undefined;
   readonly known: Judging;
   /** By how much sets have grown since `known` was written, that commit included. */

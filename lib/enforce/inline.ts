@@ -43,7 +43,7 @@ import { probeForeignChains, probeKernel } from './probe.ts';
 export interface InlineOptions {
   readonly config: NodeSettings;
   readonly store: NodeStore;
-  /** Of a process that stays. */
+  /** Only a warm process has one. */
   readonly memory?: TableMemory | undefined;
   readonly log: (line: string) => void;
   readonly signal?: AbortSignal | undefined;
@@ -53,7 +53,7 @@ export interface InlineOptions {
   readonly node: Pick<FolderTableOptions, 'recover' | 'isCarried' | 'retag'> & {
     /** Keys of all pods that some attachment's record speaks of, those in the making included. */
     readonly recorded: (owner: Owner) => ReadonlySet<string>;
-    /** Of all the node's links; canonical texts. */
+    /** Addresses of all the node's links; canonical texts. */
     readonly localAddresses: () => ReadonlySet<string>;
   };
 }
@@ -72,7 +72,7 @@ export const settingsOf = ({ enforcer, nflogGroup, enforceEgressToNode }: NodeSe
 
 const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-/** What another program did to the table. */
+/** Says by how many operations another program had changed the table. */
 export const driftText = (operations: number): string =>
   `Table inet ${TABLE} was not as it should be, by ${operations} operation${operations === 1 ? '' : 's'}`;
 
@@ -222,7 +222,7 @@ export class InlineHook implements Hook {
     return await this.#bring({ kept: this.#kept() }, state => state, this.#options.signal);
   }
 
-  /** What `apply` would send, as things are now. */
+  /** The transactions that `apply` would send now. */
   async plan(how?: FolderLook): Promise<readonly Transaction[]> {
     await this.admit(how);
     using _ = await this.#table.lock(this.#deadline(), this.#options.signal);

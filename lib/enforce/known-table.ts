@@ -11,7 +11,7 @@ import type { Ruleset } from '../policy/compile/ruleset.ts';
 import { areChainsKnown, isInForce, judgingAfter, readJudging } from './in-force.ts';
 import type { TableConnection } from './table-connection.ts';
 
-/** What there is to write down of a table, for a process that goes on from there. */
+/** Knowledge of a table that one process writes down, and another goes on from. */
 export interface Knowledge {
   readonly judging: Judging | undefined;
   readonly resized?: Sizes | undefined;
@@ -33,7 +33,7 @@ export class KnownTable {
     this.#nft = nft;
   }
 
-  /** What was written down of it by `Knowledge`, under the same marker as the table's. */
+  /** Takes over knowledge that was written down under the marker that the table has. */
   recall({ judging, resized = {}, generation }: Knowledge): void {
     this.#judging = judging;
     this.#resized = resized;
@@ -73,7 +73,7 @@ export class KnownTable {
     const [judging, resized, whole] = [this.#judging, this.#resized, this.#generation];
     this.#forget();
     const before = this.#nft().generation();
-    // What another program put into a chain that this commit changes would be taken for what the commit made.
+    // Else rules that another program put into a chain that this commit changes would pass for the commit's own.
     const isKnown = judging && areChainsKnown(this.#nft(), judging, changedBy(operations).chains);
     this.#nft().commit(transaction);
     const after = operations.length > 0 ? nextGeneration(before) : before;

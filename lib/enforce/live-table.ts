@@ -154,7 +154,7 @@ export class LiveTable {
       : watchTable(this.#options.nft, { family: 'inet', name: TABLE }, changed);
   }
 
-  /** What would have to change in the kernel for it to be what it should be. */
+  /** Operations that would bring the kernel's table to the desired one. */
   drift(): Promise<readonly Operation[]> {
     return this.#exclusively(() => this.#reconciler.drift());
   }

@@ -1,4 +1,4 @@
-/** Whose a table is: one network namespace has one enforcer. */
+/** Checks the owner of a table: one network namespace has one enforcer. */
 import { CniError, codes } from '../cni/error.ts';
 import { parseOwner } from '../gate/desired.ts';
 import type { Owner } from '../gate/node-state.ts';

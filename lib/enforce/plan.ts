@@ -1,4 +1,4 @@
-/** What a reconciler would send, without a word to the kernel. */
+/** Plans the transactions that a reconciler would send, without a word to the kernel. */
 import { desiredTable, TABLE_NAME } from '../gate/desired.ts';
 import { nextMarker } from '../gate/marker.ts';
 import type { RulesetSource } from '../gate/node-rules.ts';

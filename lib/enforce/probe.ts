@@ -1,4 +1,4 @@
-/** What a node lacks, or what stands in our way on it: said before a pod suffers from it, with what to do. */
+/** Finds what a node lacks, or what stands in our way on it, before a pod suffers from it, and says what to do. */
 import { accessSync, constants, readFileSync } from 'node:fs';
 import { desiredTable, TABLE, TABLE_NAME } from '../gate/desired.ts';
 import { boundPorts, formatHostPort } from '../gate/host-ports.ts';
@@ -99,7 +99,7 @@ export function probeForwarding(families: Iterable<Family>): Lack[] {
   });
 }
 
-/** What a new link takes over. */
+/** Setting that each new link takes over. */
 const ipv6Off = 'ipv6/conf/default/disable_ipv6';
 const otherwise = 'or leave IPv6 ranges out of the configuration';
 
@@ -116,7 +116,7 @@ export function probeIpv6(severity: LackSeverity): Lack[] {
   return [{ severity, what, fix: `sysctl -w ${keys.join(' ')}, and the same in /etc/sysctl.d; ${otherwise}` }];
 }
 
-/** What the kernel does where it is on for all links, whatever is said of a pod's. */
+/** Sysctls that, set for all links, override the setting of a pod's link, and what the kernel then does. */
 const learning = {
   arp_accept: 'learns each neighbour that any ARP message speaks of',
   proxy_arp: 'learns each sender of ARP',

@@ -90,7 +90,7 @@ export class Reconciler {
   }
 
   /**
-   * What the table holds only the kernel knows.
+   * Forgets what the table holds, so that the next change reads it from the kernel.
    * @param last the last marker that it may have had
    * @param isAwry it should have had that
    */
@@ -138,7 +138,7 @@ export class Reconciler {
     const arriving = leaving.map(pod => this.#state.pods[podKey(pod)]!);
     const assured = this.#assure(arriving, options.folder);
     for (const pod of arriving) this.#options.retag(pod);
-    // What began before the first batch must not meet the second: the kernel keeps rules of two generations, not of three.
+    // A packet that entered before the first batch must not meet the second: the kernel keeps rules of two generations only.
     waitForRcuGracePeriod();
     return sum(reached, assured);
   }
@@ -153,7 +153,7 @@ export class Reconciler {
     rules.show(wanted);
     const change = rules.take(namespaces);
     if (!change && wanted === before && !isNews && this.#markers.length > 0) return none;
-    // Of pods that only come and go, other processes are told nothing: what a pod leaves behind its DEL forgets.
+    // Pods that only come and go are no news for other processes: DEL deletes the connections of a pod that goes.
     const mayShrink = !isShared || isNews || before.leaving || wanted.leaving;
     const scope = mayShrink ? mergedScopes(shrunkBy(change, wanted), addressesOf(wanted.leaving ?? [])) : [];
     const after: NodeState = isShared && scope.length > 0 ? { ...wanted, uncut: wanted.uncut ?? true } : wanted;
@@ -181,7 +181,7 @@ export class Reconciler {
       if (markers.length > 0 && this.#commitIfKnown(steps))
         return { state: after, markers: steps.at(-1)!.markers, isCompared: false, operations: planned, drift: 0 };
       const compared = this.#compare(after);
-      // What goes beyond the plan puts right what another program did to a table that was known.
+      // Operations beyond the plan undo what another program did to a table that was known.
       const drift = isExpected ? Math.max(1, compared.operations.length - planned.length) : 0;
       return { ...compared, drift };
     } catch (error) {
@@ -277,14 +277,14 @@ export class Reconciler {
     return operations;
   }
 
-  /** What would have to change in the kernel for the table to be what it should be, with these markers. */
+  /** Operations that would bring the kernel's table to the desired one, with these markers. */
   drift(markers?: Markers): readonly Operation[] {
     return diff(this.#options.nft().read(TABLE_NAME)?.table, this.desired(markers)).operations;
   }
 
   /** Puts right what another program changed. @returns the operations that it took */
   mend(folder = ''): readonly Operation[] {
-    // What has been heard and is not in force yet is not another program's change.
+    // Changes that were heard and are not in force yet must not count as another program's.
     this.#reach(this.#state, { folder });
     const operations = this.#inspect();
     if (operations.length > 0) this.#reach(this.#state, { folder });

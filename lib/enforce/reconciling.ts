@@ -6,7 +6,7 @@ import type { Operation } from '../nft/transaction.ts';
 import type { RecordKeeperOptions } from './record-keeper.ts';
 import type { TableConnection } from './table-connection.ts';
 
-/** Who is told of what comes of a change. */
+/** Callbacks for what comes of a change. */
 export interface Listeners {
   readonly log: (line: string) => void;
   /** Told whose connections may have been allowed before and be forbidden now, after each change that may forbid any. */

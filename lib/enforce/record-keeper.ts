@@ -6,7 +6,7 @@ import type { NodeRecord, NodeStore } from '../nodestore/node-store.ts';
 import { isFull } from '../state/error.ts';
 import type { Knowledge } from './known-table.ts';
 
-/** What is in force. */
+/** The state that is in force, with the table's markers. */
 export interface InForce {
   readonly state: NodeState;
   /** Markers in the table, oldest first. */
@@ -27,7 +27,7 @@ type Beside = Pick<NodeRecord, 'index' | 'judging'>;
 
 export class RecordKeeper {
   readonly #options: RecordKeeperOptions;
-  /** What is written beside the record, and still holds. */
+  /** Files that are written beside the record, and still hold. */
   #beside: Beside = {};
 
   constructor(options: RecordKeeperOptions) {
@@ -88,7 +88,8 @@ export class RecordKeeper {
 }
 
 /**
- * What no longer holds must not stay: where there is no room for the record there is none, and the node is found by other means.
+ * Writes the record, or deletes it where the disk is full, since an old record must not stay: the node's state is then found
+ * from the kernel and the attachments' records.
  * @returns why there was no room
  * @throws StateError where it cannot be written for another reason
  */

@@ -1,4 +1,4 @@
-/** What is known of some pods does not tell what is to be done: all pods of the node are needed. */
+/** The change cannot be made from some of the node's pods: the caller has to read all of them. */
 export class WholeNeeded extends Error {
   override readonly name = 'WholeNeeded';
 }
