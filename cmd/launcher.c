@@ -126,7 +126,7 @@ static const struct verb { const char *name; uint32_t timeout; } verbs[] = {
   {"ADD", 130000}, {"DEL", 160000}, {"CHECK", 100000}, {"GC", 130000}, {"STATUS", 80000},
 };
 /**
- * Of handover.ts, in ms: how long an agent may give no sign of life, and how long the call waits for its turn, or for an agent to
+ * As in lib/rpc/timeouts.ts, in ms: how long an agent may give no sign of life, and how long the call waits for its turn, or for an agent to
  * return, altogether. CRI-O gives a CNI ADD 2 minutes, kubelet gives the whole sandbox 4.
  */
 enum { SILENCE = 5000, TURN = 90000 };
@@ -306,7 +306,7 @@ static _Noreturn void lost(const char *why) {
   if (same(verb->name, "DEL")) run_node_in_turn(why);
   fail("11",
        (const char *[]){"Cannot tell what became of the ", verb->name, ": the agent took it over, and then ", why, NULL},
-       same(verb->name, "ADD") ? "the agent undoes it, or DEL does; the runtime tries again" : "the runtime tries again");
+       same(verb->name, "ADD") ? "DEL, GC or the next agent clears what it left; the runtime tries again" : "the runtime tries again");
 }
 
 /* ---- The conversation ---- */

@@ -1,4 +1,4 @@
-/** From policy's terms to nftables': the only place that knows both. */
+/** From policy's terms to nftables': each chain and set of a ruleset as the kernel shall hold it. */
 import type { Family } from '../ip/address.ts';
 import { keptComment, keptPrefix } from '../nft/comment.ts';
 import {

@@ -1,4 +1,3 @@
-import type { NodeSettings } from '../cni/own-keys.ts';
 /**
  * The way back, which DEL, GC and a failed ADD share. Closed and unrouted first; then the kernel deletes the link while the
  * pod is taken out of the table and out of conntrack; and the address last: one that is released while the table still knows
@@ -8,6 +7,7 @@ import type { NodeSettings } from '../cni/own-keys.ts';
 import type { Config } from '../cni/config.ts';
 import { messageOf } from '../cni/error.ts';
 import { builtinIpam } from '../cni/ipam.ts';
+import type { NodeSettings } from '../cni/own-keys.ts';
 import type { AttachmentRequest } from '../cni/request.ts';
 import { podKey } from '../gate/node-state.ts';
 import { formatAddress } from '../ip/address.ts';

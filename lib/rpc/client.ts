@@ -135,7 +135,9 @@ function lost(call: CallForAgent, why: string): CallAnswer | undefined {
     call,
     codes.tryAgainLater,
     `Cannot tell what became of the ${call.verb}: the agent took it over, and then ${why}`,
-    call.verb === 'ADD' ? 'the agent undoes it, or DEL does; the runtime tries again' : 'the runtime tries again',
+    call.verb === 'ADD'
+      ? 'DEL, GC or the next agent clears what it left; the runtime tries again'
+      : 'the runtime tries again',
   );
 }
 

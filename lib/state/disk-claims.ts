@@ -1,4 +1,4 @@
-/** Claims as hard links; see claims.ts. */
+/** The claims of `lib/ipam/claims.ts` as hard links, by `lib/state/claims.ts`. */
 import type { Address } from '../ip/address.ts';
 import { formatAddress } from '../ip/address.ts';
 import type { Claims, Holder } from '../ipam/claims.ts';

@@ -11,7 +11,7 @@ export const tagMask = 0xffff0000;
 export const quarantine = 0x74670000;
 /** Being deleted: closed in every direction. */
 export const condemned = 0x7467ffff;
-/** The pod has left the table and is unrouted; the kernel deletes the group whole. Closed in every direction. */
+/** The link is unrouted; the kernel deletes the group whole. Closed in every direction. */
 export const deleting = 0x7467fffe;
 /** Under this mask both numbers of a pod that goes, condemned and deleting, are `deleting`. */
 export const leavingMask = 0xfffffffe;
