@@ -33,7 +33,7 @@ import {
 import { fnv1a64 } from '../tag/hash.ts';
 import { deleting, leavingMask, quarantine, tagBase, tagMask } from '../tag/tag.ts';
 
-/** Who judges the pods of this network namespace; see `enforcer` in the README. */
+/** The judge of the pods of this network namespace; see `enforcer` in the README. */
 export type Judge = 'inline' | 'agent' | 'exec' | 'none';
 
 export interface GateSettings {
@@ -146,7 +146,7 @@ function gate({ judge }: GateSettings, isOrdered: boolean): Chain {
     rule([established, ACCEPT], 'most packets, so first'),
     rule([fromNode, notToPod, ACCEPT], "the node's own traffic to elsewhere"),
     rule([notFromPod, notToPod, ACCEPT], 'neither from a pod of ours nor to one'),
-    // Of both the kernel says that they come in by the interface that they go out of, as if they were the pod's.
+    // The kernel reports the pod's interface as the input interface of these two, as if the pod had sent them.
     rule([...discovery, ACCEPT], 'neighbour discovery of the node'),
     rule([...listening, ACCEPT], "the node's multicast listener reports"),
     rule([...relatedError, ACCEPT]),
@@ -193,7 +193,7 @@ function nodeGate({ enforceEgressToNode }: GateSettings, isOrdered: boolean): Ch
 export const MOMENT = 'moment';
 const NFPROTO = { ipv4: 2, ipv6: 10 } as const;
 
-/** What a table with ordered rules has beside. */
+/** Chains that only a table with ordered rules has. */
 function orderedChains(nflogGroup: number): readonly Chain[] {
   return [
     dispatch('egress', 'egress-tiers', 'egress_tiers_by_tag', nflogGroup),

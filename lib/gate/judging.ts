@@ -1,16 +1,16 @@
 /**
- * What is known of a table that our own commits made: by what the kernel calls its parts, so that whether they are in force can
- * be asked without a look at all of them.
+ * Knowledge of a table that our own commits made, by the kernel's handles of its parts: an enforcer can ask whether they are in
+ * force without a look at all of them.
  */
 import type { Operation } from '../nft/transaction.ts';
 import type { Gate, Ruleset, TagEntry } from '../policy/compile/ruleset.ts';
 import { type GateSettings, gateChains } from './chains.ts';
 import type { LocalPod } from './node-state.ts';
 
-/** Where the tag's packets go: egress and ingress, and where rules are ordered the same by cluster policies alone. */
+/** Gates of a tag's packets: egress and ingress, and where rules are ordered the same two by cluster policies alone. */
 export type TagGates = readonly Gate[];
 
-/** Of a ruleset what does not come and go with pods. */
+/** The part of a ruleset that does not come and go with pods. */
 export type LastingRules = Pick<Ruleset, 'chains' | 'tags' | 'isOrdered'>;
 
 /** A table that was known to be as it should be, by what the kernel calls its parts. */
@@ -36,7 +36,7 @@ export interface Judging {
 /** Numbers of elements by set. */
 export type Sizes = Readonly<Record<string, number>>;
 
-/** What a pod has that is judged. */
+/** The fields of a pod on which its way through the table depends. */
 export type Judged = Pick<LocalPod, 'tag' | 'hostPorts' | 'masquerade'>;
 
 /** The chains of every node that a pod's packets pass, its own not among them. */
@@ -91,7 +91,7 @@ export const judgedBy = (ruleset: LastingRules): OfRules => ({
   ...(ruleset.isOrdered ? { isOrdered: true } : {}),
 });
 
-/** What sets gain and lose by these operations, where that is not nothing. */
+/** How many elements sets gain or lose by these operations; sets whose size stays are left out. */
 export function resizedBy(operations: readonly Operation[], before: Sizes = {}): Sizes {
   const sizes = new Map(Object.entries(before));
   for (const operation of operations)
@@ -103,7 +103,7 @@ export function resizedBy(operations: readonly Operation[], before: Sizes = {}):
   return Object.fromEntries([...sizes].filter(([, by]) => by !== 0));
 }
 
-/** What operations make or change, and what they take away: of each name the last word. */
+/** Chains and sets that operations make or change, and those that they delete: for each name the last operation counts. */
 export interface Changed {
   readonly chains: ReadonlySet<string>;
   readonly goneChains: ReadonlySet<string>;

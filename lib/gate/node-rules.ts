@@ -1,4 +1,4 @@
-/** What policies ask for on a node, kept up to date with the node's pods: the one way in which a table's rules change. */
+/** Keeps a node's ruleset up to date with the node's pods: the one way in which a table's rules change. */
 import type { LiveRules } from '../policy/compile/live.ts';
 import type { RulesIndex } from '../policy/compile/rules-index.ts';
 import type { Ruleset } from '../policy/compile/ruleset.ts';
@@ -12,7 +12,7 @@ export interface RulesetSource {
   /** From now on the node's pods and identities are these. */
   show(state: NodeState): void;
   /**
-   * What has changed since the last call; undefined: nothing.
+   * The change since the last call; undefined where nothing has changed.
    * @param namespaces whose policies are to be in force; absent: those of all
    */
   take(namespaces?: readonly string[]): RulesetChange | undefined;
@@ -20,11 +20,11 @@ export interface RulesetSource {
   taken(): Ruleset;
   /** All of it as of now, as if it were taken. */
   whole(): Ruleset;
-  /** What another process needs to go on from the last `take`, where one may. */
+  /** Index by which another process goes on from the last `take`; absent where none may. */
   index?(): RulesIndex;
 }
 
-/** Of a node where policies do not judge. */
+/** The source for a node where policies do not judge. */
 export const noRules: RulesetSource = {
   show() {},
   take: () => undefined,
@@ -47,7 +47,7 @@ export class NodeRules implements RulesetSource {
     this.#shown = state;
   }
 
-  /** What policy sees of the pods here is what is plugged in, whatever the API says of their addresses. */
+  /** Policy sees the pods of this node as they are plugged in, whatever the API says of their addresses. */
   show(state: NodeState): void {
     const before = this.#shown;
     if (state === before) return;

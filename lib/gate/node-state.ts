@@ -1,6 +1,6 @@
 /**
- * What one node's table is made from: who owns it, which pods are plugged in, which tag each identity has. All of it can be
- * found again from the kernel and the attachments' records; it is written down so that a call need not look for it.
+ * The state that one node's table is made from: its owner, the pods that are plugged in, the tag of each identity. All of it can
+ * be found again from the kernel and the attachments' records; it is written down so that a call need not look for it.
  */
 import { type Identity, identityKey, type NamedPort } from '../tag/identity.ts';
 import { firstIdentity, lastIdentity } from '../tag/tag.ts';
@@ -154,7 +154,7 @@ export function withoutPod(state: NodeState, key: string): NodeState {
   return { ...state, pods, tags, counts };
 }
 
-/** What a Pod manifest of the folder says of a pod. */
+/** The part of the folder's Pod manifest that the gate needs. */
 export interface PodManifest {
   readonly namespace: string;
   readonly name: string;

@@ -1,4 +1,4 @@
-/** What policy is judged against on a node without a cluster: the manifests of the folder, and the pods that are plugged in. */
+/** The world of a node without a cluster, by which policies judge: the folder's manifests, and the pods that are plugged in. */
 
 import { type CompileOptions, compile, type TaggedIdentity } from '../policy/compile/compile.ts';
 import { Names } from '../policy/compile/names.ts';
@@ -58,7 +58,7 @@ function optionsFor(manifests: World, refused: readonly string[]): CompileOption
   return options;
 }
 
-/** What the policies ask for on this node. */
+/** The ruleset that the policies ask for on this node. */
 export const rulesetOfNode = (manifests: World, state: NodeState): Ruleset =>
   compile(
     new Cluster(worldOfNode(manifests, state)),

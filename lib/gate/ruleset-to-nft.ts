@@ -93,7 +93,7 @@ function denialOf({ name, denies }: PolicyChain, nflogGroup: number): readonly R
   return denial(keptPrefix(`${denialPrefix(name)} ${which}`), nflogGroup, keptComment(which));
 }
 
-/** What is there for a packet that no rule of the chain matches. */
+/** The rules for a packet that no other rule of the chain matches. */
 function endOf(chain: PolicyChain, nflogGroup: number): readonly Rule[] {
   const { otherwise } = chain;
   if (otherwise === undefined) return denialOf(chain, nflogGroup);
@@ -136,7 +136,7 @@ const entry = (tag: number, gate: Gate, comment: string): Element => ({
   comment,
 });
 
-/** What policies come to in the table; elements are those of the map or set that the key names. */
+/** A ruleset as parts of the table. `elements`: by the name of the map or set that they belong to. */
 export interface Compiled {
   readonly chains: readonly Chain[];
   readonly sets: readonly NamedSet[];

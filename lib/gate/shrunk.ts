@@ -1,4 +1,4 @@
-/** Whose connections a change may forbid: all others are allowed whatever they were allowed before. */
+/** Addresses whose connections a change may forbid: no connection of other addresses can be forbidden by it. */
 import { type Address, parseAddress } from '../ip/address.ts';
 import { gatesText, type Ruleset, type Tuple } from '../policy/compile/ruleset.ts';
 import type { LocalPod } from './node-state.ts';

@@ -12,7 +12,7 @@ import { emptyRuleset } from './node-world.ts';
 import { partsOf, type StatePair } from './parts.ts';
 import { isRedirected, waypoints } from './waypoints.ts';
 
-/** What policies speak of: gates and sets of peers, whose names end in a hash. */
+/** True for maps to gates and for sets of peers, whose names end in a hash. */
 const isPolicys = ({ name }: NamedSet): boolean => name.endsWith('_by_tag') || name.includes('-');
 /** For a table that is compared whole: one deny may take the place of another, so no packet may see half of each. */
 export const policySets: DiffOptions = { renew: isPolicys };

@@ -1,4 +1,4 @@
-/** What happens to pods between two states of a node. */
+/** Compares two states of a node, pod by pod. */
 import type { LocalPod, NodeState } from './node-state.ts';
 
 /** Pods as they were that get another identity. */

@@ -4,7 +4,7 @@ import type { PeerSet, Ruleset } from '../policy/compile/ruleset.ts';
 import type { RulesetChange } from '../policy/compile/ruleset-change.ts';
 import { lostPeers, redirectedTags } from './shrunk.ts';
 
-/** Of the sets that stay, nothing of what comes or goes. */
+/** The part with sets that both parts have emptied: their elements neither come nor go yet. */
 function emptied(part: Ruleset, other: Ruleset): Ruleset {
   const sets = [...part.sets].map(([name, set]): [string, PeerSet] =>
     other.sets.has(name) ? [name, { ...set, elements: [] } as PeerSet] : [name, set],

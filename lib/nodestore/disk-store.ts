@@ -26,7 +26,7 @@ export interface NodeHead extends Omit<NodeRecord, 'state'> {
   readonly counts: PodCounts;
 }
 
-/** What was read or written last: what comes next is written as the difference. */
+/** The record that was read or written last: the next one is written as the difference. */
 interface Last {
   readonly head: NodeHead;
   readonly pods: NodeState['pods'];
@@ -62,8 +62,8 @@ export class DiskNodeStore implements NodeStore {
   readonly #runDir: string;
   readonly #stem: string;
   /**
-   * Of a head that is the same the journal is, too. Should its file ever look the same and be another, the kernel refuses what
-   * is made of it, by its marker.
+   * Where the head is the same, the journal is, too. Should a head's file look the same and be another, its marker would be
+   * wrong, and the kernel would refuse a commit that is made from it.
    */
   readonly #heads = new FileMemory(headIn);
   readonly #judging = new FileMemory(judgingIn);
@@ -161,7 +161,7 @@ export class DiskNodeStore implements NodeStore {
     return this.#consistent((_, roster) => roster.find(key));
   }
 
-  /** What is made of the two files where they go together. */
+  /** The result of `understand` on head and journal, where these go together. */
   #consistent<T>(understand: (head: NodeHead, pods: JournalPods) => T): T | undefined {
     this.#last = undefined;
     this.#whole = undefined;

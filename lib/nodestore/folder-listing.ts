@@ -11,7 +11,7 @@ export class PolicyFileError extends Error {
 /** In it policies are tried: judged, and not enforced. */
 export const STAGED_FOLDER = 'staged';
 
-/** What a folder holds. */
+/** The manifests in a folder, and whether it has a folder of staged policies. */
 interface Listing {
   /** Manifests, by name. */
   readonly names: readonly string[];
@@ -52,7 +52,7 @@ function listingOf(folder: string): Listing {
 
 export const isStagedName = (name: string): boolean => name.startsWith(`${STAGED_FOLDER}/`);
 
-/** What is tried is enforced nowhere, so where it cannot be listed there is none. */
+/** Staged policies are enforced nowhere, so a folder of them that cannot be listed counts as empty. */
 function stagedNames(folder: string): readonly string[] {
   try {
     const names = readdirSync(`${folder}/${STAGED_FOLDER}`).filter(isManifest).sort();

@@ -9,9 +9,9 @@ import { type FoundFile, textIn } from './manifest-file.ts';
 export interface KeptFile {
   /** Changes whenever the file does, and when what it says comes to count. */
   readonly stamp: string;
-  /** Of the last version that parsed; undefined: none ever did. */
+  /** Documents of the last version that parsed; undefined: none ever did. */
   readonly documents?: readonly Document[];
-  /** The documents say nothing of pods: what most folders are asked for first, call after call. */
+  /** The documents hold no Pod. Each call asks for the folder's pods first, and most folders have none. */
   readonly isPodless?: true;
   /** Why the version with this stamp does not count. */
   readonly broken?: string;
@@ -35,7 +35,7 @@ export interface FolderLook {
 /** Milliseconds between the two looks that it takes to believe that a file, or the folder, is empty. */
 export const CONFIRMING = 2_000;
 
-/** What is done to have it believed at once, or later. */
+/** Says how to make an empty file count at once, or later. */
 export const HOW_IT_COUNTS = 'counts once it is confirmed, by `tollgate policy apply` or by another look after 2 s';
 
 /** So many problems of a file are told; what follows from the first is not worth a page. */
@@ -53,7 +53,7 @@ type Reading =
   | { readonly broken: string }
   | (Pick<KeptFile, 'isPodless' | 'unenforced'> & { readonly documents: readonly Document[] });
 
-/** What the file says; broken where it cannot be understood as manifests. @throws Error where it cannot be read */
+/** Reads a file of manifests; broken where it cannot be understood as such. @throws Error where it cannot be read */
 async function readManifestsIn(path: string): Promise<Reading> {
   const content = textIn(readFileSync(path));
   if ('damage' in content) return { broken: content.damage };
@@ -68,7 +68,7 @@ async function readManifestsIn(path: string): Promise<Reading> {
   return { documents, ...(isPodless ? { isPodless } : {}), ...(unenforced.length > 0 ? { unenforced } : {}) };
 }
 
-/** What goes on counting, while the newest version does not. */
+/** The fields of the last good version, which goes on counting while the newest does not. */
 const lastGood = ({ documents, isPodless, unenforced }: Partial<KeptFile> = {}) => ({
   ...(documents ? { documents } : {}),
   ...(isPodless ? { isPodless } : {}),

@@ -23,7 +23,7 @@ export interface FoundFile {
 
 const pathIsThere = (path: string): BigIntStats | undefined => lstatSync(path, { bigint: true, throwIfNoEntry: false });
 
-/** What is behind the name; undefined where it has gone since the folder was listed. */
+/** The file behind the name; undefined where it has gone since the folder was listed. */
 export function lookAt(path: string): FoundFile | undefined {
   const { stat, error } = following(path);
   if (stat?.isFile()) return { stamp: stampIn(stat) };
@@ -63,7 +63,7 @@ const utf16 = (bytes: Buffer, isBig: boolean): string => {
   return (isBig ? body.swap16() : body).toString('utf16le');
 };
 
-/** Of UTF-8, or of UTF-16 with a byte order mark, as kubectl takes it. */
+/** The text of UTF-8, or of UTF-16 with a byte order mark, as kubectl takes it. */
 function decoded(bytes: Buffer): string | undefined {
   const mark = bytes.length < 2 ? 0 : bytes.readUInt16BE(0);
   if (mark !== 0xfeff && mark !== 0xfffe)
@@ -74,7 +74,7 @@ function decoded(bytes: Buffer): string | undefined {
 
 const hexOf = (character: string): string => character.codePointAt(0)!.toString(16).toUpperCase().padStart(4, '0');
 
-/** What YAML may hold: UTF-8 or UTF-16 without control characters. @see https://yaml.org/spec/1.2.2/#51-character-set */
+/** The file's text, if YAML may hold it: UTF-8 or UTF-16 without control characters. @see https://yaml.org/spec/1.2.2/#51-character-set */
 export function textIn(bytes: Buffer): Text {
   if (bytes[0] === 0x1f && bytes[1] === 0x8b) return { damage: 'compressed with gzip: unpack it' };
   const text = decoded(bytes);

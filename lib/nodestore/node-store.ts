@@ -1,6 +1,6 @@
 /**
- * What is remembered of a node's table beside the kernel: its pods and their tags, the manifests that it was made from, and what
- * is known of its parts. All of it can be found again from the kernel and the attachments' records.
+ * Stores the node's record beside the kernel's table: its pods and their tags, the manifests that it was made from, and handles
+ * of its parts. All of it can be found again from the kernel and the attachments' records.
  */
 import type { Judging, Sizes } from '../gate/judging.ts';
 import type { LocalPod, NodeState, Owner } from '../gate/node-state.ts';
@@ -37,8 +37,8 @@ export interface Concern {
 }
 
 /**
- * Of one network namespace. The methods that write are to be called under the lock; `write` after a `read` with no other call in
- * between, since it writes what has changed.
+ * The store of one network namespace. Callers hold the lock for the methods that write, and call `write` after a `read` with no
+ * other call in between, since it writes what has changed.
  */
 export interface NodeStore {
   /**
@@ -47,7 +47,7 @@ export interface NodeStore {
    * @throws LockTimeoutError, StateError
    */
   lock(deadline: number, signal?: AbortSignal): Promise<Disposable>;
-  /** Whose the table is, without a look at the pods; undefined as for `read`. */
+  /** The table's owner, without a look at the pods; undefined as for `read`. */
   owner(): Owner | undefined;
   /** Undefined where there is none, or none that can be read: then the kernel and the records tell. */
   read(): NodeRecord | undefined;
@@ -76,7 +76,7 @@ export interface NodeStore {
   /** The manifests that the table was made from. */
   readApplied(): Kept;
   writeApplied(kept: Kept): void;
-  /** What the rules of the table came to that had this marker. */
+  /** The rules index of the table that had this marker. */
   readIndex(marker: number | undefined): RulesIndex | undefined;
   writeIndex(marker: number, index: RulesIndex): void;
   /** By what the kernel calls the parts of the table that judge, as written with this marker. */

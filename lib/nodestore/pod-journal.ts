@@ -37,7 +37,7 @@ const came = (key: string): string => `+${JSON.stringify(key)} `;
 const went = (key: string): string => `-${JSON.stringify(key)}\n`;
 const lineOf = ([key, pod]: readonly [string, LocalPod]): string => `${came(key)}${JSON.stringify(pod)}\n`;
 
-/** What a pod may share with others. */
+/** The fields by which two pods may collide. */
 export type Sharing = Pick<LocalPod, 'addresses' | 'hostPorts'>;
 
 export interface JournalPods {
@@ -48,7 +48,7 @@ export interface JournalPods {
   readonly all: () => Record<string, LocalPod>;
 }
 
-/** What was read or written last. A journal of the same name only grows, and what once counted stays as it is. */
+/** The journal as it was read or written last. A journal with the same id only grows, and lines that once counted stay. */
 interface LastJournal {
   readonly ino: bigint;
   readonly id: string;
@@ -74,7 +74,7 @@ export class PodJournal {
     return { id, bytes: Buffer.byteLength(text), lines: lines.length };
   }
 
-  /** What has changed, behind what counts. @throws StateError; then what counted is as it was */
+  /** Writes the change behind the lines that count. @throws StateError; then these are as they were */
   extend({ id, bytes, lines }: Extent, change: PodsChange): Extent {
     const added = [...change.went.map(went), ...change.came.map(lineOf)];
     const text = Buffer.from(added.join(''));
@@ -87,7 +87,7 @@ export class PodJournal {
       }
     });
     const now = { id, bytes: bytes + text.length, lines: lines + added.length };
-    // What this object wrote itself need not be read again.
+    // This object need not read again the lines that it wrote itself.
     const known = this.#last;
     if (known?.id === id && known.bytes === bytes) {
       this.#last = undefined;
@@ -177,7 +177,7 @@ class JournalText implements JournalPods {
     this.#looks = looks;
   }
 
-  /** Where the line starts that has the last word on this key; 0: none has. */
+  /** Offset of the last line about this key; 0 where there is none. */
   #lastLine(key: string): number {
     return Math.max(this.#text.lastIndexOf(`\n${came(key)}`), this.#text.lastIndexOf(`\n${went(key)}`)) + 1;
   }

@@ -43,7 +43,7 @@ async function filesOf(path: string, names: readonly string[], kept: Kept, how: 
   return Object.fromEntries(files);
 }
 
-/** What was kept of the folder's files, where they are gone together and that is not confirmed. */
+/** The last versions of the folder's files, where all are gone together and no caller has confirmed that. */
 const goneOf = (kept: Kept, how: FolderLook): Kept =>
   Object.fromEntries(
     Object.entries(kept).flatMap(([name, before]) => {
@@ -83,7 +83,7 @@ export async function readFolder(path: string, kept: Kept, how: FolderLook = {})
 export const isWaiting = (kept: Kept): boolean =>
   Object.values(kept).some(({ emptySince }) => emptySince !== undefined);
 
-/** Of a file that never was read the call fails, unless it is one of staged policies. */
+/** The warning for a broken file; none where no version of it was ever read: such a file fails the call, unless it is staged. */
 function brokenText(file: string, { broken, documents }: KeptFile, isTrial: boolean): string[] {
   const what = `${file} cannot be read as manifests`;
   if (documents) return [`${what}, so its last good version ${isTrial ? 'is tried on' : 'stays in force'}: ${broken}`];
@@ -130,7 +130,7 @@ export interface Manifests {
 /** The same manifests are asked for several times in a call. */
 const known = new WeakMap<Kept, Manifests>();
 
-/** What all files say together. What is invalid in them is closed already, and reported. */
+/** The manifests of all files together. Invalid policies in them are closed already, and reported. */
 export function manifestsOf(kept: Kept): Manifests {
   const manifests = known.get(kept) ?? understand(kept);
   known.set(kept, manifests);
@@ -196,7 +196,7 @@ export function worldAbout(kept: Kept, namespaces: Iterable<string>): World {
   return world;
 }
 
-/** What the files say of pods, without a look at their policies. */
+/** The files' Pod manifests, without a look at their policies. */
 export function podManifestsOf(kept: Kept): World['pods'] {
   if (Object.values(kept).every(({ isPodless }) => isPodless)) return [];
   const pods = known.get(kept)?.world.pods ?? knownPods.get(kept) ?? understand(kept, withoutPolicies).world.pods;
@@ -237,7 +237,7 @@ const isKept = mapOf(
   }),
 );
 
-/** What was parsed before; nothing where that is unreadable, since it can all be parsed again. */
+/** Files as they were parsed before; none where the text is unreadable, since all files can be parsed again. */
 export function keptIn(text: string | undefined): Kept {
   const found = parseJson(text);
   return found.kind === 'value' && isKept(found.value) ? found.value : {};

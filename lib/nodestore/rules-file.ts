@@ -32,7 +32,7 @@ import {
 import { isMarker } from './shapes.ts';
 
 interface RulesFile {
-  /** Of the first table that had these. */
+  /** Marker of the first table that had these rules. */
   readonly marker: number;
   readonly index: RulesIndex;
 }
@@ -117,7 +117,7 @@ const isIndex = objectOf<RulesIndex>({
 });
 const isRules = objectOf<RulesFile>({ marker: isMarker, index: such(isIndex, isConsistent) });
 
-/** What the file's text says; undefined where it is none of ours. */
+/** The rules in the file's text; undefined where the file is none of ours. */
 export function rulesIn(text: string | undefined): RulesFile | undefined {
   const found = parseJson(text, text?.includes('"bigint":') ? fromText : undefined);
   return found.kind === 'value' && isRules(found.value) ? found.value : undefined;

@@ -1,4 +1,4 @@
-/** What the node's files must say to be believed: one shape for each. */
+/** Shapes that the node's files must have to be believed. */
 
 import type { GateSettings } from '../gate/chains.ts';
 import type { Judging } from '../gate/judging.ts';
@@ -65,9 +65,9 @@ const pod = {
   hostPorts: listOf(isHostPort),
 };
 
-/** Of a node's state, in which every pod is judged. */
+/** True for a pod of a node's state, in which every pod is judged. */
 export const isJudgedPod = objectOf<LocalPod>({ ...pod, tag: isTag });
-/** Of an attachment's record, which is written before its pod is judged. */
+/** True for a pod of an attachment's record, which is written before its pod is judged. */
 export const isRecordedPod = objectOf<LocalPod>({ ...pod, tag: (value: unknown) => value === NO_TAG || isTag(value) });
 
 const isOwner = objectOf<Owner>({ enforcer: isText, stateDir: isText, policies: isText });
@@ -133,7 +133,7 @@ const isJudging = objectOf<Judging>({
   sizes: mapOf(isCount),
 });
 
-/** What the file's text says; undefined where it is none of ours. */
+/** The knowledge of the table in the file's text; undefined where the file is none of ours. */
 export function judgingIn(text: string | undefined): Judging | undefined {
   const found = parseJson(text);
   return found.kind === 'value' && isJudging(found.value) ? found.value : undefined;
