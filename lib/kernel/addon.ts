@@ -79,7 +79,7 @@ export function loadFromBytes(bytes: Uint8Array, from: readonly Place[] = places
 }
 
 /**
- * What the package calls in the place of node-gyp-build (through node-gyp-build.cjs).
+ * Loads the addon; the package calls it in the place of node-gyp-build (through node-gyp-build.cjs).
  * @param folder of the package: where its prebuilt addons are, when this runs outside the executable
  */
 export function loadAddon(folder: string): unknown {

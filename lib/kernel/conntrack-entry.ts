@@ -4,7 +4,7 @@
  * @see include/uapi/linux/netfilter/nfnetlink_conntrack.h
  */
 
-/** Of one direction. */
+/** Counts of one direction. */
 export interface ConntrackCounters {
   readonly packets: number;
   readonly bytes: number;
@@ -45,7 +45,7 @@ const TYPE_MASK = 0x3fff;
 const NFGENMSG_LENGTH = 4;
 const NANOSECONDS = 1e9;
 
-/** What a tuple holds; one object for each direction, written anew for each message. */
+/** The fields of a tuple; one object for each direction, written anew for each message. */
 class TupleScratch {
   source = '';
   destination = '';

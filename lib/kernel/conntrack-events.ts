@@ -1,5 +1,5 @@
 /**
- * What the kernel tells of connections that it begins and ceases to track. Events come by the thousand, so they wait in the
+ * Reads the kernel's events of connections that it begins and ceases to track. Events come by the thousand, so they wait in the
  * socket's buffer and are read many at a time: a wake-up for each would cost more than the event. Where the buffer was too
  * small, the kernel says so, and how many it dropped.
  * @see net/netfilter/nf_conntrack_netlink.c, ctnetlink_conntrack_event

@@ -78,7 +78,7 @@ export interface ConntrackEntry {
   readonly key: Uint8Array;
 }
 
-/** What of one direction is asked for; the kernel leaves everything else out of the dump. */
+/** Selects connections by the tuple of one direction; the kernel leaves all others out of the dump. */
 export interface FlowFilter {
   readonly direction: 'original' | 'reply';
   readonly source?: Address;
@@ -190,7 +190,7 @@ export function flowOf({ body }: NetlinkReply): ConntrackEntry | undefined {
   return { original, reply, ...flow, key };
 }
 
-/** What judging a connection takes, and what forgetting it takes. */
+/** The fields of a connection by which it is judged, and by which it is deleted. */
 export interface TrackedFlow {
   readonly family: Family;
   /** Address bytes of the end that opened the connection, a character each: cheap to compare, and to look up. */

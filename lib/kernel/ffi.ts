@@ -191,7 +191,7 @@ export const syscallLibc = once((): SyscallLibc => {
   return { syscall, pointerTo: ffi.getRawPointer };
 });
 
-/** What there is to know of a socket that is open: loaded apart, since a call of a runtime knows enough of its own. */
+/** Functions on an open socket: loaded apart, since most CNI calls do not need them. */
 const socketSignatures = {
   bind: { arguments: ['int32', 'buffer', 'uint32'], return: 'int32' },
   getsockname: { arguments: ['int32', 'buffer', 'buffer'], return: 'int32' },
@@ -222,7 +222,7 @@ export const memoryLibc = once(() => {
   return functions;
 });
 
-/** What makes a world of its own for a demonstration: loaded apart, so that no call of a runtime pays for it. */
+/** Functions that make new namespaces for a demonstration: loaded apart, so that no call of a runtime pays for them. */
 const worldSignatures = {
   unshare: { arguments: ['int32'], return: 'int32' },
   mount: { arguments: ['string', 'string', 'string', 'uint64', 'pointer'], return: 'int32' },

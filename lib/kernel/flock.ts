@@ -12,7 +12,7 @@ const GREATEST_WAIT = 25;
 /** Held until disposed of, or until the process dies. */
 export class FileLock implements Disposable {
   readonly path: string;
-  /** Of the locked file, open for reading and writing. */
+  /** Descriptor of the locked file, open for reading and writing. */
   readonly fd: number;
   readonly #released: () => void;
 
@@ -39,7 +39,7 @@ export class LockTimeoutError extends Error {
 }
 
 export interface FlockOptions {
-  /** Of open(2). */
+  /** Flags of open(2). */
   readonly flags?: number;
   /** Called when the lock is given back. */
   readonly released?: () => void;

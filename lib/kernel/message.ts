@@ -24,7 +24,7 @@ export interface NetlinkRequest {
 export interface NetlinkReply {
   readonly type: number;
   readonly flags: number;
-  /** Of what the kernel tells of its own accord: the port of the socket that caused it. */
+  /** For a message that the kernel multicasts: the port of the socket that caused it. */
   readonly port?: number;
   readonly body: Uint8Array;
 }
@@ -35,7 +35,7 @@ export interface NetlinkAnswer {
   readonly error?: NetlinkError;
 }
 
-/** Of a refused request: most refusals are expected, and only an error that is thrown is worth its stack trace. */
+/** The answer to a refused request. Most refusals are expected; an error, with its stack trace, is made only to be thrown. */
 export class Refused implements NetlinkAnswer {
   readonly replies: readonly NetlinkReply[];
   readonly code: string;
@@ -62,7 +62,7 @@ export type Exchange = (requests: readonly NetlinkRequest[]) => readonly Netlink
 /** As `Exchange`, but others have their turn meanwhile; no dumps. */
 export type AsyncExchange = (requests: readonly NetlinkRequest[]) => Promise<readonly NetlinkAnswer[]>;
 
-/** What an error message says besides its number. */
+/** The number of an error message, and the kernel's explanation. */
 export interface NetlinkErrorDetail {
   /** Positive; 0 is an acknowledgement. */
   readonly errno: number;

@@ -36,7 +36,7 @@ const NETLINK_EXT_ACK = 11;
 const NETLINK_GET_STRICT_CHK = 12;
 const { EAGAIN, EINTR, EMSGSIZE, ENOBUFS, ENOMSG, EPERM } = errnos;
 
-/** What one acknowledgement takes of a receive buffer, by the kernel's counting (skb and all), on the safe side. */
+/** Bytes that one acknowledgement takes of a receive buffer, by the kernel's counting (skb and all), on the safe side. */
 const ANSWER_SIZE = 2048;
 const LEAST_BUFFER = 1 << 20;
 /** The acknowledgements of so many find room in the least of buffers, with what the kernel says of its own accord. */
@@ -47,14 +47,14 @@ const GREATEST_BUFFER = 1 << 29;
 const DUMP_ATTEMPTS = 20;
 
 export interface BatchError extends NetlinkErrorDetail {
-  /** Of the failed message, as the batch numbered it; the number of the batch's begin where the whole was refused. */
+  /** Number of the failed message, as the batch numbered it; the number of the batch's begin where the whole was refused. */
   readonly seq: number;
 }
 
 export interface BatchAnswer {
   /** Empty: the batch is in force. Otherwise nothing of it is. */
   readonly errors: readonly BatchError[];
-  /** What the kernel echoed (NLM_F_ECHO). */
+  /** Messages that the kernel echoed (NLM_F_ECHO). */
   readonly replies: readonly NetlinkReply[];
 }
 
@@ -192,7 +192,7 @@ export class NetlinkSocket implements Disposable {
     const last = requests.length - 1;
     const replies: NetlinkReply[][] = requests.map(() => []);
     const complaints: (NetlinkErrorDetail | undefined)[] = requests.map(() => undefined);
-    // What a request brings about comes before its acknowledgement.
+    // Replies to a request come before its acknowledgement.
     while (!complaints[last]) {
       const messages = this.#receive(summary);
       if (!messages) break;

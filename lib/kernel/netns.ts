@@ -12,10 +12,10 @@ import { openAsSeenBy } from './mount-namespace.ts';
 const CLONE_NEWNET = 0x40000000;
 /** include/uapi/linux/magic.h */
 const NSFS_MAGIC = 0x6e736673;
-/** Of the calling thread, where /proc/self would be that of the main thread. */
+/** The calling thread's network namespace: /proc/self would name that of the main thread. */
 const HERE = '/proc/thread-self/ns/net';
 
-/** What a netns is known by for as long as it lives. */
+/** Device and inode, which identify a netns for as long as it lives. */
 export interface NetnsIdentity {
   readonly dev: number;
   readonly ino: number;
@@ -101,7 +101,7 @@ function openNetns(path: string, seenBy: number | undefined): number {
 
 export const sameNetns = (a: NetnsIdentity, b: NetnsIdentity): boolean => a.dev === b.dev && a.ino === b.ino;
 
-/** Of the calling thread. */
+/** Identity of the calling thread's network namespace. */
 export function currentNetns(): NetnsIdentity {
   using here = Netns.current();
   return here.identity;
@@ -113,7 +113,7 @@ export function currentNetns(): NetnsIdentity {
  */
 export const claimNetns = (): FileLock | undefined => tryLock(HERE, { flags: constants.O_RDONLY });
 
-/** Who has claimed the calling thread's network namespace, where that can be told. */
+/** Id of the process that has claimed the calling thread's network namespace; undefined where it cannot be told. */
 export const claimantOfNetns = (): number | undefined => holderOf(HERE);
 
 /** For the compiler: `never`, which nothing can be passed for, where fn gives a promise. */

@@ -62,7 +62,7 @@ import { type BatchError, NetlinkSocket } from './netlink.ts';
 const READ_ATTEMPTS = 8;
 
 export interface Refusal {
-  /** What the kernel refused; undefined where it refused the batch as a whole. */
+  /** The operation that the kernel refused; undefined where it refused the batch as a whole. */
   readonly operation: Operation | undefined;
   /** In words: `add element 10.0.0.7 of set peers-1`. */
   readonly object: string;
@@ -75,7 +75,7 @@ export interface Refusal {
 export class NftError extends Error {
   override readonly name = 'NftError';
   readonly refusals: readonly Refusal[];
-  /** Of the first refusal: `ENOENT`, `EEXIST`, `EBUSY`, `EPERM`, or `ERESTART` for another generation. */
+  /** Code of the first refusal: `ENOENT`, `EEXIST`, `EBUSY`, `EPERM`, or `ERESTART` for another generation. */
   readonly code: string;
 
   constructor({ family, table }: Transaction, refusals: readonly Refusal[]) {
@@ -96,7 +96,7 @@ export interface ReadTable extends KernelTable {
 }
 
 /**
- * What the kernel calls a table and its rules by. A table's handle is never given to another one of the network namespace, nor
+ * The kernel's handles of a table and its rules. A table's handle is never given to another one of the network namespace, nor
  * a rule's to another one of its table; and a rule is replaced, never changed. So rules of a chain that have the same handles
  * in the same order are the same rules, and so is what they look into: the kernel keeps a set for as long as a rule uses it.
  */
@@ -140,7 +140,7 @@ export class Nft implements Disposable {
     this.#socket[Symbol.dispose]();
   }
 
-  /** What else netfilter answers: tracked connections. */
+  /** Exchange for other requests to netfilter: tracked connections. */
   get exchange(): Exchange {
     return this.#socket.exchange;
   }
@@ -170,7 +170,7 @@ export class Nft implements Disposable {
     return must(this.#socket.exchange([requestOf(query)]))[0] ?? [];
   }
 
-  /** Of a dump's replies, those about this table: older kernels send those of all. */
+  /** The replies of a dump that are about this table: older kernels send those of all tables. */
   #dump(query: Query, { name }: TableName): Uint8Array[] {
     return this.#ask(query)
       .map(({ body }) => body)
@@ -287,12 +287,12 @@ export class Nft implements Disposable {
     return this.#dump(askElements(table, set), table).reduce((sum, body) => sum + countElements(body), 0);
   }
 
-  /** What each named counter of the table has counted. */
+  /** Packets and bytes that each named counter of the table has counted. */
   readCounters(table: TableName): ReadonlyMap<string, Counted> {
     return decodeCounters(this.#dump(askCounters(table), table));
   }
 
-  /** What each rule of the table with an anonymous counter has counted. */
+  /** Packets and bytes that each rule of the table with an anonymous counter has counted. */
   readRuleCounts(table: TableName): readonly RuleCount[] {
     return decodeRuleCounts(this.#dump(askRules(table), table));
   }
@@ -313,8 +313,8 @@ export class Nft implements Disposable {
   }
 
   /**
-   * What the kernel would refuse of a transaction on a table that is not there. It is sent with an operation at its end
-   * that fails, so that nothing is ever committed.
+   * Finds which operations of a transaction the kernel would refuse, on a table that is not there. The transaction is sent with
+   * an operation at its end that fails, so that the kernel never commits it.
    */
   wouldRefuse({ family, table, operations }: Transaction): readonly Refusal[] {
     const impossible: Operation = { verb: 'delete', object: 'chain', chain: { name: 'no-such-chain' } };

@@ -1,4 +1,4 @@
-/** Who is at the other end of a Unix socket, by the kernel's word. @see unix(7), SO_PEERCRED */
+/** Finds the process at the other end of a Unix socket, by the kernel's word. @see unix(7), SO_PEERCRED */
 import { errnos } from './errno.ts';
 import { checked, libc, socketLibc } from './ffi.ts';
 import { MSG, SOL_SOCKET } from './socket.ts';

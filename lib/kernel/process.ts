@@ -1,4 +1,4 @@
-/** What another process does, by the kernel's word. @see proc(5), /proc/pid/stat */
+/** Reads the state of another process, by the kernel's word. @see proc(5), /proc/pid/stat */
 import { readFileSync } from 'node:fs';
 import { isErrno } from './message.ts';
 

@@ -60,7 +60,7 @@ export interface Route {
   readonly scope?: keyof typeof scopes;
   readonly type?: keyof typeof types;
   readonly table?: number;
-  /** Of several to one destination the lowest wins; for IPv6 0 means 1024. */
+  /** The route with the lowest metric to a destination wins; for IPv6 0 means 1024. */
   readonly metric?: number;
   readonly mtu?: number;
   readonly advmss?: number;
@@ -68,7 +68,7 @@ export interface Route {
   readonly protocol?: number;
 }
 
-/** Where a route leads to. */
+/** One next hop of a route. */
 export interface Hop {
   readonly oif: number | undefined;
   readonly gateway: Address | undefined;

@@ -1,4 +1,4 @@
-/** What requests about links, addresses, routes and neighbours share. @see include/uapi/linux/rtnetlink.h */
+/** Shared by requests about links, addresses, routes and neighbours. @see include/uapi/linux/rtnetlink.h */
 import type { Family } from '../ip/address.ts';
 
 /** include/uapi/linux/rtnetlink.h */

@@ -1,4 +1,4 @@
-/** What the kernel tells of its own accord: messages of multicast groups, as the event loop turns. */
+/** Receives messages of netlink's multicast groups, as the event loop turns. */
 import type { MessageInfo } from 'netlink/dist/raw.js';
 import { formatHeader, NLM_F, parseMessages } from '../netlink/header.ts';
 import { dropsOf, type EventSocket, openEventSocket } from './event-socket.ts';
@@ -16,7 +16,7 @@ export interface Listener {
    * subscribe anew, then look at the kernel's state whole.
    */
   readonly onLost: (error: Error) => void;
-  /** What is lost because it was not read fast enough is no matter: the rest still comes. */
+  /** The subscription goes on where messages were lost because it was too slow: the listener can do without them. */
   readonly mayMiss?: boolean;
 }
 
@@ -78,7 +78,7 @@ export class Subscription implements Disposable {
     this.#guard(() => this.#listener.onLost(error));
   }
 
-  /** What a listener throws may not pass through the package, which ends the process then. */
+  /** Keeps a listener's error from the package, which would end the process. */
   #guard(deliver: () => void): void {
     try {
       deliver();

@@ -57,7 +57,7 @@ export interface ClientOptions {
   readonly gzip?: boolean;
 }
 
-/** What is longer than this is no single object, in bytes. */
+/** Longest answer that is read as a single object, in bytes. */
 const longestAnswer = 16 << 20;
 
 const defaultTimeoutMs = 30_000;

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
 
-/** What goes along with one request. */
+/** Authorization and TLS options of one request. */
 export interface Access {
   /** The Authorization header. */
   readonly authorization?: string;
@@ -26,7 +26,7 @@ export interface Credentials {
   read(): Access;
 }
 
-/** What is configured cannot be used. */
+/** The configured credentials cannot be used. */
 export class CredentialsError extends Error {
   override readonly name = 'CredentialsError';
 }
@@ -59,7 +59,7 @@ export function serverOf(text: string, where: string): string {
 
 export type ProcessEnvironment = Readonly<Record<string, string | undefined>>;
 
-/** Where kubelet mounts a pod's own account. */
+/** Folder in which kubelet mounts a pod's own account. */
 const accountFolder = '/var/run/secrets/kubernetes.io/serviceaccount';
 
 /**

@@ -1,4 +1,4 @@
-/** What an API server has: asked where it refuses a list of objects that only a CustomResourceDefinition makes known. */
+/** Asks an API server which resources it has, where it refuses a list of objects that only a CustomResourceDefinition adds. */
 import { isMapping, itemsOf, member } from '../policy/manifest/field.ts';
 import type { Client } from './client.ts';
 import { garbage, type KubeError } from './error.ts';
@@ -18,7 +18,7 @@ export const mayBeAbsent = (resource: Pick<Resource<never>, 'isCustom'>, { statu
   resource.isCustom === true && (status === 404 || status === 403);
 
 /**
- * Whether the server has the resource. A 404 alone is not its word: proxies in between say it, too.
+ * Whether the server has the resource. A 404 alone is no answer of the server's: proxies in between give it, too.
  * @throws {KubeError} neither yes nor no
  */
 export async function isServed(

@@ -45,7 +45,7 @@ function hasCause(details: unknown, reason: string): boolean {
   return Array.isArray(causes) && causes.some(cause => isMapping(cause) && cause['reason'] === reason);
 }
 
-/** What the answer that holds a Status says besides it. */
+/** HTTP status and Retry-After of the answer that holds a Status. */
 interface Around {
   readonly status?: number;
   /** Milliseconds. */

@@ -56,7 +56,7 @@ export function createFold<T>(
   sink: (change: ObjectChange<T>) => void,
 ): Fold<T> {
   const known = new Shelf<T>();
-  /** What the list that is under way has named so far. */
+  /** Objects that the list under way has named so far. */
   let named: Shelf<true> | undefined;
   let isComplete = false;
   /** Objects of which the sink did not take the last change. */
@@ -90,7 +90,7 @@ export function createFold<T>(
       return [...removed, tell(now, { after: object })];
     }
     const isKnown = isSame(before, object) && !untold.get(now);
-    // Of two that are equal in all, the older one is what others hold already.
+    // Where the objects are equal the older one stays: other parts hold it already.
     if (!isKnown || isSame !== isDeepStrictEqual) known.set(now, object);
     if (isKnown) return [];
     return [tell(now, { before, after: object })];

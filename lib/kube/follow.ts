@@ -26,7 +26,7 @@ function eventOf<T>(action: string, line: string, { resource, reading }: Listing
 }
 
 /**
- * What changes after that version, for as long as the server lets us listen (`seconds` is what we ask for).
+ * Yields changes after that version, for as long as the server lets us listen (we ask for `seconds`).
  * @throws {KubeError} the stream ended otherwise than between two events
  */
 export async function* follow<T>(

@@ -19,7 +19,7 @@ const limits: InternLimits = { values: 8192, bytes: 8 << 20 };
 const LARGEST_PART = 512;
 /** After as many look-ups as this times the values that there is room for, values not looked up since are forgotten. */
 const TURNS = 8;
-/** What an entry of a map and a string take besides the characters, in bytes. */
+/** Bytes that an entry of a map and a string take besides the characters. */
 const OVERHEAD = 48;
 
 /** The longest text in a label: the key, of a DNS subdomain, a slash and a name. What is longer is no label of the API's. */
@@ -42,7 +42,7 @@ class Generations<V> {
     this.#limits = limits;
   }
 
-  /** Of both generations. */
+  /** Bytes of both generations. */
   get bytes(): number {
     return this.#youngBytes + this.#oldBytes;
   }
@@ -77,7 +77,7 @@ export interface Intern {
   text(value: string): string;
   labels(labels: Labels): Labels;
   ports(ports: readonly NamedPort[]): readonly NamedPort[];
-  /** What is kept for the next who asks, about. */
+  /** About how many bytes are kept for later look-ups. */
   readonly bytes: number;
 }
 

@@ -24,7 +24,7 @@ import type { Intern } from './intern.ts';
 export interface KubePod extends Pod {
   /** It has a deletionTimestamp: still subject and peer, until its sandbox is gone. */
   readonly terminating: boolean;
-  /** Of the mirror of a static pod: the uid by which its kubelet and its runtime know it. */
+  /** For the mirror of a static pod: the uid by which its kubelet and its runtime know it. */
   readonly staticUid?: string;
 }
 

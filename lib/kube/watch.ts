@@ -18,7 +18,7 @@ export interface WatchOptions {
   readonly random?: () => number;
   /** Shared by all resources that are watched, it saves memory. */
   readonly intern?: Intern;
-  /** What the manifest reader says of an object: it is closed where it is a policy. */
+  /** Called with each complaint of the manifest reader; where the object is a policy, it is closed. */
   readonly report?: (complaint: ObjectProblem) => void;
 }
 
@@ -149,7 +149,7 @@ export async function* watch<T>(
   }
 }
 
-/** What cannot be known is not absent. */
+/** True only where the server says that it lacks the resource; where that cannot be known, false. */
 async function isAbsent<T>({ client, resource, signal }: Listing<T>): Promise<boolean> {
   try {
     return !(await isServed(client, resource, signal));

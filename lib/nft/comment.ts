@@ -1,5 +1,5 @@
 /**
- * What is kept of a comment: one rule for all that has one, but for the table, whose own comment is kept whole, up to 253
+ * Cuts comments: by one rule for all that has one, but for the table, whose own comment is kept whole, up to 253
  * bytes. 128 bytes is what nft takes too. The kernel would take 256 bytes of userdata, but an element counts its length,
  * with those of key and value, in one byte: on 6.18 a longer comment is refused (EINVAL), and from 253 bytes on it is
  * lost without a word.

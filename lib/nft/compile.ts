@@ -29,7 +29,7 @@ import type {
 } from './model.ts';
 import { CT_MARK, META, NFPROTO, SELECTORS, typesOf } from './selector.ts';
 
-/** What earlier statements of the rule have made sure of, so that it need not be asked again. */
+/** Facts that earlier statements of the rule have checked, so that the rule need not check them again. */
 interface Known {
   nfproto: number | undefined;
   l4proto: number | undefined;

@@ -1,5 +1,5 @@
 /**
- * What the kernel keeps for a datum: nft's datatypes with their number, width and byte order, and data as bytes.
+ * Turns data into the kernel's bytes and back: nft's datatypes with their number, width and byte order.
  * Host byte order is little-endian, as on both architectures that tollgate is built for.
  */
 

@@ -47,11 +47,11 @@ export interface KernelTable {
   readonly table: Table;
   readonly owner: boolean;
   readonly persist: boolean;
-  /** Of each chain's rules, in their order. */
+  /** Handles of each chain's rules, in their order. */
   readonly handles: ReadonlyMap<string, readonly number[]>;
-  /** What the first anonymous counter of each rule has counted, by chain, in the order of its rules. */
+  /** Counts of the first anonymous counter of each rule, by chain, in the order of its rules. */
   readonly ruleCounters: ReadonlyMap<string, readonly (Counted | undefined)[]>;
-  /** What each named counter has counted. */
+  /** Counts of each named counter. */
   readonly counters: ReadonlyMap<string, Counted>;
 }
 
@@ -79,7 +79,7 @@ export interface TableState {
 export const ruleHandleIn = (body: Uint8Array): number =>
   readMessage(body, names.rule, rule => rule.number(NFTA_RULE.HANDLE)) ?? 0;
 
-/** Of rules of one table, the handles by chain, in their order; from NFT_MSG_NEWRULE. */
+/** Handles of the rules of one table by chain, in their order; from NFT_MSG_NEWRULE. */
 export function decodeRuleHandles(bodies: readonly Uint8Array[]): Map<string, number[]> {
   const chains = new Map<string, number[]>();
   for (const body of bodies) {
@@ -211,7 +211,7 @@ function decodeRules(
   return byChain;
 }
 
-/** What a rule with an anonymous counter has counted. */
+/** Counts of a rule with an anonymous counter. */
 export interface RuleCount {
   readonly chain: string;
   /** The rule's handle: unique in its table, as long as that exists. */
@@ -249,7 +249,7 @@ const decodeCounter = (body: Uint8Array): CounterStatement =>
     ...commentIn(object.get(NFTA_OBJ.USERDATA), UDATA.COMMENT),
   }));
 
-/** What each named counter has counted, from NFT_MSG_NEWOBJ messages. */
+/** Counts of each named counter, from NFT_MSG_NEWOBJ messages. */
 export function decodeCounters(bodies: readonly Uint8Array[]): ReadonlyMap<string, Counted> {
   const counters = new Map<string, Counted>();
   for (const body of bodies.filter(isCounter))

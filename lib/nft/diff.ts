@@ -1,5 +1,5 @@
 /**
- * What to change in a table so that it becomes another: a pure comparison, as one transaction.
+ * Compares two tables, and returns the transaction that turns the one into the other.
  *
  * A table that another program put to sleep (`flags dormant`) is woken by being added again, without that flag.
  *
@@ -56,7 +56,7 @@ interface Pair<T> {
   readonly want: T;
 }
 
-/** What is there and should be, pairwise; what should go; what should come. */
+/** Objects that both tables have, pairwise; those that should go; those that should come. */
 interface Comparison<T> {
   readonly kept: readonly Pair<T>[];
   readonly gone: readonly T[];

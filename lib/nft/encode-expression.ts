@@ -25,7 +25,7 @@ import {
 } from './wire.ts';
 import type { NftWriter } from './writer.ts';
 
-/** What an anonymous set that was made earlier in the batch is called there. */
+/** Ids by which rules name anonymous sets that were made earlier in the batch. */
 export type SetIds = ReadonlyMap<AnonymousSet, number>;
 
 /** The kernel puts a number in place of %d. */

@@ -44,7 +44,7 @@ export interface Batch {
   readonly bytes: Uint8Array;
   /** The operation that the message with this sequence number belongs to; undefined for begin and end. */
   readonly operationOf: (seq: number) => Operation | undefined;
-  /** Where the message with this sequence number starts in `bytes`. */
+  /** Offset in `bytes` of the message with this sequence number. */
   readonly startOf: (seq: number) => number | undefined;
 }
 

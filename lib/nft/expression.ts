@@ -45,7 +45,7 @@ export type Expression =
       readonly name: 'lookup';
       readonly sreg: number;
       readonly set: string | AnonymousSet;
-      /** Where a map's value goes; register 0 is the verdict. */
+      /** Register that takes a map's value; 0 is the verdict. */
       readonly dreg?: number;
       readonly invert: boolean;
     }

@@ -24,7 +24,7 @@ export interface Table {
 export type NetfilterHook = 'prerouting' | 'input' | 'forward' | 'output' | 'postrouting' | 'ingress';
 export type ChainType = 'filter' | 'nat' | 'route';
 
-/** What makes a chain a base chain: the kernel calls it; nothing can jump to it. */
+/** The hook of a base chain: the kernel calls such a chain; nothing can jump to it. */
 export interface Base {
   readonly type: ChainType;
   readonly hook: NetfilterHook;
@@ -120,7 +120,7 @@ export interface CounterStatement {
   readonly comment?: string;
 }
 
-/** What a rule looks at, written as nft writes it; `selector.ts` says how the kernel loads each. */
+/** Field of a packet that a rule looks at, written as nft writes it; `selector.ts` says how the kernel loads each. */
 export type Selector =
   | 'meta iif'
   | 'meta oif'

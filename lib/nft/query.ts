@@ -1,4 +1,4 @@
-/** What to ask the kernel: bodies of GET messages, struct nfgenmsg included. */
+/** Makes queries to the kernel: bodies of GET messages, struct nfgenmsg included. */
 
 import { keyLength } from './datatype.ts';
 import { writeElement } from './encode-set.ts';
@@ -30,7 +30,7 @@ export interface Query {
   readonly body: Uint8Array;
 }
 
-/** Where a table is. */
+/** Family and name of a table. */
 export interface TableName {
   readonly family: TableFamily;
   readonly name: string;
@@ -64,10 +64,10 @@ export const askChains = (table: TableName): Query =>
     out.text(NFTA_CHAIN.TABLE, table.name),
   );
 
-/** Of every table of every family. */
+/** Query for the chains of every table of every family. */
 export const askAllChains = (): Query => query('list the chains', NFT_MSG.GETCHAIN, true, 0, () => {});
 
-/** Of one chain; older kernels send those of the whole table. */
+/** Query for the rules of one chain; older kernels send those of the whole table. */
 export const askRulesOf = (table: TableName, chain: string): Query =>
   query(
     `read the rules of chain ${chain} of ${place(table)}`,

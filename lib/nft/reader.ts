@@ -4,7 +4,7 @@ import { type AttributeNames, AttributeReader, textOf } from '../netlink/reader.
 const NFGENMSG_LENGTH = 4;
 
 /**
- * What `read` makes of a message's attributes.
+ * Has `read` read a message's attributes, and returns its result.
  * @param body struct nfgenmsg, then the attributes
  * @throws AttributeError an attribute that `read` asked for is malformed
  */

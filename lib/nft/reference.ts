@@ -1,4 +1,4 @@
-/** What a rule or an element refers to by name: the kernel keeps such things from being deleted. */
+/** Finds the chains, sets and counters that a rule or an element names: the kernel does not let these be deleted. */
 
 import type { Element, Rule, Statement } from './model.ts';
 
