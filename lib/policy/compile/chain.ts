@@ -53,7 +53,7 @@ function ruleOf({ ports, counter, origins }: Draft, set: SetSpec | undefined, to
   };
 }
 
-/** What makes two rules the same rule for the kernel. */
+/** One text for rules that are the same rule for the kernel. */
 function ruleText({ peers, ports, counter, to }: ChainRule): string {
   const portText = ports === 'any' ? 'any' : portsText({ kind: 'numbers', ...ports });
   const matches = `${peers === 'any' ? 'any' : peers.name}; ${portText}; ${counter ?? ''}`;

@@ -35,7 +35,7 @@ export interface CompileOptions {
   readonly apart?: number;
 }
 
-/** What the NetworkPolicies of the identity's namespace say. */
+/** The identity's gate by the NetworkPolicies of its namespace. */
 function ownGate(
   policies: readonly NetworkPolicy[],
   direction: Direction,
@@ -55,7 +55,7 @@ function ownGate(
 }
 
 export interface Gates extends Readonly<Record<Direction, CompiledGate>> {
-  /** Where cluster policies select the identity: as in `TagEntry`. */
+  /** The gates by cluster policies alone, where any select the identity: as in `TagEntry`. */
   readonly byCluster?: Readonly<Record<Direction, CompiledGate>>;
 }
 

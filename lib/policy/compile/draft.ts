@@ -140,7 +140,7 @@ function unitedPortsOf(
   return [...matchesOf(ports.filter(isNumbered)), ...(names.length > 0 ? [{ kind: 'names', names } as const] : [])];
 }
 
-/** What a cluster policy's rule comes to for pods of this identity. A port by name is never one of a node. */
+/** The drafts of a cluster policy's rule for pods of this identity. A port by name is never one of a node. */
 export function draftsOfClusterRule(rule: ClusterRule, origin: RuleRef, identity: Identity): readonly Draft[] {
   const peers = unitedPeersOf(rule);
   return unitedPortsOf(rule, origin.direction, identity).flatMap(ports =>

@@ -16,7 +16,7 @@ function namespaceOf(ref: string): string | undefined {
   return name === undefined ? undefined : namespace;
 }
 
-/** Where gates come from that are not known. */
+/** Sources of gates that are not known yet. */
 export interface GateSources {
   /** Gates of identities as another process made them. */
   readonly index?: RulesIndex;
@@ -36,8 +36,8 @@ export class LiveGates {
   /** Namespaces whose gates are those of before their policies changed, in the order of the changes. */
   readonly #unsettled = new Set<string>();
   /**
-   * Of these the ones that cannot wait: where a cluster policy changes, one end of a connection must not be judged by what
-   * it said before and the other by what it says now.
+   * Unsettled namespaces that cannot wait: where a cluster policy changes, one end of a connection must not be judged by the
+   * policy of before and the other by the policy of now.
    */
   readonly #urgent = new Set<string>();
 

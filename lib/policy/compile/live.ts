@@ -25,7 +25,7 @@ import { elementChange, type Moves, type RulesetChange } from './ruleset-change.
 import { sameStructure } from './same-structure.ts';
 import { SetIndex } from './set-index.ts';
 
-/** What is asked for while the rules follow a change, where not all was told. */
+/** Sources of policies and pods that the rules may need while they follow a change, and were not told. */
 export interface LiveSources extends GateSources {
   /** Called before a new set is filled: pods that were not told are to be set in `cluster` now. */
   readonly complete?: () => void;
@@ -58,7 +58,7 @@ export class LiveRules {
     this.#gates = new LiveGates(this.cluster, { ...options, names: this.#names }, sources);
   }
 
-  /** What a process that starts anew needs to go on from the last `take`, without a look at the policies. */
+  /** Index by which a new process goes on from the last `take`, without a look at the policies. */
   index(): RulesIndex {
     const { specs, chains, tags } = this.#structure;
     const gates = [...tags.values()].map(({ identity }) => [identityKey(identity), this.#gates.of(identity)] as const);
@@ -114,7 +114,7 @@ export class LiveRules {
     if (this.#isSubjectOfOthers(before, this.cluster.namespaceLabels(name))) this.#gates.hurry([name]);
   }
 
-  /** Whether a cluster policy may tell the one from the other as labels of its subjects' namespace. */
+  /** Whether the subject of some cluster policy selects the namespace by only one of these two sets of labels. */
   #isSubjectOfOthers(before: Labels, after: Labels): boolean {
     return tiers.some(tier =>
       this.cluster.clusterPolicies(tier).some(({ subject: { namespace } }) => {
@@ -201,7 +201,7 @@ export class LiveRules {
   }
 
   /**
-   * What has changed since this was asked last; undefined where nothing has.
+   * The change since the last call; undefined where nothing has changed.
    * @param namespaces those whose policies are to be in force. The gates of others stay as they are, while changes of pods and
    * of namespaces' labels count for all. Absent: all namespaces whose policies have changed.
    */

@@ -1,4 +1,4 @@
-/** Who is in a set: what each pod contributes, and the pods worth asking, found by label, namespace or port name. */
+/** Members of sets: the elements of each pod, and the pods that may have any, found by label, namespace or port name. */
 import { type Address, type Family, parseAddress, type Range } from '../../ip/address.ts';
 import type { Cluster } from '../evaluate/cluster.ts';
 import { PeerIndex } from '../evaluate/peer-index.ts';
@@ -94,7 +94,7 @@ const parsed = (text: string, family: Family): readonly Address[] => {
   return address?.family === family ? [address] : [];
 };
 
-/** What a pod contributes to a set of addresses by one of its own. */
+/** Elements that one address of a pod brings into a set of addresses. */
 const addressFrom = (spec: AddressSetSpec, pod: Pod, text: string, namespaceLabels: Labels): readonly Address[] =>
   isIn(spec, pod, namespaceLabels) ? parsed(text, spec.family) : [];
 
@@ -114,7 +114,7 @@ function tuplesByPairs({ whose, family }: PairSetSpec, pod: Pod, text: string, l
   return unique([...own].flatMap(pair => (pair ? tuplesOf(pair, addresses) : [])));
 }
 
-/** What a pod contributes to a set of tuples by one of its own addresses. */
+/** Elements that one address of a pod brings into a set of tuples. */
 function tuplesFrom(spec: TupleSetSpec, pod: Pod, text: string, namespaceLabels: Labels): readonly Tuple[] {
   if (isOfPairs(spec)) return tuplesByPairs(spec, pod, text, namespaceLabels);
   const { whose, names, family } = spec;
@@ -129,7 +129,7 @@ function tuplesFrom(spec: TupleSetSpec, pod: Pod, text: string, namespaceLabels:
 
 export type SetMember = Address | Tuple;
 
-/** Of the elements of one address. */
+/** Tells elements of one address apart. */
 const elementKey = (element: SetMember): string => ('port' in element ? `${element.protocol} ${element.port}` : '');
 
 /** Those of `from` that are not in the list. */
@@ -139,7 +139,7 @@ export function missingIn(list: readonly SetMember[], from: readonly SetMember[]
   return from.filter(element => !keys.has(elementKey(element)));
 }
 
-/** What a pod contributes to a set by one of its own addresses. */
+/** Elements that one address of a pod brings into a set. */
 export const elementsFrom = (
   spec: PodSetSpec,
   pod: Pod,
@@ -150,7 +150,7 @@ export const elementsFrom = (
     ? addressFrom(spec, pod, text, namespaceLabels)
     : tuplesFrom(spec, pod, text, namespaceLabels);
 
-/** What these pods of the cluster contribute to a set: for who knows that no others matter. */
+/** Elements that these pods bring into a set: for a caller that knows that no other pod matters. */
 export const elementsOf = (cluster: Cluster, spec: PodSetSpec, pods: readonly Pod[]): readonly SetMember[] =>
   pods.flatMap(pod =>
     ownAddresses(cluster, pod).flatMap(text => elementsFrom(spec, pod, text, cluster.namespaceLabels(pod.namespace))),
@@ -167,7 +167,7 @@ function addressElements(cluster: Cluster, spec: AddressSetSpec): readonly Addre
   return [...members].flatMap(pod => ownAddresses(cluster, pod).flatMap(text => parsed(text, spec.family)));
 }
 
-/** Of nodes that claim the same address, each once. */
+/** Addresses of the selected nodes; an address that several nodes claim comes once. */
 function nodeElements(cluster: Cluster, { nodes, family }: NodeSetSpec): readonly Address[] {
   const texts = [...cluster.nodes()]
     .filter(({ labels }) => nodes.some(selector => selects(selector, labels)))

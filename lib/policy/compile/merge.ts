@@ -47,7 +47,7 @@ function joined(drafts: readonly Draft[], peers: DraftPeers, ports: DraftPorts):
   return { peers, ports, origins, ...(isOne ? { counter } : {}) };
 }
 
-/** What a draft matches, in one text for equal ones. */
+/** One text for drafts that match the same. */
 export const draftText = ({ peers, ports }: Draft): string =>
   `${peers.kind}${familyOf(peers) ?? ''} ${peersText(peers)}; ${portsText(ports)}`;
 
@@ -105,7 +105,7 @@ function pairOf({ peers, ports }: Draft): Pair | undefined {
   return peers.kind === 'pods' && few ? { pods: peers.pods, ...few } : undefined;
 }
 
-/** Of those that have neither in common, peer and port together are what is looked up. */
+/** Merges drafts that share neither peers nor ports: the kernel looks up peer and port together, in one set of pairs. */
 function mergePairs(drafts: readonly Draft[], apart: number): readonly Draft[] {
   const keyOf = (draft: Draft): string => (pairOf(draft) ? String(familyOf(draft.peers)) : 'others');
   return groupsBy(drafts, keyOf).flatMap(group => {

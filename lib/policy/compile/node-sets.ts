@@ -3,7 +3,7 @@ import type { Cluster } from '../evaluate/cluster.ts';
 import { filled, type SetMember } from './members.ts';
 import type { NodeSet, NodeSetSpec, SetSpec } from './ruleset.ts';
 
-/** What goes from a set that stays, and what comes to it. */
+/** Elements that go from a set that stays, and elements that come to it. */
 export interface SetMoves {
   readonly gone: SetMember[];
   readonly come: SetMember[];
@@ -19,7 +19,7 @@ export class NodeSets {
     this.#isStale = true;
   }
 
-  /** What has changed in those that stay since this was asked last. @param specs all sets that there are now */
+  /** Changes in the sets that stay, since the last call. @param specs all sets that there are now */
   take(cluster: Cluster, specs: ReadonlyMap<string, SetSpec>): ReadonlyMap<NodeSetSpec, SetMoves> {
     const traffic = new Map<NodeSetSpec, SetMoves>();
     for (const name of this.#told.keys()) if (!specs.has(name)) this.#told.delete(name);

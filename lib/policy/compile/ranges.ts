@@ -26,7 +26,7 @@ function merged<T extends number | bigint>(
 const mergedAddresses = (intervals: readonly Interval<bigint>[]): Interval<bigint>[] =>
   merged(intervals, (last, first) => first <= last + 1n);
 
-/** What is left of the block once its holes are cut out; the holes come ascending and disjoint. */
+/** The block without its holes; these come ascending and disjoint. */
 function without(block: Interval<bigint>, holes: readonly Interval<bigint>[]): Interval<bigint>[] {
   const left: Interval<bigint>[] = [];
   let next = block.first;
@@ -71,7 +71,7 @@ export class RangeIndex<T> {
     });
   }
 
-  /** Of those that have an address in common with the range, the one that begins first. */
+  /** The first entry that has an address in common with the range. */
   meeting({ first, last }: Interval<bigint>): readonly [Range, T] | undefined {
     let [low, high] = [0, this.#entries.length];
     while (low < high) {

@@ -1,13 +1,14 @@
 /**
- * What policies came to for a node's identities, as a value that can be written down: who reads it goes on from there without a
- * look at the policies. Blocks are left out of it: a set of blocks has its content's name, and never changes while it stays.
+ * The compiled policies of a node's identities, as a value that can be written down: a process that reads it goes on from there
+ * without a look at the policies. Blocks are left out of it: a set of blocks has its content's name, and never changes while it
+ * stays.
  */
 import type { CompiledGate } from './chain.ts';
 import type { Gates } from './compile.ts';
 import type { Gate, RuleChain, SetSpec } from './ruleset.ts';
 
 export interface RulesIndex {
-  /** What names stand for, so that no other content gets one of them. */
+  /** Content of each name, so that no other content gets the same name. */
   readonly names: readonly (readonly [content: string, name: string])[];
   readonly specs: readonly SetSpec[];
   readonly chains: readonly RuleChain[];

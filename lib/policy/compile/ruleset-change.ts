@@ -15,7 +15,7 @@ export interface RulesetChange {
 /** By set, for those that stay and do not hold what they held. */
 export type Moves = ReadonlyMap<PodSetSpec | NodeSetSpec, SetMoves>;
 
-/** Of nothing but elements of sets. */
+/** A change of nothing but elements of sets. */
 export function elementChange(moves: Moves, { isOrdered }: Structure): RulesetChange {
   const part = (side: keyof SetMoves): Ruleset => ({
     sets: new Map([...moves].map(([spec, found]) => [spec.name, withElements(spec, found[side])])),

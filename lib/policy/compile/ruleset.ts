@@ -1,5 +1,5 @@
 /**
- * What the gate must know, in policy's terms: which sets of peers there are, which chains of rules, and which chain
+ * The ruleset of a gate, in policy's terms: which sets of peers there are, which chains of rules, and which chain
  * each tag goes to. Pods that come and go change elements of sets; only policies and local identities change the rest.
  */
 import type { Address, Family, Range } from '../../ip/address.ts';
@@ -44,9 +44,9 @@ export interface RuleChain {
   readonly rules: readonly ChainRule[];
   /** `Kind/namespace/name` of the policies that isolate the identities that share the chain, `Kind/name` of cluster policies; for people. */
   readonly policies: readonly string[];
-  /** Where a packet goes that none of its rules matches; absent: it is denied. */
+  /** Gate for a packet that none of its rules matches; absent: the packet is denied. */
   readonly otherwise?: Gate;
-  /** Of a chain that denies what rules of cluster policies deny: which these are. */
+  /** The rules of cluster policies that this chain denies for; absent for other chains. */
   readonly denies?: { readonly tier: Tier; readonly rules: readonly RuleRef[] };
 }
 
@@ -60,7 +60,7 @@ export interface ChainRule {
   readonly counter?: string;
   /** The rules of policies that this one carries out; for people, not content. */
   readonly origins: readonly RuleRef[];
-  /** Where it leads; absent: what it matches is allowed. */
+  /** Gate for a packet that it matches; absent: the packet is allowed. */
   readonly to?: Gate;
 }
 
@@ -125,7 +125,7 @@ export interface Pair {
   readonly ports: readonly number[];
 }
 
-/** What many rules allow that differ in peers and ports: one look, however many they are. */
+/** Set for many rules that differ in peers and ports: the kernel looks once, however many they are. */
 export interface PairSetSpec extends Named {
   readonly kind: 'tuples';
   readonly whose: { readonly kind: 'pairs'; readonly pairs: readonly Pair[] };
@@ -137,7 +137,7 @@ export const isOfPairs = (spec: TupleSetSpec): spec is PairSetSpec => spec.whose
 
 export type SetSpec = AddressSetSpec | NodeSetSpec | BlockSetSpec | TupleSetSpec;
 
-/** Of a set whose members come and go with pods. */
+/** A set whose members come and go with pods. */
 export type PodSetSpec = AddressSetSpec | TupleSetSpec;
 
 export const comesWithPods = (spec: SetSpec): spec is PodSetSpec => spec.kind === 'addresses' || spec.kind === 'tuples';

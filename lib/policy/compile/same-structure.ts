@@ -6,14 +6,14 @@ import { gatesText, type RuleChain } from './ruleset.ts';
 const originsOf = ({ origins }: RuleChain['rules'][number]): string =>
   origins.map(({ policy, direction, index }) => `${policy} ${direction} ${index}`).join();
 
-/** Of two chains of one name, which match the same: whether they do so for the same reasons. */
+/** Whether two chains of one name, which match the same, come from the same policies and rules. */
 const sameChain = (a: RuleChain, b: RuleChain | undefined): boolean =>
   a === b ||
   (b !== undefined &&
     a.policies.join() === b.policies.join() &&
     a.rules.every((rule, i) => rule === b.rules[i] || originsOf(rule) === originsOf(b.rules[i]!)));
 
-/** Of sets only the names are in it: they are made of what the sets select. */
+/** True for structures with the same chains, tags and sets; sets are compared by name, which their selectors determine. */
 export function sameStructure(a: Structure, b: Structure): boolean {
   if (a.chains.size !== b.chains.size || a.tags.size !== b.tags.size) return false;
   for (const chain of a.chains.values()) if (!sameChain(chain, b.chains.get(chain.name))) return false;

@@ -25,10 +25,10 @@ export const isSeen = ({ hostNetwork, finished }: Pod): boolean => !hostNetwork 
 export class Cluster {
   readonly #namespaces = new Map<string, Labels>();
   readonly #policies = new Map<string, Map<string, NetworkPolicy>>();
-  /** What of them counts, by namespace; found when it is asked for. */
+  /** Policies within the budget, by namespace; filled on demand. */
   readonly #counted = new Map<string, readonly NetworkPolicy[]>();
   readonly #clusterPolicies = new Map<string, ClusterPolicy>();
-  /** Of all tiers; found when it is asked for. */
+  /** Cluster policies of all tiers; sorted on demand. */
   #inOrder: readonly ClusterPolicy[] | undefined;
   /** Those that policy sees, by namespace. */
   readonly #members = new Map<string, Namesakes>();
@@ -36,7 +36,7 @@ export class Cluster {
   readonly #others = new Map<string, Pod>();
   readonly #byLabel = new Labelled();
   readonly #byPort = new Buckets<Pod>();
-  /** Who says to have an address, in the order of saying so. */
+  /** Pods that claim an address, in the order of their claims. */
   readonly #claims = new Buckets<Pod>();
   readonly #nodes = new Map<string, Node>();
   readonly #nodesByAddress = new Buckets<Node>();
@@ -135,13 +135,13 @@ export class Cluster {
     return known;
   }
 
-  /** Of one tier, in the order in which they are asked. */
+  /** Cluster policies of one tier, in the order in which they are asked. */
   clusterPolicies(tier: Tier): readonly ClusterPolicy[] {
     this.#inOrder ??= [...this.#clusterPolicies.values()].sort(inOrder);
     return this.#inOrder.filter(policy => policy.tier === tier);
   }
 
-  /** Of these, the ones whose subject is a pod with these labels, in the order in which they are asked. */
+  /** Cluster policies of the tier whose subject selects this pod, in the order in which they are asked. */
   clusterPoliciesFor(tier: Tier, pod: Pick<Pod, 'namespace' | 'labels'>): readonly ClusterPolicy[] {
     const labels = this.namespaceLabels(pod.namespace);
     return this.clusterPolicies(tier).filter(({ subject }) => selectsPod(subject, pod, labels));
@@ -180,7 +180,7 @@ export class Cluster {
     return this.#byPort.get(portKey(protocol, name));
   }
 
-  /** Of several pods that say to have the address: one that runs here, else the one that said so last. */
+  /** The pod that has the address; of several that claim it one that runs here, else the last to claim it. */
   ownerOf(address: string): Pod | undefined {
     return this.#claims.best(address, (pod, than) => pod.local === true || than.local !== true);
   }

@@ -1,4 +1,4 @@
-/** What the policies of all tiers come to for one direction of a connection: which of them decides, and why, in one sentence. */
+/** Decides one direction of a connection by the policies of all tiers, and says in one sentence which of them decides, and why. */
 import type { Action, ClusterPolicy, ClusterRule } from '../model/cluster-policy.ts';
 import {
   type Direction,

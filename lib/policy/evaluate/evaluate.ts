@@ -1,5 +1,5 @@
 /**
- * What policies say of one connection, and why: the meaning itself, flow by flow, with no regard to how the kernel is told.
+ * Judges one connection by the policies, and says why: the meaning itself, flow by flow, with no regard to the kernel's rules.
  * Egress of the one end and ingress of the other are judged apart, and both must allow.
  */
 import { type Family, prefixContains } from '../../ip/address.ts';
@@ -53,10 +53,10 @@ function judge(asked: Asked): Decision {
   return decide(asked, policiesFor(cluster, direction, subject), rule => matchesRule(asked, rule));
 }
 
-/** What policies are asked in one direction; or why they are not asked at all. */
+/** The question that policies are asked in one direction; or why they are not asked at all. */
 export type Asked = Question | { readonly exempt: Sentence };
 
-/** Of the subject's own node, where it is not known by an address: the one that the node lists as its own. */
+/** The subject's own node with an address: where the flow gives none, the node's own of this family. */
 function withAddress(cluster: Cluster, subject: Pod, node: Party, family: Family | null): Party {
   if (node.address || subject.nodeName === undefined) return node;
   return { ...node, ...addressIn(family, cluster.node(subject.nodeName)?.addresses ?? []) };
@@ -81,7 +81,7 @@ function askIngress(cluster: Cluster, from: Party, to: Party, flow: Flow): Asked
   return { cluster, direction: 'ingress', subject, peer: from, destination: subject, flow };
 }
 
-/** What is asked of the policies for a flow between these two, in each direction. */
+/** The questions to the policies about a flow between these two, one for each direction. */
 export function askBetween(
   cluster: Cluster,
   from: Party,
@@ -99,7 +99,7 @@ export function askBetween(
   return { egress: { ...asked.egress, unjudged: itself }, ingress: { ...asked.ingress, unjudged: itself } };
 }
 
-/** What is asked of the policies for this flow, in each direction. */
+/** The questions to the policies about this flow, one for each direction. */
 export function ask(
   world: World | Cluster,
   flow: Flow,

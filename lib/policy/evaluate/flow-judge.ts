@@ -93,7 +93,7 @@ export class FlowJudge {
     this.#options = options;
   }
 
-  /** What policy says of all flows from the one end to the other. */
+  /** Verdicts of policy on all flows from the one end to the other. */
   between(from: Endpoint, to: Endpoint, family: Family | null): PairVerdict {
     const { egress, ingress } = ask(this.#cluster, { from, to, family, protocol: 'other', port: 0 }, this.#options);
     const directions = [egress, ingress].flatMap(asked => ('exempt' in asked ? [] : [this.#verdictOn(asked)]));

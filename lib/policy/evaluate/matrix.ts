@@ -13,7 +13,7 @@ export type { Traffic } from './matrix-judge.ts';
 /** `Kind/namespace/name` of policies, and one sentence. */
 export type RowDirection = Pick<DirectionVerdict, 'allowed' | 'by' | 'why'>;
 
-/** What policies say of a connection in both directions. */
+/** The verdict of policies on a connection, in both directions. */
 export interface RowVerdict {
   readonly allowed: boolean;
   readonly egress: RowDirection;
@@ -100,7 +100,7 @@ export function explain(
   });
 }
 
-/** What is said of the pair. */
+/** The verdict on the pair, with its reasons as text. */
 function verdictOf(pair: JudgedPair): RowVerdict {
   const told = (decision: Decision): RowDirection => ({
     allowed: decision.allowed,

@@ -6,7 +6,7 @@ const labelKey = (key: string, value: string): string => `label ${key}=${value}`
 const namespaceKey = (name: string): string => `namespace ${name}`;
 const anyKey = 'any';
 
-/** Of the requirements that list values the one with the fewest. */
+/** The requirement with the fewest values among those that list values. */
 function fewestValues({ requirements }: LabelSelector): readonly [key: string, values: readonly string[]] | undefined {
   const listing = requirements.filter(({ operator }) => operator === 'In');
   const [first, ...more] = listing;
@@ -30,7 +30,7 @@ export function* keysOfPod({ namespace, labels }: Pick<Pod, 'namespace' | 'label
   for (const [key, value] of labels) yield labelKey(key, value);
 }
 
-/** What stands under selectors, by the pods that these select. */
+/** Values that are entered under selectors, and found by a pod that these select. */
 export class PeerIndex<T> {
   readonly #byKey = new Map<string, { readonly peer: PodPeer; readonly value: T }[]>();
 

@@ -1,6 +1,7 @@
 /**
- * What policies can tell apart. Between two numbers that no policy and no container port names, all ports fare alike, and so
- * do all addresses between the edges of two ipBlocks: one of each class speaks for the others, exactly.
+ * Classes of ports and addresses that policies cannot tell apart. Between two numbers that no policy and no container port
+ * names, all ports fare alike, and so do all addresses between the edges of two ipBlocks: one of each class speaks for the
+ * others, exactly.
  */
 import {
   type Address,
@@ -55,7 +56,7 @@ export class AddressClasses {
     const peers = worlds.flatMap(rulesOf).flatMap(rule => listed<Peer>(rule.peers));
     const blocks = peers.filter((peer): peer is BlockPeer => peer.kind === 'block');
     const prefixes = blocks.flatMap(({ cidr, except }) => [cidr, ...except]);
-    // Where policies speak of nodes each address of one is a class of its own.
+    // Where policies select nodes, each address of a node is a class of its own.
     if (peers.some(({ kind }) => kind === 'nodes')) prefixes.push(...worlds.flatMap(nodePrefixes));
     this.#ranges = { 4: rangesBetween(prefixes, 4), 6: rangesBetween(prefixes, 6) };
   }

@@ -1,4 +1,4 @@
-/** What would have to change in a cluster policy for a connection that it denies to be allowed. */
+/** Finds changes to a cluster policy under which a connection that it denies would be allowed. */
 import type { Question } from '../evaluate/evaluate.ts';
 import type { ClusterPolicy } from '../model/cluster-policy.ts';
 import { formatRule, policyRef, type RuleRef, type World } from '../model/model.ts';

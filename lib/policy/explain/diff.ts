@@ -14,7 +14,7 @@ import { Distinctions } from './distinctions.ts';
 import { alive, type End, type Group, groupsOf, type Sides } from './groups.ts';
 import { type BareVerdict, PairJudge, type Ruling } from './pair-judge.ts';
 
-/** What made the difference in one direction. */
+/** A policy, or one of its rules, that made the difference in one direction. */
 export interface Because {
   readonly direction: Direction;
   /** `Kind/namespace/name`, or `Kind/name` */
@@ -101,7 +101,7 @@ interface Found extends Flip {
   readonly families: readonly (Family | null)[];
 }
 
-/** What the worlds say of one pair in one family: each direction before and after. */
+/** The two worlds' rulings on one pair in one family, for each direction. */
 type Rulings = readonly [before: Readonly<Record<Direction, Ruling>>, after: Readonly<Record<Direction, Ruling>>];
 
 const directions = ['egress', 'ingress'] as const;
@@ -252,7 +252,7 @@ function isWorthAsking(from: Group, to: Group): boolean {
 
 const isOfPods = ({ ends }: Group): boolean => ends[0]!.before.kind === 'pod';
 
-/** What changes for connections if the world becomes `after`. */
+/** The changes for connections if the world becomes `after`. */
 export function diff(before: World, after: World, options: EvaluateOptions = {}): PolicyDiff {
   const classes = new AddressClasses([before, after]);
   const distinctions = new Distinctions([before, after]);

@@ -1,4 +1,4 @@
-/** What policies can tell apart in pods: two that the same selectors mean fare alike, whatever else their labels say. */
+/** Classes of pods that policies cannot tell apart: pods that the same selectors match fare alike, whatever their labels. */
 import type { Cluster } from '../evaluate/cluster.ts';
 import { PeerIndex } from '../evaluate/peer-index.ts';
 import {
@@ -25,7 +25,7 @@ const podPeersOf = ({ peers }: PolicyRule): readonly PodPeer[] =>
 const portName = ({ protocol, name }: { readonly protocol: string; readonly name: string }): string =>
   `${protocol}/${name}`;
 
-/** Of several worlds together, so that what one of them tells apart is told apart in all. */
+/** Classes of several worlds together: pods that one world tells apart are of two classes in all. */
 export class Distinctions {
   /** Numbers of lists of peers: a rule asks whether one of its peers means the pod, and not which. */
   readonly #lists = new PeerIndex<number>();

@@ -27,19 +27,19 @@ import { type Remedy, remediesFor } from './remedy.ts';
 
 export interface RuleWalk {
   readonly rule: RuleRef;
-  /** Of a cluster policy: what it does with what matches. */
+  /** The rule's action on traffic that it matches; a cluster policy's only. */
   readonly action?: Action;
-  /** What it allows, in words; of a cluster policy what it is about. */
+  /** The traffic that it allows, in words; for a cluster policy the traffic that it matches. */
   readonly allows: string;
   readonly matches: boolean;
-  /** Of its peers, or else of its ports; none where it matches. */
+  /** Why its peers do not match, or else its ports; none where it matches. */
   readonly misfits: readonly Misfit[];
 }
 
 export interface PolicyWalk {
   /** `Kind/namespace/name`, or `Kind/name` */
   readonly policy: string;
-  /** Of a cluster policy. */
+  /** A cluster policy's only. */
   readonly priority?: number;
   readonly source?: Source;
   /** In the manifest's order. None: it isolates, and allows nothing. Of a cluster policy those up to the first that matches. */
@@ -52,7 +52,7 @@ export interface Bystander {
   readonly why: string;
 }
 
-/** What would be without one rule of a cluster policy. */
+/** The verdict without one rule of a cluster policy. */
 export interface Otherwise {
   readonly rule: RuleRef;
   readonly verdict: DirectionVerdict;
@@ -63,11 +63,11 @@ export interface DirectionWalk {
   readonly verdict: DirectionVerdict;
   /** `namespace/pod` whose policies were asked; undefined where none are. */
   readonly subject?: string;
-  /** Of the Admin tier, those that were asked, up to the rule that matches. */
+  /** Policies of the Admin tier that were asked, up to the rule that matches. */
   readonly admin: readonly PolicyWalk[];
   /** NetworkPolicies that isolate the subject, where they were asked. */
   readonly policies: readonly PolicyWalk[];
-  /** Of the Baseline tier, where it was asked. */
+  /** Policies of the Baseline tier, where it was asked. */
   readonly baseline: readonly PolicyWalk[];
   readonly bystanders: readonly Bystander[];
   /** For each rule of a cluster policy that decided or passed it on. */

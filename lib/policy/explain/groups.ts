@@ -21,7 +21,7 @@ export interface Group {
   readonly ends: readonly End[];
   /** That the world says the same of them before and after. */
   readonly isSame: boolean;
-  /** Of pods: that the policies which select them are the same before and after. */
+  /** For pods: whether the policies that select them are the same before and after. */
   readonly isSameIn: Readonly<Record<Direction, boolean>>;
 }
 
@@ -33,7 +33,7 @@ function podText(cluster: Cluster, { classes, distinctions }: Sides, pod: Pod): 
   const places = ([4, 6] as const).map(family => {
     const text = pod.addresses.find(each => parseAddress(each)?.family === family);
     if (text === undefined) return -1;
-    // Of two pods with one address only one has it: no other pod fares like these.
+    // Where two pods claim one address only one owns it, so no other pod fares like either of them.
     const owner = cluster.ownerOf(text);
     if (owner && owner !== pod) return [nameOf(pod), distinctions.of(cluster, owner)];
     const address = parseAddress(text)!;
@@ -43,7 +43,7 @@ function podText(cluster: Cluster, { classes, distinctions }: Sides, pod: Pod): 
   return JSON.stringify([distinctions.of(cluster, pod), hostNetwork, nodeName, local, places]);
 }
 
-/** What the policies that select the pod say, in one direction; those of cluster policies in their order. */
+/** One text for the policies that select the pod, in one direction; cluster policies in their order. */
 function selectingText(cluster: Cluster, pod: Pod, direction: Direction): string {
   const { admin, isolating, baseline } = policiesFor(cluster, direction, pod);
   const said = (policy: NetworkPolicy | ClusterPolicy): unknown => [policyRef(policy), policy[direction]];

@@ -36,9 +36,9 @@ export interface Misfit {
   readonly kind: MisfitKind;
   /** Where in the rule: `from[0]`, `ports[1]`; `podSelector` of a policy. */
   readonly place: string;
-  /** What is asked for, in words: `pods app=web in namespace shop`, `TCP 80`. */
+  /** The peer or port that the rule asks for, in words: `pods app=web in namespace shop`, `TCP 80`. */
   readonly asked: string;
-  /** What there is instead, as one sentence. */
+  /** One sentence that says what the flow has instead. */
   readonly says: string;
 }
 
@@ -147,7 +147,7 @@ function portSaid({ flow, destination, peer, direction }: Question, port: Port):
   return { kind: 'port name', says: `${port.name} is ${known} on ${name}, not ${flow.port}` };
 }
 
-/** What keeps a flow from matching the rule: of each peer, or else of each port; none where it matches. */
+/** Why a flow does not match the rule: for each peer, or else for each port; none where it matches. */
 export interface RuleFit {
   readonly peers: readonly Misfit[];
   /** Looked at even where no peer fits. */

@@ -1,6 +1,6 @@
 /**
- * What policies say of connections between two ends, judged once for all pairs that fare alike: subjects that the same policies
- * judge share a gate, and of a peer only matters which of the gate's rules mean it.
+ * Judges connections between two ends, once for all pairs that fare alike: subjects that the same policies judge share a gate,
+ * and peers that the same rules of that gate match fare alike.
  */
 import type { Family } from '../../ip/address.ts';
 import type { Cluster } from '../evaluate/cluster.ts';
@@ -20,7 +20,7 @@ import type { PortClass } from './classes.ts';
 
 export type BareVerdict = Omit<DirectionVerdict, 'why'>;
 
-/** What policies say in one direction of all ports. */
+/** The verdicts of policies in one direction, on all ports. */
 export interface Ruling {
   /** The same for rulings of this judge that say the same, by the same rules. */
   readonly id: number;
@@ -35,7 +35,7 @@ interface Gate {
 
 const unasked: Ruling = { id: 0, on: () => exempt([]) };
 
-/** Of one world. */
+/** Judges pairs of one world. */
 export class PairJudge {
   readonly #cluster: Cluster;
   readonly #options: EvaluateOptions;

@@ -1,6 +1,6 @@
 /**
- * What would have to change for a denied connection to be allowed in one direction. Each remedy was tried: only those
- * under which `evaluate` allows it are told.
+ * Finds changes under which a denied connection would be allowed in one direction. Each remedy is tried: only those under
+ * which `evaluate` allows the connection are returned.
  */
 import type { PoliciesByTier } from '../evaluate/decision.ts';
 import { type EvaluateOptions, evaluate, type Question } from '../evaluate/evaluate.ts';
@@ -24,7 +24,7 @@ export interface Remedy {
   readonly kind: 'port' | 'label' | 'rule';
   /** One sentence: `Add TCP 8080 to the ports of NetworkPolicy/shop/db ingress[0]`. */
   readonly says: string;
-  /** What to add, as the manifest has it. */
+  /** The value to add, as the manifest has it. */
   readonly add?: ManifestValue;
   /** The world in which that has been done. */
   readonly world: World;
@@ -121,8 +121,8 @@ const mostParticular = (policies: readonly NetworkPolicy[]): readonly NetworkPol
   policies.toSorted((a, b) => b.subject.requirements.length - a.subject.requirements.length).slice(0, 1);
 
 /**
- * Of ports, and of labels: so many are tried, those of the first rules. Each is tried in a world of its own, and a reader of a
- * thousand ways out is helped by none.
+ * At most so many ports, and so many labels, are tried: those of the first rules. Each is tried in a world of its own, and a
+ * thousand remedies help no reader.
  */
 const MOST_TRIED = 32;
 

@@ -131,7 +131,7 @@ function openersOf(companions: Companions, direction: Direction): readonly Opene
   });
 }
 
-/** What of the hole some rule allows again, and which. A rule's own block never reaches into its holes. */
+/** A part of the hole that some rule allows again, and that rule. A rule's own block never reaches into its holes. */
 function reopened(hole: Prefix, openers: readonly Openers[]): readonly [Range, RuleRef] | undefined {
   const whole = rangeOf(hole);
   for (const { toAll, byRange } of openers) {

@@ -26,7 +26,7 @@ export const subjectOf = ({ namespace, subject }: NetworkPolicy): readonly strin
 /** A rule that matches nothing is covered by whatever there is. */
 export const matchesNothing = ({ peers, ports }: PolicyRule): boolean => peers.length === 0 || ports.length === 0;
 
-/** What a rule asks of its peer; a rule that asks for less of it allows more. */
+/** The requirements of a rule on its peer; a rule with fewer of them allows more. */
 type Asked = readonly string[];
 
 const anybody: Asked = [];
@@ -91,7 +91,7 @@ const rarest = (list: readonly string[], counts: ReadonlyMap<string, number>): s
 export class Candidates {
   readonly #byKey = new Map<string, Entry[]>();
   readonly #places: ReadonlyMap<NetworkPolicy, number>;
-  /** Of all blocks that some policy names. */
+  /** Prefix lengths of all blocks that some policy names. */
   readonly #lengths: Readonly<Record<Family, ReadonlySet<number>>>;
 
   /** @param policies in the order in which candidates are given */

@@ -1,4 +1,4 @@
-/** What is odd about cluster policies, policy by policy. */
+/** Finds oddities of cluster policies, policy by policy. */
 import { clusterOf, isSeen } from '../evaluate/cluster.ts';
 import type { Declared, Document } from '../manifest/manifest.ts';
 import type { ClusterPolicy } from '../model/cluster-policy.ts';

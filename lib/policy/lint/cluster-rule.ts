@@ -1,4 +1,4 @@
-/** What is legal in a cluster policy and probably unmeant: what each check is given, and what several of them ask. */
+/** Shared by the checks for what is legal in a cluster policy and probably unmeant: their input, and questions of several. */
 import { type Cluster, isSeen } from '../evaluate/cluster.ts';
 import type { ClusterPolicy, ClusterRule } from '../model/cluster-policy.ts';
 import type { Direction, Pod, PodPeer, World } from '../model/model.ts';
@@ -27,7 +27,7 @@ export const peersOf = ({ peers }: ClusterRule): Exclude<ClusterRule['peers'], '
 export const podsSelectedBy = (cluster: Cluster, pods: readonly Pod[], subject: PodPeer): readonly Pod[] =>
   pods.filter(pod => isSeen(pod) && selectsPod(subject, pod, cluster.namespaceLabels(pod.namespace)));
 
-/** Whether the one selects all pods that the other does, whatever pods there are. */
+/** Whether `wider` selects all pods that `narrower` does, whatever pods there are. */
 export function coversSubject(wider: ClusterPolicy, narrower: ClusterPolicy): boolean {
   const asked = new Set(askedBy(narrower.subject));
   return askedBy(wider.subject).every(text => asked.has(text));

@@ -78,7 +78,7 @@ const missingProtocols = (document: Document): readonly Problem[] =>
 /** Where the policy stands in its document: `items[3].`, or nothing. */
 const placeOf = ({ path }: Declared): string => path.slice(0, path.length - 'metadata.name'.length);
 
-/** What is odd about these policies of the world, policy by policy. */
+/** Oddities of these policies of the world, policy by policy. */
 export function odditiesOf(policies: readonly DeclaredPolicy[], world: World, scope: Scope): readonly Problem[] {
   const around = new Surroundings(world, scope);
   const checks = checksFor(around);
@@ -95,7 +95,7 @@ export function odditiesOf(policies: readonly DeclaredPolicy[], world: World, sc
   return problems;
 }
 
-/** What is odd about those of the declared policies that are in this world. */
+/** Oddities of those declared policies that are in this world. */
 function oddIn(
   world: World,
   declared: readonly Declared[],
@@ -108,7 +108,7 @@ function oddIn(
   return [...odditiesOf(policies, world, scope), ...clusterOddities(clusterPolicies, world, documents)];
 }
 
-/** What is legal and probably unmeant. Policies that are invalid are told of already; staged ones are looked at as if in force. */
+/** Problems that are legal and probably unmeant. Invalid policies are reported already; staged ones are judged as if in force. */
 function unmeant(
   documents: readonly Document[],
   declared: readonly Declared[],

@@ -62,7 +62,7 @@ const hasPods = ({ askers }: Allowed, asked: readonly string[]): boolean => {
   return false;
 };
 
-/** Whether some of these allows all that the other one does. */
+/** Whether one of `wider` allows all that `narrower` does. */
 export function cover(wider: readonly Allowed[], narrower: Allowed): boolean {
   const able = wider.filter(each => coverPorts(each.ports, narrower.ports));
   if (able.some(({ isForAll }) => isForAll)) return true;
@@ -81,7 +81,7 @@ export function cover(wider: readonly Allowed[], narrower: Allowed): boolean {
   );
 }
 
-/** What policies of one world allow, each taken apart once. */
+/** Compares what policies of one world allow; each is taken apart once. */
 export class Coverage {
   /** How often two policies were compared. */
   asked = 0;

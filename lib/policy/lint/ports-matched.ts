@@ -53,7 +53,7 @@ function spansCover(wider: readonly PortSpan[], narrower: readonly PortSpan[]): 
 
 const isWhole = (spans: readonly PortSpan[] = []): boolean => spans[0]?.first === 0 && spans[0].last === 65535;
 
-/** Whether each port of the one is a port of the other, whichever number a name has. */
+/** Whether each port of `narrower` is a port of `wider`, whichever number a name has. */
 export function coverPorts(wider: PortsMatched, narrower: PortsMatched): boolean {
   if (wider.isAny) return true;
   if (narrower.isAny) return false;

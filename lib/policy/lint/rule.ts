@@ -1,4 +1,4 @@
-/** What is legal in a policy and probably unmeant. Each check reports what is odd, what follows, and what to write instead. */
+/** Checks for what is legal in a policy and probably unmeant. Each check reports what is odd, what follows, and what to write instead. */
 import type { Declared } from '../manifest/manifest.ts';
 import {
   type BlockPeer,
@@ -24,7 +24,7 @@ export interface Case {
   readonly report: (field: string, message: string) => void;
 }
 
-/** What a check keeps from one policy of a world to the next goes with the world: each run makes its checks anew. */
+/** A check may remember things from one policy of a world to the next: each run over a world makes its checks anew. */
 export type Check = (it: Case) => void;
 
 export interface DeclaredPolicy extends Declared {

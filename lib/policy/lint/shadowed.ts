@@ -59,7 +59,7 @@ class TierRules {
     return known;
   }
 
-  /** Of rules that come before, those whose ports are all of this one's: undefined where they do not match all that it does. */
+  /** Earlier rules that have all ports of `narrower`; undefined where together they do not match all that it does. */
   covering(narrower: Taken, earlier: readonly Taken[]): readonly Taken[] | undefined {
     if (matchesNothing(narrower.rule)) return undefined;
     const able = earlier.filter(each => this.#coverPorts(each, narrower));

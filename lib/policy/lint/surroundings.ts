@@ -68,7 +68,7 @@ export class Surroundings {
         this.#companions.get(policy)!.add(companions);
       }
     }
-    // Of pods that are not known: those that one policy asks for, another may ask for in the same words, or with none.
+    // Unknown pods that one policy selects, another one may select by the same selector, or by an empty one.
     const byText = Map.groupBy(policies.keys(), i => selectorText(policies[i]!.subject));
     const forAll = byText.get('') ?? [];
     for (const [text, numbers] of byText) {

@@ -126,7 +126,7 @@ function together<T>(
 
 const isName = (port: Port): boolean => 'name' in port;
 
-/** What the API says of an egress rule, in the experimental channel only: it is told, and means what it can mean. */
+/** Warns of a port by name beside peers that are no pods. Only the API's experimental channel speaks of it, for egress. */
 function checkNames(field: Field, peers: readonly Peer[], ports: 'any' | readonly Port[]): void {
   if (ports === 'any' || !ports.some(isName) || peers.every(({ kind }) => kind === 'pods')) return;
   warn(field, 'A port by name beside peers that are no pods: it means ports of pods alone, and the API may refuse it');
@@ -162,7 +162,7 @@ function ruleOf(field: Field, index: number, direction: Direction, spelling: Spe
   return { ...rule, peers, ports };
 }
 
-/** What the other version calls ports: told by itself, since the word is like none that is known. */
+/** Complains of the other version's word for ports, which `holdsOnly` cannot guess: no field of this version is spelt like it. */
 function isOfOtherVersion(field: Field, { ports }: Spelling): boolean {
   const other = ports === 'ports' ? 'protocols' : 'ports';
   if (!isMapping(field.value) || !(other in field.value)) return false;
@@ -204,7 +204,7 @@ export function clusterPolicyOf(object: Field, apiVersion: string, named: NamedC
     complain(spec, `Missing, so every pod is denied everything: write it`);
     return closedCluster(nothing);
   }
-  // What is misspelt may be the list of rules that closes something.
+  // A misspelt field may be the list of rules that closes something.
   const isPlain = [
     holdsOnly(object, ['apiVersion', 'kind', 'metadata', 'spec', 'status'], deniesAll),
     holdsOnly(spec, spelling.spec, deniesAll),

@@ -28,7 +28,7 @@ function rangeOf(field: Field, protocol: Protocol, least: number, instead: strin
 
 const everyPort = { first: 1, last: 65535 } as const;
 
-/** What is under `tcp`, `udp` or `sctp`. */
+/** Reads the ports under `tcp`, `udp` or `sctp`. */
 function transport(field: Field, protocol: Protocol, instead: string): readonly Port[] | undefined {
   if (isMapping(field.value) && 'port' in field.value)
     return complain(member(field, 'port'), `An old spelling, so ${instead}: write destinationPort: {number: 80}`);

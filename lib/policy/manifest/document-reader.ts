@@ -97,7 +97,7 @@ export class DocumentReader {
   #known(item: Item): undefined {
     const { field, kind, apiVersion } = item;
     const isPolicy = kind === 'NetworkPolicy';
-    // Of a policy without a version or with an unknown one it is known what it closes.
+    // A policy without a version, or with an unknown one, still says which pods it closes.
     if (isPolicy && groupOf(apiVersion) === '') return this.#policy(item);
     if (apiVersion === '')
       return this.#unreadable(member(field, 'apiVersion'), 'Missing: write which API this is of, as in apiVersion: v1');
@@ -119,7 +119,7 @@ export class DocumentReader {
       }));
   }
 
-  /** What would count for policies in force has no place beside those that are not. */
+  /** Warns of an object in the folder of staged policies that would count for policies in force. */
   #unstaged({ field, kind }: Item): undefined {
     const message = `A ${kind} in the folder of staged policies, where it does not count: move it beside the others`;
     this.#report('warning', member(field, 'kind').path, message);

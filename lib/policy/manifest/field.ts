@@ -25,7 +25,7 @@ export const warn = ({ report, path }: Field, message: string): void => report('
 
 const shortened = (text: string): string => (text.length > 80 ? `${text.slice(0, 80)}…` : text);
 
-/** What a person wrote, short enough for a message. */
+/** The value as its author wrote it, short enough for a message. */
 export function shown(value: unknown): string {
   if (value === undefined || value === null) return 'nothing';
   if (Array.isArray(value)) return 'a list';
@@ -87,7 +87,7 @@ export function flagOf(field: Field): boolean | undefined {
   return complain(field, `${shown(field.value)} where true or false is expected`);
 }
 
-/** What the text says, where leading zeros mean nothing; a warning where there are any, since to others they mean octal. */
+/** Parses a number whose leading zeros mean nothing, and warns where there are any, since other programs read octal. */
 export function decimal<T>(field: Field, text: string, parse: (text: string) => T | undefined): T | undefined {
   const found = parse(text);
   if (found !== undefined) return found;

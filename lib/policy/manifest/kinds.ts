@@ -50,7 +50,7 @@ export type KindStanding =
 
 const unknownVersion = (why: string): KindStanding => ({ is: 'unknown', at: 'apiVersion', why });
 
-/** What a kind is to policy. */
+/** Whether policy knows, ignores, does not enforce or refuses the kind. */
 export function standingOf(apiVersion: string, kind: string): KindStanding {
   const group = groupOf(apiVersion);
   const known = groups[group];

@@ -47,7 +47,7 @@ export type DeclaredObject =
   | {
       readonly kind: 'NetworkPolicy';
       readonly policy: NetworkPolicy;
-      /** Of 2016: it does something only where its namespace is isolated by annotation. */
+      /** A policy of 2016 does something only where its namespace is isolated by annotation. */
       readonly needsIsolation?: boolean;
       readonly isStaged?: boolean;
     }
@@ -58,7 +58,7 @@ export interface Declarations {
   readonly problems: readonly Problem[];
 }
 
-/** What each document declares, in order; nothing is merged yet, so that a file's part can be kept and used again. */
+/** Reads the objects of each document, in order, and merges nothing yet, so that a file's part can be kept and used again. */
 export function readDocuments(documents: readonly Document[]): Declarations {
   const readers = documents.map(document => {
     const reader = new DocumentReader(document);

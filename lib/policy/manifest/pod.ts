@@ -41,7 +41,7 @@ function namedPortOf(field: Field): readonly NamedPort[] {
  */
 export const MOST_PORTS = 1000;
 
-/** Of the containers that run as long as the pod does: among init containers, those that are sidecars. */
+/** Named ports of the containers that run as long as the pod does: among init containers, those that are sidecars. */
 function namedPortsOf(spec: Field): readonly NamedPort[] {
   const containers = itemsOf(member(spec, 'containers')) ?? [];
   const sidecars = (itemsOf(member(spec, 'initContainers')) ?? []).filter(

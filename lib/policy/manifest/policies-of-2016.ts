@@ -84,7 +84,7 @@ export function isIsolated(namespace: Field): boolean {
   return isolated.includes(true);
 }
 
-/** What the annotation means: all pods of the namespace are isolated for ingress, whatever policies there are. */
+/** The annotation as a policy: all pods of the namespace are isolated for ingress, whatever policies there are. */
 export const isolationOf = (namespace: string): NetworkPolicy => ({
   kind: 'Namespace',
   namespace,

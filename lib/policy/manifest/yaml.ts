@@ -37,7 +37,7 @@ function jsonIn(text: string): { readonly value: unknown } | undefined {
     const value: unknown = JSON.parse(text);
     return membersIn(value) === keysIn(text) ? { value } : undefined;
   } catch (error) {
-    // Of YAML's flow style, too deep, or broken: YAML's parser says where.
+    // The text is YAML's flow style, too deep, or broken: YAML's parser says where.
     if (error instanceof SyntaxError || error instanceof RangeError) return undefined;
     throw error;
   }

@@ -43,7 +43,7 @@ function leavesOfRule(rule: unknown): number {
 const leavesOfSpec = (spec: unknown): number =>
   sum([...listIn(spec, 'ingress'), ...listIn(spec, 'egress')], leavesOfRule);
 
-/** Whether the `spec` of a manifest is beyond what one policy may come to: told without reading it any further. */
+/** Whether the `spec` of a manifest has more entries than one policy may have, counted without reading it any further. */
 export const isBeyondBudget = (spec: unknown): boolean => leavesOfSpec(spec) > MOST_OF_POLICY;
 
 /** As `isBeyondBudget`, of a cluster policy. How many of these there are is for the cluster's admin to say. */

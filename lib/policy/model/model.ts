@@ -1,6 +1,6 @@
 /**
- * What policy speaks of: namespaces, pods and policies as values, already validated. Text and Kubernetes objects become
- * these in `manifest.ts`; whatever was invalid there is already closed here, so nothing below checks again.
+ * The model of policy: namespaces, pods and policies as values, already validated. Text and Kubernetes objects become
+ * these in `manifest.ts`; whatever was invalid there is already closed here, so no code below checks again.
  */
 import type { Family, Prefix } from '../../ip/address.ts';
 import type { NamedPort } from '../../tag/identity.ts';
@@ -24,7 +24,7 @@ export interface World {
   readonly pods: readonly Pod[];
   readonly policies: readonly NetworkPolicy[];
   readonly nodes?: readonly Node[];
-  /** Of all tiers, in any order. */
+  /** Cluster policies of all tiers, in any order. */
   readonly clusterPolicies?: readonly ClusterPolicy[];
   /** Judged and never enforced: they stand apart from the others, so that none of these can be taken for one in force. */
   readonly staged?: Staged;
@@ -59,11 +59,11 @@ export interface Node {
   readonly addresses: readonly string[];
 }
 
-/** Where an object was read: documents are counted from 0 within a file. */
+/** File and document that an object was read from: documents are counted from 0 within a file. */
 export interface Source {
   readonly file: string;
   readonly document: number;
-  /** Of an object that an API server gave, by which it is named: it is in no file. */
+  /** Version of an object that an API server gave; such an object is in no file. */
   readonly resourceVersion?: string;
 }
 
@@ -81,7 +81,7 @@ export interface NetworkPolicy {
   readonly resourceVersion?: string;
   /** The pods of its namespace that it selects. */
   readonly subject: LabelSelector;
-  /** What it allows in; absent where it does not isolate for ingress, empty where it isolates and allows nothing. */
+  /** Rules that let traffic in; absent where it does not isolate for ingress, empty where it isolates and allows nothing. */
   readonly ingress?: readonly PolicyRule[];
   readonly egress?: readonly PolicyRule[];
   /** It allows nothing because it is larger than a policy may be, or its namespace's are together. */
@@ -161,7 +161,7 @@ export interface RuleRef {
   readonly policy: string;
   readonly direction: Direction;
   readonly index: number;
-  /** What its author calls it. */
+  /** Its author's name for it. */
   readonly name?: string;
 }
 

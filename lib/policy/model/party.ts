@@ -6,15 +6,15 @@ import type { Endpoint, Pod } from './model.ts';
 /** One end of a flow as policy sees it. */
 export interface Party {
   readonly name: string;
-  /** Whose interface it is: the subject of policies. */
+  /** The pod that has the interface: the subject of policies. */
   readonly subject?: Pod;
-  /** Who has the address as far as the other end can tell. */
+  /** The pod that has the address as far as the other end can tell. */
   readonly peer?: Pod;
   readonly node?: NodePlace | 'own';
   readonly address?: Address;
 }
 
-/** Of these, the one of the family; none of null, by which ends are judged by their labels. */
+/** The first address of the family; none for null, where ends are judged by their labels. */
 export function addressIn(family: Family | null, texts: readonly string[]): { address?: Address } {
   if (family === null) return {};
   const address = texts.map(parseAddress).find(found => found?.family === family);

@@ -9,13 +9,13 @@ export interface Problem {
   readonly file: string;
   /** From 0 within the file. */
   readonly document: number;
-  /** Of an object of the API, which is in no file. */
+  /** Version of an object of the API, which is in no file. */
   readonly resourceVersion?: string;
   /** `Kind/namespace/name`, as far as it is known. */
   readonly object?: string;
   /** `spec.ingress[0].from[1].ipBlock.cidr`; empty for the whole document. */
   readonly field: string;
-  /** What is wrong, what it does instead, and what to write. */
+  /** Says what is wrong, what follows, and what to write instead. */
   readonly message: string;
   /**
    * `unreadable`: what the object is cannot be told, so it may be a policy that closes something, and nothing can be said of

@@ -1,4 +1,4 @@
-/** What would be if staged policies were in force. */
+/** The world as it would be if staged policies were in force. */
 import { policyRef, type World } from './model.ts';
 
 interface Named {
