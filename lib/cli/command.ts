@@ -1,7 +1,7 @@
 import type { ArgumentsCamelCase, Argv } from 'yargs';
 import { printable, printableLines } from '../tag/printable.ts';
 
-/** What a script may rely on; each command says in its help what its `no` means. */
+/** Exit codes, a contract with scripts; each command says in its help what its `no` means. */
 export const exit = {
   /** Yes, or fine. */
   yes: 0,

@@ -1,4 +1,4 @@
-/** Logs CNI calls: a line for each call that changes something, and one for each change in the outcome of those that only ask. */
+/** Logs CNI calls, a line each; a call that only asks, and is answered as before, is logged at level debug. */
 import type { Environment } from '../cni/request.ts';
 import type { Log } from '../rpc/log.ts';
 import type { CallAnswer, CallRequest } from '../rpc/protocol.ts';

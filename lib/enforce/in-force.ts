@@ -1,6 +1,6 @@
 /**
- * What judges a pod, and whether it is in force: asked of the kernel before the pod is opened, at a cost that does not grow with
- * the number of pods. A marker in the table says which file it goes with, and nothing of rules that another program took away.
+ * Asks the kernel, before a pod is opened, whether the rules that judge it are in force, at a cost that does not grow with the
+ * number of pods. A marker in the table says which file it goes with, and nothing of rules that another program took away.
  *
  * Where the kernel's generation is the one that our last commit made, no program has committed anything since. Other programs
  * commit all the time in tables of their own; then the rules of the chains that the pod's packets pass are looked at by their

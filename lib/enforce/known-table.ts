@@ -1,5 +1,6 @@
 /**
- * What is known of a table that other programs may change, too. It goes along with each commit of ours, so that before a pod is opened the kernel is asked only for what judges that pod (`in-force.ts`).
+ * Keeps the handles and set sizes of a table that other programs may change, too. Each commit of ours updates them, so that before
+ * a pod is opened the enforcer asks the kernel only for the rules that judge that pod (`in-force.ts`).
  */
 
 import { type GateSettings, isJudged } from '../gate/chains.ts';

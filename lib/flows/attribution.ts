@@ -207,7 +207,7 @@ export class Attribution {
       ...{ from: endpoint(from), to: endpoint(to), family, port },
       protocol: isKnown(protocol) ? protocol : ('other' as const),
     };
-    // The kernel judged a pod that has left by policies and labels that this scene no longer holds.
+    // A pod of this flow has left since, so this scene no longer tells how the kernel judged it.
     if ([from, to].some(address => !pods.has(address) && this.#gone.has(address)))
       return { egress: null, ingress: null, doubt: 'changed' };
     const { egress, ingress } = evaluate(cluster, flow, { enforceEgressToNode });

@@ -270,7 +270,7 @@ export class FlowJournal {
   }
 
   /**
-   * What has changed since the cursor, each flow once, as it is now. Beyond `most` the oldest changes are left out and
+   * Flows that have changed since the cursor, each once, as it is now. Beyond `most` the oldest changes are left out and
    * counted, whatever the filter would have made of them: a reader that is far behind costs no more than one that is not.
    */
   read(cursor: number, { filter, most }: { readonly filter: Filter; readonly most: number }): FlowPage {

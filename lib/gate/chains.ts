@@ -186,9 +186,9 @@ function nodeGate({ enforceEgressToNode }: GateSettings, isOrdered: boolean): Ch
 }
 
 /**
- * What is judged by ordered rules must not meet one set of before a change and another one of after it. A packet in the middle of
- * a ruleset reads rules as they were when it began: the map that they name is made anew with each change, and the one of before
- * then holds nothing.
+ * A packet that ordered rules judge must not meet one set from before a change and another from after it. In the middle of a
+ * ruleset a packet goes on with the rules of its beginning. Each change makes the map that these name anew, and empties the map
+ * of before.
  */
 export const MOMENT = 'moment';
 const NFPROTO = { ipv4: 2, ipv6: 10 } as const;

@@ -72,7 +72,7 @@ export interface NodeState {
   /** Tag by `identityKey`: those in use. */
   readonly tags: Readonly<Record<string, number>>;
   readonly counts: PodCounts;
-  /** Where the search for a free number begins; the last one that was allocated is right before it. */
+  /** Number from which the search for a free one begins; the last one that was allocated is right before it. */
   readonly next: number;
   /** `Kind/namespace/name` of policies that the kernel refused: they isolate the pods that they select, and allow nothing. */
   readonly refused?: readonly string[];

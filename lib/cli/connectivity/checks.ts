@@ -16,7 +16,7 @@ export type TestPodName = 'client' | 'stranger' | 'server' | 'open' | 'far-serve
 /** The node asks by its own network, from this process. */
 export type Asker = TestPodName | 'node';
 
-/** Where a question goes. */
+/** The end that a question goes to. */
 export type Target =
   | { readonly kind: 'pod'; readonly pod: TestPodName }
   /** A port of the node that is mapped to the pod `open`. */

@@ -20,7 +20,7 @@ export async function type(args: readonly string[], expected = 0): Promise<strin
   return stdout.toString();
 }
 
-/** What a call took, in milliseconds. */
+/** A call's duration, in milliseconds. */
 export interface Timed {
   readonly ms: number;
 }

@@ -19,7 +19,7 @@ export const fileOption = {
   },
 } as const;
 
-/** What `-` stands for by the time that it is read: yargs takes a bare one for no value at all. */
+/** Path that takes the place of `-` before yargs reads it: yargs takes a bare `-` for no value at all. */
 export const STDIN = '/dev/stdin';
 
 export interface Documents {

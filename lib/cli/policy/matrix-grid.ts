@@ -12,7 +12,7 @@ interface Group {
   readonly members: readonly string[];
 }
 
-/** What the rows of one pair of names say together. */
+/** Bits, by family, of the verdicts that the rows of one pair of names have together. */
 const ALLOWED: Readonly<Record<number, number>> = { 4: 1, 6: 2, 0: 4 };
 const DENIED: Readonly<Record<number, number>> = { 4: 8, 6: 16, 0: 32 };
 const anyAllowed = 1 | 2 | 4;

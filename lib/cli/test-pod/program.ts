@@ -84,7 +84,7 @@ async function echoed({ address, port, timeoutMs }: TestQuestion, bytes: number)
   socket.on('message', message => {
     if (message.length === bytes) resolve({ kind: 'answer', text: `a datagram of ${bytes} bytes` });
   });
-  // What the kernel refuses at once, it refuses again: that a packet is longer than it may be comes of one before.
+  // An error of one send may be the answer to an earlier packet, which was too long, so the callback ignores it.
   const send = () => socket.send(Buffer.alloc(bytes), port, address, () => {});
   send();
   const again = setInterval(send, AGAIN);

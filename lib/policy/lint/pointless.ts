@@ -62,7 +62,7 @@ const hasPods = ({ askers }: Allowed, asked: readonly string[]): boolean => {
   return false;
 };
 
-/** Whether one of `wider` allows all that `narrower` does. */
+/** Whether `wider` together allow all that `narrower` does: each of its peers lies within one of theirs. */
 export function cover(wider: readonly Allowed[], narrower: Allowed): boolean {
   const able = wider.filter(each => coverPorts(each.ports, narrower.ports));
   if (able.some(({ isForAll }) => isForAll)) return true;

@@ -4,7 +4,7 @@ import { element, find, withText } from '../../policy/matrix-page/elements.ts';
 import type { Api } from './api.ts';
 import { bytesText, clock, placeText, targetText } from './words.ts';
 
-/** What the agent says of one flow, besides its record. */
+/** The agent's explanation of one flow, besides its record. */
 interface Explained {
   readonly policies: readonly { readonly ref: string; readonly yaml: string }[];
   readonly remedies: readonly string[];

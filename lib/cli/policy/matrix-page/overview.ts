@@ -2,7 +2,7 @@
 import { find, property } from './elements.ts';
 import { classOf, type Verdicts } from './verdicts.ts';
 
-/** What the map shows; the frame is in columns and rows. */
+/** The pods that the map shows; the frame is in columns and rows. */
 export interface MapView {
   readonly rows: readonly number[];
   readonly columns: readonly number[];
