@@ -78,7 +78,7 @@ function attachmentsOf(cacheDir: string): ReadonlyMap<string, number> {
       const { networkName } = (noted ?? {}) as { readonly networkName?: unknown };
       if (typeof networkName === 'string') counts.set(networkName, (counts.get(networkName) ?? 0) + 1);
     } catch {
-      // Half written, or of another kind: no attachment that anybody could tell of.
+      // Half written, or of another kind: it tells of no attachment.
     }
   }
   return counts;

@@ -53,7 +53,7 @@ export interface CallPlace {
   ) => Context & Disposable;
   /** The process whose paths those of the call are; this one where absent. */
   readonly caller?: number;
-  /** Asked first, if there is anybody to ask; undefined: the call is to be carried out here. */
+  /** Asks the warm process first, where there is one; undefined: this process carries the call out. */
   readonly elsewhere?: (
     request: AttachmentRequest | NetworkRequest,
     call: GivenCall,

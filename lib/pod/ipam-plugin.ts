@@ -32,7 +32,7 @@ async function lock(request: AttachmentRequest, verb: 'ADD' | 'DEL' | 'CHECK'): 
 
 export async function ipamAdd(request: AttachmentRequest, reserver: Reserver): Promise<Result> {
   using attachment = (await lock(request, 'ADD'))!;
-  // What a killed ADD had reserved was never given to anybody.
+  // An address that a killed ADD had reserved was never given to a pod.
   if (attachment.facts.phase !== 'ready') release(attachment);
   const isOurs = attachment.claimCount === 0;
   try {

@@ -1,5 +1,5 @@
 /**
- * Which link of the node is a pod's. Anybody with the right to do so may rename a link, change its alias or its group; its
+ * Finds which link of the node is a pod's. Any program with CAP_NET_ADMIN may rename a link, change its alias or its group; its
  * ifindex, and which interface is at its other end, stay as they are.
  */
 import type { LocalPod } from '../gate/node-state.ts';

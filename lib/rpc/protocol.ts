@@ -49,7 +49,7 @@ const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 const viewOf = ({ buffer, byteOffset, byteLength }: Uint8Array): DataView =>
   new DataView(buffer, byteOffset, byteLength);
 
-/** @throws ProtocolError where the body is longer than anybody would read */
+/** @throws ProtocolError where the body is longer than either end reads */
 export function encodeFrame(kind: Kind, body: Uint8Array = new Uint8Array()): Uint8Array {
   if (body.length > GREATEST_BODY)
     throw new ProtocolError(`Cannot send ${body.length} bytes in one ${kind}: at most ${GREATEST_BODY}`);

@@ -187,7 +187,7 @@ async function lockedAs(
   }
 }
 
-/** A record that says not even whose it is would be of no use to anybody: if that cannot be written, there is none. */
+/** A record that does not even say whose it is would be of no use: if that cannot be written, the record goes. */
 function begin(attachment: Attachment, first: Facts): void {
   try {
     attachment.append(first);
@@ -198,7 +198,7 @@ function begin(attachment: Attachment, first: Facts): void {
   }
 }
 
-/** What is in a record's place and is no file says nothing of anybody: to a new attachment it gives way. */
+/** A thing in a record's place that is no file says nothing of an attachment: it gives way to a new one. */
 function openRecord(store: Store, network: string, path: string, create: boolean): number | undefined {
   if (!create) return doing('open', path, () => openIfThere(path, READ_WRITE));
   const { attachments } = networkFolders(store, network);

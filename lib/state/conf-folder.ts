@@ -1,5 +1,5 @@
 /**
- * A folder of network configurations (`/etc/cni/net.d`): anybody puts files there, and runtimes watch it.
+ * A folder of network configurations (`/etc/cni/net.d`): any program puts files there, and runtimes watch it.
  * @see libcni's ConfFiles and go-cni's loading: the first file by name counts, folders do not
  */
 import {
