@@ -17,6 +17,8 @@ export const dnsImage = 'docker.io/library/coredns:test';
 const suiteImage = 'registry.k8s.io/e2e-test-images/agnhost:2.56';
 const suiteServer = 'registry.k8s.io/e2e-test-images/nginx:1.14-4';
 const suiteRegression = 'registry.k8s.io/e2e-test-images/regression-issue-74839:1.2';
+/** Of the conformance suite of ClusterNetworkPolicy. */
+export const conformanceImage = 'registry.k8s.io/e2e-test-images/agnhost:2.45';
 export const suiteImages = [suiteImage, suiteServer, suiteRegression] as const;
 
 const suitePrograms = {
@@ -37,6 +39,18 @@ const suiteApplets =
   'awk basename cat chmod cp cut date dirname echo env expr false find grep head hostname httpd id kill ls mkdir mv netstat nohup printf pwd readlink rm sed seq sleep sort stat tail tee telnet test timeout touch tr traceroute true uniq wc which xargs ['.split(
     ' ',
   );
+
+/** The kernel may have no sockets of SCTP: what would open one sends packets of its own. All else agnhost does. */
+const sctpProgram = `${scratch}/sctp`;
+const agnhostWithSctp = `#!/bin/sh
+case " $* " in
+  ' porter ') exec /bin/sctp serve ;;
+  *' --protocol=sctp '*) ;;
+  *) exec /bin/agnhost "$@" ;;
+esac
+for word; do case $word in --timeout=*) patience=\${word#*=} ;; esac; done
+exec /bin/sctp ask "$patience" "\${word%:*}" "\${word##*:}"
+`;
 
 const suiteArchive = (name: string, aliases: readonly string[], words: readonly string[]): Buffer =>
   toolsImage(name, {
@@ -69,6 +83,15 @@ export const archives: Readonly<Record<string, () => Buffer>> = {
       ],
       ['pause'],
     ),
+  [conformanceImage]: () =>
+    toolsImage(conformanceImage, {
+      programs: { agnhost: suitePrograms.agnhost, bash: suitePrograms.bash, sctp: sctpProgram },
+      applets: ['sh'],
+      files: { agnhost: agnhostWithSctp },
+      links: {},
+      entrypoint: ['/agnhost'],
+      command: ['pause'],
+    }),
   [suiteServer]: () =>
     suiteArchive(suiteServer, ['registry.k8s.io/e2e-test-images/httpd:2.4.38-4'], ['netexec', '--http-port=80']),
   [suiteRegression]: () => programImage(suiteRegression, `${kubernetes}/regression-issue-74839`, []),

@@ -3,6 +3,7 @@ import { after, before } from 'node:test';
 import { access } from './access.ts';
 import { apiWeather } from './api-weather.ts';
 import { KubeCluster } from './cluster.ts';
+import { conformance } from './conformance.ts';
 import { daemonSet } from './daemonset.ts';
 import { kubectlPlugin } from './kubectl-plugin.ts';
 import { life } from './life.ts';
@@ -36,4 +37,5 @@ if (release.hasServices) {
   services(() => cluster, 'iptables');
   const extent = (process.env['TOLLGATE_CLUSTER_SUITES'] ?? 'some') as Extent;
   if (extent !== 'none') suites(() => cluster, extent);
+  if (extent === 'all') conformance(() => cluster);
 }

@@ -4,7 +4,7 @@
 #     PATTERN          only the tests whose names match
 #     --kubernetes=…   1.34 (the default) or 1.20, the oldest that is supported
 #     --suites=…       how much of Kubernetes' own network tests: what fits into CI is the default; JUnit's results and a
-#                      summary are in dist/cluster-suites
+#                      summary are in dist/cluster-suites; all: the conformance suite of ClusterNetworkPolicy besides
 # Kubernetes is built once (see build.sh). All that runs, runs in namespaces for mounts, processes and the network that end
 # with this script, however it ends.
 set -euo pipefail
@@ -37,6 +37,10 @@ for controller in memory pids devices freezer cpuset; do
     fail "kubelet needs cgroups of version 1 here, and there is no /sys/fs/cgroup/$controller (boot with systemd.unified_cgroup_hierarchy=0)"
 done
 TOLLGATE_CLUSTER_BIN=$(bash test/cluster/build.sh "$release")
+if [[ $entry == test/cluster/main.ts && $suites == all && $release != 1.20 ]]; then
+  TOLLGATE_CLUSTER_CONFORMANCE=$(bash test/cluster/conformance/build.sh)
+  export TOLLGATE_CLUSTER_CONFORMANCE
+fi
 if [[ $entry == test/bench/engines/* ]]; then
   bash test/setup.sh engines
   TOLLGATE_BENCH_ENGINES=$(bash test/bench/engines/build.sh)
@@ -110,7 +114,9 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 [[ $release == 1.20 ]] || make_cgroups "$(basename "$scratch")"
-gcc -static -Os -Wall -Wextra -Werror -o "$scratch/pod" test/cluster/pod.c
+for program in pod sctp; do
+  gcc -static -Os -Wall -Wextra -Werror -o "$scratch/$program" "test/cluster/$program.c"
+done
 case $(uname -m) in aarch64) arch=arm64 ;; *) arch=x64 ;; esac
 export TOLLGATE=${TOLLGATE:-$PWD/dist/tollgate} TOLLGATE_CLUSTER_BIN TOLLGATE_CLUSTER_SCRATCH=$scratch
 export TOLLGATE_CLUSTER_RELEASE=$release TOLLGATE_CLUSTER_SUITES=$suites TOLLGATE_CLUSTER_CGROUP=/${scratch##*/}

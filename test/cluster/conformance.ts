@@ -1,0 +1,125 @@
+/** Tests that others wrote: the conformance suite of ClusterNetworkPolicy, of `sigs.k8s.io/network-policy-api`. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { after, before, suite, test } from 'node:test';
+import { parse, parseAllDocuments } from 'yaml';
+import { until } from '../support/host.ts';
+import { tollgate } from '../support/places.ts';
+import { version } from '../support/release.ts';
+import { isTrue, type KubeObject, pathOf } from './api.ts';
+import type { KubeCluster } from './cluster.ts';
+import { adminConfig } from './control.ts';
+import { archives, conformanceImage } from './images.ts';
+import type { KubeNode } from './node.ts';
+
+/** Outside of the run's own folder: it is what a run leaves. */
+const folder = `${process.cwd()}/dist/cluster-suites/cluster-network-policy`;
+const files = { report: `${folder}/report.yaml`, log: `${folder}/log` } as const;
+
+interface Status {
+  readonly statistics: { readonly Passed: number; readonly Failed: number; readonly Skipped: number };
+  readonly failedTests?: readonly string[];
+}
+
+/** What the suite writes, as far as it is read here. */
+interface Report {
+  readonly profiles: readonly { readonly standard: Status; readonly experimental: Status }[];
+}
+
+interface Definition extends KubeObject {
+  readonly status?: { readonly conditions?: readonly { readonly type: string; readonly status: string }[] };
+}
+
+/** As users get them. */
+function definitions(): readonly Definition[] {
+  const text = execFileSync(tollgate, ['install', '--kubernetes', '--with-crds'], { encoding: 'utf8' });
+  return parseAllDocuments(text)
+    .map(document => document.toJS() as Definition)
+    .filter(({ kind }) => kind === 'CustomResourceDefinition');
+}
+
+interface AgentStatus {
+  readonly watches: readonly { readonly resource: string; readonly isAbsent?: boolean }[];
+}
+
+const statusOf = async ({ host }: KubeNode, ...words: string[]): Promise<string> =>
+  (await host.run([tollgate, 'status', ...words])).stdout;
+
+/** An agent that has found no such definition asks again after half a minute to a minute; the suite waits for ten seconds. */
+async function isHeard(node: KubeNode): Promise<boolean> {
+  const { watches } = JSON.parse(await statusOf(node, '-o', 'json')) as AgentStatus;
+  return watches.some(({ resource, isAbsent }) => resource === 'clusternetworkpolicies' && isAbsent !== true);
+}
+
+/** @throws Error where the suite has written no report: the end of its log */
+async function run(): Promise<readonly Status[]> {
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  const about = {
+    organization: 'tollgate',
+    project: 'tollgate',
+    version,
+    url: 'https://tollgate.example',
+    contact: 'https://tollgate.example',
+    'additional-info': 'npm run test:cluster -- --suites=all',
+  };
+  // Upstream bounds none of them. A machine that is busy takes longer than upstream's ten seconds for a verdict.
+  const timeouts = ['-test.timeout=1h', '-setup-timeout=15m', '-poke-timeout=1m', '-request-timeout=2s'];
+  const words = [
+    ...['-test.v', ...timeouts, `-report-output=${files.report}`],
+    ...Object.entries(about).map(([flag, value]) => `-${flag}=${value}`),
+  ];
+  const log = openSync(files.log, 'w');
+  const command = ['--pdeathsig', 'KILL', process.env['TOLLGATE_CLUSTER_CONFORMANCE']!, ...words];
+  const child: ChildProcess = spawn('setpriv', command, {
+    stdio: ['ignore', log, log],
+    env: { ...process.env, KUBECONFIG: adminConfig },
+  });
+  await once(child, 'close');
+  try {
+    const { profiles } = parse(readFileSync(files.report, 'utf8')) as Report;
+    return profiles.flatMap(({ standard, experimental }) => [standard, experimental]);
+  } catch (cause) {
+    throw new Error(`The suite has written no report:\n${readFileSync(files.log, 'utf8').slice(-4000)}`, { cause });
+  }
+}
+
+/** What the suite writes down where a pod, after a change, was answered as before it. */
+const earlyAnswer = /Expected connection to /g;
+
+export function conformance(cluster: () => KubeCluster): void {
+  suite('Conformance of ClusterNetworkPolicy', () => {
+    const installed = definitions();
+
+    before(async () => {
+      const nodes = [...cluster().nodes.values()];
+      const archive = archives[conformanceImage]!();
+      await Promise.all(nodes.map(async node => await node.import(archive)));
+      for (const definition of installed) {
+        await cluster().api.apply(definition);
+        await cluster().until<Definition>(pathOf(definition), 'established', ({ status }) =>
+          isTrue(status?.conditions, 'Established'),
+        );
+      }
+      for (const node of nodes) await until(`${node.name} to hear them`, async () => await isHeard(node), 180_000);
+    });
+    after(async () => await Promise.all(installed.map(async definition => await cluster().api.delete(definition))));
+
+    test('all of it passes', async t => {
+      const statuses = await run();
+      const count = (what: keyof Status['statistics']) =>
+        statuses.reduce((sum, { statistics }) => sum + statistics[what], 0);
+      t.diagnostic(`${count('Passed')} passed, ${count('Failed')} failed, ${count('Skipped')} skipped`);
+      const early = readFileSync(files.log, 'utf8').match(earlyAnswer)?.length ?? 0;
+      t.diagnostic(`${early} answers came from before their change; the suite asks again after 500 ms`);
+      for (const node of cluster().nodes.values())
+        t.diagnostic(`${node.name}: ${(await statusOf(node)).match(/From an event to the kernel.*/)?.[0]}`);
+      assert.deepEqual(
+        statuses.flatMap(({ failedTests = [] }) => failedTests),
+        [],
+      );
+    });
+  });
+}
