@@ -29,6 +29,7 @@ import {
   such,
   within,
 } from '../state/shape.ts';
+import { isIdentityKey } from '../tag/identity.ts';
 import { isMarker } from './shapes.ts';
 
 interface RulesFile {
@@ -113,7 +114,7 @@ const isIndex = objectOf<RulesIndex>({
   specs: listOf(either(either(isAddressSet, isNodeSet), either(isBlockSet, either(isNamedPortSet, isPairSet)))),
   chains: listOf(isChain),
   gates: listOf(isGate),
-  identities: listOf(pairOf(isText, listOf(isCount))),
+  identities: listOf(pairOf(such(isText, isIdentityKey), listOf(isCount))),
 });
 const isRules = objectOf<RulesFile>({ marker: isMarker, index: such(isIndex, isConsistent) });
 

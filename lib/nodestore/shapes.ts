@@ -22,7 +22,7 @@ import {
   such,
   within,
 } from '../state/shape.ts';
-import type { NamedPort } from '../tag/identity.ts';
+import { isIdentityKey, type NamedPort } from '../tag/identity.ts';
 import { firstIdentity, lastIdentity } from '../tag/tag.ts';
 import type { NodeHead } from './disk-store.ts';
 import type { Extent } from './pod-journal.ts';
@@ -79,7 +79,10 @@ const isSettings = objectOf<GateSettings>({
 });
 
 /** Two identities of one number would have each other's permissions. */
-const isTags = such(mapOf(isTag), tags => new Set(Object.values(tags)).size === Object.keys(tags).length);
+const isTags = such(mapOf(isTag), tags => {
+  const identities = Object.keys(tags);
+  return new Set(Object.values(tags)).size === identities.length && identities.every(isIdentityKey);
+});
 
 const isState = objectOf<Omit<NodeState, 'pods' | 'counts'>>({
   owner: isOwner,

@@ -28,14 +28,31 @@ export function identityKey({ namespace, labels, namedPorts }: Identity): string
 const isText = (value: unknown): value is string => typeof value === 'string';
 const isLabel = (value: unknown): value is [string, string] => Array.isArray(value) && value.every(isText);
 
-/** What an `identityKey` says. @throws SyntaxError where it is none */
-export function identityIn(key: string): Identity {
-  const parts: unknown = JSON.parse(key);
+const isPort = (value: unknown): value is [string, number, string] =>
+  Array.isArray(value) && isText(value[0]) && Number.isInteger(value[1]) && isText(value[2]);
+
+/** Undefined where the text is no `identityKey`. */
+function found(key: string): Identity | undefined {
+  let parts: unknown;
+  try {
+    parts = JSON.parse(key);
+  } catch {
+    return undefined;
+  }
   const [namespace, labels, ports] = Array.isArray(parts) ? (parts as unknown[]) : [];
-  if (!isText(namespace) || !Array.isArray(labels) || !labels.every(isLabel) || !Array.isArray(ports))
-    throw new SyntaxError(`Cannot read an identity: ${key}`);
-  const namedPorts = (ports as [string, number, string][]).map(([name, port, protocol]) => ({ name, port, protocol }));
+  if (!isText(namespace) || !Array.isArray(labels) || !labels.every(isLabel)) return undefined;
+  if (!Array.isArray(ports) || !ports.every(isPort)) return undefined;
+  const namedPorts = ports.map(([name, port, protocol]) => ({ name, port, protocol }));
   return { namespace, labels: new Map(labels), namedPorts };
+}
+
+export const isIdentityKey = (text: string): boolean => found(text) !== undefined;
+
+/** The identity of an `identityKey`. @throws SyntaxError where the text is none */
+export function identityIn(key: string): Identity {
+  const identity = found(key);
+  if (!identity) throw new SyntaxError(`Cannot read an identity: ${key}`);
+  return identity;
 }
 
 /** `shop app=web,tier=front http=8080/TCP`: for people, and for comments in the table. */

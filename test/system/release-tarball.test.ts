@@ -81,19 +81,23 @@ test('bash completes the commands by the file that is shipped', () => {
   assert.match(execFileSync('bash', ['-c', script], { encoding: 'utf8' }), /policy/);
 });
 
-test('the licences are those of tollgate, of Node and of packages that the lockfile names', () => {
+test('the licences are those of tollgate, of Node, of packages that the lockfile names and of data that conf/ carries', () => {
   const { packages } = JSON.parse(readFileSync(new URL('../../package-lock.json', import.meta.url), 'utf8')) as {
     packages: Record<string, { version: string }>;
   };
   const locked = new Set(
     Object.entries(packages).map(([path, of]) => `${path.split('node_modules/').pop()} ${of.version}`),
   );
+  const data = JSON.parse(
+    readFileSync(new URL('../../conf/network-policy-api/package.json', import.meta.url), 'utf8'),
+  ) as Record<'name' | 'version', string>;
+  locked.add(`${data.name} ${data.version}`);
   const carried = JSON.parse(say('licenses', '-o', 'json')) as Record<
     'name' | 'version' | 'license' | 'text',
     string
   >[];
   const names = carried.map(({ name }) => name);
-  for (const name of ['tollgate', 'yaml', 'yargs', 'netlink', `node-linux-${process.arch}`])
+  for (const name of ['tollgate', 'yaml', 'yargs', 'netlink', `node-linux-${process.arch}`, data.name])
     assert.ok(names.includes(name), name);
   for (const { name, version, license, text } of carried) {
     assert.ok(name === 'tollgate' || locked.has(`${name} ${version}`), `${name} ${version}`);

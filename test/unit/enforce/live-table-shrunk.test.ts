@@ -143,6 +143,7 @@ test('whatever was allowed and is forbidden now is among the connections that ar
         }
     }
   });
-  await fc.assert(property, { numRuns: 100 });
+  // Of a hundred worlds some 400 are forbidden, but by chance also less than 200.
+  await fc.assert(property, { numRuns: 300 });
   assert.ok(seen.forbidden > 200 && seen.kept > 200, JSON.stringify(seen));
 });
