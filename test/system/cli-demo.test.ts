@@ -59,7 +59,7 @@ test('a step that goes wrong is told, and the exit code is 3', async () => {
   });
   await until('the pods are plugged in', () => said.includes('2. '));
   const closed = once(child, 'close') as Promise<[number]>;
-  await host.sh("kill -KILL $(pgrep -of '[t]ollgate demo --pod')");
+  await host.sh("kill -KILL $(pgrep -of '[t]ollgate test-pod')");
   const [exit] = await closed;
   assert.equal(exit, 3, said);
   assert.match(said, /Expected answer|Cannot talk to pod shop\/web/);
