@@ -12,7 +12,7 @@ after(() => host[Symbol.dispose]());
 const machine = () =>
   host.sh(`ip -o link | sed 's/^[0-9]*: //'; ip route show table all; nft -s list ruleset; find /run /var/lib /tmp -maxdepth 2 | sort
     sort /proc/self/mountinfo | cut -d' ' -f5 | sort; cat /proc/sys/net/ipv4/ip_forward`);
-const processes = async () => (await host.sh("pgrep -af '[t]ollgate demo' || true")).trim();
+const processes = async () => (await host.sh("pgrep -af '[t]ollgate (demo|test-pod)' || true")).trim();
 
 test('it shows all steps, ends with 0, and leaves the machine as it was', async () => {
   const before = await machine();
