@@ -2,8 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { after, before, suite, test } from 'node:test';
@@ -12,14 +11,15 @@ import { until } from '../support/host.ts';
 import { tollgate } from '../support/places.ts';
 import { defaultDeny, type KubeCluster, namespaceOf } from './cluster.ts';
 import { adminConfig } from './control.ts';
-import { kubernetes } from './daemon.ts';
+import { kubernetes, scratch } from './daemon.ts';
 
 const namespace = 'asked';
 
 export function kubectlPlugin(cluster: () => KubeCluster): void {
   suite('kubectl tollgate', () => {
-    const folder = mkdtempSync(join(tmpdir(), 'tollgate-kubectl-'));
+    const folder = join(scratch, 'kubectl-tollgate');
     before(async () => {
+      mkdirSync(folder);
       symlinkSync(tollgate, join(folder, 'kubectl-tollgate'));
       await cluster().api.apply(namespaceOf(namespace));
       await cluster().api.apply(defaultDeny(namespace, ['Ingress']));
@@ -27,10 +27,7 @@ export function kubectlPlugin(cluster: () => KubeCluster): void {
         ['web', 'client'].map((name, i) => ({ namespace, name, labels: { app: name }, node: `node${i + 1}` })),
       );
     });
-    after(async () => {
-      rmSync(folder, { recursive: true });
-      await cluster().deleteNamespace(namespace);
-    });
+    after(async () => await cluster().deleteNamespace(namespace));
 
     interface Said {
       readonly status: number | null;
