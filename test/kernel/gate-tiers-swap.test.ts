@@ -46,7 +46,7 @@ function withoutCluster(rules: LiveRules, name: string): void {
   for (const policy of found) if (policy.name === name) rules.deleteClusterPolicy(policy);
 }
 
-/** Nobody may call the pod that is called. */
+/** No pod may call the pod that is called. */
 const closed = read('NetworkPolicy', 'networking.k8s.io/v1', 'closed', { podSelector: {} }).policies[0]!;
 
 interface Change {

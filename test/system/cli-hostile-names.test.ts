@@ -60,12 +60,12 @@ const commands: readonly (readonly [args: readonly string[], shows: RegExp, befo
   [['status'], /./],
 ];
 
-/** To the pod that may not be called, for as long as somebody looks. */
+/** Sends to the pod that may not be called, until the command that looks has ended. */
 async function ping(): Promise<void> {
   await host.run(['ping', '-n', '-c', '30', '-i', '0.1', '-W', '1', '10.77.0.2'], { netns: front.netns });
 }
 
-/** A record says what nobody wrote. */
+/** Puts words into a record that the plugin did not write. */
 async function misplace(): Promise<void> {
   const input = `\n${JSON.stringify({ netns: `/run/${hostile}` })}\n`;
   await host.run(['sh', '-c', `cat >>$(echo ${stateDir}/boot-*/net/attachments/web:eth0)`], { input });

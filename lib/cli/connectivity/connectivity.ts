@@ -5,10 +5,11 @@ import { must } from '../../kernel/message.ts';
 import { NetlinkSocket } from '../../kernel/netlink.ts';
 import { isOwnLink } from '../../pod/inventory.ts';
 import { allLinks } from '../../pod/links.ts';
-import { command, commandGroup, exit, printPainted, UsageError } from '../command.ts';
+import { command, commandGroup, printPainted, UsageError } from '../command.ts';
 import { Network } from './network.ts';
 import { NodeTest, type NodeTestOptions } from './node-test.ts';
 import { conclude, formatOption, outcomeLine, type ReportFormat, type Tested } from './report.ts';
+import { undoneOnSignal } from './undone-on-signal.ts';
 
 /** The node's first address of each family that others may call: neither a pod's, nor loopback, nor link-local. */
 function nodeAddresses(): readonly string[] {
@@ -45,20 +46,11 @@ function verifyArguments({ own }: Network): readonly string[] {
 
 async function tested(network: Network, options: NodeTestOptions, output: ReportFormat): Promise<Tested> {
   await using test = new NodeTest(network, options);
-  // A person who gives up gets the node back as it was.
-  const stop = (): void => {
-    void test[Symbol.asyncDispose]().finally(() => process.exit(exit.failed));
-  };
-  const signals = ['SIGINT', 'SIGTERM'] as const;
-  for (const signal of signals) process.once(signal, stop);
-  try {
-    await test.prepare();
-    return await test.run(outcome => {
-      if (output === 'text') printPainted(outcomeLine(outcome));
-    });
-  } finally {
-    for (const signal of signals) process.off(signal, stop);
-  }
+  using _signals = undoneOnSignal(test);
+  await test.prepare();
+  return await test.run(outcome => {
+    if (output === 'text') printPainted(outcomeLine(outcome));
+  });
 }
 
 const test = command(

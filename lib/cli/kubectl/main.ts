@@ -4,6 +4,7 @@ import manifest from '../../../package.json' with { type: 'json' };
 import { type Exit, exit, printPainted, UsageError, warn } from '../command.ts';
 import { ClusterTest } from '../connectivity/cluster-test.ts';
 import { conclude, formatOption, outcomeLine, type ReportFormat } from '../connectivity/report.ts';
+import { undoneOnSignal } from '../connectivity/undone-on-signal.ts';
 import { runOwnAttached } from '../program.ts';
 import { agentPods, type KubectlTarget, kubectl } from './kubectl.ts';
 import { onNodes } from './on-nodes.ts';
@@ -86,8 +87,7 @@ async function connectivity({ rest, node: _, ...target }: Given): Promise<Exit> 
   const format = asked.output as ReportFormat;
   const tell = (line: string) => void (format === 'text' && process.stderr.write(`${line}\n`));
   await using test = new ClusterTest({ ...target, hostPort: asked['host-port'], tell });
-  const stop = () => void test[Symbol.asyncDispose]().finally(() => process.exit(exit.failed));
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, stop);
+  using _signals = undoneOnSignal(test);
   const result = await test.run(outcome => {
     if (format === 'text') printPainted(outcomeLine(outcome));
   });

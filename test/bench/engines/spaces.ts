@@ -2,7 +2,7 @@
 import { type KubeCluster, type Labels, namespaceOf } from '../../cluster/cluster.ts';
 import type { Contender } from './contenders.ts';
 
-/** A namespace of the contender's own: its policies are nobody else's. */
+/** A namespace of the contender's own: no other contender has policies in it. */
 export const spaceOf = ({ node }: Contender, purpose: string): string => `${purpose}-${node.name}`;
 
 /** Resolves when pods can be made in it, which takes the account that controllers give it. */

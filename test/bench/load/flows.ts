@@ -38,7 +38,7 @@ interface Node {
   readonly socket: NetlinkSocket;
 }
 
-/** Connections begin and end by the kernel's own table: what a packet costs is nobody's question here. */
+/** Connections begin and end by the kernel's own table: this row does not ask what a packet costs. */
 async function churn({ web, client, socket }: Node, rate: number): Promise<number> {
   const [from, to] = [client.addresses[4], web.addresses[4]];
   const start = performance.now();
