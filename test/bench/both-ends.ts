@@ -11,6 +11,8 @@ export interface PacketTimes {
   /** Requests with a connection of their own, by the size of their answers: 512 bytes, 1 MiB. */
   readonly small: number;
   readonly large: number;
+  /** The slowest connection of a hundred, where `connection` is one that nothing disturbed. */
+  readonly slowest: number;
 }
 
 /** Each pair in turn, within one process. @param rounds turns of each, a few milliseconds long */
@@ -20,12 +22,13 @@ export function bothEnds(rounds: number, pairs: readonly TwoPods[]): readonly Pa
     .trim()
     .split('\n');
   return lines.map(line => {
-    const [connection, roundTrip, small, large] = line.split(' ').map(ns => Number(ns) / 1000) as [
+    const [connection, roundTrip, small, large, slowest] = line.split(' ').map(ns => Number(ns) / 1000) as [
+      number,
       number,
       number,
       number,
       number,
     ];
-    return { connection, roundTrip, small, large };
+    return { connection, roundTrip, small, large, slowest };
   });
 }

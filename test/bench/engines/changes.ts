@@ -1,6 +1,7 @@
 /** From the write of a policy to the first packet that it refuses, and from its deletion to the first that passes again. */
 import { type KubeCluster, policyOf } from '../../cluster/cluster.ts';
 import { delayOf, knockingAt } from '../../cluster/delay.ts';
+import { quantile } from '../report.ts';
 import type { Contender } from './contenders.ts';
 import { openSpace, spaceOf } from './spaces.ts';
 
@@ -14,9 +15,16 @@ export interface Delays {
 
 /** Milliseconds. */
 const PATIENCE = 20_000;
+/** Milliseconds that the changes of one engine may take: kube-router takes longer for each than for the one before. */
+const LIMIT = 180_000;
 
 /** @param changes of each kind */
-export async function changes(cluster: KubeCluster, contender: Contender, changes: number): Promise<Delays> {
+export async function changes(
+  cluster: KubeCluster,
+  contender: Contender,
+  changes: number,
+  say: (progress: string) => void,
+): Promise<Delays> {
   const namespace = spaceOf(contender, 'change');
   const node = contender.node.name;
   await openSpace(cluster, namespace);
@@ -32,9 +40,16 @@ export async function changes(cluster: KubeCluster, contender: Contender, change
       late++;
       return PATIENCE;
     });
-  for (let i = 0; i < changes; i++) {
+  const started = performance.now();
+  for (let i = 0; i < changes && performance.now() - started < LIMIT; i++) {
     refused.push(await delay(false, () => cluster.api.apply(closed)));
     allowed.push(await delay(true, () => cluster.api.delete(closed)));
+    if ((i + 1) % 10 === 0) {
+      const median = (values: readonly number[]) => quantile(values, 0.5).toFixed(0);
+      say(
+        `${i + 1} of ${changes}: refused after ${median(refused)} ms, allowed after ${median(allowed)}, ${late} too late`,
+      );
+    }
   }
   await knocking.end();
   await cluster.deleteNamespace(namespace);

@@ -110,10 +110,14 @@ async function crowds(cluster: KubeCluster, all: readonly Contender[], { bursts 
 
 async function delays(cluster: KubeCluster, all: readonly Contender[], { changes: count }: Sized): Promise<Row[]> {
   const engines = all.filter(({ isEngine }) => isEngine);
-  const found = await inTurn(engines, 'policies that come and go', each => changes(cluster, each, count));
+  const found = await inTurn(engines, 'policies that come and go', each => changes(cluster, each, count, say));
   return engines.flatMap(({ name }, i) => {
     const measured = { part: part('policy creation enforcement') };
-    const late = { ...measured, what: `of ${2 * count} changes not in force in 20 s, ${name}`, unit: '' as const };
+    const late = {
+      ...measured,
+      what: `of ${2 * found[i]!.refused.length} changes not in force in 20 s, ${name}`,
+      unit: '' as const,
+    };
     const rows = (['refused', 'allowed'] as const).flatMap((fate): Row[] => {
       const values = found[i]![fate];
       const of = (quantile: string) => ({
@@ -133,6 +137,7 @@ const measures = {
   roundTrip: 'a round trip',
   small: 'a request for 512 bytes',
   large: 'a request for 1 MiB',
+  slowest: 'the slowest connection of a hundred',
 } as const;
 
 function pathRows(all: readonly Contender[], found: readonly Found[]): Row[] {
@@ -207,10 +212,10 @@ async function main(): Promise<void> {
   const parts: Readonly<Record<string, () => Promise<Row[]>>> = {
     idle: async () => idle(),
     starts: () => starts(cluster, all, size),
+    crowds: () => crowds(cluster, all, size),
     changes: () => delays(cluster, all, size),
     paths: async () => pathRows(all, await paths(cluster, all, { numbers: size.numbers, runs: size.runs, say })),
     scale: () => weights(cluster, all, size),
-    crowds: () => crowds(cluster, all, size),
   };
   for (const [name, run] of Object.entries(parts)) {
     if (positionals.length > 0 && !positionals.includes(name)) continue;
