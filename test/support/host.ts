@@ -233,6 +233,20 @@ export class Host implements Disposable {
   }
 
   /**
+   * Deletes a network namespace and waits until its links are gone: the kernel deletes them in its own time, one namespace
+   * of the machine after another.
+   */
+  async removeNetns(name: string): Promise<void> {
+    const inside = JSON.parse(await this.sh('ip -j link', name)) as readonly { readonly link_index?: number }[];
+    const others = inside.map(({ link_index }) => link_index).filter(index => index !== undefined);
+    await this.sh(`ip netns delete ${name}`);
+    await until(`the links of ${name} to be gone`, async () => {
+      const left = JSON.parse(await this.sh('ip -j link')) as readonly { readonly ifindex: number }[];
+      return !left.some(({ ifindex }) => others.includes(ifindex));
+    });
+  }
+
+  /**
    * A namespace beyond the host's only wire: the host is 192.0.2.1 and 2001:db8::1 on `wire`, it is .2 and ::2, and it
    * sends everything else to the host.
    */

@@ -125,7 +125,7 @@ test('what the gate let through and denied is shown for each identity, and whose
 test('a pod whose namespace has gone is dead; one whose group was changed is in quarantine, or untagged', async () => {
   const dead = await plug('dead');
   const closed = await plug('closed');
-  await host.sh(`ip netns delete ${dead.netns}`);
+  await host.removeNetns(dead.netns);
   const standings = async () => Object.fromEntries((await pods()).map(({ pod, standing }) => [pod, standing]));
   const [link] = await tagged(host);
   await host.sh(`ip link set ${link!.name} group ${0x74670000}`);

@@ -287,9 +287,10 @@ test('a link that nothing knows is named, and deleted by --force only', async ()
 test('gc undoes what is dead, says so, and leaves the living alone', async () => {
   const before = await pictured();
   const dead = await plug('dead');
-  await host.sh(`ip netns delete ${dead.netns}`);
+  await host.removeNetns(dead.netns);
   const lost = await plug('lost');
-  await host.sh(`ip netns delete ${lost.netns}; rm ${stateDir}/boot-*/net/attachments/lost:eth0`);
+  await host.removeNetns(lost.netns);
+  await host.sh(`rm ${stateDir}/boot-*/net/attachments/lost:eth0`);
   assert.equal((await verify(1)).fine, false);
   const swept = await typeJson<Swept>(host, ['gc'], 0);
   assert.deepEqual(

@@ -102,7 +102,7 @@ test("CRI-O's library: a pod whose namespace is gone is deleted, as after a rebo
   const [netns] = (await host.netns(1)) as [string];
   const pod = podNetwork(netns, 'gone');
   await must(host, 'add', pod);
-  await host.sh(`ip netns del ${netns}`);
+  await host.removeNetns(netns);
   await must(host, 'del', pod);
   assert.deepEqual(await tagged(host), []);
 });

@@ -76,7 +76,8 @@ suite('to release takes no room', () => {
       const [a, b, c, d, e] = pods as [Plugged, Plugged, Plugged, Plugged, Plugged];
       await host.sh(fill(folder));
       await silently(host, 'DEL', a.call);
-      await host.sh(`${fill(folder)}; ip netns delete ${b.call.netns}`);
+      await host.removeNetns(b.call.netns);
+      await host.sh(fill(folder));
       const swept = await host.run([tollgate, ...gc]);
       assert.equal(swept.exit, 0, swept.stdout + swept.stderr);
       assert.match(swept.stdout, /undone: .*b in network net: its interface is gone/);

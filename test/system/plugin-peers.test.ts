@@ -65,7 +65,7 @@ suite('later in a list', () => {
       else assert.equal(left.group, condemned, 'what was gated stays closed until its maker takes it away');
       await silently(host, 'DEL', call);
       await eachOfList(host, 'DEL', list(main), a, alone);
-      await host.sh(`ip netns delete ${second}`);
+      await host.removeNetns(second!);
       await eachOfList(host, 'DEL', whole, b, undefined);
       assert.deepEqual([await tagged(host), held(host), host.files(`${stateDir}`).filter(isRecord)], [[], [], []]);
     });
@@ -249,7 +249,8 @@ suite('the IPAM of others', () => {
     using host = await startHost();
     const call = { config: old(hostLocal), containerID: 'a', netns: await host.pod() };
     await add(host, call);
-    await host.sh(`ip netns delete ${call.netns}; rm -rf ${stateDir} ${runDir}; nft delete table inet tollgate`);
+    await host.removeNetns(call.netns);
+    await host.sh(`rm -rf ${stateDir} ${runDir}; nft delete table inet tollgate`);
     await silently(host, 'DEL', call);
     assert.deepEqual(held(host), []);
   });

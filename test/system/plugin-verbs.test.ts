@@ -40,6 +40,14 @@ suite('DEL succeeds in silence', () => {
       'with the namespace gone',
       async id => {
         const call = await plugged(id);
+        await host.removeNetns(call.netns);
+        await silently(host, 'DEL', call);
+      },
+    ],
+    [
+      'while the kernel deletes the namespace',
+      async id => {
+        const call = await plugged(id);
         await host.sh(`ip netns delete ${call.netns}`);
         await silently(host, 'DEL', call);
       },
@@ -154,7 +162,7 @@ suite('GC', () => {
 
   test('without the key touches nobody who lives, and releases those whose namespace is gone', async () => {
     const { before, calls } = await plug();
-    await host.sh(`ip netns delete ${calls[0]!.netns}`);
+    await host.removeNetns(calls[0]!.netns!);
     await silently(host, 'GC', { config: config() });
     const living = (await links(host)).map(link => link.alias?.split(':').at(-1)).filter(id => id !== undefined);
     assert.deepEqual(living.sort(), ['three', 'two']);

@@ -35,7 +35,7 @@ suite('what a dead sandbox holds goes to the next ADD that wants it, and what a 
       const next = await call(host, 'next', configuration);
       const { code } = errorOf(await cni(host, 'ADD', next));
       assert.ok(code === 7 || code >= 100, `code ${code}`);
-      await host.sh(`ip netns delete ${holder.netns}`);
+      await host.removeNetns(holder.netns);
       const got = addresses(await add(host, next));
       if (what !== 'a hostPort') assert.deepEqual(got, held);
       assert.ok(await host.pings(got[0]!));
@@ -55,7 +55,7 @@ suite('what a dead sandbox holds goes to the next ADD that wants it, and what a 
       config({ name: 'other', capabilities, ...port() }, { v4: '10.79.0.0/24' }),
     );
     await add(host, holder);
-    await host.sh(`ip netns delete ${holder.netns}`);
+    await host.removeNetns(holder.netns);
     await add(host, await call(host, 'next', config({ capabilities, ...port() })));
     assert.equal((await tagged(host)).length, 1);
   });
