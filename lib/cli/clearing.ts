@@ -61,7 +61,7 @@ export async function clearWholeNode(live: Live, { binDir, runDir, force }: Clea
     return { cleared, nft: await nftLines(cleared.table) };
   }
   const { nft, ...cleared } = await clearedByAgent(runDir);
-  const { failures, ...links } = clearLinks(live.store, live.here, force);
+  const { failures, ...links } = await clearLinks(live.store, live.here, force);
   return { cleared: { ...cleared, ...links, failures: [...cleared.failures, ...failures] }, nft };
 }
 

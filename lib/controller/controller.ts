@@ -156,7 +156,8 @@ export class KubernetesAgent {
     const ring = (): void => this.#supervisor.ring('tend');
     const unshown = (error: unknown): void => log('warn', `Cannot show presence: ${messageOf(error)}`);
     this.#isServing = true;
-    this.#flows.start(heard => ({ source: gateSource(this.#gate, this.#kernel, heard), nft: this.#kernel.nft, log }));
+    const { nft, conntrack } = this.#kernel;
+    this.#flows.start(heard => ({ source: gateSource(this.#gate, this.#kernel, heard), nft, conntrack, log }));
     this.#undo.use(await listen(this.#server.server, runDir, { claim: this.#claim }));
     this.#undo.use(startHeartbeat(runDir, systemClock, unshown));
     this.#undo.use(this.#gate.links.watch());

@@ -1,5 +1,6 @@
 /** The part of a warm process that records flows. A process whose settings do not ask for flows pays nothing for it. */
 import { messageOf } from '../cni/error.ts';
+import type { Conntrack } from '../kernel/conntrack.ts';
 import type { Nft } from '../kernel/nft.ts';
 import type { Log } from '../rpc/log.ts';
 import { FlowLog, type FlowLogOptions } from './flow-log.ts';
@@ -24,6 +25,7 @@ export interface FlowSettings {
 export interface FlowPlace {
   readonly source: FlowSource;
   readonly nft: Nft;
+  readonly conntrack: Conntrack;
   readonly log: Log;
 }
 

@@ -7,11 +7,10 @@
 import { messageOf } from '../cni/error.ts';
 import { Attribution, type FlowScene } from '../flows/attribution.ts';
 import { type Connection, FlowJournal } from '../flows/journal.ts';
-import { addressKey, dumpFlows } from '../kernel/conntrack.ts';
-import { ConntrackReader } from '../kernel/conntrack-entry.ts';
+import type { Conntrack } from '../kernel/conntrack.ts';
+import { addressKey } from '../kernel/conntrack-entry.ts';
 import { ConntrackEvents, type ConntrackListener } from '../kernel/conntrack-events.ts';
 import { monotonic } from '../kernel/monotonic.ts';
-import { NetlinkSocket } from '../kernel/netlink.ts';
 import type { LoggedPacket } from '../kernel/nflog.ts';
 import type { Nft } from '../kernel/nft.ts';
 import type { Log } from '../rpc/log.ts';
@@ -24,6 +23,8 @@ import type { Outlet } from './http-server.ts';
 export interface RecorderOptions {
   readonly source: FlowSource;
   readonly nft: Nft;
+  /** For looks at all connections. */
+  readonly conntrack: Conntrack;
   readonly nflogGroup: number;
   /** Whether conntrack shall count packets and bytes, and keep times; else these are told only where it does already. */
   readonly accounting: boolean;
@@ -58,8 +59,6 @@ export class FlowRecorder implements Disposable {
   readonly #undo = new DisposableStack();
   readonly #events: ConntrackEvents;
   readonly #listener: ConntrackListener;
-  /** For looks at all connections. */
-  readonly #netfilter: NetlinkSocket;
   #stamp: unknown;
   #denials: DenialWatch | undefined;
   #isOver = false;
@@ -94,7 +93,6 @@ export class FlowRecorder implements Disposable {
     using undo = new DisposableStack();
     if (accounting) undo.use(useAccounting(log));
     this.#events = undo.use(new ConntrackEvents(buffer));
-    this.#netfilter = undo.use(NetlinkSocket.open('netfilter'));
     this.#every(undo, TICK, () => this.#read());
     this.#every(undo, DENIALS_TICK, () => this.#denials?.lookIfBusy());
     this.#every(undo, LOOK, () => {
@@ -195,13 +193,10 @@ export class FlowRecorder implements Disposable {
   }
 
   async #dump(take: (connection: Connection) => void): Promise<void> {
-    const reader = new ConntrackReader();
     let end = monotonic() + SLICE;
-    for (const replies of this.#netfilter.dump(dumpFlows())) {
-      for (const { body } of replies) {
-        const entry = reader.read(body);
-        if (entry) take(entry);
-      }
+    for await (const flows of this.#options.conntrack.flows()) {
+      if (this.#isOver) return;
+      for (const { entry } of flows) take(entry);
       if (monotonic() < end) continue;
       await resting(REST);
       if (this.#isOver) return;

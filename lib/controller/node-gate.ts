@@ -5,7 +5,6 @@ import { Cutter, judgementOf } from '../enforce/cut.ts';
 import { LiveTable } from '../enforce/live-table.ts';
 import type { GateSettings } from '../gate/chains.ts';
 import type { Owner } from '../gate/node-state.ts';
-import { NetlinkSocket } from '../kernel/netlink.ts';
 import type { Client } from '../kube/client.ts';
 import type { NodeKeeperOptions } from '../node/node-network.ts';
 import { DiskNodeStore } from '../nodestore/disk-store.ts';
@@ -96,14 +95,14 @@ export class NodeGate {
   }
 
   #makeCutter(
-    { nft }: NodeKernel,
+    { conntrack }: NodeKernel,
     { localAddresses: local }: ReturnType<typeof nodeFacts>,
     log: Log,
     isCalled: () => boolean,
   ): Cutter {
     return new Cutter({
       judgement: () => judgementOf({ state: this.table.state }, this.rules.cluster),
-      ...{ local, netfilter: nft.exchange, open: () => NetlinkSocket.open('netfilter'), isCalled },
+      ...{ local, conntrack, isCalled },
       cut: count => {
         this.cuts += count;
       },

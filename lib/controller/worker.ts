@@ -5,6 +5,7 @@ import { TableMemory } from '../enforce/footing.ts';
 import { findNode } from '../enforce/found.ts';
 import { TABLE_NAME } from '../gate/desired.ts';
 import type { Owner } from '../gate/node-state.ts';
+import { Conntrack } from '../kernel/conntrack.ts';
 import { trimMalloc } from '../kernel/malloc.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { currentNetns } from '../kernel/netns.ts';
@@ -89,7 +90,7 @@ async function recordFlows(
   // The recorder hears of far more flows than it keeps.
   const { limitHeap } = await import('./memory.ts');
   limitHeap();
-  flows.start(() => ({ source, nft: warm.nft, log }));
+  flows.start(() => ({ source, nft: warm.nft, conntrack: warm.conntrack, log }));
   const { serveAdmin } = await import('./http-server.ts');
   return await serveAdmin(runDir, { ...routes, ...flows.routes });
 }
@@ -121,7 +122,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const warm: Warm = {
     ...{ here, runDir, reaper, store: new DiskNodeStore(runDir, here), memory: new TableMemory() },
     route: undo.use(NetlinkSocket.open('route')),
-    routePool: undo.use(new SocketPool('route')),
+    routePool: undo.use(new SocketPool(() => NetlinkSocket.open('route'))),
+    conntrack: new Conntrack(undo.use(new SocketPool(() => NetlinkSocket.open('netfilter')))),
     nft: undo.use(Nft.open()),
     others: () => server.calls > 1,
     mended: operations => {

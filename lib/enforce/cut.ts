@@ -10,19 +10,10 @@
 
 import type { CutScope } from '../gate/shrunk.ts';
 import { type Address, formatAddress } from '../ip/address.ts';
-import {
-  addressKey,
-  addressOfKey,
-  deleteAllTracked,
-  dumpFlows,
-  dumpFlowsOf,
-  IPPROTO,
-  type TrackedFlow,
-  trackedFlowOf,
-} from '../kernel/conntrack.ts';
-import { type Exchange, isErrno, type NetlinkReply, type NetlinkRequest } from '../kernel/message.ts';
+import type { Conntrack } from '../kernel/conntrack.ts';
+import { addressKey, addressOfKey, type TrackedEntry, type TrackedFlow } from '../kernel/conntrack-entry.ts';
+import { IPPROTO } from '../kernel/conntrack-request.ts';
 import { monotonic } from '../kernel/monotonic.ts';
-import type { NetlinkSocket } from '../kernel/netlink.ts';
 import type { Cluster } from '../policy/evaluate/cluster.ts';
 import { FlowJudge, type PairVerdict } from '../policy/evaluate/flow-judge.ts';
 import type { Endpoint, Flow, Protocol } from '../policy/model/model.ts';
@@ -46,8 +37,6 @@ const MOST_RESTS = 10;
 const MOST_AT_ONCE = 64;
 /** Verdicts on pairs of addresses that are kept during a look. */
 const MOST_PAIRS = 4096;
-/** Beyond these one look at all connections costs less than two for each. */
-const MOST_ADDRESSES = 8;
 
 /** By what connections are judged. */
 export interface Judgement {
@@ -78,16 +67,17 @@ class Judge {
     this.#flows = new FlowJudge(cluster, { enforceEgressToNode });
   }
 
-  isForbidden(connection: TrackedFlow): boolean {
-    const { protocol, port } = connection;
-    const verdict = this.#verdictOn(connection);
+  isForbidden({ entry }: TrackedFlow): boolean {
+    const { protocol, port } = entry;
+    const verdict = this.#verdictOn(entry);
     return verdict !== undefined && !verdict(protocols[protocol] ?? 'other', port);
   }
 
-  #verdictOn({ from, to, family }: TrackedFlow): PairVerdict | undefined {
+  #verdictOn({ from, to }: TrackedEntry): PairVerdict | undefined {
     const key = from + to;
     const known = this.#pairs.get(key);
     if (known || this.#pairs.has(key)) return known;
+    const family = from.length === 4 ? 4 : 6;
     const verdict = this.#verdictBetween(formatAddress(addressOfKey(from)), formatAddress(addressOfKey(to)), family);
     if (this.#pairs.size >= MOST_PAIRS) this.#pairs.clear();
     this.#pairs.set(key, verdict);
@@ -103,36 +93,24 @@ class Judge {
   }
 }
 
-/** Judgement and sockets that a look at connections needs. */
+/** Judgement and connections that a look needs. */
 export interface CutPlace {
   /** As it is when asked. */
   readonly judgement: () => Judgement;
   /** Canonical texts of the node's own addresses. */
   readonly local: () => ReadonlySet<string>;
-  /** By a socket of conntrack's in the node's network namespace. */
-  readonly netfilter: Exchange;
-  /** Another such socket, which a look has for itself. */
-  readonly open: () => NetlinkSocket;
+  /** Of the node's network namespace. */
+  readonly conntrack: Conntrack;
   /** Whether a call is under way in this process: it goes first. */
   readonly isCalled?: () => boolean;
 }
 
 const pausing = (milliseconds: number): Promise<void> => new Promise(resolve => setTimeout(resolve, milliseconds));
 
-/** The replies; none where the kernel tracks nothing, or does not know the filter. */
-function* dumped(socket: NetlinkSocket, request: NetlinkRequest): Generator<readonly NetlinkReply[]> {
-  try {
-    yield* socket.dump(request);
-  } catch (error) {
-    if (!isErrno(error, 'EINVAL', 'EOPNOTSUPP')) throw error;
-  }
-}
-
 /** One look at the connections of the scope, in slices. */
 export class Look {
   readonly #place: CutPlace;
   readonly #scope: CutScope;
-  readonly #concerned: ReadonlySet<string>;
   readonly #doomed: TrackedFlow[] = [];
   #judge: Judge;
   #isOutdated = false;
@@ -147,7 +125,6 @@ export class Look {
   constructor(place: CutPlace, scope: CutScope) {
     this.#place = place;
     this.#scope = scope;
-    this.#concerned = new Set(scope === 'everywhere' ? [] : scope.map(addressKey));
     this.#judge = this.#newJudge();
   }
 
@@ -166,24 +143,28 @@ export class Look {
   }
 
   async run(): Promise<void> {
-    using socket = this.#place.open();
-    let start = monotonic();
-    for (const request of this.#requests())
-      for (const replies of dumped(socket, request))
-        for (const reply of replies) {
-          this.#take(reply);
-          if (monotonic() - start < SLICE && this.#doomed.length < MOST_AT_ONCE) continue;
-          this.#forget();
-          if (monotonic() - start < SLICE) continue;
-          this.cost += monotonic() - start;
+    const scope = this.#scope;
+    const keys = scope === 'everywhere' ? undefined : scope.map(address => ({ address }));
+    /** Milliseconds of work since the last rest; the kernel's work is done by other threads. */
+    let spent = 0;
+    for await (const flows of this.#place.conntrack.flows(keys)) {
+      let start = monotonic() - spent;
+      for (const flow of flows) {
+        if (this.#isStopped) return;
+        this.#take(flow);
+        spent = monotonic() - start;
+        if (spent < SLICE && this.#doomed.length < MOST_AT_ONCE) continue;
+        await this.#forget();
+        if (spent >= SLICE) {
+          this.cost += spent;
+          spent = 0;
           await this.#rest();
-          if (this.#isStopped) return;
-          start = monotonic();
-          if (this.#isOutdated) this.#judge = this.#newJudge();
-          this.#isOutdated = false;
         }
-    this.#forget();
-    this.cost += monotonic() - start;
+        start = monotonic() - spent;
+      }
+    }
+    await this.#forget();
+    this.cost += spent;
   }
 
   async #rest(): Promise<void> {
@@ -192,24 +173,15 @@ export class Look {
     while (!this.#isStopped && ++rests < MOST_RESTS && this.#place.isCalled?.());
   }
 
-  #requests(): readonly NetlinkRequest[] {
-    const scope = this.#scope;
-    return scope === 'everywhere' || scope.length > MOST_ADDRESSES ? [dumpFlows()] : scope.flatMap(dumpFlowsOf);
-  }
-
-  #take(reply: NetlinkReply): void {
-    const flow = trackedFlowOf(reply);
-    if (!flow || !this.#isConcerned(flow)) return;
+  #take(flow: TrackedFlow): void {
+    if (this.#isOutdated) this.#judge = this.#newJudge();
+    this.#isOutdated = false;
     this.judged++;
     if (this.#judge.isForbidden(flow)) this.#doomed.push(flow);
   }
 
-  #isConcerned({ from, to }: TrackedFlow): boolean {
-    return this.#scope === 'everywhere' || this.#concerned.has(from) || this.#concerned.has(to);
-  }
-
-  #forget(): void {
-    this.cut += deleteAllTracked(this.#place.netfilter, this.#doomed.splice(0));
+  async #forget(): Promise<void> {
+    this.cut += await this.#place.conntrack.delete(this.#doomed.splice(0));
   }
 }
 

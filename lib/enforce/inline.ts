@@ -16,7 +16,7 @@ import {
 } from '../gate/node-state.ts';
 import { worldOfNode } from '../gate/node-world.ts';
 import type { CutScope } from '../gate/shrunk.ts';
-import { NetlinkSocket } from '../kernel/netlink.ts';
+import type { Conntrack } from '../kernel/conntrack.ts';
 import { type Nft, NftError } from '../kernel/nft.ts';
 import { nameOperation, type Operation, type Transaction } from '../nft/transaction.ts';
 import type { FolderLook } from '../nodestore/kept-file.ts';
@@ -50,6 +50,7 @@ export interface InlineOptions {
   /** Told of tables that are put right, with the number of operations that another program's changes took. */
   readonly mended?: ((operations: number) => void) | undefined;
   readonly nft: () => Nft;
+  readonly conntrack: Conntrack;
   readonly node: Pick<FolderTableOptions, 'recover' | 'isCarried' | 'retag'> & {
     /** Keys of all pods that some attachment's record speaks of, those in the making included. */
     readonly recorded: (owner: Owner) => ReadonlySet<string>;
@@ -178,15 +179,11 @@ export class InlineHook implements Hook {
   /** A call that is killed during the cut leaves `uncut` in the record, and the next call makes the cut. */
   async #cut(goal: Goal, scope: CutScope): Promise<void> {
     if (!goal.state.uncut) return;
-    const { config, node } = this.#options;
+    const { config, node, conntrack } = this.#options;
     if (config.established === 'cut' && isJudged(goal.state.settings)) {
       const cluster = new Cluster(worldOfNode(manifestsOf(goal.kept).world, goal.state));
       const judgement = judgementOf(goal, cluster);
-      const sockets = {
-        netfilter: this.#options.nft().exchange,
-        open: () => NetlinkSocket.open('netfilter'),
-      };
-      await cutForbidden({ judgement: () => judgement, local: node.localAddresses, ...sockets }, scope);
+      await cutForbidden({ judgement: () => judgement, local: node.localAddresses, conntrack }, scope);
     }
     this.#table.isCut();
   }

@@ -4,6 +4,8 @@
  * @see include/uapi/linux/netfilter/nfnetlink_conntrack.h
  */
 
+import { type Address, addressBytes, addressFromBytes } from '../ip/address.ts';
+
 /** Counts of one direction. */
 export interface ConntrackCounters {
   readonly packets: number;
@@ -33,6 +35,20 @@ export interface TrackedEntry {
   readonly start: number | undefined;
   readonly stop: number | undefined;
 }
+
+/** A connection, and the message in which the kernel told of it, behind its netlink header. */
+export interface TrackedFlow {
+  readonly entry: TrackedEntry;
+  readonly message: Uint8Array;
+}
+
+/** The address as a `TrackedEntry` has it. */
+export const addressKey = (address: Address): string => {
+  const bytes = addressBytes(address);
+  return characters(bytes, 0, bytes.length);
+};
+
+export const addressOfKey = (key: string): Address => addressFromBytes(Buffer.from(key, 'latin1'));
 
 const CTA = { TUPLE_ORIG: 1, TUPLE_REPLY: 2, COUNTERS_ORIG: 9, COUNTERS_REPLY: 10, ID: 12, TIMESTAMP: 20 } as const;
 const CTA_TUPLE = { IP: 1, PROTO: 2 } as const;

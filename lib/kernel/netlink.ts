@@ -3,7 +3,7 @@
  * the time that send() returns, so send() and recv() on the same descriptor are a whole exchange, and nothing else of this
  * process can come between. The package's part in it are the messages; what comes by itself is for `Subscription`.
  */
-import { closeSync, write } from 'node:fs';
+import { closeSync, read, write } from 'node:fs';
 import { align, countMessages, formatHeader, type Message, NLM_F, NLMSG, parseMessages } from '../netlink/header.ts';
 import { errnos } from './errno.ts';
 import { checked, libc, SyscallError } from './ffi.ts';
@@ -46,6 +46,9 @@ const GREATEST_BUFFER = 1 << 29;
 /** A dump that was interrupted this often by changes meets a machine that never rests. */
 const DUMP_ATTEMPTS = 20;
 
+/** Bytes of a datagram that the kernel fills a dump with: 32 KiB where the reader has room for as much. */
+const LARGEST_PART = 1 << 16;
+
 export interface BatchError extends NetlinkErrorDetail {
   /** Number of the failed message, as the batch numbered it; the number of the batch's begin where the whole was refused. */
   readonly seq: number;
@@ -71,8 +74,8 @@ export class NetlinkSocket implements Disposable {
   #receiveBuffer = 0;
   #seq = 0;
   #closed = false;
-  /** So much is being sent by threads of the pool: none may find the descriptor to be something else's. */
-  #aside = 0;
+  /** System calls by threads of the pool: none may find the descriptor to be something else's. */
+  #underWay = 0;
 
   /** @throws SyscallError where no socket is to be had. */
   static open(protocol: NetlinkProtocol): NetlinkSocket {
@@ -103,7 +106,7 @@ export class NetlinkSocket implements Disposable {
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;
-    if (this.#aside === 0) closeSync(this.#fd);
+    if (this.#underWay === 0) closeSync(this.#fd);
   }
 
   /** Sends all requests at once and gives what became of each; dumps go on their own, in their turn. */
@@ -252,18 +255,25 @@ export class NetlinkSocket implements Disposable {
     const { operation } = request;
     this.#send(operation, Buffer.concat(this.#format(request, 0)), 1);
     const seq = this.#seq;
-    for (;;) {
+    for (let isEnd = false; !isEnd; ) {
       this.#refuseClosed(operation);
-      const messages = this.#receive(operation, MSG.PEEK);
-      if (!messages) throw new NetlinkError(operation, seq, { errno: ENOMSG, kernelText: 'the dump has no end' });
-      const own = messages.filter(message => message.seq === seq);
-      const isEnd = ({ type }: Message): boolean => type === NLMSG.DONE || type === NLMSG.ERROR;
-      yield own.filter(message => !isEnd(message)).map(replyOf);
-      const end = own.find(isEnd);
-      if (!end) continue;
-      const complaint = complaintOf(end);
-      if (complaint.errno !== 0) throw new NetlinkError(operation, seq, complaint);
-      return;
+      const part = dumpPart(operation, seq, this.#receive(operation, MSG.PEEK));
+      yield part.replies;
+      isEnd = part.isEnd;
+    }
+  }
+
+  /** As `dump`, from threads of the pool: the kernel may look far for each datagram, and wait for others before the first. */
+  async *dumpInThreadPool(request: NetlinkRequest): AsyncGenerator<readonly NetlinkReply[], void> {
+    const { operation } = request;
+    const bytes = Buffer.concat(this.#format(request, 0));
+    const seq = this.#seq;
+    const space = Buffer.allocUnsafe(LARGEST_PART);
+    await this.#sendAside(operation, bytes);
+    for (let isEnd = false; !isEnd; ) {
+      const part = dumpPart(operation, seq, await this.#receiveAside(operation, space));
+      yield part.replies;
+      isEnd = part.isEnd;
     }
   }
 
@@ -279,14 +289,30 @@ export class NetlinkSocket implements Disposable {
   }
 
   async #sendAside(operation: string, bytes: Uint8Array): Promise<void> {
-    this.#refuseClosed(operation);
-    this.#aside++;
+    await this.#aside(operation, done => write(this.#fd, bytes, done));
+  }
+
+  /** The messages of the next datagram, or undefined where the queue is empty. */
+  async #receiveAside(operation: string, space: Buffer): Promise<readonly Message[] | undefined> {
     try {
-      await new Promise<void>((resolve, reject) => {
-        write(this.#fd, bytes, error => (error ? reject(new SyscallError(operation, -error.errno!)) : resolve()));
+      const length = await this.#aside(operation, done => read(this.#fd, space, 0, space.length, null, done));
+      return parseMessages(Buffer.from(space.subarray(0, length)));
+    } catch (error) {
+      if (error instanceof SyscallError && error.errno === EAGAIN) return undefined;
+      throw error;
+    }
+  }
+
+  /** Has a thread of the pool do it. @returns the number that the system call gave */
+  async #aside(operation: string, call: (done: SystemCallDone) => void): Promise<number> {
+    this.#refuseClosed(operation);
+    this.#underWay++;
+    try {
+      return await new Promise<number>((resolve, reject) => {
+        call((error, result) => (error ? reject(new SyscallError(operation, -error.errno!)) : resolve(result)));
       });
     } finally {
-      if (--this.#aside === 0 && this.#closed) closeSync(this.#fd);
+      if (--this.#underWay === 0 && this.#closed) closeSync(this.#fd);
     }
   }
 
@@ -350,6 +376,20 @@ export class NetlinkSocket implements Disposable {
     return size;
   }
 }
+
+type SystemCallDone = (error: NodeJS.ErrnoException | null, result: number) => void;
+
+/** A datagram's part in a dump. @throws NetlinkError the kernel refused, or broke off */
+function dumpPart(operation: string, seq: number, messages: readonly Message[] | undefined) {
+  if (!messages) throw new NetlinkError(operation, seq, { errno: ENOMSG, kernelText: 'the dump has no end' });
+  const own = messages.filter(message => message.seq === seq);
+  const end = own.find(isEnd);
+  const complaint = end && complaintOf(end);
+  if (complaint && complaint.errno !== 0) throw new NetlinkError(operation, seq, complaint);
+  return { replies: own.filter(message => !isEnd(message)).map(replyOf), isEnd: end !== undefined };
+}
+
+const isEnd = ({ type }: Message): boolean => type === NLMSG.DONE || type === NLMSG.ERROR;
 
 /** Requests on their way. */
 interface Run {

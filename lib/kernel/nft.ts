@@ -55,7 +55,7 @@ import {
 } from '../nft/query.ts';
 import { nameOperation, type Operation, type SetDeclaration, type Transaction } from '../nft/transaction.ts';
 import { describeErrno, errnoName } from './ffi.ts';
-import { type Exchange, isErrno, must, mustExcept, type NetlinkReply, type NetlinkRequest } from './message.ts';
+import { isErrno, must, mustExcept, type NetlinkReply, type NetlinkRequest } from './message.ts';
 import { type BatchError, NetlinkSocket } from './netlink.ts';
 
 /** How often a table is read again because something was committed meanwhile. */
@@ -138,11 +138,6 @@ export class Nft implements Disposable {
 
   [Symbol.dispose](): void {
     this.#socket[Symbol.dispose]();
-  }
-
-  /** Exchange for other requests to netfilter: tracked connections. */
-  get exchange(): Exchange {
-    return this.#socket.exchange;
   }
 
   /** By which the kernel calls our socket, in notifications of what it changed. */

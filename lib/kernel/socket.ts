@@ -8,6 +8,7 @@ export type NetlinkProtocol = keyof typeof protocols;
 const AF_NETLINK = 16;
 const SOCK_RAW = 3;
 const SOCK_CLOEXEC = 0o2000000;
+const SOCK_NONBLOCK = 0o4000;
 export const SOL_SOCKET = 1;
 export const SO = { SNDBUF: 7, RCVBUF: 8, SNDBUFFORCE: 32, RCVBUFFORCE: 33, PROTOCOL: 38, MEMINFO: 55 } as const;
 export const SOL_NETLINK = 270;
@@ -35,12 +36,15 @@ export function portOf(fd: number): number | undefined {
 
 /**
  * Bound to the network namespace that the calling thread is in, whatever the thread does afterwards; the kernel gives it a port
- * as soon as it sends something. It is in no event loop.
+ * as soon as it sends something. It is in no event loop, and nothing waits for what comes: the kernel answers while it is asked.
  * @returns the descriptor, its caller's to close
  * @throws SyscallError
  */
 export const openSocket = (protocol: NetlinkProtocol): number =>
-  checked('open a netlink socket', libc().socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocols[protocol]));
+  checked(
+    'open a netlink socket',
+    libc().socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, protocols[protocol]),
+  );
 
 /** Has the kernel choose the socket's port now. @throws SyscallError */
 export function bindToAnyPort(fd: number): void {

@@ -78,10 +78,10 @@ export async function judge(
  * this link open, or this call reads its record.
  * @returns the pod as it is judged now
  */
-export function open(judged: LocalPod, ifindex: number, context: Context): LocalPod {
+export async function open(judged: LocalPod, ifindex: number, context: Context): Promise<LocalPod> {
   const { host, hook, signal } = context;
   const key = podKey(judged);
-  forgetStaleHostPorts(judged, context);
+  await forgetStaleHostPorts(judged, context);
   for (let given: number | undefined; ; ) {
     signal?.throwIfAborted();
     const pod = hook.find(key);
@@ -122,7 +122,7 @@ async function plug(
     meanwhile: judging,
   });
   return {
-    judged: open(judged, link.ifindex, context),
+    judged: await open(judged, link.ifindex, context),
     made: writeMade({ ...wanted, layout: made }),
     result: resultOf(made, { ...wanted, netns: request.netns }, dnsOf(request, ipam)),
   };

@@ -76,7 +76,7 @@ async function tag(request: AttachmentRequest, attachment: Attachment, context: 
   writeAlias(context.host, link.ifindex, formatAlias({ ...name, containerID }));
   must(context.host([setLink({ ifindex }, { ipv4: learnsNothing })]));
   const judged = await judge(pod, request, attachment, context);
-  return { judged: open(judged, link.ifindex, context), result: previous };
+  return { judged: await open(judged, link.ifindex, context), result: previous };
 }
 
 /** ADD with a prevResult, which is passed on as it came. */

@@ -30,10 +30,10 @@ export interface Cleared extends Omit<Collected, 'released'> {
 const isRemovable = ({ kind, name }: Link): boolean => kind === 'veth' && isHostInterfaceName(name);
 
 /** Removes a link that the table does not know, in DEL's order: closed, out of conntrack, unrouted, deleted. */
-function removeUnrecorded(link: Link, { host, nft }: Here): void {
+async function removeUnrecorded(link: Link, { host, conntrack }: Here): Promise<void> {
   condemn(host, link.ifindex);
   const addresses = routesOver(host, link.ifindex).map(({ destination }) => formatAddress(destination));
-  forgetFlowsOf(addresses, { nft });
+  await forgetFlowsOf(addresses, { conntrack });
   unroute(host, link.ifindex);
   removeLink(host, link.ifindex);
 }
@@ -66,19 +66,18 @@ export interface UnknownLinks {
  * Deletes links that no record knows if forced, else names them: each may be a running pod's whose record was lost.
  * Without a table it cannot be known whether the links belong to this state folder, so no link counts as unknown.
  */
-export function clearLinks(store: Store, here: Here, isForced: boolean): UnknownLinks {
+export async function clearLinks(store: Store, here: Here, isForced: boolean): Promise<UnknownLinks> {
   const found = here.hook.owner() ? unknownLinks(store, here) : [];
   if (!isForced) return { links: [], unknown: found, failures: [] };
   const failures: unknown[] = [];
-  const links = found.filter(link => {
+  const links: Link[] = [];
+  for (const link of found)
     try {
-      removeUnrecorded(link, here);
-      return true;
+      await removeUnrecorded(link, here);
+      links.push(link);
     } catch (error) {
       failures.push(error);
-      return false;
     }
-  });
   return { links, unknown: [], failures };
 }
 
@@ -105,7 +104,7 @@ export async function clearNode({ settings, store, path, isForced }: ClearOption
     for await (const each of new Collector({ settings, path }, here).node()) collected.push(each);
   });
   const restored = (await attempt(() => restore(here))) ?? { table: [], isRebuilt: false };
-  const { failures: unremoved, ...links } = clearLinks(store, here, isForced);
+  const { failures: unremoved, ...links } = await clearLinks(store, here, isForced);
   await attempt(() => here.reaper.drained());
   return {
     adopted: collected.flatMap(({ found }) => found.adopted),

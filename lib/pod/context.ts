@@ -1,5 +1,6 @@
 import type { Environment } from '../cni/request.ts';
 import type { Hook } from '../enforce/hook.ts';
+import type { Conntrack } from '../kernel/conntrack.ts';
 import type { Exchange } from '../kernel/message.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
 import type { Nft } from '../kernel/nft.ts';
@@ -15,10 +16,12 @@ export interface Context {
   /** rtnetlink in that namespace. */
   readonly host: Exchange;
   readonly dispatch: Dispatch;
-  /** netfilter in that namespace, opened at the first use. To close it waits for what was deleted to be destroyed. */
+  /** nf_tables in that namespace, opened at the first use. To close it waits for what was deleted to be destroyed. */
   readonly nft: () => Nft;
+  /** Connections that are tracked in that namespace. */
+  readonly conntrack: Conntrack;
   /**
-   * Closes the netfilter socket of a process that ends with its call, once the table needs no further change. The kernel
+   * Closes the netfilter sockets of a process that ends with its call, once the table needs no further change. The kernel
    * destroys what was deleted before close(2) returns, so it is called while something else is waited for.
    */
   readonly closeNft?: () => void;

@@ -6,6 +6,8 @@ import type { LocalPod } from '../gate/node-state.ts';
 import { podKey } from '../gate/node-state.ts';
 import { formatAddress } from '../ip/address.ts';
 import { dumpAddresses, linkAddressOf } from '../kernel/address.ts';
+import { InlineChannel } from '../kernel/channel.ts';
+import { Conntrack } from '../kernel/conntrack.ts';
 import { isGroupCarried } from '../kernel/link.ts';
 import { type Exchange, must } from '../kernel/message.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
@@ -79,6 +81,7 @@ export interface Warm {
   /** rtnetlink sockets for threads of the pool: for requests that wait for rtnl, the kernel's lock. */
   readonly routePool: SocketPool;
   readonly nft: Nft;
+  readonly conntrack: Conntrack;
   readonly reaper: LinkReaper;
   /** Whether calls are under way beside the one that asks. */
   readonly others: () => boolean;
@@ -87,16 +90,27 @@ export interface Warm {
 }
 
 /** For one call: closed with it. */
-function openCold(): Pick<Context, 'here' | 'host' | 'dispatch' | 'nft' | 'closeNft' | 'reaper'> & Disposable {
+function openCold(): Pick<Context, 'here' | 'host' | 'dispatch' | 'nft' | 'conntrack' | 'closeNft' | 'reaper'> &
+  Disposable {
   const route = NetlinkSocket.open('route');
   const { exchange: host } = route;
+  const netfilter = new InlineChannel(() => NetlinkSocket.open('netfilter'));
+  const conntrack = new Conntrack(netfilter);
   let nft: Nft | undefined;
   const closeNft = (): void => {
+    netfilter[Symbol.dispose]();
     nft?.[Symbol.dispose]();
     nft = undefined;
   };
   return {
-    ...{ here: currentNetns(), host, dispatch: dispatchInline(host), closeNft, reaper: deletingReaper(host) },
+    ...{
+      here: currentNetns(),
+      host,
+      dispatch: dispatchInline(host),
+      closeNft,
+      conntrack,
+      reaper: deletingReaper(host),
+    },
     nft: () => {
       nft ??= Nft.open();
       return nft;
@@ -108,12 +122,13 @@ function openCold(): Pick<Context, 'here' | 'host' | 'dispatch' | 'nft' | 'close
   };
 }
 
-const openWarm = ({ here, route, routePool, nft, reaper, others }: Warm): ReturnType<typeof openCold> => ({
+const openWarm = ({ here, route, routePool, nft, conntrack, reaper, others }: Warm): ReturnType<typeof openCold> => ({
   ...{
     here,
     host: route.exchange,
     dispatch: dispatchInThreadPool(route.exchange, routePool.exchange, others),
     nft: () => nft,
+    conntrack,
     reaper,
   },
   [Symbol.dispose]() {},
@@ -127,7 +142,7 @@ export function openHere(
   warm?: Warm,
 ): Here {
   const place = warm ? openWarm(warm) : openCold();
-  const { here, host, nft } = place;
+  const { here, host, nft, conntrack } = place;
   const { mended } = warm ?? {};
   const store = warm && settings.runDir === warm.runDir ? warm.store : new DiskNodeStore(settings.runDir, here);
   const memory = warm && store === warm.store ? warm.memory : undefined;
@@ -138,6 +153,7 @@ export function openHere(
     log,
     signal,
     nft,
+    conntrack,
     mended,
     node: nodeFacts(host, here),
   });

@@ -101,7 +101,7 @@ export async function unplug(leaving: Leaving, attachment: Attachment | undefine
   const addresses = facts?.pod?.addresses ?? attachment?.facts.addresses ?? (link ? addressesOver(link, context) : []);
   const takeOut = async (): Promise<void> => {
     await context.hook.dismiss(podKey(key));
-    forgetFlowsOf(addresses, context);
+    await forgetFlowsOf(addresses, context);
     context.closeNft?.();
   };
   const removeOwn = async ({ ifindex }: Link): Promise<void> => {

@@ -141,7 +141,7 @@ test('a socket that is closed while it is asked keeps its descriptor for as long
 
 test('many exchanges aside at a time have their own answers each, and few sockets are kept for later', async () => {
   const before = openDescriptors();
-  const aside = new SocketPool('route');
+  const aside = new SocketPool(() => NetlinkSocket.open('route'));
   const ask = async (i: number) => {
     const [answer] = await aside.exchange([getLink({ name: i % 2 ? 'lo' : `none${i}` })]);
     return answer!.error?.message ?? linkOf(answer!.replies[0]!).name;

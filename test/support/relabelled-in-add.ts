@@ -9,6 +9,7 @@ import { parseConfig } from '../../lib/cni/config.ts';
 import { type AttachmentRequest, parseRequest } from '../../lib/cni/request.ts';
 import { SharedLinkReaper } from '../../lib/controller/link-reaper.ts';
 import { TableMemory } from '../../lib/enforce/footing.ts';
+import { Conntrack } from '../../lib/kernel/conntrack.ts';
 import { lock } from '../../lib/kernel/flock.ts';
 import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
 import { currentNetns } from '../../lib/kernel/netns.ts';
@@ -30,7 +31,8 @@ const config = { cniVersion: '1.1.0', name: 'net', type: 'tollgate', stateDir: `
 const ipam = { type: 'tollgate-ipam', ranges: [[{ subnet: '10.77.0.0/24' }]] };
 using reaper = new SharedLinkReaper((_, line) => log(line));
 using route = NetlinkSocket.open('route');
-using routeAside = new SocketPool('route');
+using routeAside = new SocketPool(() => NetlinkSocket.open('route'));
+using netfilter = new SocketPool(() => NetlinkSocket.open('netfilter'));
 using nft = Nft.open();
 const warm: Warm = {
   here: currentNetns(),
@@ -41,6 +43,7 @@ const warm: Warm = {
   route,
   routePool: routeAside,
   nft,
+  conntrack: new Conntrack(netfilter),
   others: () => false,
   mended: () => undefined,
 };

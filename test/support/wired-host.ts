@@ -4,7 +4,6 @@
  */
 import { TABLE } from '../../lib/gate/desired.ts';
 import { type Address, formatAddress, parseAddress } from '../../lib/ip/address.ts';
-import { type ConntrackEntry, deleteFlows, listFlows } from '../../lib/kernel/conntrack.ts';
 import { dumpLinks, type Link, linkOf } from '../../lib/kernel/link.ts';
 import { must } from '../../lib/kernel/message.ts';
 import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
@@ -12,6 +11,7 @@ import { inNetns, Netns } from '../../lib/kernel/netns.ts';
 import { Nft } from '../../lib/kernel/nft.ts';
 import { PROTOCOL } from '../../lib/nft/model.ts';
 import type { Host } from './host.ts';
+import { type ConntrackEntry, deleteFlows, listFlows } from './listed-flows.ts';
 import type { Packet } from './packet.ts';
 import { type End, NodeEnd, settle, Tap } from './tap.ts';
 

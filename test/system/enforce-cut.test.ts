@@ -3,19 +3,23 @@ import assert from 'node:assert/strict';
 import { after, beforeEach, test } from 'node:test';
 import { type CutPlace, Cutter, cutForbidden, type Judgement, Look } from '../../lib/enforce/cut.ts';
 import { parseAddress } from '../../lib/ip/address.ts';
-import { deleteFlows, listFlows } from '../../lib/kernel/conntrack.ts';
 import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
 import { inNetns } from '../../lib/kernel/netns.ts';
 import { Cluster } from '../../lib/policy/evaluate/cluster.ts';
 import { readManifests } from '../../lib/policy/manifest/manifest.ts';
+import { conntrackBy, type Inside, poolIn } from '../support/conntrack.ts';
+import { deleteFlows, listFlows } from '../support/listed-flows.ts';
 import { makeNetns } from '../support/netns.ts';
 import { manyFlows, openFlows } from '../support/tracked-flows.ts';
 import { documentsOf } from '../support/worlds.ts';
 
 const netns = makeNetns();
-const open = (): NetlinkSocket => inNetns(netns, () => NetlinkSocket.open('netfilter'));
-const socket = open();
+const inside: Inside = work => inNetns(netns, work);
+const socket = inNetns(netns, () => NetlinkSocket.open('netfilter'));
+const pool = poolIn(inside);
+const conntrack = conntrackBy(pool, inside);
 after(() => {
+  pool[Symbol.dispose]();
   socket[Symbol.dispose]();
   netns[Symbol.dispose]();
 });
@@ -64,7 +68,7 @@ function placeWith(...policies: readonly object[]): CutPlace & { readonly asked:
     pods: new Set(allPods.flatMap(({ status }) => status.podIPs.map(({ ip }) => ip))),
   };
   const local = (): ReadonlySet<string> => new Set(['10.0.0.1']);
-  return { judgement: () => judgement, local, netfilter: socket.exchange, open, asked: () => asked };
+  return { judgement: () => judgement, local, conntrack, asked: () => asked };
 }
 
 const left = (): number => listFlows(socket.exchange).length;
@@ -122,12 +126,17 @@ test('others have their turn while thousands of connections are judged and cut',
 });
 
 test('a call that is under way has ten turns before the next slice, and one without end does not stop the cutting', async () => {
-  openFlows(socket.exchange, manyFlows(busy!, stranger!, 20_000));
+  // Each between two addresses of its own, and so with a verdict of its own: work for several slices.
+  const strangers = Array.from({ length: 5000 }, (_, i) => address(`198.18.${i >> 8}.${i & 255}`));
+  openFlows(
+    socket.exchange,
+    strangers.flatMap(each => manyFlows(busy!, each, 1)),
+  );
   const judged: number[] = [];
   const isCalled = (): boolean => judged.push(look.judged) > 0;
   const look: Look = new Look({ ...placeWith(onlyFriends('busy')), isCalled }, [busy!]);
   await look.run();
-  assert.equal(look.cut, 20_000);
+  assert.equal(look.cut, 5000);
   const turns = [...Map.groupBy(judged, count => count).values()].map(({ length }) => length);
   assert.ok(turns.length > 2);
   assert.deepEqual(new Set(turns), new Set([9]), 'each time, and nothing is judged meanwhile');

@@ -17,6 +17,7 @@ import type { Pod } from '../../lib/policy/model/model.ts';
 import { type Agent, command, startAgent } from '../support/agent-process.ts';
 import { live } from '../support/cli-host.ts';
 import { type Json, runDir, tollgate } from '../support/cni.ts';
+import { conntrackBy, type Inside, poolIn } from '../support/conntrack.ts';
 import { until } from '../support/host.ts';
 import { KubeHost } from '../support/kube-host.ts';
 import type { Packet } from '../support/packet.ts';
@@ -249,7 +250,10 @@ test('what the kernel had no room for is told where it happened, and made up for
     ...{ own: new Set(), enforceEgressToNode: false },
   };
   const source = { stamp: () => 1, scene: () => scene, chains: () => new Map() };
-  const place = { source, nft: host.nft, nflogGroup: 7467, accounting: false, buffer: 65_536, log: silent };
+  const inside: Inside = work => host.inside(work);
+  using pool = poolIn(inside);
+  const conntrack = conntrackBy(pool, inside);
+  const place = { source, nft: host.nft, conntrack, nflogGroup: 7467, accounting: false, buffer: 65_536, log: silent };
   using recorder = host.inside(() => new FlowRecorder(place));
   using socket = host.inside(() => NetlinkSocket.open('netfilter'));
   await recorder.look();
