@@ -16,6 +16,7 @@ export const RTM = {
   NEWNEIGH: 28,
   DELNEIGH: 29,
   GETNEIGH: 30,
+  GETNSID: 90,
 } as const;
 
 /** include/uapi/linux/socket.h */

@@ -15,7 +15,7 @@ import type { AttachmentKey } from '../tag/link-name.ts';
 import { condemned } from '../tag/tag.ts';
 import type { Context } from './context.ts';
 import { homeOf, readFacts, writeFacts } from './facts.ts';
-import { hostEnd, isMadeFor, lookUpIn } from './own-link.ts';
+import { hostEnd, isMadeFor, isPodGone, lookUpIn } from './own-link.ts';
 
 export interface Adopted extends AttachmentKey {
   /** `namespace/name` */
@@ -26,10 +26,10 @@ export interface Adopted extends AttachmentKey {
 /** Milliseconds to wait for the record's lock: no call holds one that is not there. */
 const LOCK_TIMEOUT_MS = 1000;
 
-/** The pod's host end if the pod still runs; undefined where a DEL has condemned it. */
+/** The pod's host end; undefined where a DEL has condemned it, or where the pod's network namespace is gone. */
 function livingEnd(pod: LocalPod, { host }: Pick<Context, 'host'>) {
   const link = hostEnd(lookUpIn(host), pod);
-  return link && link.group !== condemned ? link : undefined;
+  return link && link.group !== condemned && !isPodGone(host, link) ? link : undefined;
 }
 
 /** Pods of the network that are judged and run, and of which no record speaks. */

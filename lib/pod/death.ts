@@ -1,11 +1,11 @@
 import type { Attachment } from '../state/attachment.ts';
 import type { Context } from './context.ts';
 import { homeOf, readFacts } from './facts.ts';
-import { hostEnd, lookUpIn } from './own-link.ts';
+import { hostEnd, isPodGone, lookUpIn } from './own-link.ts';
 
 /**
  * Why no pod and no call needs the attachment; undefined where one may. A record that is not finished and not locked was
- * left by a call that died; a link dies with its pod. An attachment of another network namespace is never dead here.
+ * left by a call that died; a veth dies with its pod's network namespace. An attachment of another network namespace is never dead here.
  */
 export function deathOf(
   { facts }: Pick<Attachment, 'facts'>,
@@ -15,6 +15,8 @@ export function deathOf(
   if (home !== undefined && home !== homeOf(context.here)) return undefined;
   if (facts.phase === 'deleting') return 'its DEL died halfway';
   if (facts.phase !== 'ready') return 'its ADD died halfway';
-  const isGone = kind === 'veth' && pod !== undefined && !hostEnd(lookUpIn(context.host), pod);
-  return isGone ? 'its interface is gone' : undefined;
+  if (kind !== 'veth' || pod === undefined) return undefined;
+  const link = hostEnd(lookUpIn(context.host), pod);
+  if (!link) return 'its interface is gone';
+  return isPodGone(context.host, link) ? 'its network namespace is gone' : undefined;
 }

@@ -7,6 +7,7 @@ import { getLink, type Link, type LinkKey, linkOf } from '../kernel/link.ts';
 import { type Exchange, mustExcept } from '../kernel/message.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { inNetns, Netns, NetnsError } from '../kernel/netns.ts';
+import { isNetnsGone } from '../kernel/netnsid.ts';
 import { parseAlias, shortID } from '../tag/alias.ts';
 import { type AttachmentKey, hostInterfaceName, linkMac } from '../tag/link-name.ts';
 import { isOurs } from '../tag/tag.ts';
@@ -41,6 +42,10 @@ export function hostEnd(
   const named = lookUp({ name });
   return isThere(named) && isLinkOf(named, containerID) ? named : undefined;
 }
+
+/** Whether the network namespace at the other end of a veth has ended, so that the kernel is about to delete the link. */
+export const isPodGone = (host: Exchange, { peerNetnsid }: Link): boolean =>
+  peerNetnsid !== undefined && isNetnsGone(host, peerNetnsid);
 
 /** A link of ours by its own marks: the name or the hardware address that follow from its attachment. */
 export const isMadeFor = (key: AttachmentKey, { name, mac, kind }: Link): boolean =>

@@ -18,10 +18,11 @@ import { type AsyncExchange, isErrno, must } from '../../lib/kernel/message.ts';
 import { deleteNeighbour, dumpNeighbours, neighbourOf, setNeighbour } from '../../lib/kernel/neighbour.ts';
 import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
 import { inNetns } from '../../lib/kernel/netns.ts';
+import { isNetnsGone } from '../../lib/kernel/netnsid.ts';
 import { addRoute, deleteRoute, dumpRoutes, getRoute, replaceRoute, routeOf } from '../../lib/kernel/route.ts';
 import { findSysctl, readSysctl, writeSysctl, writeSysctlIfPresent } from '../../lib/kernel/sysctl.ts';
 import { NLM_F } from '../../lib/netlink/header.ts';
-import { makeNetns } from '../support/netns.ts';
+import { makeNetns, until } from '../support/netns.ts';
 
 const host = makeNetns();
 const pod = makeNetns();
@@ -316,4 +317,16 @@ test('must() gives every reply or throws the first failure', () => {
     code: 'ENODEV',
     operation: 'get link nowhere',
   });
+});
+
+test('isNetnsGone() says no while a socket holds the namespace of the other end, and yes once nothing does', async () => {
+  const other = makeNetns();
+  const ends = veth('tgdies', 'eth0');
+  const { peerNetnsid } = await createVeth(asked, { ...ends, peer: { ...ends.peer, netns: other.fd } });
+  const isGone = () => isNetnsGone(hostSocket.exchange, peerNetnsid!);
+  const inside = inNetns(other, () => NetlinkSocket.open('route'));
+  other[Symbol.dispose]();
+  assert.equal(isGone(), false);
+  inside[Symbol.dispose]();
+  await until('the namespace is gone', isGone);
 });

@@ -260,10 +260,10 @@ export class Host implements Disposable {
     return name;
   }
 
-  /** Whether the very first packet to an address is answered. */
-  async pings(address: string, netns?: string): Promise<boolean> {
+  /** Whether the very first packet to an address is answered, within so many seconds. */
+  async pings(address: string, netns?: string, patience = 30): Promise<boolean> {
     const run = netns === undefined ? {} : { netns };
-    return (await this.run(['ping', '-n', '-c', '1', '-W', '3', address], run)).exit === 0;
+    return (await this.run(['ping', '-n', '-c', '1', '-W', String(patience), address], run)).exit === 0;
   }
 
   /** Starts a server that answers each line with `NAME <address of the one who asks>`; it listens when this returns. */

@@ -67,7 +67,7 @@ class Packaged implements Disposable {
   }
 
   reaches(from: string, to: string): Promise<boolean> {
-    return this.host.pings(this.#pods.get(to)!.address, this.#pods.get(from)!.netns);
+    return this.host.pings(this.#pods.get(to)!.address, this.#pods.get(from)!.netns, 5);
   }
 
   async asked(): Promise<readonly string[]> {
