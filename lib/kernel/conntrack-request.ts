@@ -65,12 +65,12 @@ function filterAttributes({ family, direction, source, protocol, destinationPort
   ];
 }
 
-/** A walk with a reply for each connection of the network namespace, of both families. */
-export const dumpFlows = (): NetlinkRequest => ({
+/** A walk with a reply for each connection of the network namespace: of one family, or of both. */
+export const dumpFlows = (family?: Family): NetlinkRequest => ({
   operation: 'list tracked connections',
   type: CT.GET,
   flags: NLM_F.DUMP,
-  body: header(undefined),
+  body: header(family),
 });
 
 /** A walk with a reply for each connection that passes the filter. */

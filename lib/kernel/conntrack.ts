@@ -43,6 +43,13 @@ export function countTracked(): number | undefined {
   return text === undefined ? undefined : Number(text);
 }
 
+/**
+ * Whether the kernel selects by the filters of this key what they say. It compares IPv6 addresses the wrong way round, and
+ * passes the connections of all others.
+ * @see ctnetlink_filter_match_tuple() of net/netfilter/nf_conntrack_netlink.c, from Linux 5.8 to 6.18 at least
+ */
+const isFilterable = (key: FlowKey): boolean => !('address' in key && key.address.family === 6);
+
 function filtersOf(key: FlowKey): readonly FlowFilter[] {
   if (!('address' in key))
     return [{ family: key.family, direction: 'original', protocol: IPPROTO.UDP, destinationPort: key.udpPort }];
@@ -107,10 +114,11 @@ export class Conntrack {
   }
 
   #requestsFor(keys: readonly FlowKey[] | undefined): readonly NetlinkRequest[] {
-    const filters = keys?.flatMap(filtersOf);
-    const isWhole =
-      !filters || filters.length > MOST_WALKS || (this.#count() ?? BUSY) <= (filters.length - 1) * CONNECTIONS_PER_WALK;
-    return isWhole ? [dumpFlows()] : filters.map(dumpFiltered);
+    if (!keys) return [dumpFlows()];
+    const filtered = keys.filter(isFilterable).flatMap(filtersOf).map(dumpFiltered);
+    const walks = keys.every(isFilterable) ? filtered : [...filtered, dumpFlows(6)];
+    const isWhole = walks.length > MOST_WALKS || (this.#count() ?? BUSY) <= (walks.length - 1) * CONNECTIONS_PER_WALK;
+    return isWhole ? [dumpFlows()] : walks;
   }
 
   async *#dump(request: NetlinkRequest): AsyncGenerator<readonly NetlinkReply[], void> {
@@ -155,10 +163,12 @@ export class Conntrack {
 
   async #forgetNow(keys: readonly FlowKey[]): Promise<void> {
     if (this.#count() === 0) return;
-    const filters = keys.flatMap(filtersOf);
+    const filters = keys.filter(isFilterable).flatMap(filtersOf);
     // A walk that only forgets passes over empty places: where few are tracked it costs a hundredth of one that lists.
-    if (filters.length <= MOST_WALKS && (await this.#forgetFiltered(filters))) return;
-    for await (const flows of this.flows(keys)) await this.delete(flows);
+    const isFiltered = filters.length === 0 || (filters.length <= MOST_WALKS && (await this.#forgetFiltered(filters)));
+    const left = isFiltered ? keys.filter(key => !isFilterable(key)) : keys;
+    if (left.length === 0) return;
+    for await (const flows of this.flows(left)) await this.delete(flows);
   }
 
   /** @returns false where the kernel cannot */
