@@ -10,114 +10,9 @@
  *
  * No C library, for the sake of size and start: libc's headers for numbers and types, and system calls. Needs /proc.
  */
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <poll.h>
-#include <stdint.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/un.h>
-#include <time.h>
-
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 8
-#endif
-
-/* ---- The kernel ---- */
-
-#if defined __x86_64__
-static long raw(long n, long a, long b, long c, long d, long e, long f) {
-  register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
-  __asm__ volatile("syscall" : "+a"(n) : "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9) : "rcx", "r11", "memory");
-  return n;
-}
-__asm__(".globl _start\n_start: xor %ebp, %ebp\n mov %rsp, %rdi\n and $-16, %rsp\n call enter\n");
-#elif defined __aarch64__
-static long raw(long n, long a, long b, long c, long d, long e, long f) {
-  register long x8 __asm__("x8") = n, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c;
-  register long x3 __asm__("x3") = d, x4 __asm__("x4") = e, x5 __asm__("x5") = f;
-  __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
-  return x0;
-}
-__asm__(".globl _start\n_start: mov x29, 0\n mov x30, 0\n mov x0, sp\n bl enter\n");
-#else
-#error "The launcher knows the system calls of x86-64 and arm64"
-#endif
-
-/** A system call by its name, with up to six arguments: what it gives, or the negative error number. */
-#define CALL(...) SIX(__VA_ARGS__, 0, 0, 0, 0, 0, 0, 0)
-#define SIX(name, a, b, c, d, e, f, ...) again(SYS_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
-static long again(long n, long a, long b, long c, long d, long e, long f) {
-  long got;
-  do got = raw(n, a, b, c, d, e, f);
-  while (got == -EINTR);
-  return got;
-}
-
-static _Noreturn void leave(int code) {
-  for (;;) CALL(exit_group, code);
-}
-
-/** Waits until there is something to read or room to write. @param timeout  NULL: for ever. @returns 0 where there is not */
-static int wait_for(int fd, short events, const struct timespec *timeout) {
-  struct pollfd one = {fd, events, 0};
-  struct timespec left = timeout ? *timeout : (struct timespec){0};
-  return CALL(ppoll, &one, 1, timeout ? &left : NULL) > 0;
-}
-
-/** Also to a pipe that its reader made non-blocking. @returns 0 where not all of it could be written */
-static int write_all(int fd, const void *bytes, size_t size) {
-  for (size_t at = 0; at < size;) {
-    long got = CALL(write, fd, (const char *)bytes + at, size - at);
-    if (got == -EAGAIN) wait_for(fd, POLLOUT, NULL);
-    else if (got <= 0) return 0;
-    else at += (size_t)got;
-  }
-  return 1;
-}
-
-/* ---- Text ---- */
-
-/** By its own name, since compilers call it by themselves. */
-void *memcpy(void *to, const void *from, size_t size) {
-  for (size_t i = 0; i < size; i++) ((volatile char *)to)[i] = ((const char *)from)[i];
-  return to;
-}
-
-/** What follows a prefix; NULL where the text begins otherwise. */
-static const char *after(const char *text, const char *prefix) {
-  while (*prefix) if (*text++ != *prefix++) return NULL;
-  return text;
-}
-
-static int same(const char *a, const char *b) {
-  const char *rest = after(a, b);
-  return rest && !*rest;
-}
-
-/** Text put together, cut where there is no room for all of it. */
-struct text { size_t size; char at[PATH_MAX]; };
-static void add(struct text *text, const char *more) {
-  while (*more && text->size < sizeof text->at - 1) text->at[text->size++] = *more++;
-}
-/** Within a JSON string: what would have to be escaped there is in none of our words. */
-static void add_quoted(struct text *text, const char *more) {
-  for (char one[2] = {0}; (*one = *more); more++) add(text, *one == '"' || *one == '\\' || (unsigned char)*one < ' ' ? "?" : one);
-}
-
-/* ---- The protocol's numbers: big-endian ---- */
-
-enum { REQUEST = 1, READY, NOT_MINE, GO, ANSWER, QUEUED };
-enum { MAGIC = 0x746701, HEADER = 8, REQUEST_HEAD = 24, ANSWER_HEAD = 8, GREATEST_BODY = 4 << 20 };
-
-static void put(unsigned char *at, uint64_t number, int size) {
-  for (; size--; number >>= 8) at[size] = (unsigned char)number;
-}
-static uint32_t get(const unsigned char *at) { return (uint32_t)at[0] << 24 | at[1] << 16 | at[2] << 8 | at[3]; }
+#include "launcher/bare.h"
+#include "launcher/frames.h"
+#include "launcher/run-dir.h"
 
 /* ---- The call ---- */
 
@@ -130,8 +25,8 @@ static const struct verb { const char *name; uint32_t timeout; } verbs[] = {
  * return, altogether. CRI-O gives a CNI ADD 2 minutes, kubelet gives the whole sandbox 4.
  */
 enum { SILENCE = 5000, TURN = 90000 };
-/** Until when a call waits that tollgate-node is to carry out, but this long at least; and how many such processes run at a time. */
-enum { SLOT = 110000, LEAST_SLOT = 20000, SLOTS = 8 };
+/** Until when a call waits that tollgate-node is to carry out, but this long at least. */
+enum { SLOT = 110000, LEAST_SLOT = 20000 };
 /** From one look at something to the next. */
 enum { LOOK = 100 };
 
@@ -139,13 +34,9 @@ static char **arguments, **environment;
 /** Absent where the call is not for the agent. */
 static const struct verb *verb;
 static struct text node;
-/** As `tollgate.rundir` says it, as far as it can be a socket's folder. */
-static char run_dir[sizeof((struct sockaddr_un *)0)->sun_path + 1];
 static struct sockaddr_un agent = {.sun_family = AF_UNIX};
 /** A file in memory with what stdin gave, for tollgate-node to read. */
 static int stdin_copy = -1;
-/** Frames as they travel. Pages that nothing is written to do not exist. */
-static unsigned char request[HEADER + GREATEST_BODY + 1], answer[HEADER + GREATEST_BODY + 1];
 /** Stdin within the request; NUL follows. */
 static const char *config = "";
 /** When the call arrived, and the agent last gave a sign of life. */
@@ -188,90 +79,8 @@ static _Noreturn void fail(const char *code, const char *const message[], const 
   leave(is_call ? 1 : 3);
 }
 
-/* ---- Time ---- */
-
-static struct timespec now(void) {
-  struct timespec time;
-  CALL(clock_gettime, CLOCK_MONOTONIC, &time);
-  return time;
-}
-
-static struct timespec later(struct timespec time, uint32_t ms) {
-  time.tv_sec += ms / 1000, time.tv_nsec += ms % 1000 * 1000000;
-  if (time.tv_nsec >= 1000000000) time.tv_sec++, time.tv_nsec -= 1000000000;
-  return time;
-}
-
-static int is_before(struct timespec a, struct timespec b) {
-  return a.tv_sec < b.tv_sec || (a.tv_sec == b.tv_sec && a.tv_nsec < b.tv_nsec);
-}
-
-static int wait_until(struct timespec end, int fd, short events) {
-  struct timespec time = now(), left = {end.tv_sec - time.tv_sec, end.tv_nsec - time.tv_nsec};
-  for (; left.tv_nsec < 0; left.tv_sec--) left.tv_nsec += 1000000000;
-  return left.tv_sec >= 0 && wait_for(fd, events, &left);
-}
-
 static void pause_to_look(void) {
   wait_for(-1, 0, &(struct timespec){0, LOOK * 1000000});
-}
-
-/* ---- Files ---- */
-
-/** `run_dir` with a name, as a path. */
-static struct text in_run_dir(const char *name) {
-  struct text path = {0};
-  add(&path, run_dir), add(&path, name), path.at[path.size] = 0;
-  return path;
-}
-
-/** What a process does: the state as a letter, 0 where it cannot be seen, and the processor time that it has had. @see proc(5) */
-struct life { char state; uint64_t ticks; };
-static struct life life_of(uint32_t pid) {
-  static char line[1024];
-  struct life life = {0};
-  struct text path = {0};
-  char digits[12] = {0}, *digit = digits + 11;
-  for (*--digit = '/'; pid; pid /= 10) *--digit = (char)('0' + pid % 10);
-  add(&path, "/proc/"), add(&path, digit), add(&path, "stat"), path.at[path.size] = 0;
-  long fd = CALL(openat, AT_FDCWD, path.at, O_RDONLY | O_CLOEXEC), got = CALL(read, fd, line, sizeof line - 1);
-  CALL(close, fd);
-  line[got > 0 ? got : 0] = 0;
-  /* The name, in brackets, may hold anything, brackets and spaces too. */
-  while (got > 0 && line[got - 1] != ')') got--;
-  if (got <= 0) return life;
-  life.state = line[got + 1];
-  /* utime and stime, of all threads, are the 12th and 13th field after the state's own. */
-  uint64_t number = 0;
-  for (int field = 0, at = (int)got; line[at] && field <= 13; at++)
-    if (line[at] == ' ') life.ticks += field == 12 || field == 13 ? number : 0, number = 0, field++;
-    else if (line[at] >= '0' && line[at] <= '9') number = number * 10 + (uint64_t)(line[at] - '0');
-  return life;
-}
-
-/** Seconds since the agent last showed that it is there (`agent.seen`); a great many where it never has. */
-static uint64_t seconds_away(void) {
-  struct text path = in_run_dir("/agent.seen");
-  struct stat seen;
-  struct timespec time;
-  if (CALL(newfstatat, AT_FDCWD, path.at, &seen, 0)) return UINT64_MAX;
-  CALL(clock_gettime, CLOCK_REALTIME, &time);
-  return time.tv_sec > seen.st_mtim.tv_sec ? (uint64_t)(time.tv_sec - seen.st_mtim.tv_sec) : 0;
-}
-
-/**
- * A lock that stays with this process and what it becomes, one of a few. @returns 0 where other calls hold them all; where there can
- * be no locks, as before the first call on a node made the folder, none is needed
- */
-static int take_slot(void) {
-  for (char i = '1'; i < '1' + SLOTS; i++) {
-    struct text path = in_run_dir("/node-process-");
-    add(&path, (const char[]){i, 0}), add(&path, ".lock"), path.at[path.size] = 0;
-    long fd = CALL(openat, AT_FDCWD, path.at, O_RDWR | O_CREAT, 0600);
-    if (fd < 0 || CALL(flock, fd, 2 /* LOCK_EX */ | 4 /* LOCK_NB */) == 0) return 1;
-    CALL(close, fd);
-  }
-  return 0;
 }
 
 /* ---- Who carries the call out, other than the agent ---- */
@@ -287,8 +96,6 @@ static _Noreturn void run_node(const char *why) {
   fail("5", (const char *[]){"Cannot execute ", node.at, NULL},
        error == -ENOENT ? "it is missing: run `tollgate install` again" : "the kernel refuses it");
 }
-
-static const char HANGS_UP[] = "it hung up", NOBODY[] = "nobody listens on its socket", LATE[] = "no answer came in time";
 
 /** The same, when few enough others are at it. */
 static _Noreturn void run_node_in_turn(const char *why) {
@@ -310,48 +117,6 @@ static _Noreturn void lost(const char *why) {
 }
 
 /* ---- The conversation ---- */
-
-/** @returns why it could not be sent */
-static const char *send_frame(int fd, const unsigned char *frame, size_t size, struct timespec end) {
-  for (size_t at = 0; at < size;) {
-    long got = CALL(sendto, fd, frame + at, size - at, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (got == -EAGAIN && !wait_until(end, fd, POLLOUT)) return LATE;
-    if (got < 0 && got != -EAGAIN) return HANGS_UP;
-    if (got > 0) at += (size_t)got;
-  }
-  return NULL;
-}
-
-/** Bytes of the frame that is on its way into `answer`. */
-static size_t received;
-
-/** The next frame, which is then in `answer`. @returns why not; after LATE the next call goes on where this one was */
-static const char *receive_frame(int fd, struct timespec end) {
-  for (;;) {
-    size_t wanted = HEADER + (received < HEADER ? 0 : (size_t)get(answer + 4));
-    if (received >= HEADER && (get(answer) >> 8 != MAGIC || wanted > HEADER + GREATEST_BODY)) return "it speaks another protocol";
-    if (received >= HEADER && received == wanted) break;
-    if (!wait_until(end, fd, POLLIN)) return LATE;
-    long got = CALL(recvfrom, fd, answer + received, wanted - received, MSG_DONTWAIT);
-    if (got == 0 || (got < 0 && got != -EAGAIN)) return HANGS_UP;
-    if (got > 0) received += (size_t)got;
-  }
-  received = 0;
-  return NULL;
-}
-
-/**
- * Whether the agent's process lives: it computes, waits in the kernel for what every process would wait for, or has done something
- * since the last look. Not, where it is stopped, or sleeps although it is called, or this process namespace does not show it.
- */
-static int is_alive(uint32_t pid) {
-  static uint64_t ticks;
-  struct life life = {0};
-  if (pid) life = life_of(pid);
-  int is_busy = life.state == 'R' || life.state == 'D' || life.ticks != ticks;
-  ticks = life.ticks;
-  return is_busy;
-}
 
 /** The frame after QUEUED, which comes when it is this call's turn; waits as long as the agent gives signs of life. QUEUED is one. */
 static const char *await_turn(int fd, uint32_t pid) {

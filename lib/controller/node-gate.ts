@@ -1,7 +1,8 @@
 /** The node's gate as the API wants it: watches feed the live rules, and the table follows. */
 
 import { messageOf } from '../cni/error.ts';
-import { Cutter, judgementOf } from '../enforce/cut.ts';
+import { judgementOf } from '../enforce/connection-judge.ts';
+import { Cutter } from '../enforce/cutter.ts';
 import { LiveTable } from '../enforce/live-table.ts';
 import type { GateSettings } from '../gate/chains.ts';
 import type { Owner } from '../gate/node-state.ts';

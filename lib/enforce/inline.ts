@@ -32,7 +32,8 @@ import {
   warningsOf,
 } from '../nodestore/policy-folder.ts';
 import { Cluster } from '../policy/evaluate/cluster.ts';
-import { cutForbidden, judgementOf } from './cut.ts';
+import { judgementOf } from './connection-judge.ts';
+import { cutForbidden } from './cut.ts';
 import { runProgram } from './exec.ts';
 import { type BringOptions, type Brought, FolderTable, type FolderTableOptions } from './folder-table.ts';
 import type { Goal, TableMemory } from './footing.ts';

@@ -3,10 +3,9 @@
  * the time that send() returns, so send() and recv() on the same descriptor are a whole exchange, and nothing else of this
  * process can come between. The package's part in it are the messages; what comes by itself is for `Subscription`.
  */
-import { closeSync, read, write } from 'node:fs';
-import { align, countMessages, formatHeader, type Message, NLM_F, NLMSG, parseMessages } from '../netlink/header.ts';
+import { align, countMessages, formatHeader, type Message, NLM_F, NLMSG } from '../netlink/header.ts';
+import { DatagramSocket } from './datagram-socket.ts';
 import { errnos } from './errno.ts';
-import { checked, libc, SyscallError } from './ffi.ts';
 import {
   complaintOf,
   type Exchange,
@@ -19,30 +18,10 @@ import {
   OutcomeUnknownError,
   Refused,
 } from './message.ts';
-import {
-  bindToAnyPort,
-  MSG,
-  type NetlinkProtocol,
-  openSocket,
-  portOf,
-  SO,
-  SOL_NETLINK,
-  SOL_SOCKET,
-  setOption,
-} from './socket.ts';
+import { MSG, type NetlinkProtocol } from './socket.ts';
 
-const NETLINK_CAP_ACK = 10;
-const NETLINK_EXT_ACK = 11;
-const NETLINK_GET_STRICT_CHK = 12;
-const { EAGAIN, EINTR, EMSGSIZE, ENOBUFS, ENOMSG, EPERM } = errnos;
+const { EINTR, ENOMSG } = errnos;
 
-/** Bytes that one acknowledgement takes of a receive buffer, by the kernel's counting (skb and all), on the safe side. */
-const ANSWER_SIZE = 2048;
-const LEAST_BUFFER = 1 << 20;
-/** The acknowledgements of so many find room in the least of buffers, with what the kernel says of its own accord. */
-const FEW = 64;
-const LEAST_SEND = 1 << 16;
-const GREATEST_BUFFER = 1 << 29;
 /** A dump that was interrupted this often by changes meets a machine that never rests. */
 const DUMP_ATTEMPTS = 20;
 
@@ -61,21 +40,13 @@ export interface BatchAnswer {
   readonly replies: readonly NetlinkReply[];
 }
 
-/** Receive buffer of all sockets of this thread: each datagram is copied out of it before another socket can receive. */
-let datagram = Buffer.alloc(65_536);
-
 /**
  * Bound to the network namespace that it was opened in, whatever the thread does afterwards. It is in no group, so that nothing
  * comes to it but answers.
  */
 export class NetlinkSocket implements Disposable {
-  readonly #fd: number;
-  #sendBuffer = 0;
-  #receiveBuffer = 0;
+  readonly #datagrams: DatagramSocket;
   #seq = 0;
-  #closed = false;
-  /** System calls by threads of the pool: none may find the descriptor to be something else's. */
-  #underWay = 0;
 
   /** @throws SyscallError where no socket is to be had. */
   static open(protocol: NetlinkProtocol): NetlinkSocket {
@@ -83,30 +54,16 @@ export class NetlinkSocket implements Disposable {
   }
 
   private constructor(protocol: NetlinkProtocol) {
-    const fd = openSocket(protocol);
-    this.#fd = fd;
-    try {
-      setOption('ask for extended netlink errors', fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
-      setOption('ask for short netlink errors', fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
-      // Without it the kernel ignores what a dump of addresses or routes is narrowed down to.
-      if (protocol === 'route') setOption('ask for checked dumps', fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
-    } catch (error) {
-      closeSync(fd);
-      throw error;
-    }
+    this.#datagrams = new DatagramSocket(protocol);
   }
 
   /** By which the kernel calls it, in notifications of what it did. */
   get port(): number {
-    this.#refuseClosed('tell the port of a socket');
-    if (portOf(this.#fd) === 0) bindToAnyPort(this.#fd);
-    return portOf(this.#fd)!;
+    return this.#datagrams.port;
   }
 
   [Symbol.dispose](): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    if (this.#underWay === 0) closeSync(this.#fd);
+    this.#datagrams[Symbol.dispose]();
   }
 
   /** Sends all requests at once and gives what became of each; dumps go on their own, in their turn. */
@@ -139,10 +96,14 @@ export class NetlinkSocket implements Disposable {
    * @throws SyscallError where it could not be sent, OutcomeUnknownError where errors may have been lost
    */
   batch(operation: string, bytes: Uint8Array): BatchAnswer {
-    this.#send(operation, bytes, countMessages(bytes));
+    this.#datagrams.send(operation, bytes, countMessages(bytes));
     const errors: BatchError[] = [];
     const replies: NetlinkReply[] = [];
-    for (let messages = this.#receive(operation); messages; messages = this.#receive(operation)) {
+    for (
+      let messages = this.#datagrams.receive(operation, this.#seq);
+      messages;
+      messages = this.#datagrams.receive(operation, this.#seq)
+    ) {
       for (const message of messages) {
         if (message.type === NLMSG.ERROR) {
           const complaint = complaintOf(message);
@@ -161,7 +122,10 @@ export class NetlinkSocket implements Disposable {
    * @throws SyscallError where they could not be sent
    */
   async sendInThreadPool(requests: readonly NetlinkRequest[]): Promise<void> {
-    await this.#sendAside(summaryOf(requests), Buffer.concat(requests.flatMap(request => this.#format(request, 0))));
+    await this.#datagrams.sendInThreadPool(
+      summaryOf(requests),
+      Buffer.concat(requests.flatMap(request => this.#format(request, 0))),
+    );
   }
 
   /**
@@ -171,16 +135,16 @@ export class NetlinkSocket implements Disposable {
   async exchangeInThreadPool(requests: readonly NetlinkRequest[]): Promise<readonly NetlinkAnswer[]> {
     if (requests.length === 0) return [];
     const run = this.#compose(requests);
-    this.#refuseClosed(run.summary);
-    this.#makeRoom(run.bytes, requests.length);
-    await this.#sendAside(run.summary, run.bytes);
-    this.#refuseClosed(run.summary);
+    this.#datagrams.refuseClosed(run.summary);
+    this.#datagrams.makeRoom(run.bytes, requests.length);
+    await this.#datagrams.sendInThreadPool(run.summary, run.bytes);
+    this.#datagrams.refuseClosed(run.summary);
     return this.#collect(run);
   }
 
   #run(requests: readonly NetlinkRequest[]): NetlinkAnswer[] {
     const run = this.#compose(requests);
-    this.#send(run.summary, run.bytes, requests.length);
+    this.#datagrams.send(run.summary, run.bytes, requests.length);
     return this.#collect(run);
   }
 
@@ -197,7 +161,7 @@ export class NetlinkSocket implements Disposable {
     const complaints: (NetlinkErrorDetail | undefined)[] = requests.map(() => undefined);
     // Replies to a request come before its acknowledgement.
     while (!complaints[last]) {
-      const messages = this.#receive(summary);
+      const messages = this.#datagrams.receive(summary, this.#seq);
       if (!messages) break;
       for (const message of messages) {
         const i = message.seq - first;
@@ -229,9 +193,9 @@ export class NetlinkSocket implements Disposable {
     const replies: NetlinkReply[] = [];
     let interrupted = false;
     let end: Message | undefined;
-    this.#send(request.operation, Buffer.concat(this.#format(request, 0)), 1);
+    this.#datagrams.send(request.operation, Buffer.concat(this.#format(request, 0)), 1);
     // Only a dump's datagrams may be larger than those of before: the kernel makes room for what one link may say.
-    const next = () => this.#receive(request.operation, MSG.PEEK);
+    const next = () => this.#datagrams.receive(request.operation, this.#seq, MSG.PEEK);
     for (let messages = next(); messages; messages = next()) {
       for (const message of messages) {
         if (message.seq !== this.#seq) continue;
@@ -253,11 +217,11 @@ export class NetlinkSocket implements Disposable {
    */
   *dump(request: NetlinkRequest): Generator<readonly NetlinkReply[]> {
     const { operation } = request;
-    this.#send(operation, Buffer.concat(this.#format(request, 0)), 1);
+    this.#datagrams.send(operation, Buffer.concat(this.#format(request, 0)), 1);
     const seq = this.#seq;
     for (let isEnd = false; !isEnd; ) {
-      this.#refuseClosed(operation);
-      const part = dumpPart(operation, seq, this.#receive(operation, MSG.PEEK));
+      this.#datagrams.refuseClosed(operation);
+      const part = dumpPart(operation, seq, this.#datagrams.receive(operation, seq, MSG.PEEK));
       yield part.replies;
       isEnd = part.isEnd;
     }
@@ -269,9 +233,9 @@ export class NetlinkSocket implements Disposable {
     const bytes = Buffer.concat(this.#format(request, 0));
     const seq = this.#seq;
     const space = Buffer.allocUnsafe(LARGEST_PART);
-    await this.#sendAside(operation, bytes);
+    await this.#datagrams.sendInThreadPool(operation, bytes);
     for (let isEnd = false; !isEnd; ) {
-      const part = dumpPart(operation, seq, await this.#receiveAside(operation, space));
+      const part = dumpPart(operation, seq, await this.#datagrams.receiveInThreadPool(operation, space));
       yield part.replies;
       isEnd = part.isEnd;
     }
@@ -282,102 +246,7 @@ export class NetlinkSocket implements Disposable {
     const header = formatHeader(type, request.flags | flags | NLM_F.REQUEST, ++this.#seq, body.length);
     return [header, body, new Uint8Array(align(body.length) - body.length)];
   }
-
-  #refuseClosed(operation: string): void {
-    // The number of the descriptor may be that of something else by now.
-    if (this.#closed) throw new Error(`Cannot ${operation}: the netlink socket is closed`);
-  }
-
-  async #sendAside(operation: string, bytes: Uint8Array): Promise<void> {
-    await this.#aside(operation, done => write(this.#fd, bytes, done));
-  }
-
-  /** The messages of the next datagram, or undefined where the queue is empty. */
-  async #receiveAside(operation: string, space: Buffer): Promise<readonly Message[] | undefined> {
-    try {
-      const length = await this.#aside(operation, done => read(this.#fd, space, 0, space.length, null, done));
-      return parseMessages(Buffer.from(space.subarray(0, length)));
-    } catch (error) {
-      if (error instanceof SyscallError && error.errno === EAGAIN) return undefined;
-      throw error;
-    }
-  }
-
-  /** Has a thread of the pool do it. @returns the number that the system call gave */
-  async #aside(operation: string, call: (done: SystemCallDone) => void): Promise<number> {
-    this.#refuseClosed(operation);
-    this.#underWay++;
-    try {
-      return await new Promise<number>((resolve, reject) => {
-        call((error, result) => (error ? reject(new SyscallError(operation, -error.errno!)) : resolve(result)));
-      });
-    } finally {
-      if (--this.#underWay === 0 && this.#closed) closeSync(this.#fd);
-    }
-  }
-
-  #makeRoom(bytes: Uint8Array, messages: number): void {
-    this.#reserve(2 * bytes.length + LEAST_SEND, LEAST_BUFFER + (messages < FEW ? 0 : messages * ANSWER_SIZE));
-  }
-
-  #send(operation: string, bytes: Uint8Array, messages: number): void {
-    this.#refuseClosed(operation);
-    this.#makeRoom(bytes, messages);
-    const sent = checked(operation, libc().send(this.#fd, bytes, BigInt(bytes.length), MSG.DONTWAIT));
-    if (sent !== bytes.length) throw new SyscallError(operation, EMSGSIZE);
-  }
-
-  /**
-   * The messages of the next datagram, or undefined where the queue is empty.
-   * @param look MSG.PEEK: first how large it is
-   */
-  #receive(operation: string, look = 0): readonly Message[] | undefined {
-    const { recv, errno } = libc();
-    const take = (flags: number) =>
-      Number(recv(this.#fd, datagram, BigInt(datagram.length), MSG.DONTWAIT | MSG.TRUNC | flags));
-    for (;;) {
-      let size = take(look);
-      if (size > datagram.length) {
-        if (!look) throw this.#loss(operation, EMSGSIZE);
-        datagram = Buffer.alloc(size);
-      }
-      if (size >= 0 && look) size = take(0);
-      if (size >= 0) return parseMessages(Buffer.from(datagram.subarray(0, size)));
-      const reason = errno();
-      if (reason === EAGAIN) return undefined;
-      if (reason !== EINTR) throw this.#loss(operation, reason);
-    }
-  }
-
-  /** Empties the queue, so that the next exchange does not read the answers of this one. */
-  #loss(operation: string, errno: number): OutcomeUnknownError {
-    const { recv } = libc();
-    while (recv(this.#fd, datagram, BigInt(datagram.length), MSG.DONTWAIT) >= 0n);
-    const text = errno === ENOBUFS ? 'answers were lost for want of buffer' : 'answers could not be received';
-    return new OutcomeUnknownError(operation, this.#seq, errno, text);
-  }
-
-  /** Makes room for a send and for its answers. */
-  #reserve(send: number, receive: number): void {
-    if (send > this.#sendBuffer) this.#sendBuffer = this.#grow(SO.SNDBUFFORCE, SO.SNDBUF, send);
-    if (receive > this.#receiveBuffer) this.#receiveBuffer = this.#grow(SO.RCVBUFFORCE, SO.RCVBUF, receive);
-  }
-
-  /** In a user namespace no force is allowed; then the node's own limit (net.core.rmem_max, wmem_max) must do. */
-  #grow(force: number, ask: number, size: number): number {
-    const grow = (option: number) =>
-      setOption('grow a netlink buffer', this.#fd, SOL_SOCKET, option, Math.min(size, GREATEST_BUFFER));
-    try {
-      grow(force);
-    } catch (error) {
-      if (!(error instanceof SyscallError && error.errno === EPERM)) throw error;
-      grow(ask);
-    }
-    return size;
-  }
 }
-
-type SystemCallDone = (error: NodeJS.ErrnoException | null, result: number) => void;
 
 /** A datagram's part in a dump. @throws NetlinkError the kernel refused, or broke off */
 function dumpPart(operation: string, seq: number, messages: readonly Message[] | undefined) {

@@ -1,7 +1,9 @@
 /** Whose connections are looked at, how often, and that others have their turn meanwhile; on a kernel's own table. */
 import assert from 'node:assert/strict';
 import { after, beforeEach, test } from 'node:test';
-import { type CutPlace, Cutter, cutForbidden, type Judgement, Look } from '../../lib/enforce/cut.ts';
+import type { Judgement } from '../../lib/enforce/connection-judge.ts';
+import { type CutPlace, cutForbidden, Look } from '../../lib/enforce/cut.ts';
+import { Cutter } from '../../lib/enforce/cutter.ts';
 import { parseAddress } from '../../lib/ip/address.ts';
 import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
 import { inNetns } from '../../lib/kernel/netns.ts';
