@@ -7,7 +7,7 @@ import type { NodeMended } from '../controller/tending.ts';
 import type { Kept } from '../nodestore/policy-folder.ts';
 import type { Cleared } from '../pod/clear-node.ts';
 import type { Document } from '../policy/manifest/manifest.ts';
-import type { Live } from './live.ts';
+import type { Live } from './live-node.ts';
 
 /** Milliseconds: a resync of a large node takes its time. */
 const TIMEOUT_MS = 60_000;

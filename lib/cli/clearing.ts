@@ -5,7 +5,7 @@ import { type Cleared, clearLinks, clearNode } from '../pod/clear-node.ts';
 import { nftLines } from '../pod/nft-lines.ts';
 import { formatTag } from '../tag/tag.ts';
 import { clearedByAgent, isAgents } from './ask-agent.ts';
-import type { Live } from './live.ts';
+import type { Live } from './live-node.ts';
 
 /** Folders of IPAM plugins that a network may have delegated its addresses to. */
 export const binDirOption = {

@@ -1,7 +1,7 @@
 import { messageOf } from '../cni/error.ts';
 import { binDirOption, clearedJson, clearedLines, clearWholeNode, forceOption } from './clearing.ts';
 import { command, exit, outputOption, printJson, printLines, warn } from './command.ts';
-import { liveOptions, openLive } from './live.ts';
+import { liveOptions, openLive } from './live-node.ts';
 
 export const gc = command(
   'gc',

@@ -5,10 +5,10 @@ import { allLinks } from '../pod/links.ts';
 import type { Direction } from '../policy/model/model.ts';
 import { describeIdentity } from '../tag/identity.ts';
 import { formatTag } from '../tag/tag.ts';
+import { type GridRow, grid } from './columns.ts';
 import { command, exit, print, printJson, warn } from './command.ts';
-import { type GridRow, grid } from './grid.ts';
 import { countedJson, countOfTag, type IdentityCount, type KernelCounts, readCounts } from './kernel-counts.ts';
-import { liveOptions, openLive } from './live.ts';
+import { liveOptions, openLive } from './live-node.ts';
 
 const formatMapping = ({ hostIP, hostPort, containerPort, protocol }: HostPort): string =>
   `${hostIP === undefined ? '' : `${hostIP.includes(':') ? `[${hostIP}]` : hostIP}:`}${hostPort}->${containerPort}/${protocol}`;

@@ -2,7 +2,7 @@ import type { AgentStatus } from '../controller/agent-report.ts';
 import { heartbeatAge } from '../rpc/heartbeat.ts';
 import { askAgent } from './ask-agent.ts';
 import { command, counted, exit, outputOption, printJson, printLines, warn } from './command.ts';
-import { liveOptions } from './live.ts';
+import { liveOptions } from './live-node.ts';
 
 const seconds = (value: number | null): string => {
   if (value === null) return 'nothing yet';

@@ -23,7 +23,7 @@ import { askAgent, isAgents } from './ask-agent.ts';
 import { binDirOption, clearedJson, clearedLines, clearWholeNode, forceOption, nftSummary } from './clearing.ts';
 import { command, type Exit, exit, outputOption, print, printJson, warn } from './command.ts';
 import { probeFlows } from './flows/probe-flows.ts';
-import { type Live, liveOptions, openLive } from './live.ts';
+import { type Live, liveOptions, openLive } from './live-node.ts';
 
 /** Finds what a node lacks before tollgate has plugged in a pod there. */
 export function probeNode(): Lack[] {

@@ -1,7 +1,7 @@
-import { isContainerName, isNamespaceName, isObjectName } from '../tag/names.ts';
+import { isContainerName, isNamespaceName, isObjectName } from '../tag/object-names.ts';
 import { printable } from '../tag/printable.ts';
-import { parseMac, parseRequestedAddress, type RequestedAddress } from './address.ts';
 import { CniError, codes } from './error.ts';
+import { parseMac, parseRequestedAddress, type RequestedAddress } from './requested-address.ts';
 
 /** What CNI_ARGS carries: what Kubernetes runtimes say of the pod, and podman's and ocicni's IP and MAC. */
 export interface CniArgs {

@@ -1,6 +1,5 @@
 import { type Address, formatAddress } from '../ip/address.ts';
 import { bindingsOverlap, unmapped } from '../ip/binding.ts';
-import type { RequestedAddress } from './address.ts';
 import { type Dns, runtimeDns } from './dns.ts';
 import {
   address,
@@ -20,6 +19,7 @@ import {
   unlessBlank,
 } from './field.ts';
 import { type RangeSetSpec, rangeSets, type Take } from './ipam.ts';
+import type { RequestedAddress } from './requested-address.ts';
 
 /** @see https://github.com/containernetworking/cni/blob/main/CONVENTIONS.md */
 

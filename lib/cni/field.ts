@@ -1,6 +1,6 @@
 import { type Address, type Prefix, parseAddress, parsePrefix, withoutLeadingZeros } from '../ip/address.ts';
-import { parseMac, parseRequestedAddress, type RequestedAddress } from './address.ts';
 import { CniError, codes } from './error.ts';
+import { parseMac, parseRequestedAddress, type RequestedAddress } from './requested-address.ts';
 
 /**
  * JSON read as Go's decoder reads it, since runtimes depend on that: keys of structs match in any case

@@ -1,4 +1,4 @@
-import { isObjectName } from '../tag/names.ts';
+import { isObjectName } from '../tag/object-names.ts';
 import type { CniArgs } from './args.ts';
 import type { Config } from './config.ts';
 import { CniError, codes } from './error.ts';

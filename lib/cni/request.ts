@@ -1,8 +1,8 @@
 import { printable } from '../tag/printable.ts';
-import type { RequestedAddress } from './address.ts';
 import { type CniArgs, noArgs, parseArgs } from './args.ts';
 import { type Config, parseConfig } from './config.ts';
 import { CniError, codes, messageOf } from './error.ts';
+import type { RequestedAddress } from './requested-address.ts';
 import { atLeast, type CniVersion, impliedVersion, isSupported, newestVersion } from './version.ts';
 
 /** One interface in one container: what ADD makes, and what everything of ours is keyed on. */

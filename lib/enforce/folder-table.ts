@@ -13,9 +13,9 @@ import type { Operation, Transaction } from '../nft/transaction.ts';
 import type { Concern, NodeRecord, NodeStore } from '../nodestore/node-store.ts';
 import { type Kept, podManifestsOf } from '../nodestore/policy-folder.ts';
 import { closePod, removeAll } from './closed-pod.ts';
+import { planned } from './dry-run.ts';
 import { type Footing, type FootingOptions, Footings, type Goal, stamps } from './footing.ts';
 import { isSameOwner, ownerIn, refuseOtherOwner } from './owner.ts';
-import { planned } from './plan.ts';
 import { writeOrForget } from './record-keeper.ts';
 import { WholeNeeded } from './whole-needed.ts';
 

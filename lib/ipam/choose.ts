@@ -4,7 +4,7 @@
  * pod); one released less than a minimum delay ago waits while others are free; where only such are left, the one
  * released longest ago goes first.
  */
-import type { RequestedAddress } from '../cni/address.ts';
+import type { RequestedAddress } from '../cni/requested-address.ts';
 import { type Address, formatAddress } from '../ip/address.ts';
 import { AddressRefused } from './error.ts';
 import { type Allotment, type Pool, poolText, rangeHolding } from './pool.ts';

@@ -1,5 +1,5 @@
 /** Reserving addresses: one from each pool, or none at all. */
-import type { RequestedAddress } from '../cni/address.ts';
+import type { RequestedAddress } from '../cni/requested-address.ts';
 import { type Address, formatAddress } from '../ip/address.ts';
 import { allot, assignRequested, inOrder, inTurn, isInCooldown } from './choose.ts';
 import type { Claims } from './claims.ts';

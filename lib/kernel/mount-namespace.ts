@@ -72,7 +72,7 @@ const viewOf = (pid: number | 'self'): View => ({
   root: statSync(`/proc/${pid}/root`, wide),
 });
 
-/** We never leave ours. */
+/** A constant of the process, which never leaves its mount namespace. */
 let ours: View | undefined;
 
 /** Whether every path means the same to the process as to us. */

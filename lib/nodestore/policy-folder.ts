@@ -7,7 +7,7 @@ import type { World } from '../policy/model/model.ts';
 import type { Problem } from '../policy/model/problem.ts';
 import { parseJson } from '../state/atomic.ts';
 import { isAnything, isCount, isText, isTrue, listOf, mapOf, objectOf, optional } from '../state/shape.ts';
-import { isNamespaceName, isObjectName } from '../tag/names.ts';
+import { isNamespaceName, isObjectName } from '../tag/object-names.ts';
 import { isStagedName, namesIn, PolicyFileError } from './folder-listing.ts';
 import { ENOUGH, type FolderLook, goneWithAll, HOW_IT_COUNTS, type KeptFile, look } from './kept-file.ts';
 import { lookAt } from './manifest-file.ts';

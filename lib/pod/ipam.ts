@@ -41,18 +41,11 @@ interface Planning {
   readonly unknown?: number;
 }
 
-/** Plans of configurations that name their own ranges, each worked out once. */
-const plans = new WeakMap<Config, Promise<PoolPlan>>();
-
 const namesRanges = ({ ipam, runtime }: Config): boolean =>
   runtime.rangeSets.length + (ipam?.rangeSets ?? []).length > 0;
 
 /** Loaded where pools are needed: DEL, CHECK and every call with a delegated IPAM do without. */
-export function planOf(config: Config): Promise<PoolPlan> {
-  const plan = plans.get(config) ?? planWith(config, {});
-  if (namesRanges(config)) plans.set(config, plan);
-  return plan;
-}
+const planOf = (config: Config): Promise<PoolPlan> => planWith(config, {});
 
 async function planWith(config: Config, { covers, unknown = codes.tryAgainLater }: Planning): Promise<PoolPlan> {
   const { ipam, runtime, cniVersion } = config;

@@ -21,9 +21,9 @@ export interface StoreOptions {
   readonly now?: () => number;
 }
 
+/** A constant of the process: no process outlives it, and each call would read it again. */
 let bootId: string | undefined;
 
-/** No process outlives it. */
 function readBootId(): string {
   bootId ??= doing('read', '/proc/sys/kernel/random/boot_id', () =>
     readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim(),

@@ -1,6 +1,6 @@
 /** The behaviour of a working node, as values: which end sends which request to which other end, and which answer is right. */
 import type { Family } from '../../ip/address.ts';
-import type { PodReply } from '../test-pod/program.ts';
+import type { PodReply } from '../test-pod/pod-program.ts';
 
 /** Namespace that the test makes for itself, so that policies of other namespaces do not select its pods. */
 export const NAMESPACE = 'tollgate-connectivity';

@@ -1,7 +1,7 @@
 /** The test of a cluster: pods of the DaemonSet's own image, made by kubectl and taken away again. */
 import { type Family, parseAddress } from '../../ip/address.ts';
 import { type AgentPod, agentPods, type KubectlTarget, kubectl } from '../kubectl/kubectl.ts';
-import type { PodReply, TestQuestion } from '../test-pod/program.ts';
+import type { PodReply, TestQuestion } from '../test-pod/pod-program.ts';
 import {
   type Asker,
   type CheckOutcome,

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { type Family, parseAddress } from '../../ip/address.ts';
 import { placeText } from '../install/place.ts';
-import { TestPod } from '../test-pod/pod.ts';
-import { ask, type PodReply, type TestQuestion } from '../test-pod/program.ts';
+import { TestPod } from '../test-pod/pod-process.ts';
+import { ask, type PodReply, type TestQuestion } from '../test-pod/pod-program.ts';
 import {
   type Asker,
   type CheckOutcome,

@@ -4,7 +4,7 @@ import { stripVTControlCharacters, styleText } from 'node:util';
 import { messageOf } from '../../cni/error.ts';
 import { holderOf } from '../../kernel/nflog.ts';
 import { command, type Exit, exit, outputOption, printJson, printPainted } from '../command.ts';
-import { TestPod } from '../test-pod/pod.ts';
+import { TestPod } from '../test-pod/pod-process.ts';
 import { policies, Stage, type } from './stage.ts';
 
 /** `nflogGroup`'s default. */

@@ -7,7 +7,7 @@ import { Nft } from '../../kernel/nft.ts';
 import { unshareFolder, unshareNetwork } from '../../kernel/unshare.ts';
 import { allLinks } from '../../pod/links.ts';
 import { runOwn } from '../program.ts';
-import type { TestPod } from '../test-pod/pod.ts';
+import type { TestPod } from '../test-pod/pod-process.ts';
 
 /** In the private /run, so that the commands of the demonstration need no options. */
 const stateDir = '/run/tollgate/state';

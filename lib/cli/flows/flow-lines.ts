@@ -1,7 +1,7 @@
 /** Recorded flows and their sums for a person to read. */
 import type { Entry, FlowEnd, FlowJudgement, FlowRecord, TranslatedEnd } from '../../flows/model.ts';
 import type { SumKind, SumRow } from '../../flows/sums.ts';
-import { type GridRow, grid } from '../grid.ts';
+import { type GridRow, grid } from '../columns.ts';
 import { clock, endText, sumText } from './denied-lines.ts';
 
 const end = ({ name, address }: FlowEnd): string => endText(name, address);

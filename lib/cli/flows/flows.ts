@@ -1,7 +1,7 @@
 import type { Entry, FlowRecord } from '../../flows/model.ts';
 import { type SumKind, sumKinds } from '../../flows/sums.ts';
 import { command, type Exit, exit, outputOption, print, printJson, printLines, UsageError, warn } from '../command.ts';
-import { liveOptions, openLive } from '../live.ts';
+import { liveOptions, openLive } from '../live-node.ts';
 import { denialPrinters } from './denied-lines.ts';
 import { entryText, sumTable } from './flow-lines.ts';
 import { momentBefore } from './moment.ts';

@@ -9,7 +9,7 @@ import { manifestsOf } from '../../nodestore/policy-folder.ts';
 import { localAddresses } from '../../pod/here.ts';
 import { type NetworkPolicy, policyRef } from '../../policy/model/model.ts';
 import { selects } from '../../policy/model/selector.ts';
-import type { Live } from '../live.ts';
+import type { Live } from '../live-node.ts';
 import { keptOf } from '../policy/judged.ts';
 import type { PrintedDenials } from './denied-lines.ts';
 

@@ -6,7 +6,7 @@ import { policyRef } from '../../policy/model/model.ts';
 import { formatByObject } from '../../policy/model/problem.ts';
 import { stagedRefs } from '../../policy/model/staged.ts';
 import { command, counted, type Exit, exit, outputOption, print, printJson, warn } from '../command.ts';
-import { type Live, liveOptions, openLive } from '../live.ts';
+import { type Live, liveOptions, openLive } from '../live-node.ts';
 
 /** Policies in force, by name, with what they say: to be compared, not to be shown. */
 function policiesOf({ kept }: Goal): Map<string, string> {

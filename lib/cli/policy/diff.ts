@@ -7,7 +7,7 @@ import { type Declared, readDocuments, worldOf } from '../../policy/manifest/man
 import type { World } from '../../policy/model/model.ts';
 import { promoted } from '../../policy/model/staged.ts';
 import { command, type Exit, exit, outputOption, print, printJson, UsageError, warn } from '../command.ts';
-import { type LiveArguments, liveOptions } from '../live.ts';
+import { type LiveArguments, liveOptions } from '../live-node.ts';
 import { judgedWorld, liveWorld, warnOfErrors } from './judged.ts';
 import { fileOption, readFiles, refuseUnreadable, STDIN } from './manifests.ts';
 

@@ -2,7 +2,7 @@ import { explain, parseEndpoint } from '../../policy/evaluate/matrix.ts';
 import { walk } from '../../policy/explain/explain.ts';
 import type { Endpoint, World } from '../../policy/model/model.ts';
 import { command, exit, outputOption, print, printJson, UsageError } from '../command.ts';
-import { liveOptions } from '../live.ts';
+import { liveOptions } from '../live-node.ts';
 import { walkthroughsText } from './explain-text.ts';
 import { judgedWorld, warnOfErrors } from './judged.ts';
 import { fileOption } from './manifests.ts';

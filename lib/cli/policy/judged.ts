@@ -11,7 +11,7 @@ import type { World } from '../../policy/model/model.ts';
 import { formatByObject, type Problem } from '../../policy/model/problem.ts';
 import { manifestsOfAgent } from '../ask-agent.ts';
 import { warn } from '../command.ts';
-import { type Live, type LiveArguments, openLive } from '../live.ts';
+import { type Live, type LiveArguments, openLive } from '../live-node.ts';
 import { worldIn } from './manifests.ts';
 
 export interface JudgedWorld {

@@ -7,7 +7,7 @@ import type { Pod } from '../../policy/model/model.ts';
 import { formatProblem, type Problem } from '../../policy/model/problem.ts';
 import { printable } from '../../tag/printable.ts';
 import { command, counted, exit, outputOption, print, printJson, warn } from '../command.ts';
-import { type LiveArguments, liveOptions, openLive } from '../live.ts';
+import { type LiveArguments, liveOptions, openLive } from '../live-node.ts';
 import { keptOf } from './judged.ts';
 import { type Documents, fileOption, readFiles } from './manifests.ts';
 

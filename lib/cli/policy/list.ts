@@ -12,10 +12,10 @@ import {
   type World,
 } from '../../policy/model/model.ts';
 import { selects, selectsPod } from '../../policy/model/selector.ts';
+import { grid } from '../columns.ts';
 import { command, exit, outputOption, print, printJson } from '../command.ts';
-import { grid } from '../grid.ts';
 import { countedJson, type KernelCounts, readCounts } from '../kernel-counts.ts';
-import { liveOptions } from '../live.ts';
+import { liveOptions } from '../live-node.ts';
 import { liveWorld, warnOfErrors } from './judged.ts';
 import { fileOption, worldIn } from './manifests.ts';
 

@@ -4,7 +4,7 @@ import { type JudgedPair, type MatrixJudge, reasonOf } from '../../policy/evalua
 import type { StagedMatrix } from '../../policy/evaluate/matrix-staged.ts';
 import type { Pod } from '../../policy/model/model.ts';
 import { describeIdentity, identityKey } from '../../tag/identity.ts';
-import { grid } from '../grid.ts';
+import { grid } from '../columns.ts';
 
 /** Rows and columns of the picture: pods, or all pods of one identity. */
 interface Group {

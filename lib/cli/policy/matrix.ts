@@ -3,7 +3,7 @@ import { StagedMatrix } from '../../policy/evaluate/matrix-staged.ts';
 import { protocols } from '../../policy/model/model.ts';
 import { stagedRefs } from '../../policy/model/staged.ts';
 import { command, exit, print, UsageError } from '../command.ts';
-import { liveOptions } from '../live.ts';
+import { liveOptions } from '../live-node.ts';
 import { readPage, withData } from '../page.ts';
 import { judgedWorld, warnOfErrors } from './judged.ts';
 import { fileOption } from './manifests.ts';

@@ -7,7 +7,7 @@ import { policyRef } from '../../policy/model/model.ts';
 import { command, counted, exit, outputOption, print, printJson, UsageError } from '../command.ts';
 import { momentBefore } from '../flows/moment.ts';
 import { listRecorded } from '../flows/recorded.ts';
-import { type LiveArguments, liveOptions } from '../live.ts';
+import { type LiveArguments, liveOptions } from '../live-node.ts';
 import { differenceText } from './diff.ts';
 import { liveWorld } from './judged.ts';
 

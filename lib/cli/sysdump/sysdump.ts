@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { command, counted, type Exit, exit, print, warn } from '../command.ts';
 import { agentPods } from '../kubectl/kubectl.ts';
-import { liveOptions } from '../live.ts';
+import { liveOptions } from '../live-node.ts';
 import { STDIN } from '../policy/manifests.ts';
 import type { ArchiveEntry } from './archive.ts';
 import { clusterFacts } from './cluster-facts.ts';

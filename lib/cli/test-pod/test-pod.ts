@@ -1,6 +1,6 @@
 /** `tollgate test-pod`: the program of pods of our own making. No person types it, so no help lists it. */
 import { command, exit } from '../command.ts';
-import { ask, livePod, serve, type TestQuestion } from './program.ts';
+import { ask, livePod, serve, type TestQuestion } from './pod-program.ts';
 
 export const testPod = command(
   'test-pod',

@@ -10,7 +10,7 @@ import { confFilesIn, unusedName } from '../../state/conf-folder.ts';
 import { counted } from '../command.ts';
 import { conflistFor } from '../install/conflist.ts';
 import { writtenDropIns } from '../install/drop-ins.ts';
-import type { Live } from '../live.ts';
+import type { Live } from '../live-node.ts';
 
 export interface Removal {
   /** An order: `remove /opt/cni/bin/tollgate`. */

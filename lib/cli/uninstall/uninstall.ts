@@ -7,7 +7,7 @@ import { inventory, type PluggedIn } from '../../pod/inventory.ts';
 import { allLinks } from '../../pod/links.ts';
 import { claimNode } from '../../rpc/listen.ts';
 import { command, exit, outputOption, print, printJson, warn } from '../command.ts';
-import { type Live, liveOptions, openLive } from '../live.ts';
+import { type Live, liveOptions, openLive } from '../live-node.ts';
 import { type NodeFolders, networkSteps, nodeSteps, type Removal } from './removals.ts';
 
 /** A reason why the uninstallation stops here, and what to do about it. */

@@ -7,7 +7,7 @@ import type { Problem, Severity } from '../model/problem.ts';
 import { promoted } from '../model/staged.ts';
 import { coversPods, exceptReopened } from './blocks.ts';
 import { clusterOddities, isClusterPolicy } from './cluster-policies.ts';
-import { dnsCutOff } from './dns.ts';
+import { dnsCutOff } from './dns-egress.ts';
 import { pointless } from './pointless.ts';
 import { type Check, type DeclaredPolicy, isPolicy, selectsNobody, unknownPortName } from './rule.ts';
 import { type Scope, Surroundings } from './surroundings.ts';

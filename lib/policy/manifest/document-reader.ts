@@ -1,5 +1,5 @@
 /** One document of manifests: which objects it declares, and what is wrong with it. */
-import { isNamespaceName, isObjectName } from '../../tag/names.ts';
+import { isNamespaceName, isObjectName } from '../../tag/object-names.ts';
 import { printable } from '../../tag/printable.ts';
 import { type ClusterPolicy, clusterKinds } from '../model/cluster-policy.ts';
 import type { Source } from '../model/model.ts';

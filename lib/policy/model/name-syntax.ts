@@ -1,5 +1,5 @@
 /** @see https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set */
-import { isObjectName } from '../../tag/names.ts';
+import { isObjectName } from '../../tag/object-names.ts';
 
 const namePart = /^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$/;
 

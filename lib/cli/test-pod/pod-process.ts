@@ -1,7 +1,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { ownProgram, PATH } from '../program.ts';
-import type { Order, PodReply } from './program.ts';
+import type { Order, PodReply } from './pod-program.ts';
 
 /** A process with a network of its own. */
 export class TestPod implements Disposable {
