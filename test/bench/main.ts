@@ -6,8 +6,9 @@ import { agent } from './agent.ts';
 import { datapath } from './datapath.ts';
 import { gate } from './gate.ts';
 import { nft } from './nft.ts';
-import { picture } from './picture.ts';
+import { picture, themes } from './picture.ts';
 import { plugin } from './plugin.ts';
+import { pluginLabel, pluginPanels } from './plugin-panels.ts';
 import { formatMarkdown, formatReport, type Row, reportOf } from './report.ts';
 import { worker } from './worker.ts';
 
@@ -47,7 +48,8 @@ async function main(): Promise<number> {
   mkdirSync('dist', { recursive: true });
   writeFileSync('dist/bench.json', `${JSON.stringify(report, null, 2)}\n`);
   writeFileSync('dist/bench.md', formatMarkdown(report));
-  for (const theme of ['light', 'dark'] as const) writeFileSync(`dist/bench-${theme}.svg`, picture(report, theme));
+  for (const theme of themes)
+    writeFileSync(`dist/bench-${theme}.svg`, picture(pluginPanels(rows), report, pluginLabel, theme));
   process.stdout.write(values.json ? `${JSON.stringify(report, null, 2)}\n` : formatReport(report));
   return 0;
 }

@@ -104,11 +104,11 @@ export const reportOf = (rows: readonly Row[], peers: Report['peers'], command: 
   rows,
 });
 
-const digits = (value: number): string => {
+export const digits = (value: number): string => {
   const size = Math.abs(value);
   return value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : 2);
 };
-const formatTarget = ({ atMost, atLeast, of }: Target, unit: Unit): string =>
+export const formatTarget = ({ atMost, atLeast, of }: Target, unit: Unit): string =>
   `${atMost === undefined ? `≥ ${atLeast}` : `≤ ${atMost}`}${of === 'value' ? ` ${unit}` : ''}`;
 
 const cellsOf = (row: Row): string[] => [

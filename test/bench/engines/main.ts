@@ -3,10 +3,12 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { KubeCluster } from '../../cluster/cluster.ts';
 import { release } from '../../cluster/release.ts';
-import { compared, formatMarkdown, formatReport, quantile, type Row, reportOf, single, type Unit } from '../report.ts';
+import { picture, themes } from '../picture.ts';
+import { compared, formatReport, quantile, type Row, reportOf, single, type Unit, whereText } from '../report.ts';
 import { changes } from './changes.ts';
 import { type Contender, contenders, lacksQueue } from './contenders.ts';
 import { takenBy } from './costs.ts';
+import { engineLabel, enginePanels, engineTable } from './panels.ts';
 import { type Found, paths } from './paths.ts';
 import { scale } from './scale.ts';
 import { type Burst, burst, reachability } from './starts.ts';
@@ -115,7 +117,7 @@ async function delays(cluster: KubeCluster, all: readonly Contender[], { changes
     const measured = { part: part('policy creation enforcement') };
     const late = {
       ...measured,
-      what: `of ${2 * found[i]!.refused.length} changes not in force in 20 s, ${name}`,
+      what: `changes not in force in 20 s, ${name}`,
       unit: '' as const,
     };
     const rows = (['refused', 'allowed'] as const).flatMap((fate): Row[] => {
@@ -187,7 +189,9 @@ function write(rows: readonly Row[], missing: readonly string[]): string {
   const notes = missing.map(line => `${line}\n`).join('');
   mkdirSync('dist', { recursive: true });
   writeFileSync('dist/engines.json', `${JSON.stringify({ ...report, missing }, null, 2)}\n`);
-  writeFileSync('dist/engines.md', `${formatMarkdown(report)}\n${notes}`);
+  writeFileSync('dist/engines.md', `${engineTable(rows)}\n${whereText(report)}\n\n${notes}`);
+  for (const theme of themes)
+    writeFileSync(`dist/engines-${theme}.svg`, picture(enginePanels(rows), report, engineLabel, theme));
   return `${formatReport(report)}\n${notes}`;
 }
 

@@ -13,6 +13,8 @@ import { openSpace } from './spaces.ts';
 const peers = process.env['TOLLGATE_BENCH_ENGINES']!;
 /** Requests to the API at once. */
 const WIDTH = 32;
+/** Milliseconds in which kwok has told the API of every pod that it runs, on a machine that does much else. */
+const SETTLING = 3_600_000;
 
 export interface Scale {
   readonly nodes: number;
@@ -89,7 +91,7 @@ export async function scale(
   await eachOf(upTo(size.policies), WIDTH, i => api.apply(policyAt(i, size)));
   await eachOf(upTo(size.pods), WIDTH, i => api.apply(podOf(i, size)));
   say('all is written');
-  await until('all pods to run', () => isSettled(cluster).catch(() => false), 600_000);
+  await until('all pods to run', () => isSettled(cluster).catch(() => false), SETTLING);
   await pause(20_000);
   say('all pods run');
   const engines = contenders.filter(({ isEngine }) => isEngine);

@@ -2,12 +2,15 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { engineLabel, enginePanels, engineTable } from '../../bench/engines/panels.ts';
 import { formatLoad, formatLoadMarkdown } from '../../bench/load-report.ts';
-import { picture } from '../../bench/picture.ts';
+import { picture, themes } from '../../bench/picture.ts';
+import { pluginLabel, pluginPanels } from '../../bench/plugin-panels.ts';
 import { compared, formatMarkdown, formatReport, quantile, type Report, single } from '../../bench/report.ts';
 
 const text = (path: string): string => readFileSync(new URL(path, import.meta.url), 'utf8');
 const measured = JSON.parse(text('../../bench/measured.json')) as Report;
+const engines = JSON.parse(text('../../bench/engines.json')) as Report;
 
 test('quartiles lie between the two nearest measurements', () => {
   const table: [number[], number, number][] = [
@@ -35,11 +38,19 @@ test('a ratio is that of the medians, its spread that of the pairs; a target is 
 
 test('the page of the benchmark has the table, and the README the pictures, that were made of what was measured', () => {
   const page = text('../../bench/README.md');
-  assert.ok(page.includes(formatMarkdown(measured).trimEnd()), 'the table is another one');
+  for (const table of [formatMarkdown(measured), engineTable(engines.rows)])
+    assert.ok(page.includes(table.trimEnd()), 'the table is another one');
   const readme = text('../../../README.md');
-  for (const theme of ['light', 'dark'] as const) {
-    assert.equal(text(`../../bench/measured-${theme}.svg`), picture(measured, theme));
-    assert.ok(readme.includes(`test/bench/measured-${theme}.svg`));
+  for (const theme of themes) {
+    assert.equal(
+      text(`../../bench/measured-${theme}.svg`),
+      picture(pluginPanels(measured.rows), measured, pluginLabel, theme),
+    );
+    assert.equal(
+      text(`../../bench/engines-${theme}.svg`),
+      picture(enginePanels(engines.rows), engines, engineLabel, theme),
+    );
+    for (const name of ['measured', 'engines']) assert.ok(readme.includes(`test/bench/${name}-${theme}.svg`));
   }
 });
 
