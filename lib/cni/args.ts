@@ -3,7 +3,7 @@ import { printable } from '../tag/printable.ts';
 import { CniError, codes } from './error.ts';
 import { parseMac, parseRequestedAddress, type RequestedAddress } from './requested-address.ts';
 
-/** What CNI_ARGS carries: what Kubernetes runtimes say of the pod, and podman's and ocicni's IP and MAC. */
+/** The values of CNI_ARGS: the pod, as Kubernetes runtimes name it, and IP and MAC of podman and ocicni. */
 export interface CniArgs {
   readonly ips: readonly RequestedAddress[];
   readonly mac?: string;

@@ -35,7 +35,7 @@ export interface Config extends OwnKeys {
   readonly validAttachments: ValidAttachments;
   /** Stdin to the byte: what a delegate gets. */
   readonly text: string;
-  /** For stderr: misspelt keys, and on DEL and GC what had to be overlooked. */
+  /** Lines for stderr: misspelt keys, and faults that DEL and GC overlooked. */
   readonly warnings: readonly string[];
 }
 
@@ -52,7 +52,7 @@ export type ValidAttachments = readonly AttachmentName[] | null | undefined;
 export const attachmentsToKeep = (said: ValidAttachments): readonly AttachmentName[] | undefined =>
   said ?? (said === null ? [] : undefined);
 const specKeys = ['cniVersion', 'name', 'type', 'capabilities', 'runtimeConfig', 'args', 'prevResult', 'dns', 'ipam'];
-/** What IPv6 needs of every link (RFC 8200, 5), and IPv4 (RFC 791): below it the kernel takes the family away. */
+/** Least MTU of a link, in bytes (RFC 791 for IPv4; RFC 8200, 5 for IPv6): below it the kernel takes the family away. */
 export const leastMtu: Readonly<Record<Family, number>> = { 4: 68, 6: 1280 };
 
 /** @throws CniError code 7 where pods with addresses of these families could not use one of them */

@@ -5,7 +5,7 @@ import { type Ip, type Result, readResult } from './result.ts';
 import type { CniVersion } from './version.ts';
 
 /**
- * What may be said of a delegated IPAM plugin without running it: where it may be, what it is given, what its answer means.
+ * A delegated IPAM plugin, as far as values go: the paths where it may be, its environment, the meaning of its answer.
  * @see https://github.com/containernetworking/cni/blob/main/SPEC.md#section-4-plugin-delegation
  */
 
@@ -39,7 +39,7 @@ export function delegateCandidates(type: string, path: readonly string[]): reado
   return path.map(folder => `${folder}/${type}`);
 }
 
-/** For when none of the candidates is there. */
+/** The error where none of the candidates exists. */
 export const delegateMissing = (type: string, path: readonly string[]): CniError =>
   new CniError(
     codes.delegateFailed,

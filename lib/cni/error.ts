@@ -59,7 +59,7 @@ export class CniError extends Error {
 /** The message of any thrown value: of an error without its name and stack. */
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-/** What goes to stdout when a call fails. */
+/** The JSON that a failed call prints on stdout. */
 export interface ErrorObject {
   readonly cniVersion: string;
   readonly code: number;

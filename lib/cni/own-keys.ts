@@ -19,7 +19,7 @@ import {
 } from './field.ts';
 import type { Take } from './ipam.ts';
 
-/** Who judges pods: `enforcer` in README's table. */
+/** The program that judges pods: `enforcer` in README's table. */
 export type Enforcer =
   | { readonly kind: 'inline' | 'agent' | 'none' }
   | { readonly kind: 'exec' /** Absolute. */; readonly path: string };

@@ -43,7 +43,7 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 /** Which name the executable was called by; an IPAM plugin does not read the main plugin's keys. */
 export type Role = 'tollgate' | 'tollgate-ipam';
 
-/** What each verb cannot do without (skel's table, stricter than the specification), in the order they are reported. */
+/** Variables that each verb needs (skel's table, stricter than the specification), in the order in which missing ones are reported. */
 const required = {
   ADD: ['CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME', 'CNI_PATH'],
   CHECK: ['CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME', 'CNI_PATH'],
@@ -151,7 +151,7 @@ const LONGEST_KNOWN = 1 << 16;
 
 /** Configurations that a process which serves calls has parsed: runtimes give the same one call after call. */
 export class ConfigCache {
-  /** By role, verb and text, the oldest first. */
+  /** Configurations by role, verb and text, the oldest first. */
   readonly #known = new Map<string, Config>();
   #length = 0;
 

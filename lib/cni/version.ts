@@ -36,6 +36,6 @@ export const versionResult = (): {
   supportedVersions,
 });
 
-/** What an empty CNI_COMMAND gets, on stderr. */
+/** The text on stderr for an empty CNI_COMMAND. */
 export const aboutText = (program: string, release: string): string =>
   `CNI ${program} plugin v${release}\nCNI protocol versions supported: ${supportedVersions.join(', ')}\n`;

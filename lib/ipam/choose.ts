@@ -9,7 +9,7 @@ import { type Address, formatAddress } from '../ip/address.ts';
 import { AddressRefused } from './error.ts';
 import { type Allotment, type Pool, poolText, rangeHolding } from './pool.ts';
 
-/** What is known of a pool at one moment; values of the pool's family. */
+/** A pool's addresses at one moment, as values of the pool's family. */
 export interface Occupancy {
   readonly taken: ReadonlySet<bigint>;
   /** Milliseconds since release, of addresses that are free again. */
@@ -60,7 +60,7 @@ export function* inOrder(pool: Pool, last: Address | undefined, occupancy: Occup
 export const isInCooldown = (rest: number, minimumRest: number): boolean => Math.abs(rest) < minimumRest;
 
 /**
- * For each pool the address that was asked for in it, or undefined.
+ * Gives for each pool the address that was asked for in it, or undefined.
  * @throws AddressRefused where a wanted is in no pool, is withheld, or is a second, other one in its pool
  */
 export function assignRequested(

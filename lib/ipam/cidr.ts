@@ -1,7 +1,7 @@
 /**
- * What a CIDR covers, by the package `ip-cidr`; this is the one file that knows it.
+ * The range that a CIDR covers, by the package `ip-cidr`; this is the one file that knows the package.
  *
- * It is not free to load: with its first use 2 to 5 ms, most of it spent in the bignum library below it. So it is imported
+ * The package takes 2 to 5 ms to load and use once, most of it in the bignum library below it. So it is imported
  * dynamically, where a configuration is checked and no pod waits; ADD does the same sum by lib/ip.
  */
 import IPCIDR from 'ip-cidr';

@@ -28,7 +28,7 @@ export interface Claims {
   note(addresses: readonly Address[]): void;
   /** Milliseconds since the address was released; undefined where that is long ago or was never. */
   rest(address: Address): number | undefined;
-  /** What is taken and what rests in the pool, at one moment. */
+  /** Addresses of the pool that are taken, and those that rest, at one moment. */
   occupancy(pool: Pool): Pick<Occupancy, 'taken' | 'rested'>;
   /** The address that the pool gave last; a hint, which may be stale or missing. */
   last(pool: Pool): Address | undefined;

@@ -23,17 +23,17 @@ export interface RangeSources {
   readonly runtime?: readonly RangeSetSpec[];
   /** `ipam.subnet` as a set of its own, then `ipam.ranges`. */
   readonly config: readonly RangeSetSpec[];
-  /** What the agent says of this node; used where neither of the others names a range. Undefined: there is no agent. */
+  /** Ranges that the agent gives this node; used where neither of the others names one. Undefined: there is no agent. */
   readonly node?: readonly RangeSetSpec[] | undefined;
   readonly cniVersion: CniVersion;
-  /** What a subnet covers. */
+  /** The range that a subnet covers. */
   readonly covers?: Covers;
 }
 
 export interface PoolPlan {
   /** One address from each, in this order. */
   readonly pools: readonly Pool[];
-  /** For stderr. */
+  /** Lines for stderr. */
   readonly warnings: readonly string[];
 }
 

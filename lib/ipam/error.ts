@@ -1,4 +1,4 @@
-/** What can go wrong while an address is chosen, each with the facts that a caller needs to answer its runtime. */
+/** Errors of choosing an address, each with the facts that a caller needs to answer its runtime. */
 
 /** The `ipam` section, or a capability that feeds it, says something that cannot be carried out. CNI code 7. */
 export class IpamConfigError extends Error {

@@ -1,4 +1,4 @@
-/** What the agent tells the plugin of its node, in `<runDir>/node.json`: the ranges that its pods get their addresses of. */
+/** The ranges that a node's pods get their addresses from, as the agent tells the plugin in `<runDir>/node.json`. */
 import type { RangeSetSpec } from '../cni/ipam.ts';
 import { formatPrefix, networkOf, type Prefix, parsePrefix } from '../ip/address.ts';
 

@@ -4,7 +4,7 @@
  */
 import { type Address, type Family, formatAddress, type Prefix, type Range, rangeContains } from '../ip/address.ts';
 
-/** What may be handed out, both ends included, and the subnet around it. */
+/** A range of addresses that may be handed out, both ends included, and the subnet around it. */
 export interface PoolRange extends Range {
   /** Host bits clear. Its length goes into the result. */
   readonly subnet: Prefix;

@@ -81,7 +81,7 @@ function takeOneByOne(
   for (const value of inTurn(pool, last)) {
     if (tries++ === MOST_TRIES) return undefined;
     const address = { family: pool.family, value };
-    // In this order: a release is noted before the address is free, so of a free address the note is there to be read.
+    // Read the claim before the note: a release is noted before its address is free, so a released address has its note by then.
     if (claims.isTaken(address)) continue;
     const rest = claims.rest(address);
     if ((rest !== undefined && isInCooldown(rest, minimumRest)) || isBusy?.(address)) continue;

@@ -1,7 +1,7 @@
 import type { Dns } from '../cni/dns.ts';
 
 /**
- * What the text of a resolv.conf says, as host-local reads it: of several `domain` lines the last counts, of the others
+ * Reads the text of a resolv.conf as host-local does: of several `domain` lines the last counts, of the others
  * all; `#` and `;` begin a comment line; keywords that it does not know are skipped.
  * @see resolv.conf(5)
  */

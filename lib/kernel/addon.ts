@@ -34,7 +34,7 @@ const unnamed = (folder: string): Place => ({
   open: () => openSync(folder, O_TMPFILE | constants.O_RDWR, 0o700),
 });
 
-/** For filesystems without O_TMPFILE: the name is gone before anything is in the file. */
+/** A file for filesystems without O_TMPFILE: its name is gone before anything is in it. */
 const unlinked = (folder: string): Place => ({
   name: `${folder} (unlinked)`,
   open: () => {

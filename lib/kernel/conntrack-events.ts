@@ -23,7 +23,7 @@ const { EAGAIN, EINTR, ENOBUFS } = errnos;
 export interface ConntrackListener {
   readonly opened: (entry: TrackedEntry) => void;
   readonly closed: (entry: TrackedEntry) => void;
-  /** So many events were dropped before those that follow, or just before those that came last. */
+  /** Tells how many events were dropped, before those that follow or just before those that came last. */
   readonly lost: (events: number) => void;
 }
 

@@ -27,7 +27,7 @@ const { EAGAIN, EINTR, EMSGSIZE, ENOBUFS, EPERM } = errnos;
 /** Bytes that one acknowledgement takes of a receive buffer, by the kernel's counting (skb and all), on the safe side. */
 const ANSWER_SIZE = 2048;
 const LEAST_BUFFER = 1 << 20;
-/** The acknowledgements of so many find room in the least of buffers, with what the kernel says of its own accord. */
+/** Requests whose acknowledgements find room in the least of buffers, beside messages that the kernel sends unasked. */
 const FEW = 64;
 const LEAST_SEND = 1 << 16;
 const GREATEST_BUFFER = 1 << 29;
@@ -58,7 +58,7 @@ export class DatagramSocket implements Disposable {
     }
   }
 
-  /** By which the kernel calls it, in notifications of what it did. */
+  /** The port by which the kernel names the socket in notifications of what it did. */
   get port(): number {
     this.refuseClosed('tell the port of a socket');
     if (portOf(this.#fd) === 0) bindToAnyPort(this.#fd);
@@ -106,7 +106,7 @@ export class DatagramSocket implements Disposable {
     }
   }
 
-  /** For a send, and for the answers to so many messages. */
+  /** Enlarges the socket's buffers for a send, and for the answers to this many messages. */
   makeRoom(bytes: Uint8Array, messages: number): void {
     this.#reserve(2 * bytes.length + LEAST_SEND, LEAST_BUFFER + (messages < FEW ? 0 : messages * ANSWER_SIZE));
   }
@@ -157,7 +157,7 @@ export class DatagramSocket implements Disposable {
     if (receive > this.#receiveBuffer) this.#receiveBuffer = this.#grow(SO.RCVBUFFORCE, SO.RCVBUF, receive);
   }
 
-  /** In a user namespace no force is allowed; then the node's own limit (net.core.rmem_max, wmem_max) must do. */
+  /** Falls back to the node's own limit (net.core.rmem_max, wmem_max) in a user namespace, where force is not allowed. */
   #grow(force: number, ask: number, size: number): number {
     const grow = (option: number) =>
       setOption('grow a netlink buffer', this.#fd, SOL_SOCKET, option, Math.min(size, GREATEST_BUFFER));

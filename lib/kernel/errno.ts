@@ -1,5 +1,5 @@
 /**
- * By number, the same on x64 and arm64: node:os has them too, but would be loaded for nothing else on a call's way.
+ * Error numbers by name, the same on x64 and arm64: node:os has them too, but a call would load it for nothing else.
  * @see include/uapi/asm-generic/errno-base.h, include/uapi/asm-generic/errno.h
  */
 export const errnos = {

@@ -47,7 +47,7 @@ function lowestFreeDescriptor(): number {
  * @throws SyscallError, or what the package throws where no socket is to be had
  */
 export function openEventSocket(protocol: NetlinkProtocol): EventSocket {
-  // Whatever that opens is not to come in between.
+  // Descriptors that this opens must not come in between.
   socketLibc();
   const guess = lowestFreeDescriptor();
   const raw = new RawNetlinkSocket(protocols[protocol]);

@@ -173,7 +173,7 @@ function once<T>(load: () => T): () => T {
 /** @throws NativeCallError where the self-test fails. */
 export const libc = once(load);
 
-/** For system calls that glibc has no function for: loaded apart, since few runs of a runtime's call want one. */
+/** System calls that glibc has no function for; loaded apart, since few calls of a runtime need one. */
 const syscallSignatures = {
   syscall: { arguments: ['int64', 'int64', 'int64', 'int64', 'int64'], return: 'int64' },
 } as const satisfies FunctionDefinitions;
@@ -210,7 +210,7 @@ export const socketLibc = once(() => {
   return functions;
 });
 
-/** For files in memory: loaded apart, since no call of a runtime makes one. */
+/** Files in memory; loaded apart, since no call of a runtime makes one. */
 const memorySignatures = {
   memfd_create: { arguments: ['string', 'uint32'], return: 'int32' },
 } as const satisfies FunctionDefinitions;

@@ -62,10 +62,10 @@ export function tryLock(
   throw error;
 }
 
-/** By path: resolves when the last of those who wait in this process has had the lock, or has given up. */
+/** The last waiter of this process by path: resolves when it has had the lock, or has given up. A lock excludes processes only. */
 const lines = new Map<string, Promise<void>>();
 
-/** To the end of the line. @returns when it is one's turn, and what lets the next one in */
+/** Joins the end of the line. @returns a promise of its turn, and a function that lets the next one in */
 function queue(path: string): { readonly turn: Promise<void>; readonly leave: () => void } {
   const turn = lines.get(path) ?? Promise.resolve();
   const { promise: left, resolve: leave } = Promise.withResolvers<void>();

@@ -82,7 +82,7 @@ export interface Veth extends LinkEnd {
   };
 }
 
-/** By index where there is one: a name may go over to another link. */
+/** Names a link; by index where it is known, since a name may go over to another link. */
 export type LinkKey = { readonly ifindex: number } | { readonly name: string };
 
 export interface LinkChange {

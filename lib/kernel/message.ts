@@ -24,7 +24,7 @@ export interface NetlinkRequest {
 export interface NetlinkReply {
   readonly type: number;
   readonly flags: number;
-  /** For a message that the kernel multicasts: the port of the socket that caused it. */
+  /** Port of the socket that caused the message, where the kernel multicasts it. */
   readonly port?: number;
   readonly body: Uint8Array;
 }

@@ -57,7 +57,7 @@ export class NetlinkSocket implements Disposable {
     this.#datagrams = new DatagramSocket(protocol);
   }
 
-  /** By which the kernel calls it, in notifications of what it did. */
+  /** The port by which the kernel names the socket in notifications of what it did. */
   get port(): number {
     return this.#datagrams.port;
   }
@@ -265,7 +265,7 @@ interface Run {
   readonly requests: readonly NetlinkRequest[];
   /** The number of the first one. */
   readonly first: number;
-  /** For an error that concerns them all. */
+  /** Names the requests in an error that concerns all of them. */
   readonly summary: string;
   readonly bytes: Uint8Array;
 }

@@ -116,7 +116,7 @@ export const claimNetns = (): FileLock | undefined => tryLock(HERE, { flags: con
 /** Id of the process that has claimed the calling thread's network namespace; undefined where it cannot be told. */
 export const claimantOfNetns = (): number | undefined => holderOf(HERE);
 
-/** For the compiler: `never`, which nothing can be passed for, where fn gives a promise. */
+/** Tells the compiler to refuse a function that gives a promise: `never` then, which no argument fits. */
 type Synchronous<T> = [T] extends [never] ? unknown : T extends PromiseLike<unknown> ? never : unknown;
 
 /**

@@ -21,7 +21,7 @@ const BIND = 1;
 const COPY_PACKET = 2;
 /** Addresses, ports and a few options. */
 const SNAPLEN = 128;
-/** In hundredths of a second: how long the kernel may gather packets before it wakes us. */
+/** Hundredths of a second for which the kernel may gather packets before it wakes us. */
 const GATHER = 10;
 const NFGENMSG_LENGTH = 4;
 

@@ -7,12 +7,12 @@ const SO_PEERCRED = 17;
 
 export interface SocketPeer {
   readonly pid: number;
-  /** As this process's user namespace sees it: 0 is its root; a user who has no number in it is 65534. */
+  /** User id in this process's user namespace: 0 is its root; a user without a number in it is 65534. */
   readonly uid: number;
   readonly gid: number;
 }
 
-/** As of the connect(). @throws SyscallError where the descriptor is no connected Unix socket */
+/** The peer at the moment of connect(). @throws SyscallError where the descriptor is no connected Unix socket */
 export function peerOf(fd: number): SocketPeer {
   // struct ucred: pid, uid, gid.
   const value = new Uint32Array(3);

@@ -153,7 +153,7 @@ function write(verb: string, route: Route, flags: number): NetlinkRequest {
 /** EEXIST where there is one to the destination with that table and metric, on whatever link: it stays. */
 export const addRoute = (route: Route): NetlinkRequest => write('add', route, NLM_F.CREATE | NLM_F.EXCL);
 
-/** In place of one to the destination with that table and metric, whosever it was. */
+/** Adds a route, and replaces one to the destination with that table and metric, whichever program made it. */
 export const replaceRoute = (route: Route): NetlinkRequest => write('replace', route, NLM_F.CREATE | NLM_F.REPLACE);
 
 /** The first that matches all that is given (type, scope and protocol only if given); ESRCH where there is none. */

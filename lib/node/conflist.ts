@@ -28,7 +28,7 @@ const defaults: Readonly<Record<string, unknown>> = {
   established: 'cut',
 };
 
-/** What is not as usual only, so that a person sees at once what is special. */
+/** Keys whose values differ from the defaults, so that a person sees at once what is special. */
 const unusual = (keys: Readonly<Record<string, unknown>>): object =>
   Object.fromEntries(Object.entries(keys).filter(([key, value]) => value !== undefined && value !== defaults[key]));
 
@@ -140,7 +140,7 @@ export interface ConflistState {
   readonly isWritten: boolean;
   /** Files of others that were moved out of the way. */
   readonly moved: readonly string[];
-  /** What keeps ours away, or, with `takeOver`, was overruled. */
+  /** Conflists of others that keep ours away, or that `takeOver` overruled. */
   readonly inTheWay: readonly string[];
 }
 

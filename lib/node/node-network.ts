@@ -1,5 +1,5 @@
 /**
- * What the agent does for its node besides judging pods: address ranges for the plugin, routes to the other nodes,
+ * The agent's work for its node besides judging pods: address ranges for the plugin, routes to the other nodes,
  * forwarding, the word to the API that the network is there, and the conflist that makes runtimes call us. In this order,
  * each only once what it promises is so; what has been reached stays when something fails later.
  */
@@ -26,9 +26,9 @@ import { keepRoutes } from './routes.ts';
 export interface NodeStatus {
   /** Pods can be plugged in, and reach other nodes' where a link is shared. */
   readonly ready: boolean;
-  /** What must happen first. */
+  /** Conditions that must be met first. */
   readonly waitsFor: readonly string[];
-  /** What is wrong, and keeps nothing else back. */
+  /** Faults that keep nothing else back. */
   readonly problems: readonly string[];
 }
 

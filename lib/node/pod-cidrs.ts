@@ -167,7 +167,7 @@ export interface CidrClaims {
 
 const keyOf = ({ name }: KubeNode, cidr: Prefix): string => `${name} ${formatPrefix(networkOf(cidr))}`;
 
-/** What an address of a node makes of the claims that it is in, and they of it. */
+/** Judges the addresses of nodes against claims on pod CIDRs, and the claims against the addresses. */
 class Addresses {
   readonly #bad = new Map<string, string>();
   /** The oldest node of each address. */

@@ -31,7 +31,7 @@ const RTN_UNREACHABLE = 7;
 
 export interface RoutePlan {
   readonly wanted: readonly Route[];
-  /** What stands in the way of a route, and why: a line for each. */
+  /** A line for each route that could not be made, with the reason. */
   readonly problems: readonly string[];
 }
 
@@ -139,7 +139,7 @@ const isAsWanted = (found: FoundRoute, want: Route): boolean =>
     ? found.type === RTN_UNREACHABLE
     : found.type === RTN_UNICAST && found.oif === want.oif && sameAddress(found.gateway, want.gateway));
 
-/** What makes ours, of those found, what is wanted. New ones come first. */
+/** The changes that turn our routes, of those found, into those wanted. New ones come first. */
 export function routeChanges(found: readonly FoundRoute[], wanted: readonly Route[]): readonly NetlinkRequest[] {
   const ours = found.filter(isOurs);
   const have = new Map(ours.map(route => [keyOf(route), route]));
@@ -156,7 +156,7 @@ export function routeChanges(found: readonly FoundRoute[], wanted: readonly Rout
   ];
 }
 
-/** What is in the main table, of both families. @throws NetlinkError */
+/** Routes of the main table, of both families. @throws NetlinkError */
 export const mainRoutes = (host: Exchange): readonly FoundRoute[] =>
   must(host([dumpRoutes({ table: RT_TABLE_MAIN })]))
     .flat()

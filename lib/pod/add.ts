@@ -143,7 +143,7 @@ async function createPairOnceFree(
   }
 }
 
-/** Nothing of ours is known of this attachment, so the link is not ours to replace or to delete. */
+/** No record of this attachment exists, so the link is not ours to replace or to delete. */
 function refuseTaken({ containerID }: AttachmentRequest, { name, alias }: Link): CniError {
   const isSame = alias !== undefined && parseAlias(alias)?.shortID === shortID(containerID);
   return new CniError(
@@ -163,7 +163,7 @@ async function undo(request: AttachmentRequest, attachment: Attachment, context:
 }
 
 /**
- * What there is to know of the node beforehand: that our name is free, where one that a DEL has left to be deleted is waited
+ * Checks the node before anything is made: the name of the host end must be free, where a link that a DEL left is waited
  * for; and what its MTU allows, unless the configuration says it.
  * @throws CniError where the name is taken by another link
  */
@@ -180,10 +180,10 @@ async function lookAround(request: AttachmentRequest, { host, reaper }: Context)
   return mtu === undefined ? readPathMtu(routes, host) : {};
 }
 
-/** What a new attachment came to be. */
+/** A new attachment, as it was made. */
 export interface Attached {
   readonly judged: LocalPod;
-  /** What ADD gave to the pair, where it made one. */
+  /** MAC, MTU, gateways and routes that ADD gave to the pair, where it made one. */
   readonly made?: MadeFacts;
   readonly result: Result;
 }

@@ -129,7 +129,7 @@ async function carryOut({ env, readStdin, role, request: read }: Call, place: Ca
 /** Runtimes ask by these over and over, and nothing changes by it. */
 const isAsking = ({ verb }: AttachmentRequest | NetworkRequest): boolean => verb === 'STATUS' || verb === 'CHECK';
 
-/** Whatever is said of the call goes into its log file, too. */
+/** Runs the work, and writes the lines about the call into its log file, too. */
 async function journalled(
   request: AttachmentRequest | NetworkRequest,
   place: CallPlace,

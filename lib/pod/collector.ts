@@ -38,7 +38,7 @@ export interface Collected {
   readonly failures: readonly unknown[];
 }
 
-/** What a runtime says of a network; absent where a whole node is collected. */
+/** A network, and the attachments that its runtime vouches for. */
 export interface NetworkScope {
   readonly network: string;
   /** Attachments that the runtime vouches for; undefined: no runtime said, so only what is provably dead may go. */

@@ -7,7 +7,7 @@ import type { Nft } from '../kernel/nft.ts';
 import type { Dispatch } from './dispatch.ts';
 import type { LinkReaper } from './link-reaper.ts';
 
-/** What a call is carried out with; the one-shot process and the agent's worker each bring their own. */
+/** Sockets, hook and log of a call; the process of a single call and the worker each bring their own. */
 export interface Context {
   /** The call's environment, not this process's. */
   readonly env: Environment;

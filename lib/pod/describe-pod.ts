@@ -1,4 +1,4 @@
-/** What an ADD knows of its pod: its place in the policy world and its interface, before anything is made. */
+/** The pod of an ADD before anything is made: its labels and names, and its interface. */
 import { givenLabels, podNameOf } from '../cni/labels.ts';
 import type { AttachmentRequest } from '../cni/request.ts';
 import { requestedMac } from '../cni/request.ts';
@@ -19,7 +19,7 @@ export const hostPortsOf = ({ config }: AttachmentRequest): HostPort[] =>
     ...(hostIP ? { hostIP: formatAddress(hostIP) } : {}),
   }));
 
-/** What the table is to know of the pod; all but its tag, which the judge gives. */
+/** The pod as the table needs it, without its tag, which the judge gives. */
 export function describePod(
   request: AttachmentRequest,
   link: string,

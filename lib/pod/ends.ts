@@ -21,7 +21,7 @@ export interface Deviation {
   readonly mend?: () => void;
 }
 
-/** What ADD gave to a pair, beyond what follows from its names. */
+/** MAC, MTU, gateways and routes that ADD gave to a pair; the rest follows from its names. */
 export interface Made {
   readonly podMac: string;
   readonly mtu: number;
@@ -208,7 +208,7 @@ function podRouteDeviations(pod: Exchange, { ifindex }: Link, addresses: readonl
 }
 
 /**
- * Of the pod's end. Its MTU may be smaller than the node's: other plugins of the list may say so (tuning).
+ * Deviations of the pod's end. Its MTU may be smaller than the node's: other plugins of the list may set it (tuning).
  * @param pod asks in the pod's network namespace
  */
 export function podEndDeviations(pod: Exchange, inside: Inside, link: Link, pair: VethPair): Deviation[] {

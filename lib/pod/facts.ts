@@ -1,4 +1,4 @@
-/** What an attachment's record says beyond its owner and its addresses: all that DEL needs, whatever its config says then. */
+/** The facts in an attachment's record beside its owner and addresses: all that DEL needs, whatever its configuration says then. */
 
 import type { LocalPod } from '../gate/node-state.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
@@ -18,7 +18,7 @@ export interface PodFacts {
   readonly pod?: LocalPod;
   /** The record was lost and written again, and does not say who gave the addresses. */
   readonly isAdopted?: true;
-  /** What ADD gave to the pair, where we made it. */
+  /** MAC, MTU, gateways and routes that ADD gave to the pair, where we made it. */
   readonly made?: MadeFacts;
 }
 

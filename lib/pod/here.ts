@@ -54,7 +54,7 @@ export function localAddresses(host: Exchange): Set<string> {
   return new Set(found.flatMap(address => (address ? [formatAddress(address)] : [])));
 }
 
-/** What the node's table must learn from the kernel and the records. */
+/** Facts of the node that its table needs: from the kernel, and from records. */
 export const nodeFacts = (host: Exchange, here: NetnsIdentity): InlineOptions['node'] => ({
   recover: ({ stateDir }) => recoverPods(stateDir, host, here),
   recorded: ({ stateDir }) => new Set(recordedPods(stateDir, here).map(podKey)),
@@ -70,11 +70,11 @@ export interface Here extends Context, Disposable {
   readonly hook: InlineHook;
 }
 
-/** What a process that goes on keeps open, for all of its calls: on one socket no exchange meets another. */
+/** The sockets that a warm process keeps open for all of its calls: exchanges on one socket follow each other. */
 export interface Warm {
   readonly here: NetnsIdentity;
   readonly runDir: string;
-  /** Of that folder: it remembers what it read and wrote. */
+  /** The store of that folder, which remembers what it read and wrote. */
   readonly store: NodeStore;
   readonly memory: TableMemory;
   readonly route: NetlinkSocket;
@@ -89,7 +89,7 @@ export interface Warm {
   readonly mended: (operations: number) => void;
 }
 
-/** For one call: closed with it. */
+/** Opens the sockets of one call; to dispose it closes them. */
 function openCold(): Pick<Context, 'here' | 'host' | 'dispatch' | 'nft' | 'conntrack' | 'closeNft' | 'reaper'> &
   Disposable {
   const route = NetlinkSocket.open('route');

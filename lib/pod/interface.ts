@@ -59,7 +59,7 @@ export async function createPair(
     const peer = { name: ifname, mac: podMac, mtu, netns: netns.fd };
     return await createVeth(dispatch.pair, { name, mac, mtu, group: quarantine, peer });
   } catch (error) {
-    // To the kernel a namespace of another kind is a bad argument like any other; entering it tells.
+    // The kernel calls a namespace of another kind a bad argument like any other; entering it tells which it was.
     if (isErrno(error, 'EINVAL')) inNetns(netns, () => {});
     if (!isErrno(error, 'EEXIST') || findLink(host, { name })) throw error;
     throw new NameTaken(ifname);
@@ -144,12 +144,12 @@ const peerOf = ({ peer, ifindex }: Link): number => peer ?? ifindex;
 
 export interface PlugOptions<T> {
   readonly dispatch: Dispatch;
-  /** What there is to do while both ends are made ready. */
+  /** Work that runs while both ends are made ready. */
   readonly meanwhile: () => Promise<T>;
 }
 
 export interface Plugged<T> {
-  /** What of it came to be. */
+  /** The result of that work. */
   readonly layout: PodLayout;
   /** Meanwhile. */
   readonly done: T;
@@ -175,7 +175,7 @@ export async function plugIn<T>(
     routeHostEnd(dispatch.host, link, wanted),
     meanwhile(),
   ] as const;
-  // Whatever becomes of one, none of the others is left under way.
+  // If one fails, the others are still waited for.
   await Promise.allSettled(work);
   const [routes, , done] = await Promise.all(work);
   settleIpv6(

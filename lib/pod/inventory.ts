@@ -1,4 +1,4 @@
-/** What is plugged in here: what the records say, what the kernel says, and what the two make of it together. */
+/** The attachments of this node, by their records, by the kernel's links, and by both together. */
 import { type LocalPod, type NodeState, podKey } from '../gate/node-state.ts';
 import type { Link } from '../kernel/link.ts';
 import { tryLockAttachment } from '../state/attachment.ts';
@@ -30,7 +30,7 @@ export type LinkStanding =
 
 export interface PluggedIn {
   readonly standing: LinkStanding;
-  /** What a person should know of a standing that is not `plugged`. */
+  /** The reason of a standing other than `plugged`, for a person. */
   readonly why?: string;
   readonly network?: string;
   readonly containerID: string;
@@ -79,7 +79,7 @@ function judgeRecord(
   return { standing: link ? standingOf(link) : 'untagged' };
 }
 
-/** What a record is held against. */
+/** The facts that a record is compared with. */
 interface Known {
   readonly place: Place;
   readonly lookUp: LookUp;

@@ -82,7 +82,7 @@ async function resolvConf(path: string, caller: number | undefined): Promise<Res
   }
 }
 
-/** What reserving needs of a call: its log for warnings, and the node's routes, which tell of addresses in use. */
+/** The part of a call's context that reserving needs: its log for warnings, and the node's routes, which tell of addresses in use. */
 export type Reserver = Pick<Context, 'log' | 'host' | 'caller'>;
 
 /** The link that an address leads to, with the name of its pod where it is one of ours: a pod of another network, say. */
@@ -189,7 +189,7 @@ const texts = (prefixes: readonly Prefix[]): string[] => [
   ...new Set(prefixes.map(prefix => formatPrefix(networkOf(prefix)))),
 ];
 
-/** What is masqueraded with `ipMasq`: packets of the pods' subnets, except those towards the pod ranges themselves. */
+/** Packets that `ipMasq` masquerades: those from the pods' subnets, except to the pod ranges themselves. */
 export async function masqueradeOf(config: Config, ipam: Result): Promise<Masquerade | undefined> {
   if (!config.ipMasq) return undefined;
   const own = ipam.ips.map(({ address }) => address);

@@ -29,7 +29,7 @@ async function deleteAside(host: Exchange, ifindex: number): Promise<void> {
   if (findLink(host, { ifindex })) removeLink(host, ifindex);
 }
 
-/** For a process that ends with its call: each link is deleted at once, so no other process has to. */
+/** The reaper of a process that ends with its call: it deletes each link at once, so that no other process has to. */
 export const deletingReaper = (host: Exchange): LinkReaper => ({
   defer: ifindex => deleteAside(host, ifindex),
   drained: async () => void mustExcept(host([deleteDeferred]), 'ENODEV'),

@@ -21,10 +21,10 @@ import { isOurs } from '../tag/tag.ts';
 /** Documentation prefixes (RFC 5737, RFC 9637): no node has a route of its own to them, so its default route answers. */
 const elsewhere: Readonly<Record<Family, Address>> = { 4: parseAddress('203.0.113.1')!, 6: parseAddress('3fff::1')! };
 
-/** What the node sends in one piece, in bytes, by way of its default route; absent for a family that it has none of. */
+/** Bytes that the node sends in one packet by its default route, for each family that has one. */
 export type PathMtu = Readonly<Partial<Record<Family, number>>>;
 
-/** What `readPathMtu` wants to be answered. */
+/** The requests whose answers `readPathMtu` takes. */
 export const defaultRoutes = (): readonly NetlinkRequest[] => [getRoute(elsewhere[4]), getRoute(elsewhere[6])];
 
 /** The least of the devices that the routes lead to, and of what the routes themselves allow; pods' interfaces excepted. */
@@ -48,7 +48,7 @@ function connectedRoutes(family: Family, exchange: Exchange): FoundRoute[] {
 }
 
 /**
- * Of a node without a default route of either family, what its own networks take.
+ * Reads the MTU of the default routes; on a node without one, the MTU of its own networks.
  * @param answers  to `defaultRoutes`
  */
 export function readPathMtu(answers: readonly NetlinkAnswer[], exchange: Exchange): PathMtu {
@@ -64,7 +64,7 @@ export function readPathMtu(answers: readonly NetlinkAnswer[], exchange: Exchang
   return { ...(by4 === undefined ? {} : { 4: by4 }), ...(by6 === undefined ? {} : { 6: by6 }) };
 }
 
-/** For a pod with addresses of these families: the least of their own paths; of the other family's where they have none. */
+/** MTU of a pod with addresses of these families, in bytes: the least of their paths; that of the other family where they have none. */
 export function mtuOfPod(path: PathMtu, families: ReadonlySet<Family>): number {
   const own = [...families].flatMap(family => path[family] ?? []);
   const known = own.length > 0 ? own : Object.values(path);

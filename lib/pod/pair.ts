@@ -1,4 +1,4 @@
-/** What ADD made of a pair of links, as its record keeps it, and as CHECK and `verify` read it. */
+/** A pair of links as ADD made it: written into its record, and read by CHECK and `verify`. */
 import type { LocalPod } from '../gate/node-state.ts';
 import { formatAddress, formatPrefix, parseAddress, parsePrefix } from '../ip/address.ts';
 import { linkMac } from '../tag/link-name.ts';

@@ -1,4 +1,4 @@
-/** What the interface of one pod shall be: decided here, from values alone, and carried out in `interface.ts`. */
+/** Plans the interface of one pod from values alone; `interface.ts` makes it. */
 import type { Result } from '../cni/result.ts';
 import {
   type Address,
@@ -14,7 +14,7 @@ export interface PlannedAddress {
   readonly address: Address;
   /** Set on the host end, so that it answers for it, and so that the node has a source address towards the pod. */
   readonly gateway: Address;
-  /** What the IPAM took the address from. */
+  /** The subnet that the IPAM took the address from. */
   readonly subnet: Prefix;
 }
 

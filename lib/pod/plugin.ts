@@ -15,7 +15,7 @@ function log(line: string): void {
 }
 
 /**
- * To stdout, without Node's stream of that name: that loads sockets and streams, which takes longer than the writing.
+ * Writes to stdout without `process.stdout`, which loads sockets and streams, and so takes longer than the writing.
  * A pipe that its reader made non-blocking may be full for a while. @returns whether all of it was written
  */
 function print(text: string): boolean {
@@ -37,7 +37,7 @@ function print(text: string): boolean {
 /** The agent of this folder has been asked already, and did not take the call. */
 export interface NotHandedOver {
   readonly runDir: string;
-  /** As in "…, and nobody listens on its socket". */
+  /** Finishes the sentence "…, and no process listens on its socket". */
   readonly why: string;
 }
 

@@ -25,7 +25,7 @@ function enableIpv6(where: string): void {
   }
 }
 
-/** What the image or the runtime may have switched off, and what would make the first packet wait. @throws CniError, SysctlError */
+/** Switches on IPv6, which image or runtime may have switched off, and off what would delay the first packet. @throws CniError, SysctlError */
 export function preparePodIpv6(netns: Netns, ifname: string): void {
   inNetns(netns, () => {
     for (const where of ['all', 'default', 'lo', ifname]) enableIpv6(where);
@@ -56,7 +56,7 @@ interface Wanted {
   readonly planned?: PlannedRoute;
 }
 
-/** What comes behind every metric that the kernel gives by itself: 0 for IPv4, 1024 for IPv6. */
+/** A route metric behind those that the kernel gives by itself: 0 for IPv4, 1024 for IPv6. */
 const behind = (ifindex: number): number => 2048 + ifindex;
 
 /**

@@ -44,7 +44,7 @@ async function checkPools({ config }: NetworkRequest): Promise<ReadonlySet<Famil
   return new Set(pools.map(({ family }) => family));
 }
 
-/** What ADD would need of the kernel, and could not switch on. */
+/** Checks that ADD could switch on the families that it needs. @throws CniError */
 function checkFamilies(families: ReadonlySet<Family>): void {
   const [off] = families.has(6) ? probeIpv6('broken') : [];
   if (off) throw unavailable(`Cannot give pods IPv6 addresses: ${off.what}`, off.fix);

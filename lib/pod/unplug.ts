@@ -32,7 +32,7 @@ export interface Leaving {
   readonly settings: NodeSettings;
   /** The network's configuration as a runtime gives it; absent where the whole node is collected. */
   readonly config?: Config;
-  /** As the runtime gives it; GC's caller gives none. */
+  /** Path of the container's namespace as the runtime gives it; GC's caller gives none. */
   readonly netns?: string;
   /** CNI_PATH, for a delegate. */
   readonly path: readonly string[];

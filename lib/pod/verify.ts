@@ -32,13 +32,13 @@ export interface Mismatch {
   /** `table`, `namespace/pod`, an interface, or an address. */
   readonly about: string;
   readonly what: string;
-  /** For differences of the table: what would mend it, as lines for `nft -f`. */
+  /** For differences of the table: the change that would mend it, as lines for `nft -f`. */
   readonly nft?: readonly string[];
   /** Mends what `repair` cannot leave to GC's code. Absent: GC mends it, or it cannot be mended. */
   readonly mend?: () => void;
 }
 
-/** What is compared with what. */
+/** The two sides that are compared. */
 export interface Scene {
   readonly here: Here;
   readonly store: Store;
@@ -140,7 +140,7 @@ function podDifferences(found: PluggedIn, scene: Scene, attachment?: Attachment)
 /** Milliseconds: a call that holds a pod for longer is at work on it, and what differs is not to be judged now. */
 const LOCK_TIMEOUT_MS = 5_000;
 
-/** What becomes of the differences of one pod, as they are while no call is under way for it. */
+/** Receives the differences of one pod, while no call is under way for it. */
 type Heed = (differences: readonly Mismatch[]) => void;
 
 /**

@@ -34,7 +34,7 @@ export interface CallRequest {
 export interface CallAnswer {
   readonly stdout: string;
   readonly exitCode: 0 | 1;
-  /** For stderr; each without its newline. */
+  /** Lines for stderr, each without its newline. */
   readonly lines: readonly string[];
 }
 
@@ -44,7 +44,7 @@ export class ProtocolError extends Error {
 }
 
 const encoder = new TextEncoder();
-// What looks like a byte order mark is the caller's.
+// A byte order mark is part of the caller's text.
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 const viewOf = ({ buffer, byteOffset, byteLength }: Uint8Array): DataView =>
   new DataView(buffer, byteOffset, byteLength);

@@ -21,7 +21,7 @@ export function asideOf(path: string): string {
   return `${path.slice(0, name)}.${path.slice(name)}.new`;
 }
 
-/** What else is there is taken away, and it is tried once more. */
+/** Runs the operation; where something else is in its place, that is removed and the operation is tried once more. */
 function withTheWayCleared(path: string, operation: () => void): void {
   try {
     operation();
@@ -63,7 +63,7 @@ export type JsonFile =
   /** Not JSON; the reason is for a message. */
   | { readonly kind: 'garbage'; readonly reason: string };
 
-/** What is no file of ours, and says nothing: a link that leads nowhere or to itself, a socket, a file for a folder. */
+/** Whether the error means that no file of ours is there: a link leads nowhere or to itself, a socket or a file is in its place. */
 const isNone = (error: unknown): boolean => ['ENOENT', 'ELOOP', 'ENXIO', 'ENOTDIR'].includes(errnoOf(error) ?? '');
 
 /** Undefined where there is no such file. @throws StateError where there is one that cannot be read */

@@ -258,7 +258,7 @@ export const unlinkIfThere = (path: string): boolean =>
     return true;
   }) ?? false;
 
-/** What a record says, or one of its claims, without its lock; undefined where there is none. @throws StateError */
+/** Reads a record, or one of its claims, without its lock; undefined where there is none. @throws StateError */
 export function readFacts(path: string): Facts | undefined {
   return doing('read', path, () => {
     const fd = openIfThere(path, READ);

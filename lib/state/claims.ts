@@ -1,5 +1,5 @@
 /**
- * Who has which address. A claim is a hard link to its owner's record: link(2) makes it or fails because it is taken, it can
+ * Addresses and their owners. A claim is a hard link to its owner's record: link(2) makes it or fails because it is taken, it can
  * be neither empty nor torn nor disagree with its owner, and the record's link count says how many there are.
  */
 import { linkSync } from 'node:fs';

@@ -20,7 +20,7 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { doing } from './error.ts';
 
-/** What another program put there, of any type. */
+/** A file of the folder, whichever program wrote it. */
 export interface ConfFile {
   readonly file: string;
   /** Absent where no network configuration can be read in it. */
@@ -130,7 +130,7 @@ export function placeConf(path: string, text: string): void {
   });
 }
 
-/** What a process that died left in it stays for the next one to use. */
+/** Removes the folder if it is empty; files that a process left when it died stay for the next one to use. */
 function removeIfEmpty(folder: string): void {
   try {
     rmdirSync(folder);

@@ -12,7 +12,7 @@ import { collectOrphans } from './leftovers.ts';
 import type { Facts } from './record.ts';
 import { restOf, restsIn } from './released.ts';
 
-/** What an error message calls the pod of a record; its container is named in any case. */
+/** The name of a record's pod in an error message, which names its container in any case. */
 export type PodNameOf = (facts: Facts) => string | undefined;
 
 class DiskClaims implements Claims {

@@ -30,7 +30,7 @@ export class AlreadyReserved extends Error {
   }
 }
 
-/** What to do about it, where the number alone does not say. */
+/** Advice for an error whose number alone does not tell a person what to do. */
 const advice: Readonly<Record<string, string>> = {
   ENOSPC: 'the disk is full (space or inodes), free some and try again',
   EDQUOT: 'the disk quota is used up',

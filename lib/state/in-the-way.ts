@@ -1,4 +1,4 @@
-/** What is in the place of a file or a folder of ours and is none: a link, a pipe, a folder where a file belongs. */
+/** Recognises and removes a link, a pipe or a folder in the place of a file of ours, or a file in that of a folder. */
 import { lstatSync, renameSync, rmdirSync, unlinkSync } from 'node:fs';
 import { doing, errnoOf } from './error.ts';
 

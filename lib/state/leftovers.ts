@@ -1,4 +1,4 @@
-/** What a network's state folder holds that no attachment accounts for: claims without a record, records without an owner. */
+/** Files of a network's state folder that belong to no attachment: claims without a record, records without an owner. */
 import { closeSync, fstatSync, lstatSync } from 'node:fs';
 import { parseAddress } from '../ip/address.ts';
 import {
@@ -42,7 +42,7 @@ export function listOrphans(store: Store, network: string): readonly string[] {
     return stat ? [{ name, stat }] : [];
   });
   const owners = inodesOfRecords(store, network);
-  // What is not a file is in the way of a claim if it has an address's name.
+  // A folder or link is in the way of a claim if it has an address's name.
   return found
     .filter(({ name, stat }) => (stat.isFile() ? !owners.has(stat.ino) : parseAddress(name)))
     .map(({ name }) => name);

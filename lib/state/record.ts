@@ -1,5 +1,5 @@
 /**
- * What is known of one attachment, as JSON lines: the first says who it is, each later one adds facts or replaces them.
+ * The record of one attachment, as JSON lines: the first names the attachment, each later one adds facts or replaces them.
  * Records are only appended to, so a process that dies while writing leaves a torn last line and everything before it.
  */
 import { parseAddress } from '../ip/address.ts';

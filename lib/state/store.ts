@@ -50,7 +50,7 @@ export function fileName(text: string): string {
   return `${text.replace(/[^\w:@-]/g, '_').slice(0, 100)}~${hash('sha256', text)}`;
 }
 
-/** What a network keeps. */
+/** The folders of one network. */
 export interface NetworkFolders {
   /** A record for each attachment. */
   readonly attachments: string;
