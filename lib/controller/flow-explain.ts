@@ -1,44 +1,40 @@
-/** Explains one flow (its policies and remedies), and counts the flows that each policy decided. */
+/** Explains one flow: the text of its policies, and remedies. */
 
-import type { SummedFlows } from '../flows/minutes.ts';
+import type { FlowRecord } from '../flows/model.ts';
 import { remediesFor } from '../flows/suggest.ts';
-import { sumBy } from '../flows/sums.ts';
-import type { Cluster } from '../policy/evaluate/cluster.ts';
+import { clusterPolicyManifest } from '../policy/manifest/cluster-manifest-of.ts';
 import { policyManifest } from '../policy/manifest/manifest-of.ts';
-import { type NetworkPolicy, policyRef } from '../policy/model/model.ts';
+import { stagedManifest } from '../policy/manifest/staged.ts';
+import type { ClusterPolicy } from '../policy/model/cluster-policy.ts';
+import type { NetworkPolicy } from '../policy/model/model.ts';
 import type { FlowRecorder } from './flow-recorder.ts';
 import { BadRequest } from './http-server.ts';
 
-/** Policies that are shown with one flow. */
+/** Policies that are shown with one flow, of those in force and of those that are staged. */
 const MOST_SHOWN = 10;
 
-/** As it is now; undefined where it is gone, or of the whole cluster. */
-function policyOf(cluster: Cluster, ref: string): NetworkPolicy | undefined {
-  const [, namespace = ''] = ref.split('/');
-  return [...cluster.policiesIn(namespace)].find(policy => policyRef(policy) === ref);
-}
+const manifestOf = (policy: NetworkPolicy | ClusterPolicy) =>
+  'tier' in policy ? clusterPolicyManifest(policy) : policyManifest(policy);
 
-/** The text of the policies that decided, and of those that would allow what was denied. @throws BadRequest where it is gone */
-export async function explained({ journal, scene }: FlowRecorder, id: number) {
+const decidingIn = ({ egress, ingress }: FlowRecord): readonly string[] =>
+  [...new Set([...(egress?.by ?? []), ...(ingress?.by ?? [])])].slice(0, MOST_SHOWN);
+
+/**
+ * The text, as it is now, of the policies that decided and of the staged ones that would decide otherwise, and policies that
+ * would allow what was denied.
+ * @throws BadRequest where the flow is not kept any more
+ */
+export async function explained({ journal, scene }: Pick<FlowRecorder, 'journal' | 'scene'>, id: number) {
   const flow = journal.get(id);
   if (!flow) throw new BadRequest(`Cannot explain flow ${id}: it is not kept any more`);
   const { stringify } = await import('yaml');
-  const refs = [...new Set([...(flow.egress?.by ?? []), ...(flow.ingress?.by ?? [])])].slice(0, MOST_SHOWN);
-  const policies = refs.flatMap(ref => {
-    const policy = policyOf(scene.cluster, ref);
-    return policy ? [{ ref, yaml: stringify(policyManifest(policy)) }] : [];
+  const policies = decidingIn(flow).flatMap(ref => {
+    const policy = scene.cluster.policy(ref);
+    return policy ? [{ ref, yaml: stringify(manifestOf(policy)) }] : [];
   });
-  return { flow, policies, remedies: remediesFor(flow).map(remedy => stringify(remedy)) };
-}
-
-/** Counts for the policies in the namespaces of this node's pods, and for every other policy that decided a flow. */
-export function policyHits({ scene }: FlowRecorder, sums: readonly SummedFlows[]) {
-  const hits = new Map(sumBy('policy', sums).map(row => [row.from, row]));
-  hits.delete('none');
-  const namespaces = new Set([...scene.pods.values()].map(({ namespace }) => namespace));
-  const declared = [...namespaces].flatMap(namespace => [...scene.cluster.policiesIn(namespace)].map(policyRef));
-  return [...new Set([...hits.keys(), ...declared.sort()])].map(policy => {
-    const { allowed = 0, denied = 0, last = null } = hits.get(policy) ?? {};
-    return { policy, allowed, denied, last };
+  const staged = (flow.staged?.by ?? []).slice(0, MOST_SHOWN).flatMap(ref => {
+    const policy = scene.staged?.policies.get(ref);
+    return policy ? [{ ref, yaml: stringify(stagedManifest(manifestOf(policy))) }] : [];
   });
+  return { flow, policies, staged, remedies: remediesFor(flow).map(remedy => stringify(remedy)) };
 }

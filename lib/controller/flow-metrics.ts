@@ -37,6 +37,17 @@ export function flowMetrics({
       'counter',
       most([...totals.deniedBy].map(([policy, value]) => [{ policy }, value])),
     ),
+    metric(
+      'flows_staged_total',
+      `Flows that would fare otherwise if staged policies were in force, for each of these and by the verdict that would be; the ${MOST_SERIES} with most.`,
+      'counter',
+      most(
+        [...totals.staged].flatMap(([policy, { wouldDeny, wouldAllow }]): [LabelValues, number][] => [
+          [{ policy, verdict: 'denied' }, wouldDeny],
+          [{ policy, verdict: 'allowed' }, wouldAllow],
+        ]),
+      ),
+    ),
     one(
       'flow_events_lost_total',
       'Events of conntrack that were lost before they were read.',

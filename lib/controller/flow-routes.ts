@@ -1,9 +1,13 @@
 /** HTTP routes of a flow recorder: lists, sums, and a stream of flows from now on. */
+
+import type { StagedCounts } from '../flows/counts.ts';
 import { asksForAddresses, type Filter, FilterError, parseFilter } from '../flows/filter.ts';
 import type { SummedFlows } from '../flows/minutes.ts';
+import { OTHERS } from '../flows/model.ts';
+import { policyReport } from '../flows/policy-report.ts';
 import { graphOf, hintsOf, type SumKind, sumBy, sumKinds } from '../flows/sums.ts';
 import { accountingState } from './flow-accounting.ts';
-import { explained, policyHits } from './flow-explain.ts';
+import { explained } from './flow-explain.ts';
 import type { FlowRecorder } from './flow-recorder.ts';
 import { BadRequest, type HttpResponse, type HttpStream, type Outlet, type QueryRoutes } from './http-server.ts';
 
@@ -99,6 +103,13 @@ export function recorderStatus({ journal, attribution, since, deaf }: FlowRecord
   };
 }
 
+function stagedCounts({ journal, attribution, since }: FlowRecorder): StagedCounts {
+  const { staged } = journal.totals;
+  const named = [...staged].filter(([policy]) => policy !== OTHERS);
+  const { unanswered: unattributed } = attribution;
+  return { since, unattributed, policies: Object.fromEntries(named), isCut: staged.has(OTHERS) };
+}
+
 type Answer = (
   recorder: FlowRecorder,
   query: URLSearchParams,
@@ -119,7 +130,12 @@ const answers: Readonly<Record<string, Answer>> = {
   'GET /flows/graph': (recorder, query) =>
     json(graphOf(summedIn(recorder, query), sumFilterIn(query), query.has('collapsed'))),
   'GET /flows/hints': (recorder, query) => json(hintsOf(summedIn(recorder, query))),
-  'GET /flows/policies': (recorder, query) => json(policyHits(recorder, summedIn(recorder, query))),
+  'GET /flows/policies': (recorder, query) => {
+    const { scene, attribution, since } = recorder;
+    const { rulesUsed, unanswered } = attribution;
+    return json(policyReport({ scene, rulesUsed, unanswered }, summedIn(recorder, query), since));
+  },
+  'GET /flows/staged': recorder => json(stagedCounts(recorder)),
   'GET /flows/explain': async (recorder, query) => json(await explained(recorder, numberIn(query, 'id', -1))),
   'GET /flows/status': recorder => json(recorderStatus(recorder)),
 };

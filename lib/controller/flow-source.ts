@@ -3,6 +3,7 @@
 import { rulesetOfFolder } from '../enforce/folder-rules.ts';
 import type { FolderTable } from '../enforce/folder-table.ts';
 import type { FlowScene } from '../flows/attribution.ts';
+import { stagedScene } from '../flows/staged.ts';
 import type { NodeState } from '../gate/node-state.ts';
 import { localPod, worldOfNode } from '../gate/node-world.ts';
 import { monotonic } from '../kernel/monotonic.ts';
@@ -52,8 +53,9 @@ export function folderSource(table: FolderTable, addresses: () => ReadonlySet<st
       const state = table.peek()?.state;
       if (!state) return { cluster: new Cluster(), pods: new Map(), own: own(), enforceEgressToNode: false };
       const { world } = manifestsOf(table.readApplied());
+      const cluster = new Cluster(worldOfNode(world, state));
       return {
-        cluster: new Cluster(worldOfNode(world, state)),
+        ...{ cluster, staged: stagedScene(cluster, world.staged) },
         pods: podsByAddress(state),
         own: own(),
         enforceEgressToNode: state.settings.enforceEgressToNode,
@@ -70,7 +72,7 @@ export function folderSource(table: FolderTable, addresses: () => ReadonlySet<st
  * Source of a node of a cluster: the pods that are plugged in, and the objects that the API has told of.
  * @param heard how often the API has told of something
  */
-export function gateSource({ table, rules }: NodeGate, { host }: NodeKernel, heard: () => number): FlowSource {
+export function gateSource({ table, rules, staged }: NodeGate, { host }: NodeKernel, heard: () => number): FlowSource {
   const own = believed(() => localAddresses(host));
   let [known, version] = [table.state, 0];
   return {
@@ -81,7 +83,10 @@ export function gateSource({ table, rules }: NodeGate, { host }: NodeKernel, hea
     },
     scene: () => {
       const { enforceEgressToNode } = table.state.settings;
-      return { cluster: rules.cluster, pods: podsByAddress(table.state), own: own(), enforceEgressToNode };
+      return {
+        ...{ cluster: rules.cluster, staged: stagedScene(rules.cluster, staged.all) },
+        ...{ pods: podsByAddress(table.state), own: own(), enforceEgressToNode },
+      };
     },
     chains: () => rules.chains,
   };

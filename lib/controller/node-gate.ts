@@ -18,6 +18,7 @@ import { GateSync } from './gate-sync.ts';
 import { LinkWatch } from './link-watch.ts';
 import type { NodeKernel } from './node-kernel.ts';
 import { heed, OwnPods } from './own-pods.ts';
+import { StagedPolicies } from './staged-policies.ts';
 import { sinksOf } from './watch-sinks.ts';
 import { Watches } from './watches.ts';
 
@@ -48,6 +49,7 @@ export interface NodeGateNews {
 
 export class NodeGate {
   readonly rules = new LiveRules();
+  readonly staged = new StagedPolicies();
   readonly table: LiveTable;
   readonly watches: Watches;
   readonly sync: GateSync;
@@ -64,13 +66,13 @@ export class NodeGate {
     const { isCarried } = facts;
     this.table = this.#openTable(options, kernel, facts);
     this.#cutter = this.#makeCutter(kernel, facts, log, news.isCalled);
-    const { rules, table } = this;
+    const { rules, staged, table } = this;
     const own = new OwnPods(node, rules);
     const nodesChanged = (): void => {
       this.sync.nodesChanged();
       news.nodes();
     };
-    this.watches = new Watches(client, sinksOf({ rules, own, table, nodesChanged }));
+    this.watches = new Watches(client, sinksOf({ rules, staged, own, table, nodesChanged }));
     const { watches } = this;
     const { known, declared } = new DeclaredPods(client, watches);
     this.judge = {

@@ -3,9 +3,11 @@ import type { LiveTable } from '../enforce/live-table.ts';
 import { concernsRoutes } from '../node/node-network.ts';
 import type { LiveRules } from '../policy/compile/live.ts';
 import type { OwnPods } from './own-pods.ts';
+import type { StagedPolicies } from './staged-policies.ts';
 import type { Sinks } from './watches.ts';
 
 export interface SinkOptions {
+  readonly staged: StagedPolicies;
   readonly rules: LiveRules;
   readonly own: OwnPods;
   readonly table: LiveTable;
@@ -13,7 +15,7 @@ export interface SinkOptions {
   readonly nodesChanged: () => void;
 }
 
-export const sinksOf = ({ rules, own, table, nodesChanged }: SinkOptions): Sinks => ({
+export const sinksOf = ({ rules, staged, own, table, nodesChanged }: SinkOptions): Sinks => ({
   pods: own.hear,
   namespaces: ({ before, after }) => {
     if (after) rules.setNamespace(after.name, after.labels);
@@ -21,11 +23,13 @@ export const sinksOf = ({ rules, own, table, nodesChanged }: SinkOptions): Sinks
   },
   policies: ({ before, after }) => {
     table.retryRefused();
+    staged.exchange(before?.isStaged ? before : undefined, after?.isStaged ? after : undefined);
     if (after && !after.isStaged) rules.setPolicy(after);
     else if (before && !before.isStaged) rules.deletePolicy(before);
   },
   clusterPolicies: ({ before, after }) => {
     table.retryRefused();
+    staged.exchange(before?.isStaged ? before.policy : undefined, after?.isStaged ? after.policy : undefined);
     if (after && !after.isStaged) rules.setClusterPolicy(after.policy);
     else if (before && !before.isStaged) rules.deleteClusterPolicy(before.policy);
   },

@@ -5,18 +5,12 @@
  */
 import { type Address, addressBytes, addressFromBytes, formatAddress, parseAddress } from '../ip/address.ts';
 import type { Cluster } from '../policy/evaluate/cluster.ts';
-import { evaluate } from '../policy/evaluate/evaluate.ts';
-import {
-  type Direction,
-  type DirectionVerdict,
-  type Endpoint,
-  formatRule,
-  type Pod,
-  type Protocol,
-  protocols,
-} from '../policy/model/model.ts';
-import { type FlowEnd, type FlowJudgement, type Judgements, protocolName } from './model.ts';
+import { type Endpoint, type Pod, type Protocol, protocols } from '../policy/model/model.ts';
+import { judge, keyedJudgements, passed } from './judgement.ts';
+import { type FlowEnd, type Judgements, protocolName } from './model.ts';
 import type { Keyed } from './ring.ts';
+import { RuleUse } from './rule-use.ts';
+import type { StagedScene } from './staged.ts';
 
 /** By what flows are judged at a moment. */
 export interface FlowScene {
@@ -26,6 +20,8 @@ export interface FlowScene {
   /** Canonical texts of the node's own addresses. */
   readonly own: ReadonlySet<string>;
   readonly enforceEgressToNode: boolean;
+  /** Absent where nothing is staged. */
+  readonly staged?: StagedScene | undefined;
 }
 
 export interface Attributed {
@@ -48,20 +44,6 @@ const BUDGET = 100;
 const SECOND = 1000;
 /** Milliseconds for which a pod that left is known: events wait for less to be read. */
 const GRACE = 2000;
-/** Names of policies in one record: a tenant may have thousands. */
-const MOST_NAMES = 20;
-const LONGEST_WHY = 1000;
-
-const atMost = (texts: readonly string[]): readonly string[] =>
-  texts.length <= MOST_NAMES ? texts : [...texts.slice(0, MOST_NAMES), `and ${texts.length - MOST_NAMES} more`];
-
-export const judgementOf = ({ allowed, isolated, by, rules, why }: DirectionVerdict): FlowJudgement => ({
-  ...{ allowed, isolated, by: atMost(by), rules: atMost(rules.map(formatRule)) },
-  why: why.length > LONGEST_WHY ? `${why.slice(0, LONGEST_WHY)}…` : why,
-});
-
-/** Judgements with a key, kept once for all flows that were judged alike. */
-export const keyedJudgements = (value: Judgements): Keyed<Judgements> => ({ key: `j${JSON.stringify(value)}`, value });
 
 const keyedEnd = (value: FlowEnd): Keyed<FlowEnd> => ({ key: `e${JSON.stringify(value)}`, value });
 
@@ -90,6 +72,7 @@ export class Attribution {
   #before: FlowScene | undefined;
   #second = Number.NEGATIVE_INFINITY;
   #spent = 0;
+  readonly rulesUsed = new RuleUse();
   /** Flows that were recorded without an answer. */
   unanswered = 0;
 
@@ -116,10 +99,16 @@ export class Attribution {
       if (until < now || scene.pods.has(address)) this.#gone.delete(address);
     for (const [address, pod] of this.#before?.pods ?? [])
       if (!scene.pods.has(address)) this.#gone.set(address, { pod, until: now + GRACE });
+    if (this.#before) this.#carryRuleUse(this.#before, scene);
     this.#before = undefined;
     this.#keys = new Set([...scene.pods.keys(), ...this.#gone.keys()].map(keyOfText));
     this.#now = scene;
     return scene;
+  }
+
+  #carryRuleUse(before: FlowScene, { cluster, staged }: FlowScene): void {
+    if (before.cluster !== cluster) this.rulesUsed.carry(before.cluster.policies(), ref => cluster.policy(ref));
+    this.rulesUsed.carry(before.staged?.policies.values() ?? [], ref => staged?.policies.get(ref));
   }
 
   /** Whether either is an address of a pod of this node, or was a moment ago. @param from, to as `addressKey` has them */
@@ -199,22 +188,20 @@ export class Attribution {
 
   /** Asked where the end is a pod of this node: policies of others are enforced elsewhere, if at all. */
   #judge(asked: Question): Judgements {
-    const { cluster, pods, own, enforceEgressToNode } = this.scene;
+    const { pods, own } = this.scene;
     const endpoint = (address: string): Endpoint =>
       own.has(address) ? { kind: 'node' } : { kind: 'address', address };
     const { from, to, family, protocol, port } = asked;
     const flow = {
       ...{ from: endpoint(from), to: endpoint(to), family, port },
       protocol: isKnown(protocol) ? protocol : ('other' as const),
+      // What a pod sends to its own address never leaves it.
+      ...(pods.has(from) && pods.get(from) === pods.get(to) ? { throughService: true } : {}),
     };
     // A pod of this flow has left since, so this scene no longer tells how the kernel judged it.
     if ([from, to].some(address => !pods.has(address) && this.#gone.has(address)))
       return { egress: null, ingress: null, doubt: 'changed' };
-    const { egress, ingress } = evaluate(cluster, flow, { enforceEgressToNode });
-    return {
-      egress: pods.has(from) ? judgementOf(egress) : null,
-      ingress: pods.has(to) ? judgementOf(ingress) : null,
-    };
+    return judge(this.scene, flow, { egress: pods.has(from), ingress: pods.has(to) }, this.rulesUsed);
   }
 }
 
@@ -224,26 +211,4 @@ interface Question {
   readonly family: Address['family'];
   readonly protocol: string;
   readonly port: number;
-}
-
-/** The policies of the moment say no, and yet the kernel let it pass. */
-const deniesSome = ({ egress, ingress }: Judgements): boolean =>
-  egress?.allowed === false || ingress?.allowed === false;
-
-/** As the kernel decided: it let the flow pass. */
-export const passed = (judged: Judgements): Judgements =>
-  deniesSome(judged) ? { ...judged, doubt: 'changed' } : judged;
-
-/**
- * As the kernel decided: a chain of this direction stopped it.
- * @param by whose chain that is, for where the policies of the moment say otherwise
- */
-export function stopped(judged: Judgements, direction: Direction, by: readonly string[]): Judgements {
-  if (judged[direction]?.allowed === false) return judged;
-  const why =
-    by.length === 0
-      ? `The gate does not know the pod's tag`
-      : `${atMost(by).join(', ')} denied it in the ${direction} direction when it was tried`;
-  const word: FlowJudgement = { allowed: false, isolated: by.length > 0, by: atMost(by), rules: [], why };
-  return { ...judged, [direction]: word, doubt: 'changed' };
 }

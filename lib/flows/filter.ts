@@ -1,10 +1,10 @@
 /**
  * The one filter language of command line, API and page: `ns:shop pod:web* port:443 verdict:denied policy:shop/db
- * ip:10.0.0.0/8 name:api.* -ns:mon`. Words of one kind widen each other, words of different kinds narrow each other, and
+ * staged:denied ip:10.0.0.0/8 name:api.* -ns:mon`. Words of one kind widen each other, words of different kinds narrow each other, and
  * what stands behind a minus is left out whatever else holds.
  */
 import { type Address, type Prefix, parseAddress, parsePrefix, prefixContains } from '../ip/address.ts';
-import type { FlowJudgement } from './model.ts';
+import type { FlowJudgement, StagedJudgement } from './model.ts';
 
 /** The subject of a filter: a flow, or a sum of flows, whose ends then have no addresses. */
 export interface Filterable {
@@ -17,6 +17,7 @@ export interface Filterable {
   readonly seenFrom?: { readonly address: string; readonly port: number | null } | null;
   readonly egress: Pick<FlowJudgement, 'by'> | null;
   readonly ingress: Pick<FlowJudgement, 'by'> | null;
+  readonly staged?: Pick<StagedJudgement, 'verdict' | 'by'>;
 }
 
 interface FilteredEnd {
@@ -92,12 +93,25 @@ const verdict = (text: string): Filter => {
   return flow => flow.verdict === text;
 };
 
-/** `db`, `shop/db` or `NetworkPolicy/shop/db`: that policy decided in either direction. `policy:none`: no policy did. */
-const policy = (pattern: string): Filter => {
+/** Whether a reference is named by `db`, `shop/db` or `NetworkPolicy/shop/db`. */
+const namedBy = (pattern: string): ((ref: string) => boolean) => {
   const parts = pattern.split('/').length;
-  const isNamed = (ref: string) => matchesPattern(pattern, ref.split('/').slice(-parts).join('/'));
+  return ref => matchesPattern(pattern, ref.split('/').slice(-parts).join('/'));
+};
+
+/** That policy decided in either direction. `policy:none`: no policy did. */
+const policy = (pattern: string): Filter => {
+  const isNamed = namedBy(pattern);
   const by = ({ egress, ingress }: Filterable) => [...(egress?.by ?? []), ...(ingress?.by ?? [])];
   return pattern === 'none' ? flow => by(flow).length === 0 : flow => by(flow).some(isNamed);
+};
+
+/** `denied` or `allowed`, as it would be with the staged policies; `none`: as it is; else the name of a staged policy. */
+const staged = (text: string): Filter => {
+  if (text === 'none') return flow => flow.staged === undefined;
+  if (text === 'denied' || text === 'allowed') return flow => flow.staged?.verdict === text;
+  const isNamed = namedBy(text);
+  return flow => flow.staged?.by.some(isNamed) === true;
 };
 
 function prefixOf(text: string): Prefix {
@@ -132,6 +146,7 @@ const kinds: Readonly<Record<string, (value: string) => Filter>> = {
   port,
   verdict,
   policy,
+  staged,
   ip,
   name: pattern => some(end => isText(end.name, pattern)),
 };

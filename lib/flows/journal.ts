@@ -4,9 +4,10 @@
  */
 import { formatAddress } from '../ip/address.ts';
 import type { Direction } from '../policy/model/model.ts';
-import { type Attributed, type Attribution, addressOfBytes, keyedJudgements, stopped } from './attribution.ts';
+import { type Attributed, type Attribution, addressOfBytes } from './attribution.ts';
 import { FlowCounts, type FlowTotals } from './counts.ts';
 import type { Filter } from './filter.ts';
+import { keyedJudgements, stopped } from './judgement.ts';
 import { Minutes } from './minutes.ts';
 import {
   type Counters,

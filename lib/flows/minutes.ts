@@ -2,7 +2,7 @@
  * Sums of flows by the minute, for a day: they say which workloads talked when, long after single flows have given way. Bounded
  * in keys and in bytes: flows that do not fit go to one key for all others, and the oldest minutes go first.
  */
-import type { FlowEnd, Judgements } from './model.ts';
+import type { FlowEnd, FlowJudgement, Judgements, StagedJudgement } from './model.ts';
 import { workloadOf } from './workload.ts';
 
 /** An end in a sum: a workload, this node, or all that is outside. */
@@ -15,6 +15,8 @@ export interface SummedEnd {
   readonly pod?: string;
 }
 
+export type SummedJudgement = Pick<FlowJudgement, 'allowed' | 'by'>;
+
 export interface SumKey {
   readonly from: SummedEnd;
   readonly to: SummedEnd;
@@ -22,8 +24,10 @@ export interface SumKey {
   /** null: the protocol has none, or none in particular: a server's port only counts where it is below the ephemeral ones. */
   readonly port: number | null;
   readonly verdict: 'allowed' | 'denied';
-  readonly egress: { readonly by: readonly string[] } | null;
-  readonly ingress: { readonly by: readonly string[] } | null;
+  readonly egress: SummedJudgement | null;
+  readonly ingress: SummedJudgement | null;
+  /** Absent where staged policies would change nothing. */
+  readonly staged?: Pick<StagedJudgement, 'verdict' | 'by'>;
 }
 
 export interface SummedFlows extends SumKey {
@@ -78,7 +82,7 @@ export interface SummedFlow {
   readonly protocol: string;
   readonly port: number | null;
   readonly verdict: 'allowed' | 'denied';
-  readonly judgements: Pick<Judgements, 'egress' | 'ingress'>;
+  readonly judgements: Pick<Judgements, 'egress' | 'ingress' | 'staged'>;
 }
 
 export class Minutes {
@@ -98,10 +102,12 @@ export class Minutes {
   keyOf(counted: SummedFlow): number {
     const { judgements, verdict, protocol } = counted;
     const port = counted.port !== null && counted.port < EPHEMERAL ? counted.port : null;
-    const by = (judgement: { readonly by: readonly string[] } | null) => judgement && { by: judgement.by };
+    const word = (judgement: FlowJudgement | null): SummedJudgement | null =>
+      judgement && { allowed: judgement.allowed, by: judgement.by };
     const key: SumKey = {
       ...{ from: summedEnd(counted.from), to: summedEnd(counted.to), protocol, port, verdict },
-      ...{ egress: by(judgements.egress), ingress: by(judgements.ingress) },
+      ...{ egress: word(judgements.egress), ingress: word(judgements.ingress) },
+      ...(judgements.staged ? { staged: { verdict: judgements.staged.verdict, by: judgements.staged.by } } : {}),
     };
     return this.#idOf(key) ?? this.#others(verdict);
   }

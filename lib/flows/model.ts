@@ -32,6 +32,16 @@ export type FlowJudgement = Pick<DirectionVerdict, 'allowed' | 'isolated' | 'by'
   readonly rules: readonly string[];
 };
 
+/** What becomes of a flow by the policies in force and the staged ones together, where that differs from what became of it. */
+export interface StagedJudgement {
+  readonly verdict: 'allowed' | 'denied';
+  /** The staged policies that make the difference. */
+  readonly by: readonly string[];
+  /** Their rules that decide, or pass it on; none where a policy denies it because no rule allows it. */
+  readonly rules: readonly string[];
+  readonly why: string;
+}
+
 /** Both directions; null where the end is no pod of this node, so that the policies of another node decide. */
 export interface Judgements {
   readonly egress: FlowJudgement | null;
@@ -41,7 +51,24 @@ export interface Judgements {
    * `busy`: the agent evaluated no policy, since too many different flows came at once.
    */
   readonly doubt?: 'changed' | 'busy';
+  /** Absent where staged policies change nothing, and where there is a doubt. */
+  readonly staged?: StagedJudgement;
 }
+
+/** Names in one list of a record: a tenant may have thousands of policies. */
+const MOST_NAMES = 20;
+
+/** The first names; where there are more, how many of them as the last text: `and 37 more`. */
+export const atMost = (names: readonly string[]): readonly string[] =>
+  names.length <= MOST_NAMES ? names : [...names.slice(0, MOST_NAMES), `and ${names.length - MOST_NAMES} more`];
+
+/** Stands for policies that are not named one by one. */
+export const OTHERS = 'others';
+
+/** The policies of a record's list, each once; `others` for those that the list has no room for. */
+export const policiesIn = (names: readonly string[]): readonly string[] => [
+  ...new Set(names.map(name => (name.includes('/') ? name : OTHERS))),
+];
 
 export interface Counters {
   readonly packets: number;

@@ -1,12 +1,13 @@
 /** Adds up sums of flows by namespace, by workload and by policy; as a map, and as words to filter by. */
 import type { Filter } from './filter.ts';
 import type { SummedEnd, SummedFlows } from './minutes.ts';
+import { OTHERS, policiesIn } from './model.ts';
 
 export const sumKinds = ['ns', 'pod', 'policy'] as const;
 export type SumKind = (typeof sumKinds)[number];
 
 export interface SumRow {
-  /** A namespace, a workload or a policy; `node`, `outside`; `none` where no policy decided. */
+  /** A namespace, a workload or a policy; `node`, `outside`; `none` where no policy decided; `others` for many policies together. */
   readonly from: string;
   /** Absent in sums by policy. */
   readonly to?: string;
@@ -14,6 +15,10 @@ export interface SumRow {
   readonly protocol?: string;
   readonly allowed: number;
   readonly denied: number;
+  /** Of those that were allowed: staged policies would deny them. In sums by policy: this one would. */
+  readonly wouldDeny: number;
+  /** Of those that were denied. */
+  readonly wouldAllow: number;
   /** Both ways; 0 where conntrack does not count. */
   readonly bytes: number;
   /** Seconds since 1970: the first and the last minute. */
@@ -26,34 +31,57 @@ type Place = Pick<SumRow, 'from' | 'to' | 'port' | 'protocol'>;
 const namespaceOf = ({ namespace, name }: SummedEnd): string => namespace ?? name;
 
 /** Policies that decided: those that denied it, else those that allowed it. */
-function deciding({ egress, ingress }: SummedFlows): readonly string[] {
-  const by = [...new Set([...(egress?.by ?? []), ...(ingress?.by ?? [])])];
-  return by.length === 0 ? ['none'] : by;
+function deciding({ verdict, egress, ingress }: SummedFlows): readonly string[] {
+  const words = [egress, ingress].filter(word => word !== null);
+  const by = words.filter(({ allowed }) => verdict === 'allowed' || !allowed).flatMap(word => word.by);
+  return by.length === 0 ? ['none'] : policiesIn(by);
 }
 
-const placesOf: Readonly<Record<SumKind, (sum: SummedFlows) => readonly Place[]>> = {
-  ns: ({ from, to }) => [{ from: namespaceOf(from), to: namespaceOf(to) }],
-  pod: ({ from, to, port, protocol }) => [{ from: from.name, to: to.name, port, protocol }],
-  policy: sum => deciding(sum).map(from => ({ from })),
+type Count = 'allowed' | 'denied' | 'wouldDeny' | 'wouldAllow';
+
+/** The rows that a sum adds to, and as what. */
+type Counted = readonly (readonly [place: Place, counts: readonly Count[]])[];
+
+const besides = ({ staged }: SummedFlows): readonly Count[] =>
+  staged ? [staged.verdict === 'denied' ? 'wouldDeny' : 'wouldAllow'] : [];
+
+const both = (sum: SummedFlows, place: Place): Counted => [[place, [sum.verdict, ...besides(sum)]]];
+
+const countsOf: Readonly<Record<SumKind, (sum: SummedFlows) => Counted>> = {
+  ns: sum => both(sum, { from: namespaceOf(sum.from), to: namespaceOf(sum.to) }),
+  pod: sum => both(sum, { from: sum.from.name, to: sum.to.name, port: sum.port, protocol: sum.protocol }),
+  policy: sum => [
+    ...deciding(sum).map(from => [{ from }, [sum.verdict]] as const),
+    ...policiesIn(sum.staged?.by ?? []).map(from => [{ from }, besides(sum)] as const),
+  ],
 };
 
 /** Those with most flows first; denied ones before all others. */
 const isBefore = (a: SumRow, b: SumRow): number => b.denied - a.denied || b.allowed - a.allowed;
 
+const emptyRow = (place: Place, { first, last }: SummedFlows): SumRow => ({
+  ...place,
+  ...{ allowed: 0, denied: 0, wouldDeny: 0, wouldAllow: 0, bytes: 0, first, last },
+});
+
+function added(row: SumRow, sum: SummedFlows, counts: readonly Count[]): SumRow {
+  const isDecided = counts.includes(sum.verdict);
+  return {
+    ...row,
+    ...Object.fromEntries(counts.map(count => [count, row[count] + sum.flows])),
+    bytes: row.bytes + (isDecided ? sum.bytes : 0),
+    first: Math.min(row.first, sum.first),
+    last: Math.max(row.last, sum.last),
+  };
+}
+
 export function sumBy(kind: SumKind, sums: readonly SummedFlows[], filter: Filter = () => true): readonly SumRow[] {
   const rows = new Map<string, SumRow>();
   for (const sum of sums) {
     if (!filter(sum)) continue;
-    for (const place of placesOf[kind](sum)) {
+    for (const [place, counts] of countsOf[kind](sum)) {
       const key = JSON.stringify(place);
-      const row = rows.get(key) ?? { ...place, allowed: 0, denied: 0, bytes: 0, first: sum.first, last: sum.last };
-      rows.set(key, {
-        ...row,
-        [sum.verdict]: row[sum.verdict] + sum.flows,
-        bytes: row.bytes + sum.bytes,
-        first: Math.min(row.first, sum.first),
-        last: Math.max(row.last, sum.last),
-      });
+      rows.set(key, added(rows.get(key) ?? emptyRow(place, sum), sum, counts));
     }
   }
   return [...rows.values()].sort(isBefore);
@@ -112,9 +140,16 @@ export interface FilterHints {
   readonly pod: readonly string[];
   readonly port: readonly string[];
   readonly policy: readonly string[];
+  readonly staged: readonly string[];
 }
 
 const MOST_HINTS = 200;
+
+/** Policies to filter by: their names without their kinds. */
+const policyWords = (by: readonly string[] = []): readonly string[] =>
+  policiesIn(by)
+    .filter(ref => ref !== OTHERS)
+    .map(ref => ref.split('/').slice(1).join('/'));
 
 export function hintsOf(sums: readonly SummedFlows[]): FilterHints {
   const all = (of: (sum: SummedFlows) => readonly (string | undefined)[]): readonly string[] =>
@@ -123,8 +158,7 @@ export function hintsOf(sums: readonly SummedFlows[]): FilterHints {
     ns: all(({ from, to }) => [from.namespace, to.namespace]),
     pod: all(({ from, to }) => [from, to].map(({ pod }) => pod && `${pod}*`)),
     port: all(({ port, protocol }) => [`${port ?? ''}/${protocol}`]),
-    policy: all(sum =>
-      [...(sum.egress?.by ?? []), ...(sum.ingress?.by ?? [])].map(ref => ref.split('/').slice(1).join('/')),
-    ),
+    policy: all(({ egress, ingress }) => [...policyWords(egress?.by), ...policyWords(ingress?.by)]),
+    staged: all(({ staged }) => (staged ? [staged.verdict, ...policyWords(staged.by)] : [])),
   };
 }

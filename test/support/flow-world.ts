@@ -1,6 +1,7 @@
 /** A small world for the flow tests: three pods here, one elsewhere, and what conntrack says of flows between them. */
 import { Attribution, type FlowScene, type Stopwatch } from '../../lib/flows/attribution.ts';
 import type { Connection } from '../../lib/flows/journal.ts';
+import { stagedScene } from '../../lib/flows/staged.ts';
 import { addressBytes, parseAddress } from '../../lib/ip/address.ts';
 import { Cluster } from '../../lib/policy/evaluate/cluster.ts';
 import { readDocuments, worldOf } from '../../lib/policy/manifest/manifest.ts';
@@ -30,8 +31,9 @@ const far = { ...pod('shop', 'far', '10.0.9.2', { app: 'client' }), local: false
 
 export function sceneOf(local: readonly Pod[], text = policies): FlowScene {
   const { world } = worldOf(readDocuments(readYaml(text, 'policies.yaml').documents).declared);
+  const cluster = new Cluster({ ...world, pods: [...local, far] });
   return {
-    cluster: new Cluster({ ...world, pods: [...local, far] }),
+    ...{ cluster, staged: stagedScene(cluster, world.staged) },
     pods: new Map(local.flatMap(each => each.addresses.map(address => [address, each] as const))),
     own: new Set(['10.0.0.1']),
     enforceEgressToNode: false,

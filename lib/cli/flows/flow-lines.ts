@@ -31,6 +31,13 @@ function because({ verdict, egress, ingress, doubt }: FlowRecord): string {
   return doubt === 'changed' ? `${all} (policies were just changing)` : all;
 }
 
+/** What the staged policies would make of it; nothing where that is the same. */
+function besides({ staged }: FlowRecord): string {
+  if (!staged) return '';
+  const by = staged.rules.length > 0 ? staged.rules : staged.by;
+  return `, would be ${staged.verdict} by ${by.join(', ')} (staged)`;
+}
+
 export function flowText(flow: FlowRecord): string {
   const port = flow.port === null ? '' : ` ${flow.port}`;
   const counted = flow.sent && flow.received ? `  ${bytesText(flow.sent.bytes + flow.received.bytes)}` : '';
@@ -39,7 +46,7 @@ export function flowText(flow: FlowRecord): string {
     ...(flow.sentTo ? [`sent to ${placeText(flow.sentTo)}`] : []),
     ...(flow.seenFrom ? [`seen as ${placeText(flow.seenFrom)}`] : []),
   ];
-  return `${clock(flow.time)}  ${flow.verdict}  ${parts.join(', ')}  ${because(flow)}${counted}`;
+  return `${clock(flow.time)}  ${flow.verdict}  ${parts.join(', ')}  ${because(flow)}${besides(flow)}${counted}`;
 }
 
 export function entryText(entry: Entry): string {
@@ -62,15 +69,15 @@ const placeCells: Readonly<Record<SumKind, (row: SumRow) => readonly string[]>> 
   policy: ({ from }) => [from],
 };
 
+/** Columns of staged policies stand there where these would change something. */
 export function sumTable(kind: SumKind, rows: readonly SumRow[]): string {
+  const isStaged = rows.some(({ wouldDeny, wouldAllow }) => wouldDeny + wouldAllow > 0);
   const cells = (row: SumRow): GridRow => [
     ...placeCells[kind](row),
-    ...[
-      String(row.denied),
-      String(row.allowed),
-      row.bytes === 0 ? '-' : bytesText(row.bytes),
-      clock(row.last).slice(0, 5),
-    ],
+    ...[String(row.denied), String(row.allowed)],
+    ...(isStaged ? [String(row.wouldDeny), String(row.wouldAllow)] : []),
+    ...[row.bytes === 0 ? '-' : bytesText(row.bytes), clock(row.last).slice(0, 5)],
   ];
-  return grid([...heads[kind], 'DENIED', 'ALLOWED', 'BYTES', 'LAST'], rows.map(cells));
+  const staged = isStaged ? ['WOULD DENY', 'WOULD ALLOW'] : [];
+  return grid([...heads[kind], 'DENIED', 'ALLOWED', ...staged, 'BYTES', 'LAST'], rows.map(cells));
 }

@@ -120,7 +120,7 @@ export const flows = command(
         type: 'string',
         default: [],
         describe:
-          'ns: pod: port: verdict: policy: ip: name: with a value, in which * stands for any text; a minus leaves such flows out',
+          'ns: pod: port: verdict: policy: staged: ip: name: with a value, in which * stands for any text; a minus leaves such flows out',
       })
       .options({
         denied: { type: 'boolean', default: false, describe: 'What is denied, from now on; needs no agent' },
@@ -149,6 +149,7 @@ export const flows = command(
       .example('$0 flows', 'the last flows of this node, with the policies that decided')
       .example("$0 flows --follow 'ns:shop -pod:prometheus*'", 'of one namespace as they come, but for one of its pods')
       .example('$0 flows --since 10m verdict:denied port:443', 'what was denied in the last ten minutes')
+      .example('$0 flows --since 1h staged:denied', 'what was allowed, and staged policies would deny')
       .example('$0 flows --sum pod --since 1h', 'who talked to whom')
       .example('$0 flows --denied --follow', 'each denied flow, with the policies that denied it')
       .example('$0 flows --denied --seconds 1 -o json', 'a line of JSON each, for a script')

@@ -1,23 +1,18 @@
+import type { StagedFlows } from '../../flows/counts.ts';
 import { policyCounter } from '../../gate/ruleset-to-nft.ts';
 import type { Counted } from '../../nft/decode.ts';
 import type { Ruleset } from '../../policy/compile/ruleset.ts';
-import { type Cluster, clusterOf, isSeen } from '../../policy/evaluate/cluster.ts';
+import { clusterOf, isSeen } from '../../policy/evaluate/cluster.ts';
+import { subjectsOf } from '../../policy/evaluate/subjects.ts';
 import { type ClusterPolicy, inOrder } from '../../policy/model/cluster-policy.ts';
-import {
-  type Direction,
-  type NetworkPolicy,
-  type Pod,
-  policyRef,
-  sourceText,
-  type World,
-} from '../../policy/model/model.ts';
-import { selects, selectsPod } from '../../policy/model/selector.ts';
+import { type Direction, type NetworkPolicy, policyRef, sourceText, type World } from '../../policy/model/model.ts';
 import { grid } from '../columns.ts';
-import { command, exit, outputOption, print, printJson } from '../command.ts';
+import { command, exit, outputOption, print, printJson, warn } from '../command.ts';
 import { countedJson, type KernelCounts, readCounts } from '../kernel-counts.ts';
-import { liveOptions } from '../live-node.ts';
+import { type LiveArguments, liveOptions } from '../live-node.ts';
 import { liveWorld, warnOfErrors } from './judged.ts';
 import { fileOption, worldIn } from './manifests.ts';
+import { askStagedFlows } from './staged-flows.ts';
 
 /** The kernel's counts of one policy in one direction: packets that began a connection, since replies pass before. */
 interface Count {
@@ -38,6 +33,8 @@ interface Listed {
   /** It, or all of its namespace, is larger than policies may be. */
   readonly isBeyondBudget: boolean;
   readonly isStaged: boolean;
+  /** Connections that would fare otherwise if it were in force; undefined of one that is, and where nothing counts them. */
+  readonly besides: StagedFlows | undefined;
 }
 
 const sum = (counts: readonly Counted[]): Counted => ({
@@ -63,13 +60,9 @@ function countOf(
 
 type CountOf = (policy: NetworkPolicy | ClusterPolicy, direction: Direction) => Omit<Count, 'rules'>;
 
-/** `namespace/pod` of those that the policy selects. */
-function subjectsOf(policy: NetworkPolicy | ClusterPolicy, cluster: Cluster, pods: readonly Pod[]): readonly string[] {
-  const isSubject = (pod: Pod): boolean =>
-    'tier' in policy
-      ? selectsPod(policy.subject, pod, cluster.namespaceLabels(pod.namespace))
-      : pod.namespace === policy.namespace && selects(policy.subject, pod.labels);
-  return pods.filter(isSubject).map(({ namespace, name }) => `${namespace}/${name}`);
+interface Counting {
+  readonly counted: CountOf;
+  readonly besides: (policy: string) => StagedFlows | undefined;
 }
 
 /** Cluster policies first, in the order in which they are asked. */
@@ -79,7 +72,11 @@ function inListOrder(a: NetworkPolicy | ClusterPolicy, b: NetworkPolicy | Cluste
   return 'tier' in a && 'tier' in b ? inOrder(a, b) : policyRef(a) < policyRef(b) ? -1 : 1;
 }
 
-function listed(world: World, counted: CountOf, refused: ReadonlySet<string>): readonly Listed[] {
+function listed(
+  world: World,
+  { counted, besides }: Counting,
+  refused: ReadonlySet<string> = new Set(),
+): readonly Listed[] {
   const cluster = clusterOf(world);
   const pods = world.pods.filter(isSeen);
   const beyond = new Set([...cluster.policiesBeyondBudget()].map(policyRef));
@@ -92,10 +89,12 @@ function listed(world: World, counted: CountOf, refused: ReadonlySet<string>): r
     };
     const ref = policyRef(policy);
     return {
-      ...{ policy, selects: subjectsOf(policy, cluster, pods), ...count('ingress'), ...count('egress') },
+      ...{ policy, ...count('ingress'), ...count('egress') },
+      selects: subjectsOf(policy, cluster, pods).map(({ namespace, name }) => `${namespace}/${name}`),
       isRefused: !isStaged && refused.has(ref),
       isBeyondBudget: isStaged ? policy.isBeyondBudget === true : beyond.has(ref),
       isStaged,
+      besides: isStaged ? besides(ref) : undefined,
     };
   };
   return [
@@ -114,7 +113,7 @@ const fileOf = ({ source }: NetworkPolicy | ClusterPolicy) =>
   source?.resourceVersion === undefined ? source : undefined;
 
 /** A contract with scripts: keys are only ever added. */
-const jsonOf = ({ policy, selects: pods, ingress, egress, isRefused, isBeyondBudget, isStaged }: Listed) => ({
+const jsonOf = ({ policy, selects: pods, ingress, egress, isRefused, isBeyondBudget, isStaged, besides }: Listed) => ({
   policy: policyRef(policy),
   file: fileOf(policy)?.file ?? null,
   document: fileOf(policy) ? fileOf(policy)!.document + 1 : null,
@@ -127,6 +126,8 @@ const jsonOf = ({ policy, selects: pods, ingress, egress, isRefused, isBeyondBud
   tier: 'tier' in policy ? policy.tier : 'NetworkPolicy',
   priority: 'tier' in policy ? policy.priority : null,
   staged: isStaged,
+  wouldDeny: besides?.wouldDeny ?? null,
+  wouldAllow: besides?.wouldAllow ?? null,
 });
 
 const packets = (counted: Counted | undefined): string => (counted ? String(counted.packets) : '-');
@@ -144,7 +145,9 @@ function podsText(pods: readonly string[]): string {
   return own.length <= 3 ? own.join(', ') || 'none' : `${own.slice(0, 2).join(', ')} and ${own.length - 2} more`;
 }
 
-function noteOf({ isRefused, isBeyondBudget, isStaged }: Omit<Listed, 'policy' | 'selects'>): string {
+type Flags = Pick<Listed, 'isRefused' | 'isBeyondBudget' | 'isStaged'>;
+
+function noteOf({ isRefused, isBeyondBudget, isStaged }: Flags): string {
   if (isStaged) return ' (staged: judged, not enforced)';
   if (isBeyondBudget) return ' (too large: its pods are closed)';
   return isRefused ? ' (refused by the kernel: its pods are closed)' : '';
@@ -153,14 +156,44 @@ function noteOf({ isRefused, isBeyondBudget, isStaged }: Omit<Listed, 'policy' |
 /** `Admin 10`; nothing of NetworkPolicies. */
 const tierText = (policy: Listed['policy']): string => ('tier' in policy ? `${policy.tier} ${policy.priority}` : '-');
 
-const rowOf = ({ policy, selects: pods, ingress, egress, ...flags }: Listed): string[] => [
-  `${policyRef(policy)}${noteOf(flags)}`,
-  podsText(pods),
-  countText(ingress),
-  countText(egress),
-  tierText(policy),
-  policy.source ? sourceText(policy.source) : '-',
-];
+/** `deny 17, allow 0` */
+const besidesText = ({ besides }: Listed): string =>
+  besides ? `deny ${besides.wouldDeny}, allow ${besides.wouldAllow}` : '-';
+
+/** The column of staged policies stands there where something is known of them. */
+function tableOf(found: readonly Listed[]): string {
+  const isStaged = found.some(({ besides }) => besides);
+  const rowOf = (each: Listed): string[] => [
+    `${policyRef(each.policy)}${noteOf(each)}`,
+    podsText(each.selects),
+    countText(each.ingress),
+    countText(each.egress),
+    ...(isStaged ? [besidesText(each)] : []),
+    tierText(each.policy),
+    each.policy.source ? sourceText(each.policy.source) : '-',
+  ];
+  const head = ['POLICY', 'PODS', 'INGRESS', 'EGRESS', ...(isStaged ? ['WOULD'] : []), 'TIER', 'FROM'];
+  return grid(head, found.map(rowOf));
+}
+
+/** What is in force on this node, with what the kernel counted of it; and what is staged, with what the agent counted. */
+async function listedHere(options: LiveArguments): Promise<readonly Listed[]> {
+  const live = await liveWorld(options);
+  warnOfErrors(live);
+  const kernel = readCounts();
+  const { of: besides, notes } = live.world.staged
+    ? await askStagedFlows(options.runDir)
+    : { of: () => undefined, notes: [] };
+  for (const note of notes) warn(note);
+  const counted: CountOf = (policy, direction) => countOf(policy, direction, live.ruleset, kernel);
+  return listed(live.world, { counted, besides }, new Set(live.state.refused));
+}
+
+function listedIn(files: readonly string[]): readonly Listed[] {
+  const judged = worldIn(files);
+  warnOfErrors(judged);
+  return listed(judged.world, { counted: () => ({}), besides: () => undefined });
+}
 
 export const policyList = command(
   'list',
@@ -172,24 +205,13 @@ export const policyList = command(
       .example('$0 policy list -f policies/', 'what manifests declare')
       .example('$0 policy list -o json', 'for scripts: a list, its keys are only ever added to')
       .epilog(
-        'Packets are counted that begin something: replies and what follows in a connection pass before the policies are asked. What several policies isolate together, they deny together, and it counts for each of them. A dash instead of a number: the rules were merged with those of other policies, or nothing of them is in force here.',
+        'Packets are counted that begin something: replies and what follows in a connection pass before the policies are asked. What several policies isolate together, they deny together, and it counts for each of them. A dash instead of a number: the rules were merged with those of other policies, or nothing of them is in force here. Of staged policies the agent counts, with --flows, which new connections they would deny or allow if all of them were in force.',
       ),
   async options => {
-    let found: readonly Listed[];
-    if (options.file) {
-      const judged = worldIn(options.file);
-      warnOfErrors(judged);
-      found = listed(judged.world, () => ({}), new Set());
-    } else {
-      const live = await liveWorld(options);
-      warnOfErrors(live);
-      const kernel = readCounts();
-      const counted: CountOf = (policy, direction) => countOf(policy, direction, live.ruleset, kernel);
-      found = listed(live.world, counted, new Set(live.state.refused));
-    }
+    const found = options.file ? listedIn(options.file) : await listedHere(options);
     if (options.output === 'json') printJson(found.map(jsonOf));
     else if (found.length === 0) print('There are no policies.');
-    else print(grid(['POLICY', 'PODS', 'INGRESS', 'EGRESS', 'TIER', 'FROM'], found.map(rowOf)));
+    else print(tableOf(found));
     return exit.yes;
   },
 );

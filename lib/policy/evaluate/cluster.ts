@@ -5,7 +5,7 @@
 import { type Address, formatAddress } from '../../ip/address.ts';
 import { withinBudget } from '../model/budget.ts';
 import { type ClusterPolicy, inOrder, type Tier } from '../model/cluster-policy.ts';
-import type { Labels, NetworkPolicy, Node, NodePeer, Pod, Protocol, World } from '../model/model.ts';
+import type { Labels, NetworkPolicy, Node, NodePeer, Pod, Protocol, Staged, World } from '../model/model.ts';
 import { policyRef } from '../model/model.ts';
 import { selects, selectsPod, withNameLabel } from '../model/selector.ts';
 import { Buckets, Labelled, Namesakes, none, type Pods } from './pod-index.ts';
@@ -23,7 +23,7 @@ const portKey = (protocol: string, name: string): string => `${protocol}/${name}
 export const isSeen = ({ hostNetwork, finished }: Pod): boolean => !hostNetwork && !finished;
 
 export class Cluster {
-  readonly #namespaces = new Map<string, Labels>();
+  #namespaces = new Map<string, Labels>();
   readonly #policies = new Map<string, Map<string, NetworkPolicy>>();
   /** Policies within the budget, by namespace; filled on demand. */
   readonly #counted = new Map<string, readonly NetworkPolicy[]>();
@@ -31,17 +31,17 @@ export class Cluster {
   /** Cluster policies of all tiers; sorted on demand. */
   #inOrder: readonly ClusterPolicy[] | undefined;
   /** Those that policy sees, by namespace. */
-  readonly #members = new Map<string, Namesakes>();
+  #members = new Map<string, Namesakes>();
   /** Those that it does not: few, since finished ones hardly ever come. */
-  readonly #others = new Map<string, Pod>();
-  readonly #byLabel = new Labelled();
-  readonly #byPort = new Buckets<Pod>();
+  #others = new Map<string, Pod>();
+  #byLabel = new Labelled();
+  #byPort = new Buckets<Pod>();
   /** Pods that claim an address, in the order of their claims. */
-  readonly #claims = new Buckets<Pod>();
-  readonly #nodes = new Map<string, Node>();
-  readonly #nodesByAddress = new Buckets<Node>();
-  readonly #nodePlaces = new Buckets<NodePlace>();
-  readonly #placeOf = new Map<string, NodePlace>();
+  #claims = new Buckets<Pod>();
+  #nodes = new Map<string, Node>();
+  #nodesByAddress = new Buckets<Node>();
+  #nodePlaces = new Buckets<NodePlace>();
+  #placeOf = new Map<string, NodePlace>();
 
   constructor(world?: World) {
     for (const [name, labels] of world?.namespaces ?? []) this.setNamespace(name, labels);
@@ -49,6 +49,26 @@ export class Cluster {
     for (const pod of world?.pods ?? []) this.setPod(pod);
     for (const policy of world?.policies ?? []) this.setPolicy(policy);
     for (const policy of world?.clusterPolicies ?? []) this.setClusterPolicy(policy);
+  }
+
+  /**
+   * This cluster with the staged policies in force, each in the place of the one of its name; for as long as no policy changes.
+   * Pods, namespaces and nodes are shared, so that it costs no more than a list of policies.
+   */
+  promoted({ policies, clusterPolicies }: Staged): Cluster {
+    const after = new Cluster();
+    [after.#namespaces, after.#members, after.#others] = [this.#namespaces, this.#members, this.#others];
+    [after.#byLabel, after.#byPort, after.#claims] = [this.#byLabel, this.#byPort, this.#claims];
+    [after.#nodes, after.#nodesByAddress] = [this.#nodes, this.#nodesByAddress];
+    [after.#nodePlaces, after.#placeOf] = [this.#nodePlaces, this.#placeOf];
+    for (const [namespace, own] of this.#policies) after.#policies.set(namespace, own);
+    for (const [namespace, counted] of this.#counted) after.#counted.set(namespace, counted);
+    for (const [ref, policy] of this.#clusterPolicies) after.#clusterPolicies.set(ref, policy);
+    for (const namespace of new Set(policies.map(policy => policy.namespace)))
+      after.#policies.set(namespace, new Map(this.#policies.get(namespace)));
+    for (const policy of policies) after.setPolicy(policy);
+    for (const policy of clusterPolicies) after.setClusterPolicy(policy);
+    return after;
   }
 
   setNamespace(name: string, labels: Labels): void {
@@ -133,6 +153,18 @@ export class Cluster {
     const known = this.#counted.get(namespace) ?? withinBudget([...(this.#policies.get(namespace)?.values() ?? [])]);
     this.#counted.set(namespace, known);
     return known;
+  }
+
+  /** As it was declared, whether or not there is too much in it. */
+  policy(ref: string): NetworkPolicy | ClusterPolicy | undefined {
+    const [, namespace = ''] = ref.split('/');
+    return this.#clusterPolicies.get(ref) ?? this.#policies.get(namespace)?.get(ref);
+  }
+
+  /** All of them, as they were declared. */
+  *policies(): Generator<NetworkPolicy | ClusterPolicy> {
+    yield* this.#clusterPolicies.values();
+    for (const own of this.#policies.values()) yield* own.values();
   }
 
   /** Cluster policies of one tier, in the order in which they are asked. */

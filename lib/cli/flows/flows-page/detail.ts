@@ -1,12 +1,18 @@
 /** Why a flow was allowed or denied: both directions, the text of the policies, and what would allow it. */
-import type { Entry, FlowJudgement, FlowRecord } from '../../../flows/model.ts';
+import type { Entry, FlowJudgement, FlowRecord, StagedJudgement } from '../../../flows/model.ts';
 import { element, find, withText } from '../../policy/matrix-page/elements.ts';
 import type { Api } from './api.ts';
 import { bytesText, clock, placeText, targetText } from './words.ts';
 
+interface PolicyText {
+  readonly ref: string;
+  readonly yaml: string;
+}
+
 /** The agent's explanation of one flow, besides its record. */
 interface Explained {
-  readonly policies: readonly { readonly ref: string; readonly yaml: string }[];
+  readonly policies: readonly PolicyText[];
+  readonly staged: readonly PolicyText[];
   readonly remedies: readonly string[];
 }
 
@@ -21,6 +27,18 @@ function list(pairs: readonly (readonly [name: string, text: string, kind?: stri
 
 const direction = (name: string, judged: FlowJudgement | null): readonly [string, string, string?] =>
   judged ? [name, judged.why, judged.allowed ? 'allowed' : 'denied'] : [name, 'not judged on this node'];
+
+/** The verdict that would be, the staged policies that make it so, and their rules. */
+const besides = ({ verdict, by, rules, why }: StagedJudgement): readonly (readonly [string, string, string?])[] => [
+  ['If staged were in force', `${verdict}: ${why}`, 'would'],
+  ['Staged', (rules.length > 0 ? rules : by).join(', ')],
+];
+
+const texts = (policies: readonly PolicyText[], prefix = ''): readonly HTMLElement[] =>
+  policies.flatMap(({ ref, yaml }) => [
+    heading(`${prefix}${ref}`),
+    withText(element('pre', '', { tabindex: 0 }), yaml),
+  ]);
 
 const labelsText = (labels: Readonly<Record<string, string>> = {}): string =>
   Object.entries(labels)
@@ -52,6 +70,7 @@ function facts(flow: FlowRecord): HTMLElement {
     ...(bytesText(flow) ? ([['Bytes', bytesText(flow)]] as const) : []),
     direction('Egress', flow.egress),
     direction('Ingress', flow.ingress),
+    ...(flow.staged ? besides(flow.staged) : []),
     ...(flow.doubt ? ([['Doubt', flow.doubt]] as const) : []),
   ]);
 }
@@ -84,9 +103,10 @@ export class Detail {
   async #explain(flow: FlowRecord, shown: number): Promise<void> {
     let more: readonly HTMLElement[];
     try {
-      const { policies, remedies } = await this.#api.json<Explained>(`/flows/explain?id=${flow.id}`);
+      const { policies, staged, remedies } = await this.#api.json<Explained>(`/flows/explain?id=${flow.id}`);
       more = [
-        ...policies.flatMap(({ ref, yaml }) => [heading(ref), withText(element('pre', '', { tabindex: 0 }), yaml)]),
+        ...texts(policies),
+        ...texts(staged, 'Staged: '),
         ...remedies.flatMap(yaml => [
           heading('What would allow it'),
           withText(element('pre', 'remedy', { tabindex: 0 }), yaml),

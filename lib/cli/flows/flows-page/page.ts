@@ -1,11 +1,12 @@
 import type { Entry } from '../../../flows/model.ts';
+import type { PolicyReport } from '../../../flows/policy-report.ts';
 import type { FilterHints, FlowGraph } from '../../../flows/sums.ts';
 import { element, find, withText } from '../../policy/matrix-page/elements.ts';
 import { installTheme } from '../../policy/matrix-page/theme.ts';
 import { Api, ApiRefusal, takeToken } from './api.ts';
 import { Detail } from './detail.ts';
 import { drawMap } from './map.ts';
-import { drawPolicies, type PolicyHits } from './policies.ts';
+import { drawPolicies } from './policies.ts';
 import { MOST_ROWS, Rows } from './rows.ts';
 import { FlowTable } from './table.ts';
 
@@ -121,10 +122,18 @@ class Page {
         const query = new URLSearchParams({ filter: filter.value, since, ...(isAsked ? { collapsed: '1' } : {}) });
         drawMap(await api.json<FlowGraph>(`/flows/graph?${query}`), isAsked);
       }
-      if (this.#view === 'policies') drawPolicies(await api.json<readonly PolicyHits[]>('/flows/policies'));
+      if (this.#view === 'policies')
+        drawPolicies(await api.json<PolicyReport>('/flows/policies'), words => this.filterBy(words));
     } catch (error) {
       this.status(error instanceof Error ? error.message : String(error), true);
     }
+  }
+
+  /** Shows the flows that pass the filter. */
+  filterBy(words: string): void {
+    filter.value = words;
+    void this.follow();
+    this.show('flows');
   }
 
   async hint(): Promise<void> {

@@ -2,7 +2,7 @@
 import type { Entry } from '../../../flows/model.ts';
 import { element, find, withText } from '../../policy/matrix-page/elements.ts';
 import type { Rows } from './rows.ts';
-import { byText, bytesText, clock, noteText, targetText } from './words.ts';
+import { byText, bytesText, clock, noteText, stagedText, targetText } from './words.ts';
 
 /** Rows beyond the edges that are drawn as well. */
 const MARGIN = 5;
@@ -11,7 +11,8 @@ const keyOf = (entry: Entry): string => (entry.kind === 'flow' ? String(entry.id
 
 function rowOf(entry: Entry): HTMLElement {
   if (entry.kind !== 'flow') return withText(element('div', 'row note', { role: 'row' }), noteText(entry));
-  const row = element('div', `row ${entry.verdict}`, { role: 'row' });
+  const { staged } = entry;
+  const row = element('div', `row ${entry.verdict}${staged ? ' staged' : ''}`, { role: 'row' });
   const cell = (name: string, text: string): void => {
     const made = withText(element('span', name, { role: 'gridcell' }), text);
     made.title = text;
@@ -21,7 +22,7 @@ function rowOf(entry: Entry): HTMLElement {
   cell(`verdict ${entry.verdict}`, entry.verdict);
   cell('from', entry.from.name);
   cell('to', targetText(entry));
-  cell('by', byText(entry));
+  cell(staged ? 'by would' : 'by', staged ? `${stagedText(staged)}; ${byText(entry)}` : byText(entry));
   cell('bytes', bytesText(entry));
   return row;
 }

@@ -1,5 +1,5 @@
 /** A flow in words. */
-import type { FlowRecord, Note, TranslatedEnd } from '../../../flows/model.ts';
+import type { FlowRecord, Note, StagedJudgement, TranslatedEnd } from '../../../flows/model.ts';
 
 export const clock = (seconds: number): string => new Date(seconds * 1000).toLocaleTimeString([], { hour12: false });
 
@@ -16,11 +16,18 @@ export function bytesText({ sent, received }: FlowRecord): string {
   return `${(bytes / 1024 ** power).toFixed(1)} ${['B', 'KiB', 'MiB', 'GiB', 'TiB'][power]}`;
 }
 
+/** `shop/web` of `NetworkPolicy/shop/web`. */
+export const withoutKind = (ref: string): string => ref.split('/').slice(1).join('/');
+
+/** What the staged policies would make of it. */
+export const stagedText = ({ verdict, by }: StagedJudgement): string =>
+  `would be ${verdict} by ${by.map(withoutKind).join(', ')} (staged)`;
+
 /** Policies that decided, without their kind. */
 export function byText({ egress, ingress, verdict, doubt }: FlowRecord): string {
   if (doubt === 'busy') return 'policies were not asked';
   const deciding = [egress, ingress].filter(each => each && (verdict === 'allowed' || !each.allowed));
-  const names = [...new Set(deciding.flatMap(each => each?.by ?? []))].map(ref => ref.split('/').slice(1).join('/'));
+  const names = [...new Set(deciding.flatMap(each => each?.by ?? []))].map(withoutKind);
   return names.length === 0 ? 'no policy' : names.join(', ');
 }
 

@@ -1,0 +1,23 @@
+/** The staged policies that the API has told of: enforced nowhere, and asked beside the others of what flows there are. */
+import type { ClusterPolicy } from '../policy/model/cluster-policy.ts';
+import { type NetworkPolicy, policyRef, type Staged } from '../policy/model/model.ts';
+
+type AnyPolicy = NetworkPolicy | ClusterPolicy;
+
+export class StagedPolicies {
+  readonly #policies = new Map<string, AnyPolicy>();
+
+  /** The one is gone or in force now, the other is staged as it stands. */
+  exchange(before: AnyPolicy | undefined, after: AnyPolicy | undefined): void {
+    if (before) this.#policies.delete(policyRef(before));
+    if (after) this.#policies.set(policyRef(after), after);
+  }
+
+  get all(): Staged {
+    const all = [...this.#policies.values()];
+    return {
+      policies: all.flatMap(policy => ('tier' in policy ? [] : [policy])),
+      clusterPolicies: all.flatMap(policy => ('tier' in policy ? [policy] : [])),
+    };
+  }
+}

@@ -1,0 +1,18 @@
+/** The pods that a policy selects. */
+import type { ClusterPolicy } from '../model/cluster-policy.ts';
+import type { NetworkPolicy, Pod } from '../model/model.ts';
+import { selects, selectsPod } from '../model/selector.ts';
+import type { Cluster } from './cluster.ts';
+
+/** Those of the pods that it selects. */
+export function subjectsOf(
+  policy: NetworkPolicy | ClusterPolicy,
+  cluster: Cluster,
+  pods: readonly Pod[],
+): readonly Pod[] {
+  const isSubject = (pod: Pod): boolean =>
+    'tier' in policy
+      ? selectsPod(policy.subject, pod, cluster.namespaceLabels(pod.namespace))
+      : pod.namespace === policy.namespace && selects(policy.subject, pod.labels);
+  return pods.filter(isSubject);
+}
