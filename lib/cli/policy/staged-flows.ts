@@ -1,6 +1,5 @@
 /** How many connections staged policies would have denied or allowed, as the agent of this node has counted them. */
 
-import { messageOf } from '../../cni/error.ts';
 import type { StagedCounts, StagedFlows } from '../../flows/counts.ts';
 import { AgentRefusal, askAgent } from '../ask-agent.ts';
 import { counted } from '../command.ts';
@@ -36,7 +35,7 @@ export async function askStagedFlows(runDir: string): Promise<StagedAnswer> {
     return answerOf(await askAgent<StagedCounts>(runDir, 'GET', '/flows/staged'));
   } catch (error) {
     const cause = error instanceof Error ? error.cause : undefined;
-    if (!(cause instanceof AgentRefusal)) return uncounted('no agent answers');
-    return uncounted(cause.status === 404 ? 'the agent runs without it' : messageOf(cause));
+    const isBusy = cause instanceof AgentRefusal && cause.status !== 404;
+    return uncounted(isBusy ? cause.why : 'no agent of this node records flows');
   }
 }
