@@ -6,7 +6,7 @@ import { metricsOf } from '../../../lib/controller/agent-metrics.ts';
 import { flowMetrics } from '../../../lib/controller/flow-metrics.ts';
 import { formatMetrics, Histogram } from '../../../lib/controller/prometheus.ts';
 import { FlowJournal } from '../../../lib/flows/journal.ts';
-import { attributionOf, bytes, client, connection, sceneOf, web } from '../../support/flow-world.ts';
+import { attributionOf, bytes, client, connection, policies, sceneOf, web } from '../../support/flow-world.ts';
 
 interface Panel {
   readonly title: string;
@@ -50,7 +50,11 @@ function told(): string {
     drops: new Map([['in-1', { packets: 1n, bytes: 1n }]]),
     chains: new Map([['in-1', { name: 'in-1', direction: 'ingress', rules: [], policies: [policy] }]]),
   });
-  const attribution = attributionOf({ now: sceneOf([web, client]) });
+  const tried = policies
+    .replace('name: web', 'name: tried, annotations: { tollgate.dev/staged: "true" }')
+    .replace('{ app: web }', '{ app: client }')
+    .replace('ingress:', 'policyTypes: [Egress]\n  ingress:');
+  const attribution = attributionOf({ now: sceneOf([web, client], `${policies}---${tried}`) });
   const journal = new FlowJournal(attribution, 1 << 20);
   journal.opened(connection('10.0.0.3', '10.0.0.2'), 1);
   const ends = { from: bytes('10.0.0.4'), to: bytes('10.0.0.2') };

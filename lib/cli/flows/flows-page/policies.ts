@@ -1,7 +1,7 @@
 /** Policies of this node's pods with what they let pass and stopped, those that are staged apart, and rules that nothing used. */
 import type { PolicyHits, PolicyReport } from '../../../flows/policy-report.ts';
 import { element, find, withText } from '../../policy/matrix-page/elements.ts';
-import { clock, withoutKind } from './words.ts';
+import { clock, minuteClock, withoutKind } from './words.ts';
 
 type Cell = readonly [text: string, kind?: string];
 
@@ -28,7 +28,7 @@ const before: readonly Column[] = [
 ];
 
 const after: readonly Column[] = [
-  { head: 'Last', kind: 'number', cell: ({ last }) => [last === null ? 'never' : clock(last)] },
+  { head: 'Last', kind: 'number', cell: ({ last }) => [last === null ? 'never' : minuteClock(last)] },
   { head: 'Unused rules', cell: policy => [unusedText(policy), 'unused'] },
 ];
 

@@ -3,6 +3,10 @@ import type { FlowRecord, Note, StagedJudgement, TranslatedEnd } from '../../../
 
 export const clock = (seconds: number): string => new Date(seconds * 1000).toLocaleTimeString([], { hour12: false });
 
+/** Of sums, which know the minute alone. */
+export const minuteClock = (seconds: number): string =>
+  new Date(seconds * 1000).toLocaleTimeString([], { hour12: false, hour: '2-digit', minute: '2-digit' });
+
 export const placeText = ({ address, port }: TranslatedEnd): string => (port === null ? address : `${address} ${port}`);
 
 export const targetText = ({ to, port, protocol }: FlowRecord): string =>
