@@ -61,6 +61,9 @@ export const outputOption = {
 /** `1 policy`, `2 policies`. */
 export const counted = (count: number, one: string, many = `${one}s`): string => `${count} ${count === 1 ? one : many}`;
 
+export const stagedText = (count: number): string =>
+  `${counted(count, 'policy is', 'policies are')} staged: see tollgate policy diff --staged.`;
+
 /** Prints text that tollgate wrote itself, colours included. */
 export const printPainted = (text: string): void => {
   process.stdout.write(text.endsWith('\n') ? text : `${text}\n`);

@@ -1,7 +1,7 @@
 import type { AgentStatus } from '../controller/agent-report.ts';
 import { heartbeatAge } from '../rpc/heartbeat.ts';
 import { askAgent } from './ask-agent.ts';
-import { command, counted, exit, outputOption, printJson, printLines, warn } from './command.ts';
+import { command, counted, exit, outputOption, printJson, printLines, stagedText, warn } from './command.ts';
 import { liveOptions } from './live-node.ts';
 
 const seconds = (value: number | null): string => {
@@ -22,6 +22,7 @@ function statusLines(status: AgentStatus): readonly string[] {
     ...problems.map(what => `  problem: ${what}`),
     ...beyondBudget.map(policy => `  too large, so whom it selects is closed (see tollgate policy lint): ${policy}`),
     ...refused.map(policy => `  refused by the kernel, so whom it selects is closed: ${policy}`),
+    ...(status.staged > 0 ? [`  ${stagedText(status.staged)}`] : []),
     `${counted(status.pods, 'pod')} here, of ${counted(status.identities, 'identity', 'identities')}`,
     `From an event to the kernel: half within ${seconds(p50)}, 99 of 100 within ${seconds(p99)}`,
     ...watches.map(({ resource, isUp, isAbsent, objects, age, losses, trouble }) => {

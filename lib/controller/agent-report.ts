@@ -32,6 +32,8 @@ export interface AgentStatus {
   readonly refused: readonly string[];
   /** Policies that allow nothing because they, or all of their namespace, are larger than policies may be. */
   readonly beyondBudget: readonly string[];
+  /** How many policies are judged and not enforced. */
+  readonly staged: number;
   readonly watches: readonly WatchStatus[];
   readonly pods: number;
   readonly identities: number;
@@ -80,6 +82,7 @@ export class AgentReport implements AgentView {
       problems: [...problems, ...this.health.map(({ message }) => message)],
       refused: gate.table.refused,
       beyondBudget: [...gate.rules.cluster.policiesBeyondBudget()].map(policyRef),
+      staged: gate.staged.size,
       watches,
       pods: Object.keys(gate.table.state.pods).length,
       identities: Object.keys(gate.table.state.tags).length,

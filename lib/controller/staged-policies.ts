@@ -13,6 +13,10 @@ export class StagedPolicies {
     if (after) this.#policies.set(policyRef(after), after);
   }
 
+  get size(): number {
+    return this.#policies.size;
+  }
+
   get all(): Staged {
     const all = [...this.#policies.values()];
     return {

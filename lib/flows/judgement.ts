@@ -50,7 +50,7 @@ export function judge(
   if (!staged) return judgements;
   const then = evaluate(staged.cluster, flow, options);
   for (const direction of judged) rulesUsed.note(ref => staged.policies.get(ref), then[direction]);
-  const beside = stagedJudgement(staged, verdict, then, judged);
+  const beside = stagedJudgement(staged, flow, verdict, then, judged);
   return beside ? { ...judgements, staged: bounded(beside) } : judgements;
 }
 

@@ -1,9 +1,11 @@
 /** What staged policies would make of a flow: the same question, asked of the policies in force and of those with the staged ones. */
 import type { Cluster } from '../policy/evaluate/cluster.ts';
+import { policiesFor } from '../policy/evaluate/decision.ts';
 import type { ClusterPolicy } from '../policy/model/cluster-policy.ts';
 import {
   type Direction,
   type DirectionVerdict,
+  type Flow,
   formatRule,
   type NetworkPolicy,
   policyRef,
@@ -11,6 +13,7 @@ import {
   type Staged,
   type Verdict,
 } from '../policy/model/model.ts';
+import { partyOf } from '../policy/model/party.ts';
 import type { StagedJudgement } from './model.ts';
 
 export interface StagedScene {
@@ -32,41 +35,63 @@ type Words = Omit<StagedJudgement, 'verdict'>;
 
 const taking = ({ by, passed }: DirectionVerdict): readonly string[] => [...by, ...passed.map(({ policy }) => policy)];
 
-/**
- * The staged policies that make the difference in one direction: those that decide; where none does, those that pass it on to
- * what decides; where none does that either, those that no longer decide as the policies whose place they take.
- */
-function makersOf(real: DirectionVerdict, then: DirectionVerdict, staged: StagedPolicies): readonly string[] {
-  const passing = then.passed.map(({ policy }) => policy);
-  const found = [then.by, passing, taking(real)].map(names => names.filter(name => staged.has(name)));
-  return found.find(names => names.length > 0) ?? [];
+/** NetworkPolicies that isolate the flow's pod of this direction, so that Baseline is not asked. */
+function isolatingIn(cluster: Cluster, flow: Flow, direction: Direction): readonly string[] {
+  const { subject } = partyOf(cluster, direction === 'egress' ? flow.from : flow.to, flow.family);
+  return subject ? policiesFor(cluster, direction, subject).isolating.map(policyRef) : [];
 }
 
-function wordsOf(real: DirectionVerdict, then: DirectionVerdict, staged: StagedPolicies): Words {
-  const by = makersOf(real, then, staged);
+/** One direction of a flow, by the policies in force and with the staged ones. */
+interface Compared {
+  readonly real: DirectionVerdict;
+  readonly after: DirectionVerdict;
+  readonly isolating: () => readonly string[];
+}
+
+/**
+ * The staged policies that make the difference: those that decide; where none does, those that pass it on to what decides;
+ * where none does that either, those that no longer decide as the policies whose place they take; and at last those that
+ * isolate the pod, on a way that NetworkPolicies do not judge and Baseline would.
+ */
+function makersOf({ real, after, isolating }: Compared, staged: StagedPolicies): readonly string[] {
+  const passing = after.passed.map(({ policy }) => policy);
+  for (const names of [() => after.by, () => passing, () => taking(real), isolating]) {
+    const found = names().filter(name => staged.has(name));
+    if (found.length > 0) return found;
+  }
+  return [];
+}
+
+function wordsOf(compared: Compared, staged: StagedPolicies): Words {
+  const { after } = compared;
+  const by = makersOf(compared, staged);
   const isOf = ({ policy }: RuleRef): boolean => by.includes(policy);
-  const deciding = then.rules.filter(isOf);
-  return { by, rules: (deciding.length > 0 ? deciding : then.passed.filter(isOf)).map(formatRule), why: then.why };
+  const deciding = after.rules.filter(isOf);
+  return { by, rules: (deciding.length > 0 ? deciding : after.passed.filter(isOf)).map(formatRule), why: after.why };
 }
 
 /**
  * @param real verdict of the policies in force
- * @param then verdict of these and the staged ones
+ * @param after verdict of these and the staged ones
  * @param judged directions that are judged on this node
  * @returns undefined where it is the same
  */
 export function stagedJudgement(
-  { policies }: Pick<StagedScene, 'policies'>,
+  { cluster, policies }: StagedScene,
+  flow: Flow,
   real: Verdict,
-  then: Verdict,
+  after: Verdict,
   judged: readonly Direction[],
 ): StagedJudgement | undefined {
   const isAllowed = (verdict: Verdict): boolean => judged.every(direction => verdict[direction].allowed);
-  if (isAllowed(real) === isAllowed(then)) return undefined;
-  const changed = judged.filter(direction => real[direction].allowed !== then[direction].allowed);
-  const words = changed.map(direction => wordsOf(real[direction], then[direction], policies));
+  if (isAllowed(real) === isAllowed(after)) return undefined;
+  const changed = judged.filter(direction => real[direction].allowed !== after[direction].allowed);
+  const words = changed.map(direction => {
+    const isolating = () => isolatingIn(cluster, flow, direction);
+    return wordsOf({ real: real[direction], after: after[direction], isolating }, policies);
+  });
   return {
-    verdict: isAllowed(then) ? 'allowed' : 'denied',
+    verdict: isAllowed(after) ? 'allowed' : 'denied',
     by: [...new Set(words.flatMap(({ by }) => by))],
     rules: words.flatMap(({ rules }) => rules),
     why: words.map(({ why }) => why).join('; '),

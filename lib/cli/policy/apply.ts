@@ -5,7 +5,7 @@ import { manifestsOf, notesOf } from '../../nodestore/policy-folder.ts';
 import { policyRef } from '../../policy/model/model.ts';
 import { formatByObject } from '../../policy/model/problem.ts';
 import { stagedRefs } from '../../policy/model/staged.ts';
-import { command, counted, type Exit, exit, outputOption, print, printJson, warn } from '../command.ts';
+import { command, counted, type Exit, exit, outputOption, print, printJson, stagedText, warn } from '../command.ts';
 import { type Live, liveOptions, openLive } from '../live-node.ts';
 
 /** Policies in force, by name, with what they say: to be compared, not to be shown. */
@@ -108,6 +108,7 @@ export const policyApply = command(
         ...difference,
         relabelled: relabelled(before, after),
         refused,
+        staged: stagedRefs(manifestsOf(after.kept).world),
         warnings: lines,
         pods,
       });
@@ -117,9 +118,8 @@ export const policyApply = command(
       const policies = counted(policiesOf(after).size, 'policy', 'policies');
       const head = `In force for ${counted(pods, 'pod')}: ${policies} of ${live.settings.policies}`;
       print(isChanged ? `${head}; ${counted(count, 'difference')}.` : `${head}; nothing changed.`);
-      const staged = stagedRefs(manifestsOf(after.kept).world).length;
-      if (staged > 0)
-        print(`${counted(staged, 'policy is', 'policies are')} staged: see tollgate policy diff --staged.`);
+      const staged = stagedRefs(manifestsOf(after.kept).world);
+      if (staged.length > 0) print(stagedText(staged.length));
       if (drift > 0) print(`${driftText(drift)}: it is put right.`);
       const moved = relabelled(before, after);
       const lines = listed('+', added) + listed('~', changed) + listed('-', removed) + listed('labels of', moved);

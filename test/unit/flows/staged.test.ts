@@ -127,6 +127,21 @@ suite('what staged policies would make of a flow:', () => {
       if (found) assert.ok(found.why.length > 0);
     });
 
+  test('on the way to its own node, which NetworkPolicies do not judge, one that isolates keeps Baseline from being asked', () => {
+    const { world } = clusterWorld(
+      clusterPolicy({ at: baseline, of: '{ namespaces: {} }', out: ['action: Deny, to: [{ nodes: {} }]'] }),
+      staged(egressOnly('bank/out')),
+    );
+    const real = new Cluster(world);
+    const { staged: found } = judge(
+      { cluster: real, staged: stagedScene(real, world.staged) },
+      flowOf(world, 'bank/api > node n1 TCP 80'),
+      { egress: true, ingress: false },
+      new RuleUse(),
+    );
+    assert.deepEqual([found?.verdict, found?.by], ['allowed', ['NetworkPolicy/bank/out']]);
+  });
+
   test('a direction that another node judges has no say', () => {
     const { world } = clusterWorld(staged(networkPolicy('bank/out', 'policyTypes: [Egress]')));
     const real = new Cluster(world);
@@ -281,6 +296,19 @@ suite('in the journal', () => {
       ],
     );
     assert.equal(journal.totals.staged.size, 0);
+  });
+
+  test('a denied flow counts for the policies that denied it, and for none that let it pass in its other direction', () => {
+    const out = policies
+      .replace('name: web', 'name: out')
+      .replace('app: web } }', '} }, policyTypes: [Egress]')
+      .replace('ingress:', 'egress: [{}]\n  ingress:');
+    const { journal } = start(`${policies}---${out}`);
+    journal.denied(denial(81));
+    assert.deepEqual(
+      sumBy('policy', journal.minutes.summed(0)).map(({ from, denied, allowed }) => [from, denied, allowed]),
+      [['NetworkPolicy/shop/web', 1, 0]],
+    );
   });
 
   test('without staged policies no record and no sum says a word of them', () => {

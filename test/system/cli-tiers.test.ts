@@ -1,0 +1,103 @@
+/** Commands beside explain, matrix and diff over policies of both tiers: what would be sent, how the agent is, and what a shell completes. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { AgentStatus } from '../../lib/controller/agent-report.ts';
+import { MOST_OF_CLUSTER_POLICY } from '../../lib/policy/model/budget.ts';
+import { type Json, tollgate } from '../support/cni.ts';
+import { until } from '../support/host.ts';
+import { KubeHost } from '../support/kube-host.ts';
+import { PolicyHost, pods, policy } from '../support/policy-host.ts';
+
+const cluster = (tier: 'Admin' | 'Baseline', action: string, from: Json, metadata: Json = {}): Json => ({
+  ...{ apiVersion: 'policy.networking.k8s.io/v1alpha2', kind: 'ClusterNetworkPolicy' },
+  metadata: { name: tier.toLowerCase(), ...metadata },
+  spec: {
+    ...{ tier, priority: 7, subject: { pods: { namespaceSelector: {}, ...pods({ app: 'web' }) } } },
+    ingress: [{ name: 'by name', action, from: [{ pods: { namespaceSelector: {}, ...from } }] }],
+  },
+});
+
+test('apply --dry-run prints what policies of both tiers come to, and nft makes of it what apply does', async () => {
+  using host = await PolicyHost.start();
+  using web = await host.plug('web', { labels: { app: 'web' } });
+  using client = await host.plug('client', { labels: { app: 'client' } });
+  using stranger = await host.plug('stranger', { labels: { app: 'stranger' } });
+  const reached = () => [client, stranger].map(from => host.reaches(from, web));
+  assert.deepEqual(reached(), [true, true]);
+  host.put(
+    'tiers.yaml',
+    cluster('Admin', 'Accept', pods({ app: 'client' })),
+    cluster('Baseline', 'Deny', { podSelector: {} }),
+    {
+      ...policy('shut', pods({ app: 'web' })),
+      metadata: { name: 'shut', annotations: { 'tollgate.dev/staged': 'true' } },
+    },
+  );
+  const before = await host.words();
+  const { exit, stdout, stderr } = await host.type(['policy', 'apply', '--dry-run']);
+  assert.equal(exit, 0, stderr);
+  assert.match(stdout, /ClusterNetworkPolicy\/admin ingress\[0\]/);
+  assert.match(stdout, /ClusterNetworkPolicy\/baseline ingress\[0\]/);
+  assert.doesNotMatch(stdout, /shut/, 'what is staged is in no batch');
+  assert.equal(await host.words(), before);
+  await host.host.must(['nft', '-f', '-'], { input: stdout });
+  assert.deepEqual(reached(), [true, false]);
+  const byHand = await host.words();
+  const applied = JSON.parse((await host.type(['policy', 'apply', '-o', 'json'])).stdout) as Readonly<
+    Record<'added' | 'staged', readonly string[]>
+  >;
+  assert.deepEqual(applied.added, ['ClusterNetworkPolicy/admin', 'ClusterNetworkPolicy/baseline']);
+  assert.deepEqual(applied.staged, ['NetworkPolicy/default/shut']);
+  assert.equal(await host.words(), byHand);
+  assert.match((await host.type(['policy', 'apply', '--dry-run'])).stdout, /^# Nothing would be sent/);
+});
+
+test('status tells of cluster policies: whether the API has them, which are too large, and how many are staged', async () => {
+  await using host = await KubeHost.startCluster();
+  host.api.install('clusternetworkpolicies');
+  using agent = await host.startAgent();
+  void agent;
+  const status = async () => {
+    const [json, text] = [await host.type(['status', '-o', 'json']), await host.type(['status'])];
+    return { found: JSON.parse(json.stdout) as AgentStatus, text: text.stdout };
+  };
+  const put = ({ metadata, spec }: Json): void =>
+    host.api.put('clusternetworkpolicies', { metadata: metadata as { name: string }, spec: spec as Json });
+  const values = Array.from({ length: MOST_OF_CLUSTER_POLICY + 1 }, (_, i) => `v${i}`);
+  put(cluster('Admin', 'Accept', { podSelector: { matchExpressions: [{ key: 'a', operator: 'In', values }] } }));
+  put(cluster('Baseline', 'Deny', { podSelector: {} }, { annotations: { 'tollgate.dev/staged': 'true' } }));
+  const { found, text } = await until('both to be heard of', async () => {
+    const now = await status();
+    return now.found.watches.some(({ resource, objects }) => resource === 'clusternetworkpolicies' && objects === 2)
+      ? now
+      : undefined;
+  });
+  assert.deepEqual([found.beyondBudget, found.staged], [['ClusterNetworkPolicy/admin'], 1]);
+  assert.match(text, /^ {2}too large, .*: ClusterNetworkPolicy\/admin$/m);
+  assert.match(text, /^ {2}1 policy is staged: see tollgate policy diff --staged\.$/m);
+  assert.match(text, /^ {2}clusternetworkpolicies: up, 2 objects/m);
+  assert.match(text, /^ {2}adminnetworkpolicies: not known to this API server/m);
+});
+
+const completed: [words: readonly string[], holds: string][] = [
+  [['policy', 'diff', '--st'], '--staged'],
+  [['policy', 'explain', '--se'], '--service'],
+  [['policy', 'list', '--po'], '--policies'],
+  [['policy', 'apply', '--dr'], '--dry-run'],
+  [['install', '--with'], '--with-crds'],
+  [['flows', '--sum', ''], 'policy'],
+];
+
+test('bash completes what there is for policies of all tiers', async () => {
+  using host = await PolicyHost.start();
+  const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', SHELL: '/bin/bash' };
+  const script = await host.host.must([tollgate, 'completion'], { env });
+  for (const [words, holds] of completed) {
+    const all = ['tollgate', ...words];
+    const line = `tollgate() { ${tollgate} "$@"; }\n${script}
+COMP_WORDS=(${all.map(word => `'${word}'`).join(' ')}) COMP_CWORD=${all.length - 1}
+_tollgate_yargs_completions; printf '%s\\n' "\${COMPREPLY[@]}"`;
+    const found = (await host.host.must(['bash', '-c', line], { env })).trim().split('\n');
+    assert.ok(found.includes(holds), `${words.join(' ')}: ${found.join(' ')}`);
+  }
+});
