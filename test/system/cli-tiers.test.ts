@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { AgentStatus } from '../../lib/controller/agent-report.ts';
 import { MOST_OF_CLUSTER_POLICY } from '../../lib/policy/model/budget.ts';
-import { type Json, tollgate } from '../support/cni.ts';
+import { type Json, runDir, tollgate } from '../support/cni.ts';
 import { until } from '../support/host.ts';
 import { KubeHost } from '../support/kube-host.ts';
 import { PolicyHost, pods, policy } from '../support/policy-host.ts';
@@ -58,7 +58,8 @@ test('status tells of cluster policies: whether the API has them, which are too 
   using agent = await host.startAgent();
   void agent;
   const status = async () => {
-    const [json, text] = [await host.type(['status', '-o', 'json']), await host.type(['status'])];
+    const type = (...more: readonly string[]) => host.host.run([tollgate, 'status', '--run-dir', runDir, ...more]);
+    const [json, text] = [await type('-o', 'json'), await type()];
     return { found: JSON.parse(json.stdout) as AgentStatus, text: text.stdout };
   };
   const put = ({ metadata, spec }: Json): void =>
