@@ -6,7 +6,7 @@ import { installTheme } from '../../policy/matrix-page/theme.ts';
 import { Api, ApiRefusal, takeToken } from './api.ts';
 import { Detail } from './detail.ts';
 import { drawMap } from './map.ts';
-import { drawPolicies } from './policies.ts';
+import { PolicyTables } from './policies.ts';
 import { MOST_ROWS, Rows } from './rows.ts';
 import { FlowTable } from './table.ts';
 
@@ -23,6 +23,7 @@ const api = new Api(takeToken());
 const rows = new Rows();
 const detail = new Detail(api);
 const table = new FlowTable(rows, entry => detail.show(entry));
+const policies = new PolicyTables(words => page.filterBy(words));
 const filter = find<HTMLInputElement>('filter');
 
 class Page {
@@ -122,8 +123,7 @@ class Page {
         const query = new URLSearchParams({ filter: filter.value, since, ...(isAsked ? { collapsed: '1' } : {}) });
         drawMap(await api.json<FlowGraph>(`/flows/graph?${query}`), isAsked);
       }
-      if (this.#view === 'policies')
-        drawPolicies(await api.json<PolicyReport>('/flows/policies'), words => this.filterBy(words));
+      if (this.#view === 'policies') policies.draw(await api.json<PolicyReport>('/flows/policies'));
     } catch (error) {
       this.status(error instanceof Error ? error.message : String(error), true);
     }

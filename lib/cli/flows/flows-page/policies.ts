@@ -92,28 +92,36 @@ function summary({ policies, leftOut, since, unattributed }: PolicyReport): stri
   return `${parts.join('. ')}.`;
 }
 
-/** The report that is shown: one that says the same is not drawn again, so that what has the focus keeps it. */
-let shown = '';
-
-/** @param pick shows the flows that pass a filter */
-export function drawPolicies(report: PolicyReport, pick: (filter: string) => void): void {
-  const text = JSON.stringify(report);
-  if (text === shown) return;
-  shown = text;
-  const { policies } = report;
-  const trial = policies.filter(({ isStaged }) => isStaged);
-  const real = policies.filter(({ isStaged }) => !isStaged);
-  const parts = [
+function partsOf(report: PolicyReport, pick: (filter: string) => void): readonly HTMLElement[] {
+  const real = report.policies.filter(({ isStaged }) => !isStaged);
+  const trial = report.policies.filter(({ isStaged }) => isStaged);
+  const first = [
     withText(element('p', 'bar'), summary(report)),
     tableOf('In force', inForce, real, ({ policy }) => `policy:${withoutKind(policy)}`, pick),
   ];
-  if (trial.length > 0)
-    parts.push(
-      withText(
-        element('p', 'bar'),
-        `${counted(trial.length, 'staged')}: flows that would fare otherwise if all of them were in force.`,
-      ),
-      tableOf('Staged', staged, trial, ({ policy }) => `staged:${withoutKind(policy)}`, pick),
-    );
-  find('policies').replaceChildren(...parts);
+  if (trial.length === 0) return first;
+  const words = `${counted(trial.length, 'staged')}: flows that would fare otherwise if all of them were in force.`;
+  return [
+    ...first,
+    withText(element('p', 'bar'), words),
+    tableOf('Staged', staged, trial, ({ policy }) => `staged:${withoutKind(policy)}`, pick),
+  ];
+}
+
+export class PolicyTables {
+  readonly #pick: (filter: string) => void;
+  /** The report that is drawn: one that says the same is not drawn again, so that what has the focus keeps it. */
+  #drawn = '';
+
+  /** @param pick shows the flows that pass a filter */
+  constructor(pick: (filter: string) => void) {
+    this.#pick = pick;
+  }
+
+  draw(report: PolicyReport): void {
+    const text = JSON.stringify(report);
+    if (text === this.#drawn) return;
+    this.#drawn = text;
+    find('policies').replaceChildren(...partsOf(report, this.#pick));
+  }
 }
