@@ -59,8 +59,10 @@ export class FolderRules implements RulesetSource {
   #isWhole: boolean;
   #kept: Kept;
   #state: NodeState;
-  /** It cannot tell its sets of blocks: these are known by name alone. */
-  #isResumed: boolean;
+  /** The index that it goes on from: it cannot tell its sets of blocks, which are known by name alone. */
+  #index: RulesIndex | undefined;
+  /** It knows of the rules only the sets: enough for a pod whose identity has its gate. */
+  #isOutline: boolean;
   #manifests: ManifestPods;
   #hidden: ReadonlySet<Pod> = new Set();
   #live: LiveRules;
@@ -70,16 +72,20 @@ export class FolderRules implements RulesetSource {
     this.#knowsAll = isWhole;
     this.#isWhole = isWhole;
     [this.#kept, this.#state] = [kept, state];
-    [this.#isResumed, this.#manifests, this.#live, this.#rules] = this.#open(index);
+    this.#index = index;
+    this.#isOutline = index !== undefined && !isWhole;
+    [this.#manifests, this.#live, this.#rules] = this.#open();
   }
 
   /** Starts from the rules that the table holds. */
-  #open(index: RulesIndex | undefined): [boolean, ManifestPods, LiveRules, NodeRules] {
+  #open(): [ManifestPods, LiveRules, NodeRules] {
+    const gates = this.#isOutline ? undefined : this.#index?.gates();
+    if (!gates && !this.#isOutline) this.#index = undefined;
     const { namespaces, pods, nodes = [], clusterPolicies = [] } = worldAbout(this.#kept, []);
     const live = new LiveRules(
       {},
       {
-        ...(index ? { index } : {}),
+        ...(gates ? { known: { specs: this.#index!.specs, gates } } : {}),
         policiesOf: namespace =>
           worldAbout(this.#kept, [namespace]).policies.filter(policy => policy.namespace === namespace),
         complete: () => {
@@ -95,9 +101,10 @@ export class FolderRules implements RulesetSource {
     for (const [name, labels] of namespaces) cluster.setNamespace(name, labels);
     for (const node of nodes) cluster.setNode(node);
     for (const pod of manifests.all) if (!this.#hidden.has(pod)) cluster.setPod(pod);
-    rules.show(this.#state);
-    live.resume();
-    return [index !== undefined, manifests, live, rules];
+    rules.show(this.#isOutline ? { ...this.#state, tags: {} } : this.#state);
+    rules.resume(this.#state);
+    live.resume(this.#isOutline ? this.#index : undefined);
+    return [manifests, live, rules];
   }
 
   /** These rules are those of this state's table. */
@@ -127,6 +134,8 @@ export class FolderRules implements RulesetSource {
 
   show(state: NodeState): void {
     const before = this.#state;
+    const isElements = (['tags', 'leaving', 'refused'] as const).every(key => state[key] === before[key]);
+    if (this.#isOutline && !isElements) this.#reopen();
     this.#state = state;
     if (state.pods !== before.pods) this.#hide(before, state);
     this.#rules.show(state);
@@ -166,7 +175,14 @@ export class FolderRules implements RulesetSource {
 
   #complete(): void {
     if (!this.#isWhole) throw new WholeNeeded();
-    if (this.#isResumed) [this.#isResumed, this.#manifests, this.#live, this.#rules] = this.#open(undefined);
+    if (this.#index) this.#reopen(undefined);
+  }
+
+  /** Starts once more, from all that the index has, or from the manifests. */
+  #reopen(index = this.#index): void {
+    this.#index = index;
+    this.#isOutline = false;
+    [this.#manifests, this.#live, this.#rules] = this.#open();
   }
 
   index(): RulesIndex {

@@ -15,14 +15,15 @@ import {
   gatesOfEntry,
   type Judged,
   type Judging,
+  judgedAfter,
   judgedBy,
-  type LastingRules,
   type Sizes,
   sharedChains,
 } from '../gate/judging.ts';
 import type { Element } from '../nft/model.ts';
 import type { Operation } from '../nft/transaction.ts';
 import type { Gate, Ruleset } from '../policy/compile/ruleset.ts';
+import type { RulesetChange } from '../policy/compile/ruleset-change.ts';
 import type { TableConnection } from './table-connection.ts';
 
 /** As `TagGates` has them: the last two are there where rules are ordered. */
@@ -119,8 +120,8 @@ export const readJudging = (
 /** A commit of ours, and the knowledge of the table before it. */
 export interface Step {
   readonly operations: readonly Operation[];
-  /** The ruleset of now; undefined where its chains and tags are those of before. */
-  readonly ruleset: LastingRules | undefined;
+  /** The change of chains and tags; undefined where these are those of before. */
+  readonly change: RulesetChange | undefined;
   readonly known: Judging;
   /** By how much sets have grown since `known` was written, that commit included. */
   readonly resized: Sizes;
@@ -142,7 +143,7 @@ export function judgingAfter(
   nft: TableConnection,
   generation: number,
   marker: number,
-  { operations, ruleset, known, resized }: Step,
+  { operations, change, known, resized }: Step,
 ): Judging | undefined {
   const changed = changedBy(operations);
   return ifUndisturbed(nft, generation, () => {
@@ -156,7 +157,6 @@ export function judgingAfter(
       ...stayed.map(([set, size]) => [set, size + (resized[set] ?? 0)] as const),
       ...made,
     ]);
-    const { tags, looksInto, leadsTo, isOrdered } = ruleset ? judgedBy(ruleset) : known;
-    return { marker, table: known.table, chains, sizes, tags, looksInto, leadsTo, isOrdered };
+    return { ...known, marker, chains, sizes, ...(change ? judgedAfter(known, change) : {}) };
   });
 }

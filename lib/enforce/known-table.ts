@@ -68,7 +68,7 @@ export class KnownTable {
    * Puts it into force. Where another program commits at the same moment, the table is no longer known.
    * @throws NftError the kernel's refusal
    */
-  commit({ transaction, markers, ruleset }: TableStep): void {
+  commit({ transaction, markers, change }: TableStep): void {
     const marker = markers.at(-1)!;
     const { operations } = transaction;
     const [judging, resized, whole] = [this.#judging, this.#resized, this.#generation];
@@ -79,12 +79,12 @@ export class KnownTable {
     this.#nft().commit(transaction);
     const after = operations.length > 0 ? nextGeneration(before) : before;
     if (!isKnown || this.#nft().generation() !== after) return;
-    this.#keep(after, marker, { operations, ruleset, known: judging, resized: resizedBy(operations, resized) });
+    this.#keep(after, marker, { operations, change, known: judging, resized: resizedBy(operations, resized) });
     if (this.#judging && whole === before) this.#generation = after;
   }
 
   #keep(generation: number, marker: number, step: Parameters<typeof judgingAfter>[3]): void {
-    if (step.ruleset === undefined && step.operations.every(isElement)) {
+    if (step.change === undefined && step.operations.every(isElement)) {
       this.#judging = step.known;
       this.#resized = step.resized;
     } else this.#judging = judgingAfter(this.#nft(), generation, marker, step);

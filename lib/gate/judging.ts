@@ -6,6 +6,7 @@ import type { Operation } from '../nft/transaction.ts';
 import type { Gate, Ruleset, TagEntry } from '../policy/compile/ruleset.ts';
 import { type GateSettings, gateChains } from './chains.ts';
 import type { LocalPod } from './node-state.ts';
+import type { RulesetPair } from './shrunk.ts';
 
 /** Gates of a tag's packets: egress and ingress, and where rules are ordered the same two by cluster policies alone. */
 export type TagGates = readonly Gate[];
@@ -90,6 +91,24 @@ export const judgedBy = (ruleset: LastingRules): OfRules => ({
   leadsTo: leadsToOf(ruleset),
   ...(ruleset.isOrdered ? { isOrdered: true } : {}),
 });
+
+const without = <T>(known: Readonly<Record<string, T>>, gone: Iterable<string | number>): Record<string, T> => {
+  const kept = { ...known };
+  for (const key of gone) delete kept[key];
+  return kept;
+};
+
+/** The same after a change. */
+export function judgedAfter(known: OfRules, { before, after }: RulesetPair): OfRules {
+  const { tags, looksInto, leadsTo, isOrdered } = judgedBy(after);
+  const chains = [...before.chains.keys()];
+  return {
+    tags: { ...without(known.tags, before.tags.keys()), ...tags },
+    looksInto: { ...without(known.looksInto, chains), ...looksInto },
+    leadsTo: { ...without(known.leadsTo ?? {}, chains), ...leadsTo },
+    isOrdered,
+  };
+}
 
 /** How many elements sets gain or lose by these operations; sets whose size stays are left out. */
 export function resizedBy(operations: readonly Operation[], before: Sizes = {}): Sizes {

@@ -3,7 +3,6 @@ import type { DiffOptions } from '../nft/diff.ts';
 import { diff } from '../nft/diff.ts';
 import type { NamedSet } from '../nft/model.ts';
 import type { Transaction } from '../nft/transaction.ts';
-import type { Ruleset } from '../policy/compile/ruleset.ts';
 import type { RulesetChange } from '../policy/compile/ruleset-change.ts';
 import { MOMENT } from './chains.ts';
 import { desiredTable } from './desired.ts';
@@ -22,8 +21,8 @@ export interface TableStep {
   readonly transaction: Transaction;
   /** Those in the table afterwards, oldest first. */
   readonly markers: readonly number[];
-  /** All chains and tags of policies, where any of them are others than before. */
-  readonly ruleset: Pick<Ruleset, 'chains' | 'tags' | 'isOrdered'> | undefined;
+  /** The change of chains and tags that this step completes. */
+  readonly change: RulesetChange | undefined;
 }
 
 export interface StepOptions {
@@ -49,6 +48,6 @@ export function stepsBetween(
     const bare = diff(tables[i], table, options);
     const marked = isRecorded ? markedBy(bare, markers) : { transaction: bare, markers };
     markers = marked.markers;
-    return { ...marked, ruleset: change?.isStructural && i + 2 === tables.length ? change.after : undefined };
+    return { ...marked, change: change?.isStructural && i + 2 === tables.length ? change : undefined };
   });
 }

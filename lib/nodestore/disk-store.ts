@@ -9,15 +9,16 @@ import { type FileLock, lock } from '../kernel/flock.ts';
 import { monotonic } from '../kernel/monotonic.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
 import type { RulesIndex } from '../policy/compile/rules-index.ts';
-import { asideOf, FileMemory, parseJson, replaceFile, stampOf, writeJson } from '../state/atomic.ts';
+import { asideOf, FileMemory, parseJson, readText, replaceFile, stampOf, writeJson } from '../state/atomic.ts';
 import { doing, doingLater, StateError } from '../state/error.ts';
 import { clearTheWay, isInTheWay } from '../state/in-the-way.ts';
 import { makeFolders } from '../state/make-folders.ts';
+import { sealed, unsealed } from '../state/sealed.ts';
 import type { Concern, NodeRecord, NodeStore } from './node-store.ts';
 import { differenceOf, type Extent, type JournalPods, PodJournal, type PodsChange } from './pod-journal.ts';
 import { type Kept, keptIn } from './policy-folder.ts';
-import { rulesIn, rulesText } from './rules-file.ts';
-import { isNodeHead, judgingIn } from './shapes.ts';
+import { gatesIndexIn, gatesIndexText, setsIn, setsText } from './rules-file.ts';
+import { isNodeHead } from './shapes.ts';
 
 /** The state without its pods, and what there is to say of all of them together. */
 export interface NodeHead extends Omit<NodeRecord, 'state'> {
@@ -39,6 +40,10 @@ interface Last {
  * written one of the two may not run for a while on a busy machine; and at one that has no other.
  */
 const LOOKS = { mismatched: 1000, alone: 10 } as const;
+/** The format of what is known of the table; to be counted up wherever the shape of `Judging` changes. */
+const JUDGING = 'judging 1';
+/** Files that hold as long as the record says so. */
+const BESIDE = ['pods', 'sets', 'rules', 'judging'];
 /** Lines of pods that are gone, beside as many as there are pods, before the roster is written anew. */
 const SLACK = 64;
 
@@ -66,8 +71,7 @@ export class DiskNodeStore implements NodeStore {
    * wrong, and the kernel would refuse a commit that is made from it.
    */
   readonly #heads = new FileMemory(headIn);
-  readonly #judging = new FileMemory(judgingIn);
-  readonly #index = new FileMemory(rulesIn);
+  readonly #judging = new FileMemory(text => unsealed<Judging>(JUDGING, text));
   readonly #applied = new FileMemory(keptIn);
   readonly #journal: PodJournal;
   #whole: { readonly head: NodeHead; readonly record: NodeRecord } | undefined;
@@ -228,20 +232,22 @@ export class DiskNodeStore implements NodeStore {
    * space, and what no longer holds must not stay.
    */
   forget(): void {
-    for (const kind of ['node', 'pods', 'rules', 'judging']) clearTheWay(`${this.#stem}.${kind}`);
+    for (const kind of ['node', ...BESIDE]) clearTheWay(`${this.#stem}.${kind}`);
     this.#journal.forget();
     this.#last = undefined;
     this.#whole = undefined;
   }
 
   readIndex(marker: number | undefined): RulesIndex | undefined {
-    const found = marker === undefined ? undefined : this.#index.read(`${this.#stem}.rules`);
-    return found?.marker === marker ? found?.index : undefined;
+    const sets = marker === undefined ? undefined : setsIn(marker, readText(`${this.#stem}.sets`));
+    return sets && { ...sets, gates: () => gatesIndexIn(marker!, readText(`${this.#stem}.rules`)) };
   }
 
   writeIndex(marker: number, index: RulesIndex): void {
-    replaceFile(`${this.#stem}.rules`, rulesText({ marker, index }));
-    this.#index.learn(`${this.#stem}.rules`, { marker, index });
+    const gates = index.gates();
+    if (!gates) return;
+    replaceFile(`${this.#stem}.sets`, setsText(marker, index));
+    replaceFile(`${this.#stem}.rules`, gatesIndexText(marker, gates));
   }
 
   findJudging(marker: number | undefined): Judging | undefined {
@@ -250,7 +256,7 @@ export class DiskNodeStore implements NodeStore {
   }
 
   writeJudging(judging: Judging): void {
-    replaceFile(`${this.#stem}.judging`, JSON.stringify(judging));
+    replaceFile(`${this.#stem}.judging`, sealed(JUDGING, judging));
     this.#judging.learn(`${this.#stem}.judging`, judging);
   }
 
@@ -265,7 +271,7 @@ export class DiskNodeStore implements NodeStore {
 
   /** When the last pod has gone; the lock, which its caller holds, goes last. */
   removeAll(): void {
-    const files = ['node', 'pods', 'rules', 'judging', 'applied'].map(kind => `${this.#stem}.${kind}`);
+    const files = ['node', ...BESIDE, 'applied'].map(kind => `${this.#stem}.${kind}`);
     for (const file of files.flatMap(path => [path, asideOf(path)])) clearTheWay(file);
     clearTheWay(this.lockPath);
     this.#last = undefined;

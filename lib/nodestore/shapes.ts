@@ -1,7 +1,6 @@
 /** Shapes that the node's files must have to be believed. */
 
 import type { GateSettings } from '../gate/chains.ts';
-import type { Judging } from '../gate/judging.ts';
 import { LAST_MARKER, MARKERS, markersBetween } from '../gate/marker.ts';
 import type { HostPort, LocalPod, NodeState, Owner } from '../gate/node-state.ts';
 import type { PodCounts } from '../gate/pod-counts.ts';
@@ -124,20 +123,3 @@ export const isNodeHead: Shape<NodeHead> = such(
   }),
   ({ marker, since = marker }) => markersBetween(since, marker) < MARKERS,
 );
-
-const isJudging = objectOf<Judging>({
-  marker: isMarker,
-  table: isCount,
-  chains: mapOf(listOf(isCount)),
-  tags: mapOf(listOf(isText)),
-  isOrdered: optional(isTrue),
-  looksInto: mapOf(listOf(isText)),
-  leadsTo: optional(mapOf(listOf(isText))),
-  sizes: mapOf(isCount),
-});
-
-/** The knowledge of the table in the file's text; undefined where the file is none of ours. */
-export function judgingIn(text: string | undefined): Judging | undefined {
-  const found = parseJson(text);
-  return found.kind === 'value' && isJudging(found.value) ? found.value : undefined;
-}

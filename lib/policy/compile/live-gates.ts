@@ -8,7 +8,7 @@ import type { Cluster } from '../evaluate/cluster.ts';
 import type { NetworkPolicy } from '../model/model.ts';
 import { type CompileOptions, forgetGone, type Gates, gatesFor, type TaggedIdentity } from './compile.ts';
 import type { Names } from './names.ts';
-import { gatesIn, type RulesIndex } from './rules-index.ts';
+import { gatesIn, type KnownGates } from './rules-index.ts';
 
 /** @param ref `Kind/namespace/name`, or `Kind/name` of a cluster policy @returns undefined for the latter */
 function namespaceOf(ref: string): string | undefined {
@@ -18,8 +18,8 @@ function namespaceOf(ref: string): string | undefined {
 
 /** Sources of gates that are not known yet. */
 export interface GateSources {
-  /** Gates of identities as another process made them. */
-  readonly index?: RulesIndex;
+  /** Gates of identities as another process made them, with the sets that they look into. */
+  readonly known?: KnownGates;
   /** Policies of a namespace, asked for once: when an identity of it needs gates that are not known. */
   readonly policiesOf?: (namespace: string) => Iterable<NetworkPolicy>;
 }
@@ -49,7 +49,7 @@ export class LiveGates {
     this.#cluster = cluster;
     this.#options = options;
     this.#sources = sources;
-    for (const [key, gates] of sources.index ? gatesIn(sources.index) : [])
+    for (const [key, gates] of sources.known ? gatesIn(sources.known) : [])
       this.#knownIn(identityIn(key).namespace).set(key, gates);
   }
 

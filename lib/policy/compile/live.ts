@@ -9,20 +9,12 @@ import type { Labels, NetworkPolicy, Node, Pod } from '../model/model.ts';
 import { selects } from '../model/selector.ts';
 import { type CompileOptions, filledStructure, type Structure, structureOf, type TaggedIdentity } from './compile.ts';
 import { type GateSources, LiveGates } from './live-gates.ts';
-import { elementsFrom, filled, missingIn, withElements } from './members.ts';
+import { elementsFrom, missingIn } from './members.ts';
 import { Names } from './names.ts';
 import { NodeSets, type SetMoves } from './node-sets.ts';
-import { indexOf, type RulesIndex } from './rules-index.ts';
-import {
-  comesWithPods,
-  type NodeSetSpec,
-  type PeerSet,
-  type PodSetSpec,
-  type Ruleset,
-  type SetSpec,
-} from './ruleset.ts';
-import { elementChange, type Moves, type RulesetChange } from './ruleset-change.ts';
-import { sameStructure } from './same-structure.ts';
+import { type GatesIndex, gatesIndexOf, type RulesIndex, withoutBlocks } from './rules-index.ts';
+import { comesWithPods, type PodSetSpec, type Ruleset, type SetSpec } from './ruleset.ts';
+import { changeBetween, type Moves, type RulesetChange } from './ruleset-change.ts';
 import { SetIndex } from './set-index.ts';
 
 /** Sources of policies and pods that the rules may need while they follow a change, and were not told. */
@@ -53,21 +45,32 @@ export class LiveRules {
   asked = 0;
 
   constructor(options: Pick<CompileOptions, 'apart'> = {}, { complete, ...sources }: LiveSources = {}) {
-    this.#names = new Names(undefined, sources.index?.names);
+    this.#names = new Names(undefined, sources.known?.gates.names);
     this.#complete = complete;
     this.#gates = new LiveGates(this.cluster, { ...options, names: this.#names }, sources);
   }
 
   /** Index by which a new process goes on from the last `take`, without a look at the policies. */
   index(): RulesIndex {
-    const { specs, chains, tags } = this.#structure;
-    const gates = [...tags.values()].map(({ identity }) => [identityKey(identity), this.#gates.of(identity)] as const);
-    return indexOf(this.#names.entries(new Set([...specs.keys(), ...chains.keys()])), specs, gates);
+    const { specs, isOrdered } = this.#structure;
+    const gates = () => this.#gatesIndex();
+    return { specs: [...specs.values()].map(withoutBlocks), ...(isOrdered ? { isOrdered } : {}), gates };
   }
 
-  /** To be called once the present was told: it is what the last `take` told, so that the next one tells what is new. */
-  resume(): void {
-    this.#structure = this.#structureNow();
+  #gatesIndex(): GatesIndex {
+    const { specs, chains, tags } = this.#structure;
+    const gates = [...tags.values()].map(({ identity }) => [identityKey(identity), this.#gates.of(identity)] as const);
+    return gatesIndexOf(this.#names.entries(new Set([...specs.keys(), ...chains.keys()])), gates);
+  }
+
+  /**
+   * To be called once the present was told: it is what the last `take` told, so that the next one tells what is new.
+   * @param sets all that is known of it: for a caller that was told no identities, and brings no others
+   */
+  resume(sets?: Pick<RulesIndex, 'specs' | 'isOrdered'>): void {
+    this.#structure = sets
+      ? { ...nothing, ...sets, specs: new Map(sets.specs.map(spec => [spec.name, spec])) }
+      : this.#structureNow();
     this.#isRestructured = false;
     for (const spec of this.#structure.specs.values()) if (comesWithPods(spec)) this.#index.add(spec);
     this.#nodeSets.take(this.cluster, this.#structure.specs);
@@ -210,35 +213,18 @@ export class LiveRules {
     if (this.#gates.settleNewcomers(this.#identities)) this.#isRestructured = true;
     const before = this.#structure;
     const after = this.#structureNow();
-    const isStructural = !sameStructure(before, after);
     for (const [name, spec] of before.specs)
       if (!after.specs.has(name) && comesWithPods(spec)) this.#index.delete(spec);
-    const moves: Moves = new Map<PodSetSpec | NodeSetSpec, SetMoves>([
+    const moves: Moves = new Map<SetSpec, SetMoves>([
       ...this.#traffic(),
       ...this.#nodeSets.take(this.cluster, after.specs),
     ]);
     for (const [name, spec] of after.specs) if (!before.specs.has(name) && comesWithPods(spec)) this.#index.add(spec);
     this.#structure = after;
     this.#isRestructured = false;
-    if (isStructural) return this.#wholeChange(before, after, moves);
-    return moves.size === 0 ? undefined : elementChange(moves, after);
-  }
-
-  #wholeChange(before: Structure, after: Structure, moves: Moves): RulesetChange {
     const isFilled = ([name, spec]: [string, SetSpec]): boolean => comesWithPods(spec) && !before.specs.has(name);
     if ([...after.specs].some(isFilled)) this.#complete?.();
-    const part = ({ specs, ...structure }: Structure, side: keyof SetMoves, other: Structure): Ruleset => ({
-      sets: new Map(
-        [...specs].map(([name, spec]): [string, PeerSet] => {
-          const isNew = side === 'come' && !other.specs.has(name);
-          if (isNew) return [name, filled(this.cluster, spec)];
-          if (spec.kind === 'ranges') return [name, { ...spec, elements: [] }];
-          return [name, withElements(spec, moves.get(spec)?.[side] ?? [])];
-        }),
-      ),
-      ...structure,
-    });
-    return { before: part(before, 'gone', after), after: part(after, 'come', before), isStructural: true };
+    return changeBetween(this.cluster, before, after, moves);
   }
 
   #traffic(): ReadonlyMap<PodSetSpec, SetMoves> {

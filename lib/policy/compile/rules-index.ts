@@ -7,10 +7,18 @@ import type { CompiledGate } from './chain.ts';
 import type { Gates } from './compile.ts';
 import type { Gate, RuleChain, SetSpec } from './ruleset.ts';
 
+/** All that a pod of an identity with a gate asks for: the sets that it may be in. */
 export interface RulesIndex {
+  readonly specs: readonly SetSpec[];
+  readonly isOrdered?: true;
+  /** Asked for where identities come or go; undefined where they are no longer known. */
+  readonly gates: () => GatesIndex | undefined;
+}
+
+/** The gates of all identities, which the sets of a `RulesIndex` belong to. */
+export interface GatesIndex {
   /** Content of each name, so that no other content gets the same name. */
   readonly names: readonly (readonly [content: string, name: string])[];
-  readonly specs: readonly SetSpec[];
   readonly chains: readonly RuleChain[];
   readonly gates: readonly IndexedGate[];
   /** Places in `gates`, by `identityKey`. */
@@ -18,7 +26,7 @@ export interface RulesIndex {
 }
 
 /** A `CompiledGate` with the places of its chains and the names of its sets. */
-export interface IndexedGate {
+interface IndexedGate {
   readonly gate: Gate;
   readonly chains: readonly number[];
   readonly sets: readonly string[];
@@ -42,18 +50,17 @@ class Places<T> {
   }
 }
 
-const withoutBlocks = (spec: SetSpec): SetSpec => (spec.kind === 'ranges' ? { ...spec, ranges: [] } : spec);
+export const withoutBlocks = (spec: SetSpec): SetSpec => (spec.kind === 'ranges' ? { ...spec, ranges: [] } : spec);
 
 const listOf = ({ egress, ingress, byCluster }: Gates): readonly CompiledGate[] => [
   ...[egress, ingress],
   ...(byCluster ? [byCluster.egress, byCluster.ingress] : []),
 ];
 
-export function indexOf(
-  names: RulesIndex['names'],
-  specs: ReadonlyMap<string, SetSpec>,
+export function gatesIndexOf(
+  names: GatesIndex['names'],
   identities: readonly (readonly [string, Gates])[],
-): RulesIndex {
+): GatesIndex {
   const [chains, gates] = [new Places<RuleChain>(), new Places<CompiledGate>()];
   const placed = identities.map(([identity, each]) => [identity, listOf(each).map(gate => gates.of(gate))] as const);
   const indexed = gates.all.map(gate => ({
@@ -61,24 +68,19 @@ export function indexOf(
     chains: gate.chains.map(chain => chains.of(chain)),
     sets: gate.sets.map(({ name }) => name),
   }));
-  return {
-    ...{ names, specs: [...specs.values()].map(withoutBlocks), chains: chains.all },
-    ...{ gates: indexed, identities: placed },
-  };
+  return { names, chains: chains.all, gates: indexed, identities: placed };
 }
 
-/** Whether all sets, chains and gates that the index speaks of are in it. */
-export function isConsistent({ specs, chains, gates, identities }: RulesIndex): boolean {
-  const names = new Set(specs.map(({ name }) => name));
-  return (
-    gates.every(
-      gate => gate.chains.every(place => place < chains.length) && gate.sets.every(name => names.has(name)),
-    ) && identities.every(([, places]) => [2, 4].includes(places.length) && places.every(place => place < gates.length))
-  );
+/** Gates of all identities with their sets, as a process takes them over from another. */
+export interface KnownGates extends Pick<RulesIndex, 'specs'> {
+  readonly gates: GatesIndex;
 }
 
-/** The gates of each identity that a consistent index tells of. */
-export function gatesIn({ specs, chains, gates, identities }: RulesIndex): readonly (readonly [string, Gates])[] {
+/** The gates of each identity that the index tells of. */
+export function gatesIn({
+  specs,
+  gates: { chains, gates, identities },
+}: KnownGates): readonly (readonly [string, Gates])[] {
   const byName = new Map(specs.map(spec => [spec.name, spec]));
   const made = gates.map(
     (each): CompiledGate => ({

@@ -1,27 +1,137 @@
-/** The difference that a change makes in a ruleset. */
+/** The difference that a change makes in a ruleset, told without the parts that it leaves alone. */
+import { identityKey } from '../../tag/identity.ts';
+import type { Cluster } from '../evaluate/cluster.ts';
 import type { Structure } from './compile.ts';
-import { withElements } from './members.ts';
+import { filled, withElements } from './members.ts';
 import type { SetMoves } from './node-sets.ts';
-import type { NodeSetSpec, PodSetSpec, Ruleset } from './ruleset.ts';
+import {
+  gatesText,
+  type PeerSet,
+  type PodSetSpec,
+  type RuleChain,
+  type Ruleset,
+  type SetSpec,
+  type TagEntry,
+} from './ruleset.ts';
 
 /** Two rulesets that are parts of those before and after, and whose difference is the whole difference. */
 export interface RulesetChange {
   readonly before: Ruleset;
   readonly after: Ruleset;
-  /** Chains or tags differ: then all of them are in both. Otherwise nothing but elements of sets that stay. */
+  /** Chains or tags differ. Otherwise nothing but elements of sets that stay. */
   readonly isStructural: boolean;
 }
 
 /** By set, for those that stay and do not hold what they held. */
-export type Moves = ReadonlyMap<PodSetSpec | NodeSetSpec, SetMoves>;
+export type Moves = ReadonlyMap<SetSpec, SetMoves>;
 
-/** A change of nothing but elements of sets. */
-export function elementChange(moves: Moves, { isOrdered }: Structure): RulesetChange {
-  const part = (side: keyof SetMoves): Ruleset => ({
-    sets: new Map([...moves].map(([spec, found]) => [spec.name, withElements(spec, found[side])])),
-    chains: new Map(),
-    tags: new Map(),
-    ...(isOrdered ? { isOrdered } : {}),
-  });
-  return { before: part('gone'), after: part('come'), isStructural: false };
+const originsOf = ({ origins }: RuleChain['rules'][number]): string =>
+  origins.map(({ policy, direction, index }) => `${policy} ${direction} ${index}`).join();
+
+/** Whether two chains of one name, which match the same, come from the same policies and rules. */
+const isSameChain = (a: RuleChain | undefined, b: RuleChain | undefined): boolean =>
+  a === b ||
+  (a !== undefined &&
+    b !== undefined &&
+    a.policies.join() === b.policies.join() &&
+    a.rules.every((rule, i) => rule === b.rules[i] || originsOf(rule) === originsOf(b.rules[i]!)));
+
+const isRedirected = (a: TagEntry | undefined, b: TagEntry | undefined): boolean =>
+  a !== undefined && b !== undefined && gatesText(a) !== gatesText(b);
+
+const isSameEntry = (a: TagEntry | undefined, b: TagEntry | undefined): boolean =>
+  a !== undefined &&
+  b !== undefined &&
+  !isRedirected(a, b) &&
+  (a.identity === b.identity || identityKey(a.identity) === identityKey(b.identity));
+
+const keysOf = <K>(a: ReadonlyMap<K, unknown>, b: ReadonlyMap<K, unknown>): readonly K[] => [
+  ...new Set([...a.keys(), ...b.keys()]),
+];
+
+const countersOf = ({ rules }: RuleChain): readonly string[] => rules.flatMap(({ counter }) => counter ?? []);
+const nextOf = ({ rules, otherwise }: RuleChain): readonly string[] => [
+  ...rules.flatMap(({ to }) => to ?? []),
+  ...(otherwise === undefined ? [] : [otherwise]),
+];
+
+interface Touched {
+  readonly chains: ReadonlySet<string>;
+  readonly tags: ReadonlySet<number>;
 }
+
+/** Chains that have a counter in common with one that differs, or lead to one of these that are made anew. */
+function besides(differing: readonly string[], before: Structure, after: Structure): readonly string[] {
+  const counters = new Set(
+    differing.flatMap(name =>
+      [before.chains.get(name), after.chains.get(name)].flatMap(chain => (chain ? countersOf(chain) : [])),
+    ),
+  );
+  const names = new Set(differing);
+  const isBeside = (chain: RuleChain): boolean =>
+    countersOf(chain).some(counter => counters.has(counter)) || nextOf(chain).some(name => names.has(name));
+  return [...after.chains.values()].filter(isBeside).map(({ name }) => name);
+}
+
+/**
+ * The chains and tags in which the two differ, with those that the kernel's table ties to them: whatever leads to a chain that
+ * is made anew, and all chains of a counter. Undefined where they say the same, and for the same reasons; sets are compared by
+ * name, which their selectors determine, and belong to a chain.
+ */
+function touchedBetween(before: Structure, after: Structure): Touched | undefined {
+  const [chains, tags] = [keysOf(before.chains, after.chains), keysOf(before.tags, after.tags)];
+  const isOther = (name: string) => !isSameChain(before.chains.get(name), after.chains.get(name));
+  const differing = chains.filter(isOther);
+  const entries = tags.map(tag => [tag, before.tags.get(tag), after.tags.get(tag)] as const);
+  const others = entries.filter(([, a, b]) => !isSameEntry(a, b));
+  if (differing.length + others.length === 0) return undefined;
+  // Maps that tell all tags are made anew, or are others.
+  const isAll = before.isOrdered !== after.isOrdered || others.some(([, a, b]) => isRedirected(a, b));
+  const anew = new Set(differing.filter(name => before.chains.has(name) && after.chains.has(name)));
+  const isLed = (entry: TagEntry | undefined): boolean =>
+    entry !== undefined &&
+    anew.size > 0 &&
+    gatesText(entry)
+      .split(',')
+      .some(gate => anew.has(gate));
+  const led = entries.filter(([, , entry]) => isLed(entry));
+  return {
+    chains: new Set(isAll ? chains : [...differing, ...besides(differing, before, after)]),
+    tags: new Set(isAll ? tags : [...others, ...led].map(([tag]) => tag)),
+  };
+}
+
+const picked = <K, V>(map: ReadonlyMap<K, V>, keys: ReadonlySet<K>): ReadonlyMap<K, V> =>
+  new Map([...map].filter(([key]) => keys.has(key)));
+
+const noneTouched: Touched = { chains: new Set(), tags: new Set() };
+
+/** @param moves elements of the sets that stay @returns undefined where nothing has changed */
+export function changeBetween(
+  cluster: Cluster,
+  before: Structure,
+  after: Structure,
+  moves: Moves,
+): RulesetChange | undefined {
+  const touched = touchedBetween(before, after);
+  if (!touched && moves.size === 0) return undefined;
+  const { chains, tags } = touched ?? noneTouched;
+  const part = (own: Structure, other: Structure, side: keyof SetMoves): Ruleset => ({
+    sets: new Map(
+      [...own.specs].flatMap(([name, spec]): [string, PeerSet][] => {
+        const moved = moves.get(spec);
+        if (other.specs.has(name)) return moved ? [[name, withElements(spec as PodSetSpec, moved[side])]] : [];
+        return [[name, side === 'come' ? filled(cluster, spec) : emptied(spec)]];
+      }),
+    ),
+    ...{ chains: picked(own.chains, chains), tags: picked(own.tags, tags) },
+    ...(own.isOrdered ? { isOrdered: true } : {}),
+  });
+  return {
+    before: part(before, after, 'gone'),
+    after: part(after, before, 'come'),
+    isStructural: touched !== undefined,
+  };
+}
+
+const emptied = (spec: SetSpec): PeerSet => ({ ...spec, elements: [] }) as PeerSet;

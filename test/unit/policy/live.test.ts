@@ -108,10 +108,16 @@ function applied(whole: Ruleset, { before, after, isStructural }: NonNullable<Re
     const elements = [...kept.filter(element => !gone.has(shown(element))), ...come];
     sets.set(key, { ...rest, elements } as PeerSet);
   }
-  if (isStructural) return { ...after, sets };
-  assert.equal(after.isOrdered, whole.isOrdered);
-  return { ...whole, sets };
+  if (!isStructural) assert.equal(after.isOrdered, whole.isOrdered);
+  const chains = changed(whole.chains, before.chains, after.chains);
+  const tags = changed(whole.tags, before.tags, after.tags);
+  return { sets, chains, tags, ...(after.isOrdered ? { isOrdered: true } : {}) };
 }
+
+type Entries<K, V> = ReadonlyMap<K, V>;
+
+const changed = <K, V>(whole: Entries<K, V>, before: Entries<K, V>, after: Entries<K, V>): Entries<K, V> =>
+  new Map([...[...whole].filter(([key]) => !before.has(key)), ...after]);
 
 /** But for the order in which a selector lists its values, and an identity its ports. */
 const sorted = ({ sets, chains, tags, isOrdered }: Ruleset): string => {
