@@ -124,7 +124,7 @@ export class Footings {
 
   #recall(reconciler: Reconciler, record: NodeRecord, isWritten: boolean, isWhole: boolean): void {
     const { judging, resized, generation } = record;
-    const known = { judging: this.#options.store.findJudging(judging), resized, generation };
+    const known = { under: judging, judging: () => this.#options.store.findJudging(judging), resized, generation };
     reconciler.recall(record, known, isWhole);
     if (!isWritten || !this.isStanding(record)) reconciler.doubt(record.marker, isWritten);
   }

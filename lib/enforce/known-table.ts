@@ -12,19 +12,27 @@ import type { Ruleset } from '../policy/compile/ruleset.ts';
 import { areChainsKnown, isInForce, judgingAfter, readJudging } from './in-force.ts';
 import type { TableConnection } from './table-connection.ts';
 
+/** Handles and sizes, read where they are asked for. */
+interface Handles {
+  /** The marker that they are written under; undefined where they are not known. */
+  readonly under: number | undefined;
+  readonly judging: () => Judging | undefined;
+}
+
 /** Knowledge of a table that one process writes down, and another goes on from. */
-export interface Knowledge {
-  readonly judging: Judging | undefined;
+export interface Knowledge extends Handles {
   readonly resized?: Sizes | undefined;
   readonly generation: number | undefined;
 }
+
+const handlesOf = (judging: Judging | undefined): Handles => ({ under: judging?.marker, judging: () => judging });
 
 const isElement = ({ object }: Operation): boolean => object === 'element';
 
 export class KnownTable {
   readonly #nft: () => TableConnection;
-  /** Undefined where only a look at the whole table would tell. */
-  #judging: Judging | undefined;
+  /** Where they are not known, only a look at the whole table would tell. */
+  #handles = handlesOf(undefined);
   /** By how much sets have grown since that was read. */
   #resized: Sizes = {};
   /** At which the whole table was what it should be; undefined where another program has committed something since. */
@@ -35,14 +43,14 @@ export class KnownTable {
   }
 
   /** Takes over knowledge that was written down under the marker that the table has. */
-  recall({ judging, resized = {}, generation }: Knowledge): void {
-    this.#judging = judging;
+  recall({ resized = {}, generation, ...handles }: Knowledge): void {
+    this.#handles = handles;
     this.#resized = resized;
     this.#generation = generation;
   }
 
   get knowledge(): Knowledge {
-    return { judging: this.#judging, resized: this.#resized, generation: this.#generation };
+    return { ...this.#handles, resized: this.#resized, generation: this.#generation };
   }
 
   /** Nothing has been committed in this network namespace since the whole table was what it should be. */
@@ -54,12 +62,12 @@ export class KnownTable {
   learn(generation: number | undefined, marker: number, ruleset: Ruleset): void {
     this.#forget();
     if (generation === undefined) return;
-    this.#judging = readJudging(this.#nft(), generation, marker, ruleset);
-    if (this.#judging) this.#generation = generation;
+    this.#handles = handlesOf(readJudging(this.#nft(), generation, marker, ruleset));
+    if (this.#handles.under !== undefined) this.#generation = generation;
   }
 
   #forget(): void {
-    this.#judging = undefined;
+    this.#handles = handlesOf(undefined);
     this.#resized = {};
     this.#generation = undefined;
   }
@@ -71,30 +79,32 @@ export class KnownTable {
   commit({ transaction, markers, change }: TableStep): void {
     const marker = markers.at(-1)!;
     const { operations } = transaction;
-    const [judging, resized, whole] = [this.#judging, this.#resized, this.#generation];
+    const { under, judging, resized = {}, generation: whole } = this.knowledge;
     this.#forget();
     const before = this.#nft().generation();
+    const isSized = change === undefined && operations.every(isElement);
     // Else rules that another program put into a chain that this commit changes would pass for the commit's own.
-    const isKnown = judging && areChainsKnown(this.#nft(), judging, changedBy(operations).chains);
+    const known = isSized ? undefined : judging();
+    const isKnown = isSized
+      ? under !== undefined
+      : known && areChainsKnown(this.#nft(), known, changedBy(operations).chains);
     this.#nft().commit(transaction);
     const after = operations.length > 0 ? nextGeneration(before) : before;
     if (!isKnown || this.#nft().generation() !== after) return;
-    this.#keep(after, marker, { operations, change, known: judging, resized: resizedBy(operations, resized) });
-    if (this.#judging && whole === before) this.#generation = after;
-  }
-
-  #keep(generation: number, marker: number, step: Parameters<typeof judgingAfter>[3]): void {
-    if (step.change === undefined && step.operations.every(isElement)) {
-      this.#judging = step.known;
-      this.#resized = step.resized;
-    } else this.#judging = judgingAfter(this.#nft(), generation, marker, step);
+    const grown = resizedBy(operations, resized);
+    if (known)
+      this.#handles = handlesOf(
+        judgingAfter(this.#nft(), after, marker, { operations, change, known, resized: grown }),
+      );
+    else [this.#handles, this.#resized] = [{ under, judging }, grown];
+    if (this.#handles.under !== undefined && whole === before) this.#generation = after;
   }
 
   /** Whether what judges these pods is known to be in force, asked at a cost that does not grow with the number of pods. */
   isInForce(settings: GateSettings, pods: readonly Judged[]): boolean {
-    const known = this.#judging;
-    if (!known || (isJudged(settings) && !pods.every(({ tag }) => known.tags[tag]))) return false;
     if (this.isUntouched) return true;
+    const known = this.#handles.judging();
+    if (!known || (isJudged(settings) && !pods.every(({ tag }) => known.tags[tag]))) return false;
     return isInForce(this.#nft(), { known, settings, pods, coming: new Map(), resized: this.#resized });
   }
 }

@@ -59,13 +59,13 @@ export class RecordKeeper {
 
   #writeBeside({ state, markers, isStructural }: InForce, known: Knowledge, rules: RulesetSource): Partial<NodeRecord> {
     const { store } = this.#options;
-    const { judging, resized, generation } = known;
+    const { under, resized, generation } = known;
     const marker = markers.at(-1)!;
     const { index: kept, judging: written } = this.#beside;
     const index = kept !== undefined && !isStructural ? undefined : rules.index?.();
     const indexed = index ? this.#ifRoom(() => store.writeIndex(marker, index), marker) : kept;
-    const isKnown = judging === undefined || judging.marker === written;
-    const judged = isKnown ? judging?.marker : this.#ifRoom(() => store.writeJudging(judging), judging.marker);
+    const judging = under === undefined || under === written ? undefined : known.judging();
+    const judged = judging ? this.#ifRoom(() => store.writeJudging(judging), judging.marker) : under;
     this.recall({ index: isStructural && !index ? undefined : indexed, judging: judged } as Beside);
     return {
       ...this.#beside,
