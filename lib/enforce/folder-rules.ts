@@ -175,12 +175,13 @@ export class FolderRules implements RulesetSource {
 
   #complete(): void {
     if (!this.#isWhole) throw new WholeNeeded();
-    if (this.#index) this.#reopen(undefined);
+    if (!this.#index) return;
+    this.#index = undefined;
+    this.#reopen();
   }
 
-  /** Starts once more, from all that the index has, or from the manifests. */
-  #reopen(index = this.#index): void {
-    this.#index = index;
+  /** Starts once more, from all that the index has; without one, from the manifests. */
+  #reopen(): void {
     this.#isOutline = false;
     [this.#manifests, this.#live, this.#rules] = this.#open();
   }

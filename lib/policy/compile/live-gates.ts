@@ -31,6 +31,8 @@ export class LiveGates {
   /** Namespaces whose policies were asked for. */
   readonly #learned = new Set<string>();
   #refused: ReadonlySet<string> = new Set();
+  /** Their texts, which take longer to make than to look up. */
+  readonly #keys = new WeakMap<Identity, string>();
   /** By identity, by namespace. */
   readonly #gates = new Map<string, Map<string, Gates>>();
   /** Namespaces whose gates are those of before their policies changed, in the order of the changes. */
@@ -122,9 +124,15 @@ export class LiveGates {
     this.#refused = policies;
   }
 
+  keyOf(identity: Identity): string {
+    const key = this.#keys.get(identity) ?? identityKey(identity);
+    this.#keys.set(identity, key);
+    return key;
+  }
+
   of(identity: Identity): Gates {
     const known = this.#knownIn(identity.namespace);
-    const key = identityKey(identity);
+    const key = this.keyOf(identity);
     const found = known.get(key);
     if (found) return found;
     this.#learn(identity.namespace);

@@ -2,7 +2,6 @@
  * The ruleset of a node, kept up to date change by change: what a pod, a namespace or a policy costs is what it touches,
  * however large the cluster is. What the whole comes to is `compile`'s word; this tells what of it has changed.
  */
-import { identityKey } from '../../tag/identity.ts';
 import { Cluster } from '../evaluate/cluster.ts';
 import { type ClusterPolicy, tiers } from '../model/cluster-policy.ts';
 import type { Labels, NetworkPolicy, Node, Pod } from '../model/model.ts';
@@ -59,7 +58,9 @@ export class LiveRules {
 
   #gatesIndex(): GatesIndex {
     const { specs, chains, tags } = this.#structure;
-    const gates = [...tags.values()].map(({ identity }) => [identityKey(identity), this.#gates.of(identity)] as const);
+    const gates = [...tags.values()].map(
+      ({ identity }) => [this.#gates.keyOf(identity), this.#gates.of(identity)] as const,
+    );
     return gatesIndexOf(this.#names.entries(new Set([...specs.keys(), ...chains.keys()])), gates);
   }
 

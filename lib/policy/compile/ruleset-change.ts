@@ -49,7 +49,6 @@ const keysOf = <K>(a: ReadonlyMap<K, unknown>, b: ReadonlyMap<K, unknown>): read
   ...new Set([...a.keys(), ...b.keys()]),
 ];
 
-const countersOf = ({ rules }: RuleChain): readonly string[] => rules.flatMap(({ counter }) => counter ?? []);
 const nextOf = ({ rules, otherwise }: RuleChain): readonly string[] => [
   ...rules.flatMap(({ to }) => to ?? []),
   ...(otherwise === undefined ? [] : [otherwise]),
@@ -60,16 +59,14 @@ interface Touched {
   readonly tags: ReadonlySet<number>;
 }
 
-/** Chains that have a counter in common with one that differs, or lead to one of these that are made anew. */
+/** Chains that may have a policy's counter in common with one that differs, or lead to one of these that are made anew. */
 function besides(differing: readonly string[], before: Structure, after: Structure): readonly string[] {
-  const counters = new Set(
-    differing.flatMap(name =>
-      [before.chains.get(name), after.chains.get(name)].flatMap(chain => (chain ? countersOf(chain) : [])),
-    ),
+  const policies = new Set(
+    differing.flatMap(name => [before, after].flatMap(({ chains }) => chains.get(name)?.policies ?? [])),
   );
   const names = new Set(differing);
   const isBeside = (chain: RuleChain): boolean =>
-    countersOf(chain).some(counter => counters.has(counter)) || nextOf(chain).some(name => names.has(name));
+    chain.policies.some(policy => policies.has(policy)) || nextOf(chain).some(name => names.has(name));
   return [...after.chains.values()].filter(isBeside).map(({ name }) => name);
 }
 
