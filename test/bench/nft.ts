@@ -114,7 +114,7 @@ function wholeTable(node: BenchNode, kernel: Nft, what: string, table: Table): R
   return compared({ part, what, unit: 'ms' }, own, 'nft -f -', theirs, { atMost: 1 });
 }
 
-function podOf(i: number, app = i): Omit<LocalPod, 'tag'> {
+export function podOf(i: number, app = i): Omit<LocalPod, 'tag'> {
   const labels = { app: `app${app}` };
   return {
     network: 'bench',
@@ -133,7 +133,7 @@ function podOf(i: number, app = i): Omit<LocalPod, 'tag'> {
 }
 
 /** A policy for every pod: four allow rules in its chain, for two peers by label, of 50 kinds, in either family, and a port. */
-const policyFor = (i: number) => ({
+export const policyFor = (i: number) => ({
   apiVersion: 'networking.k8s.io/v1',
   kind: 'NetworkPolicy',
   metadata: { namespace: 'bench', name: `policy${i}` },

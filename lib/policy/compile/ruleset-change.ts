@@ -59,14 +59,19 @@ interface Touched {
   readonly tags: ReadonlySet<number>;
 }
 
-/** Chains that may have a policy's counter in common with one that differs, or lead to one of these that are made anew. */
-function besides(differing: readonly string[], before: Structure, after: Structure): readonly string[] {
+/** Chains that may have a policy's counter in common with one that differs, or lead to one that is made anew. */
+function besides(
+  differing: readonly string[],
+  anew: ReadonlySet<string>,
+  before: Structure,
+  after: Structure,
+): readonly string[] {
   const policies = new Set(
     differing.flatMap(name => [before, after].flatMap(({ chains }) => chains.get(name)?.policies ?? [])),
   );
-  const names = new Set(differing);
   const isBeside = (chain: RuleChain): boolean =>
-    chain.policies.some(policy => policies.has(policy)) || nextOf(chain).some(name => names.has(name));
+    chain.policies.some(policy => policies.has(policy)) ||
+    (anew.size > 0 && nextOf(chain).some(name => anew.has(name)));
   return [...after.chains.values()].filter(isBeside).map(({ name }) => name);
 }
 
@@ -93,7 +98,7 @@ function touchedBetween(before: Structure, after: Structure): Touched | undefine
       .some(gate => anew.has(gate));
   const led = entries.filter(([, , entry]) => isLed(entry));
   return {
-    chains: new Set(isAll ? chains : [...differing, ...besides(differing, before, after)]),
+    chains: new Set(isAll ? chains : [...differing, ...besides(differing, anew, before, after)]),
     tags: new Set(isAll ? tags : [...others, ...led].map(([tag]) => tag)),
   };
 }
