@@ -263,6 +263,29 @@ test('on a node of Kubernetes policies of both kinds are tried as the API tells 
       ['NetworkPolicy/default/shut', 1, 0],
     ],
   );
+  const answers: [words: readonly string[], exit: number, says: RegExp][] = [
+    [['diff', '--staged'], 1, /- closes {2}.* to default\/web\n.*\n +.*NetworkPolicy\/default\/shut isolates/],
+    [
+      ['diff', '--staged'],
+      1,
+      /- closes {2}.* to .*\n +UDP 80; .*\n +ClusterNetworkPolicy\/no-udp ingress\[0] denies it/,
+    ],
+    [
+      ['explain', '--from', 'default/other', '--to', 'default/web', '--port', '80/UDP'],
+      0,
+      /With the staged policies in force it would be denied:\n {2}ingress: denied, ClusterNetworkPolicy\/no-udp ingress\[0]/,
+    ],
+    [
+      ['matrix', '--port', '80/UDP'],
+      0,
+      /If the staged policies were in force \(ClusterNetworkPolicy\/no-udp, NetworkPolicy\/default\/shut\):/,
+    ],
+  ];
+  for (const [words, code, says] of answers) {
+    const { exit, stdout, stderr } = await host.type(['policy', ...words]);
+    assert.equal(exit, code, stderr);
+    assert.match(stdout, says);
+  }
   put(false);
   await until('it to be in force', () => {
     const packet = host.packet(other.addresses[4], web.addresses[4]);
