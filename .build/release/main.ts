@@ -9,6 +9,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { progress } from '../../lib/cli/progress.ts';
 import { type ArchiveEntry, gzip, sha256, tar } from '../../lib/cli/sysdump/archive.ts';
 import { about } from './about.ts';
 import { chart, kustomization } from './chart.ts';
@@ -27,11 +28,6 @@ const { key, nfpm, url } = values;
 const [executable, cache, output] = positionals;
 if (!executable || !cache || !output)
   throw new Error('Usage: node main.ts EXECUTABLE CACHE OUTPUT [--url=URL] [--nfpm=PROGRAM] [--key=FILE]');
-
-/** One line, written over and over, where a person looks. */
-const progress = (text: string): void => {
-  if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${text}`);
-};
 
 const what = about(executable, url);
 const write = (name: string, bytes: Uint8Array | string): void => writeFileSync(join(output, name), bytes);

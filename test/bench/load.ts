@@ -8,6 +8,7 @@ import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { messageOf } from '../../lib/cni/error.ts';
 import { formatLoad, formatLoadMarkdown, type LoadGroup, type MeasuredLoad } from './load-report.ts';
+import { sayer } from './progress.ts';
 
 const folder = new URL('./load/', import.meta.url);
 
@@ -18,11 +19,9 @@ const groupNames = (): string[] =>
     .map(file => file.slice(0, -'.ts'.length))
     .sort();
 
-const elapsed = (): string => `${(performance.now() / 1000).toFixed(0).padStart(4)} s`;
-
 async function measure(name: string): Promise<MeasuredLoad> {
   const { group } = (await import(new URL(`${name}.ts`, folder).href)) as { readonly group: LoadGroup };
-  return { group: name, rows: await group(progress => console.error(`${elapsed()} ${name}: ${progress}`)) };
+  return { group: name, rows: await group(sayer(name)) };
 }
 
 async function main(): Promise<number> {

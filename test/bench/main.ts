@@ -9,6 +9,7 @@ import { nft } from './nft.ts';
 import { picture, themes } from './picture.ts';
 import { plugin } from './plugin.ts';
 import { pluginLabel, pluginPanels } from './plugin-panels.ts';
+import { sayer } from './progress.ts';
 import { formatMarkdown, formatReport, type Row, reportOf } from './report.ts';
 import { worker } from './worker.ts';
 
@@ -29,8 +30,6 @@ const peers = () => ({
   Node: process.version,
 });
 
-const elapsed = (): string => `${(performance.now() / 1000).toFixed(0).padStart(4)} s`;
-
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'boolean' } } });
   const command = ['npm run bench', ...(positionals.length > 0 ? ['--', ...positionals] : [])].join(' ');
@@ -42,7 +41,7 @@ async function main(): Promise<number> {
   const rows: Row[] = [];
   for (const [name, part] of Object.entries(parts)) {
     if (positionals.length > 0 && !positionals.includes(name)) continue;
-    rows.push(...(await part(progress => console.error(`${elapsed()} ${name}: ${progress}`))));
+    rows.push(...(await part(sayer(name))));
   }
   const report = reportOf(rows, peers(), command);
   mkdirSync('dist', { recursive: true });

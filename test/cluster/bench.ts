@@ -1,5 +1,6 @@
 /** How long it takes from a write to the API to the first packet that is refused, and to the first that is let in. */
 import { parseArgs } from 'node:util';
+import { sayer } from '../bench/progress.ts';
 import { formatReport, quantile, type Row, reportOf, single } from '../bench/report.ts';
 import type { KubeObject } from './api.ts';
 import { KubeCluster, namespaceOf, policyOf } from './cluster.ts';
@@ -78,9 +79,10 @@ async function main(): Promise<void> {
   const { values } = parseArgs({ options: { json: { type: 'boolean' } } });
   const rows: Row[] = [];
   using cluster = await KubeCluster.start();
+  const say = sayer('cluster');
   const { changes, knocking } = await changesOf(cluster);
   for (const change of changes) {
-    console.error(`cluster: ${CHANGES} changes, ${change.what}`);
+    say(`${CHANGES} changes, ${change.what}`);
     rows.push(...(await measure(knocking, change)));
   }
   await knocking.end();

@@ -21,15 +21,15 @@ fail() {
 . "$recipe"
 bin=$cache/$(name_of_build)
 
-# One line, again and again, where somebody looks; else one each minute.
+# One line, again and again, on a terminal; a pipe and a log get none.
 show_progress() { # LOG
-  local last='' now every=60
-  [[ -t 2 ]] && every=1
-  while sleep "$every"; do
+  local last='' now
+  [[ -t 2 ]] || return 0
+  while sleep 1; do
     now=$(progress "$1")
     [[ $now == "$last" ]] && continue
     last=$now
-    if [[ -t 2 ]]; then printf '\r\033[K%s' "Kubernetes $release: $now" >&2; else echo "Kubernetes $release: $now" >&2; fi
+    printf '\r\033[K%s' "Kubernetes $release: $now" >&2
   done
 }
 

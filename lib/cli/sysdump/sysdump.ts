@@ -5,6 +5,7 @@ import { command, counted, type Exit, exit, print, warn } from '../command.ts';
 import { agentPods } from '../kubectl/kubectl.ts';
 import { liveOptions } from '../live-node.ts';
 import { STDIN } from '../policy/manifests.ts';
+import { progress } from '../progress.ts';
 import type { ArchiveEntry } from './archive.ts';
 import { clusterFacts } from './cluster-facts.ts';
 import { type Fact, nodeFacts } from './node-facts.ts';
@@ -12,11 +13,6 @@ import { type Fact, nodeFacts } from './node-facts.ts';
 interface Gathered {
   readonly entries: readonly ArchiveEntry[];
   readonly failures: readonly string[];
-}
-
-/** On a terminal, which fact is read now; a pipe and a file get no such lines. */
-function progress(text: string): void {
-  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
 }
 
 /** A fact that cannot be read becomes an error in the archive, and keeps no other fact out of it. */

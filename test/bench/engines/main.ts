@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import { KubeCluster } from '../../cluster/cluster.ts';
 import { release } from '../../cluster/release.ts';
 import { picture, themes } from '../picture.ts';
+import { sayer } from '../progress.ts';
 import { compared, formatReport, quantile, type Row, reportOf, single, type Unit, whereText } from '../report.ts';
 import { changes } from './changes.ts';
 import { type Contender, contenders, lacksQueue } from './contenders.ts';
@@ -42,8 +43,7 @@ const sizes = {
 };
 const BURST = 100;
 
-const say = (progress: string): void =>
-  console.error(`${(performance.now() / 1000).toFixed(0).padStart(4)} s engines: ${progress}`);
+const say = sayer('engines');
 
 const part = (name: string) => `engines: ${name}`;
 
@@ -227,7 +227,7 @@ async function main(): Promise<void> {
       rows.push(...(await run()));
     } catch (error) {
       missing.push(`${name}: ${String(error)}`);
-      say(`${name}: ${String(error)}`);
+      console.error(`Cannot measure ${name}: ${String(error)}`);
     }
     process.stdout.write(write(rows, missing));
   }
