@@ -23,6 +23,7 @@ import { askAgent, isAgents } from './ask-agent.ts';
 import { binDirOption, clearedJson, clearedLines, clearWholeNode, forceOption, nftSummary } from './clearing.ts';
 import { command, type Exit, exit, outputOption, print, printJson, warn } from './command.ts';
 import { probeFlows } from './flows/probe-flows.ts';
+import { firstSteps, numbered } from './install/first-steps.ts';
 import { type Live, liveOptions, openLive } from './live-node.ts';
 
 /** Finds what a node lacks before tollgate has plugged in a pod there. */
@@ -82,9 +83,11 @@ interface Report {
   readonly found: readonly Mismatch[];
   readonly lacks: readonly Lack[];
   readonly repaired: Repaired | undefined;
+  /** What to do next, where no pod is plugged in. */
+  readonly next?: readonly string[];
 }
 
-function printReport({ found, lacks, repaired }: Report): void {
+function printReport({ found, lacks, repaired, next = [] }: Report): void {
   if (repaired) {
     const lines = [
       ...clearedLines(repaired.cleared, repaired.nft),
@@ -100,9 +103,13 @@ function printReport({ found, lacks, repaired }: Report): void {
   if (notes.length > 0) print(`Worth knowing:\n${indented(lackLines(notes))}`);
   if (found.length === 0 && grave.length === 0) print('Kernel, table and records agree.');
   else if (found.length > 0 && !repaired) print('`tollgate verify --repair` mends what can be mended.');
+  if (next.length > 0)
+    print(
+      `No pod is plugged in. ${grave.length > 0 ? 'Once this node has what it lacks' : 'Next'}:\n${numbered(next)}`,
+    );
 }
 
-const jsonOf = ({ found, lacks, repaired }: Report, isFine: boolean) => ({
+const jsonOf = ({ found, lacks, repaired, next = [] }: Report, isFine: boolean) => ({
   fine: isFine,
   differences: found.map(({ about, what, nft }) => ({ about, what, ...(nft ? { nft } : {}) })),
   lacking: lacks,
@@ -112,6 +119,7 @@ const jsonOf = ({ found, lacks, repaired }: Report, isFine: boolean) => ({
         mended: repaired.mended.map(({ about, what }) => ({ about, what })),
       }
     : null,
+  next,
 });
 
 function conclude(report: Report, isJson: boolean): Exit {
@@ -134,6 +142,12 @@ export const verify = command(
         ...forceOption,
         ...outputOption,
         ...binDirOption,
+        'conf-dir': {
+          type: 'string',
+          default: '/etc/cni/net.d',
+          requiresArg: true,
+          describe: 'Where runtimes find their network',
+        },
         ...liveOptions,
       })
       .example('$0 verify', 'nothing is changed')
@@ -141,13 +155,14 @@ export const verify = command(
       .example('$0 verify --repair --force', 'links that nothing knows are deleted, too')
       .example('$0 verify -o json', 'for scripts and monitoring')
       .epilog(
-        'A pod counts as different only if it still is when no call for it is under way. --repair writes lost records of running pods again. Exit code 0: fine; 1: something differs, or the node lacks something; 3: a repair failed. Rules of others that drop pods’ packets are named with the line to add; they are never changed.',
+        'A pod counts as different only if it still is when no call for it is under way. --repair writes lost records of running pods again. Where no pod is plugged in yet, it says in order what to do next. Exit code 0: fine; 1: something differs, or the node lacks something; 3: a repair failed. Rules of others that drop pods’ packets are named with the line to add; they are never changed.',
       ),
   async options => {
     const isJson = options.output === 'json';
     const lacks = probeNode();
     // Without nftables there is nothing to compare.
-    if (probeNftables(() => Nft.open()).length > 0) return conclude({ found: [], lacks, repaired: undefined }, isJson);
+    if (probeNftables(() => Nft.open()).length > 0)
+      return conclude({ found: [], lacks, repaired: undefined, next: firstSteps(options) }, isJson);
     using live = openLive(options, warn);
     const repaired = options.repair ? await repair(live, options) : undefined;
     const scene = sceneOf(live);
@@ -164,6 +179,7 @@ export const verify = command(
       ...(await probeFlows(options.runDir)),
     ];
     const found = [...(await agentsDifferences(live, options.runDir)), ...(await differences(scene))];
-    return conclude({ found, lacks: [...lacks, ...own], repaired }, isJson);
+    const next = live.found ? [] : firstSteps(options);
+    return conclude({ found, lacks: [...lacks, ...own], repaired, next }, isJson);
   },
 );

@@ -5,6 +5,7 @@
 import {
   closeSync,
   constants,
+  existsSync,
   fstatSync,
   fsyncSync,
   lstatSync,
@@ -81,8 +82,9 @@ function confIn(path: string): { readonly conf?: Conf } {
   }
 }
 
-/** Network configurations in the order of their names, as runtimes read them. @throws StateError the folder cannot be listed */
+/** Network configurations in the order of their names, as runtimes read them; none where the folder is not there. @throws StateError it cannot be listed */
 export function confFilesIn(folder: string): readonly ConfFile[] {
+  if (!existsSync(folder)) return [];
   const entries = doing('list', folder, () => readdirSync(folder, { withFileTypes: true }));
   return entries
     .filter(entry => isConf(entry.name) && !entry.isDirectory())

@@ -2,19 +2,10 @@ import { getRawAsset, isSea } from 'node:sea';
 import { command, exit, outputOption, print, printJson, UsageError } from '../command.ts';
 import { lackLines, probeNode } from '../verify.ts';
 import { conflistFor } from './conflist.ts';
-import { missingDropIns, placeDropIns } from './drop-ins.ts';
+import { placeDropIns } from './drop-ins.ts';
+import { numbered, stepsAfterInstall } from './first-steps.ts';
 import { kubernetesManifests, kubernetesOptions } from './kubernetes.ts';
-import { findConflict, placeConflist, placeExecutables } from './place.ts';
-
-function nextSteps(confDir: string, conflist: string, other: string | undefined): string[] {
-  const isFirst = other === undefined;
-  return [
-    `Look at the address ranges in ${conflist}: no other network of yours may have them.`,
-    ...(isFirst ? [] : [`Runtimes take the first file of ${confDir} by name, and that is ${other}: move it away.`]),
-    ...missingDropIns().map(({ path, reload }) => `\`tollgate install --drop-ins\` writes ${path}; then: ${reload}`),
-    'containerd and CRI-O notice the files by themselves. When pods are plugged in: `tollgate pods`, `tollgate verify`.',
-  ];
-}
+import { placeConflist, placeExecutables } from './place.ts';
 
 /** @throws UsageError where no launcher could call an agent there: struct sockaddr_un has room for 107 bytes */
 function checkRunDir(path: string): string {
@@ -82,7 +73,7 @@ export const install = command(
     const dropIns = options.dropIns ? placeDropIns() : [];
     const warnings = probeNode();
     const next = conflist
-      ? nextSteps(options.confDir, conflist.path, findConflict(options.confDir, conflist.path))
+      ? stepsAfterInstall(options.confDir, conflist.path)
       : ['`tollgate agent --conf-dir` writes the conflist, once pods can be plugged in.'];
     if (options.output === 'json') printJson({ executables, conflist, dropIns, warnings, next });
     else {
@@ -96,7 +87,7 @@ export const install = command(
             .map(line => `  ${line}`)
             .join('\n')}`,
         );
-      print(`\nNext:\n${next.map(line => `  ${line}`).join('\n')}`);
+      print(`\nNext:\n${numbered(next)}`);
     }
     return exit.yes;
   },

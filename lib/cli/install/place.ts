@@ -117,13 +117,15 @@ export function placeExecutables({ source, launcher, runDir }: Executables, fold
   return [node, { path: where, isNew }, ...placeLaunchers(launcher, folder)];
 }
 
+export const CONFLIST = '10-tollgate.conflist';
+
 export interface PlacedConflist extends Placed {
   readonly why?: string;
 }
 
 /** Writes the conflist unless there is a network of that name without tollgate. @param text the conflist */
 export function placeConflist(folder: string, text: string, force: boolean): PlacedConflist {
-  const path = join(folder, '10-tollgate.conflist');
+  const path = join(folder, CONFLIST);
   mkdirSync(folder, { recursive: true, mode: 0o755 });
   const { name } = JSON.parse(text) as { name: string };
   for (const { file: base, conf } of confFilesIn(folder)) {

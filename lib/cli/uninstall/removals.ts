@@ -38,7 +38,7 @@ const move = (from: string, to: string, why: string): Removal => ({
 
 /** A conflist that is not as install writes it may hold what an admin chose, so it is kept where no runtime reads it. */
 function conflistSteps({ confDir, runDir }: NodeFolders): readonly Removal[] {
-  const files = existsSync(confDir) ? confFilesIn(confDir) : [];
+  const files = confFilesIn(confDir);
   return files
     .filter(({ conf }) => conf?.types.includes('tollgate'))
     .map(({ file }) => {
