@@ -1,14 +1,16 @@
 /** `kubectl tollgate` as an administrator types it: the executable under a name that kubectl finds. */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { after, before, suite, test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
+import { parseAllDocuments } from 'yaml';
 import { until } from '../support/host.ts';
 import { tollgate } from '../support/places.ts';
+import { isTrue, type KubeObject, type Pod } from './api.ts';
 import { defaultDeny, type KubeCluster, namespaceOf } from './cluster.ts';
 import { adminConfig } from './control.ts';
 import { kubernetes, scratch } from './daemon.ts';
@@ -81,15 +83,17 @@ export function kubectlPlugin(cluster: () => KubeCluster): void {
 
     interface Tested {
       readonly ok: boolean;
-      readonly checks: readonly { readonly name: string; readonly family: number; readonly ok: boolean }[];
+      readonly checks: readonly { readonly name: string; readonly family: number | null; readonly ok: boolean }[];
       readonly causes: readonly string[];
+      readonly notTried: readonly string[];
     }
 
     test('the connectivity test of a cluster that is well: pods, nodes, Service, name, hostPort, policy', async t => {
       const { status, stdout, stderr } = await kubectl('connectivity', 'test', '-o', 'json');
       assert.equal(status, 0, stdout + stderr);
-      const { checks } = JSON.parse(stdout) as Tested;
-      t.diagnostic(`${checks.length} checks are as they should be`);
+      const { checks, notTried } = JSON.parse(stdout) as Tested;
+      t.diagnostic(`${checks.length} checks are as they should be; not tried: ${notTried.join(', ')}`);
+      assert.match(notTried.join(), /^policies of the cluster: its API does not know clusternetworkpolicies/);
       for (const name of [
         'pod to pod between nodes',
         'full packets between nodes',
@@ -103,6 +107,55 @@ export function kubectlPlugin(cluster: () => KubeCluster): void {
             `${name}, IPv${family}`,
           );
       assert.ok(checks.some(({ name }) => name === 'a name of DNS'));
+      for (const node of nodes) assert.ok(checks.some(({ name }) => name === `the agent of ${node}`));
+    });
+
+    test('where the API knows ClusterNetworkPolicy, both tiers are tried', async () => {
+      const printed = execFileSync(tollgate, ['install', '--kubernetes', '--with-crds'], { encoding: 'utf8' });
+      for (const document of parseAllDocuments(printed)) {
+        const object = document.toJS() as KubeObject;
+        if (object.kind === 'CustomResourceDefinition') await cluster().api.apply(object);
+      }
+      const { status, stdout, stderr } = await kubectl('connectivity', 'test', '-o', 'json');
+      assert.equal(status, 0, stdout + stderr);
+      const { checks, notTried } = JSON.parse(stdout) as Tested;
+      assert.deepEqual(notTried, []);
+      for (const name of ['Admin denies', 'Admin accepts', 'Admin passes', 'Baseline denies', 'Baseline comes'])
+        assert.ok(
+          checks.some(check => check.name.startsWith(name)),
+          name,
+        );
+    });
+
+    test('an agent that does not answer is found, and its node is named', async t => {
+      const { pid } = cluster().nodes.get('node2')!.agent;
+      process.kill(pid, 'SIGSTOP');
+      try {
+        await until(
+          'kubelet to notice',
+          async () => {
+            const pods = await cluster().api.list<Pod>('/api/v1/namespaces/kube-system/pods');
+            const agent = pods.find(
+              ({ metadata, spec }) => metadata.name.startsWith('tollgate-') && spec.nodeName === 'node2',
+            );
+            return agent && !isTrue(agent.status.conditions, 'Ready');
+          },
+          120_000,
+        );
+        const { status, stdout, stderr } = await kubectl('connectivity', 'test', '-o', 'json');
+        assert.equal(status, 1, stdout + stderr);
+        const { checks, causes, notTried } = JSON.parse(stdout) as Tested;
+        assert.deepEqual(
+          checks.filter(({ ok }) => !ok).map(({ name }) => name),
+          ['the agent of node2'],
+        );
+        t.diagnostic(causes.join(' | '));
+        assert.match(causes.join(), /^node2: its agent does not answer/);
+        assert.match(notTried.join(), /pods of two nodes: one agent is ready/);
+      } finally {
+        process.kill(pid, 'SIGCONT');
+      }
+      await until('the agent to be ready again', async () => (await kubectl('status', '--node', 'node2')).status === 0);
     });
 
     test('what another program drops between nodes is found, and its chain is named', async t => {

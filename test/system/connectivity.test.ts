@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import test, { suite } from 'node:test';
+import { startAgent } from '../support/agent-process.ts';
 import { runDir, startHost, stateDir, tollgate } from '../support/cni.ts';
 import { type Host, until } from '../support/host.ts';
 
@@ -40,11 +41,12 @@ interface Tested {
   readonly ok: boolean;
   readonly checks: readonly {
     readonly name: string;
-    readonly family: number;
+    readonly family: number | null;
     readonly ok: boolean;
     readonly got: string;
   }[];
   readonly causes: readonly string[];
+  readonly notTried: readonly string[];
 }
 
 const what = (host: Host) =>
@@ -55,10 +57,11 @@ const what = (host: Host) =>
 test('on a node that is well all checks are fine, in both families, and nothing is left of them', async () => {
   using host = await start();
   const before = await what(host);
-  const { ok, checks, causes } = JSON.parse(
+  const { ok, checks, causes, notTried } = JSON.parse(
     await host.must([tollgate, 'connectivity', 'test', ...places, '-o', 'json']),
   ) as Tested;
   assert.deepEqual({ ok, causes }, { ok: true, causes: [] });
+  assert.match(notTried.join('\n'), /^the way to the outside: --outside [^\n]*$/);
   for (const family of [4, 6])
     for (const name of [
       'pod to pod',
@@ -66,6 +69,11 @@ test('on a node that is well all checks are fine, in both families, and nothing 
       'pod to a hostPort of the node',
       'what a policy allows',
       'what a policy denies',
+      'Admin denies what a policy allows',
+      'Admin accepts what a policy denies',
+      'Admin passes to what a policy allows',
+      'Baseline denies where no policy is',
+      'Baseline comes after a policy',
     ])
       assert.ok(
         checks.some(check => check.name === name && check.family === family),
@@ -136,6 +144,14 @@ const faults: readonly Fault[] = [
     failed: /what a policy denies/,
     cause: /table|gate/,
   },
+  {
+    what: 'the policies of the cluster are not heard of',
+    // Each is a line of the test's own file.
+    script: `sed -i /ClusterNetworkPolicy/d ${policies}/tollgate-connectivity.yaml
+      ${tollgate} policy apply --state-dir ${stateDir} --run-dir ${runDir} --policies ${policies}`,
+    failed: /Admin denies[\s\S]*Admin accepts[\s\S]*Baseline denies/,
+    cause: /NetworkPolicies hold and tiers do not/,
+  },
 ];
 
 suite('a fault is found, and its likely cause told', { concurrency: true }, () => {
@@ -162,6 +178,35 @@ suite('a fault is found, and its likely cause told', { concurrency: true }, () =
       assert.match(causes.join('\n'), cause);
     });
 });
+
+const worker = [
+  ...[tollgate, 'agent', '--no-kubernetes'],
+  ...['--run-dir', runDir, '--state-dir', stateDir, '--policies', policies],
+];
+const ofWorker = ({ checks }: Tested) => checks.find(({ name }) => name === 'the warm process takes calls in');
+
+test('a warm process that lives takes a call in', async () => {
+  using host = await start();
+  using _agent = await startAgent(host, worker);
+  const tested = JSON.parse(await host.must([tollgate, 'connectivity', 'test', ...places, '-o', 'json'])) as Tested;
+  assert.equal(ofWorker(tested)?.ok, true, JSON.stringify(tested));
+});
+
+for (const [what, signal] of Object.entries({ dead: 'SIGKILL', stopped: 'SIGSTOP' } as const))
+  test(`a warm process that is ${what} is found, though calls are carried out without it`, async () => {
+    using host = await start();
+    using agent = await startAgent(host, worker);
+    agent.child.kill(signal);
+    const { exit, stdout } = await host.run([tollgate, 'connectivity', 'test', ...places, '-o', 'json']);
+    assert.equal(exit, 1, stdout);
+    const tested = JSON.parse(stdout) as Tested;
+    assert.deepEqual(
+      tested.checks.filter(({ ok }) => !ok),
+      [ofWorker(tested)],
+    );
+    assert.match(ofWorker(tested)!.got, /it does not take a call in at .*cni\.sock/);
+    assert.match(tested.causes.join('\n'), /dead, stopped.*start it again/);
+  });
 
 test('a pod that cannot be plugged in is an error with what the plugin says', async () => {
   using host = await start();

@@ -18,7 +18,9 @@ export type Asker = TestPodName | 'node';
 
 /** The end that a question goes to. */
 export type Target =
-  | { readonly kind: 'pod'; readonly pod: TestPodName }
+  | { readonly kind: 'pod'; readonly pod: TestPodName /** PORT where absent. */; readonly port?: number }
+  /** The warm process of a node. */
+  | { readonly kind: 'agent' }
   /** A port of the node that is mapped to the pod `open`. */
   | { readonly kind: 'hostPort' }
   /** Beyond the node. */
@@ -37,6 +39,12 @@ export interface ConnectivityCheck {
   /** By a datagram that fills the pod's MTU, and its echo. */
   readonly isFull?: true;
 }
+
+/** @param trouble why the process does not do its work; absent where it does */
+export const agentOutcome = (name: string, trouble: string | undefined): CheckOutcome => ({
+  ...{ name, from: 'node', to: { kind: 'agent' }, expected: 'answer' },
+  ...{ ok: trouble === undefined, got: trouble ?? 'answered' },
+});
 
 export function outcomeOf(check: ConnectivityCheck, reply: PodReply | undefined): CheckOutcome {
   const got = reply?.kind === 'answer' ? `answered: ${reply.text}` : reply?.kind === 'silence' ? reply.why : 'no reply';
@@ -65,6 +73,17 @@ export interface NodeAbilities {
   readonly outside: { readonly family: Family } | undefined;
   /** The node's gate judges by policies. */
   readonly isEnforced: boolean;
+}
+
+/** What no check is made of here, and why. */
+export function notTriedOnNode({ hostPortFamilies, outside, isEnforced }: NodeAbilities): readonly string[] {
+  return [
+    ...(isEnforced ? [] : ['policies: the conflist names another enforcer than "inline"']),
+    ...(hostPortFamilies.length > 0
+      ? []
+      : ['hostPorts: the conflist has no capability "portMappings", or the node no address beside loopback']),
+    ...(outside === undefined ? ['the way to the outside: --outside ADDRESS:PORT names a web server'] : []),
+  ];
 }
 
 const pod = (name: TestPodName): Target => ({ kind: 'pod', pod: name });
@@ -126,7 +145,7 @@ export function checksFor({
   return perFamily;
 }
 
-const isFar = ({ to }: ConnectivityCheck): boolean => to.kind === 'pod' && to.pod.startsWith('far-');
+const isFar = ({ to }: CheckOutcome): boolean => to.kind === 'pod' && to.pod.startsWith('far-');
 
 export interface ClusterAbilities {
   readonly families: readonly Family[];
@@ -171,7 +190,11 @@ export function clusterChecksFor(abilities: ClusterAbilities): readonly Connecti
   ]);
 }
 
-export interface CheckOutcome extends ConnectivityCheck {
+const isToTier = ({ to }: CheckOutcome): boolean => to.kind === 'pod' && to.port !== undefined;
+
+export interface CheckOutcome extends Omit<ConnectivityCheck, 'family'> {
+  /** Absent where packets play no part. */
+  readonly family?: Family;
   readonly ok: boolean;
   /** The answer, or why there was none. */
   readonly got: string;
@@ -198,6 +221,10 @@ export function likelyCauses(failed: readonly CheckOutcome[]): readonly string[]
   if (has(isTo('outside')) && !has(isTo('pod')))
     causes.push(
       'Only the outside fails: see "ipMasq" in the conflist, the node’s default route, and a firewall on the way.',
+    );
+  if (has(isToTier) && !has(outcome => isTo('pod')(outcome) && !isToTier(outcome)))
+    causes.push(
+      'NetworkPolicies hold and tiers do not: see that the agents hear of ClusterNetworkPolicies (`tollgate status`), and by `tollgate policy list` that none of your own selects these pods.',
     );
   const pods = failed.filter(isTo('pod'));
   if (pods.length > 0 && pods.every(isFar))

@@ -1,9 +1,13 @@
 /** The test of a cluster: pods of the DaemonSet's own image, made by kubectl and taken away again. */
+import { setTimeout as pause } from 'node:timers/promises';
+import type { AgentStatus } from '../../controller/agent-report.ts';
 import { type Family, parseAddress } from '../../ip/address.ts';
 import { type AgentPod, agentPods, type KubectlTarget, kubectl } from '../kubectl/kubectl.ts';
+import { progress } from '../progress.ts';
 import type { PodReply, TestQuestion } from '../test-pod/pod-program.ts';
 import {
   type Asker,
+  agentOutcome,
   type CheckOutcome,
   type ConnectivityCheck,
   clusterChecksFor,
@@ -14,8 +18,10 @@ import {
   PORT,
   TIMEOUT,
 } from './checks.ts';
+import { clusterObjects } from './cluster-objects.ts';
 import { findingsOf, type Verified } from './examined.ts';
 import type { Tested } from './report.ts';
+import { CLUSTER_POLICIES, CLUSTER_POLICY_API, TIER_POLICIES, tierChecksFor } from './tiers.ts';
 
 interface ClusterPod {
   readonly metadata: { readonly name: string };
@@ -31,75 +37,21 @@ interface Found {
 
 export interface ClusterTestOptions extends KubectlTarget {
   readonly hostPort: number;
-  readonly tell: (line: string) => void;
 }
+
+/** Milliseconds: a definition that is new is heard of within half a minute. */
+const HEARING = 60_000;
 
 const familyOf = (text: string): Family | undefined => parseAddress(text)?.family;
 const familiesOf = (texts: readonly string[]): readonly Family[] => texts.flatMap(text => familyOf(text) ?? []);
 const ipsOf = (entries: readonly { readonly ip: string }[] = []): readonly string[] => entries.map(({ ip }) => ip);
-
-/** Where each pod runs: beside the client, or on another node. */
-const places = {
-  client: 'near',
-  stranger: 'near',
-  open: 'near',
-  server: 'near',
-  'far-open': 'far',
-  'far-server': 'far',
-} as const;
-type Name = keyof typeof places;
-
-/** `app` is what the policy selects by: `far-server` is a server. */
-function podOf(name: Name, node: string, image: string, hostPort: number): object {
-  const port = name === 'open' ? { containerPort: PORT, hostPort } : { containerPort: PORT };
-  return {
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: { namespace: NAMESPACE, name, labels: { app: name.replace('far-', '') } },
-    spec: {
-      nodeName: node,
-      terminationGracePeriodSeconds: 1,
-      automountServiceAccountToken: false,
-      containers: [
-        {
-          ...{ name: 'pod', image, imagePullPolicy: 'IfNotPresent' },
-          command: ['tollgate', 'test-pod', '--serve', String(PORT)],
-          ports: [port],
-          // It comes from the node, so a pod that gets ready has been reached by it.
-          readinessProbe: { httpGet: { path: '/', port: PORT }, periodSeconds: 1 },
-        },
-      ],
-    },
-  };
-}
-
-const selects = (app: string) => ({ matchLabels: { app } });
-
-function objects(image: string, [near, far]: readonly AgentPod[], hostPort: number): readonly object[] {
-  const names = (Object.keys(places) as Name[]).filter(name => places[name] === 'near' || far !== undefined);
-  const metadata = { namespace: NAMESPACE };
-  return [
-    {
-      apiVersion: 'networking.k8s.io/v1',
-      kind: 'NetworkPolicy',
-      metadata: { ...metadata, name: 'only-client' },
-      spec: { podSelector: selects('server'), ingress: [{ from: [{ podSelector: selects('client') }] }] },
-    },
-    {
-      apiVersion: 'v1',
-      kind: 'Service',
-      metadata: { ...metadata, name: 'open' },
-      spec: { ipFamilyPolicy: 'PreferDualStack', selector: { app: 'open' }, ports: [{ port: PORT }] },
-    },
-    ...names.map(name => podOf(name, (places[name] === 'near' ? near : far)!.node, image, hostPort)),
-  ];
-}
 
 const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 export class ClusterTest implements AsyncDisposable {
   readonly #options: ClusterTestOptions;
   #isMade = false;
+  #hasMadeTiers = false;
 
   constructor(options: ClusterTestOptions) {
     this.#options = options;
@@ -121,11 +73,12 @@ export class ClusterTest implements AsyncDisposable {
   }
 
   /** @throws Error where pods do not get ready, with what kubectl knows of them */
-  async #make(agents: readonly AgentPod[]): Promise<void> {
-    const { hostPort, tell } = this.#options;
-    const items = objects(await this.#image(), agents, hostPort);
+  async #make(agents: readonly AgentPod[], hasTiers: boolean): Promise<void> {
+    const { hostPort } = this.#options;
+    const items = clusterObjects({ image: await this.#image(), hostPort, hasTiers }, agents);
     this.#isMade = true;
-    tell(`making pods in namespace ${NAMESPACE}`);
+    this.#hasMadeTiers = hasTiers;
+    progress(`making pods in namespace ${NAMESPACE}`);
     await kubectl(this.#options, ['create', 'namespace', NAMESPACE]);
     const list = JSON.stringify({ apiVersion: 'v1', kind: 'List', items });
     await kubectl(this.#options, ['apply', '--filename=-'], { input: list });
@@ -137,18 +90,12 @@ export class ClusterTest implements AsyncDisposable {
     }
   }
 
-  /** Warning events about our pods, and agents that are not ready. */
+  /** Warning events about our pods, and what is wrong with their nodes. */
   async #troubles(agents: readonly AgentPod[]): Promise<string> {
     const events = ['--namespace', NAMESPACE, 'get', 'events', '--field-selector=type=Warning'];
     const columns = '--output=custom-columns=:.involvedObject.name,:.reason,:.message';
     const warnings = (await kubectl(this.#options, [...events, '--no-headers', columns])).toString().trim();
-    const away = agents
-      .filter(({ isReady }) => !isReady)
-      .map(
-        ({ node }) =>
-          `The agent of node ${node} is not ready: see \`kubectl tollgate status --node ${node}\` and its log`,
-      );
-    return [...away, warnings].join('\n');
+    return [...(await this.#examined(agents)), warnings].join('\n');
   }
 
   async #found(): Promise<Found> {
@@ -165,7 +112,7 @@ export class ClusterTest implements AsyncDisposable {
 
   #target({ to, family }: ConnectivityCheck, { pods, services }: Found): { address: string; port: number } {
     const of = (addresses: readonly string[]) => addresses.find(text => familyOf(text) === family) ?? '';
-    if (to.kind === 'pod') return { address: of(ipsOf(pods.get(to.pod)?.status.podIPs)), port: PORT };
+    if (to.kind === 'pod') return { address: of(ipsOf(pods.get(to.pod)?.status.podIPs)), port: to.port ?? PORT };
     if (to.kind === 'service') return { address: of(services), port: PORT };
     if (to.kind === 'name') return { address: `open.${NAMESPACE}.svc`, port: PORT };
     return { address: of(ipsOf(pods.get('open')?.status.hostIPs)), port: this.#options.hostPort };
@@ -186,48 +133,97 @@ export class ClusterTest implements AsyncDisposable {
     return checks.map((check, index) => outcomeOf(check, replies[index]));
   }
 
+  /** One of our commands on a node, which prints JSON. @throws Error where the agent's pod cannot be asked */
+  async #onNode<T>({ name }: AgentPod, ...command: readonly string[]): Promise<T> {
+    const exec = [
+      '--namespace',
+      this.#options.namespace,
+      'exec',
+      name,
+      '--container=agent',
+      '--',
+      'tollgate',
+      ...command,
+    ];
+    return JSON.parse((await kubectl(this.#options, [...exec, '-o', 'json'], { fine: [0, 1] })).toString()) as T;
+  }
+
   /** For every node the findings of `verify`, or that its agent cannot be asked. */
   async #examined(agents: readonly AgentPod[]): Promise<readonly string[]> {
-    const { namespace } = this.#options;
-    const ofNode = async ({ name, node }: AgentPod): Promise<readonly string[]> => {
-      const exec = [
-        '--namespace',
-        namespace,
-        'exec',
-        name,
-        '--container=agent',
-        '--',
-        'tollgate',
-        'verify',
-        '-o',
-        'json',
-      ];
+    const ofNode = async (agent: AgentPod): Promise<readonly string[]> => {
       try {
-        const text = await kubectl(this.#options, exec, { fine: [0, 1] });
-        return findingsOf(JSON.parse(text.toString()) as Verified).map(line => `${node}: ${line}`);
+        return findingsOf(await this.#onNode<Verified>(agent, 'verify')).map(line => `${agent.node}: ${line}`);
       } catch (error) {
-        return [`${node}: its agent cannot be asked: ${said(error)}`];
+        return [`${agent.node}: its agent cannot be asked: ${said(error)}`];
       }
     };
     return (await Promise.all(agents.map(ofNode))).flat();
   }
 
-  /** @throws Error where pods cannot be made or do not get ready */
-  async run(told: (outcome: CheckOutcome) => void): Promise<Tested> {
-    const agents = await agentPods(this.#options);
-    if (agents.length === 0)
-      throw new Error(
-        `Cannot test: tollgate runs on no node; see \`kubectl --namespace ${this.#options.namespace} get daemonset tollgate\``,
-      );
-    await this.#make(agents);
+  /** Why an agent is not ready, and where to look. */
+  async #agentCause(agent: AgentPod): Promise<string> {
+    const look = `see \`kubectl --namespace ${this.#options.namespace} logs ${agent.name}\``;
+    try {
+      const { isReady, waitsFor, problems } = await this.#onNode<AgentStatus>(agent, 'status');
+      const why = [...waitsFor, ...problems].join('; ');
+      return `${agent.node}: its agent is not ready${why === '' ? '' : `: ${why}`}${isReady ? ', though it says that it is' : ''}; ${look}`;
+    } catch (error) {
+      return `${agent.node}: its agent does not answer, so no pod is plugged in there and no change of policy takes effect: ${said(error)}; ${look}`;
+    }
+  }
+
+  /** A check for each node, and the likely causes of those that failed. */
+  async #agentChecks(agents: readonly AgentPod[]): Promise<Pick<Tested, 'outcomes' | 'causes'>> {
+    interface ClusterNode {
+      readonly metadata: { readonly name: string };
+      readonly status: { readonly nodeInfo: { readonly operatingSystem: string } };
+    }
+    const { items } = await this.#json<{ items: readonly ClusterNode[] }>('get', 'nodes');
+    const nodes = items.filter(({ status }) => status.nodeInfo.operatingSystem === 'linux');
+    const of = (node: string) => agents.find(agent => agent.node === node);
+    const checked = nodes.map(({ metadata: { name } }) => {
+      const trouble = of(name) ? (of(name)!.isReady ? undefined : 'it is not ready') : 'the DaemonSet has no pod there';
+      return agentOutcome(`the agent of ${name}`, trouble);
+    });
+    const causes = agents.filter(({ isReady }) => !isReady).map(agent => this.#agentCause(agent));
+    return { outcomes: checked, causes: await Promise.all(causes) };
+  }
+
+  async #hasTiers(): Promise<boolean> {
+    try {
+      const known = (await kubectl(this.#options, ['get', '--raw', `/apis/${CLUSTER_POLICY_API}`])).toString();
+      return known.includes('"clusternetworkpolicies"');
+    } catch (error) {
+      if (said(error).includes('NotFound')) return false;
+      throw error;
+    }
+  }
+
+  /** Resolves when the agent knows the policies of the cluster that were just made, or after a minute. */
+  async #heard(agent: AgentPod): Promise<void> {
+    const isHeard = async (): Promise<boolean> => {
+      const listed = await this.#onNode<readonly { readonly policy: string }[]>(agent, 'policy', 'list');
+      return TIER_POLICIES.every(name => listed.some(({ policy }) => policy.endsWith(`/${name}`)));
+    };
+    for (const end = performance.now() + HEARING; performance.now() < end && !(await isHeard()); ) await pause(1_000);
+  }
+
+  async #askOnPods(ready: readonly AgentPod[], hasTiers: boolean): Promise<readonly CheckOutcome[]> {
+    await this.#make(ready, hasTiers);
+    if (hasTiers) await this.#heard(ready[0]!);
     const found = await this.#found();
     const open = found.pods.get('open')!.status;
-    const checks = clusterChecksFor({
-      families: familiesOf(ipsOf(open.podIPs)),
-      serviceFamilies: familiesOf(found.services),
-      hostPortFamilies: familiesOf(ipsOf(open.hostIPs)),
-      hasFar: agents.length > 1,
-    });
+    const families = familiesOf(ipsOf(open.podIPs));
+    const checks = [
+      ...clusterChecksFor({
+        families,
+        serviceFamilies: familiesOf(found.services),
+        hostPortFamilies: familiesOf(ipsOf(open.hostIPs)),
+        hasFar: ready.length > 1,
+      }),
+      ...(hasTiers ? tierChecksFor(families) : []),
+    ];
+    progress('waiting for answers, and for silence');
     const outcomes: CheckOutcome[] = [];
     for (const from of new Set(checks.map(check => check.from)))
       outcomes.push(
@@ -237,15 +233,43 @@ export class ClusterTest implements AsyncDisposable {
           found,
         )),
       );
-    outcomes.forEach(told);
-    const failed = outcomes.filter(({ ok }) => !ok);
+    progress('');
+    return outcomes;
+  }
+
+  /** @throws Error where pods cannot be made or do not get ready */
+  async run(told: (outcome: CheckOutcome) => void): Promise<Tested> {
+    const agents = await agentPods(this.#options);
+    if (agents.length === 0)
+      throw new Error(
+        `Cannot test: tollgate runs on no node; see \`kubectl --namespace ${this.#options.namespace} get daemonset tollgate\``,
+      );
+    const checked = await this.#agentChecks(agents);
+    checked.outcomes.forEach(told);
+    const ready = agents.filter(({ isReady }) => isReady);
+    if (ready.length === 0) return { ...checked, notTried: ['pods: no agent is ready'] };
+    const hasTiers = await this.#hasTiers();
+    const asked = await this.#askOnPods(ready, hasTiers);
+    asked.forEach(told);
+    const failed = asked.filter(({ ok }) => !ok);
     const causes = failed.length === 0 ? [] : [...(await this.#examined(agents)), ...likelyCauses(failed)];
-    return { outcomes, causes };
+    return {
+      outcomes: [...checked.outcomes, ...asked],
+      causes: [...checked.causes, ...causes],
+      notTried: [
+        ...(ready.length > 1 ? [] : ['pods of two nodes: one agent is ready']),
+        ...(hasTiers ? [] : [`policies of the cluster: its API does not know ${CLUSTER_POLICIES} of v1alpha2`]),
+      ],
+    };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#isMade) return;
     this.#isMade = false;
+    progress('taking the pods away');
     await kubectl(this.#options, ['delete', 'namespace', NAMESPACE, '--ignore-not-found', '--timeout=120s']);
+    if (this.#hasMadeTiers)
+      await kubectl(this.#options, ['delete', CLUSTER_POLICIES, ...TIER_POLICIES, '--ignore-not-found']);
+    progress('');
   }
 }

@@ -82,7 +82,7 @@ const test = command(
       .example('sudo $0 connectivity test', 'by the conflist that runtimes take')
       .example('sudo $0 connectivity test --outside 192.0.2.10:80', 'the way out, too')
       .epilog(
-        'Four pods (namespace tollgate-connectivity) are plugged in by this node’s own conflist and policies folder, and taken away again, however it ends. In both families: pod to pod, node to pod, hostPort, packets that fill the MTU, what a policy allows and denies. Exit code 0: all as it should be; 1: something is not, with the likely cause; 3: no pod could be plugged in.',
+        'Four pods (namespace tollgate-connectivity) are plugged in by this node’s own conflist and policies folder, and taken away again, however it ends. In both families: pod to pod, node to pod, hostPort, packets that fill the MTU, what a policy allows and denies, what ClusterNetworkPolicies of both tiers make of it, and whether the warm process answers, where there is one. What cannot be tried here is named. Exit code 0: all as it should be; 1: something is not, with the likely cause; 3: no pod could be plugged in.',
       ),
   async ({ confDir, binDir, outside, hostPort, pause, output }) => {
     const network = Network.find(confDir, binDir);
@@ -93,12 +93,12 @@ const test = command(
       );
     const options: NodeTestOptions = {
       policies: textOf(own['policies'], '/etc/tollgate/policies'),
+      runDir: textOf(own['runDir'], '/run/tollgate'),
       ...(outside === undefined ? {} : { outside: outsideIn(outside) }),
       nodeAddresses: nodeAddresses(),
       hostPort,
       isPaused: pause,
       verifyArguments: verifyArguments(network),
-      tell: line => void (output === 'text' && process.stderr.write(`${line}\n`)),
     };
     return conclude(await tested(network, options, output as ReportFormat), output as ReportFormat);
   },

@@ -63,6 +63,13 @@ export class Network {
     return this.plugins.find(({ type }) => type === 'tollgate') ?? {};
   }
 
+  /** Stdin and environment of a STATUS of our own plugin. */
+  statusCall(): { readonly stdin: string; readonly env: Readonly<Record<string, string>> } {
+    const { capabilities: _, ...own } = this.own;
+    const stdin = JSON.stringify({ ...own, cniVersion: '1.1.0', name: this.#list['name'] });
+    return { stdin, env: { CNI_COMMAND: 'STATUS', CNI_PATH: this.#binDir } };
+  }
+
   has(capability: string): boolean {
     return this.plugins.some(({ capabilities }) => (capabilities as Fields | undefined)?.[capability] === true);
   }

@@ -1,9 +1,11 @@
 /** The test on this node: pods as processes of our own, plugged in by the node's own conflist, and taken away again. */
-import { rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, rmdirSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import { type Family, parseAddress } from '../../ip/address.ts';
+import { isErrno } from '../../kernel/message.ts';
 import { placeText } from '../install/place.ts';
+import { progress } from '../progress.ts';
 import { TestPod } from '../test-pod/pod-process.ts';
 import { ask, type PodReply, type TestQuestion } from '../test-pod/pod-program.ts';
 import {
@@ -15,6 +17,8 @@ import {
   likelyCauses,
   manifests,
   NAMESPACE,
+  type NodeAbilities,
+  notTriedOnNode,
   outcomeOf,
   PORT,
   type TestPodName,
@@ -23,9 +27,12 @@ import {
 import { examinedHere } from './examined.ts';
 import type { Network } from './network.ts';
 import type { Tested } from './report.ts';
+import { TIER_PORTS, tierChecksFor, tierPolicies } from './tiers.ts';
+import { askWarmProcess } from './warm-process.ts';
 
 export interface NodeTestOptions {
   readonly policies: string;
+  readonly runDir: string;
   /** An address and port beyond the node. */
   readonly outside?: { readonly address: string; readonly port: number };
   /** An address of the node for each family, at which hostPorts are asked. */
@@ -33,12 +40,21 @@ export interface NodeTestOptions {
   readonly hostPort: number;
   readonly isPaused: boolean;
   readonly verifyArguments: readonly string[];
-  /** A line for a person, on what goes on. */
-  readonly tell: (line: string) => void;
 }
 
 const names: readonly TestPodName[] = ['client', 'stranger', 'server', 'open'];
 const familyOf = (text: string): Family | undefined => parseAddress(text)?.family;
+
+/** The folder and those above it, as far as they are empty. @param last the uppermost that may go */
+function removeEmptyFolders(folder: string, last: string): void {
+  try {
+    rmdirSync(folder);
+  } catch (error) {
+    if (isErrno(error, 'ENOTEMPTY', 'EEXIST', 'ENOENT')) return;
+    throw error;
+  }
+  if (folder !== last) removeEmptyFolders(dirname(folder), last);
+}
 
 export class NodeTest implements AsyncDisposable {
   readonly #network: Network;
@@ -58,9 +74,12 @@ export class NodeTest implements AsyncDisposable {
   }
 
   #writePolicies(): void {
-    const path = join(this.#options.policies, `${NAMESPACE}.yaml`);
+    const { policies } = this.#options;
+    const path = join(policies, `${NAMESPACE}.yaml`);
+    const made = mkdirSync(policies, { recursive: true });
+    if (made !== undefined) this.#undo.defer(() => removeEmptyFolders(policies, made));
     this.#undo.defer(() => rmSync(path, { force: true }));
-    placeText(path, manifests);
+    placeText(path, [manifests, ...tierPolicies.map(each => `${JSON.stringify(each)}\n`)].join('---\n'));
   }
 
   async #plug(name: TestPodName): Promise<void> {
@@ -81,7 +100,7 @@ export class NodeTest implements AsyncDisposable {
     const { ips = [] } = await this.#network.add(attached);
     pod.addresses = ips.map(({ address }) => address.split('/')[0]!);
     const family = pod.addresses.some(text => familyOf(text) === 6) ? 6 : 4;
-    await pod.order({ kind: 'serve', port: PORT, greeting: `hello from ${name}`, family });
+    await pod.order({ kind: 'serve', ports: [PORT, ...TIER_PORTS], greeting: `hello from ${name}`, family });
     const reply = await pod.order({ kind: 'mtu' });
     if (reply.kind === 'mtu') this.#mtu = reply.mtu;
     this.#pods.set(name, pod);
@@ -89,14 +108,15 @@ export class NodeTest implements AsyncDisposable {
 
   /** @throws Error where a pod cannot be plugged in, with what the plugin says */
   async prepare(): Promise<void> {
-    const { tell, isPaused } = this.#options;
+    const { isPaused } = this.#options;
     if (this.#isEnforced) this.#writePolicies();
     for (const name of names) {
-      tell(`plugging in ${NAMESPACE}/${name}`);
+      progress(`plugging in ${NAMESPACE}/${name}`);
       await this.#plug(name);
     }
+    progress('');
     if (!isPaused) return;
-    tell('The pods are plugged in. Enter goes on.');
+    process.stderr.write('The pods are plugged in. Enter goes on.\n');
     using lines = createInterface({ input: process.stdin });
     await lines.question('');
   }
@@ -109,7 +129,7 @@ export class NodeTest implements AsyncDisposable {
 
   #target({ to, family }: ConnectivityCheck): { readonly address: string; readonly port: number } {
     const of = (addresses: readonly string[]): string => addresses.find(text => familyOf(text) === family)!;
-    if (to.kind === 'pod') return { address: of(this.#pod(to.pod).addresses), port: PORT };
+    if (to.kind === 'pod') return { address: of(this.#pod(to.pod).addresses), port: to.port ?? PORT };
     if (to.kind === 'outside') return this.#options.outside!;
     return { address: of(this.#options.nodeAddresses), port: this.#options.hostPort };
   }
@@ -135,15 +155,18 @@ export class NodeTest implements AsyncDisposable {
 
   /** @param told each outcome, in order */
   async run(told: (outcome: CheckOutcome) => void): Promise<Tested> {
-    const { nodeAddresses, outside, verifyArguments } = this.#options;
+    const { nodeAddresses, outside, runDir, verifyArguments } = this.#options;
     const families = this.#pod('open').addresses.flatMap(text => familyOf(text) ?? []);
     const outsideFamily = outside && familyOf(outside.address);
-    const checks = checksFor({
+    const abilities: NodeAbilities = {
       families,
       hostPortFamilies: this.#network.has('portMappings') ? nodeAddresses.flatMap(text => familyOf(text) ?? []) : [],
       outside: outsideFamily === undefined ? undefined : { family: outsideFamily },
       isEnforced: this.#isEnforced,
-    });
+    };
+    const checks = [...checksFor(abilities), ...(this.#isEnforced ? tierChecksFor(families) : [])];
+    const agent = this.#isEnforced ? await askWarmProcess(this.#network, runDir) : undefined;
+    progress('waiting for answers, and for silence');
     const askers = [...new Set(checks.map(({ from }) => from))];
     const asked = askers.map(from =>
       this.#askAll(
@@ -152,15 +175,22 @@ export class NodeTest implements AsyncDisposable {
       ),
     );
     const byAsker = new Map((await Promise.all(asked)).map((outcomes, index) => [askers[index]!, [...outcomes]]));
-    const outcomes = checks.flatMap(({ from }) => byAsker.get(from)?.shift() ?? []);
+    const outcomes = [
+      ...(agent ? [agent.outcome] : []),
+      ...checks.flatMap(({ from }) => byAsker.get(from)?.shift() ?? []),
+    ];
+    progress('');
     outcomes.forEach(told);
     const failed = outcomes.filter(({ ok }) => !ok);
-    const causes = failed.length === 0 ? [] : [...(await examinedHere(verifyArguments)), ...likelyCauses(failed)];
-    return { outcomes, causes };
+    const examined = failed.length === 0 ? [] : await examinedHere(verifyArguments);
+    const causes = [...(agent?.cause === undefined ? [] : [agent.cause]), ...examined, ...likelyCauses(failed)];
+    return { outcomes, causes, notTried: notTriedOnNode(abilities) };
   }
 
   /** Pods, policies and what the plugin made for them. */
   async [Symbol.asyncDispose](): Promise<void> {
+    progress('taking the pods away');
     await this.#undo[Symbol.asyncDispose]();
+    progress('');
   }
 }

@@ -7,26 +7,34 @@ export interface Tested {
   readonly outcomes: readonly CheckOutcome[];
   /** Likely causes of the failures, a sentence each. */
   readonly causes: readonly string[];
+  /** What could not be tried here, and why. */
+  readonly notTried: readonly string[];
 }
 
-const targetText = ({ to }: CheckOutcome): string => (to.kind === 'pod' ? to.pod : to.kind);
+const familyText = ({ family }: CheckOutcome): string => (family === undefined ? '' : `IPv${family}`);
+function targetText({ to }: CheckOutcome): string {
+  if (to.kind !== 'pod') return to.kind;
+  return to.port === undefined ? to.pod : `${to.pod}:${to.port}`;
+}
 
 /** `✓ IPv4  client → open   pod to pod   answered: …` */
 export function outcomeLine(outcome: CheckOutcome): string {
-  const { ok, family, from, name, got, expected } = outcome;
+  const { ok, from, name, got, expected } = outcome;
   const mark = ok
     ? styleText('green', '✓', { stream: process.stdout })
     : styleText('red', '✗', { stream: process.stdout });
   const ends = `${from} → ${targetText(outcome)}`;
   const wrong = ok ? '' : expected === 'answer' ? ' (an answer was expected)' : ' (silence was expected)';
-  return `${mark} IPv${family}  ${ends.padEnd(20)}  ${name.padEnd(36)}  ${got}${wrong}`;
+  return `${mark} ${familyText(outcome).padEnd(4)}  ${ends.padEnd(22)}  ${name.padEnd(36)}  ${got}${wrong}`;
 }
 
-function summaryLines({ outcomes, causes }: Tested): readonly string[] {
+function summaryLines({ outcomes, causes, notTried }: Tested): readonly string[] {
   const failed = outcomes.filter(({ ok }) => !ok).length;
-  if (failed === 0) return [`All ${outcomes.length} checks are as they should be.`];
+  const skipped = notTried.map(what => `not tried: ${what}`);
+  if (failed === 0) return [...skipped, `All ${outcomes.length} checks are as they should be.`];
   const causeLines = causes.flatMap(cause => [`  ${cause}`]);
   return [
+    ...skipped,
     `${failed} of ${outcomes.length} checks failed.`,
     ...(causes.length > 0
       ? ['Likely causes:', ...causeLines]
@@ -35,13 +43,14 @@ function summaryLines({ outcomes, causes }: Tested): readonly string[] {
 }
 
 /** A contract with scripts: keys are only ever added. */
-const testedJson = ({ outcomes, causes }: Tested) => ({
+const testedJson = ({ outcomes, causes, notTried }: Tested) => ({
   ok: outcomes.every(({ ok }) => ok),
   checks: outcomes.map(outcome => {
     const { name, family, from, expected, ok, got } = outcome;
-    return { name, family, from, to: targetText(outcome), expected, ok, got };
+    return { name, family: family ?? null, from, to: targetText(outcome), expected, ok, got };
   }),
   causes,
+  notTried,
 });
 
 const escaped = (text: string): string =>
@@ -53,8 +62,8 @@ const escaped = (text: string): string =>
 /** @see https://github.com/testmoapp/junitxml the elements that tools agree on */
 function testedJunit({ outcomes, causes }: Tested): string {
   const cases = outcomes.map(outcome => {
-    const { name, family, from, ok, got, expected } = outcome;
-    const title = escaped(`IPv${family} ${from} to ${targetText(outcome)}: ${name}`);
+    const { name, from, ok, got, expected } = outcome;
+    const title = escaped(`${`${familyText(outcome)} `.trimStart()}${from} to ${targetText(outcome)}: ${name}`);
     const why = escaped([`expected: ${expected}`, got, ...causes].join('\n'));
     const failure = ok ? '' : `<failure message="${escaped(got)}">${why}</failure>`;
     return `  <testcase classname="tollgate.connectivity" name="${title}">${failure}</testcase>\n`;

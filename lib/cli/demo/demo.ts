@@ -145,7 +145,7 @@ async function play(teller: Teller, stage: Stage, { web, frontend, stranger }: C
     }
     await web.order({
       kind: 'serve',
-      port: 80,
+      ports: [80],
       greeting: 'hello from shop/web',
       family: stage.families.includes(6) ? 6 : 4,
     });

@@ -85,8 +85,7 @@ async function connectivity({ rest, node: _, ...target }: Given): Promise<Exit> 
     .parseAsync();
   if (String(asked._[0]) !== 'test') throw new UsageError('What to do? kubectl tollgate connectivity test');
   const format = asked.output as ReportFormat;
-  const tell = (line: string) => void (format === 'text' && process.stderr.write(`${line}\n`));
-  await using test = new ClusterTest({ ...target, hostPort: asked['host-port'], tell });
+  await using test = new ClusterTest({ ...target, hostPort: asked['host-port'] });
   using _signals = undoneOnSignal(test);
   const result = await test.run(outcome => {
     if (format === 'text') printPainted(outcomeLine(outcome));

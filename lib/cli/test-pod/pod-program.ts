@@ -13,7 +13,7 @@ import { findLink } from '../../pod/links.ts';
 
 export type Order =
   | { readonly kind: 'mtu' }
-  | { readonly kind: 'serve'; readonly port: number; readonly greeting: string; readonly family: 4 | 6 }
+  | { readonly kind: 'serve'; readonly ports: readonly number[]; readonly greeting: string; readonly family: 4 | 6 }
   | ({ readonly kind: 'ask' } & TestQuestion)
   /** All at once. */
   | { readonly kind: 'ask all'; readonly questions: readonly TestQuestion[] };
@@ -38,15 +38,17 @@ export type PodReply =
   | { readonly kind: 'silence'; readonly why: string };
 
 /** By TCP it greets; by UDP it sends back what it gets. */
-export async function serve({ port, greeting, family }: Extract<Order, { kind: 'serve' }>): Promise<PodReply> {
+export async function serve({ ports, greeting, family }: Extract<Order, { kind: 'serve' }>): Promise<PodReply> {
   const address = family === 6 ? '::' : '0.0.0.0';
-  const server = createServer((_, response) => response.end(greeting));
-  server.listen(port, address);
-  await once(server, 'listening');
-  const echo = createSocket(family === 6 ? 'udp6' : 'udp4');
-  echo.on('message', (message, { port: from, address: to }) => echo.send(message, from, to));
-  echo.bind(port, address);
-  await once(echo, 'listening');
+  for (const port of ports) {
+    const server = createServer((_, response) => response.end(greeting));
+    server.listen(port, address);
+    await once(server, 'listening');
+    const echo = createSocket(family === 6 ? 'udp6' : 'udp4');
+    echo.on('message', (message, { port: from, address: to }) => echo.send(message, from, to));
+    echo.bind(port, address);
+    await once(echo, 'listening');
+  }
   return { kind: 'ready' };
 }
 

@@ -8,21 +8,21 @@ export const testPod = command(
   parser =>
     parser.options({
       serve: {
-        type: 'number',
+        type: 'string',
         requiresArg: true,
-        describe: 'Serve on this port, in the network that is there, without an end',
+        describe: 'Serve on these ports (80,81), in the network that is there, without an end',
       },
       ask: { type: 'string', requiresArg: true, describe: 'Questions as JSON; prints the replies as JSON' },
     }),
-  async ({ serve: port, ask: questions }) => {
+  async ({ serve: ports, ask: questions }) => {
     if (questions !== undefined) {
       const replies = await Promise.all((JSON.parse(questions) as readonly TestQuestion[]).map(ask));
       process.stdout.write(`${JSON.stringify(replies)}\n`);
-    } else if (port !== undefined) {
+    } else if (ports !== undefined) {
       const greeting = `hello from ${process.env['HOSTNAME'] ?? 'a pod'}`;
       // As the first process of its pod it gets no signal that it does not ask for.
       process.once('SIGTERM', () => process.exit(0));
-      await serve({ kind: 'serve', port, greeting, family: 6 });
+      await serve({ kind: 'serve', ports: ports.split(',').map(Number), greeting, family: 6 });
       await new Promise(() => {});
     } else await livePod();
     return exit.yes;
