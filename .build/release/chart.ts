@@ -26,6 +26,15 @@ const options = `
             {{- end }}
             {{- if .Values.takeOver }}
             - --take-over
+            {{- end }}
+            {{- if .Values.flows }}
+            - --flows
+            {{- if .Values.flowAccounting }}
+            - --flow-accounting
+            {{- end }}
+            {{- with .Values.ui }}
+            - --ui={{ . }}
+            {{- end }}
             {{- end }}`;
 
 /** @throws Error the manifest lacks what is to be replaced */

@@ -19,7 +19,7 @@ const resources = ['serviceaccount.yaml', 'rbac.yaml', 'daemonset.yaml'];
 const usual: KubernetesGiven = {
   ...{ binDir: '/opt/cni/bin', confDir: '/etc/cni/net.d', runDir: '/run/tollgate' },
   ...{ ipMasq: true, takeOver: false },
-  ...{ withCrds: false, cel: true },
+  ...{ flows: false, flowAccounting: false, withCrds: false, cel: true },
 };
 
 interface Container {

@@ -59,12 +59,18 @@ const single: readonly Choice[] = [
   { values: { mtu: 1400 }, args: ['--mtu', '1400'] },
   { values: { ipMasq: false }, args: ['--no-ip-masq'] },
   { values: { takeOver: true }, args: ['--take-over'] },
+  { values: { flows: true }, args: ['--flows'] },
+  { values: { flows: true, flowAccounting: true }, args: ['--flows', '--flow-accounting'] },
+  { values: { flows: true, ui: '127.0.0.1:9468' }, args: ['--flows', '--ui', '127.0.0.1:9468'] },
+  { values: { flows: true, ui: '[::1]:9468' }, args: ['--flows', '--ui', '[::1]:9468'] },
   { values: { withCrds: true }, args: ['--with-crds'] },
   { values: { withCrds: true, cel: false }, args: ['--with-crds', '--no-cel'] },
 ];
 const together: Choice = {
   values: Object.assign({}, ...single.map(({ values }) => values)) as Values,
-  args: single.filter(({ values }) => values['apiServer'] !== '192.0.2.10:6443').flatMap(({ args }) => args),
+  args: single
+    .filter(({ values }) => values['apiServer'] !== '192.0.2.10:6443' && values['ui'] !== '127.0.0.1:9468')
+    .flatMap(({ args }) => args),
 };
 
 suite('the chart', { skip }, () => {
@@ -86,6 +92,8 @@ suite('the chart', { skip }, () => {
     [{ apiServer: '192.0.2.10' }, /apiServer/],
     [{ mtu: '1400' }, /mtu/],
     [{ ipMasq: 'no' }, /ipMasq/],
+    [{ flows: true, ui: 'localhost:9468' }, /ui/],
+    [{ ui: '127.0.0.1:9468' }, /ui/],
   ];
   for (const [values, named] of refused)
     test(`refuses ${JSON.stringify(values)}, and names it`, () => {
@@ -143,7 +151,24 @@ suite('the kustomization', { skip }, () => {
       installed('--image', 'registry.example/tollgate:9', '--api-server', '192.0.2.10:6443'),
     );
   });
+
+  test('records flows as install says it, by the patch that it names', () => {
+    const text = readFileSync(join(base, 'kustomization.yaml'), 'utf8');
+    const named = /^# {3}patches:\n(?:# {5}.*\n)+/m.exec(text)![0].replace(/^# {3}/gm, '');
+    assert.deepEqual(built(parse(named) as object), installed('--flows'));
+  });
 });
+
+for (const [args, said] of [
+  [['--ui', '127.0.0.1:9468'], /--ui want --flows/],
+  [['--flow-accounting'], /want --flows/],
+  [['--flows', '--ui', '9468'], /Cannot show flows on 9468/],
+] as const)
+  test(`install refuses ${args.join(' ')}`, () => {
+    const { status, stderr } = spawnSync(tollgate, ['install', '--kubernetes', ...args], { encoding: 'utf8' });
+    assert.equal(status, 2);
+    assert.match(stderr, said);
+  });
 
 test('the manifest is what install prints', () => {
   assert.deepEqual(objectsOf(readFileSync(released(`tollgate-${version}.yaml`), 'utf8')), installed());

@@ -45,6 +45,21 @@ export const kubernetesOptions = {
     default: false,
     describe: 'With --kubernetes: see tollgate agent --help',
   },
+  flows: {
+    type: 'boolean',
+    default: false,
+    describe: 'With --kubernetes: agents record flows, for `kubectl tollgate flows` and metrics',
+  },
+  'flow-accounting': {
+    type: 'boolean',
+    default: false,
+    describe: 'With --flows: with bytes and times, see tollgate agent --help',
+  },
+  ui: {
+    type: 'string',
+    requiresArg: true,
+    describe: 'With --flows: address and port of the page of flows on each node, 127.0.0.1:9468, say',
+  },
   'with-crds': {
     type: 'boolean',
     default: false,
@@ -67,6 +82,9 @@ export interface KubernetesGiven {
   readonly mtu?: number | undefined;
   readonly ipMasq: boolean;
   readonly takeOver: boolean;
+  readonly flows: boolean;
+  readonly flowAccounting: boolean;
+  readonly ui?: string | undefined;
   readonly withCrds: boolean;
   readonly cel: boolean;
 }
@@ -121,29 +139,32 @@ function moveFolder(document: Document, name: Folder, to: string): void {
     if (volume['name'] === name) document.setIn([...pod, 'volumes', index, 'hostPath', 'path'], to);
 }
 
+/** Of the agent, beside its folders. */
+const optionsOf = ({ mtu, ipMasq, takeOver, flows, flowAccounting, ui }: KubernetesGiven): readonly string[] => [
+  ...(mtu === undefined ? [] : [`--mtu=${mtu}`]),
+  ...(ipMasq ? [] : ['--no-ip-masq']),
+  ...(takeOver ? ['--take-over'] : []),
+  ...(flows ? ['--flows'] : []),
+  ...(flowAccounting ? ['--flow-accounting'] : []),
+  ...(ui === undefined ? [] : [`--ui=${ui}`]),
+];
+
 function change(document: Document, given: KubernetesGiven): void {
-  const { image, binDir, confDir, runDir, stateDir = usual.state, mtu, ipMasq, takeOver } = given;
+  const { image, binDir, confDir, runDir, stateDir = usual.state } = given;
   const folders = { bin: binDir, conf: confDir, run: runDir, state: stateDir };
   for (const name of Object.keys(folders) as Folder[])
     if (folders[name] !== usual[name]) moveFolder(document, name, folders[name]);
   if (image !== undefined) for (const container of containers) document.setIn([...container, 'image'], image);
-  const more = [
-    ...(mtu === undefined ? [] : [`--mtu=${mtu}`]),
-    ...(ipMasq ? [] : ['--no-ip-masq']),
-    ...(takeOver ? ['--take-over'] : []),
-  ];
-  for (const option of more) document.addIn([...containers[1], 'command'], option);
+  for (const option of optionsOf(given)) document.addIn([...containers[1], 'command'], option);
 }
 
-const isUsual = ({ image, binDir, confDir, runDir, stateDir, mtu, ipMasq, takeOver }: KubernetesGiven): boolean =>
-  image === undefined &&
-  binDir === usual.bin &&
-  confDir === usual.conf &&
-  runDir === usual.run &&
-  (stateDir ?? usual.state) === usual.state &&
-  mtu === undefined &&
-  ipMasq &&
-  !takeOver;
+const isUsual = (given: KubernetesGiven): boolean =>
+  given.image === undefined &&
+  given.binDir === usual.bin &&
+  given.confDir === usual.conf &&
+  given.runDir === usual.run &&
+  (given.stateDir ?? usual.state) === usual.state &&
+  optionsOf(given).length === 0;
 
 /** @throws UsageError */
 export async function kubernetesManifests(given: KubernetesGiven): Promise<string> {
@@ -151,6 +172,13 @@ export async function kubernetesManifests(given: KubernetesGiven): Promise<strin
   for (const folder of [given.binDir, given.confDir, given.runDir, given.stateDir ?? usual.state])
     if (!folder.startsWith('/'))
       throw new UsageError(`Cannot mount ${JSON.stringify(folder)}: give an absolute path of the nodes`);
+  if (!given.flows && (given.flowAccounting || given.ui !== undefined))
+    throw new UsageError('Cannot tell of flows that no agent records: --flow-accounting and --ui want --flows');
+  if (given.ui !== undefined) {
+    const { parsePlace } = await import('../../controller/http-server.ts');
+    if (!parsePlace(given.ui))
+      throw new UsageError(`Cannot show flows on ${given.ui}: expected ADDRESS:PORT, as in 127.0.0.1:9468`);
+  }
   const texts = files.map(name => {
     const text = readConf(name);
     if (isUsual(given) || !name.endsWith('daemonset.yaml')) return text;
