@@ -6,6 +6,7 @@
 #     --key FILE   a private key of ssh-keygen's, which signs SHA256SUMS
 #     --output FOLDER   instead of dist/release
 # SOURCE_DATE_EPOCH is the time of all files; where it is not set, it is the commit's.
+# Once a release is out: test/released.sh renew TAG, so that upgrades are tested from it.
 # Needs what build.sh needs, and Debian's dpkg-deb and apt-get. What is downloaded is pinned with its SHA-256, and kept in
 # a cache outside of the tree: a second run asks nobody.
 set -euo pipefail

@@ -3,7 +3,7 @@
 #   setup.sh demo     npm dependencies and the executable; Debian's compiler for the latter
 #   setup.sh bench    these, and the programs that the benchmark compares with: Debian packages, and plugins where Go is there
 #   setup.sh engines  the first, and what other policy engines call
-#   setup.sh test     these, the release, and the programs that tests use as peers: Debian packages, and cnitool where Go is there
+#   setup.sh test     these, the release, the one before it, and the programs that tests use as peers: Debian packages, and cnitool where Go is there
 #   setup.sh cluster-1.34, cluster-1.20  the first, the release, helm, and what nodes of that Kubernetes are made of: Debian packages
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -13,8 +13,8 @@ cnitool_version=v1.3.1
 compiler=(gcc libc6-dev) # for cmd/launcher.c
 peers=(
   libatomic1 # wanted by the Node that runs the tests, not by the executable
-  busybox-static chromium conntrack containerd containernetworking-plugins hyperfine iperf3 iproute2 iptables iputils-ping
-  man-db nftables openssh-client podman procps rpm runc socat strace
+  busybox-static chromium conntrack containerd containernetworking-plugins fish hyperfine iperf3 iproute2 iptables iputils-ping
+  man-db nftables openssh-client podman procps rpm runc socat strace systemd xz-utils zsh
 )
 oldest_cluster=(etcd-server gcc golang-1.19-go libc6-dev)
 # Programs that pods of Kubernetes' own tests call, which become part of their image.
@@ -146,5 +146,6 @@ esac
 pack_if_older
 install_helm
 [[ $mode == cluster-* ]] && exit
+bash test/released.sh
 install_cnitool
 install_ocicni

@@ -13,8 +13,8 @@ export const node = 'n1';
 const kubeconfig = '/run/test/kubeconfig';
 
 /** The agent's command line on a host. */
-const commandWith = (state: string): readonly string[] => [
-  ...[tollgate, 'agent', '--kubeconfig', kubeconfig, '--node', node],
+const commandWith = (state: string, program = tollgate): readonly string[] => [
+  ...[program, 'agent', '--kubeconfig', kubeconfig, '--node', node],
   ...['--run-dir', runDir, '--state-dir', state, '--policies', policies],
 ];
 
@@ -75,6 +75,11 @@ export class KubeHost extends PolicyHost implements AsyncDisposable {
   /** Serving when this returns. */
   startAgent(...more: readonly string[]): Promise<Agent> {
     return start(this.host, [...commandWith(stateDir), ...more]);
+  }
+
+  /** That of another executable. */
+  startReleased(program: string): Promise<Agent> {
+    return start(this.host, commandWith(stateDir, program));
   }
 
   /** One that keeps its state elsewhere. */
