@@ -34,6 +34,7 @@ export function tree(about: About): readonly ArchiveEntry[] {
     { path: 'share/doc/tollgate/licenses', content: execFileSync(executable, ['licenses']) },
     { path: 'share/bash-completion/completions/tollgate', content: completion(executable, '/bin/bash') },
     { path: 'share/zsh/site-functions/_tollgate', content: completion(executable, '/bin/zsh') },
+    { path: 'share/fish/vendor_completions.d/tollgate.fish', content: completion(executable, '/usr/bin/fish') },
     ...manualPages(about).map(({ file, text }) => ({ path: `share/man/man1/${file}`, content: text })),
   ];
 }

@@ -8,8 +8,9 @@ export const completion: Command = {
       'Print a script by which a shell completes the words of tollgate',
       inner =>
         inner
-          .example('$0 completion', 'for the shell that $SHELL names: bash, or zsh')
+          .example('$0 completion', 'for the shell that $SHELL names: bash, zsh or fish')
           .example('SHELL=zsh $0 completion', 'for zsh: a file _tollgate in a folder of $fpath')
+          .example('SHELL=fish $0 completion', 'for fish: ~/.config/fish/completions/tollgate.fish')
           .epilog('bash: write into ~/.bashrc the line  source <(tollgate completion)'),
       () => {
         parser.showCompletionScript();

@@ -81,6 +81,23 @@ test('bash completes the commands by the file that is shipped', () => {
   assert.match(execFileSync('bash', ['-c', script], { encoding: 'utf8' }), /policy/);
 });
 
+test('zsh completes the commands by the file that is shipped, as it is typed', () => {
+  // A shell on a terminal of its own: ^X shows the line that is being edited.
+  const script = `zmodload zsh/zpty; zpty shell zsh -f -i
+    zpty -w shell 'PATH=${folder}/bin:$PATH fpath=(${folder}/share/zsh/site-functions $fpath) PS1=; autoload -Uz compinit; compinit -D -u'
+    zpty -w shell 'tell() { print -r -- "[$BUFFER]" }; zle -N tell; bindkey "^X" tell; print rea"dy"'
+    zpty -r -m shell said '*ready*'
+    zpty -w -n shell $'tollgate pol\\t\\x18'
+    zpty -r -m shell said '*\\[tollgate pol*\\]*'; print -r -- $said`;
+  assert.match(execFileSync('zsh', ['-fc', script], { encoding: 'utf8' }), /\[tollgate policy \]/);
+});
+
+test('fish completes the commands by the file that is shipped', () => {
+  const script = `set PATH ${folder}/bin $PATH; source ${folder}/share/fish/vendor_completions.d/tollgate.fish; complete -C 'tollgate pol'`;
+  const env = { PATH: process.env['PATH'], HOME: folder };
+  assert.match(execFileSync('fish', ['-c', script], { encoding: 'utf8', env }), /^policy\b/m);
+});
+
 test('the licences are those of tollgate, of Node, of packages that the lockfile names and of data that conf/ carries', () => {
   const { packages } = JSON.parse(readFileSync(new URL('../../package-lock.json', import.meta.url), 'utf8')) as {
     packages: Record<string, { version: string }>;

@@ -8,3 +8,5 @@ if [ -d /run/systemd/system ]; then
   # Calls wait at the socket, or for the agent's return, while it is replaced; rules stay.
   systemctl try-restart tollgate-agent.service tollgate-kubernetes-agent.service
 fi
+# dpkg says that it is new by naming no version before, rpm by how many there are.
+case $1:${2:-} in configure: | 1:) echo 'What to do next: tollgate verify' ;; esac
