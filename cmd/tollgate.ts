@@ -15,6 +15,15 @@ const isPlugin = isIpam || process.env['CNI_COMMAND'] !== undefined;
 const launched = ([word, runDir, why]: readonly string[]): NotHandedOver | undefined =>
   word === '--not-handed-over' && runDir !== undefined && why !== undefined ? { runDir, why } : undefined;
 
+/** Leaves a working directory that has been deleted: the command line cannot be loaded there. */
+function leaveDeleted(): void {
+  try {
+    process.cwd();
+  } catch {
+    process.chdir('/');
+  }
+}
+
 async function enter(): Promise<number> {
   if (isPlugin) {
     const { plugin } = await import('../lib/pod/plugin.ts');
@@ -22,6 +31,7 @@ async function enter(): Promise<number> {
     const load = async () => (await import('../lib/rpc/client.ts')).handOver;
     return plugin(role, load, launched(process.argv.slice(2)));
   }
+  leaveDeleted();
   const { main } = isKubectlPlugin ? await import('../lib/cli/kubectl/main.ts') : await import('../lib/cli/main.ts');
   return main(process.argv.slice(2));
 }

@@ -212,3 +212,11 @@ test('its start is timed beside that of Node itself (printed, not judged)', t =>
     t.diagnostic(`${name}: median ${each.sort((a, b) => a - b)[5]?.toFixed(1)} ms`);
   }
 });
+
+test('in a working directory that has been deleted a person is answered all the same', () => {
+  const folder = freshFolder();
+  const script = `cd ${folder}; rmdir ${folder}; exec ${executable} version`;
+  const { status, stdout, stderr } = run('/bin/sh', ['-c', script]);
+  assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
+  assert.match(stdout, /^tollgate /);
+});
