@@ -1,6 +1,6 @@
 /** Denied flows out of denied packets: merged, named and, beyond the log's rate limit, summed up. */
 import { protocolName } from '../flows/model.ts';
-import { denialPrefix } from '../gate/chains.ts';
+import { denialPrefix } from '../gate/denial.ts';
 import { formatAddress } from '../ip/address.ts';
 import type { LoggedPacket } from '../kernel/nflog.ts';
 import type { Direction } from '../policy/model/model.ts';

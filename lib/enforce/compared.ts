@@ -2,7 +2,8 @@
 
 import { TABLE_NAME } from '../gate/desired.ts';
 import { policySets } from '../gate/steps.ts';
-import { NftError, nextGeneration, type ReadTable } from '../kernel/nft.ts';
+import { nextGeneration, type ReadTable } from '../kernel/nft.ts';
+import { NftError } from '../kernel/nft-refusal.ts';
 import { diff } from '../nft/diff.ts';
 import type { Table } from '../nft/model.ts';
 import { ADOPT, type Transaction } from '../nft/transaction.ts';

@@ -1,9 +1,9 @@
 /** The rules of a policies folder, as a source that follows the node's pods and, manifest by manifest, the folder. */
 
-import { isJudged } from '../gate/chains.ts';
 import { NodeRules, type RulesetSource } from '../gate/node-rules.ts';
 import type { NodeState } from '../gate/node-state.ts';
 import { emptyRuleset, rulesetOfNode } from '../gate/node-world.ts';
+import { isJudged } from '../gate/settings.ts';
 import { type Kept, manifestsOf, worldAbout } from '../nodestore/policy-folder.ts';
 import { LiveRules } from '../policy/compile/live.ts';
 import type { RulesIndex } from '../policy/compile/rules-index.ts';

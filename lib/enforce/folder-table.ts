@@ -2,11 +2,12 @@
  * The table of a node whose policies stand in a folder: any process may bring it from state to state, under the node's lock. What
  * the table holds is told by the node's record; a process that stays remembers moreover what it made of the record.
  */
-import type { GateSettings } from '../gate/chains.ts';
+
 import { TABLE } from '../gate/desired.ts';
 import { markersOf } from '../gate/marker.ts';
 import { noRules } from '../gate/node-rules.ts';
 import { type LocalPod, type NodeState, type Owner, relabelled, withoutPod } from '../gate/node-state.ts';
+import type { GateSettings } from '../gate/settings.ts';
 import { type CutScope, mergedScopes } from '../gate/shrunk.ts';
 import type { Table } from '../nft/model.ts';
 import type { Operation, Transaction } from '../nft/transaction.ts';

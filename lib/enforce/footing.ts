@@ -1,9 +1,12 @@
 /** Where a change of a folder's table begins: what is in force by the node's record, and the rules that it came of. */
-import { type GateSettings, gateDigest, isJudged, markerSet } from '../gate/chains.ts';
+
+import { gateDigest } from '../gate/chains.ts';
 import { TABLE, TABLE_NAME } from '../gate/desired.ts';
 import { nextMarker } from '../gate/marker.ts';
 import { noRules } from '../gate/node-rules.ts';
 import { emptyNode, joined, type NodeState, type Owner } from '../gate/node-state.ts';
+import { type GateSettings, isJudged } from '../gate/settings.ts';
+import { markerSet } from '../gate/static-sets.ts';
 import type { NodeRecord, NodeStore } from '../nodestore/node-store.ts';
 import type { Kept } from '../nodestore/policy-folder.ts';
 import { FolderRules } from './folder-rules.ts';

@@ -1,8 +1,8 @@
 /** Finds which owner holds this network namespace, for a command that has no CNI configuration to read it from. */
 
-import type { GateSettings, Judge } from '../gate/chains.ts';
 import { parseOwner, TABLE } from '../gate/desired.ts';
 import type { Owner } from '../gate/node-state.ts';
+import type { GateSettings, Judge } from '../gate/settings.ts';
 import { Nft } from '../kernel/nft.ts';
 import type { Table } from '../nft/model.ts';
 import type { NodeStore } from '../nodestore/node-store.ts';

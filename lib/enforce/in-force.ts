@@ -7,7 +7,6 @@
  * handles, its tag in the maps that lead to its own chains, and the sets that these look into by their number of elements.
  */
 
-import { type GateSettings, gateSets, isJudged } from '../gate/chains.ts';
 import { TABLE_NAME } from '../gate/desired.ts';
 import {
   chainsBehind,
@@ -20,6 +19,8 @@ import {
   type Sizes,
   sharedChains,
 } from '../gate/judging.ts';
+import { type GateSettings, isJudged } from '../gate/settings.ts';
+import { gateSets } from '../gate/static-sets.ts';
 import type { Element } from '../nft/model.ts';
 import type { Operation } from '../nft/transaction.ts';
 import type { Gate, Ruleset } from '../policy/compile/ruleset.ts';

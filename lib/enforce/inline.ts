@@ -1,6 +1,5 @@
 import { CniError, codes } from '../cni/error.ts';
 import { formatEnforcer, type NodeSettings } from '../cni/own-keys.ts';
-import { type GateSettings, isJudged } from '../gate/chains.ts';
 import { concerns } from '../gate/concern.ts';
 import { TABLE } from '../gate/desired.ts';
 import { refuseTakenPorts } from '../gate/host-ports.ts';
@@ -15,9 +14,11 @@ import {
   withPod,
 } from '../gate/node-state.ts';
 import { worldOfNode } from '../gate/node-world.ts';
+import { type GateSettings, isJudged } from '../gate/settings.ts';
 import type { CutScope } from '../gate/shrunk.ts';
 import type { Conntrack } from '../kernel/conntrack.ts';
-import { type Nft, NftError } from '../kernel/nft.ts';
+import type { Nft } from '../kernel/nft.ts';
+import { NftError } from '../kernel/nft-refusal.ts';
 import { nameOperation, type Operation, type Transaction } from '../nft/transaction.ts';
 import type { FolderLook } from '../nodestore/kept-file.ts';
 import type { NodeStore } from '../nodestore/node-store.ts';

@@ -3,8 +3,8 @@
  * a pod is opened the enforcer asks the kernel only for the rules that judge that pod (`in-force.ts`).
  */
 
-import { type GateSettings, isJudged } from '../gate/chains.ts';
 import { changedBy, type Judged, type Judging, resizedBy, type Sizes } from '../gate/judging.ts';
+import { type GateSettings, isJudged } from '../gate/settings.ts';
 import type { TableStep } from '../gate/steps.ts';
 import { nextGeneration } from '../kernel/nft.ts';
 import type { Operation } from '../nft/transaction.ts';

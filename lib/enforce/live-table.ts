@@ -2,10 +2,11 @@
  * The agent's table: rules come from what the API says, and no other process brings the table anywhere while the agent lives. The
  * node's record is written as well: a process that must take a pod out of the table while the agent is away finds it there.
  */
-import type { GateSettings } from '../gate/chains.ts';
+
 import { TABLE } from '../gate/desired.ts';
 import { NodeRules } from '../gate/node-rules.ts';
 import { emptyNode, joined, type NodeState, type Owner } from '../gate/node-state.ts';
+import type { GateSettings } from '../gate/settings.ts';
 import { mistagged } from '../gate/transition.ts';
 import type { Nft } from '../kernel/nft.ts';
 import { watchTable } from '../kernel/table-watch.ts';

@@ -40,7 +40,8 @@ export function probeKernel(version = running()): Lack[] {
 function sampleTable() {
   const owner = { enforcer: 'inline', stateDir: '/', policies: '/' };
   const settings = { judge: 'inline', nflogGroup: 7467, enforceEgressToNode: true } as const;
-  return { ...desiredTable(emptyNode(owner, settings), 1), name: 'tollgate-probe' };
+  const state = emptyNode(owner, settings);
+  return { ...desiredTable({ ...state, counts: { ...state.counts, mapped: 1 } }, 1), name: 'tollgate-probe' };
 }
 
 /** Whether nftables can be spoken to at all. */

@@ -9,7 +9,7 @@ import { policiesRefused } from '../gate/refused.ts';
 import { addressesOf, type CutScope, mergedScopes, shrunkBetween } from '../gate/shrunk.ts';
 import { stepsBetween, type TableStep } from '../gate/steps.ts';
 import { leavingBetween, mistagged } from '../gate/transition.ts';
-import { NftError } from '../kernel/nft.ts';
+import { NftError } from '../kernel/nft-refusal.ts';
 import { waitForRcuGracePeriod } from '../kernel/rcu.ts';
 import { diff } from '../nft/diff.ts';
 import type { Table } from '../nft/model.ts';

@@ -1,8 +1,8 @@
 /** Takes one pod out of a table as the kernel has it, for a process that does not know the policies in that table. */
 import type { Element, NamedSet, Table } from '../nft/model.ts';
-import { markerSet } from './chains.ts';
 import { isElementOf } from './concern.ts';
 import type { LocalPod } from './node-state.ts';
+import { markerSet } from './static-sets.ts';
 
 export interface Closing {
   /** No other pod has its tag. */

@@ -3,11 +3,13 @@ import { type Address, type Family, parseAddress, parsePrefix, type Range, range
 import type { Element, NamedSet, Table } from '../nft/model.ts';
 import { unionOfRanges } from '../policy/compile/ranges.ts';
 import type { Ruleset } from '../policy/compile/ruleset.ts';
-import { gateChains, gateSets } from './chains.ts';
+import { gateChains } from './chains.ts';
 import { hostPortElements } from './host-ports.ts';
 import type { LocalPod, NodeState, Owner } from './node-state.ts';
 import { masqueradesIn } from './pod-counts.ts';
 import { toNft } from './ruleset-to-nft.ts';
+import { gateSets } from './static-sets.ts';
+import { neededBy } from './translation.ts';
 
 const nothing: Ruleset = { sets: new Map(), chains: new Map(), tags: new Map() };
 
@@ -37,6 +39,13 @@ const self = (pods: readonly LocalPod[], family: Family): Element[] =>
     })),
   );
 
+const own = (pods: readonly LocalPod[], family: Family): Element[] =>
+  pods.flatMap(({ ifindex, addresses, namespace, name }) =>
+    ifindex === undefined
+      ? []
+      : ofFamily(addresses, family).map(address => ({ key: [ifindex, address], comment: `${namespace}/${name}` })),
+  );
+
 function ranges(prefixes: readonly string[], family: Family): Element[] {
   const parsed = [...new Set(prefixes)].flatMap((text): Range[] => {
     const prefix = parsePrefix(text);
@@ -51,6 +60,7 @@ function elementsOf({ pods: byKey, counts, podCidrs = [] }: NodeState): Map<stri
   const filled = new Map<string, readonly Element[]>();
   for (const family of [4, 6] as const) {
     filled.set(`self${family}`, self(pods, family));
+    filled.set(`own${family}`, own(pods, family));
     filled.set(
       `masq${family}`,
       ranges(
@@ -92,7 +102,7 @@ export function desiredTable(state: NodeState, markers: number | readonly number
     family: 'inet',
     name: TABLE,
     comment: ownerComment(state.owner),
-    chains: [...gateChains(settings, isOrdered), ...compiled.chains],
+    chains: [...gateChains(settings, { isOrdered, ...neededBy(state) }), ...compiled.chains],
     sets: [...gateSets(settings.judge, isOrdered).map(fill), ...compiled.sets],
     counters: compiled.counters,
   };

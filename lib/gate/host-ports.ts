@@ -2,7 +2,8 @@
 import { CniError, codes } from '../cni/error.ts';
 import { type Address, type Family, formatAddress, parseAddress } from '../ip/address.ts';
 import { bindingsOverlap, isBoundIn, isUnspecified } from '../ip/binding.ts';
-import { type Element, PROTOCOL } from '../nft/model.ts';
+import type { Element } from '../nft/model.ts';
+import { PROTOCOL } from '../nft/statements.ts';
 import { type HostPort, type LocalPod, type NodeState, podKey } from './node-state.ts';
 
 type Mapped = Pick<LocalPod, 'hostPorts' | 'addresses'>;

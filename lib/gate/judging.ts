@@ -4,8 +4,9 @@
  */
 import type { Operation } from '../nft/transaction.ts';
 import type { Gate, Ruleset, TagEntry } from '../policy/compile/ruleset.ts';
-import { type GateSettings, gateChains } from './chains.ts';
+import { gateChains } from './chains.ts';
 import type { LocalPod } from './node-state.ts';
+import type { GateSettings } from './settings.ts';
 import type { RulesetPair } from './shrunk.ts';
 
 /** Gates of a tag's packets: egress and ingress, and where rules are ordered the same two by cluster policies alone. */
@@ -42,11 +43,9 @@ export type Judged = Pick<LocalPod, 'tag' | 'hostPorts' | 'masquerade'>;
 
 /** The chains of every node that a pod's packets pass, its own not among them. */
 export function sharedChains(settings: GateSettings, pods: readonly Judged[], isOrdered: boolean): string[] {
-  const isMapped = pods.some(({ hostPorts }) => hostPorts.length > 0);
-  const isMasked = pods.some(({ masquerade }) => masquerade !== undefined);
-  return gateChains(settings, isOrdered)
-    .filter(({ name, base }) => base?.type !== 'nat' || (name.startsWith('hostports') ? isMapped : isMasked))
-    .map(({ name }) => name);
+  const hostPorts = pods.some(pod => pod.hostPorts.length > 0);
+  const masquerade = hostPorts || pods.some(pod => pod.masquerade !== undefined);
+  return gateChains(settings, { isOrdered, hostPorts, masquerade }).map(({ name }) => name);
 }
 
 const openTo = { egress: 'open', ingress: 'open' } as const;

@@ -3,7 +3,7 @@
  * kernel refuses these operations, with all of their batch, where another process has committed meanwhile.
  */
 import type { Operation, Transaction } from '../nft/transaction.ts';
-import { markerSet } from './chains.ts';
+import { markerSet } from './static-sets.ts';
 
 export const LAST_MARKER = 0xffffffff;
 

@@ -4,8 +4,8 @@
  */
 import { type Identity, identityKey, type NamedPort } from '../tag/identity.ts';
 import { firstIdentity, lastIdentity } from '../tag/tag.ts';
-import type { GateSettings } from './chains.ts';
 import { counted, noCounts, type PodCounts } from './pod-counts.ts';
+import type { GateSettings } from './settings.ts';
 
 /** One network namespace has one: an ADD that disagrees is refused. */
 export interface Owner {

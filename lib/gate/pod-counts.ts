@@ -7,9 +7,11 @@ export interface PodCounts {
   readonly tags: Readonly<Record<string, number>>;
   /** Pods that are masqueraded, by the JSON of `LocalPod.masquerade`. */
   readonly ways: Readonly<Record<string, number>>;
+  /** Pods with hostPorts. */
+  readonly mapped: number;
 }
 
-export const noCounts: PodCounts = { pods: 0, tags: {}, ways: {} };
+export const noCounts: PodCounts = { pods: 0, tags: {}, ways: {}, mapped: 0 };
 
 /** A count of zero is left out. */
 function changed(counts: Readonly<Record<string, number>>, key: string, by: 1 | -1): Record<string, number> {
@@ -20,10 +22,15 @@ function changed(counts: Readonly<Record<string, number>>, key: string, by: 1 | 
 }
 
 /** With one pod more, or less. */
-export const counted = ({ pods, tags, ways }: PodCounts, { tag, masquerade }: LocalPod, by: 1 | -1): PodCounts => ({
+export const counted = (
+  { pods, tags, ways, mapped }: PodCounts,
+  { tag, masquerade, hostPorts }: LocalPod,
+  by: 1 | -1,
+): PodCounts => ({
   pods: pods + by,
   tags: changed(tags, String(tag), by),
   ways: masquerade ? changed(ways, JSON.stringify(masquerade), by) : ways,
+  mapped: hostPorts.length > 0 ? mapped + by : mapped,
 });
 
 export const masqueradesIn = ({ ways }: PodCounts): NonNullable<LocalPod['masquerade']>[] =>

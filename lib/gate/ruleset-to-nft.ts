@@ -1,24 +1,8 @@
 /** From policy's terms to nftables': each chain and set of a ruleset as the kernel shall hold it. */
 import type { Family } from '../ip/address.ts';
 import { keptComment, keptPrefix } from '../nft/comment.ts';
-import {
-  type Chain,
-  type CounterStatement,
-  type Datatype,
-  type Element,
-  goto,
-  inSet,
-  match,
-  type NamedSet,
-  type NftVerdict,
-  oneOf,
-  PROTOCOL,
-  RETURN,
-  type Rule,
-  rule,
-  type Selector,
-  type Statement,
-} from '../nft/model.ts';
+import type { Chain, CounterStatement, Datatype, Element, NamedSet, NftVerdict, Rule, Selector, Statement } from '../nft/model.ts';
+import { goto, inSet, match, oneOf, PROTOCOL, RETURN, rule } from '../nft/statements.ts';
 import type {
   ChainRule,
   Gate,
@@ -32,7 +16,7 @@ import type {
 import { type Direction, formatRule, type Protocol } from '../policy/model/model.ts';
 import { fnv1a64 } from '../tag/hash.ts';
 import { describeIdentity } from '../tag/identity.ts';
-import { denial, denialPrefix } from './chains.ts';
+import { denial, denialPrefix } from './denial.ts';
 
 const numbers: Readonly<Record<Protocol, number>> = { TCP: PROTOCOL.tcp, UDP: PROTOCOL.udp, SCTP: PROTOCOL.sctp };
 const portOf = { TCP: 'tcp dport', UDP: 'udp dport', SCTP: 'sctp dport' } as const;

@@ -4,11 +4,11 @@ import { diff } from '../nft/diff.ts';
 import type { NamedSet } from '../nft/model.ts';
 import type { Transaction } from '../nft/transaction.ts';
 import type { RulesetChange } from '../policy/compile/ruleset-change.ts';
-import { MOMENT } from './chains.ts';
 import { desiredTable } from './desired.ts';
 import { markedBy } from './marker.ts';
 import { emptyRuleset } from './node-world.ts';
 import { partsOf, type StatePair } from './parts.ts';
+import { MOMENT } from './static-sets.ts';
 import { isRedirected, waypoints } from './waypoints.ts';
 
 /** True for maps to gates and for sets of peers, whose names end in a hash. */

@@ -1,20 +1,6 @@
-/**
- * nf_tables of one network namespace: tables are read whole, transactions committed whole.
- *
- * Who owns a table (NFT_TABLE_F_OWNER, Linux 5.12; NFT_TABLE_F_PERSIST, 6.9), as found on 6.18; test/kernel/nft-owner.test.ts
- * holds each line:
- * - The owner is the socket that makes (or adopts) the table with the flag OWNER. While it is open, any other socket gets
- *   EPERM for whatever it would change in the table, and `nft flush ruleset` of another process passes it over.
- *   Any other socket may read it: nft 1.0.6 lists it.
- * - When that socket closes, a table without PERSIST goes. With PERSIST it stays without an owner: any process may change
- *   it without adopting it, and `nft flush ruleset` deletes it.
- * - A socket adopts an orphan by `add table` with the flags OWNER and PERSIST (in the batch with which it changes it, say).
- *   `add table` with flags that are not the table's is EOPNOTSUPP otherwise: no flags on a persistent table, OWNER on a
- *   table that was made without PERSIST.
- */
+/** nf_tables of one network namespace: tables are read whole, transactions committed whole. */
 
 import { NLM_F } from '../netlink/header.ts';
-import { formatKey } from '../nft/datatype.ts';
 import {
   type ChainName,
   type Counted,
@@ -30,8 +16,8 @@ import {
   ruleHandleIn,
   tableStateIn,
 } from '../nft/decode.ts';
-import { countElements, decodeElements, keyIn } from '../nft/decode-set.ts';
-import { type Batch, type EncodeOptions, encode } from '../nft/encode.ts';
+import { countElements, decodeElements } from '../nft/decode-set.ts';
+import { type EncodeOptions, encode } from '../nft/encode.ts';
 import type { BaseChain } from '../nft/foreign.ts';
 import type { Element, Key, Rule, Table, TableFamily } from '../nft/model.ts';
 import {
@@ -53,41 +39,14 @@ import {
   type TableName,
   tableNameIn,
 } from '../nft/query.ts';
-import { nameOperation, type Operation, type SetDeclaration, type Transaction } from '../nft/transaction.ts';
-import { describeErrno, errnoName } from './ffi.ts';
+import type { Operation, SetDeclaration, Transaction } from '../nft/transaction.ts';
 import { isErrno, must, mustExcept, type NetlinkReply, type NetlinkRequest } from './message.ts';
-import { type BatchError, NetlinkSocket } from './netlink.ts';
+import { NetlinkSocket } from './netlink.ts';
+import { probeTableFlags, type TableFlags } from './nft-owner.ts';
+import { NftError, type Refusal, refusalOf } from './nft-refusal.ts';
 
 /** How often a table is read again because something was committed meanwhile. */
 const READ_ATTEMPTS = 8;
-
-export interface Refusal {
-  /** The operation that the kernel refused; undefined where it refused the batch as a whole. */
-  readonly operation: Operation | undefined;
-  /** In words: `add element 10.0.0.7 of set peers-1`. */
-  readonly object: string;
-  readonly errno: number;
-  readonly code: string;
-  readonly kernelText: string | undefined;
-}
-
-/** The kernel refused the transaction: nothing of it is in force. */
-export class NftError extends Error {
-  override readonly name = 'NftError';
-  readonly refusals: readonly Refusal[];
-  /** Code of the first refusal: `ENOENT`, `EEXIST`, `EBUSY`, `EPERM`, or `ERESTART` for another generation. */
-  readonly code: string;
-
-  constructor({ family, table }: Transaction, refusals: readonly Refusal[]) {
-    const shown = refusals.slice(0, 3).map(({ object, errno, kernelText }) => {
-      return `${object}: ${describeErrno(errno)}${kernelText ? `: ${kernelText}` : ''}`;
-    });
-    const more = refusals.length > shown.length ? `; and ${refusals.length - shown.length} more` : '';
-    super(`Cannot change table ${family} ${table}: ${shown.join('; ')}${more}`);
-    this.refusals = refusals;
-    this.code = refusals[0]?.code ?? 'EIO';
-  }
-}
 
 /** A table as it was read. */
 export interface ReadTable extends KernelTable {
@@ -110,11 +69,6 @@ export interface TableHandles {
 
 /** The generation that a commit makes of this one: the kernel counts in 32 bits and leaves out 0. */
 export const nextGeneration = (generation: number): number => (generation === 0xffffffff ? 1 : generation + 1);
-
-export interface TableFlags {
-  readonly owner: boolean;
-  readonly persist: boolean;
-}
 
 const requestOf = ({ operation, type, dump, body }: Query): NetlinkRequest => ({
   operation,
@@ -317,40 +271,8 @@ export class Nft implements Disposable {
     return refusals.filter(({ operation }) => operation !== impossible);
   }
 
-  /**
-   * Which table flags the kernel knows. It is asked to make a table and, in the same batch, to delete a chain that is not
-   * there, so that nothing is ever committed: what matters is which of the two it refuses.
-   */
+  /** @see probeTableFlags of nft-owner.ts */
   probeTableFlags(): TableFlags {
-    const knows = (flags: { readonly owner: boolean; readonly persist: boolean }): boolean => {
-      const refusals = this.#send({
-        family: 'inet',
-        table: 'tollgate-probe',
-        operations: [
-          { verb: 'create', object: 'table', ...flags },
-          { verb: 'delete', object: 'chain', chain: { name: 'none' } },
-        ],
-      });
-      return !refusals.some(({ operation }) => operation?.object === 'table');
-    };
-    const persist = knows({ owner: true, persist: true });
-    return { owner: persist || knows({ owner: true, persist: false }), persist };
+    return probeTableFlags(this);
   }
-}
-
-function refusalOf(batch: Batch, { seq, errno, kernelText, offset }: BatchError): Refusal {
-  const operation = batch.operationOf(seq);
-  const object = operation ? `${operation.verb} ${nameRefused(batch, seq, operation, offset)}` : 'the batch';
-  return { operation, object, errno, code: errnoName(errno), kernelText };
-}
-
-/** The kernel points at the attribute that it did not like; in a list of elements that is the element. */
-function nameRefused(batch: Batch, seq: number, operation: Operation, offset: number | undefined): string {
-  const name = nameOperation(operation);
-  const start = batch.startOf(seq);
-  if (operation.object !== 'element' || offset === undefined || start === undefined) return name;
-  const at = start + offset;
-  const length = (batch.bytes[at] ?? 0) | ((batch.bytes[at + 1] ?? 0) << 8);
-  const key = keyIn(operation.set, batch.bytes.subarray(at + 4, at + length));
-  return key ? `${formatKey(operation.set.key, key)} of ${name}` : name;
 }

@@ -2,7 +2,8 @@
  * Tells what another program's base chain does with a packet that our pods send or get, as far as its rules can be read: enough
  * to tell an admin which of its lines drops the packet. A rule with a condition that we cannot judge counts as not applying.
  */
-import { type Base, CT_STATE, type Match, type Rule, type Statement, type TableFamily } from './model.ts';
+import type { Base, Match, Rule, Statement, TableFamily } from './model.ts';
+import { CT_STATE } from './statements.ts';
 
 /** A base chain of whatever table. */
 export interface BaseChain {

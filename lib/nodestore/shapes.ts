@@ -1,9 +1,9 @@
 /** Shapes that the node's files must have to be believed. */
 
-import type { GateSettings } from '../gate/chains.ts';
 import { LAST_MARKER, MARKERS, markersBetween } from '../gate/marker.ts';
 import type { HostPort, LocalPod, NodeState, Owner } from '../gate/node-state.ts';
 import type { PodCounts } from '../gate/pod-counts.ts';
+import type { GateSettings } from '../gate/settings.ts';
 import { parseAddress, parsePrefix } from '../ip/address.ts';
 import { parseJson } from '../state/atomic.ts';
 import {
@@ -105,6 +105,7 @@ const isCounts = objectOf<PodCounts>({
   pods: isCount,
   tags: mapOf(isCount),
   ways: such(mapOf(isCount), ways => Object.keys(ways).every(isWay)),
+  mapped: isCount,
 });
 
 export const isNodeHead: Shape<NodeHead> = such(

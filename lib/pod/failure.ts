@@ -6,7 +6,7 @@ import { NativeCallError, SyscallError } from '../kernel/ffi.ts';
 import { LockTimeoutError } from '../kernel/flock.ts';
 import { NetlinkError } from '../kernel/message.ts';
 import { NetnsError } from '../kernel/netns.ts';
-import { NftError } from '../kernel/nft.ts';
+import { NftError } from '../kernel/nft-refusal.ts';
 import { SysctlError } from '../kernel/sysctl.ts';
 import { PolicyFileError } from '../nodestore/folder-listing.ts';
 import { AlreadyReserved, StateError } from '../state/error.ts';

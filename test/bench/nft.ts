@@ -7,19 +7,8 @@ import { type Family, parseAddress } from '../../lib/ip/address.ts';
 import { inNetns } from '../../lib/kernel/netns.ts';
 import { Nft } from '../../lib/kernel/nft.ts';
 import { diff } from '../../lib/nft/diff.ts';
-import {
-  type Chain,
-  COUNTER,
-  DROP,
-  type Element,
-  goto,
-  inSet,
-  match,
-  RETURN,
-  rule,
-  type Table,
-  vmap,
-} from '../../lib/nft/model.ts';
+import type { Chain, Element, Table } from '../../lib/nft/model.ts';
+import { COUNTER, DROP, goto, inSet, match, RETURN, rule, vmap } from '../../lib/nft/statements.ts';
 import { formatTransaction } from '../../lib/nft/text.ts';
 import { createTable, type Transaction } from '../../lib/nft/transaction.ts';
 import { manifestsOf } from '../../lib/nodestore/policy-folder.ts';

@@ -13,7 +13,7 @@ import fc from 'fast-check';
 import type { DeniedFlow, DeniedSum } from '../../lib/controller/flow-denials.ts';
 import { desiredTable } from '../../lib/gate/desired.ts';
 import type { NetnsIdentity } from '../../lib/kernel/netns.ts';
-import { PROTOCOL } from '../../lib/nft/model.ts';
+import { PROTOCOL } from '../../lib/nft/statements.ts';
 import { DiskNodeStore } from '../../lib/nodestore/disk-store.ts';
 import { GateHost } from '../support/gate-host.ts';
 import { until } from '../support/host.ts';

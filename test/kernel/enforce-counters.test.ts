@@ -6,7 +6,7 @@ import { concerns } from '../../lib/gate/concern.ts';
 import { type LocalPod, type NodeState, podKey, withoutPod, withPod } from '../../lib/gate/node-state.ts';
 import { policyCounter, tagCounter } from '../../lib/gate/ruleset-to-nft.ts';
 import type { Address } from '../../lib/ip/address.ts';
-import { PROTOCOL } from '../../lib/nft/model.ts';
+import { PROTOCOL } from '../../lib/nft/statements.ts';
 import { nameOperation } from '../../lib/nft/transaction.ts';
 import type { Kept } from '../../lib/nodestore/policy-folder.ts';
 import { readDocuments } from '../../lib/policy/manifest/manifest.ts';

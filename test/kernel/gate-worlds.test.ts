@@ -7,7 +7,7 @@ import test from 'node:test';
 import fc from 'fast-check';
 import { desiredTable } from '../../lib/gate/desired.ts';
 import { parseAddress } from '../../lib/ip/address.ts';
-import { CT_STATE, TCP_FLAG } from '../../lib/nft/model.ts';
+import { CT_STATE, TCP_FLAG } from '../../lib/nft/statements.ts';
 import { GateHost } from '../support/gate-host.ts';
 import { type Packet as Traced, tracerOf } from '../support/nft-tracer.ts';
 import { PacketWorld, protocolOf, tagAt } from '../support/packet-world.ts';

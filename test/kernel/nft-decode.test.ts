@@ -5,7 +5,8 @@ import { parseAddress, parsePrefix } from '../../lib/ip/address.ts';
 import { inNetns } from '../../lib/kernel/netns.ts';
 import { Nft } from '../../lib/kernel/nft.ts';
 import { diff } from '../../lib/nft/diff.ts';
-import { COUNTER, DROP, inSet, match, type NamedSet, rule, type Table } from '../../lib/nft/model.ts';
+import type { NamedSet, Table } from '../../lib/nft/model.ts';
+import { COUNTER, DROP, inSet, match, rule } from '../../lib/nft/statements.ts';
 import { createTable } from '../../lib/nft/transaction.ts';
 import { makeNetns, type Netns } from '../support/netns.ts';
 

@@ -4,10 +4,9 @@ import { test } from 'node:test';
 import { inNetns } from '../../lib/kernel/netns.ts';
 import { Nft } from '../../lib/kernel/nft.ts';
 import { diff } from '../../lib/nft/diff.ts';
+import type { Base, Chain, NetfilterHook, Rule, Table } from '../../lib/nft/model.ts';
 import {
   ACCEPT,
-  type Base,
-  type Chain,
   COUNTER,
   CT_STATE,
   DROP,
@@ -17,16 +16,13 @@ import {
   MISSING,
   match,
   matchMasked,
-  type NetfilterHook,
   oneOf,
   PROTOCOL,
   RETURN,
-  type Rule,
   rule,
-  type Table,
   TCP_FLAG,
   vmap,
-} from '../../lib/nft/model.ts';
+} from '../../lib/nft/statements.ts';
 import { formatTable } from '../../lib/nft/text.ts';
 import { makeNetns } from '../support/netns.ts';
 import { type Packet, tracerOf } from '../support/nft-tracer.ts';

@@ -3,31 +3,25 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import fc from 'fast-check';
 import { inNetns } from '../../lib/kernel/netns.ts';
-import { Nft, NftError } from '../../lib/kernel/nft.ts';
+import { Nft } from '../../lib/kernel/nft.ts';
+import { NftError } from '../../lib/kernel/nft-refusal.ts';
 import { keyId } from '../../lib/nft/datatype.ts';
 import { diff } from '../../lib/nft/diff.ts';
+import type { Base, Chain, Element, NamedSet, NftVerdict, Rule, Statement, Table } from '../../lib/nft/model.ts';
 import {
   ACCEPT,
-  type Base,
-  type Chain,
   COUNTER,
   countBy,
   DROP,
-  type Element,
   goto,
   inSet,
   jump,
   match,
-  type NamedSet,
-  type NftVerdict,
   oneOf,
   RETURN,
-  type Rule,
   rule,
-  type Statement,
-  type Table,
   vmap,
-} from '../../lib/nft/model.ts';
+} from '../../lib/nft/statements.ts';
 import { formatTable, formatTransaction } from '../../lib/nft/text.ts';
 import type { Operation, Transaction } from '../../lib/nft/transaction.ts';
 import { apply, RefusedError } from '../support/applied-nft.ts';

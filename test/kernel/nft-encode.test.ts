@@ -3,23 +3,12 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { parseAddress } from '../../lib/ip/address.ts';
 import { inNetns } from '../../lib/kernel/netns.ts';
-import { Nft, NftError } from '../../lib/kernel/nft.ts';
+import { Nft } from '../../lib/kernel/nft.ts';
+import { NftError } from '../../lib/kernel/nft-refusal.ts';
 import { diff } from '../../lib/nft/diff.ts';
 import { encode } from '../../lib/nft/encode.ts';
-import {
-  ACCEPT,
-  COUNTER,
-  countBy,
-  DROP,
-  type Element,
-  goto,
-  inSet,
-  matchMasked,
-  type NamedSet,
-  oneOf,
-  rule,
-  type Table,
-} from '../../lib/nft/model.ts';
+import type { Element, NamedSet, Table } from '../../lib/nft/model.ts';
+import { ACCEPT, COUNTER, countBy, DROP, goto, inSet, matchMasked, oneOf, rule } from '../../lib/nft/statements.ts';
 import { formatTransaction } from '../../lib/nft/text.ts';
 import { createTable, type Operation, type Transaction } from '../../lib/nft/transaction.ts';
 import { makeNetns, type Netns } from '../support/netns.ts';

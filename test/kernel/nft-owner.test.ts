@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { inNetns } from '../../lib/kernel/netns.ts';
-import { Nft, NftError } from '../../lib/kernel/nft.ts';
+import { Nft } from '../../lib/kernel/nft.ts';
+import { NftError } from '../../lib/kernel/nft-refusal.ts';
 import { ADOPT, type Operation, type Transaction } from '../../lib/nft/transaction.ts';
 import { makeNetns, type Netns, until } from '../support/netns.ts';
 

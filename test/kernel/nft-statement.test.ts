@@ -8,9 +8,10 @@ import { compile } from '../../lib/nft/compile.ts';
 import { keyId } from '../../lib/nft/datatype.ts';
 import { decompile } from '../../lib/nft/decompile.ts';
 import { diff } from '../../lib/nft/diff.ts';
+import type { Chain, Key, NamedSet, Rule, Selector, Statement, Table } from '../../lib/nft/model.ts';
+import { SELECTORS } from '../../lib/nft/selector.ts';
 import {
   ACCEPT,
-  type Chain,
   COUNTER,
   CT_STATE,
   CT_STATUS,
@@ -19,22 +20,15 @@ import {
   goto,
   inSet,
   jump,
-  type Key,
   match,
   matchMasked,
-  type NamedSet,
   oneOf,
   PROTOCOL,
   RETURN,
-  type Rule,
   rule,
-  type Selector,
-  type Statement,
-  type Table,
   TCP_FLAG,
   vmap,
-} from '../../lib/nft/model.ts';
-import { SELECTORS } from '../../lib/nft/selector.ts';
+} from '../../lib/nft/statements.ts';
 import { formatRule, formatTable, formatTransaction } from '../../lib/nft/text.ts';
 import { createTable } from '../../lib/nft/transaction.ts';
 import { makeNetns, type Netns } from '../support/netns.ts';

@@ -4,10 +4,9 @@ import { after, before, test } from 'node:test';
 import fc from 'fast-check';
 import { inNetns } from '../../lib/kernel/netns.ts';
 import { Nft } from '../../lib/kernel/nft.ts';
+import type { Base, Chain, NamedSet, NftVerdict, Rule, Statement, Table } from '../../lib/nft/model.ts';
 import {
   ACCEPT,
-  type Base,
-  type Chain,
   CT_STATE,
   countBy,
   DROP,
@@ -16,17 +15,12 @@ import {
   jump,
   match,
   matchMasked,
-  type NamedSet,
-  type NftVerdict,
   oneOf,
   PROTOCOL,
   RETURN,
-  type Rule,
   rule,
-  type Statement,
-  type Table,
   vmap,
-} from '../../lib/nft/model.ts';
+} from '../../lib/nft/statements.ts';
 import { createTable } from '../../lib/nft/transaction.ts';
 import { makeNetns, type Netns } from '../support/netns.ts';
 import { type Packet, tracerOf } from '../support/nft-tracer.ts';

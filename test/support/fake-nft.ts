@@ -1,6 +1,7 @@
 /** A kernel that knows one table, and refuses what the kernel refuses. */
 
-import { type Nft, NftError, nextGeneration, type TableHandles } from '../../lib/kernel/nft.ts';
+import { type Nft, nextGeneration, type TableHandles } from '../../lib/kernel/nft.ts';
+import { NftError } from '../../lib/kernel/nft-refusal.ts';
 import type { EncodeOptions } from '../../lib/nft/encode.ts';
 import type { Element, Key, NamedSet, Rule, Table } from '../../lib/nft/model.ts';
 import { nameOperation, type Operation, type Transaction } from '../../lib/nft/transaction.ts';

@@ -1,7 +1,7 @@
 /** What a pod that may open packet sockets can send to its node so that the node learns neighbours which are not there. */
 import type { Address } from '../../lib/ip/address.ts';
 import { Netns } from '../../lib/kernel/netns.ts';
-import { PROTOCOL } from '../../lib/nft/model.ts';
+import { PROTOCOL } from '../../lib/nft/statements.ts';
 import { addList, type Json, type PluginList, startHost } from './cni.ts';
 import type { Host } from './host.ts';
 import { Tap } from './tap.ts';

@@ -1,8 +1,8 @@
 /** A node with pods that were plugged in by hand, and a table that is whatever the test says: nobody else has a say. */
 
-import type { GateSettings } from '../../lib/gate/chains.ts';
 import { desiredTable } from '../../lib/gate/desired.ts';
 import { emptyNode, joined, type LocalPod, podKey } from '../../lib/gate/node-state.ts';
+import type { GateSettings } from '../../lib/gate/settings.ts';
 import { type Address, type Family, formatAddress, type Prefix } from '../../lib/ip/address.ts';
 import { dumpLinks, linkOf, setLink } from '../../lib/kernel/link.ts';
 import { must } from '../../lib/kernel/message.ts';
@@ -141,6 +141,7 @@ export const localPod = (
   containerID: `c${pod.index}`,
   ifname: 'eth0',
   link: pod.link,
+  ifindex: pod.ifindex,
   namespace: 'test',
   name: `p${pod.index}`,
   labels: {},

@@ -1,7 +1,7 @@
 /** A node that becomes that of one random world after the other, and what its gate does to a packet of each flow. */
 import { desiredTable } from '../../lib/gate/desired.ts';
 import { formatAddress, parseAddress } from '../../lib/ip/address.ts';
-import { PROTOCOL } from '../../lib/nft/model.ts';
+import { PROTOCOL } from '../../lib/nft/statements.ts';
 import { quarantine } from '../../lib/tag/tag.ts';
 import type { GateHost } from './gate-host.ts';
 import type { Packet } from './packet.ts';

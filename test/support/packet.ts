@@ -1,6 +1,6 @@
 /** IP packets made and read by hand, so that a test can send what no honest stack would. */
 import type { Address } from '../../lib/ip/address.ts';
-import { PROTOCOL, TCP_FLAG } from '../../lib/nft/model.ts';
+import { PROTOCOL, TCP_FLAG } from '../../lib/nft/statements.ts';
 
 export interface Packet {
   readonly from: Address;

@@ -8,7 +8,7 @@ import { getLink, linkOf } from '../../lib/kernel/link.ts';
 import { must } from '../../lib/kernel/message.ts';
 import { Netns } from '../../lib/kernel/netns.ts';
 import type { ReadTable } from '../../lib/kernel/nft.ts';
-import { PROTOCOL } from '../../lib/nft/model.ts';
+import { PROTOCOL } from '../../lib/nft/statements.ts';
 import { findLink } from '../../lib/pod/links.ts';
 import { live, named } from './cli-host.ts';
 import {

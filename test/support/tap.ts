@@ -5,7 +5,7 @@
 import type { Address } from '../../lib/ip/address.ts';
 import { errnoName } from '../../lib/kernel/ffi.ts';
 import { inNetns } from '../../lib/kernel/netns.ts';
-import { PROTOCOL } from '../../lib/nft/model.ts';
+import { PROTOCOL } from '../../lib/nft/statements.ts';
 import { decodePacket, encodePacket, type Packet } from './packet.ts';
 
 const ffi = (() => {

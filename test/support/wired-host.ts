@@ -9,7 +9,7 @@ import { must } from '../../lib/kernel/message.ts';
 import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
 import { inNetns, Netns } from '../../lib/kernel/netns.ts';
 import { Nft } from '../../lib/kernel/nft.ts';
-import { PROTOCOL } from '../../lib/nft/model.ts';
+import { PROTOCOL } from '../../lib/nft/statements.ts';
 import type { Host } from './host.ts';
 import { type ConntrackEntry, deleteFlows, listFlows } from './listed-flows.ts';
 import type { Packet } from './packet.ts';

@@ -12,7 +12,7 @@ import type { Entry, FlowRecord, LossNote } from '../../lib/flows/model.ts';
 import type { SumRow } from '../../lib/flows/sums.ts';
 import { formatAddress } from '../../lib/ip/address.ts';
 import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
-import { PROTOCOL } from '../../lib/nft/model.ts';
+import { PROTOCOL } from '../../lib/nft/statements.ts';
 import { Cluster } from '../../lib/policy/evaluate/cluster.ts';
 import type { Pod } from '../../lib/policy/model/model.ts';
 import { type Agent, command, startAgent } from '../support/agent-process.ts';

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { type Address, type Family, formatAddress } from '../../lib/ip/address.ts';
-import { PROTOCOL, TCP_FLAG } from '../../lib/nft/model.ts';
+import { PROTOCOL, TCP_FLAG } from '../../lib/nft/statements.ts';
 import type { Json } from '../support/cni.ts';
 import type { Packet } from '../support/packet.ts';
 import { onlyFrom, type PluggedPod, PORT, PolicyHost, pods, policy } from '../support/policy-host.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { type Family, formatAddress, parseAddress } from '../../lib/ip/address.ts';
-import { PROTOCOL, TCP_FLAG } from '../../lib/nft/model.ts';
+import { PROTOCOL, TCP_FLAG } from '../../lib/nft/statements.ts';
 import { createTable } from '../../lib/nft/transaction.ts';
 import { firstIdentity } from '../../lib/tag/tag.ts';
 import { addList, cni, config, errorOf, type Json, type PluginList, policies, stateDir } from '../support/cni.ts';

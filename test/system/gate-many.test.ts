@@ -5,7 +5,7 @@ import { desiredTable } from '../../lib/gate/desired.ts';
 import { emptyNode, type NodeState, podKey, withPod } from '../../lib/gate/node-state.ts';
 import { identitiesOfNode, rulesetOfNode, worldOfNode } from '../../lib/gate/node-world.ts';
 import { diff } from '../../lib/nft/diff.ts';
-import { PROTOCOL } from '../../lib/nft/model.ts';
+import { PROTOCOL } from '../../lib/nft/statements.ts';
 import { compile } from '../../lib/policy/compile/compile.ts';
 import { Names } from '../../lib/policy/compile/names.ts';
 import type { Ruleset } from '../../lib/policy/compile/ruleset.ts';

@@ -8,7 +8,7 @@ import { must } from '../../lib/kernel/message.ts';
 import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
 import { inNetns, Netns } from '../../lib/kernel/netns.ts';
 import { Nft } from '../../lib/kernel/nft.ts';
-import { PROTOCOL } from '../../lib/nft/model.ts';
+import { PROTOCOL } from '../../lib/nft/statements.ts';
 import { live } from '../support/cli-host.ts';
 import { add, addresses, type Call, config, policies, silently, startHost, tollgate } from '../support/cni.ts';
 import { EagerPods } from '../support/eager.ts';

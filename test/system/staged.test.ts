@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import type { FlowRecord } from '../../lib/flows/model.ts';
 import type { SumRow } from '../../lib/flows/sums.ts';
-import { PROTOCOL } from '../../lib/nft/model.ts';
+import { PROTOCOL } from '../../lib/nft/statements.ts';
 import { command, startAgent } from '../support/agent-process.ts';
 import { type Json, policies, runDir } from '../support/cni.ts';
 import { until } from '../support/host.ts';

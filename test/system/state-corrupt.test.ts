@@ -37,8 +37,11 @@ const falsehoods: readonly (readonly [what: string, (head: Head) => unknown])[] 
   ['pods that leave and are none', head => ({ ...head, state: { ...head.state, leaving: [null] } })],
   ['a roster of less than nothing', head => ({ ...head, roster: { ...head.roster, bytes: -1 } })],
   ['a roster of more than there is', head => ({ ...head, roster: { ...head.roster, bytes: 2 ** 50 } })],
-  ['ways of masquerading that are none', head => ({ ...head, counts: { pods: 2, tags: {}, ways: { '{': 3 } } })],
-  ['counts that are none', head => ({ ...head, counts: { pods: null, tags: null, ways: null } })],
+  [
+    'ways of masquerading that are none',
+    head => ({ ...head, counts: { pods: 2, tags: {}, ways: { '{': 3 }, mapped: 0 } }),
+  ],
+  ['counts that are none', head => ({ ...head, counts: { pods: null, tags: null, ways: null, mapped: null } })],
   ['peers of a marker that is none', head => ({ ...head, peers: 'x' })],
 ];
 

@@ -29,10 +29,6 @@ function assertListed(found: readonly string[], reasons: Reasons, advice: string
 const MOST_LINES = 300;
 const long: Reasons = {
   'lib/cli/flows/flows-page/page.css': 'one style sheet for one page; the browser gets it as one',
-  'lib/gate/chains.ts': 'is being split into the gate of pods and that of ordered rules',
-  'lib/kernel/nft.ts': 'is being split into what is read and what is committed',
-  'lib/nft/decompile.ts': 'is being split by kinds of statements',
-  'lib/nft/model.ts': 'is being split by kinds of objects',
 };
 
 test(`no file has more than ${MOST_LINES} lines`, () => {
@@ -83,8 +79,7 @@ test('files of one name mean the same thing', () => {
 const memo = 'a pure function of a value that does not change, worked out once; it goes with the value';
 const stateful: Reasons = {
   'lib/cli/flows/flows-page/page.ts typing': 'a page in a browser is one object, and ends with it',
-  'lib/gate/chains.ts made': 'static chains of the settings that were asked for last: a node has one of them at a time',
-  'lib/gate/chains.ts digested': 'as made',
+  'lib/gate/chains.ts made': memo,
   'lib/gate/node-world.ts compiled': memo,
   'lib/gate/ruleset-to-nft.ts written': memo,
   'lib/kernel/datagram-socket.ts datagram': 'memory of the thread, of which nothing is kept from one call to the next',

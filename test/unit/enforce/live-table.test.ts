@@ -4,7 +4,6 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { FolderTable } from '../../../lib/enforce/folder-table.ts';
 import { LiveTable } from '../../../lib/enforce/live-table.ts';
-import type { GateSettings } from '../../../lib/gate/chains.ts';
 import { desiredTable } from '../../../lib/gate/desired.ts';
 import {
   type LocalPod,
@@ -15,11 +14,13 @@ import {
   withPod,
 } from '../../../lib/gate/node-state.ts';
 import { identitiesOfNode, worldOfNode } from '../../../lib/gate/node-world.ts';
+import type { GateSettings } from '../../../lib/gate/settings.ts';
 import type { CutScope } from '../../../lib/gate/shrunk.ts';
 import { waypoints } from '../../../lib/gate/waypoints.ts';
 import { formatAddress, parseAddress, parsePrefix } from '../../../lib/ip/address.ts';
 import { diff } from '../../../lib/nft/diff.ts';
-import { ACCEPT, type Key, type Table } from '../../../lib/nft/model.ts';
+import type { Key, Table } from '../../../lib/nft/model.ts';
+import { ACCEPT } from '../../../lib/nft/statements.ts';
 import { nameOperation } from '../../../lib/nft/transaction.ts';
 import { compile } from '../../../lib/policy/compile/compile.ts';
 import { LiveRules } from '../../../lib/policy/compile/live.ts';

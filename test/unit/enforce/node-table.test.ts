@@ -8,7 +8,6 @@ import fc from 'fast-check';
 import { CniError } from '../../../lib/cni/error.ts';
 import { FolderTable } from '../../../lib/enforce/folder-table.ts';
 import { TableMemory } from '../../../lib/enforce/footing.ts';
-import type { GateSettings } from '../../../lib/gate/chains.ts';
 import { desiredTable } from '../../../lib/gate/desired.ts';
 import { markersOf } from '../../../lib/gate/marker.ts';
 import {
@@ -20,7 +19,8 @@ import {
   withPod,
 } from '../../../lib/gate/node-state.ts';
 import { rulesetOfNode } from '../../../lib/gate/node-world.ts';
-import { NftError } from '../../../lib/kernel/nft.ts';
+import type { GateSettings } from '../../../lib/gate/settings.ts';
+import { NftError } from '../../../lib/kernel/nft-refusal.ts';
 import { diff } from '../../../lib/nft/diff.ts';
 import type { Table } from '../../../lib/nft/model.ts';
 import { nameOperation } from '../../../lib/nft/transaction.ts';

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import test, { suite } from 'node:test';
 import { probeKernel } from '../../../lib/enforce/probe.ts';
 import { type BaseChain, drops } from '../../../lib/nft/foreign.ts';
-import { ACCEPT, COUNTER, CT_STATE, DROP, goto, jump, match, RETURN, type Rule, rule } from '../../../lib/nft/model.ts';
+import type { Rule } from '../../../lib/nft/model.ts';
+import { ACCEPT, COUNTER, CT_STATE, DROP, goto, jump, match, RETURN, rule } from '../../../lib/nft/statements.ts';
 
 const fromPod = { iifname: 'tgaaaaaaaaaaaaa', oifname: 'eth0' };
 const toPod = { iifname: 'eth0', oifname: 'tgaaaaaaaaaaaaa' };
