@@ -45,8 +45,8 @@ async function serveIn(netns: Netns, command: string, args: readonly string[], r
 }
 
 /** What stands between them is measured by the processes that serve in one of them. */
-async function build(name: string, policies: string | undefined, replacement?: string): Promise<Case> {
-  const { server, client, address } = twoPods({ policies, replacement });
+async function build(name: string, policies: string | undefined, ...others: readonly string[]): Promise<Case> {
+  const { server, client, address } = twoPods({ policies, others });
   const home = Netns.open(server);
   const node = (role: string, on: number) =>
     serveIn(home, process.execPath, [...quiet, sockets, role, `${on}`], 'ready');

@@ -7,7 +7,7 @@ import { bothEnds, type PacketTimes } from './both-ends.ts';
 import type { Part } from './main.ts';
 import { policiesForTheServer, policiesOfTheCluster } from './policies.ts';
 import { compared, type Row } from './report.ts';
-import { conntrackAndNat, conntrackOnly, type TwoPods, twoPods } from './two-pods.ts';
+import { conntrackOnly, idleNat, type TwoPods, twoPods } from './two-pods.ts';
 
 const part = 'gate: pod to pod on one node, one thread being both, 1 policy';
 const runs = 11;
@@ -49,12 +49,13 @@ const rowsOf = (each: Way, against: Way, limits?: Limits): Row[] =>
 export const gate: Part = async say => {
   const policies = policiesForTheServer(1, port);
   const none = way('no table', twoPods({ policies: undefined }));
-  const conntrack = way('conntrack only', twoPods({ policies: undefined, replacement: conntrackOnly }));
-  const nat = way('conntrack and NAT', twoPods({ policies: undefined, replacement: conntrackAndNat }));
+  const conntrack = way('conntrack only', twoPods({ policies: undefined, others: [conntrackOnly] }));
+  const nat = way('conntrack and NAT', twoPods({ policies: undefined, others: [conntrackOnly, idleNat] }));
   const own = way('our table', twoPods({ policies }));
+  const ownAndNat = way('our table beside NAT', twoPods({ policies, others: [idleNat] }));
   const teams = way('a cluster policy of 25 rules, of 100', twoPods({ policies: policiesOfTheCluster(100, false) }));
   const all = way('100 cluster policies of 25 rules', twoPods({ policies: policiesOfTheCluster(100, true) }));
-  const ways = [none, conntrack, nat, own, teams, all];
+  const ways = [none, conntrack, nat, own, ownAndNat, teams, all];
   for (let run = 0; run < runs; run++) {
     say(`run ${run + 1} of ${runs}`);
     for (const [i, times] of bothEnds(rounds, ways).entries()) ways[i]!.found.push(times);
@@ -65,7 +66,7 @@ export const gate: Part = async say => {
     ...rowsOf(conntrack, none),
     ...rowsOf(nat, conntrack),
     ...rowsOf(own, conntrack, limits),
-    ...rowsOf(own, nat, limits),
+    ...rowsOf(ownAndNat, nat, limits),
     ...rowsOf(teams, own, limits),
     ...rowsOf(all, own, limits),
   ];

@@ -1,14 +1,13 @@
 /** Two pods on a node of their own, and what stands between them. */
 import { makePods, ours, Place, type Pod } from './cni.ts';
 
-/** Tables that stand where ours did; each knows nothing but established connections. */
+/** Stands where our table did, and knows nothing but established connections. */
 export const conntrackOnly = `table inet bench {
   chain gate { type filter hook postrouting priority 99; policy accept; ct state established accept; }
 }`;
 
-/** As on any node with kube-proxy, or one network with ipMasq: the kernel's NAT looks at connections, and does nothing. */
-export const conntrackAndNat = `table inet bench {
-  chain gate { type filter hook postrouting priority 99; policy accept; ct state established accept; }
+/** As on any node with kube-proxy: the kernel's NAT looks at connections, and does nothing. */
+export const idleNat = `table inet idle {
   chain before { type nat hook prerouting priority -100; policy accept; }
   chain after { type nat hook postrouting priority 100; policy accept; }
 }`;
@@ -24,15 +23,15 @@ export interface TwoPods {
 interface Between {
   /** Without any the table is taken away. */
   readonly policies: string | undefined;
-  /** A table in place of ours. */
-  readonly replacement?: string | undefined;
+  /** Tables in place of ours, or beside it. */
+  readonly others?: readonly string[];
 }
 
 const addressIn = (result: string): string =>
   (JSON.parse(result) as { ips: [{ address: string }] }).ips[0].address.split('/')[0]!;
 
 /** Both pods come through the plugin, and what the plugin made of the policies is what is measured. */
-export function twoPods({ policies, replacement }: Between): TwoPods {
+export function twoPods({ policies, others = [] }: Between): TwoPods {
   const place = new Place(ours());
   if (policies !== undefined) place.node.write('policies/all.json', policies);
   const named = (pod: Pod, app: string): Pod => ({ ...pod, namespace: 'bench', name: app, labels: { app } });
@@ -42,7 +41,7 @@ export function twoPods({ policies, replacement }: Between): TwoPods {
   place.add(client);
   if (policies === undefined)
     place.node.run({ command: '/usr/sbin/nft', args: ['delete', 'table', 'inet', 'tollgate'] });
-  if (replacement !== undefined) place.node.run({ command: '/usr/sbin/nft', args: ['-f', '-'], input: replacement });
+  for (const input of others) place.node.run({ command: '/usr/sbin/nft', args: ['-f', '-'], input });
   // Closed connections are forgotten soon, or their number would grow with the measurement.
   place.node.sh('[ ! -e /proc/sys/net/netfilter ] || echo 1 >/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close');
   return { client: client.netns, server: server.netns, address };
