@@ -1,7 +1,17 @@
 /** From policy's terms to nftables': each chain and set of a ruleset as the kernel shall hold it. */
 import type { Family } from '../ip/address.ts';
 import { keptComment, keptPrefix } from '../nft/comment.ts';
-import type { Chain, CounterStatement, Datatype, Element, NamedSet, NftVerdict, Rule, Selector, Statement } from '../nft/model.ts';
+import type {
+  Chain,
+  CounterStatement,
+  Datatype,
+  Element,
+  NamedSet,
+  NftVerdict,
+  Rule,
+  Selector,
+  Statement,
+} from '../nft/model.ts';
 import { goto, inSet, match, oneOf, PROTOCOL, RETURN, rule } from '../nft/statements.ts';
 import type {
   ChainRule,

@@ -13,7 +13,20 @@ import {
   registerOf,
   VERDICT,
 } from './expression.ts';
-import type { Datum, Limit, Lookup, Match, Nat, NftVerdict, Reject, Rule, Selector, SetMark, Statement, TableFamily } from './model.ts';
+import type {
+  Datum,
+  Limit,
+  Lookup,
+  Match,
+  Nat,
+  NftVerdict,
+  Reject,
+  Rule,
+  Selector,
+  SetMark,
+  Statement,
+  TableFamily,
+} from './model.ts';
 import { CT_MARK, META, NFPROTO, SELECTORS, typesOf } from './selector.ts';
 
 /** Facts that earlier statements of the rule have checked, so that the rule need not check them again. */

@@ -1,6 +1,18 @@
 /** Statements that rules are written with, and the kernel's numbers in them. */
 
-import type { Count, CounterMap, Datum, Lookup, Match, MatchOp, NftVerdict, Rule, Selector, Statement, VerdictMap } from './model.ts';
+import type {
+  Count,
+  CounterMap,
+  Datum,
+  Lookup,
+  Match,
+  MatchOp,
+  NftVerdict,
+  Rule,
+  Selector,
+  Statement,
+  VerdictMap,
+} from './model.ts';
 
 export const ACCEPT: NftVerdict = { kind: 'accept' };
 export const DROP: NftVerdict = { kind: 'drop' };

@@ -4,7 +4,18 @@
  */
 
 import { boundsOf, isSingle, keyId, keyLength } from '../../lib/nft/datatype.ts';
-import type { Chain, CounterStatement, Datum, Element, Key, NamedSet, Rule, Selector, Statement, Table } from '../../lib/nft/model.ts';
+import type {
+  Chain,
+  CounterStatement,
+  Datum,
+  Element,
+  Key,
+  NamedSet,
+  Rule,
+  Selector,
+  Statement,
+  Table,
+} from '../../lib/nft/model.ts';
 import { chainOf, counterOf, referencesOf } from '../../lib/nft/reference.ts';
 import { typesOf } from '../../lib/nft/selector.ts';
 import { nameOperation, type Operation, type SetDeclaration, type Transaction } from '../../lib/nft/transaction.ts';

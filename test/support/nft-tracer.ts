@@ -5,7 +5,22 @@
  */
 
 import { boundsOf, isSingle } from '../../lib/nft/datatype.ts';
-import type { CounterRef, Datum, Key, Lookup, Match, NamedSet, Nat, NatTarget, NetfilterHook, NftVerdict, Rule, Selector, Statement, Table } from '../../lib/nft/model.ts';
+import type {
+  CounterRef,
+  Datum,
+  Key,
+  Lookup,
+  Match,
+  NamedSet,
+  Nat,
+  NatTarget,
+  NetfilterHook,
+  NftVerdict,
+  Rule,
+  Selector,
+  Statement,
+  Table,
+} from '../../lib/nft/model.ts';
 import { CT_STATE } from '../../lib/nft/statements.ts';
 
 export interface Packet {
