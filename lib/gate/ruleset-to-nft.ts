@@ -94,22 +94,10 @@ function endOf(chain: PolicyChain, nflogGroup: number): readonly Rule[] {
   return otherwise === 'open' ? [] : [rule([goto(otherwise)])];
 }
 
-const written = new WeakMap<readonly ChainRule[], { readonly nflogGroup: number; readonly rules: readonly Rule[] }>();
-
-/** The same rules are the same value, which two tables need not compare. */
-function rulesOf(chain: PolicyChain, nflogGroup: number): readonly Rule[] {
-  const { rules } = chain;
-  const known = written.get(rules);
-  if (known?.nflogGroup === nflogGroup) return known.rules;
-  const made = [...rules.map(each => chainRule(chain, each)), ...endOf(chain, nflogGroup)];
-  written.set(rules, { nflogGroup, rules: made });
-  return made;
-}
-
 const policyChain = (chain: PolicyChain, nflogGroup: number): Chain => ({
   name: chain.name,
   comment: keptComment(chain.policies.join(', ')),
-  rules: rulesOf(chain, nflogGroup),
+  rules: [...chain.rules.map(each => chainRule(chain, each)), ...endOf(chain, nflogGroup)],
 });
 
 function peerSet(set: PeerSet): NamedSet {
