@@ -299,11 +299,8 @@ suite('in the journal', () => {
   });
 
   test('a denied flow counts for the policies that denied it, and for none that let it pass in its other direction', () => {
-    const out = policies
-      .replace('name: web', 'name: out')
-      .replace('app: web } }', '} }, policyTypes: [Egress]')
-      .replace('ingress:', 'egress: [{}]\n  ingress:');
-    const { journal } = start(`${policies}---${out}`);
+    const out = networkPolicy('shop/out', 'policyTypes: [Egress], egress: [{}]');
+    const { journal } = start(`${policies}---\n${out}`);
     journal.denied(denial(81));
     assert.deepEqual(
       sumBy('policy', journal.minutes.summed(0)).map(({ from, denied, allowed }) => [from, denied, allowed]),
