@@ -132,7 +132,7 @@ const options = {
   'own-table': {
     type: 'boolean',
     default: true,
-    describe: "Hold our nftables table as its owner (Linux 6.9): nobody else's `flush ruleset` opens the gates",
+    describe: "Hold our nftables table as its owner (Linux 6.9): no other program's `flush ruleset` opens the gates",
   },
 } as const satisfies Record<string, Options>;
 

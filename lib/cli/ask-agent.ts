@@ -12,11 +12,11 @@ import type { Live } from './live-node.ts';
 /** Milliseconds: a resync of a large node takes its time. */
 const TIMEOUT_MS = 60_000;
 
-/** It answered, and its answer is no. */
+/** The agent answered, and its answer is no. */
 export class AgentRefusal extends Error {
   override readonly name = 'AgentRefusal';
   readonly status: number;
-  /** In the agent's words. */
+  /** The reason, in the agent's words. */
   readonly why: string;
 
   constructor(status: number, why: string) {

@@ -35,7 +35,7 @@ function judgesIn(table: Table | undefined, direction: Direction): ReadonlyMap<n
   );
 }
 
-/** Nothing where there is no table of ours. */
+/** Counters of our table; none where there is no table. */
 export function readCounts(): KernelCounts {
   using nft = Nft.open();
   const read = nft.read({ family: 'inet', name: TABLE });
@@ -61,5 +61,5 @@ export function countOfTag(
   return { tried, ...(denied ? { denied: { ...denied, identities } } : {}) };
 }
 
-/** As JSON has it. */
+/** A counter as JSON has it. */
 export const countedJson = ({ packets, bytes }: Counted) => ({ packets: Number(packets), bytes: Number(bytes) });

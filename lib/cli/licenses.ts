@@ -5,7 +5,7 @@ import { command, exit, outputOption, print, printJson } from './command.ts';
 export interface Carried {
   readonly name: string;
   readonly version: string;
-  /** As SPDX spells it, or as the package does. */
+  /** The licence's name, as SPDX spells it, or as the package does. */
   readonly license: string;
   readonly text: string;
 }

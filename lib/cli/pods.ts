@@ -16,7 +16,7 @@ const formatMapping = ({ hostIP, hostPort, containerPort, protocol }: HostPort):
 const nameOf = ({ namespace, name }: PluggedIn): string =>
   namespace === undefined || name === undefined ? '-' : `${namespace}/${name}`;
 
-/** As container tools show it. */
+/** A container's id, shortened as container tools show it. */
 const shortly = (containerID: string): string => (containerID.length > 36 ? containerID.slice(0, 13) : containerID);
 
 const identity = ({ pod }: PluggedIn): string => (pod ? describeIdentity(identityOf(pod)) : '-');

@@ -33,7 +33,7 @@ export async function runProgram(
   { timeout, env = { PATH }, input = '' }: RunOptions = {},
 ): Promise<ProgramEnd> {
   const child = spawn(file, args, { env, timeout, killSignal: 'SIGKILL', stdio: 'pipe' });
-  // It may end before it has read all.
+  // The program may end before it has read all of its input.
   child.stdin.on('error', () => {}).end(input);
   const stdout: Buffer[] = [];
   const stderr: Buffer[] = [];
@@ -49,7 +49,7 @@ export async function runOwn(args: readonly string[], options: RunOptions = {}):
   return runProgram(file, [...before, ...args], { ...options, env: { PATH, ...options.env } });
 }
 
-/** As `runOwn`, with this process's stdout and stderr for its own. @returns its exit code; 3 where a signal ended it */
+/** Runs this program as `runOwn` does, on this process's stdout and stderr. @returns its exit code; 3 where a signal ended it */
 export async function runOwnAttached(args: readonly string[], input = ''): Promise<number> {
   const { file, args: before } = ownProgram();
   const child = spawn(file, [...before, ...args], {

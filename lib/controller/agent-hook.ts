@@ -65,7 +65,7 @@ export class AgentHook implements Hook {
     const { judge, signal } = this.#options;
     const asked = await judge.declared(pod, signal);
     judge.opening.add(podKey(pod));
-    // By the policies of its own namespace and by what all pods are now; what the policies of others became may wait.
+    // Judge the pod by the policies of its own namespace and by all pods as they are now; changed policies of others may wait.
     const namespaces = [pod.namespace];
     await this.#table.bring(
       state => {

@@ -35,7 +35,7 @@ const LOOKS = 3;
 export interface DenialListener {
   readonly flow: (flow: DeniedFlow, packet: LoggedPacket) => void;
   readonly sum: (sum: DeniedSum) => void;
-  /** Nothing more will come. */
+  /** Called when the watch has ended, with the reason. */
   readonly ended: (error: Error) => void;
 }
 

@@ -73,9 +73,9 @@ interface ChainCount {
   denied: number;
   /** The number of denied packets that were logged or summed up. */
   told: number;
-  /** As they were when the chain was last there. */
+  /** Policies of the chain when it was last there. */
   by: readonly string[];
-  /** For how many looks it has been gone. */
+  /** Looks since the chain was last there. */
   gone: number;
 }
 

@@ -82,7 +82,7 @@ export class FlowPart implements Disposable {
     this.#heard++;
   }
 
-  /** For root. */
+  /** Routes that only root may ask for. */
   get routes(): QueryRoutes {
     if (!this.#settings) return {};
     return {

@@ -23,7 +23,7 @@ import type { Outlet } from './http-server.ts';
 export interface RecorderOptions {
   readonly source: FlowSource;
   readonly nft: Nft;
-  /** For looks at all connections. */
+  /** Connections of the node, for looks at all of them. */
   readonly conntrack: Conntrack;
   readonly nflogGroup: number;
   /** Whether conntrack shall count packets and bytes, and keep times; else these are told only where it does already. */
@@ -205,7 +205,7 @@ export class FlowRecorder implements Disposable {
     }
   }
 
-  /** For as long as another process holds the log, it is asked for again and again. */
+  /** Asks for the kernel's log again and again, as long as another process holds it. */
   async #hearDenials(): Promise<void> {
     const { log, nft, nflogGroup: group, source } = this.#options;
     while (!this.#isOver) {

@@ -34,7 +34,7 @@ export interface HttpStream {
 /** Handlers by method and path: `GET /metrics`. */
 export type HttpRoutes = Readonly<Record<string, () => HttpResponse | Promise<HttpResponse>>>;
 
-/** As `HttpRoutes`, for those that read what stands behind the question mark. */
+/** Routes as in `HttpRoutes`, which read the query too. */
 export type QueryRoutes = Readonly<
   Record<string, (query: URLSearchParams) => HttpResponse | HttpStream | Promise<HttpResponse | HttpStream>>
 >;
@@ -96,7 +96,7 @@ export async function answer(
 
 /** Closes the oldest connection where there are too many. */
 function keepRoom(server: Server): void {
-  // In the order of their arrival.
+  // Connections are kept in the order of their arrival.
   const sockets = new Set<Socket>();
   server.on('connection', socket => {
     sockets.add(socket.once('close', () => sockets.delete(socket)));

@@ -132,7 +132,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     },
   };
   const openContext: OpenContext = ({ config }, env, say, signal) => openHere(config, env, say, signal, warm);
-  // To compile what has become hot takes memory, which libc keeps.
+  // Compiling functions that have become hot takes memory, which libc keeps.
   const idle = undo.use(new IdleTimer(A_WHILE, trimMalloc));
   const calls = new CallLog(log, counts.take);
   const configs = new ConfigCache();

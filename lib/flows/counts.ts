@@ -5,12 +5,12 @@ import { type FlowRecord, type Judgements, OTHERS, policiesIn, type StagedJudgem
 type Verdict = FlowRecord['verdict'];
 
 export interface FlowTotals {
-  /** By verdict. */
+  /** Flows by verdict. */
   readonly allowed: number;
   readonly denied: number;
-  /** By the direction in which a policy of this node was asked; what was judged in both counts in both. */
+  /** Flows by the direction in which a policy of this node was asked; a flow that was judged in both counts in both. */
   readonly byDirection: readonly (readonly [direction: Direction, verdict: Verdict, flows: number])[];
-  /** By the policy that denied it; those beyond the first thousand together, as `others`. */
+  /** Denied flows by policy; policies beyond the first thousand are counted together, as `others`. */
   readonly deniedBy: ReadonlyMap<string, number>;
   /** By the staged policy that would make the difference; those beyond the first thousand together, as `others`. */
   readonly staged: ReadonlyMap<string, StagedFlows>;

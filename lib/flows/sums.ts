@@ -56,7 +56,7 @@ const countsOf: Readonly<Record<SumKind, (sum: SummedFlows) => Counted>> = {
   ],
 };
 
-/** Those with most flows first; denied ones before all others. */
+/** Sorts sums: denied ones first, then those with most flows. */
 const isBefore = (a: SumRow, b: SumRow): number => b.denied - a.denied || b.allowed - a.allowed;
 
 const emptyRow = (place: Place, { first, last }: SummedFlows): SumRow => ({

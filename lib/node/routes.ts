@@ -65,7 +65,7 @@ export function planRoutes(
     const other = theirs.get(destination);
     if (other)
       problems.push(
-        `This node's pod CIDR ${formatPrefix(destination)} has a route of somebody else's (${wayOf(other)}): it is left as it is`,
+        `This node's pod CIDR ${formatPrefix(destination)} has a route that another program made (${wayOf(other)}): it is left as it is`,
       );
     else wanted.push({ ...common, destination, type: 'unreachable' });
   }
@@ -78,7 +78,7 @@ export function planRoutes(
       const why =
         claims.refusal(node, destination) ??
         (other && !leadsThere(other, way)
-          ? `somebody else has a route there (${wayOf(other)}), which stays`
+          ? `another program has a route there (${wayOf(other)}), which stays`
           : undefined) ??
         (other || way.kind === 'link' ? undefined : way.why);
       if (why !== undefined) problems.push(`No route to pods of node ${node.name}, ${text}: ${why}`);

@@ -196,7 +196,7 @@ function orphans({ store }: Scene): Mismatch[] {
       .filter(address => isOrphan(store, folder, address))
       .map(address => ({
         about: address,
-        what: `it is reserved in network ${networkName(store, folder)}, but nobody holds it`,
+        what: `it is reserved in network ${networkName(store, folder)}, but no attachment holds it`,
       })),
   );
 }

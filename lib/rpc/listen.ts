@@ -78,7 +78,7 @@ const started = (server: Server, how: { readonly path: string } | { readonly fd:
 
 /** Puts the socket in place by rename, with its mode: a caller finds no socket, a stale one, or one with a listener. */
 async function bind(server: Server, path: string): Promise<number> {
-  if (await answers(path)) throw new Error(`Cannot listen on ${path}: somebody does already`);
+  if (await answers(path)) throw new Error(`Cannot listen on ${path}: another process does already`);
   const aside = `${path}.${process.pid}`;
   rmSync(aside, { force: true });
   const umask = process.umask(0o177);

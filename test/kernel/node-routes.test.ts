@@ -98,7 +98,7 @@ const cases: readonly Case[] = [
     found: [...table, found('10.244.2.0/24', { ...via('192.0.2.77'), protocol: 12 })],
     routes: [...ownRoutes, toB[1]!],
     problems: [
-      /node b, 10\.244\.2\.0\/24: somebody else has a route there \(on link 2 via 192\.0\.2\.77 of protocol 12\)/,
+      /node b, 10\.244\.2\.0\/24: another program has a route there \(on link 2 via 192\.0\.2\.77 of protocol 12\)/,
     ],
   },
   {
@@ -112,7 +112,9 @@ const cases: readonly Case[] = [
     nodes: [],
     found: [...table, found('10.244.1.0/24', { oif: 7 })],
     routes: [ownRoutes[1]!],
-    problems: [/This node's pod CIDR 10\.244\.1\.0\/24 has a route of somebody else's \(on link 7 of protocol 2\)/],
+    problems: [
+      /This node's pod CIDR 10\.244\.1\.0\/24 has a route that another program made \(on link 7 of protocol 2\)/,
+    ],
   },
   {
     name: 'routes of ours are no obstacle to themselves',
@@ -290,7 +292,7 @@ describe('In the kernel', () => {
     wire.keep([b]);
     wire.a.exec('ip', ['route', 'add', '10.244.2.0/24', 'via', '192.0.2.8', 'proto', 'static']);
     const { problems } = wire.keep([b]);
-    assert.match(problems.join(), /somebody else has a route there/);
+    assert.match(problems.join(), /another program has a route there/);
     assert.deepEqual(asStanding(wire.routes('10.244.2.0/24')), ['10.244.2.0/24 via 192.0.2.8 dev wire']);
     wire.a.exec('ip', ['route', 'del', '10.244.2.0/24']);
     wire.keep([b]);

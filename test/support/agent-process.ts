@@ -61,16 +61,16 @@ export async function startAgent(host: Host, args: readonly string[] = command):
 
 /**
  * An agent that is there for as long as the host is; it serves when this returns.
- * @param isDying it is killed at any instant, and started again at once
+ * @param lifetime milliseconds until it is killed, and started again at once; absent: it lives
  */
-export async function keepAgent(host: Host, isDying: boolean): Promise<void> {
+export async function keepAgent(host: Host, lifetime?: () => number): Promise<void> {
   const { child } = await startAgent(host);
   host.keep(child);
-  if (!isDying) return;
-  setTimeout(() => child.kill('SIGKILL'), 1000 * Math.random()).unref();
+  if (!lifetime) return;
+  setTimeout(() => child.kill('SIGKILL'), lifetime()).unref();
   child.once('exit', () => {
     if (host.isOver) return;
-    keepAgent(host, true).catch(error => {
+    keepAgent(host, lifetime).catch(error => {
       if (!host.isOver) throw error;
     });
   });

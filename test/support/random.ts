@@ -12,9 +12,12 @@ export function random(seed: number): () => number {
   };
 }
 
-/** The test's seed, which it prints: that of the environment, else a new one. */
+/** That of the environment, else a new one. */
+export const newSeed = (): number => Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 32));
+
+/** The test's seed, which it prints. */
 export function seedOf(test: Pick<TestContext, 'diagnostic'>): number {
-  const seed = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 32));
+  const seed = newSeed();
   test.diagnostic(`SEED=${seed}`);
   return seed;
 }

@@ -3,6 +3,7 @@ import test, { type TestContext } from 'node:test';
 import { keepAgent } from './agent-process.ts';
 import type { Host } from './host.ts';
 import { peerDir, runDir, tollgate, tollgateDir } from './places.ts';
+import { newSeed, random } from './random.ts';
 
 /**
  * How hosts are called: `alone`, a process for each call; `launcher`, as after `tollgate install`, whoever may serve there;
@@ -29,13 +30,22 @@ export const binaryOf = (host: Host, plugin = 'tollgate'): string => {
   return plugin === 'tollgate' ? tollgate : `${tollgateDir}/${plugin}`;
 };
 
+/** Milliseconds that one worker after another lives, up to a second each, by a seed that is printed. */
+function lifetimes(): () => number {
+  const seed = newSeed();
+  console.log(`dying worker: SEED=${seed}`);
+  const chance = random(seed);
+  return () => 1000 * chance();
+}
+
 /** The host, with what the way of its calls needs. */
 export async function furnished(host: Host): Promise<Host> {
   if (way === 'alone') return host;
   await host.sh(`mkdir /run/bin; cp ${tollgateDir}/tools/launcher /run/bin/tollgate; ln /run/bin/tollgate /run/bin/tollgate-ipam
     ln -s ${tollgate} /run/bin/tollgate-node; echo ${runDir} >/run/bin/tollgate.rundir`);
   launchers.add(host);
-  if (isServed()) await keepAgent(host, way === 'dying worker');
+  if (way === 'worker') await keepAgent(host);
+  if (way === 'dying worker') await keepAgent(host, lifetimes());
   return host;
 }
 

@@ -184,7 +184,7 @@ suite('in a browser without a network', async () => {
     await browser.type('10.0.5.');
     assert.match(await text('count'), /^20 × 11 pods: 0 pairs allowed, 220 denied$/);
     await browser.type('nobody');
-    assert.equal(await text('count'), 'Nobody matches.');
+    assert.equal(await text('count'), 'No pod matches.');
     assert.deepEqual(browser.complaints(), []);
   });
 

@@ -105,7 +105,7 @@ const faults: readonly Fault[] = [
   {
     what: 'an address is reserved by nobody',
     script: `cd ${stateDir}/boot-*/net/claims && touch 10.77.0.9`,
-    said: /10\.77\.0\.9: it is reserved in network net, but nobody holds it/,
+    said: /10\.77\.0\.9: it is reserved in network net, but no attachment holds it/,
   },
 ];
 

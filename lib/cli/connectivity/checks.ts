@@ -36,7 +36,7 @@ export interface ConnectivityCheck {
   readonly to: Target;
   readonly family: Family;
   readonly expected: 'answer' | 'silence';
-  /** By a datagram that fills the pod's MTU, and its echo. */
+  /** Sends a datagram that fills the pod's MTU, and waits for its echo. */
   readonly isFull?: true;
 }
 
@@ -88,7 +88,7 @@ export function notTriedOnNode({ hostPortFamilies, outside, isEnforced }: NodeAb
 
 const pod = (name: TestPodName): Target => ({ kind: 'pod', pod: name });
 
-/** In the order in which a fault is best understood: what is simple comes first. */
+/** Checks in the order in which a fault is best understood: simple ones come first. */
 export function checksFor({
   families,
   hostPortFamilies,

@@ -14,7 +14,7 @@ export interface TestAttachment {
   /** A path. */
   readonly netns: string;
   readonly args: string;
-  /** By capability; a plugin gets those that it declares. */
+  /** Values by capability; a plugin gets those that it declares. */
   readonly runtimeConfig: Fields;
 }
 

@@ -9,7 +9,7 @@ import { allLinks } from '../../pod/links.ts';
 import { runOwn } from '../program.ts';
 import type { TestPod } from '../test-pod/pod-process.ts';
 
-/** In the private /run, so that the commands of the demonstration need no options. */
+/** Folders in the private /run, so that the commands of the demonstration need no options. */
 const stateDir = '/run/tollgate/state';
 export const policies = '/run/tollgate/policies';
 

@@ -53,5 +53,5 @@ export function placeDropIns(): string[] {
   return missing.map(({ path }) => path);
 }
 
-/** Those that are as we wrote them. */
+/** Files that are as we wrote them. */
 export const writtenDropIns = (): readonly DropIn[] => dropIns.filter(isThere);

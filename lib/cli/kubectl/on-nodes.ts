@@ -7,7 +7,7 @@ import { PATH } from '../program.ts';
 import { type AgentPod, flagsOf, type KubectlTarget } from './kubectl.ts';
 
 export interface NodeCommand {
-  /** As it is typed on the node: `verify -o json`. */
+  /** The command as it is typed on the node: `verify -o json`. */
   readonly args: readonly string[];
   /** Lines are shown as they come, since there is no end of them. */
   readonly isEndless: boolean;

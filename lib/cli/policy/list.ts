@@ -19,7 +19,7 @@ interface Count {
   readonly rules: number;
   /** Absent where its rules were merged with other policies', or are not in force. */
   readonly allowed?: Counted;
-  /** By this policy and others that isolate the same pods. */
+  /** Packets denied by this policy and others that isolate the same pods. */
   readonly denied?: Counted;
 }
 

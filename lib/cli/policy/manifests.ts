@@ -61,7 +61,7 @@ export function readFiles(paths: readonly string[]): Documents {
   return { documents: read.flatMap(each => each.documents), problems: read.flatMap(each => each.problems) };
 }
 
-/** So many are named; the others are for `tollgate policy lint`. */
+/** Problems that are named; `tollgate policy lint` shows the others. */
 const ENOUGH = 3;
 
 /** Refuses files that cannot be read as manifests, since no answer about them is possible. @throws Error naming them */

@@ -93,7 +93,7 @@ function numberLines(numbers: readonly number[], width: number): readonly string
   return Array.from({ length: width }, (_, line) => texts.map(text => text[line]).join(' '));
 }
 
-/** As many columns at once as fit, one piece below the other. */
+/** Splits the grid into pieces of as many columns as fit, one below the other. */
 function inSigns(groups: readonly Group[], cells: Cells, width: number): string {
   const digits = String(groups.length).length;
   const longest = groups.reduce((most, { label }) => Math.max(most, label.length), 0);
@@ -149,7 +149,7 @@ function* spokesmen(groups: readonly Group[], judge: MatrixJudge): Generator<Jud
     }
 }
 
-/** So many reasons are read; more are counted. */
+/** Reasons that are printed; more are counted. */
 const enough = 20;
 
 /** Both families of a pair come one after the other, and mostly for the same reason. */

@@ -3,10 +3,10 @@ import type { Decision, Sentence } from '../../policy/evaluate/decision.ts';
 import type { JudgedPair, Traffic } from '../../policy/evaluate/matrix-judge.ts';
 import type { PairWithStaged, StagedMatrix } from '../../policy/evaluate/matrix-staged.ts';
 
-/** In UTF-16 units. */
+/** Length in UTF-16 units. */
 const PIECE = 1 << 18;
 
-/** As `JSON.stringify(value, null, 2)` writes it, so many levels deep. */
+/** The text of `JSON.stringify(value, null, 2)` for a value that stands this many levels deep. */
 const indented = (value: unknown, levels: number): string =>
   JSON.stringify(value, null, 2).replaceAll('\n', `\n${'  '.repeat(levels)}`);
 

@@ -34,7 +34,7 @@ export type PodReply =
   | { readonly kind: 'mtu'; readonly mtu: number }
   | { readonly kind: 'ready' }
   | { readonly kind: 'answer'; readonly text: string }
-  /** Nothing came, or the connection was refused. */
+  /** No answer came, or the connection was refused. */
   | { readonly kind: 'silence'; readonly why: string };
 
 /** By TCP it greets; by UDP it sends back what it gets. */

@@ -20,7 +20,7 @@ export const testPod = command(
       process.stdout.write(`${JSON.stringify(replies)}\n`);
     } else if (ports !== undefined) {
       const greeting = `hello from ${process.env['HOSTNAME'] ?? 'a pod'}`;
-      // As the first process of its pod it gets no signal that it does not ask for.
+      // The first process of a pod gets no signal that it does not ask for.
       process.once('SIGTERM', () => process.exit(0));
       await serve({ kind: 'serve', ports: ports.split(',').map(Number), greeting, family: 6 });
       await new Promise(() => {});

@@ -18,7 +18,7 @@ export interface PageData {
     readonly family: Family | null;
     /** Row by row, one for each pair of pods: indexes into `verdicts`, or -1 where the pods have no such family. */
     readonly cells: readonly number[];
-    /** As `cells`, if the staged policies were in force; only where there are any. */
+    /** `cells` if the staged policies were in force; only where there are any. */
     readonly staged?: readonly number[];
   }[];
 }

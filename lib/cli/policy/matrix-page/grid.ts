@@ -89,7 +89,7 @@ export class Grid {
   }
 
   #countText(): string {
-    if (this.#rows.length === 0 || this.#columns.length === 0) return 'Nobody matches.';
+    if (this.#rows.length === 0 || this.#columns.length === 0) return 'No pod matches.';
     let [allowed, denied] = [0, 0];
     for (const from of this.#rows)
       for (const to of this.#columns) {
