@@ -81,7 +81,6 @@ const stateful: Reasons = {
   'lib/cli/flows/flows-page/page.ts typing': 'a page in a browser is one object, and ends with it',
   'lib/gate/chains.ts made': memo,
   'lib/gate/node-world.ts compiled': memo,
-  'lib/gate/ruleset-to-nft.ts written': memo,
   'lib/kernel/datagram-socket.ts datagram': 'memory of the thread, of which nothing is kept from one call to the next',
   'lib/kernel/flock.ts lines':
     'a lock excludes processes, not what runs in one: those stand in line, whoever opened the file',
