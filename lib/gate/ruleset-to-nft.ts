@@ -12,9 +12,10 @@ import type {
   Selector,
   Statement,
 } from '../nft/model.ts';
-import { goto, inSet, match, oneOf, PROTOCOL, RETURN, rule } from '../nft/statements.ts';
+import { countBy, goto, inSet, match, oneOf, PROTOCOL, RETURN, rule } from '../nft/statements.ts';
 import type {
   ChainRule,
+  DecidedSet,
   Gate,
   PeerSet,
   RuleChain as PolicyChain,
@@ -48,9 +49,15 @@ export function tagOfCounter(name: string): number | undefined {
   return tag === undefined ? undefined : Number.parseInt(tag, 16);
 }
 
-function matchPeers(direction: Direction, { kind, family, name }: SetRef): Statement {
+/** Each element of what is accepted has the counter of its policy. */
+const isCounting = (set: SetRef): boolean => set.kind === 'decided' && set.action === 'Accept';
+
+function matchPeers(direction: Direction, set: SetRef): Statement {
+  const { kind, family, name } = set;
   const peer = peerOf(direction, family);
-  return inSet(kind === 'tuples' ? [peer, 'meta l4proto', 'th dport'] : peer, name);
+  const isByPort = kind === 'tuples' || (kind === 'decided' && set.key === 'tuple');
+  const key = isByPort ? ([peer, 'meta l4proto', 'th dport'] as const) : ([peer] as const);
+  return isCounting(set) ? countBy(key, name) : inSet(key, name);
 }
 
 function matchPorts({ protocol, spans }: PortMatch): Statement {
@@ -100,6 +107,19 @@ const policyChain = (chain: PolicyChain, nflogGroup: number): Chain => ({
   rules: [...chain.rules.map(each => chainRule(chain, each)), ...endOf(chain, nflogGroup)],
 });
 
+function decidedSet(set: DecidedSet, address: Datatype): NamedSet {
+  const { name, comment, key, direction, elements } = set;
+  return {
+    ...{ name, comment: keptComment(comment) },
+    key: key === 'tuple' ? [address, 'inet_proto', 'inet_service'] : [address],
+    ...(isCounting(set) ? { value: 'counter' } : {}),
+    elements: elements.map(each => ({
+      key: each.port === undefined ? [each.address] : [each.address, numbers[each.protocol!], each.port],
+      ...(each.counter === undefined ? {} : { value: { counter: policyCounter(direction, each.counter) } }),
+    })),
+  };
+}
+
 function peerSet(set: PeerSet): NamedSet {
   const address: Datatype = set.family === 4 ? 'ipv4_addr' : 'ipv6_addr';
   const { name, kind } = set;
@@ -108,6 +128,7 @@ function peerSet(set: PeerSet): NamedSet {
     return { name, comment, key: [address], elements: set.elements.map(a => ({ key: [a] })) };
   if (kind === 'ranges')
     return { name, comment, key: [address], interval: true, elements: set.elements.map(r => ({ key: [r] })) };
+  if (kind === 'decided') return decidedSet(set, address);
   const elements = set.elements.map(t => ({ key: [t.address, numbers[t.protocol], t.port] }));
   return { name, comment, key: [address, 'inet_proto', 'inet_service'], elements };
 }
@@ -149,6 +170,11 @@ export function toNft({ sets, chains, tags }: Ruleset, nflogGroup: number): Comp
   const counted = [...chains.values()].flatMap(chain =>
     chain.rules.flatMap(({ counter }) => (counter === undefined ? [] : [policyCounter(chain.direction, counter)])),
   );
+  const countedBySet = [...sets.values()].flatMap(set =>
+    set.kind === 'decided' && set.action === 'Accept'
+      ? set.rules.flatMap(({ counter }) => (counter === undefined ? [] : [policyCounter(set.direction, counter)]))
+      : [],
+  );
   const ofTags = directions.flatMap(direction =>
     [...tags].map(([tag, { identity }]) => {
       return { name: tagCounter(direction, tag), comment: keptComment(describeIdentity(identity)) };
@@ -157,7 +183,7 @@ export function toNft({ sets, chains, tags }: Ruleset, nflogGroup: number): Comp
   return {
     chains: [...chains.values()].map(chain => policyChain(chain, nflogGroup)),
     sets: [...sets.values()].map(peerSet),
-    counters: [...[...new Set(counted)].map(name => ({ name })), ...ofTags],
+    counters: [...[...new Set([...counted, ...countedBySet])].map(name => ({ name })), ...ofTags],
     elements: elementsOf(tags),
   };
 }

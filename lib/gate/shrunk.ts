@@ -1,9 +1,9 @@
 /** Addresses whose connections a change may forbid: no connection of other addresses can be forbidden by it. */
 import { type Address, parseAddress } from '../ip/address.ts';
-import { gatesText, type Ruleset, type Tuple } from '../policy/compile/ruleset.ts';
+import { type DecidedElement, gatesText, type Ruleset } from '../policy/compile/ruleset.ts';
 import type { LocalPod } from './node-state.ts';
 
-type Element = Address | Tuple;
+type Element = Address | DecidedElement;
 
 /** Where to look for connections to cut: those of some addresses, or everywhere. */
 export type CutScope = readonly Address[] | 'everywhere';
@@ -27,7 +27,7 @@ export function redirectedTags({ before, after }: RulesetPair): ReadonlySet<numb
 }
 
 const textOf = (element: Element): string =>
-  'address' in element ? `${element.address.value} ${element.port}` : `${element.value}`;
+  'address' in element ? `${element.address.value} ${element.protocol} ${element.port}` : `${element.value}`;
 
 /** Addresses that go from sets that stay. A set of ranges is its policy's, and never loses any. */
 export const lostPeers = ({ before, after }: RulesetPair): readonly Address[] =>

@@ -2,7 +2,7 @@
  * The index of rules as two texts, of which most calls read the short one: the sets, and the gates, which a call needs where an
  * identity comes or goes.
  */
-import type { GatesIndex, RulesIndex } from '../policy/compile/rules-index.ts';
+import { type GatesIndex, type PackedSpecs, packed, type RulesIndex, unpacked } from '../policy/compile/rules-index.ts';
 import { sealed, unsealed } from '../state/sealed.ts';
 
 type SetsIndex = Pick<RulesIndex, 'specs' | 'isOrdered'>;
@@ -13,7 +13,7 @@ interface Marked {
 }
 
 /** To be counted up wherever the shape of what is written changes. */
-const formats = { sets: 'sets 1', gates: 'gates 1' } as const;
+const formats = { sets: 'sets 2', gates: 'gates 1' } as const;
 
 /** JSON knows no large numbers. */
 const toText = (_: string, value: unknown): unknown => (typeof value === 'bigint' ? { bigint: String(value) } : value);
@@ -21,7 +21,7 @@ const fromText = (_: string, value: unknown): unknown =>
   value !== null && typeof value === 'object' && 'bigint' in value ? BigInt(value.bigint as string) : value;
 
 export const setsText = (marker: number, { specs, isOrdered }: RulesIndex): string =>
-  sealed(formats.sets, { marker, specs, isOrdered }, toText);
+  sealed(formats.sets, { marker, ...packed(specs), isOrdered }, toText);
 
 export const gatesIndexText = (marker: number, gates: GatesIndex): string =>
   sealed(formats.gates, { marker, ...gates });
@@ -30,8 +30,11 @@ const ifOf = <T extends Marked>(marker: number, found: T | undefined): T | undef
   found?.marker === marker ? found : undefined;
 
 /** The sets in the text; undefined where it is not what we wrote under this marker. */
-export const setsIn = (marker: number, text: string | undefined): SetsIndex | undefined =>
-  ifOf(marker, unsealed<SetsIndex & Marked>(formats.sets, text, text?.includes('"bigint":') ? fromText : undefined));
+export function setsIn(marker: number, text: string | undefined): SetsIndex | undefined {
+  const read = text?.includes('"bigint":') ? fromText : undefined;
+  const found = ifOf(marker, unsealed<Omit<SetsIndex, 'specs'> & PackedSpecs & Marked>(formats.sets, text, read));
+  return found && { specs: unpacked(found), ...(found.isOrdered ? { isOrdered: true } : {}) };
+}
 
 /** The gates in the text; undefined where it is not what we wrote under this marker. */
 export const gatesIndexIn = (marker: number, text: string | undefined): GatesIndex | undefined =>

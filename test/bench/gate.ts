@@ -5,7 +5,7 @@
 
 import { bothEnds, type PacketTimes } from './both-ends.ts';
 import type { Part } from './main.ts';
-import { policiesForTheServer, policiesOfTheCluster } from './policies.ts';
+import { policiesForTheServer } from './policies.ts';
 import { compared, type Row } from './report.ts';
 import { conntrackOnly, idleNat, type TwoPods, twoPods } from './two-pods.ts';
 
@@ -53,9 +53,7 @@ export const gate: Part = async say => {
   const nat = way('conntrack and NAT', twoPods({ policies: undefined, others: [conntrackOnly, idleNat] }));
   const own = way('our table', twoPods({ policies }));
   const ownAndNat = way('our table beside NAT', twoPods({ policies, others: [idleNat] }));
-  const teams = way('a cluster policy of 25 rules, of 100', twoPods({ policies: policiesOfTheCluster(100, false) }));
-  const all = way('100 cluster policies of 25 rules', twoPods({ policies: policiesOfTheCluster(100, true) }));
-  const ways = [none, conntrack, nat, own, ownAndNat, teams, all];
+  const ways = [none, conntrack, nat, own, ownAndNat];
   for (let run = 0; run < runs; run++) {
     say(`run ${run + 1} of ${runs}`);
     for (const [i, times] of bothEnds(rounds, ways).entries()) ways[i]!.found.push(times);
@@ -67,7 +65,5 @@ export const gate: Part = async say => {
     ...rowsOf(nat, conntrack),
     ...rowsOf(own, conntrack, limits),
     ...rowsOf(ownAndNat, nat, limits),
-    ...rowsOf(teams, own, limits),
-    ...rowsOf(all, own, limits),
   ];
 };

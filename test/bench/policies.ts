@@ -57,25 +57,53 @@ export function policiesForTheServer(number: number, port: number, apart = false
 
 const RULES = 25;
 
-/**
- * Cluster policies of 25 rules each, of which none matches what is measured, and of which no two neighbours can become one.
- * @param isForAll each selects every pod; otherwise the first selects those that are measured, and the others other teams'
- */
-export function policiesOfTheCluster(number: number, isForAll: boolean): string {
+/** What the rules of cluster policies ask for beside a label of the peer. */
+export const shapes = {
+  'a port each': n => ({ protocols: [{ tcp: { destinationPort: { number: 10_000 + n } } }] }),
+  'no port': () => ({}),
+  /** Of 25: 20 with a port, two without, a range of ports, a port of all pods, and a long list of them. */
+  mixed: n => {
+    if (n % RULES < 20) return { protocols: [{ tcp: { destinationPort: { number: 10_000 + n } } }] };
+    if (n % RULES < 22) return {};
+    if (n % RULES === 22)
+      return { protocols: [{ tcp: { destinationPort: { range: { start: 30_000, end: 32_767 } } } }] };
+    if (n % RULES === 23)
+      return { from: [{ namespaces: {} }], protocols: [{ tcp: { destinationPort: { number: 23 } } }] };
+    return { protocols: [1, 2, 3, 4].map(i => ({ udp: { destinationPort: { number: 20_000 + 10 * n + i } } })) };
+  },
+} as const satisfies Readonly<Record<string, (n: number) => object>>;
+
+export interface ClusterPolicies {
+  readonly number: number;
+  /** Whether each selects every pod; otherwise the first selects those that are measured, and the others other teams'. */
+  readonly isForAll: boolean;
+  readonly shape?: keyof typeof shapes;
+  /** The last rule of the last policy accepts the client; otherwise none matches what is measured. */
+  readonly isAccepted?: boolean;
+}
+
+/** Cluster policies of 25 rules each, of which no two neighbours can become one. */
+export function policiesOfTheCluster({ number, isForAll, shape, isAccepted }: ClusterPolicies): string {
   const named = (name: string) => ({ matchLabels: { 'kubernetes.io/metadata.name': name } });
+  const peer = (app: string) => [{ pods: { namespaceSelector: {}, podSelector: { matchLabels: { app } } } }];
+  const rule = (i: number, n: number) => ({
+    action: ['Accept', 'Deny', 'Pass'][n % 3],
+    from: peer(`before-${i}-${n}`),
+    ...shapes[shape ?? 'a port each'](n),
+  });
   return list(
-    Array.from({ length: number }, (_, i) => ({
-      ...{ apiVersion: 'policy.networking.k8s.io/v1alpha2', kind: 'ClusterNetworkPolicy' },
-      metadata: { name: `cluster-${i}` },
-      spec: {
-        ...{ tier: 'Admin', priority: i },
-        subject: { namespaces: isForAll ? {} : named(i === 0 ? 'bench' : `team-${i}`) },
-        ingress: Array.from({ length: RULES }, (_, n) => ({
-          action: ['Accept', 'Deny', 'Pass'][n % 3],
-          from: [{ pods: { namespaceSelector: {}, podSelector: { matchLabels: { app: `before-${i}-${n}` } } } }],
-          protocols: [{ tcp: { destinationPort: { number: 10_000 + n } } }],
-        })),
-      },
-    })),
+    Array.from({ length: number }, (_, i) => {
+      const rules = Array.from({ length: RULES }, (_, n) => rule(i, n));
+      const last = { action: 'Accept', from: peer('client') };
+      return {
+        ...{ apiVersion: 'policy.networking.k8s.io/v1alpha2', kind: 'ClusterNetworkPolicy' },
+        metadata: { name: `cluster-${i}` },
+        spec: {
+          ...{ tier: 'Admin', priority: i },
+          subject: { namespaces: isForAll ? {} : named(i === 0 ? 'bench' : `team-${i}`) },
+          ingress: isAccepted && i === number - 1 ? [...rules.slice(1), last] : rules,
+        },
+      };
+    }),
   );
 }

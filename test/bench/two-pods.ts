@@ -25,14 +25,15 @@ interface Between {
   readonly policies: string | undefined;
   /** Tables in place of ours, or beside it. */
   readonly others?: readonly string[];
+  /** A new one unless given. */
+  readonly place?: Place;
 }
 
 const addressIn = (result: string): string =>
   (JSON.parse(result) as { ips: [{ address: string }] }).ips[0].address.split('/')[0]!;
 
 /** Both pods come through the plugin, and what the plugin made of the policies is what is measured. */
-export function twoPods({ policies, others = [] }: Between): TwoPods {
-  const place = new Place(ours());
+export function twoPods({ policies, others = [], place = new Place(ours()) }: Between): TwoPods {
   if (policies !== undefined) place.node.write('policies/all.json', policies);
   const named = (pod: Pod, app: string): Pod => ({ ...pod, namespace: 'bench', name: app, labels: { app } });
   const pods = makePods(2);

@@ -62,15 +62,33 @@ const priorities = (first: string, last: string) => (rules: LiveRules) => {
   cluster(rules, last, 30, { ingress: [rule('Deny', 'from', named('caller'))] });
 };
 
+/** Namespaces that there are none of: a selector that asks for no label, so that its rules are not looked up at once. */
+const nobody = (number: string) => ({
+  namespaces: {
+    matchExpressions: [
+      { key: 'kubernetes.io/metadata.name', operator: 'DoesNotExist' },
+      { key: 'number', operator: 'NotIn', values: [number] },
+    ],
+  },
+});
+
 /** Rules that match nothing, so that a packet is long under way between those before and after them: neighbours that cannot become one. */
 function farApart(rules: LiveRules): void {
   for (let i = 0; i < 20; i++)
     cluster(rules, `between-${i}`, 100 + i, {
-      ingress: Array.from({ length: 24 }, (_, n) =>
-        rule(n % 2 === 0 ? 'Deny' : 'Pass', 'from', byTeam(`none-${i}-${n}`)),
-      ),
+      ingress: Array.from({ length: 24 }, (_, n) => {
+        return { action: n % 2 === 0 ? 'Deny' : 'Pass', from: [nobody(`${i}-${n}`)] };
+      }),
     });
 }
+
+/** Many rules for namespaces that there are none of, so that those beside them are looked up at once. */
+const amongMany = (...rules: readonly object[]) => ({
+  ingress: [
+    ...rules,
+    ...Array.from({ length: 20 }, (_, n) => rule(n % 2 === 0 ? 'Deny' : 'Pass', 'from', byTeam(`none-${n}`))),
+  ],
+});
 
 const teams = (team: string) => (rules: LiveRules) => rules.setNamespace('caller', new Map([['team', team]]));
 
@@ -93,6 +111,27 @@ const changes: readonly Change[] = [
       farApart(rules);
       cluster(rules, 'first', 10, { ingress: [rule('Deny', 'from', byTeam('blue'))] });
       cluster(rules, 'last', 900, { ingress: [rule('Deny', 'from', byTeam('red'))] });
+    },
+    one: teams('red'),
+    other: teams('blue'),
+  },
+  {
+    what: 'a namespace is relabelled, and is denied by one of many rules that are looked up at once',
+    start: rules => {
+      farApart(rules);
+      cluster(rules, 'first', 10, amongMany(rule('Deny', 'from', byTeam('blue'))));
+      cluster(rules, 'last', 900, { ingress: [rule('Deny', 'from', byTeam('red'))] });
+    },
+    one: teams('red'),
+    other: teams('blue'),
+  },
+  {
+    what: 'a namespace is relabelled, and what many rules passed on to a NetworkPolicy that denies, they deny',
+    start: rules => {
+      rules.setPolicy(closed);
+      cluster(rules, 'first', 10, amongMany(rule('Deny', 'from', byTeam('blue')), rule('Pass', 'from', byTeam('red'))));
+      farApart(rules);
+      cluster(rules, 'last', 900, { ingress: [rule('Accept', 'from', {})] });
     },
     one: teams('red'),
     other: teams('blue'),

@@ -15,6 +15,8 @@ import { NodeWorld, type WorldFlow } from '../support/world-flows.ts';
 import { type Manifest, manifests, withOwnNode } from '../support/worlds.ts';
 
 const isEnforced = fc.boolean();
+/** Rules are looked up at once from so many on. */
+const apart = fc.constantFrom(undefined, 1);
 const tiered = manifests({ policies: 4, clusterPolicies: 4 }).map(withOwnNode);
 
 const told = ({ from, to, protocol, port }: WorldFlow): string =>
@@ -72,8 +74,8 @@ function agreeAsValues(
   count: (flow: WorldFlow, isAllowed: boolean) => void,
 ): void {
   fc.assert(
-    fc.property(worlds, isEnforced, fc.nat(2), (list, enforceEgressToNode, turn) => {
-      const world = new NodeWorld(list, enforceEgressToNode);
+    fc.property(worlds, isEnforced, apart, fc.nat(2), (list, enforceEgressToNode, most, turn) => {
+      const world = new NodeWorld(list, enforceEgressToNode, most);
       const trace = tracerOf(desiredTable(world.state, 1, world.ruleset));
       let n = turn;
       for (const flow of world.flows()) {
@@ -96,8 +98,8 @@ async function agreeWithTheKernel(
   using host = await GateHost.start(6);
   const packets = new PacketWorld(host);
   fc.assert(
-    fc.property(worlds, isEnforced, (list, enforceEgressToNode) => {
-      const world = new NodeWorld(list, enforceEgressToNode);
+    fc.property(worlds, isEnforced, apart, (list, enforceEgressToNode, most) => {
+      const world = new NodeWorld(list, enforceEgressToNode, most);
       packets.become(world);
       const flows = [...world.flows()];
       const passed = packets.probe(flows);

@@ -22,6 +22,11 @@ function holds(set: PeerSet, { peer, protocol, port }: Packet): boolean {
       return set.elements.some(
         tuple => isSame(tuple.address, peer) && tuple.protocol === protocol && tuple.port === port,
       );
+    case 'decided':
+      return set.elements.some(element => {
+        const isOnPort = set.key === 'address' || (element.protocol === protocol && element.port === port);
+        return isSame(element.address, peer) && isOnPort;
+      });
   }
 }
 

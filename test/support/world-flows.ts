@@ -4,8 +4,9 @@
  */
 
 import { emptyNode, joined, type LocalPod, type NodeState, podKey } from '../../lib/gate/node-state.ts';
-import { rulesetOfNode } from '../../lib/gate/node-world.ts';
+import { identitiesOfNode, rulesetOfNode, worldOfNode } from '../../lib/gate/node-world.ts';
 import { type Family, parseAddress } from '../../lib/ip/address.ts';
+import { compile } from '../../lib/policy/compile/compile.ts';
 import type { Ruleset } from '../../lib/policy/compile/ruleset.ts';
 import { Cluster } from '../../lib/policy/evaluate/cluster.ts';
 import { evaluate } from '../../lib/policy/evaluate/evaluate.ts';
@@ -53,7 +54,8 @@ export class NodeWorld {
   readonly #enforceEgressToNode: boolean;
   readonly #isOrdered: boolean;
 
-  constructor(list: readonly Manifest[], enforceEgressToNode: boolean) {
+  /** @param apart as `CompileOptions` have it */
+  constructor(list: readonly Manifest[], enforceEgressToNode: boolean, apart?: number) {
     this.world = worldFrom(list);
     this.#cluster = new Cluster(this.world);
     this.#enforceEgressToNode = enforceEgressToNode;
@@ -66,7 +68,10 @@ export class NodeWorld {
     this.state = joined(empty, Object.fromEntries(pods.map(pod => [podKey(pod), pod])), () => false);
     // As a folder's manifests would tell it: who lives here is the node's own knowledge.
     const told = { ...this.world, pods: this.world.pods.map(({ local: _, ...pod }) => pod) };
-    this.ruleset = rulesetOfNode(told, this.state);
+    this.ruleset =
+      apart === undefined
+        ? rulesetOfNode(told, this.state)
+        : compile(worldOfNode(told, this.state), identitiesOfNode(this.state), { apart });
     const here = local.flatMap(pod =>
       pod.addresses.map(address => ({ place: { kind: 'pod', pod, tag: tagOf(pod)! } as const, address })),
     );

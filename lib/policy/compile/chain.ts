@@ -1,5 +1,5 @@
 /** Chains out of drafts, named by what they do, with the sets that their rules look into. */
-import type { Direction } from '../model/model.ts';
+import type { Direction, RuleRef } from '../model/model.ts';
 import { type Draft, familyOf, peersText, peerTexts, portsText } from './draft.ts';
 import type { Names } from './names.ts';
 import type { ChainRule, Gate, RuleChain, SetRef, SetSpec } from './ruleset.ts';
@@ -41,17 +41,40 @@ function setSpecOf({ peers, ports }: Draft, names: Names): SetSpec | undefined {
   return { kind: 'addresses', name, family, comment, pods: peers.pods };
 }
 
-const refTo = ({ kind, family, name }: SetSpec): SetRef => ({ kind, family, name });
+function refTo(spec: SetSpec): SetRef {
+  const { family, name } = spec;
+  if (spec.kind !== 'decided') return { kind: spec.kind, family, name };
+  const { kind, action, key } = spec;
+  return { kind, family, name, action, key };
+}
 
-function ruleOf({ ports, counter, origins }: Draft, set: SetSpec | undefined, to: Gate): ChainRule {
-  return {
-    peers: set ? refTo(set) : 'any',
-    ports: ports.kind === 'numbers' ? { protocol: ports.protocol, spans: ports.spans } : 'any',
+const leading = (to: Gate) => (to === 'open' ? {} : { to });
+
+/** A rule of a chain, and the set that it looks into. */
+export interface RuleWithSet {
+  readonly rule: ChainRule;
+  readonly set: SetSpec | undefined;
+}
+
+/** The rule of a draft. @param to where it leads */
+export function ruleOf(draft: Draft, to: Gate, names: Names): RuleWithSet {
+  const { ports, counter, origins } = draft;
+  const set = setSpecOf(draft, names);
+  const rule = {
+    peers: set ? refTo(set) : ('any' as const),
+    ports: ports.kind === 'numbers' ? { protocol: ports.protocol, spans: ports.spans } : ('any' as const),
     ...(counter === undefined ? {} : { counter }),
     origins,
-    ...(to === 'open' ? {} : { to }),
+    ...leading(to),
   };
+  return { rule, set };
 }
+
+/** The rule for all that is in the set. */
+export const ruleOfSet = (set: SetSpec, origins: readonly RuleRef[], to: Gate): RuleWithSet => ({
+  rule: { peers: refTo(set), ports: 'any', origins, ...leading(to) },
+  set,
+});
 
 /** One text for rules that are the same rule for the kernel. */
 function ruleText({ peers, ports, counter, to }: ChainRule): string {
@@ -60,24 +83,17 @@ function ruleText({ peers, ports, counter, to }: ChainRule): string {
   return to === undefined ? matches : `${matches}; ${to}`;
 }
 
-/** A draft with where it leads. */
-export interface LeadingDraft {
-  readonly draft: Draft;
-  readonly to: Gate;
-}
-
-/** The chain of these drafts in their order. @param otherwise absent: what none of them matches is denied */
+/** The chain of these rules in their order. @param otherwise absent: what none of them matches is denied */
 export function chainOf(
-  drafts: readonly LeadingDraft[],
+  ordered: readonly RuleWithSet[],
   { direction, policies, otherwise }: Pick<RuleChain, 'direction' | 'policies' | 'otherwise'>,
   names: Names,
 ): { readonly chain: RuleChain; readonly sets: readonly SetSpec[] } {
-  const specs = drafts.map(({ draft }) => setSpecOf(draft, names));
-  const rules = drafts.map(({ draft, to }, i) => ruleOf(draft, specs[i], to));
+  const rules = ordered.map(({ rule }) => rule);
   const end = otherwise === undefined ? [] : [`otherwise ${otherwise}`];
   const name = names.nameOf(prefixOf(direction), [...rules.map(ruleText), ...end].join('\n'));
   const chain = { name, direction, rules, policies, ...(otherwise === undefined ? {} : { otherwise }) };
-  return { chain, sets: specs.filter(spec => spec !== undefined) };
+  return { chain, sets: ordered.flatMap(({ set }) => set ?? []) };
 }
 
 export const prefixOf = (direction: Direction): string => (direction === 'egress' ? 'out' : 'in');

@@ -7,7 +7,7 @@ import { type Cluster, clusterOf } from '../evaluate/cluster.ts';
 import { type ClusterPolicy, closedCluster, type Tier } from '../model/cluster-policy.ts';
 import { type Direction, type NetworkPolicy, policyRef, type World } from '../model/model.ts';
 import { selects } from '../model/selector.ts';
-import { type CompiledGate, chainOf, openGate } from './chain.ts';
+import { type CompiledGate, chainOf, openGate, ruleOf } from './chain.ts';
 import { draftsOf } from './draft.ts';
 import { filled } from './members.ts';
 import { mergeDrafts, usuallyApart } from './merge.ts';
@@ -49,8 +49,8 @@ function ownGate(
     heeded.flatMap(policy => draftsOf(policy, direction, identity)),
     apart,
   );
-  const leading = drafts.map(draft => ({ draft, to: 'open' }));
-  const { chain, sets } = chainOf(leading, { direction, policies: isolating.map(policyRef).sort() }, names);
+  const rules = drafts.map(draft => ruleOf(draft, 'open', names));
+  const { chain, sets } = chainOf(rules, { direction, policies: isolating.map(policyRef).sort() }, names);
   return { gate: chain.name, chains: [chain], sets };
 }
 

@@ -6,11 +6,15 @@ import type { Pods } from '../evaluate/pod-index.ts';
 import type { Labels, Pod, PodPeer } from '../model/model.ts';
 import { numbersNamed } from '../model/port-names.ts';
 import { selects, selectsPod } from '../model/selector.ts';
+import { bringing, decisionsFor } from './decisions.ts';
 import {
   type AddressSetSpec,
+  type DecidedElement,
+  type DecidedSetSpec,
   isOfPairs,
   type NamedPortSetSpec,
   type NodeSetSpec,
+  type OrderedRule,
   type Pair,
   type PairSetSpec,
   type PeerSet,
@@ -127,10 +131,24 @@ function tuplesFrom(spec: TupleSetSpec, pod: Pod, text: string, namespaceLabels:
   return names.length === 1 ? tuples : unique(tuples);
 }
 
-export type SetMember = Address | Tuple;
+const countedBy = ({ counter }: OrderedRule) => (counter === undefined ? {} : { counter });
+
+/** Elements that one address of a pod brings into a set of what is decided. */
+function decidedFrom(spec: DecidedSetSpec, pod: Pod, text: string, labels: Labels): readonly DecidedElement[] {
+  const [address] = parsed(text, spec.family);
+  if (!address) return [];
+  const { ports, rest } = decisionsFor(spec.rules, pod, labels);
+  if (spec.key === 'address') return rest?.action === spec.action ? [{ address, ...countedBy(rest) }] : [];
+  return ports
+    .filter(({ rule }) => rule.action === spec.action)
+    .map(({ protocol, port, rule }) => ({ address, protocol, port, ...countedBy(rule) }));
+}
+
+export type SetMember = Address | Tuple | DecidedElement;
 
 /** Tells elements of one address apart. */
-const elementKey = (element: SetMember): string => ('port' in element ? `${element.protocol} ${element.port}` : '');
+const elementKey = (element: SetMember): string =>
+  'address' in element ? `${element.protocol} ${element.port} ${'counter' in element ? element.counter : ''}` : '';
 
 /** Those of `from` that are not in the list. */
 export function missingIn(list: readonly SetMember[], from: readonly SetMember[]): readonly SetMember[] {
@@ -145,10 +163,16 @@ export const elementsFrom = (
   pod: Pod,
   text: string,
   namespaceLabels: Labels,
-): readonly SetMember[] =>
-  spec.kind === 'addresses'
-    ? addressFrom(spec, pod, text, namespaceLabels)
-    : tuplesFrom(spec, pod, text, namespaceLabels);
+): readonly SetMember[] => {
+  switch (spec.kind) {
+    case 'addresses':
+      return addressFrom(spec, pod, text, namespaceLabels);
+    case 'tuples':
+      return tuplesFrom(spec, pod, text, namespaceLabels);
+    case 'decided':
+      return decidedFrom(spec, pod, text, namespaceLabels);
+  }
+};
 
 /** Elements that these pods bring into a set: for a caller that knows that no other pod matters. */
 export const elementsOf = (cluster: Cluster, spec: PodSetSpec, pods: readonly Pod[]): readonly SetMember[] =>
@@ -157,15 +181,27 @@ export const elementsOf = (cluster: Cluster, spec: PodSetSpec, pods: readonly Po
   );
 
 const ascending = (a: Address, b: Address): number => (a.value < b.value ? -1 : a.value > b.value ? 1 : 0);
-const ascendingTuples = (a: Tuple, b: Tuple): number =>
+const ascendingTuples = (a: DecidedElement, b: DecidedElement): number =>
   ascending(a.address, b.address) ||
-  a.port - b.port ||
-  (a.protocol < b.protocol ? -1 : a.protocol > b.protocol ? 1 : 0);
+  (a.port ?? 0) - (b.port ?? 0) ||
+  ((a.protocol ?? '') < (b.protocol ?? '') ? -1 : (a.protocol ?? '') > (b.protocol ?? '') ? 1 : 0);
 
-function addressElements(cluster: Cluster, spec: AddressSetSpec): readonly Address[] {
-  const members = new Set(spec.pods.flatMap(peer => [...membersOf(cluster, peer)]));
-  return [...members].flatMap(pod => ownAddresses(cluster, pod).flatMap(text => parsed(text, spec.family)));
-}
+const podsOf = (cluster: Cluster, peers: readonly PodPeer[]): readonly Pod[] => [
+  ...new Set(peers.flatMap(peer => [...membersOf(cluster, peer)])),
+];
+
+const addressElements = (cluster: Cluster, spec: AddressSetSpec): readonly Address[] =>
+  podsOf(cluster, spec.pods).flatMap(pod => ownAddresses(cluster, pod).flatMap(text => parsed(text, spec.family)));
+
+const decidedElements = (cluster: Cluster, spec: DecidedSetSpec): readonly SetMember[] =>
+  elementsOf(
+    cluster,
+    spec,
+    podsOf(
+      cluster,
+      bringing(spec).flatMap(({ pods }) => pods),
+    ),
+  );
 
 /** Addresses of the selected nodes; an address that several nodes claim comes once. */
 function nodeElements(cluster: Cluster, { nodes, family }: NodeSetSpec): readonly Address[] {
@@ -199,12 +235,23 @@ function tupleElements(cluster: Cluster, spec: TupleSetSpec): readonly SetMember
 /** The set with these of its elements alone. */
 export function withElements(spec: PodSetSpec | NodeSetSpec, elements: readonly SetMember[]): PeerSet {
   if (spec.kind === 'tuples') return { ...spec, elements: (elements as readonly Tuple[]).toSorted(ascendingTuples) };
+  if (spec.kind === 'decided')
+    return { ...spec, elements: (elements as readonly DecidedElement[]).toSorted(ascendingTuples) };
   return { ...spec, elements: (elements as readonly Address[]).toSorted(ascending) };
 }
 
 /** The set with what is in it now. */
 export function filled(cluster: Cluster, spec: SetSpec): PeerSet {
-  if (spec.kind === 'ranges') return { ...spec, elements: spec.ranges };
-  if (spec.kind === 'nodes') return { ...spec, elements: nodeElements(cluster, spec) };
-  return withElements(spec, spec.kind === 'tuples' ? tupleElements(cluster, spec) : addressElements(cluster, spec));
+  switch (spec.kind) {
+    case 'ranges':
+      return { ...spec, elements: spec.ranges };
+    case 'nodes':
+      return { ...spec, elements: nodeElements(cluster, spec) };
+    case 'addresses':
+      return withElements(spec, addressElements(cluster, spec));
+    case 'tuples':
+      return withElements(spec, tupleElements(cluster, spec));
+    case 'decided':
+      return withElements(spec, decidedElements(cluster, spec));
+  }
 }

@@ -91,7 +91,7 @@ function mergePorts(drafts: readonly Draft[], apart: number): readonly Draft[] {
 const PORTS = 16;
 
 /** The numbers, where they are few; undefined for ranges and for names. */
-function fewPorts(ports: DraftPorts): Pick<Pair, 'protocol' | 'ports'> | undefined {
+export function fewPorts(ports: DraftPorts): Pick<Pair, 'protocol' | 'ports'> | undefined {
   if (ports.kind !== 'numbers') return undefined;
   const { protocol, spans } = ports;
   const number = spans.reduce((sum, { first, last }) => sum + last - first + 1, 0);

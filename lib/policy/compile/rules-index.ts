@@ -5,7 +5,7 @@
  */
 import type { CompiledGate } from './chain.ts';
 import type { Gates } from './compile.ts';
-import type { Gate, RuleChain, SetSpec } from './ruleset.ts';
+import type { DecidedSetSpec, Gate, OrderedRule, RuleChain, SetSpec } from './ruleset.ts';
 
 /** All that a pod of an identity with a gate asks for: the sets that it may be in. */
 export interface RulesIndex {
@@ -51,6 +51,24 @@ class Places<T> {
 }
 
 export const withoutBlocks = (spec: SetSpec): SetSpec => (spec.kind === 'ranges' ? { ...spec, ranges: [] } : spec);
+
+/** Specs of sets as they are written down: several have the same rules, which they give by their place. */
+export interface PackedSpecs {
+  readonly specs: readonly (
+    | Exclude<SetSpec, DecidedSetSpec>
+    | (Omit<DecidedSetSpec, 'rules'> & { readonly rules: number })
+  )[];
+  readonly ordered: readonly (readonly OrderedRule[])[];
+}
+
+export function packed(specs: readonly SetSpec[]): PackedSpecs {
+  const ordered = new Places<readonly OrderedRule[]>();
+  const written = specs.map(spec => (spec.kind === 'decided' ? { ...spec, rules: ordered.of(spec.rules) } : spec));
+  return { specs: written, ordered: ordered.all };
+}
+
+export const unpacked = ({ specs, ordered }: PackedSpecs): readonly SetSpec[] =>
+  specs.map(spec => (spec.kind === 'decided' ? { ...spec, rules: ordered[spec.rules]! } : spec));
 
 const listOf = ({ egress, ingress, byCluster }: Gates): readonly CompiledGate[] => [
   ...[egress, ingress],

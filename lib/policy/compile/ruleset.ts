@@ -4,7 +4,7 @@
  */
 import type { Address, Family, Range } from '../../ip/address.ts';
 import type { Identity } from '../../tag/identity.ts';
-import type { Tier } from '../model/cluster-policy.ts';
+import type { Action, Tier } from '../model/cluster-policy.ts';
 import type { Direction, LabelSelector, PodPeer, PortName, Protocol, RuleRef } from '../model/model.ts';
 
 export interface Ruleset {
@@ -52,11 +52,11 @@ export interface RuleChain {
 
 /** Matches where all that it names does: `peers` the other end's address (source in, destination out), `ports` the destination port. */
 export interface ChainRule {
-  /** `any` is every address of both families; a set says its own family. A set of tuples judges the port too. */
+  /** `any` is every address of both families; a set says its own family. A set of tuples judges the port too, as one of what is decided may. */
   readonly peers: 'any' | SetRef;
   /** `any` is every port and protocol. */
   readonly ports: 'any' | PortMatch;
-  /** `Kind/namespace/name` of the policy that counts what this rule allows; none where rules of several were merged. */
+  /** `Kind/namespace/name` of the policy that counts what this rule allows; none where rules of several were merged, or the set's elements say which. */
   readonly counter?: string;
   /** The rules of policies that this one carries out; for people, not content. */
   readonly origins: readonly RuleRef[];
@@ -64,11 +64,9 @@ export interface ChainRule {
   readonly to?: Gate;
 }
 
-export interface SetRef {
-  readonly kind: PeerSet['kind'];
-  readonly family: Family;
-  readonly name: string;
-}
+export type SetRef =
+  | Pick<Exclude<PeerSet, DecidedSet>, 'kind' | 'family' | 'name'>
+  | Pick<DecidedSet, 'kind' | 'family' | 'name' | 'action' | 'key'>;
 
 export interface PortMatch {
   readonly protocol: Protocol;
@@ -135,12 +133,35 @@ export type TupleSetSpec = NamedPortSetSpec | PairSetSpec;
 
 export const isOfPairs = (spec: TupleSetSpec): spec is PairSetSpec => spec.whose.kind === 'pairs';
 
-export type SetSpec = AddressSetSpec | NodeSetSpec | BlockSetSpec | TupleSetSpec;
+/** One of many rules of which the first that matches decides. */
+export interface OrderedRule {
+  readonly pods: readonly PodPeer[];
+  /** Few numbers; or names, which each pod has numbers of its own for. */
+  readonly ports: 'any' | Omit<Pair, 'pods'> | { readonly names: readonly PortName[] };
+  readonly action: Action;
+  /** The policy that counts what the rule accepts. */
+  readonly counter?: string;
+}
+
+/**
+ * Pods of which a rule with this action is the first that matches, of many rules in their order: by address and port where the
+ * rule names ports, by address where it names none. Who looks by port first, and then by address, finds the one that decides.
+ */
+export interface DecidedSetSpec extends Named {
+  readonly kind: 'decided';
+  readonly direction: Direction;
+  readonly action: Action;
+  readonly key: 'address' | 'tuple';
+  readonly rules: readonly OrderedRule[];
+}
+
+export type SetSpec = AddressSetSpec | NodeSetSpec | BlockSetSpec | TupleSetSpec | DecidedSetSpec;
 
 /** A set whose members come and go with pods. */
-export type PodSetSpec = AddressSetSpec | TupleSetSpec;
+export type PodSetSpec = AddressSetSpec | TupleSetSpec | DecidedSetSpec;
 
-export const comesWithPods = (spec: SetSpec): spec is PodSetSpec => spec.kind === 'addresses' || spec.kind === 'tuples';
+export const comesWithPods = (spec: SetSpec): spec is PodSetSpec =>
+  spec.kind === 'addresses' || spec.kind === 'tuples' || spec.kind === 'decided';
 
 /** `address . protocol . port` */
 export interface Tuple {
@@ -168,4 +189,15 @@ export type TupleSet = TupleSetSpec & {
   readonly elements: readonly Tuple[];
 };
 
-export type PeerSet = AddressSet | NodeSet | RangeSet | TupleSet;
+/** By address, or by address and port as its set says. */
+export interface DecidedElement extends Pick<Tuple, 'address'>, Partial<Pick<Tuple, 'protocol' | 'port'>> {
+  /** The policy that counts it: of accepted ones. */
+  readonly counter?: string;
+}
+
+export interface DecidedSet extends DecidedSetSpec {
+  /** Ascending by address and port, each once. */
+  readonly elements: readonly DecidedElement[];
+}
+
+export type PeerSet = AddressSet | NodeSet | RangeSet | TupleSet | DecidedSet;

@@ -6,6 +6,7 @@
 import { keysOfPeer, keysOfPod } from '../evaluate/peer-index.ts';
 import type { LabelSelector, Labels, Pod, PodPeer } from '../model/model.ts';
 import { selects } from '../model/selector.ts';
+import { bringing } from './decisions.ts';
 import { isOfPairs, type PodSetSpec } from './ruleset.ts';
 
 const portKey = (protocol: string, name: string): string => `port ${protocol}/${name}`;
@@ -13,6 +14,7 @@ const portKey = (protocol: string, name: string): string => `port ${protocol}/${
 /** The peers whose pods the set holds by their labels. */
 function peersOf(spec: PodSetSpec): readonly PodPeer[] {
   if (spec.kind === 'addresses') return spec.pods;
+  if (spec.kind === 'decided') return bringing(spec).flatMap(({ pods }) => pods);
   if (isOfPairs(spec)) return spec.whose.pairs.flatMap(({ pods }) => pods);
   return spec.whose.kind === 'pods' ? spec.whose.pods : [];
 }
@@ -27,9 +29,10 @@ function* keysWithPorts(pod: Pod): Generator<string> {
   for (const { protocol, name } of pod.namedPorts) yield portKey(protocol, name);
 }
 
-/** Selectors that look at labels of namespaces. */
+/** Selectors that look at labels of namespaces, to let pods in or to keep them out. */
 function namespaceSelectors(spec: PodSetSpec): readonly LabelSelector[] {
-  return peersOf(spec).flatMap(({ namespace }) => (typeof namespace === 'string' ? [] : [namespace]));
+  const peers = spec.kind === 'decided' ? spec.rules.flatMap(({ pods }) => pods) : peersOf(spec);
+  return peers.flatMap(({ namespace }) => (typeof namespace === 'string' ? [] : [namespace]));
 }
 
 export class SetIndex {

@@ -1,27 +1,18 @@
 /**
- * A tier of cluster policies as a chain: its rules in their order, each leading to where its action says. Many neighbours with
- * one action become few rules, since it does not matter which of them comes first; others keep their place.
+ * A tier of cluster policies as a chain: its rules in their order, each leading to where its action says. Many neighbours for
+ * pods are looked up at once (`decided.ts`). Of other neighbours with one action many become few rules, since it does not matter
+ * which of them comes first; others keep their place.
  */
 import type { Identity } from '../../tag/identity.ts';
 import { clusterRuleRef } from '../evaluate/decision.ts';
-import { type ClusterPolicy, type PlacedClusterRule, rulesInOrder, type Tier } from '../model/cluster-policy.ts';
+import { type Action, type ClusterPolicy, rulesInOrder, type Tier } from '../model/cluster-policy.ts';
 import { type Direction, formatRule, policyRef, type RuleRef } from '../model/model.ts';
-import { type CompiledGate, chainOf, type LeadingDraft, prefixOf } from './chain.ts';
+import { type CompiledGate, chainOf, prefixOf, type RuleWithSet, ruleOf, ruleOfSet } from './chain.ts';
+import { decidedSets, type OrderedDraft, PortBudget } from './decided.ts';
 import { type Draft, draftsOfClusterRule } from './draft.ts';
 import { mergeDrafts } from './merge.ts';
 import type { Names } from './names.ts';
-import type { RuleChain } from './ruleset.ts';
-
-/** Runs of neighbours with one action. */
-function runsOf(rules: readonly PlacedClusterRule[]): readonly (readonly PlacedClusterRule[])[] {
-  const runs: PlacedClusterRule[][] = [];
-  for (const placed of rules) {
-    const last = runs.at(-1);
-    if (last?.[0]?.rule.action === placed.rule.action) last.push(placed);
-    else runs.push([placed]);
-  }
-  return runs;
-}
+import type { Gate, RuleChain } from './ruleset.ts';
 
 export interface TierContext {
   readonly tier: Tier;
@@ -32,6 +23,41 @@ export interface TierContext {
   readonly apart: number;
 }
 
+function draftsOf(policies: readonly ClusterPolicy[], { direction, identity }: TierContext): readonly OrderedDraft[] {
+  return rulesInOrder(policies, direction).flatMap(({ policy, rule }) => {
+    const { action } = rule;
+    const counted = action === 'Accept' ? { counter: policyRef(policy) } : {};
+    const origin = clusterRuleRef(policy, direction, rule);
+    return draftsOfClusterRule(rule, origin, identity).map(draft => ({ ...draft, ...counted, action }));
+  });
+}
+
+/** Neighbours of one kind. */
+function runsOf<T, K>(
+  items: readonly T[],
+  kindOf: (item: T) => K,
+): readonly { readonly kind: K; readonly items: T[] }[] {
+  const runs: { readonly kind: K; readonly items: T[] }[] = [];
+  for (const item of items) {
+    const [kind, last] = [kindOf(item), runs.at(-1)];
+    if (last?.kind === kind) last.items.push(item);
+    else runs.push({ kind, items: [item] });
+  }
+  return runs;
+}
+
+/** Runs of drafts that are looked up at once, which are longer than `apart`, and of others. */
+function stretchesOf(drafts: readonly OrderedDraft[], apart: number) {
+  const ports = new PortBudget();
+  const runs = runsOf(drafts, draft => ports.admits(draft));
+  const placed = runs.flatMap(({ kind, items }) =>
+    items.map(draft => ({ draft, isDecided: kind && items.length > apart })),
+  );
+  return runsOf(placed, ({ isDecided }) => isDecided).map(({ kind, items }) => {
+    return { isDecided: kind, drafts: items.map(({ draft }) => draft) };
+  });
+}
+
 /** Denies everything, in the name of these rules. */
 function denyingChain(rules: readonly RuleRef[], { tier, direction, names }: TierContext): RuleChain {
   const name = names.nameOf(`${prefixOf(direction)}-deny`, `${tier}\n${rules.map(formatRule).join('\n')}`);
@@ -39,13 +65,44 @@ function denyingChain(rules: readonly RuleRef[], { tier, direction, names }: Tie
   return { name, direction, rules: [], policies, denies: { tier, rules } };
 }
 
-function draftsOf(run: readonly PlacedClusterRule[], { direction, identity, apart }: TierContext): readonly Draft[] {
-  const drafts = run.flatMap(({ policy, rule }) => {
-    const counted = rule.action === 'Accept' ? { counter: policyRef(policy) } : {};
-    const origin = clusterRuleRef(policy, direction, rule);
-    return draftsOfClusterRule(rule, origin, identity).map(draft => ({ ...draft, ...counted }));
-  });
-  return drafts.length <= apart ? drafts : mergeDrafts(drafts, apart);
+/** Rules of a tier, and the chains of their own that these lead to, with their sets. */
+interface TierPart extends Pick<CompiledGate, 'chains' | 'sets'> {
+  readonly rules: readonly RuleWithSet[];
+}
+
+/** Rules one after the other. @param next where those that pass lead to */
+function inOrder(drafts: readonly OrderedDraft[], next: Gate, context: TierContext): TierPart {
+  const { apart, names } = context;
+  const chains: RuleChain[] = [];
+  const gateOf = (action: Action, { origins }: Draft): Gate => {
+    if (action !== 'Deny') return action === 'Accept' ? 'open' : next;
+    const chain = denyingChain(origins, context);
+    chains.push(chain);
+    return chain.name;
+  };
+  const rules = runsOf(drafts, ({ action }) => action).flatMap(({ kind, items }) =>
+    (items.length <= apart ? items : mergeDrafts(items, apart)).map(draft => ruleOf(draft, gateOf(kind, draft), names)),
+  );
+  return { rules, chains, sets: [] };
+}
+
+/** Few lookups for many drafts. What they deny goes through those that deny one by one, since its log names the rule. */
+function atOnce(drafts: readonly OrderedDraft[], next: Gate, context: TierContext): TierPart {
+  const { direction, names } = context;
+  const denying = inOrder(
+    drafts.filter(({ action }) => action === 'Deny'),
+    next,
+    { ...context, apart: Number.POSITIVE_INFINITY },
+  );
+  const policies = [...new Set(denying.rules.flatMap(({ rule }) => rule.origins.map(({ policy }) => policy)))].sort();
+  const { chain, sets } = chainOf(denying.rules, { direction, policies }, names);
+  const gates: Readonly<Record<Action, Gate>> = { Accept: 'open', Pass: next, Deny: chain.name };
+  const rules = decidedSets(drafts, direction, names).map(({ set, origins }) =>
+    ruleOfSet(set, origins, gates[set.action]),
+  );
+  return denying.rules.length === 0
+    ? { rules, chains: [], sets: [] }
+    : { rules, chains: [chain, ...denying.chains], sets };
 }
 
 /**
@@ -54,24 +111,20 @@ function draftsOf(run: readonly PlacedClusterRule[], { direction, identity, apar
  * @param next where it goes on that no rule decides
  */
 export function tierGate(policies: readonly ClusterPolicy[], next: CompiledGate, context: TierContext): CompiledGate {
-  const { direction, names } = context;
-  const denying = new Map<string, RuleChain>();
-  const leading = runsOf(rulesInOrder(policies, direction)).flatMap(run =>
-    draftsOf(run, context).map((draft): LeadingDraft => {
-      const { action } = run[0]!.rule;
-      if (action === 'Accept') return { draft, to: 'open' };
-      if (action === 'Pass') return { draft, to: next.gate };
-      const chain = denyingChain(draft.origins, context);
-      denying.set(chain.name, chain);
-      return { draft, to: chain.name };
-    }),
+  const { direction, names, apart } = context;
+  const parts = stretchesOf(draftsOf(policies, context), apart).map(({ isDecided, drafts }) =>
+    (isDecided ? atOnce : inOrder)(drafts, next.gate, context),
   );
-  if (leading.length === 0) return next;
+  if (parts.length === 0) return next;
   const named = policies.filter(policy => policy[direction].length > 0).map(policyRef);
-  const { chain, sets } = chainOf(leading, { direction, policies: named.sort(), otherwise: next.gate }, names);
+  const { chain, sets } = chainOf(
+    parts.flatMap(({ rules }) => rules),
+    { direction, policies: named.sort(), otherwise: next.gate },
+    names,
+  );
   return {
     gate: chain.name,
-    chains: [chain, ...denying.values(), ...next.chains],
-    sets: [...sets, ...next.sets],
+    chains: [chain, ...parts.flatMap(({ chains }) => chains), ...next.chains],
+    sets: [...sets, ...parts.flatMap(each => each.sets), ...next.sets],
   };
 }

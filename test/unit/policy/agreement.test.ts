@@ -54,6 +54,7 @@ function countRuleset(seen: Seen, { sets, chains }: Ruleset): void {
   for (const set of sets.values()) {
     if (set.elements.length === 0) continue;
     count(seen, set.kind === 'tuples' && isOfPairs(set) ? 'pairs' : set.kind);
+    if (set.kind === 'decided') count(seen, `decided by ${set.key}: ${set.action}`);
   }
   for (const { direction, rules } of chains.values()) for (const _ of rules) count(seen, `${direction} rule`);
 }
@@ -146,6 +147,7 @@ const tiered = manifests({ clusterPolicies: 5 }).map(withOwnNode);
 /** What comes with cluster policies. */
 const ofTiers = [
   ...['nodes', 'Admin accepts', 'Admin denies', 'Baseline accepts', 'Baseline denies', 'passed on'],
+  ...['address', 'tuple'].flatMap(key => ['Accept', 'Deny', 'Pass'].map(action => `decided by ${key}: ${action}`)),
   ...['own node egress', 'itself egress', 'itself ingress'].flatMap(way => [`${way} allowed`, `${way} denied`]),
 ];
 

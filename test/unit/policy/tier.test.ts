@@ -7,6 +7,7 @@ import { type Address, formatAddress } from '../../../lib/ip/address.ts';
 import { diff } from '../../../lib/nft/diff.ts';
 import type { NamedSet, Table } from '../../../lib/nft/model.ts';
 import { RETURN, rule, vmap } from '../../../lib/nft/statements.ts';
+import { gatesIndexIn, gatesIndexText, setsIn, setsText } from '../../../lib/nodestore/rules-file.ts';
 import { type CompileOptions, compile } from '../../../lib/policy/compile/compile.ts';
 import { LiveRules } from '../../../lib/policy/compile/live.ts';
 import type { RuleChain, Ruleset } from '../../../lib/policy/compile/ruleset.ts';
@@ -128,8 +129,116 @@ test('many neighbours with one action become few rules; one with another action 
   // By name seven come before it, which are few enough to stay apart.
   assert.deepEqual(
     parted.map(({ origins }) => origins.length),
-    [1, 1, 1, 1, 1, 1, 1, 1, 22],
+    [1, 29],
   );
+});
+
+/** `Deny 10.0.0.1 TCP 80`, of each set of what is decided. */
+const decidedIn = ({ sets }: Ruleset): readonly string[] =>
+  [...sets.values()].flatMap(set =>
+    set.kind === 'decided' && set.family === 4
+      ? set.elements.map(({ address, protocol, port, counter }) =>
+          [set.action, formatAddress(address), protocol, port, counter].filter(part => part !== undefined).join(' '),
+        )
+      : [],
+  );
+
+const on = (rule: object, ...ports: number[]) => ({
+  ...rule,
+  protocols: ports.map(number => ({ tcp: { destinationPort: { number } } })),
+});
+const aAt = pod('a', '10.0.0.1');
+const decidedRows: readonly (readonly [string, readonly object[], readonly string[]])[] = [
+  [
+    'the first rule for a port decides it',
+    [on(from('Deny', 'a'), 80), on(from('Pass', 'a'), 80)],
+    ['Deny 10.0.0.1 TCP 80'],
+  ],
+  [
+    'ports that a later rule gives are decided by it',
+    [on(from('Deny', 'a'), 80), on(from('Pass', 'a'), 80, 81)],
+    ['Pass 10.0.0.1 TCP 81', 'Deny 10.0.0.1 TCP 80'],
+  ],
+  [
+    'a rule without ports decides all that no rule before it does, and ends the list',
+    [on(from('Pass', 'a'), 80), from('Deny', 'a'), on(from('Pass', 'a'), 81), from('Pass', 'a')],
+    ['Pass 10.0.0.1 TCP 80', 'Deny 10.0.0.1'],
+  ],
+  [
+    'what is accepted has the counter of its policy',
+    [from('Accept', 'a', 'b')],
+    ['Accept 10.0.0.1 ClusterNetworkPolicy/x'],
+  ],
+  ['rules for others decide nothing', [from('Deny', 'b'), on(from('Pass', 'b'), 80)], []],
+];
+for (const [name, ingress, expected] of decidedRows)
+  test(`of many rules for pods: ${name}`, () => {
+    const padded = [...ingress, from('Pass', 'none'), from('Deny', 'none')];
+    assert.deepEqual(decidedIn(compiled([cluster('x', { ingress: padded }), aAt], { apart: 1 })), expected);
+  });
+
+const everyPod = { action: 'Deny', from: [everyone] };
+const chained: readonly (readonly [string, object])[] = [
+  ['all pods', on(everyPod, 80)],
+  [
+    'a long range of ports',
+    { ...from('Deny', 'a'), protocols: [{ tcp: { destinationPort: { range: { start: 1, end: 99 } } } }] },
+  ],
+];
+for (const [what, rule] of chained)
+  test(`a rule for ${what} stays a rule of the chain, and what stands on its two sides is looked up apart`, () => {
+    const two = [from('Pass', 'b'), from('Deny', 'a')];
+    const ruleset = compiled([cluster('x', { ingress: [...two, rule, ...two] }), aAt], { apart: 1 });
+    const { rules } = chainAt(ruleset, ruleset.tags.get(TAG)!.ingress);
+    const ofFour = rules.filter(({ peers }) => peers !== 'any' && peers.family === 4);
+    const kinds = ofFour.map(({ peers }) => (peers === 'any' ? peers : peers.kind));
+    assert.deepEqual(kinds, ['decided', 'decided', 'addresses', 'decided', 'decided']);
+  });
+
+test('rules that name more ports than each pod may have elements for stay rules of the chain', () => {
+  const rules = Array.from({ length: 40 }, (_, i) =>
+    on(from(i % 2 === 0 ? 'Deny' : 'Pass', 'a'), ...Array.from({ length: 16 }, (_, n) => 1000 * (i + 1) + 2 * n)),
+  );
+  const [first, second] = [rules.slice(0, 25), rules.slice(25)];
+  const ruleset = compiled([cluster('x', { ingress: first }), cluster('y', { ingress: second }), aAt]);
+  assert.equal(decidedIn(ruleset).length, 256);
+  const { rules: ofChain } = chainAt(ruleset, ruleset.tags.get(TAG)!.ingress);
+  assert.ok(ofChain.length > 2 * (40 - 16), `${ofChain.length} rules`);
+});
+
+test('identities that other NetworkPolicies isolate share the sets of what is decided', () => {
+  const ingress = Array.from({ length: 20 }, (_, i) => from(i % 2 === 0 ? 'Pass' : 'Deny', `ns${i}`));
+  const setsBeside = (...objects: readonly object[]) =>
+    [...compiled([cluster('x', { ingress }), aAt, ...objects]).sets.values()]
+      .filter(({ kind }) => kind === 'decided')
+      .map(({ name }) => name);
+  assert.deepEqual(setsBeside(), setsBeside(own('closed', {})));
+});
+
+test('what is denied goes through the rules that deny, one by one, so that the log names the one that decides', () => {
+  const ingress = Array.from({ length: 20 }, (_, i) => from(i % 2 === 0 ? 'Pass' : 'Deny', `ns${i}`));
+  const ruleset = compiled([cluster('x', { ingress })]);
+  const denied = chainAt(ruleset, ruleset.tags.get(TAG)!.ingress).rules.find(({ peers }) => {
+    return peers !== 'any' && peers.kind === 'decided' && peers.action === 'Deny';
+  })!;
+  assert.deepEqual(told(ruleset, denied.to!), [
+    ...[1, 3, 5, 7, 9, 11, 13, 15, 17, 19].map(i => `ClusterNetworkPolicy/x ingress[${i}] → denied in tier Admin`),
+    'else → denied',
+  ]);
+});
+
+test('the index by which a new process goes on has the rules of what is decided once, and brings them back', () => {
+  const ingress = Array.from({ length: 20 }, (_, i) => from(i % 2 === 0 ? 'Accept' : 'Deny', `ns${i}`));
+  const rules = live([cluster('x', { ingress }), aAt]);
+  const index = rules.index();
+  const sets = setsText(1, index);
+  assert.equal(sets.split('"namespace":').length - 1, 2 * ingress.length, 'one list for each family');
+  const gates = gatesIndexIn(1, gatesIndexText(1, index.gates()!));
+  const resumed = new LiveRules({}, { index: { ...setsIn(1, sets)!, gates: () => gates } });
+  resumed.setIdentities([{ tag: TAG, identity }]);
+  assert.deepEqual([...resumed.ruleset().sets.keys()], [...rules.ruleset().sets.keys()]);
+  resumed.setPod(worldOf([pod('ns3', '10.0.0.9')]).pods[0]!);
+  assert.deepEqual(decidedIn(resumed.ruleset()), ['Deny 10.0.0.9']);
 });
 
 test('gates that are kept are those of the same policies in the same order', () => {

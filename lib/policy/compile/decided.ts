@@ -1,0 +1,107 @@
+/**
+ * Many ordered rules as few sets: which of them is the first that matches is worked out pod by pod and port by port
+ * (`decisions.ts`), so that a packet costs the same however many there are. That holds for rules for pods that a selector tells
+ * from others, on few ports or on all; those for all pods, for nodes, for blocks and for long ranges of ports stay rules of a
+ * chain, since each would bring too many elements.
+ */
+import type { Family } from '../../ip/address.ts';
+import type { Action } from '../model/cluster-policy.ts';
+import { type Direction, formatRule, type LabelSelector, type PodPeer, type RuleRef } from '../model/model.ts';
+import { type Draft, peersText, portsText } from './draft.ts';
+import { fewPorts } from './merge.ts';
+import type { Names } from './names.ts';
+import type { DecidedSetSpec, OrderedRule } from './ruleset.ts';
+
+export interface OrderedDraft extends Draft {
+  readonly action: Action;
+}
+
+/** So many ports may the rules of a tier name together: so many elements may each pod that they select come to. */
+const PORTS = 256;
+
+const tellsApart = ({ requirements }: LabelSelector): boolean =>
+  requirements.some(({ operator }) => operator === 'In' || operator === 'Exists');
+
+/** Whether it asks for a label or a namespace; what only rules some out selects most pods. */
+const isSelective = ({ namespace, pods }: PodPeer): boolean =>
+  typeof namespace === 'string' || tellsApart(namespace) || tellsApart(pods);
+
+/** Tells which drafts can be looked up at once: one after the other, as long as the ports that they name are few together. */
+export class PortBudget {
+  readonly #named = new Set<string>();
+
+  admits(draft: Draft): boolean {
+    const rule = orderedRuleOf({ ...draft, action: 'Accept' });
+    if (!rule?.pods.every(isSelective)) return false;
+    const fresh = portKeys(rule).filter(key => !this.#named.has(key));
+    if (this.#named.size + fresh.length > PORTS) return false;
+    for (const key of fresh) this.#named.add(key);
+    return true;
+  }
+}
+
+function portKeys({ ports }: OrderedRule): readonly string[] {
+  if (ports === 'any') return [];
+  if ('names' in ports) return ports.names.map(({ protocol, name }) => `${protocol} ${name}`);
+  return ports.ports.map(port => `${ports.protocol} ${port}`);
+}
+
+function orderedRuleOf({ peers, ports, action, counter }: OrderedDraft): OrderedRule | undefined {
+  const few = ports.kind === 'any' ? ports.kind : ports.kind === 'names' ? { names: ports.names } : fewPorts(ports);
+  if (peers.kind !== 'pods' || few === undefined) return undefined;
+  return { pods: peers.pods, ports: few, action, ...(counter === undefined ? {} : { counter }) };
+}
+
+const textOf = ({ peers, ports, action, counter }: OrderedDraft): string =>
+  `${action} ${peersText(peers)}; ${portsText(ports)}; ${counter ?? ''}`;
+
+/** Each rule once. */
+const originsOf = (drafts: readonly OrderedDraft[]): readonly RuleRef[] => [
+  ...new Map(drafts.flatMap(({ origins }) => origins.map(origin => [formatRule(origin), origin]))).values(),
+];
+
+export interface DecidedRules {
+  readonly set: DecidedSetSpec;
+  /** Rules with the action of the set. */
+  readonly origins: readonly RuleRef[];
+}
+
+const keys = ['tuple', 'address'] as const;
+const actions: readonly Action[] = ['Pass', 'Deny', 'Accept'];
+
+function setsOfFamily(
+  family: Family,
+  drafts: readonly OrderedDraft[],
+  direction: Direction,
+  names: Names,
+): readonly DecidedRules[] {
+  const rules = drafts.map(draft => orderedRuleOf(draft)!);
+  const made: DecidedRules[] = [];
+  for (const key of keys)
+    for (const action of actions) {
+      const own = drafts.filter(({ ports, ...draft }) => {
+        return draft.action === action && (ports.kind === 'any') === (key === 'address');
+      });
+      if (own.length === 0) continue;
+      // One set has the rules in its name, the others have that one's name.
+      const whose = made[0]?.set.name ?? [direction, ...drafts.map(textOf)].join('\n');
+      const name = names.nameOf(`decided${family}`, `${action} by ${key} of ${whose}`);
+      const comment = `${action} by ${key === 'tuple' ? 'address and port' : 'address'}: ${own.length} of ${drafts.length} rules`;
+      made.push({
+        set: { kind: 'decided', name, family, comment, direction, action, key, rules },
+        origins: originsOf(own),
+      });
+    }
+  return made;
+}
+
+/** The sets to look into one after the other, by family. @param drafts that a `PortBudget` has admitted */
+export const decidedSets = (
+  drafts: readonly OrderedDraft[],
+  direction: Direction,
+  names: Names,
+): readonly DecidedRules[] =>
+  ([4, 6] as const).flatMap(family => {
+    const own = drafts.filter(({ peers }) => peers.kind === 'pods' && peers.family === family);
+    return own.length === 0 ? [] : setsOfFamily(family, own, direction, names);
+  });

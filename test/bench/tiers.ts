@@ -1,0 +1,131 @@
+/** What cluster policies cost beside none: a connection, an ADD, and one pod more. */
+
+import { desiredTable } from '../../lib/gate/desired.ts';
+import { NodeRules } from '../../lib/gate/node-rules.ts';
+import { emptyNode, type LocalPod, type NodeState, podKey, withPod } from '../../lib/gate/node-state.ts';
+import { stepsBetween } from '../../lib/gate/steps.ts';
+import { inNetns } from '../../lib/kernel/netns.ts';
+import { Nft } from '../../lib/kernel/nft.ts';
+import { createTable } from '../../lib/nft/transaction.ts';
+import { LiveRules } from '../../lib/policy/compile/live.ts';
+import { readManifests } from '../../lib/policy/manifest/manifest.ts';
+import { bothEnds } from './both-ends.ts';
+import { makePods, ours, Place } from './cni.ts';
+import type { Part } from './main.ts';
+import { interleave, type Times } from './measure.ts';
+import { BenchNode } from './node.ts';
+import { type ClusterPolicies, policiesForTheServer, policiesOfTheCluster } from './policies.ts';
+import { compared, type Row, single } from './report.ts';
+import { type TwoPods, twoPods } from './two-pods.ts';
+import { WarmPlace } from './warm.ts';
+
+const part = 'tiers: 100 cluster policies of 25 rules, 100 pods';
+const port = 8080;
+const number = 100;
+const everyone = { number, isForAll: true } as const;
+
+/** Each beside the same node without cluster policies. */
+const cases: Readonly<Record<string, ClusterPolicies>> = {
+  'one of them selects the pods': { number, isForAll: false },
+  'all select every pod, a port each': everyone,
+  'all select every pod, no port': { ...everyone, shape: 'no port' },
+  'all select every pod, the last rule accepts the client': { ...everyone, isAccepted: true },
+  'all select every pod, ports and ranges of them, and all pods': { ...everyone, shape: 'mixed' },
+};
+
+/** One list of both. */
+const together = (...lists: readonly string[]): string =>
+  JSON.stringify({ apiVersion: 'v1', kind: 'List', items: lists.flatMap(text => JSON.parse(text).items) });
+
+async function connections(say: (progress: string) => void): Promise<Row[]> {
+  const own = policiesForTheServer(1, port);
+  const crowded = async (policies: string): Promise<TwoPods> => {
+    const place = new Place(ours());
+    place.node.write('policies/all.json', policies);
+    await place.addAll(makePods(number - 2), 8);
+    return twoPods({ policies, place });
+  };
+  const none = await crowded(own);
+  const ways = [];
+  for (const [name, policies] of Object.entries(cases)) {
+    say(name);
+    const pods = await crowded(together(own, policiesOfTheCluster(policies)));
+    ways.push({ name, pods, found: [] as number[] });
+  }
+  const base: number[] = [];
+  for (let run = 0; run < 11; run++) {
+    const [first, ...others] = bothEnds(100, [none, ...ways.map(({ pods }) => pods)]);
+    base.push(first!.connection);
+    for (const [i, { connection }] of others.entries()) ways[i]!.found.push(connection);
+  }
+  return ways.map(({ name, found }) =>
+    compared({ part, what: `a connection: ${name}`, unit: 'µs' }, found, 'none of them', base, { atMost: 1.03 }),
+  );
+}
+
+async function adds(say: (progress: string) => void): Promise<Row[]> {
+  say('ADD');
+  const place = async (policies: string | undefined) => {
+    const made = await WarmPlace.start({}, policies);
+    await made.addAll(makePods(number), 8);
+    return made;
+  };
+  const places = [await place(policiesOfTheCluster(everyone)), await place(undefined)];
+  const [beside, without] = interleave(places, 40) as [Times, Times];
+  return [
+    compared({ part, what: 'ADD', unit: 'ms' }, beside.add, 'none of them', without.add, { atMost: 1.05 }),
+    compared({ part, what: 'DEL', unit: 'ms' }, beside.del, 'none of them', without.del),
+  ];
+}
+
+const settings = { judge: 'inline', nflogGroup: 7467, enforceEgressToNode: false } as const;
+const owner = { enforcer: 'inline', stateDir: '/run/bench', policies: '/run/bench' };
+
+/** Pods that rules are for: every one of them brings elements. */
+const podOf = (i: number): Omit<LocalPod, 'tag'> => ({
+  ...{ network: 'bench', containerID: `pod${i}`, ifname: 'eth0', link: `tg${i}`, namespace: 'bench', name: `pod${i}` },
+  ...{ labels: { app: `before-${i % 50}-3` }, given: { config: {}, call: {} }, namedPorts: [], hostPorts: [] },
+  addresses: [`10.80.${i >> 8}.${i & 255}`],
+});
+
+/** There and back again, as a process that stays does it: what differs is worked out, and committed. */
+function onePodMore(): Row[] {
+  const node = new BenchNode();
+  using kernel = inNetns(node.netns, () => Nft.open());
+  const live = new LiveRules();
+  const documents = [{ file: 'bench', document: 0, value: JSON.parse(policiesOfTheCluster(everyone)) as unknown }];
+  for (const policy of readManifests(documents).world.clusterPolicies ?? []) live.setClusterPolicy(policy);
+  const rules = new NodeRules(live);
+  let state: NodeState = emptyNode(owner, settings);
+  for (let i = 0; i < number; i++) state = withPod(state, podOf(i), () => false).state;
+  rules.show(state);
+  const { after } = rules.take()!;
+  kernel.commit(createTable(desiredTable(state, 1, after)));
+  const more = withPod(state, podOf(250), () => false).state;
+  const [work, commit]: [number[], number[]] = [[], []];
+  const become = (before: NodeState, next: NodeState, round: number): void => {
+    const start = performance.now();
+    rules.show(next);
+    const steps = stepsBetween({ before, after: next }, { change: rules.take(), markers: [], isRecorded: false });
+    const decided = performance.now();
+    for (const { transaction } of steps) kernel.commit(transaction);
+    if (round < 0 || next !== more) return;
+    work.push(decided - start);
+    commit.push(performance.now() - decided);
+  };
+  for (let round = -20; round < 60; round++) {
+    become(state, more, round);
+    become(more, state, round);
+  }
+  if (!(podKey(podOf(250) as LocalPod) in more.pods)) throw new Error('Cannot add a pod more');
+  return [
+    single({ part, what: 'one pod more of a known identity: its transaction', unit: 'ms' }, commit, { atMost: 0.1 }),
+    single({ part, what: 'the same: working it out', unit: 'ms' }, work),
+  ];
+}
+
+export const tiers: Part = async say => {
+  say('one pod more');
+  const more = onePodMore();
+  return [...(await connections(say)), ...(await adds(say)), ...more];
+};
