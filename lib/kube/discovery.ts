@@ -18,25 +18,30 @@ export const mayBeAbsent = (resource: Pick<Resource<never>, 'isCustom'>, { statu
   resource.isCustom === true && (status === 404 || status === 403);
 
 /**
- * Whether the server has the resource. A 404 alone is no answer of the server's: proxies in between give it, too.
+ * The version of a resource that the server has, the first of these; undefined where it says that it has none. A 404 alone is
+ * no answer of the server's: proxies in between give it, too.
  * @throws {KubeError} neither yes nor no
  */
-export async function isServed(
+export async function servedVersion<R extends Pick<Resource<never>, 'name' | 'path'>>(
   client: Client,
-  resource: Pick<Resource<never>, 'name' | 'path'>,
+  versions: readonly R[],
   signal: AbortSignal,
-): Promise<boolean> {
+): Promise<R | undefined> {
   const list = async (path: string, kind: string): Promise<unknown> => {
     const action = `ask ${client.server} what it has under ${path}`;
     const value = await client.json({ action, path, signal });
     if (!isMapping(value) || value['kind'] !== kind) throw garbage(action, `an answer that is no ${kind}`);
     return value;
   };
-  const wanted = groupVersionOf(resource);
   const groups = await list('/apis', 'APIGroupList');
-  const versions = (itemsOf(member(fieldOf(groups), 'groups')) ?? []).flatMap(group =>
+  const known = (itemsOf(member(fieldOf(groups), 'groups')) ?? []).flatMap(group =>
     named(group.value, 'versions', 'groupVersion'),
   );
-  if (!versions.includes(wanted)) return false;
-  return named(await list(`/apis/${wanted}`, 'APIResourceList'), 'resources', 'name').includes(resource.name);
+  for (const version of versions) {
+    const wanted = groupVersionOf(version);
+    if (!known.includes(wanted)) continue;
+    const resources = named(await list(`/apis/${wanted}`, 'APIResourceList'), 'resources', 'name');
+    if (resources.includes(version.name)) return version;
+  }
+  return undefined;
 }

@@ -64,6 +64,8 @@ export interface Resource<T> {
   readonly fieldSelector?: string;
   /** Made known by a CustomResourceDefinition, which may be absent, come or go. */
   readonly isCustom?: true;
+  /** The same objects under other versions, for servers that have not this one. */
+  readonly otherVersions?: readonly Resource<T>[];
   /** The object; undefined where it has no name, so that it is no object of the API. */
   readonly read: (value: unknown, reading: Reading) => T | undefined;
   /** It is there, but does not count any more. */
@@ -195,7 +197,10 @@ const ofCluster = (kind: ClusterPolicy['kind'], version: string, name: string): 
 const group = 'policy.networking.k8s.io';
 
 export const clusterPolicies: readonly Resource<KubeClusterPolicy>[] = [
-  ofCluster('ClusterNetworkPolicy', `${group}/v1alpha2`, 'clusternetworkpolicies'),
+  {
+    ...ofCluster('ClusterNetworkPolicy', `${group}/v1alpha2`, 'clusternetworkpolicies'),
+    otherVersions: [ofCluster('ClusterNetworkPolicy', `${group}/v1beta1`, 'clusternetworkpolicies')],
+  },
   ofCluster('AdminNetworkPolicy', `${group}/v1alpha1`, 'adminnetworkpolicies'),
   ofCluster('BaselineAdminNetworkPolicy', `${group}/v1alpha1`, 'baselineadminnetworkpolicies'),
 ];

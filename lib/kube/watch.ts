@@ -3,7 +3,8 @@ import { type Backoff, createBackoff } from './backoff.ts';
 import type { Client } from './client.ts';
 import { pause } from './clock.ts';
 import { CredentialsError } from './credentials.ts';
-import { isServed, mayBeAbsent } from './discovery.ts';
+import { Definition } from './definition.ts';
+import { mayBeAbsent, servedVersion } from './discovery.ts';
 import { isExpired, KubeError } from './error.ts';
 import type { KubeEvent } from './event.ts';
 import { follow } from './follow.ts';
@@ -33,6 +34,8 @@ const isAboutThePlace = ({ status, reason }: KubeError): boolean =>
 
 /** Milliseconds until a server is asked again for a resource that it has not; twice that at most, so that agents part. */
 const absentMs = 30_000;
+/** The same once its definition has changed: the server needs a moment to serve what it defines. */
+const definedMs = 1_000;
 /** As often one after the other the server must say that it has no such resource, once it has had it. */
 const surelyAbsent = 3;
 const doubtedMs = 5_000;
@@ -107,9 +110,10 @@ export async function* watch<T>(
   resource: Resource<T>,
   { signal, random = Math.random, intern = createIntern(), report = () => undefined }: WatchOptions,
 ): AsyncGenerator<KubeEvent<T>, void> {
-  const listing: Listing<T> = { client, resource, reading: { intern, report }, signal };
+  let listing: Listing<T> = { client, resource, reading: { intern, report }, signal };
   const { clock } = client;
   const course = new Course(createBackoff(random));
+  const definition = new Definition();
   while (!signal.aborted) {
     let upSince: number | undefined;
     let error: KubeError;
@@ -134,12 +138,15 @@ export async function* watch<T>(
       if (signal.aborted) return;
       error = kubeErrorOf(`reach ${client.server}`, thrown);
     }
-    const isMissing = course.place === undefined && mayBeAbsent(resource, error) && (await isAbsent(listing));
+    const mayBeMissing = course.place === undefined && mayBeAbsent(resource, error);
+    const served = mayBeMissing ? await versionAt(listing, resource) : listing.resource;
+    if (served) listing = { ...listing, resource: served };
+    const isMissing = served === undefined;
     if (isMissing && course.miss()) {
       const retryIn = absentMs * (1 + random());
       yield { type: 'listed', resourceVersion: '' };
       yield { type: 'absent', retryIn };
-      await pause(clock, retryIn, signal);
+      if (await definition.changes(listing, retryIn)) await pause(clock, definedMs * (1 + random()), signal);
       continue;
     }
     const wait = course.fail(error, upSince === undefined ? 0 : clock.now() - upSince);
@@ -149,11 +156,14 @@ export async function* watch<T>(
   }
 }
 
-/** True only where the server says that it lacks the resource; where that cannot be known, false. */
-async function isAbsent<T>({ client, resource, signal }: Listing<T>): Promise<boolean> {
+/** The version to ask for: undefined only where the server says that it has none; where that cannot be known, the same. */
+async function versionAt<T>(
+  { client, resource: current, signal }: Listing<T>,
+  resource: Resource<T>,
+): Promise<Resource<T> | undefined> {
   try {
-    return !(await isServed(client, resource, signal));
+    return await servedVersion(client, [resource, ...(resource.otherVersions ?? [])], signal);
   } catch {
-    return false;
+    return current;
   }
 }

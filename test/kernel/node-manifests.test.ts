@@ -189,7 +189,7 @@ describe('The manifests', () => {
       'get pods',
       ...watched.map(name => `list ${name}`),
       'patch nodes/status',
-      ...watched.map(name => `watch ${name}`),
+      ...[...watched, 'customresourcedefinitions'].sort().map(name => `watch ${name}`),
     ]);
   });
 });

@@ -48,12 +48,17 @@ const listKinds: Readonly<Record<string, readonly [path: string, kind: string]>>
   namespaces: ['/api/v1/namespaces', 'Namespace'],
   networkpolicies: ['/apis/networking.k8s.io/v1/networkpolicies', 'NetworkPolicy'],
   nodes: ['/api/v1/nodes', 'Node'],
+  'clusternetworkpolicies of v1beta1': [
+    '/apis/policy.networking.k8s.io/v1beta1/clusternetworkpolicies',
+    'ClusterNetworkPolicy',
+  ],
   clusternetworkpolicies: ['/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies', 'ClusterNetworkPolicy'],
   adminnetworkpolicies: ['/apis/policy.networking.k8s.io/v1alpha1/adminnetworkpolicies', 'AdminNetworkPolicy'],
   baselineadminnetworkpolicies: [
     '/apis/policy.networking.k8s.io/v1alpha1/baselineadminnetworkpolicies',
     'BaselineAdminNetworkPolicy',
   ],
+  customresourcedefinitions: ['/apis/apiextensions.k8s.io/v1/customresourcedefinitions', 'CustomResourceDefinition'],
 };
 
 /** `/apis/group/version/resource` → `group/version`. */
@@ -78,10 +83,14 @@ const keyOf = ({ metadata }: ApiObject): string => `${metadata.namespace ?? ''}/
 const phaseOf = ({ status }: ApiObject): unknown =>
   typeof status === 'object' && status !== null && 'phase' in status ? status.phase : undefined;
 
-/** `status.phase!=Failed,…`: the only field that anybody here selects by. */
+/** `status.phase!=Failed,…` or `metadata.name=…`: the only fields that anybody here selects by. */
 function isSelected(object: ApiObject | undefined, selector: string | undefined): object is ApiObject {
   if (!object) return false;
-  return (selector ?? '').split(',').every(term => term === '' || `status.phase!=${String(phaseOf(object))}` !== term);
+  const holds = (term: string): boolean =>
+    term.startsWith('metadata.name=')
+      ? term === `metadata.name=${object.metadata.name}`
+      : term !== `status.phase!=${String(phaseOf(object))}`;
+  return (selector ?? '').split(',').every(term => term === '' || holds(term));
 }
 
 export const statusOf = (code: number, reason: string, message = reason, details?: unknown) => ({
@@ -164,6 +173,12 @@ export class FakeApi implements AsyncDisposable {
   /** The resource's CustomResourceDefinition comes. */
   install(resource: string): void {
     this.#installed.add(resource);
+    this.define(resource);
+  }
+
+  /** It comes, and does not have the resource in a version that is asked for. */
+  define(resource: string): void {
+    this.put('customresourcedefinitions', { metadata: { name: `${resource.split(' ')[0]}.policy.networking.k8s.io` } });
   }
 
   /** It goes, and with it all objects and watches. */
@@ -311,7 +326,9 @@ export class FakeApi implements AsyncDisposable {
       const groups = versions.map(groupVersion => ({ name: groupVersion.split('/')[0], versions: [{ groupVersion }] }));
       response.end(JSON.stringify({ kind: 'APIGroupList', groups }));
     } else if (own.length > 0)
-      response.end(JSON.stringify({ kind: 'APIResourceList', resources: own.map(name => ({ name })) }));
+      response.end(
+        JSON.stringify({ kind: 'APIResourceList', resources: own.map(name => ({ name: name.split(' ')[0] })) }),
+      );
     else response.writeHead(404, { 'content-type': 'text/plain' }).end('404 page not found\n');
   }
 
@@ -325,7 +342,7 @@ export class FakeApi implements AsyncDisposable {
   }
 
   #watch(resource: string, response: ServerResponse, { query }: Seen): void {
-    const since = Number(query['resourceVersion']);
+    const since = Number(query['resourceVersion'] || this.#oldest);
     response.writeHead(200, { 'content-type': 'application/json' }).flushHeaders();
     if (since < this.#oldest) {
       const object = statusOf(410, 'Expired', `too old resource version: ${since} (${this.#oldest})`);

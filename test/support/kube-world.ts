@@ -79,6 +79,10 @@ export class Room implements AsyncDisposable {
     return new Listener(watch(this.client, resource, { signal, random: () => 1, ...options }), this.clock);
   }
 
+  get signal(): AbortSignal {
+    return this.#stop.signal;
+  }
+
   stop(): void {
     this.#stop.abort();
   }

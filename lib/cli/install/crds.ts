@@ -1,7 +1,7 @@
 /** The CustomResourceDefinition of ClusterNetworkPolicy, as upstream made it. */
 import { readConf } from '../conf.ts';
 
-/** Rules in CEL, which API servers before 1.25 know nothing of. */
+/** Rules in CEL, which API servers before 1.31 know nothing of. */
 const CEL = 'x-kubernetes-validations';
 
 const withoutCel = (value: unknown): unknown => {

@@ -68,7 +68,7 @@ export const kubernetesOptions = {
   cel: {
     type: 'boolean',
     default: true,
-    describe: 'With --with-crds: its rules in CEL, which API servers before 1.25 do not know; --no-cel leaves them out',
+    describe: 'With --with-crds: its rules in CEL, which API servers before 1.31 do not know; --no-cel leaves them out',
   },
 } as const satisfies Record<string, Options>;
 

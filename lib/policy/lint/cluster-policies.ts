@@ -9,6 +9,8 @@ import { equalPriorities } from './cluster-order.ts';
 import { type ClusterCheck, podsSelectedBy } from './cluster-rule.ts';
 import { deniesApiServer, deniesDns } from './cut-off.ts';
 import { neverMatches, passesInVain } from './shadowed.ts';
+import type { Scope } from './surroundings.ts';
+import { unknownPeers } from './unknown-peers.ts';
 
 export interface DeclaredClusterPolicy extends Declared {
   readonly object: { readonly kind: 'ClusterPolicy'; readonly policy: ClusterPolicy };
@@ -22,8 +24,9 @@ const hasNoSubject: ClusterCheck = ({ policy, cluster, pods, report }) => {
   report('spec.subject', `Selects none of the ${pods.length} pods that are known, so it does nothing to these`);
 };
 
-const checksFor = (documents: readonly Document[]): readonly ClusterCheck[] => [
+const checksFor = (documents: readonly Document[], scope: Scope): readonly ClusterCheck[] => [
   hasNoSubject,
+  unknownPeers(scope),
   neverMatches(),
   passesInVain,
   equalPriorities,
@@ -38,8 +41,9 @@ export function clusterOddities(
   policies: readonly DeclaredClusterPolicy[],
   world: World,
   documents: readonly Document[],
+  scope: Scope,
 ): readonly Problem[] {
-  const checks = checksFor(documents);
+  const checks = checksFor(documents, scope);
   const shared = { world, cluster: clusterOf(world), pods: world.pods.filter(isSeen) };
   return policies.flatMap(({ object: { policy }, source, ref, path }) => {
     const problems: Problem[] = [];

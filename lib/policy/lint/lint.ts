@@ -105,7 +105,7 @@ function oddIn(
   const inForce = new Set<NetworkPolicy | ClusterPolicy>([...world.policies, ...(world.clusterPolicies ?? [])]);
   const policies = declared.filter(isPolicy).filter(({ object }) => inForce.has(object.policy));
   const clusterPolicies = declared.filter(isClusterPolicy).filter(({ object }) => inForce.has(object.policy));
-  return [...odditiesOf(policies, world, scope), ...clusterOddities(clusterPolicies, world, documents)];
+  return [...odditiesOf(policies, world, scope), ...clusterOddities(clusterPolicies, world, documents, scope)];
 }
 
 /** Problems that are legal and probably unmeant. Invalid policies are reported already; staged ones are judged as if in force. */

@@ -1,5 +1,5 @@
 /**
- * Policies of a whole cluster from manifests: ClusterNetworkPolicy (v1alpha2), and AdminNetworkPolicy and
+ * Policies of a whole cluster from manifests: ClusterNetworkPolicy (v1alpha2, and v1beta1, which says the same), and AdminNetworkPolicy and
  * BaselineAdminNetworkPolicy (v1alpha1), which differ in the spelling of actions and ports. What the API would refuse fails
  * closed: a rule of which a part is invalid accepts nothing, and denies everything where it is there to deny or to pass.
  * @see https://github.com/kubernetes-sigs/network-policy-api/blob/main/apis/v1alpha2/clusternetworkpolicy_types.go
@@ -27,7 +27,8 @@ export type NamedCluster = Pick<ClusterPolicy, 'kind' | 'name' | 'source' | 'res
 
 /** How one kind spells what all of them mean. */
 interface Spelling {
-  readonly version: string;
+  /** The first is the one to write. */
+  readonly versions: readonly string[];
   readonly spec: readonly string[];
   readonly accept: string;
   readonly actions: Readonly<Record<string, Action>>;
@@ -63,7 +64,7 @@ function placed(
 }
 
 const today: Spelling = {
-  version: 'policy.networking.k8s.io/v1alpha2',
+  versions: ['policy.networking.k8s.io/v1alpha2', 'policy.networking.k8s.io/v1beta1'],
   spec: ['tier', 'priority', 'subject', 'ingress', 'egress'],
   accept: 'Accept',
   actions: { Accept: 'Accept', Deny: 'Deny', Pass: 'Pass' },
@@ -75,7 +76,7 @@ const today: Spelling = {
 };
 
 const admin: Spelling = {
-  version: 'policy.networking.k8s.io/v1alpha1',
+  versions: ['policy.networking.k8s.io/v1alpha1'],
   spec: ['priority', 'subject', 'ingress', 'egress'],
   accept: 'Allow',
   actions: { Allow: 'Accept', Deny: 'Deny', Pass: 'Pass' },
@@ -189,11 +190,11 @@ const beyondBudget = `More than ${MOST_OF_CLUSTER_POLICY} entries (peers, networ
 /** The policy that the object's `spec` says; complaints go to the field's report. */
 export function clusterPolicyOf(object: Field, apiVersion: string, named: NamedCluster): ClusterPolicy {
   const spelling = spellings[named.kind];
-  const isKnown = apiVersion === spelling.version;
+  const isKnown = spelling.versions.includes(apiVersion);
   if (!isKnown)
     complain(
       member(object, 'apiVersion'),
-      `${shown(apiVersion)} is no version of ${named.kind} that is known here, so ${onlyDenies}: write ${spelling.version}`,
+      `${shown(apiVersion)} is no version of ${named.kind} that is known here, so ${onlyDenies}: write ${spelling.versions[0]}`,
     );
   const spec = member(object, 'spec');
   const nothing: ClusterPolicy = {

@@ -1,5 +1,6 @@
 /** Reads peers and subjects of cluster policies; undefined, and reported, where a field cannot be understood. */
 
+import { formatPrefix, rangeOf } from '../../ip/address.ts';
 import type { BlockPeer, DomainPeer, NodePeer, Peer, PodPeer } from '../model/model.ts';
 import { everything } from '../model/selector.ts';
 import { complain, type Field, holdsOnly, isAbsent, isMapping, itemsOf, member, shown, warn } from './field.ts';
@@ -63,7 +64,14 @@ function listed<T>(field: Field, instead: string, read: (item: Field) => T | und
 
 function blockOf(field: Field, instead: string): BlockPeer | undefined {
   const cidr = prefixOf(field, instead);
-  return cidr && { kind: 'block', cidr, except: [] };
+  if (!cidr) return undefined;
+  const { first } = rangeOf(cidr);
+  if (first !== cidr.value)
+    warn(
+      field,
+      `An address within the network, which newer API servers refuse: write ${formatPrefix({ ...cidr, value: first })}`,
+    );
+  return { kind: 'block', cidr, except: [] };
 }
 
 /** NPEP-133: two labels at least; `*.` only in front. */

@@ -1,7 +1,9 @@
 /** Resources that a CustomResourceDefinition makes known: absent is empty, and nothing else is absent. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { KubeEvent } from '../../../lib/kube/event.ts';
 import { clusterPolicies } from '../../../lib/kube/object.ts';
+import { watch } from '../../../lib/kube/watch.ts';
 import { refuse, statusOf } from '../../support/fake-api.ts';
 import { Room } from '../../support/kube-world.ts';
 
@@ -18,6 +20,63 @@ test('a server that has no such resource has an empty list of it, and is asked a
   room.api.install(name);
   room.api.put(name, object('x'));
   assert.deepEqual(await listener.upTo('watching'), ['listing', 'set x', 'listed', 'watching']);
+});
+
+/** The events of a watch until the server says that it has no such resource. */
+async function untilAbsent(events: AsyncGenerator<KubeEvent<unknown>, void>): Promise<void> {
+  for (;;) if ((await events.next()).value?.type === 'absent') return;
+}
+
+/** With `random` being 1: milliseconds after which it is asked for in any case, and once its definition has changed. */
+const [later, soon] = [60_000, 2_000];
+
+test('a definition that comes is heard of: the resource is asked for within seconds', async () => {
+  await using room = await Room.open();
+  const events = watch(room.client, resource, { signal: room.signal, random: () => 1 });
+  await untilAbsent(events);
+  const coming = events.next();
+  await room.api.watched('customresourcedefinitions');
+  room.api.install(name);
+  await room.clock.armed(soon);
+  room.clock.advance(soon);
+  assert.equal((await coming).value?.type, 'listing');
+  assert.equal(room.clock.now(), soon);
+});
+
+test('a definition without the version that is asked for is heard of once, until it changes', async () => {
+  await using room = await Room.open();
+  room.api.define(name);
+  const events = watch(room.client, resource, { signal: room.signal, random: () => 1 });
+  await untilAbsent(events);
+  const again = untilAbsent(events);
+  await room.clock.armed(soon);
+  room.clock.advance(soon);
+  await again;
+  const coming = events.next();
+  await room.api.watched('customresourcedefinitions');
+  await room.settle();
+  room.clock.advance(later - 1);
+  assert.equal(room.clock.now(), soon + later - 1);
+  room.api.define(name);
+  await room.clock.armed(soon);
+  room.clock.advance(soon);
+  assert.equal((await coming).value?.type, 'listing');
+});
+
+test('a server that has the resource in another version alone is asked for that one', async () => {
+  await using room = await Room.open();
+  const [old, other] = [name, `${name} of v1beta1`];
+  room.api.install(other);
+  room.api.put(other, object('x'));
+  const listener = room.listen(resource);
+  assert.deepEqual(await listener.upTo('watching'), [
+    ...['listing', 'lost Unknown', 'listing', 'set x', 'listed', 'watching'],
+  ]);
+  await room.api.watched(other);
+  room.api.install(old);
+  room.api.uninstall(other);
+  assert.deepEqual((await listener.upTo('watching')).slice(-2), ['listed', 'watching']);
+  await room.api.watched(old);
 });
 
 test('once a server has had it, it must say three times that it has not', async () => {
@@ -85,7 +144,7 @@ test('a policy comes with its version and as the model has it; its annotation sa
   );
   assert.deepEqual(found[0], {
     policy: {
-      ...{ kind: 'ClusterNetworkPolicy', name: 'real', resourceVersion: '101', tier: 'Admin', priority: 1 },
+      ...{ kind: 'ClusterNetworkPolicy', name: 'real', resourceVersion: '102', tier: 'Admin', priority: 1 },
       subject: { kind: 'pods', namespace: { requirements: [] }, pods: { requirements: [] } },
       ...{ ingress: [], egress: [] },
     },

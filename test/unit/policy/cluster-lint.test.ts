@@ -93,7 +93,10 @@ const oddities: readonly Oddity[] = [
         ],
       },
     ],
-    warns: [/spec\.egress\[1]: Never matches/],
+    warns: [
+      /spec\.egress\[2]\.to: Matches no node with role=web, of 2 that are known$/,
+      /spec\.egress\[1]: Never matches/,
+    ],
   },
   {
     says: 'a Pass with nothing after it in its tier',
@@ -251,6 +254,37 @@ suite('oddities of cluster policies', () => {
       for (const [i, warn] of warns.entries()) assert.match(found[i]!, warn);
     });
 });
+
+const elsewhere: readonly (readonly [string, string, RegExp | undefined])[] = [
+  [
+    'nodes, of which it knows none',
+    '{ nodes: {} }',
+    /spec\.egress\[0]\.to: Matches no node with any labels, of 0 that are known: without an agent a node knows the Nodes that manifests of the folder declare/,
+  ],
+  [
+    'namespaces by labels that no Namespace tells of',
+    ns('shop'),
+    /spec\.egress\[0]\.to: .* all pods in namespaces team=shop: without an agent a node knows the labels that Namespaces of the folder declare/,
+  ],
+  [
+    'pods by labels that none of its own has',
+    '{ pods: { namespaceSelector: {}, podSelector: { matchLabels: { app: db } } } }',
+    /spec\.egress\[0]\.to: Matches none of the 1 pods that are known, with pods app=db .*: without an agent a node knows its own pods/,
+  ],
+  ['its own pods', all, undefined],
+  ['networks', '{ networks: ["198.51.100.0/24"] }', undefined],
+];
+for (const [what, peer, warning] of elsewhere)
+  test(`of a node without an agent, lint ${warning ? 'tells of' : 'has nothing to say of'} ${what}`, () => {
+    const written = clusterPolicy({ at: 'A10', of: all, out: [`action: Deny, to: [${peer}], ${tcp(80)}`] });
+    const { documents } = readYaml(written, 'case.yaml');
+    const { pods } = worldFrom([{ apiVersion: 'v1', kind: 'Pod', metadata: { namespace: 'shop', name: 'p' } }]);
+    const found = lint(documents, { least: 'warning', node: { pods } }).map(
+      ({ field, message }) => `${field}: ${message}`,
+    );
+    assert.equal(found.length, warning ? 1 : 0, found.join('\n'));
+    if (warning) assert.match(found[0]!, warning);
+  });
 
 test('a rule that is said never to match, or to pass on in vain, changes no verdict when it is taken out', () => {
   const seen = new Map<string, number>();
