@@ -63,6 +63,7 @@ const kinds: Readonly<Record<string, { readonly plural: string; readonly isNames
   ClusterRole: { plural: 'clusterroles', isNamespaced: false },
   ClusterRoleBinding: { plural: 'clusterrolebindings', isNamespaced: false },
   ConfigMap: { plural: 'configmaps', isNamespaced: true },
+  ClusterNetworkPolicy: { plural: 'clusternetworkpolicies', isNamespaced: false },
   CustomResourceDefinition: { plural: 'customresourcedefinitions', isNamespaced: false },
   Deployment: { plural: 'deployments', isNamespaced: true },
   DaemonSet: { plural: 'daemonsets', isNamespaced: true },

@@ -2,8 +2,9 @@
 import { parseArgs } from 'node:util';
 import { sayer } from '../bench/progress.ts';
 import { formatReport, quantile, type Row, reportOf, single } from '../bench/report.ts';
-import type { KubeObject } from './api.ts';
+import type { Api, KubeObject } from './api.ts';
 import { KubeCluster, namespaceOf, policyOf } from './cluster.ts';
+import { define, definitions } from './definitions.ts';
 import { delayOf, knockingAt } from './delay.ts';
 import { release } from './release.ts';
 import type { Knocking } from './traffic.ts';
@@ -43,6 +44,31 @@ async function measure(knocking: Knocking, { what, prepare, allow, deny }: Chang
   return rowsOf(what, refused, allowed);
 }
 
+/** Of one policy, that denies what all others allow. */
+function changesOfTiers(api: Api, namespace: KubeObject): readonly Change[] {
+  const denying = (labels: Readonly<Record<string, string>>): KubeObject => ({
+    ...{ apiVersion: 'policy.networking.k8s.io/v1alpha2', kind: 'ClusterNetworkPolicy', metadata: { name: 'bench' } },
+    spec: {
+      ...{ tier: 'Admin', priority: 10, subject: { namespaces: { matchLabels: { team: 'bench' } } } },
+      ingress: [{ action: 'Deny', from: [{ namespaces: { matchLabels: labels } }] }],
+    },
+  });
+  const whole = denying({ team: 'bench' });
+  return [
+    {
+      what: 'cluster policy',
+      deny: async () => void (await api.apply(whole)),
+      allow: async () => await api.delete(whole),
+    },
+    {
+      what: "namespace's label, for a cluster policy",
+      prepare: async () => await api.apply(denying({ denied: 'yes' })),
+      deny: async () => await api.label(namespace, { denied: 'yes' }),
+      allow: async () => await api.label(namespace, { denied: null }),
+    },
+  ];
+}
+
 async function changesOf(
   cluster: KubeCluster,
 ): Promise<{ readonly changes: readonly Change[]; readonly knocking: Knocking }> {
@@ -69,6 +95,7 @@ async function changesOf(
     knocking: knockingAt(cluster, client!, web!),
     changes: [
       policy,
+      ...changesOfTiers(api, namespaceOf('bench')),
       labelled("pod's label", client!, { podSelector: { matchLabels } }),
       labelled("namespace's label", namespaceOf('bench'), { namespaceSelector: { matchLabels } }),
     ],
@@ -76,12 +103,16 @@ async function changesOf(
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { json: { type: 'boolean' } } });
+  const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'boolean' } } });
   const rows: Row[] = [];
   using cluster = await KubeCluster.start();
   const say = sayer('cluster');
+  const heard = await define(cluster, definitions());
+  rows.push(
+    single({ part: 'cluster', what: 'definition of ClusterNetworkPolicy → agents have heard it', unit: 'ms' }, [heard]),
+  );
   const { changes, knocking } = await changesOf(cluster);
-  for (const change of changes) {
+  for (const change of changes.filter(({ what }) => positionals.every(word => what.includes(word)))) {
     say(`${CHANGES} changes, ${change.what}`);
     rows.push(...(await measure(knocking, change)));
   }

@@ -1,16 +1,15 @@
 /** Tests that others wrote: the conformance suite of ClusterNetworkPolicy, of `sigs.k8s.io/network-policy-api`. */
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { after, before, suite, test } from 'node:test';
-import { parse, parseAllDocuments } from 'yaml';
-import { until } from '../support/host.ts';
+import { parse } from 'yaml';
 import { tollgate } from '../support/places.ts';
 import { version } from '../support/release.ts';
-import { isTrue, type KubeObject, pathOf } from './api.ts';
 import type { KubeCluster } from './cluster.ts';
 import { adminConfig } from './control.ts';
+import { define, definitions } from './definitions.ts';
 import { archives, conformanceImage } from './images.ts';
 import type { KubeNode } from './node.ts';
 
@@ -28,30 +27,7 @@ interface Report {
   readonly profiles: readonly { readonly standard: Status; readonly experimental: Status }[];
 }
 
-interface Definition extends KubeObject {
-  readonly status?: { readonly conditions?: readonly { readonly type: string; readonly status: string }[] };
-}
-
-/** As users get them. */
-function definitions(): readonly Definition[] {
-  const text = execFileSync(tollgate, ['install', '--kubernetes', '--with-crds'], { encoding: 'utf8' });
-  return parseAllDocuments(text)
-    .map(document => document.toJS() as Definition)
-    .filter(({ kind }) => kind === 'CustomResourceDefinition');
-}
-
-interface AgentStatus {
-  readonly watches: readonly { readonly resource: string; readonly isAbsent?: boolean }[];
-}
-
-const statusOf = async ({ host }: KubeNode, ...words: string[]): Promise<string> =>
-  (await host.run([tollgate, 'status', ...words])).stdout;
-
-/** An agent that has found no such definition asks again after half a minute to a minute; the suite waits for ten seconds. */
-async function isHeard(node: KubeNode): Promise<boolean> {
-  const { watches } = JSON.parse(await statusOf(node, '-o', 'json')) as AgentStatus;
-  return watches.some(({ resource, isAbsent }) => resource === 'clusternetworkpolicies' && isAbsent !== true);
-}
+const statusOf = async ({ host }: KubeNode): Promise<string> => (await host.run([tollgate, 'status'])).stdout;
 
 /** @throws Error where the suite has written no report: the end of its log */
 async function run(): Promise<readonly Status[]> {
@@ -97,13 +73,7 @@ export function conformance(cluster: () => KubeCluster): void {
       const nodes = [...cluster().nodes.values()];
       const archive = archives[conformanceImage]!();
       await Promise.all(nodes.map(async node => await node.import(archive)));
-      for (const definition of installed) {
-        await cluster().api.apply(definition);
-        await cluster().until<Definition>(pathOf(definition), 'established', ({ status }) =>
-          isTrue(status?.conditions, 'Established'),
-        );
-      }
-      for (const node of nodes) await until(`${node.name} to hear them`, async () => await isHeard(node), 180_000);
+      await define(cluster(), installed);
     });
     after(async () => await Promise.all(installed.map(async definition => await cluster().api.delete(definition))));
 

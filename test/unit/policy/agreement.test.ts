@@ -147,9 +147,12 @@ const tiered = manifests({ clusterPolicies: 5 }).map(withOwnNode);
 /** What comes with cluster policies. */
 const ofTiers = [
   ...['nodes', 'Admin accepts', 'Admin denies', 'Baseline accepts', 'Baseline denies', 'passed on'],
-  ...['address', 'tuple'].flatMap(key => ['Accept', 'Deny', 'Pass'].map(action => `decided by ${key}: ${action}`)),
   ...['own node egress', 'itself egress', 'itself ingress'].flatMap(way => [`${way} allowed`, `${way} denied`]),
 ];
+/** What is looked up of many rules at once. */
+const decided = ['address', 'tuple'].flatMap(key =>
+  ['Accept', 'Deny', 'Pass'].map(action => `decided by ${key}: ${action}`),
+);
 
 test('they agree where cluster policies are there too, also on the own node and on a pod itself', () => {
   const seen: Seen = new Map();
@@ -162,6 +165,7 @@ test('they agree where cluster policies are there too, also on the own node and 
     { numRuns: 2000 },
   );
   isRich(seen, 100, ofTiers);
+  isRich(seen, 25, decided);
 });
 
 test('they agree where rules are merged as soon as two have one shape', () => {

@@ -1,0 +1,42 @@
+/** CustomResourceDefinitions of cluster policies, as users get them. */
+import { execFileSync } from 'node:child_process';
+import { parseAllDocuments } from 'yaml';
+import { until } from '../support/host.ts';
+import { tollgate } from '../support/places.ts';
+import { isTrue, type KubeObject, pathOf } from './api.ts';
+import type { KubeCluster } from './cluster.ts';
+import type { KubeNode } from './node.ts';
+
+interface Definition extends KubeObject {
+  readonly status?: { readonly conditions?: readonly { readonly type: string; readonly status: string }[] };
+}
+
+export function definitions(): readonly KubeObject[] {
+  const text = execFileSync(tollgate, ['install', '--kubernetes', '--with-crds'], { encoding: 'utf8' });
+  return parseAllDocuments(text)
+    .map(document => document.toJS() as KubeObject)
+    .filter(({ kind }) => kind === 'CustomResourceDefinition');
+}
+
+interface AgentStatus {
+  readonly watches: readonly { readonly resource: string; readonly isAbsent?: boolean }[];
+}
+
+async function isHeard({ host }: KubeNode): Promise<boolean> {
+  const { stdout } = await host.run([tollgate, 'status', '-o', 'json']);
+  const { watches } = JSON.parse(stdout) as AgentStatus;
+  return watches.some(({ resource, isAbsent }) => resource === 'clusternetworkpolicies' && isAbsent !== true);
+}
+
+/** Resolves once the server serves them, and every agent has heard it. @returns milliseconds from the one to the other */
+export async function define(cluster: KubeCluster, installed: readonly KubeObject[]): Promise<number> {
+  for (const definition of installed) {
+    await cluster.api.apply(definition);
+    await cluster.until<Definition>(pathOf(definition), 'established', ({ status }) =>
+      isTrue(status?.conditions, 'Established'),
+    );
+  }
+  const established = performance.now();
+  for (const node of cluster.nodes.values()) await until(`${node.name} to hear them`, () => isHeard(node), 180_000);
+  return performance.now() - established;
+}
