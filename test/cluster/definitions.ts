@@ -6,13 +6,15 @@ import { tollgate } from '../support/places.ts';
 import { isTrue, type KubeObject, pathOf } from './api.ts';
 import type { KubeCluster } from './cluster.ts';
 import type { KubeNode } from './node.ts';
+import { release } from './release.ts';
 
 interface Definition extends KubeObject {
   readonly status?: { readonly conditions?: readonly { readonly type: string; readonly status: string }[] };
 }
 
 export function definitions(): readonly KubeObject[] {
-  const text = execFileSync(tollgate, ['install', '--kubernetes', '--with-crds'], { encoding: 'utf8' });
+  const words = ['install', '--kubernetes', '--with-crds', ...(release.hasCel ? [] : ['--no-cel'])];
+  const text = execFileSync(tollgate, words, { encoding: 'utf8' });
   return parseAllDocuments(text)
     .map(document => document.toJS() as KubeObject)
     .filter(({ kind }) => kind === 'CustomResourceDefinition');

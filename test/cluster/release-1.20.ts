@@ -7,6 +7,7 @@ export const oldest: Release = {
   name: '1.20',
   agent: 'program',
   hasServices: false,
+  hasCel: false,
   nodes: 1,
   programs: { etcd: 'etcd', containerd: 'containerd', ctr: 'ctr' },
   apiServer: {

@@ -12,6 +12,7 @@ export const current: Release = {
   name: '1.34',
   agent: 'pod',
   hasServices: true,
+  hasCel: true,
   nodes: 2,
   programs: {
     etcd: `${kubernetes}/etcd`,

@@ -10,6 +10,8 @@ export interface Release {
   readonly agent: 'program' | 'pod';
   /** Whether kube-proxy and CoreDNS are there; then pods have addresses of both families. */
   readonly hasServices: boolean;
+  /** Its API server knows the rules in CEL that definitions of today have. */
+  readonly hasCel: boolean;
   /** Nodes that the cluster starts with. */
   readonly nodes: number;
   /** By path or name. */

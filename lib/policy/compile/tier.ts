@@ -1,6 +1,6 @@
 /**
  * A tier of cluster policies as a chain: its rules in their order, each leading to where its action says. Many neighbours for
- * pods are looked up at once (`decided.ts`). Of other neighbours with one action many become few rules, since it does not matter
+ * pods are looked up at once (`decided.ts`), by ports that others cut (`port-cuts.ts`). Of other neighbours with one action many become few rules, since it does not matter
  * which of them comes first; others keep their place.
  */
 import type { Identity } from '../../tag/identity.ts';
@@ -12,6 +12,7 @@ import { decidedSets, type OrderedDraft, PortBudget } from './decided.ts';
 import { type Draft, draftsOfClusterRule } from './draft.ts';
 import { mergeDrafts } from './merge.ts';
 import type { Names } from './names.ts';
+import { cutByPorts, type PortCut, reachable } from './port-cuts.ts';
 import type { Gate, RuleChain } from './ruleset.ts';
 
 export interface TierContext {
@@ -105,26 +106,58 @@ function atOnce(drafts: readonly OrderedDraft[], next: Gate, context: TierContex
     : { rules, chains: [chain, ...denying.chains], sets };
 }
 
+const joined = (parts: readonly TierPart[]): TierPart => ({
+  rules: parts.flatMap(({ rules }) => rules),
+  chains: parts.flatMap(({ chains }) => chains),
+  sets: parts.flatMap(({ sets }) => sets),
+});
+
+function partOf(drafts: readonly OrderedDraft[], next: Gate, context: TierContext): TierPart {
+  const stretches = stretchesOf(reachable(drafts), context.apart);
+  return joined(stretches.map(each => (each.isDecided ? atOnce : inOrder)(each.drafts, next, context)));
+}
+
+/** A chain for the ports of the cut, and the rule that leads there. */
+function cutPart({ ports, drafts }: PortCut, next: Gate, context: TierContext, policies: readonly string[]): TierPart {
+  const { rules, chains, sets } = partOf(drafts, next, context);
+  const { direction, names } = context;
+  const own = chainOf(rules, { direction, policies, otherwise: next }, names);
+  const rule = { peers: 'any', ports, origins: [], to: own.chain.name } as const;
+  return { rules: [{ rule, set: undefined }], chains: [own.chain, ...chains], sets: [...own.sets, ...sets] };
+}
+
+/** All rules of a tier: where many are looked up at once, by ports that others cut. */
+function wholePart(
+  drafts: readonly OrderedDraft[],
+  next: Gate,
+  context: TierContext,
+  policies: readonly string[],
+): TierPart {
+  const ports = new PortBudget();
+  const lookedUp = new Set(drafts.filter(draft => ports.admits(draft)));
+  const cut = lookedUp.size > context.apart ? cutByPorts(drafts, draft => lookedUp.has(draft)) : undefined;
+  if (!cut) return partOf(drafts, next, context);
+  return joined([...cut.cuts.map(each => cutPart(each, next, context, policies)), partOf(cut.rest, next, context)]);
+}
+
 /**
  * The chain of a tier; what comes after it where none of its rules matches anything.
  * @param policies that select the identity, in the order in which they are asked
  * @param next where it goes on that no rule decides
  */
 export function tierGate(policies: readonly ClusterPolicy[], next: CompiledGate, context: TierContext): CompiledGate {
-  const { direction, names, apart } = context;
-  const parts = stretchesOf(draftsOf(policies, context), apart).map(({ isDecided, drafts }) =>
-    (isDecided ? atOnce : inOrder)(drafts, next.gate, context),
-  );
-  if (parts.length === 0) return next;
-  const named = policies.filter(policy => policy[direction].length > 0).map(policyRef);
-  const { chain, sets } = chainOf(
-    parts.flatMap(({ rules }) => rules),
-    { direction, policies: named.sort(), otherwise: next.gate },
-    names,
-  );
+  const { direction, names } = context;
+  const drafts = draftsOf(policies, context);
+  if (drafts.length === 0) return next;
+  const named = policies
+    .filter(policy => policy[direction].length > 0)
+    .map(policyRef)
+    .sort();
+  const part = wholePart(drafts, next.gate, context, named);
+  const { chain, sets } = chainOf(part.rules, { direction, policies: named, otherwise: next.gate }, names);
   return {
     gate: chain.name,
-    chains: [chain, ...parts.flatMap(({ chains }) => chains), ...next.chains],
-    sets: [...sets, ...parts.flatMap(each => each.sets), ...next.sets],
+    chains: [chain, ...part.chains, ...next.chains],
+    sets: [...sets, ...part.sets, ...next.sets],
   };
 }

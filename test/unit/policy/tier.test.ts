@@ -177,23 +177,44 @@ for (const [name, ingress, expected] of decidedRows)
     assert.deepEqual(decidedIn(compiled([cluster('x', { ingress: padded }), aAt], { apart: 1 })), expected);
   });
 
-const everyPod = { action: 'Deny', from: [everyone] };
-const chained: readonly (readonly [string, object])[] = [
-  ['all pods', on(everyPod, 80)],
-  [
-    'a long range of ports',
-    { ...from('Deny', 'a'), protocols: [{ tcp: { destinationPort: { range: { start: 1, end: 99 } } } }] },
-  ],
+/** Kinds of what the rules of a chain look into, IPv4 alone; `any` where a rule asks for the port alone. */
+const kindsIn = ({ rules }: RuleChain): readonly string[] =>
+  rules
+    .filter(({ peers }) => peers === 'any' || peers.family === 4)
+    .map(({ peers }) => (peers === 'any' ? peers : peers.kind));
+
+const two = [from('Pass', 'b'), from('Deny', 'a')];
+const range = { tcp: { destinationPort: { range: { start: 1, end: 99 } } } };
+const cutting: readonly (readonly [string, object, readonly string[]])[] = [
+  ['all pods', { action: 'Deny', from: [everyone], protocols: [range] }, ['decided', 'decided', 'addresses']],
+  ['a long range of ports', { ...from('Deny', 'a'), protocols: [range] }, ['decided', 'decided']],
 ];
-for (const [what, rule] of chained)
-  test(`a rule for ${what} stays a rule of the chain, and what stands on its two sides is looked up apart`, () => {
-    const two = [from('Pass', 'b'), from('Deny', 'a')];
+for (const [what, rule, ofCut] of cutting)
+  test(`a rule for ${what} has its ports cut, and parts nothing of what is looked up on others`, () => {
     const ruleset = compiled([cluster('x', { ingress: [...two, rule, ...two] }), aAt], { apart: 1 });
-    const { rules } = chainAt(ruleset, ruleset.tags.get(TAG)!.ingress);
-    const ofFour = rules.filter(({ peers }) => peers !== 'any' && peers.family === 4);
-    const kinds = ofFour.map(({ peers }) => (peers === 'any' ? peers : peers.kind));
-    assert.deepEqual(kinds, ['decided', 'decided', 'addresses', 'decided', 'decided']);
+    const whole = chainAt(ruleset, ruleset.tags.get(TAG)!.ingress);
+    assert.deepEqual(kindsIn(whole), ['any', 'decided', 'decided']);
+    const [cut] = whole.rules;
+    assert.deepEqual(cut!.ports, { protocol: 'TCP', spans: [{ first: 1, last: 99 }] });
+    assert.deepEqual(kindsIn(chainAt(ruleset, cut!.to)), ofCut);
   });
+
+test('rules for all pods that name too many ports stay rules of the chain, where they stand', () => {
+  const many = Array.from({ length: 9 }, (_, i) => on({ action: 'Deny', from: [everyone] }, 80 + 2 * i));
+  const ruleset = compiled([cluster('x', { ingress: [...two, ...many, ...two] }), aAt], { apart: 2 });
+  const kinds = kindsIn(chainAt(ruleset, ruleset.tags.get(TAG)!.ingress));
+  assert.deepEqual([kinds.at(0), kinds.at(-1)], ['decided', 'decided']);
+  assert.ok(kinds.includes('addresses') && !kinds.includes('any'), kinds.join());
+});
+
+test('a network without ports stays a rule of the chain, and what stands on its two sides is looked up apart', () => {
+  const to = (action: string, name: string) => ({ action, to: from(action, name).from });
+  const sides = [to('Pass', 'b'), to('Deny', 'a')];
+  const egress = [...sides, { action: 'Deny', to: [{ networks: ['198.51.100.0/24'] }] }, ...sides];
+  const ruleset = compiled([cluster('x', { egress }), aAt], { apart: 1 });
+  const kinds = kindsIn(chainAt(ruleset, ruleset.tags.get(TAG)!.egress));
+  assert.deepEqual(kinds, ['decided', 'decided', 'ranges', 'decided', 'decided']);
+});
 
 test('rules that name more ports than each pod may have elements for stay rules of the chain', () => {
   const rules = Array.from({ length: 40 }, (_, i) =>
