@@ -19,9 +19,11 @@ import { compared, type Row, single } from './report.ts';
 import { type TwoPods, twoPods } from './two-pods.ts';
 import { WarmPlace } from './warm.ts';
 
-const part = 'tiers: 100 cluster policies of 25 rules, 100 pods';
+const part = 'tiers: 100 cluster policies of 25 rules';
 const port = 8080;
 const number = 100;
+/** Of each node. */
+const present = Number(process.env['TIERS_PODS'] ?? 100);
 const everyone = { number, isForAll: true } as const;
 
 /** Each beside the same node without cluster policies. */
@@ -42,7 +44,7 @@ async function connections(say: (progress: string) => void): Promise<Row[]> {
   const crowded = async (policies: string): Promise<TwoPods> => {
     const place = new Place(ours());
     place.node.write('policies/all.json', policies);
-    await place.addAll(makePods(number - 2), 8);
+    await place.addAll(makePods(present - 2), 8);
     return twoPods({ policies, place });
   };
   const none = await crowded(own);
@@ -67,7 +69,7 @@ async function adds(say: (progress: string) => void): Promise<Row[]> {
   say('ADD');
   const place = async (policies: string | undefined) => {
     const made = await WarmPlace.start({}, policies);
-    await made.addAll(makePods(number), 8);
+    await made.addAll(makePods(present), 8);
     return made;
   };
   const places = [await place(policiesOfTheCluster(everyone)), await place(undefined)];
@@ -97,7 +99,7 @@ function onePodMore(): Row[] {
   for (const policy of readManifests(documents).world.clusterPolicies ?? []) live.setClusterPolicy(policy);
   const rules = new NodeRules(live);
   let state: NodeState = emptyNode(owner, settings);
-  for (let i = 0; i < number; i++) state = withPod(state, podOf(i), () => false).state;
+  for (let i = 0; i < present; i++) state = withPod(state, podOf(i), () => false).state;
   rules.show(state);
   const { after } = rules.take()!;
   kernel.commit(createTable(desiredTable(state, 1, after)));
