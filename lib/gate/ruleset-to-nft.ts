@@ -52,6 +52,12 @@ export function tagOfCounter(name: string): number | undefined {
 /** Each element of what is accepted has the counter of its policy. */
 const isCounting = (set: SetRef): boolean => set.kind === 'decided' && set.action === 'Accept';
 
+/** Policies that count what the rule allows. */
+function countedBy({ peers, counter, origins }: ChainRule): readonly string[] {
+  if (counter !== undefined) return [counter];
+  return peers !== 'any' && isCounting(peers) ? origins.map(({ policy }) => policy) : [];
+}
+
 function matchPeers(direction: Direction, set: SetRef): Statement {
   const { kind, family, name } = set;
   const peer = peerOf(direction, family);
@@ -167,13 +173,8 @@ function elementsOf(tags: Ruleset['tags']): Compiled['elements'] {
 }
 
 export function toNft({ sets, chains, tags }: Ruleset, nflogGroup: number): Compiled {
-  const counted = [...chains.values()].flatMap(chain =>
-    chain.rules.flatMap(({ counter }) => (counter === undefined ? [] : [policyCounter(chain.direction, counter)])),
-  );
-  const countedBySet = [...sets.values()].flatMap(set =>
-    set.kind === 'decided' && set.action === 'Accept'
-      ? set.rules.flatMap(({ counter }) => (counter === undefined ? [] : [policyCounter(set.direction, counter)]))
-      : [],
+  const counted = [...chains.values()].flatMap(({ direction, rules }) =>
+    rules.flatMap(rule => countedBy(rule).map(policy => policyCounter(direction, policy))),
   );
   const ofTags = directions.flatMap(direction =>
     [...tags].map(([tag, { identity }]) => {
@@ -183,7 +184,7 @@ export function toNft({ sets, chains, tags }: Ruleset, nflogGroup: number): Comp
   return {
     chains: [...chains.values()].map(chain => policyChain(chain, nflogGroup)),
     sets: [...sets.values()].map(peerSet),
-    counters: [...[...new Set([...counted, ...countedBySet])].map(name => ({ name })), ...ofTags],
+    counters: [...[...new Set(counted)].map(name => ({ name })), ...ofTags],
     elements: elementsOf(tags),
   };
 }
