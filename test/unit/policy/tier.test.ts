@@ -248,6 +248,24 @@ test('what is denied goes through the rules that deny, one by one, so that the l
   ]);
 });
 
+test('a counter stays while any chain has elements that count by it', () => {
+  const ingress = Array.from({ length: 20 }, (_, i) => from(i % 2 === 0 ? 'Accept' : 'Deny', `ns${i}`));
+  const ofBank = { subject: { namespaces: { matchLabels: { 'kubernetes.io/metadata.name': 'bank' } } }, ingress };
+  const rules = live([cluster('x', { ingress }), cluster('y', ofBank)]);
+  for (const policy of rules.cluster.clusterPolicies('Admin'))
+    if (policy.name === 'y') rules.deleteClusterPolicy(policy);
+  const { before, after } = rules.take()!;
+  const counters = [before, after].map(part =>
+    toNft(part, 7467)
+      .counters.map(({ name }) => name)
+      .filter(name => name.includes('Policy')),
+  );
+  assert.deepEqual(counters, [
+    ['ingress/ClusterNetworkPolicy/x', 'ingress/ClusterNetworkPolicy/y'],
+    ['ingress/ClusterNetworkPolicy/x'],
+  ]);
+});
+
 test('the index by which a new process goes on has the rules of what is decided once, and brings them back', () => {
   const ingress = Array.from({ length: 20 }, (_, i) => from(i % 2 === 0 ? 'Accept' : 'Deny', `ns${i}`));
   const rules = live([cluster('x', { ingress }), aAt]);
