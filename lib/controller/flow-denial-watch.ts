@@ -29,8 +29,12 @@ const watchRemovals = (onGone: (counter: DropCounter) => void): Subscription =>
     onLost: () => {},
   });
 
-/** A look tells what the one before it saw, and the kernel gathers packets for a while before it sends them. */
+/**
+ * A look tells what the one before it saw, and the kernel gathers packets for a while before it sends them: so many looks,
+ * so many milliseconds apart.
+ */
 const LOOKS = 3;
+const APART = 1_000;
 
 export interface DenialListener {
   readonly flow: (flow: DeniedFlow, packet: LoggedPacket) => void;
@@ -47,8 +51,10 @@ export class DenialWatch implements Disposable {
   readonly #removals: Subscription;
   readonly #log: PacketLog;
   readonly #group: number;
-  /** Looks at the counters that the last packet is worth. */
+  /** Looks at the counters that the last packet is still worth. */
   #due = 0;
+  #looking: NodeJS.Timeout | undefined;
+  #isOver = false;
 
   constructor(
     place: { readonly group: number; readonly nft: Nft; readonly names: NodeNames },
@@ -73,6 +79,7 @@ export class DenialWatch implements Disposable {
 
   #take(packet: LoggedPacket): void {
     this.#due = LOOKS;
+    this.#looking ??= setTimeout(() => this.#lookSoon(), APART).unref();
     const flow = this.#denials.take(packet, this.#names);
     if (flow) this.#listener.flow(flow, packet);
   }
@@ -95,14 +102,26 @@ export class DenialWatch implements Disposable {
     for (const sum of this.#denials.sum(this.#counters(), Date.now() / 1000, this.#names)) this.#listener.sum(sum);
   }
 
-  /** As `look`, where there can be something to sum up: a chain logs its first packets whatever its limit is. */
-  lookIfBusy(): void {
-    if (this.#due === 0) return;
-    this.#due--;
-    this.look();
+  /**
+   * After what has come by now was read, however long this process was held up; and again while there can be something to
+   * sum up: a chain logs its first packets whatever its limit is.
+   */
+  #lookSoon(): void {
+    setImmediate(() => {
+      if (this.#isOver) return;
+      this.#due--;
+      this.#looking = this.#due > 0 ? setTimeout(() => this.#lookSoon(), APART).unref() : undefined;
+      try {
+        this.look();
+      } catch (error) {
+        this.#listener.ended(error instanceof Error ? error : new Error(String(error)));
+      }
+    });
   }
 
   [Symbol.dispose](): void {
+    this.#isOver = true;
+    clearTimeout(this.#looking);
     this.#log[Symbol.dispose]();
     this.#removals[Symbol.dispose]();
   }

@@ -20,11 +20,13 @@ const decidingIn = ({ egress, ingress }: FlowRecord): readonly string[] =>
   [...new Set([...(egress?.by ?? []), ...(ingress?.by ?? [])])].slice(0, MOST_SHOWN);
 
 /**
- * The text, as it is now, of the policies that decided and of the staged ones that would decide otherwise, and policies that
- * would allow what was denied.
+ * The flow with its counts of now; the text, as it is now, of the policies that decided and of the staged ones that would
+ * decide otherwise, and policies that would allow what was denied.
  * @throws BadRequest where the flow is not kept any more
  */
-export async function explained({ journal, scene }: Pick<FlowRecorder, 'journal' | 'scene'>, id: number) {
+export async function explained(recorder: Pick<FlowRecorder, 'journal' | 'scene' | 'counted'>, id: number) {
+  const { journal, scene } = recorder;
+  if (journal.get(id)?.state === 'open') await recorder.counted();
   const flow = journal.get(id);
   if (!flow) throw new BadRequest(`Cannot explain flow ${id}: it is not kept any more`);
   const { stringify } = await import('yaml');

@@ -19,7 +19,7 @@ export interface FlowLogOptions {
 const MOST = 64 * 1024 * 1024;
 /** Files before the one of now: `flows.jsonl.1` is the youngest. */
 const KEPT = 4;
-/** Milliseconds between two writes, and entries in one. */
+/** Milliseconds between a change and its line, and entries in one write. */
 const TICK = 500;
 const AT_ONCE = 20_000;
 
@@ -28,7 +28,8 @@ const sizeOf = (path: string): number => statSync(path, { throwIfNoEntry: false 
 export class FlowLog implements Disposable {
   readonly #options: FlowLogOptions;
   readonly #journal: FlowJournal;
-  readonly #timer: NodeJS.Timeout;
+  #timer: NodeJS.Timeout | undefined;
+  #isOver = false;
   #cursor: number;
   /** Changes that are in no line: they came faster than they were written, or could not be. */
   #missing = 0;
@@ -38,7 +39,21 @@ export class FlowLog implements Disposable {
     this.#options = options;
     this.#journal = journal;
     this.#cursor = journal.cursor;
-    this.#timer = setInterval(() => this.write(), TICK).unref();
+    this.#await();
+  }
+
+  #await(): void {
+    this.#journal.awaitChange(() => this.#writeSoon());
+  }
+
+  /** And again for as long as the disk does not take it. */
+  #writeSoon(): void {
+    if (this.#isOver) return;
+    this.#timer = setTimeout(() => {
+      this.write();
+      if (this.#missing > 0) this.#writeSoon();
+      else this.#await();
+    }, TICK).unref();
   }
 
   /** All that has ended since it was last called. A disk that is full keeps no flow from being recorded in memory. */
@@ -75,7 +90,8 @@ export class FlowLog implements Disposable {
 
   /** Flows that are still open get no line. */
   [Symbol.dispose](): void {
-    clearInterval(this.#timer);
+    this.#isOver = true;
+    clearTimeout(this.#timer);
     this.write();
   }
 }

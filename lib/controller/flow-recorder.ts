@@ -17,8 +17,11 @@ import type { Log } from '../rpc/log.ts';
 import { accountingState, useAccounting } from './flow-accounting.ts';
 import { DenialWatch } from './flow-denial-watch.ts';
 import type { DeniedFlow } from './flow-denials.ts';
+import { MatrixNow } from './flow-matrix.ts';
 import { type FlowSource, policiesOfChain } from './flow-source.ts';
+import { FlowWake } from './flow-wake.ts';
 import type { Outlet } from './http-server.ts';
+import { Slices } from './slices.ts';
 
 export interface RecorderOptions {
   readonly source: FlowSource;
@@ -35,17 +38,15 @@ export interface RecorderOptions {
   readonly log: Log;
 }
 
-/** Milliseconds between two readings of events: what a person takes for at once, and few wake-ups. */
-const TICK = 100;
-/** Events between two looks at the clock, and milliseconds of work and of rest, in which others have their turn. */
+/** Events between two looks at the clock. */
 const AT_ONCE = 128;
-const SLICE = 5;
-const REST = 2;
-const DENIALS_TICK = 1_000;
 /** Milliseconds before the log of denied packets is asked for again that another process holds. */
 const AGAIN = 5_000;
 /** Milliseconds between two looks at all connections: for those that were there before us the kernel may tell no end. */
 const LOOK = 60_000;
+/** Milliseconds between two looks that are asked for, at least; and how many times a look's own time lies between two. */
+const COUNTED_APART = 2_000;
+const COUNTED_REST = 9;
 /** Milliseconds between a loss and the look that makes up for it: one that floods us is waited for. */
 const AFTER_LOSS = 1_000;
 
@@ -65,9 +66,12 @@ export class FlowRecorder implements Disposable {
   #isReading = false;
   #isHeeded = false;
   #looking: Promise<void> = Promise.resolve();
+  /** No look for the sake of counts before this, in milliseconds from any start. */
+  #lookAgain = 0;
   #loss: { readonly time: number; events: number } | undefined;
   /** Flows that were there already, whose end the kernel may not tell. */
   #found: ReadonlySet<number> = new Set();
+  readonly matrix = new MatrixNow(() => this.scene);
   /** Clients that follow flows as they come, the oldest first. */
   readonly readers = new Set<Outlet>();
   /** Why denied flows are not recorded just now. */
@@ -93,26 +97,14 @@ export class FlowRecorder implements Disposable {
     using undo = new DisposableStack();
     if (accounting) undo.use(useAccounting(log));
     this.#events = undo.use(new ConntrackEvents(buffer));
-    this.#every(undo, TICK, () => this.#read());
-    this.#every(undo, DENIALS_TICK, () => this.#denials?.lookIfBusy());
-    this.#every(undo, LOOK, () => {
+    undo.use(new FlowWake({ read: () => this.#read(), log }));
+    const looks = setInterval(() => {
       if (this.#found.size > 0 || !accountingState().events) void this.look();
-    });
+    }, LOOK).unref();
+    undo.defer(() => clearInterval(looks));
     this.#undo.use(undo.move());
     void this.look();
     void this.#hearDenials();
-  }
-
-  /** Runs the work again and again. An error is logged, and the work is tried again the next time. */
-  #every(undo: DisposableStack, milliseconds: number, work: () => void): void {
-    const timer = setInterval(() => {
-      try {
-        work();
-      } catch (error) {
-        this.#options.log('warn', `Cannot record flows: ${messageOf(error)}`);
-      }
-    }, milliseconds).unref();
-    undo.defer(() => clearInterval(timer));
   }
 
   get scene(): FlowScene {
@@ -134,21 +126,25 @@ export class FlowRecorder implements Disposable {
     this.attribution.outdate();
   }
 
-  /** All that has come is in the journal when this returns, or will be soon where it is much. */
-  #read(): void {
-    if (this.#isReading || this.#isOver) return;
+  /**
+   * All that has come is in the journal when this returns, or will be soon where it is much.
+   * @returns whether anything had come
+   */
+  #read(): boolean {
+    if (this.#isReading || this.#isOver) return true;
     this.#isHeeded = false;
-    const end = monotonic() + SLICE;
+    const slices = new Slices();
     while (this.#events.drain(this.#listener, AT_ONCE)) {
-      if (monotonic() < end) continue;
+      if (!slices.isOver) continue;
       this.#isReading = true;
-      void resting(REST).then(() => {
+      void slices.rest().then(() => {
         this.#isReading = false;
         this.#read();
       });
-      return;
+      return true;
     }
     if (this.#isHeeded) this.#events.unreported(this.#listener);
+    return this.#isHeeded;
   }
 
   #lost(events: number): void {
@@ -168,6 +164,18 @@ export class FlowRecorder implements Disposable {
         if (!this.#isOver) this.#options.log('warn', `Cannot look at all connections: ${messageOf(error)}`);
       });
     return this.#looking;
+  }
+
+  /**
+   * Bytes and packets of open flows are those of a moment ago when this resolves, where conntrack counts: the kernel tells
+   * of them when it is asked for all connections only, which has its price.
+   */
+  async counted(): Promise<void> {
+    if (!accountingState().counts || monotonic() < this.#lookAgain) return;
+    const start = monotonic();
+    this.#lookAgain = start + COUNTED_APART;
+    await this.look();
+    this.#lookAgain = Math.max(this.#lookAgain, monotonic() + (monotonic() - start) * COUNTED_REST);
   }
 
   async #lookNow(): Promise<void> {
@@ -193,15 +201,14 @@ export class FlowRecorder implements Disposable {
   }
 
   async #dump(take: (connection: Connection) => void): Promise<void> {
-    let end = monotonic() + SLICE;
+    const slices = new Slices();
     for await (const flows of this.#options.conntrack.flows()) {
       if (this.#isOver) return;
       for (const { entry } of flows) take(entry);
-      if (monotonic() < end) continue;
-      await resting(REST);
+      if (!slices.isOver) continue;
+      await slices.rest();
       if (this.#isOver) return;
       this.#read();
-      end = monotonic() + SLICE;
     }
   }
 

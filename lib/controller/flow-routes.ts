@@ -6,6 +6,7 @@ import type { SummedFlows } from '../flows/minutes.ts';
 import { OTHERS } from '../flows/model.ts';
 import { policyReport } from '../flows/policy-report.ts';
 import { graphOf, hintsOf, type SumKind, sumBy, sumKinds } from '../flows/sums.ts';
+import { parseTraffic } from '../policy/evaluate/matrix-judge.ts';
 import { accountingState } from './flow-accounting.ts';
 import { explained } from './flow-explain.ts';
 import type { FlowRecorder } from './flow-recorder.ts';
@@ -116,10 +117,12 @@ type Answer = (
 ) => HttpResponse | HttpStream | Promise<HttpResponse | HttpStream>;
 
 const answers: Readonly<Record<string, Answer>> = {
-  'GET /flows': ({ journal }, query) => {
+  'GET /flows': async (recorder, query) => {
     const filter = filterIn(query);
     const last = Math.min(numberIn(query, 'last', LISTED), MOST_LISTED);
-    const entries = journal.list({ filter, since: numberIn(query, 'since', 0), last });
+    const since = numberIn(query, 'since', 0);
+    if (query.has('counted')) await recorder.counted();
+    const entries = recorder.journal.list({ filter, since, last });
     return { type: 'application/jsonl', text: entries.map(entry => `${JSON.stringify(entry)}\n`).join('') };
   },
   'GET /flows/live': (recorder, query) => {
@@ -137,6 +140,15 @@ const answers: Readonly<Record<string, Answer>> = {
   },
   'GET /flows/staged': recorder => json(stagedCounts(recorder)),
   'GET /flows/explain': async (recorder, query) => json(await explained(recorder, numberIn(query, 'id', -1))),
+  'GET /flows/matrix': async ({ matrix }, query) => {
+    const text = query.get('port') ?? '';
+    const traffic = parseTraffic(text);
+    if (!traffic) throw new BadRequest(`Cannot use ${JSON.stringify(text)} as port: give one as in 80/TCP`);
+    // A filter that means nothing is told as such.
+    filterIn(query);
+    const filter = query.get('filter') ?? '';
+    return { type: 'application/json', text: await matrix.textOf({ traffic, filter }, numberIn(query, 'known', 0)) };
+  },
   'GET /flows/status': recorder => json(recorderStatus(recorder)),
 };
 

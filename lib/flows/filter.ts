@@ -4,6 +4,7 @@
  * what stands behind a minus is left out whatever else holds.
  */
 import { type Address, type Prefix, parseAddress, parsePrefix, prefixContains } from '../ip/address.ts';
+import type { Pod } from '../policy/model/model.ts';
 import type { FlowJudgement, StagedJudgement } from './model.ts';
 
 /** The subject of a filter: a flow, or a sum of flows, whose ends then have no addresses. */
@@ -167,14 +168,17 @@ function termOf(word: string): { readonly kind: string; readonly isExcluded: boo
   return { kind, isExcluded, filter: of(value) };
 }
 
-/** @param text words, apart by blanks; none at all holds for every flow. @throws FilterError */
-export function parseFilter(text: string): Filter {
+/** @throws FilterError */
+function termsOf(text: string): readonly ReturnType<typeof termOf>[] {
   if (text.length > LONGEST)
     throw new FilterError(`Cannot use a filter of ${text.length} characters: ${LONGEST} at most`);
   const words = text.split(/\s+/).filter(word => word !== '');
   if (words.length > MOST_WORDS)
     throw new FilterError(`Cannot use a filter of ${words.length} words: ${MOST_WORDS} at most`);
-  const terms = words.map(termOf);
+  return words.map(termOf);
+}
+
+function filterOf(terms: ReturnType<typeof termsOf>): Filter {
   const excluded = terms.filter(({ isExcluded }) => isExcluded).map(({ filter }) => filter);
   const wanted = [
     ...Map.groupBy(
@@ -185,6 +189,23 @@ export function parseFilter(text: string): Filter {
   return flow =>
     wanted.every(alternatives => alternatives.some(({ filter }) => filter(flow))) &&
     !excluded.some(filter => filter(flow));
+}
+
+/** @param text words, apart by blanks; none at all holds for every flow. @throws FilterError */
+export const parseFilter = (text: string): Filter => filterOf(termsOf(text));
+
+/** Words that tell pods apart; all others tell flows apart. */
+const ofPods: readonly string[] = ['ns', 'pod', 'ip', 'name'];
+
+/** Whether a pod is one that the words ask for; words that tell flows apart are passed over. @throws FilterError */
+export function parsePodFilter(text: string): (pod: Pick<Pod, 'namespace' | 'name' | 'addresses'>) => boolean {
+  const filter = filterOf(termsOf(text).filter(({ kind }) => ofPods.includes(kind)));
+  return ({ namespace, name, addresses }) => {
+    const end = { namespace, pod: name, name: `${namespace}/${name}` };
+    const withAddress = (address: string | undefined) => (address === undefined ? end : { ...end, address });
+    const [from, to] = [withAddress(addresses[0]), withAddress(addresses[1])];
+    return filter({ from, to, protocol: '', port: null, verdict: 'allowed', egress: null, ingress: null });
+  };
 }
 
 /** Whether the filter asks for addresses, which sums do not have. */

@@ -87,6 +87,7 @@ export class FlowJournal {
   /** The last changes: a flow's id, or -1 - a note's number. */
   readonly #changes = new Float64Array(CHANGES);
   #changed = 0;
+  readonly #awaited: (() => void)[] = [];
   readonly #counts = new FlowCounts();
 
   constructor(attribution: Attribution, bytes?: number) {
@@ -115,14 +116,22 @@ export class FlowJournal {
 
   #change(number: number): void {
     this.#changes[this.#changed++ % CHANGES] = number;
+    if (this.#awaited.length > 0) for (const tell of this.#awaited.splice(0)) tell();
+  }
+
+  /** Calls back at the next change, once. */
+  awaitChange(tell: () => void): void {
+    this.#awaited.push(tell);
   }
 
   #sumKeyOf(attributed: Attributed, { protocol, port }: Pick<Connection, 'protocol' | 'port'>): number {
-    attributed.sumKey ??= this.minutes.keyOf({
+    if (attributed.sumKey !== undefined && this.minutes.knows(attributed.sumKey)) return attributed.sumKey;
+    const sumKey = this.minutes.keyOf({
       ...{ from: attributed.from.value, to: attributed.to.value, judgements: attributed.passed.value },
       ...{ protocol: protocolName(protocol), port: hasPorts(protocol) ? port : null, verdict: 'allowed' },
     });
-    return attributed.sumKey;
+    attributed.sumKey = sumKey;
+    return sumKey;
   }
 
   #attributed({ from, to, protocol, port }: Pick<Connection, 'from' | 'to' | 'protocol' | 'port'>): Attributed {

@@ -86,19 +86,22 @@ export interface SummedFlow {
 }
 
 export class Minutes {
-  readonly #keys: SumKey[] = [];
+  readonly #keys = new Map<number, SumKey>();
+  #next = 0;
   readonly #ids = new Map<string, number>();
   readonly #past: Past[] = [];
   #numbers = 0;
   #text = 0;
   #now: Minute | undefined;
+  /** The minute in which keys were last looked for that nothing counts. */
+  #forgotten: number | undefined;
   readonly #limits: { readonly keys: number; readonly inMinute: number; readonly numbers: number };
 
   constructor(limits: Partial<{ keys: number; inMinute: number; numbers: number }> = {}) {
     this.#limits = { keys: MOST_KEYS, inMinute: MOST_IN_MINUTE, numbers: MOST_NUMBERS, ...limits };
   }
 
-  /** The key under which a flow counts; a number that `count` takes for as long as this lives. */
+  /** The key under which a flow counts; a number that `count` takes for as long as `knows` does. */
   keyOf(counted: SummedFlow): number {
     const { judgements, verdict, protocol } = counted;
     const port = counted.port !== null && counted.port < EPHEMERAL ? counted.port : null;
@@ -116,11 +119,36 @@ export class Minutes {
     const text = JSON.stringify(key);
     const known = this.#ids.get(text);
     if (known !== undefined) return known;
-    if (this.#keys.length >= limit || (limit === this.#limits.keys && this.#text + text.length > MOST_TEXT))
-      return undefined;
+    if (!this.#hasRoom(text.length, limit)) this.#forget();
+    if (!this.#hasRoom(text.length, limit)) return undefined;
+    const id = this.#next++;
     this.#text += text.length;
-    this.#ids.set(text, this.#keys.length);
-    return this.#keys.push(key) - 1;
+    this.#ids.set(text, id);
+    this.#keys.set(id, key);
+    return id;
+  }
+
+  #hasRoom(length: number, limit: number): boolean {
+    return this.#keys.size < limit && (limit > this.#limits.keys || this.#text + length <= MOST_TEXT);
+  }
+
+  /** Keys that no minute counts any more make room for those that come; looked for once a minute. */
+  #forget(): void {
+    if (this.#forgotten === this.#now?.at) return;
+    this.#forgotten = this.#now?.at;
+    const used = new Set(this.#now?.counts.keys());
+    for (const { numbers } of this.#past) for (let i = 0; i < numbers.length; i += WIDTH) used.add(numbers[i]!);
+    for (const [text, id] of this.#ids) {
+      if (used.has(id)) continue;
+      this.#ids.delete(text);
+      this.#keys.delete(id);
+      this.#text -= text.length;
+    }
+  }
+
+  /** Whether `keyOf` still gives this key: one that no minute has counted for long may be forgotten. */
+  knows(key: number): boolean {
+    return this.#keys.has(key);
   }
 
   #others(verdict: 'allowed' | 'denied'): number {
@@ -128,12 +156,16 @@ export class Minutes {
     return this.#idOf({ from: OTHERS, to: OTHERS, verdict, ...nothing }, this.#limits.keys + 2)!;
   }
 
-  /** @param time seconds since 1970; what lies before the newest minute counts in that */
-  count(key: number, time: number, flows: number, bytes = 0): void {
+  /**
+   * @param given a key; the flow counts among others where it is forgotten
+   * @param time seconds since 1970; what lies before the newest minute counts in that
+   */
+  count(given: number, time: number, flows: number, bytes = 0): void {
+    const key = this.#keys.has(given) ? given : this.#others('allowed');
     const { counts } = this.#minute(time);
     let known = counts.get(key);
     if (!known && counts.size >= this.#limits.inMinute) {
-      const others = this.#others(this.#keys[key]!.verdict);
+      const others = this.#others(this.#keys.get(key)!.verdict);
       known = counts.get(others) ?? { flows: 0, bytes: 0 };
       counts.set(others, known);
     }
@@ -168,7 +200,7 @@ export class Minutes {
 
   /** Bytes, about. */
   get bytes(): number {
-    return this.#numbers * 8 + (this.#now?.counts.size ?? 0) * 64 + this.#keys.length * 256 + this.#text * 4;
+    return this.#numbers * 8 + (this.#now?.counts.size ?? 0) * 64 + this.#keys.size * 256 + this.#text * 4;
   }
 
   /** Each key that was counted in a minute that ended after `since`, with its sums. */
@@ -187,6 +219,6 @@ export class Minutes {
         for (let i = 0; i < numbers.length; i += WIDTH) add(at, numbers[i]!, numbers[i + 1]!, numbers[i + 2]!);
     if (this.#now && isWanted(this.#now.at))
       for (const [key, { flows, bytes }] of this.#now.counts) add(this.#now.at, key, flows, bytes);
-    return [...sums].map(([key, sum]) => ({ ...this.#keys[key]!, ...sum }));
+    return [...sums].map(([key, sum]) => ({ ...this.#keys.get(key)!, ...sum }));
   }
 }

@@ -57,7 +57,8 @@ const countsOf: Readonly<Record<SumKind, (sum: SummedFlows) => Counted>> = {
 };
 
 /** Sorts sums: denied ones first, then those with most flows. */
-const isBefore = (a: SumRow, b: SumRow): number => b.denied - a.denied || b.allowed - a.allowed;
+const isBefore = <T extends Pick<SumRow, 'allowed' | 'denied'>>(a: T, b: T): number =>
+  b.denied - a.denied || b.allowed - a.allowed;
 
 const emptyRow = (place: Place, { first, last }: SummedFlows): SumRow => ({
   ...place,
@@ -106,22 +107,48 @@ export interface FlowGraph {
   readonly edges: readonly GraphEdge[];
   /** Too many workloads to be told apart on a map: each namespace is one node. */
   readonly isCollapsed: boolean;
+  /** Edges that are not there, with fewer flows than those that are. */
+  readonly leftOut: number;
 }
 
-/** More nodes than this are no map any more, but a ball of wool. */
+/** More nodes or edges than this are no map any more, but a ball of wool. */
 const MOST_NODES = 150;
+const MOST_EDGES = 400;
 const MOST_PORTS = 8;
 
-/** @param isCollapsed one node for each namespace; else only where there are too many workloads */
-export function graphOf(sums: readonly SummedFlows[], filter: Filter = () => true, isCollapsed = false): FlowGraph {
-  const wanted = sums.filter(filter);
-  const nodeOf = (end: SummedEnd): GraphNode =>
-    isCollapsed && end.namespace !== undefined
-      ? { name: end.namespace, kind: 'namespace' }
-      : { name: end.name, kind: end.kind, ...(end.namespace === undefined ? {} : { namespace: end.namespace }) };
+/** The end of a sum as a node of the map. */
+type NodeOf = (end: SummedEnd) => GraphNode;
+
+const workloadNode: NodeOf = ({ name, kind, namespace }) => ({
+  ...{ name, kind },
+  ...(namespace === undefined ? {} : { namespace }),
+});
+
+const namespaceNode: NodeOf = end =>
+  end.namespace === undefined ? workloadNode(end) : { name: end.namespace, kind: 'namespace' };
+
+/** Those with most flows as they are, denied ones before all others; the rest as one node. */
+function busiest(sums: readonly SummedFlows[], nodeOf: NodeOf): NodeOf {
+  const flows = new Map<string, { denied: number; allowed: number }>();
+  for (const sum of sums)
+    for (const { name } of [nodeOf(sum.from), nodeOf(sum.to)]) {
+      const count = flows.get(name) ?? { denied: 0, allowed: 0 };
+      count[sum.verdict] += sum.flows;
+      flows.set(name, count);
+    }
+  const order = [...flows].sort(([, a], [, b]) => isBefore(a, b)).map(([name]) => name);
+  const kept = new Set(order.slice(0, MOST_NODES - 1));
+  const rest: GraphNode = { name: `${order.length - kept.size} other namespaces`, kind: 'namespace' };
+  return end => {
+    const node = nodeOf(end);
+    return kept.has(node.name) ? node : rest;
+  };
+}
+
+function graphBy(sums: readonly SummedFlows[], nodeOf: NodeOf, isCollapsed: boolean): Omit<FlowGraph, 'leftOut'> {
   const nodes = new Map<string, GraphNode>();
   const edges = new Map<string, GraphEdge & { ports: string[] }>();
-  for (const sum of wanted) {
+  for (const sum of sums) {
     const [from, to] = [nodeOf(sum.from), nodeOf(sum.to)];
     for (const node of [from, to]) nodes.set(node.name, node);
     const key = `${from.name} ${to.name}`;
@@ -130,8 +157,23 @@ export function graphOf(sums: readonly SummedFlows[], filter: Filter = () => tru
     if (edge.ports.length < MOST_PORTS && !edge.ports.includes(port)) edge.ports.push(port);
     edges.set(key, { ...edge, [sum.verdict]: edge[sum.verdict] + sum.flows });
   }
-  if (nodes.size > MOST_NODES && !isCollapsed) return graphOf(sums, filter, true);
   return { nodes: [...nodes.values()], edges: [...edges.values()], isCollapsed };
+}
+
+const fits = ({ nodes, edges }: Omit<FlowGraph, 'leftOut'>): boolean =>
+  nodes.length <= MOST_NODES && edges.length <= MOST_EDGES;
+
+/** @param isCollapsed one node for each namespace; else only where there are too many workloads, or pairs of them */
+export function graphOf(sums: readonly SummedFlows[], filter: Filter = () => true, isCollapsed = false): FlowGraph {
+  const wanted = sums.filter(filter);
+  const workloads = isCollapsed ? undefined : graphBy(wanted, workloadNode, false);
+  if (workloads && fits(workloads)) return { ...workloads, leftOut: 0 };
+  const namespaces = graphBy(wanted, namespaceNode, true);
+  if (fits(namespaces)) return { ...namespaces, leftOut: 0 };
+  const { nodes, edges } =
+    namespaces.nodes.length <= MOST_NODES ? namespaces : graphBy(wanted, busiest(wanted, namespaceNode), true);
+  const kept = [...edges].sort(isBefore).slice(0, MOST_EDGES);
+  return { nodes, edges: kept, isCollapsed: true, leftOut: edges.length - kept.length };
 }
 
 /** Words to filter by, for a person who types. */

@@ -7,18 +7,17 @@ import test, { after, suite } from 'node:test';
 import fc from 'fast-check';
 import { buildPage } from '../../.build/page.ts';
 import { withData } from '../../lib/cli/page.ts';
-import { pageData } from '../../lib/cli/policy/matrix-data.ts';
-import type { PageData } from '../../lib/cli/policy/matrix-page/data.ts';
 import { type MatrixRow, matrix, type RowVerdict } from '../../lib/policy/evaluate/matrix.ts';
+import { type PackedMatrix, packMatrix } from '../../lib/policy/evaluate/matrix-packed.ts';
 import { StagedMatrix } from '../../lib/policy/evaluate/matrix-staged.ts';
 import { Browser } from '../support/browser.ts';
 import { type Manifest, manifests, traffic, worldFrom } from '../support/worlds.ts';
 
 const template = await buildPage('lib/cli/policy/matrix-page');
-const matrixPage = (data: PageData): string => withData(template, data);
+const matrixPage = (data: PackedMatrix): string => withData(template, data);
 
 /** The rows that the page's data stand for. */
-function rowsOf({ pods, families, verdicts, directions, port, protocol }: PageData): readonly MatrixRow[] {
+function rowsOf({ pods, families, verdicts, directions, port, protocol }: PackedMatrix): readonly MatrixRow[] {
   const count = pods.length;
   return families.flatMap(({ family, cells, staged }) =>
     cells.flatMap((verdict, i) => {
@@ -44,7 +43,7 @@ test('the data of the page are the rows of the matrix, sentence by sentence', ()
     fc.property(manifests({ clusterPolicies: 3, isStaged: true }), fc.constantFrom(...traffic), (list, what) => {
       const world = worldFrom(list);
       const rows = [...matrix(world, what)];
-      assert.deepEqual(inOrder(rowsOf(pageData(new StagedMatrix(world, what)))), inOrder(rows));
+      assert.deepEqual(inOrder(rowsOf(packMatrix(new StagedMatrix(world, what)))), inOrder(rows));
     }),
     { numRuns: 200 },
   );
@@ -67,7 +66,7 @@ test('a name cannot end the page’s data', () => {
     ],
   };
   const both = { ...hostile, pods: [...hostile.pods, { ...hostile.pods[0]!, name: '<b>' }] };
-  const page = matrixPage(pageData(new StagedMatrix(both, traffic[0]!)));
+  const page = matrixPage(packMatrix(new StagedMatrix(both, traffic[0]!)));
   assert.equal(page.match(/<\/script>/g)!.length, 2);
   assert.ok(!page.includes('alert(1)<'));
 });
@@ -100,7 +99,7 @@ suite('in a browser without a network', async () => {
   const file = join(folder, 'matrix.html');
   const world = worldFrom(bigWorld());
   const http = { protocol: 'TCP', port: 80 } as const;
-  writeFileSync(file, matrixPage(pageData(new StagedMatrix(world, http))));
+  writeFileSync(file, matrixPage(packMatrix(new StagedMatrix(world, http))));
   const browser = await Browser.start();
   after(async () => {
     await browser[Symbol.asyncDispose]();
@@ -191,7 +190,7 @@ suite('in a browser without a network', async () => {
   test('only rows and columns with denials, if asked for', async () => {
     await fresh();
     await value(
-      `(() => { const show = document.getElementById('show'); show.value = 'denied'; show.dispatchEvent(new Event('change')); })()`,
+      `(() => { const show = document.getElementById('show'); show.value = 'denied'; show.dispatchEvent(new Event('change', { bubbles: true })); })()`,
     );
     assert.match(await text('count'), /^180 × 20 pods/);
   });

@@ -6,6 +6,7 @@ import { denialPrinters } from './denied-lines.ts';
 import { entryText, sumTable } from './flow-lines.ts';
 import { momentBefore } from './moment.ts';
 import {
+  countsBytes,
   type FlowQuery,
   followRecorded,
   isRecorded,
@@ -136,6 +137,11 @@ export const flows = command(
           default: false,
           describe: 'The link to the page, where the agent was started with --ui',
         },
+        bytes: {
+          type: 'boolean',
+          default: false,
+          describe: 'Open flows with their bytes until now, which the kernel is asked for',
+        },
         sum: { choices: sumKinds, describe: 'Flows summed up by namespace, workload or policy, of a day at most' },
         seconds: {
           type: 'number',
@@ -150,6 +156,7 @@ export const flows = command(
       .example("$0 flows --follow 'ns:shop -pod:prometheus*'", 'of one namespace as they come, but for one of its pods')
       .example('$0 flows --since 10m verdict:denied port:443', 'what was denied in the last ten minutes')
       .example('$0 flows --since 1h staged:denied', 'what was allowed, and staged policies would deny')
+      .example('$0 flows --bytes port:443', 'what open connections have carried so far')
       .example('$0 flows --sum pod --since 1h', 'who talked to whom')
       .example('$0 flows --denied --follow', 'each denied flow, with the policies that denied it')
       .example('$0 flows --denied --seconds 1 -o json', 'a line of JSON each, for a script')
@@ -167,7 +174,9 @@ export const flows = command(
     if (given.denied && isLive) return await showDenials(given, filter);
     const since = given.since === undefined ? undefined : momentBefore(given.since);
     const last = given.last ?? (given.since === undefined && !given.follow ? LAST : undefined);
-    const query = { filter, since, last: last ?? (since === undefined ? undefined : 100_000) };
+    if (given.bytes && !(await countsBytes(given.runDir)))
+      warn('conntrack counts no bytes on this node: start the agent with --flow-accounting');
+    const query = { filter, since, isCounted: given.bytes, last: last ?? (since === undefined ? undefined : 100_000) };
     return given.sum ? await showSums(given, given.sum, query) : await showFlows(given, query);
   },
 );

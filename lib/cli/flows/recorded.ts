@@ -13,13 +13,16 @@ export interface FlowQuery {
   /** Seconds since 1970. */
   readonly since?: number | undefined;
   readonly last?: number | undefined;
+  /** Open flows with their bytes of now. */
+  readonly isCounted?: boolean;
 }
 
-const queryText = ({ filter, since, last }: FlowQuery): string =>
+const queryText = ({ filter, since, last, isCounted = false }: FlowQuery): string =>
   new URLSearchParams({
     filter,
     ...(since === undefined ? {} : { since: String(since) }),
     ...(last === undefined ? {} : { last: String(last) }),
+    ...(isCounted ? { counted: '1' } : {}),
   }).toString();
 
 const instead =
@@ -57,6 +60,14 @@ export const isRecorded = (runDir: string): Promise<boolean> =>
     () => true,
     () => false,
   );
+
+/** Whether conntrack counts bytes on the agent's node. */
+export async function countsBytes(runDir: string): Promise<boolean> {
+  const { conntrack } = await asked(() =>
+    askAgent<{ readonly conntrack: { readonly counts: boolean } }>(runDir, 'GET', '/flows/status'),
+  );
+  return conntrack.counts;
+}
 
 /** One message of a live answer. */
 export interface LiveMessage {

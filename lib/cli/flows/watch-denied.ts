@@ -13,8 +13,6 @@ import type { Live } from '../live-node.ts';
 import { keptOf } from '../policy/judged.ts';
 import type { PrintedDenials } from './denied-lines.ts';
 
-/** Milliseconds between two looks at the counters. */
-const LOOK = 1000;
 /** How often the agent is asked for what it has heard, in milliseconds. */
 const REFRESH = 10_000;
 
@@ -81,22 +79,18 @@ export async function watchDenied(
   using nft = Nft.open();
   const { promise: ended, resolve, reject } = Promise.withResolvers<void>();
   using watched = new DenialWatch({ group, nft, names }, { ...printed, ended: reject });
-  const look = () => watched.look();
-  // After what has come by now was read, however long we were held up. Nothing else keeps this process alive.
-  const timer = setInterval(() => setImmediate(look), LOOK);
-  // While the agent is away, what it said last must do.
+  // While the agent is away, what it said last must do. Nothing else keeps this process alive.
   const refreshing = setInterval(() => void names.refresh().catch(() => undefined), REFRESH);
   stop.addEventListener('abort', () => resolve(), { once: true });
   try {
     await watched.ready();
     if (!stop.aborted) await ended;
   } finally {
-    clearInterval(timer);
     clearInterval(refreshing);
   }
-  look();
+  watched.look();
   // Packets that the kernel has gathered, but not sent yet, would be summed up as unseen.
   await new Promise(done => setTimeout(done, 200));
   await new Promise(done => setImmediate(done));
-  look();
+  watched.look();
 }

@@ -1,26 +1,22 @@
-import type { Traffic } from '../../policy/evaluate/matrix-judge.ts';
+import { parseTraffic, type Traffic } from '../../policy/evaluate/matrix-judge.ts';
+import { packMatrix } from '../../policy/evaluate/matrix-packed.ts';
 import { StagedMatrix } from '../../policy/evaluate/matrix-staged.ts';
-import { protocols } from '../../policy/model/model.ts';
 import { stagedRefs } from '../../policy/model/staged.ts';
 import { command, exit, print, UsageError } from '../command.ts';
 import { liveOptions } from '../live-node.ts';
 import { readPage, withData } from '../page.ts';
 import { judgedWorld, warnOfErrors } from './judged.ts';
 import { fileOption } from './manifests.ts';
-import { pageData } from './matrix-data.ts';
 import { matrixText, stagedText } from './matrix-grid.ts';
 import { matrixJson } from './matrix-json.ts';
 
-/** `80/TCP`, `53/udp`, `80`. @throws UsageError */
+/** @throws UsageError */
 export function parsePort(text: string): Traffic {
-  const [, digits, name = 'TCP'] = /^(\d{1,5})(?:\/([a-z]+))?$/i.exec(text) ?? [];
-  const port = Number(digits);
-  const protocol = protocols.find(each => each === name.toUpperCase());
-  if (digits === undefined || port < 1 || port > 65535 || !protocol)
-    throw new UsageError(
-      `Cannot read --port ${text}: expected a number from 1 to 65535 and TCP, UDP or SCTP, as in 80/TCP`,
-    );
-  return { protocol, port };
+  const traffic = parseTraffic(text);
+  if (traffic) return traffic;
+  throw new UsageError(
+    `Cannot read --port ${text}: expected a number from 1 to 65535 and TCP, UDP or SCTP, as in 80/TCP`,
+  );
 }
 
 /** Columns of the terminal; 120 where stdout is a file. */
@@ -59,7 +55,7 @@ export const policyMatrix = command(
     const isInvalid = warnOfErrors(judged);
     const pairs = new StagedMatrix(judged.world, traffic, judged.options);
     if (options.output === 'json') for (const piece of matrixJson(pairs)) await written(piece);
-    else if (options.output === 'html') print(withData(readPage('matrix'), pageData(pairs)));
+    else if (options.output === 'html') print(withData(readPage('matrix'), packMatrix(pairs)));
     else if (pairs.judge.pods.length < 2) print('There are not two pods to judge.');
     else print(matrixText(pairs.judge, columnsOf(process.stdout)) + stagedText(pairs, stagedRefs(judged.world)));
     return isInvalid ? exit.no : exit.yes;

@@ -4,7 +4,15 @@
  */
 import { type Family, parseAddress } from '../../ip/address.ts';
 import { AddressClasses } from '../explain/classes.ts';
-import { type Direction, type Flow, type Pod, type PolicyRule, policyRef, type World } from '../model/model.ts';
+import {
+  type Direction,
+  type Flow,
+  type Pod,
+  type PolicyRule,
+  policyRef,
+  protocols,
+  type World,
+} from '../model/model.ts';
 import { type Party, partyOf } from '../model/party.ts';
 import { type Cluster, clusterOf } from './cluster.ts';
 import { type Decision, decide, exempt, type PoliciesByTier, policiesFor, sentenceText } from './decision.ts';
@@ -12,6 +20,14 @@ import { type Asked, askBetween, type EvaluateOptions, matchesPort, type Questio
 import { RuleMatcher } from './rule-matcher.ts';
 
 export type Traffic = Pick<Flow, 'protocol' | 'port'>;
+
+/** `80/TCP`, `53/udp`, `80`. @returns undefined where it means nothing */
+export function parseTraffic(text: string): Traffic | undefined {
+  const [, digits, name = 'TCP'] = /^(\d{1,5})(?:\/([a-z]+))?$/i.exec(text) ?? [];
+  const port = Number(digits);
+  const protocol = protocols.find(each => each === name.toUpperCase());
+  return digits === undefined || port < 1 || port > 65535 || !protocol ? undefined : { protocol, port };
+}
 
 /** A pod as one end of connections in one family. */
 export interface MatrixEnd {

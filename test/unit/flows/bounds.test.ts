@@ -135,6 +135,25 @@ test('minutes of the busiest day stay within their bound', () => {
   assert.equal(minutes.since, (1000 - 11) * 60, 'ten minutes that are over, and the one of now');
 });
 
+test('workloads that are gone for a day make room for those that come, and what is told of them still counts', () => {
+  const minutes = new Minutes({ keys: 2 });
+  const [stays, goes] = [minutes.keyOf(counted('stays')), minutes.keyOf(counted('goes'))];
+  for (const key of [stays, goes]) minutes.count(key, 0, 1);
+  const day = 24 * 60;
+  for (const minute of [day, day + 1]) minutes.count(stays, minute * 60, 1);
+  const now = (day + 2) * 60;
+  minutes.count(minutes.keyOf(counted('comes')), now, 1);
+  minutes.count(goes, now, 0, 100);
+  assert.deepEqual(
+    minutes.summed(now).map(({ to, flows, bytes }) => [to.name, flows, bytes]),
+    [
+      ['a/comes', 1, 0],
+      ['others', 0, 100],
+    ],
+  );
+  assert.deepEqual([minutes.knows(stays), minutes.knows(goes)], [true, false]);
+});
+
 const names: [pod: string, workload: string][] = [
   ['web-7d9c6b8f5d-x2x9z', 'web'],
   ['node-agent-k4b7z', 'node-agent'],

@@ -9,12 +9,17 @@ interface PolicyText {
   readonly yaml: string;
 }
 
-/** The agent's explanation of one flow, besides its record. */
+/** The agent's explanation of one flow. */
 interface Explained {
+  /** As it is now. */
+  readonly flow: FlowRecord;
   readonly policies: readonly PolicyText[];
   readonly staged: readonly PolicyText[];
   readonly remedies: readonly string[];
 }
+
+/** Milliseconds between two questions for the bytes of a flow that is open. */
+const AGAIN = 3_000;
 
 const heading = (text: string): HTMLElement => withText(element('h3'), text);
 
@@ -79,6 +84,7 @@ export class Detail {
   readonly #api: Api;
   readonly #panel = find('detail');
   #shown = 0;
+  #facts: HTMLElement = element('dl');
 
   constructor(api: Api) {
     this.#api = api;
@@ -95,15 +101,36 @@ export class Detail {
     const close = withText(element('button', 'close', { type: 'button', 'aria-label': 'Close' }), '✕');
     close.addEventListener('click', () => this.close());
     const title = withText(element('h2'), `${entry.from.name} → ${targetText(entry)}`);
-    this.#panel.replaceChildren(close, title, facts(entry));
+    this.#facts = facts(entry);
+    this.#panel.replaceChildren(close, title, this.#facts);
     this.#panel.hidden = false;
     void this.#explain(entry, ++this.#shown);
+  }
+
+  /** An open flow's bytes and end are told as they come, for as long as it is shown. */
+  async #renew(flow: FlowRecord, shown: number): Promise<void> {
+    for (let now = flow; now.state === 'open'; ) {
+      await new Promise(done => setTimeout(done, AGAIN));
+      if (shown !== this.#shown) return;
+      now = (await this.#api.json<Explained>(`/flows/explain?id=${flow.id}`)).flow;
+      if (shown === this.#shown) this.#tell(now);
+    }
+  }
+
+  #tell(flow: FlowRecord): void {
+    const before = this.#facts;
+    this.#facts = facts(flow);
+    before.replaceWith(this.#facts);
   }
 
   async #explain(flow: FlowRecord, shown: number): Promise<void> {
     let more: readonly HTMLElement[];
     try {
-      const { policies, staged, remedies } = await this.#api.json<Explained>(`/flows/explain?id=${flow.id}`);
+      const explained = await this.#api.json<Explained>(`/flows/explain?id=${flow.id}`);
+      const { flow: now, policies, staged, remedies } = explained;
+      if (shown !== this.#shown) return;
+      this.#tell(now);
+      void this.#renew(now, shown).catch(() => undefined);
       more = [
         ...texts(policies),
         ...texts(staged, 'Staged: '),

@@ -77,6 +77,11 @@ export function drawMap(graph: FlowGraph, isAsked: boolean): void {
   );
   picture.append(...edges.map(edge => pathOf(edge, places)), ...all.map(boxOf));
   find('canvas').replaceChildren(picture);
-  const why = graph.isCollapsed && !isAsked ? 'Too many workloads to be told apart: one box for each namespace. ' : '';
-  withText(find('map-note'), `${why}${graph.edges.length} pairs of the last hour, ${denied.length} with denials`);
+  const why =
+    graph.isCollapsed && !isAsked ? 'Too many workloads or pairs to be told apart: one box for each namespace. ' : '';
+  const rest = graph.leftOut > 0 ? `; ${graph.leftOut} pairs with fewer flows are not drawn: narrow the filter` : '';
+  withText(
+    find('map-note'),
+    `${why}${graph.edges.length} pairs of the last hour, ${denied.length} with denials${rest}`,
+  );
 }

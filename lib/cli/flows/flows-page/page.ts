@@ -6,11 +6,12 @@ import { installTheme } from '../../policy/matrix-page/theme.ts';
 import { Api, ApiRefusal, takeToken } from './api.ts';
 import { Detail } from './detail.ts';
 import { drawMap } from './map.ts';
+import { MatrixTab } from './matrix.ts';
 import { PolicyTables } from './policies.ts';
 import { MOST_ROWS, Rows } from './rows.ts';
 import { FlowTable } from './table.ts';
 
-const views = ['flows', 'map', 'policies'] as const;
+const views = ['flows', 'map', 'matrix', 'policies'] as const;
 type View = (typeof views)[number];
 
 /** Milliseconds: after a key, before the agent is asked; between two looks at what is not live; before a lost agent is asked again. */
@@ -24,6 +25,7 @@ const rows = new Rows();
 const detail = new Detail(api);
 const table = new FlowTable(rows, entry => detail.show(entry));
 const policies = new PolicyTables(words => page.filterBy(words));
+const matrix = new MatrixTab(api);
 const filter = find<HTMLInputElement>('filter');
 
 class Page {
@@ -123,6 +125,7 @@ class Page {
         const query = new URLSearchParams({ filter: filter.value, since, ...(isAsked ? { collapsed: '1' } : {}) });
         drawMap(await api.json<FlowGraph>(`/flows/graph?${query}`), isAsked);
       }
+      if (this.#view === 'matrix') await matrix.look(filter.value);
       if (this.#view === 'policies') policies.draw(await api.json<PolicyReport>('/flows/policies'));
     } catch (error) {
       this.status(error instanceof Error ? error.message : String(error), true);
@@ -143,7 +146,10 @@ class Page {
       (values as readonly string[]).map(value => `${kind}:${value}`),
     );
     const options = ['verdict:denied', 'verdict:allowed', ...words];
-    find('hints').replaceChildren(...options.map(value => element('option', '', { value })));
+    const offer = (list: string, values: readonly string[]): void =>
+      find(list).replaceChildren(...values.map(value => element('option', '', { value })));
+    offer('hints', options);
+    offer('ports', hints.port);
   }
 }
 
@@ -156,10 +162,10 @@ filter.addEventListener('input', () => {
     void page.look();
   }, TYPING);
 });
-filter.addEventListener('focus', () => void page.hint());
+for (const input of [filter, find('matrix-port')]) input.addEventListener('focus', () => void page.hint());
 find('search').addEventListener('submit', event => event.preventDefault());
 find('pause').addEventListener('click', () => page.pause());
-find('collapsed').addEventListener('change', () => void page.look());
+for (const id of ['collapsed', 'matrix-port']) find(id).addEventListener('change', () => void page.look());
 find('denied-first').addEventListener('change', event => {
   rows.reorder((event.target as HTMLInputElement).checked);
   table.draw();
@@ -178,7 +184,10 @@ document.addEventListener('keydown', event => {
   event.preventDefault();
 });
 
-installTheme(() => table.draw());
+installTheme(() => {
+  table.draw();
+  matrix.redraw();
+});
 setInterval(() => void page.look(), LOOK);
 find('grid').focus();
 void page.follow();

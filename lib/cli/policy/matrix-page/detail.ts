@@ -1,5 +1,5 @@
 /** The panel that tells the chosen pair in full. */
-import { element, find, named, withText } from './elements.ts';
+import { element, named, withText } from './elements.ts';
 import type { FamilyVerdict, Verdicts } from './verdicts.ts';
 
 const isAlike = (a: FamilyVerdict, b: FamilyVerdict): boolean =>
@@ -37,9 +37,13 @@ function stagedParts(verdicts: Verdicts, from: number, to: number): readonly HTM
   });
 }
 
-/** Shows the pair; nothing where no pair is chosen. */
-export function showDetail(verdicts: Verdicts, from: number | undefined, to: number | undefined): void {
-  const detail = find('detail');
+/** Shows the pair in the panel; nothing where no pair is chosen. */
+export function showDetail(
+  detail: HTMLElement,
+  verdicts: Verdicts,
+  from: number | undefined,
+  to: number | undefined,
+): void {
   detail.replaceChildren();
   if (from === undefined || to === undefined) return;
   const title = element('h2');

@@ -5,6 +5,15 @@ export function find<T extends HTMLElement = HTMLElement>(id: string): T {
   return found as T;
 }
 
+/** As `find`, in a page or in a part of one. */
+export type Finder = <T extends HTMLElement = HTMLElement>(id: string) => T;
+
+/** Elements of a part of the page, whose ids begin so. */
+export const findIn =
+  (prefix: string): Finder =>
+  id =>
+    find(`${prefix}${id}`);
+
 export function element(tag: string, className = '', attributes: Readonly<Record<string, string | number>> = {}) {
   const made = document.createElement(tag);
   if (className) made.className = className;
@@ -24,6 +33,6 @@ export function named(holder: HTMLElement, name: string): HTMLElement {
   return holder;
 }
 
-/** Value of a custom property of page.css, as text. */
-export const property = (name: string): string =>
-  getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+/** Value of a custom property of the style sheet where the element stands, as text. */
+export const property = (name: string, at: Element = document.documentElement): string =>
+  getComputedStyle(at).getPropertyValue(name).trim();

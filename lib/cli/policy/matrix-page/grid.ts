@@ -2,7 +2,7 @@
  * The grid of pairs. The document holds only the cells in sight and some around them: 40,000 would make it stutter.
  */
 import { showDetail } from './detail.ts';
-import { element, find, named, property, withText } from './elements.ts';
+import { element, type Finder, named, property, withText } from './elements.ts';
 import { type MapView, Overview } from './overview.ts';
 import { classOf, type Outcome, type Verdicts } from './verdicts.ts';
 import { clamp, type GridWindow, isWithin, widened } from './window.ts';
@@ -10,7 +10,7 @@ import { clamp, type GridWindow, isWithin, widened } from './window.ts';
 /** Rows and columns around what is in sight that are in the document too, so that not every step draws. */
 const AROUND = 12;
 
-const pixels = (name: string): number => Number.parseFloat(property(name));
+const pixels = (name: string, at: Element): number => Number.parseFloat(property(name, at));
 
 /** Whether a pair of this kind is what the choice of `show` asks for. */
 const isShown = (show: string, kind: Outcome): boolean =>
@@ -24,14 +24,16 @@ export interface GridQuery {
 }
 
 export class Grid {
-  readonly #verdicts: Verdicts;
-  readonly #grid = find('grid');
-  readonly #space = find('space');
+  #verdicts: Verdicts;
+  readonly #grid: HTMLElement;
+  readonly #space: HTMLElement;
+  readonly #detail: HTMLElement;
+  readonly #count: HTMLElement;
   readonly #overview: Overview;
-  readonly #cell = pixels('--cell');
-  readonly #heads = pixels('--heads');
+  readonly #cell: number;
+  readonly #heads: number;
   /** Width of the names, which is less on a narrow screen. */
-  #names = pixels('--names');
+  #names: number;
   /** Pods in sight, and the chosen pair as indexes into these. */
   #rows: readonly number[] = [];
   #columns: readonly number[] = [];
@@ -40,9 +42,16 @@ export class Grid {
   /** Rows that are in the document, by number: they stay as long as the same columns do. */
   #lines = new Map<number, HTMLElement>();
 
-  constructor(verdicts: Verdicts) {
+  /** Elements: `grid` and its `space`, the `detail` of the chosen pair, the `count` of what is shown, the small `map`. */
+  constructor(find: Finder, verdicts: Verdicts) {
     this.#verdicts = verdicts;
-    this.#overview = new Overview(verdicts);
+    this.#grid = find('grid');
+    this.#space = find('space');
+    const length = (name: string): number => pixels(name, this.#grid);
+    [this.#cell, this.#heads, this.#names] = [length('--cell'), length('--heads'), length('--names')];
+    this.#detail = find('detail');
+    this.#count = find('count');
+    this.#overview = new Overview(find<HTMLCanvasElement>('map'));
     this.#overview.onClick(
       () => this.#scene(),
       (row, column) => this.moveTo(row, column),
@@ -62,9 +71,19 @@ export class Grid {
     return Math.max(1, Math.floor((this.#grid.clientHeight - this.#heads) / this.#cell) - 1);
   }
 
+  /** Takes other verdicts over; the chosen pair stays where both pods are still there. `filter` shows them. */
+  judge(verdicts: Verdicts): void {
+    const again = (pod: number | undefined): number =>
+      pod === undefined ? -1 : verdicts.named(this.#verdicts.name(pod));
+    const { from, to } = this.#chosen();
+    [this.#rows, this.#columns] = [[again(from)], [again(to)]];
+    this.#at = { row: 0, column: 0 };
+    this.#verdicts = verdicts;
+  }
+
   /** Takes over what is searched for and shown. */
   filter(query: GridQuery): void {
-    this.#names = pixels('--names');
+    this.#names = pixels('--names', this.#grid);
     const { from, to } = this.#chosen();
     let rows = this.#verdicts.matching(query.from);
     let columns = this.#verdicts.matching(query.to);
@@ -79,7 +98,7 @@ export class Grid {
     }
     [this.#rows, this.#columns] = [rows, columns];
     this.#at = { row: Math.max(0, rows.indexOf(from ?? -1)), column: Math.max(0, columns.indexOf(to ?? -1)) };
-    find('count').textContent = this.#countText();
+    this.#count.textContent = this.#countText();
     this.#grid.setAttribute('aria-rowcount', String(rows.length + 1));
     this.#grid.setAttribute('aria-colcount', String(columns.length + 1));
     this.#space.style.height = `${this.#heads + rows.length * this.#cell}px`;
@@ -107,7 +126,7 @@ export class Grid {
   /** Shows a pair in the panel: that of the cell, or the chosen one. */
   tell(cell?: { readonly row: number; readonly column: number }): void {
     const { row, column } = cell ?? this.#at;
-    showDetail(this.#verdicts, this.#rows[row], this.#columns[column]);
+    showDetail(this.#detail, this.#verdicts, this.#rows[row], this.#columns[column]);
   }
 
   /** `a → b: denied`, and why. */
@@ -195,7 +214,7 @@ export class Grid {
       width: (clientWidth - this.#names) / this.#cell,
       height: (clientHeight - this.#heads) / this.#cell,
     };
-    return { rows: this.#rows, columns: this.#columns, frame };
+    return { verdicts: this.#verdicts, rows: this.#rows, columns: this.#columns, frame };
   }
 
   drawOverview(): void {

@@ -1,23 +1,24 @@
 /** The small map: a dot for each pair, and a frame around what the grid shows. */
-import { find, property } from './elements.ts';
+import { property } from './elements.ts';
 import { classOf, type Verdicts } from './verdicts.ts';
 
 /** The pods that the map shows; the frame is in columns and rows. */
 export interface MapView {
+  readonly verdicts: Verdicts;
   readonly rows: readonly number[];
   readonly columns: readonly number[];
   readonly frame: { readonly x: number; readonly y: number; readonly width: number; readonly height: number };
 }
 
 export class Overview {
-  readonly #verdicts: Verdicts;
-  readonly #map = find<HTMLCanvasElement>('map');
+  readonly #map: HTMLCanvasElement;
   /** The dots, which are painted anew only for other pods or other colours. */
   readonly #dots = document.createElement('canvas');
   #painted = '';
+  #paintedOf: Verdicts | undefined;
 
-  constructor(verdicts: Verdicts) {
-    this.#verdicts = verdicts;
+  constructor(map: HTMLCanvasElement) {
+    this.#map = map;
     this.#dots.width = this.#map.width;
     this.#dots.height = this.#map.height;
   }
@@ -27,10 +28,10 @@ export class Overview {
   }
 
   #paint(scene: MapView): void {
-    const { rows, columns } = scene;
+    const { verdicts, rows, columns } = scene;
     const key = [rows.join(), columns.join(), property('--denied')].join(';');
-    if (key === this.#painted) return;
-    this.#painted = key;
+    if (key === this.#painted && verdicts === this.#paintedOf) return;
+    [this.#painted, this.#paintedOf] = [key, verdicts];
     const context = this.#dots.getContext('2d')!;
     context.clearRect(0, 0, this.#dots.width, this.#dots.height);
     const names = { allowed: '--allowed', denied: '--denied', partly: '--partly', absent: '--line' };
@@ -41,7 +42,7 @@ export class Overview {
     const size = (i: number): number => Math.max(1, start(i + 1) - start(i) - gap);
     for (const [r, from] of rows.entries())
       for (const [c, to] of columns.entries()) {
-        context.fillStyle = colours.get(classOf(this.#verdicts.kind(from, to)))!;
+        context.fillStyle = colours.get(classOf(verdicts.kind(from, to)))!;
         context.fillRect(start(c), start(r), size(c), size(r));
       }
   }

@@ -1,6 +1,6 @@
 import type { Family } from '../../../ip/address.ts';
 import type { RowDirection } from '../../../policy/evaluate/matrix.ts';
-import type { PageData } from './data.ts';
+import type { PackedMatrix } from '../../../policy/evaluate/matrix-packed.ts';
 
 /** `4` and `6`: allowed over that family only. `absent`: the pair is one pod, or has no family in common. */
 export type Outcome = 'absent' | 'allowed' | 'denied' | '4' | '6';
@@ -17,11 +17,11 @@ export const classOf = (kind: Outcome): string => (kind === '4' || kind === '6' 
 
 /** Answers for each pair of pods, which are named by their indexes in the page's data. */
 export class Verdicts {
-  readonly data: PageData;
+  readonly data: PackedMatrix;
   readonly #outcomes: readonly (readonly Outcome[])[];
   readonly #texts: readonly string[];
 
-  constructor(data: PageData) {
+  constructor(data: PackedMatrix) {
     this.data = data;
     this.#outcomes = data.pods.map((_, from) => data.pods.map((_, to) => this.#judge(from, to)));
     this.#texts = data.pods.map(({ name, addresses }, i) =>
@@ -31,6 +31,11 @@ export class Verdicts {
 
   name(pod: number): string {
     return this.data.pods[pod]!.name;
+  }
+
+  /** -1 where there is none of that name. */
+  named(name: string): number {
+    return this.data.pods.findIndex(pod => pod.name === name);
   }
 
   /** `key=value` of each label. */
