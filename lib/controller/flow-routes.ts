@@ -75,7 +75,11 @@ function beginLive(recorder: FlowRecorder, filter: Filter, outlet: Outlet): Disp
   const { readers } = recorder;
   readers.add(outlet);
   const [oldest] = readers;
-  if (readers.size > MOST_READERS) oldest?.end();
+  if (oldest && readers.size > MOST_READERS) {
+    // It has gone only later, and by then many more may have come.
+    readers.delete(oldest);
+    oldest.end();
+  }
   return {
     [Symbol.dispose]() {
       clearInterval(timer);

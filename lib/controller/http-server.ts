@@ -49,8 +49,6 @@ export const agentSocket = (runDir: string): string => join(runDir, 'agent.sock'
 
 /** Milliseconds in which a request must have come, and then its answer must have been read. */
 const TIMEOUT_MS = 10_000;
-/** Milliseconds between two looks for connections that are late. */
-const LOOK = 1_000;
 /**
  * The oldest gives way to one more. A probe asks as soon as it is connected, and libuv accepts one connection between two looks at all others,
  * so a probe is read long before so many others are accepted.
@@ -101,15 +99,19 @@ function keepRoom(server: Server): void {
   server.on('connection', socket => {
     sockets.add(socket.once('close', () => sockets.delete(socket)));
     const [oldest] = sockets;
-    if (sockets.size > MOST_CONNECTIONS) oldest?.destroy();
+    if (!oldest || sockets.size <= MOST_CONNECTIONS) return;
+    // It is closed only later, and by then many more may have come.
+    sockets.delete(oldest);
+    oldest.destroy();
   });
 }
 
-/** Closes the connection where the answer, which is on its way, is not read. */
-function limitReading({ socket }: ServerResponse): void {
-  if (!socket) return;
-  const timer = setTimeout(() => socket.destroy(), TIMEOUT_MS);
-  socket.once('close', () => clearTimeout(timer));
+/** Closes the connection where the client takes too long, unless that is called off. */
+function limitTime(socket: Socket): () => void {
+  const timer = setTimeout(() => socket.destroy(), TIMEOUT_MS).unref();
+  const callOff = (): void => clearTimeout(timer);
+  socket.once('close', callOff);
+  return callOff;
 }
 
 /** Checks each request before the routes see it, and adds headers to each answer. */
@@ -122,16 +124,22 @@ export interface HttpGuard {
 
 const unguarded: HttpGuard = { headers: {}, refuse: () => undefined };
 
+/** Node would look for late connections once a second, where there are none, too. */
+const noLooks = { requestTimeout: 0, headersTimeout: 0, connectionsCheckingInterval: 2 ** 31 - 1 };
+
 function serverOf(pages: QueryRoutes, { headers, refuse }: HttpGuard = unguarded): Server {
-  const options = { requestTimeout: TIMEOUT_MS, headersTimeout: TIMEOUT_MS, connectionsCheckingInterval: LOOK };
-  const server = createServer(options, (request, response) => {
+  const limits = new WeakMap<Socket, () => void>();
+  const server = createServer(noLooks, (request, response) => {
+    limits.get(request.socket)?.();
     request.resume();
     response.shouldKeepAlive = false;
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
     const refusal = refuse(request);
     const routes = refusal ? { [`${request.method} ${(request.url ?? '').split('?')[0]}`]: () => refusal } : pages;
-    void answer(routes, request, response).then(hasEnd => hasEnd && limitReading(response));
+    // The answer is on its way then, and is to be read.
+    void answer(routes, request, response).then(hasEnd => hasEnd && limitTime(request.socket));
   });
+  server.on('connection', socket => limits.set(socket, limitTime(socket)));
   keepRoom(server);
   return server;
 }

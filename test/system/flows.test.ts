@@ -393,3 +393,33 @@ test('on a node of Kubernetes the policies of the API decide, as they are at the
     ['default/stranger', 'denied', by, undefined],
   ]);
 });
+
+test('the bytes of an open flow are told when they are asked for, where conntrack counts', async () => {
+  using recorded = await Recorded.start('--flow-accounting');
+  const { host } = recorded;
+  using web = await host.plug('web');
+  using client = await host.plug('client');
+  const packet = host.packet(client.addresses[4], web.addresses[4], { payload: Buffer.alloc(100) });
+  const answer = { ...packet, from: packet.to, to: packet.from, sport: packet.dport, dport: packet.sport };
+  const send = (count: number): void => {
+    for (let i = 0; i < count; i++) client.end.send(packet);
+    web.end.send(answer);
+    host.settle();
+  };
+  const counted = (packets: number): Promise<FlowRecord> =>
+    until(`${packets} packets`, async () =>
+      (await recorded.flows('--bytes')).find(flow => flow.sent?.packets === packets),
+    );
+  send(3);
+  const { state, sent, received } = await counted(3);
+  assert.deepEqual([state, sent, received], ['open', { packets: 3, bytes: 3 * 128 }, { packets: 1, bytes: 128 }]);
+  send(2);
+  await counted(5);
+});
+
+test('where conntrack does not count, who asks for bytes is told what to do', async () => {
+  using recorded = await Recorded.start();
+  const { exit, stderr } = await recorded.host.type(['flows', '--bytes']);
+  assert.equal(exit, 0);
+  assert.match(stderr, /conntrack counts no bytes on this node: start the agent with --flow-accounting/);
+});

@@ -34,9 +34,10 @@ class Reader implements Outlet {
     return this.waiting > 16_384;
   }
 
+  /** As a socket: it is closed only when the loop has turned. */
   end(): void {
     this.isOver = true;
-    this.#begun?.[Symbol.dispose]();
+    setTimeout(() => this.#begun?.[Symbol.dispose](), 0);
   }
 
   /** Entries that it was sent, and changes that it was told to have missed. */
@@ -66,7 +67,7 @@ function start() {
 }
 
 test('of a thousand slow readers sixteen stay, and for each at most a message waits beyond what its socket holds', async t => {
-  t.mock.timers.enable({ apis: ['setInterval', 'Date'] });
+  t.mock.timers.enable({ apis: ['setInterval', 'setTimeout', 'Date'] });
   const { recorder, open, read } = start();
   const slow = await Promise.all(Array.from({ length: 1000 }, () => read(true)));
   assert.equal(recorder.readers.size, 16);
@@ -86,7 +87,7 @@ test('of a thousand slow readers sixteen stay, and for each at most a message wa
 });
 
 test('a reader that was slow is told how many changes it has missed', async t => {
-  t.mock.timers.enable({ apis: ['setInterval', 'Date'] });
+  t.mock.timers.enable({ apis: ['setInterval', 'setTimeout', 'Date'] });
   const { open, read } = start();
   const reader = await read(true);
   for (let second = 0; second < 30; second++) {
