@@ -178,7 +178,7 @@ suite('in a browser', () => {
   const count = (selector: string): Promise<number> =>
     browser.evaluate(`document.querySelectorAll(${JSON.stringify(selector)}).length`);
   const rowsAre = (some: (rows: number) => boolean): Promise<boolean> =>
-    until('the rows', async () => some(await count('.row')));
+    until('the rows', async () => some(await count('#grid .row')));
   const filterBy = (words: string): Promise<void> =>
     browser.evaluate(`{ const f = document.getElementById('filter'); f.value = ${JSON.stringify(words)};
       f.dispatchEvent(new Event('input', { bubbles: true })); }`);
@@ -192,8 +192,8 @@ suite('in a browser', () => {
   test('flows come as they are, denied ones in front', async () => {
     await rowsAre(rows => rows >= 4);
     probe();
-    assert.equal(await text('.row .verdict'), 'denied');
-    assert.equal(await text('.row .from'), 'default/stranger');
+    await until('a denied one in front', async () => (await text('#grid .row .verdict')) === 'denied');
+    assert.equal(await text('#grid .row .from'), 'default/stranger');
     assert.equal(await browser.evaluate('location.hash'), '', 'the token is not in sight any more');
     await picture('live');
   });
@@ -213,11 +213,17 @@ suite('in a browser', () => {
 
   test('a filter leaves what passes, and a wrong one says what to write', async () => {
     await filterBy('verdict:allowed pod:client');
-    await until('the rows', async () => (await count('.row.denied')) === 0 && (await count('.row.allowed')) > 0);
+    await until(
+      'the rows',
+      async () => (await count('#grid .row.denied')) === 0 && (await count('#grid .row.allowed')) > 0,
+    );
     await filterBy('prot:80');
     await until('the words', async () => /ns: pod: port:/.test(await text('#status.wrong')));
     await filterBy('');
-    await until('all rows', async () => (await count('.row.denied')) > 0 && (await count('.row.allowed')) > 0);
+    await until(
+      'all rows',
+      async () => (await count('#grid .row.denied')) > 0 && (await count('#grid .row.allowed')) > 0,
+    );
   });
 
   test('paused, nothing moves and what comes is counted', async () => {
@@ -287,7 +293,10 @@ suite('in a browser', () => {
     using socket = host.inside(() => NetlinkSocket.open('netfilter'));
     openFlows(socket.exchange, [{ from: client.addresses[4], to: web.addresses[4], sport: 7, dport: 7 }]);
     await filterBy('port:7');
-    await until('the row', async () => (await count('.row')) === 1 && (await text('.row .by')).includes(markup));
+    await until(
+      'the row',
+      async () => (await count('#grid .row')) === 1 && (await text('#grid .row .by')).includes(markup),
+    );
     await browser.evaluate('document.getElementById("grid").focus()');
     await browser.press('Home');
     await browser.press('Enter');
@@ -347,7 +356,10 @@ suite('in a browser', () => {
     probe();
     await browser.send('Browser.grantPermissions', { permissions: ['clipboardReadWrite', 'clipboardSanitizedWrite'] });
     await filterBy('verdict:denied pod:stranger');
-    await until('the rows', async () => (await count('.row.allowed')) === 0 && (await count('.row.denied')) > 0);
+    await until(
+      'the rows',
+      async () => (await count('#grid .row.allowed')) === 0 && (await count('#grid .row.denied')) > 0,
+    );
     await browser.evaluate('document.getElementById("grid").focus()');
     await browser.press('Home');
     await browser.press('Enter');
@@ -381,8 +393,8 @@ suite('in a browser', () => {
     for (const key of ['End', 'Home']) {
       await browser.press(key);
       const at = key === 'End' ? '10000' : '1';
-      await until(`row ${at}`, async () => (await count(`.row.chosen[aria-rowindex="${at}"]`)) === 1);
-      const drawn = await count('.row');
+      await until(`row ${at}`, async () => (await count(`#grid .row.chosen[aria-rowindex="${at}"]`)) === 1);
+      const drawn = await count('#grid .row');
       assert.ok(drawn > 10 && drawn < 60, `${drawn} rows are drawn`);
     }
   });
