@@ -2,6 +2,7 @@
 
 import type { StagedCounts } from '../flows/counts.ts';
 import { asksForAddresses, type Filter, FilterError, parseFilter } from '../flows/filter.ts';
+import type { FlowPage } from '../flows/journal.ts';
 import type { SummedFlows } from '../flows/minutes.ts';
 import { OTHERS } from '../flows/model.ts';
 import { policyReport } from '../flows/policy-report.ts';
@@ -56,6 +57,22 @@ function sumKindIn(query: URLSearchParams): SumKind {
 /** Readers of what is live at once; the oldest gives way to one more. */
 const MOST_READERS = 16;
 
+/** Characters of one message: a flow may have hundreds of labels and dozens of policies. */
+const MOST_TEXT = 512 * 1024;
+
+/** The newest entries that fit; those that do not are skipped. */
+function liveMessage({ entries, skipped }: FlowPage): string {
+  const texts: string[] = [];
+  let length = 0;
+  for (const entry of entries.toReversed()) {
+    const text = JSON.stringify(entry);
+    length += text.length + 1;
+    if (length > MOST_TEXT) break;
+    texts.unshift(text);
+  }
+  return `data: {"entries":[${texts.join(',')}],"skipped":${skipped + entries.length - texts.length}}\n\n`;
+}
+
 /** Writes what is new, and no more than is read: what is left out meanwhile is counted, and told with the next message. */
 function beginLive(recorder: FlowRecorder, filter: Filter, outlet: Outlet): Disposable {
   let { cursor } = recorder.journal;
@@ -67,10 +84,10 @@ function beginLive(recorder: FlowRecorder, filter: Filter, outlet: Outlet): Disp
     const isNews = page.entries.length > 0 || page.skipped > 0;
     if (!isNews && Date.now() - last < HEARTBEAT) return;
     last = Date.now();
-    outlet.write(`data: ${JSON.stringify({ entries: page.entries, skipped: page.skipped })}\n\n`);
+    outlet.write(liveMessage(page));
   };
   // The reader knows that it is heard.
-  outlet.write(`data: ${JSON.stringify({ entries: [], skipped: 0 })}\n\n`);
+  outlet.write(liveMessage({ entries: [], skipped: 0, cursor }));
   const timer = setInterval(tell, LIVE).unref();
   const { readers } = recorder;
   readers.add(outlet);

@@ -6,6 +6,7 @@ import { ClusterTest } from '../connectivity/cluster-test.ts';
 import { conclude, formatOption, outcomeLine, type ReportFormat } from '../connectivity/report.ts';
 import { undoneOnSignal } from '../connectivity/undone-on-signal.ts';
 import { runOwnAttached } from '../program.ts';
+import { isFlowList, listFlowsOfNodes } from './flows-of-nodes.ts';
 import { agentPods, type KubectlTarget, kubectl } from './kubectl.ts';
 import { onNodes } from './on-nodes.ts';
 
@@ -19,7 +20,7 @@ const onEachNode: Readonly<Record<string, string>> = {
   status: 'What the agents know, what they wait for, and how old that is',
   pods: 'List the pods that are plugged in, node by node',
   verify: 'Hold each node’s kernel against what it should hold',
-  flows: 'Show who talks to whom, of all nodes; --follow goes on',
+  flows: 'Show who talks to whom, of all nodes as one list; --follow goes on',
   gc: 'Take away what dead pods left behind',
 };
 
@@ -39,6 +40,7 @@ async function askNodes(name: string, { node, rest, ...target }: Given): Promise
         ? `Cannot ask any node: no pod in namespace ${target.namespace} has the label app.kubernetes.io/name=tollgate; name its namespace with --daemonset-namespace`
         : `Cannot ask node ${node}: tollgate runs on ${pods.map(pod => pod.node).join(', ') || 'none'}`,
     );
+  if (name === 'flows' && isFlowList(rest)) return listFlowsOfNodes(asked, target, rest);
   const isEndless = name === 'flows' && rest.some(word => word === '--follow' || word === '-f');
   return onNodes(asked, target, { args: [name, ...rest], isEndless });
 }

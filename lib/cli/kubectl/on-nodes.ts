@@ -13,13 +13,13 @@ export interface NodeCommand {
   readonly isEndless: boolean;
 }
 
-interface Answer {
+export interface NodeAnswer {
   readonly node: string;
   readonly exit: number | null;
   readonly text: string;
 }
 
-const isJson = (args: readonly string[]): boolean => /(^| )(-o|--output)[ =]?json( |$)/.test(args.join(' '));
+export const isJson = (args: readonly string[]): boolean => /(^| )(-o|--output)[ =]?json( |$)/.test(args.join(' '));
 
 /** A line of JSON gets its node as a key, another one its name before it. */
 function lineOf(node: string, line: string, args: readonly string[]): string {
@@ -31,7 +31,11 @@ function lineOf(node: string, line: string, args: readonly string[]): string {
   }
 }
 
-async function ask({ name, node }: AgentPod, target: KubectlTarget, { args, isEndless }: NodeCommand): Promise<Answer> {
+async function ask(
+  { name, node }: AgentPod,
+  target: KubectlTarget,
+  { args, isEndless }: NodeCommand,
+): Promise<NodeAnswer> {
   const exec = ['--namespace', target.namespace, 'exec', name, '--container=agent', '--', 'tollgate', ...args];
   const child = spawn('kubectl', [...flagsOf(target), ...exec], {
     env: { PATH, ...process.env },
@@ -60,6 +64,18 @@ function parsed(text: string): unknown {
 
 const exits: readonly number[] = Object.values(exit);
 
+/** The answers of all nodes to a command that ends. @throws Error where kubectl cannot be run */
+export const askedOfNodes = (
+  pods: readonly AgentPod[],
+  target: KubectlTarget,
+  args: readonly string[],
+): Promise<readonly NodeAnswer[]> => Promise.all(pods.map(pod => ask(pod, target, { args, isEndless: false })));
+
+export function worstExit(answers: readonly NodeAnswer[]): Exit {
+  const worst = Math.max(...answers.map(answer => answer.exit ?? exit.failed));
+  return (exits.includes(worst) ? worst : exit.failed) as Exit;
+}
+
 /** @returns the worst exit code of all nodes @throws Error where kubectl cannot be run */
 export async function onNodes(pods: readonly AgentPod[], target: KubectlTarget, command: NodeCommand): Promise<Exit> {
   const answers = await Promise.all(pods.map(pod => ask(pod, target, command)));
@@ -67,6 +83,5 @@ export async function onNodes(pods: readonly AgentPod[], target: KubectlTarget, 
     if (isJson(command.args)) printJson(Object.fromEntries(answers.map(({ node, text }) => [node, parsed(text)])));
     else for (const { node, text } of answers) print(`${node}:\n${text.replace(/^/gm, '  ')}`);
   }
-  const worst = Math.max(...answers.map(answer => answer.exit ?? exit.failed));
-  return (exits.includes(worst) ? worst : exit.failed) as Exit;
+  return worstExit(answers);
 }

@@ -5,6 +5,7 @@ import type { FlowRecorder } from '../../../lib/controller/flow-recorder.ts';
 import { flowRoutes } from '../../../lib/controller/flow-routes.ts';
 import type { HttpStream, Outlet } from '../../../lib/controller/http-server.ts';
 import { FlowJournal } from '../../../lib/flows/journal.ts';
+import type { Pod } from '../../../lib/policy/model/model.ts';
 import { attributionOf, client, connection, sceneOf, web } from '../../support/flow-world.ts';
 
 const SECOND = 1000;
@@ -49,8 +50,8 @@ class Reader implements Outlet {
   }
 }
 
-function start() {
-  const journal = new FlowJournal(attributionOf({ now: sceneOf([web, client]) }));
+function start(from: Pod = client) {
+  const journal = new FlowJournal(attributionOf({ now: sceneOf([web, from]) }));
   const recorder = { journal, readers: new Set<Outlet>() };
   const route = flowRoutes(() => recorder as unknown as FlowRecorder)['GET /flows/live']!;
   let opened = 0;
@@ -101,4 +102,18 @@ test('a reader that was slow is told how many changes it has missed', async t =>
   const { entries, skipped } = reader.told;
   assert.equal(entries + skipped, 30_000);
   assert.ok(skipped > 20_000);
+});
+
+test('a message of flows with many labels is no longer than one of others', async t => {
+  t.mock.timers.enable({ apis: ['setInterval', 'setTimeout', 'Date'] });
+  const labels = new Map(Array.from({ length: 300 }, (_, i) => [`label-${i}`, 'x'.repeat(63)]));
+  const { open, read } = start({ ...client, labels });
+  const reader = await read(false);
+  open(2000);
+  t.mock.timers.tick(SECOND);
+  const largest = Math.max(...reader.messages.map(text => text.length));
+  assert.ok(largest < 525_000, `${largest} characters`);
+  const { entries, skipped } = reader.told;
+  assert.ok(entries > 10);
+  assert.equal(entries + skipped, 2000);
 });
