@@ -58,7 +58,7 @@ function sumKindIn(query: URLSearchParams): SumKind {
 const MOST_READERS = 16;
 
 /** Characters of one message: a flow may have hundreds of labels and dozens of policies. */
-const MOST_TEXT = 512 * 1024;
+const MOST_TEXT = 256 * 1024;
 
 /** The newest entries that fit; those that do not are skipped. */
 function liveMessage({ entries, skipped }: FlowPage): string {

@@ -158,8 +158,8 @@ suite('what strangers may ask', () => {
     const { exit } = await host.type(['flows']);
     assert.equal(exit, 0, 'the command line is answered on its own socket');
     const grown = residentOf(agent.child.pid!) - before;
-    // The ring of flows grows meanwhile, and what Node has not given back.
-    assert.ok(grown < 64, `${grown} MiB`);
+    // A few MiB on a machine that has time to collect garbage; a thousand readers would hold gigabytes.
+    assert.ok(grown < 256, `${grown} MiB`);
   });
 });
 
@@ -305,6 +305,7 @@ suite('in a browser', () => {
     await picture('hostile');
     await browser.press('Escape');
     await browser.press('3');
+    await until('the matrix of now', async () => / 1 denied$/.test(await text('#matrix-count')));
     await browser.evaluate('document.getElementById("matrix-grid").focus()');
     await browser.press('n');
     await until('its name in the matrix', async () => (await text('#matrix-detail')).includes(markup));

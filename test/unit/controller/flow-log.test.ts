@@ -83,3 +83,46 @@ test('what could not be written is counted, and told in the file as soon as it c
     ],
   );
 });
+
+test('what came faster than it was written stands as a gap, with the number of changes', () => {
+  using file = open();
+  for (let id = 1; id <= 70_000; id++) journal.opened(at(id), 100);
+  journal.closed(at(70_000), 101);
+  file.write();
+  assert.deepEqual(
+    lines().map(({ kind }) => kind),
+    ['gap', 'flow'],
+  );
+  assert.ok(lines()[0].changes >= 70_001 - 65_536, `${lines()[0].changes} changes`);
+});
+
+test('a change is written half a second later; where nothing changes, nothing wakes it', t => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  using file = open();
+  void file;
+  journal.opened(at(1), 100);
+  journal.closed(at(1), 101);
+  assert.equal(existsSync(path), false);
+  t.mock.timers.tick(500);
+  assert.equal(lines().length, 1);
+  journal.opened(at(2), 102);
+  journal.closed(at(2), 103);
+  t.mock.timers.tick(500);
+  assert.equal(lines().length, 2);
+});
+
+test('what a disk does not take is tried again until it does', t => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  path = join(folder, 'absent', 'flows.jsonl');
+  using file = open();
+  void file;
+  journal.opened(at(1), 100);
+  journal.closed(at(1), 101);
+  t.mock.timers.tick(500);
+  mkdirSync(join(folder, 'absent'));
+  t.mock.timers.tick(500);
+  assert.deepEqual(
+    lines().map(({ kind, changes }) => [kind, changes]),
+    [['gap', 1]],
+  );
+});
