@@ -403,10 +403,17 @@ suite('in a browser', () => {
   test('in the dark, and 375 pixels wide, nothing lies beside the page', async () => {
     await browser.colours('dark');
     await picture('dark');
+    await browser.evaluate(`document.getElementById('tab-matrix').click()`);
+    await until('the matrix', async () => (await count('#matrix .cell.denied')) > 1);
+    await picture('dark-matrix');
     await browser.size(375, 740);
     await rowsAre(rows => rows > 0);
-    assert.equal(await browser.evaluate('document.documentElement.scrollWidth'), 375);
-    await picture('narrow');
+    for (const view of ['map', 'matrix', 'policies', 'flows']) {
+      await browser.evaluate(`document.getElementById('tab-${view}').click()`);
+      await until(view, async () => (await count(`#${view}:not([hidden]) :is(.row, rect, td)`)) > 0);
+      assert.equal(await browser.evaluate('document.documentElement.scrollWidth'), 375, view);
+      await picture(`narrow-${view}`);
+    }
   });
 
   test('nothing was asked of anybody else, and the console says nothing', async () => {
