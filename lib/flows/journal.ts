@@ -5,6 +5,7 @@
 import { formatAddress } from '../ip/address.ts';
 import type { Direction } from '../policy/model/model.ts';
 import { type Attributed, type Attribution, addressOfBytes } from './attribution.ts';
+import { Changes } from './changes.ts';
 import { FlowCounts, type FlowTotals } from './counts.ts';
 import type { Filter } from './filter.ts';
 import { keyedJudgements, stopped } from './judgement.ts';
@@ -58,8 +59,6 @@ export interface Denial {
   readonly by: readonly string[];
 }
 
-/** Changes that a reader may be behind. */
-const CHANGES = 1 << 16;
 const MOST_NOTES = 1000;
 
 /** A flow's number in conntrack is a hash; with its port, two at once do not have the same. */
@@ -84,10 +83,7 @@ export class FlowJournal {
   #closedMeanwhile: Set<number> | undefined;
   readonly #notes: Note[] = [];
   #firstNote = 0;
-  /** The last changes: a flow's id, or -1 - a note's number. */
-  readonly #changes = new Float64Array(CHANGES);
-  #changed = 0;
-  readonly #awaited: (() => void)[] = [];
+  readonly #changes = new Changes();
   readonly #counts = new FlowCounts();
 
   constructor(attribution: Attribution, bytes?: number) {
@@ -103,7 +99,7 @@ export class FlowJournal {
 
   /** Memory of flows, of sums, and of the changes that readers may ask for. */
   get bytes(): number {
-    return this.#ring.bytes + this.minutes.bytes + this.#open.size * 48 + CHANGES * 8;
+    return this.#ring.bytes + this.minutes.bytes + this.#open.size * 48 + Changes.bytes;
   }
 
   get size(): number {
@@ -114,14 +110,9 @@ export class FlowJournal {
     return this.#open.size;
   }
 
-  #change(number: number): void {
-    this.#changes[this.#changed++ % CHANGES] = number;
-    if (this.#awaited.length > 0) for (const tell of this.#awaited.splice(0)) tell();
-  }
-
   /** Calls back at the next change, once. */
   awaitChange(tell: () => void): void {
-    this.#awaited.push(tell);
+    this.#changes.await(tell);
   }
 
   #sumKeyOf(attributed: Attributed, { protocol, port }: Pick<Connection, 'protocol' | 'port'>): number {
@@ -158,7 +149,7 @@ export class FlowJournal {
     this.#open.set(handle, id);
     this.minutes.count(sumKey, time, 1);
     this.#counts.passed(attributed.passed.value);
-    this.#change(id);
+    this.#changes.add(id);
     return id;
   }
 
@@ -202,7 +193,7 @@ export class FlowJournal {
     if (!this.#ring.close(id, ending)) return;
     const bytes = (ending.sent?.bytes ?? 0) + (ending.received?.bytes ?? 0);
     if (bytes > 0) this.minutes.count(this.#ring.sumKeyOf(id), ending.end, 0, bytes);
-    this.#change(id);
+    this.#changes.add(id);
   }
 
   /**
@@ -234,11 +225,11 @@ export class FlowJournal {
     });
     this.minutes.count(sumKey, time, 1);
     this.#counts.denied(judgements, direction);
-    this.#change(id);
+    this.#changes.add(id);
   }
 
   #note(note: Note): void {
-    this.#change(-1 - (this.#firstNote + this.#notes.length));
+    this.#changes.add(-1 - (this.#firstNote + this.#notes.length));
     this.#notes.push(note);
     if (this.#notes.length <= MOST_NOTES) return;
     this.#notes.shift();
@@ -276,7 +267,7 @@ export class FlowJournal {
 
   /** Cursor for a reader that wants changes from now on. */
   get cursor(): number {
-    return this.#changed;
+    return this.#changes.next;
   }
 
   /**
@@ -284,22 +275,22 @@ export class FlowJournal {
    * counted, whatever the filter would have made of them: a reader that is far behind costs no more than one that is not.
    */
   read(cursor: number, { filter, most }: { readonly filter: Filter; readonly most: number }): FlowPage {
-    const oldest = Math.max(cursor, this.#changed - CHANGES);
+    const oldest = this.#changes.keptFrom(cursor);
     let skipped = oldest - cursor;
     const seen = new Set<number>();
     const entries: Entry[] = [];
-    for (let at = this.#changed - 1; at >= oldest; at--) {
+    for (let at = this.#changes.next - 1; at >= oldest; at--) {
       if (entries.length >= most) {
         skipped += at + 1 - oldest;
         break;
       }
-      const number = this.#changes[at % CHANGES]!;
+      const number = this.#changes.at(at);
       if (seen.has(number)) continue;
       seen.add(number);
       const entry = number < 0 ? this.#notes[-1 - number - this.#firstNote] : this.#ring.get(number);
       if (!entry) skipped++;
       else if (entry.kind !== 'flow' || filter(entry)) entries.push(entry);
     }
-    return { entries: entries.reverse(), cursor: this.#changed, skipped };
+    return { entries: entries.reverse(), cursor: this.#changes.next, skipped };
   }
 }
