@@ -114,6 +114,6 @@ test('a message of flows with many labels is no longer than one of others', asyn
   const largest = Math.max(...reader.messages.map(text => text.length));
   assert.ok(largest < 263_000, `${largest} characters`);
   const { entries, skipped } = reader.told;
-  assert.ok(entries > 10);
+  assert.ok(entries > 5, `${entries} entries`);
   assert.equal(entries + skipped, 2000);
 });
