@@ -201,6 +201,26 @@ const allow = (policy: string, ...peers: PodPeer[]): NetworkPolicy => ({
   ingress: [{ index: 0, peers, ports: 'any' }],
 });
 
+test('the counter of a policy that another chain still has does not go with an identity', () => {
+  const rules = new LiveRules();
+  const peer = { kind: 'pods', namespace: 'own', pods: everywhere } as const;
+  rules.setPolicy(allow('all', peer));
+  rules.setPolicy({ ...allow('some', { ...peer, pods: labelled('app', 'x') }), subject: labelled('app', 'x') });
+  const identities = [{}, { app: 'x' }].map((labels, i) => ({
+    tag: 0x74670001 + i,
+    identity: { namespace: 'own', labels: new Map(Object.entries(labels)), namedPorts: [] },
+  }));
+  rules.setIdentities(identities);
+  rules.take();
+  rules.setIdentities(identities.slice(0, 1));
+  const { before, after } = rules.take()!;
+  const countersOf = ({ chains }: Ruleset) =>
+    [...chains.values()].flatMap(chain => chain.rules.map(rule => rule.counter));
+  const stay = new Set(countersOf(after));
+  const gone = countersOf(before).filter(counter => !stay.has(counter));
+  assert.deepEqual([...new Set(gone)], ['NetworkPolicy/own/some']);
+});
+
 /** A node with three policies in a cluster of so many pods, a fifth of which one policy selects. */
 function clusterOf(pods: number): LiveRules {
   const rules = new LiveRules();
