@@ -25,15 +25,23 @@ export const localPod = (pod: LocalPod): Pod => {
   };
 };
 
-/** A pod of this node replaces the manifest of the same pod, and manifests of other pods that claim one of its addresses. */
+const nameOf = ({ namespace, name }: Pick<Pod, 'namespace' | 'name'>): string => `${namespace}/${name}`;
+
+/**
+ * A pod of this node replaces the manifest of the same pod, and manifests of other pods that claim one of its addresses. It
+ * keeps the manifest's node: rules with `nodes` look at that node's labels, and a node always reaches its own pods.
+ */
 export function worldOfNode(manifests: World, { pods }: NodeState): World {
   const local = Object.values(pods);
-  const names = new Set(local.map(({ namespace, name }) => `${namespace}/${name}`));
+  const names = new Set(local.map(nameOf));
   const addresses = new Set(local.flatMap(pod => pod.addresses));
-  const others = manifests.pods.filter(
-    pod => !names.has(`${pod.namespace}/${pod.name}`) && !pod.addresses.some(address => addresses.has(address)),
-  );
-  return { ...manifests, pods: [...others, ...local.map(localPod)] };
+  const isReplaced = (pod: Pod) => names.has(nameOf(pod)) || pod.addresses.some(address => addresses.has(address));
+  const nodes = new Map(manifests.pods.map(pod => [nameOf(pod), pod.nodeName]));
+  const present = local.map((pod): Pod => {
+    const nodeName = nodes.get(nameOf(pod));
+    return nodeName === undefined ? localPod(pod) : { ...localPod(pod), nodeName };
+  });
+  return { ...manifests, pods: [...manifests.pods.filter(pod => !isReplaced(pod)), ...present] };
 }
 
 /** Those that have pods, and those that pods are leaving. */
