@@ -89,6 +89,7 @@ const stateful: Reasons = {
   'lib/nodestore/policy-folder.ts known': memo,
   'lib/nodestore/policy-folder.ts knownPods': memo,
   'lib/nodestore/policy-folder.ts knownOf': memo,
+  'lib/policy/compile/decisions.ts known': memo,
   'lib/policy/compile/members.ts indexes': memo,
   'lib/policy/evaluate/cluster.ts clusters': memo,
   'lib/policy/model/port-names.ts byName': memo,
