@@ -27,7 +27,8 @@ export async function furnishPodman(host: Host): Promise<void> {
   for (const [name, text] of Object.entries(podmanFiles)) host.write(`/etc/containers/${name}`, text);
 }
 
-function* folders(path: string, depth: number): Generator<string> {
+/** Those below, as deep as that, each before what is in it. */
+export function* folders(path: string, depth: number): Generator<string> {
   if (depth === 0) return;
   for (const entry of readdirSync(path, { withFileTypes: true })) {
     if (!entry.isDirectory()) continue;

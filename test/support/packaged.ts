@@ -1,8 +1,9 @@
 /** A copy of this system that a test throws away, in which packages are installed, upgraded and removed. */
 import type { ChildProcess } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmdirSync } from 'node:fs';
 import { environment, type Json } from './cni.ts';
-import { Host, until } from './host.ts';
+import { folders } from './engines.ts';
+import { type Exit, Host, until } from './host.ts';
 import { arch, releaseDir, version } from './release.ts';
 
 /** The copy: what is written to it goes to memory, what is read and was not written is this system's. */
@@ -23,8 +24,23 @@ export const plugin = ['tollgate', 'tollgate-ipam', 'tollgate-node', 'tollgate.r
   name => `/opt/cni/bin/${name}`,
 );
 
+/** A control group for a systemd, which takes the uppermost that it sees for its own. */
+const group = `/sys/fs/cgroup/${existsSync('/sys/fs/cgroup/cgroup.procs') ? '' : 'systemd/'}tollgate-test-${process.pid}`;
+const hierarchy = group.includes('/systemd/') ? '-t cgroup -o none,name=systemd' : '-t cgroup2';
+
+/** A systemd of the copy's own, without a unit of this system: none of them is to touch the machine. */
+const boot = `cd ${system}; rm -rf {usr/lib,etc}/systemd/system/*.wants usr/lib/systemd/system/systemd-{sysctl,udevd}*
+  echo '[Unit]' >etc/systemd/system/bare.target; echo DefaultDependencies=no >>etc/systemd/system/bare.target
+  mkdir -p ${group}; echo $$ >${group}/cgroup.procs
+  exec unshare --pid --fork --kill-child=KILL --mount --propagation slave --cgroup --uts --ipc bash -ec '
+    mount -t proc proc proc; mount -t sysfs sysfs sys; mount -t tmpfs tmpfs sys/fs/cgroup
+    ${group.includes('/systemd/') ? 'mkdir sys/fs/cgroup/systemd; d=systemd' : 'd=.'}; mount ${hierarchy} cgroup sys/fs/cgroup/$d
+    exec chroot . env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --unit=bare.target --log-target=null' </dev/null >/run/boot.log 2>&1`;
+
 export class Packaged implements Disposable {
   readonly host: Host;
+  /** What a command runs in: the copy, and its systemd's processes once there is one. */
+  #enter: readonly string[] = ['chroot', system];
   readonly #pods = new Map<string, { readonly netns: string; readonly address: string }>();
 
   private constructor(host: Host) {
@@ -37,12 +53,37 @@ export class Packaged implements Disposable {
     return new Packaged(host);
   }
 
+  /** With a systemd that runs units. */
+  static async startBooted(): Promise<Packaged> {
+    const node = new Packaged(await Host.start({ setup }));
+    const booted = node.host.spawn(['bash', '-ec', boot]);
+    const { pid } = booted;
+    // Before it is systemd, it is in the machine's root.
+    const init = await until('systemd to be started', () =>
+      readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+        .trim()
+        .split(' ')
+        .find(child => child !== '' && readFileSync(`/proc/${child}/comm`, 'utf8') === 'systemd\n'),
+    );
+    node.host.keep(booted);
+    node.#enter = ['nsenter', '-t', init, '-m', '-p', '-C', '--root', '--wd=/'];
+    await until(
+      'systemd to answer',
+      async () => (await node.run('timeout 9 systemctl is-active bare.target')).exit === 0,
+    );
+    return node;
+  }
+
   spawn(script: string): ChildProcess {
-    return this.host.spawn(['chroot', system, 'bash', '-c', script]);
+    return this.host.spawn([...this.#enter, 'bash', '-c', script]);
+  }
+
+  run(script: string): Promise<Exit> {
+    return this.host.run([...this.#enter, 'bash', '-ec', script]);
   }
 
   sh(script: string): Promise<string> {
-    return this.host.must(['chroot', system, 'bash', '-ec', script]);
+    return this.host.must([...this.#enter, 'bash', '-ec', script]);
   }
 
   read(file: string): string {
@@ -62,7 +103,15 @@ export class Packaged implements Disposable {
   }
 
   async call(...of: Parameters<typeof this.callOf>): Promise<string> {
-    return await this.host.must(['chroot', system, '/opt/cni/bin/tollgate'], this.callOf(...of));
+    return await this.host.must([...this.#enter, '/opt/cni/bin/tollgate'], this.callOf(...of));
+  }
+
+  addressOf(name: string): string {
+    return this.#pods.get(name)!.address;
+  }
+
+  netnsOf(name: string): string {
+    return this.#pods.get(name)!.netns;
   }
 
   async plugIn(namespace: string, name: string): Promise<void> {
@@ -128,17 +177,32 @@ export function callAllTheTime(
   node: Packaged,
   call: string,
 ): () => Promise<{ readonly calls: number; readonly failures: number }> {
-  const script = `calls=0 failures=0; trap 'echo $calls $failures; exit' TERM
-    while :; do calls=$((calls + 1)); (${call}) >/dev/null 2>&1 || failures=$((failures + 1)); done`;
+  const script = `rm -f /run/enough; calls=0 failures=0
+    while [ ! -e /run/enough ]; do calls=$((calls + 1)); (${call}) >/dev/null 2>&1 || failures=$((failures + 1)); done; echo $calls $failures`;
   const child = node.spawn(script);
   let said = '';
   child.stdout!.on('data', (chunk: Buffer) => {
     said += chunk.toString();
   });
   return async () => {
-    child.kill('SIGTERM');
+    node.host.write('/run/enough', '');
     await until('the caller to end', () => said.includes('\n'));
     const [calls, failures] = said.trim().split(' ').map(Number);
     return { calls: calls!, failures: failures! };
   };
+}
+
+/** Removes the control group of `Packaged.startBooted`; its processes end with the host, though not at once. */
+export async function removeGroup(): Promise<void> {
+  if (!existsSync(group)) return;
+  await until(`${group} to be empty`, () => {
+    try {
+      for (const path of [...folders(group, 9)].reverse()) rmdirSync(path);
+      rmdirSync(group);
+      return true;
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && error.code === 'EBUSY') return false;
+      throw error;
+    }
+  });
 }
