@@ -18,6 +18,13 @@ const nextOf = async (host: Host): Promise<readonly string[]> =>
 test('on a fresh node: install, look at the ranges, try it, plug pods in; then nothing', async () => {
   using host = await startHost({ setup });
   const said = await verify(host);
+  const lint = [tollgate, 'policy', 'lint', '--run-dir', runDir];
+  assert.equal(await host.must(lint), '0 documents, no errors.\n');
+  const gone = await host.run([...lint, '-f', '/nowhere']);
+  assert.deepEqual(
+    [gone.exit, gone.stderr],
+    [3, 'tollgate: Cannot read /nowhere: ENOENT (no such file or directory)\n'],
+  );
   const steps = said.slice(said.indexOf('No pod is plugged in. Next:'));
   assert.match(
     steps,

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { relabelled } from '../../gate/node-state.ts';
 import { worldOfNode } from '../../gate/node-world.ts';
 import { lint } from '../../policy/lint/lint.ts';
@@ -45,7 +46,9 @@ async function onThisNode(options: LiveArguments): Promise<Linted> {
     // It tells of the whole cluster, so no policy expects more.
     return { documents: Object.values(kept).flatMap(file => file.documents ?? []), problems: [] };
   }
-  const { documents, problems } = readFiles([live.settings.policies]);
+  // A fresh node has no such folder.
+  const { policies } = live.settings;
+  const { documents, problems } = readFiles(existsSync(policies) ? [policies] : []);
   if (!state) return { documents, problems };
   const { world } = readManifests(documents);
   return {

@@ -7,6 +7,7 @@ import { type Document, readManifests } from '../../policy/manifest/manifest.ts'
 import { readYaml } from '../../policy/manifest/yaml.ts';
 import type { World } from '../../policy/model/model.ts';
 import { formatProblem, isUnreadable, type Problem } from '../../policy/model/problem.ts';
+import { doing } from '../../state/error.ts';
 
 export const fileOption = {
   file: {
@@ -55,9 +56,8 @@ const staged = ({ documents, problems }: Documents): Documents => ({
 
 /** @throws Error where a file cannot be read */
 export function readFiles(paths: readonly string[]): Documents {
-  const read = paths.flatMap(path =>
-    path !== STDIN && statSync(path).isDirectory() ? readFolder(path) : readFile(path),
-  );
+  const isFolder = (path: string): boolean => path !== STDIN && statSync(path).isDirectory();
+  const read = paths.flatMap(path => doing('read', path, () => (isFolder(path) ? readFolder(path) : readFile(path))));
   return { documents: read.flatMap(each => each.documents), problems: read.flatMap(each => each.problems) };
 }
 
