@@ -55,6 +55,8 @@ before(async () => {
     const { exit, stdout } = await host.type(['flows', '--open']);
     return exit === 0 ? stdout.trim() : undefined;
   });
+  // What is denied before the agent holds the log is not recorded.
+  await host.host.sh('until grep -q "^ *7467 " /proc/net/netfilter/nfnetlink_log; do sleep 0.05; done');
   for (const source of [client, stranger])
     host.arrives(source.end, host.packet(source.addresses[4], web.addresses[4]), web.end);
   browser = await Browser.start(host.host.pid);
@@ -79,7 +81,7 @@ const picture = async (name: string): Promise<void> => {
 
 test('rows are marked whose flow would fare otherwise, and say by which staged policy', async () => {
   const marked = await until('both', async () => {
-    const found = await texts('.row.staged .would');
+    const found = await texts('#grid .row.staged .would');
     return found.length === 2 ? found : undefined;
   });
   assert.deepEqual(marked, [
@@ -90,13 +92,13 @@ test('rows are marked whose flow would fare otherwise, and say by which staged p
 });
 
 test('a row opens to the verdict that would be, its reason, the rule, and the text of the staged policy', async () => {
-  await click('.row.staged.denied');
-  await until('the text', async () => (await text('aside')).includes('Staged: NetworkPolicy/default/strangers'));
+  await click('#grid .row.staged.denied');
+  await until('the text', async () => (await text('#detail')).includes('Staged: NetworkPolicy/default/strangers'));
   assert.match(
-    await text('aside dd.would'),
+    await text('#detail dd.would'),
     /^allowed: NetworkPolicy\/default\/strangers ingress\[0] allows UDP 80 from default\/stranger$/,
   );
-  const why = await text('aside');
+  const why = await text('#detail');
   assert.match(why, /tollgate.dev\/staged: "true"/);
   assert.match(why, /NetworkPolicy\/default\/web isolates default\/web for ingress/, 'beside what is so');
   await picture('staged-reason');
@@ -137,7 +139,7 @@ test('from a policy one comes to its flows', async () => {
   );
   assert.equal(await browser.evaluate('document.getElementById("filter").value'), 'staged:default/strangers');
   await until('that flow alone', async () => {
-    const rows = await texts('.row .from');
+    const rows = await texts('#grid .row .from');
     return rows.length === 1 && rows[0] === 'default/stranger';
   });
 });
@@ -145,7 +147,7 @@ test('from a policy one comes to its flows', async () => {
 test('in the dark, and 375 pixels wide, a mark is there and nothing lies beside the page', async () => {
   await browser.colours('dark');
   await browser.size(375, 740);
-  await until('the row', async () => (await texts('.row.staged')).length === 1);
+  await until('the row', async () => (await texts('#grid .row.staged')).length === 1);
   await picture('staged-narrow');
   await click('#tab-policies');
   await until('both tables', async () => (await texts('#policies table')).length === 2);
