@@ -49,7 +49,7 @@ export class Look {
   #isStopped = false;
   /** Connections that were cut. */
   cut = 0;
-  /** Milliseconds of work. */
+  /** Milliseconds that it took, without its rests: the kernel's walks count, which others wait for. */
   cost = 0;
   /** Connections that were judged. */
   judged = 0;
@@ -75,9 +75,18 @@ export class Look {
   }
 
   async run(): Promise<void> {
+    const start = monotonic();
+    try {
+      await this.#lookAround();
+    } finally {
+      this.cost += monotonic() - start;
+    }
+  }
+
+  async #lookAround(): Promise<void> {
     const scope = this.#scope;
     const keys = scope === 'everywhere' ? undefined : scope.map(address => ({ address }));
-    /** Milliseconds of work since the last rest; the kernel's work is done by other threads. */
+    /** Milliseconds of this thread's work since the last rest. */
     let spent = 0;
     for await (const flows of this.#place.conntrack.flows(keys)) {
       let start = monotonic() - spent;
@@ -88,7 +97,6 @@ export class Look {
         if (spent < SLICE && this.#doomed.length < MOST_AT_ONCE) continue;
         await this.#forget();
         if (spent >= SLICE) {
-          this.cost += spent;
           spent = 0;
           await this.#rest();
         }
@@ -96,13 +104,14 @@ export class Look {
       }
     }
     await this.#forget();
-    this.cost += spent;
   }
 
   async #rest(): Promise<void> {
+    const start = monotonic();
     let rests = 0;
     do await pausing(REST);
     while (!this.#isStopped && ++rests < MOST_RESTS && this.#place.isCalled?.());
+    this.cost -= monotonic() - start;
   }
 
   #take(flow: TrackedFlow): void {

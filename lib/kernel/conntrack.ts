@@ -114,10 +114,12 @@ export class Conntrack {
   }
 
   #requestsFor(keys: readonly FlowKey[] | undefined): readonly NetlinkRequest[] {
+    const count = this.#count() ?? BUSY;
+    if (count === 0) return [];
     if (!keys) return [dumpFlows()];
     const filtered = keys.filter(isFilterable).flatMap(filtersOf).map(dumpFiltered);
     const walks = keys.every(isFilterable) ? filtered : [...filtered, dumpFlows(6)];
-    const isWhole = walks.length > MOST_WALKS || (this.#count() ?? BUSY) <= (walks.length - 1) * CONNECTIONS_PER_WALK;
+    const isWhole = walks.length > MOST_WALKS || count <= (walks.length - 1) * CONNECTIONS_PER_WALK;
     return isWhole ? [dumpFlows()] : walks;
   }
 

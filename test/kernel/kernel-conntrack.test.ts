@@ -256,8 +256,10 @@ for (const { node, count, refused, crosses, port } of ways) {
 
 test('where nothing is tracked, nothing crosses', async () => {
   const crossing = new Crossing();
-  await new Conntrack(crossing, () => 0).forget(of('10.0.0.2'));
-  await conntrackBy(pool, inside).forget([]);
+  const nothing = new Conntrack(crossing, () => 0);
+  await nothing.forget(of('10.0.0.2'));
+  assert.deepEqual([...(await list(undefined, nothing)), ...(await list(of('10.0.0.2'), nothing))], []);
+  await new Conntrack(crossing, () => 11).forget([]);
   assert.deepEqual(crossing.operations, []);
 });
 

@@ -5,6 +5,8 @@ import type { Judgement } from '../../lib/enforce/connection-judge.ts';
 import { type CutPlace, cutForbidden, Look } from '../../lib/enforce/cut.ts';
 import { Cutter } from '../../lib/enforce/cutter.ts';
 import { parseAddress } from '../../lib/ip/address.ts';
+import type { NetlinkChannel } from '../../lib/kernel/channel.ts';
+import { Conntrack } from '../../lib/kernel/conntrack.ts';
 import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
 import { inNetns } from '../../lib/kernel/netns.ts';
 import { Cluster } from '../../lib/policy/evaluate/cluster.ts';
@@ -142,6 +144,23 @@ test('a call that is under way has ten turns before the next slice, and one with
   const turns = [...Map.groupBy(judged, count => count).values()].map(({ length }) => length);
   assert.ok(turns.length > 2);
   assert.deepEqual(new Set(turns), new Set([9]), 'each time, and nothing is judged meanwhile');
+});
+
+test("the kernel's walk is part of what a look costs, so that whoever causes many rests in proportion", async () => {
+  openFlows(socket.exchange, manyFlows(busy!, friend!, 1, 53));
+  const walk = 30;
+  const slow: NetlinkChannel = {
+    exchange: pool.exchange,
+    async *dump(request) {
+      await new Promise(resolve => setTimeout(resolve, walk));
+      yield* pool.dump(request);
+    },
+  };
+  const look = new Look({ ...placeWith(), conntrack: new Conntrack(slow, () => 1) }, [busy!]);
+  await look.run();
+  assert.ok(look.judged > 0);
+  // A timer may be early by less than a millisecond.
+  assert.ok(look.cost >= walk - 1, `${look.cost} ms`);
 });
 
 function cutterOf(place: CutPlace) {
