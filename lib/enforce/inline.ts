@@ -1,5 +1,6 @@
 import { CniError, codes } from '../cni/error.ts';
 import { formatEnforcer, type NodeSettings } from '../cni/own-keys.ts';
+import { gateDigest } from '../gate/chains.ts';
 import { concerns } from '../gate/concern.ts';
 import { TABLE } from '../gate/desired.ts';
 import { refuseTakenPorts } from '../gate/host-ports.ts';
@@ -241,9 +242,20 @@ export class InlineHook implements Hook {
   }
 
   async differences(pod: LocalPod): Promise<readonly string[]> {
+    await this.#renew();
     using _ = await this.#table.lock(this.#deadline(), this.#options.signal);
     const drift = this.#table.drift().filter(operation => concerns(operation, pod));
     return drift.map(operation => `the table differs: ${operation.verb} ${nameOperation(operation)} would mend it`);
+  }
+
+  /**
+   * Brings a table that another release of tollgate made to what this one makes of the same state, as ADD and DEL do: CHECK
+   * would tell of the other release's rules as of faults of the pod.
+   */
+  async #renew(): Promise<void> {
+    const record = this.#table.peek();
+    if (!record || record.state.settings.judge === 'agent' || record.gate === gateDigest(record.state.settings)) return;
+    await this.#bring({ kept: this.#table.readApplied(), asFound: true }, state => state, this.#options.signal);
   }
 
   async mend(): Promise<readonly Operation[]> {

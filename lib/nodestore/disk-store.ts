@@ -24,7 +24,8 @@ import { isNodeHead } from './shapes.ts';
 export interface NodeHead extends Omit<NodeRecord, 'state'> {
   readonly state: Omit<NodeState, 'pods' | 'counts'>;
   readonly roster: Extent;
-  readonly counts: PodCounts;
+  /** Releases before NAT was asked on demand did not count pods with hostPorts. */
+  readonly counts: Omit<PodCounts, 'mapped'> & Partial<Pick<PodCounts, 'mapped'>>;
 }
 
 /** The record that was read or written last: the next one is written as the difference. */
@@ -58,10 +59,14 @@ function withoutFreed(head: NodeHead): NodeHead {
   return { ...head, state };
 }
 
-const recordOf = ({ roster: _, counts, ...head }: NodeHead, pods: NodeState['pods']): NodeRecord => ({
-  ...head,
-  state: { ...head.state, pods, counts },
-});
+const mappedIn = (roster: JournalPods): number =>
+  Object.values(roster.all()).filter(({ hostPorts }) => hostPorts.length > 0).length;
+
+/** @param pods all of them, or those that are concerned */
+function recordOf({ roster: _, counts, ...head }: NodeHead, roster: JournalPods, pods: NodeState['pods']): NodeRecord {
+  const mapped = counts.mapped ?? mappedIn(roster);
+  return { ...head, state: { ...head.state, pods, counts: { ...counts, mapped } } };
+}
 
 export class DiskNodeStore implements NodeStore {
   readonly #runDir: string;
@@ -139,7 +144,7 @@ export class DiskNodeStore implements NodeStore {
     if (whole && whole.head === this.#readHead()) return whole.record;
     return this.#consistent((head, roster) => {
       const pods = roster.all();
-      const record = recordOf(head, pods);
+      const record = recordOf(head, roster, pods);
       this.#last = { head, pods, isWhole: true };
       this.#whole = { head, record };
       return record;
@@ -154,7 +159,7 @@ export class DiskNodeStore implements NodeStore {
       if (head.state.leaving || head.state.uncut) return undefined;
       const pods = Object.fromEntries(concerned);
       this.#last = { head, pods, isWhole: false };
-      return recordOf(head, pods);
+      return recordOf(head, roster, pods);
     });
   }
 

@@ -2,7 +2,6 @@
 
 import { LAST_MARKER, MARKERS, markersBetween } from '../gate/marker.ts';
 import type { HostPort, LocalPod, NodeState, Owner } from '../gate/node-state.ts';
-import type { PodCounts } from '../gate/pod-counts.ts';
 import type { GateSettings } from '../gate/settings.ts';
 import { parseAddress, parsePrefix } from '../ip/address.ts';
 import { parseJson } from '../state/atomic.ts';
@@ -101,11 +100,11 @@ function isWay(text: string): boolean {
   return found.kind === 'value' && isMasquerade(found.value);
 }
 
-const isCounts = objectOf<PodCounts>({
+const isCounts = objectOf<NodeHead['counts']>({
   pods: isCount,
   tags: mapOf(isCount),
   ways: such(mapOf(isCount), ways => Object.keys(ways).every(isWay)),
-  mapped: isCount,
+  mapped: optional(isCount),
 });
 
 export const isNodeHead: Shape<NodeHead> = such(
