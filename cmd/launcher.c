@@ -196,7 +196,7 @@ static _Noreturn void hand_over(size_t size) {
 
 /* ---- The request ---- */
 
-/** Head and environment. @returns its size; 0 where it has no room, or nobody says whose network namespace this is */
+/** Head and environment. @returns its size; 0 where it has no room, or the kernel does not tell which network namespace this is */
 static size_t begin_request(int is_ipam) {
   size_t at = HEADER + REQUEST_HEAD;
   for (char **each = environment; *each; each++) {

@@ -111,7 +111,7 @@ export interface FlowGraph {
   readonly leftOut: number;
 }
 
-/** More nodes or edges than this are no map any more, but a ball of wool. */
+/** A person cannot follow the lines of a map with more nodes or edges than this. */
 const MOST_NODES = 150;
 const MOST_EDGES = 400;
 const MOST_PORTS = 8;

@@ -1,5 +1,5 @@
 /**
- * Connections that the kernel tracks: found by whom they concern, and forgotten, so that the next packet is judged anew. Where
+ * Connections that the kernel tracks: found by the addresses that they have, and forgotten, so that the next packet is judged anew. Where
  * the kernel tracks none (no nf_conntrack), there is nothing to find and nothing to forget.
  *
  * The kernel's table, and the lock before it, are one for all network namespaces: a request may stand behind walks that other

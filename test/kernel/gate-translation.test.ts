@@ -80,7 +80,7 @@ for (const f of [4, 6] as const satisfies readonly Family[])
       assert.ok(arrives(b.end, question, a.end), `a question ${when}`);
       assert.ok(arrives(a.end, answerTo(question), b.end), `its answer ${when}`);
       assert.ok(arrives(b.end, unanswered, a.end), `a question that has no answer yet ${when}`);
-      assert.ok(!arrives(a.end, udp(a.addresses[f], b.addresses[f]), b.end), `whom nobody may call ${when}`);
+      assert.ok(!arrives(a.end, udp(a.addresses[f], b.addresses[f]), b.end), `no policy lets a call b ${when}`);
       const called = udp(nearAddress[f], nodeAddress[f], 8080);
       assert.equal(arrives(host.near, called, a.end), isMapped, `a hostPort ${when}`);
       if (isMapped) {

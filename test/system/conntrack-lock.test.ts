@@ -1,4 +1,4 @@
-/** The kernel has one lock before the connections of all network namespaces: who waits for it holds up nobody else. */
+/** The kernel has one lock before the connections of all network namespaces: a DEL that waits for it holds up no other call. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import test from 'node:test';

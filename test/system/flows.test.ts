@@ -305,8 +305,9 @@ test('`flows --denied` says the same by the agent’s record as by the node’s 
   using web = await host.plug('web', { labels: { app: 'web' } });
   using stranger = await host.plug('stranger');
   /**
-   * What is told of each denied flow, but when it was and from which port; a flow every while, since nobody knows when the command
-   * hears. A sum tells of packets that the kernel has counted and not yet logged, as chance has it.
+   * What the command tells of each denied flow, without its time and source port. The stranger sends a flow every 200 ms, since
+   * the test cannot see when the command begins to listen. Sums are left out: they tell of packets that the kernel has counted
+   * and not yet logged, which differ from run to run.
    */
   const watch = async () => {
     const watching = host.type(['flows', '--denied', '--seconds', '8', '-o', 'json']);

@@ -1,4 +1,4 @@
-/** Peers of cluster policies of whom nothing is known where no agent tells of the cluster. */
+/** Peers of cluster policies that a node without an agent cannot know: it has only the manifests of its folder. */
 import { membersOf } from '../compile/members.ts';
 import { type NodePeer, nameLabel, type PodPeer } from '../model/model.ts';
 import { podPeerText, selectorText, selects } from '../model/selector.ts';

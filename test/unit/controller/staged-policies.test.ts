@@ -1,4 +1,4 @@
-/** Staged policies of the API: in no ruleset, whatever they were before, and known to whoever asks for them. */
+/** Staged policies of the API: they are in no ruleset, whatever they were before, and commands and flows get them from the agent. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';

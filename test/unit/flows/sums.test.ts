@@ -1,4 +1,4 @@
-/** The map of who talks to whom never becomes a ball of wool, and leaves no flow out in silence. */
+/** The map of flows has a bounded number of boxes and lines, and tells how many flows it leaves out. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';

@@ -1,4 +1,4 @@
-/** The tab with the reachability matrix of now: who may open a port to whom. */
+/** The tab with the reachability matrix of now: which pod may open a port to which other. */
 import type { ShownMatrix } from '../../../policy/evaluate/matrix-packed.ts';
 import { find, findIn, withText } from '../../policy/matrix-page/elements.ts';
 import { MatrixView } from '../../policy/matrix-page/view.ts';
