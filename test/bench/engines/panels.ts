@@ -51,5 +51,6 @@ export function enginePanels(rows: readonly Row[]): readonly Panel[] {
     panel('200 denied pods that start: of how many something arrived', 'of 200 denied pods sent something'),
     panel('A policy written → first refused packet, median, milliseconds', 'write → first refused packet, p50'),
     panel('A connection beside 1,000 policies, microseconds', 'a connection, 1000 policies'),
+    panel("The engine's memory beside 20,000 pods, MiB", 'memory, after the churn'),
   ].filter(({ bars }) => bars.length > 1);
 }
