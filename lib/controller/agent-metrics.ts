@@ -18,7 +18,7 @@ export interface Readings {
   /** Runs of any kind that failed. */
   readonly failures: number;
   readonly cuts: number;
-  readonly mended: { readonly table: number; readonly links: number };
+  readonly mended: Readonly<Record<'table' | 'links' | 'routes' | 'forwarding', number>>;
   /** Packets that each chain of the table has dropped. */
   readonly drops: ReadonlyMap<string, Counted>;
   readonly chains: Ruleset['chains'];

@@ -91,13 +91,13 @@ export class AgentReport implements AgentView {
   }
 
   get metrics(): readonly Metric[] {
-    const { gate, supervisor, kernel, calls, flows } = this.#parts;
+    const { gate, keeper, supervisor, kernel, calls, flows } = this.#parts;
     const { release, isServing, pods, identities, refused, watches } = this.status;
     const counts = kernel.nft.readRuleCounts({ family: 'inet', name: TABLE });
     const readings = {
       ...{ release, isServing, pods, identities, refused: refused.length, watches },
       ...{ delays: gate.sync.delays, syncs: gate.sync.durations, failures: supervisor.failures, cuts: gate.cuts },
-      mended: { table: gate.table.mended, links: gate.links.mended },
+      mended: { table: gate.table.mended, links: gate.links.mended, ...keeper.mended },
       // The last rule of a chain is the one that drops.
       drops: new Map(counts.map(({ chain, counted }) => [chain, counted])),
       ...{ chains: gate.rules.chains, memory: process.memoryUsage.rss() },

@@ -19,6 +19,7 @@ import { gateSource } from './flow-source.ts';
 import { FolderWatch } from './folder-watch.ts';
 import { NodeGate, type NodeGateOptions } from './node-gate.ts';
 import { NodeKernel } from './node-kernel.ts';
+import { watchNode } from './node-watch.ts';
 import { type OpenContext, receiveCall } from './served-call.ts';
 import { Supervisor } from './supervisor.ts';
 import { Tending } from './tending.ts';
@@ -161,6 +162,7 @@ export class KubernetesAgent {
     this.#undo.use(await listen(this.#server.server, runDir, { claim: this.#claim }));
     this.#undo.use(startHeartbeat(runDir, systemClock, unshown));
     this.#undo.use(this.#gate.links.watch());
+    this.#undo.use(watchNode(() => this.#supervisor.ring('node')));
     this.#undo.use(this.#gate.table.watch(ring));
     log('info', 'serving', { pid: process.pid, netns: this.#kernel.netns.ino });
     ring();

@@ -16,6 +16,7 @@ export const RTM = {
   NEWNEIGH: 28,
   DELNEIGH: 29,
   GETNEIGH: 30,
+  NEWNETCONF: 80,
   GETNSID: 90,
 } as const;
 

@@ -6,7 +6,16 @@ import type { NetlinkReply, NetlinkRequest } from './message.ts';
 import { type NetlinkProtocol, SO, SOL_NETLINK, SOL_SOCKET, setOption } from './socket.ts';
 
 /** include/uapi/linux/rtnetlink.h, include/uapi/linux/netfilter/nfnetlink.h */
-export const RTNLGRP = { LINK: 1, NEIGH: 3, IPV4_IFADDR: 5, IPV4_ROUTE: 7, IPV6_IFADDR: 9, IPV6_ROUTE: 11 } as const;
+export const RTNLGRP = {
+  LINK: 1,
+  NEIGH: 3,
+  IPV4_IFADDR: 5,
+  IPV4_ROUTE: 7,
+  IPV6_IFADDR: 9,
+  IPV6_ROUTE: 11,
+  IPV4_NETCONF: 24,
+  IPV6_NETCONF: 25,
+} as const;
 export const NFNLGRP = { CONNTRACK_NEW: 1, CONNTRACK_DESTROY: 3, NFTABLES: 7 } as const;
 
 export interface Listener {

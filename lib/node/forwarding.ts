@@ -26,16 +26,25 @@ function lost(host: Exchange): string[] {
   });
 }
 
-/** Turns forwarding on in the calling thread's namespace, which `host` must be of. @returns why a family is not forwarded. @throws NetlinkError */
-export function forward(families: Iterable<Family>, host: Exchange): string[] {
-  return [...families].flatMap(family => {
+export interface Forwarding {
+  /** Why packets of a family are not forwarded. */
+  readonly problems: readonly string[];
+  /** Families whose packets were not forwarded before this call. */
+  readonly switchedOn: readonly Family[];
+}
+
+/** Turns forwarding on in the calling thread's namespace, which `host` must be of. @throws NetlinkError */
+export function forward(families: Iterable<Family>, host: Exchange): Forwarding {
+  const problems: string[] = [];
+  const switchedOn: Family[] = [];
+  for (const family of families)
     try {
       const reasons = family === 6 && findSysctl(forwarding[6]) !== '1' ? lost(host) : [];
-      if (reasons.length === 0) writeSysctl(forwarding[family], 1);
-      return reasons;
+      problems.push(...reasons);
+      if (reasons.length === 0 && writeSysctl(forwarding[family], 1)) switchedOn.push(family);
     } catch (error) {
       if (!(error instanceof SysctlError)) throw error;
-      return [error.message];
+      problems.push(error.message);
     }
-  });
+  return { problems, switchedOn };
 }

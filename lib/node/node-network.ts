@@ -4,7 +4,7 @@
  * each only once what it promises is so; what has been reached stays when something fails later.
  */
 import { messageOf } from '../cni/error.ts';
-import { formatPrefix, networkOf, type Prefix } from '../ip/address.ts';
+import { type Family, formatPrefix, networkOf, type Prefix } from '../ip/address.ts';
 import type { Exchange } from '../kernel/message.ts';
 import type { Client } from '../kube/client.ts';
 import type { KubeNode } from '../kube/object.ts';
@@ -70,6 +70,12 @@ export const concernsRoutes = ({
 export class NodeKeeper {
   readonly #options: NodeKeeperOptions;
   #told = new Set<string>();
+  /** Prefixes of our routes, as the last update left them. */
+  #routes: ReadonlySet<string> = new Set();
+  /** Families whose packets the last update without a problem had forwarded. */
+  #forwarded: ReadonlySet<Family> = new Set();
+  /** Changes of other programs that were put right. */
+  readonly mended = { routes: 0, forwarding: 0 };
   #status: NodeStatus = { ready: false, waitsFor: ['the nodes have not been heard yet'], problems: [] };
 
   constructor(options: NodeKeeperOptions) {
@@ -128,10 +134,14 @@ export class NodeKeeper {
     if (refused.length > 0) return refused;
     const waitsFor: string[] = [];
     try {
-      waitsFor.push(...forward(new Set(own.podCidrs.map(({ family }) => family)), host));
-      const routed = keepRoutes(all, own, host, claims);
+      waitsFor.push(...this.#forward(new Set(own.podCidrs.map(({ family }) => family))));
+      const routed = keepRoutes(all, own, host, { claims, before: this.#routes });
+      this.#routes = routed.standing;
       problems.push(...routed.problems);
       if (routed.changed > 0) log('info', 'routes brought up to date', { changes: routed.changed });
+      this.mended.routes += routed.lost.length;
+      if (routed.lost.length > 0)
+        log('warn', 'Another program removed routes of ours: made again', { routes: routed.lost.join() });
       if (!routed.isOwnDone) waitsFor.push('the route of its own pod CIDR');
       if (keepNodeRanges(runDir, { node, podCidrs: own.podCidrs }))
         log('info', 'address ranges of this node', { podCidrs: own.podCidrs.map(formatPrefix).join() });
@@ -139,6 +149,18 @@ export class NodeKeeper {
       waitsFor.push(messageOf(error));
     }
     return waitsFor;
+  }
+
+  /** @returns why packets of a family are not forwarded */
+  #forward(families: ReadonlySet<Family>): readonly string[] {
+    const { host, log } = this.#options;
+    const { problems, switchedOn } = forward(families, host);
+    for (const family of switchedOn.filter(each => this.#forwarded.has(each))) {
+      this.mended.forwarding += 1;
+      log('warn', `Another program switched IPv${family} forwarding off: on again`);
+    }
+    if (problems.length === 0) this.#forwarded = families;
+    return problems;
   }
 
   /** @returns what keeps the conflist away */

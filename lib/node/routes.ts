@@ -8,7 +8,7 @@
  * another program makes to the same prefix, before or after, wins. They stay when the agent stops, as the pods do.
  */
 import { type Address, type Family, formatAddress, formatPrefix, networkOf, parseAddress } from '../ip/address.ts';
-import { type Exchange, must, type NetlinkRequest } from '../kernel/message.ts';
+import { type Exchange, must, type NetlinkReply, type NetlinkRequest } from '../kernel/message.ts';
 import {
   addRoute,
   deleteRoute,
@@ -16,10 +16,13 @@ import {
   type FoundRoute,
   type Route,
   RT_TABLE_MAIN,
+  RTPROT,
   replaceRoute,
   routeOf,
 } from '../kernel/route.ts';
+import { RTM } from '../kernel/rtnetlink.ts';
 import type { KubeNode } from '../kube/object.ts';
+import { isLinkLocal } from '../pod/links.ts';
 import { type CidrClaims, judgeClaims, LongestMatch } from './pod-cidrs.ts';
 
 /** Protocol number of our routes, "t": no routing daemon in rtnetlink.h or iproute2's rt_protos has it. `ip route show proto 116`. */
@@ -167,20 +170,49 @@ export interface Routed {
   readonly problems: readonly string[];
   /** Routes that were made, changed or removed. */
   readonly changed: number;
+  /** Prefixes of our routes that stand now. */
+  readonly standing: ReadonlySet<string>;
+  /** Prefixes of routes that are wanted and stood before, and that another program removed. */
+  readonly lost: readonly string[];
   /** All of the node's own stand. */
   readonly isOwnDone: boolean;
 }
 
-/** Brings our routes to what the nodes say. A route that the kernel refuses is a problem, and keeps no other back. */
-export function keepRoutes(nodes: readonly KubeNode[], own: KubeNode, host: Exchange, claims?: CidrClaims): Routed {
+/**
+ * Whether the message tells of a change of routes that `keepRoutes` answers: one of ours has gone, or the node is in a network
+ * again, by which others may be reached. Pods come and go without either.
+ * @throws RangeError a malformed attribute
+ */
+export function concernsOurs(message: NetlinkReply): boolean {
+  if (message.type !== RTM.NEWROUTE && message.type !== RTM.DELROUTE) return false;
+  const route = routeOf(message);
+  if (route?.table !== RT_TABLE_MAIN) return false;
+  if (message.type === RTM.DELROUTE) return isOurs(route);
+  return route.protocol === RTPROT.kernel && !isLinkLocal(route.destination);
+}
+
+/**
+ * Brings our routes to what the nodes say. A route that the kernel refuses is a problem, and keeps no other back.
+ * @param before `standing` of the last time
+ */
+export function keepRoutes(
+  nodes: readonly KubeNode[],
+  own: KubeNode,
+  host: Exchange,
+  { claims, before = new Set() }: { readonly claims?: CidrClaims; readonly before?: ReadonlySet<string> } = {},
+): Routed {
   const found = mainRoutes(host);
   const { wanted, problems } = planRoutes(nodes, own, found, claims);
   const changes = routeChanges(found, wanted);
   const refused = host(changes).flatMap(({ error }) => error ?? []);
-  const standing = new Set((changes.length > 0 ? mainRoutes(host) : found).map(keyOf));
+  const now = changes.length > 0 ? mainRoutes(host) : found;
+  const routed = new Set(now.map(keyOf));
+  const foundOurs = new Set(found.filter(isOurs).map(keyOf));
   return {
     problems: [...problems, ...refused.map(({ message }) => message)],
     changed: changes.length - refused.length,
-    isOwnDone: own.podCidrs.every(destination => standing.has(keyOf({ destination }))),
+    standing: new Set(now.filter(isOurs).map(keyOf)),
+    lost: wanted.map(keyOf).filter(key => before.has(key) && !foundOurs.has(key)),
+    isOwnDone: own.podCidrs.every(destination => routed.has(keyOf({ destination }))),
   };
 }

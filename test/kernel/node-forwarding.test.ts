@@ -64,7 +64,7 @@ class Link implements Disposable {
   }
 
   forward(): string[] {
-    return inNetns(this.node, () => forward([4, 6], this.socket.exchange));
+    return [...inNetns(this.node, () => forward([4, 6], this.socket.exchange)).problems];
   }
 
   [Symbol.dispose](): void {

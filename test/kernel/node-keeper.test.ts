@@ -215,6 +215,25 @@ describe('A node', () => {
     assert.deepEqual(keeper.status.waitsFor, ['the API has no node a']);
   });
 
+  test('whose routes and forwarding another program takes away has them again, counted and told; first ones are no mend', async () => {
+    using room = new Room();
+    const keeper = room.keeper();
+    await room.update(keeper, [own]);
+    assert.deepEqual(keeper.mended, { routes: 0, forwarding: 0 });
+    room.netns.exec('sh', ['-ec', 'ip route flush proto 116; echo 0 >/proc/sys/net/ipv4/ip_forward']);
+    await room.update(keeper, [own]);
+    assert.equal(room.forwarding, '11');
+    assert.match(room.netns.exec('ip', ['route', 'show', 'proto', '116']).stdout, /^unreachable 10\.244\.1\.0\/24/);
+    assert.deepEqual(keeper.mended, { routes: 1, forwarding: 1 });
+    assert.deepEqual(
+      room.said.filter(line => line.startsWith('Another program')),
+      ['Another program switched IPv4 forwarding off: on again', 'Another program removed routes of ours: made again'],
+    );
+    // A node that leaves takes its route with it.
+    await room.update(keeper, [node('a', 'fd44:1::/64')]);
+    assert.deepEqual(keeper.mended, { routes: 1, forwarding: 1 });
+  });
+
   test('with a pod CIDR that its own address is in gives out no range, and says so', async () => {
     using room = new Room();
     const { ready, waitsFor } = await room.update(room.keeper(), [node('a', '192.0.2.0/24 fd44:1::/64')]);

@@ -46,7 +46,7 @@ function told(): string {
         isStuck: false,
       },
     ],
-    mended: { table: 0, links: 0 },
+    mended: { table: 0, links: 0, routes: 0, forwarding: 0 },
     drops: new Map([['in-1', { packets: 1n, bytes: 1n }]]),
     chains: new Map([['in-1', { name: 'in-1', direction: 'ingress', rules: [], policies: [policy] }]]),
   });
