@@ -13,6 +13,7 @@ import {
   probeNftables,
   probeOwnership,
 } from '../enforce/probe.ts';
+import { TABLE } from '../gate/desired.ts';
 import { Nft } from '../kernel/nft.ts';
 import type { Cleared } from '../pod/clear-node.ts';
 import { isOwnLink } from '../pod/inventory.ts';
@@ -64,8 +65,18 @@ async function agentsDifferences(live: Live, runDir: string): Promise<readonly M
     const nft = await askAgent<readonly string[]>(runDir, 'GET', '/drift');
     return nft.length === 0 ? [] : [{ about, what: 'differs from what it should be', nft }];
   } catch (error) {
-    return [{ about, what: `was not compared: ${messageOf(error)}` }];
+    return [...holesIn(about), { about, what: `was not compared: ${messageOf(error)}` }];
   }
+}
+
+/** What any process sees: a gate that is not there. */
+function holesIn(about: string): readonly Mismatch[] {
+  using nft = Nft.open();
+  const table = nft.readTable('inet', TABLE);
+  const next = 'no pod is gated before an agent makes it anew';
+  if (!table) return [{ about, what: `is gone: ${next}` }];
+  const isFlushed = table.chains.every(({ rules }) => rules.length === 0);
+  return isFlushed ? [{ about, what: `holds no rule, as after \`nft flush ${about}\`: ${next}` }] : [];
 }
 
 const sentence = ({ about, what }: Mismatch): string => `${about}: ${what}`;

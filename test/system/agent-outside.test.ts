@@ -85,6 +85,22 @@ test('without the agent they are not answered from a world without policies', as
   assert.match(applied.stderr, /kubectl apply/);
 });
 
+test('without the agent verify still sees that there is no gate', async () => {
+  await using room = await busy();
+  const { host, agent } = room;
+  await host.killAgent(agent);
+  for (const [script, said] of [
+    ['nft flush table inet tollgate', /table inet tollgate: holds no rule, as after .*: no pod is gated/],
+    ['nft delete table inet tollgate', /table inet tollgate: is gone: no pod is gated/],
+  ] as const) {
+    assert.doesNotMatch((await host.type(['verify'])).stdout, said);
+    await host.host.sh(script);
+    const { exit, stdout } = await host.type(['verify']);
+    assert.equal(exit, 1);
+    assert.match(stdout, said);
+  }
+});
+
 const status = [
   process.env['TOLLGATE'] ?? new URL('../../dist/tollgate', import.meta.url).pathname,
   'status',

@@ -47,8 +47,12 @@ export const agentOutcome = (name: string, trouble: string | undefined): CheckOu
 });
 
 export function outcomeOf(check: ConnectivityCheck, reply: PodReply | undefined): CheckOutcome {
-  const got = reply?.kind === 'answer' ? `answered: ${reply.text}` : reply?.kind === 'silence' ? reply.why : 'no reply';
-  return { ...check, ok: (reply?.kind === 'answer') === (check.expected === 'answer'), got };
+  const ok = (reply?.kind === 'answer') === (check.expected === 'answer');
+  if (reply?.kind === 'answer') return { ...check, ok, got: `answered: ${reply.text}` };
+  if (reply?.kind !== 'silence') return { ...check, ok, got: 'no reply' };
+  if (reply.fits === undefined) return { ...check, ok, got: reply.why };
+  const passes = reply.fits + HEADERS[check.family];
+  return { ...check, ok, got: `${reply.why}; packets of ${passes} bytes pass`, passes };
 }
 
 /** Where `server` is, which only `client` may call, and `open`, which no policy selects. */
@@ -198,10 +202,25 @@ export interface CheckOutcome extends Omit<ConnectivityCheck, 'family'> {
   readonly ok: boolean;
   /** The answer, or why there was none. */
   readonly got: string;
+  /** Bytes of the largest packet that passed, where a full one did not. */
+  readonly passes?: number;
+}
+
+/** How the MTU of pods is set: in the conflist, which on a node of a cluster its agent writes. */
+const mtuAdvice = {
+  node: 'Compare `ip link` on the node and in the pod, and set "mtu" in the conflist to the least',
+  cluster:
+    'Compare `ip link` on the nodes, and set the least: the chart’s value `mtu`, or `--mtu` of `tollgate install --kubernetes`; pods get it when they are made anew',
+} as const;
+
+function mtuCause(failed: readonly CheckOutcome[], where: keyof typeof mtuAdvice): string {
+  const passing = failed.flatMap(({ passes }) => passes ?? []);
+  const known = passing.length === 0 ? '' : ` (${Math.min(...passing)} bytes pass)`;
+  return `Small packets pass and full ones do not${known}: an MTU on the way is less than the pods’. ${mtuAdvice[where]}.`;
 }
 
 /** Likely causes of failures that the node's own examination cannot find. */
-export function likelyCauses(failed: readonly CheckOutcome[]): readonly string[] {
+export function likelyCauses(failed: readonly CheckOutcome[], where: keyof typeof mtuAdvice): readonly string[] {
   const causes: string[] = [];
   const has = (test: (outcome: CheckOutcome) => boolean) => failed.some(test);
   if (has(({ expected }) => expected === 'silence'))
@@ -210,9 +229,7 @@ export function likelyCauses(failed: readonly CheckOutcome[]): readonly string[]
     );
   const isFull = (outcome: CheckOutcome) => outcome.isFull === true;
   if (has(isFull) && !has(outcome => !isFull(outcome) && outcome.expected === 'answer'))
-    causes.push(
-      'Small packets pass and full ones do not: an MTU on the way is less than the pods’. Compare `ip link` on the node and in the pod, and set "mtu" in the conflist to the least.',
-    );
+    causes.push(mtuCause(failed, where));
   const isTo = (kind: Target['kind']) => (outcome: CheckOutcome) => outcome.to.kind === kind;
   if (has(isTo('hostPort')) && !has(isTo('pod')))
     causes.push(

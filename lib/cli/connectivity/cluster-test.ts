@@ -22,6 +22,7 @@ import { clusterObjects } from './cluster-objects.ts';
 import { findingsOf, type Verified } from './examined.ts';
 import type { Tested } from './report.ts';
 import { CLUSTER_POLICIES, CLUSTER_POLICY_API, TIER_POLICIES, tierChecksFor } from './tiers.ts';
+import { untilEnter } from './until-enter.ts';
 
 interface ClusterPod {
   readonly metadata: { readonly name: string };
@@ -37,6 +38,7 @@ interface Found {
 
 export interface ClusterTestOptions extends KubectlTarget {
   readonly hostPort: number;
+  readonly isPaused: boolean;
 }
 
 /** Milliseconds: a definition that is new is heard of within half a minute. */
@@ -148,16 +150,25 @@ export class ClusterTest implements AsyncDisposable {
     return JSON.parse((await kubectl(this.#options, [...exec, '-o', 'json'], { fine: [0, 1] })).toString()) as T;
   }
 
-  /** For every node the findings of `verify`, or that its agent cannot be asked. */
+  /** For every node the findings of `verify` and what its agent complains of, or that it cannot be asked. */
   async #examined(agents: readonly AgentPod[]): Promise<readonly string[]> {
-    const ofNode = async (agent: AgentPod): Promise<readonly string[]> => {
+    const asked = async (agent: AgentPod, about: () => Promise<readonly string[]>): Promise<readonly string[]> => {
       try {
-        return findingsOf(await this.#onNode<Verified>(agent, 'verify')).map(line => `${agent.node}: ${line}`);
+        return (await about()).map(line => `${agent.node}: ${line}`);
       } catch (error) {
         return [`${agent.node}: its agent cannot be asked: ${said(error)}`];
       }
     };
-    return (await Promise.all(agents.map(ofNode))).flat();
+    const troubles = async (agent: AgentPod): Promise<readonly string[]> => {
+      const { waitsFor, problems } = await this.#onNode<AgentStatus>(agent, 'status');
+      return [...waitsFor, ...problems];
+    };
+    const findings = agents.flatMap(agent => [
+      asked(agent, async () => findingsOf(await this.#onNode<Verified>(agent, 'verify'))),
+      // Of one that is not ready its check has told the cause.
+      ...(agent.isReady ? [asked(agent, () => troubles(agent))] : []),
+    ]);
+    return [...new Set((await Promise.all(findings)).flat())];
   }
 
   /** Why an agent is not ready, and where to look. */
@@ -211,6 +222,8 @@ export class ClusterTest implements AsyncDisposable {
   async #askOnPods(ready: readonly AgentPod[], hasTiers: boolean): Promise<readonly CheckOutcome[]> {
     await this.#make(ready, hasTiers);
     if (hasTiers) await this.#heard(ready[0]!);
+    progress('');
+    if (this.#options.isPaused) await untilEnter('The pods are ready.');
     const found = await this.#found();
     const open = found.pods.get('open')!.status;
     const families = familiesOf(ipsOf(open.podIPs));
@@ -252,7 +265,7 @@ export class ClusterTest implements AsyncDisposable {
     const asked = await this.#askOnPods(ready, hasTiers);
     asked.forEach(told);
     const failed = asked.filter(({ ok }) => !ok);
-    const causes = failed.length === 0 ? [] : [...(await this.#examined(agents)), ...likelyCauses(failed)];
+    const causes = failed.length === 0 ? [] : [...(await this.#examined(agents)), ...likelyCauses(failed, 'cluster')];
     return {
       outcomes: [...checked.outcomes, ...asked],
       causes: [...checked.causes, ...causes],

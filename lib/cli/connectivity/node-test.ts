@@ -1,7 +1,6 @@
 /** The test on this node: pods as processes of our own, plugged in by the node's own conflist, and taken away again. */
 import { mkdirSync, rmdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { createInterface } from 'node:readline/promises';
 import { type Family, parseAddress } from '../../ip/address.ts';
 import { isErrno } from '../../kernel/message.ts';
 import { placeText } from '../install/place.ts';
@@ -28,6 +27,7 @@ import { examinedHere } from './examined.ts';
 import type { Network } from './network.ts';
 import type { Tested } from './report.ts';
 import { TIER_PORTS, tierChecksFor, tierPolicies } from './tiers.ts';
+import { untilEnter } from './until-enter.ts';
 import { askWarmProcess } from './warm-process.ts';
 
 export interface NodeTestOptions {
@@ -115,10 +115,7 @@ export class NodeTest implements AsyncDisposable {
       await this.#plug(name);
     }
     progress('');
-    if (!isPaused) return;
-    process.stderr.write('The pods are plugged in. Enter goes on.\n');
-    using lines = createInterface({ input: process.stdin });
-    await lines.question('');
+    if (isPaused) await untilEnter('The pods are plugged in.');
   }
 
   #pod(name: TestPodName): TestPod {
@@ -183,7 +180,7 @@ export class NodeTest implements AsyncDisposable {
     outcomes.forEach(told);
     const failed = outcomes.filter(({ ok }) => !ok);
     const examined = failed.length === 0 ? [] : await examinedHere(verifyArguments);
-    const causes = [...(agent?.cause === undefined ? [] : [agent.cause]), ...examined, ...likelyCauses(failed)];
+    const causes = [...(agent?.cause === undefined ? [] : [agent.cause]), ...examined, ...likelyCauses(failed, 'node')];
     return { outcomes, causes, notTried: notTriedOnNode(abilities) };
   }
 

@@ -82,12 +82,16 @@ const sysdump = ({ rest, kubeconfig, context, namespace }: Given): Promise<numbe
 /** `connectivity test`, as on a node. @throws UsageError */
 async function connectivity({ rest, node: _, ...target }: Given): Promise<Exit> {
   const asked = await yargs([...rest])
-    .options({ 'host-port': { type: 'number', default: 29467, requiresArg: true }, ...formatOption })
+    .options({
+      'host-port': { type: 'number', default: 29467, requiresArg: true, describe: 'A free port of the nodes' },
+      pause: { type: 'boolean', default: false, describe: 'Wait for Enter once the pods are ready' },
+      ...formatOption,
+    })
     .strictOptions()
     .parseAsync();
   if (String(asked._[0]) !== 'test') throw new UsageError('What to do? kubectl tollgate connectivity test');
   const format = asked.output as ReportFormat;
-  await using test = new ClusterTest({ ...target, hostPort: asked['host-port'] });
+  await using test = new ClusterTest({ ...target, hostPort: asked['host-port'], isPaused: asked.pause });
   using _signals = undoneOnSignal(test);
   const result = await test.run(outcome => {
     if (format === 'text') printPainted(outcomeLine(outcome));

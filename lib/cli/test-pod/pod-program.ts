@@ -34,8 +34,8 @@ export type PodReply =
   | { readonly kind: 'mtu'; readonly mtu: number }
   | { readonly kind: 'ready' }
   | { readonly kind: 'answer'; readonly text: string }
-  /** No answer came, or the connection was refused. */
-  | { readonly kind: 'silence'; readonly why: string };
+  /** No answer came, or the connection was refused. `fits`: bytes of the largest datagram that came back, where shorter ones did. */
+  | { readonly kind: 'silence'; readonly why: string; readonly fits?: number };
 
 /** By TCP it greets; by UDP it sends back what it gets. */
 export async function serve({ ports, greeting, family }: Extract<Order, { kind: 'serve' }>): Promise<PodReply> {
@@ -79,7 +79,7 @@ function get({ address, port, timeoutMs }: TestQuestion): Promise<PodReply> {
 /** Milliseconds after which a datagram is sent again: one may be lost without a fault. */
 const AGAIN = 500;
 
-async function echoed({ address, port, timeoutMs }: TestQuestion, bytes: number): Promise<PodReply> {
+async function echoed({ address, port, timeoutMs }: Omit<TestQuestion, 'datagram'>, bytes: number): Promise<PodReply> {
   const socket = createSocket(isIPv6(address) ? 'udp6' : 'udp4');
   const { promise, resolve } = Promise.withResolvers<PodReply>();
   socket.on('error', error => resolve(silence(timeoutMs, error)));
@@ -98,11 +98,35 @@ async function echoed({ address, port, timeoutMs }: TestQuestion, bytes: number)
   return reply;
 }
 
+/** Milliseconds until a datagram of the search counts as too long. */
+const SEARCH = 1_000;
+
+/** Searches for the largest datagram that comes back, shorter than one that did not. @returns its bytes; undefined where none does */
+async function largestEchoed(question: TestQuestion, tooLong: number): Promise<number | undefined> {
+  const comesBack = async (bytes: number): Promise<boolean> =>
+    (await echoed({ ...question, timeoutMs: SEARCH }, bytes)).kind === 'answer';
+  let [least, end] = [0, tooLong];
+  if (!(await comesBack(least))) return undefined;
+  while (end - least > 1) {
+    const middle = (least + end) >> 1;
+    if (await comesBack(middle)) least = middle;
+    else end = middle;
+  }
+  return least;
+}
+
+async function echoedWhole(question: TestQuestion, bytes: number): Promise<PodReply> {
+  const reply = await echoed(question, bytes);
+  if (reply.kind !== 'silence') return reply;
+  const fits = await largestEchoed(question, bytes);
+  return fits === undefined ? reply : { ...reply, fits };
+}
+
 /** From the network namespace of this process. */
-export function ask(question: TestQuestion): Promise<PodReply> {
+export async function ask(question: TestQuestion): Promise<PodReply> {
   const { datagram, fillsMtu } = question;
-  if (fillsMtu !== undefined) return echoed(question, ownMtu() - fillsMtu);
-  return datagram === undefined ? get(question) : echoed(question, datagram);
+  if (fillsMtu !== undefined) return echoedWhole(question, ownMtu() - fillsMtu);
+  return datagram === undefined ? get(question) : echoedWhole(question, datagram);
 }
 
 async function carryOut(order: Order): Promise<PodReply> {
