@@ -6,9 +6,15 @@ import { released, version } from '../support/release.ts';
 import type { KubeObject } from './api.ts';
 import { place } from './control.ts';
 
-export function agentManifests(): readonly KubeObject[] {
+/** Of the chart, beside those that such a node needs. */
+export interface AgentValues {
+  readonly flows?: boolean;
+}
+
+export function agentManifests({ flows = false }: AgentValues = {}): readonly KubeObject[] {
   const values = { apiServer: place, binDir: '/run/cni/bin', confDir: '/run/cni/net.d' };
-  const set = Object.entries(values).flatMap(([name, value]) => ['--set-string', `${name}=${value}`]);
+  const texts = Object.entries(values).flatMap(([name, value]) => ['--set-string', `${name}=${value}`]);
+  const set = [...texts, '--set', `flows=${flows}`];
   const args = ['template', 'tollgate', released(`tollgate-${version}.tgz`), '--namespace', 'kube-system', ...set];
   // helm keeps what it knows of repositories: here nothing.
   const env = { PATH: process.env['PATH'], HOME: '/nonexistent' };

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { until } from '../support/host.ts';
 import { nodePlace, type Place } from './addresses.ts';
-import { agentManifests } from './agent-manifests.ts';
+import { type AgentValues, agentManifests } from './agent-manifests.ts';
 import { type Api, isTrue, type KubeObject, type Pod } from './api.ts';
 import { ControlPlane } from './control.ts';
 import { podImage, podProgram } from './images.ts';
@@ -73,10 +73,10 @@ export class KubeCluster implements Disposable {
   readonly nodes = new Map<string, KubeNode>();
   #numbered = 0;
 
-  static async start(): Promise<KubeCluster> {
+  static async start(values: AgentValues = {}): Promise<KubeCluster> {
     const cluster = new KubeCluster();
     await cluster.control.start();
-    if (release.agent === 'pod') for (const object of agentManifests()) await cluster.api.apply(object);
+    if (release.agent === 'pod') for (const object of agentManifests(values)) await cluster.api.apply(object);
     await Promise.all(Array.from({ length: release.nodes }, () => cluster.addNode(release.agent)));
     if (release.hasServices) await cluster.#startDns();
     return cluster;

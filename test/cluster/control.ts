@@ -192,6 +192,11 @@ export class ControlPlane implements Disposable {
     sh(`ip link set ${name} ${state}`);
   }
 
+  /** Sets what the node's wire takes in one piece (bytes), at both ends. */
+  narrow({ name, host }: { readonly name: string; readonly host: Host }, mtu: number): void {
+    sh(`ip link set ${name} mtu ${mtu}; nsenter --net=/proc/${host.pid}/ns/net ip link set eth0 mtu ${mtu}`);
+  }
+
   [Symbol.dispose](): void {
     this.api[Symbol.dispose]();
   }

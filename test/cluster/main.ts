@@ -4,7 +4,9 @@ import { access } from './access.ts';
 import { apiWeather } from './api-weather.ts';
 import { KubeCluster } from './cluster.ts';
 import { conformance } from './conformance.ts';
+import { connectivity } from './connectivity.ts';
 import { daemonSet } from './daemonset.ts';
+import { kubectlFlows } from './kubectl-flows.ts';
 import { kubectlPlugin } from './kubectl-plugin.ts';
 import { life } from './life.ts';
 import { names } from './names.ts';
@@ -24,13 +26,14 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal
 
 let cluster: KubeCluster;
 before(async () => {
-  cluster = await KubeCluster.start();
+  cluster = await KubeCluster.start({ flows: true });
   console.log(`cluster ready after ${Math.round(performance.now())} ms`);
 });
 after(() => cluster?.[Symbol.dispose]());
 
 for (const proofs of [policies, life, restarts, nodes, daemonSet]) proofs(() => cluster);
-if (release.agent === 'pod') for (const proofs of [kubectlPlugin, rollout]) proofs(() => cluster);
+if (release.agent === 'pod')
+  for (const proofs of [kubectlPlugin, kubectlFlows, connectivity, rollout]) proofs(() => cluster);
 if (release.hasServices) {
   for (const proofs of [names, access, sessions, apiWeather, returns, rolling]) proofs(() => cluster);
   services(() => cluster, 'nftables');

@@ -5,6 +5,7 @@ import { before, suite, test } from 'node:test';
 import { until } from '../support/host.ts';
 import type { KubeObject, Pod } from './api.ts';
 import { defaultDeny, type KubeCluster, namespaceOf, policyOf } from './cluster.ts';
+import { define, definitions } from './definitions.ts';
 
 const names = ['web', 'client', 'stranger', 'visitor'] as const;
 type Name = (typeof names)[number];
@@ -26,6 +27,19 @@ const fromClient = (to: unknown) =>
   });
 const familyOf = (ip: string): 'ipv4' | 'ipv6' => (isIPv6(ip) ? 'ipv6' : 'ipv4');
 const block = (cidr: string, except: readonly string[] = []) => ({ ipBlock: { cidr, except } });
+
+/** Of all pods of the namespace `shop`. */
+const ofCluster = (name: string, tier: 'Admin' | 'Baseline', priority: number, rule: object): KubeObject => ({
+  ...{ apiVersion: 'policy.networking.k8s.io/v1alpha2', kind: 'ClusterNetworkPolicy', metadata: { name } },
+  spec: { tier, priority, subject: { namespaces: { matchLabels: { team: 'shop' } } }, ingress: [rule] },
+});
+const denying = (tier: 'Admin' | 'Baseline') =>
+  ofCluster(`deny-${tier.toLowerCase()}`, tier, 20, { action: 'Deny', from: [{ namespaces: {} }] });
+const passing = (team: string, app: string) =>
+  ofCluster('pass', 'Admin', 10, {
+    action: 'Pass',
+    from: [{ pods: { namespaceSelector: { matchLabels: { team } }, podSelector: { matchLabels: { app } } } }],
+  });
 
 interface Case {
   readonly name: string;
@@ -122,6 +136,23 @@ export function policies(cluster: () => KubeCluster): void {
         await Promise.all(policies.map(async policy => await api.delete(policy)));
       }
     }
+
+    test('policies of the cluster hold once their definition has come, tier by tier', async t => {
+      const installed = definitions();
+      t.diagnostic(`heard of after ${Math.round(await define(cluster(), installed))} ms`);
+      try {
+        const [pass, deny, last] = [passing('shop', 'client'), denying('Admin'), denying('Baseline')];
+        const tiers = { 'client→web:80': true, 'stranger→web:80': false, 'visitor→web:80': false };
+        await under([pass, deny], () => settles(tiers));
+        await under([pass, deny, defaultDeny('shop', ['Ingress'])], () =>
+          settles({ ...tiers, 'client→web:80': false }),
+        );
+        await under([last], () => settles({ 'client→web:80': false, 'web→visitor:80': true }));
+        await under([last, toWeb(clients)], () => settles(tiers));
+      } finally {
+        await Promise.all(installed.map(async definition => await cluster().api.delete(definition)));
+      }
+    });
 
     test("pods have addresses of the node's range, and reach each other by TCP and UDP", async () => {
       for (const pod of pods.values()) {

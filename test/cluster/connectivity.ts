@@ -1,0 +1,153 @@
+/** `kubectl tollgate connectivity test`: all is well where it is, and of each fault it names the likely cause and the node. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { text } from 'node:stream/consumers';
+import { before, suite, test } from 'node:test';
+import { until } from '../support/host.ts';
+import { isTrue, type Pod } from './api.ts';
+import type { KubeCluster } from './cluster.ts';
+import { definitions } from './definitions.ts';
+import { type Ends, type Fault, faults, mended } from './faults.ts';
+import type { KubeNode } from './node.ts';
+import { plugin, spawnPlugin } from './plugin.ts';
+
+interface Check {
+  readonly name: string;
+  readonly family: number | null;
+  readonly ok: boolean;
+}
+interface Tested {
+  readonly checks: readonly Check[];
+  readonly causes: readonly string[];
+  readonly notTried: readonly string[];
+}
+
+export function connectivity(cluster: () => KubeCluster): void {
+  suite('kubectl tollgate connectivity test', () => {
+    const names = ['node1', 'node2'] as const;
+    let ends: Omit<Ends, 'pod'>;
+    before(async () => {
+      const [near, far] = names.map(name => cluster().nodes.get(name)!) as [KubeNode, KubeNode];
+      ends = { cluster: cluster(), near, far, range: (await far.read())!.spec.podCIDRs![0]! };
+    });
+
+    /** As kubelet says it. */
+    async function isAgentReady(node: string): Promise<boolean> {
+      const pods = await cluster().api.list<Pod>('/api/v1/namespaces/kube-system/pods');
+      const agent = pods.find(({ metadata, spec }) => metadata.name.startsWith('tollgate-') && spec.nodeName === node);
+      return agent !== undefined && isTrue(agent.status.conditions, 'Ready');
+    }
+    const areAgentsReady = async () => (await Promise.all(names.map(isAgentReady))).every(isReady => isReady);
+
+    async function tested(expected: 0 | 1): Promise<Tested> {
+      const { status, stdout, stderr } = await plugin('connectivity', 'test', '-o', 'json');
+      assert.equal(status, expected, stdout + stderr);
+      return JSON.parse(stdout) as Tested;
+    }
+
+    test('of a cluster that is well: pods, nodes, Service, name, hostPort, policy', async t => {
+      const { checks, notTried } = await tested(0);
+      t.diagnostic(`${checks.length} checks are as they should be; not tried: ${notTried.join(', ')}`);
+      assert.match(notTried.join(), /^policies of the cluster: its API does not know clusternetworkpolicies/);
+      for (const name of [
+        'pod to pod between nodes',
+        'full packets between nodes',
+        'what a policy denies between nodes',
+        'a Service',
+        'a hostPort',
+      ])
+        for (const family of [4, 6])
+          assert.ok(
+            checks.some(each => each.name === name && each.family === family),
+            `${name}, IPv${family}`,
+          );
+      assert.ok(checks.some(({ name }) => name === 'a name of DNS'));
+      for (const node of names) assert.ok(checks.some(({ name }) => name === `the agent of ${node}`));
+    });
+
+    test('where the API knows ClusterNetworkPolicy, both tiers are tried', async () => {
+      for (const definition of definitions()) await cluster().api.apply(definition);
+      const { checks, notTried } = await tested(0);
+      assert.deepEqual(notTried, []);
+      for (const name of ['Admin denies', 'Admin accepts', 'Admin passes', 'Baseline denies', 'Baseline comes'])
+        assert.ok(
+          checks.some(check => check.name.startsWith(name)),
+          name,
+        );
+    });
+
+    test('an agent that does not answer is found, and its node is named', async t => {
+      const { pid } = ends.far.agent;
+      process.kill(pid, 'SIGSTOP');
+      try {
+        await until('kubelet to notice', async () => !(await isAgentReady('node2')));
+        const { checks, causes, notTried } = await tested(1);
+        assert.deepEqual(
+          checks.filter(({ ok }) => !ok).map(({ name }) => name),
+          ['the agent of node2'],
+        );
+        t.diagnostic(causes.join(' | '));
+        assert.match(causes.join(), /^node2: its agent does not answer/);
+        assert.match(notTried.join(), /pods of two nodes: one agent is ready/);
+      } finally {
+        process.kill(pid, 'SIGCONT');
+      }
+      await until('kubelet to notice that it is back', areAgentsReady);
+    });
+
+    /** Breaks something while its pods are ready. */
+    async function testedBroken({ breaks, mends }: Fault): Promise<Tested> {
+      const child = spawnPlugin('connectivity', 'test', '--pause', '-o', 'json');
+      const ended = once(child, 'close');
+      const stdout = text(child.stdout);
+      let stderr = '';
+      child.stderr.setEncoding('utf8').on('data', said => {
+        stderr += said;
+      });
+      try {
+        await until('the pods of the test to be ready', () => {
+          assert.equal(child.exitCode, null, stderr);
+          return stderr.includes('Enter goes on');
+        });
+      } catch (error) {
+        child.kill();
+        throw error;
+      }
+      const pod = (await cluster().api.get<Pod>('/api/v1/namespaces/tollgate-connectivity/pods/far-open'))!.status
+        .podIP!;
+      await breaks({ ...ends, pod });
+      try {
+        child.stdin.end('\n');
+        const [status] = (await ended) as [number];
+        assert.equal(status, 1, (await stdout) + stderr);
+        return JSON.parse(await stdout) as Tested;
+      } finally {
+        await mends({ ...ends, pod });
+        await until('the agents to be ready', areAgentsReady);
+      }
+    }
+
+    for (const fault of faults)
+      test(`${fault.what}: it is found, and its likely cause told`, async t => {
+        const { checks, causes } = await testedBroken(fault);
+        t.diagnostic(causes.join(' | '));
+        const failed = checks.filter(({ ok }) => !ok);
+        assert.deepEqual(
+          failed.filter(({ name, family }) => !fault.failed.test(name) || !fault.families.includes(family!)),
+          [],
+          'nothing else fails',
+        );
+        assert.ok(failed.some(({ family }) => family === 4));
+        assert.match(causes.join(' | '), fault.cause);
+      });
+
+    for (const { what, breaks, isWhole, told } of mended)
+      test(`${what}: the agent puts it right, and says so`, async () => {
+        const { host, agent } = ends.near;
+        const all = { ...ends, pod: '' };
+        await host.sh(breaks(all));
+        await until('it to be whole', async () => (await host.run(['sh', '-c', isWhole(all)])).exit === 0, 30_000);
+        await until('it to be told', () => told.test(agent.tail(100)));
+      });
+  });
+}
