@@ -15,7 +15,12 @@ const chain = (name: string, policies: readonly string[]): RuleChain => ({
 function dropsOf(chains: readonly RuleChain[], packets: readonly number[]): readonly string[] {
   const readings: Readings = {
     ...{ release: '1', watches: [], isServing: true, pods: 0, identities: 0, refused: 0, failures: 0, cuts: 0 },
-    ...{ delays: new Histogram(), syncs: new Histogram(), mended: { table: 0, links: 0, routes: 0, forwarding: 0 }, memory: 0 },
+    ...{
+      delays: new Histogram(),
+      syncs: new Histogram(),
+      mended: { table: 0, links: 0, routes: 0, forwarding: 0 },
+      memory: 0,
+    },
     drops: new Map(chains.map(({ name }, i) => [name, { packets: BigInt(packets[i]!), bytes: 0n }])),
     chains: new Map(chains.map(each => [each.name, each])),
   };
