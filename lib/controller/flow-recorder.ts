@@ -13,6 +13,7 @@ import { ConntrackEvents, type ConntrackListener } from '../kernel/conntrack-eve
 import { monotonic } from '../kernel/monotonic.ts';
 import type { LoggedPacket } from '../kernel/nflog.ts';
 import type { Nft } from '../kernel/nft.ts';
+import { processorTime } from '../kernel/processor-time.ts';
 import type { Log } from '../rpc/log.ts';
 import { accountingState, useAccounting } from './flow-accounting.ts';
 import { DenialWatch } from './flow-denial-watch.ts';
@@ -81,7 +82,7 @@ export class FlowRecorder implements Disposable {
   constructor(options: RecorderOptions) {
     this.#options = options;
     const { source, accounting, bytes, buffer, log } = options;
-    this.attribution = new Attribution(() => source.scene(), monotonic);
+    this.attribution = new Attribution(() => source.scene(), { time: monotonic, work: processorTime });
     this.journal = new FlowJournal(this.attribution, bytes);
     this.#listener = {
       opened: entry => {

@@ -37,9 +37,15 @@ export interface Attributed {
 /** Milliseconds from any start. */
 export type Stopwatch = () => number;
 
+export interface Stopwatches {
+  readonly time: Stopwatch;
+  /** Processor time of this thread: a process that waits for a processor spends none. */
+  readonly work: Stopwatch;
+}
+
 /** Answers that are kept. */
 const MOST_KNOWN = 8192;
-/** Milliseconds of evaluation in each second. */
+/** Milliseconds of the processor for evaluation in each second. */
 const BUDGET = 100;
 const SECOND = 1000;
 /** Milliseconds for which a pod that left is known: events wait for less to be read. */
@@ -61,7 +67,7 @@ const isKnown = (name: string): name is Protocol => (protocols as readonly strin
 
 export class Attribution {
   readonly #scene: () => FlowScene;
-  readonly #clock: Stopwatch;
+  readonly #clock: Stopwatches;
   readonly #budget: number;
   #known = new Map<string, Attributed>();
   #ends = new Map<string, Keyed<FlowEnd>>();
@@ -76,8 +82,8 @@ export class Attribution {
   /** Flows that were recorded without an answer. */
   unanswered = 0;
 
-  /** @param budget milliseconds of evaluation in each second */
-  constructor(scene: () => FlowScene, clock: Stopwatch, budget = BUDGET) {
+  /** @param budget milliseconds of the processor for evaluation in each second */
+  constructor(scene: () => FlowScene, clock: Stopwatches, budget = BUDGET) {
     this.#scene = scene;
     this.#clock = clock;
     this.#budget = budget;
@@ -94,7 +100,7 @@ export class Attribution {
   get scene(): FlowScene {
     if (this.#now) return this.#now;
     const scene = this.#scene();
-    const now = this.#clock();
+    const now = this.#clock.time();
     for (const [address, { until }] of this.#gone)
       if (until < now || scene.pods.has(address)) this.#gone.delete(address);
     for (const [address, pod] of this.#before?.pods ?? [])
@@ -133,8 +139,8 @@ export class Attribution {
     const { from, to } = ends();
     const texts = { from: formatAddress(from), to: formatAddress(to), family: from.family };
     const [fromEnd, toEnd] = [this.#end(texts.from), this.#end(texts.to)];
-    const start = this.#clock();
-    const isBusy = !this.#mayStart(start);
+    const isBusy = !this.#mayStart(this.#clock.time());
+    const start = this.#clock.work();
     const judgements: Judgements = isBusy
       ? { egress: null, ingress: null, doubt: 'busy' }
       : this.#judge({ ...texts, protocol: protocolName(protocol), port });
@@ -148,7 +154,7 @@ export class Attribution {
       this.unanswered++;
       return attributed;
     }
-    this.#spent += this.#clock() - start;
+    this.#spent += this.#clock.work() - start;
     if (this.#known.size >= MOST_KNOWN) this.#known.clear();
     this.#known.set(key, attributed);
     return attributed;

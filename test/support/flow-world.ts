@@ -1,5 +1,5 @@
 /** A small world for the flow tests: three pods here, one elsewhere, and what conntrack says of flows between them. */
-import { Attribution, type FlowScene, type Stopwatch } from '../../lib/flows/attribution.ts';
+import { Attribution, type FlowScene, type Stopwatch, type Stopwatches } from '../../lib/flows/attribution.ts';
 import type { Connection } from '../../lib/flows/journal.ts';
 import { stagedScene } from '../../lib/flows/staged.ts';
 import { addressBytes, parseAddress } from '../../lib/ip/address.ts';
@@ -40,9 +40,15 @@ export function sceneOf(local: readonly Pod[], text = policies): FlowScene {
   };
 }
 
+const standing: Stopwatch = () => 0;
+
 /** One object, whose `now` a test replaces. */
-export function attributionOf(place: { now: FlowScene }, clock: Stopwatch = () => 0, budget?: number): Attribution {
-  return new Attribution(() => place.now, clock, budget);
+export function attributionOf(
+  place: { now: FlowScene },
+  { time = standing, work = standing }: Partial<Stopwatches> = {},
+  budget?: number,
+): Attribution {
+  return new Attribution(() => place.now, { time, work }, budget);
 }
 
 export const bytes = (text: string): string => String.fromCharCode(...addressBytes(parseAddress(text)!));

@@ -20,7 +20,7 @@ const all = parseFilter('');
 function start(local = [web, client, stranger], text = policies) {
   const place = { now: sceneOf(local, text) };
   const clock = { now: 0 };
-  const attribution = attributionOf(place, () => clock.now);
+  const attribution = attributionOf(place, { time: () => clock.now });
   const journal = new FlowJournal(attribution, 1 << 20);
   const flows = (): FlowRecord[] => journal.list({ filter: all, last: 1000 }).filter(entry => entry.kind === 'flow');
   return { place, clock, attribution, journal, flows };
