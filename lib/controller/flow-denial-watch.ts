@@ -35,6 +35,9 @@ const watchRemovals = (onGone: (counter: DropCounter) => void): Subscription =>
  */
 const LOOKS = 3;
 const APART = 1_000;
+/** The last looks: milliseconds for which the kernel gathers packets, and then some. */
+const LAST_LOOKS = 2;
+const GATHERED = 200;
 
 export interface DenialListener {
   readonly flow: (flow: DeniedFlow, packet: LoggedPacket) => void;
@@ -54,6 +57,7 @@ export class DenialWatch implements Disposable {
   /** Looks at the counters that the last packet is still worth. */
   #due = 0;
   #looking: NodeJS.Timeout | undefined;
+  #isEnding = false;
   #isOver = false;
 
   constructor(
@@ -79,7 +83,7 @@ export class DenialWatch implements Disposable {
 
   #take(packet: LoggedPacket): void {
     this.#due = LOOKS;
-    this.#looking ??= setTimeout(() => this.#lookSoon(), APART).unref();
+    if (!this.#isEnding) this.#looking ??= this.#lookLater();
     const flow = this.#denials.take(packet, this.#names);
     if (flow) this.#listener.flow(flow, packet);
   }
@@ -97,26 +101,40 @@ export class DenialWatch implements Disposable {
     }
   }
 
-  /** Sums up what the log has left out. */
-  look(): void {
+  /**
+   * Sums up what the log has left out, once all that has come was read, however long this process was held up: what waits to
+   * be read would be told twice.
+   */
+  async #look(): Promise<void> {
+    do await new Promise(done => setImmediate(done));
+    while (!this.#isOver && this.#log.isBehind);
+    if (this.#isOver) return;
     for (const sum of this.#denials.sum(this.#counters(), Date.now() / 1000, this.#names)) this.#listener.sum(sum);
   }
 
-  /**
-   * After what has come by now was read, however long this process was held up; and again while there can be something to
-   * sum up: a chain logs its first packets whatever its limit is.
-   */
-  #lookSoon(): void {
-    setImmediate(() => {
-      if (this.#isOver) return;
+  /** Again while there can be something to sum up: a chain logs its first packets whatever its limit is. */
+  async #lookSoon(): Promise<void> {
+    try {
+      await this.#look();
       this.#due--;
-      this.#looking = this.#due > 0 ? setTimeout(() => this.#lookSoon(), APART).unref() : undefined;
-      try {
-        this.look();
-      } catch (error) {
-        this.#listener.ended(error instanceof Error ? error : new Error(String(error)));
-      }
-    });
+      this.#looking = this.#due > 0 && !this.#isEnding ? this.#lookLater() : undefined;
+    } catch (error) {
+      this.#listener.ended(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+
+  #lookLater(): NodeJS.Timeout {
+    return setTimeout(() => void this.#lookSoon(), APART).unref();
+  }
+
+  /** Resolves when all that was denied before the call has been told. */
+  async finish(): Promise<void> {
+    this.#isEnding = true;
+    clearTimeout(this.#looking);
+    for (let looks = 0; looks < LAST_LOOKS; looks++) {
+      await new Promise(done => setTimeout(done, GATHERED));
+      await this.#look();
+    }
   }
 
   [Symbol.dispose](): void {

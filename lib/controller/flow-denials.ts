@@ -69,8 +69,10 @@ export interface DropCounter {
 }
 
 interface ChainCount {
-  /** Packets that its counters have known of since we began. */
+  /** Packets that its counters knew of at the last look, since we began. */
   denied: number;
+  /** Packets that the kernel has told of since, with its last word of a counter. */
+  later: number;
   /** The number of denied packets that were logged or summed up. */
   told: number;
   /** Policies of the chain when it was last there. */
@@ -90,7 +92,7 @@ export class Denials {
   readonly #counters = new Map<string, { packets: number; gone: number }>();
 
   #countOf(chain: string): ChainCount {
-    const known = this.#chains.get(chain) ?? { denied: 0, told: 0, by: [], gone: 0 };
+    const known = this.#chains.get(chain) ?? { denied: 0, later: 0, told: 0, by: [], gone: 0 };
     this.#chains.set(chain, known);
     return known;
   }
@@ -145,17 +147,18 @@ export class Denials {
     for (const { chain, rule, packets } of counters) this.#counters.set(`${chain} ${rule}`, { packets, gone: 0 });
   }
 
-  #count({ chain, rule, packets }: DropCounter): void {
+  /** @returns packets since it was last counted */
+  #count({ chain, rule, packets }: DropCounter): number {
     const key = `${chain} ${rule}`;
     const before = this.#counters.get(key)?.packets ?? 0;
-    // Fewer than before: its table was made anew.
-    this.#countOf(chain).denied += packets >= before ? packets - before : packets;
     this.#counters.set(key, { packets, gone: 0 });
+    // Fewer than before: its table was made anew.
+    return packets >= before ? packets - before : packets;
   }
 
   /** The kernel's last word of a counter that was taken out. */
   close(counter: DropCounter): void {
-    this.#count(counter);
+    this.#countOf(counter.chain).later += this.#count(counter);
     this.#counters.delete(`${counter.chain} ${counter.rule}`);
   }
 
@@ -173,9 +176,14 @@ export class Denials {
     }
     for (const known of [...this.#chains.values(), ...this.#counters.values()]) known.gone++;
     for (const counter of counters) {
-      this.#count(counter);
-      this.#countOf(counter.chain).gone = 0;
+      const count = this.#countOf(counter.chain);
+      count.denied += this.#count(counter);
+      count.gone = 0;
       this.#policiesOf(counter.chain, names);
+    }
+    for (const count of this.#chains.values()) {
+      count.denied += count.later;
+      count.later = 0;
     }
     for (const [chain, { gone }] of this.#chains) if (gone >= LAST_WORD) this.#chains.delete(chain);
     for (const [key, { gone }] of this.#counters) if (gone >= LAST_WORD) this.#counters.delete(key);

@@ -13,8 +13,15 @@ export interface EventSocket {
   readonly fd: number;
 }
 
-/** How many messages the kernel has dropped because the socket's buffer was full. @see sock_diag.h, SK_MEMINFO_DROPS */
-export const dropsOf = (fd: number): number => getOption(fd, SO.MEMINFO, new Uint32Array(9))?.[8] ?? 0;
+/** @see include/uapi/linux/sock_diag.h, SK_MEMINFO_* */
+const SK_MEMINFO = { RMEM_ALLOC: 0, DROPS: 8 } as const;
+const memoryOf = (fd: number, what: number): number => getOption(fd, SO.MEMINFO, new Uint32Array(9))?.[what] ?? 0;
+
+/** How many messages the kernel has dropped because the socket's buffer was full. */
+export const dropsOf = (fd: number): number => memoryOf(fd, SK_MEMINFO.DROPS);
+
+/** Whether messages wait to be read. */
+export const hasMore = (fd: number): boolean => memoryOf(fd, SK_MEMINFO.RMEM_ALLOC) > 0;
 
 /**
  * Port and protocol are not enough to know the socket by: one of another thread, in another netns, may have the same. So

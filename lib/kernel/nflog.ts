@@ -166,6 +166,11 @@ export class PacketLog implements Disposable {
     for (const request of requests) this.#subscription.send(request);
   }
 
+  /** Whether packets have come that the listener has not been told of. */
+  get isBehind(): boolean {
+    return this.#subscription.isBehind;
+  }
+
   [Symbol.dispose](): void {
     this.#subscription[Symbol.dispose]();
   }

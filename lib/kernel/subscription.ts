@@ -1,7 +1,7 @@
 /** Receives messages of netlink's multicast groups, as the event loop turns. */
 import type { MessageInfo } from 'netlink/dist/raw.js';
 import { formatHeader, NLM_F, parseMessages } from '../netlink/header.ts';
-import { dropsOf, type EventSocket, openEventSocket } from './event-socket.ts';
+import { dropsOf, type EventSocket, hasMore, openEventSocket } from './event-socket.ts';
 import type { NetlinkReply, NetlinkRequest } from './message.ts';
 import { type NetlinkProtocol, SO, SOL_NETLINK, SOL_SOCKET, setOption } from './socket.ts';
 
@@ -63,6 +63,11 @@ export class Subscription implements Disposable {
     this.#socket.raw.send(Buffer.concat([header, body]), {}, error => {
       if (error) this.#lose(error);
     });
+  }
+
+  /** Whether messages have come that the listener has not been told of. */
+  get isBehind(): boolean {
+    return !this.#ended && hasMore(this.#socket.fd);
   }
 
   [Symbol.dispose](): void {

@@ -10,6 +10,7 @@ import {
   type FlowQuery,
   followRecorded,
   isRecorded,
+  type Listening,
   type LiveMessage,
   listRecorded,
   sumRecorded,
@@ -17,11 +18,16 @@ import {
 } from './recorded.ts';
 import { watchDenied } from './watch-denied.ts';
 
-const untilInterrupted = (): AbortSignal => {
-  const interrupted = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort());
-  return interrupted.signal;
-};
+/** Until interrupted, or for so many seconds from when flows are heard of: to begin takes a busy machine a while. */
+function listeningFor(seconds?: number): Listening {
+  const over = new AbortController();
+  const end = (): void => over.abort();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, end);
+  const begun = (): void => {
+    if (seconds !== undefined) setTimeout(end, seconds * 1000).unref();
+  };
+  return { begun, stop: over.signal };
+}
 
 /** As `flows --denied` shows it where the node's log is read at first hand. */
 function printDenied(entry: Entry, output: string): void {
@@ -62,8 +68,7 @@ interface Options {
 
 /** Prints denials from now on: the agent's, where one records flows, else those that the gate logs to its NFLOG group. */
 async function showDenials(options: Options & Parameters<typeof openLive>[0], filter: string): Promise<Exit> {
-  const limit = options.follow ? [] : [AbortSignal.timeout(options.seconds * 1000)];
-  const stop = AbortSignal.any([untilInterrupted(), ...limit]);
+  const listening = listeningFor(options.follow ? undefined : options.seconds);
   const { runDir, output } = options;
   if (await isRecorded(runDir)) {
     const told = new Set<number>();
@@ -75,7 +80,7 @@ async function showDenials(options: Options & Parameters<typeof openLive>[0], fi
       ({ entries }) => {
         for (const entry of entries) if (isNew(entry)) printDenied(entry, output);
       },
-      stop,
+      listening,
     );
     return exit.yes;
   }
@@ -83,7 +88,7 @@ async function showDenials(options: Options & Parameters<typeof openLive>[0], fi
     throw new UsageError('Cannot filter here: only an agent that records flows can (tollgate agent --flows)');
   using live = openLive(options, warn);
   if (!live.found) throw new Error('Cannot show flows: no pod is plugged in in this network namespace');
-  await watchDenied(live, { group: live.found.settings.nflogGroup, runDir }, denialPrinters[output]!, stop);
+  await watchDenied(live, { group: live.found.settings.nflogGroup, runDir }, denialPrinters[output]!, listening);
   return exit.yes;
 }
 
@@ -103,7 +108,7 @@ async function showFlows({ runDir, output, follow }: Options, query: FlowQuery):
     if (entry.kind === 'flow') shown.add((entry as FlowRecord).id);
   }
   if (!follow) return exit.yes;
-  await followRecorded(runDir, query, message => printMessage(message, shown, output), untilInterrupted());
+  await followRecorded(runDir, query, message => printMessage(message, shown, output), listeningFor());
   return exit.yes;
 }
 

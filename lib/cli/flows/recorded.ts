@@ -79,19 +79,28 @@ export interface LiveMessage {
 /** Milliseconds without a sign of life. */
 const SILENCE = 30_000;
 
+/** How long flows are listened to. */
+export interface Listening {
+  /** To be called once all that comes from now on is heard. */
+  readonly begun: () => void;
+  readonly stop: AbortSignal;
+}
+
 /** Follows flows from now on, until the signal. @throws Error where the agent ends */
 export async function followRecorded(
   runDir: string,
   { filter }: FlowQuery,
   take: (message: LiveMessage) => void,
-  stop: AbortSignal,
+  { begun, stop }: Listening,
 ): Promise<void> {
+  if (stop.aborted) return;
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const path = `/flows/live?${new URLSearchParams({ filter })}`;
   const sent = request(
     { socketPath: agentSocket(runDir), path, timeout: SILENCE, agent: false, signal: stop },
     answer => {
       let rest = '';
+      if (answer.statusCode === 200) begun();
       answer.setEncoding('utf8').on('data', (chunk: string) => {
         if (answer.statusCode !== 200) {
           reject(new AgentRefusal(answer.statusCode ?? 0, chunk.trim()));

@@ -12,6 +12,7 @@ import { selects } from '../../policy/model/selector.ts';
 import type { Live } from '../live-node.ts';
 import { keptOf } from '../policy/judged.ts';
 import type { PrintedDenials } from './denied-lines.ts';
+import type { Listening } from './recorded.ts';
 
 /** How often the agent is asked for what it has heard, in milliseconds. */
 const REFRESH = 10_000;
@@ -73,7 +74,7 @@ export async function watchDenied(
   live: Live,
   { group, runDir }: { readonly group: number; readonly runDir: string },
   printed: PrintedDenials,
-  stop: AbortSignal,
+  { begun, stop }: Listening,
 ): Promise<void> {
   const names = await namesOf(live, runDir);
   using nft = Nft.open();
@@ -84,13 +85,10 @@ export async function watchDenied(
   stop.addEventListener('abort', () => resolve(), { once: true });
   try {
     await watched.ready();
+    begun();
     if (!stop.aborted) await ended;
   } finally {
     clearInterval(refreshing);
   }
-  watched.look();
-  // Packets that the kernel has gathered, but not sent yet, would be summed up as unseen.
-  await new Promise(done => setTimeout(done, 200));
-  await new Promise(done => setImmediate(done));
-  watched.look();
+  await watched.finish();
 }
