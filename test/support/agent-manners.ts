@@ -56,7 +56,9 @@ export const agentThat = (manner: Manner, folder: string, runDir?: string): Prom
     runDir,
   );
 
-export const until = (talk: Conversation, kind: 'request' | 'go') => talk.receive([kind], 5_000);
+/** Milliseconds that no caller takes to say what it says at once, on however busy a machine. */
+export const PATIENCE = 120_000;
+export const until = (talk: Conversation, kind: 'request' | 'go') => talk.receive([kind], PATIENCE);
 
 export const beforeGo: Readonly<Record<string, Manner>> = {
   'accepts and dies': talk => talk[Symbol.dispose](),
@@ -84,7 +86,7 @@ export const answersAfter =
     }
     talk.send('ready', encodeTimeout(60_000));
     await until(talk, 'go');
-    await talk.finish('answer', encodeAnswer({ stdout, exitCode: 0, lines: [] }), 5_000);
+    await talk.finish('answer', encodeAnswer({ stdout, exitCode: 0, lines: [] }), PATIENCE);
   };
 
 export const afterGo: Readonly<Record<string, Manner>> = {

@@ -1,5 +1,6 @@
 /** The agent as a process on a host. */
 import type { ChildProcess } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { type Host, until } from './host.ts';
 import { policies, runDir, stateDir, tollgate } from './places.ts';
 
@@ -57,6 +58,15 @@ export async function startAgent(host: Host, args: readonly string[] = command):
     return agent.said(/^serving$/);
   });
   return agent;
+}
+
+/** nflog group, reader's port, packets that wait, copy mode: 2 copies a packet's bytes. */
+const READ_WHOLE = /^ *7467 +\d+ +\d+ 2 /m;
+
+/** Resolves when a process on the host reads the log of denied packets: from then on an agent records every flow. */
+export async function denialsAreHeard({ pid }: Host): Promise<void> {
+  const readers = `/proc/${pid}/net/netfilter/nfnetlink_log`;
+  await until('the log of denied packets to be read', () => READ_WHOLE.test(readFileSync(readers, 'latin1')));
 }
 
 /**

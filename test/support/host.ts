@@ -27,7 +27,7 @@ export interface Run {
   readonly killAfter?: number;
   /** Leave stdin open, with nothing in it. */
   readonly openStdin?: boolean;
-  /** SIGKILL, and a failure of the test, after this many milliseconds (120,000). */
+  /** SIGKILL, and a failure of the test, after this many milliseconds (300,000). */
   readonly deadline?: number;
 }
 
@@ -40,8 +40,15 @@ const mark = process.env['TOLLGATE_TEST_RUN'];
 const marked = mark === undefined ? {} : { TOLLGATE_TEST_RUN: mark };
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
+/** Milliseconds: what takes seconds has room on a machine that is tens of times slower. */
+const PATIENCE = 300_000;
+
 /** Waits until `found` gives something but undefined and false. */
-export async function until<T>(what: string, found: () => T | Promise<T>, deadline = 120_000): Promise<NonNullable<T>> {
+export async function until<T>(
+  what: string,
+  found: () => T | Promise<T>,
+  deadline = PATIENCE,
+): Promise<NonNullable<T>> {
   const end = performance.now() + deadline;
   for (;;) {
     const value = await found();
@@ -198,7 +205,7 @@ export class Host implements Disposable {
     // A program may well end without reading what it is given.
     child.stdin!.on('error', () => {});
     if (!run.openStdin) child.stdin!.end(run.input ?? '');
-    const deadline = setTimeout(() => child.kill('SIGKILL'), run.killAfter ?? run.deadline ?? 120_000);
+    const deadline = setTimeout(() => child.kill('SIGKILL'), run.killAfter ?? run.deadline ?? PATIENCE);
     const [exit, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null];
     clearTimeout(deadline);
     const ms = performance.now() - start;

@@ -87,7 +87,7 @@ export class Netns implements Disposable {
 export const makeNetns = (name?: string): Netns => new Netns(name);
 
 /** Waits for a condition, looking every few milliseconds. @throws Error after `deadline` milliseconds. */
-export async function until(what: string, condition: () => boolean, deadline = 120_000): Promise<void> {
+export async function until(what: string, condition: () => boolean, deadline = 300_000): Promise<void> {
   const end = performance.now() + deadline;
   while (!condition()) {
     if (performance.now() > end) throw new Error(`Cannot see within ${deadline} ms that ${what}`);

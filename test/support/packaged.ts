@@ -37,6 +37,15 @@ const boot = `cd ${system}; rm -rf {usr/lib,etc}/systemd/system/*.wants usr/lib/
     ${group.includes('/systemd/') ? 'mkdir sys/fs/cgroup/systemd; d=systemd' : 'd=.'}; mount ${hierarchy} cgroup sys/fs/cgroup/$d
     exec chroot . env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --unit=bare.target --log-target=null' </dev/null >/run/boot.log 2>&1`;
 
+/** Name of a process's program; that of a process that has ended meanwhile is none. */
+function commOf(pid: string): string | undefined {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
 export class Packaged implements Disposable {
   readonly host: Host;
   /** What a command runs in: the copy, and its systemd's processes once there is one. */
@@ -63,7 +72,7 @@ export class Packaged implements Disposable {
       readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
         .trim()
         .split(' ')
-        .find(child => child !== '' && readFileSync(`/proc/${child}/comm`, 'utf8') === 'systemd\n'),
+        .find(child => commOf(child) === 'systemd\n'),
     );
     node.host.keep(booted);
     node.#enter = ['nsenter', '-t', init, '-m', '-p', '-C', '--root', '--wd=/'];

@@ -251,7 +251,7 @@ export function onEachProcessor(work: (processor: number) => void): void {
 
 /** More than a packet and the answer to it take from link to link. */
 const ROUNDS = 5;
-const DEADLINE = 120_000;
+const DEADLINE = 300_000;
 
 /**
  * When this returns, everything that was sent before has arrived or never will: packets that nobody stops were sent after

@@ -95,7 +95,7 @@ suite('before GO a living agent is waited for; one that gives no sign of life is
   });
   test('it lives, and the call’s turn does not come', async () => {
     await using agent = await agentThat(answersAfter(60), folder);
-    const given = await handOver(call({ runDir: agent.runDir, enforcer: 'agent' }), { ...attentive, turn: 1_500 });
+    const given = await handOver(call({ runDir: agent.runDir, enforcer: 'agent' }), { ...attentive, turn: 10_000 });
     assert.match(given!.stdout, /"code":11,.*it was busy for too long \(the call was number \d+ in its queue\)/);
   });
   test('it is being replaced: an ADD that only it may judge waits', async () => {
@@ -126,7 +126,7 @@ suite('after GO nobody knows what was done: code 11, and only DEL runs here', ()
       await using agent = await agentThat(manner, folder);
       for (const enforcer of ['inline', 'agent'] as const)
         for (const verb of verbs) {
-          const given = await handOver(call({ verb, runDir: agent.runDir, enforcer }), deadlines);
+          const given = await handOver(call({ verb, runDir: agent.runDir, enforcer }), { ...patient, answer: 300 });
           const code = given && (JSON.parse(given.stdout) as { code: number; cniVersion: string }).code;
           assert.equal(code, verb === 'DEL' ? undefined : 11, verb);
         }
@@ -248,7 +248,7 @@ test('stop() sends away whoever was not told READY or has not said GO, and answe
     },
   });
   const { runDir, server } = place;
-  const running = handOver(call({ runDir }), { ...deadlines, answer: 5_000 });
+  const running = handOver(call({ runDir }), patient);
   await started;
   const idle = new Promise<void>(done => {
     const socket = connect(join(runDir, 'cni.sock'));

@@ -243,7 +243,7 @@ testOnCluster(
       await host.host.sh(`ip link set ${pod.link} group ${group}`);
       await until('the tag to be back', () => host.groupOf(pod) === tag);
     }
-    assert.ok(agent.said(/tags of pods' links: mended/));
+    await until('it to be told', () => agent.said(/tags of pods' links: mended/));
   },
 );
 
@@ -263,7 +263,7 @@ test('what somebody changes in a table that is not owned is mended as it is told
     );
     assert.equal(host.reaches(other, web), false);
   }
-  assert.ok(agent.said(/Another program changed our table: mended/));
+  await until('it to be told', () => agent.said(/Another program changed our table: mended/));
 });
 
 /** Another program changes the table, and leaves its marker. */

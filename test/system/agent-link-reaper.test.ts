@@ -25,12 +25,11 @@ test('50 DELs at once: closed, unrouted, ungated and unclaimed when each returns
   await add(host, await callOf(host, 'stays'));
   const before = await snapshot(host);
   const calls = (await host.netns(50)).map((netns, i): Call => ({ config: config(), containerID: `c${i}`, netns }));
-  const run = { deadline: 60_000 };
-  const results = await Promise.all(calls.map(call => add(host, { ...call, run })));
+  const results = await Promise.all(calls.map(call => add(host, call)));
   const hostEnds = new Map(results.map((result, i) => [result.interfaces![0]!.name, calls[i]!]));
   await Promise.all(
     calls.map(async (call, i) => {
-      await silently(host, 'DEL', { ...call, run });
+      await silently(host, 'DEL', call);
       const [ip] = addresses(results[i]!);
       assert.equal(await host.sh(`ip route show ${ip}`), '', 'it is routed still');
       assert.doesNotMatch(

@@ -68,7 +68,7 @@ for (const [what, says] of crowds)
     using _ = await serveAdmin(folder, pages);
     const sockets = await crowd(300, says);
     for (let i = 0; i < 20; i++) assert.equal(await get('/livez'), 'ok\n');
-    await until('all of them to be closed', () => served() === 0, 60_000);
+    await until('all of them to be closed', () => served() === 0);
     for (const socket of sockets) socket.destroy();
   });
 
@@ -108,7 +108,7 @@ test('probes are answered where a process that was busy finds more connections a
   });
   // Nothing is accepted until all of them wait for it.
   const still = new Int32Array(new SharedArrayBuffer(4));
-  for (const end = Date.now() + 60_000; !existsSync(done); Atomics.wait(still, 0, 0, 10)) assert.ok(Date.now() < end);
+  for (const end = Date.now() + 300_000; !existsSync(done); Atomics.wait(still, 0, 0, 10)) assert.ok(Date.now() < end);
   await once(child, 'close');
   const answers = JSON.parse(said) as string[];
   assert.equal(answers.length, 4);

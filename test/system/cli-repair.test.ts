@@ -144,9 +144,8 @@ test('a policy that was changed and not applied is named, and left to `policy ap
   assert.equal((await type(host, ['policy', 'apply'])).exit, 0);
 });
 
-/** Whether a packet gets from one pod to another. */
-const crosses = async () =>
-  (await host.run(['ping', '-n', '-c', '1', '-W', '0.5', '10.77.0.3'], { netns: web.netns })).exit === 0;
+/** Whether a packet gets from one pod to another, within so many seconds. */
+const crosses = (patience: number) => host.pings('10.77.0.3', web.netns, patience);
 
 suite('what stands in pods’ way is named with the line to add, and never touched', () => {
   const blocks: readonly {
@@ -179,7 +178,7 @@ suite('what stands in pods’ way is named with the line to add, and never touch
   for (const { what, script, said, undo } of blocks)
     test(what, async () => {
       await host.sh(script);
-      assert.equal(await crosses(), false);
+      assert.equal(await crosses(1), false);
       const before = await host.sh('nft -s list ruleset');
       const [lack] = grave(await verify(1));
       assert.match(lack!.what, said);
@@ -187,7 +186,7 @@ suite('what stands in pods’ way is named with the line to add, and never touch
       assert.equal(await host.sh('nft -s list ruleset'), before);
       // The advice must be worth something.
       await host.sh(lack!.fix!.replaceAll('iptables ', 'iptables-nft '));
-      assert.equal(await crosses(), true);
+      assert.equal(await crosses(30), true);
       assert.deepEqual(grave(await verify(0)), []);
       await host.sh(undo);
     });

@@ -34,6 +34,10 @@ async function start(): Promise<Host> {
     ip -n beyond addr add 192.0.2.2/24 dev far; ip -n beyond link set far up
     ip -n beyond route add 10.77.0.0/24 via 192.0.2.1; ip route add default via 192.0.2.2`);
   host.write(`${conf}/10-tried.conflist`, JSON.stringify(conflist));
+  // The kernel tells a link's state, and gives it its own address, in its own time.
+  await until('the uplink to be up', async () =>
+    /uplink@.* state UP [\s\S]*^fe80::\/64 dev uplink /m.test(await host.sh('ip -o link; ip -6 route')),
+  );
   return host;
 }
 

@@ -80,12 +80,11 @@ test('a DEL that stands behind the walks of other programs lets ADDs of other po
   using crowd = new ConntrackCrowd(THREADS);
   await until('the crowd to walk', () => crowd.walks > 0);
   let turn = 0;
-  await until('an ADD during a DEL', async () => {
+  await until('an ADD during a DEL, while the lock is held', async () => {
     const call = await busyPod(host, socket, `leaving-${turn++}`);
     const before = crowd.walks;
     const added = await addedDuring(host, agent.child.pid!, call);
-    assert.ok(crowd.walks > before, 'the lock was held meanwhile');
     assert.deepEqual(listFlows(socket.exchange), []);
-    return added > 0;
+    return added > 0 && crowd.walks > before;
   });
 });

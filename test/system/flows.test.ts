@@ -15,7 +15,7 @@ import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
 import { PROTOCOL } from '../../lib/nft/statements.ts';
 import { Cluster } from '../../lib/policy/evaluate/cluster.ts';
 import type { Pod } from '../../lib/policy/model/model.ts';
-import { type Agent, command, startAgent } from '../support/agent-process.ts';
+import { type Agent, command, denialsAreHeard, startAgent } from '../support/agent-process.ts';
 import { live } from '../support/cli-host.ts';
 import { type Json, runDir, tollgate } from '../support/cni.ts';
 import { conntrackBy, type Inside, poolIn } from '../support/conntrack.ts';
@@ -39,7 +39,9 @@ class Recorded implements Disposable {
 
   static async start(...options: readonly string[]): Promise<Recorded> {
     const host = await PolicyHost.start();
-    return new Recorded(host, await startAgent(host.host, [...command, '--flows', ...options]));
+    const agent = await startAgent(host.host, [...command, '--flows', ...options]);
+    await denialsAreHeard(host.host);
+    return new Recorded(host, agent);
   }
 
   async list(...args: readonly string[]): Promise<readonly Entry[]> {
@@ -313,10 +315,7 @@ test('`flows --denied` says the same by the agent’s record as by the node’s 
    */
   const watch = async () => {
     const watching = host.type(['flows', '--denied', '--seconds', '8', '-o', 'json']);
-    const held = host.host.sh(
-      'until grep -q "^ *7467 " /proc/net/netfilter/nfnetlink_log; do sleep 0.05; done; sleep 1',
-    );
-    await held;
+    await denialsAreHeard(host.host);
     const ended = watching.then(() => true);
     do assert.ok(!host.arrives(stranger.end, host.packet(stranger.addresses[4], web.addresses[4]), web.end));
     while (!(await Promise.race([ended, pause(200, false)])));
@@ -381,6 +380,7 @@ test('on a node of Kubernetes the policies of the API decide, as they are at the
   await using host = await KubeHost.startCluster();
   host.policy('web', onlyFrom('x', { role: 'web' }, { role: 'friend' })['spec'] as Json);
   using agent = await host.startAgent('--flows');
+  await denialsAreHeard(host.host);
   using web = await host.run({ name: 'web', labels: { role: 'web' } });
   using friend = await host.run({ name: 'friend', labels: { role: 'friend' } });
   using stranger = await host.run({ name: 'stranger', labels: { role: 'stranger' } });

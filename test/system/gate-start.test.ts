@@ -136,9 +136,9 @@ test('200 pods that send from their first instant to whom they may not call, 16 
       const call = callOf(netns, `eager${i}`, role);
       const targets = [...victims, ...friend.ips];
       const id = await eager.start({ netns: host.path(`/run/netns/${netns}`), targets, port: PORT });
-      const ips = addresses(await add(host, { ...call, run: { deadline: 120_000 } }));
+      const ips = addresses(await add(host, call));
       await until('the pod to reach its friend', () => ips.every(ip => friend.from(ip) > 0));
-      await silently(host, 'DEL', { ...call, run: { deadline: 120_000 } });
+      await silently(host, 'DEL', call);
       assert.ok((await eager.stop(id)) > 0);
     }
   };

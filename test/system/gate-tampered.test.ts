@@ -120,7 +120,8 @@ else
     using agent = await startAgent(host.host, [...serving, '--metrics', place]);
     await host.host.sh('nft flush chain inet tollgate gate');
     await until('the gate to be whole', async () => (await host.words()) === whole);
-    const metrics = await host.host.sh(`curl -s http://${place}/metrics`);
-    assert.match(metrics, /^tollgate_mended_total\{what="table"\} [1-9]/m);
-    assert.ok(agent.said(/Another program changed our table: mended/));
+    await until('it to be counted', async () =>
+      /^tollgate_mended_total\{what="table"\} [1-9]/m.test(await host.host.sh(`curl -s http://${place}/metrics`)),
+    );
+    await until('it to be told', () => agent.said(/Another program changed our table: mended/));
   });

@@ -6,7 +6,7 @@ import { existsSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writ
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import { type CallRequest, decodeRequest, encodeAnswer, encodeTimeout, GREATEST_BODY } from '../../lib/rpc/protocol.ts';
-import { afterGo, agentThat, beforeGo, until as frame, type Manner } from '../support/agent-manners.ts';
+import { afterGo, agentThat, beforeGo, until as frame, type Manner, PATIENCE } from '../support/agent-manners.ts';
 import { until } from '../support/host.ts';
 import { assertRunByNode, call, config, end, environment, folder, place, start, verbs } from '../support/launched.ts';
 
@@ -62,7 +62,7 @@ const answered =
     got.push(decodeRequest((await frame(talk, 'request')).body));
     talk.send('ready');
     await frame(talk, 'go');
-    await talk.finish('answer', answer, 5_000);
+    await talk.finish('answer', answer, PATIENCE);
   };
 
 test('the agent gets the call, and its answer comes out: stdout, stderr, exit code', async () => {
@@ -272,7 +272,7 @@ suite('a signal at each step', () => {
       await frame(talk, 'go');
       seen.hasGone = true;
       await pause('gone');
-      await talk.finish('answer', encodeAnswer({ stdout: 'answer', exitCode: 0, lines: [] }), 5_000);
+      await talk.finish('answer', encodeAnswer({ stdout: 'answer', exitCode: 0, lines: [] }), PATIENCE);
     };
     return [manner, seen];
   }

@@ -102,7 +102,7 @@ test('a node becomes ready when the API gives it a CIDR, and pods get addresses 
   ])
     assert.match(there, route);
   assert.doesNotMatch(there, /10\.50\.3/);
-  assert.ok(agent.said(/No route to pods of node n3, 10\.50\.3\.0\/24: it shares no link/));
+  await until('it to be told', () => agent.said(/No route to pods of node n3, 10\.50\.3\.0\/24: it shares no link/));
   assert.match(
     await host.host.sh('nft list ruleset'),
     /nomasq4 \{[^}]*10\.50\.1\.0-10\.50\.3\.255|nomasq4 \{[^}]*10\.50\.2\.0/,

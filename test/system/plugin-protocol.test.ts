@@ -77,7 +77,7 @@ suite('environment', () => {
 
 suite('stdin', () => {
   test('VERSION answers while stdin stays open, and names every version', async () => {
-    const run = { openStdin: true, deadline: 10_000 };
+    const run = { openStdin: true, deadline: 60_000 };
     const { exit, json } = await cni(host, 'VERSION', { config: '', run, env: { CNI_PATH: undefined } });
     assert.equal(exit, 0);
     assert.deepEqual(json?.['supportedVersions'], versions);

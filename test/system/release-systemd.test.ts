@@ -18,7 +18,7 @@ test('under systemd an upgrade replaces the agent: no call fails meanwhile, and 
   const before = await agent();
   await node.plugIn('open', 'web');
   await node.plugIn('open', 'client');
-  const ping = node.spawn(`ip netns exec ${node.netnsOf('client')} ping -q -i 0.02 ${node.addressOf('web')}`);
+  const ping = node.spawn(`ip netns exec ${node.netnsOf('client')} ping -n -i 0.02 ${node.addressOf('web')}`);
   const said = text(ping.stdout!);
   const { env, input } = node.callOf('ADD', 'open', 'come-and-go', await node.host.pod());
   node.host.write('/run/call', input);
@@ -36,7 +36,14 @@ test('under systemd an upgrade replaces the agent: no call fails meanwhile, and 
   const { calls, failures } = await ended();
   assert.deepEqual({ called: calls > 0, failures }, { called: true, failures: 0 });
   await node.sh('pkill -INT -x ping');
-  assert.match(await said, /^(\d+) packets transmitted, \1 received/m);
+  const answered = [...(await said).matchAll(/icmp_seq=(\d+) ttl/g)].map(([, number]) => Number(number));
+  assert.deepEqual(
+    answered,
+    [...answered.keys()].map(i => i + 1),
+  );
+  // The last one may be under way when ping is told to end.
+  const [, sent] = /^(\d+) packets transmitted/m.exec(await said) ?? assert.fail(await said);
+  assert.ok(Number(sent) - answered.length <= 1, `${sent} sent, ${answered.length} answered`);
   await node.sh(`${deb.remove} 2>&1`);
   assert.equal(
     (await node.run('systemctl is-active tollgate-agent.socket tollgate-agent.service')).stdout,

@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import type { FlowRecord } from '../../lib/flows/model.ts';
 import type { SumRow } from '../../lib/flows/sums.ts';
 import { PROTOCOL } from '../../lib/nft/statements.ts';
-import { command, startAgent } from '../support/agent-process.ts';
+import { command, denialsAreHeard, startAgent } from '../support/agent-process.ts';
 import { type Json, policies, runDir } from '../support/cni.ts';
 import { until } from '../support/host.ts';
 import { KubeHost } from '../support/kube-host.ts';
@@ -114,7 +114,7 @@ test('what is told of each flow is what becomes of it once the staged policies a
 
   using agent = await startAgent(host.host, [...command, '--flows', '--flow-log', LOG]);
   void agent;
-  await until('flows to be recorded', async () => (await host.type(['flows'])).exit === 0);
+  await denialsAreHeard(host.host);
   const all = [web, client, stranger];
   const probes: readonly Probe[] = all.flatMap(from =>
     all
@@ -242,6 +242,7 @@ test('on a node of Kubernetes policies of both kinds are tried as the API tells 
   host.api.put('networkpolicies', { metadata: metadata as { name: string }, spec });
   using agent = await host.startAgent('--flows');
   void agent;
+  await denialsAreHeard(host.host);
   using web = await host.run({ name: 'web', labels: { role: 'web' } });
   using other = await host.run({ name: 'other' });
   const tried = async (protocol: number): Promise<FlowRecord> => {
