@@ -12,6 +12,7 @@ import {
   verbs,
 } from '../../../lib/cni/request.ts';
 import { aboutText, type CniVersion, supportedVersions, versionResult } from '../../../lib/cni/version.ts';
+import { anyText } from '../../support/any-text.ts';
 
 const full = {
   CNI_CONTAINERID: 'c1',
@@ -317,7 +318,7 @@ test('CNI_ARGS that nobody can read do not keep a pod from being deleted', () =>
 });
 
 test('any text in CNI_ARGS is read or refused with code 4, and what is read is what was written', () => {
-  const value = fc.string({ unit: 'binary' }).filter(text => !/[;=]/.test(text));
+  const value = anyText().filter(text => !/[;=]/.test(text));
   const container = fc.stringMatching(/^([A-Za-z0-9][A-Za-z0-9_.-]*)?$/);
   fc.assert(
     fc.property(value, text => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { type Facts, foldRecord, recordLine } from '../../../lib/state/record.ts';
+import { anyText } from '../../support/any-text.ts';
 
 const rows: [sentence: string, text: string, facts: Facts][] = [
   ['nothing says nothing', '', {}],
@@ -32,7 +33,7 @@ test('a prototype is not a fact', () => {
 const facts = fc.record(
   {
     containerID: fc.string(),
-    netns: fc.string({ unit: 'binary' }),
+    netns: anyText(),
     phase: fc.constantFrom('adding', 'ready'),
     extra: fc.integer(),
   },

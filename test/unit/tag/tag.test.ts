@@ -7,6 +7,7 @@ import { fnv1a64 } from '../../../lib/tag/hash.ts';
 import { type Identity, identityKey } from '../../../lib/tag/identity.ts';
 import { hostInterfaceName, isHostInterfaceName, linkMac } from '../../../lib/tag/link-name.ts';
 import * as tag from '../../../lib/tag/tag.ts';
+import { anyText } from '../../support/any-text.ts';
 
 /** Vectors of the authors of FNV. */
 const vectors: readonly (readonly [string, string])[] = [
@@ -25,7 +26,7 @@ test('FNV-1a in two halves is that of one big number, for any text', () => {
     for (const byte of Buffer.from(text)) hash = ((hash ^ BigInt(byte)) * 0x100000001b3n) & 0xffffffffffffffffn;
     return hash.toString(16).padStart(16, '0');
   };
-  fc.assert(fc.property(fc.string({ unit: 'binary' }), text => assert.equal(fnv1a64(text), plain(text))));
+  fc.assert(fc.property(anyText(), text => assert.equal(fnv1a64(text), plain(text))));
 });
 
 const groups: readonly (readonly [number, boolean, boolean, string])[] = [
@@ -96,7 +97,7 @@ test('a name is never cut inside a character', () => {
   }
 });
 
-const anyName = fc.string({ unit: 'binary', minLength: 1, maxLength: 400 });
+const anyName = anyText({ minLength: 1, maxLength: 400 });
 const anyID = fc.stringMatching(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,299}$/);
 test('any alias fits 255 bytes, keeps prefix and short containerID, and is read back', () => {
   fc.assert(
@@ -190,7 +191,7 @@ test('an identity is one text, whatever order its labels and ports came in', () 
 });
 
 const identity: fc.Arbitrary<Identity> = fc.record({
-  namespace: fc.string({ unit: 'binary', maxLength: 3 }),
+  namespace: anyText({ maxLength: 3 }),
   labels: fc
     .dictionary(fc.constantFrom('a', 'b', '",["', '__proto__'), fc.constantFrom('', 'x', '","x', '\\"'))
     .map(found => new Map(Object.entries(found))),
