@@ -128,7 +128,7 @@ const faults: readonly Fault[] = [
     what: 'the MTU of the node’s end is less than the pod’s',
     script: `for l in $(ip -o link | grep -o ' tg[0-9a-z]*'); do ip link set $l mtu 1280; done`,
     failed: /full packets/,
-    cause: /MTU|mtu/,
+    cause: /full ones do not \(\d+ bytes pass\): an MTU on the way .*"mtu" in the conflist/,
   },
   {
     what: 'forwarding is off',

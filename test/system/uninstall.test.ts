@@ -69,6 +69,18 @@ test('what was installed is gone, and what is another’s stays', async () => {
   assert.deepEqual((await uninstall(host, 0)).steps, []);
 });
 
+test('a folder of ours that a volume is mounted at is emptied, and stays', async () => {
+  using host = await startHost();
+  await host.sh(`mkdir -p ${stateDir}; mount -t tmpfs tmpfs ${stateDir}`);
+  await host.must([tollgate, 'install', ...places]);
+  const call = await podCall(host);
+  await callInstalled(host, 'ADD', call);
+  await callInstalled(host, 'DEL', call);
+  const { done } = await uninstall(host, 0);
+  assert.equal(done, true);
+  assert.deepEqual([host.files('/run/work/bin'), host.files(stateDir)], [[], []]);
+});
+
 test('--dry-run says the same steps and takes none', async () => {
   using host = await start();
   const before = host.files('/run/work');

@@ -1,5 +1,5 @@
 /** The removals that uninstall a node, as steps that a command can show before it takes them. */
-import { existsSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, realpathSync, renameSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { TABLE } from '../../gate/desired.ts';
 import { must } from '../../kernel/message.ts';
@@ -95,11 +95,17 @@ const dropInSteps = (): readonly Removal[] =>
 const isOfRunDir = (name: string): boolean =>
   /^(\d+[.-].*|node-process-\d+\.lock|agent\.(lock|seen|sock)|cni\.sock|node\.json)$/.test(name);
 
-/** A folder that an admin chose may hold more than ours, and then it stays. */
+/** Its fifth field, see proc_pid_mountinfo(5). */
+const isMountPoint = (folder: string): boolean =>
+  readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .some(line => line.split(' ')[4] === realpathSync(folder));
+
+/** A folder that an admin chose may hold more than ours, or be where a volume is mounted, and then it stays. */
 function folderSteps(folder: string, isOurs: (name: string) => boolean): readonly Removal[] {
   const names = namesIn(folder);
   const ours = names.filter(isOurs).map(name => removal(join(folder, name)));
-  if (!existsSync(folder) || ours.length < names.length) return ours;
+  if (!existsSync(folder) || ours.length < names.length || isMountPoint(folder)) return ours;
   return [...ours, { what: `remove ${folder}`, take: () => rmdirSync(folder) }];
 }
 
