@@ -6,10 +6,11 @@ import (
 	"os"
 	"testing"
 
+	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	access "sigs.k8s.io/controller-runtime/pkg/client/config"
-	"sigs.k8s.io/network-policy-api/apis/v1alpha2"
+	"sigs.k8s.io/network-policy-api/apis/v1beta1"
 	"sigs.k8s.io/network-policy-api/conformance/tests"
 	"sigs.k8s.io/network-policy-api/conformance/utils/config"
 	"sigs.k8s.io/network-policy-api/conformance/utils/flags"
@@ -36,7 +37,11 @@ func options(t *testing.T) suite.Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := v1alpha2.Install(api.Scheme()); err != nil {
+	if err := v1beta1.Install(api.Scheme()); err != nil {
+		t.Fatal(err)
+	}
+	// By the definition's annotation the suite sees that it is the one that it tests.
+	if err := apiextensions.AddToScheme(api.Scheme()); err != nil {
 		t.Fatal(err)
 	}
 	return suite.Options{
