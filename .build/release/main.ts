@@ -41,38 +41,45 @@ const name = `tollgate-${what.version}`;
 progress('release: manual pages');
 const files = tree(what);
 
-progress('release: the image');
+// What takes longest is compression, each on a processor of its own.
+progress('release: the image, the tarball, the chart and packages');
 const packages = await debianPackages(what, join(cache, 'debian'));
 const inImage = new Set(['bin/tollgate', 'share/doc/tollgate/LICENSE', 'share/doc/tollgate/licenses']);
 const program = below(
   'usr/',
   files.filter(({ path }) => inImage.has(path)),
 );
-write(`${name}-${what.arch}.oci.tar`, await imageArchive(what, packages, program));
 
-progress('release: the tarball');
-const tarball = await gzip(await tar(below(`${name}/`, files), what.time));
-const file = `${name}-linux-${what.arch}.tar.gz`;
-write(file, tarball);
-// krew asks for a name that is the plugin's.
-write('tollgate.yaml', pretty(krewManifest(what, { file, sum: sha256(tarball) })));
+async function writeTarball(): Promise<void> {
+  const tarball = await gzip(await tar(below(`${name}/`, files), what.time));
+  const file = `${name}-linux-${what.arch}.tar.gz`;
+  write(file, tarball);
+  // krew asks for a name that is the plugin's.
+  write('tollgate.yaml', pretty(krewManifest(what, { file, sum: sha256(tarball) })));
+}
+
+async function writePackaged(nfpm: string, packager: (typeof packagers)[number]): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'tollgate-release-'));
+  try {
+    await writePackage(
+      what,
+      { nfpm, packager, folder, output: join(output!, `${name}-${what.arch}.${packager}`) },
+      files,
+    );
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+await Promise.all([
+  imageArchive(what, packages, program).then(image => write(`${name}-${what.arch}.oci.tar`, image)),
+  writeTarball(),
+  ...(nfpm === undefined ? [] : packagers.map(packager => writePackaged(nfpm, packager))),
+]);
 write(`${name}-${what.arch}.cdx.json`, pretty(billOfMaterials(what, packages)));
-
-progress('release: the chart and the manifests');
 write(`${name}.tgz`, await gzip(await tar(await chart(what), what.time)));
 write(`${name}-kustomize.tar.gz`, await gzip(await tar(below(`${name}-kustomize/`, kustomization()), what.time)));
 write(`${name}.yaml`, execFileSync(executable, ['install', '--kubernetes']));
-
-if (nfpm !== undefined)
-  for (const packager of packagers) {
-    progress(`release: the .${packager}`);
-    const folder = mkdtempSync(join(tmpdir(), 'tollgate-release-'));
-    try {
-      writePackage(what, { nfpm, packager, folder, output: join(output, `${name}-${what.arch}.${packager}`) }, files);
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
-  }
 progress('');
 
 const sums = readdirSync(output)

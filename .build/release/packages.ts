@@ -1,7 +1,8 @@
 /** .deb and .rpm, by nfpm. Its configuration is JSON, which is YAML, too. @see https://nfpm.goreleaser.com/docs/configuration/ */
-import { execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import type { ArchiveEntry } from '../../lib/cli/sysdump/archive.ts';
 import type { About } from './about.ts';
 
@@ -41,8 +42,9 @@ const configuration = (
  * @param nfpm    the program
  * @param folder  to work in, empty
  * @param output  the package's path
+ * @throws Error nfpm failed; what it said stands in the message
  */
-export function writePackage(
+export async function writePackage(
   about: About,
   {
     nfpm,
@@ -51,7 +53,7 @@ export function writePackage(
     output,
   }: { nfpm: string; packager: (typeof packagers)[number]; folder: string; output: string },
   files: readonly ArchiveEntry[],
-): void {
+): Promise<void> {
   const staged = join(folder, 'files');
   for (const { path, content } of files) {
     if (content === undefined) continue;
@@ -61,8 +63,5 @@ export function writePackage(
   const config = join(folder, 'nfpm.json');
   writeFileSync(config, JSON.stringify(configuration(about, files, staged)));
   const env = { ...process.env, SOURCE_DATE_EPOCH: String(about.time.getTime() / 1000), TZ: 'UTC' };
-  execFileSync(nfpm, ['package', '--config', config, '--packager', packager, '--target', output], {
-    env,
-    stdio: ['ignore', 'ignore', 'inherit'],
-  });
+  await promisify(execFile)(nfpm, ['package', '--config', config, '--packager', packager, '--target', output], { env });
 }

@@ -7,12 +7,13 @@ import { request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { after, suite, test } from 'node:test';
 import { agentSocket, type HttpRoutes, serveAdmin } from '../../lib/controller/http-server.ts';
 import { until } from '../support/host.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'outside-'));
-after(() => rmSync(folder, { recursive: true }));
+const root = mkdtempSync(join(tmpdir(), 'outside-'));
+after(() => rmSync(root, { recursive: true }));
+const makeFolder = (): string => mkdtempSync(join(root, 'run-'));
 
 /** Larger than what the kernel takes in for a reader that does not read. */
 const large = 'x'.repeat(8 << 20);
@@ -21,7 +22,7 @@ const pages: HttpRoutes = {
   'GET /large': () => ({ type: 'text/plain', text: large }),
 };
 
-function get(path: string): Promise<string> {
+function get(folder: string, path: string): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   request({ socketPath: agentSocket(folder), path, agent: false }, response => {
     let text = '';
@@ -36,7 +37,7 @@ function get(path: string): Promise<string> {
 }
 
 /** So many connections that say this, and read nothing. */
-async function crowd(number: number, says: string): Promise<readonly Socket[]> {
+async function crowd(folder: string, number: number, says: string): Promise<readonly Socket[]> {
   return await Promise.all(
     Array.from(
       { length: number },
@@ -52,7 +53,7 @@ async function crowd(number: number, says: string): Promise<readonly Socket[]> {
 }
 
 /** Connections that the server has; the path is the one that it was bound to before it was put in place. */
-const served = (): number =>
+const served = (folder: string): number =>
   readFileSync('/proc/net/unix', 'latin1')
     .split('\n')
     .filter(line => line.includes(` 03 `) && line.includes(agentSocket(folder))).length;
@@ -63,14 +64,18 @@ const crowds: readonly (readonly [what: string, says: string])[] = [
   ['keep their connection after an answer', 'GET /livez HTTP/1.1\r\nhost: x\r\nconnection: keep-alive\r\n\r\n'],
   ['do not read their answer', 'GET /large HTTP/1.1\r\nhost: x\r\n\r\n'],
 ];
-for (const [what, says] of crowds)
-  test(`beside 300 connections that ${what}, probes are answered, and these are closed in the end`, async () => {
-    using _ = await serveAdmin(folder, pages);
-    const sockets = await crowd(300, says);
-    for (let i = 0; i < 20; i++) assert.equal(await get('/livez'), 'ok\n');
-    await until('all of them to be closed', () => served() === 0);
-    for (const socket of sockets) socket.destroy();
-  });
+// Each waits for ten seconds until the server has had enough.
+suite('a crowd takes nothing from probes', { concurrency: true }, () => {
+  for (const [what, says] of crowds)
+    test(`beside 300 connections that ${what}, probes are answered, and these are closed in the end`, async () => {
+      const folder = makeFolder();
+      using _ = await serveAdmin(folder, pages);
+      const sockets = await crowd(folder, 300, says);
+      for (let i = 0; i < 20; i++) assert.equal(await get(folder, '/livez'), 'ok\n');
+      await until('all of them to be closed', () => served(folder) === 0);
+      for (const socket of sockets) socket.destroy();
+    });
+});
 
 /** Probes, each with so many connections behind it that ask nothing. Prints the probes' answers, or why there is none. */
 const probesInACrowd = `
@@ -99,6 +104,7 @@ const probesInACrowd = `
   })();`;
 
 test('probes are answered where a process that was busy finds more connections at once than it keeps', async () => {
+  const folder = makeFolder();
   using _ = await serveAdmin(folder, pages);
   const done = join(folder, 'connected');
   const child = spawn(process.execPath, ['-e', probesInACrowd, agentSocket(folder), '4', '100', done]);
