@@ -34,6 +34,9 @@ export interface StepOptions {
   readonly isRecorded: boolean;
 }
 
+/** The kernel walks through all rules with each commit that makes one, as one that looks into this map anew. */
+const witness = ({ isOneWay }: RulesetChange): DiffOptions => (isOneWay ? {} : { witness: MOMENT });
+
 /** One to three: a packet may meet a set of one step and a map of the one before. Only what differs is looked at. */
 export function stepsBetween(
   pair: StatePair,
@@ -41,7 +44,7 @@ export function stepsBetween(
 ): readonly TableStep[] {
   const part = partsOf(pair);
   const way = change ? waypoints(change) : [emptyRuleset, emptyRuleset];
-  const options = change ? { ...(isRedirected(change) ? policyMaps : {}), witness: MOMENT } : {};
+  const options = change ? { ...(isRedirected(change) ? policyMaps : {}), ...witness(change) } : {};
   const tables = way.map((ruleset, i) => desiredTable(i === 0 ? part.before : part.after, [], ruleset));
   let markers = from;
   return tables.slice(1).map((table, i): TableStep => {

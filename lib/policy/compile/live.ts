@@ -11,7 +11,8 @@ import { type GateSources, LiveGates } from './live-gates.ts';
 import { elementsFrom, missingIn } from './members.ts';
 import { Names } from './names.ts';
 import { NodeSets, type SetMoves } from './node-sets.ts';
-import { type GatesIndex, gatesIndexOf, type RulesIndex, withoutBlocks } from './rules-index.ts';
+import { effectsOf } from './one-way.ts';
+import { type GatesIndex, gatesIndexOf, type RulesIndex, type SetsIndex, withoutBlocks } from './rules-index.ts';
 import { comesWithPods, type PodSetSpec, type Ruleset, type SetSpec } from './ruleset.ts';
 import { changeBetween, type Moves, type RulesetChange } from './ruleset-change.ts';
 import { SetIndex } from './set-index.ts';
@@ -23,6 +24,10 @@ export interface LiveSources extends GateSources {
 }
 
 const nothing: Structure = { specs: new Map(), chains: new Map(), tags: new Map() };
+
+/** Sets whose members come and go with pods, of which the other has none of that name. */
+const onlyIn = ({ specs }: Structure, other: Structure): readonly PodSetSpec[] =>
+  [...specs.values()].filter((spec): spec is PodSetSpec => comesWithPods(spec) && !other.specs.has(spec.name));
 
 export class LiveRules {
   /** As of now; for who judges single flows. Changes go through this class. */
@@ -51,9 +56,10 @@ export class LiveRules {
 
   /** Index by which a new process goes on from the last `take`, without a look at the policies. */
   index(): RulesIndex {
-    const { specs, isOrdered } = this.#structure;
+    const { specs, chains, isOrdered, effects } = this.#structure;
     const gates = () => this.#gatesIndex();
-    return { specs: [...specs.values()].map(withoutBlocks), ...(isOrdered ? { isOrdered } : {}), gates };
+    const ordered = isOrdered ? { isOrdered, effects: effects ?? effectsOf(chains) } : {};
+    return { specs: [...specs.values()].map(withoutBlocks), ...ordered, gates };
   }
 
   #gatesIndex(): GatesIndex {
@@ -68,7 +74,7 @@ export class LiveRules {
    * To be called once the present was told: it is what the last `take` told, so that the next one tells what is new.
    * @param sets all that is known of it: for a caller that was told no identities, and brings no others
    */
-  resume(sets?: Pick<RulesIndex, 'specs' | 'isOrdered'>): void {
+  resume(sets?: SetsIndex): void {
     this.#structure = sets
       ? { ...nothing, ...sets, specs: new Map(sets.specs.map(spec => [spec.name, spec])) }
       : this.#structureNow();
@@ -214,17 +220,16 @@ export class LiveRules {
     if (this.#gates.settleNewcomers(this.#identities)) this.#isRestructured = true;
     const before = this.#structure;
     const after = this.#structureNow();
-    for (const [name, spec] of before.specs)
-      if (!after.specs.has(name) && comesWithPods(spec)) this.#index.delete(spec);
+    const [gone, come] = before === after ? [[], []] : [onlyIn(before, after), onlyIn(after, before)];
+    for (const spec of gone) this.#index.delete(spec);
     const moves: Moves = new Map<SetSpec, SetMoves>([
       ...this.#traffic(),
       ...this.#nodeSets.take(this.cluster, after.specs),
     ]);
-    for (const [name, spec] of after.specs) if (!before.specs.has(name) && comesWithPods(spec)) this.#index.add(spec);
+    for (const spec of come) this.#index.add(spec);
     this.#structure = after;
     this.#isRestructured = false;
-    const isFilled = ([name, spec]: [string, SetSpec]): boolean => comesWithPods(spec) && !before.specs.has(name);
-    if ([...after.specs].some(isFilled)) this.#complete?.();
+    if (come.length > 0) this.#complete?.();
     return changeBetween(this.cluster, before, after, moves);
   }
 

@@ -13,6 +13,8 @@ export class NodeSets {
   /** As they were told last. */
   readonly #told = new Map<string, NodeSet>();
   #isStale = false;
+  /** Asked for last. */
+  #specs: ReadonlyMap<string, SetSpec> | undefined;
 
   /** A node has other labels or addresses. */
   outdate(): void {
@@ -22,6 +24,8 @@ export class NodeSets {
   /** Changes in the sets that stay, since the last call. @param specs all sets that there are now */
   take(cluster: Cluster, specs: ReadonlyMap<string, SetSpec>): ReadonlyMap<NodeSetSpec, SetMoves> {
     const traffic = new Map<NodeSetSpec, SetMoves>();
+    if (!this.#isStale && specs === this.#specs) return traffic;
+    this.#specs = specs;
     for (const name of this.#told.keys()) if (!specs.has(name)) this.#told.delete(name);
     for (const [name, spec] of specs) {
       if (spec.kind !== 'nodes') continue;

@@ -5,12 +5,15 @@
  */
 import type { CompiledGate } from './chain.ts';
 import type { Gates } from './compile.ts';
+import type { Effect, Effects } from './one-way.ts';
 import type { DecidedSetSpec, Gate, OrderedRule, RuleChain, SetSpec } from './ruleset.ts';
 
 /** All that a pod of an identity with a gate asks for: the sets that it may be in. */
 export interface RulesIndex {
   readonly specs: readonly SetSpec[];
   readonly isOrdered?: true;
+  /** Of the sets, where rules are ordered. */
+  readonly effects?: Effects;
   /** Asked for where identities come or go; undefined where they are no longer known. */
   readonly gates: () => GatesIndex | undefined;
 }
@@ -52,23 +55,39 @@ class Places<T> {
 
 export const withoutBlocks = (spec: SetSpec): SetSpec => (spec.kind === 'ranges' ? { ...spec, ranges: [] } : spec);
 
-/** Specs of sets as they are written down: several have the same rules, which they give by their place. */
-export interface PackedSpecs {
+/** Sets as they are written down: several have the same rules, which they give by their place. */
+export interface PackedSets {
   readonly specs: readonly (
     | Exclude<SetSpec, DecidedSetSpec>
     | (Omit<DecidedSetSpec, 'rules'> & { readonly rules: number })
   )[];
   readonly ordered: readonly (readonly OrderedRule[])[];
+  readonly isOrdered?: true | undefined;
+  /** Places of sets with an effect. */
+  readonly effects?: Readonly<Record<Effect, readonly number[]>> | undefined;
 }
 
-export function packed(specs: readonly SetSpec[]): PackedSpecs {
+/** All of the index but the gates. */
+export type SetsIndex = Omit<RulesIndex, 'gates'>;
+
+export function packed({ specs, isOrdered, effects }: SetsIndex): PackedSets {
   const ordered = new Places<readonly OrderedRule[]>();
   const written = specs.map(spec => (spec.kind === 'decided' ? { ...spec, rules: ordered.of(spec.rules) } : spec));
-  return { specs: written, ordered: ordered.all };
+  const placesOf = (effect: Effect) => [...specs.keys()].filter(place => effects?.get(specs[place]!.name) === effect);
+  const placed = effects && { allows: placesOf('allows'), denies: placesOf('denies') };
+  return { specs: written, ordered: ordered.all, isOrdered, effects: placed };
 }
 
-export const unpacked = ({ specs, ordered }: PackedSpecs): readonly SetSpec[] =>
-  specs.map(spec => (spec.kind === 'decided' ? { ...spec, rules: ordered[spec.rules]! } : spec));
+export function unpacked({ specs: written, ordered, isOrdered, effects }: PackedSets): SetsIndex {
+  const specs = written.map(spec => (spec.kind === 'decided' ? { ...spec, rules: ordered[spec.rules]! } : spec));
+  const named = (effect: Effect, places: readonly number[]) =>
+    places.map(place => [specs[place]!.name, effect] as const);
+  return {
+    specs,
+    ...(isOrdered ? { isOrdered } : {}),
+    ...(effects ? { effects: new Map([...named('allows', effects.allows), ...named('denies', effects.denies)]) } : {}),
+  };
+}
 
 const listOf = ({ egress, ingress, byCluster }: Gates): readonly CompiledGate[] => [
   ...[egress, ingress],

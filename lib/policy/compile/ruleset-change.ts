@@ -4,6 +4,7 @@ import type { Cluster } from '../evaluate/cluster.ts';
 import type { Structure } from './compile.ts';
 import { filled, withElements } from './members.ts';
 import type { SetMoves } from './node-sets.ts';
+import { effectsOf, isOneWay } from './one-way.ts';
 import {
   gatesText,
   type PeerSet,
@@ -20,6 +21,8 @@ export interface RulesetChange {
   readonly after: Ruleset;
   /** Chains or tags differ. Otherwise nothing but elements of sets that stay. */
   readonly isStructural: boolean;
+  /** Rules are ordered, and a packet may see one set of before and another one of after all the same (`one-way.ts`). */
+  readonly isOneWay?: true;
 }
 
 /** By set, for those that stay and do not hold what they held. */
@@ -81,6 +84,7 @@ function besides(
  * name, which their selectors determine, and belong to a chain.
  */
 function touchedBetween(before: Structure, after: Structure): Touched | undefined {
+  if (before === after) return undefined;
   const [chains, tags] = [keysOf(before.chains, after.chains), keysOf(before.tags, after.tags)];
   const isOther = (name: string) => !isSameChain(before.chains.get(name), after.chains.get(name));
   const differing = chains.filter(isOther);
@@ -118,12 +122,16 @@ export function changeBetween(
   const touched = touchedBetween(before, after);
   if (!touched && moves.size === 0) return undefined;
   const { chains, tags } = touched ?? noneTouched;
+  const differing = ({ specs }: Structure, other: Structure): readonly SetSpec[] =>
+    before === after
+      ? [...moves.keys()]
+      : [...specs.values()].filter(spec => moves.has(spec) || !other.specs.has(spec.name));
   const part = (own: Structure, other: Structure, side: keyof SetMoves): Ruleset => ({
     sets: new Map(
-      [...own.specs].flatMap(([name, spec]): [string, PeerSet][] => {
+      differing(own, other).map((spec): [string, PeerSet] => {
         const moved = moves.get(spec);
-        if (other.specs.has(name)) return moved ? [[name, withElements(spec as PodSetSpec, moved[side])]] : [];
-        return [[name, side === 'come' ? filled(cluster, spec) : emptied(spec)]];
+        if (other.specs.has(spec.name)) return [spec.name, withElements(spec as PodSetSpec, moved![side])];
+        return [spec.name, side === 'come' ? filled(cluster, spec) : emptied(spec)];
       }),
     ),
     ...{ chains: picked(own.chains, chains), tags: picked(own.tags, tags) },
@@ -133,6 +141,9 @@ export function changeBetween(
     before: part(before, after, 'gone'),
     after: part(after, before, 'come'),
     isStructural: touched !== undefined,
+    ...(!touched && after.isOrdered && isOneWay(moves, after.effects ?? effectsOf(after.chains))
+      ? { isOneWay: true }
+      : {}),
   };
 }
 

@@ -1,0 +1,59 @@
+/**
+ * Changes of sets that need no care of which packet sees which: a packet looks into one set before a change and into the next
+ * after it. Where all that changes allows more, whatever it is let through by is in force afterwards, and no denial that it
+ * passed was one that stays; where all that changes allows less, the same holds of what was in force before.
+ */
+import type { SetMoves } from './node-sets.ts';
+import type { Gate, RuleChain, SetSpec } from './ruleset.ts';
+
+/** What becomes of a packet with its peer in a set: of any other effect is a set whose packets go on to further rules. */
+export type Effect = 'allows' | 'denies';
+
+/** By name; absent where the rules that look into the set do not agree, or pass packets on. */
+export type Effects = ReadonlyMap<string, Effect>;
+
+type Chains = ReadonlyMap<string, RuleChain>;
+
+/** Whether all that comes to the gate is denied. */
+function isShut(gate: Gate, chains: Chains): boolean {
+  const chain = chains.get(gate);
+  if (!chain || (chain.otherwise !== undefined && !isShut(chain.otherwise, chains))) return false;
+  return chain.rules.every(({ to }) => to !== undefined && isShut(to, chains));
+}
+
+function effectOf(to: Gate | undefined, chains: Chains): Effect | undefined {
+  if (to === undefined) return 'allows';
+  return isShut(to, chains) ? 'denies' : undefined;
+}
+
+function effectsIn(chains: Chains): Effects {
+  const found = new Map<string, Effect | undefined>();
+  for (const { rules } of chains.values())
+    for (const { peers, to } of rules) {
+      if (peers === 'any') continue;
+      const effect = effectOf(to, chains);
+      found.set(peers.name, !found.has(peers.name) || found.get(peers.name) === effect ? effect : undefined);
+    }
+  return new Map([...found].filter((entry): entry is [string, Effect] => entry[1] !== undefined));
+}
+
+const known = new WeakMap<Chains, Effects>();
+
+/** Of the sets that these chains look into; worked out once. */
+export function effectsOf(chains: Chains): Effects {
+  const effects = known.get(chains) ?? effectsIn(chains);
+  known.set(chains, effects);
+  return effects;
+}
+
+/** Whether all of it allows more, or all of it allows less. */
+export function isOneWay(moves: ReadonlyMap<SetSpec, SetMoves>, effects: Effects): boolean {
+  const opens = new Set<boolean>();
+  for (const [{ name }, { gone, come }] of moves) {
+    const effect = effects.get(name);
+    if (effect === undefined) return false;
+    if (come.length > 0) opens.add(effect === 'allows');
+    if (gone.length > 0) opens.add(effect === 'denies');
+  }
+  return opens.size <= 1;
+}
