@@ -142,7 +142,12 @@ export function structureOf(identities: readonly TaggedIdentity[], gatesOf: (ide
   const chains = new Map<string, RuleChain>();
   const tags = new Map<number, TagEntry>();
   let isOrdered = false;
-  const enter = ({ gate, chains: own, sets }: CompiledGate): Gate => {
+  // Identities that the same policies select have the same gates, of cluster policies with thousands of chains.
+  const entered = new Set<CompiledGate>();
+  const enter = (compiled: CompiledGate): Gate => {
+    const { gate, chains: own, sets } = compiled;
+    if (entered.has(compiled)) return gate;
+    entered.add(compiled);
     for (const chain of own) chains.set(chain.name, shared(chains.get(chain.name), chain));
     for (const spec of sets) if (!specs.has(spec.name)) specs.set(spec.name, spec);
     return gate;

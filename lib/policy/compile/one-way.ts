@@ -1,12 +1,12 @@
 /**
- * Changes of sets that need no care of which packet sees which: a packet looks into one set before a change and into the next
- * after it. Where all that changes allows more, whatever it is let through by is in force afterwards, and no denial that it
- * passed was one that stays; where all that changes allows less, the same holds of what was in force before.
+ * Tells changes of sets that a packet may see in part: one set as it was, and the next as it is. Where all that changes allows
+ * more, such a packet passes only what is allowed afterwards; where all of it allows less, only what was allowed before. For
+ * rules that pass packets on neither is so.
  */
 import type { SetMoves } from './node-sets.ts';
 import type { Gate, RuleChain, SetSpec } from './ruleset.ts';
 
-/** What becomes of a packet with its peer in a set: of any other effect is a set whose packets go on to further rules. */
+/** What becomes of a packet whose peer is in the set. */
 export type Effect = 'allows' | 'denies';
 
 /** By name; absent where the rules that look into the set do not agree, or pass packets on. */
