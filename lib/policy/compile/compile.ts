@@ -12,7 +12,6 @@ import { draftsOf } from './draft.ts';
 import { filled } from './members.ts';
 import { mergeDrafts, usuallyApart } from './merge.ts';
 import { Names } from './names.ts';
-import type { Effects } from './one-way.ts';
 import type { Gate, RuleChain, Ruleset, SetSpec, TagEntry } from './ruleset.ts';
 import { tierGate } from './tier.ts';
 
@@ -132,8 +131,6 @@ const shared = (a: RuleChain | undefined, b: RuleChain): RuleChain =>
 /** A ruleset whose sets are described and not filled. */
 export interface Structure extends Pick<Ruleset, 'chains' | 'tags' | 'isOrdered'> {
   readonly specs: ReadonlyMap<string, SetSpec>;
-  /** What the sets do, where the chains that look into them are not told. */
-  readonly effects?: Effects;
 }
 
 /** All that does not change when pods elsewhere come and go. @param gatesOf both gates of an identity */
@@ -164,7 +161,7 @@ export function structureOf(identities: readonly TaggedIdentity[], gatesOf: (ide
 }
 
 /** The structure with everything that is in its sets now. */
-export const filledStructure = (cluster: Cluster, { specs, effects: _, ...structure }: Structure): Ruleset => ({
+export const filledStructure = (cluster: Cluster, { specs, ...structure }: Structure): Ruleset => ({
   sets: new Map([...specs].map(([name, spec]) => [name, filled(cluster, spec)])),
   ...structure,
 });

@@ -11,7 +11,7 @@ import { type GateSources, LiveGates } from './live-gates.ts';
 import { elementsFrom, missingIn } from './members.ts';
 import { Names } from './names.ts';
 import { NodeSets, type SetMoves } from './node-sets.ts';
-import { effectsOf } from './one-way.ts';
+import { type Effects, effectsOf } from './one-way.ts';
 import { type GatesIndex, gatesIndexOf, type RulesIndex, type SetsIndex, withoutBlocks } from './rules-index.ts';
 import { comesWithPods, type PodSetSpec, type Ruleset, type SetSpec } from './ruleset.ts';
 import { changeBetween, type Moves, type RulesetChange } from './ruleset-change.ts';
@@ -37,6 +37,7 @@ export class LiveRules {
   readonly #index = new SetIndex();
   /** As of the last `take`. */
   #structure = nothing;
+  #known: Effects | undefined;
   #identities: readonly TaggedIdentity[] = [];
   readonly #gates: LiveGates;
   readonly #nodeSets = new NodeSets();
@@ -56,10 +57,16 @@ export class LiveRules {
 
   /** Index by which a new process goes on from the last `take`, without a look at the policies. */
   index(): RulesIndex {
-    const { specs, chains, isOrdered, effects } = this.#structure;
+    const { specs, isOrdered } = this.#structure;
     const gates = () => this.#gatesIndex();
-    const ordered = isOrdered ? { isOrdered, effects: effects ?? effectsOf(chains) } : {};
+    const ordered = isOrdered ? { isOrdered, effects: this.#effects() } : {};
     return { specs: [...specs.values()].map(withoutBlocks), ...ordered, gates };
+  }
+
+  /** What the sets do, as of the last `take`; worked out when it is asked for. */
+  #effects(): Effects {
+    this.#known ??= effectsOf(this.#structure.chains);
+    return this.#known;
   }
 
   #gatesIndex(): GatesIndex {
@@ -78,6 +85,7 @@ export class LiveRules {
     this.#structure = sets
       ? { ...nothing, ...sets, specs: new Map(sets.specs.map(spec => [spec.name, spec])) }
       : this.#structureNow();
+    this.#known = sets?.effects;
     this.#isRestructured = false;
     for (const spec of this.#structure.specs.values()) if (comesWithPods(spec)) this.#index.add(spec);
     this.#nodeSets.take(this.cluster, this.#structure.specs);
@@ -228,9 +236,10 @@ export class LiveRules {
     ]);
     for (const spec of come) this.#index.add(spec);
     this.#structure = after;
+    if (before !== after) this.#known = undefined;
     this.#isRestructured = false;
     if (come.length > 0) this.#complete?.();
-    return changeBetween(this.cluster, before, after, moves);
+    return changeBetween(this.cluster, before, after, moves, () => this.#effects());
   }
 
   #traffic(): ReadonlyMap<PodSetSpec, SetMoves> {

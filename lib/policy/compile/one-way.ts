@@ -26,7 +26,8 @@ function effectOf(to: Gate | undefined, chains: Chains): Effect | undefined {
   return isShut(to, chains) ? 'denies' : undefined;
 }
 
-function effectsIn(chains: Chains): Effects {
+/** Of the sets that these chains look into. */
+export function effectsOf(chains: Chains): Effects {
   const found = new Map<string, Effect | undefined>();
   for (const { rules } of chains.values())
     for (const { peers, to } of rules) {
@@ -35,15 +36,6 @@ function effectsIn(chains: Chains): Effects {
       found.set(peers.name, !found.has(peers.name) || found.get(peers.name) === effect ? effect : undefined);
     }
   return new Map([...found].filter((entry): entry is [string, Effect] => entry[1] !== undefined));
-}
-
-const known = new WeakMap<Chains, Effects>();
-
-/** Of the sets that these chains look into; worked out once. */
-export function effectsOf(chains: Chains): Effects {
-  const effects = known.get(chains) ?? effectsIn(chains);
-  known.set(chains, effects);
-  return effects;
 }
 
 /** Whether all of it allows more, or all of it allows less. */

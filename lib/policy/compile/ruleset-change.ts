@@ -4,7 +4,7 @@ import type { Cluster } from '../evaluate/cluster.ts';
 import type { Structure } from './compile.ts';
 import { filled, withElements } from './members.ts';
 import type { SetMoves } from './node-sets.ts';
-import { effectsOf, isOneWay } from './one-way.ts';
+import { type Effects, isOneWay } from './one-way.ts';
 import {
   gatesText,
   type PeerSet,
@@ -112,12 +112,17 @@ const picked = <K, V>(map: ReadonlyMap<K, V>, keys: ReadonlySet<K>): ReadonlyMap
 
 const noneTouched: Touched = { chains: new Set(), tags: new Set() };
 
-/** @param moves elements of the sets that stay @returns undefined where nothing has changed */
+/**
+ * @param moves elements of the sets that stay
+ * @param effects of these sets
+ * @returns undefined where nothing has changed
+ */
 export function changeBetween(
   cluster: Cluster,
   before: Structure,
   after: Structure,
   moves: Moves,
+  effects: () => Effects,
 ): RulesetChange | undefined {
   const touched = touchedBetween(before, after);
   if (!touched && moves.size === 0) return undefined;
@@ -141,9 +146,7 @@ export function changeBetween(
     before: part(before, after, 'gone'),
     after: part(after, before, 'come'),
     isStructural: touched !== undefined,
-    ...(!touched && after.isOrdered && isOneWay(moves, after.effects ?? effectsOf(after.chains))
-      ? { isOneWay: true }
-      : {}),
+    ...(!touched && after.isOrdered && isOneWay(moves, effects()) ? { isOneWay: true } : {}),
   };
 }
 
