@@ -62,7 +62,7 @@ test('what is installed works as a plugin, by both names', async () => {
 
 test('an older executable is replaced while it runs, and the new one installs itself a second time', async () => {
   await host.sh(`mkdir -p ${bin}; cp /bin/sleep ${bin}/tollgate`);
-  const running = host.spawn([`${bin}/tollgate`, '60']);
+  const running = host.spawn([`${bin}/tollgate`, '3600']);
   const { executables } = await install();
   assert.equal(executables.find(({ path }) => path === `${bin}/tollgate`)?.isNew, true);
   assert.equal(running.exitCode, null);

@@ -98,8 +98,8 @@ test('podman: a container in two networks is reached in each, and in the one tha
   };
   const isPublished = async () =>
     assert.equal(await host.must(['busybox', 'wget', '-qO-', 'http://127.0.0.1:8080/']), 'the answer\n');
-  await isPublished();
   await isReached(network, /^10\.88\.|^fd88:/, 'beside the other');
+  await isPublished();
   await isReached('second', /^10\.89\.|^fd89:/, 'beside the other');
   await podman(host, 'network', 'disconnect', network, 'web');
   await isPublished();

@@ -69,7 +69,7 @@ suite('A caller from another mount namespace', () => {
   test('has his pod’s namespace opened as he sees it, by whatever path', async () => {
     using agent = await start(['/run/netns', hidden]);
     const netns = await host.pod();
-    const holder = host.spawn(['sleep', '60'], { netns });
+    const holder = host.spawn(['sleep', 'infinity'], { netns });
     await until('the pod’s process', () => {
       const pod = statSync(host.path(`/run/netns/${netns}`)).ino;
       return statSync(`/proc/${holder.pid}/ns/net`).ino === pod;
@@ -147,7 +147,7 @@ suite('A caller from another mount namespace', () => {
 suite('A path as another process sees it', () => {
   /** With a root of its own: /tmp is empty there but for what the script makes. */
   async function other(script: string): Promise<ChildProcess> {
-    const lines = `set -e; mount -t tmpfs tmpfs /tmp; ${script}; echo ready; exec sleep 60`;
+    const lines = `set -e; mount -t tmpfs tmpfs /tmp; ${script}; echo ready; exec sleep infinity`;
     const args = ['--pdeathsig', 'KILL', 'unshare', '--mount', '--propagation', 'private', 'sh', '-c', lines];
     const child = spawn('setpriv', args, { stdio: ['ignore', 'pipe', 'inherit'] });
     await once(child.stdout, 'data');

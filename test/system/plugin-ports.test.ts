@@ -120,12 +120,14 @@ suite('portMappings', () => {
     );
     const a = await plug(host, configuration, 'a');
     await host.serve('a', 'tcp', 80, a.netns);
-    const ask = (address: string, port: number, netns?: string) => host.ask('tcp', address, port, netns, 2000);
+    const ask = (address: string, port: number, netns?: string) => host.ask('tcp', address, port, netns);
+    const isSilent = async (address: string, port: number, netns?: string) =>
+      (await host.ask('tcp', address, port, netns, 2000)) === undefined;
     assert.match((await ask('192.0.2.11', 8081, outside)) ?? 'nothing', /^a /);
-    assert.equal(await ask('192.0.2.1', 8081, outside), undefined, 'another address of the node');
-    assert.equal(await ask('127.0.0.1', 8081), undefined, 'loopback');
+    assert.ok(await isSilent('192.0.2.1', 8081, outside), 'another address of the node');
+    assert.ok(await isSilent('127.0.0.1', 8081), 'loopback');
     assert.match((await ask('127.0.0.1', 8082)) ?? 'nothing', /^a /);
-    assert.equal(await ask('192.0.2.1', 8082, outside), undefined, 'what is mapped to loopback, from outside');
+    assert.ok(await isSilent('192.0.2.1', 8082, outside), 'what is mapped to loopback, from outside');
     assert.match((await ask('192.0.2.1', 8083, outside)) ?? 'nothing', /^a /);
     assert.match((await ask('127.0.0.1', 8083)) ?? 'nothing', /^a /);
   });
@@ -238,7 +240,7 @@ suite('portMappings', () => {
 suite('a UDP flow that goes on', () => {
   /** The same flow each time: same source port; asked again until there is an answer, or not. */
   const ask = async (host: Host, netns: string) => {
-    const client = `echo hello | socat -t 0.2 - UDP4:${node[4]}:5353,sourceport=40000 2>/dev/null || true`;
+    const client = `echo hello | socat -t 1 - UDP4:${node[4]}:5353,sourceport=40000 2>/dev/null || true`;
     return (await host.sh(client, netns)).split('\n')[0];
   };
   const entries = (host: Host) => host.sh('conntrack -L -p udp --orig-port-dst 5353 2>/dev/null || true');
@@ -259,7 +261,7 @@ suite('a UDP flow that goes on', () => {
     for (const name of ['a', 'b']) {
       const pod = await plug(host, configuration, name);
       await host.serve(name, 'udp', 53, pod.netns);
-      await until(`an answer of ${name}`, async () => (await ask(host, outside)) === `${name} ${far[4]}`, 5000);
+      await until(`an answer of ${name}`, async () => (await ask(host, outside)) === `${name} ${far[4]}`);
       assert.match(
         await entries(host),
         new RegExp(`src=${pod[4].replaceAll('.', '\\.')} `),
