@@ -69,7 +69,12 @@ fault() {
 skipped=$(sed -nE 's/^ *ok [0-9]+ - (.*# (SKIP|TODO).*)/\1/p' "$notes/tap")
 if [[ -n $skipped && ${CI:-} == true ]]; then fault 'skipped, which CI=true forbids:' <<<"$skipped"; fi
 
-left=$(grep -lzs "^TOLLGATE_TEST_RUN=$run\$" /proc/[0-9]*/environ | cut -d/ -f3 | xargs -r ps -o pid=,args= -p || true)
+# What a test killed at its end may take a moment to end.
+for ((look = 0; look < 300; look++)); do
+  left=$(grep -lzs "^TOLLGATE_TEST_RUN=$run\$" /proc/[0-9]*/environ | cut -d/ -f3 | xargs -r ps -o pid=,args= -p || true)
+  [[ -n $left ]] || break
+  sleep 0.1
+done
 if [[ -n $left ]]; then
   fault 'processes that the tests started are still there (now killed):' <<<"$left"
   awk '{ print $1 }' <<<"$left" | xargs -r kill -9
