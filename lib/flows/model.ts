@@ -127,6 +127,13 @@ export interface SumNote {
 export type Note = LossNote | SumNote;
 export type Entry = FlowRecord | Note;
 
+/** One message of a live answer. */
+export interface LiveMessage {
+  readonly entries: readonly Entry[];
+  /** Changes that were left out because they were not read fast enough. */
+  readonly skipped: number;
+}
+
 const protocolNames: Readonly<Record<number, string>> = { 1: 'ICMP', 6: 'TCP', 17: 'UDP', 58: 'ICMPv6', 132: 'SCTP' };
 
 /** @param number IPPROTO_* */

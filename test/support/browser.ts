@@ -85,11 +85,24 @@ export class Browser implements AsyncDisposable {
     else waiting?.resolve(message.result ?? {});
   }
 
+  /** Asks the page, once there is one; before that, the browser. */
   send(method: string, params: Json = {}): Promise<Json> {
+    return this.#ask(method, params, this.#session === undefined ? {} : { sessionId: this.#session });
+  }
+
+  /** Asks the browser. */
+  #ask(method: string, params: Json = {}, session: Json = {}): Promise<Json> {
     const id = ++this.#next;
-    const session = this.#session === undefined ? {} : { sessionId: this.#session };
     (this.#process.stdio[3] as Writable).write(`${JSON.stringify({ id, method, params, ...session })}\0`);
     return new Promise((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
+  }
+
+  /** Of the processor, by all threads of the process that runs the page's script, lays it out and paints it. */
+  async processorSeconds(): Promise<number> {
+    const { processInfo } = (await this.#ask('SystemInfo.getProcessInfo')) as {
+      processInfo: { type: string; cpuTime: number }[];
+    };
+    return processInfo.filter(({ type }) => type === 'renderer').reduce((sum, { cpuTime }) => sum + cpuTime, 0);
   }
 
   /** Events so far, of one kind. */

@@ -1,24 +1,20 @@
 /** The page of flows in a browser, against an agent that records; and what strangers may ask of it. */
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import test, { after, before, suite } from 'node:test';
 import type { FlowRecord } from '../../lib/flows/model.ts';
 import { parseAddress } from '../../lib/ip/address.ts';
 import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
-import { type Agent, command, startAgent } from '../support/agent-process.ts';
-import { Browser } from '../support/browser.ts';
+import type { Agent } from '../support/agent-process.ts';
 import { named } from '../support/cli-host.ts';
 import { cni } from '../support/cni.ts';
+import { FlowPage, PLACE, servePage } from '../support/flow-page.ts';
 import { until } from '../support/host.ts';
 import { onlyFrom, type PluggedPod, PolicyHost, pods, policy } from '../support/policy-host.ts';
 import { manyFlows, openFlows } from '../support/tracked-flows.ts';
 
-const PLACE = '127.0.0.1:9468';
 /** An element of the page, or a script, wherever it is taken for markup. */
 const markup = `<img src=x onerror="alert(1)"><b>'&amp;</b></script></style>`;
-
-/** Where a person finds pictures of it, if anywhere. */
-const pictures = process.env['TOLLGATE_PICTURES'];
 
 let host: PolicyHost;
 let agent: Agent;
@@ -38,11 +34,7 @@ before(async () => {
   web = await host.plug('web', { labels: { app: 'web' } });
   client = await host.plug('client', { labels: { app: 'client' } });
   stranger = await host.plug('stranger', { labels: { app: 'stranger' } });
-  agent = await startAgent(host.host, [...command, '--flows', '--flow-accounting', '--ui', PLACE]);
-  link = await until('the page to be shown', async () => {
-    const { exit, stdout } = await host.type(['flows', '--open']);
-    return exit === 0 ? stdout.trim() : undefined;
-  });
+  ({ agent, link } = await servePage(host, '--flow-accounting'));
   token = link.split('#')[1]!;
   probe();
 });
@@ -164,121 +156,129 @@ suite('what strangers may ask', () => {
 });
 
 suite('in a browser', () => {
-  let browser: Browser;
+  let page: FlowPage;
   before(async () => {
-    browser = await Browser.start(host.host.pid);
-    await browser.size(1280, 800);
-    await browser.colours('light');
-    await browser.open(link);
+    page = await FlowPage.open(host, link);
   });
-  after(async () => await browser?.[Symbol.asyncDispose]());
+  after(async () => await page?.[Symbol.asyncDispose]());
 
-  const text = (selector: string): Promise<string> =>
-    browser.evaluate(`document.querySelector(${JSON.stringify(selector)})?.textContent ?? ''`);
-  const count = (selector: string): Promise<number> =>
-    browser.evaluate(`document.querySelectorAll(${JSON.stringify(selector)}).length`);
   const rowsAre = (some: (rows: number) => boolean): Promise<boolean> =>
-    until('the rows', async () => some(await count('#grid .row')));
-  const filterBy = (words: string): Promise<void> =>
-    browser.evaluate(`{ const f = document.getElementById('filter'); f.value = ${JSON.stringify(words)};
-      f.dispatchEvent(new Event('input', { bubbles: true })); }`);
-  const setValue = (id: string, value: string, event: string): Promise<void> =>
-    browser.evaluate(`{ const f = document.getElementById('${id}'); f.value = ${JSON.stringify(value)};
-      f.dispatchEvent(new Event('${event}', { bubbles: true })); }`);
-  const picture = async (name: string): Promise<void> => {
-    if (pictures) writeFileSync(`${pictures}/${name}.png`, await browser.screenshot());
-  };
+    until('the rows', async () => some(await page.count('#grid .row')));
 
   test('flows come as they are, denied ones in front', async () => {
     await rowsAre(rows => rows >= 4);
     probe();
-    await until('a denied one in front', async () => (await text('#grid .row .verdict')) === 'denied');
-    assert.equal(await text('#grid .row .from'), 'default/stranger');
-    assert.equal(await browser.evaluate('location.hash'), '', 'the token is not in sight any more');
-    await picture('live');
+    await until('a denied one in front', async () => (await page.text('#grid .row .verdict')) === 'denied');
+    assert.equal(await page.text('#grid .row .from'), 'default/stranger');
+    assert.equal(await page.browser.evaluate('location.hash'), '', 'the token is not in sight any more');
+    await page.picture('live');
   });
 
   test('by keyboard: a row is chosen, opened and closed, and says why, by which policy, and what would allow it', async () => {
-    await browser.press('ArrowDown');
-    await browser.press('Enter');
-    await until('the reason', async () => (await text('#detail')).includes('What would allow it'));
-    const why = await text('#detail');
+    await page.browser.press('ArrowDown');
+    await page.browser.press('Enter');
+    await until('the reason', async () => (await page.text('#detail')).includes('What would allow it'));
+    const why = await page.text('#detail');
     assert.match(why, /NetworkPolicy\/default\/web isolates default\/web for ingress/);
     assert.match(why, /kind: NetworkPolicy[\s\S]*name: web/);
-    assert.match(await text('pre.remedy'), /app: stranger/);
-    await picture('reason');
-    await browser.press('Escape');
-    assert.equal(await browser.evaluate('document.getElementById("detail").hidden'), true);
+    assert.match(await page.text('pre.remedy'), /app: stranger/);
+    await page.picture('reason');
+    await page.browser.press('Escape');
+    assert.equal(await page.browser.evaluate('document.getElementById("detail").hidden'), true);
   });
 
   test('a filter leaves what passes, and a wrong one says what to write', async () => {
-    await filterBy('verdict:allowed pod:client');
+    await page.filterBy('verdict:allowed pod:client');
     await until(
       'the rows',
-      async () => (await count('#grid .row.denied')) === 0 && (await count('#grid .row.allowed')) > 0,
+      async () => (await page.count('#grid .row.denied')) === 0 && (await page.count('#grid .row.allowed')) > 0,
     );
-    await filterBy('prot:80');
-    await until('the words', async () => /ns: pod: port:/.test(await text('#status.wrong')));
-    await filterBy('');
+    await page.filterBy('prot:80');
+    await until('the words', async () => /ns: pod: port:/.test(await page.text('#status.wrong')));
+    await page.filterBy('');
     await until(
       'all rows',
-      async () => (await count('#grid .row.denied')) > 0 && (await count('#grid .row.allowed')) > 0,
+      async () => (await page.count('#grid .row.denied')) > 0 && (await page.count('#grid .row.allowed')) > 0,
     );
   });
 
   test('paused, nothing moves and what comes is counted', async () => {
-    await browser.evaluate('document.getElementById("grid").focus()');
-    await browser.press(' ');
-    const before = await text('#status');
+    await page.focus('grid');
+    await page.browser.press(' ');
+    const before = await page.text('#status');
     assert.match(before, /^Paused/);
     const [shown] = /\d+/.exec(before)!;
     probe();
     const paused = await until('the count', async () => {
-      const words = await text('#status');
+      const words = await page.text('#status');
       return / more since the pause/.test(words) ? words : undefined;
     });
     assert.equal(/\d+/.exec(paused)![0], shown);
-    await browser.press(' ');
-    await until('the rest', async () => /^Live/.test(await text('#status')));
+    await page.browser.press(' ');
+    await until('the rest', async () => /^Live/.test(await page.text('#status')));
+  });
+
+  test('what begins while the list of flows is on its way is in the table, too', async () => {
+    // The agent has answered, and the page does not know yet.
+    await page.browser.send('Fetch.enable', { patterns: [{ urlPattern: '*/flows\\?*', requestStage: 'Response' }] });
+    await page.filterBy('port:8');
+    const [held] = await until('the answer', () => {
+      const events = page.browser.events('Fetch.requestPaused');
+      return events.length > 0 ? events : undefined;
+    });
+    using socket = host.inside(() => NetlinkSocket.open('netfilter'));
+    openFlows(socket.exchange, [{ from: client.addresses[4], to: web.addresses[4], sport: 8, dport: 8 }]);
+    await until('it to be recorded', async () =>
+      /"port":8,/.test((await ask('/flows?filter=port:8', ...known())).text),
+    );
+    await page.browser.send('Fetch.continueRequest', { requestId: held!['requestId'] });
+    await page.browser.send('Fetch.disable');
+    await until('its row', async () => /default\/web {2}8\/UDP/.test(await page.text('#grid .row')));
+    await page.filterBy('');
   });
 
   test('the map shows who talks to whom, denied in red; policies show hits and those without', async () => {
-    await browser.press('2');
-    await until('the map', async () => (await count('svg path.denied')) === 1 && (await count('svg rect')) === 4);
+    await page.browser.press('2');
+    await until(
+      'the map',
+      async () => (await page.count('svg path.denied')) === 1 && (await page.count('svg rect')) === 4,
+    );
     // The fourth is the node: a pod has just asked for its page.
-    await picture('map');
-    await browser.press('4');
-    await until('the policies', async () => /default\/idle/.test(await text('#policies')));
-    assert.match(await text('#policies'), /2 policies.*1 decided nothing/);
-    await picture('policies');
-    await browser.press('1');
+    await page.picture('map');
+    await page.browser.press('4');
+    await until('the policies', async () => /default\/idle/.test(await page.text('#policies')));
+    assert.match(await page.text('#policies'), /2 policies.*1 decided nothing/);
+    await page.picture('policies');
+    await page.browser.press('1');
   });
 
   test('the matrix of now says who may reach whom, by keyboard and for other ports', async () => {
-    await browser.press('3');
-    await until('the matrix', async () => /^3 × 3 pods: 5 pairs allowed, 1 denied$/.test(await text('#matrix-count')));
-    await browser.evaluate('document.getElementById("matrix-grid").focus()');
-    await browser.press('n');
+    await page.browser.press('3');
+    await until('the matrix', async () =>
+      /^3 × 3 pods: 5 pairs allowed, 1 denied$/.test(await page.text('#matrix-count')),
+    );
+    await page.focus('matrix-grid');
+    await page.browser.press('n');
     assert.match(
-      await text('#matrix-detail'),
+      await page.text('#matrix-detail'),
       /default\/stranger → default\/web.*NetworkPolicy\/default\/web isolates default\/web for ingress/,
     );
-    await picture('matrix');
+    await page.picture('matrix');
     host.put(
       'all.yaml',
       policy('all', { ...pods({}), policyTypes: ['Ingress'], ingress: [{ ports: [{ port: 443 }] }] }),
     );
-    await until('the new policy', async () => /1 pairs allowed, 5 denied$/.test(await text('#matrix-count')));
-    assert.match(await text('#matrix-detail h2'), /default\/stranger → default\/web/, 'the chosen pair stays');
-    await setValue('matrix-port', '443/TCP', 'change');
-    await until('the other port', async () => /6 pairs allowed, 0 denied$/.test(await text('#matrix-count')));
-    await setValue('matrix-port', 'http', 'change');
-    await until('the words', async () => /port: give one as in 80\/TCP/.test(await text('#status.wrong')));
-    await setValue('matrix-port', '80/TCP', 'change');
+    await until('the new policy', async () => /1 pairs allowed, 5 denied$/.test(await page.text('#matrix-count')));
+    assert.match(await page.text('#matrix-detail h2'), /default\/stranger → default\/web/, 'the chosen pair stays');
+    await page.fill('matrix-port', '443/TCP', 'change');
+    await until('the other port', async () => /6 pairs allowed, 0 denied$/.test(await page.text('#matrix-count')));
+    await page.fill('matrix-port', 'http', 'change');
+    await until('the words', async () => /port: give one as in 80\/TCP/.test(await page.text('#status.wrong')));
+    await page.fill('matrix-port', '80/TCP', 'change');
     host.remove('all.yaml');
     await host.apply();
-    await browser.press('Escape');
-    await browser.evaluate('document.getElementById("tab-flows").click()');
+    await page.browser.press('Escape');
+    await page.click('#tab-flows');
   });
 
   test('names with markup are text wherever they stand', async () => {
@@ -292,26 +292,26 @@ suite('in a browser', () => {
     await host.type(['policy', 'apply']);
     using socket = host.inside(() => NetlinkSocket.open('netfilter'));
     openFlows(socket.exchange, [{ from: client.addresses[4], to: web.addresses[4], sport: 7, dport: 7 }]);
-    await filterBy('port:7');
+    await page.filterBy('port:7');
     await until(
       'the row',
-      async () => (await count('#grid .row')) === 1 && (await text('#grid .row .by')).includes(markup),
+      async () => (await page.count('#grid .row')) === 1 && (await page.text('#grid .row .by')).includes(markup),
     );
-    await browser.evaluate('document.getElementById("grid").focus()');
-    await browser.press('Home');
-    await browser.press('Enter');
-    await until('the policy', async () => (await text('#detail')).includes(`name: `));
-    assert.ok((await text('#detail')).includes(markup));
-    await picture('hostile');
-    await browser.press('Escape');
-    await browser.press('3');
-    await until('the matrix of now', async () => / 1 denied$/.test(await text('#matrix-count')));
-    await browser.evaluate('document.getElementById("matrix-grid").focus()');
-    await browser.press('n');
-    await until('its name in the matrix', async () => (await text('#matrix-detail')).includes(markup));
-    await browser.evaluate('document.getElementById("tab-policies").click()');
-    await until('its name among policies', async () => (await text('#policies')).includes(markup));
-    assert.equal(await count('img, body script ~ script, #detail b, #policies b, #grid b'), 0);
+    await page.focus('grid');
+    await page.browser.press('Home');
+    await page.browser.press('Enter');
+    await until('the policy', async () => (await page.text('#detail')).includes(`name: `));
+    assert.ok((await page.text('#detail')).includes(markup));
+    await page.picture('hostile');
+    await page.browser.press('Escape');
+    await page.browser.press('3');
+    await until('the matrix of now', async () => / 1 denied$/.test(await page.text('#matrix-count')));
+    await page.focus('matrix-grid');
+    await page.browser.press('n');
+    await until('its name in the matrix', async () => (await page.text('#matrix-detail')).includes(markup));
+    await page.click('#tab-policies');
+    await until('its name among policies', async () => (await page.text('#policies')).includes(markup));
+    assert.equal(await page.count('img, body script ~ script, #detail b, #policies b, #grid b'), 0);
     const { text: json, head } = await ask('/flows?filter=port:7', ...known());
     assert.match(head, /content-type: application\/jsonl/);
     assert.match(head, /x-content-type-options: nosniff/);
@@ -319,8 +319,8 @@ suite('in a browser', () => {
     assert.ok(flow.ingress!.by.includes(`NetworkPolicy/default/${markup}`));
     host.remove('hostile.yaml');
     await host.apply();
-    await filterBy('');
-    await browser.evaluate('document.getElementById("tab-flows").click()');
+    await page.filterBy('');
+    await page.click('#tab-flows');
   });
 
   test('a map of hundreds of pods is a box for each namespace', async () => {
@@ -338,36 +338,38 @@ suite('in a browser', () => {
         return { from: client.addresses[4], to, sport: 1000 + i, dport: 9 };
       }),
     );
-    await filterBy('port:9');
-    await browser.press('2');
-    await until('the boxes', async () => (await count('#canvas rect')) === 13);
-    assert.match(await text('#map-note'), /^Too many workloads/);
-    await picture('map-many');
-    await filterBy('port:9 ns:team-7');
-    await until('those of one namespace', async () => (await count('#canvas rect')) === 26);
-    assert.doesNotMatch(await text('#map-note'), /Too many/);
-    await picture('map-one');
+    await page.filterBy('port:9');
+    await page.browser.press('2');
+    await until('the boxes', async () => (await page.count('#canvas rect')) === 13);
+    assert.match(await page.text('#map-note'), /^Too many workloads/);
+    await page.picture('map-many');
+    await page.filterBy('port:9 ns:team-7');
+    await until('those of one namespace', async () => (await page.count('#canvas rect')) === 26);
+    assert.doesNotMatch(await page.text('#map-note'), /Too many/);
+    await page.picture('map-one');
     host.remove('many.yaml');
     await host.apply();
-    await filterBy('');
-    await browser.press('1');
+    await page.filterBy('');
+    await page.browser.press('1');
   });
 
   test('what would allow a flow is copied, and allows it', async () => {
     probe();
-    await browser.send('Browser.grantPermissions', { permissions: ['clipboardReadWrite', 'clipboardSanitizedWrite'] });
-    await filterBy('verdict:denied pod:stranger');
+    await page.browser.send('Browser.grantPermissions', {
+      permissions: ['clipboardReadWrite', 'clipboardSanitizedWrite'],
+    });
+    await page.filterBy('verdict:denied pod:stranger');
     await until(
       'the rows',
-      async () => (await count('#grid .row.allowed')) === 0 && (await count('#grid .row.denied')) > 0,
+      async () => (await page.count('#grid .row.allowed')) === 0 && (await page.count('#grid .row.denied')) > 0,
     );
-    await browser.evaluate('document.getElementById("grid").focus()');
-    await browser.press('Home');
-    await browser.press('Enter');
-    await until('the button', async () => (await count('#detail .remedy + button')) === 1);
-    await browser.evaluate('document.querySelector("#detail .remedy + button").click()');
-    await until('it to be copied', async () => (await text('#detail .remedy + button')) === 'Copied');
-    const copied = await browser.evaluate<string>('navigator.clipboard.readText()');
+    await page.focus('grid');
+    await page.browser.press('Home');
+    await page.browser.press('Enter');
+    await until('the button', async () => (await page.count('#detail .remedy + button')) === 1);
+    await page.click('#detail .remedy + button');
+    await until('it to be copied', async () => (await page.text('#detail .remedy + button')) === 'Copied');
+    const copied = await page.browser.evaluate<string>('navigator.clipboard.readText()');
     assert.match(copied, /^apiVersion: networking.k8s.io\/v1\nkind: NetworkPolicy/);
     assert.ok(!host.reaches(stranger, web));
     host.put('copied.yaml', copied);
@@ -375,55 +377,82 @@ suite('in a browser', () => {
     assert.ok(host.arrives(stranger.end, host.packet(stranger.addresses[4], web.addresses[4]), web.end));
     host.remove('copied.yaml');
     await host.apply();
-    await browser.press('Escape');
-    await filterBy('');
+    await page.browser.press('Escape');
+    await page.filterBy('');
   });
 
   test('10,000 rows are a handful of elements, from the first to the last', async () => {
     using socket = host.inside(() => NetlinkSocket.open('netfilter'));
+    const recorded = async (): Promise<number> =>
+      (JSON.parse((await ask('/flows/status', ...known())).text) as { allowed: number }).allowed;
+    const before = await recorded();
     openFlows(socket.exchange, manyFlows(client.addresses[4], web.addresses[4], 12_000));
-    const status = () => ask('/flows/status', ...known());
-    await until(
-      'all to be recorded',
-      async () => (JSON.parse((await status()).text) as { kept: number }).kept > 12_000,
-    );
+    // One that came later would have the last row give way.
+    await until('all to be recorded', async () => (await recorded()) >= before + 12_000);
     // The token is kept for the tab.
-    await browser.send('Page.reload');
-    const all = () => browser.evaluate<string>(`document.getElementById('grid')?.getAttribute('aria-rowcount')`);
-    await until('all rows', async () => (await all()) === '10000');
+    await page.browser.send('Page.reload');
+    await until('all rows', async () => (await page.rows()) === 10_000);
     for (const key of ['End', 'Home']) {
-      await browser.press(key);
+      await page.browser.press(key);
       const at = key === 'End' ? '10000' : '1';
-      await until(`row ${at}`, async () => (await count(`#grid .row.chosen[aria-rowindex="${at}"]`)) === 1);
-      const drawn = await count('#grid .row');
+      await until(`row ${at}`, async () => (await page.count(`#grid .row.chosen[aria-rowindex="${at}"]`)) === 1);
+      const drawn = await page.count('#grid .row');
       assert.ok(drawn > 10 && drawn < 60, `${drawn} rows are drawn`);
     }
   });
 
+  test('beside 10,000 rows a flow that comes is a row that is made, and no other is made again', async () => {
+    await page.browser.evaluate(`{
+      window.made = [];
+      const grid = document.getElementById('grid');
+      new MutationObserver(list => {
+        for (const { addedNodes } of list) for (const each of addedNodes) if (each.matches?.('.row')) made.push(each.textContent);
+      }).observe(grid, { childList: true, subtree: true });
+      grid.scrollTop = 0;
+    }`);
+    using socket = host.inside(() => NetlinkSocket.open('netfilter'));
+    const [from, to] = [client.addresses[4], web.addresses[4]];
+    await page.click('#denied-first');
+    await until('the newest in front', async () => !/denied/.test(await page.text('#grid .row')));
+    await page.browser.evaluate('made.length = 0');
+    for (const dport of [11, 12, 13]) {
+      openFlows(socket.exchange, [{ from, to, sport: 1, dport }]);
+      await until('its row', async () => new RegExp(`default/web  ${dport}/UDP`).test(await page.text('#grid .row')));
+    }
+    const made = await page.browser.evaluate<readonly string[]>('made');
+    assert.deepEqual(
+      made.map(row => /default\/web {2}(\d+\/UDP)/.exec(row)?.[1]),
+      ['11/UDP', '12/UDP', '13/UDP'],
+    );
+    await page.click('#denied-first');
+  });
+
   test('in the dark, and 375 pixels wide, nothing lies beside the page', async () => {
-    await browser.colours('dark');
-    await picture('dark');
-    await browser.evaluate(`document.getElementById('tab-matrix').click()`);
-    await until('the matrix', async () => (await count('#matrix .cell.denied')) > 1);
-    await picture('dark-matrix');
-    await browser.size(375, 740);
+    await page.browser.colours('dark');
+    await page.picture('dark');
+    await page.click('#tab-matrix');
+    await until('the matrix', async () => (await page.count('#matrix .cell.denied')) > 1);
+    await page.picture('dark-matrix');
+    await page.browser.size(375, 740);
     await rowsAre(rows => rows > 0);
     for (const view of ['map', 'matrix', 'policies', 'flows']) {
-      await browser.evaluate(`document.getElementById('tab-${view}').click()`);
-      await until(view, async () => (await count(`#${view}:not([hidden]) :is(.row, rect, td)`)) > 0);
-      assert.equal(await browser.evaluate('document.documentElement.scrollWidth'), 375, view);
-      await picture(`narrow-${view}`);
+      await page.click(`#tab-${view}`);
+      await until(view, async () => (await page.count(`#${view}:not([hidden]) :is(.row, rect, td)`)) > 0);
+      assert.equal(await page.browser.evaluate('document.documentElement.scrollWidth'), 375, view);
+      await page.picture(`narrow-${view}`);
     }
   });
 
   test('nothing was asked of anybody else, and the console says nothing', async () => {
-    const urls = browser.events('Network.requestWillBeSent').map(event => (event['request'] as { url: string }).url);
+    const urls = page.browser
+      .events('Network.requestWillBeSent')
+      .map(event => (event['request'] as { url: string }).url);
     assert.ok(urls.length > 0);
     const others = urls.filter(url => !url.startsWith(`http://${PLACE}/`) && !url.startsWith('data:'));
     assert.deepEqual(others, []);
     // The wrong filter was answered with 400, which browsers mention.
     assert.deepEqual(
-      browser.complaints().filter(words => !/400/.test(words)),
+      page.browser.complaints().filter(words => !/400/.test(words)),
       [],
     );
   });

@@ -1,4 +1,4 @@
-import type { Entry, FlowRecord } from '../../flows/model.ts';
+import type { Entry, FlowRecord, LiveMessage } from '../../flows/model.ts';
 import { type SumKind, sumKinds } from '../../flows/sums.ts';
 import { command, type Exit, exit, outputOption, print, printJson, printLines, UsageError, warn } from '../command.ts';
 import { liveOptions, openLive } from '../live-node.ts';
@@ -11,7 +11,6 @@ import {
   followRecorded,
   isRecorded,
   type Listening,
-  type LiveMessage,
   listRecorded,
   sumRecorded,
   uiLink,

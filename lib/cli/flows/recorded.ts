@@ -2,7 +2,7 @@
 import { request } from 'node:http';
 import { messageOf } from '../../cni/error.ts';
 import { agentSocket } from '../../controller/http-server.ts';
-import type { Entry } from '../../flows/model.ts';
+import type { Entry, LiveMessage } from '../../flows/model.ts';
 import type { SumKind, SumRow } from '../../flows/sums.ts';
 import { AgentRefusal, askAgent, askAgentText } from '../ask-agent.ts';
 import { UsageError } from '../command.ts';
@@ -67,13 +67,6 @@ export async function countsBytes(runDir: string): Promise<boolean> {
     askAgent<{ readonly conntrack: { readonly counts: boolean } }>(runDir, 'GET', '/flows/status'),
   );
   return conntrack.counts;
-}
-
-/** One message of a live answer. */
-export interface LiveMessage {
-  readonly entries: readonly Entry[];
-  /** Changes that were left out because they were not read fast enough. */
-  readonly skipped: number;
 }
 
 /** Milliseconds without a sign of life. */

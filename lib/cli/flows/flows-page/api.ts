@@ -1,5 +1,5 @@
 /** The page's requests to the agent. They carry the token of the page's own address, which no other page can read. */
-import type { Entry } from '../../../flows/model.ts';
+import type { Entry, LiveMessage } from '../../../flows/model.ts';
 
 /** `http://127.0.0.1:9468/#TOKEN`; kept for as long as the tab is, so that the address can be shared without it. */
 export function takeToken(): string {
@@ -39,29 +39,34 @@ export class Api {
     return (await (await this.#get(path)).json()) as T;
   }
 
-  async lines(path: string): Promise<readonly Entry[]> {
-    const text = await (await this.#get(path)).text();
-    return text
-      .split('\n')
-      .filter(line => line !== '')
-      .map(line => JSON.parse(line) as Entry);
+  /** Lines of JSON, as they come. */
+  async *lines(path: string, signal: AbortSignal): AsyncGenerator<readonly Entry[]> {
+    for await (const lines of parts(await this.#get(path, signal), '\n'))
+      yield lines.map(line => JSON.parse(line) as Entry);
   }
 
-  /** Follows flows from now on, until the signal or the agent's end. */
-  async follow(
-    filter: string,
-    take: (message: { readonly entries: readonly Entry[]; readonly skipped: number }) => void,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { body } = await this.#get(`/flows/live?${new URLSearchParams({ filter })}`, signal);
-    const reader = body!.pipeThrough(new TextDecoderStream()).getReader();
-    let rest = '';
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return;
-      const messages = (rest + value).split('\n\n');
-      rest = messages.pop() ?? '';
-      for (const message of messages) take(JSON.parse(message.replace(/^data: /, '')));
-    }
+  /**
+   * Flows from the moment on at which this resolves, until the signal or the agent's end. While the page does not read, the
+   * agent leaves changes out, and says how many.
+   */
+  async live(filter: string, signal: AbortSignal): Promise<AsyncIterable<LiveMessage>> {
+    const response = await this.#get(`/flows/live?${new URLSearchParams({ filter })}`, signal);
+    return (async function* () {
+      for await (const messages of parts(response, '\n\n'))
+        for (const message of messages) yield JSON.parse(message.replace(/^data: /, '')) as LiveMessage;
+    })();
+  }
+}
+
+/** What a body has in front of each separator, as it comes: what one reading brought stands together. */
+async function* parts({ body }: Response, separator: string): AsyncGenerator<readonly string[]> {
+  const reader = body!.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = '';
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const whole = (rest + value).split(separator);
+    rest = whole.pop() ?? '';
+    yield whole;
   }
 }

@@ -1,4 +1,4 @@
-import type { Entry } from '../../../flows/model.ts';
+import type { LiveMessage } from '../../../flows/model.ts';
 import type { PolicyReport } from '../../../flows/policy-report.ts';
 import type { FilterHints, FlowGraph } from '../../../flows/sums.ts';
 import { element, find, withText } from '../../policy/matrix-page/elements.ts';
@@ -32,8 +32,8 @@ class Page {
   #view: View = 'flows';
   #isPaused = false;
   #following = new AbortController();
-  /** Flows that came while the table was paused. */
-  #waiting: Entry[] = [];
+  /** Flows that came, or have changed, while the table was paused. */
+  readonly #waiting = new Rows();
   #skipped = 0;
   #received = 0;
 
@@ -44,17 +44,29 @@ class Page {
   }
 
   #told(): void {
-    const waiting = this.#waiting.length > 0 ? `, ${this.#waiting.length} more since the pause` : '';
+    const waiting = this.#waiting.size > 0 ? `, ${this.#waiting.size} more since the pause` : '';
     const skipped = this.#skipped > 0 ? `; ${this.#skipped} changes came too fast and were left out` : '';
     this.status(
-      `${this.#isPaused ? 'Paused' : 'Live'}: ${rows.view.length} shown, ${this.#received} received${waiting}${skipped}`,
+      `${this.#isPaused ? 'Paused' : 'Live'}: ${rows.size} shown, ${this.#received} received${waiting}${skipped}`,
     );
   }
 
-  #take(entries: readonly Entry[]): void {
+  #take({ entries, skipped }: LiveMessage): void {
     this.#received += entries.length;
-    if (this.#isPaused) this.#waiting = [...this.#waiting, ...entries].slice(-MOST_ROWS);
-    else rows.take(entries);
+    this.#skipped += skipped;
+    (this.#isPaused ? this.#waiting : rows).take(entries);
+    table.draw();
+    this.#told();
+  }
+
+  /** The table from its beginning: another filter is another table, paused or not. */
+  async #list(words: string, signal: AbortSignal): Promise<void> {
+    const query = new URLSearchParams({ filter: words, last: String(MOST_ROWS) });
+    rows.clear();
+    this.#waiting.clear();
+    this.#skipped = this.#received = 0;
+    for await (const entries of api.lines(`/flows?${query}`, signal)) rows.take(entries);
+    // The newest come last: what is drawn before would not stay.
     table.draw();
     this.#told();
   }
@@ -64,41 +76,32 @@ class Page {
     this.#following.abort();
     const following = new AbortController();
     this.#following = following;
+    const { signal } = following;
     const words = filter.value;
-    this.#waiting = [];
-    this.#skipped = this.#received = 0;
-    while (!following.signal.aborted)
-      try {
-        const query = new URLSearchParams({ filter: words, last: String(MOST_ROWS) });
-        const entries = await api.lines(`/flows?${query}`);
-        if (following.signal.aborted) return;
-        rows.clear();
-        // Another filter is another table, paused or not.
-        rows.take(entries);
-        this.#take([]);
-        await api.follow(
-          words,
-          message => {
-            if (following.signal.aborted) return;
-            this.#skipped += message.skipped;
-            this.#take(message.entries);
-          },
-          following.signal,
-        );
-        throw new Error('the agent has ended');
-      } catch (error) {
-        if (following.signal.aborted) return;
-        this.status(error instanceof Error ? error.message : String(error), true);
-        if (error instanceof ApiRefusal) return;
-        await new Promise(done => setTimeout(done, AGAIN));
-      }
+    try {
+      // What changes while the list comes is told after it.
+      const live = await api.live(words, signal);
+      await this.#list(words, signal);
+      for await (const message of live) this.#take(message);
+      throw new Error('the agent has ended');
+    } catch (error) {
+      if (signal.aborted) return;
+      following.abort();
+      this.status(error instanceof Error ? error.message : String(error), true);
+      if (error instanceof ApiRefusal) return;
+      await new Promise(done => setTimeout(done, AGAIN));
+      if (this.#following === following) void this.follow();
+    }
   }
 
   pause(isPaused = !this.#isPaused): void {
     this.#isPaused = isPaused;
     find('pause').setAttribute('aria-pressed', String(isPaused));
     withText(find('pause'), isPaused ? 'Go on' : 'Pause');
-    if (!isPaused) rows.take(this.#waiting.splice(0));
+    if (!isPaused) {
+      rows.take(this.#waiting.entries);
+      this.#waiting.clear();
+    }
     table.draw();
     this.#told();
   }
@@ -184,10 +187,7 @@ document.addEventListener('keydown', event => {
   event.preventDefault();
 });
 
-installTheme(() => {
-  table.draw();
-  matrix.redraw();
-});
+installTheme(() => matrix.redraw());
 setInterval(() => void page.look(), LOOK);
 find('grid').focus();
 void page.follow();

@@ -1,30 +1,32 @@
-/** The table of flows: 10,000 rows, of which those in sight are elements. */
+/** The table of flows: 10,000 rows, of which those in sight are elements. An element is made once, and then only moved. */
 import type { Entry } from '../../../flows/model.ts';
 import { element, find, withText } from '../../policy/matrix-page/elements.ts';
-import type { Rows } from './rows.ts';
+import { keyOf, type Row, type RowKey, type Rows } from './rows.ts';
 import { byText, bytesText, clock, noteText, stagedText, targetText } from './words.ts';
 
 /** Rows beyond the edges that are drawn as well. */
 const MARGIN = 5;
 
-const keyOf = (entry: Entry): string => (entry.kind === 'flow' ? String(entry.id) : `${entry.kind} ${entry.time}`);
-
-function rowOf(entry: Entry): HTMLElement {
+function drawn(entry: Entry): HTMLElement {
   if (entry.kind !== 'flow') return withText(element('div', 'row note', { role: 'row' }), noteText(entry));
   const { staged } = entry;
-  const row = element('div', `row ${entry.verdict}${staged ? ' staged' : ''}`, { role: 'row' });
-  const cell = (name: string, text: string): void => {
-    const made = withText(element('span', name, { role: 'gridcell' }), text);
-    made.title = text;
-    row.append(made);
-  };
+  const made = element('div', `row ${entry.verdict}${staged ? ' staged' : ''}`, { role: 'row' });
+  const cell = (name: string, text: string): void =>
+    made.append(withText(element('span', name, { role: 'gridcell' }), text));
   cell('time', clock(entry.time));
   cell(`verdict ${entry.verdict}`, entry.verdict);
   cell('from', entry.from.name);
   cell('to', targetText(entry));
   cell(staged ? 'by would' : 'by', staged ? `${stagedText(staged)}; ${byText(entry)}` : byText(entry));
   cell('bytes', bytesText(entry));
-  return row;
+  return made;
+}
+
+/** A row in the document, and what it says. */
+interface DrawnRow {
+  readonly entry: Entry;
+  readonly element: HTMLElement;
+  at: number;
 }
 
 export class FlowTable {
@@ -32,9 +34,13 @@ export class FlowTable {
   readonly #space = find('space');
   readonly #rows: Rows;
   readonly #open: (entry: Entry) => void;
+  #drawn: ReadonlyMap<Row, DrawnRow> = new Map();
   #isDue = false;
-  /** Key of the entry that is chosen: it keeps its row while others come. */
-  #chosen: string | undefined;
+  /** The entry that is chosen: it keeps its row while others come. */
+  #chosen: RowKey | undefined;
+  #marked: HTMLElement | undefined;
+  /** Of a row, in pixels. */
+  #height = 0;
 
   constructor(rows: Rows, open: (entry: Entry) => void) {
     this.#rows = rows;
@@ -42,11 +48,19 @@ export class FlowTable {
     this.#grid.addEventListener('scroll', () => this.draw());
     this.#grid.addEventListener('keydown', event => this.#press(event));
     this.#grid.addEventListener('click', event => this.#click(event));
-    addEventListener('resize', () => this.draw());
+    // A cell may be too narrow for what it says.
+    this.#grid.addEventListener('mouseover', ({ target }) => {
+      if (target instanceof HTMLSpanElement) target.title = target.textContent;
+    });
+    addEventListener('resize', () => this.#measure());
+    this.#measure();
   }
 
-  get #height(): number {
-    return Number.parseFloat(getComputedStyle(document.documentElement).getPropertyValue('--row'));
+  /** Rows are higher where the page is narrow. */
+  #measure(): void {
+    this.#height = Number.parseFloat(getComputedStyle(document.documentElement).getPropertyValue('--row'));
+    this.#drawn = new Map();
+    this.draw();
   }
 
   /** Soon, and once for all that comes until then. */
@@ -60,43 +74,70 @@ export class FlowTable {
   }
 
   #drawNow(): void {
-    const { view } = this.#rows;
-    const height = this.#height;
+    const { size } = this.#rows;
     const { scrollTop, clientHeight } = this.#grid;
-    const first = Math.max(0, Math.floor(scrollTop / height) - MARGIN);
-    const last = Math.min(view.length, Math.ceil((scrollTop + clientHeight) / height) + MARGIN);
-    this.#space.style.height = `${view.length * height}px`;
-    this.#grid.setAttribute('aria-rowcount', String(view.length));
-    const drawn: HTMLElement[] = [];
-    for (let i = first; i < last; i++) {
-      const entry = view[i]!;
-      const row = rowOf(entry);
-      row.style.top = `${i * height}px`;
-      row.setAttribute('aria-rowindex', String(i + 1));
-      row.dataset['at'] = String(i);
-      if (keyOf(entry) === this.#chosen) {
-        row.classList.add('chosen');
-        row.id = 'chosen';
-        row.setAttribute('aria-selected', 'true');
-      }
-      drawn.push(row);
+    const first = Math.max(0, Math.floor(scrollTop / this.#height) - MARGIN);
+    const last = Math.min(size, Math.ceil((scrollTop + clientHeight) / this.#height) + MARGIN);
+    this.#space.style.height = `${size * this.#height}px`;
+    this.#grid.setAttribute('aria-rowcount', String(size));
+    const before = this.#drawn;
+    const now = new Map<Row, DrawnRow>();
+    for (let at = first; at < last; at++) {
+      const row = this.#rows.at(at)!;
+      now.set(row, this.#placed(at, row.entry, before.get(row)));
     }
-    this.#space.replaceChildren(...drawn);
-    this.#grid.toggleAttribute('aria-activedescendant', false);
-    if (this.#chosen !== undefined) this.#grid.setAttribute('aria-activedescendant', 'chosen');
-    find('empty').hidden = view.length > 0;
+    this.#drawn = now;
+    this.#hang([...now.values()].map(({ element: each }) => each));
+    this.#markChosen();
+    find('empty').hidden = size > 0;
   }
 
-  #indexOfChosen(): number {
-    return this.#rows.view.findIndex(entry => keyOf(entry) === this.#chosen);
+  /** In its place; as it was, where it says what it said. */
+  #placed(at: number, entry: Entry, before: DrawnRow | undefined): DrawnRow {
+    const isAsBefore = before?.entry === entry;
+    if (isAsBefore && before.at === at) return before;
+    const row = isAsBefore ? before : { entry, element: drawn(entry), at };
+    row.at = at;
+    row.element.style.top = `${at * this.#height}px`;
+    row.element.setAttribute('aria-rowindex', String(at + 1));
+    return row;
+  }
+
+  /** Makes these the elements of the table, in this order; what is there already is not touched. */
+  #hang(elements: readonly HTMLElement[]): void {
+    const wanted = new Set<Element>(elements);
+    for (const each of [...this.#space.children]) if (!wanted.has(each)) each.remove();
+    let next = this.#space.firstElementChild;
+    for (const each of elements)
+      if (each === next) next = next.nextElementSibling;
+      else this.#space.insertBefore(each, next);
+  }
+
+  get #chosenRow(): Row | undefined {
+    return this.#chosen === undefined ? undefined : this.#rows.get(this.#chosen);
+  }
+
+  #markChosen(): void {
+    const row = this.#chosenRow;
+    const chosen = row && this.#drawn.get(row)?.element;
+    if (chosen === this.#marked) return;
+    this.#marked?.classList.remove('chosen');
+    for (const name of ['id', 'aria-selected']) this.#marked?.removeAttribute(name);
+    this.#grid.removeAttribute('aria-activedescendant');
+    this.#marked = chosen;
+    if (!chosen) return;
+    chosen.classList.add('chosen');
+    chosen.id = 'chosen';
+    chosen.setAttribute('aria-selected', 'true');
+    this.#grid.setAttribute('aria-activedescendant', 'chosen');
   }
 
   #choose(index: number): void {
-    const { view } = this.#rows;
-    const entry = view[Math.max(0, Math.min(index, view.length - 1))];
-    if (!entry) return;
-    this.#chosen = keyOf(entry);
-    const [top, height] = [view.indexOf(entry) * this.#height, this.#height];
+    const at = Math.max(0, Math.min(index, this.#rows.size - 1));
+    const row = this.#rows.at(at);
+    if (!row) return;
+    this.#chosen = keyOf(row.entry);
+    const [top, height] = [at * this.#height, this.#height];
     if (top < this.#grid.scrollTop) this.#grid.scrollTop = top;
     const beyond = top + height - this.#grid.scrollTop - this.#grid.clientHeight;
     if (beyond > 0) this.#grid.scrollTop += beyond;
@@ -104,7 +145,8 @@ export class FlowTable {
   }
 
   #press(event: KeyboardEvent): void {
-    const at = this.#indexOfChosen();
+    const chosen = this.#chosenRow;
+    const at = chosen ? this.#rows.indexOf(chosen) : -1;
     const page = Math.floor(this.#grid.clientHeight / this.#height) - 1;
     const targets: Readonly<Record<string, number>> = {
       ArrowDown: at + 1,
@@ -112,22 +154,21 @@ export class FlowTable {
       PageDown: at + page,
       PageUp: at - page,
       Home: 0,
-      End: this.#rows.view.length - 1,
+      End: this.#rows.size - 1,
     };
     const target = targets[event.key];
     if (target !== undefined) this.#choose(target);
-    else if (event.key === 'Enter' && at >= 0) this.#open(this.#rows.view[at]!);
+    else if (event.key === 'Enter' && chosen) this.#open(chosen.entry);
     else return;
     event.preventDefault();
   }
 
-  #click(event: Event): void {
-    const row = (event.target as HTMLElement).closest<HTMLElement>('.row');
-    if (!row) return;
-    const at = Number(row.dataset['at']);
-    const entry = this.#rows.view[at];
-    if (!entry) return;
-    this.#choose(at);
-    this.#open(entry);
+  #click({ target }: Event): void {
+    const clicked = (target as HTMLElement).closest('.row');
+    for (const [row, { element: each }] of this.#drawn) {
+      if (each !== clicked || this.#rows.get(keyOf(row.entry)) !== row) continue;
+      this.#choose(this.#rows.indexOf(row));
+      this.#open(row.entry);
+    }
   }
 }
