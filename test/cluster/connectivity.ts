@@ -4,8 +4,9 @@ import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
 import { before, suite, test } from 'node:test';
 import { until } from '../support/host.ts';
+import { tollgate } from '../support/places.ts';
 import { isTrue, type Pod } from './api.ts';
-import type { KubeCluster } from './cluster.ts';
+import { defaultDeny, type KubeCluster, namespaceOf } from './cluster.ts';
 import { definitions } from './definitions.ts';
 import { type Ends, type Fault, faults, mended } from './faults.ts';
 import type { KubeNode } from './node.ts';
@@ -149,5 +150,32 @@ export function connectivity(cluster: () => KubeCluster): void {
         await until('it to be whole', async () => (await host.run(['sh', '-c', isWhole(all)])).exit === 0, 30_000);
         await until('it to be told', () => told.test(agent.tail(100)));
       });
+
+    test('a table that is flushed: while the agent lives the kernel refuses; without one verify names it, and the next one puts it right', async t => {
+      const { host, agent } = ends.near;
+      const flush = ['nft', 'flush', 'table', 'inet', 'tollgate'];
+      await cluster().api.apply(namespaceOf('flushed'));
+      await cluster().api.apply(defaultDeny('flushed', ['Ingress']));
+      const [web, client] = (await cluster().runAll(
+        names.map((node, i) => ({ namespace: 'flushed', name: i === 0 ? 'web' : 'client', node })),
+      )) as [Pod, Pod];
+      const isOpen = (patience = 2000) => cluster().reaches(client, web, { patience });
+      await until('the policy to hold', async () => !(await isOpen(300)));
+      assert.match((await host.run(flush)).stderr, /Operation not permitted/);
+      assert.equal(await isOpen(), false);
+      await agent.kill();
+      try {
+        await until('the table to have no owner', async () => (await host.run(flush)).exit === 0);
+        assert.equal(await isOpen(), true, 'nothing is gated now');
+        const { stdout } = await host.run([tollgate, 'verify']);
+        t.diagnostic(stdout.trim().replaceAll('\n', ' | '));
+        assert.match(stdout, /table inet tollgate: holds no rule, .*no pod is gated/);
+      } finally {
+        agent.start();
+      }
+      await until('the next agent to close it', async () => !(await isOpen(300)));
+      await until('the agents to be ready', areAgentsReady);
+      await cluster().deleteNamespace('flushed');
+    });
   });
 }
