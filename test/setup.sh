@@ -3,6 +3,7 @@
 #   setup.sh demo     npm dependencies and the executable; Debian's compiler for the latter
 #   setup.sh bench    these, and the programs that the benchmark compares with: Debian packages, and plugins where Go is there
 #   setup.sh engines  the first, and what other policy engines call
+#   setup.sh crio     the first, and what CRI-O calls
 #   setup.sh test     these, the release, the one before it, and the programs that tests use as peers: Debian packages, and cnitool where Go is there
 #   setup.sh cluster-1.34, cluster-1.20  the first, the release, helm, and what nodes of that Kubernetes are made of: Debian packages
 set -euo pipefail
@@ -128,13 +129,14 @@ install_reference() {
 }
 
 mode=${1:-}
-[[ $mode =~ ^(demo|bench|engines|test|cluster-1\.34|cluster-1\.20)$ ]] || fail "usage: setup.sh demo|bench|engines|test|cluster-1.34|cluster-1.20"
+[[ $mode =~ ^(demo|bench|engines|crio|test|cluster-1\.34|cluster-1\.20)$ ]] || fail "usage: setup.sh demo|bench|engines|crio|test|cluster-1.34|cluster-1.20"
 ((EUID == 0)) || fail "needs root: pods are plugged in for real, though in network namespaces of its own"
 build_if_older
 [[ $mode == demo ]] && exit
 install_packages "${peers[@]}"
 case $mode in
   engines) install_packages ipset ;; # kube-router's
+  crio) install_packages conmon podman runc ;;
   cluster-1.20) install_packages "${oldest_cluster[@]}" ;;
   cluster-*)
     install_packages "${cluster[@]}"
@@ -142,7 +144,7 @@ case $mode in
     ;;
 esac
 [[ $mode != bench ]] || install_reference
-[[ $mode == bench || $mode == engines ]] && exit
+[[ $mode =~ ^(bench|engines|crio)$ ]] && exit
 pack_if_older
 install_helm
 [[ $mode == cluster-* ]] && exit

@@ -44,8 +44,8 @@ function replaced(text: string, from: string, to: string): string {
 }
 
 function daemonSet({ version }: About): string {
-  const image = `image: tollgate:${version}`;
-  const template = '{{ .Values.image | default (printf "tollgate:%s" .Chart.AppVersion) | quote }}';
+  const image = `image: docker.io/library/tollgate:${version}`;
+  const template = '{{ .Values.image | default (printf "docker.io/library/tollgate:%s" .Chart.AppVersion) | quote }}';
   const withOptions = replaced(
     manifest('daemonset.yaml'),
     '            - --state-dir=/var/lib/tollgate',

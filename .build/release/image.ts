@@ -104,7 +104,7 @@ export async function imageArchive(
       annotations,
     }),
   );
-  // containerd takes the whole name, as kubelet asks for `tollgate:0.1.0`; skopeo the tag.
+  // containerd and kubelet take the whole name, skopeo the tag.
   const names = {
     'io.containerd.image.name': `docker.io/library/tollgate:${version}`,
     'org.opencontainers.image.ref.name': version,

@@ -1,4 +1,4 @@
-/** A node: a machine of its own with containerd, kubelet, our agent, and kube-proxy where Services are served. */
+/** A node: a machine of its own with a container runtime, kubelet, our agent, and kube-proxy where Services are served. */
 import { readFileSync } from 'node:fs';
 import { type Json, peerDir, tollgateDir } from '../support/cni.ts';
 import { Host } from '../support/host.ts';
@@ -10,6 +10,7 @@ import { Daemon, flagsOf, kubernetes } from './daemon.ts';
 import { agentImage, archives, dnsImage, podImage, podProgram } from './images.ts';
 import { type ProxyMode, proxySettings } from './proxy.ts';
 import { release } from './release.ts';
+import { runtime } from './runtime.ts';
 
 const kubeletSettings = {
   apiVersion: 'kubelet.config.k8s.io/v1beta1',
@@ -32,7 +33,7 @@ const kubeletSettings = {
   kubeAPIQPS: 500,
   kubeAPIBurst: 1000,
   eventRecordQPS: 0,
-  ...release.kubelet.settings,
+  ...release.kubelet.settings(`unix://${runtime.socket}`),
 };
 
 /** What kubelet would set for the whole machine: it finds these as it wants them, and the machine keeps its own. */
@@ -51,7 +52,7 @@ const setup = `mount -t tmpfs tmpfs /var/log; mkdir -p /run/sysctl /run/cni/bin 
     .join('\n')}
   ln -s ${peerDir}/loopback /run/cni/bin/`;
 
-/** What libcni keeps of an attachment: containerd's word for whose it is, and where. */
+/** What libcni keeps of an attachment: the runtime's word for whose it is, and where. */
 interface Cached {
   readonly cniArgs: readonly (readonly [string, string])[];
   readonly ifName: string;
@@ -114,7 +115,7 @@ export class KubeNode implements Disposable {
   readonly place: Place;
   readonly host: Host;
   readonly #control: ControlPlane;
-  readonly containerd: Daemon;
+  readonly runtime: Daemon;
   readonly kubelet: Daemon;
   readonly agent: NodeAgent;
   readonly proxy: Daemon;
@@ -139,14 +140,13 @@ export class KubeNode implements Disposable {
     this.host = host;
     this.#control = control;
     const daemon = (what: string, ...command: string[]) => new Daemon({ name: `${name}-${what}`, command, host });
-    const path = `PATH=${kubernetes}:/usr/sbin:/usr/bin:/sbin:/bin`;
-    this.containerd = daemon('containerd', 'env', path, release.programs.containerd, '-c', '/run/containerd.toml');
+    this.runtime = daemon(runtime.name, ...runtime.command);
     const kubeletFlags = flagsOf({
       config: '/run/kubelet.json',
       kubeconfig: '/run/kubelet.conf',
       'hostname-override': name,
       'node-ip': release.hasServices ? `${place.v4},${place.v6}` : place.v4,
-      ...release.kubelet.flags,
+      ...release.kubelet.flags(`unix://${runtime.socket}`),
     });
     this.kubelet = daemon('kubelet', `${kubernetes}/kubelet`, ...kubeletFlags);
     this.proxy = daemon('kube-proxy', `${kubernetes}/kube-proxy`, '--config=/run/proxy.json');
@@ -167,10 +167,10 @@ export class KubeNode implements Disposable {
     const kubeletUser = release.kubeletUser?.(name) ?? 'admin';
     host.write('/run/kubelet.conf', this.#control.kubeconfig(kubeletUser));
     host.write('/run/tollgate.conf', this.#control.kubeconfig('tollgate'));
-    host.write('/run/containerd.toml', release.containerd);
+    for (const [path, text] of Object.entries(runtime.files)) host.write(path, text);
     host.write('/run/kubelet.json', JSON.stringify(kubeletSettings));
     this.#control.plug(host, name, this.place);
-    await this.startContainerd();
+    await this.startRuntime();
     const images = [podImage, ...(agent === 'pod' ? [agentImage] : []), ...(release.hasServices ? [dnsImage] : [])];
     for (const image of images) await this.import(archives[image]!());
     this.kubelet.start();
@@ -185,10 +185,8 @@ export class KubeNode implements Disposable {
 
   /** As `docker save` makes it. */
   async import(archive: Uint8Array): Promise<void> {
-    const { ctr } = release.programs;
     this.host.write('/run/image.tar', archive);
-    const command = [ctr, '-n', 'k8s.io', 'images', 'import', '--snapshotter', release.snapshotter, '/run/image.tar'];
-    await this.host.must(command, { deadline: 300_000 });
+    await this.host.must(runtime.load('/run/image.tar'), { deadline: 300_000 });
     await this.host.must(['rm', '/run/image.tar']);
   }
 
@@ -197,10 +195,9 @@ export class KubeNode implements Disposable {
     await this.kubelet.until('node is Ready', isReady, 300_000);
   }
 
-  async startContainerd(): Promise<void> {
-    this.containerd.start();
-    const { ctr } = release.programs;
-    await this.containerd.until('answers', async () => (await this.host.run([ctr, 'version'])).exit === 0);
+  async startRuntime(): Promise<void> {
+    this.runtime.start();
+    await this.runtime.until('answers', async () => (await this.host.run(runtime.probe)).exit === 0);
   }
 
   /** Starts kube-proxy; what another mode has left in the kernel is taken away before. */

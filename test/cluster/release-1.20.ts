@@ -33,10 +33,7 @@ state = "/run/containerd"
 `,
   snapshotter: 'native',
   kubelet: {
-    flags: {
-      'container-runtime': 'remote',
-      'container-runtime-endpoint': 'unix:///run/containerd/containerd.sock',
-    },
-    settings: {},
+    flags: runtime => ({ 'container-runtime': 'remote', 'container-runtime-endpoint': runtime }),
+    settings: () => ({}),
   },
 };

@@ -50,15 +50,15 @@ state = "/run/containerd"
 `,
   snapshotter: 'overlayfs',
   kubelet: {
-    flags: {},
-    settings: {
-      containerRuntimeEndpoint: 'unix:///run/containerd/containerd.sock',
+    flags: () => ({}),
+    settings: containerRuntimeEndpoint => ({
+      containerRuntimeEndpoint,
       cgroupRoot: cgroup,
       // The machine has those of version 1.
       failCgroupV1: false,
       clusterDNS: [dnsService],
       clusterDomain: 'cluster.local',
-    },
+    }),
   },
   kubeletUser: name => `system:node:${name}`,
 };

@@ -4,6 +4,7 @@ import { before, suite, test } from 'node:test';
 import { until } from '../support/host.ts';
 import type { Pod } from './api.ts';
 import { type KubeCluster, namespaceOf, policyOf } from './cluster.ts';
+import { runtime } from './runtime.ts';
 import { Connection, Knocking, Visitors } from './traffic.ts';
 
 /** "Try again later" of the CNI specification. */
@@ -40,11 +41,11 @@ const deaths: readonly Death[] = [
     },
   },
   {
-    name: 'containerd',
+    name: runtime.name,
     run: async ({ node }, whileAway) => {
-      await node.containerd.end('SIGKILL');
+      await node.runtime.end('SIGKILL');
       await whileAway();
-      await node.startContainerd();
+      await node.startRuntime();
     },
   },
 ];

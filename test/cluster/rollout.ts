@@ -68,11 +68,11 @@ export function rollout(cluster: () => KubeCluster): void {
       );
     });
 
-    test('containerd has found the network configuration whole each time that the agent wrote it', t => {
-      for (const { name, containerd } of cluster().nodes.values()) {
-        const lines = readFileSync(containerd.log, 'utf8').split('\n');
+    test('the runtime has found the network configuration whole each time that the agent wrote it', t => {
+      for (const { name, runtime } of cluster().nodes.values()) {
+        const lines = readFileSync(runtime.log, 'utf8').split('\n');
         const complaints = lines.filter(line => line.includes('failed to reload cni configuration'));
-        t.diagnostic(`${name}: ${lines.length} lines of containerd, ${complaints.length} of them such`);
+        t.diagnostic(`${name}: ${lines.length} lines of ${runtime.name}, ${complaints.length} of them such`);
         assert.deepEqual(complaints, []);
       }
     });

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # npm run test:cluster: a Kubernetes cluster of this machine's own, and the proofs on it.
-#   npm run test:cluster [-- [--kubernetes=1.20] [--suites=none|some|all] [PATTERN]]
+#   npm run test:cluster [-- [--kubernetes=1.20] [--runtime=crio] [--suites=none|some|all] [PATTERN]]
 #     PATTERN          only the tests whose names match
 #     --kubernetes=…   1.34 (the default) or 1.20, the oldest that is supported
+#     --runtime=…      containerd (the default), or crio, which is built once (see crio/build.sh)
 #     --suites=…       how much of Kubernetes' own network tests: what fits into CI is the default; JUnit's results and a
 #                      summary are in dist/cluster-suites; all: the conformance suite of ClusterNetworkPolicy besides
 # Kubernetes is built once (see build.sh). All that runs, runs in namespaces for mounts, processes and the network that end
@@ -16,14 +17,15 @@ fail() {
   exit 1
 }
 
-release=1.34 suites=some entry=test/cluster/main.ts
+release=1.34 runtime=containerd suites=some entry=test/cluster/main.ts
 words=()
 for word in "$@"; do
   case $word in
     --kubernetes=*) release=${word#*=} ;;
+    --runtime=containerd | --runtime=crio) runtime=${word#*=} ;;
     --suites=none | --suites=some | --suites=all) suites=${word#*=} ;;
     --json | --brief | --quick) words+=("$word") ;;
-    -*) fail "unknown option $word: there are --kubernetes=1.34|1.20 and --suites=none|some|all" ;;
+    -*) fail "unknown option $word: there are --kubernetes=1.34|1.20, --runtime=containerd|crio and --suites=none|some|all" ;;
     bench) entry=test/cluster/bench.ts ;;
     engines) entry=test/bench/engines/main.ts ;;
     *) words+=("$word") ;;
@@ -37,6 +39,12 @@ for controller in memory pids devices freezer cpuset; do
     fail "kubelet needs cgroups of version 1 here, and there is no /sys/fs/cgroup/$controller (boot with systemd.unified_cgroup_hierarchy=0)"
 done
 TOLLGATE_CLUSTER_BIN=$(bash test/cluster/build.sh "$release")
+if [[ $runtime == crio ]]; then
+  [[ $release != 1.20 ]] || fail "Cannot run CRI-O under Kubernetes 1.20: take another release"
+  bash test/setup.sh crio
+  TOLLGATE_CLUSTER_CRIO=$(bash test/cluster/crio/build.sh)
+  export TOLLGATE_CLUSTER_CRIO
+fi
 if [[ $entry == test/cluster/main.ts && $suites == all && $release != 1.20 ]]; then
   TOLLGATE_CLUSTER_CONFORMANCE=$(bash test/cluster/conformance/build.sh)
   export TOLLGATE_CLUSTER_CONFORMANCE
@@ -60,19 +68,24 @@ make_cgroups() {
     done
   done
 }
-# Containers' own lie where containerd puts them, which it shares with everybody. Which ones are ours, its log tells.
+ids_of_containers() { # the folder of a run
+  grep -ohE '\b[0-9a-f]{64}\b' "$1"/*-{containerd,crio}.log 2>/dev/null | sort -u || true
+}
+# Containers' own lie where the runtime puts them, which it shares with everybody. Which ones are ours, its log tells.
 sweep_cgroups() { # the folder of a run
   local id
   find /sys/fs/cgroup/*/"$(basename "$1")" -depth -type d -exec rmdir {} + 2>/dev/null || true
-  grep -ohE '\b[0-9a-f]{64}\b' "$1"/*-containerd.log 2>/dev/null | sort -u | while read -r id; do
-    rmdir /sys/fs/cgroup/*/k8s.io/"$id" 2>/dev/null || true
+  ids_of_containers "$1" | while read -r id; do
+    rmdir /sys/fs/cgroup/*/k8s.io/"$id" /sys/fs/cgroup/*/crio/crio-*"$id" 2>/dev/null || true
   done
-  rmdir /sys/fs/cgroup/*/k8s.io 2>/dev/null || true
+  rmdir /sys/fs/cgroup/*/{k8s.io,crio} 2>/dev/null || true
 }
 cgroups_left() {
   compgen -G "/sys/fs/cgroup/*/$(basename "$scratch")" || true
-  grep -ohE '\b[0-9a-f]{64}\b' "$scratch"/*-containerd.log 2>/dev/null | sort -u |
-    while read -r id; do compgen -G "/sys/fs/cgroup/*/k8s.io/$id" || true; done
+  ids_of_containers "$scratch" | while read -r id; do
+    compgen -G "/sys/fs/cgroup/*/k8s.io/$id" || true
+    compgen -G "/sys/fs/cgroup/*/crio/crio-*$id" || true
+  done
 }
 
 # Of runs that were killed: the folder's name tells whose it is.

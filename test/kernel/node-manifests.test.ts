@@ -90,7 +90,7 @@ describe('The manifests', () => {
   test('mean the same when they are written anew', async () => {
     const image = 'registry.example/tollgate:1';
     const [before, after] = [await kubernetesManifests(usual), await kubernetesManifests({ ...usual, image })];
-    assert.equal(after.replaceAll(image, `tollgate:${manifest.version}`), before);
+    assert.equal(after.replaceAll(image, `docker.io/library/tollgate:${manifest.version}`), before);
   });
 
   test('run what this release is, on every node, with what the node’s network takes', async () => {
@@ -101,7 +101,7 @@ describe('The manifests', () => {
     assert.equal(agent.securityContext?.privileged, true);
     assert.deepEqual(
       [agent.image, pod.initContainers[0].image],
-      [`tollgate:${manifest.version}`, `tollgate:${manifest.version}`],
+      Array(2).fill(`docker.io/library/tollgate:${manifest.version}`),
     );
     assert.equal(agent.volumeMounts.find(({ name }) => name === 'run')?.mountPropagation, 'HostToContainer');
     assert.deepEqual(pathsOf(pod), {
