@@ -136,7 +136,7 @@ suite('the kustomization', { skip }, () => {
 
   test('names another image and the API server as install does', () => {
     const overlay = {
-      images: [{ name: 'tollgate', newName: 'registry.example/tollgate', newTag: '9' }],
+      images: [{ name: 'docker.io/library/tollgate', newName: 'registry.example/tollgate', newTag: '9' }],
       configMapGenerator: [
         {
           name: 'tollgate-api-server',
