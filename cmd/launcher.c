@@ -39,8 +39,8 @@ static struct sockaddr_un agent = {.sun_family = AF_UNIX};
 static int stdin_copy = -1;
 /** Stdin within the request; NUL follows. */
 static const char *config = "";
-/** When the call arrived, and the agent last gave a sign of life. */
-static struct timespec began, heard;
+/** When the call arrived. */
+static struct timespec began;
 
 static const char *variable(const char *name) {
   for (char **each = environment; *each; each++) {
@@ -120,11 +120,13 @@ static _Noreturn void lost(const char *why) {
 
 /** The frame after QUEUED, which comes when it is this call's turn; waits as long as the agent gives signs of life. QUEUED is one. */
 static const char *await_turn(int fd, uint32_t pid) {
-  for (struct timespec end = later(began, TURN);;) {
+  struct timespec end = later(began, TURN);
+  /* By looks, each of which has read what had come: a caller that had no processor meanwhile has heard nothing. */
+  for (int silent = 0;;) {
     const char *why = receive_frame(fd, later(now(), LOOK));
     if (why != LATE && (why || answer[3] != QUEUED)) return why;
-    if (!why || is_alive(pid)) heard = now();
-    if (is_before(later(heard, SILENCE), now())) return LATE;
+    silent = !why || is_alive(pid) ? 0 : silent + LOOK;
+    if (silent > SILENCE) return LATE;
     if (is_before(end, now())) return "it was busy for too long";
   }
 }
@@ -150,7 +152,7 @@ static const char *ask(size_t size, int *fd) {
   struct ucred peer = {0};
   uint32_t length = sizeof peer;
   CALL(getsockopt, *fd, SOL_SOCKET, SO_PEERCRED, &peer, &length);
-  heard = now(), received = 0;
+  received = 0;
   /* The kernel takes over what a call usually is; a larger one needs an agent that reads. */
   if (!(why = send_frame(*fd, request, size, later(began, TURN)))) why = await_turn(*fd, (uint32_t)peer.pid);
   if (why) return why;
