@@ -1,6 +1,5 @@
 /** Where a change of a folder's table begins: what is in force by the node's record, and the rules that it came of. */
 
-import { gateDigest } from '../gate/chains.ts';
 import { TABLE, TABLE_NAME } from '../gate/desired.ts';
 import { nextMarker } from '../gate/marker.ts';
 import { noRules } from '../gate/node-rules.ts';
@@ -10,6 +9,7 @@ import { markerSet } from '../gate/static-sets.ts';
 import type { NodeRecord, NodeStore } from '../nodestore/node-store.ts';
 import type { Kept } from '../nodestore/policy-folder.ts';
 import { FolderRules } from './folder-rules.ts';
+import { gateDigest } from './gate-digest.ts';
 import { ownerIn, refuseOtherOwner } from './owner.ts';
 import { Reconciler } from './reconciler.ts';
 import type { Listeners, ReconcilerOptions } from './reconciling.ts';

@@ -1,6 +1,5 @@
 import { CniError, codes } from '../cni/error.ts';
 import { formatEnforcer, type NodeSettings } from '../cni/own-keys.ts';
-import { gateDigest } from '../gate/chains.ts';
 import { concerns } from '../gate/concern.ts';
 import { TABLE } from '../gate/desired.ts';
 import { refuseTakenPorts } from '../gate/host-ports.ts';
@@ -39,6 +38,7 @@ import { cutForbidden } from './cut.ts';
 import { runProgram } from './exec.ts';
 import { type BringOptions, type Brought, FolderTable, type FolderTableOptions } from './folder-table.ts';
 import type { Goal, TableMemory } from './footing.ts';
+import { gateDigest } from './gate-digest.ts';
 import type { Hook } from './hook.ts';
 import { refuseOtherOwner } from './owner.ts';
 import { probeForeignChains, probeKernel } from './probe.ts';

@@ -1,9 +1,9 @@
 /** Writes down what is in force: the node's record, and what another process needs to go on from there. */
-import { gateDigest } from '../gate/chains.ts';
 import type { RulesetSource } from '../gate/node-rules.ts';
 import type { NodeState } from '../gate/node-state.ts';
 import type { NodeRecord, NodeStore } from '../nodestore/node-store.ts';
 import { isFull } from '../state/error.ts';
+import { gateDigest } from './gate-digest.ts';
 import type { Knowledge } from './known-table.ts';
 
 /** The state that is in force, with the table's markers. */

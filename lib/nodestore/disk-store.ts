@@ -41,14 +41,17 @@ interface Last {
  * written one of the two may not run for a while on a busy machine; and at one that has no other.
  */
 const LOOKS = { mismatched: 1000, alone: 10 } as const;
-/** The format of what is known of the table; to be counted up wherever the shape of `Judging` changes. */
-const JUDGING = 'judging 1';
+/** Formats of sealed files; to be counted up wherever the shape of `NodeHead` or `Judging` changes. */
+const formats = { head: 'node 1', judging: 'judging 1' } as const;
 /** Files that hold as long as the record says so. */
 const BESIDE = ['pods', 'sets', 'rules', 'judging'];
 /** Lines of pods that are gone, beside as many as there are pods, before the roster is written anew. */
 const SLACK = 64;
 
+/** A record that an earlier release wrote is not sealed, and must have the whole shape. */
 function headIn(text: string | undefined): NodeHead | undefined {
+  const own = unsealed<NodeHead>(formats.head, text);
+  if (own) return own;
   const found = parseJson(text);
   return found.kind === 'value' && isNodeHead(found.value) ? withoutFreed(found.value) : undefined;
 }
@@ -76,7 +79,7 @@ export class DiskNodeStore implements NodeStore {
    * wrong, and the kernel would refuse a commit that is made from it.
    */
   readonly #heads = new FileMemory(headIn);
-  readonly #judging = new FileMemory(text => unsealed<Judging>(JUDGING, text));
+  readonly #judging = new FileMemory(text => unsealed<Judging>(formats.judging, text));
   readonly #applied = new FileMemory(keptIn);
   readonly #journal: PodJournal;
   #whole: { readonly head: NodeHead; readonly record: NodeRecord } | undefined;
@@ -209,7 +212,7 @@ export class DiskNodeStore implements NodeStore {
     const roster = this.#enrol(difference, counts, pods);
     const head: NodeHead = { ...rest, state: others, roster, counts };
     try {
-      writeJson(this.#headPath, head);
+      replaceFile(this.#headPath, sealed(formats.head, head));
     } catch (error) {
       this.#journal.forget();
       throw error;
@@ -261,7 +264,7 @@ export class DiskNodeStore implements NodeStore {
   }
 
   writeJudging(judging: Judging): void {
-    replaceFile(`${this.#stem}.judging`, sealed(JUDGING, judging));
+    replaceFile(`${this.#stem}.judging`, sealed(formats.judging, judging));
     this.#judging.learn(`${this.#stem}.judging`, judging);
   }
 

@@ -5,7 +5,7 @@
 import { parseJson } from './atomic.ts';
 
 /** CRC-32 of format and text, in hex. The module is loaded by calls that have such a file. */
-function checksum(format: string, text: string): string {
+export function checksum(format: string, text: string): string {
   const { crc32 } = process.getBuiltinModule('node:zlib');
   return crc32(text, crc32(format)).toString(16).padStart(8, '0');
 }

@@ -31,28 +31,40 @@ const isLabel = (value: unknown): value is [string, string] => Array.isArray(val
 const isPort = (value: unknown): value is [string, number, string] =>
   Array.isArray(value) && isText(value[0]) && Number.isInteger(value[1]) && isText(value[2]);
 
+type Parts = [
+  namespace: string,
+  labels: readonly [key: string, value: string][],
+  ports: readonly [name: string, port: number, protocol: string][],
+];
+
+const isWhole = (parts: unknown): parts is Parts =>
+  Array.isArray(parts) &&
+  isText(parts[0]) &&
+  Array.isArray(parts[1]) &&
+  parts[1].every(isLabel) &&
+  Array.isArray(parts[2]) &&
+  parts[2].every(isPort);
+
 /** Undefined where the text is no `identityKey`. */
-function found(key: string): Identity | undefined {
+function partsOf(key: string): Parts | undefined {
   let parts: unknown;
   try {
     parts = JSON.parse(key);
   } catch {
     return undefined;
   }
-  const [namespace, labels, ports] = Array.isArray(parts) ? (parts as unknown[]) : [];
-  if (!isText(namespace) || !Array.isArray(labels) || !labels.every(isLabel)) return undefined;
-  if (!Array.isArray(ports) || !ports.every(isPort)) return undefined;
-  const namedPorts = ports.map(([name, port, protocol]) => ({ name, port, protocol }));
-  return { namespace, labels: new Map(labels), namedPorts };
+  return isWhole(parts) ? parts : undefined;
 }
 
-export const isIdentityKey = (text: string): boolean => found(text) !== undefined;
+export const isIdentityKey = (text: string): boolean => partsOf(text) !== undefined;
 
 /** The identity of an `identityKey`. @throws SyntaxError where the text is none */
 export function identityIn(key: string): Identity {
-  const identity = found(key);
-  if (!identity) throw new SyntaxError(`Cannot read an identity: ${key}`);
-  return identity;
+  const parts = partsOf(key);
+  if (!parts) throw new SyntaxError(`Cannot read an identity: ${key}`);
+  const [namespace, labels, ports] = parts;
+  const namedPorts = ports.map(([name, port, protocol]) => ({ name, port, protocol }));
+  return { namespace, labels: new Map(labels), namedPorts };
 }
 
 /** `shop app=web,tier=front http=8080/TCP`: for people, and for comments in the table. */

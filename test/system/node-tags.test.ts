@@ -18,6 +18,7 @@ import {
 import { DiskNodeStore } from '../../lib/nodestore/disk-store.ts';
 import { identityKey } from '../../lib/tag/identity.ts';
 import { firstIdentity, lastIdentity } from '../../lib/tag/tag.ts';
+import { valueIn } from '../support/sealed.ts';
 
 const owner = { enforcer: 'inline', stateDir: '/state', policies: '/policies' };
 const empty = emptyNode(owner, { judge: 'inline', nflogGroup: 1, enforceEgressToNode: false });
@@ -127,7 +128,7 @@ test('the record of a node does not grow with the identities that it ever had', 
 test('a record that lists freed numbers, as earlier ones did, is read, and its list is not written again', () => {
   using room = new Room();
   const start = inhabited();
-  const head = JSON.parse(room.write(start)) as { readonly state: object };
+  const head = valueIn(room.write(start)) as { readonly state: object };
   const freed = Array.from({ length: 1_000 }, (_, i) => firstIdentity + 10 + i);
   writeFileSync(room.head, JSON.stringify({ ...head, state: { ...head.state, freed, next: firstIdentity + 1_010 } }));
   const files = new DiskNodeStore(room.runDir, { dev: 1, ino: 1 });

@@ -4,6 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import test, { after, suite } from 'node:test';
 import { live } from '../support/cli-host.ts';
 import { add, addresses, type Call, config, runDir, silently, startHost, tollgate } from '../support/cni.ts';
+import { valueIn } from '../support/sealed.ts';
 import { tagged } from '../support/snapshot.ts';
 
 const host = await startHost();
@@ -55,7 +56,7 @@ suite('the record says', () => {
     test(`${what}: pods come and go, GC and verify work, and the living pod stays what it was`, async () => {
       const path = pathOfHead();
       const falsified = () =>
-        host.write(path, JSON.stringify(falsify(JSON.parse(readFileSync(host.path(path), 'utf8')) as Head)));
+        host.write(path, JSON.stringify(falsify(valueIn(readFileSync(host.path(path), 'utf8')) as Head)));
       falsified();
       const call: Call & { netns: string } = { config: config(), containerID: 'other', netns: await host.pod() };
       const prevResult = await add(host, call);

@@ -32,6 +32,7 @@ import { asideOf } from '../../../lib/state/atomic.ts';
 import { countReads } from '../../support/counted-reads.ts';
 import { Kernel } from '../../support/fake-nft.ts';
 import { MapStore } from '../../support/map-store.ts';
+import { valueIn } from '../../support/sealed.ts';
 
 const owner: Owner = { enforcer: 'inline', stateDir: '/state', policies: '/policies' };
 const settings: GateSettings = { judge: 'inline', nflogGroup: 7467, enforceEgressToNode: false };
@@ -606,7 +607,7 @@ suite('other programs commit', () => {
     const kept = folder(allowWeb);
     const table = filled(room, kept);
     const head = join(room.runDir, '4711.node');
-    const { gate: _, ...earlier } = JSON.parse(readFileSync(head, 'utf8'));
+    const { gate: _, ...earlier } = valueIn(readFileSync(head, 'utf8')) as { readonly gate: string };
     writeFileSync(head, JSON.stringify(earlier));
     const { kernel } = room;
     kernel.table = { ...kernel.table!, chains: gated(kernel.table!.chains) };

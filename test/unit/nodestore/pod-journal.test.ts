@@ -105,6 +105,8 @@ const broken: Readonly<Record<string, (room: Room) => void>> = {
     writeFileSync(pods, readFileSync(pods, 'latin1').replace(/^./, '~'), 'latin1'),
   'a line of it is not what we write': ({ pods }) =>
     writeFileSync(pods, readFileSync(pods, 'latin1').replace('"net"', 'net"",'), 'latin1'),
+  'a number of the state is another one': ({ head }) =>
+    writeFileSync(head, readFileSync(head, 'utf8').replace('"marker":', '"marker":1')),
   'the state has no word of pods': ({ head }) => writeFileSync(head, '{"marker":1,"folder":"[]","state":{"owner":{}}}'),
 };
 for (const [name, breaks] of Object.entries(broken))

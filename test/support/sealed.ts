@@ -1,0 +1,2 @@
+/** The value in a sealed file, or in one of before files were sealed. */
+export const valueIn = (text: string): unknown => JSON.parse(text.slice(text.indexOf('{')));
