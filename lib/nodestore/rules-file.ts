@@ -3,7 +3,8 @@
  * identity comes or goes.
  */
 import { type GatesIndex, type PackedSets, packed, type SetsIndex, unpacked } from '../policy/compile/rules-index.ts';
-import { sealed, unsealed } from '../state/sealed.ts';
+import type { RuleChain } from '../policy/compile/ruleset.ts';
+import { seal, sealed, unseal, unsealed } from '../state/sealed.ts';
 
 interface Marked {
   /** Marker of the first table that had these rules. */
@@ -11,7 +12,7 @@ interface Marked {
 }
 
 /** To be counted up wherever the shape of what is written changes. */
-const formats = { sets: 'sets 3', gates: 'gates 1' } as const;
+const formats = { sets: 'sets 3', gates: 'gates 2' } as const;
 
 /** JSON knows no large numbers. */
 const toText = (_: string, value: unknown): unknown => (typeof value === 'bigint' ? { bigint: String(value) } : value);
@@ -21,19 +22,50 @@ const fromText = (_: string, value: unknown): unknown =>
 export const setsText = (marker: number, sets: SetsIndex): string =>
   sealed(formats.sets, { marker, ...packed(sets) }, toText);
 
-export const gatesIndexText = (marker: number, gates: GatesIndex): string =>
-  sealed(formats.gates, { marker, ...gates });
+type ChainHead = Omit<RuleChain, 'rules'>;
 
-const ifOf = <T extends Marked>(marker: number, found: T | undefined): T | undefined =>
-  found?.marker === marker ? found : undefined;
+type WrittenGates = Marked & Omit<GatesIndex, 'chains'> & { readonly chains: readonly ChainHead[] };
+
+/** The JSON of the rules of chains that were read, which most calls neither read nor change. */
+const texts = new WeakMap<RuleChain, string>();
+
+function chainIn(head: ChainHead, text: string): RuleChain {
+  let rules: RuleChain['rules'] | undefined;
+  const chain: RuleChain = {
+    ...head,
+    get rules() {
+      rules ??= JSON.parse(text) as RuleChain['rules'];
+      return rules;
+    },
+  };
+  texts.set(chain, text);
+  return chain;
+}
+
+/** Destructured, since a spread would have the rules parsed. */
+const headOf = ({ name, direction, policies, otherwise, denies }: RuleChain): Record<keyof ChainHead, unknown> => ({
+  ...{ name, direction, policies, otherwise, denies },
+});
+
+/** The index without rules, and then the rules of each chain in a line. */
+export function gatesIndexText(marker: number, { chains, ...rest }: GatesIndex): string {
+  const lines = chains.map(chain => texts.get(chain) ?? JSON.stringify(chain.rules));
+  const index = JSON.stringify({ marker, ...rest, chains: chains.map(headOf) });
+  return seal(formats.gates, [index, ...lines].join('\n'));
+}
 
 /** The sets in the text; undefined where it is not what we wrote under this marker. */
 export function setsIn(marker: number, text: string | undefined): SetsIndex | undefined {
   const read = text?.includes('"bigint":') ? fromText : undefined;
-  const found = ifOf(marker, unsealed<PackedSets & Marked>(formats.sets, text, read));
-  return found && unpacked(found);
+  const found = unsealed<PackedSets & Marked>(formats.sets, text, read);
+  return found?.marker === marker ? unpacked(found) : undefined;
 }
 
 /** The gates in the text; undefined where it is not what we wrote under this marker. */
-export const gatesIndexIn = (marker: number, text: string | undefined): GatesIndex | undefined =>
-  ifOf(marker, unsealed<GatesIndex & Marked>(formats.gates, text));
+export function gatesIndexIn(marker: number, text: string | undefined): GatesIndex | undefined {
+  const [index, ...lines] = unseal(formats.gates, text)?.split('\n') ?? [];
+  const found = index === undefined ? undefined : (JSON.parse(index) as WrittenGates);
+  return found?.marker === marker
+    ? { ...found, chains: found.chains.map((head, i) => chainIn(head, lines[i]!)) }
+    : undefined;
+}

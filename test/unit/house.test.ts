@@ -77,6 +77,7 @@ test('files of one name mean the same thing', () => {
 const memo = 'a pure function of a value that does not change, worked out once; it goes with the value';
 const stateful: Reasons = {
   'lib/cli/flows/flows-page/page.ts typing': 'a page in a browser is one object, and ends with it',
+  'lib/enforce/gate-digest.ts digests': memo,
   'lib/gate/chains.ts made': memo,
   'lib/gate/node-world.ts compiled': memo,
   'lib/kernel/datagram-socket.ts datagram': 'memory of the thread, of which nothing is kept from one call to the next',
@@ -89,6 +90,7 @@ const stateful: Reasons = {
   'lib/nodestore/policy-folder.ts known': memo,
   'lib/nodestore/policy-folder.ts knownPods': memo,
   'lib/nodestore/policy-folder.ts knownOf': memo,
+  'lib/nodestore/rules-file.ts texts': memo,
   'lib/policy/compile/decisions.ts known': memo,
   'lib/policy/compile/members.ts indexes': memo,
   'lib/policy/evaluate/cluster.ts clusters': memo,

@@ -102,6 +102,20 @@ test('gates, chains and sets that a process reads are those that another wrote',
   assert.deepEqual(again.chains, rules.chains);
 });
 
+test('a process that reads rules and writes them again writes the same, whether or not it looked at them', () => {
+  using room = new Room();
+  room.store.writeIndex(marker, rulesOfANode().index());
+  const text = () => readFileSync(join(room.folder, '1.rules'), 'utf8');
+  const first = text();
+  for (const look of [false, true]) {
+    const { specs, gates } = room.store.readIndex(marker)!;
+    const found = gates()!;
+    if (look) assert.ok(found.chains.every(({ rules }) => rules.length >= 0));
+    room.store.writeIndex(marker, { specs, isOrdered: true, gates: () => found });
+    assert.equal(text(), first);
+  }
+});
+
 const damages: readonly (readonly [string, (text: string) => string])[] = [
   ['that is empty', () => ''],
   ['whose end is missing', text => text.slice(0, -1)],
