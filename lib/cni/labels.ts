@@ -96,13 +96,3 @@ export function givenLabels(config: Config): GivenLabels {
     ]),
   };
 }
-
-/**
- * The pod's labels as far as a call and a manifest of the policies folder tell; each later source wins:
- * config < manifest < annotation < args < runtimeConfig.
- * @throws CniError code 7, naming source, key and rule
- */
-export function podLabels(config: Config, manifest: ReadonlyMap<string, string> = new Map()): Map<string, string> {
-  const given = givenLabels(config);
-  return new Map([...given.config, ...gathered([['the Pod manifest', manifest]]), ...given.call]);
-}

@@ -9,7 +9,7 @@ const digests = new WeakMap<GateSettings, string>();
 /** CRC-32 of the static chains in hex: a call that runs alone has no time for a hash that is worked out in JavaScript. */
 export function gateDigest(settings: GateSettings): string {
   const chains = () => [false, true].map(isOrdered => gateChains(settings, { isOrdered, ...all }));
-  const toText = (_: string, value: undigests): undigests => (typeof value === 'bigint' ? String(value) : value);
+  const toText = (_: string, value: unknown): unknown => (typeof value === 'bigint' ? String(value) : value);
   const digest = digests.get(settings) ?? checksum('gate', JSON.stringify(chains(), toText));
   digests.set(settings, digest);
   return digest;

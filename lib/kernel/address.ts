@@ -51,16 +51,6 @@ export function addAddress(address: LinkAddress, scope: keyof typeof scopes = 'g
   };
 }
 
-/** EADDRNOTAVAIL where the link does not have it. */
-export function deleteAddress(address: LinkAddress): NetlinkRequest {
-  return {
-    operation: `delete address ${formatPrefix(address)} from link ${address.ifindex}`,
-    type: RTM.DELADDR,
-    flags: 0,
-    body: message(address, 0),
-  };
-}
-
 /** One reply for each address of the netns, or of one link; ENODEV where there is no such link. */
 export function dumpAddresses(filter: { readonly family?: Family; readonly ifindex?: number } = {}): NetlinkRequest {
   const { family, ifindex } = filter;

@@ -27,7 +27,7 @@ export interface FoundNeighbour {
 }
 
 /** struct ndmsg: family (u8), padding, ifindex (s32), state (u16), flags (u8), type (u8) */
-function header(family: Family | undefined, ifindex: number, state: number): Uint8Array {
+function header(family: Family, ifindex: number, state: number): Uint8Array {
   const bytes = new Uint8Array(NDMSG_LENGTH);
   const view = new DataView(bytes.buffer);
   bytes[0] = afOf(family);
@@ -50,16 +50,6 @@ export function setNeighbour({ ifindex, address, mac }: Neighbour): NetlinkReque
   };
 }
 
-/** ENOENT where there is none. */
-export function deleteNeighbour(ifindex: number, address: Address): NetlinkRequest {
-  return {
-    operation: `delete neighbour ${formatAddress(address)} of link ${ifindex}`,
-    type: RTM.DELNEIGH,
-    flags: 0,
-    body: bodyOf(header(address.family, ifindex, 0), [NDA.DST, addressValue(address)]),
-  };
-}
-
 /** One reply; ENOENT where there is none. */
 export function getNeighbour(ifindex: number, address: Address): NetlinkRequest {
   return {
@@ -67,16 +57,6 @@ export function getNeighbour(ifindex: number, address: Address): NetlinkRequest 
     type: RTM.GETNEIGH,
     flags: 0,
     body: bodyOf(header(address.family, ifindex, 0), [NDA.DST, addressValue(address)]),
-  };
-}
-
-/** One reply for each entry of the netns. */
-export function dumpNeighbours(family?: Family): NetlinkRequest {
-  return {
-    operation: 'list neighbours',
-    type: RTM.GETNEIGH,
-    flags: NLM_F.DUMP,
-    body: header(family, 0, 0),
   };
 }
 

@@ -65,13 +65,10 @@ export const rule = (statements: readonly Statement[], comment?: string): Rule =
 
 /** ct state bits (linux/netfilter/nf_conntrack_common.h, NF_CT_STATE_BIT). */
 export const CT_STATE = { invalid: 1, established: 2, related: 4, new: 8, untracked: 64 } as const;
-/** ct status bits (enum ip_conntrack_status). */
-export const CT_STATUS = { confirmed: 8, snat: 16, dnat: 32 } as const;
 /** The flag bits of a TCP header. */
 export const TCP_FLAG = { fin: 1, syn: 2, rst: 4, psh: 8, ack: 16, urg: 32 } as const;
 export const PROTOCOL = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58, sctp: 132 } as const;
 /** fib daddr type (linux/rtnetlink.h, RTN_*). */
 export const ADDRTYPE = { unicast: 1, local: 2, broadcast: 3, multicast: 5 } as const;
-/** `fib … oif missing` and `exists`. */
+/** `fib … oif missing`. */
 export const MISSING = 0;
-export const EXISTS = 1;

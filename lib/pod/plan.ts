@@ -1,14 +1,6 @@
 /** Plans the interface of one pod from values alone; `interface.ts` makes it. */
 import type { Result } from '../cni/result.ts';
-import {
-  type Address,
-  bitsOf,
-  type Family,
-  formatAddress,
-  formatPrefix,
-  networkOf,
-  type Prefix,
-} from '../ip/address.ts';
+import { type Address, bitsOf, type Family, formatPrefix, networkOf, type Prefix } from '../ip/address.ts';
 
 export interface PlannedAddress {
   readonly address: Address;
@@ -98,6 +90,3 @@ export function resultOf(layout: PodLayout, ends: Ends, dns: Result['dns']): Res
     ...(dns ? { dns } : {}),
   };
 }
-
-/** `10.0.0.7, fd00::7` */
-export const addressList = (addresses: readonly Address[]): string => addresses.map(formatAddress).join(', ');

@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import { parseArgs } from '../../../lib/cni/args.ts';
 import { parseConfig } from '../../../lib/cni/config.ts';
 import { CniError } from '../../../lib/cni/error.ts';
-import { podLabels, podNameOf } from '../../../lib/cni/labels.ts';
+import { givenLabels, podNameOf } from '../../../lib/cni/labels.ts';
+import { labelled } from '../../../lib/gate/node-state.ts';
 
 interface Said {
   readonly config?: Record<string, string>;
@@ -21,8 +22,12 @@ function labels({ config, manifest, annotation, args, runtime }: Said): Record<s
     args: { cni: { labels: args } },
     runtimeConfig: { labels: runtime, 'io.kubernetes.cri.pod-annotations': annotations },
   };
-  const found = podLabels(parseConfig(JSON.stringify(stdin), 'ADD'), new Map(Object.entries(manifest ?? {})));
-  return Object.fromEntries(found);
+  const given = givenLabels(parseConfig(JSON.stringify(stdin), 'ADD'));
+  const pod = { given: { config: Object.fromEntries(given.config), call: Object.fromEntries(given.call) } };
+  return labelled(pod, {
+    ...{ namespace: 'shop', name: 'web', namedPorts: [] },
+    labels: new Map(Object.entries(manifest ?? {})),
+  }).labels;
 }
 
 /** From the weakest source to the strongest: each row's label stands until the next row says otherwise. */
@@ -118,7 +123,6 @@ for (const [key, value, isGood] of syntax) {
 test('every source is held to the same rule, a bad label that a stronger source overrides included', () => {
   const bad: readonly (readonly [Said, RegExp])[] = [
     [{ config: { 'a b': 'x' }, runtime: { 'a b': 'y' } }, /config key "labels"/],
-    [{ manifest: { a: '-' }, runtime: { a: 'y' } }, /the Pod manifest/],
     [{ annotation: 'a=-' }, /annotation tollgate\.dev\/labels/],
     [{ args: [{ key: 'a', value: '-' }] }, /"args\.cni\.labels"/],
     [{ runtime: { a: '-' } }, /"runtimeConfig\.labels"/],
