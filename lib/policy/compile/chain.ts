@@ -4,11 +4,11 @@ import { type Draft, familyOf, peersText, peerTexts, portsText } from './draft.t
 import type { Names } from './names.ts';
 import type { ChainRule, Gate, RuleChain, SetRef, SetSpec } from './ruleset.ts';
 
-/** Where an identity's packets go in one direction, with all chains that they may come to. */
+/** The gate of an identity's packets in one direction, with all chains that they may reach. */
 export interface CompiledGate {
   readonly gate: Gate;
   readonly chains: readonly RuleChain[];
-  /** Those that rules of these chains look into. */
+  /** Sets that rules of these chains look into. */
   readonly sets: readonly SetSpec[];
 }
 

@@ -29,7 +29,7 @@ export interface CompileOptions {
    * policies among them deny.
    */
   readonly refused?: ReadonlySet<string>;
-  /** By identity, and by all that tells of one: kept from one compilation of the same policies to the next. */
+  /** Gates by `identityKey`, and by the policies that select an identity: kept between compilations of the same policies. */
   readonly gates?: Map<string, Gates>;
   /** How many rules that differ in peers or ports alone keep rules, and so counters, of their own (default 16). */
   readonly apart?: number;
@@ -62,7 +62,7 @@ export interface Gates extends Readonly<Record<Direction, CompiledGate>> {
 /** The policies that select an identity. */
 interface Selecting {
   readonly own: readonly NetworkPolicy[];
-  /** In the order in which they are asked. */
+  /** Cluster policies by tier, in the order in which they are asked. */
   readonly cluster: Readonly<Record<Tier, readonly ClusterPolicy[]>>;
 }
 
@@ -101,11 +101,11 @@ function gatesOf(selected: Selecting, identity: Identity, options: CompileOption
   return { egress: egress.whole, ingress: ingress.whole, byCluster };
 }
 
-/** Both gates of an identity. The sets that they look into are described, not filled: that is for `filled`. */
+/** Both gates of an identity. Their sets are described; `filled` gives their elements. */
 export function gatesFor(cluster: Cluster, identity: Identity, options: CompileOptions = {}): Gates {
   const selected = selecting(cluster, identity);
   const refs = [selected.own, selected.cluster.Admin, selected.cluster.Baseline].map(list => list.map(policyRef));
-  // Nothing else of an identity tells in its gates.
+  // The gates depend on nothing else of the identity.
   const key = `by policies ${JSON.stringify([refs, identity.namedPorts])}`;
   const known = options.gates?.get(key);
   if (known) return known;

@@ -16,7 +16,7 @@ export interface OrderedDraft extends Draft {
   readonly action: Action;
 }
 
-/** So many ports may the rules of a tier name together: so many elements may each pod that they select come to. */
+/** The number of ports that the rules of a tier may name together, and so of elements that each selected pod may need. */
 const PORTS = 256;
 
 const tellsApart = ({ requirements }: LabelSelector): boolean =>
@@ -83,7 +83,7 @@ function setsOfFamily(
         return draft.action === action && (ports.kind === 'any') === (key === 'address');
       });
       if (own.length === 0) continue;
-      // One set has the rules in its name, the others have that one's name.
+      // The first set's name comes from the rules, the names of the others from the first set's.
       const whose = made[0]?.set.name ?? [direction, ...drafts.map(textOf)].join('\n');
       const name = names.nameOf(`decided${family}`, `${action} by ${key} of ${whose}`);
       const comment = `${action} by ${key === 'tuple' ? 'address and port' : 'address'}: ${own.length} of ${drafts.length} rules`;

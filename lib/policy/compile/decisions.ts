@@ -1,6 +1,6 @@
 /**
- * What ordered rules decide of one pod, port by port: worked out here, so that the kernel looks a packet's verdict up and need
- * not ask rule after rule.
+ * Works out, port by port, what ordered rules decide for one pod, so that the kernel looks up a packet's verdict instead of
+ * asking rule after rule.
  */
 import { PeerIndex } from '../evaluate/peer-index.ts';
 import type { Labels, Pod, Protocol } from '../model/model.ts';
@@ -15,9 +15,9 @@ interface PortDecision {
 
 /** The first rule that matches, by what it matches. */
 interface Decisions {
-  /** For ports that a rule before `rest` gives. */
+  /** Decisions on ports that a rule before `rest` names. */
   readonly ports: readonly PortDecision[];
-  /** For all other packets; undefined where no rule is for every port. */
+  /** The decision on all other packets; undefined where no rule is for every port. */
   readonly rest: OrderedRule | undefined;
 }
 

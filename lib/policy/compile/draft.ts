@@ -1,5 +1,5 @@
 /**
- * One policy's rule as what the kernel can look up: each draft is one rule of a chain, whose peers are not named yet.
+ * Turns a policy's rule into lookups of the kernel: each draft is one rule of a chain, whose set of peers has no name yet.
  * A NetworkPolicy's rule with several peers and ports is as many drafts as it has pairs of them. Of a cluster policy's rule all
  * pods are looked up at once, since it has one verdict for them.
  */
@@ -129,7 +129,7 @@ function unitedPeersOf({ peers }: PolicyRule): readonly DraftPeers[] {
   });
 }
 
-/** As `portsOf`, but of all names at once. */
+/** Like `portsOf`, for all named ports at once. */
 function unitedPortsOf(
   { ports, ...rule }: PolicyRule,
   direction: Direction,
@@ -164,7 +164,7 @@ function nodesText(selector: LabelSelector): string {
 
 const nameText = ({ protocol, name }: PortName): string => `${protocol} port ${name}`;
 
-/** One text for each peer, ascending and each once; the family is not part of it. */
+/** A text for each peer, ascending and without duplicates; the family is not part of it. */
 export function peerTexts(peers: DraftPeers): readonly string[] {
   if (peers.kind === 'any') return ['anybody'];
   if (peers.kind === 'ranges') return peers.ranges.map(rangeText);

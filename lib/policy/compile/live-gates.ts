@@ -31,9 +31,9 @@ export class LiveGates {
   /** Namespaces whose policies were asked for. */
   readonly #learned = new Set<string>();
   #refused: ReadonlySet<string> = new Set();
-  /** Their texts, which take longer to make than to look up. */
+  /** `identityKey` of each identity, which takes longer to make than to look up. */
   readonly #keys = new WeakMap<Identity, string>();
-  /** By identity, by namespace. */
+  /** By namespace: gates by `identityKey`. */
   readonly #gates = new Map<string, Map<string, Gates>>();
   /** Namespaces whose gates are those of before their policies changed, in the order of the changes. */
   readonly #unsettled = new Set<string>();
@@ -82,7 +82,7 @@ export class LiveGates {
     if (this.#gates.has(namespace)) this.#unsettled.add(namespace);
   }
 
-  /** These are to be settled with the next others, whichever these are. */
+  /** Has the namespaces settled by the next `settle`, whichever namespaces that one names. */
   hurry(namespaces: Iterable<string> = this.#gates.keys()): void {
     for (const namespace of namespaces)
       if (this.#gates.has(namespace)) {

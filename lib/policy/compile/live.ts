@@ -30,12 +30,12 @@ const onlyIn = ({ specs }: Structure, other: Structure): readonly PodSetSpec[] =
   [...specs.values()].filter((spec): spec is PodSetSpec => comesWithPods(spec) && !other.specs.has(spec.name));
 
 export class LiveRules {
-  /** As of now; for who judges single flows. Changes go through this class. */
+  /** The cluster of now, for judges of single flows. Only this class changes it. */
   readonly cluster = new Cluster();
   readonly #names: Names;
   readonly #complete: (() => void) | undefined;
   readonly #index = new SetIndex();
-  /** As of the last `take`. */
+  /** The structure of the last `take`. */
   #structure = nothing;
   #known: Effects | undefined;
   #identities: readonly TaggedIdentity[] = [];
@@ -46,7 +46,7 @@ export class LiveRules {
   readonly #moved = new Map<string, Pod | undefined>();
   /** Namespaces with the labels that they had at the last `take`. */
   readonly #relabelled = new Map<string, Labels>();
-  /** How often a set was asked whether an address is in it. */
+  /** The number of times that a set was asked whether it holds an address. */
   asked = 0;
 
   constructor(options: Pick<CompileOptions, 'apart'> = {}, { complete, ...sources }: LiveSources = {}) {
@@ -78,8 +78,8 @@ export class LiveRules {
   }
 
   /**
-   * To be called once the present was told: it is what the last `take` told, so that the next one tells what is new.
-   * @param sets all that is known of it: for a caller that was told no identities, and brings no others
+   * Takes what was set so far for the result of the last `take`, so that the next `take` tells what is new.
+   * @param sets the sets of that result, for a caller that sets no identities, neither before nor after
    */
   resume(sets?: SetsIndex): void {
     this.#structure = sets
@@ -180,7 +180,7 @@ export class LiveRules {
     this.#nodeSets.outdate();
   }
 
-  /** Those of this node's pods. */
+  /** Sets the identities of this node's pods. */
   setIdentities(identities: readonly TaggedIdentity[]): void {
     this.#identities = identities;
     this.#isRestructured = true;
@@ -202,7 +202,7 @@ export class LiveRules {
     return { specs: new Map(kept), ...structure };
   }
 
-  /** As of the last `take`. */
+  /** The chains of the last `take`. */
   get chains(): Ruleset['chains'] {
     return this.#structure.chains;
   }

@@ -150,7 +150,7 @@ export type SetMember = Address | Tuple | DecidedElement;
 const elementKey = (element: SetMember): string =>
   'address' in element ? `${element.protocol} ${element.port} ${'counter' in element ? element.counter : ''}` : '';
 
-/** Those of `from` that are not in the list. */
+/** Members of `from` that are not in the list. */
 export function missingIn(list: readonly SetMember[], from: readonly SetMember[]): readonly SetMember[] {
   if (from.length === 0 || list.length === 0) return from;
   const keys = new Set(list.map(elementKey));

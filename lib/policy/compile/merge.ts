@@ -10,7 +10,7 @@ import { type Draft, type DraftPeers, type DraftPorts, familyOf, peersText, port
 import { unionOfRanges, unionOfSpans } from './ranges.ts';
 import type { Pair } from './ruleset.ts';
 
-/** So many rules of one shape stay apart unless told otherwise: at some 30 ns each, a connection does not feel them. */
+/** The default number of rules of one shape that stay apart: each costs a connection some 30 ns. */
 export const usuallyApart = 16;
 
 function groupsBy<T>(items: readonly T[], keyOf: (item: T) => string): readonly (readonly T[])[] {
@@ -87,7 +87,7 @@ function mergePorts(drafts: readonly Draft[], apart: number): readonly Draft[] {
   });
 }
 
-/** So many ports of one rule are worth an element each. */
+/** The number of ports of one rule up to which each is an element of its own. */
 const PORTS = 16;
 
 /** The numbers, where they are few; undefined for ranges and for names. */

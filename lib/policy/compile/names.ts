@@ -23,7 +23,7 @@ export class Names {
     }
   }
 
-  /** Those of these names that are known, with what they stand for: what the constructor takes. */
+  /** Known names among these, each with its content: a value for the constructor's `known`. */
   entries(inUse: ReadonlySet<string>): readonly (readonly [content: string, name: string])[] {
     return [...this.#byContent].filter(([, name]) => inUse.has(name));
   }

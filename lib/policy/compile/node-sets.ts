@@ -10,7 +10,7 @@ export interface SetMoves {
 }
 
 export class NodeSets {
-  /** As they were told last. */
+  /** The sets as the last `take` told them. */
   readonly #told = new Map<string, NodeSet>();
   #isStale = false;
   /** Asked for last. */

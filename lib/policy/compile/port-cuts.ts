@@ -9,7 +9,7 @@ import type { OrderedDraft } from './decided.ts';
 import { unionOfSpans } from './ranges.ts';
 import type { PortMatch, PortSpan } from './ruleset.ts';
 
-/** So many chains are worth their rules: each asks a packet for its port once more, and has the rules for every port again. */
+/** The number of chains worth their rules: each asks a packet for its port once more, and repeats the rules for every port. */
 const MOST = 8;
 
 /** A packet to one of these ports, and the drafts that may match it. */
@@ -20,7 +20,7 @@ export interface PortCut {
 
 export interface CutDrafts {
   readonly cuts: readonly PortCut[];
-  /** For all other ports. */
+  /** Drafts for all other ports. */
   readonly rest: readonly OrderedDraft[];
 }
 
@@ -30,7 +30,7 @@ const spansOf = ({ ports }: OrderedDraft, protocol: Protocol): readonly PortSpan
 const covers = (draft: OrderedDraft, protocol: Protocol, port: number): boolean =>
   spansOf(draft, protocol).some(({ first, last }) => first <= port && port <= last);
 
-/** Where what these drafts match may change, ascending. */
+/** Ports at which the drafts that match may change, ascending. */
 const boundsOf = (drafts: readonly OrderedDraft[], protocol: Protocol): readonly number[] =>
   [...new Set(drafts.flatMap(draft => spansOf(draft, protocol)).flatMap(({ first, last }) => [first, last + 1]))].sort(
     (a, b) => a - b,

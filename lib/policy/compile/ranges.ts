@@ -59,7 +59,7 @@ export const unionOfSpans = (spans: readonly PortSpan[]): PortSpan[] =>
 /** Ranges of one family, each with what it stands for, found by a range that they meet. They may overlap. */
 export class RangeIndex<T> {
   readonly #entries: readonly (readonly [Range, T])[];
-  /** By place: the highest address that this range and those before it reach. */
+  /** For each range the highest address of it and of all before it. */
   readonly #reach: readonly bigint[];
 
   constructor(entries: readonly (readonly [Range, T])[]) {

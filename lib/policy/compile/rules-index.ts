@@ -8,7 +8,7 @@ import type { Gates } from './compile.ts';
 import type { Effect, Effects } from './one-way.ts';
 import type { DecidedSetSpec, Gate, OrderedRule, RuleChain, SetSpec } from './ruleset.ts';
 
-/** All that a pod of an identity with a gate asks for: the sets that it may be in. */
+/** The sets of a ruleset, which are all that a pod needs whose identity has its gates, and the gates on demand. */
 export interface RulesIndex {
   readonly specs: readonly SetSpec[];
   readonly isOrdered?: true;

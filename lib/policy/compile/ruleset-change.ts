@@ -25,7 +25,7 @@ export interface RulesetChange {
   readonly isOneWay?: true;
 }
 
-/** By set, for those that stay and do not hold what they held. */
+/** Elements that come and go, for each set that stays and whose elements differ. */
 export type Moves = ReadonlyMap<SetSpec, SetMoves>;
 
 const originsOf = ({ origins }: RuleChain['rules'][number]): string =>

@@ -189,7 +189,7 @@ export type TupleSet = TupleSetSpec & {
   readonly elements: readonly Tuple[];
 };
 
-/** By address, or by address and port as its set says. */
+/** The element of an address, or of an address and port, as its set says. */
 export interface DecidedElement extends Pick<Tuple, 'address'>, Partial<Pick<Tuple, 'protocol' | 'port'>> {
   /** The policy that counts it: of accepted ones. */
   readonly counter?: string;

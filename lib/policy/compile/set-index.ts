@@ -37,7 +37,7 @@ function namespaceSelectors(spec: PodSetSpec): readonly LabelSelector[] {
 
 export class SetIndex {
   readonly #byKey = new Map<string, Set<PodSetSpec>>();
-  /** Those that look at labels of namespaces, with what they look for. */
+  /** Sets that depend on labels of namespaces, with their selectors of namespaces. */
   readonly #selecting = new Map<PodSetSpec, readonly LabelSelector[]>();
 
   get isEmpty(): boolean {
@@ -67,7 +67,7 @@ export class SetIndex {
     for (const key of keysWithPorts(pod)) yield* this.#byKey.get(key) ?? [];
   }
 
-  /** Those that may tell the one from the other as labels of a namespace. */
+  /** Sets whose selectors of namespaces select only one of the two sets of labels. */
   *tellingApart(before: Labels, after: Labels): Generator<PodSetSpec> {
     for (const [spec, selectors] of this.#selecting)
       if (selectors.some(selector => selects(selector, before) !== selects(selector, after))) yield spec;

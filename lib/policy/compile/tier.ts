@@ -20,7 +20,7 @@ export interface TierContext {
   readonly direction: Direction;
   readonly identity: Identity;
   readonly names: Names;
-  /** How many neighbours with one action keep rules of their own. */
+  /** The number of neighbouring rules with one action that keep rules of their own. */
   readonly apart: number;
 }
 
@@ -126,7 +126,7 @@ function cutPart({ ports, drafts }: PortCut, next: Gate, context: TierContext, p
   return { rules: [{ rule, set: undefined }], chains: [own.chain, ...chains], sets: [...own.sets, ...sets] };
 }
 
-/** All rules of a tier: where many are looked up at once, by ports that others cut. */
+/** The rules of a whole tier; many rules are looked up at once, by the ports at which others cut them. */
 function wholePart(
   drafts: readonly OrderedDraft[],
   next: Gate,

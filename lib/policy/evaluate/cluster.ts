@@ -30,7 +30,7 @@ export class Cluster {
   readonly #clusterPolicies = new Map<string, ClusterPolicy>();
   /** Cluster policies of all tiers; sorted on demand. */
   #inOrder: readonly ClusterPolicy[] | undefined;
-  /** Those that policy sees, by namespace. */
+  /** Pods that policies can select, by namespace. */
   #members = new Map<string, Namesakes>();
   /** Those that it does not: few, since finished ones hardly ever come. */
   #others = new Map<string, Pod>();
@@ -52,7 +52,7 @@ export class Cluster {
   }
 
   /**
-   * This cluster with the staged policies in force, each in the place of the one of its name; for as long as no policy changes.
+   * This cluster with the staged policies in force, each in place of the policy of its name; valid until a policy changes.
    * Pods, namespaces and nodes are shared, so that it costs no more than a list of policies.
    */
   promoted({ policies, clusterPolicies }: Staged): Cluster {
@@ -143,25 +143,25 @@ export class Cluster {
     this.#nodes.delete(name);
   }
 
-  /** With the name label; of a namespace that no manifest declared, that alone. */
+  /** The namespace's labels with the name label, which a namespace that no manifest declares has alone. */
   namespaceLabels(name: string): Labels {
     return this.#namespaces.get(name) ?? withNameLabel(name, undefined);
   }
 
-  /** As they count: where those of the namespace are too many together, some allow nothing. */
+  /** The namespace's policies as they count: beyond the namespace's budget a policy allows nothing. */
   policiesIn(namespace: string): Iterable<NetworkPolicy> {
     const known = this.#counted.get(namespace) ?? withinBudget([...(this.#policies.get(namespace)?.values() ?? [])]);
     this.#counted.set(namespace, known);
     return known;
   }
 
-  /** As it was declared, whether or not there is too much in it. */
+  /** The policy as it was declared, whether or not it exceeds the budget. */
   policy(ref: string): NetworkPolicy | ClusterPolicy | undefined {
     const [, namespace = ''] = ref.split('/');
     return this.#clusterPolicies.get(ref) ?? this.#policies.get(namespace)?.get(ref);
   }
 
-  /** All of them, as they were declared. */
+  /** All policies as they were declared. */
   *policies(): Generator<NetworkPolicy | ClusterPolicy> {
     yield* this.#clusterPolicies.values();
     for (const own of this.#policies.values()) yield* own.values();
@@ -179,7 +179,7 @@ export class Cluster {
     return this.clusterPolicies(tier).filter(({ subject }) => selectsPod(subject, pod, labels));
   }
 
-  /** Those that allow nothing since there is too much in them, or in those of their namespace together. */
+  /** Policies that allow nothing because they, or all of their namespace together, exceed the budget. */
   *policiesBeyondBudget(): Generator<NetworkPolicy | ClusterPolicy> {
     for (const policy of this.#clusterPolicies.values()) if (policy.isBeyondBudget) yield policy;
     for (const namespace of this.#policies.keys())
@@ -225,7 +225,7 @@ export class Cluster {
     return this.#nodes.values();
   }
 
-  /** Those that list the address as theirs. */
+  /** Nodes that list the address among their own. */
   nodesAt(address: Address): readonly Node[] {
     return [...this.#nodesByAddress.get(formatAddress(address))];
   }

@@ -80,7 +80,7 @@ class RulePeers {
   }
 }
 
-/** As of the cluster when it is asked first: to be made anew where that has changed. */
+/** Judges single flows by the cluster of its first question; a caller whose cluster changes makes a new judge. */
 export class FlowJudge {
   readonly #cluster: Cluster;
   readonly #options: EvaluateOptions;
@@ -107,7 +107,7 @@ export class FlowJudge {
     return gates[direction];
   }
 
-  /** As `decide` has it, of one direction. */
+  /** The verdict that `decide` gives for one direction. */
   #verdictOn(question: Question): PairVerdict {
     const { admin, isolating, baseline } = this.#gateOf(question);
     const [first, last] = [this.#inOrder(question, admin), this.#inOrder(question, baseline)];

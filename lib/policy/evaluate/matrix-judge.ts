@@ -34,12 +34,12 @@ export interface MatrixEnd {
   readonly pod: Pod;
   /** `namespace/pod` */
   readonly name: string;
-  /** Its place among the pods of the matrix. */
+  /** The pod's index in `pods` of the matrix. */
   readonly place: number;
   readonly party: Party;
   /** Equal for ends that no policy can tell apart as peers. */
   readonly kind: number;
-  /** It is subject and peer, and has its address to itself. */
+  /** The pod is both subject and peer, and no other pod has its address. */
   readonly isPlain: boolean;
 }
 
@@ -60,25 +60,25 @@ export const reasonOf = ({ why }: Decision, { from, to }: JudgedPair): string =>
 /** Subjects that the same policies judge in one direction, and whose ports have the same names. */
 interface Gate {
   readonly policies: PoliciesByTier;
-  /** By the kind of the peer. */
+  /** Decisions, indexed by the peer's kind. */
   readonly decisions: (Decision | undefined)[];
 }
 
 const byText = ([a]: readonly [string, string], [b]: readonly [string, string]): number => (a < b ? -1 : 1);
 
 export class MatrixJudge {
-  /** Those that have not finished, in the order of the world. */
+  /** Pods that have not finished, in the order of the world. */
   readonly pods: readonly Pod[];
   readonly traffic: Traffic;
   readonly #cluster: Cluster;
   readonly #options: EvaluateOptions;
   readonly #classes: AddressClasses;
   readonly #places: ReadonlyMap<Pod, number>;
-  /** By place. */
+  /** Address families of each pod, indexed by its place. */
   readonly #families: readonly (readonly Family[])[];
   readonly #ends: Readonly<Record<'4' | '6' | 'null', MatrixEnd[]>> = { 4: [], 6: [], null: [] };
   readonly #kinds = new Map<string, number>();
-  /** By the subject's place. */
+  /** The gate of each subject, indexed by its place. */
   readonly #gates: Readonly<Record<Direction, Gate[]>> = { egress: [], ingress: [] };
   readonly #gatesByText = new Map<string, Gate>();
   readonly #matchers = new Map<PolicyRule, RuleMatcher>();

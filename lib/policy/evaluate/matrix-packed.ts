@@ -17,7 +17,7 @@ export interface PackedMatrix {
     readonly labels: Readonly<Record<string, string>>;
     readonly addresses: readonly string[];
   }[];
-  /** In their sentences \u0001 stands for the pod that connects, \u0002 for the pod that it connects to. */
+  /** Directions, in whose sentences \u0001 stands for the pod that connects and \u0002 for the pod that it connects to. */
   readonly directions: readonly RowDirection[];
   /** Egress and ingress, as indexes into `directions`. */
   readonly verdicts: readonly (readonly [egress: number, ingress: number])[];
@@ -25,7 +25,7 @@ export interface PackedMatrix {
     readonly family: Family | null;
     /** Row by row, one for each pair of pods: indexes into `verdicts`, or -1 where the pods have no such family. */
     readonly cells: readonly number[];
-    /** As `cells`, if the staged policies were in force; only where there are any. */
+    /** Like `cells`, if all staged policies were in force; absent where there are none. */
     readonly staged?: readonly number[];
   }[];
 }
@@ -93,7 +93,7 @@ interface Cells {
 export class MatrixPacking {
   readonly #pairs: StagedMatrix;
   readonly #pods: ReadonlyMap<string, Pod>;
-  /** Of each pod of the judge, among those with different names. */
+  /** For each pod of the judge, its index among the pods with different names. */
   readonly #places: readonly number[];
   readonly #verdicts = new VerdictPlaces();
   readonly #cells = new Map<Family | null, Cells>();

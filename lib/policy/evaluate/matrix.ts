@@ -28,7 +28,7 @@ export interface MatrixRow extends RowVerdict {
   readonly family: Family | null;
   readonly protocol: Flow['protocol'];
   readonly port: number;
-  /** As it would be if all staged policies were in force; only where there are any. */
+  /** The verdict if all staged policies were in force; absent where there are none. */
   readonly staged?: RowVerdict;
 }
 

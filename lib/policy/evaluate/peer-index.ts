@@ -15,7 +15,7 @@ function fewestValues({ requirements }: LabelSelector): readonly [key: string, v
   return [best.key, best.values];
 }
 
-/** One of these a pod must have, and it has no two of them. */
+/** Keys of which a pod that the peer selects has exactly one. */
 export function keysOfPeer({ namespace, pods }: PodPeer): readonly string[] {
   const labels = fewestValues(pods);
   if (labels) return [...new Set(labels[1])].map(value => labelKey(labels[0], value));

@@ -4,7 +4,7 @@ import type { NetworkPolicy, Pod } from '../model/model.ts';
 import { selects, selectsPod } from '../model/selector.ts';
 import type { Cluster } from './cluster.ts';
 
-/** Those of the pods that it selects. */
+/** Those of the pods that the policy selects. */
 export function subjectsOf(
   policy: NetworkPolicy | ClusterPolicy,
   cluster: Cluster,

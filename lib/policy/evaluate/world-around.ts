@@ -1,4 +1,4 @@
-/** What decides between some pods, of all that a cluster holds: so much costs the judging of these. */
+/** Reduces a cluster to the objects that decide between some pods, so that judging costs what these need. */
 import { tiers } from '../model/cluster-policy.ts';
 import type { Pod, World } from '../model/model.ts';
 import type { Cluster } from './cluster.ts';

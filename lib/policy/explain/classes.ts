@@ -98,7 +98,7 @@ function rangesBetween(prefixes: readonly Prefix[], family: Family): readonly Ra
 /** Addresses that belong to neither pod nor node, all of one class. */
 export interface Outside {
   readonly range: Range;
-  /** One of them; canonical text. */
+  /** One address of the class, canonical text. */
   readonly address: string;
 }
 

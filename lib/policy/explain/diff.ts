@@ -1,5 +1,5 @@
 /**
- * Which connections one set of policies allows and another does not: every pod with every other, with all addresses outside
+ * Finds the connections that one set of policies allows and another does not: of every pod with every other, with all addresses outside
  * and with nodes, in both families, on every port; exact, since one flow of each class that policies can tell apart is judged.
  */
 import type { Family } from '../../ip/address.ts';
@@ -19,9 +19,9 @@ export interface Because {
   readonly direction: Direction;
   /** `Kind/namespace/name`, or `Kind/name` */
   readonly policy: string;
-  /** In the present tense by the new policies, in the past by the old ones, and no longer. */
+  /** Present tense: by the new policies; past tense: by the old policies, and by the new ones no longer. */
   readonly effect: 'allows' | 'isolates' | 'accepts' | 'denies' | 'allowed' | 'isolated' | 'accepted' | 'denied';
-  /** Its rule's place in the list, where a rule made the difference. */
+  /** The index of the rule that made the difference; absent where no single rule did. */
   readonly rule?: number;
 }
 

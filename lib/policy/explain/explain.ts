@@ -42,7 +42,7 @@ export interface PolicyWalk {
   /** A cluster policy's only. */
   readonly priority?: number;
   readonly source?: Source;
-  /** In the manifest's order. None: it isolates, and allows nothing. Of a cluster policy those up to the first that matches. */
+  /** Rules in the manifest's order; a NetworkPolicy without any isolates and allows nothing. Of a cluster policy: up to the first match. */
   readonly rules: readonly RuleWalk[];
 }
 
@@ -70,7 +70,7 @@ export interface DirectionWalk {
   /** Policies of the Baseline tier, where it was asked. */
   readonly baseline: readonly PolicyWalk[];
   readonly bystanders: readonly Bystander[];
-  /** For each rule of a cluster policy that decided or passed it on. */
+  /** The outcome without the rule, for each rule of a cluster policy that decided or passed the flow on. */
   readonly otherwise: readonly Otherwise[];
   /** Each alone would let the connection through in this direction; none where it is allowed. */
   readonly remedies: readonly Remedy[];
@@ -82,7 +82,7 @@ export interface Walkthrough {
   readonly verdict: Verdict;
   readonly egress: DirectionWalk;
   readonly ingress: DirectionWalk;
-  /** As it would be if all staged policies were in force; only where there are any. */
+  /** The verdict if all staged policies were in force; absent where there are none. */
   readonly staged?: Verdict;
 }
 

@@ -19,9 +19,9 @@ export interface End {
 /** Ends that no policy of either world can tell apart. */
 export interface Group {
   readonly ends: readonly End[];
-  /** That the world says the same of them before and after. */
+  /** The world says the same of these ends before and after. */
   readonly isSame: boolean;
-  /** For pods: whether the policies that select them are the same before and after. */
+  /** True for pods that the same policies select before and after. */
   readonly isSameIn: Readonly<Record<Direction, boolean>>;
 }
 

@@ -34,7 +34,7 @@ export type MisfitKind =
 
 export interface Misfit {
   readonly kind: MisfitKind;
-  /** Where in the rule: `from[0]`, `ports[1]`; `podSelector` of a policy. */
+  /** The field of the rule that does not match: `from[0]`, `ports[1]`; of a policy `podSelector`. */
   readonly place: string;
   /** The peer or port that the rule asks for, in words: `pods app=web in namespace shop`, `TCP 80`. */
   readonly asked: string;

@@ -29,7 +29,7 @@ export interface Ruling {
 
 interface Gate {
   readonly policies: PoliciesByTier;
-  /** By the peer. */
+  /** Rulings by peer. */
   readonly rulings: WeakMap<Party, Ruling>;
 }
 
@@ -54,7 +54,7 @@ export class PairJudge {
     this.#options = options;
   }
 
-  /** To be asked with the same two values again and again. */
+  /** Rulings on a pair; callers pass the same two objects for the same ends, since rulings are remembered by object. */
   between(from: Endpoint, to: Endpoint, family: Family | null): Readonly<Record<Direction, Ruling>> {
     const [a, b] = [this.#party(from, family), this.#party(to, family)];
     const flow = { from, to, family, protocol: 'other', port: 0 } as const;

@@ -77,7 +77,7 @@ function relabelled(
   return { labels: changed, says: `Take the label ${key} off ${name}` };
 }
 
-/** For a rule whose ports fit. */
+/** A label for the peer that makes a rule match whose ports fit already. */
 function labelRemedy(
   world: World,
   question: Question,

@@ -1,6 +1,6 @@
 /**
- * Which policies may allow all that another one does, found without a look at the others: each stands under what it asks of
- * its pods and of one peer.
+ * Finds the policies that may allow all that another policy allows, without a look at the rest: each policy is indexed by what
+ * it asks of its pods and of one peer.
  */
 import { type Address, type Family, formatPrefix, networkOf } from '../../ip/address.ts';
 import { rangesOfBlocks } from '../compile/ranges.ts';
@@ -41,7 +41,7 @@ const heeded = (policy: NetworkPolicy): readonly (readonly [Direction, PolicyRul
     (policy[direction] ?? []).filter(rule => !matchesNothing(rule)).map(rule => [direction, rule] as const),
   );
 
-/** All that it is found by, whichever it is that it shares with another one. */
+/** All keys of the policy; a candidate shares one of them. */
 function allAskedBy(policy: NetworkPolicy): readonly Asked[] {
   const asked = heeded(policy).flatMap(([direction, { peers }]): Asked[] => {
     if (peers === 'any') return [toAll(direction)];
@@ -112,7 +112,7 @@ export class Candidates {
     this.#lengths = { 4: lengthsIn(policies, 4), 6: lengthsIn(policies, 6) };
   }
 
-  /** Those, first declared first, that select all of its pods and allow one thing that it allows. */
+  /** Policies, in declared order, that select all pods of this one and allow at least one thing that this one allows. */
   of(policy: NetworkPolicy): readonly NetworkPolicy[] {
     const subject = new Set(subjectOf(policy));
     const found = new Set<NetworkPolicy>();

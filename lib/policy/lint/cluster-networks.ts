@@ -17,7 +17,7 @@ import { type ClusterCheck, directions, fieldOf, peersOf } from './cluster-rule.
 const everywhere: Readonly<Record<Family, string>> = { 4: '0.0.0.0/0', 6: '::/0' };
 const isBlock = (peer: { readonly kind: string }): peer is BlockPeer => peer.kind === 'block';
 
-/** All of one family, and nothing of the other. */
+/** Reports a rule that names all addresses of one family and none of the other. */
 export const oneFamilyAlone: ClusterCheck = ({ policy, report }) => {
   for (const direction of directions) {
     const wholes = policy[direction].map(rule => ({
@@ -44,7 +44,7 @@ export const oneFamilyAlone: ClusterCheck = ({ policy, report }) => {
   }
 };
 
-/** Where clusters have their Services unless they are told otherwise: kubeadm and kind, k3s, EKS, microk8s. */
+/** Default ranges of Services: of kubeadm and kind, k3s, EKS, microk8s. */
 const usual = ['10.96.0.0/12', '10.43.0.0/16', '172.20.0.0/16', '10.100.0.0/16', '10.152.183.0/24', 'fd00:10:96::/112'];
 const usualRanges = usual.map(text => parsePrefix(text)!);
 

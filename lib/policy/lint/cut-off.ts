@@ -22,7 +22,7 @@ interface Need {
   readonly message: (what: string) => string;
 }
 
-/** So many subjects, and givers, are tried. */
+/** The number of subjects, and of givers, that are tried. */
 const MOST_TRIED = 20;
 
 const isDnsPod = ({ labels, namedPorts }: Pod): boolean =>
@@ -102,7 +102,7 @@ function deniedToKnown(it: ClusterCase, need: Need, givers: readonly Endpoint[])
   return found;
 }
 
-/** For servers that are unknown: Deny rules for all of them, without an earlier accepting or passing rule for that port. */
+/** By port: the Deny rule that holds for all servers, where no earlier rule accepts or passes that port. For servers that are unknown. */
 function deniedToAll(it: ClusterCase, need: Need): ReadonlyMap<number, string> {
   const before = neighbours(it, 'before')
     .filter(policy => coversSubject(policy, it.policy))

@@ -5,7 +5,7 @@ import type { Companions, Surroundings } from './surroundings.ts';
 
 const asked = ['UDP', 'TCP'] as const satisfies readonly Protocol[];
 
-/** By name of a container port: whether some pod has it for 53, protocol by protocol. */
+/** By the name of a container port: the protocols in which some pod has 53 under it. */
 type KnownNames = ReadonlyMap<string, ReadonlySet<string>>;
 
 function namesIn({ pods }: Surroundings): KnownNames {

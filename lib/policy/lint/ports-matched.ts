@@ -24,7 +24,7 @@ export function portsMatched({ ports }: Pick<PolicyRule, 'ports'>): PortsMatched
 
 const isNothing = ({ isAny, spans, names }: PortsMatched): boolean => !isAny && spans.size + names.size === 0;
 
-/** Both ascending and disjoint. */
+/** Whether the spans have a port in common; both lists are ascending and disjoint. */
 function spansMeet(a: readonly PortSpan[], b: readonly PortSpan[]): boolean {
   for (let i = 0, j = 0; i < a.length && j < b.length; ) {
     if (a[i]!.last < b[j]!.first) i++;
@@ -42,7 +42,7 @@ export function sharePorts(a: PortsMatched, b: PortsMatched): boolean {
   return meet || [...a.names].some(name => b.names.has(name));
 }
 
-/** Both ascending and disjoint. */
+/** Whether `wider` holds all ports of `narrower`; both lists are ascending and disjoint. */
 function spansCover(wider: readonly PortSpan[], narrower: readonly PortSpan[]): boolean {
   let i = 0;
   return narrower.every(({ first, last }) => {

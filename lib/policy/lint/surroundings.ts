@@ -87,7 +87,7 @@ export class Surroundings {
     return this.#inOrder(this.#subjects.get(policy) ?? []);
   }
 
-  /** For each kind of pod that the policy may select: all policies that apply to it. The policy itself is among them. */
+  /** For each kind of pod that the policy may select: all policies that apply to such a pod, this policy included. */
   companionsOf(policy: NetworkPolicy): Iterable<Companions> {
     return this.#companions.get(policy) ?? [];
   }

@@ -25,7 +25,7 @@ import { complain, type Field, holdsOnly, isAbsent, isMapping, itemsOf, member, 
 
 export type NamedCluster = Pick<ClusterPolicy, 'kind' | 'name' | 'source' | 'resourceVersion'>;
 
-/** How one kind spells what all of them mean. */
+/** The field names and values of one kind, for the meaning that all kinds share. */
 interface Spelling {
   /** The first is the one to write. */
   readonly versions: readonly string[];

@@ -51,7 +51,7 @@ export function subjectOf(field: Field, instead: string): PodPeer | undefined {
   return found.key === 'pods' ? podsOf(found.at, instead) : namespacesOf(found.at, instead);
 }
 
-/** All of a list that must hold something. */
+/** Reads each item of a list, and reports an empty one; undefined where any is invalid. */
 function listed<T>(field: Field, instead: string, read: (item: Field) => T | undefined): readonly T[] | undefined {
   const items = itemsOf(field);
   if (!items) return undefined;
@@ -94,7 +94,7 @@ function domainsOf(field: Field, instead: string): DomainPeer | undefined {
 
 export type PeerKey = 'namespaces' | 'pods' | 'nodes' | 'networks' | 'domainNames';
 
-/** Those that the entry comes to: of networks there may be many. */
+/** The peers of one entry: an entry of `networks` is a peer for each network. */
 export function peersOf(field: Field, known: readonly PeerKey[], instead: string): readonly Peer[] | undefined {
   const found = oneOf(field, known, instead);
   if (!found) return undefined;

@@ -44,7 +44,7 @@ export class DocumentReader {
   readonly problems: Problem[] = [];
   readonly declared: Declared[] = [];
   readonly #source: Source;
-  /** All of it: the folder of staged policies says so. */
+  /** Every policy of the document is staged, since its file is in the folder of staged policies. */
   readonly #isStaged: boolean;
   #ref = '';
 

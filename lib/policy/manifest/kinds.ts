@@ -45,7 +45,7 @@ export type KindStanding =
   | { readonly is: 'known' | 'foreign' }
   /** A policy that tollgate does not enforce; another program may. */
   | { readonly is: 'unenforced'; readonly why: string }
-  /** Its group has no such kind. */
+  /** The API group has no such kind. */
   | { readonly is: 'unknown'; readonly at: 'kind' | 'apiVersion'; readonly why: string };
 
 const unknownVersion = (why: string): KindStanding => ({ is: 'unknown', at: 'apiVersion', why });

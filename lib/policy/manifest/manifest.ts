@@ -20,7 +20,7 @@ import { isolationOf } from './policies-of-2016.ts';
 /** One document of a file, as plain values. */
 export interface Document extends Source {
   readonly value: unknown;
-  /** It stands in the folder of staged policies. */
+  /** The document stands in the folder of staged policies. */
   readonly isStaged?: true;
 }
 
@@ -39,7 +39,7 @@ export type DeclaredObject =
       readonly kind: 'Namespace';
       readonly name: string;
       readonly labels: Labels;
-      /** By an annotation of 2016. */
+      /** True where an annotation of 2016 isolates the namespace. */
       readonly isIsolated: boolean;
     }
   | { readonly kind: 'Pod'; readonly pod: Pod }

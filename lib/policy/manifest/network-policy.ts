@@ -138,7 +138,7 @@ const rulesOf = (field: Field, direction: Direction, namespace: string): readonl
 const isolatesBoth = 'both directions are isolated';
 const bothDirections: readonly Direction[] = ['egress', 'ingress'];
 
-/** Which directions the policy isolates: as policyTypes says, else Ingress, and Egress where there is an egress rule. */
+/** The directions that the policy isolates: those of policyTypes, else Ingress, and Egress where there is an egress rule. */
 function directionsOf(spec: Field): readonly Direction[] {
   const field = member(spec, 'policyTypes');
   const types = itemsOf(field);

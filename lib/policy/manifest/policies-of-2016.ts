@@ -7,7 +7,7 @@
  * - `extensions/v1beta1`: the shape of v1's ingress; annotation
  *   `net.beta.kubernetes.io/network-policy: {"ingress": {"isolation": "DefaultDeny"}}`.
  *
- * In both, other than in v1, a list of sources or ports that is there and empty matches nothing.
+ * In both APIs an empty list of sources or ports matches nothing; in v1 it matches everything.
  * @see https://kubernetes.io/blog/2016/04/Kubernetes-Network-Policy-APIs
  * @see Kubernetes 1.6, pkg/apis/extensions/v1beta1/types.go NetworkPolicyIngressRule
  */
@@ -179,7 +179,7 @@ function isLater(spec: Field): boolean {
 
 export interface Translated {
   readonly policy: NetworkPolicy;
-  /** It does something only where its namespace is isolated by annotation. */
+  /** The policy allows something only where its namespace is isolated by annotation. */
   readonly needsIsolation: boolean;
 }
 

@@ -31,7 +31,7 @@ function operatorOf(field: Field): Requirement['operator'] | undefined {
   return complain(field, `${shown(value)} is no operator: write In, NotIn, Exists or DoesNotExist`);
 }
 
-/** All of them, or undefined where one was invalid. */
+/** The items; undefined where one of them was invalid. */
 function everyOne<T>(found: readonly (T | undefined)[]): readonly T[] | undefined {
   const valid = found.filter(item => item !== undefined);
   return valid.length === found.length ? valid : undefined;

@@ -1,5 +1,5 @@
 /**
- * How many entries policies may come to. Gates are compiled while pods of other tenants wait for theirs, so the work that one
+ * The number of entries that policies may come to. Gates are compiled while pods of other tenants wait for theirs, so the work that one
  * policy, or those of one namespace together, can ask for has a bound.
  * Policies beyond it isolate the pods that they select, and allow nothing.
  *
@@ -46,7 +46,7 @@ const leavesOfSpec = (spec: unknown): number =>
 /** Whether the `spec` of a manifest has more entries than one policy may have, counted without reading it any further. */
 export const isBeyondBudget = (spec: unknown): boolean => leavesOfSpec(spec) > MOST_OF_POLICY;
 
-/** As `isBeyondBudget`, of a cluster policy. How many of these there are is for the cluster's admin to say. */
+/** Like `isBeyondBudget`, for one cluster policy. All of them together have no bound: only the cluster's admin creates them. */
 export const isBeyondClusterBudget = (spec: unknown): boolean => leavesOfSpec(spec) > MOST_OF_CLUSTER_POLICY;
 
 const entriesOfSelector = ({ requirements }: LabelSelector): number =>

@@ -16,21 +16,21 @@ export type Action = 'Accept' | 'Deny' | 'Pass';
 export const clusterKinds = ['ClusterNetworkPolicy', 'AdminNetworkPolicy', 'BaselineAdminNetworkPolicy'] as const;
 
 export interface ClusterPolicy {
-  /** As it was written, since that is what people look for. */
+  /** The kind that the manifest says, which people search for. */
   readonly kind: (typeof clusterKinds)[number];
   readonly name: string;
   readonly source?: Source;
-  /** As the API server gave it. */
+  /** `metadata.resourceVersion` of the API server. */
   readonly resourceVersion?: string;
   readonly tier: Tier;
   /** 0 to 1000, the lowest is asked first; `FIRST` and `LAST` lie outside. */
   readonly priority: number;
   /** Pods of the namespaces that its selector matches. */
   readonly subject: PodPeer;
-  /** In their order. None: it has no say in this direction. */
+  /** Rules in the manifest's order; an empty list says nothing of this direction. */
   readonly ingress: readonly ClusterRule[];
   readonly egress: readonly ClusterRule[];
-  /** It denies everything because it is larger than a policy may be. */
+  /** The policy denies everything because it exceeds the budget. */
   readonly isBeyondBudget?: true;
 }
 
@@ -41,7 +41,7 @@ export const LAST = 1001;
 
 /** Matches where one of its peers and one of its ports do. Without peers it matches nothing: what it said was invalid. */
 export interface ClusterRule extends PolicyRule {
-  /** For people. */
+  /** The rule's `name` in the manifest, for messages. */
   readonly name?: string;
   readonly action: Action;
 }

@@ -15,7 +15,7 @@ export const protocols: readonly Protocol[] = ['TCP', 'UDP', 'SCTP'];
 
 export type Direction = 'egress' | 'ingress';
 
-/** Which the API server puts on every namespace, and so do we on those that no manifest declares. */
+/** The label that the API server puts on every namespace; a namespace that no manifest declares gets it here. */
 export const nameLabel = 'kubernetes.io/metadata.name';
 
 export interface World {
@@ -43,12 +43,12 @@ export interface Pod {
   /** Canonical text. */
   readonly addresses: readonly string[];
   readonly namedPorts: readonly NamedPort[];
-  /** Such a pod is its node: neither subject nor selector peer. */
+  /** The pod shares its node's network, and counts as the node: neither subject nor peer of a selector. */
   readonly hostNetwork: boolean;
   /** Phase Succeeded or Failed: neither subject nor peer, and its addresses may belong to another pod by now. */
   readonly finished: boolean;
   readonly nodeName?: string;
-  /** It runs on this node. */
+  /** The pod runs on this node. */
   readonly local?: boolean;
 }
 
@@ -77,14 +77,14 @@ export interface NetworkPolicy {
   readonly namespace: string;
   readonly name: string;
   readonly source?: Source;
-  /** As the API server gave it. */
+  /** `metadata.resourceVersion` of the API server. */
   readonly resourceVersion?: string;
   /** The pods of its namespace that it selects. */
   readonly subject: LabelSelector;
   /** Rules that let traffic in; absent where it does not isolate for ingress, empty where it isolates and allows nothing. */
   readonly ingress?: readonly PolicyRule[];
   readonly egress?: readonly PolicyRule[];
-  /** It allows nothing because it is larger than a policy may be, or its namespace's are together. */
+  /** The policy allows nothing because it, or all policies of its namespace together, exceed the budget. */
   readonly isBeyondBudget?: true;
 }
 
@@ -161,7 +161,7 @@ export interface RuleRef {
   readonly policy: string;
   readonly direction: Direction;
   readonly index: number;
-  /** Its author's name for it. */
+  /** The rule's `name` in the manifest. */
   readonly name?: string;
 }
 
@@ -190,7 +190,7 @@ export interface Flow {
   /** The destination's; 0 where there is none. */
   readonly port: number;
   /**
-   * It was made to the address of a Service. So a pod may come back to itself through the gate, where cluster policies judge it;
+   * The connection was made to the address of a Service. So a pod may come back to itself through the gate, where cluster policies judge it;
    * what a pod sends to its own address never leaves it.
    */
   readonly throughService?: boolean;
@@ -200,7 +200,7 @@ export interface DirectionVerdict {
   readonly allowed: boolean;
   /** NetworkPolicies isolate the subject in this direction, and decided. */
   readonly isolated: boolean;
-  /** That decided; undefined where none did, and it passes. */
+  /** The tier that decided; undefined where none did, and the flow passes. */
   readonly tier?: Tier | 'NetworkPolicy';
   /** The policies that decided: of NetworkPolicies where allowed those with a matching rule, where denied those that isolate. */
   readonly by: readonly string[];

@@ -46,11 +46,11 @@ export function requirementText({ key, operator, values }: Requirement): string 
   return sorted.length === 1 ? `${key}=${sorted[0]}` : `${key} in (${sorted.join(',')})`;
 }
 
-/** As kubectl writes selectors, in one order: selectors that ask the same in another order have the same text. */
+/** The selector as kubectl writes it, its requirements sorted: selectors with the same requirements have the same text. */
 export const selectorText = ({ requirements }: LabelSelector): string =>
   [...new Set(requirements.map(requirementText))].sort().join(',');
 
-/** One text for one peer, in words: `pods app=web in namespace shop`. Nothing in it holds a space of its own, so no two peers share a text. */
+/** One text for one peer, in words: `pods app=web in namespace shop`. No key, value or name contains a space, so no two peers share a text. */
 export function podPeerText({ namespace, pods }: PodPeer): string {
   const which = selectorText(pods);
   const where =
