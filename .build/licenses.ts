@@ -3,7 +3,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Carried } from '../lib/cli/licenses.ts';
 
-/** What a package.json says for itself. */
+/** Fields of a package.json. */
 interface Manifest {
   readonly name: string;
   readonly version: string;

@@ -5,7 +5,7 @@
  */
 
 /**
- * What differs between the machines. `code` takes the arguments where the C calling convention of the machine puts
+ * The differences between machines. `code` takes the arguments where the C calling convention of the machine puts
  * them; a size other than 8 stops the process at once. Sequentially consistent, the strongest order that a caller can ask.
  *
  * @typedef {object} Machine

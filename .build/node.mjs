@@ -47,7 +47,7 @@ const SHDR_SIZE = 64;
 
 /** Length of a linkage table stub on both machines. */
 const STUB_SIZE = 16;
-/** How far before a call its first argument may be set. Seen: 40 bytes at most. */
+/** Bytes before a call in which its first argument is set. Seen: 40 at most. */
 const ARGUMENT_REACH = 64;
 
 /** @type {(ok: unknown, what: string) => asserts ok} */
@@ -132,7 +132,7 @@ function replaceFunction(elf) {
     expect(stub + STUB_SIZE < text.length, `no stub of ${FUNCTION}`);
   }
   const calls = [...machine.calls(text, code.address, code.address + stub)];
-  expect(calls.length > 0, `nobody calls ${FUNCTION}`);
+  expect(calls.length > 0, `no instruction calls ${FUNCTION}`);
   for (const call of calls) {
     const before = text.subarray(call - ARGUMENT_REACH, call);
     expect(before.includes(Buffer.from(machine.size8)), `${FUNCTION} is called with a size other than 8`);

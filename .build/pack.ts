@@ -33,8 +33,8 @@ const nodeFlags = [
 ];
 
 /**
- * What is loaded on demand: a file → the name of its part. What two parts share is in both, so they may hand each other
- * plain values only.
+ * Modules that are loaded on demand: a file → the name of its part. Modules that two parts share are in both, so parts may hand
+ * each other plain values only.
  */
 const parts: Readonly<Record<string, string>> = {
   'lib/pod/plugin.ts': 'plugin',
@@ -44,7 +44,7 @@ const parts: Readonly<Record<string, string>> = {
   'lib/rpc/client.ts': 'handover',
 };
 
-/** To whoever imports it, a part is not the file itself but what `load` makes of the part's assets. */
+/** Replaces the import of a part's file by what `load` makes of the part's assets. */
 const partsFromAssets: Plugin = {
   name: 'parts from assets',
   setup: ({ onResolve, onLoad }) => {
@@ -131,11 +131,11 @@ async function bundlePart(folder: string, entry: string, name: string) {
  */
 async function pack(folder: string, assets: Readonly<Record<string, string>>, output: string): Promise<void> {
   const seaConfig = {
-    // As stack traces will call it: no path of the machine that it was built on.
+    // Stack traces show this path, so it must not be one of the machine that builds.
     main: '../tollgate.js',
     disableExperimentalSEAWarning: true,
     useSnapshot: false,
-    // Its maker has none of our flags; and the door is small, all else has caches of its own.
+    // pkg would make it without our flags; this script is small, and all parts have caches of their own.
     useCodeCache: false,
     assets,
     execArgv: [...nodeFlags, ...v8Flags],

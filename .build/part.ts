@@ -1,7 +1,7 @@
 import { getRawAsset } from 'node:sea';
 import { Script } from 'node:vm';
 
-/** What is around a part's code: Node's own wrapper of a CommonJS module. */
+/** Wraps a part's code as Node wraps a CommonJS module. */
 export const wrap = (code: string): string =>
   `(function (exports, require, module, __filename, __dirname) {${code}\n})`;
 

@@ -1,4 +1,4 @@
-/** What all files of a release say of themselves. */
+/** Facts that all files of a release tell of it. */
 import { execFileSync } from 'node:child_process';
 import { join, resolve } from 'node:path';
 import manifest from '../../package.json' with { type: 'json' };
@@ -9,13 +9,13 @@ export interface About {
   readonly version: string;
   readonly description: string;
   readonly license: string;
-  /** As container images, Debian and krew call it. */
+  /** The architecture, as container images, Debian and krew call it. */
   readonly arch: 'amd64' | 'arm64';
-  /** Of every file in every archive: SOURCE_DATE_EPOCH, or else the commit's. */
+  /** Time of every file in every archive: SOURCE_DATE_EPOCH, or else the commit's. */
   readonly time: Date;
   /** The commit, where git knows it. */
   readonly revision?: string;
-  /** Where the sources are to be seen, where the caller says so. */
+  /** URL of the sources, where the caller gives one. */
   readonly url?: string;
   /** The executable, whole. */
   readonly executable: string;

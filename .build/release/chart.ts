@@ -8,7 +8,7 @@ import { type About, inTree } from './about.ts';
 const manifest = (name: string): string => readFileSync(inTree('conf/kubernetes', name), 'utf8');
 const own = (name: string): string => readFileSync(join(import.meta.dirname, 'chart', name), 'utf8');
 
-/** What the DaemonSet has → what stands there in the template. */
+/** Texts of the DaemonSet, each with its text in the template. */
 const placeholders: readonly (readonly [text: string, template: string])[] = [
   ['/opt/cni/bin', '{{ .Values.binDir }}'],
   ['/etc/cni/net.d', '{{ .Values.confDir }}'],
@@ -74,7 +74,7 @@ ${await clusterPolicyDefinition(false)}
 {{- end }}
 `;
 
-/** With one folder around it, as Helm wants it. */
+/** The chart's files in one folder, as Helm wants them. */
 export async function chart(about: About): Promise<readonly ArchiveEntry[]> {
   const { version, description, url } = about;
   const head = {

@@ -8,7 +8,7 @@ import { extract } from 'tar-stream';
 import type { ArchiveEntry } from '../../lib/cli/sysdump/archive.ts';
 import type { About } from './about.ts';
 
-/** What is taken of each package besides its copyright. */
+/** Files that are taken of each package, besides its copyright. */
 const taken: Readonly<Record<string, RegExp>> = {
   'base-files': /^(usr\/lib|etc)\/os-release$/,
   'gcc-12-base': /^$/,
@@ -60,7 +60,7 @@ export async function debianPackages({ arch }: Pick<About, 'arch'>, cache: strin
     const isTaken = (path: string) => taken[name]?.test(path) || path === `usr/share/doc/${name}/copyright`;
     const entries = (await filesOf(archive)).filter(({ path }) => isTaken(path));
     if (entries.length === 0) throw new Error(`Cannot use ${archive}: it has none of the files that are to be taken`);
-    // Where scanners of images look for what is inside.
+    // Scanners of images look here for the packages inside.
     const control = execFileSync('dpkg-deb', ['--field', archive], { encoding: 'utf8' });
     packages.push({
       ...{ name, version, sum },

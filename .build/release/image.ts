@@ -10,7 +10,7 @@ import type { DebianPackage } from './debian.ts';
 
 const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
 
-/** What programs look for in a root, besides libraries. The certificates are those of the Node that is packed. */
+/** Files that programs look for in a root, besides libraries. The certificates are those of the Node that is packed. */
 const skeleton: readonly ArchiveEntry[] = [
   { path: 'etc/group', content: 'root:x:0:\nnogroup:x:65534:\n' },
   { path: 'etc/nsswitch.conf', content: 'hosts: files dns\n' },

@@ -87,5 +87,5 @@ const sums = readdirSync(output)
   .map(each => `${sha256(readFileSync(join(output, each)))}  ${each}\n`);
 write('SHA256SUMS', sums.join(''));
 if (key !== undefined)
-  // What is signed, and by whom, is checked with `ssh-keygen -Y verify`; the namespace keeps the signature from being another's.
+  // `ssh-keygen -Y verify` checks file and signer; the namespace keeps the signature from standing for anything else.
   execFileSync('ssh-keygen', ['-q', '-Y', 'sign', '-f', key, '-n', 'tollgate-release', join(output, 'SHA256SUMS')]);

@@ -25,7 +25,7 @@ const rowOf = (line: string): Row => {
   return { term, text };
 };
 
-/** Of a help that is written into a pipe: a line is a row. */
+/** Parses a help text that was written into a pipe, where no line is wrapped. */
 export function parseHelp(text: string): Help {
   const [usage = '', ...blocks] = text.trim().split('\n\n');
   const tables = new Map<string, readonly Row[]>();
@@ -74,7 +74,7 @@ function page({ program, command }: Place, help: Help, { version, time }: About)
 }
 
 export interface Page {
-  /** As in `tollgate-policy-lint.1`. */
+  /** File name, such as `tollgate-policy-lint.1`. */
   readonly file: string;
   readonly text: string;
 }
@@ -82,7 +82,7 @@ export interface Page {
 /** One page for a command, and for each below it. */
 function pagesBelow(about: About, place: Place): readonly Page[] {
   const { program, command } = place;
-  // By the name that it is called by, the executable says which program it is.
+  // The executable is the program by whose name it is called.
   const { stdout, status } = spawnSync(about.executable, [...command, '--help'], {
     encoding: 'utf8',
     argv0: program.join('-'),
@@ -101,6 +101,6 @@ function pagesBelow(about: About, place: Place): readonly Page[] {
   return [own, ...below.flatMap(each => pagesBelow(about, { program, command: each }))];
 }
 
-/** Of both programs that the executable is. */
+/** Pages of both programs that the executable is. */
 export const manualPages = (about: About): readonly Page[] =>
   [['tollgate'], ['kubectl', 'tollgate']].flatMap(program => pagesBelow(about, { program, command: [] }));

@@ -28,7 +28,7 @@ const configuration = (
     file_info: { mode, mtime: time.toISOString() },
   })),
   scripts: { postinstall: join(scripts, 'postinstall.sh'), preremove: join(scripts, 'preremove.sh') },
-  // What Node's release is linked with, in the words of each.
+  // Libraries that Node's release is linked with, in each format's syntax.
   overrides: {
     deb: { depends: ['libc6 (>= 2.28)', 'libstdc++6 (>= 8)'] },
     rpm: { depends: ['libc.so.6(GLIBC_2.28)(64bit)', 'libstdc++.so.6(GLIBCXX_3.4.21)(64bit)'] },

@@ -1,5 +1,5 @@
 /**
- * What is in the executable and in the image, as CycloneDX: packages of npm, Node and what it is made of, Debian's.
+ * Lists the contents of executable and image as CycloneDX: packages of npm, Node and its components, packages of Debian.
  *
  * @see https://cyclonedx.org/docs/1.6/json/ and https://github.com/package-url/purl-spec
  */
@@ -33,7 +33,7 @@ const isNode = ({ name }: Carried): boolean => name.startsWith('node-linux-');
 /** `@scope/name` has its scope's sign encoded. */
 const npmPurl = ({ name, version }: Carried): string => `pkg:npm/${name.replace('@', '%40')}@${version}`;
 
-/** What Node says that it is made of; three of its versions are those of interfaces. */
+/** Node's components by `process.versions`, three entries of which are versions of interfaces. */
 function inNode(): readonly Component[] {
   const interfaces = new Set(['node', 'modules', 'napi']);
   return Object.entries(process.versions)

@@ -1,4 +1,4 @@
-/** What is put onto a node, below a prefix: by the tarball, and by packages. */
+/** Files that tarball and packages put onto a node, below a prefix. */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import type { ArchiveEntry } from '../../lib/cli/sysdump/archive.ts';

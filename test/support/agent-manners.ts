@@ -45,7 +45,7 @@ export async function startLoneAgent(
   return Object.assign(child, { [Symbol.dispose]: () => void child.kill('SIGKILL') });
 }
 
-/** What an agent does with the one connection that it gets. */
+/** The behaviour of an agent on the one connection that it gets. */
 export type Manner = (talk: Conversation, socket: Socket) => Promise<void> | void;
 export const agentThat = (manner: Manner, folder: string, runDir?: string): Promise<Listening> =>
   listening(

@@ -36,7 +36,7 @@ export interface Agent extends Disposable {
   readonly said: (message: RegExp) => boolean;
 }
 
-/** It serves when this returns. */
+/** Starts an agent, and returns when it serves. */
 export async function startAgent(host: Host, args: readonly string[] = command): Promise<Agent> {
   const child = host.spawn(args);
   const lines: Line[] = [];

@@ -1,5 +1,5 @@
 /**
- * What a transaction makes of a table value, or why the kernel would refuse it: a stand-in for nf_tables that rejects
+ * Applies a transaction to a table value, or tells why the kernel would refuse it: a stand-in for nf_tables that rejects
  * what it rejects (jumps to missing chains, lookups in missing sets, deletion of what is in use, loops, overlaps).
  */
 
@@ -155,7 +155,7 @@ function refuseTarget({ chains }: Draft, name: string, refuse: Refuse): void {
 
 type Use = readonly [key: readonly Selector[], set: string, fits: (value: SetDeclaration['value']) => boolean];
 
-/** Which named set a statement looks into, and what that may map to. */
+/** The named set that a statement looks into, and the types that the set may map to. */
 function useOf(statement: Statement): Use | undefined {
   switch (statement.kind) {
     case 'lookup':

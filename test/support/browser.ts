@@ -116,7 +116,7 @@ export class Browser implements AsyncDisposable {
     while (this.events('Page.loadEventFired').length === before) await new Promise(resolve => setTimeout(resolve, 10));
   }
 
-  /** What an expression of the page's gives. @throws Error with what the page threw */
+  /** The value of an expression in the page. @throws Error with what the page threw */
   async evaluate<T>(expression: string): Promise<T> {
     const { result, exceptionDetails } = (await this.send('Runtime.evaluate', {
       expression,
@@ -161,7 +161,7 @@ export class Browser implements AsyncDisposable {
     return Buffer.from(String(data), 'base64');
   }
 
-  /** What the page complained of: errors and warnings of its console, and what it threw. */
+  /** Errors and warnings of the page's console, and the exceptions that it threw. */
   complaints(): readonly string[] {
     const thrown = this.events('Runtime.exceptionThrown').map(event => JSON.stringify(event));
     const logged = this.events('Log.entryAdded').map(event => JSON.stringify(event['entry']));

@@ -9,7 +9,7 @@ export const live = ['--state-dir', stateDir, '--run-dir', runDir, '--policies',
 export const type = (host: Host, args: readonly string[], run: Run = {}): Promise<Exit> =>
   host.run([tollgate, ...args, ...live], run);
 
-/** As `type`, with `-o json`; its stdout is one JSON value. */
+/** Like `type`, with `-o json`. @returns the JSON value of its standard output */
 export async function typeJson<T = Json>(
   host: Host,
   args: readonly string[],
@@ -21,7 +21,7 @@ export async function typeJson<T = Json>(
   return JSON.parse(outcome.stdout) as T;
 }
 
-/** Of a pod that Kubernetes would call by these names. */
+/** CNI_ARGS of a pod with these names in Kubernetes. */
 export const named = (namespace: string, name: string): string => `K8S_POD_NAMESPACE=${namespace};K8S_POD_NAME=${name}`;
 
 /** A configuration that gives the pod labels. */

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { peerDir, tollgateDir } from './cni.ts';
 import { Host } from './host.ts';
 
-/** What the project ships: also in front of clients it must work as it is. */
+/** The conflist that the project ships, which must work with each client unchanged. */
 export const conflist = readFileSync(
   fileURLToPath(new URL('../../conf/10-tollgate.conflist', import.meta.url)),
   'utf8',
@@ -22,7 +22,7 @@ export async function startClientHost(): Promise<Host> {
   return host;
 }
 
-/** What libcni keeps of an attachment, so that DEL gets the result of ADD. */
+/** libcni's cache of an attachment, from which DEL gets the result of ADD. */
 interface Cached {
   readonly containerId: string;
   readonly ifName: string;
@@ -32,7 +32,7 @@ interface Cached {
 const readCached = (text: string): Cached => JSON.parse(text) as Cached;
 const bareAddresses = ({ result }: Cached): string[] => result.ips.map(({ address }) => address.split('/')[0]!);
 
-/** Those of one file of libcni's, which is one attachment. */
+/** Addresses in one file of libcni's cache, which is one attachment. */
 export const addressesIn = (text: string): string[] => bareAddresses(readCached(text));
 
 /** Addresses by container, as libcni remembers them: no client's word for it, and the same for all. */

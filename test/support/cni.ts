@@ -30,7 +30,7 @@ export interface Call extends Partial<Attachment> {
 }
 
 export interface Outcome extends Exit {
-  /** How often it was asked again before this came of it. */
+  /** The number of repeated calls before this outcome. */
   readonly again: number;
   /** Stdout, where it is one JSON object. */
   readonly json: Json | undefined;
@@ -68,7 +68,7 @@ function parse(text: string): Json | undefined {
   }
 }
 
-/** Called again, as runtimes do, where a worker died of whom nobody knows how far he came: after a DEL, where it was an ADD. */
+/** Calls the plugin, and again, as runtimes do, where a worker died and the outcome is unknown: an ADD after a DEL. */
 export async function cni(host: Host, verb: Verb | (string & {}) | undefined, call: Call): Promise<Outcome> {
   for (let again = 0; ; again++) {
     const outcome = { ...(await callOnce(host, verb, call)), again };
@@ -157,7 +157,7 @@ const withList = (list: PluginList, plugin: Json, prevResult: Result | undefined
   ...(prevResult === undefined ? {} : { prevResult }),
 });
 
-/** What libcni makes of a list at ADD: each plugin gets what the one before it gave. */
+/** Calls the plugins of a list as libcni does at ADD: each gets the result of the one before it. */
 export async function addList(host: Host, list: PluginList, attachment: Omit<Call, 'config'>): Promise<Result> {
   let result: Result | undefined;
   for (const plugin of list.plugins) {

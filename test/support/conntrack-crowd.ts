@@ -23,7 +23,7 @@ export class ConntrackCrowd implements Disposable {
   /** One namespace has the connections; in the other, which has none, they are looked for. */
   readonly #places: readonly Netns[];
   readonly #child: ChildProcess;
-  /** How often the whole table was walked through. */
+  /** The number of walks through the whole table. */
   walks = 0;
 
   /** @param threads so many stand before the kernel's lock at once */

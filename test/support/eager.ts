@@ -23,7 +23,7 @@ interface Order {
   readonly isQuestion?: boolean;
 }
 
-/** What became of an order. */
+/** The result of an order. */
 interface Report {
   readonly id: number;
   /** Packets that the pod's stack has taken. */
@@ -129,7 +129,7 @@ export class EagerPods implements AsyncDisposable {
     return id;
   }
 
-  /** How many datagrams the pod's stack has taken by now. */
+  /** The number of datagrams that the pod's stack has taken so far. */
   async taken(id: number): Promise<number> {
     return (await this.#order({ id, isQuestion: true })).taken;
   }

@@ -27,7 +27,7 @@ export async function furnishPodman(host: Host): Promise<void> {
   for (const [name, text] of Object.entries(podmanFiles)) host.write(`/etc/containers/${name}`, text);
 }
 
-/** Those below, as deep as that, each before what is in it. */
+/** Folders below the path down to this depth, each before the folders in it. */
 export function* folders(path: string, depth: number): Generator<string> {
   if (depth === 0) return;
   for (const entry of readdirSync(path, { withFileTypes: true })) {
@@ -46,7 +46,7 @@ export function podmanGroups(): () => Promise<void> {
   const before = new Set(groups());
   return async () => {
     for (const group of groups().filter(path => !before.has(path))) {
-      // Its processes end with the host, though not at once.
+      // The processes of the group end with the host, though not at once.
       await until(`${group} to be empty`, () => {
         try {
           for (const path of [...folders(group, 4)].reverse()) rmdirSync(path);
@@ -69,7 +69,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
   address = "/run/containerd/containerd.sock"
 `;
 
-/** It answers when this returns. */
+/** Starts containerd, and returns when it answers. */
 export async function startContainerd(host: Host): Promise<void> {
   host.write('/run/containerd.toml', containerdSettings);
   const daemon = host.spawn(['sh', '-c', 'exec containerd -c /run/containerd.toml >/run/containerd.log 2>&1']);

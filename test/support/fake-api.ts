@@ -1,7 +1,7 @@
 /**
  * An API server for what a real one cannot be made to do on demand. It keeps objects and versions, lists (in pages, or
  * whole as from a watch cache), watches, and forgets versions; what it should do otherwise than well a test tells it.
- * What the agent does with a real one is proven on a real one.
+ * Cluster tests prove the agent on a real API server.
  */
 import assert from 'node:assert/strict';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
@@ -24,7 +24,7 @@ export interface Seen {
   readonly body: string;
   /** The client's port: the same one is the same connection. */
   readonly port: number;
-  /** Of the client's certificate. */
+  /** Common name of the client's certificate. */
   readonly commonName: string | undefined;
 }
 
@@ -33,11 +33,11 @@ export type Instead = (response: ServerResponse, seen: Seen) => void;
 
 export interface FakeApiOptions {
   readonly tls?: https.ServerOptions;
-  /** As a server without a watch cache: lists of version 0 come in pages, too. */
+  /** Behaves as a server without a watch cache: lists of version 0 come in pages, too. */
   readonly alwaysPages?: boolean;
-  /** As a server that knows no field selectors. */
+  /** Behaves as a server that knows no field selectors. */
   readonly ignoresSelectors?: boolean;
-  /** Where its socket is made: in another network namespace, say. It listens on all addresses then. */
+  /** Calls `listen` in another network namespace, for example; the server listens on all addresses then. */
   readonly inside?: (listen: () => void) => void;
   /** Whether the Authorization header will do. */
   readonly accepts?: (authorization: string | undefined) => boolean;
@@ -176,12 +176,12 @@ export class FakeApi implements AsyncDisposable {
     this.define(resource);
   }
 
-  /** It comes, and does not have the resource in a version that is asked for. */
+  /** Adds the definition alone: the resource is served in no version that is asked for. */
   define(resource: string): void {
     this.put('customresourcedefinitions', { metadata: { name: `${resource.split(' ')[0]}.policy.networking.k8s.io` } });
   }
 
-  /** It goes, and with it all objects and watches. */
+  /** Takes the resource away, with all its objects and watches. */
   uninstall(resource: string): void {
     for (const { metadata } of [...this.#all(resource).values()])
       this.remove(resource, metadata.name, metadata.namespace);
@@ -189,7 +189,7 @@ export class FakeApi implements AsyncDisposable {
     this.end(resource);
   }
 
-  /** From now on nobody who watches is told of changes; whoever asks is. */
+  /** From now on watches are not told of changes; lists are. */
   silence(resource: string): void {
     this.#silent.add(resource);
   }
@@ -199,7 +199,7 @@ export class FakeApi implements AsyncDisposable {
     this.#isAway = isAway;
   }
 
-  /** Nobody may watch or go on listing from before now any more. */
+  /** Forgets all versions before now: watches and lists that go on from one fail. */
   compact(): void {
     this.#oldest = this.#version;
     this.#snapshots.clear();
@@ -210,7 +210,7 @@ export class FakeApi implements AsyncDisposable {
     this.write(resource, `${JSON.stringify({ type: 'BOOKMARK', object })}\n`);
   }
 
-  /** Those very bytes to whoever watches. */
+  /** Writes these bytes to all watches of the resource. */
   write(resource: string, text: string | Buffer): void {
     for (const { response } of this.#watching(resource)) response.write(text);
   }
@@ -317,7 +317,7 @@ export class FakeApi implements AsyncDisposable {
     return Object.keys(listKinds).filter(name => !isCustom(listKinds[name]![0]) || this.#installed.has(name));
   }
 
-  /** What an API server says of itself; of what it does not know, what Go's own multiplexer says. */
+  /** Answers discovery as an API server does, and an unknown path as Go's multiplexer does. */
   #discover(response: ServerResponse, path: string): void {
     const served = this.#resources().filter(name => listKinds[name]![0].startsWith('/apis/'));
     const versions = [...new Set(served.map(name => groupVersionOf(listKinds[name]![0])))];

@@ -90,7 +90,7 @@ export class Kernel {
     return { owner: true, persist: true };
   }
 
-  /** As what stands for the real one. */
+  /** This fake, typed as the connection that it replaces. */
   get nft(): Nft {
     return this as unknown as Nft;
   }

@@ -1,4 +1,4 @@
-/** What a pod that may open packet sockets can send to its node so that the node learns neighbours which are not there. */
+/** Frames that a pod with packet sockets can send to its node so that the node learns neighbours which are not there. */
 import type { Address } from '../../lib/ip/address.ts';
 import { Netns } from '../../lib/kernel/netns.ts';
 import { PROTOCOL } from '../../lib/nft/statements.ts';
@@ -67,13 +67,13 @@ const u32 = Buffer.alloc(4);
 const solicit = (forger: Forger, number: number, from: Address): void =>
   discovery(forger, 135, from, forger.gateway[6], u32, bytesOf(forger.gateway[6]), macOption(SOURCE_MAC, number));
 const advertise = (forger: Forger, number: number, from: Address): void =>
-  // Overrides what is known, as an answer does that nobody asked for.
+  // The override flag replaces a known entry, as an unsolicited answer does.
   discovery(forger, 136, from, allNodes, Uint8Array.of(0x20, 0, 0, 0), bytesOf(from), macOption(TARGET_MAC, number));
 
 const linkLocal = (number: number): Address => plus('fe80::7467:0:0', number);
 const elsewhere = { 4: (number: number) => plus('172.31.0.0', number), 6: (number: number) => plus('fd99::', number) };
 
-/** By sentences: what changes from message to message is the sender. */
+/** Forgeries by description: the sender differs from message to message. */
 export const forgeries: Readonly<Record<string, Forge>> = {
   'ARP requests by addresses of its own subnet': (f, n) =>
     arp(f, REQUEST, n, { family: 4, value: f.own[4].value + BigInt(n + 1) }, f.gateway[4]),
@@ -110,7 +110,7 @@ export const neighbours = async (host: Host, link: string): Promise<string[]> =>
     .filter(({ state }) => !state.includes('NOARP'))
     .map(({ dst }) => dst);
 
-/** How many frames of the pod have come to the node. */
+/** The number of frames that the node has received from the pod. */
 export const received = async (host: Host, link: string): Promise<number> => {
   const [{ stats64 }] = JSON.parse(await host.sh(`ip -j -s link show dev ${link}`));
   return stats64.rx.packets;

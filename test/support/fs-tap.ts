@@ -39,7 +39,7 @@ export function tapFs(listener: Listener): Disposable {
   let inside = false;
   for (const [name, original] of originals) {
     Reflect.set(fs, name, (...args: unknown[]) => {
-      // What Node's own implementation calls in turn is part of the same operation.
+      // Calls that Node's own implementation makes are part of the same operation.
       if (inside) return original(...args);
       return listener(name, args, (...others) => {
         inside = true;
@@ -60,7 +60,7 @@ export function tapFs(listener: Listener): Disposable {
   };
 }
 
-/** How often each operation was called while `action` ran. */
+/** Runs `action`. @returns the number of calls of each operation meanwhile */
 export async function countFs(action: () => unknown): Promise<ReadonlyMap<Operation, number>> {
   const counts = new Map<Operation, number>();
   using _ = tapFs((operation, _args, run) => {

@@ -1,4 +1,4 @@
-/** A node with pods that were plugged in by hand, and a table that is whatever the test says: nobody else has a say. */
+/** A node with pods that were plugged in by hand, and a table that only the test makes. */
 
 import { desiredTable } from '../../lib/gate/desired.ts';
 import { emptyNode, joined, type LocalPod, podKey } from '../../lib/gate/node-state.ts';
@@ -80,7 +80,7 @@ export class GateHost extends WiredHost {
     const pair = await createPair(dispatch, this.exchange, netns, wanted);
     const { ifindex } = pair;
     const options = { dispatch, meanwhile: async () => undefined };
-    // What takes its namespace from the thread is done by when it waits for the first time.
+    // The calls that depend on the thread's namespace are made before the first await.
     const { plugged } = this.inside(() => ({ plugged: plugIn(this.exchange, pair, netns, wanted, options) }));
     await plugged;
     const inner = linksOf(netns).find(({ name }) => name === 'eth0')!;
@@ -131,7 +131,7 @@ export class GateHost extends WiredHost {
 
 const subnetOf = ({ family, value }: Address): Prefix => ({ family, value, length: family === 4 ? 24 : 64 });
 
-/** What the node's state says of a pod here; its labels tell the one from the other. */
+/** The pod in the node's state; its labels tell it from other pods. */
 export const localPod = (
   pod: GatePod,
   tag: number,

@@ -35,7 +35,7 @@ export type Transport = 'tcp' | 'udp';
 
 const echo = fileURLToPath(new URL('echo.ts', import.meta.url));
 const root = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
-/** What test/run.sh finds leftover processes by. */
+/** A variable of the environment by which test/run.sh finds leftover processes. */
 const mark = process.env['TOLLGATE_TEST_RUN'];
 const marked = mark === undefined ? {} : { TOLLGATE_TEST_RUN: mark };
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -59,7 +59,7 @@ export async function until<T>(
 }
 
 export interface HostOptions {
-  /** Its own process numbers too, so that daemons end with it. */
+  /** Has a process namespace too, so that daemons end with the host. */
   readonly pids?: boolean;
   /** A name of its own, as hostname(1) says it; that of the machine where absent. */
   readonly hostname?: string;
@@ -159,7 +159,7 @@ export class Host implements Disposable {
     this.#holder.kill('SIGKILL');
   }
 
-  /** Where the test finds a file of the host. */
+  /** The path by which the test reaches a file of the host. */
   path(file: string): string {
     return `/proc/${this.pid}/root${file}`;
   }
@@ -216,7 +216,7 @@ export class Host implements Disposable {
     return { exit, signal, stdout: text(stdout), stderr: text(stderr), ms };
   }
 
-  /** What a program prints, where it must succeed. */
+  /** Standard output of a program that must succeed. */
   async must(command: readonly string[], run: Run = {}): Promise<string> {
     const { exit, stdout, stderr } = await this.run(command, run);
     if (exit !== 0) throw new Error(`${command.join(' ')}: exit ${exit}: ${stderr}${stdout}`);
@@ -290,7 +290,7 @@ export class Host implements Disposable {
     return child;
   }
 
-  /** What the server answers, or undefined where nothing comes within the patience (ms). */
+  /** The server's answer; undefined where none comes within the patience (ms). */
   async ask(
     transport: Transport,
     address: string,

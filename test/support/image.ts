@@ -41,15 +41,15 @@ const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
 
 interface Content {
   readonly entries: readonly Entry[];
-  /** What runs where no words are given. */
+  /** Arguments where the caller gives none. */
   readonly command: readonly string[];
-  /** Before the words, whichever they are. */
+  /** Arguments before those of the caller. */
   readonly entrypoint?: readonly string[];
   /** More names of the same image. */
   readonly aliases?: readonly string[];
 }
 
-/** Of one layer. */
+/** An image of one layer, as an archive of `docker save`. */
 function image(name: string, { entries, command, entrypoint, aliases = [] }: Content): Buffer {
   const architecture = process.arch === 'x64' ? 'amd64' : process.arch;
   const folders = ['bin/', 'tmp/', 'etc/', 'proc/', 'sys/', 'dev/', 'run/'].map(path => ({ path }));
@@ -72,7 +72,7 @@ function image(name: string, { entries, command, entrypoint, aliases = [] }: Con
 
 const applets = ['sh', 'httpd', 'wget', 'nc', 'ip', 'ping', 'sleep', 'cat', 'echo', 'true'];
 
-/** Serves `/www` on port 80 of whoever runs it without a command; any of its few tools else. */
+/** An image that without a command serves `/www` on port 80, and with one runs a tool of busybox. */
 export const busyboxImage = (name: string): Buffer =>
   image(name, {
     command: ['/bin/httpd', '-f', '-p', '80', '-h', '/www'],
@@ -93,9 +93,9 @@ export const programImage = (name: string, program: string, words: readonly stri
     entries: [{ path: `bin/${basename(program)}`, content: readFileSync(program) }],
   });
 
-/** What the loader maps into a program, as ldd(1) lists it: `libm.so.6 => /lib/…/libm.so.6 (0x…)`, and the loader itself. */
+/** Libraries that the loader maps into a program, as ldd(1) lists them: `libm.so.6 => /lib/…/libm.so.6 (0x…)`, and the loader itself. */
 function librariesOf(program: string): readonly string[] {
-  // A static one has none, which ldd takes for an error.
+  // A static program has no libraries, which ldd takes for an error.
   const { stdout: listed } = spawnSync('ldd', [program], { encoding: 'utf8' });
   return [...listed.matchAll(/(\/\S+) \(0x/g)].map(([, path]) => path!);
 }
@@ -107,16 +107,16 @@ const programEntries = (name: string, program: string): readonly Entry[] => [
 ];
 
 export interface ToolsContent extends Omit<Content, 'entries'> {
-  /** Of this machine, by the name that they get in `/bin`. */
+  /** Paths of programs of this machine, by their names in `/bin` of the image. */
   readonly programs: Readonly<Record<string, string>>;
   /** More names for busybox(1), which is there, too. */
   readonly applets: readonly string[];
   readonly files: Readonly<Record<string, Uint8Array | string>>;
-  /** Where they lead, by their names. */
+  /** Targets of symbolic links, by their paths. */
   readonly links: Readonly<Record<string, string>>;
 }
 
-/** What a shell in a pod calls: programs of this machine with their libraries, and busybox for all that is small. */
+/** An image for a shell in a pod: programs of this machine with their libraries, and busybox for all that is small. */
 export function toolsImage(name: string, { programs, applets, files, links, ...content }: ToolsContent): Buffer {
   const own = Object.entries(programs).flatMap(([tool, program]) => programEntries(tool, program));
   const entries: readonly Entry[] = [

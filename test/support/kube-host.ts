@@ -77,7 +77,7 @@ export class KubeHost extends PolicyHost implements AsyncDisposable {
     return start(this.host, [...commandWith(stateDir), ...more]);
   }
 
-  /** That of another executable. */
+  /** Starts the agent of another executable. */
   startReleased(program: string): Promise<Agent> {
     return start(this.host, commandWith(stateDir, program));
   }
@@ -87,7 +87,7 @@ export class KubeHost extends PolicyHost implements AsyncDisposable {
     return start(this.host, commandWith(state));
   }
 
-  /** With SIGKILL; gone when this returns. */
+  /** Kills the agent with SIGKILL, and returns when it has ended. */
   async killAgent({ child }: Agent): Promise<void> {
     child.kill('SIGKILL');
     await until('the agent to be gone', () => child.exitCode !== null || child.signalCode !== null);
@@ -97,7 +97,7 @@ export class KubeHost extends PolicyHost implements AsyncDisposable {
     this.api.put('namespaces', { metadata: { name, labels } });
   }
 
-  /** What the API says of a pod from now on. */
+  /** Puts the pod into the API. */
   declare(pod: ApiPod): void {
     this.api.put('pods', podObject(pod));
   }

@@ -1,4 +1,4 @@
-/** What tests of the API listener share: objects as a real server sends them, and a listener on a fake server. */
+/** Shared by tests of the API listener: objects as a real server sends them, and a listener on a fake server. */
 import { type Client, type ClientOptions, createClient } from '../../lib/kube/client.ts';
 import type { Credentials } from '../../lib/kube/credentials.ts';
 import type { KubeEvent } from '../../lib/kube/event.ts';
@@ -136,7 +136,7 @@ export class Listener<T> {
     return value ?? undefined;
   }
 
-  /** As a loop that is left does. */
+  /** Ends the listener, as leaving a `for await` loop does. */
   async leave(): Promise<void> {
     await this.#events.return();
   }
@@ -153,7 +153,7 @@ export class Listener<T> {
     }
   }
 
-  /** How the events come to be lost: the error and the wait. */
+  /** Reads on to the event that tells of the loss: its error, and the wait before the next try. */
   async lost(): Promise<Extract<KubeEvent<T>, { readonly type: 'lost' }>> {
     for (;;) {
       const event = await this.next();

@@ -32,7 +32,7 @@ const tupleNames = { prefix: 'CTA_TUPLE', types: CTA_TUPLE };
 const ipNames = { prefix: 'CTA_IP', types: { V4_SRC: 1, V4_DST: 2, V6_SRC: 3, V6_DST: 4 } };
 const protoNames = { prefix: 'CTA_PROTO', types: CTA_PROTO };
 
-/** How many go into one send: each is answered, and the answers must fit a buffer. */
+/** The number of requests in one send: each is answered, and the answers must fit a buffer. */
 const DELETES_AT_ONCE = 1000;
 
 /** One direction of a connection, as its packets look. */
@@ -49,12 +49,12 @@ export interface FlowTuple {
 }
 
 export interface ConntrackEntry {
-  /** As the first packet looked, before any translation. */
+  /** Addresses and ports of the first packet, before any translation. */
   readonly original: FlowTuple;
-  /** As answers look, after all translation: destination NAT shows in its source, source NAT in its destination. */
+  /** Addresses and ports of replies, after all translation: destination NAT shows in its source, source NAT in its destination. */
   readonly reply: FlowTuple;
   readonly zone: number;
-  /** With it a flow is not taken for a later one with the same addresses and ports. */
+  /** Tells a flow from a later one with the same addresses and ports. */
   readonly id: number;
   /** IPS_*: 2 answers were seen, 8 confirmed, 16 source NAT, 32 destination NAT. */
   readonly status: number;

@@ -33,7 +33,7 @@ export class MapStore implements NodeStore {
     return this.#values.record;
   }
 
-  /** Of all pods: more than asked for does no harm. */
+  /** The record with all pods: more than asked for does no harm. */
   readConcerned(): NodeRecord | undefined {
     const { record } = this.#values;
     return record?.state.leaving || record?.state.uncut ? undefined : record;

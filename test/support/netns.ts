@@ -72,7 +72,7 @@ export class Netns implements Disposable {
     return mustRun('ip', ['netns', 'exec', this.name, command, ...args], options);
   }
 
-  /** As `exec`, but gives any end. */
+  /** Like `exec`, but a failure is returned instead of thrown. */
   try(command: string, args: readonly string[], options?: Parameters<typeof run>[2]): Outcome {
     return run('ip', ['netns', 'exec', this.name, command, ...args], options);
   }

@@ -1,4 +1,4 @@
-/** What rules log to an nflog group, as ulogd would get it. @see include/uapi/linux/netfilter/nfnetlink_log.h */
+/** Receives what rules log to an nflog group, as ulogd would. @see include/uapi/linux/netfilter/nfnetlink_log.h */
 import { AttributeReader } from '../../lib/netlink/reader.ts';
 import { decodePacket, type Packet } from './packet.ts';
 import { AF, Descriptor, type Place, SOCK } from './tap.ts';
@@ -61,7 +61,7 @@ export class NflogReader implements Disposable {
       this.#socket.send(message(group, attributes), kernel);
   }
 
-  /** What was logged since the last look. */
+  /** Packets that were logged since the last call. */
   take(): Logged[] {
     return this.#socket.receive().flatMap(datagram => {
       const found: Logged[] = [];

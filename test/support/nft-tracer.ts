@@ -1,5 +1,5 @@
 /**
- * What a table value does to a packet: the kernel's evaluation of rules, on the value alone.
+ * Traces a packet through a table value, by the kernel's evaluation of rules.
  * A packet comes as the hook sees it (what a route or a connection is known to be by then is given, not computed);
  * absent fields are what the kernel has no answer for, and a rule that asks for one does not match.
  */
@@ -31,7 +31,7 @@ export interface Packet {
   readonly sport?: number;
   readonly dport?: number;
   readonly tcpFlags?: number;
-  /** Of ICMP or ICMPv6, by l4proto. */
+  /** Type of ICMP or ICMPv6, by l4proto. */
   readonly icmpType?: number;
   /** Or the IPv4 TTL. */
   readonly hoplimit?: number;
@@ -98,7 +98,7 @@ interface Context {
   readonly counted: string[];
 }
 
-/** What a rule says: a verdict, `next` for the next rule. */
+/** The outcome of a rule: a verdict, or `next` for the next rule. */
 type Outcome = NftVerdict | typeof NEXT;
 const NEXT = 'next';
 /** One statement: goes on with the rule, leaves it, or ends it. */
@@ -165,7 +165,7 @@ function matchOf({ selector, mask, op, datum }: Match): Run {
   };
 }
 
-/** What a set or a map has for a key: `undefined` for a miss, `true` or the mapped value for a hit. */
+/** The lookup of a key in a set or map: `undefined` for a miss, `true` or the mapped value for a hit. */
 type Index = (key: readonly Value[]) => true | NftVerdict | CounterRef | Key | undefined;
 
 interface Entry {
@@ -367,7 +367,7 @@ class Tracer {
     };
   }
 
-  /** As the kernel has it, a translation ends the chains of this type with `accept`. */
+  /** As in the kernel, a translation ends the chains of this type with `accept`. */
   #nat({ kind, family, to }: Nat): Run {
     return context => {
       if (context.packet.family !== family) return NEXT;

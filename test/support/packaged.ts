@@ -15,7 +15,7 @@ const setup = `mkdir -p /var/lib/tree/up /var/lib/tree/work ${system}
   rm -rf ${system}/etc/cni ${system}/etc/tollgate ${system}/opt/cni ${system}/var/lib/tollgate ${system}/var/lib/rpm
   mkdir -p ${system}/etc/tollgate/policies ${system}/var/lib/rpm /run/systemd/system`;
 
-/** What the packages' scripts ask of systemd stands in /run/systemctl. */
+/** Stands for systemctl: writes the calls of the packages' scripts into /run/systemctl. */
 const stub = `${system}/usr/bin/systemctl`;
 const systemctl = '#!/bin/sh\\necho "$@" >>/run/systemctl\\n';
 
@@ -48,7 +48,7 @@ function commOf(pid: string): string | undefined {
 
 export class Packaged implements Disposable {
   readonly host: Host;
-  /** What a command runs in: the copy, and its systemd's processes once there is one. */
+  /** Prefix of a command that runs in the copy of the system, and among its systemd's processes once that runs. */
   #enter: readonly string[] = ['chroot', system];
   readonly #pods = new Map<string, { readonly netns: string; readonly address: string }>();
 
@@ -62,7 +62,7 @@ export class Packaged implements Disposable {
     return new Packaged(host);
   }
 
-  /** With a systemd that runs units. */
+  /** Starts a node whose systemd runs units. */
   static async startBooted(): Promise<Packaged> {
     const node = new Packaged(await Host.start({ setup }));
     const booted = node.host.spawn(['bash', '-ec', boot]);
@@ -174,7 +174,7 @@ export const rpm: Packager = {
   remove: 'rpm -e tollgate',
 };
 
-/** Where the release has it. */
+/** Path of the package in the release. */
 export const fileOf = ({ suffix }: Packager): string => `${releaseDir}/tollgate-${version}-${arch}.${suffix}`;
 
 /** Made where Go is there. */

@@ -49,7 +49,7 @@ export class PacketWorld {
   }
 
   /**
-   * Which of the flows' first packets arrive where they should.
+   * Sends the first packet of each flow, and tells which arrive where they should.
    * @param firstPort source port (of an echo: the identifier) of the first flow's packet; the others follow
    */
   probe(flows: readonly WorldFlow[], firstPort = 10_000): Set<WorldFlow> {

@@ -7,19 +7,19 @@ export interface Packet {
   readonly to: Address;
   /** IPPROTO_* */
   readonly protocol: number;
-  /** Of an ICMP echo: its identifier. */
+  /** Source port; for an ICMP echo its identifier. */
   readonly sport: number;
   readonly dport: number;
   /** TCP_FLAG; a SYN where absent. */
   readonly flags?: number;
-  /** Of TCP. */
+  /** Sequence number of TCP. */
   readonly seq?: number;
   readonly ack?: number;
-  /** Of ICMP and ICMPv6; an echo request where absent. */
+  /** Type of ICMP and ICMPv6; absent: an echo request. */
   readonly type?: number;
   /** Or TTL; 64 where absent. */
   readonly hoplimit?: number;
-  /** What follows the ports (TCP and UDP) or the first four bytes (ICMP); of SCTP its one chunk, an INIT where absent. */
+  /** Bytes after the ports (TCP and UDP) or after the first four bytes (ICMP); for SCTP its one chunk, absent: an INIT. */
   readonly payload?: Uint8Array;
 }
 
@@ -102,7 +102,7 @@ function icmp({ from, sport, type = from.family === 4 ? 8 : 128, payload }: Pack
   return Buffer.concat([Uint8Array.of(type, 0, 0, 0), body]);
 }
 
-/** Where the transport has its checksum; SCTP has its own kind, and it is in place. */
+/** Byte offset of the checksum in the transport header; that of SCTP is of another kind, and is written elsewhere. */
 const checksumAt: Readonly<Record<number, number>> = {
   [PROTOCOL.tcp]: 16,
   [PROTOCOL.udp]: 6,
@@ -120,7 +120,7 @@ function transport(packet: Packet): Buffer {
   pseudo.writeUInt32BE(bytes.length, 0);
   pseudo.writeUInt32BE(protocol, 4);
   const covered = protocol === PROTOCOL.icmp ? [bytes] : [bytesOf(from), bytesOf(to), pseudo, bytes];
-  // For UDP 0 means that there is none.
+  // In UDP a checksum of 0 means that there is none.
   bytes.writeUInt16BE(checksum(...covered) || (protocol === PROTOCOL.udp ? 0xffff : 0), at);
   return bytes;
 }

@@ -1,4 +1,4 @@
-/** What is under test, and where it keeps its state on the hosts of tests. */
+/** Paths of the programs under test, and of their state on the hosts of tests. */
 import { accessSync, constants } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -17,7 +17,7 @@ for (const file of [tollgate, `${tollgateDir}/tollgate-ipam`, `${tollgateDir}/to
   }
 }
 
-/** Where tests keep the state of tollgate, on the host. */
+/** Paths of tollgate's state on the hosts of tests. */
 export const stateDir = '/run/test/state';
 export const runDir = '/run/test/run';
 export const policies = '/run/test/policies';

@@ -90,7 +90,7 @@ function addressOf(endpoint: Endpoint, family: 4 | 6): string | undefined {
   return endpoint.pod.addresses.find(text => parseAddress(text)!.family === family);
 }
 
-/** What the compiled ruleset says of one end; undefined where it is the table's own rules that say it, or nobody. */
+/** The verdict of the compiled ruleset on one end; undefined where the table's own rules decide, or none. */
 function gateOf(
   world: World,
   subject: Endpoint,

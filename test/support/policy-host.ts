@@ -34,11 +34,11 @@ export interface PodOptions {
   readonly namespace?: string;
   /** More keys of the configuration. */
   readonly config?: Json;
-  /** Where it is plugged in; a new namespace where absent. */
+  /** Network namespace of the pod; absent: a new one. */
   readonly netns?: string;
 }
 
-/** Both families; a pod's own addresses are the third and so on. */
+/** Subnets of both families; pods get the addresses from the third on. */
 export const ranges = { v4: '10.77.0.0/24', v6: 'fd77::/64' };
 
 export const PORT = 80;
@@ -156,7 +156,7 @@ export class PolicyHost extends WiredHost {
     return this.nft.read(tableName);
   }
 
-  /** The table in words, in no order but that of words, without its number, and whoever owns it. */
+  /** The table's listing by nft(8), its parts sorted, without marker, handle and owner, so that two tables can be compared. */
   async words(): Promise<string> {
     const listed = await this.host.sh('nft -s list table inet tollgate');
     const text = listed.replace(/^(table inet tollgate \{).*\n(\tflags.*\n)?/, '$1\n');
@@ -187,9 +187,9 @@ export const policy = (name: string, spec: Json, namespace = 'default'): Json =>
 /** Pods with that label. */
 export const pods = (labels: Readonly<Record<string, string>>) => ({ podSelector: { matchLabels: labels } });
 
-/** Pods with the one label may be called by those with the other, and by nobody else. */
+/** A policy by which pods with one label may be called by pods with the other, and by no others. */
 export const onlyFrom = (name: string, to: Readonly<Record<string, string>>, from: Readonly<Record<string, string>>) =>
   policy(name, { ...pods(to), policyTypes: ['Ingress'], ingress: [{ from: [pods(from)] }] });
 
-/** What a failed call says, whole. */
+/** All output of a call. */
 export const words = ({ stdout, stderr }: Exit | Outcome): string => `${stdout}${stderr}`;

@@ -12,7 +12,7 @@ export function random(seed: number): () => number {
   };
 }
 
-/** That of the environment, else a new one. */
+/** The seed of the environment (`SEED`), else a new one. */
 export const newSeed = (): number => Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 32));
 
 /** The test's seed, which it prints. */

@@ -12,7 +12,7 @@ export interface Side {
   readonly pod?: Manifest;
   /** Absent: its address is not known. */
   readonly address?: string;
-  /** It is the other side's own node. */
+  /** The peer is the other side's own node. */
   readonly isOwnNode?: boolean;
 }
 
@@ -112,7 +112,7 @@ export class Reference {
     return number === undefined ? range.start <= asked.port && asked.port <= range.end : number === asked.port;
   }
 
-  /** Of all rules of a tier, in order, the first that matches. */
+  /** The action of the first rule of a tier that matches. */
   #actionOf(asked: Asked, tier: 'Admin' | 'Baseline'): string | undefined {
     const placed = [
       ...this.#of('ClusterNetworkPolicy').map(each => ({ each, tier: each.spec.tier, at: each.spec.priority })),

@@ -48,7 +48,7 @@ const warm: Warm = {
   mended: () => undefined,
 };
 
-/** What the folder says of the roles of pods. */
+/** Replaces the manifests by one Pod of this role for each of these names. */
 function say(roles: Readonly<Record<string, string>>): void {
   const pod = ([name, role]: readonly [string, string]) => ({
     ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name, namespace: 'default', labels: { role } } },
@@ -77,9 +77,9 @@ async function sandbox(): Promise<ChildProcess> {
 }
 
 interface Outcome {
-  /** Of the pod's interface. */
+  /** The group of the pod's interface. */
   readonly group: number | undefined;
-  /** In the node's state. */
+  /** The pod's tag in the node's state. */
   readonly tag: number | undefined;
   readonly role: string | undefined;
 }
@@ -114,7 +114,7 @@ const slow = await plug('slow', ({ pod, ...put }) => ({
     return answers;
   },
 }));
-// Both wait for the node's lock, in whichever order they get it.
+// ADD and DEL both wait for the node's lock, and may get it in either order.
 const held = await lock(`${runDir}/${statSync('/proc/self/ns/net').ino}.lock`, 5_000);
 const adding = plug('queued');
 const name = hostInterfaceName({ network: 'net', containerID: 'queued', ifname: 'eth0' });

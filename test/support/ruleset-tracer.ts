@@ -1,10 +1,10 @@
-/** What a compiled ruleset says of a packet, from the ruleset alone: tag, chain, rules, sets. It knows no policy. */
+/** Traces a packet through a compiled ruleset alone: tag, chain, rules, sets. The tracer knows no policy. */
 import type { Address } from '../../lib/ip/address.ts';
 import { rangeContains } from '../../lib/ip/address.ts';
 import type { ChainRule, Gate, PeerSet, PortMatch, Ruleset } from '../../lib/policy/compile/ruleset.ts';
 import type { Flow } from '../../lib/policy/model/model.ts';
 
-/** What a gate sees of a packet: the other end's address (source on the way in, destination on the way out), and the destination port. */
+/** The fields of a packet that a gate judges: the other end's address (source on the way in, destination on the way out), and the destination port. */
 export interface Packet extends Pick<Flow, 'protocol' | 'port'> {
   readonly peer: Address;
 }

@@ -1,4 +1,4 @@
-/** What is on a host, so that before and after can be compared. */
+/** Snapshots of a host, so that before and after can be compared. */
 import assert from 'node:assert/strict';
 import { runDir, stateDir } from './cni.ts';
 import { type Host, until } from './host.ts';
@@ -41,9 +41,9 @@ const groupNumber = (group: string | undefined) => (group === undefined || group
 
 export const quarantine = 0x74670000;
 export const condemned = 0x7467ffff;
-/** What a worker deletes in its own time: closed, and as good as gone. */
+/** The group of links that a worker deletes later; they are closed. */
 export const deleting = 0x7467fffe;
-/** Whether a group is one of tollgate's, whoever the pod is. */
+/** Whether a group is one of tollgate's. */
 export const isTag = (group: number): boolean => group >>> 16 === quarantine >>> 16;
 
 /** The links on the host that carry a tag. */
@@ -63,7 +63,7 @@ export interface Snapshot {
 const isHousekeeping = (file: string): boolean =>
   /\/(released|last)\/[^/]+$|\/cleaned$|\.lock$|\/cni\.sock[^/]*$/.test(file);
 
-/** What of a pod could be left on a host: to be compared before and after. */
+/** All that a pod could leave on a host. */
 export async function snapshot(host: Host): Promise<Snapshot> {
   const script = `ip -o addr | sed 's/valid_lft.*//; s/^[0-9]*: //'; echo ====; { ip -4 route show table all; ip -6 route show table all; } | sed 's/ expires [^ ]*//' | sort
     echo ====; ip neigh show nud permanent | sort; echo ====; nft -s list ruleset | sed '/^\tset marker {/,/^\t}/ s/elements = .*/elements = (a number, new with each batch)/'`;
@@ -77,7 +77,7 @@ export async function snapshot(host: Host): Promise<Snapshot> {
   return { links: found, addresses, routes, neighbours, rules, files };
 }
 
-/** Nothing more on the host than before, and nothing less. */
+/** Asserts that the host has neither more nor less on it than before. */
 export async function assertNothingLeft(host: Host, before: Snapshot, what = 'after DEL'): Promise<void> {
   assert.deepEqual(await snapshot(host), before, `something is left, or gone, ${what}`);
 }

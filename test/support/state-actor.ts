@@ -14,7 +14,7 @@ import { adding, contents, existing, from, network, owner, poolsOf } from './sta
 
 const say = (value: unknown) => process.stdout.write(`${JSON.stringify(value)}\n`);
 
-/** What an ADD comes to: addresses, or the kind of error. */
+/** Does what an ADD does to the store. @returns addresses, or the kind of error */
 async function add(store: Store, id: string, subnets: string[]): Promise<readonly string[] | string> {
   try {
     using held = await adding(store, owner(id));
@@ -52,7 +52,7 @@ async function churn(store: Store, id: string, subnets: string[], chance: () => 
     const whose = owner(`${id}-${i % 3}`);
     if (chance() < 0.5) {
       const given = await add(store, whose.containerID, subnets).catch(error => {
-        // Its own last life may have left the attachment half made, or whole.
+        // The actor's previous process may have died before or after it had reserved the addresses.
         if (error instanceof Error && error.name === 'AlreadyReserved') return [];
         throw error;
       });

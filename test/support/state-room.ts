@@ -44,14 +44,14 @@ export const from = (pools: readonly Pool[], requested: string[] = []): Reservat
   minimumRest: 60_000,
 });
 
-/** As ADD takes it. */
+/** Locks a new attachment, as ADD does. */
 export async function adding(store: Store, whose: AttachmentKey): Promise<Attachment> {
   const locked = await lockAttachment(store, whose, { deadline: 10_000, create: { phase: 'adding' } });
   assert.ok(locked);
   return locked.attachment;
 }
 
-/** As DEL takes it. */
+/** Locks an attachment that exists, as DEL does. */
 export async function existing(store: Store, whose: AttachmentKey): Promise<Attachment | undefined> {
   return (await lockAttachment(store, whose, { deadline: 10_000 }))?.attachment;
 }

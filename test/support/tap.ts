@@ -1,6 +1,6 @@
 /**
- * Where packets are put on a wire and seen to come off it: packet and raw sockets in any network namespace, straight from
- * libc, with nothing that waits. What a test counts as arrived was counted here.
+ * Puts packets on a wire and sees them come off it: packet and raw sockets in any network namespace, straight from libc, none
+ * of which blocks. All packets that a test counts as arrived are counted here.
  */
 import type { Address } from '../../lib/ip/address.ts';
 import { errnoName } from '../../lib/kernel/ffi.ts';
@@ -93,7 +93,7 @@ export class Descriptor implements Disposable {
     libc.connect(this.fd, nowhere, nowhere.length);
   }
 
-  /** What has come since the last look. */
+  /** Packets that have come since the last call. */
   receive(): Buffer[] {
     const received: Buffer[] = [];
     for (;;) {
@@ -199,7 +199,7 @@ export class NodeEnd implements End {
     this.#senders[packet.to.family].send(encodePacket(packet), socketAddress(packet.to));
   }
 
-  /** Of an IPv6 packet neither addresses nor hop limit are known: they are 0. */
+  /** Packets that have come since the last call; the addresses and hop limit of IPv6 packets are unknown, and given as 0. */
   take(): Packet[] {
     return this.#receivers.flatMap(({ family, protocol, socket }) =>
       socket.receive().flatMap(bytes => {
@@ -254,7 +254,7 @@ const ROUNDS = 5;
 const DEADLINE = 300_000;
 
 /**
- * When this returns, everything that was sent before has arrived or never will: packets that nobody stops were sent after
+ * When this returns, everything that was sent before has arrived or never will: packets that no rule stops were sent after
  * it, by a way that is no shorter, from every processor, and have come through, several times over.
  * @param send one such packet, with this number in it
  * @param seen the numbers that have arrived since it was last asked

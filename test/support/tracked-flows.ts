@@ -53,7 +53,7 @@ export function openFlows(exchange: Exchange, flows: readonly OpenedFlow[]): voi
       assert.equal(refusalOf(answer), undefined);
 }
 
-/** So many flows between the two, each with ports of its own. */
+/** `count` flows between the two, each with ports of its own. */
 export const manyFlows = (from: Address, to: Address, count: number, dport?: number): readonly OpenedFlow[] =>
   Array.from({ length: count }, (_, i) => ({
     ...{ from, to, sport: 1 + (i % 60_000) },

@@ -14,7 +14,7 @@ export interface Asked {
   /** Datagrams: half of one flow, half of new ones. */
   readonly sent: number;
   readonly lost: number;
-  /** Of one TCP connection for each address, all of which came back. */
+  /** Lines that one TCP connection for each address sent, and that came back. */
   readonly lines: number;
   readonly isBroken: boolean;
 }

@@ -1,4 +1,4 @@
-/** The agent's table in a network namespace of a test's own, where other programs can change it, and nobody watches it. */
+/** The agent's table in a network namespace of a test's own, where other programs can change it, and no agent watches it. */
 import { LiveTable } from '../../lib/enforce/live-table.ts';
 import { type LocalPod, podKey, withPod } from '../../lib/gate/node-state.ts';
 import { inNetns } from '../../lib/kernel/netns.ts';
@@ -45,7 +45,7 @@ export class UnownedTable implements Disposable {
     this.netns[Symbol.dispose]();
   }
 
-  /** As an ADD does before it opens the pod. */
+  /** Brings the pod into the table, as an ADD does before it opens the pod. */
   async open(number: number): Promise<LocalPod> {
     const pod = numberedPod(number);
     await this.table.bring(state => withPod(state, pod, () => false).state, { opening: podKey(pod) });

@@ -6,12 +6,12 @@ import { peerDir, runDir, tollgate, tollgateDir } from './places.ts';
 import { newSeed, random } from './random.ts';
 
 /**
- * How hosts are called: `alone`, a process for each call; `launcher`, as after `tollgate install`, whoever may serve there;
- * `worker`, through launchers and a worker; `dying worker`, one that is killed and started again all the time.
+ * The way in which hosts are called: `alone`, a process for each call; `launcher`, as after `tollgate install`, with a worker or
+ * without one; `worker`, through launchers and a worker; `dying worker`, one that is killed and started again all the time.
  */
 export type Way = 'alone' | 'launcher' | 'worker' | 'dying worker';
 let way: Way = 'alone';
-/** For a file that runs the scenarios of another: to be said before that one is imported. */
+/** Chooses the way for a file that runs the scenarios of another file; to be called before that file is imported. */
 export const callThrough = (chosen: Way): void => {
   way = chosen;
 };
@@ -23,7 +23,7 @@ export function testAlone(name: string, scenario: (t: TestContext) => Promise<vo
 
 /** Hosts that have them. */
 const launchers = new WeakSet<Host>();
-/** What a runtime calls on this host. */
+/** Path of the plugin that a runtime calls on this host. */
 export const binaryOf = (host: Host, plugin = 'tollgate'): string => {
   if (!plugin.startsWith('tollgate')) return `${peerDir}/${plugin}`;
   if (launchers.has(host)) return `/run/bin/${plugin}`;
@@ -49,5 +49,5 @@ export async function furnished(host: Host): Promise<Host> {
   return host;
 }
 
-/** Called again, as runtimes do, where a worker died and nobody knows how far he came. */
+/** True where a worker died and the call's outcome is unknown, so that a runtime calls again. */
 export const isAskedAgain = (code: unknown): boolean => way === 'dying worker' && code === 11;

@@ -26,7 +26,10 @@ const clockAddress = addressOf('198.18.0.254');
 export const macOf = (index: number, side: 1 | 2): string =>
   `02:00:00:00:${index.toString(16).padStart(2, '0')}:0${side}`;
 
-/** Routes of the node, for as long as no pod has the address; nobody beyond ever has to be asked for his MAC. */
+/**
+ * Script that wires the node to the namespace `beyond`, where packets to addresses go that no pod has. All neighbours are permanent
+ * entries, so that no MAC is asked for.
+ */
 export const wires = `
   mac() { printf 02:00:00:00:%02x:0%d "$1" "$2"; }
   wire() {
@@ -87,7 +90,7 @@ export class WiredHost implements Disposable {
     for (const each of [...all, this.place, this.#beyond, this.host]) each[Symbol.dispose]();
   }
 
-  /** With the calling thread on the node. */
+  /** Runs `work` with the calling thread in the node's network namespace. */
   inside<T>(work: () => T): T {
     let result: T | undefined;
     inNetns(this.place, () => {
@@ -96,7 +99,7 @@ export class WiredHost implements Disposable {
     return result as T;
   }
 
-  /** What the node tracks, of pods' connections and others'. */
+  /** Connections that the node tracks, of pods and of others. */
   flows(): ConntrackEntry[] {
     return listFlows(this.#conntrack.exchange).filter(
       ({ original }) => formatAddress(original.destination) !== formatAddress(clockAddress),
@@ -117,7 +120,7 @@ export class WiredHost implements Disposable {
     );
   }
 
-  /** What arrives at `at` of a packet that is sent from `end`, and of all that was under way. */
+  /** Sends the packet from `end`. @returns packets that arrive at `at`, those under way included */
   received(end: End, packet: Packet, at: End): Packet[] {
     at.take();
     end.send(packet);
@@ -133,7 +136,7 @@ export const linksOf = (netns: Netns): Link[] => {
     .map(linkOf);
 };
 
-/** Which of the packets arrived there, by what makes them this test's: protocol and source port, or the echo's number. */
+/** Ids of the packets that arrived there: protocol and source port, or the echo's number. */
 export const arrivals = (end: End): Set<string> => new Set(end.take().map(packetId));
 
 export const packetId = ({ protocol, sport }: Packet): string => `${protocol}/${sport}`;

@@ -1,6 +1,6 @@
 /**
- * Who could open what to whom on one node of a random world, and whether its gate shall let it pass: what `evaluate` says
- * of those ends of a flow that are pods of this node.
+ * Flows between all parties on one node of a random world, and whether the node's gate shall let them pass: the verdict of
+ * `evaluate` on those ends of a flow that are pods of this node.
  */
 
 import { emptyNode, joined, type LocalPod, type NodeState, podKey } from '../../lib/gate/node-state.ts';
@@ -17,7 +17,7 @@ export type Place =
   | { readonly kind: 'pod'; readonly pod: Pod; readonly tag: number }
   | { readonly kind: 'node' | 'beyond' };
 
-/** Somebody with an address. */
+/** A pod, node or host outside that has an address. */
 export interface Party {
   readonly place: Place;
   readonly address: string;
@@ -40,7 +40,7 @@ export interface Denial {
 /** On which the test's node is, and another one. */
 const nodeAddresses = ['10.0.0.101', 'fd00::65'];
 const otherNode = ['10.0.0.102', 'fd00::66'];
-/** Of worlds.ts, whoever has them. */
+/** Addresses that pods of worlds.ts may have. */
 const podAddresses = [1, 2, 3, 4, 5, 6, 7].flatMap(i => [`10.0.0.${i}`, `fd00::${i}`]);
 
 const familyOf = (address: string): Family => parseAddress(address)!.family;
@@ -66,7 +66,7 @@ export class NodeWorld {
     const pods = local.map(pod => localPod(pod, tagOf(pod)!));
     const empty = emptyNode({ enforcer: 'inline', stateDir: '/none', policies: '/none' }, settings);
     this.state = joined(empty, Object.fromEntries(pods.map(pod => [podKey(pod), pod])), () => false);
-    // As a folder's manifests would tell it: who lives here is the node's own knowledge.
+    // A folder's manifests do not say which pods are local.
     const told = { ...this.world, pods: this.world.pods.map(({ local: _, ...pod }) => pod) };
     this.ruleset =
       apart === undefined
@@ -103,7 +103,7 @@ export class NodeWorld {
     return this.denial(flow) === undefined;
   }
 
-  /** What this node's gate has against it, egress first; undefined where it lets it pass. */
+  /** The reason for which this node's gate denies the flow, egress first; undefined where the flow passes. */
   denial({ from, to, family, protocol, port, throughService = false }: WorldFlow): Denial | undefined {
     // Worlds without cluster policies tell nothing of nodes.
     if (to.place.kind === 'node' && !this.#enforceEgressToNode && !this.#isOrdered) return undefined;
@@ -115,7 +115,7 @@ export class NodeWorld {
   }
 }
 
-/** As a caller a pod's own node is known to it; who is called has an address, which a block may hold. */
+/** The client's end: the node as a client is the node; as a server it has an address, which a block may hold. */
 const callerOf = ({ place, address }: Party): Endpoint =>
   place.kind === 'node' ? { kind: 'node' } : endpointOf({ place, address });
 

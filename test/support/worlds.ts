@@ -1,7 +1,7 @@
 /**
  * Random small worlds as manifests, for who wants to compare one telling of policy with another: labels from a tiny
  * alphabet, so that selectors meet; both families; ports whose numbers differ by pod; blocks with holes around the pods'
- * own addresses; pods on the node's network, on other nodes, and finished ones whose address somebody else has.
+ * own addresses; pods on the node's network, on other nodes, and finished ones whose address another pod has.
  */
 import fc from 'fast-check';
 import { parsePrefix, prefixContains } from '../../lib/ip/address.ts';
@@ -42,7 +42,7 @@ const expression = fc.oneof(
   fc.record({ key: fc.constantFrom('app', 'env'), operator: fc.constantFrom('Exists', 'DoesNotExist') }),
 );
 
-/** Mostly simple ones, since a selector of many parts selects nobody. */
+/** Mostly simple selectors, since one of many parts selects no pod. */
 const selector = fc.oneof(
   { weight: 3, arbitrary: fc.constant({}) },
   { weight: 3, arbitrary: fc.record({ matchLabels: labels }) },
@@ -136,7 +136,7 @@ const nodeAddresses: Readonly<Record<string, readonly string[]>> = {
   n2: ['10.0.0.102', 'fd00::66'],
 };
 
-/** Pod i has the i-th address, but a finished pod has that of the pod after it, which is alive or nobody. */
+/** Pod i has the i-th address, but a finished pod has that of the pod after it, if there is one. */
 function podManifest({ namespace, labels: own, ports, stack, kind, node }: PodShape, i: number): Manifest {
   const at = kind === 'finished' ? i + 2 : i + 1;
   const addresses = kind === 'hostNetwork' ? nodeAddresses[node]! : [`10.0.0.${at}`, `fd00::${at.toString(16)}`];
