@@ -46,6 +46,20 @@ export interface FlockOptions {
 }
 
 /**
+ * Locks an open file, whatever its name is now; false where the lock is held already. The lock goes with the last copy of the
+ * descriptor.
+ * @param path for the message of an error
+ * @throws SyscallError
+ */
+export function tryFlock(fd: number, path: string): boolean {
+  const { flock, errno } = libc();
+  if (flock(fd, LOCK_EX | LOCK_NB) === 0) return true;
+  const error = new SyscallError(`lock ${path}`, errno());
+  if (error.code === 'EAGAIN') return false;
+  throw error;
+}
+
+/**
  * Locks the file, which is created where there is none, or gives undefined where the lock is held already. Two locks of one
  * process exclude each other, too.
  */
@@ -53,14 +67,47 @@ export function tryLock(
   path: string,
   { flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, released }: FlockOptions = {},
 ): FileLock | undefined {
-  const { flock, errno } = libc();
   const fd = openSync(path, flags, 0o600);
-  if (flock(fd, LOCK_EX | LOCK_NB) === 0) return new FileLock(path, fd, released);
-  const error = new SyscallError(`lock ${path}`, errno());
-  closeSync(fd);
-  if (error.code === 'EAGAIN') return undefined;
-  throw error;
+  let isHeld = false;
+  try {
+    isHeld = tryFlock(fd, path);
+  } finally {
+    if (!isHeld) closeSync(fd);
+  }
+  return isHeld ? new FileLock(path, fd, released) : undefined;
 }
+
+/**
+ * Calls `look` until it gives something. The waits between two looks grow, so that a hundred that wait do not take the processor
+ * from the one that works; they are random, so that those hundred do not march in step.
+ * @param deadline in milliseconds
+ * @throws LockTimeoutError after the deadline; the signal's reason, at the next look after it was aborted
+ */
+async function polled<T>(
+  look: () => T | undefined,
+  path: string,
+  deadline: number,
+  signal: AbortSignal | undefined,
+  end = monotonic() + deadline,
+): Promise<T> {
+  for (let pause = LEAST_WAIT; ; pause = Math.min(pause * 1.5, GREATEST_WAIT)) {
+    signal?.throwIfAborted();
+    const found = look();
+    if (found !== undefined) return found;
+    const left = end - monotonic();
+    if (left <= 0) throw new LockTimeoutError(path, deadline);
+    await new Promise(resolve => setTimeout(resolve, Math.min(left, pause * (0.5 + Math.random()))));
+  }
+}
+
+/**
+ * Locks an open file as soon as it is free. Unlike `lock` it never makes a file, for callers to whom the file's existence says
+ * something.
+ * @param deadline in milliseconds
+ * @throws as `lock`
+ */
+export const waitForFlock = (fd: number, path: string, deadline: number, signal?: AbortSignal): Promise<true> =>
+  polled(() => tryFlock(fd, path) || undefined, path, deadline, signal);
 
 /** The last waiter of this process by path: resolves when it has had the lock, or has given up. A lock excludes processes only. */
 const lines = new Map<string, Promise<void>>();
@@ -104,9 +151,7 @@ export function holderOf(path: string): number | undefined {
 }
 
 /**
- * Locks the file as soon as it is free. Within a process it goes by turns, and only who is next looks at the file. Between
- * processes, the waits between two looks grow, so that a hundred that wait do not take the processor from the one that
- * works; they are random, so that those hundred do not march in step.
+ * Locks the file as soon as it is free. Within a process it goes by turns, and only who is next looks at the file.
  * @param deadline in milliseconds
  * @throws LockTimeoutError after the deadline; the signal's reason, at the next look after it was aborted
  */
@@ -116,27 +161,9 @@ export async function lock(path: string, deadline: number, signal?: AbortSignal)
   try {
     signal?.throwIfAborted();
     if (!(await comesBefore(turn, deadline, signal))) throw new LockTimeoutError(path, deadline);
-    return await look(path, end, deadline, leave, signal);
+    return await polled(() => tryLock(path, { released: leave }), path, deadline, signal, end);
   } catch (error) {
     leave();
     throw error;
-  }
-}
-
-async function look(
-  path: string,
-  end: number,
-  deadline: number,
-  leave: () => void,
-  signal: AbortSignal | undefined,
-): Promise<FileLock> {
-  for (let pause = LEAST_WAIT; ; pause = Math.min(pause * 1.5, GREATEST_WAIT)) {
-    signal?.throwIfAborted();
-    const held = tryLock(path, { released: leave });
-    if (held) return held;
-    const left = end - monotonic();
-    if (left <= 0) throw new LockTimeoutError(path, deadline);
-    const wait = Math.min(left, pause * (0.5 + Math.random()));
-    await new Promise(resolve => setTimeout(resolve, wait));
   }
 }

@@ -16,11 +16,11 @@ import {
   unlinkSync,
   writeSync,
 } from 'node:fs';
+import { tryFlock, waitForFlock } from '../kernel/flock.ts';
 import { monotonic } from '../kernel/monotonic.ts';
 import type { AttachmentKey } from '../tag/link-name.ts';
 import { doing, errnoOf, StateError } from './error.ts';
 import { clearTheWay, clearUnlessFile, isInTheWay } from './in-the-way.ts';
-import { tryFlock, waitForFlock } from './lock.ts';
 import { type Facts, foldRecord, recordLine } from './record.ts';
 import { fileName, inFolder, networkFolders, type Store } from './store.ts';
 
@@ -156,7 +156,7 @@ export function tryLockAttachment(store: Store, network: string, path: string): 
   if (fd === undefined) return undefined;
   let attachment: Attachment | undefined;
   try {
-    if (tryFlock(fd)) attachment = ifNamed(store, network, path, fd);
+    if (tryFlock(fd, path)) attachment = ifNamed(store, network, path, fd);
     return attachment;
   } finally {
     if (!attachment) closeSync(fd);

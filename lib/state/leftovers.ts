@@ -1,6 +1,7 @@
 /** Files of a network's state folder that belong to no attachment: claims without a record, records without an owner. */
 import { closeSync, fstatSync, lstatSync } from 'node:fs';
 import { parseAddress } from '../ip/address.ts';
+import { tryFlock } from '../kernel/flock.ts';
 import {
   type Attachment,
   isNameOf,
@@ -16,7 +17,6 @@ import { release } from './claims.ts';
 import { doing } from './error.ts';
 import { clearUnlessFile, isNoFile } from './in-the-way.ts';
 import { listAttachments } from './listed.ts';
-import { tryFlock } from './lock.ts';
 import type { Facts } from './record.ts';
 import { namesIn, networkFolders, type Store } from './store.ts';
 
@@ -81,7 +81,7 @@ function ofOrphan(store: Store, network: string, path: string, work: () => boole
     if (fd === undefined) return false;
     try {
       const inode = fstatSync(fd, { bigint: true });
-      if (!tryFlock(fd) || !isNameOf(path, inode)) return false;
+      if (!tryFlock(fd, path) || !isNameOf(path, inode)) return false;
       return !hasRecord(store, network, path, inode) && work();
     } finally {
       closeSync(fd);
