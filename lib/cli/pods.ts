@@ -116,7 +116,7 @@ export const pods = command(
   options => {
     using live = openLive(options, warn);
     const links = allLinks(live.here.host);
-    const state = live.here.hook.table.peek()?.state;
+    const state = live.here.hook.table.store.read()?.state;
     const found = [...inventory(links, live.store, live.here, state)].sort(order);
     const counts = options.output === 'text' ? () => undefined : countsIn(readCounts());
     if (options.output === 'json') printJson(found.map(each => jsonOf(each, counts)));

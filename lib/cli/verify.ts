@@ -180,7 +180,7 @@ export const verify = command(
     // Where there are pods, forwarding that is off is a difference.
     const forwarding = live.found ? [] : probeForwarding([4]);
     const { host, hook } = live.here;
-    const pods = hook.table.peek()?.state.pods ?? {};
+    const pods = hook.table.store.read()?.state.pods ?? {};
     const hasIpv6Pods = Object.values(pods).some(({ addresses }) => addresses.some(text => text.includes(':')));
     const own = [
       ...probeForeignTags(scene.links, isOwnLink),

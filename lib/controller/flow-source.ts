@@ -48,11 +48,11 @@ export const podsByAddress = ({ pods }: Pick<NodeState, 'pods'>): Map<string, Po
 export function folderSource(table: FolderTable, addresses: () => ReadonlySet<string>): FlowSource {
   const own = believed(addresses);
   return {
-    stamp: () => table.stamp(),
+    stamp: () => table.store.stamp(),
     scene: () => {
-      const state = table.peek()?.state;
+      const state = table.store.read()?.state;
       if (!state) return { cluster: new Cluster(), pods: new Map(), own: own(), enforceEgressToNode: false };
-      const { world } = manifestsOf(table.readApplied());
+      const { world } = manifestsOf(table.store.readApplied());
       const cluster = new Cluster(worldOfNode(world, state));
       return {
         ...{ cluster, staged: stagedScene(cluster, world.staged) },
@@ -62,8 +62,8 @@ export function folderSource(table: FolderTable, addresses: () => ReadonlySet<st
       };
     },
     chains: () => {
-      const state = table.peek()?.state;
-      return state ? rulesetOfFolder(table.readApplied(), state).chains : new Map();
+      const state = table.store.read()?.state;
+      return state ? rulesetOfFolder(table.store.readApplied(), state).chains : new Map();
     },
   };
 }

@@ -6,12 +6,12 @@
 import { TABLE } from '../gate/desired.ts';
 import { markersOf } from '../gate/marker.ts';
 import { noRules } from '../gate/node-rules.ts';
-import { type LocalPod, type NodeState, type Owner, relabelled, withoutPod } from '../gate/node-state.ts';
+import { type NodeState, type Owner, relabelled, withoutPod } from '../gate/node-state.ts';
 import type { GateSettings } from '../gate/settings.ts';
 import { type CutScope, mergedScopes } from '../gate/shrunk.ts';
 import type { Table } from '../nft/model.ts';
 import type { Operation, Transaction } from '../nft/transaction.ts';
-import type { Concern, NodeRecord, NodeStore } from '../nodestore/node-store.ts';
+import type { Concern, NodeStore } from '../nodestore/node-store.ts';
 import { type Kept, podManifestsOf } from '../nodestore/policy-folder.ts';
 import { closePod, removeAll } from './closed-pod.ts';
 import { planned } from './dry-run.ts';
@@ -55,7 +55,8 @@ const unchanged = (goal: Goal, isNews: boolean, drift: number): Brought => ({
 
 export class FolderTable {
   readonly #options: FolderTableOptions;
-  readonly #store: NodeStore;
+  /** What a caller without the lock reads is a moment's view. */
+  readonly store: NodeStore;
   readonly #footings: Footings;
   /** Why the state that is in force could not be written down. */
   #unkept: Error | undefined;
@@ -63,7 +64,7 @@ export class FolderTable {
 
   constructor(options: FolderTableOptions) {
     this.#options = options;
-    this.#store = options.store;
+    this.store = options.store;
     this.#footings = new Footings(options, {
       log: options.log,
       unkept: error => {
@@ -75,39 +76,9 @@ export class FolderTable {
     });
   }
 
-  /** @throws LockTimeoutError */
-  lock(deadline: number, signal?: AbortSignal): Promise<Disposable> {
-    return this.#store.lock(deadline, signal);
-  }
-
-  /** A moment's view, without the lock. */
-  peek(): NodeRecord | undefined {
-    return this.#store.read();
-  }
-
-  /** A moment's view of one pod, without the lock. */
-  find(key: string): LocalPod | undefined {
-    return this.#store.find(key);
-  }
-
-  /** The owner in the node's record, without a look at the kernel. */
-  recordedOwner(): Owner | undefined {
-    return this.#store.owner();
-  }
-
-  /** Changes whenever what `peek` or `readApplied` gives does. */
-  stamp(): string {
-    return this.#store.stamp();
-  }
-
-  /** The manifests that the table was last made from. */
-  readApplied(): Kept {
-    return this.#store.readApplied();
-  }
-
-  /** Whether these are they. */
+  /** Whether the table was last made from these manifests. */
   isApplied(kept: Kept): boolean {
-    const applied = this.readApplied();
+    const applied = this.store.readApplied();
     return applied === kept || stamps(applied) === stamps(kept);
   }
 
@@ -118,7 +89,7 @@ export class FolderTable {
 
   /** The owner of this network namespace; undefined where there is no table of ours. */
   owner(): Owner | undefined {
-    return this.recordedOwner() ?? ownerIn(this.read());
+    return this.store.owner() ?? ownerIn(this.read());
   }
 
   /**
@@ -139,7 +110,7 @@ export class FolderTable {
    */
   #bringPart(change: Change, { kept, asFound = false, only }: BringOptions): Brought | undefined {
     if (!only) return undefined;
-    const record = this.#store.readConcerned(only);
+    const record = this.store.readConcerned(only);
     if (record?.folder !== stamps(kept)) return undefined;
     const before = { state: record.state, kept };
     const { owner, settings } = this.#options;
@@ -159,7 +130,7 @@ export class FolderTable {
   }
 
   #bringWhole(change: Change, { kept, asFound = false, only }: BringOptions): Brought {
-    const record = this.#store.read();
+    const record = this.store.read();
     if (!asFound) refuseOtherOwner(this.#options.owner, record?.state.owner);
     const footing = this.#footings.of(record, kept, asFound);
     const { goal: before, reconciler, rules } = footing;
@@ -178,12 +149,12 @@ export class FolderTable {
     const after = { state: isNews || !record ? this.#relabel(state, kept) : state, kept };
     if (after.state.counts.pods === 0) {
       this.#footings.forget();
-      removeAll(this.#store, this.#options.nft);
+      removeAll(this.store, this.#options.nft);
       return { before, after, isChanged: true, isNews, drift: found, shrunk: [] };
     }
     if (isNews) rules?.turnTo(kept);
     const brought = this.#reach(footing, after, { only, isNews, found });
-    if (isNews) this.#store.writeApplied(kept);
+    if (isNews) this.store.writeApplied(kept);
     this.#footings.remember({ ...footing, goal: brought.after });
     return brought;
   }
@@ -207,7 +178,7 @@ export class FolderTable {
 
   /** The batches that `bring` would send for these manifests, one after the other. Nothing is changed, no file either. */
   plan(kept: Kept): readonly Transaction[] {
-    const record = this.#store.read();
+    const record = this.store.read();
     const { owner, settings } = this.#options;
     refuseOtherOwner(owner, record?.state.owner);
     const { goal: before, reconciler, rules } = this.#footings.of(record, kept, false, 'fresh');
@@ -233,10 +204,10 @@ export class FolderTable {
 
   /** Operations that would bring the table to what the record says. */
   drift(): readonly Operation[] {
-    const record = this.#store.read();
+    const record = this.store.read();
     // Only the agent knows what its table should hold.
     if (!record || record.state.settings.judge === 'agent') return [];
-    const { reconciler } = this.#footings.of(record, this.#store.readApplied(), true);
+    const { reconciler } = this.#footings.of(record, this.store.readApplied(), true);
     return reconciler.drift(markersOf(record));
   }
 
@@ -245,15 +216,15 @@ export class FolderTable {
    * @returns the operations that it took
    */
   mend(isGone: (key: string) => boolean): readonly Operation[] {
-    const record = this.#store.read();
+    const record = this.store.read();
     if (!record) return [];
     const state = Object.keys(record.state.pods).filter(isGone).reduce(withoutPod, record.state);
     if (state.counts.pods === 0) {
       this.#footings.forget();
-      removeAll(this.#store, this.#options.nft);
+      removeAll(this.store, this.#options.nft);
       return [];
     }
-    const kept = this.#store.readApplied();
+    const kept = this.store.readApplied();
     const footing = this.#footings.of(record, kept, true);
     this.#footings.forget();
     const folder = stamps(kept);
@@ -265,15 +236,15 @@ export class FolderTable {
 
   /** The state in force, where its connections are yet to be looked at. */
   uncut(): Goal | undefined {
-    const record = this.#store.read();
-    return record?.state.uncut ? { state: record.state, kept: this.#store.readApplied() } : undefined;
+    const record = this.store.read();
+    return record?.state.uncut ? { state: record.state, kept: this.store.readApplied() } : undefined;
   }
 
   /** To be called when they have been, under the same lock. */
   isCut(): void {
-    const record = this.#store.read();
+    const record = this.store.read();
     if (!record?.state.uncut) return;
     const { uncut: _, ...state } = record.state;
-    writeOrForget(this.#store, { ...record, state });
+    writeOrForget(this.store, { ...record, state });
   }
 }

@@ -110,15 +110,15 @@ export class InlineHook implements Hook {
   /** Parsed outside the lock. */
   async admit(how: FolderLook = {}): Promise<void> {
     const { config, log } = this.#options;
-    refuseOtherOwner(ownerOf(config), this.#table.recordedOwner());
+    refuseOtherOwner(ownerOf(config), this.#table.store.owner());
     if (config.enforcer.kind === 'agent') return;
-    this.#folder = await readFolder(config.policies, this.#table.readApplied(), how);
+    this.#folder = await readFolder(config.policies, this.#table.store.readApplied(), how);
     for (const line of [...warningsOf(this.#folder), ...notesOf(this.#folder)]) log(line);
     if (this.#judges) refuseBroken(this.#folder);
   }
 
   #kept(): Kept {
-    return this.#folder?.kept ?? this.#table.readApplied();
+    return this.#folder?.kept ?? this.#table.store.readApplied();
   }
 
   manifestOf(namespace: string, name: string): PodManifest | undefined {
@@ -161,7 +161,7 @@ export class InlineHook implements Hook {
     change: (state: NodeState) => NodeState,
     signal: AbortSignal | undefined,
   ): Promise<Brought> {
-    using _ = await this.#table.lock(this.#deadline(), signal);
+    using _ = await this.#table.store.lock(this.#deadline(), signal);
     const brought = this.#table.bring(change, { ...options, kept: await this.#newest(options.kept) });
     if (brought.drift > 0) this.#options.mended?.(brought.drift);
     await this.#cut(brought.after, brought.shrunk);
@@ -196,14 +196,14 @@ export class InlineHook implements Hook {
     if (!owner) return;
     if (owner.enforcer === 'agent') return await this.#close([key]);
     // Closing goes on when the caller has hung up: it is how his ADD is undone.
-    const options = { kept: this.#table.readApplied(), asFound: true, only: { key } };
+    const options = { kept: this.#table.store.readApplied(), asFound: true, only: { key } };
     const { drift } = await this.#bring(options, state => withoutPod(state, key), undefined);
     if (drift > 0) this.#options.log(`${driftText(drift)}: it is put right`);
   }
 
   /** While the agent is away: what policies say only it knows, so pods leave the table and nothing else is touched. */
   async #close(keys: readonly string[]): Promise<void> {
-    using _ = await this.#table.lock(this.#deadline());
+    using _ = await this.#table.store.lock(this.#deadline());
     try {
       for (const key of keys) this.#table.close(key);
     } catch (error) {
@@ -225,16 +225,16 @@ export class InlineHook implements Hook {
   /** The transactions that `apply` would send now. */
   async plan(how?: FolderLook): Promise<readonly Transaction[]> {
     await this.admit(how);
-    using _ = await this.#table.lock(this.#deadline(), this.#options.signal);
+    using _ = await this.#table.store.lock(this.#deadline(), this.#options.signal);
     return this.#table.plan(this.#kept());
   }
 
   find(key: string): LocalPod | undefined {
-    return this.#table.find(key);
+    return this.#table.store.find(key);
   }
 
   pods(): readonly LocalPod[] {
-    return Object.values(this.#table.peek()?.state.pods ?? {});
+    return Object.values(this.#table.store.read()?.state.pods ?? {});
   }
 
   owner(): Owner | undefined {
@@ -243,7 +243,7 @@ export class InlineHook implements Hook {
 
   async differences(pod: LocalPod): Promise<readonly string[]> {
     await this.#renew();
-    using _ = await this.#table.lock(this.#deadline(), this.#options.signal);
+    using _ = await this.#table.store.lock(this.#deadline(), this.#options.signal);
     const drift = this.#table.drift().filter(operation => concerns(operation, pod));
     return drift.map(operation => `the table differs: ${operation.verb} ${nameOperation(operation)} would mend it`);
   }
@@ -253,22 +253,22 @@ export class InlineHook implements Hook {
    * would tell of the other release's rules as of faults of the pod.
    */
   async #renew(): Promise<void> {
-    const record = this.#table.peek();
+    const record = this.#table.store.read();
     if (!record || record.state.settings.judge === 'agent' || record.gate === gateDigest(record.state.settings)) return;
-    await this.#bring({ kept: this.#table.readApplied(), asFound: true }, state => state, this.#options.signal);
+    await this.#bring({ kept: this.#table.store.readApplied(), asFound: true }, state => state, this.#options.signal);
   }
 
   async mend(): Promise<readonly Operation[]> {
-    const owner = this.#table.recordedOwner();
+    const owner = this.#table.store.owner();
     if (!owner) return [];
     const { recorded } = this.#options.node;
     if (owner.enforcer === 'agent') {
-      const pods = Object.keys(this.#table.peek()?.state.pods ?? {});
+      const pods = Object.keys(this.#table.store.read()?.state.pods ?? {});
       const known = recorded(owner);
       await this.#close(pods.filter(key => !known.has(key)));
       return [];
     }
-    using _ = await this.#table.lock(this.#deadline(), this.#options.signal);
+    using _ = await this.#table.store.lock(this.#deadline(), this.#options.signal);
     // A pod's record is written before the table knows it: to be read when no other pod can come into the table.
     const known = recorded(owner);
     const operations = this.#table.mend(key => !known.has(key));
@@ -281,7 +281,7 @@ export class InlineHook implements Hook {
   probe(): void {
     const { config, log } = this.#options;
     try {
-      refuseOtherOwner(ownerOf(config), this.#table.recordedOwner());
+      refuseOtherOwner(ownerOf(config), this.#table.store.owner());
       this.#table.read();
       const [broken] = probeKernel();
       if (broken) throw new Error(broken.what);

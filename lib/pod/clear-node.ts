@@ -40,7 +40,7 @@ async function removeUnrecorded(link: Link, { host, conntrack }: Here): Promise<
 
 /** Brings the table to its desired state; a lost state file is made again from records and links first. */
 async function restore({ hook }: Here): Promise<Pick<Cleared, 'table' | 'isRebuilt'>> {
-  if (hook.table.peek()) return { table: await hook.mend(), isRebuilt: false };
+  if (hook.table.store.read()) return { table: await hook.mend(), isRebuilt: false };
   if (!hook.table.read()) return { table: [], isRebuilt: false };
   await hook.apply();
   return { table: [], isRebuilt: true };
@@ -48,7 +48,7 @@ async function restore({ hook }: Here): Promise<Pick<Cleared, 'table' | 'isRebui
 
 /** Links of ours that neither a record nor the node's state knows, and that another look still finds. */
 export function unknownLinks(store: Store, here: Here): readonly Link[] {
-  const state = here.hook.table.peek()?.state;
+  const state = here.hook.table.store.read()?.state;
   return inventory(allLinks(here.host), store, here, state).flatMap(({ standing, link, pod }) => {
     if (standing !== 'unrecorded' || !link || pod || !isRemovable(link)) return [];
     // A DEL that was under way while the records were read has deleted it by now.

@@ -125,7 +125,7 @@ function podDifferences(found: PluggedIn, scene: Scene, attachment?: Attachment)
   if (standing === 'dead' || standing === 'unrecorded') return [{ about, what: why ?? standing }];
   const claims = claimDifferences(about, found, attachment, scene);
   if (!record || !pod || !link || kind === 'ipam') return claims;
-  if (!scene.here.hook.table.peek()) return claims;
+  if (!scene.here.hook.table.store.read()) return claims;
   const judged = scene.here.hook.find(podKey(pod));
   if (!judged) return [...claims, { about, what: `the node's table does not know it (network ${network})` }];
   const pair = kind === 'veth' ? pairOf(judged, readFacts(record.facts)) : undefined;
@@ -155,7 +155,7 @@ async function lookAgain(found: PluggedIn, scene: Scene, heed: Heed): Promise<vo
   using attachment = await lockedWithin(scene.store, record.owner);
   if (!attachment) return;
   const { table } = scene.here.hook;
-  using _ = await table.lock(60_000);
+  using _ = await table.store.lock(60_000);
   const listed = { path: attachment.path, owner: record.owner, facts: attachment.facts };
   for (const now of pluggedInNow(record.owner.network, listed, scene.here))
     heed(podDifferences(now, scene, attachment));
@@ -209,9 +209,9 @@ async function tableDifferences(scene: Scene, found: readonly PluggedIn[]): Prom
   const isNeeded = () =>
     found.some(({ pod, record }) => record && pod && readRecord(record.path) && hostEnd(lookUpIn(here.host), pod));
   // Where nothing was ever plugged in, to lock would leave a file behind.
-  if (!table.peek() && !table.read() && !isNeeded()) return [];
-  using _ = await table.lock(60_000);
-  if (!table.peek()) {
+  if (!table.store.read() && !table.read() && !isNeeded()) return [];
+  using _ = await table.store.lock(60_000);
+  if (!table.store.read()) {
     if (table.read()) return [{ about: tableName, what: "the node's state file that goes with it is missing" }];
     const what = "is gone, and so is the node's state file: no pod is gated until the next ADD makes both again";
     return isNeeded() ? [{ about: tableName, what }] : [];
@@ -225,11 +225,11 @@ async function tableDifferences(scene: Scene, found: readonly PluggedIn[]): Prom
 
 /** Policies that were changed in the folder, and are not in force before the next ADD or `tollgate policy apply`. */
 async function pendingPolicies({ here }: Scene): Promise<Mismatch[]> {
-  const file = here.hook.table.peek();
+  const file = here.hook.table.store.read();
   if (file?.state.owner.enforcer !== 'inline') return [];
   const { readFolder } = await import('../nodestore/policy-folder.ts');
   const { policies } = file.state.owner;
-  const { isChanged } = await readFolder(policies, here.hook.table.readApplied());
+  const { isChanged } = await readFolder(policies, here.hook.table.store.readApplied());
   return isChanged ? [{ about: policies, what: 'has changed since it was applied: run `tollgate policy apply`' }] : [];
 }
 
@@ -244,7 +244,7 @@ function unknownToRecords({ here, store }: Scene, found: readonly PluggedIn[]): 
 }
 
 async function examine(scene: Scene, heed: Heed): Promise<void> {
-  const state = scene.here.hook.table.peek()?.state;
+  const state = scene.here.hook.table.store.read()?.state;
   const found = inventory(scene.links, scene.store, scene.here, state);
   heed(await tableDifferences(scene, found));
   for (const each of found) if (podDifferences(each, scene).length > 0) await lookAgain(each, scene, heed);

@@ -74,7 +74,7 @@ function bring(kept: Kept, change: (state: NodeState) => NodeState = state => st
 }
 
 const plug = (pod: LocalPod) => (state: NodeState) => withPod(state, pod, () => false).state;
-const tagOf = (pod: GatePod): number => table.peek()!.state.pods[podKey(localPod(pod, 0))]!.tag;
+const tagOf = (pod: GatePod): number => table.store.read()!.state.pods[podKey(localPod(pod, 0))]!.tag;
 const ingressOf = (pod: GatePod): string => tagCounter('ingress', tagOf(pod));
 const egressOf = (pod: GatePod): string => tagCounter('egress', tagOf(pod));
 const policyName = policyCounter('ingress', 'NetworkPolicy/test/web');
@@ -167,7 +167,7 @@ test('a counter that somebody took away is a difference for the pods of its iden
   });
   const drift = table.drift();
   assert.deepEqual(drift.map(nameOperation), [`counter ${name}`, 'elements of map ingress_counts']);
-  const { pods } = table.peek()!.state;
+  const { pods } = table.store.read()!.state;
   for (const [pod, isConcerned] of [
     [web, true],
     [client, false],

@@ -29,13 +29,13 @@ async function namesOf(live: Live, runDir: string): Promise<NodeNames & { readon
   let local = new Set<string>();
   let stamp: string | undefined;
   const read = () => {
-    const now = table.stamp();
+    const now = table.store.stamp();
     if (now === stamp) return;
     stamp = now;
     local = localAddresses(here.host);
-    const file = table.peek();
+    const file = table.store.read();
     if (!file) return;
-    const kept = heard ?? table.readApplied();
+    const kept = heard ?? table.store.readApplied();
     const { chains: compiled } = rulesetOfFolder(kept, file.state);
     chains = new Map([...compiled].map(([name, chain]) => [name, chain.policies]));
     policies = new Map(manifestsOf(kept).world.policies.map(policy => [policyRef(policy), policy]));

@@ -30,7 +30,7 @@ export interface LiveJudged extends JudgedWorld {
 
 /** The manifests in force: the folder's as they were applied, or what the agent has heard. @throws Error where it is away */
 export const keptOf = async ({ here, found }: Live, runDir: string): Promise<Kept> =>
-  found?.owner.enforcer === 'agent' ? await manifestsOfAgent(runDir) : here.hook.table.readApplied();
+  found?.owner.enforcer === 'agent' ? await manifestsOfAgent(runDir) : here.hook.table.store.readApplied();
 
 /**
  * The pods that are plugged in and the policies that are in force, which may not be what the folder says by now.
@@ -39,7 +39,7 @@ export const keptOf = async ({ here, found }: Live, runDir: string): Promise<Kep
 export async function liveWorld(options: LiveArguments): Promise<LiveJudged> {
   using live = openLive(options, warn);
   const { table } = live.here.hook;
-  const state = table.peek()?.state;
+  const state = table.store.read()?.state;
   if (!state)
     throw new Error(
       'Cannot judge this node: no pod is plugged in here; for manifests alone, name them with -f (and --base)',

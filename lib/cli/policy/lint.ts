@@ -40,7 +40,7 @@ function ignoredText(documents: readonly Document[]): string {
 /** Reads the policies folder of this node as it is now, with the node's pods. */
 async function onThisNode(options: LiveArguments): Promise<Linted> {
   using live = openLive(options, warn);
-  const state = live.here.hook.table.peek()?.state;
+  const state = live.here.hook.table.store.read()?.state;
   if (live.found?.owner.enforcer === 'agent') {
     const kept = await keptOf(live, options.runDir);
     // It tells of the whole cluster, so no policy expects more.

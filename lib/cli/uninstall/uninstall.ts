@@ -40,7 +40,7 @@ const nameOf = ({ namespace, name, containerID }: PluggedIn): string =>
 
 /** Their DEL needs the plugin, and they need their gates. */
 function podObstacle({ here, store }: Live): Obstacle | undefined {
-  const state = here.hook.table.peek()?.state;
+  const state = here.hook.table.store.read()?.state;
   const pods = inventory(allLinks(here.host), store, here, state).filter(({ standing }) => standing !== 'dead');
   if (pods.length === 0) return undefined;
   const shown = pods.slice(0, 5).map(nameOf).join(', ');

@@ -79,7 +79,7 @@ class Room implements Disposable {
 
   /** Equal but for the marker, which is a number that only has to be the file's. */
   assertWhole(table: FolderTable, kept: Kept): void {
-    const file = table.peek()!;
+    const file = table.store.read()!;
     const { state } = file;
     const want = desiredTable(state, markersOf(file), rulesetOfNode(manifestsOf(kept).world, state));
     assert.deepEqual(diff(this.kernel.table, want).operations.map(nameOperation), []);
@@ -176,7 +176,7 @@ test('one of many pods comes and goes without a word about the others, and the w
   bringOne(room.open(), pod('p0', { role: 'other' }, 1), kept);
   assert.equal(room.kernel.reads, reads);
   room.assertWhole(room.open(), kept);
-  assert.equal(Object.keys(room.open().peek()!.state.pods).length, 81);
+  assert.equal(Object.keys(room.open().store.read()!.state.pods).length, 81);
 });
 
 test('a pod that only adds takes nothing out of the table, not even the marker of before; one that goes takes all of these', () => {
@@ -210,7 +210,7 @@ test('where somebody put an older table back, the next pod that comes makes it w
   const older = room.kernel.table!;
   bringOne(room.open(), pod('c', { role: 'client' }), kept);
   room.kernel.table = older;
-  room.recovered = room.open().peek()!.state.pods as Record<string, LocalPod>;
+  room.recovered = room.open().store.read()!.state.pods as Record<string, LocalPod>;
   bringOne(room.open(), pod('d', { role: 'client' }), kept);
   room.assertWhole(room.open(), kept);
 });
@@ -228,7 +228,7 @@ test('a call that changes nothing sends nothing', () => {
 test('the last pod takes the table and every file with it', async () => {
   using room = new Room();
   const kept = folder(denyAll);
-  using _ = await room.open().lock(1000);
+  using _ = await room.open().store.lock(1000);
   room.open().bring(plug(pod('a')), { kept });
   room.open().bring(unplug('a'), { kept });
   assert.equal(room.kernel.table, undefined);
@@ -238,7 +238,7 @@ test('the last pod takes the table and every file with it', async () => {
 test('what writers left half-written who were killed is written over, and goes with the last pod', async () => {
   using room = new Room();
   const kept = folder(denyAll);
-  using _ = await room.open().lock(1000);
+  using _ = await room.open().store.lock(1000);
   room.open().bring(plug(pod('a')), { kept });
   const files = readdirSync(room.runDir).filter(name => !name.endsWith('.lock'));
   assert.ok(files.length >= 3);
@@ -339,7 +339,7 @@ const meddling: [string, (room: Room) => void][] = [
       const path = join(room.runDir, '4711.node');
       const text = readFileSync(path);
       room.recovered = {};
-      table.bring(plug(pod('x')), { kept: table.readApplied() });
+      table.bring(plug(pod('x')), { kept: table.store.readApplied() });
       writeFileSync(path, text);
     },
   ],
@@ -358,10 +358,10 @@ for (const [name, meddle] of meddling) {
     room.recovered = after.state.pods as Record<string, LocalPod>;
     meddle(room);
     const table = room.open();
-    using _ = await table.lock(1000);
+    using _ = await table.store.lock(1000);
     bringOne(table, pod('b', { role: 'client' }), kept);
     room.assertWhole(table, kept);
-    assert.deepEqual(Object.keys(table.peek()!.state.pods).sort(), ['net/a/eth0', 'net/b/eth0']);
+    assert.deepEqual(Object.keys(table.store.read()!.state.pods).sort(), ['net/a/eth0', 'net/b/eth0']);
   });
 }
 
@@ -416,7 +416,7 @@ test('a policy that the kernel refuses closes the pods that it selects, and no o
   table.bring(plug(pod('b', { app: 'db' })), { kept });
   table.bring(plug(pod('c', { role: 'client' })), { kept });
   assert.match(room.said.join('\n'), /refused NetworkPolicy\/default\/web/);
-  const { state } = table.peek()!;
+  const { state } = table.store.read()!;
   const { tags, chains } = rulesetOfNode(manifestsOf(kept).world, state);
   const gateOf = (name: string) => tags.get(state.pods[`net/${name}/eth0`]!.tag)!.ingress;
   assert.deepEqual(chains.get(gateOf('a'))?.rules, [], 'isolated, and nothing is allowed');
@@ -433,7 +433,7 @@ test('a refusal that is about no policy fails the call, and the table stays as i
   room.kernel.refuse = () => 'EPERM';
   assert.throws(() => room.open().bring(plug(pod('b')), { kept }), NftError);
   assert.equal(room.kernel.table, before);
-  assert.equal(room.open().peek()!.state.pods['net/b/eth0'], undefined);
+  assert.equal(room.open().store.read()!.state.pods['net/b/eth0'], undefined);
 });
 
 const others: [string, Partial<Owner>][] = [
@@ -522,7 +522,7 @@ for (const [how, open] of rooms)
             kept = folders[each.which]!;
             table.bring(state => state, { kept });
           }
-          const file = table.peek();
+          const file = table.store.read();
           room.recovered = (file?.state.pods ?? {}) as Record<string, LocalPod>;
           if (file && each.kind !== 'meddle') {
             if (!each.kind.endsWith('One')) table.bring(state => ({ ...state }), { kept });
