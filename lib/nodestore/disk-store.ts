@@ -53,13 +53,7 @@ function headIn(text: string | undefined): NodeHead | undefined {
   const own = unsealed<NodeHead>(formats.head, text);
   if (own) return own;
   const found = parseJson(text);
-  return found.kind === 'value' && isNodeHead(found.value) ? withoutFreed(found.value) : undefined;
-}
-
-/** States that were written before numbers went round list all that were in use once: one more for each identity that went. */
-function withoutFreed(head: NodeHead): NodeHead {
-  const { freed: _, ...state }: NodeHead['state'] & { readonly freed?: unknown } = head.state;
-  return { ...head, state };
+  return found.kind === 'value' && isNodeHead(found.value) ? found.value : undefined;
 }
 
 const mappedIn = (roster: JournalPods): number =>

@@ -96,10 +96,10 @@ export const readText = (path: string): string | undefined =>
     }
   });
 
-export function parseJson(text: string | undefined, reviver?: (key: string, value: unknown) => unknown): JsonFile {
+export function parseJson(text: string | undefined): JsonFile {
   if (text === undefined) return { kind: 'absent' };
   try {
-    return { kind: 'value', value: JSON.parse(text, reviver) as unknown };
+    return { kind: 'value', value: JSON.parse(text) as unknown };
   } catch (error) {
     return { kind: 'garbage', reason: messageOf(error) };
   }
