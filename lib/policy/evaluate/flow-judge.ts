@@ -80,7 +80,7 @@ class RulePeers {
   }
 }
 
-/** Judges single flows by the cluster of its first question; a caller whose cluster changes makes a new judge. */
+/** Judges single flows, and remembers policies and rules of the cluster: a caller whose cluster changes makes a new judge. */
 export class FlowJudge {
   readonly #cluster: Cluster;
   readonly #options: EvaluateOptions;

@@ -102,7 +102,9 @@ function deniedToKnown(it: ClusterCase, need: Need, givers: readonly Endpoint[])
   return found;
 }
 
-/** By port: the Deny rule that holds for all servers, where no earlier rule accepts or passes that port. For servers that are unknown. */
+/**
+ * Deny rules for all servers, by index, each with a port that no earlier rule accepts or passes. For servers that are unknown.
+ */
 function deniedToAll(it: ClusterCase, need: Need): ReadonlyMap<number, string> {
   const before = neighbours(it, 'before')
     .filter(policy => coversSubject(policy, it.policy))
