@@ -137,48 +137,83 @@ const isSelected = ({ end: { namespace, labels } }: Place, subject: FlowEnd): bo
   namespace === subject.namespace &&
   Object.entries(lastingLabels(subject.labels)).every(([key, value]) => labels?.[key] === value);
 
+/** A flow, and whether it is allowed before there is a suggestion. */
+interface Judged {
+  readonly from: Place;
+  readonly to: Place;
+  readonly flow: Flow;
+  readonly isAllowed: boolean;
+}
+
+const told = ({ from, to, flow }: Judged): string => `${from.end.name} → ${to.end.name} ${flow.protocol} ${flow.port}`;
+
+const isLike = (a: Place, b: Place): boolean =>
+  a === b || (b.end.kind === 'pod' && Object.keys(b.end.labels ?? {}).length > 0 && isSelected(a, b.end));
+
+/** Whether one that was seen needs the other to be allowed: the same port of pods that have the same labels. */
+const needs = (seenOne: Judged, other: Judged, subject: FlowEnd): boolean =>
+  seenOne.flow.port === other.flow.port &&
+  seenOne.flow.protocol === other.flow.protocol &&
+  ((isSelected(seenOne.to, subject) && isSelected(other.to, subject) && isLike(other.from, seenOne.from)) ||
+    (isSelected(seenOne.from, subject) && isSelected(other.from, subject) && isLike(other.to, seenOne.to)));
+
+/** What was seen of the subject is allowed by what is suggested, nothing else is new, and other pods fare as before. */
+function assertLeast(world: World, subject: FlowEnd, isSeen: (flow: Judged) => boolean): void {
+  const before = new Cluster(world);
+  const all = flowsBetween(placesIn(world)).map(
+    (each): Judged => ({ ...each, isAllowed: evaluate(before, each.flow).allowed }),
+  );
+  const isMeant = ({ from, to }: Judged): boolean => [from, to].some(each => isSelected(each, subject));
+  const found = all.filter(each => each.flow.protocol !== 'other' && isMeant(each) && isSeen(each));
+  const flows = found.map(({ from, to, flow }) => seen(from.end, to.end, flow.port, flow.protocol));
+  const { manifest } = suggest(subject, flows, { name: 'suggested' });
+  const after = new Cluster({ ...world, policies: [...world.policies, policyOf(manifest)] });
+  for (const each of found) assert.ok(evaluate(after, each.flow).allowed, told(each));
+  for (const each of all) {
+    const isNow = evaluate(after, each.flow).allowed;
+    if (isNow === each.isAllowed) continue;
+    assert.ok(isMeant(each), `${told(each)} fares otherwise, and is none of the subject's`);
+    assert.ok(!isNow || found.some(one => needs(one, each, subject)), `${told(each)} is new`);
+  }
+}
+
+const subjectIn = (world: World, at: number): FlowEnd | undefined => {
+  const labelled = placesIn(world).filter(
+    ({ end: each }) => each.kind === 'pod' && Object.keys(each.labels ?? {}).length > 0,
+  );
+  return labelled[at % Math.max(labelled.length, 1)]?.end;
+};
+
 suite('on random worlds', () => {
   test('what was seen is allowed, and nothing else is new but for pods with the labels of those that were seen', () => {
     let suggestions = 0;
     fc.assert(
       fc.property(manifests(), fc.nat(), fc.infiniteStream(fc.boolean()), (list, at, choices) => {
         const world = worldFrom(list);
-        const places = placesIn(world);
-        const subjects = places.filter(
-          ({ end: each }) => each.kind === 'pod' && Object.keys(each.labels ?? {}).length > 0,
-        );
-        const subject = subjects[at % Math.max(subjects.length, 1)]?.end;
+        const subject = subjectIn(world, at);
         if (!subject) return;
-        const before = new Cluster(world);
-        const all = flowsBetween(places).map(each => ({ ...each, isAllowed: evaluate(before, each.flow).allowed }));
-        const isOne = choices[Symbol.iterator]();
-        // The whole of a day, or a part of it.
-        const found = all.filter(
-          ({ from, to, flow, isAllowed }) =>
-            isAllowed &&
-            flow.protocol !== 'other' &&
-            [from, to].some(each => isSelected(each, subject)) &&
-            isOne.next().value,
-        );
-        const flows = found.map(({ from, to, flow }) => seen(from.end, to.end, flow.port, flow.protocol));
-        const { manifest } = suggest(subject, flows, { name: 'suggested' });
         suggestions++;
-        const after = new Cluster({ ...world, policies: [...world.policies, policyOf(manifest)] });
-        for (const { from, to, flow } of found)
-          assert.ok(evaluate(after, flow).allowed, `${from.end.name} → ${to.end.name} ${flow.protocol} ${flow.port}`);
-        const isLike = (a: Place, b: Place): boolean =>
-          a === b || (b.end.kind === 'pod' && Object.keys(b.end.labels ?? {}).length > 0 && isSelected(a, b.end));
-        for (const { from, to, flow, isAllowed } of all) {
-          if (isAllowed || !evaluate(after, flow).allowed) continue;
-          const why = found.some(
-            each =>
-              each.flow.port === flow.port &&
-              each.flow.protocol === flow.protocol &&
-              ((isSelected(each.to, subject) && isSelected(to, subject) && isLike(from, each.from)) ||
-                (isSelected(each.from, subject) && isSelected(from, subject) && isLike(to, each.to))),
-          );
-          assert.ok(why, `${from.end.name} → ${to.end.name} ${flow.protocol} ${flow.port} is new`);
-        }
+        // The whole of a day, or a part of it.
+        const isOne = choices[Symbol.iterator]();
+        assertLeast(world, subject, ({ isAllowed }) => isAllowed && isOne.next().value);
+      }),
+      { numRuns: 300 },
+    );
+    assert.ok(suggestions > 100, `${suggestions} suggestions`);
+  });
+
+  test('where the subject is closed and all others are open, a few flows open no more than they need', () => {
+    let suggestions = 0;
+    fc.assert(
+      fc.property(manifests(), fc.nat(), fc.infiniteStream(fc.nat(15)), (list, at, choices) => {
+        const open = { ...worldFrom(list), policies: [] };
+        const subject = subjectIn(open, at);
+        if (!subject) return;
+        suggestions++;
+        // So each permission is one that the suggestion gives.
+        const shut = policyOf(suggest(subject, [], { name: 'shut' }).manifest);
+        const number = choices[Symbol.iterator]();
+        assertLeast({ ...open, policies: [shut] }, subject, () => number.next().value === 0);
       }),
       { numRuns: 300 },
     );

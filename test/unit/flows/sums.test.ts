@@ -28,6 +28,25 @@ test('a few workloads have a box each', () => {
   assert.equal(isCollapsed, false);
 });
 
+/** So many workloads, each with one line. */
+const inPairs = (count: number): readonly SummedFlows[] =>
+  numbers(count / 2).map(i => flows(workload('shop', `client${i}`), workload('shop', `server${i}`)));
+/** Few workloads, so many lines. */
+const lines = (count: number): readonly SummedFlows[] =>
+  numbers(count).map(i => flows(workload('a', `client${i % 25}`), workload('b', `server${Math.floor(i / 25)}`)));
+
+const bounds: [name: string, sums: readonly SummedFlows[], isCollapsed: boolean, boxes: number][] = [
+  ['150 workloads have a box each', inPairs(150), false, 150],
+  ['152 workloads are as many boxes as they have namespaces', inPairs(152), true, 1],
+  ['400 lines are drawn', lines(400), false, 41],
+  ['401 lines are those between namespaces', lines(401), true, 2],
+];
+for (const [name, sums, isCollapsed, boxes] of bounds)
+  test(name, () => {
+    const graph = graphOf(sums);
+    assert.deepEqual([graph.isCollapsed, graph.nodes.length], [isCollapsed, boxes]);
+  });
+
 test('hundreds of workloads are as many boxes as they have namespaces', () => {
   const sums = numbers(600).map(i =>
     flows(workload(`ns${i % 20}`, `pod${i}`), workload(`ns${(i * 7) % 20}`, `pod${i + 1}`)),
