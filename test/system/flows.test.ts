@@ -3,6 +3,7 @@
  * whatever NAT made of it; what was lost is told, and what conntrack counted is what the record says.
  */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { FlowRecorder } from '../../lib/controller/flow-recorder.ts';
@@ -428,4 +429,23 @@ test('where conntrack does not count, who asks for bytes is told what to do', as
   const { exit, stderr } = await recorded.host.type(['flows', '--bytes']);
   assert.equal(exit, 0);
   assert.match(stderr, /conntrack counts no bytes on this node: start the agent with --flow-accounting/);
+});
+
+/** NETLINK_NETFILTER, and the groups of connections that begin (bit 0) and end (bit 2). */
+const LISTENS = /^\S+ +12 +\d+ +00000005 /gm;
+
+test('a recorder that sleeps is woken by the first connection', async () => {
+  using recorded = await Recorded.start();
+  const { host } = recorded;
+  using web = await host.plug('web');
+  using client = await host.plug('client');
+  const listeners = (): number =>
+    readFileSync(`/proc/${host.host.pid}/net/netlink`, 'latin1').match(LISTENS)?.length ?? 0;
+  for (const count of [1, 2]) {
+    // Beside what waits for the events there is now what wakes their reader, who looks at nothing.
+    await until('the recorder to sleep', () => listeners() === 2);
+    client.end.send(host.packet(client.addresses[4], web.addresses[4]));
+    host.settle();
+    await recorded.settled(count);
+  }
 });
