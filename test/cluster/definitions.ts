@@ -42,3 +42,12 @@ export async function define(cluster: KubeCluster, installed: readonly KubeObjec
   for (const node of cluster.nodes.values()) await until(`${node.name} to hear them`, () => isHeard(node), 180_000);
   return performance.now() - established;
 }
+
+/** Takes them away; resolves once no agent's table has the chains of tiers any more. */
+export async function undefine(cluster: KubeCluster, installed: readonly KubeObject[]): Promise<void> {
+  await Promise.all(installed.map(async definition => await cluster.api.delete(definition)));
+  const hasTiers = async ({ host }: KubeNode) =>
+    (await host.run(['nft', 'list', 'chain', 'inet', 'tollgate', 'one-moment'])).exit === 0;
+  for (const node of cluster.nodes.values())
+    await until(`${node.name} to forget them`, async () => !(await hasTiers(node)), 180_000);
+}

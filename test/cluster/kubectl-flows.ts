@@ -78,7 +78,8 @@ export function kubectlFlows(cluster: () => KubeCluster): void {
     });
 
     test('a filter is asked of each node, and a person reads which of them tells it', async () => {
-      const words = ['--since', '10m', 'verdict:denied', `ns:${namespace}`];
+      // Port 80 was shut, too, until its policy was heard of.
+      const words = ['--since', '10m', 'verdict:denied', 'port:81', `ns:${namespace}`];
       const found = await until('both denials', async () => {
         const flows = await listed(...words);
         return new Set(flows.map(way)).size >= 2 ? flows : undefined;

@@ -32,13 +32,16 @@ before(async () => {
 after(() => cluster?.[Symbol.dispose]());
 
 for (const proofs of [policies, life, restarts, nodes, daemonSet]) proofs(() => cluster);
-if (release.agent === 'pod')
-  for (const proofs of [kubectlPlugin, kubectlFlows, connectivity, rollout]) proofs(() => cluster);
+const extent = (process.env['TOLLGATE_CLUSTER_SUITES'] ?? 'some') as Extent;
+if (release.agent === 'pod') {
+  for (const proofs of [kubectlPlugin, kubectlFlows]) proofs(() => cluster);
+  connectivity(() => cluster, extent === 'all');
+  rollout(() => cluster);
+}
 if (release.hasServices) {
   for (const proofs of [names, access, sessions, apiWeather, returns, rolling]) proofs(() => cluster);
   services(() => cluster, 'nftables');
   services(() => cluster, 'iptables');
-  const extent = (process.env['TOLLGATE_CLUSTER_SUITES'] ?? 'some') as Extent;
   if (extent !== 'none') suites(() => cluster, extent);
   if (extent === 'all') conformance(() => cluster);
 }

@@ -5,7 +5,7 @@ import { before, suite, test } from 'node:test';
 import { until } from '../support/host.ts';
 import type { KubeObject, Pod } from './api.ts';
 import { defaultDeny, type KubeCluster, namespaceOf, policyOf } from './cluster.ts';
-import { define, definitions } from './definitions.ts';
+import { define, definitions, undefine } from './definitions.ts';
 
 const names = ['web', 'client', 'stranger', 'visitor'] as const;
 type Name = (typeof names)[number];
@@ -150,7 +150,7 @@ export function policies(cluster: () => KubeCluster): void {
         await under([last], () => settles({ 'client→web:80': false, 'web→visitor:80': true }));
         await under([last, toWeb(clients)], () => settles(tiers));
       } finally {
-        await Promise.all(installed.map(async definition => await cluster().api.delete(definition)));
+        await undefine(cluster(), installed);
       }
     });
 
