@@ -1,6 +1,6 @@
 /**
- * Connections that the kernel tracks: found by the addresses that they have, and forgotten, so that the next packet is judged anew. Where
- * the kernel tracks none (no nf_conntrack), there is nothing to find and nothing to forget.
+ * Connections that the kernel tracks: found by the addresses that they have, and forgotten, so that the gate judges the next
+ * packet anew. A kernel that tracks none (no nf_conntrack) has nothing to find and nothing to forget.
  *
  * The kernel's table, and the lock before it, are one for all network namespaces: a request may stand behind walks that other
  * programs asked for, and each of ours holds others up. So requests go by a channel that leaves this thread free, one at a

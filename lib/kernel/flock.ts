@@ -101,8 +101,8 @@ async function polled<T>(
 }
 
 /**
- * Locks an open file as soon as it is free. Unlike `lock` it never makes a file, for callers to whom the file's existence says
- * something.
+ * Locks an open file as soon as no other process holds it. Unlike `lock` it never makes a file: where a call finds an attachment's
+ * record, the attachment exists.
  * @param deadline in milliseconds
  * @throws as `lock`
  */
