@@ -85,6 +85,10 @@ export function pathOf({ apiVersion, kind, metadata: { name, namespace } }: Kube
 export const isTrue = (conditions: readonly Status[] | undefined, type: string): boolean =>
   conditions?.some(condition => condition.type === type && condition.status === 'True') ?? false;
 
+class StaleConnection extends Error {
+  override readonly name = 'StaleConnection';
+}
+
 export class Api implements Disposable {
   readonly #access: Access;
   readonly #agent: https.Agent;
@@ -99,6 +103,17 @@ export class Api implements Disposable {
   }
 
   async #send(method: string, path: string, body?: unknown, type = 'application/json'): Promise<Answer> {
+    try {
+      return await this.#ask(method, path, body, type);
+    } catch (error) {
+      // The server closed the connection while it rested: it has not read the request.
+      if (!(error instanceof StaleConnection)) throw error;
+      return await this.#send(method, path, body, type);
+    }
+  }
+
+  /** @throws StaleConnection where a connection of an earlier request ends before an answer begins */
+  async #ask(method: string, path: string, body: unknown, type: string): Promise<Answer> {
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
     const text = body === undefined ? '' : JSON.stringify(body);
     const headers = {
@@ -118,7 +133,11 @@ export class Api implements Disposable {
         resolve({ status: response.statusCode!, body: isJson ? JSON.parse(answer) : answer });
       });
     });
-    request.on('error', reject).on('timeout', () => request.destroy(new Error(`${method} ${path}: no answer`)));
+    request.on('timeout', () => request.destroy(new Error(`${method} ${path}: no answer`)));
+    request.on('error', (error: NodeJS.ErrnoException) => {
+      const isStale = request.reusedSocket && (error.code === 'ECONNRESET' || error.code === 'EPIPE');
+      reject(isStale ? new StaleConnection(`${method} ${path}: ${error.message}`) : error);
+    });
     request.end(text);
     return await promise;
   }
@@ -153,10 +172,14 @@ export class Api implements Disposable {
     return items.map(item => ({ ...item, apiVersion, kind: kind.replace(/List$/, '') }));
   }
 
-  /** Makes it so, whether it is there already or not. */
+  /** Makes it so, whether it is there already or not. A conflict (409) is with a controller that writes at the same moment. */
   async apply<T extends KubeObject>(object: T): Promise<T> {
     const path = `${pathOf(object)}?fieldManager=test&force=true`;
-    return (await this.#must('PATCH', path, object, 'application/apply-patch+yaml')) as T;
+    for (let left = 5; ; left--) {
+      const { status, body } = await this.#send('PATCH', path, object, 'application/apply-patch+yaml');
+      if (status < 300) return body as T;
+      if (status !== 409 || left === 0) throw new Error(`PATCH ${path}: ${status}: ${JSON.stringify(body)}`);
+    }
   }
 
   /** Sets labels, and with null takes them away. */

@@ -23,8 +23,7 @@ interface Tested {
   readonly notTried: readonly string[];
 }
 
-/** @param broken the faults, too, at half a minute each: with `--suites=all` */
-export function connectivity(cluster: () => KubeCluster, broken: boolean): void {
+export function connectivity(cluster: () => KubeCluster): void {
   suite('kubectl tollgate connectivity test', () => {
     const names = ['node1', 'node2'] as const;
     let ends: Omit<Ends, 'pod'>;
@@ -111,25 +110,22 @@ export function connectivity(cluster: () => KubeCluster, broken: boolean): void 
           assert.equal(child.exitCode, null, stderr);
           return stderr.includes('Enter goes on');
         });
-      } catch (error) {
-        child.kill();
-        throw error;
-      }
-      const pod = (await cluster().api.get<Pod>('/api/v1/namespaces/tollgate-connectivity/pods/far-open'))!.status
-        .podIP!;
-      await breaks({ ...ends, pod });
-      try {
-        child.stdin.end('\n');
-        const [status] = (await ended) as [number];
-        assert.equal(status, 1, (await stdout) + stderr);
-        return JSON.parse(await stdout) as Tested;
+        const pods = '/api/v1/namespaces/tollgate-connectivity/pods';
+        const all = { ...ends, pod: (await cluster().api.get<Pod>(`${pods}/far-open`))!.status.podIP! };
+        try {
+          await breaks(all);
+          child.stdin.end('\n');
+          const [status] = (await ended) as [number];
+          assert.equal(status, 1, (await stdout) + stderr);
+          return JSON.parse(await stdout) as Tested;
+        } finally {
+          await mends(all);
+        }
       } finally {
-        await mends({ ...ends, pod });
+        child.kill();
         await until('the agents to be ready', areAgentsReady);
       }
     }
-
-    if (!broken) return;
 
     for (const fault of faults)
       test(`${fault.what}: it is found, and its likely cause told`, async t => {

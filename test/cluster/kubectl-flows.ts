@@ -10,7 +10,7 @@ import { plugin, spawnPlugin } from './plugin.ts';
 const namespace = 'recorded';
 
 interface Flow {
-  readonly kind: string;
+  readonly kind: 'flow';
   readonly verdict: 'allowed' | 'denied';
   readonly from: { readonly name: string };
   readonly to: { readonly name: string };
@@ -18,10 +18,16 @@ interface Flow {
   readonly egress: { readonly by: readonly string[] } | null;
   readonly ingress: { readonly by: readonly string[] } | null;
 }
+/** Of packets and events that no record tells of one by one; a busy node has them at any time. */
+interface Note {
+  readonly kind: 'sum' | 'loss';
+}
 /** In a list a flow has all nodes that recorded it. */
 type Listed = Flow & { readonly nodes: readonly string[] };
 /** As it comes, it has the one that tells it. */
 type Followed = Flow & { readonly node: string };
+
+const isFlow = <T extends Flow>(entry: T | Note): entry is T => entry.kind === 'flow';
 
 const way = ({ from, to, port, verdict }: Flow): string =>
   `${from.name.split('/')[1]} → ${to.name.split('/')[1]}:${port} ${verdict}`;
@@ -57,7 +63,8 @@ export function kubectlFlows(cluster: () => KubeCluster): void {
       return stdout
         .split('\n')
         .filter(line => line !== '')
-        .map(line => JSON.parse(line) as Listed);
+        .map(line => JSON.parse(line) as Listed | Note)
+        .filter(isFlow);
     }
 
     test('flows between two nodes stand there once, with what both of them know', async () => {
@@ -96,7 +103,10 @@ export function kubectlFlows(cluster: () => KubeCluster): void {
     test('--follow tells those of both nodes as they come', async () => {
       const child = spawnPlugin('flows', '--follow', 'verdict:allowed', `ns:${namespace}`, '-o', 'json');
       const flows: Followed[] = [];
-      createInterface(child.stdout).on('line', line => flows.push(JSON.parse(line) as Followed));
+      createInterface(child.stdout).on('line', line => {
+        const entry = JSON.parse(line) as Followed | Note;
+        if (isFlow(entry)) flows.push(entry);
+      });
       try {
         const isTold = (node: string, what: string) => flows.some(flow => flow.node === node && way(flow) === what);
         // Each node begins in its own time: they are asked again until both tell it.

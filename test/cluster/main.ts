@@ -34,9 +34,7 @@ after(() => cluster?.[Symbol.dispose]());
 for (const proofs of [policies, life, restarts, nodes, daemonSet]) proofs(() => cluster);
 const extent = (process.env['TOLLGATE_CLUSTER_SUITES'] ?? 'some') as Extent;
 if (release.agent === 'pod') {
-  for (const proofs of [kubectlPlugin, kubectlFlows]) proofs(() => cluster);
-  connectivity(() => cluster, extent === 'all');
-  rollout(() => cluster);
+  for (const proofs of [kubectlPlugin, kubectlFlows, connectivity, rollout]) proofs(() => cluster);
 }
 if (release.hasServices) {
   for (const proofs of [names, access, sessions, apiWeather, returns, rolling]) proofs(() => cluster);

@@ -5,7 +5,7 @@
 #     --kubernetes=…   1.34 (the default) or 1.20, the oldest that is supported
 #     --runtime=…      containerd (the default), or crio, which is built once (see crio/build.sh)
 #     --suites=…       how much of Kubernetes' own network tests: what fits into CI is the default; JUnit's results and a
-#                      summary are in dist/cluster-suites; all: the conformance suite of ClusterNetworkPolicy and the faults besides
+#                      summary are in dist/cluster-suites; all: the conformance suite of ClusterNetworkPolicy besides
 # Kubernetes is built once (see build.sh). All that runs, runs in namespaces for mounts, processes and the network that end
 # with this script, however it ends.
 set -euo pipefail
