@@ -72,7 +72,7 @@ function parse(text: string): Json | undefined {
 export async function cni(host: Host, verb: Verb | (string & {}) | undefined, call: Call): Promise<Outcome> {
   for (let again = 0; ; again++) {
     const outcome = { ...(await callOnce(host, verb, call)), again };
-    if (outcome.exit !== 1 || !isAskedAgain(outcome.json?.['code'])) return outcome;
+    if (outcome.exit !== 1 || !isAskedAgain(host, outcome.json?.['code'])) return outcome;
     if (verb === 'ADD') await silently(host, 'DEL', { ...call, run: {} });
   }
 }

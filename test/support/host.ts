@@ -7,6 +7,7 @@ import { once } from 'node:events';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import type { Way } from './way.ts';
 
 export interface Exit {
   /** 128 + the signal's number is not used: `signal` says so, and exit is null. */
@@ -61,6 +62,8 @@ export async function until<T>(
 export interface HostOptions {
   /** Has a process namespace too, so that daemons end with the host. */
   readonly pids?: boolean;
+  /** How calls reach the plugin; `alone` where absent. `furnished` puts there what it takes. */
+  readonly way?: Way;
   /** A name of its own, as hostname(1) says it; that of the machine where absent. */
   readonly hostname?: string;
   /** Shell lines run inside as it starts, before anything else. */
@@ -86,10 +89,11 @@ export class Host implements Disposable {
   #names = 0;
   /** The process that holds the namespaces. */
   readonly pid: number;
+  readonly way: Way;
 
   /** Only `lo` is there, and up; /run and /var/lib are empty, and its own. */
   static async start(options: HostOptions = {}): Promise<Host> {
-    const { pids = false, hostname } = options;
+    const { pids = false, way = 'alone', hostname } = options;
     const fork = pids ? ['--pid', '--fork', '--kill-child=KILL', '--mount-proc'] : [];
     const uts = hostname === undefined ? [] : ['--uts'];
     // The checkout must stay in sight, wherever it is; and the machine's own state must not be.
@@ -129,10 +133,14 @@ export class Host implements Disposable {
     holder.stdout.destroy();
     holder.stderr.destroy();
     holder.unref();
-    return new Host(holder, { pids, uts: uts.length > 0 });
+    return new Host(holder, { pids, uts: uts.length > 0, way });
   }
 
-  private constructor(holder: ChildProcess, { pids, uts }: { readonly pids: boolean; readonly uts: boolean }) {
+  private constructor(
+    holder: ChildProcess,
+    { pids, uts, way }: { readonly pids: boolean; readonly uts: boolean; readonly way: Way },
+  ) {
+    this.way = way;
     this.#holder = holder;
     this.#pids = pids;
     this.#uts = uts;

@@ -4,7 +4,7 @@ import { inNetns, Netns } from '../../lib/kernel/netns.ts';
 import { type Agent, startAgent as start } from './agent-process.ts';
 import { add, type Call, config, type Json, policies, runDir, stateDir, tollgate } from './cni.ts';
 import { type ApiObject, FakeApi } from './fake-api.ts';
-import { Host, until } from './host.ts';
+import { Host, type HostOptions, until } from './host.ts';
 import { type PluggedPod, PluggedPod as Pod, PolicyHost, ranges } from './policy-host.ts';
 import { furnished } from './way.ts';
 import { wires } from './wired-host.ts';
@@ -50,8 +50,8 @@ export const policyObject = (name: string, spec: Json, namespace = 'default'): A
 export class KubeHost extends PolicyHost implements AsyncDisposable {
   readonly api: FakeApi;
 
-  static async startCluster(): Promise<KubeHost> {
-    const host = await furnished(await Host.start({ setup: `mkdir -p ${policies}; ${wires}` }));
+  static async startCluster(options: Pick<HostOptions, 'way'> = {}): Promise<KubeHost> {
+    const host = await furnished(await Host.start({ ...options, setup: `mkdir -p ${policies}; ${wires}` }));
     try {
       using place = Netns.open(`/proc/${host.pid}/ns/net`);
       return new KubeHost(host, await FakeApi.start({ inside: listen => inNetns(place, listen) }));

@@ -1,32 +1,34 @@
-/** The way from a runtime to the plugin. */
-import test, { type TestContext } from 'node:test';
+/** The way from a runtime to the plugin: an option of each host, on which all calls of that host then go. */
+import { suite } from 'node:test';
 import { keepAgent } from './agent-process.ts';
 import type { Host } from './host.ts';
 import { peerDir, runDir, tollgate, tollgateDir } from './places.ts';
 import { newSeed, random } from './random.ts';
 
 /**
- * The way in which hosts are called: `alone`, a process for each call; `launcher`, as after `tollgate install`, with a worker or
- * without one; `worker`, through launchers and a worker; `dying worker`, one that is killed and started again all the time.
+ * `alone`, a process for each call; `launcher`, as after `tollgate install`, with a worker or without one; `worker`, through
+ * launchers and a worker; `dying worker`, one that is killed and started again all the time.
  */
 export type Way = 'alone' | 'launcher' | 'worker' | 'dying worker';
-let way: Way = 'alone';
-/** Chooses the way for a file that runs the scenarios of another file; to be called before that file is imported. */
-export const callThrough = (chosen: Way): void => {
-  way = chosen;
+
+const inWords: Readonly<Record<Way, string>> = {
+  alone: 'a process for each call',
+  launcher: 'through launchers',
+  worker: 'through launchers and a worker',
+  'dying worker': 'through launchers and a worker that is killed all the time',
 };
-export const isServed = (): boolean => way === 'worker' || way === 'dying worker';
-/** A scenario that no launcher and no worker has a part in. */
-export function testAlone(name: string, scenario: (t: TestContext) => Promise<void>): void {
-  if (way === 'alone') void test(name, scenario);
+
+/** Declares tests for each of these ways, in a suite that is called by it. */
+export function inWays(ways: readonly Way[], declare: (way: Way) => void): void {
+  for (const way of ways) suite(inWords[way], () => declare(way));
 }
 
-/** Hosts that have them. */
-const launchers = new WeakSet<Host>();
+export const isServed = (way: Way): boolean => way === 'worker' || way === 'dying worker';
+
 /** Path of the plugin that a runtime calls on this host. */
 export const binaryOf = (host: Host, plugin = 'tollgate'): string => {
   if (!plugin.startsWith('tollgate')) return `${peerDir}/${plugin}`;
-  if (launchers.has(host)) return `/run/bin/${plugin}`;
+  if (host.way !== 'alone') return `/run/bin/${plugin}`;
   return plugin === 'tollgate' ? tollgate : `${tollgateDir}/${plugin}`;
 };
 
@@ -40,14 +42,13 @@ function lifetimes(): () => number {
 
 /** The host, with what the way of its calls needs. */
 export async function furnished(host: Host): Promise<Host> {
-  if (way === 'alone') return host;
+  if (host.way === 'alone') return host;
   await host.sh(`mkdir /run/bin; cp ${tollgateDir}/tools/launcher /run/bin/tollgate; ln /run/bin/tollgate /run/bin/tollgate-ipam
     ln -s ${tollgate} /run/bin/tollgate-node; echo ${runDir} >/run/bin/tollgate.rundir`);
-  launchers.add(host);
-  if (way === 'worker') await keepAgent(host);
-  if (way === 'dying worker') await keepAgent(host, lifetimes());
+  if (host.way === 'worker') await keepAgent(host);
+  if (host.way === 'dying worker') await keepAgent(host, lifetimes());
   return host;
 }
 
 /** True where a worker died and the call's outcome is unknown, so that a runtime calls again. */
-export const isAskedAgain = (code: unknown): boolean => way === 'dying worker' && code === 11;
+export const isAskedAgain = (host: Host, code: unknown): boolean => host.way === 'dying worker' && code === 11;

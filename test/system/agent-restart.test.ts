@@ -5,6 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { type Call, cni, type Outcome } from '../support/cni.ts';
 import { until } from '../support/host.ts';
 import { KubeHost } from '../support/kube-host.ts';
+import { inWays } from '../support/way.ts';
 
 const PODS = 12;
 
@@ -26,19 +27,21 @@ const assertAllSucceeded = (outcomes: readonly Outcome[]): void =>
 /** Milliseconds that the agent is away. */
 const AWAY = 2_000;
 
-for (const signal of ['SIGTERM', 'SIGKILL'] as const)
-  test(`ADDs that come while the agent is away after ${signal} succeed when the next one serves`, async () => {
-    await using host = await KubeHost.startCluster();
-    using first = await host.startAgent();
-    const [before, while_] = [await calls(host, 'before'), await calls(host, 'while')];
-    // At SIGTERM these are under way, or wait for their turn. SIGKILL would take calls with it, of which nobody knows what became.
-    const early = addAll(host, before);
-    if (signal === 'SIGKILL') await early;
-    first.child.kill(signal);
-    await until('the agent to be gone', () => first.child.exitCode !== null || first.child.signalCode !== null);
-    const late = addAll(host, while_);
-    assert.equal(await Promise.race([late, pause(AWAY, 'waits')]), 'waits');
-    using _next = await host.startAgent();
-    assertAllSucceeded(await early);
-    assertAllSucceeded(await late);
-  });
+inWays(['alone', 'launcher'], way => {
+  for (const signal of ['SIGTERM', 'SIGKILL'] as const)
+    test(`ADDs that come while the agent is away after ${signal} succeed when the next one serves`, async () => {
+      await using host = await KubeHost.startCluster({ way });
+      using first = await host.startAgent();
+      const [before, while_] = [await calls(host, 'before'), await calls(host, 'while')];
+      // At SIGTERM these are under way, or wait for their turn. SIGKILL would end calls whose outcome is then unknown.
+      const early = addAll(host, before);
+      if (signal === 'SIGKILL') await early;
+      first.child.kill(signal);
+      await until('the agent to be gone', () => first.child.exitCode !== null || first.child.signalCode !== null);
+      const late = addAll(host, while_);
+      assert.equal(await Promise.race([late, pause(AWAY, 'waits')]), 'waits');
+      using _next = await host.startAgent();
+      assertAllSucceeded(await early);
+      assertAllSucceeded(await late);
+    });
+});

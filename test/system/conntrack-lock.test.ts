@@ -11,7 +11,6 @@ import { ConntrackCrowd } from '../support/conntrack-crowd.ts';
 import { type Host, until } from '../support/host.ts';
 import { listFlows } from '../support/listed-flows.ts';
 import { manyFlows, openFlows } from '../support/tracked-flows.ts';
-import { callThrough } from '../support/way.ts';
 import { callOf } from '../support/worker-host.ts';
 
 const THREADS = 8;
@@ -72,9 +71,8 @@ async function addedDuring(host: Host, pid: number, leaving: Call): Promise<numb
   return added;
 }
 
-callThrough('launcher');
 test('a DEL that stands behind the walks of other programs lets ADDs of other pods pass, and forgets its own', async () => {
-  using host = await startHost();
+  using host = await startHost({ way: 'launcher' });
   using agent = await startAgent(host);
   using socket = open(host);
   using crowd = new ConntrackCrowd(THREADS);

@@ -5,7 +5,7 @@ import { command as serving, startAgent } from '../support/agent-process.ts';
 import { cni } from '../support/cni.ts';
 import { until } from '../support/host.ts';
 import { onlyFrom, type PluggedPod, PolicyHost, pods, policy } from '../support/policy-host.ts';
-import { isServed } from '../support/way.ts';
+import type { Way } from '../support/way.ts';
 
 const role = (name: string) => ({ labels: { role: name } });
 
@@ -40,8 +40,8 @@ const changes: readonly (readonly [what: string, command: string])[] = [
 /** Others commit all the time in tables of their own. */
 const noise = 'nft add table inet somebody-else; nft delete table inet somebody-else';
 
-const start = async (): Promise<{ host: PolicyHost; stranger: PluggedPod; friend: PluggedPod }> => {
-  const host = await PolicyHost.start();
+const start = async (way: Way = 'alone'): Promise<{ host: PolicyHost; stranger: PluggedPod; friend: PluggedPod }> => {
+  const host = await PolicyHost.start({ way });
   host.put('only.yaml', onlyFrom('only', { role: 'victim' }, { role: 'friend' }));
   host.put('other.yaml', policy('other', { ...pods({ role: 'other' }), policyTypes: ['Ingress', 'Egress'] }));
   await host.plug('first', role('victim'));
@@ -61,7 +61,7 @@ for (const isNoisy of [false, true])
     });
     after(() => host[Symbol.dispose]());
 
-    for (const [what, command] of isServed() ? [] : changes)
+    for (const [what, command] of changes)
       test(what, async () => {
         if (isNoisy) {
           await host.host.sh(noise);
@@ -82,46 +82,44 @@ for (const isNoisy of [false, true])
       });
   });
 
-if (!isServed())
-  suite('so do others', () => {
-    test('an ADD of an identity that is new, a DEL and `policy apply` find it out as well', async () => {
-      const { host, stranger } = await start();
-      using _ = host;
-      const flush = () => host.host.sh('nft flush chain inet tollgate gate');
-      const whole = await host.words();
-      await flush();
-      using other = await host.plug('other', role('other'));
-      assert.ok(!host.reaches(stranger, other));
-      await flush();
-      await other.unplug();
-      assert.equal(await host.words(), whole, 'after DEL');
-      await flush();
-      assert.match(await host.apply(), /In force/);
-      assert.equal(await host.words(), whole, 'after `policy apply`');
-    });
+suite('so do others', () => {
+  test('an ADD of an identity that is new, a DEL and `policy apply` find it out as well', async () => {
+    const { host, stranger } = await start();
+    using _ = host;
+    const flush = () => host.host.sh('nft flush chain inet tollgate gate');
+    const whole = await host.words();
+    await flush();
+    using other = await host.plug('other', role('other'));
+    assert.ok(!host.reaches(stranger, other));
+    await flush();
+    await other.unplug();
+    assert.equal(await host.words(), whole, 'after DEL');
+    await flush();
+    assert.match(await host.apply(), /In force/);
+    assert.equal(await host.words(), whole, 'after `policy apply`');
   });
+});
 
-if (isServed())
-  test('the warm process puts it right without being called', async () => {
-    const { host } = await start();
-    using _ = host;
-    const whole = await host.words();
-    for (const [what, command] of changes) {
-      await host.host.sh(command);
-      await until(what, async () => (await host.words().catch(() => '')) === whole);
-    }
-  });
-else
-  test('a warm process counts what it puts right', async () => {
-    const { host } = await start();
-    using _ = host;
-    const whole = await host.words();
-    const place = '127.0.0.1:9467';
-    using agent = await startAgent(host.host, [...serving, '--metrics', place]);
-    await host.host.sh('nft flush chain inet tollgate gate');
-    await until('the gate to be whole', async () => (await host.words()) === whole);
-    await until('it to be counted', async () =>
-      /^tollgate_mended_total\{what="table"\} [1-9]/m.test(await host.host.sh(`curl -s http://${place}/metrics`)),
-    );
-    await until('it to be told', () => agent.said(/Another program changed our table: mended/));
-  });
+test('the warm process puts it right without being called', async () => {
+  const { host } = await start('worker');
+  using _ = host;
+  const whole = await host.words();
+  for (const [what, command] of changes) {
+    await host.host.sh(command);
+    await until(what, async () => (await host.words().catch(() => '')) === whole);
+  }
+});
+
+test('a warm process counts what it puts right', async () => {
+  const { host } = await start();
+  using _ = host;
+  const whole = await host.words();
+  const place = '127.0.0.1:9467';
+  using agent = await startAgent(host.host, [...serving, '--metrics', place]);
+  await host.host.sh('nft flush chain inet tollgate gate');
+  await until('the gate to be whole', async () => (await host.words()) === whole);
+  await until('it to be counted', async () =>
+    /^tollgate_mended_total\{what="table"\} [1-9]/m.test(await host.host.sh(`curl -s http://${place}/metrics`)),
+  );
+  await until('it to be told', () => agent.said(/Another program changed our table: mended/));
+});

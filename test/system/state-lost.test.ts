@@ -1,4 +1,4 @@
-/** Files of the state and runtime folders are lost while pods run: no pod ever gets what was another's. */
+/** Files of the state and runtime folders are lost while pods run: no pod ever gets what was another's, also where a worker keeps in mind what it wrote. */
 import assert from 'node:assert/strict';
 import test, { suite } from 'node:test';
 import { isIdentity } from '../../lib/tag/tag.ts';
@@ -18,6 +18,7 @@ import {
 import { type Host, until } from '../support/host.ts';
 import { random, seedOf } from '../support/random.ts';
 import { links, tagged } from '../support/snapshot.ts';
+import { inWays } from '../support/way.ts';
 
 const onlyFromOk = `apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -57,49 +58,6 @@ async function assertOneRoleATag(host: Host, roles: ReadonlyMap<string, string>,
   }
 }
 
-suite('a tag that a living link carries is given to nobody else', () => {
-  const losses: readonly (readonly [what: string, script: string])[] = [
-    ['the state folder and the runtime folder', `rm -rf ${stateDir} ${runDir}`],
-    [
-      "the node's record, and one pod's record is empty",
-      `rm ${runDir}/*.node; : >$(echo ${stateDir}/boot-*/net/attachments/ok:eth0)`,
-    ],
-    [
-      "what is in the node's record, and one pod's record is empty",
-      `: >$(echo ${runDir}/*.node); : >$(echo ${stateDir}/boot-*/net/attachments/ok:eth0)`,
-    ],
-    ['everything, the table included', `rm -rf ${stateDir} ${runDir}; nft delete table inet tollgate`],
-  ];
-  for (const [what, script] of losses)
-    test(`lost: ${what}`, async () => {
-      using host = await startHost();
-      host.write(`${policies}/deny.yaml`, onlyFromOk);
-      const victim = await plug(host, 'victim', 'victim');
-      const others = [await plug(host, 'bad', 'bad'), await plug(host, 'ok', 'ok')];
-      await host.sh(script);
-      const next = await plug(host, 'next', 'stranger');
-      const pods = [victim, ...others, next];
-      await assertOneRoleATag(host, new Map(pods.map(({ mac, role }) => [mac, role])), what);
-      assert.equal(await crosses(host, next, victim), false, 'the new pod may do what another was allowed');
-      for (const pod of pods) await silently(host, 'DEL', pod);
-      assert.deepEqual(await tagged(host), []);
-    });
-
-  test('a link that outlived its DEL: a namespace was lost, a name changed, numbers begin again', async () => {
-    using host = await startHost();
-    host.write(`${policies}/deny.yaml`, onlyFromOk);
-    const ok = await plug(host, 'ok', 'ok');
-    const { name, group } = (await linkOf(host, ok))!;
-    await host.sh(`ip link set ${name} name old0; rm -rf ${stateDir} ${runDir}`);
-    // No record, no name and no namespace: nobody can tell that this link is meant.
-    await silently(host, 'DEL', { ...ok, netnsPath: '' });
-    const victim = await plug(host, 'victim', 'victim');
-    assert.notEqual((await linkOf(host, victim))!.group, group);
-    const next = await plug(host, 'next', 'bad');
-    await assertOneRoleATag(host, new Map([ok, victim, next].map(({ mac, role }) => [mac, role])), 'after it');
-  });
-});
-
 const harms = (file: string): readonly string[] => [
   `rm -f ${file}`,
   `: >${file}`,
@@ -112,52 +70,97 @@ const harms = (file: string): readonly string[] => [
 const TURNS = 40;
 const ROLES = ['ok', 'bad', 'victim', 'stranger'];
 
-test(`files are lost at random between ${TURNS} random calls: links of one tag have one role, and all of them go in the end`, async t => {
-  const seed = seedOf(t);
-  const next = random(seed);
-  const pick = <T>(from: readonly T[]): T => from[Math.floor(next() * from.length)]!;
-  using host = await startHost();
-  host.write(`${policies}/deny.yaml`, onlyFromOk);
-  const roles = new Map<string, string>();
-  const alive: Pod[] = [];
-  const said: string[] = [];
-  const files = () => [...host.files(stateDir), ...host.files(runDir)].filter(file => !/\.lock$|cni\.sock/.test(file));
-  for (let turn = 0; turn < TURNS; turn++) {
-    const chance = next();
-    if (chance < 0.4 && alive.length < 10) {
-      const pod = await plug(host, `pod${turn}`, pick(ROLES));
-      roles.set(pod.mac, pod.role);
-      alive.push(pod);
-      said.push(`ADD ${pod.containerID} ${pod.role}`);
-    } else if (chance < 0.55 && alive.length > 0) {
-      const [pod] = alive.splice(Math.floor(next() * alive.length), 1);
-      await silently(host, 'DEL', pod!);
-      said.push(`DEL ${pod!.containerID}`);
-    } else if (chance < 0.6) {
-      const kept = alive.map(({ containerID }) => ({ containerID, ifname: 'eth0' }));
-      await silently(host, 'GC', { config: labelled({}, { 'cni.dev/valid-attachments': kept }) });
-      said.push('GC');
-    } else if (chance < 0.7 && alive.length > 0) {
-      const link = await linkOf(host, pick(alive));
-      if (link) await host.sh(`ip link set ${link.name} name renamed${turn}`);
-      said.push(`renamed ${link?.name}`);
-    } else if (chance < 0.75) {
-      await host.sh('nft delete table inet tollgate 2>/dev/null || true');
-      said.push('no table');
-    } else {
-      const lost = files();
-      const script = lost.length === 0 ? 'true' : pick(harms(pick(lost)));
-      await host.sh(script);
-      said.push(script);
+inWays(['alone', 'worker'], way => {
+  suite('a tag that a living link carries is given to nobody else', () => {
+    const losses: readonly (readonly [what: string, script: string])[] = [
+      ['the state folder and the runtime folder', `rm -rf ${stateDir} ${runDir}`],
+      [
+        "the node's record, and one pod's record is empty",
+        `rm ${runDir}/*.node; : >$(echo ${stateDir}/boot-*/net/attachments/ok:eth0)`,
+      ],
+      [
+        "what is in the node's record, and one pod's record is empty",
+        `: >$(echo ${runDir}/*.node); : >$(echo ${stateDir}/boot-*/net/attachments/ok:eth0)`,
+      ],
+      ['everything, the table included', `rm -rf ${stateDir} ${runDir}; nft delete table inet tollgate`],
+    ];
+    for (const [what, script] of losses)
+      test(`lost: ${what}`, async () => {
+        using host = await startHost({ way });
+        host.write(`${policies}/deny.yaml`, onlyFromOk);
+        const victim = await plug(host, 'victim', 'victim');
+        const others = [await plug(host, 'bad', 'bad'), await plug(host, 'ok', 'ok')];
+        await host.sh(script);
+        const next = await plug(host, 'next', 'stranger');
+        const pods = [victim, ...others, next];
+        await assertOneRoleATag(host, new Map(pods.map(({ mac, role }) => [mac, role])), what);
+        assert.equal(await crosses(host, next, victim), false, 'the new pod may do what another was allowed');
+        for (const pod of pods) await silently(host, 'DEL', pod);
+        assert.deepEqual(await tagged(host), []);
+      });
+
+    test('a link that outlived its DEL: a namespace was lost, a name changed, numbers begin again', async () => {
+      using host = await startHost({ way });
+      host.write(`${policies}/deny.yaml`, onlyFromOk);
+      const ok = await plug(host, 'ok', 'ok');
+      const { name, group } = (await linkOf(host, ok))!;
+      await host.sh(`ip link set ${name} name old0; rm -rf ${stateDir} ${runDir}`);
+      // No record, no name and no namespace: nobody can tell that this link is meant.
+      await silently(host, 'DEL', { ...ok, netnsPath: '' });
+      const victim = await plug(host, 'victim', 'victim');
+      assert.notEqual((await linkOf(host, victim))!.group, group);
+      const next = await plug(host, 'next', 'bad');
+      await assertOneRoleATag(host, new Map([ok, victim, next].map(({ mac, role }) => [mac, role])), 'after it');
+    });
+  });
+
+  test(`files are lost at random between ${TURNS} random calls: links of one tag have one role, and all of them go in the end`, async t => {
+    const seed = seedOf(t);
+    const next = random(seed);
+    const pick = <T>(from: readonly T[]): T => from[Math.floor(next() * from.length)]!;
+    using host = await startHost({ way });
+    host.write(`${policies}/deny.yaml`, onlyFromOk);
+    const roles = new Map<string, string>();
+    const alive: Pod[] = [];
+    const said: string[] = [];
+    const files = () => [...host.files(stateDir), ...host.files(runDir)].filter(file => !/\.lock$|cni\.sock/.test(file));
+    for (let turn = 0; turn < TURNS; turn++) {
+      const chance = next();
+      if (chance < 0.4 && alive.length < 10) {
+        const pod = await plug(host, `pod${turn}`, pick(ROLES));
+        roles.set(pod.mac, pod.role);
+        alive.push(pod);
+        said.push(`ADD ${pod.containerID} ${pod.role}`);
+      } else if (chance < 0.55 && alive.length > 0) {
+        const [pod] = alive.splice(Math.floor(next() * alive.length), 1);
+        await silently(host, 'DEL', pod!);
+        said.push(`DEL ${pod!.containerID}`);
+      } else if (chance < 0.6) {
+        const kept = alive.map(({ containerID }) => ({ containerID, ifname: 'eth0' }));
+        await silently(host, 'GC', { config: labelled({}, { 'cni.dev/valid-attachments': kept }) });
+        said.push('GC');
+      } else if (chance < 0.7 && alive.length > 0) {
+        const link = await linkOf(host, pick(alive));
+        if (link) await host.sh(`ip link set ${link.name} name renamed${turn}`);
+        said.push(`renamed ${link?.name}`);
+      } else if (chance < 0.75) {
+        await host.sh('nft delete table inet tollgate 2>/dev/null || true');
+        said.push('no table');
+      } else {
+        const lost = files();
+        const script = lost.length === 0 ? 'true' : pick(harms(pick(lost)));
+        await host.sh(script);
+        said.push(script);
+      }
+      await assertOneRoleATag(host, roles, `(SEED=${seed})\n${said.join('\n')}`);
     }
-    await assertOneRoleATag(host, roles, `(SEED=${seed})\n${said.join('\n')}`);
-  }
-  for (const pod of alive) {
-    const verb: Verb = 'DEL';
-    const { exit, stdout } = await cni(host, verb, pod);
-    assert.equal(exit, 0, `${stdout} (SEED=${seed})\n${said.join('\n')}`);
-  }
-  assert.deepEqual(await tagged(host), [], `SEED=${seed}\n${said.join('\n')}`);
-  // A worker deletes links in its own time.
-  await until('all links to be gone', async () => !(await links(host)).some(({ mac }) => roles.has(mac)));
+    for (const pod of alive) {
+      const verb: Verb = 'DEL';
+      const { exit, stdout } = await cni(host, verb, pod);
+      assert.equal(exit, 0, `${stdout} (SEED=${seed})\n${said.join('\n')}`);
+    }
+    assert.deepEqual(await tagged(host), [], `SEED=${seed}\n${said.join('\n')}`);
+    // A worker deletes links in its own time.
+    await until('all links to be gone', async () => !(await links(host)).some(({ mac }) => roles.has(mac)));
+  });
 });

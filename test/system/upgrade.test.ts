@@ -15,9 +15,7 @@ import { until } from '../support/host.ts';
 import { KubeHost } from '../support/kube-host.ts';
 import { type PluggedPod, PORT, PolicyHost, policy } from '../support/policy-host.ts';
 import type { Asked } from '../support/traffic.ts';
-import { callThrough } from '../support/way.ts';
 
-callThrough('launcher');
 const released = `${tollgateDir}/tools/released/tollgate`;
 if (!existsSync(released)) throw new Error(`${released} is not there: run test/released.sh`);
 
@@ -37,7 +35,7 @@ interface Node extends AsyncDisposable {
 }
 
 async function folderNode(): Promise<Node> {
-  const host = await PolicyHost.start();
+  const host = await PolicyHost.start({ way: 'launcher' });
   host.put('web.yaml', policy('web', fromFriends));
   return {
     host,
@@ -52,7 +50,7 @@ async function folderNode(): Promise<Node> {
 }
 
 async function clusterNode(): Promise<Node> {
-  const host = await KubeHost.startCluster();
+  const host = await KubeHost.startCluster({ way: 'launcher' });
   host.policy('web', fromFriends);
   return {
     host,

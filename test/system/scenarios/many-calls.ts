@@ -14,88 +14,13 @@ import {
   silently,
   startHost,
   warm,
-} from '../support/cni.ts';
-import { type Host, until } from '../support/host.ts';
-import { random, seedOf } from '../support/random.ts';
-import { assertNothingLeft, snapshot, tagged } from '../support/snapshot.ts';
-import { isServed } from '../support/way.ts';
+} from '../../support/cni.ts';
+import { type Host, until } from '../../support/host.ts';
+import { random, seedOf } from '../../support/random.ts';
+import { assertNothingLeft, snapshot, tagged } from '../../support/snapshot.ts';
+import { isServed, type Way } from '../../support/way.ts';
 
 const both = { v4: '10.77.0.0/24', v6: 'fd77::/64' };
-
-test('100 ADDs at once: 100 different addresses of each family, all of them live; 100 DELs: nothing left', async () => {
-  using host = await startHost();
-  const masked = config({ ipMasq: true }, both);
-  await warm(host, masked);
-  const before = await snapshot(host);
-  const calls = (await host.netns(100)).map((netns, i): Call => ({ config: masked, containerID: `c${i}`, netns }));
-  const results = await Promise.all(
-    calls.map(async call => {
-      const result = await add(host, call);
-      // The kernel answers before it has made an IPv6 address its own; whoever sends at once must not be lost.
-      const own = addresses(result).find(ip => ip.includes(':'));
-      assert.match(await host.sh(`ip -6 route get ${own}`, call.netns!), /^local /);
-      return result;
-    }),
-  );
-  assert.equal(new Set(results.flatMap(addresses)).size, 200);
-  assert.equal((await tagged(host)).length, 100);
-  for (const i of [0, 49, 99]) {
-    for (const ip of addresses(results[(i + 7) % 100]!))
-      assert.ok(await host.pings(ip, calls[i]!.netns), `pod ${i} to ${ip}`);
-  }
-  await Promise.all(calls.map(call => silently(host, 'DEL', call)));
-  await assertNothingLeft(host, before, 'after 100 DELs');
-});
-
-test('30 ADDs race for 10 addresses: 10 succeed, 20 say which pool of what size is exhausted', async () => {
-  using host = await startHost();
-  const range = { subnet: '10.78.0.0/24', rangeStart: '10.78.0.10', rangeEnd: '10.78.0.19' };
-  const ten = config({ ipam: { type: 'tollgate-ipam', ranges: [[range]] } });
-  await warm(host, config());
-  const before = await snapshot(host);
-  const calls = (await host.netns(30)).map((netns, i): Call => ({ config: ten, containerID: `c${i}`, netns }));
-  const outcomes = await Promise.all(calls.map(call => cni(host, 'ADD', call)));
-  const won = outcomes.filter(({ exit }) => exit === 0).map(({ json }) => addresses(json as unknown as Result)[0]);
-  assert.deepEqual(
-    won.toSorted(),
-    Array.from({ length: 10 }, (_, i) => `10.78.0.${10 + i}`),
-  );
-  for (const outcome of outcomes.filter(({ exit }) => exit !== 0)) {
-    const { code, msg, details } = errorOf(outcome);
-    assert.ok(code >= 100, `code ${code}`);
-    assert.match(`${msg} ${details}`, /10\.78\.0\.10-10\.78\.0\.19/);
-    assert.match(`${msg} ${details}`, /\b10\b/);
-  }
-  assert.equal((await tagged(host)).length, 10);
-  await parallel(calls, 8, call => silently(host, 'DEL', call));
-  await assertNothingLeft(host, before, 'after 30 DELs');
-});
-
-test('ADDs and DELs of one attachment at once never overlap: one ADD wins, and after the last DEL nothing is left', async () => {
-  using host = await startHost();
-  await warm(host, config());
-  const before = await snapshot(host);
-  for (let round = 0; round < 5; round++) {
-    const call: Call = { config: config(), containerID: `same${round}`, netns: await host.pod() };
-    const adds = await Promise.all([1, 2, 3, 4].map(() => cni(host, 'ADD', call)));
-    const won = adds.filter(({ exit }) => exit === 0).length;
-    // Whose worker died is asked again after a DEL, which takes away what another one has won meanwhile.
-    const again = adds.reduce((sum, each) => sum + each.again, 0);
-    assert.ok(won >= 1 && won <= 1 + again, `${won} of ${adds.map(({ stdout }) => stdout).join('\n')}`);
-    for (const failed of adds.filter(({ exit }) => exit !== 0)) errorOf(failed);
-    assert.equal((await tagged(host)).length, 1);
-    await Promise.all([1, 2, 3].map(() => silently(host, 'DEL', call)));
-    await assertNothingLeft(host, before, `after round ${round}`);
-    const [mixed] = await Promise.all([
-      cni(host, 'ADD', call),
-      silently(host, 'DEL', call),
-      silently(host, 'DEL', call),
-    ]);
-    if (mixed.exit !== 0) errorOf(mixed);
-    await silently(host, 'DEL', call);
-    await assertNothingLeft(host, before, `after ADD and DEL at once, round ${round}`);
-  }
-});
 
 /** A pool so small that an address which was given up too early would soon be met again. */
 const crowded = { v4: '10.79.0.0/27', v6: 'fd79::/64' };
@@ -162,7 +87,7 @@ async function killCalls(host: Host, count: number, chance: () => number): Promi
       return (await tagged(host)).length === living.size;
     };
     // A worker may be undoing what its caller did not live to see.
-    if (isServed()) await until(`the dead to be gone after ${what}`, isClear);
+    if (isServed(host.way)) await until(`the dead to be gone after ${what}`, isClear);
     else assert.ok(await isClear(), `links after ${what}`);
     for (const { ips } of living.values()) for (const ip of ips) assert.ok(await host.pings(ip), `${ip} after ${what}`);
   };
@@ -198,8 +123,85 @@ async function fillUp(host: Host, network: Json): Promise<void> {
   assert.equal(new Set(results.flatMap(addresses)).size, 58);
 }
 
-test('200 SIGKILLs at random instants of ADD and DEL: no address is held twice, and after GC nothing is left', async t => {
-  using host = await startHost();
-  await host.outside();
-  await killCalls(host, 200, random(seedOf(t)));
-});
+export function manyCallsAtOnce(way: Way): void {
+  test('100 ADDs at once: 100 different addresses of each family, all of them live; 100 DELs: nothing left', async () => {
+    using host = await startHost({ way });
+    const masked = config({ ipMasq: true }, both);
+    await warm(host, masked);
+    const before = await snapshot(host);
+    const calls = (await host.netns(100)).map((netns, i): Call => ({ config: masked, containerID: `c${i}`, netns }));
+    const results = await Promise.all(
+      calls.map(async call => {
+        const result = await add(host, call);
+        // The kernel answers before it has made an IPv6 address its own; whoever sends at once must not be lost.
+        const own = addresses(result).find(ip => ip.includes(':'));
+        assert.match(await host.sh(`ip -6 route get ${own}`, call.netns!), /^local /);
+        return result;
+      }),
+    );
+    assert.equal(new Set(results.flatMap(addresses)).size, 200);
+    assert.equal((await tagged(host)).length, 100);
+    for (const i of [0, 49, 99]) {
+      for (const ip of addresses(results[(i + 7) % 100]!))
+        assert.ok(await host.pings(ip, calls[i]!.netns), `pod ${i} to ${ip}`);
+    }
+    await Promise.all(calls.map(call => silently(host, 'DEL', call)));
+    await assertNothingLeft(host, before, 'after 100 DELs');
+  });
+
+  test('30 ADDs race for 10 addresses: 10 succeed, 20 say which pool of what size is exhausted', async () => {
+    using host = await startHost({ way });
+    const range = { subnet: '10.78.0.0/24', rangeStart: '10.78.0.10', rangeEnd: '10.78.0.19' };
+    const ten = config({ ipam: { type: 'tollgate-ipam', ranges: [[range]] } });
+    await warm(host, config());
+    const before = await snapshot(host);
+    const calls = (await host.netns(30)).map((netns, i): Call => ({ config: ten, containerID: `c${i}`, netns }));
+    const outcomes = await Promise.all(calls.map(call => cni(host, 'ADD', call)));
+    const won = outcomes.filter(({ exit }) => exit === 0).map(({ json }) => addresses(json as unknown as Result)[0]);
+    assert.deepEqual(
+      won.toSorted(),
+      Array.from({ length: 10 }, (_, i) => `10.78.0.${10 + i}`),
+    );
+    for (const outcome of outcomes.filter(({ exit }) => exit !== 0)) {
+      const { code, msg, details } = errorOf(outcome);
+      assert.ok(code >= 100, `code ${code}`);
+      assert.match(`${msg} ${details}`, /10\.78\.0\.10-10\.78\.0\.19/);
+      assert.match(`${msg} ${details}`, /\b10\b/);
+    }
+    assert.equal((await tagged(host)).length, 10);
+    await parallel(calls, 8, call => silently(host, 'DEL', call));
+    await assertNothingLeft(host, before, 'after 30 DELs');
+  });
+
+  test('ADDs and DELs of one attachment at once never overlap: one ADD wins, and after the last DEL nothing is left', async () => {
+    using host = await startHost({ way });
+    await warm(host, config());
+    const before = await snapshot(host);
+    for (let round = 0; round < 5; round++) {
+      const call: Call = { config: config(), containerID: `same${round}`, netns: await host.pod() };
+      const adds = await Promise.all([1, 2, 3, 4].map(() => cni(host, 'ADD', call)));
+      const won = adds.filter(({ exit }) => exit === 0).length;
+      // Whose worker died is asked again after a DEL, which takes away what another one has won meanwhile.
+      const again = adds.reduce((sum, each) => sum + each.again, 0);
+      assert.ok(won >= 1 && won <= 1 + again, `${won} of ${adds.map(({ stdout }) => stdout).join('\n')}`);
+      for (const failed of adds.filter(({ exit }) => exit !== 0)) errorOf(failed);
+      assert.equal((await tagged(host)).length, 1);
+      await Promise.all([1, 2, 3].map(() => silently(host, 'DEL', call)));
+      await assertNothingLeft(host, before, `after round ${round}`);
+      const [mixed] = await Promise.all([
+        cni(host, 'ADD', call),
+        silently(host, 'DEL', call),
+        silently(host, 'DEL', call),
+      ]);
+      if (mixed.exit !== 0) errorOf(mixed);
+      await silently(host, 'DEL', call);
+      await assertNothingLeft(host, before, `after ADD and DEL at once, round ${round}`);
+    }
+  });
+
+  test('200 SIGKILLs at random instants of ADD and DEL: no address is held twice, and after GC nothing is left', async t => {
+    using host = await startHost({ way });
+    await host.outside();
+    await killCalls(host, 200, random(seedOf(t)));
+  });
+}
