@@ -14,7 +14,7 @@ const commands = /```sh\n([\s\S]*?)```/.exec(chapter)![1]!.trim().split('\n');
 /**
  * What is not the default: 0. The stranger is refused, taking the policy away would open something, nothing is staged, and pods
  * are still here. Two want what this host has not: flows that were seen of a pod, and a network in /etc/cni/net.d
- * (test/system/flows and connectivity have them).
+ * (test/system/flows and cli-connectivity have them).
  */
 const expected: readonly [RegExp, number][] = [
   [/policy explain/, 1],

@@ -123,7 +123,8 @@ inWays(['alone', 'worker'], way => {
     const roles = new Map<string, string>();
     const alive: Pod[] = [];
     const said: string[] = [];
-    const files = () => [...host.files(stateDir), ...host.files(runDir)].filter(file => !/\.lock$|cni\.sock/.test(file));
+    const files = () =>
+      [...host.files(stateDir), ...host.files(runDir)].filter(file => !/\.lock$|cni\.sock/.test(file));
     for (let turn = 0; turn < TURNS; turn++) {
       const chance = next();
       if (chance < 0.4 && alive.length < 10) {

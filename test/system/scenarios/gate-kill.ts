@@ -159,87 +159,81 @@ export function killedAtAnyInstant(way: Way): void {
   // No launcher and no worker has a part in these.
   if (way !== 'alone') return;
 
-  test(
-    '`policy apply`, killed 100 times: the table is that before or that after, and the next one brings the rest',
-    async t => {
-      using host = await PolicyHost.start({ way });
-      const chance = random(seedOf(t));
-      const role = (name: string) => ({ role: name });
-      const states = [
-        [onlyFrom('one', role('server'), role('a')), onlyFrom('two', role('a'), role('b'))],
-        [
-          onlyFrom('one', role('server'), role('b')),
-          policy('three', { ...pods(role('b')), policyTypes: ['Egress'], egress: [{ to: [pods(role('server'))] }] }),
-          policy('four', { ...pods(role('a')), ingress: [{ from: [{ ipBlock: { cidr: '10.0.0.0/8' } }] }] }),
-        ],
-      ] as const;
-      host.put('policy.yaml', ...states[1]);
-      const server = await host.plug('server', { labels: role('server') });
-      for (const name of ['a', 'b']) await host.plug(name, { labels: role(name) });
-      const start = performance.now();
-      const wholes = [];
-      for (const state of states) {
-        host.put('policy.yaml', ...state);
+  test('`policy apply`, killed 100 times: the table is that before or that after, and the next one brings the rest', async t => {
+    using host = await PolicyHost.start({ way });
+    const chance = random(seedOf(t));
+    const role = (name: string) => ({ role: name });
+    const states = [
+      [onlyFrom('one', role('server'), role('a')), onlyFrom('two', role('a'), role('b'))],
+      [
+        onlyFrom('one', role('server'), role('b')),
+        policy('three', { ...pods(role('b')), policyTypes: ['Egress'], egress: [{ to: [pods(role('server'))] }] }),
+        policy('four', { ...pods(role('a')), ingress: [{ from: [{ ipBlock: { cidr: '10.0.0.0/8' } }] }] }),
+      ],
+    ] as const;
+    host.put('policy.yaml', ...states[1]);
+    const server = await host.plug('server', { labels: role('server') });
+    for (const name of ['a', 'b']) await host.plug(name, { labels: role(name) });
+    const start = performance.now();
+    const wholes = [];
+    for (const state of states) {
+      host.put('policy.yaml', ...state);
+      await host.apply();
+      wholes.push(read(host));
+    }
+    let duration = (performance.now() - start) / 2;
+    let now = 1;
+    const found = { before: 0, after: 0 };
+    for (let turn = 0; turn < 100; turn++) {
+      const next = 1 - now;
+      host.put('policy.yaml', ...states[next]!);
+      await host.host.run([tollgate, 'policy', 'apply', ...live], { killAfter: chance() * duration });
+      const table = read(host);
+      const is = wholes.findIndex(whole => isSame(table, whole));
+      assert.notEqual(is, -1, `turn ${turn}: neither the one table nor the other`);
+      found[is === next ? 'after' : 'before']++;
+      // Half of them are to come after the batch, however busy the machine has become.
+      duration *= is === next ? 0.9 : 1.1;
+      if (turn % 10 === 9) {
         await host.apply();
-        wholes.push(read(host));
-      }
-      let duration = (performance.now() - start) / 2;
-      let now = 1;
-      const found = { before: 0, after: 0 };
-      for (let turn = 0; turn < 100; turn++) {
-        const next = 1 - now;
-        host.put('policy.yaml', ...states[next]!);
-        await host.host.run([tollgate, 'policy', 'apply', ...live], { killAfter: chance() * duration });
-        const table = read(host);
-        const is = wholes.findIndex(whole => isSame(table, whole));
-        assert.notEqual(is, -1, `turn ${turn}: neither the one table nor the other`);
-        found[is === next ? 'after' : 'before']++;
-        // Half of them are to come after the batch, however busy the machine has become.
-        duration *= is === next ? 0.9 : 1.1;
-        if (turn % 10 === 9) {
-          await host.apply();
-          assert.ok(isSame(read(host), wholes[next]!), `turn ${turn}: what the folder says is not in force`);
-          assert.equal((await host.type(['verify'])).exit, 0);
-          now = next;
-        } else now = is;
-      }
-      assert.ok(found.before >= 5 && found.after >= 5, `killed before ${found.before} times, after ${found.after} times`);
-      await server.unplug();
-    },
-  );
+        assert.ok(isSame(read(host), wholes[next]!), `turn ${turn}: what the folder says is not in force`);
+        assert.equal((await host.type(['verify'])).exit, 0);
+        now = next;
+      } else now = is;
+    }
+    assert.ok(found.before >= 5 && found.after >= 5, `killed before ${found.before} times, after ${found.after} times`);
+    await server.unplug();
+  });
 
-  test(
-    '`policy apply`, killed as soon as its batch is in force: what it had yet to cut is cut by the next call',
-    async () => {
-      using host = await PolicyHost.start({ way });
-      const open = onlyFrom('one', { role: 'server' }, { role: 'client' });
-      const shut = policy('one', { ...pods({ role: 'server' }), ingress: [] });
+  test('`policy apply`, killed as soon as its batch is in force: what it had yet to cut is cut by the next call', async () => {
+    using host = await PolicyHost.start({ way });
+    const open = onlyFrom('one', { role: 'server' }, { role: 'client' });
+    const shut = policy('one', { ...pods({ role: 'server' }), ingress: [] });
+    host.put('policy.yaml', open);
+    using server = await host.plug('server', { labels: { role: 'server' } });
+    using client = await host.plug('client', { labels: { role: 'client' } });
+    let missed = 0;
+    // As many as it takes to kill one between the two.
+    for (let turn = 0; turn < 10 || (missed === 0 && turn < 200); turn++) {
       host.put('policy.yaml', open);
-      using server = await host.plug('server', { labels: { role: 'server' } });
-      using client = await host.plug('client', { labels: { role: 'client' } });
-      let missed = 0;
-      // As many as it takes to kill one between the two.
-      for (let turn = 0; turn < 10 || (missed === 0 && turn < 200); turn++) {
-        host.put('policy.yaml', open);
-        await host.apply();
-        host.forget();
-        assert.ok(host.arrives(client.end, host.packet(client.addresses[4], server.addresses[4]), server.end));
-        host.put('policy.yaml', shut);
-        const generation = host.nft.generation();
-        const applying = host.host.spawn([tollgate, 'policy', 'apply', ...live]);
-        const ended = once(applying, 'close');
-        await until('its batch is in force', () => host.nft.generation() !== generation);
-        applying.kill('SIGKILL');
-        await ended;
-        if (host.flows().length > 0) missed++;
-        // The one says again what is in force already; the other does not look into the folder, so that it may well bring
-        // back what was in force when the batch's own record was not written yet.
-        if (turn % 2 === 0) await host.apply();
-        else await cni(host.host, 'DEL', host.callOf('nobody', 'none'));
-        const left = host.flows().length;
-        assert.ok(left === 0 || (turn % 2 === 1 && host.reaches(client, server)), `turn ${turn}: ${left} left`);
-      }
-      assert.ok(missed > 0, 'none was killed before its cut');
-    },
-  );
+      await host.apply();
+      host.forget();
+      assert.ok(host.arrives(client.end, host.packet(client.addresses[4], server.addresses[4]), server.end));
+      host.put('policy.yaml', shut);
+      const generation = host.nft.generation();
+      const applying = host.host.spawn([tollgate, 'policy', 'apply', ...live]);
+      const ended = once(applying, 'close');
+      await until('its batch is in force', () => host.nft.generation() !== generation);
+      applying.kill('SIGKILL');
+      await ended;
+      if (host.flows().length > 0) missed++;
+      // The one says again what is in force already; the other does not look into the folder, so that it may well bring
+      // back what was in force when the batch's own record was not written yet.
+      if (turn % 2 === 0) await host.apply();
+      else await cni(host.host, 'DEL', host.callOf('nobody', 'none'));
+      const left = host.flows().length;
+      assert.ok(left === 0 || (turn % 2 === 1 && host.reaches(client, server)), `turn ${turn}: ${left} left`);
+    }
+    assert.ok(missed > 0, 'none was killed before its cut');
+  });
 }

@@ -453,7 +453,8 @@ export function workerServes(way: Way): void {
     await host.sh(`touch -d '90 seconds ago' ${runDir}/agent.seen`);
     const away = errorOf(await cni(host, 'STATUS', { config: judged }));
     assert.equal(away.code, 50);
-    const [, ago] = /last seen (\d+) s ago; agentGrace is 60 s/.exec(`${away.details}`) ?? assert.fail(`${away.details}`);
+    const [, ago] =
+      /last seen (\d+) s ago; agentGrace is 60 s/.exec(`${away.details}`) ?? assert.fail(`${away.details}`);
     assert.ok(Number(ago) >= 90, `${ago} s`);
     await silently(host, 'STATUS', { config: config({ enforcer: 'agent', agentGrace: 900 }) });
   });

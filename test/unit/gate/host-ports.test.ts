@@ -1,10 +1,10 @@
 /** Which hostPorts exclude each other, and what the table holds of them. */
 import assert from 'node:assert/strict';
 import test, { suite } from 'node:test';
-import { CniError } from '../../lib/cni/error.ts';
-import { desiredTable } from '../../lib/gate/desired.ts';
-import { refuseTakenPorts } from '../../lib/gate/host-ports.ts';
-import { emptyNode, type HostPort, type LocalPod, type NodeState, podKey } from '../../lib/gate/node-state.ts';
+import { CniError } from '../../../lib/cni/error.ts';
+import { desiredTable } from '../../../lib/gate/desired.ts';
+import { refuseTakenPorts } from '../../../lib/gate/host-ports.ts';
+import { emptyNode, type HostPort, type LocalPod, type NodeState, podKey } from '../../../lib/gate/node-state.ts';
 
 const both = ['10.0.0.1', 'fd00::1'];
 

@@ -45,7 +45,10 @@ inWays(['alone', 'launcher'], way => {
           await host.sh('nft list table inet tollgate'),
           new RegExp(`\\b${ip!.replaceAll('.', '\\.')} \\. `),
         );
-        assert.ok(!host.files(stateDir).some(file => file.includes(`/${call.containerID}:`)), 'its claim is there still');
+        assert.ok(
+          !host.files(stateDir).some(file => file.includes(`/${call.containerID}:`)),
+          'its claim is there still',
+        );
       }),
     );
     for (const { name, group } of await links(host))

@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { type Kept, manifestsOf, worldAbout } from '../../lib/nodestore/policy-folder.ts';
-import { compile } from '../../lib/policy/compile/compile.ts';
-import { countReads } from '../support/counted-reads.ts';
-import { localPods, manifests, tagged, worldFrom } from '../support/worlds.ts';
+import { type Kept, manifestsOf, worldAbout } from '../../../lib/nodestore/policy-folder.ts';
+import { compile } from '../../../lib/policy/compile/compile.ts';
+import { countReads } from '../../support/counted-reads.ts';
+import { localPods, manifests, tagged, worldFrom } from '../../support/worlds.ts';
 
 const keptOf = (values: readonly unknown[], isList = false): Kept => {
   const all = isList ? [{ apiVersion: 'v1', kind: 'List', items: values }] : values;

@@ -1,11 +1,11 @@
 /** Which pod CIDRs of node objects are believed: what one mistake, or one node in wrong hands, can take from others. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { formatPrefix, parseAddress, parsePrefix } from '../../lib/ip/address.ts';
-import type { FoundRoute } from '../../lib/kernel/route.ts';
-import type { KubeNode } from '../../lib/kube/object.ts';
-import { judgeClaims, unfit } from '../../lib/node/pod-cidrs.ts';
-import { planRoutes } from '../../lib/node/routes.ts';
+import { formatPrefix, parseAddress, parsePrefix } from '../../../lib/ip/address.ts';
+import type { FoundRoute } from '../../../lib/kernel/route.ts';
+import type { KubeNode } from '../../../lib/kube/object.ts';
+import { judgeClaims, unfit } from '../../../lib/node/pod-cidrs.ts';
+import { planRoutes } from '../../../lib/node/routes.ts';
 
 const prefix = (text: string) => parsePrefix(text) ?? assert.fail(text);
 const prefixes = (text: string) => text.split(' ').filter(Boolean).map(prefix);

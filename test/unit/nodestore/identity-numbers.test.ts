@@ -14,11 +14,11 @@ import {
   TagsExhausted,
   withoutPod,
   withPod,
-} from '../../lib/gate/node-state.ts';
-import { DiskNodeStore } from '../../lib/nodestore/disk-store.ts';
-import { identityKey } from '../../lib/tag/identity.ts';
-import { firstIdentity, lastIdentity } from '../../lib/tag/tag.ts';
-import { valueIn } from '../support/sealed.ts';
+} from '../../../lib/gate/node-state.ts';
+import { DiskNodeStore } from '../../../lib/nodestore/disk-store.ts';
+import { identityKey } from '../../../lib/tag/identity.ts';
+import { firstIdentity, lastIdentity } from '../../../lib/tag/tag.ts';
+import { valueIn } from '../../support/sealed.ts';
 
 const owner = { enforcer: 'inline', stateDir: '/state', policies: '/policies' };
 const empty = emptyNode(owner, { judge: 'inline', nflogGroup: 1, enforceEgressToNode: false });

@@ -1,12 +1,12 @@
 /** The API listener's supervision: what fails is tried again and shows in health, and the rest goes on. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type HealthProblem, isUnhealthy, problemsOf, wantsRestart } from '../../lib/controller/health.ts';
-import { type AgentView, agentRoutes } from '../../lib/controller/http-routes.ts';
-import { longestSilence, type Sinks, Watches, type WatchStatus } from '../../lib/controller/watches.ts';
-import { createIntern } from '../../lib/kube/intern.ts';
-import { until } from '../support/host.ts';
-import { nodeObject, podObject, Room } from '../support/kube-world.ts';
+import { type HealthProblem, isUnhealthy, problemsOf, wantsRestart } from '../../../lib/controller/health.ts';
+import { type AgentView, agentRoutes } from '../../../lib/controller/http-routes.ts';
+import { longestSilence, type Sinks, Watches, type WatchStatus } from '../../../lib/controller/watches.ts';
+import { createIntern } from '../../../lib/kube/intern.ts';
+import { until } from '../../support/host.ts';
+import { nodeObject, podObject, Room } from '../../support/kube-world.ts';
 
 const silent = (): void => undefined;
 const noSinks: Sinks = { pods: silent, namespaces: silent, policies: silent, clusterPolicies: silent, nodes: silent };
@@ -77,7 +77,7 @@ test('a fault in the reading of an object ends no listener: it is told, and list
   const { room, lost, of } = it;
   await until('the watch', () => of('nodes').isUp);
   await room.api.watched('nodes');
-  const { nodes } = await import('../../lib/kube/object.ts');
+  const { nodes } = await import('../../../lib/kube/object.ts');
   const { read } = nodes;
   try {
     Object.assign(nodes, {

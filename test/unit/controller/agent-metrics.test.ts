@@ -1,9 +1,9 @@
 /** Metrics whose number a tenant could make large. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { metricsOf, type Readings } from '../../lib/controller/agent-metrics.ts';
-import { formatMetrics, Histogram } from '../../lib/controller/prometheus.ts';
-import type { RuleChain } from '../../lib/policy/compile/ruleset.ts';
+import { metricsOf, type Readings } from '../../../lib/controller/agent-metrics.ts';
+import { formatMetrics, Histogram } from '../../../lib/controller/prometheus.ts';
+import type { RuleChain } from '../../../lib/policy/compile/ruleset.ts';
 
 const chain = (name: string, policies: readonly string[]): RuleChain => ({
   name,

@@ -1,8 +1,8 @@
 /** Which calls are worth a line of the agent's log, and at which level. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CallLog, type CallOutcome } from '../../lib/controller/call-log.ts';
-import type { CallAnswer, CallRequest } from '../../lib/rpc/protocol.ts';
+import { CallLog, type CallOutcome } from '../../../lib/controller/call-log.ts';
+import type { CallAnswer, CallRequest } from '../../../lib/rpc/protocol.ts';
 
 const request = (verb: string): CallRequest => ({
   ...{ role: 'tollgate', netns: { dev: 1, ino: 1 }, stdin: '' },

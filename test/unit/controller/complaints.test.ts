@@ -1,12 +1,12 @@
 /** What tenants write must not fill the agent's log, and must not move its cursor. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Complaints } from '../../lib/controller/complaints.ts';
-import { withoutRepeats } from '../../lib/controller/repeats.ts';
-import { createIntern } from '../../lib/kube/intern.ts';
-import { networkPolicies } from '../../lib/kube/object.ts';
-import type { LineLevel } from '../../lib/rpc/log.ts';
-import { ManualClock } from '../support/manual-clock.ts';
+import { Complaints } from '../../../lib/controller/complaints.ts';
+import { withoutRepeats } from '../../../lib/controller/repeats.ts';
+import { createIntern } from '../../../lib/kube/intern.ts';
+import { networkPolicies } from '../../../lib/kube/object.ts';
+import type { LineLevel } from '../../../lib/rpc/log.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
 
 function listen() {
   const lines: [LineLevel, string][] = [];
