@@ -60,15 +60,10 @@ async function writeTarball(): Promise<void> {
 
 async function writePackaged(nfpm: string, packager: (typeof packagers)[number]): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'tollgate-release-'));
-  try {
-    await writePackage(
-      what,
-      { nfpm, packager, folder, output: join(output!, `${name}-${what.arch}.${packager}`) },
-      files,
-    );
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
+  // Not in `finally`, which does not run where another part of the release fails.
+  process.once('exit', () => rmSync(folder, { recursive: true }));
+  const packaged = join(output!, `${name}-${what.arch}.${packager}`);
+  await writePackage(what, { nfpm, packager, folder, output: packaged }, files);
 }
 
 await Promise.all([

@@ -19,7 +19,19 @@ const isDisturbed = (error: unknown): boolean => error instanceof NftError && er
 export const isStale = (error: unknown): boolean =>
   error instanceof NftError && error.refusals.some(({ code }) => ['ENOENT', 'EEXIST', 'ERESTART'].includes(code));
 
+/**
+ * Whether the table holds nothing that it was given: another program deleted or flushed it, or a chain of it. Neither a release
+ * that makes other chains nor a change of policies empties one.
+ */
+export const isEmptied = (have: Table | undefined, want: Table): boolean =>
+  have === undefined ||
+  want.chains.some(
+    ({ name, rules }) => rules.length > 0 && have.chains.find(each => each.name === name)?.rules.length === 0,
+  );
+
 export interface Compared {
+  /** The table that was read. */
+  readonly have: Table | undefined;
   /** The operations that were committed. */
   readonly transaction: Transaction;
   /** The generation in which the table is as desired; undefined where other programs' commits kept coming. */
@@ -45,7 +57,8 @@ function commitCompared(nft: TableConnection, change: (have: ReadTable | undefin
       continue;
     }
     const isSame = transaction.operations.length === 0;
-    return { transaction, generation: generation === undefined || isSame ? generation : nextGeneration(generation) };
+    const reached = generation === undefined || isSame ? generation : nextGeneration(generation);
+    return { have: have?.table, transaction, generation: reached };
   }
 }
 

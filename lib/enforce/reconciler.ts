@@ -16,7 +16,7 @@ import type { Table } from '../nft/model.ts';
 import type { Operation } from '../nft/transaction.ts';
 import type { NodeRecord } from '../nodestore/node-store.ts';
 import type { RulesetChange } from '../policy/compile/ruleset-change.ts';
-import { commitWhole, isStale } from './compared.ts';
+import { commitWhole, isEmptied, isStale } from './compared.ts';
 import { type Knowledge, KnownTable } from './known-table.ts';
 import type { FoundNodeState, Listeners, Reached, ReachOptions, ReconcilerOptions } from './reconciling.ts';
 import { RecordKeeper } from './record-keeper.ts';
@@ -52,6 +52,8 @@ export class Reconciler {
   #last = Date.now() >>> 0;
   /** It was to be another table, so what a comparison takes beyond the change is told as drift. */
   #isAwry = false;
+  /** The state is that of a record, whose table is yet to be read. */
+  #isFound = false;
   #isWhole = true;
   /** Pods whose links carry another tag than theirs, until the table knows theirs. */
   #mistagged: readonly LocalPod[] = [];
@@ -86,6 +88,7 @@ export class Reconciler {
   adopt({ state, awry, marker }: FoundNodeState): void {
     this.#state = state;
     this.#mistagged = awry;
+    this.#isFound = marker !== undefined;
     this.doubt(marker);
   }
 
@@ -182,8 +185,7 @@ export class Reconciler {
         return { state: after, markers: steps.at(-1)!.markers, isCompared: false, operations: planned, drift: 0 };
       const compared = this.#compare(after);
       // Operations beyond the plan undo what another program did to a table that was known.
-      const drift = isExpected ? Math.max(1, compared.operations.length - planned.length) : 0;
-      return { ...compared, drift };
+      return isExpected ? { ...compared, drift: Math.max(1, compared.operations.length - planned.length) } : compared;
     } catch (error) {
       const refused = this.#refusedBy(error, after);
       if (refused.length === 0) throw error;
@@ -235,11 +237,15 @@ export class Reconciler {
     // Beyond those of a change that came halfway.
     const marker = nextMarker(this.#last, 8);
     const want = desiredTable(state, marker, ruleset);
-    const { transaction, generation } = commitWhole(nft(), want, isOwned());
+    const { have, transaction, generation } = commitWhole(nft(), want, isOwned());
     if (!isOwned()) this.known.learn(generation, marker, ruleset);
     for (const pod of [...this.#mistagged, ...mistagged(open, state)]) retag(pod);
     this.#mistagged = [];
-    return { state, markers: [marker], isCompared: true, operations: transaction.operations, drift: 0 };
+    const { operations } = transaction;
+    // What else differs may be what was heard since the record was written, or another release's way to say it.
+    const drift = this.#isFound && Object.keys(state.pods).length > 0 && isEmptied(have, want) ? operations.length : 0;
+    this.#isFound = false;
+    return { state, markers: [marker], isCompared: true, operations, drift };
   }
 
   /** The whole table as it should be; policies that wait to be brought into force are not in it. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { release, tmpdir } from 'node:os';
+import { rmSync, writeFileSync } from 'node:fs';
+import { release } from 'node:os';
 import { join } from 'node:path';
 import { after, beforeEach, test } from 'node:test';
 import { formatAddress, parseAddress } from '../../lib/ip/address.ts';
@@ -12,6 +12,7 @@ import { inNetns } from '../../lib/kernel/netns.ts';
 import { findAttribute } from '../../lib/netlink/reader.ts';
 import { conntrackBy, type Inside, poolIn } from '../support/conntrack.ts';
 import { makeNetns, until } from '../support/netns.ts';
+import { scratchFolder } from '../support/scratch.ts';
 
 const netns = makeNetns();
 const inside: Inside = work => inNetns(netns, work);
@@ -327,7 +328,7 @@ for (const { node, count, refused } of ways)
       { length: 2500 },
       (_, i) => `-I -t 600 -p udp -s 10.9.0.1 -d 10.9.0.2 --sport ${i + 1} --dport 9`,
     );
-    const folder = mkdtempSync(join(tmpdir(), 'tollgate-test-'));
+    const folder = scratchFolder('test');
     try {
       writeFileSync(join(folder, 'flows'), `${lines.join('\n')}\n`);
       netns.exec('conntrack', ['--load-file', join(folder, 'flows')]);

@@ -1,15 +1,14 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { lock, tryLock } from '../../lib/kernel/flock.ts';
+import { scratchFolder } from '../support/scratch.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'tollgate-test-'));
-after(() => rmSync(folder, { recursive: true }));
+const folder = scratchFolder('test');
 const file = (name: string) => join(folder, name);
 const library = fileURLToPath(new URL('../../lib/kernel/flock.ts', import.meta.url));
 const descriptors = () => readdirSync('/proc/self/fd').length;

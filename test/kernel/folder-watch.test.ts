@@ -1,15 +1,15 @@
 /** A folder that is watched, and one that cannot be. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { FolderWatch } from '../../lib/controller/folder-watch.ts';
 import { until } from '../support/host.ts';
 import { run } from '../support/netns.ts';
+import { scratchFolder } from '../support/scratch.ts';
 
 test('what happens in the folder rings, also in one that appears later', async () => {
-  const room = mkdtempSync(join(tmpdir(), 'tollgate-watch-'));
+  const room = scratchFolder('watch');
   const folder = join(room, 'net.d');
   let rings = 0;
   using watch = new FolderWatch(
@@ -28,7 +28,7 @@ test('what happens in the folder rings, also in one that appears later', async (
 });
 
 test('what happens in its folder of staged policies rings, also in one that appears later', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'tollgate-watch-'));
+  const folder = scratchFolder('watch');
   const staged = join(folder, 'staged');
   let rings = 0;
   using watch = new FolderWatch(

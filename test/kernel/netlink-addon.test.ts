@@ -1,18 +1,17 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { build } from 'esbuild';
 import { loadFromBytes, places } from '../../lib/kernel/addon.ts';
+import { scratchFolder } from '../support/scratch.ts';
 
 const require = createRequire(import.meta.url);
 const packageFolder = dirname(dirname(require.resolve('netlink')));
 const addon = join(packageFolder, `prebuilds/linux-${process.arch}/node.napi.node`);
-const folder = mkdtempSync(join(tmpdir(), 'tollgate-test-'));
-after(() => rmSync(folder, { recursive: true }));
+const folder = scratchFolder('test');
 
 const descriptors = () => readdirSync('/proc/self/fd').length;
 const hasSocket = (exports: unknown) =>

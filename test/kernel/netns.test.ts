@@ -1,17 +1,17 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { currentNetns, inNetns, Netns, type NetnsFault, sameNetns } from '../../lib/kernel/netns.ts';
 import { makeNetns, run } from '../support/netns.ts';
+import { scratchFolder } from '../support/scratch.ts';
 
 const netns = makeNetns();
-const folder = mkdtempSync(join(tmpdir(), 'tollgate-test-'));
+const folder = scratchFolder('test');
 after(() => {
   netns[Symbol.dispose]();
   rmSync(folder, { recursive: true });

@@ -1,14 +1,12 @@
 /** Reading what others have put into our table: it is seen, never mistaken for ours, and diff() takes it out again. */
 import assert from 'node:assert/strict';
-import { after, before, beforeEach, test } from 'node:test';
+import { beforeEach, test } from 'node:test';
 import { parseAddress, parsePrefix } from '../../lib/ip/address.ts';
-import { inNetns } from '../../lib/kernel/netns.ts';
-import { Nft } from '../../lib/kernel/nft.ts';
 import { diff } from '../../lib/nft/diff.ts';
 import type { NamedSet, Table } from '../../lib/nft/model.ts';
 import { COUNTER, DROP, inSet, match, rule } from '../../lib/nft/statements.ts';
 import { createTable } from '../../lib/nft/transaction.ts';
-import { makeNetns, type Netns } from '../support/netns.ts';
+import { nftInNetns } from '../support/nft-netns.ts';
 
 const address = (text: string) => parseAddress(text)!;
 const prefix = (text: string) => parsePrefix(text)!;
@@ -55,16 +53,7 @@ const table: Table = {
   ],
 };
 
-let netns: Netns;
-let nft: Nft;
-before(() => {
-  netns = makeNetns();
-  nft = inNetns(netns, () => Nft.open());
-});
-after(() => {
-  nft[Symbol.dispose]();
-  netns[Symbol.dispose]();
-});
+const { netns, nft } = nftInNetns();
 beforeEach(() => {
   nft.commit({ family: 'inet', table: 'tollgate', operations: [{ verb: 'destroy', object: 'table' }] });
   nft.commit(createTable(table));

@@ -1,9 +1,7 @@
 /** diff() and apply(): whatever the two tables, the transaction between them is accepted and leads there. */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import fc from 'fast-check';
-import { inNetns } from '../../lib/kernel/netns.ts';
-import { Nft } from '../../lib/kernel/nft.ts';
 import { NftError } from '../../lib/kernel/nft-refusal.ts';
 import { keyId } from '../../lib/nft/datatype.ts';
 import { diff } from '../../lib/nft/diff.ts';
@@ -25,7 +23,7 @@ import {
 import { formatTable, formatTransaction } from '../../lib/nft/text.ts';
 import type { Operation, Transaction } from '../../lib/nft/transaction.ts';
 import { apply, RefusedError } from '../support/applied-nft.ts';
-import { makeNetns, type Netns } from '../support/netns.ts';
+import { nftInNetns } from '../support/nft-netns.ts';
 
 const chainNames = ['chain-a', 'chain-b', 'chain-c', 'chain-d'];
 const bases: readonly Base[] = [
@@ -194,16 +192,7 @@ test('diff() of a table with itself is empty, also where the values are other ob
   );
 });
 
-let netns: Netns;
-let nft: Nft;
-before(() => {
-  netns = makeNetns();
-  nft = inNetns(netns, () => Nft.open());
-});
-after(() => {
-  nft[Symbol.dispose]();
-  netns[Symbol.dispose]();
-});
+const { netns, nft } = nftInNetns();
 
 test('the kernel takes every diff between any two tables, and holds the second then', () => {
   let have: Table | undefined;

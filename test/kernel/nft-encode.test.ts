@@ -1,9 +1,7 @@
 /** Batches byte by byte, and what the kernel's refusals are called. The nft line that means the same stands above each. */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { parseAddress } from '../../lib/ip/address.ts';
-import { inNetns } from '../../lib/kernel/netns.ts';
-import { Nft } from '../../lib/kernel/nft.ts';
 import { NftError } from '../../lib/kernel/nft-refusal.ts';
 import { diff } from '../../lib/nft/diff.ts';
 import { encode } from '../../lib/nft/encode.ts';
@@ -11,7 +9,7 @@ import type { Element, NamedSet, Table } from '../../lib/nft/model.ts';
 import { ACCEPT, COUNTER, countBy, DROP, goto, inSet, matchMasked, oneOf, rule } from '../../lib/nft/statements.ts';
 import { formatTransaction } from '../../lib/nft/text.ts';
 import { createTable, type Operation, type Transaction } from '../../lib/nft/transaction.ts';
-import { makeNetns, type Netns } from '../support/netns.ts';
+import { nftInNetns } from '../support/nft-netns.ts';
 
 const change = (...operations: Operation[]): Transaction => ({ family: 'inet', table: 'tg', operations });
 const address = (text: string) => parseAddress(text)!;
@@ -116,16 +114,7 @@ test('a batch begins and ends for nf_tables, with the generation that it rests o
   );
 });
 
-let netns: Netns;
-let nft: Nft;
-before(() => {
-  netns = makeNetns();
-  nft = inNetns(netns, () => Nft.open());
-});
-after(() => {
-  nft[Symbol.dispose]();
-  netns[Symbol.dispose]();
-});
+const { netns, nft } = nftInNetns();
 
 const destroy = () => nft.commit(change({ verb: 'destroy', object: 'table' }));
 

@@ -1,9 +1,7 @@
 /** Every statement and every selector: our text, what the kernel makes of it, what nft lists, and what we read back. */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { parseAddress, parsePrefix } from '../../lib/ip/address.ts';
-import { inNetns } from '../../lib/kernel/netns.ts';
-import { Nft } from '../../lib/kernel/nft.ts';
 import { compile } from '../../lib/nft/compile.ts';
 import { keyId } from '../../lib/nft/datatype.ts';
 import { decompile } from '../../lib/nft/decompile.ts';
@@ -30,7 +28,7 @@ import {
 } from '../../lib/nft/statements.ts';
 import { formatRule, formatTable, formatTransaction } from '../../lib/nft/text.ts';
 import { createTable } from '../../lib/nft/transaction.ts';
-import { makeNetns, type Netns } from '../support/netns.ts';
+import { nftInNetns } from '../support/nft-netns.ts';
 
 const address = (text: string) => parseAddress(text)!;
 const prefix = (text: string) => parsePrefix(text)!;
@@ -346,16 +344,7 @@ const table: Table = {
   ],
 };
 
-let netns: Netns;
-let nft: Nft;
-before(() => {
-  netns = makeNetns();
-  nft = inNetns(netns, () => Nft.open());
-});
-after(() => {
-  nft[Symbol.dispose]();
-  netns[Symbol.dispose]();
-});
+const { netns, nft } = nftInNetns();
 
 const list = () => netns.exec('nft', ['-s', 'list', 'table', 'inet', 'tollgate']).stdout;
 const clear = () =>

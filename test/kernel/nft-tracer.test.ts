@@ -1,9 +1,7 @@
 /** The tracer tells what the kernel does: random tables, real packets, and named counters along every path. */
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import fc from 'fast-check';
-import { inNetns } from '../../lib/kernel/netns.ts';
-import { Nft } from '../../lib/kernel/nft.ts';
 import type { Base, Chain, NamedSet, NftVerdict, Rule, Statement, Table } from '../../lib/nft/model.ts';
 import {
   ACCEPT,
@@ -22,7 +20,7 @@ import {
   vmap,
 } from '../../lib/nft/statements.ts';
 import { createTable } from '../../lib/nft/transaction.ts';
-import { makeNetns, type Netns } from '../support/netns.ts';
+import { nftInNetns } from '../support/nft-netns.ts';
 import { type Packet, tracerOf } from '../support/nft-tracer.ts';
 
 const LOOPBACK = 0x7f000001n;
@@ -167,16 +165,7 @@ function tables(): fc.Arbitrary<Table> {
     });
 }
 
-let netns: Netns;
-let nft: Nft;
-before(() => {
-  netns = makeNetns();
-  nft = inNetns(netns, () => Nft.open());
-});
-after(() => {
-  nft[Symbol.dispose]();
-  netns[Symbol.dispose]();
-});
+const { netns, nft } = nftInNetns();
 
 test('packets count in the kernel exactly where the tracer leads them', () => {
   const send = ports.map(port => `echo > /dev/udp/127.0.0.1/${port};`).join(' ');

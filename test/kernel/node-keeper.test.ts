@@ -1,17 +1,6 @@
 /** What the agent does for its node, in the order in which one thing promises the next. */
 import assert from 'node:assert/strict';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  watch,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, watch, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { parseConfig } from '../../lib/cni/config.ts';
@@ -26,6 +15,7 @@ import { concernsRoutes, NodeKeeper, type NodeKeeperOptions, type NodeStatus } f
 import { findNodeRanges, nodeRangesPath } from '../../lib/state/node-ranges.ts';
 import { until } from '../support/host.ts';
 import { Netns } from '../support/netns.ts';
+import { scratchFolder } from '../support/scratch.ts';
 
 const node = (name: string, podCidrs: string, networkUnavailable?: string): KubeNode => ({
   name,
@@ -50,7 +40,7 @@ const settings: ConflistSettings = {
 /** A node with a network and folders of its own. */
 class Room implements Disposable {
   readonly netns = new Netns();
-  readonly folder = mkdtempSync(join(tmpdir(), 'tollgate-node-'));
+  readonly folder = scratchFolder('node');
   readonly confDir = join(this.folder, 'net.d');
   readonly cacheDir = join(this.folder, 'cni');
   readonly asked: ApiRequest[] = [];

@@ -1,9 +1,8 @@
 /** Debian's Chromium without a window and without a network, spoken to over a pipe (Chrome DevTools Protocol). */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rmSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
+import { scratchFolder } from './scratch.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -45,7 +44,7 @@ export class Browser implements AsyncDisposable {
   }
 
   private constructor(network: number | undefined) {
-    this.#folder = mkdtempSync(join(tmpdir(), 'tollgate-browser-'));
+    this.#folder = scratchFolder('browser');
     const chromium = [
       ...['chromium', '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run'],
       ...['--disable-background-networking', '--disable-component-update', '--hide-scrollbars'],
@@ -56,6 +55,8 @@ export class Browser implements AsyncDisposable {
     this.#process = spawn('setpriv', ['--pdeathsig', 'KILL', ...enter, ...chromium], {
       stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'],
     });
+    // Before its folder goes.
+    process.prependOnceListener('exit', () => this.#process.kill('SIGKILL'));
     let rest = '';
     (this.#process.stdio[4] as Readable).setEncoding('utf8').on('data', (chunk: string) => {
       const messages = (rest + chunk).split('\0');

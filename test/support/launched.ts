@@ -2,15 +2,13 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, copyFileSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { scratchFolder } from './scratch.ts';
 
 const launcher = fileURLToPath(new URL('../../dist/tools/launcher', import.meta.url));
-export const folder = mkdtempSync(join(tmpdir(), 'launcher-'));
-after(() => rmSync(folder, { recursive: true }));
+export const folder = scratchFolder('launcher');
 
 export const verbs = ['ADD', 'DEL', 'CHECK', 'GC', 'STATUS'] as const;
 export const config = '{"cniVersion":"1.0.0","name":"net"}';

@@ -1,8 +1,6 @@
 /** A store in a folder of the test's own, which goes when the test is over. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readdirSync, rmSync } from 'node:fs';
 import { parseAddress, parsePrefix } from '../../lib/ip/address.ts';
 import { planPools } from '../../lib/ipam/config.ts';
 import type { Pool } from '../../lib/ipam/pool.ts';
@@ -10,6 +8,7 @@ import type { Reservation } from '../../lib/ipam/reserve.ts';
 import { type Attachment, lockAttachment } from '../../lib/state/attachment.ts';
 import { networkFolders, openStore, type Store } from '../../lib/state/store.ts';
 import type { AttachmentKey } from '../../lib/tag/link-name.ts';
+import { scratchFolder } from './scratch.ts';
 
 export interface Room extends Disposable {
   readonly stateDir: string;
@@ -19,7 +18,7 @@ export interface Room extends Disposable {
 }
 
 export function room(bootId = 'test'): Room {
-  const stateDir = mkdtempSync(join(tmpdir(), 'tollgate-state-'));
+  const stateDir = scratchFolder('state');
   let now = Date.now();
   return {
     stateDir,

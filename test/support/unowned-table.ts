@@ -4,18 +4,18 @@ import { type LocalPod, podKey, withPod } from '../../lib/gate/node-state.ts';
 import { inNetns } from '../../lib/kernel/netns.ts';
 import { Nft } from '../../lib/kernel/nft.ts';
 import { LiveRules } from '../../lib/policy/compile/live.ts';
+import { untaggedPod } from './local-pod.ts';
 import { MapStore } from './map-store.ts';
 import { makeNetns } from './netns.ts';
 
 export const settings = { judge: 'agent', nflogGroup: 7467, enforceEgressToNode: false } as const;
 
 /** Each has an address of its own, and one of fifty roles. */
-export const numberedPod = (number: number): Omit<LocalPod, 'tag'> => ({
-  ...{ network: 'net', containerID: `pod-${number}`, ifname: 'eth0', link: `tg-${number}` },
-  ...{ namespace: 'default', name: `pod-${number}`, labels: { role: `role-${number % 50}` } },
-  ...{ given: { config: {}, call: {} }, namedPorts: [], hostPorts: [] },
-  addresses: [`10.0.${number >> 8}.${number & 255}`],
-});
+export const numberedPod = (number: number): Omit<LocalPod, 'tag'> =>
+  untaggedPod(`pod-${number}`, {
+    labels: { role: `role-${number % 50}` },
+    addresses: [`10.0.${number >> 8}.${number & 255}`],
+  });
 
 export class UnownedTable implements Disposable {
   readonly netns = makeNetns();

@@ -2,17 +2,16 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, suite, test } from 'node:test';
+import { suite, test } from 'node:test';
 import { agentSocket, type HttpRoutes, serveAdmin } from '../../lib/controller/http-server.ts';
 import { until } from '../support/host.ts';
+import { scratchFolder } from '../support/scratch.ts';
 
-const root = mkdtempSync(join(tmpdir(), 'outside-'));
-after(() => rmSync(root, { recursive: true }));
+const root = scratchFolder('outside');
 const makeFolder = (): string => mkdtempSync(join(root, 'run-'));
 
 /** Larger than what the kernel takes in for a reader that does not read. */

@@ -1,16 +1,15 @@
 /** Long work says on a terminal what is under way, and nothing of it in a pipe. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { copyFileSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { root } from '../support/checkout.ts';
 import { runDir, startHost, tollgate } from '../support/cni.ts';
 import { type Host, until } from '../support/host.ts';
+import { scratchFolder } from '../support/scratch.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'progress-'));
-after(() => rmSync(folder, { recursive: true }));
+const folder = scratchFolder('progress');
 
 interface Work {
   readonly what: string;

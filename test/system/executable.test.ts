@@ -1,19 +1,18 @@
 /** The built executable in the places where runtimes and admins put it. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { supportedVersions } from '../../lib/cni/version.ts';
 import { config, environment, startHost } from '../support/cni.ts';
+import { scratchFolder } from '../support/scratch.ts';
 
 const executable = process.env['TOLLGATE'] ?? resolve(import.meta.dirname, '../../dist/tollgate');
 const ipamExecutable = join(dirname(executable), 'tollgate-ipam');
 assert.ok(existsSync(executable), `${executable} is not there: run ./build.sh first`);
 
-const scratch = mkdtempSync(join(tmpdir(), 'executable-'));
-after(() => rmSync(scratch, { recursive: true }));
+const scratch = scratchFolder('executable');
 const freshFolder = (): string => mkdtempSync(join(scratch, 'folder-'));
 
 interface Options {

@@ -1,7 +1,6 @@
 /** The matrix as a page: its data hold what the rows say, and a browser without a network shows it. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { after, suite } from 'node:test';
 import fc from 'fast-check';
@@ -11,6 +10,7 @@ import { type MatrixRow, matrix, type RowVerdict } from '../../lib/policy/evalua
 import { type PackedMatrix, packMatrix } from '../../lib/policy/evaluate/matrix-packed.ts';
 import { StagedMatrix } from '../../lib/policy/evaluate/matrix-staged.ts';
 import { Browser } from '../support/browser.ts';
+import { scratchFolder } from '../support/scratch.ts';
 import { type Manifest, manifests, traffic, worldFrom } from '../support/worlds.ts';
 
 const template = await buildPage('lib/cli/policy/matrix-page');
@@ -95,7 +95,7 @@ function bigWorld(): readonly Manifest[] {
 }
 
 suite('in a browser without a network', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'tollgate-page-'));
+  const folder = scratchFolder('page');
   const file = join(folder, 'matrix.html');
   const world = worldFrom(bigWorld());
   const http = { protocol: 'TCP', port: 80 } as const;

@@ -1,20 +1,19 @@
 /** The chart and the kustomization mean what `tollgate install --kubernetes` prints for the same choices. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, suite, test } from 'node:test';
+import { suite, test } from 'node:test';
 import { parse, parseAllDocuments } from 'yaml';
 import { tollgate, tollgateDir } from '../support/cni.ts';
 import { released, version } from '../support/release.ts';
+import { scratchFolder } from '../support/scratch.ts';
 
 const [helm, kustomize] = ['helm', 'kustomize'].map(name => join(tollgateDir, 'tools', name)) as [string, string];
 // Made where Go is there.
 const skip = process.env['CI'] !== 'true' && !existsSync(helm) && `${helm} is not there`;
 
-const folder = mkdtempSync(join(tmpdir(), 'chart-'));
-after(() => rmSync(folder, { recursive: true }));
+const folder = scratchFolder('chart');
 const archive = released(`tollgate-${version}.tgz`);
 // helm keeps what it knows of repositories: here nothing.
 const env = { PATH: process.env['PATH'], HOME: folder };

@@ -1,26 +1,16 @@
 /** The release as a whole: sums, signature, inventory, and the same bytes in another place. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import {
-  copyFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { parse } from 'yaml';
 import { checkOut, root } from '../support/checkout.ts';
 import { tollgateDir } from '../support/cni.ts';
 import { arch, releaseDir, released, version } from '../support/release.ts';
+import { scratchFolder } from '../support/scratch.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'release-'));
-after(() => rmSync(folder, { recursive: true }));
+const folder = scratchFolder('release');
 
 const sums = readFileSync(released('SHA256SUMS'), 'utf8');
 const sumOf = (name: string) =>

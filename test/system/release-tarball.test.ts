@@ -1,14 +1,13 @@
 /** The tarball of the release, unpacked: what is in it works and says what the executable says. */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { arch, released, version } from '../support/release.ts';
+import { scratchFolder } from '../support/scratch.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'tarball-'));
-after(() => rmSync(folder, { recursive: true }));
+const folder = scratchFolder('tarball');
 execFileSync('tar', [
   '-xzf',
   released(`tollgate-${version}-linux-${arch}.tar.gz`),

@@ -1,22 +1,21 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, test } from 'node:test';
+import { beforeEach, test } from 'node:test';
 import { FlowLog } from '../../../lib/controller/flow-log.ts';
 import { parseFilter } from '../../../lib/flows/filter.ts';
 import { FlowJournal } from '../../../lib/flows/journal.ts';
 import { attributionOf, client, connection, sceneOf, web } from '../../support/flow-world.ts';
+import { scratchFolder } from '../../support/scratch.ts';
 
 let folder: string;
 let path: string;
 let journal: FlowJournal;
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'tollgate-flows-'));
+  folder = scratchFolder('flows');
   path = join(folder, 'flows.jsonl');
   journal = new FlowJournal(attributionOf({ now: sceneOf([web, client]) }), 1 << 20);
 });
-afterEach(() => rmSync(folder, { recursive: true }));
 
 const said: string[] = [];
 const log = (_: string, message: string): void => void said.push(message);

@@ -20,16 +20,20 @@ import { evaluate } from '../../../lib/policy/evaluate/evaluate.ts';
 import { type Pod, policyRef, type World } from '../../../lib/policy/model/model.ts';
 import { identityKey } from '../../../lib/tag/identity.ts';
 import { Kernel } from '../../support/fake-nft.ts';
+import { untaggedPod } from '../../support/local-pod.ts';
 import { MapStore } from '../../support/map-store.ts';
 import { localPods, manifests, outside, traffic, worldFrom } from '../../support/worlds.ts';
 
 const remotePods = (world: World): readonly Pod[] => world.pods.filter(pod => !localPods(world).includes(pod));
 
-const plugged = ({ namespace, name, labels, namedPorts, addresses }: Pod): Omit<LocalPod, 'tag'> => ({
-  ...{ network: 'net', containerID: `${namespace}-${name}`, ifname: 'eth0', link: `tg-${namespace}-${name}` },
-  ...{ namespace, name, labels: Object.fromEntries(labels), namedPorts, addresses, hostPorts: [] },
-  given: { config: {}, call: {} },
-});
+const plugged = ({ namespace, name, labels, namedPorts, addresses }: Pod): Omit<LocalPod, 'tag'> =>
+  untaggedPod(`${namespace}-${name}`, {
+    namespace,
+    name,
+    labels: Object.fromEntries(labels),
+    namedPorts,
+    addresses,
+  });
 
 function turned(state: NodeState, world: World): NodeState {
   const wanted = localPods(world).map(plugged);

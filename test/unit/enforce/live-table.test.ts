@@ -27,6 +27,7 @@ import { LiveRules } from '../../../lib/policy/compile/live.ts';
 import type { AddressSet, Ruleset } from '../../../lib/policy/compile/ruleset.ts';
 import { type BlockPeer, type Pod, policyRef, type World } from '../../../lib/policy/model/model.ts';
 import { Kernel } from '../../support/fake-nft.ts';
+import { untaggedPod } from '../../support/local-pod.ts';
 import { MapStore } from '../../support/map-store.ts';
 import { localPods, manifests, worldFrom } from '../../support/worlds.ts';
 
@@ -104,11 +105,14 @@ function hear(rules: LiveRules, before: World | undefined, after: World): void {
   for (const pod of remotePods(after)) rules.setPod(pod);
 }
 
-const plugged = ({ namespace, name, labels, namedPorts, addresses }: Pod): Omit<LocalPod, 'tag'> => ({
-  ...{ network: 'net', containerID: `${namespace}-${name}`, ifname: 'eth0', link: `tg-${namespace}-${name}` },
-  ...{ namespace, name, labels: Object.fromEntries(labels), namedPorts, addresses, hostPorts: [] },
-  given: { config: {}, call: {} },
-});
+const plugged = ({ namespace, name, labels, namedPorts, addresses }: Pod): Omit<LocalPod, 'tag'> =>
+  untaggedPod(`${namespace}-${name}`, {
+    namespace,
+    name,
+    labels: Object.fromEntries(labels),
+    namedPorts,
+    addresses,
+  });
 
 /** The node as that world has it: some pods go, some come, some are relabelled. */
 function turned(state: NodeState, world: World): NodeState {
@@ -323,6 +327,35 @@ test('somebody who deleted the table does not stop the next change', async () =>
   assert.deepEqual(room.shrunk, ['everywhere']);
   assert.ok(room.table.mended > 10, 'and is counted');
   assert.deepEqual(diff(room.kernel.table, room.table.desired()).operations, []);
+});
+
+test('an agent says of a table that was emptied while there was none that it closes the gate again', async () => {
+  const podWorld = (port: number): World => ({
+    ...{ namespaces: new Map(), pods: [] },
+    policies: [policyOf('web', port)],
+  });
+  const whole = (table: Table): Table => table;
+  const withoutRules = (table: Table): Table => ({
+    ...table,
+    chains: table.chains.map(chain => ({ ...chain, rules: [] })),
+  });
+  for (const [what, meanwhile, isTold] of [
+    ['nothing happens', whole, false],
+    ['it is flushed', withoutRules, true],
+    ['its gate is flushed', changedIn('chains', 'gate', chain => ({ ...chain, rules: [] })), true],
+    ['it is deleted', () => undefined, true],
+  ] as const) {
+    const room = new Room();
+    room.rules.setPolicy(policyOf('web', 80));
+    await room.table.bring(state => withPod(state, plugged(lone), () => false).state);
+    room.kernel.table = meanwhile(room.kernel.table!);
+    // What the API says is another thing by now, which is no other program's doing.
+    room.restart(podWorld(81));
+    await room.table.bring(state => state);
+    assert.deepEqual(diff(room.kernel.table, room.table.desired()).operations, [], what);
+    assert.equal(/Another program changed our table: mended/.test(room.said.join()), isTold, what);
+    assert.equal(room.table.mended > 0, isTold, what);
+  }
 });
 
 /** What another program does to the table, whose marker stays. */

@@ -1,7 +1,6 @@
 /** The node's table brought from state to state, against a kernel that refuses what the kernel refuses. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
@@ -31,7 +30,9 @@ import { readDocuments } from '../../../lib/policy/manifest/manifest.ts';
 import { asideOf } from '../../../lib/state/atomic.ts';
 import { countReads } from '../../support/counted-reads.ts';
 import { Kernel } from '../../support/fake-nft.ts';
+import { untaggedPod } from '../../support/local-pod.ts';
 import { MapStore } from '../../support/map-store.ts';
+import { scratchFolder } from '../../support/scratch.ts';
 import { valueIn } from '../../support/sealed.ts';
 
 const owner: Owner = { enforcer: 'inline', stateDir: '/state', policies: '/policies' };
@@ -40,7 +41,7 @@ const settings: GateSettings = { judge: 'inline', nflogGroup: 7467, enforceEgres
 const here = { dev: 4, ino: 4711 };
 
 class Room implements Disposable {
-  runDir = mkdtempSync(join(tmpdir(), 'tollgate-table-'));
+  runDir = scratchFolder('table');
   readonly kernel = new Kernel();
   readonly said: string[] = [];
   recovered: Record<string, LocalPod> = {};
@@ -55,7 +56,7 @@ class Room implements Disposable {
 
   /** All calls are carried out by one process. */
   static warm(): Room {
-    const runDir = mkdtempSync(join(tmpdir(), 'tollgate-table-'));
+    const runDir = scratchFolder('table');
     const room = new Room(new DiskNodeStore(runDir, here), new TableMemory());
     rmSync(room.runDir, { recursive: true });
     room.runDir = runDir;
@@ -90,24 +91,12 @@ class Room implements Disposable {
   }
 }
 
-const pod = (
-  name: string,
-  labels: Record<string, string> = {},
-  number = name.charCodeAt(0),
-): Omit<LocalPod, 'tag'> => ({
-  network: 'net',
-  containerID: name,
-  ifname: 'eth0',
-  link: `tg-${name}`,
-  namespace: 'default',
-  name,
-  labels,
-  given: { config: {}, call: labels },
-  namedPorts: [],
-  addresses: [`10.0.${number >> 8}.${number & 255}`],
-  masquerade: { from: ['10.0.0.0/24'], except: ['10.0.0.0/24'] },
-  hostPorts: [],
-});
+const pod = (name: string, labels: Record<string, string> = {}, number = name.charCodeAt(0)): Omit<LocalPod, 'tag'> =>
+  untaggedPod(name, {
+    ...{ labels, given: { config: {}, call: labels } },
+    addresses: [`10.0.${number >> 8}.${number & 255}`],
+    masquerade: { from: ['10.0.0.0/24'], except: ['10.0.0.0/24'] },
+  });
 
 const plug = (wanted: Omit<LocalPod, 'tag'>) => (state: NodeState) => withPod(state, wanted, () => false).state;
 const unplug = (name: string) => (state: NodeState) => withoutPod(state, `net/${name}/eth0`);

@@ -5,20 +5,12 @@ import { CniError } from '../../../lib/cni/error.ts';
 import { desiredTable } from '../../../lib/gate/desired.ts';
 import { refuseTakenPorts } from '../../../lib/gate/host-ports.ts';
 import { emptyNode, type HostPort, type LocalPod, type NodeState, podKey } from '../../../lib/gate/node-state.ts';
+import { untaggedPod } from '../../support/local-pod.ts';
 
 const both = ['10.0.0.1', 'fd00::1'];
 
 const pod = (name: string, mapping: Partial<HostPort>, addresses: readonly string[]): LocalPod => ({
-  network: 'net',
-  containerID: name,
-  ifname: 'eth0',
-  link: `tg-${name}`,
-  namespace: 'test',
-  name,
-  labels: {},
-  given: { config: {}, call: {} },
-  namedPorts: [],
-  addresses,
+  ...untaggedPod(name, { namespace: 'test', addresses }),
   hostPorts: [{ hostPort: 80, containerPort: 8080, protocol: 'tcp', ...mapping }],
   tag: 0x74670001,
 });

@@ -1,14 +1,13 @@
 /** Kubeconfigs and a pod's own account: what becomes of them, and what is refused by name. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { CredentialsError, inClusterCredentials } from '../../../lib/kube/credentials.ts';
 import { kubeconfigCredentials } from '../../../lib/kube/kubeconfig.ts';
+import { scratchFolder } from '../../support/scratch.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'tg-kube-'));
-after(() => rmSync(folder, { recursive: true }));
+const folder = scratchFolder('kube');
 
 let count = 0;
 

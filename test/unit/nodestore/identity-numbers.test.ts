@@ -1,7 +1,6 @@
 /** Numbers of identities go round, and the node's record says no more of identities that are gone. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import {
@@ -18,6 +17,8 @@ import {
 import { DiskNodeStore } from '../../../lib/nodestore/disk-store.ts';
 import { identityKey } from '../../../lib/tag/identity.ts';
 import { firstIdentity, lastIdentity } from '../../../lib/tag/tag.ts';
+import { untaggedPod } from '../../support/local-pod.ts';
+import { scratchFolder } from '../../support/scratch.ts';
 import { valueIn } from '../../support/sealed.ts';
 
 const owner = { enforcer: 'inline', stateDir: '/state', policies: '/policies' };
@@ -25,19 +26,8 @@ const empty = emptyNode(owner, { judge: 'inline', nflogGroup: 1, enforceEgressTo
 const all = lastIdentity - firstIdentity + 1;
 const none = () => false;
 
-const pod = (name: string): Omit<LocalPod, 'tag'> => ({
-  network: 'net',
-  containerID: name,
-  ifname: 'eth0',
-  link: `tg-${name}`,
-  namespace: 'default',
-  name,
-  labels: { name },
-  given: { config: {}, call: { name } },
-  namedPorts: [],
-  addresses: [],
-  hostPorts: [],
-});
+const pod = (name: string): Omit<LocalPod, 'tag'> =>
+  untaggedPod(name, { labels: { name }, given: { config: {}, call: { name } } });
 
 const stay = ['a', 'b', 'c'];
 const inhabited = (): NodeState => stay.reduce((state, name) => withPod(state, pod(name), none).state, empty);
@@ -99,7 +89,7 @@ test('pods that a lost state did not know of keep their numbers, and the search 
 });
 
 class Room implements Disposable {
-  readonly runDir = mkdtempSync(join(tmpdir(), 'tollgate-tags-'));
+  readonly runDir = scratchFolder('tags');
   readonly head = join(this.runDir, '1.node');
   readonly files = new DiskNodeStore(this.runDir, { dev: 1, ino: 1 });
 

@@ -2,8 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { appendFileSync, copyFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { appendFileSync, copyFileSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -14,29 +13,19 @@ import { DiskNodeStore } from '../../../lib/nodestore/disk-store.ts';
 import { PodJournal } from '../../../lib/nodestore/pod-journal.ts';
 import { firstIdentity } from '../../../lib/tag/tag.ts';
 import { tapFs } from '../../support/fs-tap.ts';
+import { untaggedPod } from '../../support/local-pod.ts';
+import { scratchFolder } from '../../support/scratch.ts';
 
 const owner = { enforcer: 'inline', stateDir: '/state', policies: '/policies' };
 const empty = emptyNode(owner, { judge: 'inline', nflogGroup: 1, enforceEgressToNode: false });
 
-const pod = (name: string, more: Partial<LocalPod> = {}): Omit<LocalPod, 'tag'> => ({
-  network: 'net',
-  containerID: name,
-  ifname: 'eth0',
-  link: `tg-${name}`,
-  namespace: 'default',
-  name,
-  labels: { app: name.slice(0, 1) },
-  given: { config: {}, call: {} },
-  namedPorts: [],
-  addresses: [`10.0.0.${name.charCodeAt(0)}`],
-  hostPorts: [],
-  ...more,
-});
+const pod = (name: string, more: Partial<LocalPod> = {}): Omit<LocalPod, 'tag'> =>
+  untaggedPod(name, { labels: { app: name.slice(0, 1) }, addresses: [`10.0.0.${name.charCodeAt(0)}`], ...more });
 
 const plug = (state: NodeState, wanted: Omit<LocalPod, 'tag'>) => withPod(state, wanted, () => false).state;
 
 class Room implements Disposable {
-  readonly runDir = mkdtempSync(join(tmpdir(), 'tollgate-roster-'));
+  readonly runDir = scratchFolder('roster');
   readonly head = join(this.runDir, '1.node');
   readonly pods = join(this.runDir, '1.pods');
   #marker = 0;

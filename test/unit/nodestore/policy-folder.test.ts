@@ -1,9 +1,8 @@
 /** The policies folder, call after call: what comes, goes or changes is seen at once, and no folder is listed for nothing. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import fs, { mkdirSync, mkdtempSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import fs, { mkdirSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
@@ -18,6 +17,7 @@ import {
   refuseBroken,
   warningsOf,
 } from '../../../lib/nodestore/policy-folder.ts';
+import { scratchFolder } from '../../support/scratch.ts';
 
 const policy = (name: string): string =>
   JSON.stringify({
@@ -32,7 +32,7 @@ const laterBy = ({ mock }: TestContext, ms: number): void =>
   mock.timers.enable({ apis: ['Date'], now: Date.now() + ms });
 
 class Room implements Disposable {
-  readonly path = mkdtempSync(join(tmpdir(), 'tg-folder-'));
+  readonly path = scratchFolder('folder');
 
   write(name: string): void {
     writeFileSync(join(this.path, name), policy(name));

@@ -1,7 +1,6 @@
 /** The index of rules as files: it is read back as it was written, or not at all. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { DiskNodeStore } from '../../../lib/nodestore/disk-store.ts';
@@ -9,6 +8,7 @@ import { LiveRules } from '../../../lib/policy/compile/live.ts';
 import { gatesIn, type RulesIndex } from '../../../lib/policy/compile/rules-index.ts';
 import { readDocuments, worldOf } from '../../../lib/policy/manifest/manifest.ts';
 import { identityKey } from '../../../lib/tag/identity.ts';
+import { scratchFolder } from '../../support/scratch.ts';
 
 const manifests = [
   {
@@ -59,7 +59,7 @@ function rulesOfANode(): LiveRules {
 }
 
 class Room implements Disposable {
-  readonly folder = mkdtempSync(join(tmpdir(), 'tollgate-rules-'));
+  readonly folder = scratchFolder('rules');
 
   get store(): DiskNodeStore {
     return new DiskNodeStore(this.folder, { dev: 4, ino: 1 });
