@@ -26,29 +26,35 @@ export class AgentRefusal extends Error {
   }
 }
 
-function fetchText(runDir: string, method: 'GET' | 'POST', path: string): Promise<string> {
+function fetchText(runDir: string, method: 'GET' | 'POST', path: string, timeout: number): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
-  const asked = request(
-    { socketPath: agentSocket(runDir), method, path, timeout: TIMEOUT_MS, agent: false },
-    response => {
-      const chunks: Buffer[] = [];
-      response.on('data', (chunk: Buffer) => chunks.push(chunk)).on('error', reject);
-      response.on('end', () => {
-        const text = Buffer.concat(chunks).toString();
-        if (response.statusCode === 200) resolve(text);
-        else reject(new AgentRefusal(response.statusCode ?? 0, text.trim()));
-      });
-    },
-  );
-  asked.on('timeout', () => asked.destroy(new Error(`no answer within ${TIMEOUT_MS / 1000} s`)));
+  const asked = request({ socketPath: agentSocket(runDir), method, path, timeout, agent: false }, response => {
+    const chunks: Buffer[] = [];
+    response.on('data', (chunk: Buffer) => chunks.push(chunk)).on('error', reject);
+    response.on('end', () => {
+      const text = Buffer.concat(chunks).toString();
+      if (response.statusCode === 200) resolve(text);
+      else reject(new AgentRefusal(response.statusCode ?? 0, text.trim()));
+    });
+  });
+  asked.on('timeout', () => asked.destroy(new Error(`it does not answer within ${timeout / 1000} s`)));
   asked.on('error', reject).end();
   return promise;
 }
 
-/** @throws Error where there is no agent, or it does not answer */
-export async function askAgentText(runDir: string, method: 'GET' | 'POST', path: string): Promise<string> {
+/**
+ * Asks the agent for a text.
+ * @param timeout in milliseconds, from one sign of life to the next
+ * @throws Error where there is no agent, or it does not answer
+ */
+export async function askAgentText(
+  runDir: string,
+  method: 'GET' | 'POST',
+  path: string,
+  timeout = TIMEOUT_MS,
+): Promise<string> {
   try {
-    return await fetchText(runDir, method, path);
+    return await fetchText(runDir, method, path, timeout);
   } catch (error) {
     const why = messageOf(error);
     throw new Error(
@@ -58,9 +64,9 @@ export async function askAgentText(runDir: string, method: 'GET' | 'POST', path:
   }
 }
 
-/** @throws Error where there is no agent, or it does not answer */
-export const askAgent = async <T>(runDir: string, method: 'GET' | 'POST', path: string): Promise<T> =>
-  JSON.parse(await askAgentText(runDir, method, path)) as T;
+/** Asks the agent for a JSON value. @throws as `askAgentText` */
+export const askAgent = async <T>(...question: Parameters<typeof askAgentText>): Promise<T> =>
+  JSON.parse(await askAgentText(...question)) as T;
 
 /** The manifests that the agent judges by, which take the place of a folder's files on its node. */
 export async function manifestsOfAgent(runDir: string): Promise<Kept> {

@@ -4,6 +4,9 @@ import { askAgent } from './ask-agent.ts';
 import { command, counted, exit, outputOption, printJson, printLines, stagedText, warn } from './command.ts';
 import { liveOptions } from './live-node.ts';
 
+/** Milliseconds: an agent answers at once, whatever else it does; one that is stopped never does. */
+const TIMEOUT_MS = 5_000;
+
 const seconds = (value: number | null): string => {
   if (value === null) return 'nothing yet';
   return Number.isFinite(value) ? `${value * 1000} ms` : 'more than 10 s';
@@ -40,11 +43,13 @@ export const status = command(
       .options({ ...outputOption, 'run-dir': liveOptions['run-dir'] })
       .example('$0 status', 'on a node with `tollgate agent`')
       .example('$0 status -o json', 'for scripts: its keys are only ever added to')
-      .epilog('Exit code 0: pods can be plugged in; 1: not yet, or not any more; 3: there is no agent.'),
+      .epilog(
+        'Exit code 0: pods can be plugged in; 1: not yet, or not any more; 3: there is no agent, or it does not answer.',
+      ),
   async ({ runDir, output }) => {
     let found: AgentStatus;
     try {
-      found = await askAgent<AgentStatus>(runDir, 'GET', '/status');
+      found = await askAgent<AgentStatus>(runDir, 'GET', '/status', TIMEOUT_MS);
     } catch (error) {
       const away = heartbeatAge(runDir);
       warn(Number.isFinite(away) ? `an agent was last seen ${Math.round(away)} s ago` : 'no agent was ever seen here');

@@ -78,7 +78,7 @@ export function tryLock(
 }
 
 /**
- * Calls `look` until it gives something. The waits between two looks grow, so that a hundred that wait do not take the processor
+ * Calls `look` until it gives something but undefined. The waits between two looks grow, so that a hundred that wait do not take the processor
  * from the one that works; they are random, so that those hundred do not march in step.
  * @param deadline in milliseconds
  * @throws LockTimeoutError after the deadline; the signal's reason, at the next look after it was aborted
@@ -106,8 +106,9 @@ async function polled<T>(
  * @param deadline in milliseconds
  * @throws as `lock`
  */
-export const waitForFlock = (fd: number, path: string, deadline: number, signal?: AbortSignal): Promise<true> =>
-  polled(() => tryFlock(fd, path) || undefined, path, deadline, signal);
+export async function waitForFlock(fd: number, path: string, deadline: number, signal?: AbortSignal): Promise<void> {
+  await polled(() => tryFlock(fd, path) || undefined, path, deadline, signal);
+}
 
 /** The last waiter of this process by path: resolves when it has had the lock, or has given up. A lock excludes processes only. */
 const lines = new Map<string, Promise<void>>();

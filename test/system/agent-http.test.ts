@@ -142,6 +142,15 @@ test('status says what it knows, what it waits for, and how old it is', async ()
   assert.match(text.stdout, /Not ready\.\n {2}waits for node n1 has no pod CIDR/);
 });
 
+test('status gives an agent up that is stopped', async () => {
+  await using room = await busy();
+  const { host, agent } = room;
+  agent.child.kill('SIGSTOP');
+  const { exit, stderr } = await host.host.run(status);
+  assert.equal(exit, 3);
+  assert.match(stderr, /an agent was last seen \d+ s ago[\s\S]*Cannot ask the agent.*: it does not answer within 5 s;/);
+});
+
 test('verify compares through the agent, and repairs and collects by it', async () => {
   await using room = await busy();
   const { host, web } = room;

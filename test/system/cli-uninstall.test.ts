@@ -81,6 +81,14 @@ test('a folder of ours that a volume is mounted at is emptied, and stays', async
   assert.deepEqual([host.files('/run/work/bin'), host.files(stateDir)], [[], []]);
 });
 
+test('so is one whose name the kernel writes with escapes', async () => {
+  using host = await startHost();
+  const folder = '/run/test/my \\ state';
+  await host.sh(`mkdir -p '${folder}'; mount -t tmpfs tmpfs '${folder}'; mkdir '${folder}/boot-1'`);
+  await host.must([tollgate, 'uninstall', ...places, '--state-dir', folder, '--policies', policies]);
+  assert.equal(await host.sh(`ls -A '${folder}'`), '');
+});
+
 test('--dry-run says the same steps and takes none', async () => {
   using host = await start();
   const before = host.files('/run/work');

@@ -1,11 +1,10 @@
 /** The caller's rules, each against an agent that does what it is told: before GO the call runs here, after GO it does not. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, suite, test } from 'node:test';
+import { suite, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { CallForAgent } from '../../lib/pod/plugin.ts';
 import { handOver } from '../../lib/rpc/client.ts';
@@ -29,9 +28,9 @@ import {
   startLoneAgent,
 } from '../support/agent-manners.ts';
 import { until } from '../support/host.ts';
+import { scratchFolder } from '../support/scratch.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'agent-'));
-after(() => rmSync(folder, { recursive: true }));
+const folder = scratchFolder('agent');
 
 const verbs = ['ADD', 'DEL', 'CHECK', 'GC', 'STATUS'] as const;
 /** For agents that are not to answer in time. */
@@ -319,14 +318,15 @@ test('so many calls are carried out at once; the others are told their places, k
 });
 
 test('a request that lies there is not too late, though the server computed beyond the deadline', async () => {
-  await using place = await serving({});
-  const socket = connect(join(place.runDir, 'cni.sock'));
-  await once(socket, 'connect');
-  // The server has the connection, and nothing of the request.
-  await pause(50);
   const request = encodeFrame('request', encodeRequest({ role: 'tollgate', netns, env: {}, stdin: '' }));
+  const deadline = 2_000;
+  await using place = await serving({ deadlines: { request: deadline, go: 60_000, answer: 60_000 } });
+  const accepted = once(place.server.server, 'connection');
+  const socket = connect(join(place.runDir, 'cni.sock'));
+  await Promise.all([accepted, once(socket, 'connect')]);
+  // The server has the connection, and nothing of the request; this process is the server's as well.
   socket.write(request);
-  for (const end = performance.now() + 1_000; performance.now() < end; );
+  for (const end = performance.now() + deadline + 100; performance.now() < end; );
   const talk = new Conversation(socket);
   assert.equal((await talk.receive(['ready'], 60_000)).kind, 'ready');
   talk[Symbol.dispose]();

@@ -95,11 +95,16 @@ const dropInSteps = (): readonly Removal[] =>
 const isOfRunDir = (name: string): boolean =>
   /^(\d+[.-].*|node-process-\d+\.lock|agent\.(lock|seen|sock)|cni\.sock|node\.json)$/.test(name);
 
-/** Its fifth field, see proc_pid_mountinfo(5). */
-const isMountPoint = (folder: string): boolean =>
-  readFileSync('/proc/self/mountinfo', 'utf8')
-    .split('\n')
-    .some(line => line.split(' ')[4] === realpathSync(folder));
+/** A path as the kernel writes it into mountinfo: blanks, tabs, line breaks and backslashes as `\\040` and the like. */
+const unescaped = (path: string): string =>
+  path.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+
+/** Whether a file system is mounted at the folder. @see proc_pid_mountinfo(5), field 5 */
+function isMountPoint(folder: string): boolean {
+  const path = realpathSync(folder);
+  const lines = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
+  return lines.some(line => unescaped(line.split(' ')[4] ?? '') === path);
+}
 
 /** A folder that an admin chose may hold more than ours, or be where a volume is mounted, and then it stays. */
 function folderSteps(folder: string, isOurs: (name: string) => boolean): readonly Removal[] {
