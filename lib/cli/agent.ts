@@ -1,7 +1,9 @@
 import { hostname } from 'node:os';
 import type { Options } from 'yargs';
 import manifest from '../../package.json' with { type: 'json' };
+import type { KubernetesOptions } from '../controller/controller.ts';
 import type { FlowSettings } from '../controller/flow-part.ts';
+import type { WorkerOptions } from '../controller/worker.ts';
 import { type Filter, FilterError, parseFilter } from '../flows/filter.ts';
 import { networkOf, type Prefix, parsePrefix } from '../ip/address.ts';
 import { logLevels, logToStderr } from '../rpc/log.ts';
@@ -197,6 +199,38 @@ async function clientFor(kubeconfig: string | undefined, context: string | undef
   return createClient(inClusterCredentials(process.env));
 }
 
+/** Serves a node without Kubernetes until a signal ends it. */
+async function runWorker(options: WorkerOptions): Promise<void> {
+  const { startWorker } = await import('../controller/worker.ts');
+  const { tierUpEarly } = await import('../controller/tier-up.ts');
+  let ring = (): void => undefined;
+  // Before calls are served: a process that sees the socket may send a signal at once.
+  const asked = untilAsked(() => ring());
+  const worker = await startWorker(options);
+  ring = worker.ring;
+  tierUpEarly();
+  await asked;
+  await worker.stop();
+}
+
+/** Serves a node of Kubernetes until a signal ends it. */
+async function runAgent(options: KubernetesOptions): Promise<void> {
+  const { KubernetesAgent } = await import('../controller/controller.ts');
+  const { limitHeap, trimMemory } = await import('../controller/memory.ts');
+  limitHeap();
+  const kubernetes = new KubernetesAgent(options);
+  const asked = untilAsked(() => kubernetes.ring());
+  let resting: NodeJS.Timeout | undefined;
+  try {
+    await Promise.race([kubernetes.start(), asked]);
+    resting = setTimeout(trimMemory, REST);
+    await asked;
+  } finally {
+    clearTimeout(resting);
+    await kubernetes.stop();
+  }
+}
+
 export const agent = command(
   'agent',
   'Judge the pods of this node by the Kubernetes API, and serve its CNI calls from one warm process',
@@ -219,27 +253,15 @@ export const agent = command(
       ...{ release: manifest.version, runDir, established, log },
     };
     if (!given.kubernetes) {
-      const { startWorker } = await import('../controller/worker.ts');
-      const { tierUpEarly: compileSoon } = await import('../controller/tier-up.ts');
-      let ring = (): void => undefined;
-      // Before calls are served: a process that sees the socket may send a signal at once.
-      const asked = untilAsked(() => ring());
-      const worker = await startWorker({ ...common, owner: { enforcer: 'inline', stateDir, policies } });
-      ring = worker.ring;
-      compileSoon();
-      await asked;
-      await worker.stop();
+      await runWorker({ ...common, owner: { enforcer: 'inline', stateDir, policies } });
       return exit.yes;
     }
-    const { KubernetesAgent } = await import('../controller/controller.ts');
-    const { limitHeap: beThrifty, trimMemory: giveBack } = await import('../controller/memory.ts');
-    beThrifty();
     using client = await clientFor(kubeconfig, context);
     const owner = { enforcer: 'agent', stateDir, policies };
     const { confDir, cacheDir, takeOver, removeConflistOnExit: removeOnExit, ipMasq, mtu } = given;
     const unset = mtu === undefined ? {} : { mtu };
     const settings = { owner, runDir, ipMasq, nflogGroup, enforceEgressToNode, established, ...unset };
-    const kubernetes = new KubernetesAgent({
+    await runAgent({
       ...common,
       client,
       owner,
@@ -249,16 +271,6 @@ export const agent = command(
       ownTable: given.ownTable,
       node: given.node ?? process.env['NODE_NAME'] ?? hostname(),
     });
-    const asked = untilAsked(() => kubernetes.ring());
-    let resting: NodeJS.Timeout | undefined;
-    try {
-      await Promise.race([kubernetes.start(), asked]);
-      resting = setTimeout(giveBack, REST);
-      await asked;
-    } finally {
-      clearTimeout(resting);
-      await kubernetes.stop();
-    }
     return exit.yes;
   },
 );

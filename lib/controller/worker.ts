@@ -76,7 +76,7 @@ async function applyFolder({ runDir, owner, established, log }: WorkerOptions, w
   return isWaiting(after.kept);
 }
 
-/** Flows are recorded from now on, and shown to root. */
+/** Records flows from now on, and shows them to root. */
 async function recordFlows(
   flows: FlowPart,
   routes: HttpRoutes,
@@ -95,7 +95,7 @@ async function recordFlows(
   return await serveAdmin(runDir, { ...routes, ...flows.routes });
 }
 
-/** An address that is taken keeps no pod from being plugged in. */
+/** Serves metrics; an address that is taken keeps no pod from being plugged in. */
 async function show(
   place: NonNullable<WorkerOptions['metrics']>,
   pages: HttpRoutes,
@@ -108,6 +108,44 @@ async function show(
     log('warn', `Cannot show metrics on ${place.host} port ${place.port}: ${messageOf(error)}`);
     return undefined;
   }
+}
+
+interface FolderFollower extends AsyncDisposable {
+  /** Looks at the folder soon. */
+  readonly ring: () => void;
+}
+
+/** Keeps the node at what the policies folder says: by watching it, and by looks where it cannot be watched. */
+function followFolder(options: WorkerOptions, warm: Warm, failed: () => void): FolderFollower {
+  const { owner, log } = options;
+  const quietly = withoutRepeats(log, systemClock);
+  let again = (): void => undefined;
+  const ring = (): void => runner.ring();
+  const watch = new FolderWatch(owner.policies, ring, error =>
+    log('warn', `Cannot watch ${owner.policies}, so changes are seen later: ${messageOf(error)}`),
+  );
+  const runner = new Runner({
+    intervals,
+    clock: systemClock,
+    failed: error => {
+      failed();
+      quietly('error', `Cannot apply the policies: ${messageOf(error)}`);
+    },
+    work: async () => {
+      again();
+      const isWatched = watch.renew();
+      const isHalf = await applyFolder({ ...options, log: quietly }, warm);
+      if (isHalf || !isWatched) again = systemClock.after(isHalf ? CONFIRMING : intervals.retry, ring);
+    },
+  });
+  return {
+    ring,
+    async [Symbol.asyncDispose]() {
+      watch[Symbol.dispose]();
+      await runner.stop();
+      again();
+    },
+  };
 }
 
 /** @throws Error where there is an agent already */
@@ -145,29 +183,9 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     log: (what, caller) => log('warn', `A call came to nothing: ${what}`, { pid: caller?.pid, uid: caller?.uid }),
   });
   const socket = await listen(server.server, runDir);
-  const quietly = withoutRepeats(log, systemClock);
-  let again = (): void => undefined;
-  const watch = new FolderWatch(
-    owner.policies,
-    () => runner.ring(),
-    error => log('warn', `Cannot watch ${owner.policies}, so changes are seen later: ${messageOf(error)}`),
-  );
-  const runner = new Runner({
-    intervals,
-    clock: systemClock,
-    failed: error => {
-      failures++;
-      quietly('error', `Cannot apply the policies: ${messageOf(error)}`);
-    },
-    work: async () => {
-      again();
-      const isWatched = watch.renew();
-      const isHalf = await applyFolder({ ...options, log: quietly }, warm);
-      if (isHalf || !isWatched) again = systemClock.after(isHalf ? CONFIRMING : intervals.retry, () => runner.ring());
-    },
-  });
+  const follower = followFolder(options, warm, () => void failures++);
   // Without a policy of its own to hear of, a process that stays is what notices that another one has changed the table.
-  undo.use(watchTable(warm.nft, TABLE_NAME, () => runner.ring()));
+  undo.use(watchTable(warm.nft, TABLE_NAME, follower.ring));
   const flows = undo.use(new FlowPart(options.flows));
   const readings = () => [...workerMetrics({ release, mended, failures }), ...counts.metrics(), ...flows.metrics];
   if (options.flows) undo.use(await recordFlows(flows, workerRoutes(readings), options, warm));
@@ -175,11 +193,9 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const open = undo.move();
   log('info', 'serving', { pid: process.pid, netns: here.ino, runDir, ...owner });
   return {
-    ring: () => runner.ring(),
+    ring: follower.ring,
     async stop() {
-      watch[Symbol.dispose]();
-      await Promise.all([server.stop(), runner.stop()]);
-      again();
+      await Promise.all([server.stop(), follower[Symbol.asyncDispose]()]);
       socket[Symbol.dispose]();
       await reaper.drained();
       open.dispose();

@@ -99,33 +99,32 @@ async function connectivity({ rest, node: _, ...target }: Given): Promise<Exit> 
   return conclude(result, format);
 }
 
-/** @returns the exit code, of those in `exit` */
-export async function main(args: readonly string[]): Promise<Exit> {
-  let how: Exit = exit.yes;
-  const options = (parser: Argv) =>
-    parser
-      .options({
-        kubeconfig: { type: 'string', requiresArg: true, describe: 'As kubectl has it' },
-        context: { type: 'string', requiresArg: true, describe: 'As kubectl has it' },
-        'daemonset-namespace': {
-          type: 'string',
-          default: 'kube-system',
-          requiresArg: true,
-          describe: 'Where the DaemonSet is',
-        },
-        node: { type: 'string', requiresArg: true, describe: 'Of this node only' },
-      })
-      .parserConfiguration({ 'unknown-options-as-args': true })
-      .strictOptions(false);
-  type Parsed = Readonly<Record<string, unknown>> & { readonly _: readonly (string | number)[] };
-  const givenOf = (parsed: Parsed): Given => ({
-    kubeconfig: parsed['kubeconfig'] as string | undefined,
-    context: parsed['context'] as string | undefined,
-    namespace: parsed['daemonset-namespace'] as string,
-    node: parsed['node'] as string | undefined,
-    rest: parsed._.slice(1).map(String),
-  });
-  const parser = options(yargs([...args]))
+type Parsed = Readonly<Record<string, unknown>> & { readonly _: readonly (string | number)[] };
+
+const givenOf = (parsed: Parsed): Given => ({
+  kubeconfig: parsed['kubeconfig'] as string | undefined,
+  context: parsed['context'] as string | undefined,
+  namespace: parsed['daemonset-namespace'] as string,
+  node: parsed['node'] as string | undefined,
+  rest: parsed._.slice(1).map(String),
+});
+
+/** The command line without its commands. What is unknown here goes to the command on a node. */
+function parserOf(args: readonly string[]): Argv {
+  const parser = yargs([...args])
+    .options({
+      kubeconfig: { type: 'string', requiresArg: true, describe: 'As kubectl has it' },
+      context: { type: 'string', requiresArg: true, describe: 'As kubectl has it' },
+      'daemonset-namespace': {
+        type: 'string',
+        default: 'kube-system',
+        requiresArg: true,
+        describe: 'Where the DaemonSet is',
+      },
+      node: { type: 'string', requiresArg: true, describe: 'Of this node only' },
+    })
+    .parserConfiguration({ 'unknown-options-as-args': true })
+    .strictOptions(false)
     .scriptName('kubectl tollgate')
     .usage('$0 <command>\n\nAsks the nodes of a cluster, by kubectl; what follows a command goes to it as on a node.')
     .locale('en')
@@ -143,7 +142,13 @@ export async function main(args: readonly string[]): Promise<Exit> {
       throw error ?? new UsageError(message);
     });
   // Into a pipe or a file, a line is a line.
-  parser.wrap(process.stdout.isTTY ? Math.min(100, parser.terminalWidth()) : null);
+  return parser.wrap(process.stdout.isTTY ? Math.min(100, parser.terminalWidth()) : null);
+}
+
+/** @returns the exit code, of those in `exit` */
+export async function main(args: readonly string[]): Promise<Exit> {
+  let how: Exit = exit.yes;
+  const parser = parserOf(args);
   const add = (name: string, summary: string, run: (given: Given) => Promise<number>) =>
     parser.command(
       name,

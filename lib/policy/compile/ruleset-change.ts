@@ -84,7 +84,6 @@ function besides(
  * name, which their selectors determine, and belong to a chain.
  */
 function touchedBetween(before: Structure, after: Structure): Touched | undefined {
-  if (before === after) return undefined;
   const [chains, tags] = [keysOf(before.chains, after.chains), keysOf(before.tags, after.tags)];
   const isOther = (name: string) => !isSameChain(before.chains.get(name), after.chains.get(name));
   const differing = chains.filter(isOther);
@@ -124,13 +123,12 @@ export function changeBetween(
   moves: Moves,
   effects: () => Effects,
 ): RulesetChange | undefined {
-  const touched = touchedBetween(before, after);
+  const isSame = before === after;
+  const touched = isSame ? undefined : touchedBetween(before, after);
   if (!touched && moves.size === 0) return undefined;
   const { chains, tags } = touched ?? noneTouched;
   const differing = ({ specs }: Structure, other: Structure): readonly SetSpec[] =>
-    before === after
-      ? [...moves.keys()]
-      : [...specs.values()].filter(spec => moves.has(spec) || !other.specs.has(spec.name));
+    isSame ? [...moves.keys()] : [...specs.values()].filter(spec => moves.has(spec) || !other.specs.has(spec.name));
   const part = (own: Structure, other: Structure, side: keyof SetMoves): Ruleset => ({
     sets: new Map(
       differing(own, other).map((spec): [string, PeerSet] => {
