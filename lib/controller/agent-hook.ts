@@ -56,7 +56,7 @@ export class AgentHook implements Hook {
     refuseOtherOwner(ownerOf(this.#options.settings), this.#table.state.owner);
   }
 
-  /** The API's word comes with `judge`. */
+  /** No manifest of the pod is known before it is judged: `judge` asks the API. */
   manifestOf(): undefined {
     return undefined;
   }

@@ -25,7 +25,7 @@ export interface AgentStatus {
   readonly server: string;
   /** CNI calls are served: everything has been heard, and is in force. */
   readonly isServing: boolean;
-  /** And pods can be plugged in. */
+  /** Calls are served, and pods can be plugged in. */
   readonly isReady: boolean;
   readonly waitsFor: readonly string[];
   readonly problems: readonly string[];

@@ -10,7 +10,7 @@ import type { Log } from '../rpc/log.ts';
 const accounting: readonly SysctlKey[] = ['netfilter/nf_conntrack_acct', 'netfilter/nf_conntrack_timestamp'];
 const EVENTS: SysctlKey = 'netfilter/nf_conntrack_events';
 
-/** On until it is disposed of; entries that are there already go on without. */
+/** Switches the counts on until the result is disposed of; connections that are tracked already go on without them. */
 export function useAccounting(log: Log): Disposable {
   const undo = new DisposableStack();
   const set = (key: SysctlKey, value: 0 | 1): boolean => {

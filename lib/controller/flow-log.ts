@@ -46,7 +46,7 @@ export class FlowLog implements Disposable {
     this.#journal.awaitChange(() => this.#writeSoon());
   }
 
-  /** And again for as long as the disk does not take it. */
+  /** Writes after a tick, and again for as long as the disk does not take it. */
   #writeSoon(): void {
     if (this.#isOver) return;
     this.#timer = setTimeout(() => {

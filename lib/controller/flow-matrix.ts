@@ -1,6 +1,6 @@
 /**
- * Which pod may reach which, by the policies of now: for the page of flows. However many pods there are and however often
- * it is asked for, a matrix has so many pods at most and is made at most so often, in slices.
+ * The matrix of which pod may reach which by the present policies, for the page of flows. However many pods there are and however
+ * often it is asked for, a matrix has a bounded number of pods and is made no more than once in a while, in slices.
  */
 import type { FlowScene } from '../flows/attribution.ts';
 import { parsePodFilter } from '../flows/filter.ts';
@@ -22,7 +22,7 @@ const FRESH = 2_000;
 
 export interface MatrixQuery {
   readonly traffic: Traffic;
-  /** Of its words, those that tell pods apart. */
+  /** A filter of flows, of which the words count that tell pods apart. */
   readonly filter: string;
 }
 
@@ -34,7 +34,7 @@ interface Kept {
 
 const nameOf = ({ namespace, name }: Pod): string => `${namespace}/${name}`;
 
-/** This node's pods before all others. */
+/** The pods that the filter selects, this node's before all others, as many as a matrix has; and how many there are. */
 function chosen(cluster: Cluster, filter: string): { readonly pods: readonly Pod[]; readonly count: number } {
   const isWanted = parsePodFilter(filter);
   const [own, others]: [Pod[], Pod[]] = [[], []];

@@ -93,7 +93,7 @@ function beginLive(recorder: FlowRecorder, filter: Filter, outlet: Outlet): Disp
   readers.add(outlet);
   const [oldest] = readers;
   if (oldest && readers.size > MOST_READERS) {
-    // It has gone only later, and by then many more may have come.
+    // Taken out now: the reader goes only later, and many more may have come by then.
     readers.delete(oldest);
     oldest.end();
   }

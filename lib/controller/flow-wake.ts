@@ -51,7 +51,7 @@ export class FlowWake implements Disposable {
     }
   }
 
-  /** Where there is no bell to be had, the next silence asks for it again. */
+  /** Sleeps until the kernel tells of a connection. Where it cannot be heard, the next silence tries again. */
   #sleep(): void {
     this.#silent = 0;
     const rung = (): void => {
@@ -66,7 +66,7 @@ export class FlowWake implements Disposable {
     }
     clearInterval(this.#timer);
     this.#timer = undefined;
-    // What came before the bell hung would not ring it.
+    // An event that came before the subscription wakes nothing, so it is read now.
     if (this.#read()) this.#wake();
   }
 

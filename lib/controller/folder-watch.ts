@@ -21,7 +21,7 @@ function want(wanted: Wanted, path: string, name?: string): void {
 const partsOf = (path: string): string[] => path.split('/').filter(part => part !== '' && part !== '.');
 
 /**
- * Where the path leads to in the end, without links; undefined where it leads nowhere.
+ * Follows the path through all links; undefined where it leads nowhere.
  * @param wanted gets the folder of each link on the way, and the one in which the way ends
  */
 function follow(path: string, wanted: Wanted): string | undefined {

@@ -48,8 +48,8 @@ export class GateSync {
   }
 
   /**
-   * One run; does nothing before the API has been heard whole. Calls go in between: what the policies of one namespace
-   * cost, pods of others do not wait for.
+   * Brings into force what has been heard; does nothing before the API has been heard whole. CNI calls go in between, so that
+   * pods do not wait for the policies of other namespaces.
    */
   async run(calls: Calls): Promise<void> {
     const { watches, rules, own } = this.#options;

@@ -57,7 +57,7 @@ const MOST_CONNECTIONS = 256;
 
 const utf8 = (type: string): string => (type.startsWith('text/') ? `${type}; charset=utf-8` : type);
 
-/** For as long as the reader reads: one that does not is the page's to notice, by the outlet. */
+/** Streams for as long as the client reads. That a client does not read is the page's to notice, by the outlet. */
 function beginStream({ type, begin }: HttpStream, response: ServerResponse): void {
   response.writeHead(200, { 'content-type': utf8(type), 'cache-control': 'no-store' });
   const begun = begin({
@@ -100,7 +100,7 @@ function keepRoom(server: Server): void {
     sockets.add(socket.once('close', () => sockets.delete(socket)));
     const [oldest] = sockets;
     if (!oldest || sockets.size <= MOST_CONNECTIONS) return;
-    // It is closed only later, and by then many more may have come.
+    // Taken out now: the socket closes only later, and many more may have come by then.
     sockets.delete(oldest);
     oldest.destroy();
   });

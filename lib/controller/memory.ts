@@ -7,8 +7,8 @@ import { runInNewContext } from 'node:vm';
 import { limitFreedMemory, trimMalloc } from '../kernel/malloc.ts';
 
 /**
- * For the rest of this process: new objects get a small space that is swept often (16 MiB, three times over, is V8's own
- * wish), and old ones are swept sooner. Half the memory, for a fifth more work in the first list.
+ * Limits V8's heap for the rest of this process: new objects get a small space that is swept often (16 MiB, three times over, is
+ * V8's own wish), and old ones are swept sooner. Half the memory, for a fifth more work in the first list.
  */
 export function limitHeap(): void {
   setFlagsFromString('--semi-space-growth-factor=1');

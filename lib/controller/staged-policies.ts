@@ -7,7 +7,7 @@ type AnyPolicy = NetworkPolicy | ClusterPolicy;
 export class StagedPolicies {
   readonly #policies = new Map<string, AnyPolicy>();
 
-  /** The one is gone or in force now, the other is staged as it stands. */
+  /** Forgets `before`, which is gone or in force now, and notes `after`, which is staged. */
   exchange(before: AnyPolicy | undefined, after: AnyPolicy | undefined): void {
     if (before) this.#policies.delete(policyRef(before));
     if (after) this.#policies.set(policyRef(after), after);

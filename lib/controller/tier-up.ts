@@ -6,8 +6,8 @@
 import { setFlagsFromString } from 'node:v8';
 
 /**
- * For the rest of this process; to be called when most of what it needs is loaded, since a code cache fits the flags that it was
- * made by: what is loaded later is compiled anew.
+ * Has V8 compile functions early for the rest of this process. To be called when most of what it needs is loaded: a code cache
+ * fits the flags that it was made by, so what is loaded later is compiled anew.
  */
 export function tierUpEarly(): void {
   setFlagsFromString('--invocation-count-for-maglev=60');

@@ -108,8 +108,8 @@ class ResourceWatch<T> {
   }
 
   /**
-   * Until the signal is aborted. A fault of our own neither ends it nor keeps other objects back: it is told, and after a
-   * while everything is listed again.
+   * Listens until the signal is aborted. A fault of our own neither ends the watch nor keeps other objects back: it is told, and
+   * after a while everything is listed again.
    * @param news called after each event that changed something, and when a list is whole
    */
   async listen(options: ListenOptions, news: () => void): Promise<void> {
@@ -194,7 +194,7 @@ export class Watches {
   readonly #pods: ResourceWatch<KubePod>;
   readonly #namespaces: ResourceWatch<KubeNamespace>;
   readonly #policies: ResourceWatch<KubeNetworkPolicy>;
-  /** One for each kind. */
+  /** One watch for each kind. */
   readonly #clusterPolicies: readonly ResourceWatch<KubeClusterPolicy>[];
   readonly #nodes: ResourceWatch<KubeNode>;
 
@@ -237,7 +237,7 @@ export class Watches {
     return this.statuses.every(({ isComplete }) => isComplete);
   }
 
-  /** Until the signal is aborted. */
+  /** Listens to everything until the signal is aborted. */
   async listen(options: ListenOptions, news: () => void): Promise<void> {
     const all = [this.#namespaces, this.#policies, ...this.#clusterPolicies, this.#nodes, this.#pods];
     await Promise.all(all.map(listener => listener.listen(options, news)));

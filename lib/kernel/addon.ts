@@ -57,7 +57,7 @@ function loadAt(place: Place, bytes: Uint8Array): unknown {
   try {
     for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
     const module = { exports: {} };
-    // Where another thread loaded it under the same number, libc gives that one again: it goes by the name.
+    // Another thread may have loaded it under the same number: libc gives that one again, since it goes by the name.
     process.dlopen(module, `/proc/self/fd/${fd}`);
     return module.exports;
   } finally {

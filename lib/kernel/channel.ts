@@ -28,7 +28,7 @@ export class InlineChannel implements NetlinkChannel, Disposable {
   readonly exchange: AsyncExchange = async requests => this.#socket.exchange(requests);
 
   async *dump(request: NetlinkRequest): AsyncGenerator<readonly NetlinkReply[], void> {
-    // One of its own: others may be asked something before it has ended.
+    // The dump has a socket of its own, since other requests may be sent before it has ended.
     using socket = this.#open();
     yield* socket.dump(request);
   }

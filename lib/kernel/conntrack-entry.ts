@@ -28,7 +28,7 @@ export interface TrackedEntry {
   readonly port: number;
   readonly seenFrom: string;
   readonly seenFromPort: number;
-  /** Where nf_conntrack_acct is on. */
+  /** Present where nf_conntrack_acct is on. */
   readonly sent: ConntrackCounters | undefined;
   readonly received: ConntrackCounters | undefined;
   /** Seconds since 1970, where nf_conntrack_timestamp is on. */

@@ -23,18 +23,20 @@ import {
 } from './message.ts';
 import { findSysctl } from './sysctl.ts';
 
-/** What connections have in common. */
+/** Selects connections by something that they have in common. */
 export type FlowKey =
-  /** They were opened by the address, or lead to it after translation: no packet from it, or to it, is another connection's. */
+  /**
+   * Connections that the address opened, or that lead to it after translation: no other connection has packets from it or to it.
+   */
   | { readonly address: Address }
   /** UDP sent to that port, before translation. */
   | { readonly udpPort: number; readonly family: Family };
 
-/** To list every connection costs less than so many walks, however many connections there are. */
+/** More walks than this cost more than to list every connection, however many there are. */
 const MOST_WALKS = 16;
-/** To list so many connections costs what a walk costs that lists none: it looks into each of the table's empty places. */
+/** To list this many connections costs what a walk costs that lists none: it looks into each of the table's empty places. */
 const CONNECTIONS_PER_WALK = 3_000;
-/** Where the kernel does not count them: as many as a busy node has. */
+/** Connections that are assumed where the kernel does not count them: those of a busy node. */
 const BUSY = 100_000;
 
 /** Connections of the network namespace that the calling thread is in; undefined where the kernel does not tell. */
@@ -72,7 +74,7 @@ function matcherOf(keys: readonly FlowKey[]): (entry: TrackedEntry) => boolean {
   return entry => addresses.has(entry.from) || addresses.has(entry.to) || (ports.size > 0 && isPort(entry));
 }
 
-/** The kernel tracks nothing, or does not know the filter. */
+/** Codes of a kernel that tracks nothing, or does not know the filter. */
 const unknown = ['EINVAL', 'EOPNOTSUPP'];
 const isUnknown = (answer: NetlinkAnswer): boolean => unknown.includes(refusalOf(answer) ?? '');
 
@@ -82,7 +84,7 @@ export class Conntrack {
   /** The request that may stand behind the kernel's lock: a second one would only hold another thread there. */
   #asking: Promise<unknown> = Promise.resolve();
   #forgetting: Promise<void> = Promise.resolve();
-  /** What the next walk is to forget. */
+  /** Keys of the connections that the next walk is to forget. */
   readonly #due: FlowKey[] = [];
   #next: Promise<void> | undefined;
 

@@ -34,13 +34,13 @@ const GREATEST_BUFFER = 1 << 29;
 /** Receive buffer of all sockets of this thread: each datagram is copied out of it before another socket can receive. */
 let datagram = Buffer.alloc(65_536);
 
-/** Bound to the network namespace that it was opened in, and in no group, so that nothing comes to it but answers. */
+/** A socket of the network namespace that it was opened in. It is in no group, so that it receives answers only. */
 export class DatagramSocket implements Disposable {
   readonly #fd: number;
   #sendBuffer = 0;
   #receiveBuffer = 0;
   #closed = false;
-  /** System calls by threads of the pool: none may find the descriptor to be something else's. */
+  /** System calls that threads of the pool are making: until they end the descriptor must stay this socket's. */
   #underWay = 0;
 
   /** @throws SyscallError where no socket is to be had */
@@ -50,7 +50,7 @@ export class DatagramSocket implements Disposable {
     try {
       setOption('ask for extended netlink errors', fd, SOL_NETLINK, NETLINK_EXT_ACK, 1);
       setOption('ask for short netlink errors', fd, SOL_NETLINK, NETLINK_CAP_ACK, 1);
-      // Without it the kernel ignores what a dump of addresses or routes is narrowed down to.
+      // Without this option the kernel ignores the filter of a dump of addresses or routes.
       if (protocol === 'route') setOption('ask for checked dumps', fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
     } catch (error) {
       closeSync(fd);

@@ -1,6 +1,6 @@
 /**
- * Sockets of the package `netlink`, which hands over what comes as the event loop turns; with the descriptor that it keeps to
- * itself, since setting options takes it.
+ * Sockets of the package `netlink`, which delivers messages in the event loop, with their descriptors: setting options takes
+ * these, and the package keeps them private.
  */
 import { closeSync, openSync, readdirSync } from 'node:fs';
 import { RawNetlinkSocket } from 'netlink/dist/raw.js';
@@ -24,8 +24,8 @@ export const dropsOf = (fd: number): number => memoryOf(fd, SK_MEMINFO.DROPS);
 export const hasMore = (fd: number): boolean => memoryOf(fd, SK_MEMINFO.RMEM_ALLOC) > 0;
 
 /**
- * Port and protocol are not enough to know the socket by: one of another thread, in another netns, may have the same. So
- * the package sets a receive buffer of random size, and the descriptor must show that size.
+ * Finds the socket's descriptor. Its port and protocol do not identify it, because a socket of another thread, in another netns,
+ * may have the same. So the package sets a receive buffer of random size, and the descriptor must show that size.
  * @param guess the descriptor that was lowest free when the socket was made
  */
 function descriptorOf(raw: RawNetlinkSocket, protocol: number, guess: number): number {

@@ -179,7 +179,7 @@ const syscallSignatures = {
 } as const satisfies FunctionDefinitions;
 
 interface SyscallLibc extends WrappedFunctionsFromDefinitions<typeof syscallSignatures> {
-  /** Where the bytes are, for as long as they are held. */
+  /** Address of the bytes, which is valid for as long as the caller holds them. */
   readonly pointerTo: (bytes: NodeJS.ArrayBufferView) => bigint;
 }
 

@@ -1,4 +1,4 @@
-/** Memory of libc's that was freed, and that the kernel may have back. @see mallopt(3), malloc_trim(3) */
+/** Gives memory back to the kernel that libc keeps after it was freed. @see mallopt(3), malloc_trim(3) */
 import { mallocLibc } from './ffi.ts';
 
 /** malloc.h */
@@ -7,8 +7,8 @@ const M_MMAP_THRESHOLD = -3;
 const M_ARENA_MAX = -8;
 
 /**
- * From here on what is freed goes back to the kernel sooner than is fastest: buffers as a socket reads into them at once,
- * the rest where there are 64 KiB of it; and threads share one arena, since each of their own would keep some.
+ * Limits what libc keeps of memory that is freed from now on, which is slower: buffers as a socket reads into them go back at
+ * once, the rest where there are 64 KiB of it, and threads share one arena, since each of their own would keep some.
  */
 export function limitFreedMemory(): void {
   const { mallopt } = mallocLibc();
@@ -17,7 +17,7 @@ export function limitFreedMemory(): void {
   mallopt(M_TRIM_THRESHOLD, 64 << 10);
 }
 
-/** All that is free by now. */
+/** Gives back all memory that is free now. */
 export function trimMalloc(): void {
   mallocLibc().malloc_trim(0n);
 }

@@ -59,7 +59,7 @@ export const refusalOf = (answer: NetlinkAnswer): string | undefined =>
 /** The kernel, or what stands in for it: one answer for each request, in order; a failed request does not stop the next. */
 export type Exchange = (requests: readonly NetlinkRequest[]) => readonly NetlinkAnswer[];
 
-/** As `Exchange`, but others have their turn meanwhile; no dumps. */
+/** Does what `Exchange` does while the process goes on with other work; takes no dumps. */
 export type AsyncExchange = (requests: readonly NetlinkRequest[]) => Promise<readonly NetlinkAnswer[]>;
 
 /** The number of an error message, and the kernel's explanation. */

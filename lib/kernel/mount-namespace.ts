@@ -1,6 +1,6 @@
 /**
- * Paths as another process sees them: a caller of the agent's names files of his own mount namespace, and the agent may
- * live in a container, where the same path is another file or none.
+ * Paths as another process sees them: a caller of the agent names files of its own mount namespace, and the agent may live in a
+ * container, where the same path is another file or none.
  */
 import { closeSync, constants, fstatSync, openSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { checked, syscallLibc } from './ffi.ts';
@@ -15,7 +15,7 @@ const O_PATH = 0o10000000;
 const O_CLOEXEC = 0o2000000;
 const READ = constants.O_RDONLY | constants.O_NONBLOCK;
 
-/** The caller is gone, and his files with him. */
+/** Whether the process has ended, and no path of its can be seen any more. */
 const isGone = (error: unknown): boolean => isErrno(error, 'ENOENT', 'ESRCH');
 
 /**

@@ -129,8 +129,8 @@ export class NetlinkSocket implements Disposable {
   }
 
   /**
-   * As `exchange`, but from a thread of Node's pool, while this one has something else to do. No dumps; and nothing else is to
-   * be asked of this socket until it resolves.
+   * Does what `exchange` does from a thread of Node's pool, while this one has something else to do. Takes no dumps; until it
+   * resolves the caller must ask nothing else of this socket.
    */
   async exchangeInThreadPool(requests: readonly NetlinkRequest[]): Promise<readonly NetlinkAnswer[]> {
     if (requests.length === 0) return [];
@@ -211,8 +211,8 @@ export class NetlinkSocket implements Disposable {
   }
 
   /**
-   * The replies of a dump, a datagram at a time, for what is too much to hold at once. Others may have their turn in
-   * between; until it has ended nothing else is to be asked of this socket, and changes underway are not told.
+   * The replies of a dump, a datagram at a time, for what is too much to hold at once. The process may do other work in between,
+   * but ask nothing else of this socket until the dump has ended; it is not told of changes underway.
    * @throws NetlinkError the kernel refused, or broke off
    */
   *dump(request: NetlinkRequest): Generator<readonly NetlinkReply[]> {
@@ -227,7 +227,10 @@ export class NetlinkSocket implements Disposable {
     }
   }
 
-  /** As `dump`, from threads of the pool: the kernel may look far for each datagram, and wait for others before the first. */
+  /**
+   * Does what `dump` does from threads of the pool: the kernel may look far for each datagram, and wait for locks before the
+   * first.
+   */
   async *dumpInThreadPool(request: NetlinkRequest): AsyncGenerator<readonly NetlinkReply[], void> {
     const { operation } = request;
     const bytes = Buffer.concat(this.#format(request, 0));

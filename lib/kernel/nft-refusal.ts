@@ -10,7 +10,7 @@ import type { BatchError } from './netlink.ts';
 export interface Refusal {
   /** The operation that the kernel refused; undefined where it refused the batch as a whole. */
   readonly operation: Operation | undefined;
-  /** In words: `add element 10.0.0.7 of set peers-1`. */
+  /** The object in words: `add element 10.0.0.7 of set peers-1`. */
   readonly object: string;
   readonly errno: number;
   readonly code: string;

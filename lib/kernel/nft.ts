@@ -63,7 +63,7 @@ export interface TableHandles {
   readonly table: number;
   /** No packet sees the table. */
   readonly isDormant: boolean;
-  /** By chain, its rules' in their order. */
+  /** Handles of each chain's rules, in their order. */
   readonly chains: ReadonlyMap<string, readonly number[]>;
 }
 
@@ -81,7 +81,7 @@ const requestOf = ({ operation, type, dump, body }: Query): NetlinkRequest => ({
 export class Nft implements Disposable {
   readonly #socket: NetlinkSocket;
 
-  /** In the network namespace of the calling thread. */
+  /** Opens a socket in the network namespace of the calling thread. */
   static open(): Nft {
     return new Nft(NetlinkSocket.open('netfilter'));
   }
@@ -94,7 +94,7 @@ export class Nft implements Disposable {
     this.#socket[Symbol.dispose]();
   }
 
-  /** By which the kernel calls our socket, in notifications of what it changed. */
+  /** The port by which the kernel names our socket in notifications of changes. */
   get port(): number {
     return this.#socket.port;
   }

@@ -73,7 +73,7 @@ export class Subscription implements Disposable {
   [Symbol.dispose](): void {
     if (this.#ended) return;
     this.#ended = true;
-    // Not under the package's feet: it may be delivering a message just now.
+    // Closed in the next turn of the event loop: the package may be delivering a message just now.
     setImmediate(() => this.#socket.raw.close());
   }
 

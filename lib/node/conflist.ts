@@ -93,8 +93,9 @@ export interface ConflistPlace {
 }
 
 /**
- * Why ours should not be written: another network's file comes before ours, so that ours would count for nothing, or has
- * pods on this node, whose DEL our plugin would get, that knows nothing of them, and that no gate of ours holds.
+ * Why our conflist should not be written: another network's file comes before ours, so that ours would count for nothing, or
+ * another network has pods on this node, whose DEL our plugin would get, which does not know them, and which no gate of ours
+ * holds.
  */
 function standsInTheWay(confDir: string, attachments: ReadonlyMap<string, number>): readonly string[] {
   return foreignNetworks(confDir).flatMap(({ file, conf }) => {
@@ -108,7 +109,7 @@ function standsInTheWay(confDir: string, attachments: ReadonlyMap<string, number
   });
 }
 
-/** Out of every runtime's sight, under its own name with an ending. @returns the files that were moved */
+/** Gives files of other networks a name that no runtime reads: their own with an ending. @returns the files that were moved */
 function moveAside(confDir: string): readonly string[] {
   const before = foreignNetworks(confDir).filter(({ file }) => file < FILE);
   return before.map(({ file }) => {
@@ -121,7 +122,7 @@ function moveAside(confDir: string): readonly string[] {
 const makeFolder = (confDir: string): void =>
   doing('make folder', confDir, () => void mkdirSync(confDir, { recursive: true, mode: 0o755 }));
 
-// A node that has been ours stays ours: only what comes before our file can take it away then.
+// A node that has been ours stays ours: pods of another network no longer count, only files before ours.
 const obstacles = ({ confDir, cacheDir }: ConflistPlace, isThere: boolean): readonly string[] =>
   standsInTheWay(confDir, isThere ? new Map() : attachmentsOf(cacheDir));
 
@@ -154,11 +155,11 @@ export function keepConflist(place: ConflistPlace, text: string): ConflistState 
   const isRefused = inTheWay.length > 0 && !takeOver;
   const isWritten = !isRefused && old !== text;
   if (isWritten) placeConf(path, text);
-  // Ours first: there is no moment without a network.
+  // Our file is there first, so that there is no moment without a network.
   const moved = takeOver ? moveAside(confDir) : [];
   return { isThere: isWritten || old !== undefined, isWritten, moved, inTheWay };
 }
 
-/** Takes ours away: the runtime tells kubelet that the node has no network. */
+/** Removes our conflist: the runtime then tells kubelet that the node has no network. */
 export const removeConflist = (confDir: string): void =>
   doing('remove', join(confDir, FILE), () => rmSync(join(confDir, FILE), { force: true }));

@@ -100,7 +100,7 @@ export class NodeKeeper {
     if (own && waitsFor.length === 0) waitsFor.push(...this.#bring(all, own, problems));
     const isUp = waitsFor.length === 0;
     if (isUp && isServing) waitsFor.push(...this.#announce(problems));
-    // Also where another's file has come before ours since: runtimes plug pods into that network.
+    // Also where another network's file has come before ours since: runtimes plug pods into that network.
     this.#status = { ready: waitsFor.length === 0, waitsFor, problems };
     this.#tell(this.#status);
     if (isUp && own?.networkUnavailable !== 'False') await this.#setAvailable();
@@ -198,7 +198,7 @@ export class NodeKeeper {
     log('info', 'told the API that the network is available', { node });
   }
 
-  /** Once each, for as long as it is so. */
+  /** Logs each condition and problem once, for as long as it lasts. */
   #tell({ waitsFor, problems }: NodeStatus): void {
     const now = new Set([...waitsFor, ...problems]);
     for (const line of now) if (!this.#told.has(line)) this.#options.log('warn', line);

@@ -1,11 +1,11 @@
 /**
- * Routes between nodes: to each other node's pod CIDRs by its own address, where we share a link with it. Which is so, the
- * node's routing table says: an address that it reaches without a gateway. And one for the node's own pod CIDRs, so that a
- * packet to an address that no pod has ends here, and does not travel between this node and its default gateway until its
- * time is up; pods' own routes are longer, and win.
+ * Routes between nodes: to each other node's pod CIDRs by its own address, where we share a link with it, so that the node's
+ * routing table reaches that address without a gateway. One more leads the node's own pod CIDRs nowhere, so that a packet to an
+ * address that no pod has ends here, and does not travel between this node and its default gateway until its time is up; pods'
+ * own routes are longer, and win.
  *
- * Ours carry a protocol number of our own: they alone are changed and removed. Their metric is high, so that a route that
- * another program makes to the same prefix, before or after, wins. They stay when the agent stops, as the pods do.
+ * Ours carry a protocol number of our own: they alone are changed and removed. Their metric is high, so that a route that another
+ * program makes to the same prefix, before or after, wins. They stay when the agent stops, as the pods do.
  */
 import { type Address, type Family, formatAddress, formatPrefix, networkOf, parseAddress } from '../ip/address.ts';
 import { type Exchange, must, type NetlinkReply, type NetlinkRequest } from '../kernel/message.ts';
@@ -135,14 +135,17 @@ const leadsThere = ({ gateway }: FoundRoute, way: Way): boolean =>
 
 const keyOf = ({ destination }: Pick<Route, 'destination'>): string => formatPrefix(networkOf(destination));
 
-/** Found one of IPv6 that leads nowhere has the loopback link. */
+/**
+ * Whether the found route is the wanted one. Of an unreachable one the link does not count: for IPv6 the kernel names the
+ * loopback link.
+ */
 const isAsWanted = (found: FoundRoute, want: Route): boolean =>
   found.metric === METRIC &&
   (want.type === 'unreachable'
     ? found.type === RTN_UNREACHABLE
     : found.type === RTN_UNICAST && found.oif === want.oif && sameAddress(found.gateway, want.gateway));
 
-/** The changes that turn our routes, of those found, into those wanted. New ones come first. */
+/** Requests that turn our routes, of those found, into the wanted ones: additions first, then deletions. */
 export function routeChanges(found: readonly FoundRoute[], wanted: readonly Route[]): readonly NetlinkRequest[] {
   const ours = found.filter(isOurs);
   const have = new Map(ours.map(route => [keyOf(route), route]));
@@ -174,7 +177,7 @@ export interface Routed {
   readonly standing: ReadonlySet<string>;
   /** Prefixes of routes that are wanted and stood before, and that another program removed. */
   readonly lost: readonly string[];
-  /** All of the node's own stand. */
+  /** The routes to all of the node's own pod CIDRs stand. */
   readonly isOwnDone: boolean;
 }
 

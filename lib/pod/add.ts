@@ -60,7 +60,7 @@ async function withDeadCleared<T>(
   }
 }
 
-/** While it is closed. */
+/** Judges the pod, whose interface is still closed. */
 export async function judge(
   pod: Omit<LocalPod, 'tag'>,
   request: AttachmentRequest,
@@ -112,7 +112,7 @@ async function plug(
   const wanted = interfaceOf(request, planned, mtu);
   const addresses = planned.addresses.map(({ address }) => formatAddress(address));
   const pod = describePod(request, wanted.hostName, addresses, await masqueradeOf(request.config, ipam), context);
-  // The table sends what comes to its ports to the pod as soon as it knows of it: by then the way there is to be known.
+  // As soon as the table knows the pod it sends packets for the pod's ports there, so the way must be known before.
   const dispatch =
     pod.hostPorts.length > 0 ? { ...context.dispatch, host: dispatchInline(context.host).host } : context.dispatch;
   const link = await createPairOnceFree(netns, wanted, context);
@@ -143,7 +143,7 @@ async function createPairOnceFree(
   }
 }
 
-/** No record of this attachment exists, so the link is not ours to replace or to delete. */
+/** The error for a name that a link has which is not ours to replace or to delete: no record of this attachment exists. */
 function refuseTaken({ containerID }: AttachmentRequest, { name, alias }: Link): CniError {
   const isSame = alias !== undefined && parseAlias(alias)?.shortID === shortID(containerID);
   return new CniError(

@@ -42,7 +42,7 @@ export interface CallResult {
   readonly exitCode: 0 | 1;
 }
 
-/** Where a call is carried out: what opens the kernel for it, and where its log goes. */
+/** The process that carries a call out: how it opens the kernel for it, and where its log goes. */
 export interface CallPlace {
   readonly release: string;
   readonly log: (line: string) => void;

@@ -1,6 +1,6 @@
 /**
- * Both ends of a pair of ours, held against what ADD made of them. All of it is fixed and known, so whatever differs was
- * changed afterwards, and cuts the pod off in whole or in part.
+ * Compares both ends of a pair of ours with what ADD made of them. ADD sets all of it, so whatever differs was changed
+ * afterwards, and cuts the pod off in whole or in part.
  */
 import { type Address, type Family, formatAddress, formatPrefix, networkOf, sameAddress } from '../ip/address.ts';
 import { addAddress, dumpAddresses, linkAddressOf } from '../kernel/address.ts';
@@ -33,7 +33,7 @@ export interface Made {
 
 export interface VethPair {
   readonly hostMac: string;
-  /** The pod's. */
+  /** Addresses of the pod. */
   readonly addresses: readonly Address[];
   /** Unknown of a pod whose record was lost, and made again from its link. */
   readonly made?: Made;

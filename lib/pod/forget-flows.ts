@@ -1,9 +1,12 @@
-/** Tracked connections outlive the rules that allowed them: what pods leave behind is forgotten here. */
+/** Deletes tracked connections that pods leave behind: they outlive the rules that allowed them. */
 import type { LocalPod } from '../gate/node-state.ts';
 import { type Family, parseAddress } from '../ip/address.ts';
 import type { Context } from './context.ts';
 
-/** Without a handshake, a client that goes on sending to a hostPort would for ever be led to where it led before. */
+/**
+ * Forgets UDP connections to the pod's hostPorts: a client that goes on sending, without a handshake, would for ever be led to
+ * the pod that had the port before.
+ */
 export async function forgetStaleHostPorts(
   { hostPorts, addresses }: Pick<LocalPod, 'hostPorts' | 'addresses'>,
   { conntrack }: Pick<Context, 'conntrack'>,
@@ -13,7 +16,7 @@ export async function forgetStaleHostPorts(
   await conntrack.forget(udp.flatMap(({ hostPort: udpPort }) => families.map(family => ({ family, udpPort }))));
 }
 
-/** So that the next owner of an address inherits no permission. */
+/** Forgets the connections of these addresses, so that their next owner inherits no permission. */
 export async function forgetFlowsOf(
   addresses: readonly string[],
   { conntrack }: Pick<Context, 'conntrack'>,

@@ -44,8 +44,8 @@ export class NameTaken extends CniError {
 }
 
 /**
- * Both ends, the pod's already in its namespace; the host's in quarantine.
- * @returns the host's
+ * Creates both ends: the pod's in its namespace, the host's in quarantine.
+ * @returns the host's end
  * @throws NameTaken, NetlinkError
  */
 export async function createPair(
@@ -76,8 +76,8 @@ export class Ipv6Off extends CniError {
 const hasIpv6 = ({ addresses }: PodLayout): boolean => addresses.some(({ address }) => address.family === 6);
 
 /**
- * Where the pod has no IPv6 the node speaks none to it either: besides, with each change of any interface the kernel walks
- * the IPv6 routes of all, of which one that is up without addresses still has one.
+ * Prepares the host's end for IPv6, or switches it off there where the pod has none: with each change of any interface the kernel
+ * walks the IPv6 routes of all interfaces, and one that is up has such routes even without addresses.
  * @throws Ipv6Off
  */
 function prepareHostIpv6({ name }: Link, { layout: planned }: PodInterface): void {
@@ -110,7 +110,7 @@ function raiseHostEnd(host: Exchange, link: Link, wanted: PodInterface): void {
   must(host([setLink({ ifindex: link.ifindex }, { up: true, alias, ...ipv6, ipv4 })]));
 }
 
-/** Once it is up. */
+/** Gives the host's end, which is up, its addresses, routes to the pod's addresses, and permanent neighbour entries for them. */
 async function routeHostEnd(host: AsyncExchange, { ifindex }: Link, wanted: PodInterface): Promise<void> {
   const { podMac: mac } = wanted;
   const { addresses } = wanted.layout;
@@ -132,14 +132,14 @@ async function routeHostEnd(host: AsyncExchange, { ifindex }: Link, wanted: PodI
   must(answers.slice(own.length));
 }
 
-/** Forwarding is the node's to have on; written only where it is off, since /proc/sys may be read-only. */
+/** Switches forwarding on for the pod's families, where the node has it off: /proc/sys may be read-only. */
 function enableForwarding({ addresses }: PodLayout): void {
   const families = new Set(addresses.map(({ address }) => address.family));
   if (families.has(4)) writeSysctl('ipv4/ip_forward', '1');
   if (families.has(6)) writeSysctl('ipv6/conf/all/forwarding', '1');
 }
 
-/** The pod's end, by the host's: the kernel leaves it out where both have the same number. */
+/** ifindex of the pod's end, by the host's end: the kernel leaves it out where both have the same. */
 const peerOf = ({ peer, ifindex }: Link): number => peer ?? ifindex;
 
 export interface PlugOptions<T> {
@@ -151,7 +151,7 @@ export interface PlugOptions<T> {
 export interface Plugged<T> {
   /** The result of that work. */
   readonly layout: PodLayout;
-  /** Meanwhile. */
+  /** The result of the work that ran meanwhile. */
   readonly done: T;
 }
 

@@ -4,7 +4,7 @@ import { type Address, bitsOf, type Family, formatPrefix, networkOf, type Prefix
 
 export interface PlannedAddress {
   readonly address: Address;
-  /** Set on the host end, so that it answers for it, and so that the node has a source address towards the pod. */
+  /** An address on the host end, which answers for it and by which the node has a source address towards the pod. */
   readonly gateway: Address;
   /** The subnet that the IPAM took the address from. */
   readonly subnet: Prefix;
@@ -38,8 +38,8 @@ const everything = (family: Family): Prefix => ({ family, value: 0n, length: 0 }
 export const hostPrefix = ({ family, value }: Address): Prefix => ({ family, value, length: bitsOf(family) });
 
 /**
- * From what an IPAM gave. A family for which it named no route gets a default route: a pod on a routed veth
- * without one reaches its gateway and nothing else.
+ * Plans addresses and routes from what an IPAM gave. A family for which it named no route gets a default route: a pod on a routed
+ * veth without one reaches its gateway and nothing else.
  */
 export function layout(ipam: Result): PodLayout {
   const addresses = ipam.ips.map(({ address, gateway }) => ({

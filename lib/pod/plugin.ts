@@ -34,7 +34,7 @@ function print(text: string): boolean {
   return true;
 }
 
-/** The agent of this folder has been asked already, and did not take the call. */
+/** The agent of this folder, which has been asked already and did not take the call. */
 export interface NotHandedOver {
   readonly runDir: string;
   /** Finishes the sentence "…, and no process listens on its socket". */

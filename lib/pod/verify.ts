@@ -75,7 +75,10 @@ function hostEndDifferences(link: Link, pod: LocalPod, pair: VethPair | undefine
   return link.up ? [] : [{ what: `${pod.link} is down`, mend }];
 }
 
-/** Where its namespace can be seen from here: a command may be run in another mount namespace than the runtime. */
+/**
+ * How the pod's end differs, where its namespace can be seen from here: a command may run in another mount namespace than the
+ * runtime.
+ */
 function podEndDifferences(path: string | undefined, link: Link, ifname: string, pair: VethPair): Deviation[] {
   const inPod: Exchange = requests => {
     using netns = Netns.open(path!);
@@ -178,7 +181,7 @@ function unrecordedStill({ link, pod }: PluggedIn, { here, store }: Scene): bool
   return !pod || lostRecords(store, pod.network, here).some(lost => podKey(lost) === podKey(pod));
 }
 
-/** ADD switched it on; a pod whose family is not forwarded reaches its node at most. */
+/** Whether forwarding is still on, which ADD switched on: a pod whose family is not forwarded reaches its node at most. */
 function forwardingDifferences(pods: readonly LocalPod[]): Mismatch[] {
   const families = new Set(pods.flatMap(addressesOf).map(({ family }) => family));
   return [...families].flatMap((family): Mismatch[] => {

@@ -32,7 +32,7 @@ export interface HandoverDeadlines {
   readonly silence: number;
   /** How long the call waits for its turn, or for an agent to return, altogether. */
   readonly turn: number;
-  /** From GO to the answer; absent: by verb. */
+  /** How long the answer may take after GO; absent: as long as the verb may. */
   readonly answer?: number;
 }
 
@@ -94,7 +94,8 @@ function watchLife(socket: Socket): () => boolean {
 async function awaitTurn(talk: Conversation, socket: Socket, silence: number, end: number): Promise<Frame> {
   const lives = watchLife(socket);
   let place: number | undefined;
-  // By looks, each of which has read what had come: a caller that had no processor meanwhile has heard nothing.
+  // Silence is counted in looks, each of which has read what had come: a caller that had no processor meanwhile takes nothing for
+  // silence.
   for (let silent = 0; ; ) {
     const frame = await talk.await(['ready', 'notMine', 'queued'], LOOK);
     if (frame && frame.kind !== 'queued') return frame;

@@ -23,7 +23,7 @@ export class Conversation implements Disposable {
   readonly #hungUp = new AbortController();
   #wake: (() => void) | undefined;
   #end: Error | undefined;
-  /** The last word has been said: that the other end goes is no news. */
+  /** Whether the last frame was sent, after which the other end may go. */
   #isFinished = false;
 
   constructor(socket: Socket) {
@@ -88,7 +88,7 @@ export class Conversation implements Disposable {
     throw new ConversationError(`no ${wanted.join(' or ')} came within ${deadline} ms`);
   }
 
-  /** The same; undefined where none came by the deadline, and one may still come. */
+  /** Waits as `receive` does; undefined where no frame came by the deadline, and one may still come. */
   async await(wanted: readonly Kind[], deadline: number): Promise<Frame | undefined> {
     const end = performance.now() + deadline;
     for (;;) {
@@ -115,7 +115,7 @@ export class Conversation implements Disposable {
     });
   }
 
-  /** The last word. Resolves when it has been taken over by the kernel, or the deadline (ms) is over. */
+  /** Sends the last frame. Resolves when the kernel has taken it over, or the deadline (ms) is over. */
   async finish(kind: Kind, body: Uint8Array, deadline: number): Promise<void> {
     this.#isFinished = true;
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -123,7 +123,7 @@ export class Conversation implements Disposable {
     this.#socket.once('close', resolve).end(encodeFrame(kind, body), resolve);
     await promise;
     clearTimeout(timer);
-    // Not before it has been read: to destroy a Unix socket loses nothing that was written to it.
+    // What was written to a Unix socket is read although the socket is destroyed.
     this[Symbol.dispose]();
   }
 

@@ -21,7 +21,7 @@ function takeActivation(env: NodeJS.ProcessEnv): boolean {
 }
 
 /**
- * One agent for each network namespace, which has one table, and one for each runtime folder, which has one socket. Released
+ * Claims the network namespace, which has one table, and the runtime folder, which has one socket: each has one agent. Released
  * when the process ends, however it ends.
  * @throws Error where there is one
  */

@@ -7,7 +7,7 @@ export type LineLevel = (typeof logLevels)[number];
 
 export type Log = (level: LineLevel, message: string, fields?: Readonly<Record<string, unknown>>) => void;
 
-/** One JSON object a line on stderr, of this level and above; a closed stderr is no reason to end. */
+/** Writes one JSON object a line to stderr, of this level and above; a closed stderr is no reason to end. */
 export const logToStderr =
   (least: LineLevel): Log =>
   (level, message, fields) => {

@@ -1,4 +1,4 @@
 import { join } from 'node:path';
 
-/** Where the agent of a runtime folder is called. */
+/** The socket on which the agent of a runtime folder takes calls. */
 export const socketPath = (runDir: string): string => join(runDir, 'cni.sock');

@@ -34,7 +34,7 @@ export const recordPath = (store: Store, { network, containerID, ifname }: Attac
 /** Held until disposed of, or until the process dies. */
 export class Attachment implements Disposable {
   readonly store: Store;
-  /** Folder name of the network is derived from this; equal to the owner's, where that is known. */
+  /** The network whose name the folder's is derived from; equal to the owner's, where that is known. */
   readonly network: string;
   readonly path: string;
   readonly ino: bigint;
@@ -99,7 +99,7 @@ export interface AttachmentLockOptions {
   /** Milliseconds. */
   readonly deadline: number;
   readonly signal?: AbortSignal | undefined;
-  /** First line of the record, beside its owner, where there is none yet; undefined: none is made. */
+  /** First line of the record that is made where there is none yet, beside its owner; undefined: none is made. */
   readonly create?: Facts | undefined;
 }
 
@@ -187,7 +187,7 @@ async function lockedAs(
   }
 }
 
-/** A record that does not even say whose it is would be of no use: if that cannot be written, the record goes. */
+/** Writes the first facts. Where they cannot be written the record is removed: it would not even say whose it is. */
 function begin(attachment: Attachment, first: Facts): void {
   try {
     attachment.append(first);
@@ -198,7 +198,7 @@ function begin(attachment: Attachment, first: Facts): void {
   }
 }
 
-/** A thing in a record's place that is no file says nothing of an attachment: it gives way to a new one. */
+/** Opens the record. Something else in its place says nothing of an attachment, and gives way where a record is to be made. */
 function openRecord(store: Store, network: string, path: string, create: boolean): number | undefined {
   if (!create) return doing('open', path, () => openIfThere(path, READ_WRITE));
   const { attachments } = networkFolders(store, network);
@@ -230,7 +230,9 @@ function unless<T>(isNone: (code: string | undefined) => boolean, operation: () 
   }
 }
 
-/** Neither is a link, a folder, a socket, or something in a folder that is none, a file of ours. */
+/**
+ * The result; undefined where the path leads to no file of ours, but to nothing, a link, a folder, a socket, or through a file.
+ */
 const ifThere = <T>(operation: () => T): T | undefined =>
   unless(code => code === 'ENOENT' || isInTheWay(code), operation);
 

@@ -80,7 +80,7 @@ function touch(store: Store, path: string): void {
   });
 }
 
-/** Whole milliseconds: a float of seconds comes back a little less than it was. */
+/** When the file was last written, in whole milliseconds since 1970: a float of seconds comes back a little less than it was. */
 function modified(path: string): number | undefined {
   const mtime = quietly(() => statSync(path, { throwIfNoEntry: false })?.mtimeMs);
   return mtime === undefined ? undefined : Math.round(mtime);

@@ -64,7 +64,7 @@ export interface NetworkFolders {
   readonly last: string;
 }
 
-/** Put together without `join`, here and below: what it makes of a path is done already, and takes longer than the system call. */
+/** Built without `join`, here and below: these paths are normal already, and `join` takes longer than the system call. */
 export function networkFolders(store: Store, network: string): NetworkFolders {
   const folder = `${store.folder}/${fileName(network)}`;
   return {
@@ -114,8 +114,8 @@ function clearTheWayTo({ folder: top }: Store, folder: string): void {
 const dead = 'dead-';
 
 /**
- * Renamed first, so that a half-deleted folder never passes for a boot's. Whatever cannot be removed stays: it is garbage,
- * not an obstacle, and the next boot tries again.
+ * Removes the folders of earlier boots. Each is renamed first, so that a half-deleted one never passes for a boot's. One that
+ * cannot be removed stays: it is garbage, not an obstacle, and the next boot tries again.
  */
 function clearOtherBoots({ stateDir, folder }: Store): void {
   for (const name of namesIn(stateDir)) {
