@@ -8,7 +8,7 @@ import type { KubePod } from '../kube/object.ts';
 import type { NodeKeeperOptions } from '../node/node-network.ts';
 import { judgeClaims } from '../node/pod-cidrs.ts';
 import type { LiveRules } from '../policy/compile/live.ts';
-import { type Calls, inTurn } from './in-turn.ts';
+import { type Calls, inTurn, stillWaiting } from './in-turn.ts';
 import { heed, type OwnPods } from './own-pods.ts';
 import { Histogram } from './prometheus.ts';
 import type { Watches } from './watches.ts';
@@ -53,16 +53,16 @@ export class GateSync {
    */
   async run(calls: Calls): Promise<void> {
     const { watches, rules, own } = this.#options;
+    const waiting = () => new Set([...rules.unsettled, ...own.unheeded]);
     if (!watches.isComplete) return;
     const since = this.#waitingSince;
     this.#waitingSince = undefined;
     const start = systemClock.now();
-    const namespaces = new Set([...rules.unsettled, ...own.unheeded]);
-    let operations = namespaces.size === 0 ? await this.#settle() : 0;
+    let operations = waiting().size === 0 ? await this.#settle() : 0;
     const settle = async (namespace: string): Promise<void> => {
       operations += await this.#settle(namespace);
     };
-    await inTurn(namespaces, settle, calls, systemClock);
+    await inTurn(stillWaiting(waiting), settle, calls, systemClock);
     this.durations.observe((systemClock.now() - start) / 1000);
     if (since !== undefined && operations > 0) this.delays.observe((systemClock.now() - since) / 1000);
   }

@@ -18,7 +18,10 @@ async function giveWay(server: Calls, clock: Clock): Promise<void> {
   while (server.calls > 0 && clock.now() < end);
 }
 
-/** @throws what `work` throws: the namespaces after that are not worked on */
+/**
+ * @param namespaces asked for one by one: those that have nothing to wait for by then need not come
+ * @throws what `work` throws: the namespaces after that are not worked on
+ */
 export async function inTurn(
   namespaces: Iterable<string>,
   work: (namespace: string) => Promise<void>,
@@ -31,4 +34,9 @@ export async function inTurn(
     isFirst = false;
     await work(namespace);
   }
+}
+
+/** Of the namespaces that wait now, those that still wait when it is their turn: one may be settled along with another. */
+export function* stillWaiting(waiting: () => ReadonlySet<string>): Generator<string> {
+  for (const namespace of waiting()) if (waiting().has(namespace)) yield namespace;
 }

@@ -13,16 +13,18 @@ import type {
   Statement,
 } from '../nft/model.ts';
 import { countBy, goto, inSet, match, oneOf, PROTOCOL, RETURN, rule } from '../nft/statements.ts';
-import type {
-  ChainRule,
-  DecidedSet,
-  Gate,
-  PeerSet,
-  RuleChain as PolicyChain,
-  PortMatch,
-  Ruleset,
-  SetRef,
-  TagEntry,
+import {
+  type ChainRule,
+  countedBy,
+  type DecidedSet,
+  type Gate,
+  isCounting,
+  type PeerSet,
+  type RuleChain as PolicyChain,
+  type PortMatch,
+  type Ruleset,
+  type SetRef,
+  type TagEntry,
 } from '../policy/compile/ruleset.ts';
 import { type Direction, formatRule, type Protocol } from '../policy/model/model.ts';
 import { fnv1a64 } from '../tag/hash.ts';
@@ -47,15 +49,6 @@ export const tagCounter = (direction: Direction, tag: number): string => `${dire
 export function tagOfCounter(name: string): number | undefined {
   const tag = /^(?:egress|ingress)\/tag\/([0-9a-f]{8})$/.exec(name)?.[1];
   return tag === undefined ? undefined : Number.parseInt(tag, 16);
-}
-
-/** Each element of what is accepted has the counter of its policy. */
-const isCounting = (set: SetRef): boolean => set.kind === 'decided' && set.action === 'Accept';
-
-/** Policies that count what the rule allows. */
-function countedBy({ peers, counter, origins }: ChainRule): readonly string[] {
-  if (counter !== undefined) return [counter];
-  return peers !== 'any' && isCounting(peers) ? origins.map(({ policy }) => policy) : [];
 }
 
 function matchPeers(direction: Direction, set: SetRef): Statement {

@@ -76,6 +76,12 @@ export const ruleOfSet = (set: SetSpec, origins: readonly RuleRef[], to: Gate): 
   set,
 });
 
+/** The same rule, leading to another gate. */
+export const ledTo = ({ rule: { to: _, ...rule }, set }: RuleWithSet, gate: Gate): RuleWithSet => ({
+  rule: { ...rule, ...leading(gate) },
+  set,
+});
+
 /** One text for rules that are the same rule for the kernel. */
 function ruleText({ peers, ports, counter, to }: ChainRule): string {
   const portText = ports === 'any' ? 'any' : portsText({ kind: 'numbers', ...ports });

@@ -13,7 +13,7 @@ import { filled } from './members.ts';
 import { mergeDrafts, usuallyApart } from './merge.ts';
 import { Names } from './names.ts';
 import type { Gate, RuleChain, Ruleset, SetSpec, TagEntry } from './ruleset.ts';
-import { tierGate } from './tier.ts';
+import { TierGates } from './tier-gates.ts';
 
 export interface TaggedIdentity {
   /** The interface group of the identity's pods. */
@@ -31,6 +31,8 @@ export interface CompileOptions {
   readonly refused?: ReadonlySet<string>;
   /** Gates by `identityKey`, and by the policies that select an identity: kept between compilations of the same policies. */
   readonly gates?: Map<string, Gates>;
+  /** Made with the same names, and as many rules apart; kept from one compilation to the next. */
+  readonly tiers?: TierGates;
   /** How many rules that differ in peers or ports alone keep rules, and so counters, of their own (default 16). */
   readonly apart?: number;
 }
@@ -79,10 +81,10 @@ function gatesOfTiers(
   identity: Identity,
   options: CompileOptions,
 ): { readonly whole: CompiledGate; readonly byCluster: CompiledGate } {
-  const { names = new Names(), apart = usuallyApart, refused } = options;
+  const { refused, tiers = new TierGates(options) } = options;
   const heeded = (policy: ClusterPolicy) => (refused?.has(policyRef(policy)) ? closedCluster(policy) : policy);
   const gateOf = (tier: Tier, next: CompiledGate): CompiledGate =>
-    tierGate(cluster[tier].map(heeded), next, { tier, direction, identity, names, apart });
+    tiers.gate(cluster[tier].map(heeded), next, { tier, direction, identity });
   const own = ownGate(policies, direction, identity, options);
   if (own.gate !== 'open') return { whole: gateOf('Admin', own), byCluster: gateOf('Admin', openGate) };
   const whole = gateOf('Admin', gateOf('Baseline', openGate));
@@ -174,10 +176,11 @@ export function compile(
 ): Ruleset {
   const known = options.gates ?? new Map<string, Gates>();
   const naming = { names: new Names(), ...options, gates: known };
+  const making = { tiers: new TierGates(naming), ...naming };
   const cluster = clusterOf(world);
   const gatesOf = (identity: Identity): Gates => {
     const key = identityKey(identity);
-    const gates = known.get(key) ?? gatesFor(cluster, identity, naming);
+    const gates = known.get(key) ?? gatesFor(cluster, identity, making);
     known.set(key, gates);
     return gates;
   };

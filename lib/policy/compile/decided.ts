@@ -10,6 +10,7 @@ import { type Direction, formatRule, type LabelSelector, type PodPeer, type Rule
 import { type Draft, peersText, portsText } from './draft.ts';
 import { fewPorts } from './merge.ts';
 import type { Names } from './names.ts';
+import { once } from './once.ts';
 import type { DecidedSetSpec, OrderedRule } from './ruleset.ts';
 
 export interface OrderedDraft extends Draft {
@@ -30,15 +31,21 @@ const isSelective = ({ namespace, pods }: PodPeer): boolean =>
 export class PortBudget {
   readonly #named = new Set<string>();
 
-  admits(draft: Draft): boolean {
-    const rule = orderedRuleOf({ ...draft, action: 'Accept' });
-    if (!rule?.pods.every(isSelective)) return false;
-    const fresh = portKeys(rule).filter(key => !this.#named.has(key));
+  admits(draft: OrderedDraft): boolean {
+    const keys = portsToLookUp(draft);
+    if (keys === undefined) return false;
+    const fresh = keys.filter(key => !this.#named.has(key));
     if (this.#named.size + fresh.length > PORTS) return false;
     for (const key of fresh) this.#named.add(key);
     return true;
   }
 }
+
+/** A text for each port that the draft names; undefined where it cannot be looked up. */
+const portsToLookUp = once((draft: OrderedDraft): readonly string[] | undefined => {
+  const rule = orderedRuleOf(draft);
+  return rule?.pods.every(isSelective) ? portKeys(rule) : undefined;
+});
 
 function portKeys({ ports }: OrderedRule): readonly string[] {
   if (ports === 'any') return [];
@@ -46,14 +53,16 @@ function portKeys({ ports }: OrderedRule): readonly string[] {
   return ports.ports.map(port => `${ports.protocol} ${port}`);
 }
 
-function orderedRuleOf({ peers, ports, action, counter }: OrderedDraft): OrderedRule | undefined {
+const orderedRuleOf = once(({ peers, ports, action, counter }: OrderedDraft): OrderedRule | undefined => {
   const few = ports.kind === 'any' ? ports.kind : ports.kind === 'names' ? { names: ports.names } : fewPorts(ports);
   if (peers.kind !== 'pods' || few === undefined) return undefined;
   return { pods: peers.pods, ports: few, action, ...(counter === undefined ? {} : { counter }) };
-}
+});
 
-const textOf = ({ peers, ports, action, counter }: OrderedDraft): string =>
-  `${action} ${peersText(peers)}; ${portsText(ports)}; ${counter ?? ''}`;
+const textOf = once(
+  ({ peers, ports, action, counter }: OrderedDraft): string =>
+    `${action} ${peersText(peers)}; ${portsText(ports)}; ${counter ?? ''}`,
+);
 
 /** Each rule once. */
 const originsOf = (drafts: readonly OrderedDraft[]): readonly RuleRef[] => [
@@ -79,9 +88,9 @@ function setsOfFamily(
   const made: DecidedRules[] = [];
   for (const key of keys)
     for (const action of actions) {
-      const own = drafts.filter(({ ports, ...draft }) => {
-        return draft.action === action && (ports.kind === 'any') === (key === 'address');
-      });
+      const own = drafts.filter(
+        draft => draft.action === action && (draft.ports.kind === 'any') === (key === 'address'),
+      );
       if (own.length === 0) continue;
       // The first set's name comes from the rules, the names of the others from the first set's.
       const whose = made[0]?.set.name ?? [direction, ...drafts.map(textOf)].join('\n');

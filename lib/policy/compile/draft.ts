@@ -23,6 +23,7 @@ import {
 } from '../model/model.ts';
 import { numbersNamed } from '../model/port-names.ts';
 import { podPeerText, selectorText } from '../model/selector.ts';
+import { once } from './once.ts';
 import { rangesOfBlocks, unionOfSpans } from './ranges.ts';
 import type { Pair, PortMatch } from './ruleset.ts';
 
@@ -174,7 +175,7 @@ export function peerTexts(peers: DraftPeers): readonly string[] {
 }
 
 /** One text for equal peers. */
-export const peersText = (peers: DraftPeers): string => peerTexts(peers).join(' or ');
+export const peersText = once((peers: DraftPeers): string => peerTexts(peers).join(' or '));
 
 export function portsText(ports: DraftPorts): string {
   if (ports.kind === 'any') return 'any port';

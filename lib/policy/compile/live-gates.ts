@@ -9,6 +9,7 @@ import type { NetworkPolicy } from '../model/model.ts';
 import { type CompileOptions, forgetGone, type Gates, gatesFor, type TaggedIdentity } from './compile.ts';
 import type { Names } from './names.ts';
 import { gatesIn, type KnownGates } from './rules-index.ts';
+import { TierGates } from './tier-gates.ts';
 
 /** @param ref `Kind/namespace/name`, or `Kind/name` of a cluster policy @returns undefined for the latter */
 function namespaceOf(ref: string): string | undefined {
@@ -26,7 +27,7 @@ export interface GateSources {
 
 export class LiveGates {
   readonly #cluster: Cluster;
-  readonly #options: Pick<CompileOptions, 'apart'> & { readonly names: Names };
+  readonly #options: Pick<CompileOptions, 'apart'> & { readonly names: Names; readonly tiers: TierGates };
   readonly #sources: GateSources;
   /** Namespaces whose policies were asked for. */
   readonly #learned = new Set<string>();
@@ -49,7 +50,7 @@ export class LiveGates {
     sources: GateSources = {},
   ) {
     this.#cluster = cluster;
-    this.#options = options;
+    this.#options = { ...options, tiers: new TierGates(options) };
     this.#sources = sources;
     for (const [key, gates] of sources.known ? gatesIn(sources.known) : [])
       this.#knownIn(identityIn(key).namespace).set(key, gates);
@@ -139,6 +140,11 @@ export class LiveGates {
     const gates = gatesFor(this.#cluster, identity, { ...this.#options, refused: this.#refused, gates: known });
     known.set(key, gates);
     return gates;
+  }
+
+  /** Names that no gate has are given anew. */
+  forgetNames(): void {
+    this.#options.tiers.forget();
   }
 
   /** Forgets those of identities that are gone. */

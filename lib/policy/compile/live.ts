@@ -196,7 +196,7 @@ export class LiveRules {
     const { specs, ...structure } = structureOf(this.#identities, identity => this.#gates.of(identity));
     const { chains } = structure;
     this.#gates.keep(this.#identities);
-    this.#names.keep(new Set([...specs.keys(), ...chains.keys()]));
+    if (this.#names.keep(new Set([...specs.keys(), ...chains.keys()]))) this.#gates.forgetNames();
     // The index knows sets by these very values.
     const kept = [...specs].map(([name, spec]) => [name, this.#structure.specs.get(name) ?? spec] as const);
     return { specs: new Map(kept), ...structure };

@@ -45,13 +45,14 @@ export class Names {
     return name;
   }
 
-  /** Forgets other names than these, once they are the most of what is known. */
-  keep(inUse: ReadonlySet<string>): void {
-    if (this.#byContent.size <= 2 * inUse.size + SPARE) return;
+  /** Forgets other names than these, once they are the most of what is known. @returns whether it did */
+  keep(inUse: ReadonlySet<string>): boolean {
+    if (this.#byContent.size <= 2 * inUse.size + SPARE) return false;
     for (const [key, name] of this.#byContent)
       if (!inUse.has(name)) {
         this.#byContent.delete(key);
         this.#taken.delete(name);
       }
+    return true;
   }
 }

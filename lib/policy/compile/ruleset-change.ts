@@ -6,6 +6,7 @@ import { filled, withElements } from './members.ts';
 import type { SetMoves } from './node-sets.ts';
 import { type Effects, isOneWay } from './one-way.ts';
 import {
+  countersOf,
   gatesText,
   type PeerSet,
   type PodSetSpec,
@@ -62,18 +63,23 @@ interface Touched {
   readonly tags: ReadonlySet<number>;
 }
 
-/** Chains that may have a policy's counter in common with one that differs, or lead to one that is made anew. */
+/** Chains that have a counter in common with one that differs, or lead to one that is made anew. */
 function besides(
   differing: readonly string[],
   anew: ReadonlySet<string>,
   before: Structure,
   after: Structure,
 ): readonly string[] {
-  const policies = new Set(
-    differing.flatMap(name => [before, after].flatMap(({ chains }) => chains.get(name)?.policies ?? [])),
+  const counters = new Set(
+    differing.flatMap(name =>
+      [before, after].flatMap(({ chains }) => {
+        const chain = chains.get(name);
+        return chain ? countersOf(chain) : [];
+      }),
+    ),
   );
   const isBeside = (chain: RuleChain): boolean =>
-    chain.policies.some(policy => policies.has(policy)) ||
+    (counters.size > 0 && countersOf(chain).some(counter => counters.has(counter))) ||
     (anew.size > 0 && nextOf(chain).some(name => anew.has(name)));
   return [...after.chains.values()].filter(isBeside).map(({ name }) => name);
 }
@@ -101,7 +107,7 @@ function touchedBetween(before: Structure, after: Structure): Touched | undefine
       .some(gate => anew.has(gate));
   const led = entries.filter(([, , entry]) => isLed(entry));
   return {
-    chains: new Set(isAll ? chains : [...differing, ...besides(differing, anew, before, after)]),
+    chains: new Set([...differing, ...besides(differing, anew, before, after)]),
     tags: new Set(isAll ? tags : [...others, ...led].map(([tag]) => tag)),
   };
 }

@@ -68,6 +68,19 @@ export type SetRef =
   | Pick<Exclude<PeerSet, DecidedSet>, 'kind' | 'family' | 'name'>
   | Pick<DecidedSet, 'kind' | 'family' | 'name' | 'action' | 'key'>;
 
+/** Each element of what is accepted has the counter of its policy. */
+export const isCounting = (set: SetRef): boolean => set.kind === 'decided' && set.action === 'Accept';
+
+/** Policies that count what the rule allows. */
+export function countedBy({ peers, counter, origins }: ChainRule): readonly string[] {
+  if (counter !== undefined) return [counter];
+  return peers !== 'any' && isCounting(peers) ? origins.map(({ policy }) => policy) : [];
+}
+
+/** One text for each counter that the chain's rules count with: a policy has one in each direction. */
+export const countersOf = ({ direction, rules }: RuleChain): readonly string[] =>
+  rules.flatMap(countedBy).map(policy => `${direction} ${policy}`);
+
 export interface PortMatch {
   readonly protocol: Protocol;
   /** Disjoint, not touching, ascending, inclusive; one span of 0 to 65535 is every port. */

@@ -5,15 +5,16 @@
  */
 import type { Identity } from '../../tag/identity.ts';
 import { clusterRuleRef } from '../evaluate/decision.ts';
-import { type Action, type ClusterPolicy, rulesInOrder, type Tier } from '../model/cluster-policy.ts';
-import { type Direction, formatRule, policyRef, type RuleRef } from '../model/model.ts';
-import { type CompiledGate, chainOf, prefixOf, type RuleWithSet, ruleOf, ruleOfSet } from './chain.ts';
+import type { Action, ClusterPolicy, ClusterRule, Tier } from '../model/cluster-policy.ts';
+import { type Direction, formatRule, isNumbered, policyRef, type RuleRef } from '../model/model.ts';
+import { type CompiledGate, chainOf, ledTo, prefixOf, type RuleWithSet, ruleOf, ruleOfSet } from './chain.ts';
 import { decidedSets, type OrderedDraft, PortBudget } from './decided.ts';
 import { type Draft, draftsOfClusterRule } from './draft.ts';
 import { mergeDrafts } from './merge.ts';
 import type { Names } from './names.ts';
-import { cutByPorts, type PortCut, reachable } from './port-cuts.ts';
-import type { Gate, RuleChain } from './ruleset.ts';
+import { once } from './once.ts';
+import { cutByPorts, reachable } from './port-cuts.ts';
+import type { Gate, PortMatch, RuleChain } from './ruleset.ts';
 
 export interface TierContext {
   readonly tier: Tier;
@@ -24,14 +25,39 @@ export interface TierContext {
   readonly apart: number;
 }
 
-function draftsOf(policies: readonly ClusterPolicy[], { direction, identity }: TierContext): readonly OrderedDraft[] {
-  return rulesInOrder(policies, direction).flatMap(({ policy, rule }) => {
+/** Stands in a plan for the gate that comes after the tier. */
+const NEXT = 'next';
+
+const namesPort = ({ ports }: ClusterRule): boolean => ports !== 'any' && !ports.every(isNumbered);
+
+/** Whether what the policy comes to depends on the ports of the pods that it selects. */
+export const asksForOwnPorts = once((policy: ClusterPolicy): boolean => policy.ingress.some(namesPort));
+
+const draftsFor = (policy: ClusterPolicy, direction: Direction, identity: Identity): readonly OrderedDraft[] =>
+  policy[direction].flatMap(rule => {
     const { action } = rule;
     const counted = action === 'Accept' ? { counter: policyRef(policy) } : {};
     const origin = clusterRuleRef(policy, direction, rule);
     return draftsOfClusterRule(rule, origin, identity).map(draft => ({ ...draft, ...counted, action }));
   });
-}
+
+const nobody: Identity = { namespace: '', labels: new Map(), namedPorts: [] };
+
+/** Drafts that are the same for each identity. */
+const commonDrafts = {
+  egress: once((policy: ClusterPolicy) => draftsFor(policy, 'egress', nobody)),
+  ingress: once((policy: ClusterPolicy) => draftsFor(policy, 'ingress', nobody)),
+} as const;
+
+const draftsOf = (
+  policies: readonly ClusterPolicy[],
+  { direction, identity }: Pick<TierContext, 'direction' | 'identity'>,
+): readonly OrderedDraft[] =>
+  policies.flatMap(policy =>
+    direction === 'ingress' && asksForOwnPorts(policy)
+      ? draftsFor(policy, direction, identity)
+      : commonDrafts[direction](policy),
+  );
 
 /** Neighbours of one kind. */
 function runsOf<T, K>(
@@ -66,17 +92,30 @@ function denyingChain(rules: readonly RuleRef[], { tier, direction, names }: Tie
   return { name, direction, rules: [], policies, denies: { tier, rules } };
 }
 
-/** Rules of a tier, and the chains of their own that these lead to, with their sets. */
+/** Rules for packets to some ports, which have a chain of their own. */
+interface CutRules {
+  readonly ports: PortMatch;
+  readonly rules: readonly RuleWithSet[];
+}
+
+/** Rules, with the chains that deny for them, and the sets of these. */
 interface TierPart extends Pick<CompiledGate, 'chains' | 'sets'> {
   readonly rules: readonly RuleWithSet[];
 }
 
-/** Rules one after the other. @param next where those that pass lead to */
-function inOrder(drafts: readonly OrderedDraft[], next: Gate, context: TierContext): TierPart {
+/** A tier before it is known what comes after it: where rules pass packets on they lead to `NEXT`. */
+export interface TierPlan extends TierPart {
+  readonly policies: readonly string[];
+  /** They come before the rules. */
+  readonly cuts: readonly CutRules[];
+}
+
+/** Rules one after the other. */
+function inOrder(drafts: readonly OrderedDraft[], context: TierContext): TierPart {
   const { apart, names } = context;
   const chains: RuleChain[] = [];
   const gateOf = (action: Action, { origins }: Draft): Gate => {
-    if (action !== 'Deny') return action === 'Accept' ? 'open' : next;
+    if (action !== 'Deny') return action === 'Accept' ? 'open' : NEXT;
     const chain = denyingChain(origins, context);
     chains.push(chain);
     return chain.name;
@@ -88,16 +127,15 @@ function inOrder(drafts: readonly OrderedDraft[], next: Gate, context: TierConte
 }
 
 /** Few lookups for many drafts. What they deny goes through those that deny one by one, since its log names the rule. */
-function atOnce(drafts: readonly OrderedDraft[], next: Gate, context: TierContext): TierPart {
+function atOnce(drafts: readonly OrderedDraft[], context: TierContext): TierPart {
   const { direction, names } = context;
   const denying = inOrder(
     drafts.filter(({ action }) => action === 'Deny'),
-    next,
     { ...context, apart: Number.POSITIVE_INFINITY },
   );
   const policies = [...new Set(denying.rules.flatMap(({ rule }) => rule.origins.map(({ policy }) => policy)))].sort();
   const { chain, sets } = chainOf(denying.rules, { direction, policies }, names);
-  const gates: Readonly<Record<Action, Gate>> = { Accept: 'open', Pass: next, Deny: chain.name };
+  const gates: Readonly<Record<Action, Gate>> = { Accept: 'open', Pass: NEXT, Deny: chain.name };
   const rules = decidedSets(drafts, direction, names).map(({ set, origins }) =>
     ruleOfSet(set, origins, gates[set.action]),
   );
@@ -112,52 +150,54 @@ const joined = (parts: readonly TierPart[]): TierPart => ({
   sets: parts.flatMap(({ sets }) => sets),
 });
 
-function partOf(drafts: readonly OrderedDraft[], next: Gate, context: TierContext): TierPart {
+function partOf(drafts: readonly OrderedDraft[], context: TierContext): TierPart {
   const stretches = stretchesOf(reachable(drafts), context.apart);
-  return joined(stretches.map(each => (each.isDecided ? atOnce : inOrder)(each.drafts, next, context)));
-}
-
-/** A chain for the ports of the cut, and the rule that leads there. */
-function cutPart({ ports, drafts }: PortCut, next: Gate, context: TierContext, policies: readonly string[]): TierPart {
-  const { rules, chains, sets } = partOf(drafts, next, context);
-  const { direction, names } = context;
-  const own = chainOf(rules, { direction, policies, otherwise: next }, names);
-  const rule = { peers: 'any', ports, origins: [], to: own.chain.name } as const;
-  return { rules: [{ rule, set: undefined }], chains: [own.chain, ...chains], sets: [...own.sets, ...sets] };
+  return joined(stretches.map(each => (each.isDecided ? atOnce : inOrder)(each.drafts, context)));
 }
 
 /** The rules of a whole tier; many rules are looked up at once, by the ports at which others cut them. */
-function wholePart(
-  drafts: readonly OrderedDraft[],
-  next: Gate,
-  context: TierContext,
-  policies: readonly string[],
-): TierPart {
+function wholePart(drafts: readonly OrderedDraft[], context: TierContext): TierPart & Pick<TierPlan, 'cuts'> {
   const ports = new PortBudget();
   const lookedUp = new Set(drafts.filter(draft => ports.admits(draft)));
   const cut = lookedUp.size > context.apart ? cutByPorts(drafts, draft => lookedUp.has(draft)) : undefined;
-  if (!cut) return partOf(drafts, next, context);
-  return joined([...cut.cuts.map(each => cutPart(each, next, context, policies)), partOf(cut.rest, next, context)]);
+  const rest = partOf(cut?.rest ?? drafts, context);
+  const parts = (cut?.cuts ?? []).map(each => ({ ports: each.ports, ...partOf(each.drafts, context) }));
+  return { ...joined([rest, ...parts]), rules: rest.rules, cuts: parts };
 }
 
 /**
- * The chain of a tier; what comes after it where none of its rules matches anything.
+ * Undefined where the policies say nothing of the direction.
  * @param policies that select the identity, in the order in which they are asked
- * @param next where it goes on that no rule decides
  */
-export function tierGate(policies: readonly ClusterPolicy[], next: CompiledGate, context: TierContext): CompiledGate {
-  const { direction, names } = context;
+export function tierPlan(policies: readonly ClusterPolicy[], context: TierContext): TierPlan | undefined {
   const drafts = draftsOf(policies, context);
-  if (drafts.length === 0) return next;
+  if (drafts.length === 0) return undefined;
   const named = policies
-    .filter(policy => policy[direction].length > 0)
+    .filter(policy => policy[context.direction].length > 0)
     .map(policyRef)
     .sort();
-  const part = wholePart(drafts, next.gate, context, named);
-  const { chain, sets } = chainOf(part.rules, { direction, policies: named, otherwise: next.gate }, names);
+  return { ...wholePart(drafts, context), policies: named };
+}
+
+/** The chain of a tier. @param next where it goes on that no rule decides */
+export function gateOfPlan(
+  { policies, cuts, rules, ...plan }: TierPlan,
+  next: CompiledGate,
+  { direction, names }: Pick<TierContext, 'direction' | 'names'>,
+): CompiledGate {
+  const made = (list: readonly RuleWithSet[]) => {
+    const led = list.map(each => (each.rule.to === NEXT ? ledTo(each, next.gate) : each));
+    return chainOf(led, { direction, policies, otherwise: next.gate }, names);
+  };
+  const parts = cuts.map(cut => ({ ports: cut.ports, ...made(cut.rules) }));
+  const leading = parts.map(({ ports, chain }): RuleWithSet => {
+    return { rule: { peers: 'any', ports, origins: [], to: chain.name }, set: undefined };
+  });
+  const whole = made([...leading, ...rules]);
+  const own = [whole, ...parts];
   return {
-    gate: chain.name,
-    chains: [chain, ...part.chains, ...next.chains],
-    sets: [...sets, ...part.sets, ...next.sets],
+    gate: whole.chain.name,
+    chains: [...own.map(({ chain }) => chain), ...plan.chains, ...next.chains],
+    sets: [...own.flatMap(({ sets }) => sets), ...plan.sets, ...next.sets],
   };
 }

@@ -3,7 +3,7 @@
  * it took the place of. Unlike NetworkPolicies they have an order, and isolate no pod: the first rule that matches decides.
  * @see https://network-policy-api.sigs.k8s.io/api-overview/
  */
-import type { Direction, PodPeer, PolicyRule, Source } from './model.ts';
+import type { PodPeer, PolicyRule, Source } from './model.ts';
 
 /** `Admin` is asked before the NetworkPolicies of a pod's namespace, `Baseline` where none of these isolates the pod. */
 export type Tier = 'Admin' | 'Baseline';
@@ -77,13 +77,3 @@ export const closedCluster = (policy: ClusterPolicy): ClusterPolicy => ({
   ingress: [denyAll(0)],
   egress: [denyAll(0)],
 });
-
-/** A rule with the policy that has it. */
-export interface PlacedClusterRule {
-  readonly policy: ClusterPolicy;
-  readonly rule: ClusterRule;
-}
-
-/** The rules of a tier's policies in the order in which they are asked. @param policies as `inOrder` has them */
-export const rulesInOrder = (policies: readonly ClusterPolicy[], direction: Direction): readonly PlacedClusterRule[] =>
-  policies.flatMap(policy => policy[direction].map(rule => ({ policy, rule })));

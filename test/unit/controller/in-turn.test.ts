@@ -1,7 +1,7 @@
 /** Work on several namespaces: calls go on in between. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { inTurn, LONGEST_WAIT_MS } from '../../../lib/controller/in-turn.ts';
+import { inTurn, LONGEST_WAIT_MS, stillWaiting } from '../../../lib/controller/in-turn.ts';
 import { systemClock } from '../../../lib/kube/clock.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
 
@@ -36,4 +36,22 @@ test('calls that never end hold no namespace back', async () => {
   }
   await settled;
   assert.deepEqual(done, ['a', 'b']);
+});
+
+test('what was settled along with another namespace has no turn of its own, and waits for no call', async () => {
+  const waiting = new Set(['a', 'b', 'c', 'd']);
+  const done: string[] = [];
+  const server = { calls: 0 };
+  const settle = async (namespace: string): Promise<void> => {
+    done.push(namespace);
+    for (const each of namespace === 'a' ? ['a', 'b', 'd'] : [namespace]) waiting.delete(each);
+  };
+  await inTurn(
+    stillWaiting(() => new Set(waiting)),
+    settle,
+    server,
+    systemClock,
+  );
+  assert.deepEqual(done, ['a', 'c']);
+  assert.equal(waiting.size, 0);
 });

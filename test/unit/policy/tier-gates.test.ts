@@ -1,0 +1,106 @@
+/** A change of one cluster policy among many costs what it touches: the others are not worked out again. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { LiveRules } from '../../../lib/policy/compile/live.ts';
+import type { ClusterPolicy, ClusterRule } from '../../../lib/policy/model/cluster-policy.ts';
+import type { NetworkPolicy, PodPeer } from '../../../lib/policy/model/model.ts';
+
+const everything = { requirements: [] };
+const ofApp = (app: string): PodPeer => ({
+  ...{ kind: 'pods', namespace: everything },
+  pods: { requirements: [{ key: 'app', operator: 'In', values: [app] }] },
+});
+
+const RULES = 24;
+const actions = ['Accept', 'Deny', 'Pass'] as const;
+
+/** A policy that counts in `asked` how often the peers of its rules are asked for. */
+class Counted {
+  asked = 0;
+  readonly policy: ClusterPolicy;
+
+  constructor(number: number) {
+    const rules = Array.from({ length: RULES }, (_, index) => this.#rule(number, index));
+    this.policy = {
+      ...{ kind: 'ClusterNetworkPolicy', name: `policy-${number}`, tier: 'Admin', priority: number },
+      ...{ subject: { kind: 'pods', namespace: everything, pods: everything }, ingress: rules, egress: [] },
+    };
+  }
+
+  #rule(number: number, index: number): ClusterRule {
+    const peers = [ofApp(`${number}-${index}`)];
+    const count = () => this.asked++;
+    return {
+      ...{ index, action: actions[index % actions.length]!, ports: [{ protocol: 'TCP', first: 80, last: 80 }] },
+      get peers() {
+        count();
+        return peers;
+      },
+    };
+  }
+}
+
+const NAMESPACES = 20;
+const identities = Array.from({ length: NAMESPACES }, (_, i) => ({
+  tag: 0x74670001 + i,
+  identity: { namespace: `ns-${i}`, labels: new Map<string, string>(), namedPorts: [] },
+}));
+
+/** What follows the tier is something else in every other namespace. */
+function rulesOf(policies: readonly Counted[], number = NAMESPACES): LiveRules {
+  const rules = new LiveRules();
+  for (const { policy } of policies) rules.setClusterPolicy(policy);
+  const present = identities.slice(0, number);
+  for (const [i, { identity }] of present.entries()) if (i % 2 === 1) rules.setPolicy(isolating(identity.namespace));
+  rules.setIdentities(present);
+  return rules;
+}
+
+const asked = (policies: readonly Counted[]): readonly number[] => policies.map(each => each.asked);
+
+const isolating = (namespace: string): NetworkPolicy => ({
+  ...{ kind: 'NetworkPolicy', namespace, name: 'own', subject: everything },
+  ingress: [{ index: 0, peers: [ofApp(namespace)], ports: 'any' }],
+});
+
+test('the rules of a cluster policy are worked out once, whatever the number of namespaces that it selects', () => {
+  const [ofOne, ofMany] = [1, NAMESPACES].map(number => {
+    const policies = [1, 2, 3].map(each => new Counted(each));
+    rulesOf(policies, number).take();
+    return asked(policies);
+  });
+  assert.deepEqual(ofMany, ofOne);
+  assert.ok(ofOne!.every(times => times >= RULES));
+});
+
+test('they are not worked out again where another policy changes, comes or goes, or swaps its place with theirs', () => {
+  const [first, second, third] = [1, 2, 3].map(number => new Counted(number)) as [Counted, Counted, Counted];
+  const rules = rulesOf([first, second, third]);
+  rules.take();
+  const before = asked([first, third]);
+  const changes = [
+    () => rules.setClusterPolicy(new Counted(2).policy),
+    () => rules.deleteClusterPolicy(second.policy),
+    () => rules.setClusterPolicy({ ...new Counted(2).policy, priority: 0 }),
+    () => rules.setNamespace('ns-1', new Map([['team', 'shop']])),
+  ];
+  for (const change of changes) {
+    change();
+    rules.take();
+  }
+  assert.deepEqual(asked([first, third]), before);
+});
+
+test('a change is told without the chains that deny for rules of other policies', () => {
+  const policies = [1, 2, 3, 4].map(number => new Counted(number));
+  const rules = rulesOf(policies);
+  rules.take();
+  const all = rules.chains.size;
+  const { policy } = new Counted(4);
+  rules.setClusterPolicy({ ...policy, ingress: policy.ingress.slice(0, -2) });
+  const { before, after } = rules.take()!;
+  assert.equal(after.tags.size, NAMESPACES, 'all go to other chains');
+  const denying = [...before.chains.values(), ...after.chains.values()].filter(({ denies }) => denies);
+  assert.deepEqual([...new Set(denying.flatMap(chain => chain.policies))], ['ClusterNetworkPolicy/policy-4']);
+  assert.ok(all > 4 * 8, `there are ${all} chains`);
+});
