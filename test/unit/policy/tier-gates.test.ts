@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LiveRules } from '../../../lib/policy/compile/live.ts';
+import { readManifests } from '../../../lib/policy/manifest/manifest.ts';
 import type { ClusterPolicy, ClusterRule } from '../../../lib/policy/model/cluster-policy.ts';
 import type { NetworkPolicy, PodPeer } from '../../../lib/policy/model/model.ts';
 
@@ -104,3 +105,30 @@ test('a change is told without the chains that deny for rules of other policies'
   assert.deepEqual([...new Set(denying.flatMap(chain => chain.policies))], ['ClusterNetworkPolicy/policy-4']);
   assert.ok(all > 4 * 8, `there are ${all} chains`);
 });
+
+test('a port by name on the way in is the number that each identity gives to it', () => {
+  const rules = new LiveRules();
+  const [policy] = readManifests([{ file: 'x.yaml', document: 0, value: byName }]).world.clusterPolicies!;
+  rules.setClusterPolicy(policy!);
+  const withPort = (port: number) => [{ name: 'http', port, protocol: 'TCP' as const }];
+  rules.setIdentities(
+    [80, 8080].map((port, i) => ({ tag: 1 + i, identity: { ...identities[0]!.identity, namedPorts: withPort(port) } })),
+  );
+  const { tags, chains } = rules.take()!.after;
+  const spans = [...tags.values()].map(({ ingress }) => {
+    const { ports } = chains.get(ingress)!.rules[0]!;
+    return ports === 'any' ? ports : ports.spans;
+  });
+  assert.deepEqual(
+    spans,
+    [80, 8080].map(port => [{ first: port, last: port }]),
+  );
+});
+
+const byName = {
+  ...{ apiVersion: 'policy.networking.k8s.io/v1alpha2', kind: 'ClusterNetworkPolicy', metadata: { name: 'by-name' } },
+  spec: {
+    ...{ tier: 'Admin', priority: 1, subject: { namespaces: {} } },
+    ingress: [{ action: 'Deny', from: [{ namespaces: {} }], protocols: [{ destinationNamedPort: 'http' }] }],
+  },
+};
