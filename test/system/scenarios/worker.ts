@@ -292,13 +292,8 @@ export function workerServes(way: Way): void {
     using agent = await startAgent(host, args);
     await add(host, { ...(await callOf(host, 'c1')), config: config({ policies: folder, labels: { app: 'web' } }) });
     assert.doesNotMatch(await host.sh('nft list table inet tollgate'), /shut/);
-    const policy = `apiVersion: networking.k8s.io/v1
-  kind: NetworkPolicy
-  metadata: { name: shut, namespace: default }
-  spec: { podSelector: {} }
-  `;
     await host.sh(`mkdir -p ${folder}`);
-    host.write(`${folder}/shut.yaml`, policy);
+    host.write(`${folder}/shut.yaml`, shut);
     await until('the policy to be in force', async () => /shut/.test(await host.sh('nft list table inet tollgate')));
     await host.sh(`rm ${folder}/shut.yaml`);
     await until('it to be out of force', async () => !/shut/.test(await host.sh('nft list table inet tollgate')));
