@@ -84,10 +84,11 @@ async function flowsOf(host: PolicyHost, ...filter: readonly string[]): Promise<
   return linesOf(stdout);
 }
 
+/** A line that is being written has no end yet, and is left out. */
 const linesOf = (text: string): readonly FlowRecord[] =>
   text
     .split('\n')
-    .filter(line => line !== '')
+    .slice(0, -1)
     .map(line => JSON.parse(line) as FlowRecord)
     .filter(({ kind }) => kind === 'flow');
 
