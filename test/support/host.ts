@@ -50,12 +50,14 @@ export async function until<T>(
   found: () => T | Promise<T>,
   deadline = PATIENCE,
 ): Promise<NonNullable<T>> {
-  const end = performance.now() + deadline;
+  const start = performance.now();
   for (;;) {
     const value = await found();
     if (value !== undefined && value !== null && value !== false) return value;
-    if (performance.now() > end) throw new Error(`Cannot wait longer than ${deadline} ms for ${what}`);
-    await delay(5);
+    const waited = performance.now() - start;
+    if (waited > deadline) throw new Error(`Cannot wait longer than ${deadline} ms for ${what}`);
+    // Many a look is a process, and takes the processor from what it waits for.
+    await delay(Math.min(5 + waited / 20, 100));
   }
 }
 
