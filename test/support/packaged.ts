@@ -6,13 +6,17 @@ import { folders } from './engines.ts';
 import { type Exit, Host, until } from './host.ts';
 import { arch, releaseDir, version } from './release.ts';
 
-/** The copy: what is written to it goes to memory, what is read and was not written is this system's. */
+/**
+ * The copy: what is written to it goes to memory, what is read and was not written is this system's. Its index of manual pages
+ * is not made anew with each package, which takes longer than the package.
+ */
 export const system = '/var/lib/tree/root';
 const setup = `mkdir -p /var/lib/tree/up /var/lib/tree/work ${system}
   mount -t overlay overlay -o lowerdir=/,upperdir=/var/lib/tree/up,workdir=/var/lib/tree/work ${system}
   mount --make-shared /run
   for d in run proc sys dev; do mount --rbind /$d ${system}/$d; done
   rm -rf ${system}/etc/cni ${system}/etc/tollgate ${system}/opt/cni ${system}/var/lib/tollgate ${system}/var/lib/rpm
+  rm -f ${system}/var/lib/man-db/auto-update
   mkdir -p ${system}/etc/tollgate/policies ${system}/var/lib/rpm /run/systemd/system`;
 
 /** Stands for systemctl: writes the calls of the packages' scripts into /run/systemctl. */

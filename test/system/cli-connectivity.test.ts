@@ -158,6 +158,20 @@ const faults: readonly Fault[] = [
   },
 ];
 
+const worker = [
+  ...[tollgate, 'agent', '--no-kubernetes'],
+  ...['--run-dir', runDir, '--state-dir', stateDir, '--policies', policies],
+];
+const ofWorker = ({ checks }: Tested) => checks.find(({ name }) => name === 'the warm process takes calls in');
+
+test('a warm process that lives takes a call in', async () => {
+  using host = await start();
+  using _agent = await startAgent(host, worker);
+  const tested = JSON.parse(await host.must([tollgate, 'connectivity', 'test', ...places, '-o', 'json'])) as Tested;
+  assert.equal(ofWorker(tested)?.ok, true, JSON.stringify(tested));
+});
+
+// Each waits for what does not answer, and computes little.
 suite('a fault is found, and its likely cause told', { concurrency: true }, () => {
   for (const { what: name, script, failed, cause } of faults)
     test(name, async () => {
@@ -181,36 +195,23 @@ suite('a fault is found, and its likely cause told', { concurrency: true }, () =
       );
       assert.match(causes.join('\n'), cause);
     });
+
+  for (const [what, signal] of Object.entries({ dead: 'SIGKILL', stopped: 'SIGSTOP' } as const))
+    test(`a warm process that is ${what} is found, though calls are carried out without it`, async () => {
+      using host = await start();
+      using agent = await startAgent(host, worker);
+      agent.child.kill(signal);
+      const { exit, stdout } = await host.run([tollgate, 'connectivity', 'test', ...places, '-o', 'json']);
+      assert.equal(exit, 1, stdout);
+      const tested = JSON.parse(stdout) as Tested;
+      assert.deepEqual(
+        tested.checks.filter(({ ok }) => !ok),
+        [ofWorker(tested)],
+      );
+      assert.match(ofWorker(tested)!.got, /it does not take a call in at .*cni\.sock/);
+      assert.match(tested.causes.join('\n'), /dead, stopped.*start it again/);
+    });
 });
-
-const worker = [
-  ...[tollgate, 'agent', '--no-kubernetes'],
-  ...['--run-dir', runDir, '--state-dir', stateDir, '--policies', policies],
-];
-const ofWorker = ({ checks }: Tested) => checks.find(({ name }) => name === 'the warm process takes calls in');
-
-test('a warm process that lives takes a call in', async () => {
-  using host = await start();
-  using _agent = await startAgent(host, worker);
-  const tested = JSON.parse(await host.must([tollgate, 'connectivity', 'test', ...places, '-o', 'json'])) as Tested;
-  assert.equal(ofWorker(tested)?.ok, true, JSON.stringify(tested));
-});
-
-for (const [what, signal] of Object.entries({ dead: 'SIGKILL', stopped: 'SIGSTOP' } as const))
-  test(`a warm process that is ${what} is found, though calls are carried out without it`, async () => {
-    using host = await start();
-    using agent = await startAgent(host, worker);
-    agent.child.kill(signal);
-    const { exit, stdout } = await host.run([tollgate, 'connectivity', 'test', ...places, '-o', 'json']);
-    assert.equal(exit, 1, stdout);
-    const tested = JSON.parse(stdout) as Tested;
-    assert.deepEqual(
-      tested.checks.filter(({ ok }) => !ok),
-      [ofWorker(tested)],
-    );
-    assert.match(ofWorker(tested)!.got, /it does not take a call in at .*cni\.sock/);
-    assert.match(tested.causes.join('\n'), /dead, stopped.*start it again/);
-  });
 
 test('a pod that cannot be plugged in is an error with what the plugin says', async () => {
   using host = await start();

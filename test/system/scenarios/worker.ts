@@ -188,7 +188,7 @@ export function workerServes(way: Way): void {
     assert.equal(statSync(host.path(socket)).mode & 0o777, 0o600);
     await host.sh(`chmod 777 /run/test ${runDir} ${socket}`);
     const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
-    const { stdout } = await host.run([...nobody, 'socat', '-t5', '-', `UNIX-CONNECT:${socket}`], { openStdin: true });
+    const { stdout } = await host.run([...nobody, 'socat', '-u', `UNIX-CONNECT:${socket}`, '-']);
     assert.equal(stdout, '');
     await until('the worker to say so', () => agent.said(/uid 65534 may not call/));
     await add(host, await callOf(host, 'c1'));
