@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import test, { after, suite } from 'node:test';
 import { labelled, named, type } from '../support/cli-host.ts';
 import { add, type Call, cni, policies, runDir, startHost, stateDir } from '../support/cni.ts';
+import { until } from '../support/host.ts';
 import { tagged } from '../support/snapshot.ts';
 
 const host = await startHost();
@@ -63,6 +64,7 @@ const commands: readonly (readonly [args: readonly string[], shows: RegExp, befo
 /** Sends to the pod that may not be called, from now on. */
 async function ping(): Promise<void> {
   host.keep(host.spawn(['sh', '-c', 'exec ping -q -i 0.1 10.77.0.2 >/dev/null'], { netns: front.netns }));
+  await until('the first of them', async () => (await host.sh('cat /proc/net/snmp', front.netns)).includes('OutType8'));
 }
 
 /** Puts words into a record that the plugin did not write. */

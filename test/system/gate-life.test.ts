@@ -171,7 +171,7 @@ test('a TCP connection finds its way through a narrow wire by related ICMP alone
     const to = f === 4 ? remote[4] : `[${remote[6]}]`;
     const sent = 300_000;
     await host.host.sh(
-      `head -c ${sent} /dev/zero | socat -u STDIN TCP${f}:${to}:5000,retry=50,interval=0.05,mss=1460`,
+      `head -c ${sent} /dev/zero | socat -u STDIN TCP${f}:${to}:5000,retry=6000,interval=0.05,mss=1460`,
       tcp.call.netns,
     );
     assert.equal((await server).stdout.length, sent);
