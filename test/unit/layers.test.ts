@@ -1,4 +1,4 @@
-/** The storeys of the house: who may import whom, each ban with its reason. */
+/** The storeys of the house: which rooms each room may import, and why no others. */
 import assert from 'node:assert/strict';
 import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
