@@ -1,9 +1,11 @@
 /** Policies whose order is left open. */
+import { LAST } from '../model/cluster-policy.ts';
 import { policyRef } from '../model/model.ts';
 import { type ClusterCheck, directions, mayMeet } from './cluster-rule.ts';
 
 export const equalPriorities: ClusterCheck = it => {
   const { policy, cluster, report } = it;
+  if (policy.priority === LAST) return;
   const others = cluster
     .clusterPolicies(policy.tier)
     .filter(
@@ -19,5 +21,14 @@ export const equalPriorities: ClusterCheck = it => {
   report(
     'spec.priority',
     `The priority of ${whom}, too, which may select the same pods: which is asked first is open to each implementation (here it is by name), so give them different ones`,
+  );
+};
+
+/** Tells of a BaselineAdminNetworkPolicy beside the one that a cluster has: none has a priority. */
+export const onlyDefault: ClusterCheck = ({ policy, report }) => {
+  if (policy.kind !== 'BaselineAdminNetworkPolicy' || policy.name === 'default') return;
+  report(
+    'metadata.name',
+    'The API takes the name default alone, since a cluster has one BaselineAdminNetworkPolicy: write a ClusterNetworkPolicy of tier Baseline, which has a priority',
   );
 };

@@ -5,7 +5,7 @@ import type { ClusterPolicy } from '../model/cluster-policy.ts';
 import type { World } from '../model/model.ts';
 import type { Problem } from '../model/problem.ts';
 import { oneFamilyAlone, serviceRanges } from './cluster-networks.ts';
-import { equalPriorities } from './cluster-order.ts';
+import { equalPriorities, onlyDefault } from './cluster-order.ts';
 import { type ClusterCheck, podsSelectedBy } from './cluster-rule.ts';
 import { deniesApiServer, deniesDns } from './cut-off.ts';
 import { neverMatches, passesInVain } from './shadowed.ts';
@@ -30,6 +30,7 @@ const checksFor = (documents: readonly Document[], scope: Scope): readonly Clust
   neverMatches(),
   passesInVain,
   equalPriorities,
+  onlyDefault,
   oneFamilyAlone,
   serviceRanges(documents),
   deniesDns,

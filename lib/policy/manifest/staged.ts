@@ -9,8 +9,9 @@ export function isStaged(object: Field): boolean {
   const field = member(member(member(object, 'metadata'), 'annotations'), STAGED);
   if (isAbsent(field) || field.value === 'false') return false;
   if (field.value === 'true') return true;
+  const what = typeof field.value === 'string' ? 'is neither "true" nor "false"' : 'where a text is expected';
   const instead = field.value === true ? 'which stages it here, and the API refuses' : 'so the policy is enforced';
-  complain(field, `${shown(field.value)} where a text is expected, ${instead}: write "true" or "false", in quotes`);
+  complain(field, `${shown(field.value)} ${what}, ${instead}: write "true" or "false", in quotes`);
   return field.value === true;
 }
 

@@ -39,6 +39,10 @@ const controlPlane = `{ apiVersion: v1, kind: Node, metadata: { name: cp, labels
 const acceptDns =
   'action: Accept, to: [{ namespaces: {} }], protocols: [{ udp: { destinationPort: { number: 53 } } }, { tcp: { destinationPort: { number: 53 } } }]';
 
+const baselineAdmin = (name: string, from: string): string =>
+  `{ apiVersion: policy.networking.k8s.io/v1alpha1, kind: BaselineAdminNetworkPolicy, metadata: { name: ${name} },
+  spec: { subject: { namespaces: {} }, ingress: [{ action: Deny, from: [${from}] }] } }`;
+
 const oddities: readonly Oddity[] = [
   {
     says: 'a rule after one that matches more never matches',
@@ -140,6 +144,13 @@ const oddities: readonly Oddity[] = [
       { at: 'B10', in: [`action: Deny, from: [${ns('bank')}]`] },
     ],
     warns: [],
+  },
+  {
+    says: 'not of BaselineAdminNetworkPolicies, which have none: the API has one of them, by its name',
+    policies: [baselineAdmin('default', ns('bank')), baselineAdmin('second', ns('mon'))],
+    warns: [
+      /AdminNetworkPolicy\/second metadata\.name: The API takes the name default alone, since a cluster has one .*: write a ClusterNetworkPolicy/,
+    ],
   },
   {
     says: 'all of IPv4 and nothing of IPv6',

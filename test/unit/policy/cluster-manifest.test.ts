@@ -468,7 +468,11 @@ suite('staged policies stand apart', () => {
 
   test('what is neither is an error, and the policy in force', () => {
     const { world, problems } = worldOf('"yes"');
-    assert.equal(problems.filter(({ field }) => field === 'metadata.annotations.tollgate.dev/staged').length, 2);
+    const messages = problems.flatMap(({ field, message }) =>
+      field === 'metadata.annotations.tollgate.dev/staged' ? [message] : [],
+    );
+    const said = '"yes" is neither "true" nor "false", so the policy is enforced: write "true" or "false", in quotes';
+    assert.deepEqual(messages, [said, said]);
     assert.deepEqual([world.policies.length, world.clusterPolicies?.length], [1, 1]);
   });
 
