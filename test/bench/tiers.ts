@@ -9,8 +9,9 @@ import { Nft } from '../../lib/kernel/nft.ts';
 import { createTable } from '../../lib/nft/transaction.ts';
 import { LiveRules } from '../../lib/policy/compile/live.ts';
 import { readManifests } from '../../lib/policy/manifest/manifest.ts';
+import type { ClusterPolicy } from '../../lib/policy/model/cluster-policy.ts';
 import { bothEnds } from './both-ends.ts';
-import { makePods, ours, Place } from './cni.ts';
+import { makePods } from './cni.ts';
 import type { Part } from './main.ts';
 import { interleave, type Times } from './measure.ts';
 import { BenchNode } from './node.ts';
@@ -41,9 +42,9 @@ const together = (...lists: readonly string[]): string =>
 
 async function connections(say: (progress: string) => void): Promise<Row[]> {
   const own = policiesForTheServer(1, port);
+  // A worker plugs in the pods of a node at once; an executable for each of them would take minutes.
   const crowded = async (policies: string): Promise<TwoPods> => {
-    const place = new Place(ours());
-    place.node.write('policies/all.json', policies);
+    const place = await WarmPlace.start({}, policies);
     await place.addAll(makePods(present - 2), 8);
     return twoPods({ policies, place });
   };
@@ -55,8 +56,9 @@ async function connections(say: (progress: string) => void): Promise<Row[]> {
     ways.push({ name, pods, found: [] as number[] });
   }
   const base: number[] = [];
-  for (let run = 0; run < 11; run++) {
-    const [first, ...others] = bothEnds(100, [none, ...ways.map(({ pods }) => pods)]);
+  for (let run = 0; run < 7; run++) {
+    say(`connections, run ${run}`);
+    const [first, ...others] = bothEnds(60, [none, ...ways.map(({ pods }) => pods)]);
     base.push(first!.connection);
     for (const [i, { connection }] of others.entries()) ways[i]!.found.push(connection);
   }
@@ -73,7 +75,7 @@ async function adds(say: (progress: string) => void): Promise<Row[]> {
     return made;
   };
   const places = [await place(policiesOfTheCluster(everyone)), await place(undefined)];
-  const [beside, without] = interleave(places, 40) as [Times, Times];
+  const [beside, without] = interleave(places, 20) as [Times, Times];
   return [
     compared({ part, what: 'ADD', unit: 'ms' }, beside.add, 'none of them', without.add, { atMost: 1.05 }),
     compared({ part, what: 'DEL', unit: 'ms' }, beside.del, 'none of them', without.del),
@@ -90,19 +92,28 @@ const podOf = (i: number): Omit<LocalPod, 'tag'> => ({
   addresses: [`10.80.${i >> 8}.${i & 255}`],
 });
 
-/** There and back again, as a process that stays does it: what differs is worked out, and committed. */
-function onePodMore(): Row[] {
+/** A node's table with all pods beside the cluster policies, as a process that stays keeps it. */
+function tableOf(policies: readonly ClusterPolicy[]) {
   const node = new BenchNode();
-  using kernel = inNetns(node.netns, () => Nft.open());
+  const kernel = inNetns(node.netns, () => Nft.open());
   const live = new LiveRules();
-  const documents = [{ file: 'bench', document: 0, value: JSON.parse(policiesOfTheCluster(everyone)) as unknown }];
-  for (const policy of readManifests(documents).world.clusterPolicies ?? []) live.setClusterPolicy(policy);
+  for (const policy of policies) live.setClusterPolicy(policy);
   const rules = new NodeRules(live);
   let state: NodeState = emptyNode(owner, settings);
   for (let i = 0; i < present; i++) state = withPod(state, podOf(i), () => false).state;
   rules.show(state);
   const { after } = rules.take()!;
   kernel.commit(createTable(desiredTable(state, 1, after)));
+  return { kernel, live, rules, state };
+}
+
+const policiesIn = (text: string): readonly ClusterPolicy[] =>
+  readManifests([{ file: 'bench', document: 0, value: JSON.parse(text) as unknown }]).world.clusterPolicies ?? [];
+
+/** There and back again: what differs is worked out, and committed. */
+function onePodMore(): Row[] {
+  const { kernel, rules, state } = tableOf(policiesIn(policiesOfTheCluster(everyone)));
+  using _ = kernel;
   const more = withPod(state, podOf(250), () => false).state;
   const [work, commit]: [number[], number[]] = [[], []];
   const become = (before: NodeState, next: NodeState, round: number): void => {
@@ -126,8 +137,43 @@ function onePodMore(): Row[] {
   ];
 }
 
+/** A rule of one policy is another one, and then the same again. @param place of the rule in its policy */
+function oneRuleChanged(what: string, place: number): Row[] {
+  const policies = policiesIn(policiesOfTheCluster(everyone));
+  const { kernel, live, rules, state } = tableOf(policies);
+  using _ = kernel;
+  const policy = policies[number / 2]!;
+  const changed = {
+    ...policy,
+    ingress: policy.ingress.with(place, { ...policy.ingress[place]!, ports: [{ protocol: 'TCP', first: 9, last: 9 }] }),
+  } as const;
+  const [work, commit]: [number[], number[]] = [[], []];
+  for (let round = -4; round < 16; round++) {
+    const start = cpuMs();
+    live.setClusterPolicy(round % 2 === 0 ? changed : policy);
+    const pair = { before: state, after: state };
+    const steps = stepsBetween(pair, { change: rules.take(), markers: [], isRecorded: false });
+    const decided = cpuMs();
+    for (const { transaction } of steps) kernel.commit(transaction);
+    if (round < 0) continue;
+    work.push(decided - start);
+    commit.push(cpuMs() - decided);
+  }
+  return [
+    single({ part, what: `${what} is another: working it out, processor time`, unit: 'ms' }, work),
+    single({ part, what: 'the same: its transaction, processor time', unit: 'ms' }, commit),
+  ];
+}
+
+function cpuMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
+
 export const tiers: Part = async say => {
   say('one pod more');
   const more = onePodMore();
-  return [...(await connections(say)), ...(await adds(say)), ...more];
+  say('one rule changed');
+  const changed = [...oneRuleChanged('a rule that accepts', 3), ...oneRuleChanged('a rule that denies', 4)];
+  return [...(await connections(say)), ...(await adds(say)), ...more, ...changed];
 };
