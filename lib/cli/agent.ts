@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import { join } from 'node:path';
 import type { Options } from 'yargs';
 import manifest from '../../package.json' with { type: 'json' };
 import type { KubernetesOptions } from '../controller/controller.ts';
@@ -174,6 +175,7 @@ async function flowSettingsOf(given: {
   readonly flowLog: string | undefined;
   readonly flowLogFilter: string;
   readonly ui: string | undefined;
+  readonly runDir: string;
   readonly nflogGroup: number;
 }): Promise<FlowSettings | undefined> {
   const { nflogGroup, flowAccounting: accounting, flowLog: path } = given;
@@ -185,7 +187,7 @@ async function flowSettingsOf(given: {
   const place = parsePlace(given.ui);
   if (!place) throw new UsageError(`Cannot show flows on ${given.ui}: expected ADDRESS:PORT, as in 127.0.0.1:9468`);
   const { readPage } = await import('./page.ts');
-  return { ...settings, ui: { ...place, page: readPage('flows') } };
+  return { ...settings, ui: { ...place, page: readPage('flows'), token: join(given.runDir, 'flows.token') } };
 }
 
 /** As on the command line, or as kubelet mounts it into a pod. */

@@ -126,6 +126,7 @@ export class KubernetesAgent {
       },
     });
     // Also before calls are served: an admin may ask what the agent waits for.
+    await this.#flows.show(log);
     this.#undo.use(await serveAgentHttp(this.#report, this.#options, this.#flows.routes));
     log('info', 'listening', { node, server: client.server, runDir, ...owner });
     this.#listening = this.#listen();

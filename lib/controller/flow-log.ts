@@ -6,6 +6,7 @@ import { appendFileSync, renameSync, statSync } from 'node:fs';
 import { messageOf } from '../cni/error.ts';
 import type { Filter } from '../flows/filter.ts';
 import type { FlowJournal } from '../flows/journal.ts';
+import type { GapNote } from '../flows/model.ts';
 import type { Log } from '../rpc/log.ts';
 
 export interface FlowLogOptions {
@@ -64,7 +65,7 @@ export class FlowLog implements Disposable {
     const entries = page.entries.filter(entry => entry.kind !== 'flow' || entry.state !== 'open');
     this.#missing += page.skipped;
     if (entries.length === 0 && this.#missing === 0) return;
-    const gap = { kind: 'gap', time: Date.now() / 1000, changes: this.#missing };
+    const gap: GapNote = { kind: 'gap', time: Date.now() / 1000, changes: this.#missing };
     const lines = [...(this.#missing > 0 ? [gap] : []), ...entries].map(entry => `${JSON.stringify(entry)}\n`);
     try {
       this.#makeRoom();

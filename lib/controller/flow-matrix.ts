@@ -59,7 +59,8 @@ function stagedOf({ staged }: FlowScene): Pick<World, 'staged'> {
 export class MatrixNow {
   readonly #scene: () => FlowScene;
   readonly #kept = new Map<string, Kept>();
-  #versions = 0;
+  /** Those of the agent before this one were others. */
+  #versions = Date.now();
 
   constructor(scene: () => FlowScene) {
     this.#scene = scene;

@@ -33,7 +33,11 @@ export class FlowPart implements Disposable {
   readonly #settings: FlowSettings | undefined;
   #recorder: FlowRecorder | undefined;
   #heard = 0;
+  /** Why flows are not recorded, and never will be. */
+  #trouble: string | undefined;
   #ui: FlowUi | undefined;
+  /** Why the page is not shown. */
+  #unshown = 'no page is shown: start the agent with --ui 127.0.0.1:9468';
   #log: FlowLog | undefined;
   #isOver = false;
 
@@ -53,28 +57,30 @@ export class FlowPart implements Disposable {
       this.#recorder = new FlowRecorder({ ...here, ...this.#settings });
     } catch (error) {
       // Pods must be plugged in all the same.
-      here.log('error', `Cannot record flows: ${messageOf(error)}`);
+      this.#trouble = `Cannot record flows: ${messageOf(error)}`;
+      here.log('error', this.#trouble);
       return;
     }
     const { file } = this.#settings;
     if (file) this.#log = new FlowLog(this.#recorder.journal, { ...file, log: here.log });
-    if (this.#settings.ui) this.#show(this.#settings.ui, here.log);
   }
 
-  /** An address that is taken keeps no pod from being plugged in. */
-  #show(ui: UiSettings, log: Log): void {
-    import('./flow-ui.ts')
-      .then(({ serveUi }) =>
-        serveUi(
-          ui,
-          flowRoutes(() => this.#recorder),
-        ),
-      )
-      .then(served => {
-        if (this.#isOver) served[Symbol.dispose]();
-        else this.#ui = served;
-      })
-      .catch(error => log('warn', `Cannot show flows on ${ui.host} port ${ui.port}: ${messageOf(error)}`));
+  /**
+   * Shows the page, where one is asked for. To be called before flows are recorded: until then the page says that they will be.
+   * An address that is taken keeps no pod from being plugged in.
+   */
+  async show(log: Log): Promise<void> {
+    const ui = this.#settings?.ui;
+    if (!ui) return;
+    try {
+      const { serveUi } = await import('./flow-ui.ts');
+      const served = await serveUi(ui, this.#routes);
+      if (this.#isOver) served[Symbol.dispose]();
+      else this.#ui = served;
+    } catch (error) {
+      this.#unshown = `Cannot show flows on ${ui.host} port ${ui.port}: ${messageOf(error)}`;
+      log('warn', this.#unshown);
+    }
   }
 
   /** The API has told of a pod, a policy or another object: flows from now on are judged by it. */
@@ -82,15 +88,22 @@ export class FlowPart implements Disposable {
     this.#heard++;
   }
 
+  get #routes(): QueryRoutes {
+    return flowRoutes(
+      () => this.#recorder,
+      () => this.#trouble,
+    );
+  }
+
   /** Routes that only root may ask for. */
   get routes(): QueryRoutes {
     if (!this.#settings) return {};
     return {
-      ...flowRoutes(() => this.#recorder),
+      ...this.#routes,
       'GET /flows/ui': () =>
         this.#ui
           ? { type: 'text/plain', text: `${this.#ui.url}\n` }
-          : { status: 404, type: 'text/plain', text: 'no page is shown: start the agent with --ui 127.0.0.1:9468\n' },
+          : { status: 404, type: 'text/plain', text: `${this.#unshown}\n` },
     };
   }
 

@@ -73,7 +73,7 @@ export class FlowRecorder implements Disposable {
   /** Flows that were there already, whose end the kernel may not tell. */
   #found: ReadonlySet<number> = new Set();
   readonly matrix = new MatrixNow(() => this.scene);
-  /** Clients that follow flows as they come, the oldest first. */
+  /** Clients that are reading a list, or follow flows as they come; the oldest first. */
   readonly readers = new Set<Outlet>();
   /** Why denied flows are not recorded just now. */
   deaf: string | undefined;

@@ -2,7 +2,7 @@
 
 import type { StagedCounts } from '../flows/counts.ts';
 import { asksForAddresses, type Filter, FilterError, parseFilter } from '../flows/filter.ts';
-import type { FlowPage } from '../flows/journal.ts';
+import type { ListQuery } from '../flows/listing.ts';
 import type { SummedFlows } from '../flows/minutes.ts';
 import { OTHERS } from '../flows/model.ts';
 import { policyReport } from '../flows/policy-report.ts';
@@ -10,14 +10,10 @@ import { graphOf, hintsOf, type SumKind, sumBy, sumKinds } from '../flows/sums.t
 import { parseTraffic } from '../policy/evaluate/matrix-judge.ts';
 import { accountingState } from './flow-accounting.ts';
 import { explained } from './flow-explain.ts';
+import { listStream, liveStream } from './flow-readers.ts';
 import type { FlowRecorder } from './flow-recorder.ts';
-import { BadRequest, type HttpResponse, type HttpStream, type Outlet, type QueryRoutes } from './http-server.ts';
+import { BadRequest, type HttpResponse, type HttpStream, type QueryRoutes } from './http-server.ts';
 
-/** Milliseconds between two messages of a live page, and entries in one. */
-const LIVE = 200;
-const MOST_LIVE = 500;
-/** Messages without news, so that both ends notice when the other has gone. In milliseconds. */
-const HEARTBEAT = 10_000;
 const MOST_LISTED = 100_000;
 const LISTED = 100;
 
@@ -54,55 +50,9 @@ function sumKindIn(query: URLSearchParams): SumKind {
   return kind;
 }
 
-/** Readers of what is live at once; the oldest gives way to one more. */
-const MOST_READERS = 16;
-
-/** Characters of one message: a flow may have hundreds of labels and dozens of policies. */
-const MOST_TEXT = 256 * 1024;
-
-/** The newest entries that fit; those that do not are skipped. */
-function liveMessage({ entries, skipped }: FlowPage): string {
-  const texts: string[] = [];
-  let length = 0;
-  for (const entry of entries.toReversed()) {
-    const text = JSON.stringify(entry);
-    length += text.length + 1;
-    if (length > MOST_TEXT) break;
-    texts.unshift(text);
-  }
-  return `data: {"entries":[${texts.join(',')}],"skipped":${skipped + entries.length - texts.length}}\n\n`;
-}
-
-/** Writes what is new, and no more than is read: what is left out meanwhile is counted, and told with the next message. */
-function beginLive(recorder: FlowRecorder, filter: Filter, outlet: Outlet): Disposable {
-  let { cursor } = recorder.journal;
-  let last = Date.now();
-  const tell = (): void => {
-    if (outlet.isFull()) return;
-    const page = recorder.journal.read(cursor, { filter, most: MOST_LIVE });
-    cursor = page.cursor;
-    const isNews = page.entries.length > 0 || page.skipped > 0;
-    if (!isNews && Date.now() - last < HEARTBEAT) return;
-    last = Date.now();
-    outlet.write(liveMessage(page));
-  };
-  // The reader knows that it is heard.
-  outlet.write(liveMessage({ entries: [], skipped: 0, cursor }));
-  const timer = setInterval(tell, LIVE).unref();
-  const { readers } = recorder;
-  readers.add(outlet);
-  const [oldest] = readers;
-  if (oldest && readers.size > MOST_READERS) {
-    // Taken out now: the reader goes only later, and many more may have come by then.
-    readers.delete(oldest);
-    oldest.end();
-  }
-  return {
-    [Symbol.dispose]() {
-      clearInterval(timer);
-      readers.delete(outlet);
-    },
-  };
+function listIn(query: URLSearchParams): ListQuery {
+  const last = Math.min(numberIn(query, 'last', LISTED), MOST_LISTED);
+  return { filter: filterIn(query), since: numberIn(query, 'since', 0), last };
 }
 
 const summedIn = ({ journal }: FlowRecorder, query: URLSearchParams): readonly SummedFlows[] =>
@@ -139,16 +89,15 @@ type Answer = (
 
 const answers: Readonly<Record<string, Answer>> = {
   'GET /flows': async (recorder, query) => {
-    const filter = filterIn(query);
-    const last = Math.min(numberIn(query, 'last', LISTED), MOST_LISTED);
-    const since = numberIn(query, 'since', 0);
+    const asked = listIn(query);
     if (query.has('counted')) await recorder.counted();
-    const entries = recorder.journal.list({ filter, since, last });
-    return { type: 'application/jsonl', text: entries.map(entry => `${JSON.stringify(entry)}\n`).join('') };
+    return listStream(recorder, asked);
   },
-  'GET /flows/live': (recorder, query) => {
+  'GET /flows/live': async (recorder, query) => {
+    const past = query.has('since') || query.has('last') ? listIn(query) : undefined;
     const filter = filterIn(query);
-    return { type: 'text/event-stream', begin: outlet => beginLive(recorder, filter, outlet) };
+    if (past && query.has('counted')) await recorder.counted();
+    return liveStream(recorder, filter, past);
   },
   'GET /flows/sum': (recorder, query) => json(sumBy(sumKindIn(query), summedIn(recorder, query), sumFilterIn(query))),
   'GET /flows/graph': (recorder, query) =>
@@ -160,7 +109,12 @@ const answers: Readonly<Record<string, Answer>> = {
     return json(policyReport({ scene, rulesUsed, unanswered }, summedIn(recorder, query), since));
   },
   'GET /flows/staged': recorder => json(stagedCounts(recorder)),
-  'GET /flows/explain': async (recorder, query) => json(await explained(recorder, numberIn(query, 'id', -1))),
+  'GET /flows/explain': async (recorder, query) => {
+    // Another record counts from 0 again.
+    if (numberIn(query, 'record', recorder.since) !== recorder.since)
+      throw new BadRequest('Cannot explain this flow: it was recorded before the agent began anew');
+    return json(await explained(recorder, numberIn(query, 'id', -1)));
+  },
   'GET /flows/matrix': async ({ matrix }, query) => {
     const text = query.get('port') ?? '';
     const traffic = parseTraffic(text);
@@ -173,15 +127,23 @@ const answers: Readonly<Record<string, Answer>> = {
   'GET /flows/status': recorder => json(recorderStatus(recorder)),
 };
 
-/** @param recorder undefined for as long as it has not begun */
-export const flowRoutes = (recorder: () => FlowRecorder | undefined): QueryRoutes =>
+const notYet = 'the agent begins to record flows: it waits until pods and policies are known';
+
+/**
+ * @param recorder undefined for as long as it has not begun
+ * @param trouble why it never will; undefined where nothing keeps it from that
+ */
+export const flowRoutes = (
+  recorder: () => FlowRecorder | undefined,
+  trouble: () => string | undefined = () => undefined,
+): QueryRoutes =>
   Object.fromEntries(
     Object.entries(answers).map(([path, answer]) => [
       path,
       query => {
         const begun = recorder();
         if (begun) return answer(begun, query);
-        return { status: 503, type: 'text/plain', text: 'flows are not recorded before pods and policies are known\n' };
+        return { status: 503, type: 'text/plain', text: `${trouble() ?? notYet}\n` };
       },
     ]),
   ) satisfies QueryRoutes;

@@ -3,7 +3,8 @@
  * and so can pages of others in an admin's browser: an answer is given to those alone that know the token, and ask for this
  * host by its own name.
  */
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { type HttpGuard, type HttpResponse, type QueryRoutes, serveGuarded } from './http-server.ts';
 
@@ -12,6 +13,8 @@ export interface UiSettings {
   readonly port: number;
   /** HTML, with its style and script in it. */
   readonly page: string;
+  /** File of the token, which outlives the agent: a page that is open goes on with the next one. */
+  readonly token: string;
 }
 
 export interface FlowUi extends Disposable {
@@ -58,8 +61,9 @@ const headersFor = (page: string): Readonly<Record<string, string>> => ({
   'cache-control': 'no-store',
 });
 
-/** The page itself tells nothing: it may be had without the token. */
-const isPage = ({ url }: Pick<IncomingMessage, 'url'>): boolean => (url ?? '').split('?')[0] === '/';
+/** The page itself tells nothing, and no proof tells the token: both may be had without it. */
+const isPublic = ({ url }: Pick<IncomingMessage, 'url'>): boolean =>
+  ['/', '/proof'].includes((url ?? '').split('?')[0]!);
 
 /** @returns why the request is refused; undefined where it is not */
 export function refusalOf(
@@ -71,18 +75,39 @@ export function refusalOf(
   if (headers['sec-fetch-site'] !== undefined && !['same-origin', 'none'].includes(headers['sec-fetch-site'] as string))
     return no(403, 'No page of another site may ask this');
   if (method !== 'GET') return no(405, 'Only GET is answered');
-  if (isPage(request) || isToken(headers.authorization, token)) return undefined;
+  if (isPublic(request) || isToken(headers.authorization, token)) return undefined;
   return no(401, 'Who may ask this has the token: `tollgate flows --open` shows the address with it');
 }
 
-/** @throws Error where the address is taken, or is not this node's */
-export async function serveUi({ host, port, page }: UiSettings, routes: QueryRoutes): Promise<FlowUi> {
+/** The token in this file, which only root reads; a new one where there is none. @throws Error it cannot be written */
+function keptToken(path: string): string {
+  try {
+    const kept = readFileSync(path, 'latin1');
+    if (/^[0-9a-f]{32}$/.test(kept)) return kept;
+  } catch {}
   const token = randomBytes(16).toString('hex');
+  writeFileSync(path, token, { mode: 0o600 });
+  return token;
+}
+
+/**
+ * Proves to a page that this is an agent which knows the token: while the agent is away any process of the node may listen
+ * here, and is not to be sent it.
+ */
+const proofOf = (token: string, nonce: string): string => createHmac('sha256', token).update(nonce).digest('hex');
+
+/** @throws Error where the address is taken, or is not this node's */
+export async function serveUi({ host, port, page, token: path }: UiSettings, routes: QueryRoutes): Promise<FlowUi> {
+  const token = keptToken(path);
   const guard: HttpGuard = {
     headers: headersFor(page),
     refuse: request => refusalOf(request, { host, token }),
   };
-  const all: QueryRoutes = { ...routes, 'GET /': () => ({ type: 'text/html', text: page }) };
+  const all: QueryRoutes = {
+    ...routes,
+    'GET /': () => ({ type: 'text/html', text: page }),
+    'GET /proof': query => ({ type: 'text/plain', text: proofOf(token, query.get('nonce') ?? '') }),
+  };
   const served = await serveGuarded({ host, port }, all, guard);
   return {
     url: `http://${host.includes(':') ? `[${host}]` : host}:${port}/#${token}`,

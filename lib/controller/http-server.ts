@@ -19,14 +19,19 @@ export interface HttpResponse {
 /** A response that is written piece by piece for as long as the client reads. */
 export interface Outlet {
   readonly write: (text: string) => void;
-  readonly end: () => void;
   /** True while the client has not read the last write: the next one would wait in memory. */
   readonly isFull: () => boolean;
+  /** Resolves when it is full no more, or the client has gone. */
+  readonly drained: () => Promise<void>;
+  /** The answer is whole. */
+  readonly finish: () => void;
+  /** Cuts the client off, which sees that the answer is not whole. */
+  readonly cut: () => void;
 }
 
-/** An answer without an end. */
+/** An answer that is written as it is read, without an end or with one. */
 export interface HttpStream {
-  readonly type: 'text/event-stream';
+  readonly type: 'text/event-stream' | 'application/jsonl';
   /** @returns what is to be disposed of when the reader has gone */
   readonly begin: (outlet: Outlet) => Disposable;
 }
@@ -57,13 +62,29 @@ const MOST_CONNECTIONS = 256;
 
 const utf8 = (type: string): string => (type.startsWith('text/') ? `${type}; charset=utf-8` : type);
 
+function untilDrained(response: ServerResponse): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const events = ['drain', 'close'] as const;
+  const drained = (): void => {
+    for (const event of events) response.off(event, drained);
+    resolve();
+  };
+  for (const event of events) response.on(event, drained);
+  return promise;
+}
+
 /** Streams for as long as the client reads. That a client does not read is the page's to notice, by the outlet. */
 function beginStream({ type, begin }: HttpStream, response: ServerResponse): void {
   response.writeHead(200, { 'content-type': utf8(type), 'cache-control': 'no-store' });
+  const isFull = (): boolean => response.writableNeedDrain && !response.destroyed;
   const begun = begin({
     write: text => response.write(text),
-    end: () => response.destroy(),
-    isFull: () => response.writableNeedDrain,
+    isFull,
+    drained: async () => {
+      if (isFull()) await untilDrained(response);
+    },
+    finish: () => response.end(),
+    cut: () => response.destroy(),
   });
   response.once('close', () => begun[Symbol.dispose]());
 }

@@ -90,6 +90,7 @@ async function recordFlows(
   // The recorder hears of far more flows than it keeps.
   const { limitHeap } = await import('./memory.ts');
   limitHeap();
+  await flows.show(log);
   flows.start(() => ({ source, nft: warm.nft, conntrack: warm.conntrack, log }));
   const { serveAdmin } = await import('./http-server.ts');
   return await serveAdmin(runDir, { ...routes, ...flows.routes });

@@ -9,6 +9,7 @@ import { Changes } from './changes.ts';
 import { FlowCounts, type FlowTotals } from './counts.ts';
 import type { Filter } from './filter.ts';
 import { keyedJudgements, stopped } from './judgement.ts';
+import { type ListQuery, listOf } from './listing.ts';
 import { Minutes } from './minutes.ts';
 import {
   type Counters,
@@ -246,18 +247,12 @@ export class FlowJournal {
     this.#note({ kind: 'sum', ...sum });
   }
 
-  /** The newest entries that pass, at most `last` of them, in the order of time; notes pass always. */
-  list({ filter, since = 0, last = 100 }: { filter: Filter; since?: number; last?: number }): readonly Entry[] {
-    const flows: FlowRecord[] = [];
-    for (let id = this.#ring.next - 1; id >= this.#ring.first && flows.length < last; id--) {
-      const end = this.#ring.stateOf(id) === 'open' ? Number.POSITIVE_INFINITY : this.#ring.endOf(id);
-      if (end < since) continue;
-      const flow = this.#ring.get(id)!;
-      if (filter(flow)) flows.push(flow);
-    }
-    const from = flows.length === last ? Math.max(since, flows.at(-1)?.time ?? 0) : since;
-    const notes = this.#notes.filter(({ time }) => time >= from);
-    return [...flows.reverse(), ...notes].sort((a, b) => a.time - b.time);
+  /**
+   * The newest entries that pass, in the order of time: those of now, each as it is when it is asked for.
+   * @param now seconds since 1970
+   */
+  list(query: ListQuery, now: number): Generator<Entry, void> {
+    return listOf(this.#ring, this.#notes, query, now);
   }
 
   /** One flow, while it is kept. */

@@ -124,14 +124,25 @@ export interface SumNote {
   readonly packets: number;
 }
 
+/** Changes that are missing in a list or a file: they came faster than it was read, or written. */
+export interface GapNote {
+  readonly kind: 'gap';
+  readonly time: number;
+  readonly changes: number;
+}
+
 export type Note = LossNote | SumNote;
-export type Entry = FlowRecord | Note;
+export type Entry = FlowRecord | Note | GapNote;
 
 /** One message of a live answer. */
 export interface LiveMessage {
   readonly entries: readonly Entry[];
   /** Changes that were left out because they were not read fast enough. */
   readonly skipped: number;
+  /** In the first message: since when there is a record, seconds since 1970. Another agent has another. */
+  readonly since?: number;
+  /** The entries are those of before the reader came. */
+  readonly isPast?: true;
 }
 
 const protocolNames: Readonly<Record<number, string>> = { 1: 'ICMP', 6: 'TCP', 17: 'UDP', 58: 'ICMPv6', 132: 'SCTP' };

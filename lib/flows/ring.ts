@@ -164,6 +164,11 @@ export class FlowRing {
     this.#flags[row] = this.#flags[row]! | COUNTED;
   }
 
+  /** Seconds since 1970 at which it began, or was found. */
+  timeOf(id: number): number {
+    return this.#time[id % this.#capacity]!;
+  }
+
   /** Seconds since 1970; 0 of a flow that is open. */
   endOf(id: number): number {
     return this.#end[id % this.#capacity]!;

@@ -270,10 +270,14 @@ test('what the kernel had no room for is told where it happened, and made up for
   openFlows(socket.exchange, manyFlows(from, to, many));
   const { journal } = recorder;
   const loss = await until('the loss to be told', () =>
-    journal.list({ filter: parseFilter(''), last: many + 1 }).find((entry): entry is LossNote => entry.kind === 'loss'),
+    [...journal.list({ filter: parseFilter(''), last: many + 1 }, 0)].find(
+      (entry): entry is LossNote => entry.kind === 'loss',
+    ),
   );
   assert.ok(loss.events > 0 && loss.until >= loss.time);
-  const flows = journal.list({ filter: parseFilter(''), last: many + 1 }).filter(entry => entry.kind === 'flow');
+  const flows = [...journal.list({ filter: parseFilter(''), last: many + 1 }, 0)].filter(
+    entry => entry.kind === 'flow',
+  );
   assert.equal(flows.length, many, 'each is there once');
   assert.equal(journal.totals.lostEvents, loss.events);
   assert.equal(flows.filter(({ isStartKnown }) => !isStartKnown).length, loss.events, 'those that were lost are found');

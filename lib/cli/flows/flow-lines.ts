@@ -52,6 +52,8 @@ export function flowText(flow: FlowRecord): string {
 export function entryText(entry: Entry): string {
   if (entry.kind === 'flow') return flowText(entry);
   if (entry.kind === 'sum') return sumText(entry);
+  if (entry.kind === 'gap')
+    return `${clock(entry.time)}  ${entry.changes} flows gave way to newer ones before they were read`;
   return `${clock(entry.time)}  ${entry.events} events were lost until ${clock(entry.until)}: flows that began and ended in between are not here`;
 }
 

@@ -1,15 +1,17 @@
-import type { Entry, FlowRecord, LiveMessage } from '../../flows/model.ts';
+import type { Entry, LiveMessage } from '../../flows/model.ts';
 import { type SumKind, sumKinds } from '../../flows/sums.ts';
 import { command, type Exit, exit, outputOption, print, printJson, printLines, UsageError, warn } from '../command.ts';
 import { liveOptions, openLive } from '../live-node.ts';
 import { denialPrinters } from './denied-lines.ts';
 import { entryText, sumTable } from './flow-lines.ts';
+import { Follower } from './follower.ts';
 import { momentBefore } from './moment.ts';
 import {
   countsBytes,
   type FlowQuery,
   followRecorded,
   isRecorded,
+  LAST,
   type Listening,
   listRecorded,
   sumRecorded,
@@ -43,19 +45,6 @@ function printDenied(entry: Entry, output: string): void {
 
 const printEntry = (entry: Entry, output: string): void =>
   printLines([output === 'json' ? JSON.stringify(entry) : entryText(entry)]);
-
-/** A flow may come twice: when it opened, and when it closed, with its counts. A person is shown only its beginning. */
-function printMessage({ entries, skipped }: LiveMessage, shown: Set<number>, output: string): void {
-  if (skipped > 0) warn(`${skipped} changes were left out: they came faster than they were read`);
-  for (const entry of entries) {
-    if (entry.kind === 'flow' && output !== 'json') {
-      if (shown.has(entry.id)) continue;
-      shown.add(entry.id);
-      if (shown.size > 100_000) shown.clear();
-    }
-    printEntry(entry, output);
-  }
-}
 
 interface Options {
   readonly runDir: string;
@@ -98,22 +87,30 @@ async function showSums({ runDir, output }: Options, kind: SumKind, query: FlowQ
   return exit.yes;
 }
 
-async function showFlows({ runDir, output, follow }: Options, query: FlowQuery): Promise<Exit> {
-  const shown = new Set<number>();
-  const entries =
-    follow && query.last === undefined && query.since === undefined ? [] : await listRecorded(runDir, query);
-  for (const entry of entries) {
-    printEntry(entry, output);
-    if (entry.kind === 'flow') shown.add((entry as FlowRecord).id);
-  }
-  if (!follow) return exit.yes;
-  await followRecorded(runDir, query, message => printMessage(message, shown, output), listeningFor());
+/** With `-o json` a line between what has been and what comes says so, where both were asked for. */
+async function followFlows({ runDir, output }: Options, query: FlowQuery): Promise<Exit> {
+  const follower = new Follower(output !== 'json');
+  let isPast = query.last !== undefined || query.since !== undefined;
+  const take = (message: LiveMessage): void => {
+    const { entries, skipped, since } = message;
+    if (isPast && since === undefined && !message.isPast) {
+      isPast = false;
+      if (output === 'json') printLines([JSON.stringify({ kind: 'live', time: Date.now() / 1000 })]);
+    }
+    if (skipped > 0) warn(`${skipped} changes were left out: they came faster than they were read`);
+    for (const entry of entries) if (follower.isNews(entry)) printEntry(entry, output);
+  };
+  await followRecorded(runDir, query, take, listeningFor());
+  return exit.yes;
+}
+
+async function showFlows(options: Options, query: FlowQuery): Promise<Exit> {
+  if (options.follow) return await followFlows(options, query);
+  for (const entry of await listRecorded(options.runDir, query)) printEntry(entry, options.output);
   return exit.yes;
 }
 
 const DENIED = 'verdict:denied';
-/** Shown of what has been, unless told. */
-const LAST = 50;
 
 export const flows = command(
   'flows [filter..]',

@@ -7,6 +7,9 @@ import type { SumKind, SumRow } from '../../flows/sums.ts';
 import { AgentRefusal, askAgent, askAgentText } from '../ask-agent.ts';
 import { UsageError } from '../command.ts';
 
+/** Flows that are listed, unless another number or a time is asked for. */
+export const LAST = 50;
+
 /** Selects flows; a field that is absent narrows nothing. */
 export interface FlowQuery {
   readonly filter: string;
@@ -35,6 +38,8 @@ async function asked<T>(ask: () => Promise<T>): Promise<T> {
   } catch (error) {
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
     if (cause instanceof AgentRefusal && cause.status === 400) throw new UsageError(cause.why);
+    if (cause instanceof AgentRefusal && cause.status === 503)
+      throw new Error(`Cannot show flows: ${cause.why}`, { cause });
     const why = cause instanceof AgentRefusal && cause.status === 404 ? 'it runs without --flows' : messageOf(cause);
     throw new Error(`Cannot show flows: no agent of this node records them (${why}): ${instead}`, { cause });
   }
@@ -79,16 +84,20 @@ export interface Listening {
   readonly stop: AbortSignal;
 }
 
-/** Follows flows from now on, until the signal. @throws Error where the agent ends */
+/**
+ * Follows flows until the signal: from now on, after what has been where the query says how much of it. Between the two
+ * nothing is missing; a flow that changes meanwhile may come once more.
+ * @throws Error where the agent ends
+ */
 export async function followRecorded(
   runDir: string,
-  { filter }: FlowQuery,
+  query: FlowQuery,
   take: (message: LiveMessage) => void,
   { begun, stop }: Listening,
 ): Promise<void> {
   if (stop.aborted) return;
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const path = `/flows/live?${new URLSearchParams({ filter })}`;
+  const path = `/flows/live?${queryText(query)}`;
   const sent = request(
     { socketPath: agentSocket(runDir), path, timeout: SILENCE, agent: false, signal: stop },
     answer => {

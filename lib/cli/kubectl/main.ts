@@ -6,7 +6,7 @@ import { ClusterTest } from '../connectivity/cluster-test.ts';
 import { conclude, formatOption, outcomeLine, type ReportFormat } from '../connectivity/report.ts';
 import { undoneOnSignal } from '../connectivity/undone-on-signal.ts';
 import { runOwnAttached } from '../program.ts';
-import { isFlowList, listFlowsOfNodes } from './flows-of-nodes.ts';
+import { followFlowsOfNodes, isFlowList, isFollowed, listFlowsOfNodes } from './flows-of-nodes.ts';
 import { agentPods, type KubectlTarget, kubectl } from './kubectl.ts';
 import { onNodes } from './on-nodes.ts';
 
@@ -40,9 +40,10 @@ async function askNodes(name: string, { node, rest, ...target }: Given): Promise
         ? `Cannot ask any node: no pod in namespace ${target.namespace} has the label app.kubernetes.io/name=tollgate; name its namespace with --daemonset-namespace`
         : `Cannot ask node ${node}: tollgate runs on ${pods.map(pod => pod.node).join(', ') || 'none'}`,
     );
-  if (name === 'flows' && isFlowList(rest)) return listFlowsOfNodes(asked, target, rest);
-  const isEndless = name === 'flows' && rest.some(word => word === '--follow' || word === '-f');
-  return onNodes(asked, target, { args: [name, ...rest], isEndless });
+  const isEndless = name === 'flows' && isFollowed(rest);
+  if (name === 'flows' && isFlowList(rest))
+    return isEndless ? followFlowsOfNodes(asked, target, rest) : listFlowsOfNodes(asked, target, rest);
+  return onNodes(asked, target, [name, ...rest], isEndless);
 }
 
 async function itemsOf(target: KubectlTarget, kind: string): Promise<readonly unknown[]> {

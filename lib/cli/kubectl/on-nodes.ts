@@ -6,11 +6,11 @@ import { type Exit, exit, print, printJson, warn } from '../command.ts';
 import { PATH } from '../program.ts';
 import { type AgentPod, flagsOf, type KubectlTarget } from './kubectl.ts';
 
-export interface NodeCommand {
-  /** The command as it is typed on the node: `verify -o json`. */
-  readonly args: readonly string[];
-  /** Lines are shown as they come, since there is no end of them. */
-  readonly isEndless: boolean;
+/** Hears what nodes say as they say it. */
+export interface NodeEars {
+  readonly line: (node: string, line: string) => void;
+  /** The node says no more. */
+  readonly over: (node: string) => void;
 }
 
 export interface NodeAnswer {
@@ -31,10 +31,12 @@ function lineOf(node: string, line: string, args: readonly string[]): string {
   }
 }
 
+/** @param ears absent: the answer has all lines */
 async function ask(
   { name, node }: AgentPod,
   target: KubectlTarget,
-  { args, isEndless }: NodeCommand,
+  args: readonly string[],
+  ears?: NodeEars,
 ): Promise<NodeAnswer> {
   const exec = ['--namespace', target.namespace, 'exec', name, '--container=agent', '--', 'tollgate', ...args];
   const child = spawn('kubectl', [...flagsOf(target), ...exec], {
@@ -43,7 +45,7 @@ async function ask(
   });
   const lines: string[] = [];
   createInterface(child.stdout).on('line', line => {
-    if (isEndless) print(lineOf(node, line, args));
+    if (ears) ears.line(node, line);
     else lines.push(line);
   });
   // kubectl tells the exit code of what it ran by a line of its own.
@@ -51,6 +53,7 @@ async function ask(
     if (!/^command terminated with exit code \d+$/.test(line)) warn(`${node}: ${line}`);
   });
   const [code] = (await once(child, 'close')) as [number | null];
+  ears?.over(node);
   return { node, exit: code, text: lines.join('\n') };
 }
 
@@ -69,19 +72,39 @@ export const askedOfNodes = (
   pods: readonly AgentPod[],
   target: KubectlTarget,
   args: readonly string[],
-): Promise<readonly NodeAnswer[]> => Promise.all(pods.map(pod => ask(pod, target, { args, isEndless: false })));
+): Promise<readonly NodeAnswer[]> => Promise.all(pods.map(pod => ask(pod, target, args)));
+
+/** As `askedOfNodes`, where lines are heard as they come. */
+export const heardOfNodes = (
+  pods: readonly AgentPod[],
+  target: KubectlTarget,
+  args: readonly string[],
+  ears: NodeEars,
+): Promise<readonly NodeAnswer[]> => Promise.all(pods.map(pod => ask(pod, target, args, ears)));
 
 export function worstExit(answers: readonly NodeAnswer[]): Exit {
   const worst = Math.max(...answers.map(answer => answer.exit ?? exit.failed));
   return (exits.includes(worst) ? worst : exit.failed) as Exit;
 }
 
-/** @returns the worst exit code of all nodes @throws Error where kubectl cannot be run */
-export async function onNodes(pods: readonly AgentPod[], target: KubectlTarget, command: NodeCommand): Promise<Exit> {
-  const answers = await Promise.all(pods.map(pod => ask(pod, target, command)));
-  if (!command.isEndless) {
-    if (isJson(command.args)) printJson(Object.fromEntries(answers.map(({ node, text }) => [node, parsed(text)])));
-    else for (const { node, text } of answers) print(`${node}:\n${text.replace(/^/gm, '  ')}`);
+/**
+ * @param args as typed on the node: `verify -o json`
+ * @param isEndless lines are shown as they come, since there is no end of them
+ * @returns the worst exit code of all nodes
+ * @throws Error where kubectl cannot be run
+ */
+export async function onNodes(
+  pods: readonly AgentPod[],
+  target: KubectlTarget,
+  args: readonly string[],
+  isEndless: boolean,
+): Promise<Exit> {
+  if (isEndless) {
+    const line = (node: string, text: string): void => print(lineOf(node, text, args));
+    return worstExit(await heardOfNodes(pods, target, args, { line, over: () => undefined }));
   }
+  const answers = await askedOfNodes(pods, target, args);
+  if (isJson(args)) printJson(Object.fromEntries(answers.map(({ node, text }) => [node, parsed(text)])));
+  else for (const { node, text } of answers) print(`${node}:\n${text.replace(/^/gm, '  ')}`);
   return worstExit(answers);
 }

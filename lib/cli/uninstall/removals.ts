@@ -93,7 +93,7 @@ const dropInSteps = (): readonly Removal[] =>
 
 /** Locks, sockets and records that a call, the launcher or an agent keeps: `4026531840.node`, `agent.lock`. */
 const isOfRunDir = (name: string): boolean =>
-  /^(\d+[.-].*|node-process-\d+\.lock|agent\.(lock|seen|sock)|cni\.sock|node\.json)$/.test(name);
+  /^(\d+[.-].*|node-process-\d+\.lock|agent\.(lock|seen|sock)|cni\.sock|node\.json|flows\.token)$/.test(name);
 
 /** A path as the kernel writes it into mountinfo: blanks, tabs, line breaks and backslashes as `\\040` and the like. */
 const unescaped = (path: string): string =>

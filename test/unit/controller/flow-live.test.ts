@@ -16,6 +16,8 @@ class Reader implements Outlet {
   waiting = 0;
   isSlow: boolean;
   isOver = false;
+  isWhole = false;
+  readonly #drained: (() => void)[] = [];
   #begun: Disposable | undefined;
 
   constructor(isSlow: boolean) {
@@ -35,10 +37,24 @@ class Reader implements Outlet {
     return this.waiting > 16_384;
   }
 
+  async drained(): Promise<void> {
+    if (this.isFull()) await new Promise<void>(done => this.#drained.push(done));
+  }
+
+  /** All that was written. */
+  read(): void {
+    this.waiting = 0;
+    for (const done of this.#drained.splice(0)) done();
+  }
+
   /** As a socket: it is closed only when the loop has turned. */
-  end(): void {
+  cut(): void {
     this.isOver = true;
     setTimeout(() => this.#begun?.[Symbol.dispose](), 0);
+  }
+
+  finish(): void {
+    this.isWhole = true;
   }
 
   /** Entries that it was sent, and changes that it was told to have missed. */

@@ -219,7 +219,7 @@ function start(text = stagedText) {
   const attribution = attributionOf(place);
   const journal = new FlowJournal(attribution, 1 << 20);
   const flows = (filter = ''): FlowRecord[] =>
-    journal.list({ filter: parseFilter(filter), last: 1000 }).filter(entry => entry.kind === 'flow');
+    [...journal.list({ filter: parseFilter(filter), last: 1000 }, 0)].filter(entry => entry.kind === 'flow');
   return { place, attribution, journal, flows };
 }
 

@@ -83,16 +83,30 @@ function facts(flow: FlowRecord): HTMLElement {
 export class Detail {
   readonly #api: Api;
   readonly #panel = find('detail');
-  #shown = 0;
+  /** Ends with the flow that is shown. */
+  #showing = new AbortController();
+  /** The record that flows are of, by its beginning. */
+  #record = 0;
   #facts: HTMLElement = element('dl');
 
   constructor(api: Api) {
     this.#api = api;
   }
 
-  close(): void {
-    this.#shown++;
+  /** Flows from now on are of this record, and the one that is shown may be of another. */
+  of(record: number): void {
+    if (record === this.#record) return;
+    this.#record = record;
+    this.#hide();
+  }
+
+  #hide(): void {
+    this.#showing.abort();
     this.#panel.hidden = true;
+  }
+
+  close(): void {
+    this.#hide();
     find('grid').focus();
   }
 
@@ -104,16 +118,21 @@ export class Detail {
     this.#facts = facts(entry);
     this.#panel.replaceChildren(close, title, this.#facts);
     this.#panel.hidden = false;
-    void this.#explain(entry, ++this.#shown);
+    this.#showing.abort();
+    this.#showing = new AbortController();
+    void this.#explain(entry, this.#showing.signal);
+  }
+
+  #asked({ id }: FlowRecord, signal: AbortSignal): Promise<Explained> {
+    return this.#api.json<Explained>(`/flows/explain?id=${id}&record=${this.#record}`, signal);
   }
 
   /** An open flow's bytes and end are told as they come, for as long as it is shown. */
-  async #renew(flow: FlowRecord, shown: number): Promise<void> {
-    for (let now = flow; now.state === 'open'; ) {
+  async #renew(flow: FlowRecord, signal: AbortSignal): Promise<void> {
+    for (let now = flow; now.state === 'open'; this.#tell(now)) {
       await new Promise(done => setTimeout(done, AGAIN));
-      if (shown !== this.#shown) return;
-      now = (await this.#api.json<Explained>(`/flows/explain?id=${flow.id}`)).flow;
-      if (shown === this.#shown) this.#tell(now);
+      now = (await this.#asked(flow, signal)).flow;
+      signal.throwIfAborted();
     }
   }
 
@@ -123,14 +142,13 @@ export class Detail {
     before.replaceWith(this.#facts);
   }
 
-  async #explain(flow: FlowRecord, shown: number): Promise<void> {
+  async #explain(flow: FlowRecord, signal: AbortSignal): Promise<void> {
     let more: readonly HTMLElement[];
     try {
-      const explained = await this.#api.json<Explained>(`/flows/explain?id=${flow.id}`);
-      const { flow: now, policies, staged, remedies } = explained;
-      if (shown !== this.#shown) return;
+      const { flow: now, policies, staged, remedies } = await this.#asked(flow, signal);
+      if (signal.aborted) return;
       this.#tell(now);
-      void this.#renew(now, shown).catch(() => undefined);
+      void this.#renew(now, signal).catch(() => undefined);
       more = [
         ...texts(policies),
         ...texts(staged, 'Staged: '),
@@ -143,6 +161,6 @@ export class Detail {
     } catch (error) {
       more = [withText(element('p'), error instanceof Error ? error.message : String(error))];
     }
-    if (shown === this.#shown) this.#panel.append(...more);
+    if (!signal.aborted) this.#panel.append(...more);
   }
 }

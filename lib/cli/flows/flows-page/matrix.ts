@@ -15,14 +15,15 @@ export class MatrixTab {
     this.#api = api;
   }
 
-  /** Shows what has changed since the last look. @throws ApiRefusal */
-  async look(filter: string): Promise<void> {
+  /** Shows what has changed since the last look. @throws ApiRefusal; the signal's reason */
+  async look(filter: string, signal: AbortSignal): Promise<void> {
     const port = find<HTMLInputElement>('matrix-port').value;
     const asked = new URLSearchParams({ port, filter }).toString();
     if (asked !== this.#asked) this.#version = 0;
     this.#asked = asked;
     const shown = await this.#api.json<ShownMatrix | Pick<ShownMatrix, 'version'>>(
       `/flows/matrix?${asked}&known=${this.#version}`,
+      signal,
     );
     if (!('matrix' in shown) || asked !== this.#asked) return;
     const { count, matrix, version } = shown;

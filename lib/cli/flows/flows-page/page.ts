@@ -4,23 +4,25 @@ import type { FilterHints, FlowGraph } from '../../../flows/sums.ts';
 import { element, find, withText } from '../../policy/matrix-page/elements.ts';
 import { installTheme } from '../../policy/matrix-page/theme.ts';
 import { Api, ApiRefusal, takeToken } from './api.ts';
+import { BackOff } from './back-off.ts';
 import { Detail } from './detail.ts';
 import { drawMap } from './map.ts';
 import { MatrixTab } from './matrix.ts';
 import { PolicyTables } from './policies.ts';
 import { MOST_ROWS, Rows } from './rows.ts';
 import { FlowTable } from './table.ts';
+import { clock } from './words.ts';
 
 const views = ['flows', 'map', 'matrix', 'policies'] as const;
 type View = (typeof views)[number];
 
-/** Milliseconds: after a key, before the agent is asked; between two looks at what is not live; before a lost agent is asked again. */
+/** Milliseconds: after a key, before the agent is asked; between two looks at what is not live; for which hints are of use. */
 const TYPING = 300;
 const LOOK = 5_000;
-const AGAIN = 2_000;
+const HINT = 5_000;
 const HOUR = 3600;
 
-const api = new Api(takeToken());
+const api = new Api(takeToken(), why => page.status(`${why}. It is asked again and again.`, true));
 const rows = new Rows();
 const detail = new Detail(api);
 const table = new FlowTable(rows, entry => detail.show(entry));
@@ -32,10 +34,16 @@ class Page {
   #view: View = 'flows';
   #isPaused = false;
   #following = new AbortController();
+  #looking: AbortController | undefined;
   /** Flows that came, or have changed, while the table was paused. */
   readonly #waiting = new Rows();
   #skipped = 0;
   #received = 0;
+  /** The filter and the record that the table is of, and whether all that has been is in it. */
+  #words: string | undefined;
+  #record = 0;
+  #isWhole = false;
+  #isAnew = false;
 
   status(text: string, isWrong = false): void {
     const line = find('status');
@@ -44,54 +52,62 @@ class Page {
   }
 
   #told(): void {
-    const waiting = this.#waiting.size > 0 ? `, ${this.#waiting.size} more since the pause` : '';
-    const skipped = this.#skipped > 0 ? `; ${this.#skipped} changes came too fast and were left out` : '';
-    this.status(
-      `${this.#isPaused ? 'Paused' : 'Live'}: ${rows.size} shown, ${this.#received} received${waiting}${skipped}`,
-    );
+    const parts = [
+      `${this.#isPaused ? 'Paused' : 'Live'}: ${rows.size} shown, ${this.#received} received`,
+      ...(this.#waiting.size > 0 ? [`, ${this.#waiting.size} more since the pause`] : []),
+      ...(this.#skipped > 0 ? [`; ${this.#skipped} changes came too fast and were left out`] : []),
+      ...(this.#isAnew ? [`; the agent has begun anew, what was before ${clock(this.#record)} is not here`] : []),
+    ];
+    this.status(parts.join(''));
   }
 
-  #take({ entries, skipped }: LiveMessage): void {
-    this.#received += entries.length;
-    this.#skipped += skipped;
-    (this.#isPaused ? this.#waiting : rows).take(entries);
-    table.draw();
-    this.#told();
-  }
-
-  /** The table from its beginning: another filter is another table, paused or not. */
-  async #list(words: string, signal: AbortSignal): Promise<void> {
-    const query = new URLSearchParams({ filter: words, last: String(MOST_ROWS) });
+  /** Rows stay where the agent was only out of reach: what has been since comes to them. */
+  #begin(words: string, record: number): void {
+    const isOther = this.#record !== 0 && record !== this.#record;
+    if (words === this.#words && !isOther) return;
+    this.#isAnew ||= isOther;
+    [this.#words, this.#record, this.#isWhole] = [words, record, false];
     rows.clear();
     this.#waiting.clear();
     this.#skipped = this.#received = 0;
-    for await (const entries of api.lines(`/flows?${query}`, signal)) rows.take(entries);
-    // The newest come last: what is drawn before would not stay.
+    detail.of(record);
+  }
+
+  #take({ entries, skipped, since, isPast }: LiveMessage): void {
+    this.#isWhole ||= since === undefined && !isPast;
+    if (!isPast) this.#received += entries.length;
+    this.#skipped += skipped;
+    // Another filter is another table, paused or not.
+    if (this.#isPaused && this.#isWhole)
+      this.#waiting.take(isPast ? entries.filter(each => !rows.holds(each)) : entries);
+    else rows.take(entries);
     table.draw();
     this.#told();
   }
 
-  /** From the beginning, with the filter of now; after an end of the agent's, again. */
+  /** With the filter of now, until there is another one; after the agent's end with the next agent. */
   async follow(): Promise<void> {
     this.#following.abort();
-    const following = new AbortController();
-    this.#following = following;
-    const { signal } = following;
+    const { signal } = (this.#following = new AbortController());
     const words = filter.value;
     try {
-      // What changes while the list comes is told after it.
-      const live = await api.live(words, signal);
-      await this.#list(words, signal);
-      for await (const message of live) this.#take(message);
-      throw new Error('the agent has ended');
+      for (const backOff = new BackOff(); ; await backOff.rest(signal)) await this.#followOnce(words, signal);
     } catch (error) {
-      if (signal.aborted) return;
-      following.abort();
-      this.status(error instanceof Error ? error.message : String(error), true);
-      if (error instanceof ApiRefusal) return;
-      await new Promise(done => setTimeout(done, AGAIN));
-      if (this.#following === following) void this.follow();
+      if (!signal.aborted) this.status(error instanceof Error ? error.message : String(error), true);
     }
+  }
+
+  /** Until the answer ends. @throws ApiRefusal; the signal's reason */
+  async #followOnce(words: string, signal: AbortSignal): Promise<void> {
+    try {
+      for await (const message of api.live(words, MOST_ROWS, signal)) {
+        if (message.since !== undefined) this.#begin(words, message.since);
+        this.#take(message);
+      }
+    } catch (error) {
+      if (signal.aborted || error instanceof ApiRefusal) throw error;
+    }
+    this.status('Cut off from the agent. It is asked again and again.', true);
   }
 
   pause(isPaused = !this.#isPaused): void {
@@ -121,18 +137,31 @@ class Page {
 
   /** Loads the parts of the page that are not live, where they are in sight. */
   async look(): Promise<void> {
-    const since = String(Date.now() / 1000 - HOUR);
+    this.#looking?.abort();
+    const looking = new AbortController();
+    this.#looking = looking;
     try {
-      if (this.#view === 'map') {
-        const isAsked = find<HTMLInputElement>('collapsed').checked;
-        const query = new URLSearchParams({ filter: filter.value, since, ...(isAsked ? { collapsed: '1' } : {}) });
-        drawMap(await api.json<FlowGraph>(`/flows/graph?${query}`), isAsked);
-      }
-      if (this.#view === 'matrix') await matrix.look(filter.value);
-      if (this.#view === 'policies') policies.draw(await api.json<PolicyReport>('/flows/policies'));
+      await this.#lookAt(this.#view, looking.signal);
     } catch (error) {
-      this.status(error instanceof Error ? error.message : String(error), true);
+      if (!looking.signal.aborted) this.status(error instanceof Error ? error.message : String(error), true);
     }
+    if (this.#looking === looking) this.#looking = undefined;
+  }
+
+  /** Unless a look is under way. */
+  async lookAgain(): Promise<void> {
+    if (!this.#looking) await this.look();
+  }
+
+  async #lookAt(view: View, signal: AbortSignal): Promise<void> {
+    if (view === 'map') {
+      const since = String(Date.now() / 1000 - HOUR);
+      const isAsked = find<HTMLInputElement>('collapsed').checked;
+      const query = new URLSearchParams({ filter: filter.value, since, ...(isAsked ? { collapsed: '1' } : {}) });
+      drawMap(await api.json<FlowGraph>(`/flows/graph?${query}`, signal), isAsked);
+    }
+    if (view === 'matrix') await matrix.look(filter.value, signal);
+    if (view === 'policies') policies.draw(await api.json<PolicyReport>('/flows/policies', signal));
   }
 
   /** Shows the flows that pass the filter. */
@@ -143,7 +172,7 @@ class Page {
   }
 
   async hint(): Promise<void> {
-    const hints = await api.json<FilterHints>('/flows/hints').catch(() => undefined);
+    const hints = await api.json<FilterHints>('/flows/hints', AbortSignal.timeout(HINT)).catch(() => undefined);
     if (!hints) return;
     const words = Object.entries(hints).flatMap(([kind, values]) =>
       (values as readonly string[]).map(value => `${kind}:${value}`),
@@ -188,6 +217,6 @@ document.addEventListener('keydown', event => {
 });
 
 installTheme(() => matrix.redraw());
-setInterval(() => void page.look(), LOOK);
+setInterval(() => void page.lookAgain(), LOOK);
 find('grid').focus();
 void page.follow();

@@ -2,7 +2,7 @@
  * The flows that the page holds: the newest ones, each once, denied ones in front if that is wanted. What a message costs
  * depends on its length: rows are kept in order, a new one finds its place by binary search, and a change of one stays there.
  */
-import type { Entry } from '../../../flows/model.ts';
+import type { Entry, FlowRecord } from '../../../flows/model.ts';
 
 export const MOST_ROWS = 10_000;
 
@@ -117,6 +117,12 @@ export class Rows {
 
   get(key: RowKey): Row | undefined {
     return this.#all.get(key);
+  }
+
+  /** Whether the entry is there as it is now. */
+  holds(entry: Entry): boolean {
+    const known = this.#all.get(keyOf(entry))?.entry;
+    return known !== undefined && (entry.kind !== 'flow' || (known as FlowRecord).state === entry.state);
   }
 
   /** The place in the table of a row that is there. */

@@ -1,5 +1,5 @@
 /** A flow in words. */
-import type { FlowRecord, Note, StagedJudgement, TranslatedEnd } from '../../../flows/model.ts';
+import type { Entry, FlowRecord, StagedJudgement, TranslatedEnd } from '../../../flows/model.ts';
 
 // To make one takes a hundred times as long as to use it.
 const time = new Intl.DateTimeFormat([], { timeStyle: 'medium', hourCycle: 'h23' });
@@ -38,7 +38,10 @@ export function byText({ egress, ingress, verdict, doubt }: FlowRecord): string 
   return names.length === 0 ? 'no policy' : names.join(', ');
 }
 
-export const noteText = (note: Note): string =>
-  note.kind === 'loss'
-    ? `${clock(note.time)}  ${note.events} events were lost until ${clock(note.until)}: flows that began and ended in between are not here`
-    : `${clock(note.time)}  and ${note.packets} more denied packets (${note.direction}, ${note.by.join(', ') || 'unknown tag'})`;
+export function noteText(note: Exclude<Entry, FlowRecord>): string {
+  const at = clock(note.time);
+  if (note.kind === 'loss')
+    return `${at}  ${note.events} events were lost until ${clock(note.until)}: flows that began and ended in between are not here`;
+  if (note.kind === 'gap') return `${at}  ${note.changes} flows gave way to newer ones before they were read`;
+  return `${at}  and ${note.packets} more denied packets (${note.direction}, ${note.by.join(', ') || 'unknown tag'})`;
+}
