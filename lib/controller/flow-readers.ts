@@ -80,7 +80,7 @@ export const listStream = ({ journal, readers }: FlowRecorder, query: ListQuery)
   begin: outlet => {
     const reader = new Reader(readers, outlet);
     const lines = mapped(pieces(journal.list(query, now())), texts => `${texts.join('\n')}\n`);
-    reader.write(lines, outlet.finish);
+    reader.write(lines, () => outlet.finish());
     return reader;
   },
 });

@@ -220,7 +220,9 @@ suite('in a browser', () => {
 
   test('what begins while the list of flows is on its way is in the table, too', async () => {
     // The agent has answered, and the page does not know yet.
-    await page.browser.send('Fetch.enable', { patterns: [{ urlPattern: '*/flows\\?*', requestStage: 'Response' }] });
+    await page.browser.send('Fetch.enable', {
+      patterns: [{ urlPattern: '*/flows/live\\?*', requestStage: 'Response' }],
+    });
     await page.filterBy('port:8');
     const [held] = await until('the answer', () => {
       const events = page.browser.events('Fetch.requestPaused');

@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
 import test from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { FlowRecorder } from '../../lib/controller/flow-recorder.ts';
@@ -448,3 +449,49 @@ test('a recorder that sleeps is woken by the first connection', async () => {
     await recorded.settled(count);
   }
 });
+
+for (const [name, past, first] of [
+  ['--last', ['--last', '5'], 5],
+  ['--since', ['--since', '1h'], undefined],
+] as const)
+  test(`flows --follow ${name}: what has been and what comes, nothing in between lost or twice`, async () => {
+    using recorded = await Recorded.start();
+    const { host } = recorded;
+    using web = await host.plug('web');
+    using client = await host.plug('client');
+    using socket = host.inside(() => NetlinkSocket.open('netfilter'));
+    const [from, to] = [client.addresses[4], web.addresses[4]];
+    // Flows open all the while: before the command asks, while it is answered, and after.
+    let opened = 0;
+    const busy = setInterval(() => openFlows(socket.exchange, manyFlows(from, to, 2, ++opened)), 10);
+    using undo = new DisposableStack();
+    undo.defer(() => clearInterval(busy));
+    await until('some to be recorded', async () => (await recorded.list('--last', '1')).length > 0);
+    const child = host.host.spawn([tollgate, 'flows', '--follow', '-o', 'json', ...past, ...live]);
+    undo.defer(() => child.kill('SIGKILL'));
+    let said = '';
+    child.stderr!.on('data', (chunk: Buffer) => {
+      said += chunk.toString();
+    });
+    const lines: (FlowRecord | { readonly kind: 'live' })[] = [];
+    createInterface(child.stdout!).on('line', line => lines.push(JSON.parse(line)));
+    const liveAt = (): number => lines.findIndex(({ kind }) => kind === 'live');
+    await until('some to come', () => liveAt() >= 0 && lines.length - liveAt() > 50);
+    clearInterval(busy);
+    const newest = Number((await recorded.settled(2 * opened)).at(-1)!.id);
+    await until('the last', () => lines.some(line => line.kind === 'flow' && line.id === newest));
+    const ids = lines.flatMap(line => (line.kind === 'flow' ? [line.id] : []));
+    assert.equal(liveAt(), first ?? liveAt());
+    if (first === undefined) assert.equal(ids[0], 0, 'from the first one on');
+    assert.deepEqual(
+      ids,
+      [...new Set(ids)].sort((a, b) => a - b),
+      'each once, one after the other',
+    );
+    // An agent that hardly gets to run leaves some out, and says so.
+    const leftOut = [...said.matchAll(/(\d+) changes were left out/g)].reduce(
+      (sum, [, count]) => sum + Number(count),
+      0,
+    );
+    assert.equal(newest - ids[0]! + 1, ids.length + leftOut, said);
+  });

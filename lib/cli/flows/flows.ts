@@ -155,6 +155,7 @@ export const flows = command(
       })
       .example('$0 flows', 'the last flows of this node, with the policies that decided')
       .example("$0 flows --follow 'ns:shop -pod:prometheus*'", 'of one namespace as they come, but for one of its pods')
+      .example('$0 flows --follow --last 20', 'the last 20, and then what comes')
       .example('$0 flows --since 10m verdict:denied port:443', 'what was denied in the last ten minutes')
       .example('$0 flows --since 1h staged:denied', 'what was allowed, and staged policies would deny')
       .example('$0 flows --bytes port:443', 'what open connections have carried so far')

@@ -43,10 +43,8 @@ const asText: Line = ({ nodes, entry }) => `${nodes.join(',')}: ${entryText(entr
 
 const withJson = (args: readonly string[]): readonly string[] => (isJson(args) ? args : [...args, '-o', 'json']);
 
-function printList(lists: ReadonlyMap<string, readonly Entry[]>, args: readonly string[]): void {
-  const lines = newest(entriesOfNodes(lists), mostIn(args)).map(isJson(args) ? listedAsJson : asText);
-  if (lines.length > 0) printLines(lines);
-}
+const listLines = (lists: ReadonlyMap<string, readonly Entry[]>, args: readonly string[]): readonly string[] =>
+  newest(entriesOfNodes(lists), mostIn(args)).map(isJson(args) ? listedAsJson : asText);
 
 /** @param args as they follow `tollgate flows` @returns the worst exit code of all nodes */
 export async function listFlowsOfNodes(
@@ -60,7 +58,8 @@ export async function listFlowsOfNodes(
       .split('\n')
       .filter(line => line.startsWith('{'))
       .map(line => JSON.parse(line) as Entry);
-  printList(new Map(answers.map(({ node, text }) => [node, entriesIn(text)])), args);
+  const lines = listLines(new Map(answers.map(({ node, text }) => [node, entriesIn(text)])), args);
+  if (lines.length > 0) printLines(lines);
   return worstExit(answers);
 }
 
@@ -77,11 +76,13 @@ interface FollowedNode {
 export class FollowedNodes {
   readonly #args: readonly string[];
   readonly #nodes: ReadonlyMap<string, FollowedNode>;
+  readonly #print: (line: string) => void;
   #isPastShown: boolean;
 
   /** @param args as they follow `tollgate flows` */
-  constructor(nodes: readonly string[], args: readonly string[]) {
+  constructor(nodes: readonly string[], args: readonly string[], print: (line: string) => void) {
     this.#args = args;
+    this.#print = print;
     const isPastAsked = ['--last', '--since'].some(option => valueIn(args, option) !== undefined);
     this.#isPastShown = !isPastAsked;
     const start = (): FollowedNode => ({
@@ -96,7 +97,7 @@ export class FollowedNodes {
     const entry = JSON.parse(line) as Entry | { readonly kind: 'live' };
     if (entry.kind === 'live') this.liveOrOver(name);
     else if (!node.follower.isNews(entry)) return;
-    else if (this.#isPastShown) this.#print(name, entry);
+    else if (this.#isPastShown) this.#tell(name, entry);
     else (node.isLive ? node.held : node.past).push(entry);
   }
 
@@ -105,12 +106,13 @@ export class FollowedNodes {
     this.#nodes.get(name)!.isLive = true;
     if (this.#isPastShown || ![...this.#nodes.values()].every(({ isLive }) => isLive)) return;
     this.#isPastShown = true;
-    printList(new Map([...this.#nodes].map(([node, { past }]) => [node, past])), this.#args);
-    for (const [node, { held }] of this.#nodes) for (const entry of held) this.#print(node, entry);
+    const past = new Map([...this.#nodes].map(([node, each]) => [node, each.past]));
+    for (const line of listLines(past, this.#args)) this.#print(line);
+    for (const [node, { held }] of this.#nodes) for (const entry of held) this.#tell(node, entry);
   }
 
-  #print(node: string, entry: Entry): void {
-    printLines([(isJson(this.#args) ? followedAsJson : asText)({ nodes: [node], entry })]);
+  #tell(node: string, entry: Entry): void {
+    this.#print((isJson(this.#args) ? followedAsJson : asText)({ nodes: [node], entry }));
   }
 }
 
@@ -121,7 +123,7 @@ export async function followFlowsOfNodes(
   args: readonly string[],
 ): Promise<Exit> {
   const nodes = pods.map(({ node }) => node);
-  const followed = new FollowedNodes(nodes, args);
+  const followed = new FollowedNodes(nodes, args, line => printLines([line]));
   const answers = await heardOfNodes(pods, target, ['flows', ...withJson(args)], {
     line: (node, line) => followed.take(node, line),
     over: node => followed.liveOrOver(node),

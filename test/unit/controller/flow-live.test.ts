@@ -57,6 +57,13 @@ class Reader implements Outlet {
     this.isWhole = true;
   }
 
+  /** Of the flows that it was sent. */
+  get ids(): readonly number[] {
+    return this.messages.flatMap(text =>
+      (JSON.parse(text.replace(/^data: /, '')).entries as { id: number }[]).map(({ id }) => id),
+    );
+  }
+
   /** Entries that it was sent, and changes that it was told to have missed. */
   get told(): { readonly entries: number; readonly skipped: number } {
     const all = this.messages.map(text => JSON.parse(text.replace(/^data: /, '')));
@@ -66,21 +73,23 @@ class Reader implements Outlet {
   }
 }
 
-function start(from: Pod = client) {
-  const journal = new FlowJournal(attributionOf({ now: sceneOf([web, from]) }));
+function start(from: Pod = client, bytes?: number) {
+  const journal = new FlowJournal(attributionOf({ now: sceneOf([web, from]) }), bytes);
   const recorder = { journal, readers: new Set<Outlet>() };
-  const route = flowRoutes(() => recorder as unknown as FlowRecorder)['GET /flows/live']!;
+  const routes = flowRoutes(() => recorder as unknown as FlowRecorder);
   let opened = 0;
   const open = (count: number): void => {
     for (let i = 0; i < count; i++)
       journal.opened(connection('10.0.0.3', '10.0.0.2', { id: ++opened, sourcePort: opened & 65_535 }), 100);
   };
-  const read = async (isSlow: boolean): Promise<Reader> => {
+  const ask = async (path: string, isSlow: boolean, query: Record<string, string>): Promise<Reader> => {
     const reader = new Reader(isSlow);
-    reader.begin((await route(new URLSearchParams())) as HttpStream);
+    reader.begin((await routes[path]!(new URLSearchParams(query))) as HttpStream);
     return reader;
   };
-  return { recorder, open, read };
+  const read = (isSlow: boolean, query = {}): Promise<Reader> => ask('GET /flows/live', isSlow, query);
+  const list = (query: Record<string, string>): Promise<Reader> => ask('GET /flows', true, query);
+  return { recorder, open, read, list };
 }
 
 test('of a thousand slow readers sixteen stay, and for each at most a message waits beyond what its socket holds', async t => {
@@ -132,4 +141,62 @@ test('a message of flows with many labels is no longer than one of others', asyn
   const { entries, skipped } = reader.told;
   assert.ok(entries > 5, `${entries} entries`);
   assert.equal(entries + skipped, 2000);
+});
+
+test('what has been and what comes are one: flows that open while the list is read come after it, and none twice', async t => {
+  t.mock.timers.enable({ apis: ['setInterval', 'setTimeout', 'Date'] });
+  const { open, read } = start();
+  open(3000);
+  const reader = await read(true, { last: '2000' });
+  for (let second = 0; second < 30; second++) {
+    open(10);
+    reader.read();
+    // The next piece is written once the loop has turned.
+    await new Promise<void>(done => setImmediate(done));
+    t.mock.timers.tick(SECOND);
+  }
+  const ids = reader.ids;
+  assert.equal(ids.length, 2300);
+  assert.deepEqual(
+    ids,
+    ids.map((_, i) => 1000 + i),
+  );
+});
+
+test('of a list that nobody reads one piece waits, whatever its length', async t => {
+  t.mock.timers.enable({ apis: ['setInterval', 'setTimeout', 'Date'] });
+  const { open, list } = start();
+  open(10_000);
+  const reader = await list({ last: '10000' });
+  assert.equal(reader.messages.length, 1);
+  assert.ok(reader.waiting < 70_000, `${reader.waiting} characters wait`);
+  while (!reader.isWhole && !reader.isOver) {
+    reader.read();
+    await new Promise<void>(done => setImmediate(done));
+  }
+  assert.equal(reader.messages.join('').trim().split('\n').length, 10_000);
+});
+
+test('what gave way to newer flows before it was read is told at the end of the list', async t => {
+  t.mock.timers.enable({ apis: ['setInterval', 'setTimeout', 'Date'] });
+  const { open, list } = start(client, 1 << 20);
+  open(5_000);
+  const reader = await list({ last: '5000' });
+  open(20_000);
+  while (!reader.isWhole && !reader.isOver) {
+    reader.read();
+    await new Promise<void>(done => setImmediate(done));
+  }
+  const lines = reader.messages.join('').trim().split('\n');
+  const { kind, changes } = JSON.parse(lines.pop()!) as { kind: string; changes: number };
+  assert.deepEqual([kind, changes + lines.length], ['gap', 5_000]);
+});
+
+test('of a thousand lists that nobody reads sixteen stay', async t => {
+  t.mock.timers.enable({ apis: ['setInterval', 'setTimeout', 'Date'] });
+  const { recorder, open, list } = start();
+  open(1000);
+  const all = await Promise.all(Array.from({ length: 1000 }, () => list({ last: '1000' })));
+  assert.equal(recorder.readers.size, 16);
+  assert.equal(all.filter(({ isOver }) => isOver).length, 984);
 });

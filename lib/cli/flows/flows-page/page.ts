@@ -88,7 +88,8 @@ class Page {
   /** With the filter of now, until there is another one; after the agent's end with the next agent. */
   async follow(): Promise<void> {
     this.#following.abort();
-    const { signal } = (this.#following = new AbortController());
+    this.#following = new AbortController();
+    const { signal } = this.#following;
     const words = filter.value;
     try {
       for (const backOff = new BackOff(); ; await backOff.rest(signal)) await this.#followOnce(words, signal);
