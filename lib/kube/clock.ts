@@ -12,6 +12,11 @@ const longestTimer = 2 ** 31 - 1;
 export const systemClock: Clock = {
   now: () => performance.now(),
   after(milliseconds, call) {
+    // A timer takes a millisecond at least.
+    if (milliseconds <= 0) {
+      const immediate = setImmediate(call);
+      return () => clearImmediate(immediate);
+    }
     const timer = setTimeout(call, Math.min(milliseconds, longestTimer));
     return () => clearTimeout(timer);
   },

@@ -230,6 +230,15 @@ test('a timer longer than Node knows does not run out at once', async () => {
   assert.equal(isCalled, false);
 });
 
+test('no time at all is the turn of the event loop that comes next, and can be called off', async () => {
+  const called: string[] = [];
+  systemClock.after(0, () => called.push('clock'));
+  systemClock.after(0, () => called.push('called off'))();
+  setImmediate(() => called.push('next turn'));
+  await new Promise(resolve => setImmediate(() => setImmediate(resolve)));
+  assert.deepEqual(called, ['clock', 'next turn']);
+});
+
 test('a refusal whose body never ends is a refusal all the same, for a list, a watch and a question', async () => {
   await using room = await Room.open();
   const { api, clock, client } = room;
