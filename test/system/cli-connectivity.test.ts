@@ -179,8 +179,14 @@ suite('a fault is found, and its likely cause told', { concurrency: true }, () =
       const child = host.spawn([tollgate, 'connectivity', 'test', ...places, '--pause', '-o', 'json']);
       const stdout: string[] = [];
       child.stdout!.setEncoding('utf8').on('data', (text: string) => stdout.push(text));
-      const plugged = `${tollgate} pods --run-dir ${runDir} -o json | grep -c '"standing": "plugged"' || true`;
-      await until('four pods to be plugged in', async () => (await host.sh(plugged)).trim() === '4');
+      let said = '';
+      child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+        said += text;
+      });
+      await until('the pods to be plugged in', () => {
+        assert.equal(child.exitCode, null, said);
+        return said.includes('The pods are plugged in.');
+      });
       await host.sh(script);
       child.stdin!.end('\n');
       const [exit] = (await once(child, 'close')) as [number];
