@@ -10,6 +10,7 @@ import { type MatrixRow, matrix, type RowVerdict } from '../../lib/policy/evalua
 import { type PackedMatrix, packMatrix } from '../../lib/policy/evaluate/matrix-packed.ts';
 import { StagedMatrix } from '../../lib/policy/evaluate/matrix-staged.ts';
 import { Browser } from '../support/browser.ts';
+import { until } from '../support/host.ts';
 import { scratchFolder } from '../support/scratch.ts';
 import { type Manifest, manifests, traffic, worldFrom } from '../support/worlds.ts';
 
@@ -248,6 +249,44 @@ suite('in a browser without a network', async () => {
     // A screen has some 1,000 cells, and it is drawn anew where a step leads out of it.
     assert.ok(drawn > 0 && drawn < 199 * 2000, `${drawn} cells in 199 steps along the diagonal`);
     assert.match(await active(), /^shop\/admin-19 to shop\/admin-19/);
+  });
+
+  test('the small map is painted in the colours of its page, which it takes over as they change', async () => {
+    /** Colours of the map's dots, without those of the frame's blurred edge; red, green, blue. */
+    const strongest = () =>
+      value<readonly number[]>(`(() => {
+        const copy = new OffscreenCanvas(180, 180).getContext('2d', { willReadFrequently: true });
+        copy.drawImage(document.getElementById('map'), 0, 0);
+        const { data } = copy.getImageData(0, 0, 180, 180);
+        const counts = new Map();
+        for (let i = 0; i < data.length; i += 4)
+          if (data[i + 3] > 0) { const key = [...data.slice(i, i + 3)].join(); counts.set(key, (counts.get(key) ?? 0) + 1); }
+        return [...counts].sort(([, a], [, b]) => b - a)[0][0].split(',').map(Number);
+      })()`);
+    const isNear = (colour: readonly number[], wanted: readonly number[]): boolean =>
+      colour.every((part, i) => Math.abs(part - wanted[i]!) < 4);
+    await fresh();
+    const light = [
+      [35, 122, 89],
+      [179, 56, 44],
+      [138, 97, 0],
+    ];
+    const dark = [
+      [99, 208, 164],
+      [255, 140, 125],
+      [240, 193, 90],
+    ];
+    for (const [scheme, wanted] of [
+      ['light', light],
+      ['dark', dark],
+    ] as const) {
+      await browser.colours(scheme);
+      await until(`the map in ${scheme} colours`, async () => {
+        const colour = await strongest();
+        return wanted.some(each => isNear(colour, each));
+      });
+    }
+    await browser.colours('light');
   });
 
   test('light and dark by the system, and by the button', async () => {

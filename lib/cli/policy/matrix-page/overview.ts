@@ -1,5 +1,4 @@
 /** The small map: a dot for each pair, and a frame around what the grid shows. */
-import { property } from './elements.ts';
 import { classOf, type Verdicts } from './verdicts.ts';
 
 /** The pods that the map shows; the frame is in columns and rows. */
@@ -23,19 +22,25 @@ export class Overview {
     this.#dots.height = this.#map.height;
   }
 
+  /** A canvas takes no variables of the style sheet, and computed ones are text: `light-dark(…)` is resolved as a colour only. */
+  #colour(name: string): string {
+    this.#map.style.color = `var(${name})`;
+    return getComputedStyle(this.#map).color;
+  }
+
   #scale({ rows, columns }: MapView): number {
     return Math.min(this.#map.width / (columns.length || 1), this.#map.height / (rows.length || 1));
   }
 
   #paint(scene: MapView): void {
     const { verdicts, rows, columns } = scene;
-    const key = [rows.join(), columns.join(), property('--denied')].join(';');
+    const key = [rows.join(), columns.join(), this.#colour('--denied')].join(';');
     if (key === this.#painted && verdicts === this.#paintedOf) return;
     [this.#painted, this.#paintedOf] = [key, verdicts];
     const context = this.#dots.getContext('2d')!;
     context.clearRect(0, 0, this.#dots.width, this.#dots.height);
     const names = { allowed: '--allowed', denied: '--denied', partly: '--partly', absent: '--line' };
-    const colours = new Map(Object.entries(names).map(([kind, name]) => [kind, property(name)]));
+    const colours = new Map(Object.entries(names).map(([kind, name]) => [kind, this.#colour(name)]));
     const scale = this.#scale(scene);
     const gap = scale > 4 ? 1 : 0;
     const start = (i: number): number => Math.round(i * scale);
@@ -56,7 +61,7 @@ export class Overview {
     context.globalAlpha = 0.6;
     context.drawImage(this.#dots, 0, 0);
     context.globalAlpha = 1;
-    context.strokeStyle = property('--focus');
+    context.strokeStyle = this.#colour('--focus');
     context.lineWidth = 2;
     const width = Math.min(columns.length || 1, frame.width) * scale;
     const height = Math.min(rows.length || 1, frame.height) * scale;
