@@ -53,10 +53,10 @@ machine >"$notes/before"
 
 status=0
 run=$$-$RANDOM
-# Kernel tests wait more than they compute, hence never less than two at once. What a file imports is stripped of its types and
-# compiled once, not by each process.
+# Tests wait for processes and for the kernel as long as they compute, hence two files at once for each processor. What a file
+# imports is stripped of its types and compiled once, not by each process.
 TMPDIR=$scratch TOLLGATE_TEST_RUN=$run NODE_COMPILE_CACHE=$PWD/node_modules/.cache/compiled \
-  "$node" --test --test-concurrency=$((cores > 2 ? cores : 2)) --test-timeout=900000 \
+  "$node" --test --test-concurrency=$((2 * cores)) --test-timeout=900000 \
   --test-reporter=spec --test-reporter-destination=stdout \
   --test-reporter=tap --test-reporter-destination="$notes/tap" "${files[@]}" || status=$?
 
