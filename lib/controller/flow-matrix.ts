@@ -58,12 +58,15 @@ function stagedOf({ staged }: FlowScene): Pick<World, 'staged'> {
 
 export class MatrixNow {
   readonly #scene: () => FlowScene;
+  readonly #now: () => number;
   readonly #kept = new Map<string, Kept>();
   /** Those of the agent before this one were others. */
   #versions = Date.now();
 
-  constructor(scene: () => FlowScene) {
+  /** @param now milliseconds of a clock that only rises */
+  constructor(scene: () => FlowScene, now: () => number = monotonic) {
     this.#scene = scene;
+    this.#now = now;
   }
 
   /**
@@ -80,10 +83,10 @@ export class MatrixNow {
     const key = JSON.stringify([traffic.protocol, traffic.port, filter]);
     const before = this.#kept.get(key);
     const scene = this.#scene();
-    if (before && (before.scene === scene || monotonic() - before.at < FRESH)) return before.shown;
+    if (before && (before.scene === scene || this.#now() - before.at < FRESH)) return before.shown;
     const shown = this.#made(scene, { traffic, filter }, before?.shown);
     this.#kept.delete(key);
-    this.#kept.set(key, { scene, at: monotonic(), shown });
+    this.#kept.set(key, { scene, at: this.#now(), shown });
     shown.catch(() => this.#kept.delete(key));
     const [oldest] = this.#kept.keys();
     if (this.#kept.size > MOST_KEPT && oldest !== undefined) this.#kept.delete(oldest);

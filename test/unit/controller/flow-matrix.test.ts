@@ -53,16 +53,23 @@ test('a filter chooses pods by the words that tell pods apart', async () => {
 
 test('it is made once for all who ask, and sent once to each', async () => {
   const { scene, cluster } = manyPods();
-  const place = { now: scene };
-  const now = new MatrixNow(() => place.now);
+  const place = { now: scene, time: 0 };
+  const now = new MatrixNow(
+    () => place.now,
+    () => place.time,
+  );
   const [first, second] = await Promise.all([shownBy(now), shownBy(now)]);
   assert.equal(cluster.asked, 1);
   assert.deepEqual(first, second);
   assert.deepEqual(await shownBy(now, '', first.version), { version: first.version });
-  // Whatever has changed: one of a moment ago is good enough.
+  // Whatever has changed: one of a moment ago is good enough, and no longer than that.
   place.now = { ...scene };
+  place.time = 1_999;
   assert.deepEqual(await shownBy(now), first);
   assert.equal(cluster.asked, 1);
+  place.time = 2_000;
+  await shownBy(now);
+  assert.equal(cluster.asked, 2);
 });
 
 test('other ports and filters take the place of those that were asked for long ago', async () => {
