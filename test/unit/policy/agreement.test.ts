@@ -134,13 +134,13 @@ function isRich(seen: Seen, least: number, more: readonly string[] = []): void {
     assert.ok((seen.get(what) ?? 0) >= least, `${what} came up ${seen.get(what) ?? 0} times`);
 }
 
-test('evaluate and the compiled ruleset agree over 2,000 random worlds', () => {
+test('evaluate and the compiled ruleset agree over random worlds without cluster policies', () => {
   const seen: Seen = new Map();
   fc.assert(
     fc.property(manifests(), fc.nat(100), (list, turn) => agrees(list, turn, seen)),
-    { numRuns: 2000 },
+    { numRuns: 500 },
   );
-  isRich(seen, 100);
+  isRich(seen, 10);
 });
 
 const tiered = manifests({ clusterPolicies: 5 }).map(withOwnNode);
@@ -154,7 +154,7 @@ const decided = ['address', 'tuple'].flatMap(key =>
   ['Accept', 'Deny', 'Pass'].map(action => `decided by ${key}: ${action}`),
 );
 
-test('they agree where cluster policies are there too, also on the own node and on a pod itself', () => {
+test('they agree over 2,000 random worlds with all tiers, also on the own node and on a pod itself', () => {
   const seen: Seen = new Map();
   fc.assert(
     fc.property(tiered, fc.nat(100), fc.constantFrom(undefined, 1), (list, turn, apart) => {
