@@ -344,7 +344,12 @@ test('without an agent that records, and with a filter that means nothing, the c
   assert.match(alone.stderr, /tollgate agent --flows.*flows --denied/);
   using agent = await startAgent(host.host, [...command, '--flows']);
   void agent;
-  for (const args of [['prot:80'], ['--since', 'yesterday'], ['--sum', 'ns', 'ip:10.0.0.1']]) {
+  for (const args of [
+    ['prot:80'],
+    ['--since', 'yesterday'],
+    ['--sum', 'ns', 'ip:10.0.0.1'],
+    ['--sum', 'ns', '--follow'],
+  ]) {
     const { exit, stderr } = await host.type(['flows', ...args]);
     assert.equal(exit, 2, stderr);
     assert.match(stderr, /Cannot (use|filter|sum)/);

@@ -170,6 +170,8 @@ export const flows = command(
       print(await uiLink(given.runDir));
       return exit.yes;
     }
+    if (given.sum && given.follow)
+      throw new UsageError('Cannot sum up what is yet to come: leave out --follow, or --sum');
     const words = (given.filter as readonly string[]).join(' ');
     const isLive = given.since === undefined && given.last === undefined && given.sum === undefined;
     const filter = given.denied ? `${words} ${DENIED}`.trim() : words;
