@@ -42,7 +42,7 @@ const marked = mark === undefined ? {} : { TOLLGATE_TEST_RUN: mark };
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /** Milliseconds: what takes seconds has room on a machine that is tens of times slower. */
-const PATIENCE = 300_000;
+export const PATIENCE = 300_000;
 
 /** Waits until `found` gives something but undefined and false. */
 export async function until<T>(
