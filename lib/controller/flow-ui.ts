@@ -4,7 +4,7 @@
  * host by its own name.
  */
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { type HttpGuard, type HttpResponse, type QueryRoutes, serveGuarded } from './http-server.ts';
 
@@ -79,14 +79,16 @@ export function refusalOf(
   return no(401, 'Who may ask this has the token: `tollgate flows --open` shows the address with it');
 }
 
-/** The token in this file, which only root reads; a new one where there is none. @throws Error it cannot be written */
+/** The token in this file; a new one where there is none, or others may have read it. @throws Error it cannot be written */
 function keptToken(path: string): string {
   try {
+    const isOwn = (statSync(path).mode & 0o077) === 0;
     const kept = readFileSync(path, 'latin1');
-    if (/^[0-9a-f]{32}$/.test(kept)) return kept;
+    if (isOwn && /^[0-9a-f]{32}$/.test(kept)) return kept;
   } catch {}
   const token = randomBytes(16).toString('hex');
-  writeFileSync(path, token, { mode: 0o600 });
+  rmSync(path, { force: true });
+  writeFileSync(path, token, { mode: 0o600, flag: 'wx' });
   return token;
 }
 
