@@ -8,43 +8,28 @@ import { until } from '../support/host.ts';
 import { run } from '../support/netns.ts';
 import { scratchFolder } from '../support/scratch.ts';
 
-test('what happens in the folder rings, also in one that appears later', async () => {
-  const room = scratchFolder('watch');
-  const folder = join(room, 'net.d');
-  let rings = 0;
-  using watch = new FolderWatch(
-    folder,
-    () => rings++,
-    error => assert.fail(String(error)),
-  );
-  watch.renew();
-  mkdirSync(folder);
-  await until('the folder to be heard', () => rings > 0);
-  watch.renew();
-  rings = 0;
-  writeFileSync(join(folder, 'a'), 'a');
-  await until('the file to be heard', () => rings > 0);
-  rmSync(room, { recursive: true });
-});
-
-test('what happens in its folder of staged policies rings, also in one that appears later', async () => {
-  const folder = scratchFolder('watch');
-  const staged = join(folder, 'staged');
-  let rings = 0;
-  using watch = new FolderWatch(
-    folder,
-    () => rings++,
-    error => assert.fail(String(error)),
-  );
-  watch.renew();
-  mkdirSync(staged);
-  await until('the folder of staged policies to be heard', () => rings > 0);
-  watch.renew();
-  rings = 0;
-  writeFileSync(join(staged, 'a'), 'a');
-  await until('the file in it to be heard', () => rings > 0);
-  rmSync(folder, { recursive: true });
-});
+for (const [what, watched, late] of [
+  ['the folder', 'net.d', 'net.d'],
+  ['its folder of staged policies', '.', 'staged'],
+] as const)
+  test(`what happens in ${what} rings, also where ${what} appears later`, async () => {
+    const room = scratchFolder('watch');
+    const folder = join(room, late);
+    let rings = 0;
+    using watch = new FolderWatch(
+      join(room, watched),
+      () => rings++,
+      error => assert.fail(String(error)),
+    );
+    watch.renew();
+    mkdirSync(folder);
+    await until(`${what} to be heard`, () => rings > 0);
+    watch.renew();
+    rings = 0;
+    writeFileSync(join(folder, 'a'), 'a');
+    await until('the file in it to be heard', () => rings > 0);
+    rmSync(room, { recursive: true });
+  });
 
 test('where the kernel has no watch to give, that is told once, and whoever looks goes on', () => {
   const script = `

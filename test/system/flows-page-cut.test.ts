@@ -113,7 +113,7 @@ test('the page goes on with the next agent, says that it has begun anew, and sho
   agent.child.kill('SIGKILL');
   await says(page, /Cut off from the agent/);
   await until('the agent to be gone', () => agent.child.signalCode !== null);
-  // Whoever listens there meanwhile is asked for a proof, and is not told the token.
+  // The page asks the program that listens there meanwhile for a proof, and does not tell it the token.
   const stranger = host.host.spawn([process.execPath, '-e', impostor]);
   let asked = '';
   stranger.stdout!.on('data', (chunk: Buffer) => {

@@ -105,7 +105,7 @@ inWays(['alone', 'worker'], way => {
       const ok = await plug(host, 'ok', 'ok');
       const { name, group } = (await linkOf(host, ok))!;
       await host.sh(`ip link set ${name} name old0; rm -rf ${stateDir} ${runDir}`);
-      // No record, no name and no namespace: nobody can tell that this link is meant.
+      // No record, no name and no namespace: no process can tell that this link is meant.
       await silently(host, 'DEL', { ...ok, netnsPath: '' });
       const victim = await plug(host, 'victim', 'victim');
       assert.notEqual((await linkOf(host, victim))!.group, group);

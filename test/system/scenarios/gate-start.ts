@@ -35,9 +35,9 @@ const policy = (name: string, spec: unknown): string =>
     spec,
   });
 const podsOf = (role: string) => ({ podSelector: { matchLabels: { role } } });
-/** Pods of the role may call friends, and nobody else. */
+/** Pods of the role may call friends, and no other pods. */
 const timid = policy('timid', { ...podsOf('timid'), policyTypes: ['Egress'], egress: [{ to: [podsOf('friend')] }] });
-/** Friends may call it, and nobody else. */
+/** Friends may call the pods of the role, and no other pods may. */
 const shy = policy('shy', { ...podsOf('shy'), ingress: [{ from: [podsOf('friend')] }] });
 
 /** A pod that only watches what comes. */
@@ -132,7 +132,7 @@ export function noPacketBeforeGate(way: Way): void {
     let next = 0;
     const worker = async (netns: string) => {
       for (let i = next++; i < starts; i = next++) {
-        // The one is closed by its own gate, the other by that of whom it calls.
+        // The first pod is closed by its own gate, the second by the gate of the pod that it calls.
         const [role, victims] = i % 2 === 0 ? ['timid', [...open.ips, ...closed.ips]] : ['plain', closed.ips];
         const call = callOf(netns, `eager${i}`, role);
         const targets = [...victims, ...friend.ips];
@@ -180,7 +180,7 @@ export function noPacketBeforeGate(way: Way): void {
       host.write(`${policies}/.next`, text);
       renameSync(host.path(`${policies}/.next`), host.path(`${policies}/deny.yaml`));
     };
-    /** The one denies by the caller's gate, the other by that of whom it calls. */
+    /** The first denies by the caller's gate, the second by the gate of the pod that is called. */
     const denials = [timid, policy('shy', { ...podsOf('shy'), ingress: [{ from: [podsOf('friend')] }] })];
     put(denials[0]!);
     using place = Netns.open(`/proc/${host.pid}/ns/net`);

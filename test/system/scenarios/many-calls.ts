@@ -133,7 +133,7 @@ export function manyCallsAtOnce(way: Way): void {
     const results = await Promise.all(
       calls.map(async call => {
         const result = await add(host, call);
-        // The kernel answers before it has made an IPv6 address its own; whoever sends at once must not be lost.
+        // The kernel answers before it has made an IPv6 address its own; packets that a pod sends at once must not be lost.
         const own = addresses(result).find(ip => ip.includes(':'));
         assert.match(await host.sh(`ip -6 route get ${own}`, call.netns!), /^local /);
         return result;

@@ -26,7 +26,7 @@ import { assertNothingLeft, snapshot, tagged } from '../../support/snapshot.ts';
 import type { Way } from '../../support/way.ts';
 import { callOf, startWorkerHost } from '../../support/worker-host.ts';
 
-/** A lock file, held by somebody else until disposed of. */
+/** A lock file that another process holds until this is disposed of. */
 async function hold(host: Host, path: string): Promise<Disposable> {
   const holder = host.spawn(['flock', '-o', path, 'sh', '-c', 'echo held; read _']);
   await once(holder.stdout!, 'data');
