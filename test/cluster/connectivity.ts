@@ -1,10 +1,12 @@
 /** `kubectl tollgate connectivity test`: all is well where it is, and of each fault it names the likely cause and the node. */
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
 import { before, suite, test } from 'node:test';
 import { until } from '../support/host.ts';
 import { tollgate } from '../support/places.ts';
+import { dnsService } from './addresses.ts';
 import { isTrue, type Pod } from './api.ts';
 import { defaultDeny, type KubeCluster, namespaceOf } from './cluster.ts';
 import { definitions } from './definitions.ts';
@@ -39,6 +41,22 @@ export function connectivity(cluster: () => KubeCluster): void {
       return agent !== undefined && isTrue(agent.status.conditions, 'Ready');
     }
     const areAgentsReady = async () => (await Promise.all(names.map(isAgentReady))).every(isReady => isReady);
+
+    /** Watches that stood still with the network, of DNS above all, go on with what was missed. */
+    async function newNamesAreKnown(): Promise<void> {
+      const metadata = { namespace: 'default', name: `heard-${randomBytes(3).toString('hex')}` };
+      await cluster().api.apply({ apiVersion: 'v1', kind: 'Service', metadata, spec: { ports: [{ port: 80 }] } });
+      const dig = [
+        'dig',
+        `@${dnsService}`,
+        '+short',
+        '+time=3',
+        '+tries=1',
+        `${metadata.name}.default.svc.cluster.local`,
+      ];
+      await until('DNS to hear of a new Service', async () => (await ends.near.host.run(dig)).stdout.startsWith('10.'));
+      await cluster().api.delete({ apiVersion: 'v1', kind: 'Service', metadata });
+    }
 
     async function tested(expected: 0 | 1): Promise<Tested> {
       const { status, stdout, stderr } = await plugin('connectivity', 'test', '-o', 'json');
@@ -124,6 +142,7 @@ export function connectivity(cluster: () => KubeCluster): void {
       } finally {
         child.kill();
         await until('the agents to be ready', areAgentsReady);
+        await newNamesAreKnown();
       }
     }
 

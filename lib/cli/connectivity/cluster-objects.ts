@@ -41,6 +41,8 @@ function podOf(name: Name, node: string, image: string, hostPort: number): objec
 const selects = (app: string) => ({ matchLabels: { app } });
 
 export interface ClusterObjectsOptions {
+  /** Name of the Service before `open`. */
+  readonly service: string;
   readonly image: string;
   readonly hostPort: number;
   /** The server knows ClusterNetworkPolicy. */
@@ -49,7 +51,7 @@ export interface ClusterObjectsOptions {
 
 /** What kubectl makes: in this order, so that a pod meets its policies. @param agents of the nodes that pods run on: one or two */
 export function clusterObjects(
-  { image, hostPort, hasTiers }: ClusterObjectsOptions,
+  { service, image, hostPort, hasTiers }: ClusterObjectsOptions,
   [near, far]: readonly AgentPod[],
 ): readonly object[] {
   const names = (Object.keys(places) as Name[]).filter(name => places[name] === 'near' || far !== undefined);
@@ -64,7 +66,7 @@ export function clusterObjects(
     {
       apiVersion: 'v1',
       kind: 'Service',
-      metadata: { ...metadata, name: 'open' },
+      metadata: { ...metadata, name: service },
       spec: { ipFamilyPolicy: 'PreferDualStack', selector: { app: 'open' }, ports: [{ port: PORT }] },
     },
     ...(hasTiers ? tierPolicies : []),

@@ -1,4 +1,5 @@
 /** The test of a cluster: pods of the DaemonSet's own image, made by kubectl and taken away again. */
+import { randomBytes } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { AgentStatus } from '../../controller/agent-report.ts';
 import { type Family, parseAddress } from '../../ip/address.ts';
@@ -52,6 +53,8 @@ const said = (error: unknown): string => (error instanceof Error ? error.message
 
 export class ClusterTest implements AsyncDisposable {
   readonly #options: ClusterTestOptions;
+  /** Its own in each run: for a name of an earlier run, DNS may still answer with that run's address. */
+  readonly #service = `open-${randomBytes(3).toString('hex')}`;
   #isMade = false;
   #hasMadeTiers = false;
 
@@ -77,7 +80,7 @@ export class ClusterTest implements AsyncDisposable {
   /** @throws Error where pods do not get ready, with what kubectl knows of them */
   async #make(agents: readonly AgentPod[], hasTiers: boolean): Promise<void> {
     const { hostPort } = this.#options;
-    const items = clusterObjects({ image: await this.#image(), hostPort, hasTiers }, agents);
+    const items = clusterObjects({ service: this.#service, image: await this.#image(), hostPort, hasTiers }, agents);
     this.#isMade = true;
     this.#hasMadeTiers = hasTiers;
     progress(`making pods in namespace ${NAMESPACE}`);
@@ -107,7 +110,7 @@ export class ClusterTest implements AsyncDisposable {
       NAMESPACE,
       'get',
       'service',
-      'open',
+      this.#service,
     );
     return { pods: new Map(items.map(pod => [pod.metadata.name, pod])), services: service.spec.clusterIPs ?? [] };
   }
@@ -116,7 +119,7 @@ export class ClusterTest implements AsyncDisposable {
     const of = (addresses: readonly string[]) => addresses.find(text => familyOf(text) === family) ?? '';
     if (to.kind === 'pod') return { address: of(ipsOf(pods.get(to.pod)?.status.podIPs)), port: to.port ?? PORT };
     if (to.kind === 'service') return { address: of(services), port: PORT };
-    if (to.kind === 'name') return { address: `open.${NAMESPACE}.svc`, port: PORT };
+    if (to.kind === 'name') return { address: `${this.#service}.${NAMESPACE}.svc`, port: PORT };
     return { address: of(ipsOf(pods.get('open')?.status.hostIPs)), port: this.#options.hostPort };
   }
 

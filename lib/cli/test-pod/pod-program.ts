@@ -7,6 +7,7 @@ import { once } from 'node:events';
 import { createServer, get as httpGet } from 'node:http';
 import { isIPv6 } from 'node:net';
 import { createInterface } from 'node:readline';
+import { setTimeout as pause } from 'node:timers/promises';
 import { NetlinkSocket } from '../../kernel/netlink.ts';
 import { unshareNetwork } from '../../kernel/unshare.ts';
 import { findLink } from '../../pod/links.ts';
@@ -62,22 +63,37 @@ const silence = (timeoutMs: number, error?: Error): PodReply => {
   return { kind: 'silence', why: isTimeout ? `nothing came within ${timeoutMs} ms` : error.message };
 };
 
-function get({ address, port, timeoutMs }: TestQuestion): Promise<PodReply> {
-  const { promise, resolve } = Promise.withResolvers<PodReply>();
-  const url = `http://${isIPv6(address) ? `[${address}]` : address}:${port}/`;
-  const failed = (error: Error) => resolve(silence(timeoutMs, error));
-  httpGet(url, { agent: false, signal: AbortSignal.timeout(timeoutMs) }, response => {
+function fetched(url: string, signal: AbortSignal): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  httpGet(url, { agent: false, signal }, response => {
     let text = '';
     response.setEncoding('utf8').on('data', chunk => {
       text += chunk;
     });
-    response.on('error', failed).on('end', () => resolve({ kind: 'answer', text }));
-  }).on('error', failed);
+    response.on('error', reject).on('end', () => resolve(text));
+  }).on('error', reject);
   return promise;
 }
 
-/** Milliseconds after which a datagram is sent again: one may be lost without a fault. */
+/** Milliseconds after which a datagram is sent again, and a name is asked for again: one may be lost without a fault. */
 const AGAIN = 500;
+
+/** A cluster's DNS hears of a new Service later than the API server, so a name that is not known is asked for until the timeout. */
+async function get({ address, port, timeoutMs }: TestQuestion): Promise<PodReply> {
+  const url = `http://${isIPv6(address) ? `[${address}]` : address}:${port}/`;
+  const timeout = AbortSignal.timeout(timeoutMs);
+  for (;;) {
+    try {
+      return { kind: 'answer', text: await fetched(url, timeout) };
+    } catch (error) {
+      const failure = error as NodeJS.ErrnoException;
+      if (failure.syscall !== 'getaddrinfo') return silence(timeoutMs, failure);
+      await pause(AGAIN);
+      if (timeout.aborted)
+        return { kind: 'silence', why: `the name ${address} was not known within ${timeoutMs} ms (${failure.code})` };
+    }
+  }
+}
 
 async function echoed({ address, port, timeoutMs }: Omit<TestQuestion, 'datagram'>, bytes: number): Promise<PodReply> {
   const socket = createSocket(isIPv6(address) ? 'udp6' : 'udp4');
