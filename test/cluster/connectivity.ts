@@ -32,6 +32,7 @@ export function connectivity(cluster: () => KubeCluster): void {
     before(async () => {
       const [near, far] = names.map(name => cluster().nodes.get(name)!) as [KubeNode, KubeNode];
       ends = { cluster: cluster(), near, far, range: (await far.read())!.spec.podCIDRs![0]! };
+      await until('the agents to be ready', areAgentsReady);
     });
 
     /** As kubelet says it. */
