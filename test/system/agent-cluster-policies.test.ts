@@ -57,6 +57,13 @@ test('cluster policies of the API are in force as they are said, before and afte
   await reaches(host, other, web, true);
 });
 
+/** Each policy that the command line knows, and whether it is staged. */
+async function listed(host: KubeHost): Promise<readonly (readonly [policy: string, isStaged: boolean])[]> {
+  const { stdout } = await host.type(['policy', 'list', '-o', 'json']);
+  const policies = JSON.parse(stdout) as readonly { policy: string; staged: boolean }[];
+  return policies.map(({ policy, staged }) => [policy, staged]);
+}
+
 test('one that is staged is not in force, and what the command line judges by has it as staged', async () => {
   await using host = await KubeHost.startCluster();
   host.api.install(NAME);
@@ -66,12 +73,7 @@ test('one that is staged is not in force, and what the command line judges by ha
   using web = await host.run({ name: 'web', labels: { role: 'web' } });
   using other = await host.run({ name: 'other' });
   assert.equal(host.reaches(other, web), true);
-  const { stdout } = await host.type(['policy', 'list', '-o', 'json']);
-  const listed = JSON.parse(stdout) as readonly { policy: string; staged: boolean }[];
-  assert.deepEqual(
-    listed.map(({ policy, staged }) => [policy, staged]),
-    [['ClusterNetworkPolicy/deny', true]],
-  );
+  assert.deepEqual(await listed(host), [['ClusterNetworkPolicy/deny', true]]);
   say(host, 'deny', spec);
   await reaches(host, other, web, false);
 });
@@ -88,12 +90,7 @@ test('a NetworkPolicy that is staged is not in force either, until its annotatio
   using web = await host.run({ name: 'web', labels: { role: 'web' } });
   using other = await host.run({ name: 'other' });
   assert.equal(host.reaches(other, web), true);
-  const { stdout } = await host.type(['policy', 'list', '-o', 'json']);
-  const listed = JSON.parse(stdout) as readonly { policy: string; staged: boolean }[];
-  assert.deepEqual(
-    listed.map(({ policy, staged }) => [policy, staged]),
-    [['NetworkPolicy/default/web', true]],
-  );
+  assert.deepEqual(await listed(host), [['NetworkPolicy/default/web', true]]);
   put({});
   await reaches(host, other, web, false);
   put({ 'tollgate.dev/staged': 'true' });

@@ -13,6 +13,13 @@ interface Room {
   readonly why: string;
 }
 
+/** The rooms that the controller and the command line both stand on. */
+const foundations = [
+  ...['ip', 'tag', 'cni', 'ipam', 'nft', 'policy', 'gate', 'flows'],
+  ...['kernel', 'state', 'kube'],
+  ...['nodestore', 'enforce', 'pod', 'rpc', 'node'],
+];
+
 const storeys: Readonly<Record<'pure' | 'shell' | 'join', Readonly<Record<string, Room>>>> = {
   pure: {
     ip: { may: [], why: 'addresses are what everybody else talks in, so they rest on nobody' },
@@ -70,47 +77,11 @@ const storeys: Readonly<Record<'pure' | 'shell' | 'join', Readonly<Record<string
       why: 'routes, ranges and the conflist are the node’s: no policy is judged and no call is served there',
     },
     controller: {
-      may: [
-        ...[
-          'ip',
-          'tag',
-          'cni',
-          'ipam',
-          'nft',
-          'policy',
-          'gate',
-          'flows',
-          'kernel',
-          'state',
-          'kube',
-          'nodestore',
-          'enforce',
-          'pod',
-        ],
-        ...['rpc', 'node'],
-      ],
+      may: foundations,
       why: 'it is started by the command line, and must be testable without it',
     },
     cli: {
-      may: [
-        ...[
-          'ip',
-          'tag',
-          'cni',
-          'ipam',
-          'nft',
-          'policy',
-          'gate',
-          'flows',
-          'kernel',
-          'state',
-          'kube',
-          'nodestore',
-          'enforce',
-          'pod',
-        ],
-        ...['rpc', 'node', 'controller'],
-      ],
+      may: [...foundations, 'controller'],
       why: 'a command may show anything, but the door is above it',
     },
   },

@@ -3,63 +3,17 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { LiveTable } from '../../../lib/enforce/live-table.ts';
-import {
-  identityOf,
-  type LocalPod,
-  type NodeState,
-  podKey,
-  withoutPod,
-  withPod,
-} from '../../../lib/gate/node-state.ts';
 import { worldOfNode } from '../../../lib/gate/node-world.ts';
 import { type CutScope, mergedScopes } from '../../../lib/gate/shrunk.ts';
 import { formatAddress, parseAddress } from '../../../lib/ip/address.ts';
 import { LiveRules } from '../../../lib/policy/compile/live.ts';
 import { Cluster } from '../../../lib/policy/evaluate/cluster.ts';
 import { evaluate } from '../../../lib/policy/evaluate/evaluate.ts';
-import { type Pod, policyRef, type World } from '../../../lib/policy/model/model.ts';
-import { identityKey } from '../../../lib/tag/identity.ts';
+import type { Pod, World } from '../../../lib/policy/model/model.ts';
 import { Kernel } from '../../support/fake-nft.ts';
-import { untaggedPod } from '../../support/local-pod.ts';
 import { MapStore } from '../../support/map-store.ts';
+import { hear, remotePods, turned } from '../../support/turning-worlds.ts';
 import { localPods, manifests, outside, traffic, worldFrom } from '../../support/worlds.ts';
-
-const remotePods = (world: World): readonly Pod[] => world.pods.filter(pod => !localPods(world).includes(pod));
-
-const plugged = ({ namespace, name, labels, namedPorts, addresses }: Pod): Omit<LocalPod, 'tag'> =>
-  untaggedPod(`${namespace}-${name}`, {
-    namespace,
-    name,
-    labels: Object.fromEntries(labels),
-    namedPorts,
-    addresses,
-  });
-
-function turned(state: NodeState, world: World): NodeState {
-  const wanted = localPods(world).map(plugged);
-  const keys = new Set(wanted.map(podKey));
-  const left = Object.keys(state.pods)
-    .filter(key => !keys.has(key))
-    .reduce(withoutPod, state);
-  // As the agent does: one that policy sees as before stays what it is.
-  const isAsBefore = (pod: (typeof wanted)[number], known: LocalPod | undefined): boolean =>
-    known !== undefined &&
-    identityKey(identityOf(known)) === identityKey(identityOf(pod)) &&
-    known.addresses.join() === pod.addresses.join();
-  return wanted
-    .filter(pod => !isAsBefore(pod, left.pods[podKey(pod)]))
-    .reduce((current, pod) => withPod(current, pod, () => false).state, left);
-}
-
-function hear(rules: LiveRules, before: World | undefined, after: World): void {
-  for (const name of before?.namespaces.keys() ?? []) if (!after.namespaces.has(name)) rules.deleteNamespace(name);
-  for (const [name, labels] of after.namespaces) rules.setNamespace(name, labels);
-  const policies = new Set(after.policies.map(policyRef));
-  for (const policy of before?.policies ?? []) if (!policies.has(policyRef(policy))) rules.deletePolicy(policy);
-  for (const policy of after.policies) rules.setPolicy(policy);
-  for (const pod of before ? remotePods(before) : []) rules.deletePod(pod);
-  for (const pod of remotePods(after)) rules.setPod(pod);
-}
 
 /** A table that goes from world to world. */
 class Room {

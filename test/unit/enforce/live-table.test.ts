@@ -25,11 +25,11 @@ import { nameOperation } from '../../../lib/nft/transaction.ts';
 import { compile } from '../../../lib/policy/compile/compile.ts';
 import { LiveRules } from '../../../lib/policy/compile/live.ts';
 import type { AddressSet, Ruleset } from '../../../lib/policy/compile/ruleset.ts';
-import { type BlockPeer, type Pod, policyRef, type World } from '../../../lib/policy/model/model.ts';
+import type { BlockPeer, Pod, World } from '../../../lib/policy/model/model.ts';
 import { Kernel } from '../../support/fake-nft.ts';
-import { untaggedPod } from '../../support/local-pod.ts';
 import { MapStore } from '../../support/map-store.ts';
-import { localPods, manifests, worldFrom } from '../../support/worlds.ts';
+import { hear, plugged, remotePods, turned } from '../../support/turning-worlds.ts';
+import { manifests, worldFrom } from '../../support/worlds.ts';
 
 const owner: Owner = { enforcer: 'agent', stateDir: '/state', policies: '/policies' };
 const settings: GateSettings = { judge: 'agent', nflogGroup: 7467, enforceEgressToNode: false };
@@ -90,38 +90,6 @@ class Room {
     );
     assert.deepEqual(operations.map(nameOperation), []);
   }
-}
-
-const remotePods = (world: World): readonly Pod[] => world.pods.filter(pod => !localPods(world).includes(pod));
-
-/** What listening tells of the second world to who knows the first. */
-function hear(rules: LiveRules, before: World | undefined, after: World): void {
-  for (const name of before?.namespaces.keys() ?? []) if (!after.namespaces.has(name)) rules.deleteNamespace(name);
-  for (const [name, labels] of after.namespaces) rules.setNamespace(name, labels);
-  const policies = new Set(after.policies.map(policyRef));
-  for (const policy of before?.policies ?? []) if (!policies.has(policyRef(policy))) rules.deletePolicy(policy);
-  for (const policy of after.policies) rules.setPolicy(policy);
-  for (const pod of before ? remotePods(before) : []) rules.deletePod(pod);
-  for (const pod of remotePods(after)) rules.setPod(pod);
-}
-
-const plugged = ({ namespace, name, labels, namedPorts, addresses }: Pod): Omit<LocalPod, 'tag'> =>
-  untaggedPod(`${namespace}-${name}`, {
-    namespace,
-    name,
-    labels: Object.fromEntries(labels),
-    namedPorts,
-    addresses,
-  });
-
-/** The node as that world has it: some pods go, some come, some are relabelled. */
-function turned(state: NodeState, world: World): NodeState {
-  const wanted = localPods(world).map(plugged);
-  const keys = new Set(wanted.map(podKey));
-  const left = Object.keys(state.pods)
-    .filter(key => !keys.has(key))
-    .reduce(withoutPod, state);
-  return wanted.reduce((current, pod) => withPod(current, pod, () => false).state, left);
 }
 
 const worlds = fc.array(manifests().map(worldFrom), { minLength: 2, maxLength: 4 });

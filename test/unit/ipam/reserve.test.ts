@@ -1,6 +1,7 @@
 /** Which address an attachment gets: the same on the disk as in memory. */
 import assert from 'node:assert/strict';
-import { unlinkSync } from 'node:fs';
+import { statSync, unlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
 import { formatAddress, parseAddress } from '../../../lib/ip/address.ts';
@@ -10,8 +11,10 @@ import { type Reservation, reserve } from '../../../lib/ipam/reserve.ts';
 import { recordPath } from '../../../lib/state/attachment.ts';
 import { release } from '../../../lib/state/claims.ts';
 import { reserve as reserveOnDisk } from '../../../lib/state/disk-claims.ts';
+import { AlreadyReserved } from '../../../lib/state/error.ts';
+import { networkFolders } from '../../../lib/state/store.ts';
 import { MapClaims } from '../../support/map-claims.ts';
-import { adding, contents, existing, from, owner, poolsOf, room } from '../../support/state-room.ts';
+import { adding, contents, existing, from, network, owner, poolsOf, room } from '../../support/state-room.ts';
 
 /** A network whose containers come and go. */
 interface Network extends Disposable {
@@ -21,6 +24,10 @@ interface Network extends Disposable {
   readonly taken: () => readonly string[];
   /** Removes the container's record by another way than DEL. */
   readonly loseRecord: (id: string) => void;
+  /** An ADD for a container that has an address; absent where nothing keeps it from a second one. */
+  readonly refuseAgain?: (id: string) => Promise<void>;
+  /** What is kept of each address leads to its container. */
+  readonly assertOwned: (owners: ReadonlyMap<string, string>) => void;
 }
 
 function inMemory(): Network {
@@ -33,19 +40,21 @@ function inMemory(): Network {
     },
     taken: () => [...claims.taken.keys()].sort(),
     loseRecord: id => void claims.unrecorded.add(id),
+    assertOwned: owners => assert.deepEqual(claims.taken, owners),
     [Symbol.dispose]() {},
   };
 }
 
 function onDisk(): Network {
   const at = room();
+  async function add(id: string, reservation: Reservation): Promise<readonly string[]> {
+    using held = await adding(at.store, owner(id));
+    const given = reserveOnDisk(held, reservation).map(({ address }) => formatAddress(address));
+    held.append({ phase: 'ready' });
+    return given;
+  }
   return {
-    async add(id, reservation) {
-      using held = await adding(at.store, owner(id));
-      const given = reserveOnDisk(held, reservation).map(({ address }) => formatAddress(address));
-      held.append({ phase: 'ready' });
-      return given;
-    },
+    add,
     async del(id) {
       using held = await existing(at.store, owner(id));
       const released = held ? release(held) : [];
@@ -55,6 +64,12 @@ function onDisk(): Network {
     pass: at.pass,
     taken: () => contents(at.store).claims,
     loseRecord: id => unlinkSync(recordPath(at.store, owner(id))),
+    refuseAgain: id => assert.rejects(add(id, from(one)), AlreadyReserved),
+    assertOwned(owners) {
+      const { claims } = networkFolders(at.store, network);
+      for (const [address, id] of owners)
+        assert.equal(statSync(join(claims, address)).ino, statSync(recordPath(at.store, owner(id))).ino);
+    },
     [Symbol.dispose]: () => at[Symbol.dispose](),
   };
 }
@@ -174,18 +189,6 @@ const proofs: readonly (readonly [sentence: string, proof: (net: Network) => Pro
   ],
 ];
 
-for (const [place, open] of [
-  ['in memory', inMemory],
-  ['on disk', onDisk],
-] as const)
-  suite(place, () => {
-    for (const [sentence, proof] of proofs)
-      test(sentence, async () => {
-        using net = open();
-        await proof(net);
-      });
-  });
-
 const step = fc.oneof(
   { weight: 4, arbitrary: fc.record({ kind: fc.constant('add' as const), id: fc.nat(9) }) },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant('del' as const), id: fc.nat(9) }) },
@@ -194,46 +197,64 @@ const step = fc.oneof(
     arbitrary: fc.record({ kind: fc.constant('wait' as const), time: fc.integer({ min: 1, max: 90_000 }) }),
   },
 );
+type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 
-test('whatever comes and goes: an address has one owner, rests as long as it can, and none gets lost', async () => {
-  await fc.assert(
-    fc.asyncProperty(fc.array(step, { maxLength: 40 }), async steps => {
-      using net = inMemory();
-      const owners = new Map<string, string>();
-      const releasedAt = new Map<string, number>();
-      let now = 0;
-      for (const step of steps) {
-        if (step.kind === 'wait') {
-          now += step.time;
-          net.pass(step.time);
-          continue;
-        }
-        const id = `p${step.id}`;
-        const mine = [...owners].find(([, who]) => who === id)?.[0];
-        if (step.kind === 'del') {
-          assert.deepEqual(await net.del(id), mine === undefined ? [] : [mine]);
-          if (mine === undefined) continue;
-          owners.delete(mine);
-          releasedAt.set(mine, now);
-          continue;
-        }
-        if (mine !== undefined) continue;
-        const free = all.filter(address => !owners.has(address));
-        if (free.length === 0) {
-          await assert.rejects(net.add(id, from(one)), PoolExhausted);
-          continue;
-        }
-        const [given] = await net.add(id, from(one));
-        assert.ok(given !== undefined && free.includes(given));
-        const rest = (address: string) => now - (releasedAt.get(address) ?? Number.NEGATIVE_INFINITY);
-        if (rest(given) < 60_000) assert.equal(rest(given), Math.max(...free.map(rest)));
-        owners.set(given, id);
-      }
-      assert.deepEqual(net.taken(), [...owners.keys()].sort());
-    }),
-    { numRuns: 500 },
-  );
-});
+/** Whatever comes and goes: an address has one owner, rests as long as it can, and none gets lost. */
+async function holds(open: () => Network, steps: readonly Step[]): Promise<void> {
+  using net = open();
+  const owners = new Map<string, string>();
+  const releasedAt = new Map<string, number>();
+  let now = 0;
+  for (const step of steps) {
+    if (step.kind === 'wait') {
+      now += step.time;
+      net.pass(step.time);
+      continue;
+    }
+    const id = `p${step.id}`;
+    const mine = [...owners].find(([, who]) => who === id)?.[0];
+    if (step.kind === 'del') {
+      assert.deepEqual(await net.del(id), mine === undefined ? [] : [mine]);
+      if (mine === undefined) continue;
+      owners.delete(mine);
+      releasedAt.set(mine, now);
+      continue;
+    }
+    if (mine !== undefined) {
+      await net.refuseAgain?.(id);
+      continue;
+    }
+    const free = all.filter(address => !owners.has(address));
+    if (free.length === 0) {
+      await assert.rejects(net.add(id, from(one)), PoolExhausted);
+      continue;
+    }
+    const [given] = await net.add(id, from(one));
+    assert.ok(given !== undefined && free.includes(given));
+    const rest = (address: string) => now - (releasedAt.get(address) ?? Number.NEGATIVE_INFINITY);
+    if (rest(given) < 60_000) assert.equal(rest(given), Math.max(...free.map(rest)));
+    owners.set(given, id);
+  }
+  assert.deepEqual(net.taken(), [...owners.keys()].sort());
+  net.assertOwned(owners);
+}
+
+for (const [place, open, numRuns] of [
+  ['in memory', inMemory, 500],
+  ['on disk', onDisk, 60],
+] as const)
+  suite(place, () => {
+    for (const [sentence, proof] of proofs)
+      test(sentence, async () => {
+        using net = open();
+        await proof(net);
+      });
+    test('whatever comes and goes: an address has one owner, rests as long as it can, and none gets lost', () =>
+      fc.assert(
+        fc.asyncProperty(fc.array(step, { maxLength: 40 }), steps => holds(open, steps)),
+        { numRuns },
+      ));
+  });
 
 /** Between the look at the pool and the claim, other calls take addresses. */
 const races: readonly (readonly [

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
-import { linkSync, mkdirSync, readdirSync, statSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, readdirSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { formatAddress, parseAddress, parsePrefix } from '../../../lib/ip/address.ts';
 import { PoolExhausted } from '../../../lib/ipam/error.ts';
 import type { Pool } from '../../../lib/ipam/pool.ts';
@@ -233,58 +232,4 @@ test('a record that nobody can name is swept with its claims, unless it is in us
   held[Symbol.dispose]();
   assert.deepEqual(collectNameless(at.store, network), [held.path]);
   assert.deepEqual(contents(at.store), { attachments: [], claims: [] });
-});
-
-/** The strategy again, this time with files, and the pods' view of it. */
-test('whatever comes and goes: an address has one owner, rests as long as it can, and none gets lost', async () => {
-  const step = fc.oneof(
-    { weight: 4, arbitrary: fc.record({ kind: fc.constant('add' as const), id: fc.nat(9) }) },
-    { weight: 3, arbitrary: fc.record({ kind: fc.constant('del' as const), id: fc.nat(9) }) },
-    {
-      weight: 2,
-      arbitrary: fc.record({ kind: fc.constant('wait' as const), time: fc.integer({ min: 1, max: 90_000 }) }),
-    },
-  );
-  await fc.assert(
-    fc.asyncProperty(fc.array(step, { maxLength: 40 }), async steps => {
-      using at = room();
-      const all = [2, 3, 4, 5, 6].map(n => `10.0.0.${n}`);
-      const owners = new Map<string, string>();
-      const releasedAt = new Map<string, number>();
-      let now = 0;
-      for (const step of steps) {
-        if (step.kind === 'wait') {
-          now += step.time;
-          at.pass(step.time);
-          continue;
-        }
-        const id = `p${step.id}`;
-        const mine = [...owners].find(([, who]) => who === id)?.[0];
-        if (step.kind === 'del') {
-          assert.deepEqual(await del(at.store, id), mine === undefined ? [] : [mine]);
-          if (mine === undefined) continue;
-          owners.delete(mine);
-          releasedAt.set(mine, now);
-          continue;
-        }
-        const free = all.filter(address => !owners.has(address));
-        if (mine !== undefined) await assert.rejects(add(at.store, id, one), AlreadyReserved);
-        else if (free.length === 0) await assert.rejects(add(at.store, id, one), PoolExhausted);
-        else {
-          const [given] = await add(at.store, id, one);
-          assert.ok(given !== undefined && free.includes(given));
-          const rest = (address: string) => now - (releasedAt.get(address) ?? Number.NEGATIVE_INFINITY);
-          if (rest(given) < 60_000) assert.equal(rest(given), Math.max(...free.map(rest)));
-          owners.set(given, id);
-        }
-      }
-      assert.deepEqual(contents(at.store).claims, [...owners.keys()].sort());
-      for (const claim of contents(at.store).claims)
-        assert.equal(
-          statSync(join(networkFolders(at.store, network).claims, claim)).ino,
-          statSync(recordPath(at.store, owner(owners.get(claim)!))).ino,
-        );
-    }),
-    { numRuns: 60 },
-  );
 });
