@@ -1,12 +1,13 @@
 /** What the agent of a Kubernetes node costs in a large cluster, and how much of that the size of the cluster makes. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout as after } from 'node:timers/promises';
 import { inNetns } from '../../lib/kernel/netns.ts';
 import { ownNode, ownPods, type sizes } from './cluster.ts';
 import { ours, Place, root, tollgate } from './cni.ts';
 import type { Part } from './main.ts';
+import { processorMs } from './measure.ts';
 import { makeNetns } from './node.ts';
 import { compared, type Row, single } from './report.ts';
 
@@ -51,11 +52,7 @@ class Talking implements Disposable {
 
   /** Processor time of all of its threads, in milliseconds. */
   get cpu(): number {
-    const folder = `/proc/${this.child.pid}/task`;
-    const threads = readdirSync(folder).map(id =>
-      Number(readFileSync(`${folder}/${id}/schedstat`, 'utf8').split(' ')[0]),
-    );
-    return threads.reduce((sum, ns) => sum + ns, 0) / 1e6;
+    return processorMs(this.child.pid!);
   }
 
   /** `VmRSS`, or `VmHWM`, the most that it ever was; in MiB. */

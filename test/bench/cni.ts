@@ -115,6 +115,11 @@ export class Place {
     return this.node.run(this.call('DEL', pod));
   }
 
+  /** Milliseconds of processor time that its warm process has spent; undefined without one. */
+  spent(): number | undefined {
+    return undefined;
+  }
+
   /** All of them, so many at once; milliseconds from the first start to the last end. */
   async addAll(pods: readonly Pod[], width: number): Promise<number> {
     return await this.#all('ADD', pods, width);

@@ -9,6 +9,8 @@ const DEADLINE = 60_000;
 export interface Times {
   readonly add: number[];
   readonly del: number[];
+  /** Milliseconds of processor time that both calls and what follows them take in the warm process; none without one. */
+  readonly processor: number[];
 }
 
 /**
@@ -24,19 +26,23 @@ function inAnyOrder(count: number): number[] {
   return order;
 }
 
-/** ADD and DEL at each place, round by round. The first rounds warm caches and do not count. */
-export function interleave(places: readonly Place[], rounds: number, warmup = 3): Times[] {
-  const times = places.map((): Times => ({ add: [], del: [] }));
-  const pods = makePods(places.length);
-  for (let round = -warmup; round < rounds; round++)
+/** Rounds that warm caches and do not count. */
+const WARMUP = 3;
+
+/** ADD and DEL at each place, round by round. @param pods one for each place */
+export function interleave(places: readonly Place[], rounds: number, pods = makePods(places.length)): Times[] {
+  const times = places.map((): Times => ({ add: [], del: [], processor: [] }));
+  for (let round = -WARMUP; round < rounds; round++)
     for (const i of inAnyOrder(places.length)) {
-      const links = places[i]!.node.links();
-      const add = places[i]!.add(pods[i]!).ms;
-      const del = places[i]!.del(pods[i]!).ms;
-      restsWith(links, places[i]!);
+      const place = places[i]!;
+      const [links, spent] = [place.node.links(), place.spent()];
+      const add = place.add(pods[i]!).ms;
+      const del = place.del(pods[i]!).ms;
+      restsWith(links, place);
       if (round < 0) continue;
       times[i]!.add.push(add);
       times[i]!.del.push(del);
+      if (spent !== undefined) times[i]!.processor.push(place.spent()! - spent);
     }
   return times;
 }
@@ -92,6 +98,15 @@ export async function interleaveBursts(
 export function settled(place: Place): Place {
   for (const pod of makePods(1)) place.add(pod);
   return place;
+}
+
+/** Milliseconds of processor time of all threads, kernel included; those of threads that have ended are missing. @see sched-stats in the kernel's documentation */
+export function processorMs(pid: number): number {
+  const folder = `/proc/${pid}/task`;
+  const threads = readdirSync(folder).map(id =>
+    Number(readFileSync(`${folder}/${id}/schedstat`, 'latin1').split(' ')[0]),
+  );
+  return threads.reduce((sum, ns) => sum + ns, 0) / 1e6;
 }
 
 const kilobytes = (status: string, field: string): number =>

@@ -1,7 +1,8 @@
 /** A node with `tollgate install` and a warm worker: launchers where the runtime calls, one process behind them. */
 import { existsSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
-import { type Config, ours, Place, tollgate } from './cni.ts';
+import { type Config, makePods, ours, Place, tollgate } from './cni.ts';
+import { processorMs } from './measure.ts';
 import { BenchNode } from './node.ts';
 
 /** Milliseconds, with room for a machine ten times slower. */
@@ -33,4 +34,16 @@ export class WarmPlace extends Place {
     super(ours(more, `${node.folder}/bin/tollgate`), node);
     this.pid = pid;
   }
+  override spent(): number {
+    return processorMs(this.pid);
+  }
+}
+
+/** A worker lives as long as its node: after some hundred calls its code is as fast as it will be. */
+export async function used<T extends Place>(place: T, pods = makePods(50)): Promise<T> {
+  for (let round = 0; round < 8; round++) {
+    await place.addAll(pods, 2);
+    await place.delAll(pods, 2);
+  }
+  return place;
 }

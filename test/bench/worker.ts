@@ -8,7 +8,7 @@ import type { Part } from './main.ts';
 import { interleave, interleaveBursts, peakMemory, settled, type Times } from './measure.ts';
 import { policiesOfABusyNode } from './policies.ts';
 import { compared, type Row, single } from './report.ts';
-import { WarmPlace } from './warm.ts';
+import { used, WarmPlace } from './warm.ts';
 
 const part = 'worker: launcher and warm worker, 50 policies and 100 pods present, ipMasq, policies enforced';
 const runs = 40;
@@ -24,16 +24,6 @@ async function lonePlace(): Promise<Place> {
   const lone = new Place(ours(everything));
   lone.node.write('policies/all.json', policiesOfABusyNode(policies));
   return await populated(lone);
-}
-
-/** A worker lives as long as its node: after some hundred calls its code is as fast as it will be. */
-async function used<T extends Place>(place: T): Promise<T> {
-  const pods = makePods(50);
-  for (let round = 0; round < 8; round++) {
-    await place.addAll(pods, 2);
-    await place.delAll(pods, 2);
-  }
-  return place;
 }
 
 function oneByOne(warm: Place, lone: Place): Row[] {

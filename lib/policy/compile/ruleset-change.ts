@@ -113,7 +113,7 @@ function touchedBetween(before: Structure, after: Structure): Touched | undefine
 }
 
 const picked = <K, V>(map: ReadonlyMap<K, V>, keys: ReadonlySet<K>): ReadonlyMap<K, V> =>
-  new Map([...map].filter(([key]) => keys.has(key)));
+  new Map([...keys].flatMap(key => (map.has(key) ? [[key, map.get(key)!] as const] : [])));
 
 const noneTouched: Touched = { chains: new Set(), tags: new Set() };
 

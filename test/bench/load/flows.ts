@@ -1,5 +1,5 @@
 /** What it costs to record flows: of the agent's processor time for each connection, of its memory, and until one is on the screen. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { FlowRecord } from '../../../lib/flows/model.ts';
@@ -13,6 +13,7 @@ import { deleteFlows, listFlows } from '../../support/listed-flows.ts';
 import { type PluggedPod, PolicyHost } from '../../support/policy-host.ts';
 import { type OpenedFlow, openFlows } from '../../support/tracked-flows.ts';
 import type { LoadGroup, LoadRow } from '../load-report.ts';
+import { processorMs } from '../measure.ts';
 
 /** Seconds at each rate, and the rates: connections a second that begin and end. */
 const SECONDS = 60;
@@ -23,12 +24,7 @@ const SCREENS = 20;
 /** Seconds in which nothing happens. */
 const SILENT = 20;
 
-/** Of the processor, kernel included, by all threads. */
-const cpuSecondsOf = (pid: number): number =>
-  readdirSync(`/proc/${pid}/task`).reduce((sum, thread) => {
-    const [nanoseconds] = readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ');
-    return sum + Number(nanoseconds) / 1e9;
-  }, 0);
+const cpuSecondsOf = (pid: number): number => processorMs(pid) / 1000;
 
 const mebibytesOf = (pid: number): number =>
   Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1024;

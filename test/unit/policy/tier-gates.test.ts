@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { LiveRules } from '../../../lib/policy/compile/live.ts';
 import { readManifests } from '../../../lib/policy/manifest/manifest.ts';
 import type { ClusterPolicy, ClusterRule } from '../../../lib/policy/model/cluster-policy.ts';
-import type { NetworkPolicy, PodPeer } from '../../../lib/policy/model/model.ts';
+import type { NetworkPolicy, Pod, PodPeer } from '../../../lib/policy/model/model.ts';
 
 const everything = { requirements: [] };
 const ofApp = (app: string): PodPeer => ({
@@ -104,6 +104,26 @@ test('a change is told without the chains that deny for rules of other policies'
   const denying = [...before.chains.values(), ...after.chains.values()].filter(({ denies }) => denies);
   assert.deepEqual([...new Set(denying.flatMap(chain => chain.policies))], ['ClusterNetworkPolicy/policy-4']);
   assert.ok(all > 4 * 8, `there are ${all} chains`);
+});
+
+test('a pod that comes or goes is told without a walk through the chains', () => {
+  const rules = rulesOf([1, 2, 3].map(number => new Counted(number)));
+  rules.take();
+  const podOf = (app: string): Pod => ({
+    ...{ namespace: 'ns-0', name: app, labels: new Map([['app', app]]), namedPorts: [], addresses: ['10.0.0.1'] },
+    ...{ hostNetwork: false, finished: false, local: true },
+  });
+  // What the sets do is worked out once, for the first pod that comes into one.
+  const [first, second] = [podOf('1-0'), podOf('2-3')];
+  rules.setPod(first);
+  assert.ok(rules.take());
+  const walk = () => assert.fail('The chains were walked through');
+  for (const way of ['entries', 'keys', 'values', 'forEach', Symbol.iterator])
+    Object.defineProperty(rules.chains, way, { value: walk });
+  rules.deletePod(first);
+  assert.equal(rules.take()?.isStructural, false);
+  rules.setPod(second);
+  assert.equal(rules.take()?.isStructural, false);
 });
 
 test('a port by name on the way in is the number that each identity gives to it', () => {
