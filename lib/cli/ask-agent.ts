@@ -1,16 +1,17 @@
 /** Asks the agent of this node on its socket, as root, for answers that only the agent has. */
 
-import { request } from 'node:http';
+import { type ClientRequest, request } from 'node:http';
 import { messageOf } from '../cni/error.ts';
 import { agentSocket } from '../controller/http-server.ts';
 import type { NodeMended } from '../controller/tending.ts';
 import type { Kept } from '../nodestore/policy-folder.ts';
 import type { Cleared } from '../pod/clear-node.ts';
 import type { Document } from '../policy/manifest/manifest.ts';
+import { Silence, StandsStillError, watchPeer } from '../rpc/silence.ts';
 import type { Live } from './live-node.ts';
 
-/** Milliseconds: a resync of a large node takes its time. */
-const TIMEOUT_MS = 60_000;
+/** Milliseconds from one look at a silent agent to the next. */
+const LOOK = 500;
 
 /** The agent answered, and its answer is no. */
 export class AgentRefusal extends Error {
@@ -26,9 +27,29 @@ export class AgentRefusal extends Error {
   }
 }
 
-function fetchText(runDir: string, method: 'GET' | 'POST', path: string, timeout: number): Promise<string> {
+/**
+ * Gives the agent up once it is silent for too long, and for no other reason: it gives a sign of life every second while it
+ * makes its answer, however long that takes.
+ */
+export function untilSilent(asked: ClientRequest): ClientRequest {
+  asked.once('socket', socket =>
+    socket.once('connect', () => {
+      const silence = new Silence(watchPeer(socket));
+      let heard = 0;
+      const timer = setInterval(() => {
+        const why = silence.after(LOOK, socket.bytesRead > heard);
+        heard = socket.bytesRead;
+        if (why) asked.destroy(why);
+      }, LOOK);
+      socket.once('close', () => clearInterval(timer));
+    }),
+  );
+  return asked;
+}
+
+function fetchText(runDir: string, method: 'GET' | 'POST', path: string): Promise<string> {
   const { promise, resolve, reject } = Promise.withResolvers<string>();
-  const asked = request({ socketPath: agentSocket(runDir), method, path, timeout, agent: false }, response => {
+  const asked = request({ socketPath: agentSocket(runDir), method, path, agent: false }, response => {
     const chunks: Buffer[] = [];
     response.on('data', (chunk: Buffer) => chunks.push(chunk)).on('error', reject);
     response.on('end', () => {
@@ -37,30 +58,26 @@ function fetchText(runDir: string, method: 'GET' | 'POST', path: string, timeout
       else reject(new AgentRefusal(response.statusCode ?? 0, text.trim()));
     });
   });
-  asked.on('timeout', () => asked.destroy(new Error(`it does not answer within ${timeout / 1000} s`)));
-  asked.on('error', reject).end();
+  untilSilent(asked).on('error', reject).end();
   return promise;
+}
+
+/** The error of a question that has no answer: what to do, and the cause. */
+export function unanswered(runDir: string, error: unknown): Error {
+  const advice = error instanceof StandsStillError ? error.advice : 'see that `tollgate agent` runs';
+  const message = `Cannot ask the agent of this node on ${agentSocket(runDir)}: ${messageOf(error)}; ${advice}`;
+  return new Error(message, { cause: error });
 }
 
 /**
  * Asks the agent for a text.
- * @param timeout in milliseconds, from one sign of life to the next
- * @throws Error where there is no agent, or it does not answer
+ * @throws Error where there is no agent, or it gives no sign of life; its cause is a StandsStillError then
  */
-export async function askAgentText(
-  runDir: string,
-  method: 'GET' | 'POST',
-  path: string,
-  timeout = TIMEOUT_MS,
-): Promise<string> {
+export async function askAgentText(runDir: string, method: 'GET' | 'POST', path: string): Promise<string> {
   try {
-    return await fetchText(runDir, method, path, timeout);
+    return await fetchText(runDir, method, path);
   } catch (error) {
-    const why = messageOf(error);
-    throw new Error(
-      `Cannot ask the agent of this node on ${agentSocket(runDir)}: ${why}; see that \`tollgate agent\` runs`,
-      { cause: error },
-    );
+    throw unanswered(runDir, error);
   }
 }
 

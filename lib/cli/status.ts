@@ -4,9 +4,6 @@ import { askAgent } from './ask-agent.ts';
 import { command, counted, exit, outputOption, printJson, printLines, stagedText, warn } from './command.ts';
 import { liveOptions } from './live-node.ts';
 
-/** Milliseconds: an agent answers at once, whatever else it does; one that is stopped never does. */
-const TIMEOUT_MS = 5_000;
-
 const seconds = (value: number | null): string => {
   if (value === null) return 'nothing yet';
   return Number.isFinite(value) ? `${value * 1000} ms` : 'more than 10 s';
@@ -49,7 +46,7 @@ export const status = command(
   async ({ runDir, output }) => {
     let found: AgentStatus;
     try {
-      found = await askAgent<AgentStatus>(runDir, 'GET', '/status', TIMEOUT_MS);
+      found = await askAgent<AgentStatus>(runDir, 'GET', '/status');
     } catch (error) {
       const away = heartbeatAge(runDir);
       warn(Number.isFinite(away) ? `an agent was last seen ${Math.round(away)} s ago` : 'no agent was ever seen here');

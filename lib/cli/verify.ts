@@ -182,14 +182,15 @@ export const verify = command(
     const { host, hook } = live.here;
     const pods = hook.table.store.read()?.state.pods ?? {};
     const hasIpv6Pods = Object.values(pods).some(({ addresses }) => addresses.some(text => text.includes(':')));
+    const [agents, flows] = await Promise.all([agentsDifferences(live, options.runDir), probeFlows(options.runDir)]);
     const own = [
       ...probeForeignTags(scene.links, isOwnLink),
       ...forwarding,
       ...probeIpv6(hasIpv6Pods ? 'broken' : 'note'),
       ...probeHostPorts({ pods }, address => isLocalAddress(host, address)),
-      ...(await probeFlows(options.runDir)),
+      ...flows,
     ];
-    const found = [...(await agentsDifferences(live, options.runDir)), ...(await differences(scene))];
+    const found = [...agents, ...(await differences(scene))];
     const next = live.found ? [] : firstSteps(options);
     return conclude({ found, lacks: [...lacks, ...own], repaired, next }, isJson);
   },

@@ -12,7 +12,7 @@ import type { HttpStream, Outlet } from './http-server.ts';
 const LIVE = 200;
 const MOST_LIVE = 500;
 /** Messages without news, so that both ends notice when the other has gone. In milliseconds. */
-const HEARTBEAT = 10_000;
+const HEARTBEAT = 1_000;
 /** Readers at once; the oldest gives way to one more. */
 const MOST_READERS = 16;
 /** Characters of one piece of what has been, and of one live message: a flow may have hundreds of labels and dozens of policies. */

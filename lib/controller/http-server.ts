@@ -89,6 +89,21 @@ function beginStream({ type, begin }: HttpStream, response: ServerResponse): voi
   response.once('close', () => begun[Symbol.dispose]());
 }
 
+/** Milliseconds from one sign of life to the next while an answer is made, for a client that would give a silent server up. */
+const SIGN_OF_LIFE = 1_000;
+
+/** Sends "102 Processing" until it is disposed of. */
+function showLife(response: ServerResponse): Disposable {
+  const timer = setInterval(() => response.writable && response.writeProcessing(), SIGN_OF_LIFE).unref();
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+/** What the page gives; signs of life meanwhile. */
+async function made(page: QueryRoutes[string], query: string | undefined, response: ServerResponse) {
+  using _life = showLife(response);
+  return await page(new URLSearchParams(query));
+}
+
 /** @returns whether the answer has an end */
 export async function answer(
   pages: QueryRoutes,
@@ -99,7 +114,7 @@ export async function answer(
   const page = pages[`${method} ${path}`];
   try {
     const given = page
-      ? await page(new URLSearchParams(query))
+      ? await made(page, query, response)
       : ({ status: 404, type: 'text/plain', text: `Nothing at ${method} ${path}\n` } as const);
     if ('begin' in given) {
       beginStream(given, response);

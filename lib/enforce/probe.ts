@@ -13,7 +13,7 @@ import { createTable } from '../nft/transaction.ts';
 import { formatTag, isOurs } from '../tag/tag.ts';
 
 /**
- * `broken`: no pod can be plugged in. `blocked`: pods can be, but something keeps their packets. `note`: worth knowing.
+ * `broken`: no pod can be plugged in. `blocked`: pods can be, but something keeps their packets or calls. `note`: worth knowing.
  */
 export type LackSeverity = 'broken' | 'blocked' | 'note';
 

@@ -131,6 +131,14 @@ export interface GapNote {
   readonly changes: number;
 }
 
+/** Stands in a file where an agent begins to write to what another one left: nothing is known to have been recorded in between. */
+export interface AwayNote {
+  readonly kind: 'away';
+  /** Of the last record before it. */
+  readonly time: number;
+  readonly until: number;
+}
+
 export type Note = LossNote | SumNote;
 export type Entry = FlowRecord | Note | GapNote;
 

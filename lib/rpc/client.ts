@@ -8,11 +8,9 @@ import { createConnection, type Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { CniError, codes, errorObject, messageOf } from '../cni/error.ts';
 import { errorVersion } from '../cni/request.ts';
-import { peerOf } from '../kernel/peer.ts';
-import { activityOf } from '../kernel/process.ts';
 import type { CallForAgent } from '../pod/plugin.ts';
 import { errnoOf } from '../state/error.ts';
-import { Conversation, ConversationError, descriptorOf } from './connection.ts';
+import { Conversation, ConversationError } from './connection.ts';
 import { heartbeatAge } from './heartbeat.ts';
 import {
   type CallAnswer,
@@ -23,6 +21,7 @@ import {
   encodeRequest,
   type Frame,
 } from './protocol.ts';
+import { watchPeer } from './silence.ts';
 import { socketPath } from './socket-path.ts';
 import { answerTimeoutMs } from './timeouts.ts';
 
@@ -74,33 +73,17 @@ async function connect(path: string, end: number): Promise<Socket> {
     }
 }
 
-/**
- * Whether the agent's process lives, look by look: it computes, waits in the kernel for what every process would wait for, or has done
- * something since the last look. Not, where it is stopped, or sleeps although it is called, or this process namespace does not show it.
- */
-function watchLife(socket: Socket): () => boolean {
-  let pid: number | undefined;
-  let before = 0;
-  return () => {
-    pid ??= peerOf(descriptorOf(socket)).pid;
-    const { state, ticks } = activityOf(pid) ?? { state: '', ticks: before };
-    const isAlive = state === 'R' || state === 'D' || ticks !== before;
-    before = ticks;
-    return isAlive;
-  };
-}
-
 /** READY, when it is the call's turn, or NOT_MINE; waits as long as the agent gives signs of life. QUEUED is one. */
 async function awaitTurn(talk: Conversation, socket: Socket, silence: number, end: number): Promise<Frame> {
-  const lives = watchLife(socket);
+  const look = watchPeer(socket);
   let place: number | undefined;
-  // Silence is counted in looks, each of which has read what had come: a caller that had no processor meanwhile takes nothing for
-  // silence.
   for (let silent = 0; ; ) {
     const frame = await talk.await(['ready', 'notMine', 'queued'], LOOK);
     if (frame && frame.kind !== 'queued') return frame;
     if (frame) place = decodePlace(frame.body);
-    silent = frame || lives() ? 0 : silent + LOOK;
+    const { isActive, state } = look();
+    // What holds it up in the kernel would hold this process up, too.
+    silent = frame || isActive || state === 'D' ? 0 : silent + LOOK;
     const queue = place === undefined ? '' : ` (the call was number ${place} in its queue)`;
     if (silent > silence) throw new ConversationError(`it gave no sign of life for ${silence} ms${queue}`);
     if (performance.now() > end) throw new ConversationError(`it was busy for too long${queue}`);

@@ -142,13 +142,40 @@ test('status says what it knows, what it waits for, and how old it is', async ()
   assert.match(text.stdout, /Not ready\.\n {2}waits for node n1 has no pod CIDR/);
 });
 
-test('status gives an agent up that is stopped', async () => {
-  await using room = await busy();
-  const { host, agent } = room;
+/** What commands that ask the agent say of one that is stopped, on stdout or stderr, and their exit codes. */
+const ofStopped: Readonly<Record<string, readonly [exit: number, said: RegExp]>> = {
+  status: [3, /an agent was last seen \d+ s ago[\s\S]*Cannot ask the agent/],
+  verify: [1, /table inet tollgate: was not compared: [\s\S]*the process that records flows/],
+  'verify --repair': [3, /Cannot ask the agent/],
+  gc: [3, /Cannot ask the agent/],
+  flows: [3, /Cannot show flows: Cannot ask the agent/],
+  'flows --follow': [3, /Cannot show flows: Cannot ask the agent/],
+  'flows --denied': [3, /Cannot show flows: Cannot ask the agent/],
+  'flows --sum pod': [3, /Cannot show flows: Cannot ask the agent/],
+  'flows --open': [3, /Cannot ask the agent/],
+  'policy list': [3, /Cannot ask the agent/],
+  'policy matrix --port 80/TCP': [3, /Cannot ask the agent/],
+};
+
+test('a stopped agent is named by all that ask it, with what to do; one that goes on answers them', async () => {
+  const host = await KubeHost.startCluster();
+  await using _host = host;
+  using agent = await host.startAgent('--flows');
   agent.child.kill('SIGSTOP');
-  const { exit, stderr } = await host.host.run(status);
-  assert.equal(exit, 3);
-  assert.match(stderr, /an agent was last seen \d+ s ago[\s\S]*Cannot ask the agent.*: it does not answer within 5 s;/);
+  const asked = Object.entries(ofStopped).map(async ([command, [exit, said]]) => {
+    const found = await (command === 'status' ? host.host.run(status) : host.type(command.split(' ')));
+    const text = `${found.stdout}${found.stderr}`;
+    assert.equal(found.exit, exit, `${command}: ${text}`);
+    assert.match(text, said);
+    assert.match(
+      text,
+      new RegExp(`its process ${agent.child.pid} stands still: it is stopped[\\s\\S]*kill -CONT`),
+      command,
+    );
+  });
+  await Promise.all(asked);
+  agent.child.kill('SIGCONT');
+  assert.match((await host.host.run(status)).stdout, /^Agent of node n1/);
 });
 
 test('verify compares through the agent, and repairs and collects by it', async () => {

@@ -240,6 +240,18 @@ test('bytes and packets are those that conntrack counted, and sums are those of 
     'conntrack to be as it was',
     async () => (await host.host.sh('cat /proc/sys/net/netfilter/nf_conntrack_acct')).trim() === '0',
   );
+  const last = flows
+    .map(({ end }) => end!)
+    .sort()
+    .at(-1)!;
+  using next = await startAgent(host.host, [...command, '--flows', '--flow-log', file]);
+  void next;
+  const away = await until('the file to tell of the time without an agent', async () => {
+    const lines = (await host.host.sh(`cat ${file}`)).split('\n').slice(0, -1);
+    return lines.map(line => JSON.parse(line)).find(({ kind }) => kind === 'away');
+  });
+  assert.equal(away.time, last);
+  assert.ok(away.until > last);
 });
 
 const silent = (): void => undefined;

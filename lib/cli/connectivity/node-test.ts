@@ -56,11 +56,19 @@ function removeEmptyFolders(folder: string, last: string): void {
   if (folder !== last) removeEmptyFolders(dirname(folder), last);
 }
 
+/** At once, since a call may have to wait for a warm process that stands still. @throws what the first failed with, once all are over */
+async function eachDone(tasks: readonly Promise<void>[]): Promise<void> {
+  await Promise.allSettled(tasks);
+  await Promise.all(tasks);
+}
+
 export class NodeTest implements AsyncDisposable {
   readonly #network: Network;
   readonly #options: NodeTestOptions;
   readonly #pods = new Map<TestPodName, TestPod>();
   readonly #undo = new AsyncDisposableStack();
+  /** What takes each pod away. */
+  readonly #removals: AsyncDisposableStack[] = [];
   /** MTU of the pods' interfaces. */
   #mtu = 0;
 
@@ -83,7 +91,9 @@ export class NodeTest implements AsyncDisposable {
   }
 
   async #plug(name: TestPodName): Promise<void> {
-    const pod = this.#undo.use(await TestPod.start(NAMESPACE, name, { app: name }));
+    const removal = new AsyncDisposableStack();
+    this.#removals.push(removal);
+    const pod = removal.use(await TestPod.start(NAMESPACE, name, { app: name }));
     const { hostPort } = this.#options;
     const attached = {
       containerID: `${NAMESPACE}-${name}`,
@@ -96,7 +106,7 @@ export class NodeTest implements AsyncDisposable {
       },
     };
     // Also where ADD fails: a DEL undoes what it may have left.
-    this.#undo.defer(() => this.#network.remove(attached));
+    removal.defer(() => this.#network.remove(attached));
     const { ips = [] } = await this.#network.add(attached);
     pod.addresses = ips.map(({ address }) => address.split('/')[0]!);
     const family = pod.addresses.some(text => familyOf(text) === 6) ? 6 : 4;
@@ -110,10 +120,9 @@ export class NodeTest implements AsyncDisposable {
   async prepare(): Promise<void> {
     const { isPaused } = this.#options;
     if (this.#isEnforced) this.#writePolicies();
-    for (const name of names) {
-      progress(`plugging in ${NAMESPACE}/${name}`);
-      await this.#plug(name);
-    }
+    progress(`plugging in ${names.map(name => `${NAMESPACE}/${name}`).join(', ')}`);
+    this.#undo.defer(() => eachDone(this.#removals.map(removal => removal.disposeAsync())));
+    await eachDone(names.map(name => this.#plug(name)));
     progress('');
     if (isPaused) await untilEnter('The pods are plugged in.');
   }

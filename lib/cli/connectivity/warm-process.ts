@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { handOver } from '../../rpc/client.ts';
 import { socketPath } from '../../rpc/socket-path.ts';
-import { agentOutcome, type CheckOutcome, TIMEOUT } from './checks.ts';
+import { agentOutcome, type CheckOutcome } from './checks.ts';
 import type { Network } from './network.ts';
 
 export interface AskedAgent {
@@ -17,21 +17,18 @@ const NAME = 'the warm process takes calls in';
 export async function askWarmProcess(network: Network, runDir: string): Promise<AskedAgent | undefined> {
   const path = socketPath(runDir);
   if (!existsSync(path)) return undefined;
-  const answer = await handOver(
-    {
-      ...{ role: 'tollgate', verb: 'STATUS', enforcer: 'inline', runDir },
-      ...network.statusCall(),
-      // Seconds, of an ADD.
-      ...{ enforceTimeout: 60, agentGrace: 0 },
-    },
-    { silence: TIMEOUT.answer, turn: TIMEOUT.answer },
-  );
+  const answer = await handOver({
+    ...{ role: 'tollgate', verb: 'STATUS', enforcer: 'inline', runDir },
+    ...network.statusCall(),
+    // Seconds, of an ADD.
+    ...{ enforceTimeout: 60, agentGrace: 0 },
+  });
   if (answer?.exitCode === 0) return { outcome: agentOutcome(NAME, undefined) };
   if (answer)
     return { outcome: agentOutcome(NAME, `STATUS failed: ${(JSON.parse(answer.stdout) as { msg: string }).msg}`) };
   return {
     outcome: agentOutcome(NAME, `it does not take a call in at ${path}`),
     cause:
-      'The warm process is dead, stopped, or another network’s: calls are carried out without it, slower, and a change of the policies folder waits for the next of them. See its log (`journalctl -u tollgate-agent`), and start it again.',
+      'The warm process is dead, stopped (`kill -CONT` lets it go on), or another network’s: calls are carried out without it, slower, and a change of the policies folder waits for the next of them. See its log (`journalctl -u tollgate-agent`), and start it again.',
   };
 }

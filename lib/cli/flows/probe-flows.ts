@@ -1,6 +1,7 @@
 /** Finds what an agent that records flows lacks on this node, and which settings it has switched on. */
 import type { recorderStatus } from '../../controller/flow-routes.ts';
 import type { Lack } from '../../enforce/probe.ts';
+import { StandsStillError } from '../../rpc/silence.ts';
 import { askAgent } from '../ask-agent.ts';
 
 /** None where no agent records. */
@@ -8,8 +9,11 @@ export async function probeFlows(runDir: string): Promise<readonly Lack[]> {
   let status: ReturnType<typeof recorderStatus>;
   try {
     status = await askAgent(runDir, 'GET', '/flows/status');
-  } catch {
-    return [];
+  } catch (error) {
+    const still = error instanceof Error && error.cause instanceof StandsStillError ? error.cause : undefined;
+    return still
+      ? [{ severity: 'blocked', what: `the process that records flows: ${still.message}`, fix: still.advice }]
+      : [];
   }
   const { conntrack, problems } = status;
   const note = (what: string, fix?: string): Lack => ({

@@ -4,7 +4,8 @@ import { messageOf } from '../../cni/error.ts';
 import { agentSocket } from '../../controller/http-server.ts';
 import type { Entry, LiveMessage } from '../../flows/model.ts';
 import type { SumKind, SumRow } from '../../flows/sums.ts';
-import { AgentRefusal, askAgent, askAgentText } from '../ask-agent.ts';
+import { StandsStillError } from '../../rpc/silence.ts';
+import { AgentRefusal, askAgent, askAgentText, unanswered, untilSilent } from '../ask-agent.ts';
 import { UsageError } from '../command.ts';
 
 /** Flows that are listed, unless another number or a time is asked for. */
@@ -31,11 +32,18 @@ const queryText = ({ filter, since, last, isCounted = false }: FlowQuery): strin
 const instead =
   'start it with `tollgate agent --flows`; `tollgate flows --denied` needs none, and shows what is denied from now on';
 
+/** @throws Error where the agent is there, but stands still */
+function forStandstill(error: unknown): void {
+  if (error instanceof Error && error.cause instanceof StandsStillError)
+    throw new Error(`Cannot show flows: ${error.message}`, { cause: error.cause });
+}
+
 /** @throws Error where no agent of this node records flows; UsageError where the agent does not understand the filter */
 async function asked<T>(ask: () => Promise<T>): Promise<T> {
   try {
     return await ask();
   } catch (error) {
+    forStandstill(error);
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
     if (cause instanceof AgentRefusal && cause.status === 400) throw new UsageError(cause.why);
     if (cause instanceof AgentRefusal && cause.status === 503)
@@ -60,11 +68,16 @@ export const sumRecorded = (runDir: string, by: SumKind, query: FlowQuery): Prom
 /** With the token in it. @throws Error where no page is shown */
 export const uiLink = async (runDir: string): Promise<string> => await askAgentText(runDir, 'GET', '/flows/ui');
 
-export const isRecorded = (runDir: string): Promise<boolean> =>
-  askAgentText(runDir, 'GET', '/flows/status').then(
-    () => true,
-    () => false,
-  );
+/** @throws Error where an agent is there that gives no sign of life */
+export async function isRecorded(runDir: string): Promise<boolean> {
+  try {
+    await askAgentText(runDir, 'GET', '/flows/status');
+    return true;
+  } catch (error) {
+    forStandstill(error);
+    return false;
+  }
+}
 
 /** Whether conntrack counts bytes on the agent's node. */
 export async function countsBytes(runDir: string): Promise<boolean> {
@@ -73,9 +86,6 @@ export async function countsBytes(runDir: string): Promise<boolean> {
   );
   return conntrack.counts;
 }
-
-/** Milliseconds without a sign of life. */
-const SILENCE = 30_000;
 
 /** How long flows are listened to. */
 export interface Listening {
@@ -98,25 +108,23 @@ export async function followRecorded(
   if (stop.aborted) return;
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const path = `/flows/live?${queryText(query)}`;
-  const sent = request(
-    { socketPath: agentSocket(runDir), path, timeout: SILENCE, agent: false, signal: stop },
-    answer => {
-      let rest = '';
-      if (answer.statusCode === 200) begun();
-      answer.setEncoding('utf8').on('data', (chunk: string) => {
-        if (answer.statusCode !== 200) {
-          reject(new AgentRefusal(answer.statusCode ?? 0, chunk.trim()));
-          return;
-        }
-        const messages = (rest + chunk).split('\n\n');
-        rest = messages.pop() ?? '';
-        for (const message of messages) take(JSON.parse(message.replace(/^data: /, '')) as LiveMessage);
-      });
-      answer.on('end', () => reject(new Error('the agent has ended'))).on('error', reject);
-    },
-  );
-  sent.on('timeout', () => sent.destroy(new Error(`no sign of life within ${SILENCE / 1000} s`)));
-  sent.on('error', reject).end();
+  const sent = request({ socketPath: agentSocket(runDir), path, agent: false, signal: stop }, answer => {
+    let rest = '';
+    if (answer.statusCode === 200) begun();
+    answer.setEncoding('utf8').on('data', (chunk: string) => {
+      if (answer.statusCode !== 200) {
+        reject(new AgentRefusal(answer.statusCode ?? 0, chunk.trim()));
+        return;
+      }
+      const messages = (rest + chunk).split('\n\n');
+      rest = messages.pop() ?? '';
+      for (const message of messages) take(JSON.parse(message.replace(/^data: /, '')) as LiveMessage);
+    });
+    answer.on('end', () => reject(new Error('the agent has ended'))).on('error', reject);
+  });
+  untilSilent(sent)
+    .on('error', error => reject(unanswered(runDir, error)))
+    .end();
   stop.addEventListener('abort', () => resolve(), { once: true });
   await asked(() => promise);
 }

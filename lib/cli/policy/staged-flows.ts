@@ -1,6 +1,7 @@
 /** How many connections staged policies would have denied or allowed, as the agent of this node has counted them. */
 
 import type { StagedCounts, StagedFlows } from '../../flows/counts.ts';
+import { StandsStillError } from '../../rpc/silence.ts';
 import { AgentRefusal, askAgent } from '../ask-agent.ts';
 import { counted } from '../command.ts';
 
@@ -11,10 +12,10 @@ export interface StagedAnswer {
   readonly notes: readonly string[];
 }
 
-const uncounted = (why: string): StagedAnswer => ({
-  of: () => undefined,
-  notes: [`what staged policies would deny is not counted (${why}): start the agent with --flows`],
-});
+const unknown = (note: string): StagedAnswer => ({ of: () => undefined, notes: [note] });
+
+const uncounted = (why: string): StagedAnswer =>
+  unknown(`what staged policies would deny is not counted (${why}): start the agent with --flows`);
 
 function answerOf({ since, unattributed, policies, isCut }: StagedCounts): StagedAnswer {
   const nothing = isCut ? undefined : { wouldDeny: 0, wouldAllow: 0 };
@@ -34,7 +35,8 @@ export async function askStagedFlows(runDir: string): Promise<StagedAnswer> {
   try {
     return answerOf(await askAgent<StagedCounts>(runDir, 'GET', '/flows/staged'));
   } catch (error) {
-    const cause = error instanceof Error ? error.cause : undefined;
+    const { cause, message } = error as Error;
+    if (cause instanceof StandsStillError) return unknown(`what staged policies would deny is not known: ${message}`);
     const isBusy = cause instanceof AgentRefusal && cause.status !== 404;
     return uncounted(isBusy ? cause.why : 'no agent of this node records flows');
   }

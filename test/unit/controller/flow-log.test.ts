@@ -1,5 +1,15 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, test } from 'node:test';
 import { FlowLog } from '../../../lib/controller/flow-log.ts';
@@ -123,5 +133,85 @@ test('what a disk does not take is tried again until it does', t => {
   assert.deepEqual(
     lines().map(({ kind, changes }) => [kind, changes]),
     [['gap', 1]],
+  );
+});
+
+/** The files that an agent before this one left, in their order of age; what the next one tells of the time in between. */
+const left: readonly {
+  readonly what: string;
+  readonly files: Readonly<Record<string, string>>;
+  /** Time of the last record in seconds; undefined: nothing is told. */
+  readonly last: number | undefined;
+}[] = [
+  { what: 'no file', files: {}, last: undefined },
+  { what: 'an empty file', files: { '': '' }, last: undefined },
+  { what: 'a flow that ended', files: { '': '{"kind":"flow","time":100,"end":170}\n' }, last: 170 },
+  { what: 'a flow that was denied', files: { '': '{"kind":"flow","time":100,"end":null}\n' }, last: 100 },
+  { what: 'a loss', files: { '': '{"kind":"loss","time":100,"until":160,"events":3}\n' }, last: 160 },
+  { what: 'the agent before it', files: { '': '{"kind":"away","time":100,"until":190}\n' }, last: 190 },
+  { what: 'a line that a crash cut', files: { '': '{"kind":"gap","time":150}\n{"kind":"flow","ti' }, last: 150 },
+  { what: 'a file that was just exchanged', files: { '.1': '{"kind":"gap","time":155}\n' }, last: 155 },
+  {
+    what: 'a clock that was set back',
+    files: { '': '{"kind":"gap","time":99999999999}\n' },
+    last: Number.POSITIVE_INFINITY,
+  },
+  { what: 'what is none of its lines', files: { '': `${'x'.repeat(600_000)}\n` }, last: 1_000 },
+];
+
+for (const { what, files, last } of left)
+  test(`the time without an agent is told after ${what}${last === undefined ? ': none' : ''}`, () => {
+    for (const [end, text] of Object.entries(files)) {
+      writeFileSync(`${path}${end}`, text);
+      utimesSync(`${path}${end}`, 1_000, 1_000);
+    }
+    const before = Date.now() / 1000;
+    using file = open('pod:nobody');
+    const after = Date.now() / 1000;
+    file.write();
+    if (last === undefined) {
+      assert.equal(existsSync(path) ? readFileSync(path, 'utf8') : '', '');
+      return;
+    }
+    const text = readFileSync(path, 'utf8')
+      .slice(files['']?.length ?? 0)
+      .trim();
+    const { kind, time, until } = JSON.parse(text);
+    assert.ok(until >= before && until <= after, text);
+    assert.deepEqual({ kind, time }, { kind: 'away', time: Math.min(last, until) });
+  });
+
+test('a line that was cut off keeps the next one whole, and the time without an agent is told once', () => {
+  writeFileSync(path, '{"kind":"gap","time":150,"changes":1}\n{"kind":"flow","ti');
+  using file = open();
+  journal.opened(at(1), 100);
+  journal.closed(at(1), 101);
+  file.write();
+  appendFileSync(path, '{"kind":"fl');
+  journal.opened(at(2), 102);
+  journal.closed(at(2), 103);
+  file.write();
+  const parts = readFileSync(path, 'utf8').trim().split('\n');
+  assert.equal(parts.splice(4, 1)[0], '{"kind":"fl');
+  assert.equal(parts.splice(1, 1)[0], '{"kind":"flow","ti');
+  assert.deepEqual(
+    parts.map(line => JSON.parse(line).kind),
+    ['gap', 'away', 'flow', 'flow'],
+  );
+});
+
+test('the time without an agent is told as soon as the disk takes it', t => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  writeFileSync(path, '{"kind":"gap","time":150,"changes":1}\n');
+  // Keeps the full file from being exchanged.
+  mkdirSync(`${path}.1`);
+  using file = open('', 1);
+  void file;
+  assert.match(said.at(-1)!, /Cannot write flows to .*EISDIR/);
+  rmdirSync(`${path}.1`);
+  t.mock.timers.tick(500);
+  assert.deepEqual(
+    lines().map(({ kind, time }) => [kind, time]),
+    [['away', 150]],
   );
 });

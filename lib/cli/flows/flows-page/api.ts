@@ -28,7 +28,7 @@ export class ApiRefusal extends Error {}
 /** As `ApiRefusal`, but later it will. */
 class NotYet extends Error {}
 
-/** Milliseconds; a live answer has a sign of life every ten seconds. */
+/** Milliseconds; a live answer has a sign of life every second. */
 const SILENCE = 30_000;
 
 /** Cuts off an answer that has shown no sign of life for a while. */
