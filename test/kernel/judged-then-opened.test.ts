@@ -10,6 +10,7 @@ import { inNetns } from '../../lib/kernel/netns.ts';
 import { findLink, tagLink } from '../../lib/pod/links.ts';
 import { quarantine } from '../../lib/tag/tag.ts';
 import { makeNetns } from '../support/netns.ts';
+import { scratchFolder } from '../support/scratch.ts';
 
 const netns = makeNetns();
 after(() => netns[Symbol.dispose]());
@@ -22,7 +23,8 @@ interface Outcome {
 
 test('a pod whose labels change while it is plugged in is opened with the tag that it has by then', () => {
   const script = fileURLToPath(new URL('../support/relabelled-in-add.ts', import.meta.url));
-  const inside = ['netns', 'exec', netns.name, process.execPath, '--disable-warning=ExperimentalWarning', script];
+  const node = [process.execPath, '--disable-warning=ExperimentalWarning'];
+  const inside = ['netns', 'exec', netns.name, ...node, script, scratchFolder()];
   const said = execFileSync('ip', inside, { encoding: 'utf8', timeout: 120_000 });
   const { stays, slow, queued, early } = JSON.parse(said) as Record<string, Outcome>;
   for (const { group, tag } of [stays!, slow!, queued!, early!]) assert.equal(group, tag);

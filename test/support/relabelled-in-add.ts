@@ -1,9 +1,9 @@
 /**
  * Plugs pods in as the warm process does, in the network namespace that it is run in, while the folder's labels change; prints
- * for each way how the pod's interface is tagged, and how the pod is judged.
+ * for each way how the pod's interface is tagged, and how the pod is judged. Its argument is an empty folder.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readlinkSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readlinkSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { parseConfig } from '../../lib/cni/config.ts';
 import { type AttachmentRequest, parseRequest } from '../../lib/cni/request.ts';
@@ -22,7 +22,7 @@ import { openHere, type Warm } from '../../lib/pod/here.ts';
 import { findLink } from '../../lib/pod/links.ts';
 import { hostInterfaceName } from '../../lib/tag/link-name.ts';
 
-const folder = mkdtempSync('/tmp/tg-relabel-');
+const folder = process.argv[2]!;
 const runDir = `${folder}/run`;
 const policies = `${folder}/policies`;
 mkdirSync(policies);
@@ -136,6 +136,5 @@ const early = await plug('early', ({ pair, ...put }) => ({
 }));
 const outcomes = { stays: stays(), slow: slow(), queued: queued(), early: early() };
 for (const child of sandboxes) child.kill();
-rmSync(folder, { recursive: true });
 console.log(JSON.stringify(outcomes));
 process.exit(0);

@@ -105,9 +105,13 @@ export class NodeTest implements AsyncDisposable {
         ...(name === 'open' ? { portMappings: [{ hostPort, containerPort: PORT, protocol: 'tcp' }] } : {}),
       },
     };
-    // Also where ADD fails: a DEL undoes what it may have left.
-    removal.defer(() => this.#network.remove(attached));
-    const { ips = [] } = await this.#network.add(attached);
+    const added = this.#network.add(attached);
+    removal.defer(async () => {
+      // A DEL that came first would find nothing to undo. Also where ADD fails: it may have left something.
+      await Promise.allSettled([added]);
+      await this.#network.remove(attached);
+    });
+    const { ips = [] } = await added;
     pod.addresses = ips.map(({ address }) => address.split('/')[0]!);
     const family = pod.addresses.some(text => familyOf(text) === 6) ? 6 : 4;
     await pod.order({ kind: 'serve', ports: [PORT, ...TIER_PORTS], greeting: `hello from ${name}`, family });

@@ -192,11 +192,26 @@ test('what gave way to newer flows before it was read is told at the end of the 
   assert.deepEqual([kind, changes + lines.length], ['gap', 5_000]);
 });
 
-test('of a thousand lists that nobody reads sixteen stay', async t => {
-  t.mock.timers.enable({ apis: ['setInterval', 'setTimeout', 'Date'] });
-  const { recorder, open, list } = start();
-  open(1000);
-  const all = await Promise.all(Array.from({ length: 1000 }, () => list({ last: '1000' })));
-  assert.equal(recorder.readers.size, 16);
-  assert.equal(all.filter(({ isOver }) => isOver).length, 984);
-});
+for (const [what, ask] of [
+  ['lists', ({ list }: ReturnType<typeof start>) => list({ last: '1000' })],
+  ['readers of what has been and what comes', ({ read }: ReturnType<typeof start>) => read(true, { last: '1000' })],
+] as const)
+  test(`of a thousand ${what} that nobody reads sixteen stay, and a piece waits for each`, async t => {
+    t.mock.timers.enable({ apis: ['setInterval', 'setTimeout', 'Date'] });
+    const room = start();
+    room.open(1000);
+    const all = await Promise.all(Array.from({ length: 1000 }, () => ask(room)));
+    assert.equal(room.recorder.readers.size, 16);
+    assert.equal(all.filter(({ isOver }) => isOver).length, 984);
+    for (let second = 0; second < 10; second++) {
+      room.open(100);
+      t.mock.timers.tick(SECOND);
+      await new Promise<void>(done => setImmediate(done));
+    }
+    const waiting = all.map(each => each.waiting);
+    assert.ok(Math.max(...waiting) < 70_000, `${Math.max(...waiting)} characters wait for one`);
+    const cut = all.filter(({ isOver }) => isOver);
+    for (const each of cut) each.read();
+    await new Promise<void>(done => setImmediate(done));
+    assert.equal(Math.max(...cut.map(each => each.waiting)), 0, 'nothing is written to one that was cut off');
+  });
