@@ -126,8 +126,11 @@ export class Footings {
   }
 
   #recall(reconciler: Reconciler, record: NodeRecord, isWritten: boolean, isWhole: boolean): void {
-    const { judging, resized, generation } = record;
-    const known = { under: judging, judging: () => this.#options.store.findJudging(judging), resized, generation };
+    const { judging, resized, moment, generation } = record;
+    const known = {
+      ...{ under: judging, judging: () => this.#options.store.findJudging(judging) },
+      ...{ resized, moment, generation },
+    };
     reconciler.recall(record, known, isWhole);
     if (!isWritten || !this.isStanding(record)) reconciler.doubt(record.marker, isWritten);
   }

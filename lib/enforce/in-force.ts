@@ -20,7 +20,7 @@ import {
   sharedChains,
 } from '../gate/judging.ts';
 import { type GateSettings, isJudged } from '../gate/settings.ts';
-import { gateSets } from '../gate/static-sets.ts';
+import { gateSets, ONE_MOMENT } from '../gate/static-sets.ts';
 import type { Element } from '../nft/model.ts';
 import type { Operation } from '../nft/transaction.ts';
 import type { Gate, Ruleset } from '../policy/compile/ruleset.ts';
@@ -116,6 +116,17 @@ export const readJudging = (
     if (!found) return undefined;
     const sizes = Object.fromEntries(nft.readSetSizes(TABLE_NAME, [...ruleset.sets.keys()]));
     return { marker, table: found.table, chains: Object.fromEntries(found.chains), sizes, ...judgedBy(ruleset) };
+  });
+
+/** Handles of the rules of `one-moment` after a commit of ours, which made this generation. */
+export const momentAfter = (
+  nft: TableConnection,
+  generation: number,
+  { table }: Judging,
+): readonly number[] | undefined =>
+  ifUndisturbed(nft, generation, () => {
+    const found = nft.readHandles(TABLE_NAME, [ONE_MOMENT]);
+    return found?.table === table ? found.chains.get(ONE_MOMENT) : undefined;
   });
 
 /** A commit of ours, and the knowledge of the table before it. */

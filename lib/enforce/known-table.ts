@@ -3,13 +3,21 @@
  * a pod is opened the enforcer asks the kernel only for the rules that judge that pod (`in-force.ts`).
  */
 
-import { changedBy, type Judged, type Judging, resizedBy, type Sizes } from '../gate/judging.ts';
+import {
+  atMoment,
+  changedBy,
+  isOfElements,
+  type Judged,
+  type Judging,
+  resizedBy,
+  type Sizes,
+} from '../gate/judging.ts';
 import { type GateSettings, isJudged } from '../gate/settings.ts';
 import type { TableStep } from '../gate/steps.ts';
 import { nextGeneration } from '../kernel/nft.ts';
 import type { Operation } from '../nft/transaction.ts';
 import type { Ruleset } from '../policy/compile/ruleset.ts';
-import { areChainsKnown, isInForce, judgingAfter, readJudging } from './in-force.ts';
+import { areChainsKnown, isInForce, judgingAfter, momentAfter, readJudging } from './in-force.ts';
 import type { TableConnection } from './table-connection.ts';
 
 /** Handles and sizes, read where they are asked for. */
@@ -22,6 +30,7 @@ interface Handles {
 /** Knowledge of a table that one process writes down, and another goes on from. */
 export interface Knowledge extends Handles {
   readonly resized?: Sizes | undefined;
+  readonly moment?: readonly number[] | undefined;
   readonly generation: number | undefined;
 }
 
@@ -35,6 +44,8 @@ export class KnownTable {
   #handles = handlesOf(undefined);
   /** By how much sets have grown since that was read. */
   #resized: Sizes = {};
+  /** Handles of the rules of `one-moment`, where they are others since that was read. */
+  #moment: readonly number[] | undefined;
   /** At which the whole table was what it should be; undefined where another program has committed something since. */
   #generation: number | undefined;
 
@@ -43,14 +54,21 @@ export class KnownTable {
   }
 
   /** Takes over knowledge that was written down under the marker that the table has. */
-  recall({ resized = {}, generation, ...handles }: Knowledge): void {
+  recall({ resized = {}, moment, generation, ...handles }: Knowledge): void {
     this.#handles = handles;
     this.#resized = resized;
+    this.#moment = moment;
     this.#generation = generation;
   }
 
   get knowledge(): Knowledge {
-    return { ...this.#handles, resized: this.#resized, generation: this.#generation };
+    return { ...this.#handles, resized: this.#resized, moment: this.#moment, generation: this.#generation };
+  }
+
+  /** By handles and sizes, as of now but for sets that have grown since. */
+  get #known(): Judging | undefined {
+    const known = this.#handles.judging();
+    return known && atMoment(known, this.#moment);
   }
 
   /** Nothing has been committed in this network namespace since the whole table was what it should be. */
@@ -69,6 +87,7 @@ export class KnownTable {
   #forget(): void {
     this.#handles = handlesOf(undefined);
     this.#resized = {};
+    this.#moment = undefined;
     this.#generation = undefined;
   }
 
@@ -77,33 +96,36 @@ export class KnownTable {
    * @throws NftError the kernel's refusal
    */
   commit({ transaction, markers, change }: TableStep): void {
-    const marker = markers.at(-1)!;
     const { operations } = transaction;
-    const { under, judging, resized = {}, generation: whole } = this.knowledge;
+    const { under, judging, resized, moment, generation: whole } = this.knowledge;
+    const isSized = change === undefined && operations.every(isElement);
+    const known = isSized ? undefined : this.#known;
     this.#forget();
     const before = this.#nft().generation();
-    const isSized = change === undefined && operations.every(isElement);
     // Else rules that another program put into a chain that this commit changes would pass for the commit's own.
-    const known = isSized ? undefined : judging();
     const isKnown = isSized
       ? under !== undefined
-      : known && areChainsKnown(this.#nft(), known, changedBy(operations).chains);
+      : known && (whole === before || areChainsKnown(this.#nft(), known, changedBy(operations).chains));
     this.#nft().commit(transaction);
     const after = operations.length > 0 ? nextGeneration(before) : before;
     if (!isKnown || this.#nft().generation() !== after) return;
     const grown = resizedBy(operations, resized);
-    if (known)
-      this.#handles = handlesOf(
-        judgingAfter(this.#nft(), after, marker, { operations, change, known, resized: grown }),
-      );
-    else [this.#handles, this.#resized] = [{ under, judging }, grown];
+    const isLasting = change === undefined && operations.every(isOfElements);
+    if (known && !isLasting) {
+      const step = { operations, change, known, resized: grown };
+      this.#handles = handlesOf(judgingAfter(this.#nft(), after, markers.at(-1)!, step));
+    } else {
+      const now = known ? momentAfter(this.#nft(), after, known) : moment;
+      if (known && !now) return;
+      [this.#handles, this.#resized, this.#moment] = [{ under, judging }, grown, now];
+    }
     if (this.#handles.under !== undefined && whole === before) this.#generation = after;
   }
 
   /** Whether what judges these pods is known to be in force, asked at a cost that does not grow with the number of pods. */
   isInForce(settings: GateSettings, pods: readonly Judged[]): boolean {
     if (this.isUntouched) return true;
-    const known = this.#handles.judging();
+    const known = this.#known;
     if (!known || (isJudged(settings) && !pods.every(({ tag }) => known.tags[tag]))) return false;
     return isInForce(this.#nft(), { known, settings, pods, coming: new Map(), resized: this.#resized });
   }

@@ -59,7 +59,7 @@ export class RecordKeeper {
 
   #writeBeside({ state, markers, isStructural }: InForce, known: Knowledge, rules: RulesetSource): Partial<NodeRecord> {
     const { store } = this.#options;
-    const { under, resized, generation } = known;
+    const { under, resized, moment, generation } = known;
     const marker = markers.at(-1)!;
     const { index: kept, judging: written } = this.#beside;
     const index = kept !== undefined && !isStructural ? undefined : rules.index?.();
@@ -71,6 +71,7 @@ export class RecordKeeper {
       ...this.#beside,
       gate: gateDigest(state.settings),
       ...(resized ? { resized } : {}),
+      ...(moment ? { moment } : {}),
       ...(generation === undefined ? {} : { generation }),
     };
   }

@@ -16,7 +16,7 @@ import {
 } from '../nft/statements.ts';
 import { denial, denialPrefix } from './denial.ts';
 import { type GateSettings, isJudged } from './settings.ts';
-import { MOMENT } from './static-sets.ts';
+import { MOMENT, ONE_MOMENT } from './static-sets.ts';
 import { closed, drop, fromNode, fromPod, itself, linkLocal, notFromPod, notToPod, toPod } from './whose-packet.ts';
 
 /** A neighbour's discovery of neighbours: a forwarded packet never has hop limit 255 (RFC 4861, 11.2). */
@@ -44,7 +44,7 @@ const relatedError: readonly Statement[] = [
 ];
 
 /** The last rule of what is judged. */
-const ofOneMoment = rule([jump('one-moment')]);
+const ofOneMoment = rule([jump(ONE_MOMENT)]);
 
 /** The base chain runs after DNAT and before SNAT, so that policy sees the addresses of both pods. */
 function gate({ judge }: GateSettings, isOrdered: boolean): Chain {
@@ -112,7 +112,7 @@ function orderedChains(nflogGroup: number): readonly Chain[] {
     dispatch('ingress', 'ingress-tiers', 'ingress_tiers_by_tag', nflogGroup),
     { name: 'to-itself', rules: [rule([jump('egress-tiers')]), rule([jump('ingress-tiers')]), ofOneMoment] },
     {
-      name: 'one-moment',
+      name: ONE_MOMENT,
       rules: [rule([vmap('meta nfproto', MOMENT)]), rule(drop(), 'policies changed while it was judged')],
     },
   ];

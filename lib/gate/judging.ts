@@ -8,6 +8,7 @@ import { gateChains } from './chains.ts';
 import type { LocalPod } from './node-state.ts';
 import type { GateSettings } from './settings.ts';
 import type { RulesetPair } from './shrunk.ts';
+import { MOMENT, ONE_MOMENT } from './static-sets.ts';
 
 /** Gates of a tag's packets: egress and ingress, and where rules are ordered the same two by cluster policies alone. */
 export type TagGates = readonly Gate[];
@@ -109,11 +110,22 @@ export function judgedAfter(known: OfRules, { before, after }: RulesetPair): OfR
   };
 }
 
-/** How many elements sets gain or lose by these operations; sets whose size stays are left out. */
+/** Knowledge of the table with these handles of the rules of `one-moment`, which are others with many a change of elements. */
+export const atMoment = (known: Judging, rules: readonly number[] | undefined): Judging =>
+  rules === undefined ? known : { ...known, chains: { ...known.chains, [ONE_MOMENT]: rules } };
+
+/** Whether the operation changes elements, or the map `moment` and its chain, which are made anew with elements. */
+export function isOfElements(operation: Operation): boolean {
+  if (operation.object === 'set') return operation.set.name === MOMENT;
+  if (operation.object === 'chain') return operation.chain.name === ONE_MOMENT;
+  return operation.object === 'rule' ? operation.chain === ONE_MOMENT : operation.object === 'element';
+}
+
+/** How many elements sets gain or lose by these operations; sets whose size stays are left out, and so is `moment`. */
 export function resizedBy(operations: readonly Operation[], before: Sizes = {}): Sizes {
   const sizes = new Map(Object.entries(before));
   for (const operation of operations)
-    if (operation.object === 'element' && !operation.set.interval) {
+    if (operation.object === 'element' && !operation.set.interval && operation.set.name !== MOMENT) {
       const { set, verb, elements } = operation;
       const sign = verb === 'add' || verb === 'create' ? 1 : -1;
       sizes.set(set.name, (sizes.get(set.name) ?? 0) + sign * elements.length);

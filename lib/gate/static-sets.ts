@@ -9,6 +9,8 @@ import { isJudged, type Judge } from './settings.ts';
  * of before; but one that only allows more, or only less, which such a packet may see in part.
  */
 export const MOMENT = 'moment';
+/** The chain that looks into it, and is filled anew with it. */
+export const ONE_MOMENT = 'one-moment';
 const NFPROTO = { ipv4: 2, ipv6: 10 } as const;
 
 const set = (name: string, key: readonly Datatype[], comment: string, interval = false): NamedSet => ({

@@ -42,7 +42,7 @@ interface Last {
  */
 const LOOKS = { mismatched: 1000, alone: 10 } as const;
 /** Formats of sealed files; to be counted up wherever the shape of `NodeHead` or `Judging` changes. */
-const formats = { head: 'node 1', judging: 'judging 1' } as const;
+const formats = { head: 'node 2', judging: 'judging 1' } as const;
 /** Files that hold as long as the record says so. */
 const BESIDE = ['pods', 'sets', 'rules', 'judging'];
 /** Lines of pods that are gone, beside as many as there are pods, before the roster is written anew. */

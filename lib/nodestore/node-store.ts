@@ -27,6 +27,8 @@ export interface NodeRecord {
   readonly judging?: number;
   /** By how much sets have grown since those were written. */
   readonly resized?: Sizes;
+  /** Handles of the rules of the chain `one-moment`, where they are others since. */
+  readonly moment?: readonly number[];
   readonly state: NodeState;
 }
 

@@ -117,6 +117,7 @@ export const isNodeHead: Shape<NodeHead> = such(
     gate: optional(isText),
     judging: optional(isMarker),
     resized: optional(mapOf(within(Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER))),
+    moment: optional(listOf(isCount)),
     state: isState,
     roster: isExtent,
     counts: isCounts,

@@ -107,3 +107,20 @@ export function policiesOfTheCluster({ number, isForAll, shape, isAccepted }: Cl
     }),
   );
 }
+
+/** A cluster policy after those of `policiesOfTheCluster`, that accepts pods of the app on one port and denies them on another. */
+export const policyThatTells = (app: string): string =>
+  list([
+    {
+      ...{ apiVersion: 'policy.networking.k8s.io/v1alpha2', kind: 'ClusterNetworkPolicy' },
+      metadata: { name: `for-${app}` },
+      spec: {
+        ...{ tier: 'Admin', priority: 999, subject: { namespaces: {} } },
+        ingress: ['Accept', 'Deny'].map((action, n) => ({
+          action,
+          from: [{ pods: { namespaceSelector: {}, podSelector: { matchLabels: { app } } } }],
+          ...shapes['a port each'](n),
+        })),
+      },
+    },
+  ]);

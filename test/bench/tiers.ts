@@ -15,7 +15,7 @@ import { makePods, type Pod } from './cni.ts';
 import type { Part } from './main.ts';
 import { interleave, type Times } from './measure.ts';
 import { BenchNode } from './node.ts';
-import { type ClusterPolicies, policiesForTheServer, policiesOfTheCluster } from './policies.ts';
+import { type ClusterPolicies, policiesForTheServer, policiesOfTheCluster, policyThatTells } from './policies.ts';
 import { compared, type Row, single } from './report.ts';
 import { type TwoPods, twoPods } from './two-pods.ts';
 import { used, WarmPlace } from './warm.ts';
@@ -69,9 +69,13 @@ async function connections(say: (progress: string) => void): Promise<Row[]> {
 
 /** Two workers that do the same differ by up to a tenth for as long as they live, so there are several of each kind. */
 const workers = 3;
-const rounds = 40;
+const rounds = 25;
 /** Labels of pods that ADD and DEL are measured with; others of the same identity are present. */
-const subjects = { 'that no rule is for': 'plain', 'that rules accept': 'before-7-3' } as const;
+const subjects = {
+  'that no rule is for': 'plain',
+  'that rules accept': 'before-7-3',
+  'that rules accept and deny': 'mixed',
+} as const;
 
 const likes = (pods: readonly Pod[], app: string): Pod[] =>
   pods.map(pod => ({ ...pod, namespace: 'ns0', labels: { app } }));
@@ -90,7 +94,10 @@ async function adds(say: (progress: string) => void): Promise<Row[]> {
   const places: WarmPlace[] = [];
   for (let i = 0; i < workers; i++) {
     say(`nodes for ADD, ${i + 1} of ${workers}`);
-    places.push(await inhabited(policiesOfTheCluster(everyone)), await inhabited(undefined));
+    places.push(
+      await inhabited(together(policiesOfTheCluster(everyone), policyThatTells('mixed'))),
+      await inhabited(undefined),
+    );
   }
   return Object.entries(subjects).flatMap(([which, app]) => {
     say(`ADD of a pod ${which}`);

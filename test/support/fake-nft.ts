@@ -15,8 +15,8 @@ export class Kernel {
 
   #generation = 1;
   #handles = 0;
-  /** A rule that is the same value is the same rule. */
-  readonly #handleOf = new WeakMap<Rule, number>();
+  /** By rule and chain. A rule that is the same value is the same rule until it is added again. */
+  readonly #handleOf = new WeakMap<Rule, Map<string, number>>();
 
   commit(transaction: Transaction, { generation }: EncodeOptions = {}): void {
     if (transaction.operations.length === 0) return;
@@ -36,6 +36,8 @@ export class Kernel {
       if (operation.object === 'element')
         for (const { key } of operation.elements)
           this.log.push(`${operation.verb} ${String(key[0])} ${operation.set.name}`);
+      else if (operation.object === 'rule' && operation.verb === 'add')
+        this.#handleOf.get(operation.rule)?.delete(operation.chain);
   }
 
   readTable(): Table | undefined {
@@ -71,7 +73,7 @@ export class Kernel {
     return {
       table: 1,
       isDormant: table.dormant ?? false,
-      chains: new Map(names.map(name => [name, rulesOf(name).map(rule => this.#handle(rule))])),
+      chains: new Map(names.map(name => [name, rulesOf(name).map(rule => this.#handle(name, rule))])),
     };
   }
 
@@ -80,10 +82,12 @@ export class Kernel {
     return new Map(sets.map(({ name, elements }) => [name, elements.length]));
   }
 
-  #handle(rule: Rule): number {
-    const known = this.#handleOf.get(rule) ?? ++this.#handles;
+  #handle(chain: string, rule: Rule): number {
+    const known = this.#handleOf.get(rule) ?? new Map<string, number>();
     this.#handleOf.set(rule, known);
-    return known;
+    const handle = known.get(chain) ?? ++this.#handles;
+    known.set(chain, handle);
+    return handle;
   }
 
   probeTableFlags() {

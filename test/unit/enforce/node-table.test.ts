@@ -125,6 +125,20 @@ const byPortName = policy(
     egress: [{ to: [{ podSelector: {} }], ports: [{ port: 'http' }] }],
   },
 );
+/** Of what it accepts and what it denies, neither may be seen without the other. */
+const ofClients = {
+  apiVersion: 'policy.networking.k8s.io/v1alpha2',
+  kind: 'ClusterNetworkPolicy',
+  metadata: { name: 'clients' },
+  spec: {
+    ...{ tier: 'Admin', priority: 1, subject: { namespaces: {} } },
+    ingress: [80, 81].map(number => ({
+      action: number === 80 ? 'Accept' : 'Deny',
+      from: [{ pods: { namespaceSelector: {}, podSelector: { matchLabels: { role: 'client' } } } }],
+      protocols: [{ tcp: { destinationPort: { number } } }],
+    })),
+  },
+};
 /** A pod of another node, under an address that pod `b` has here. */
 const elsewhere = {
   apiVersion: 'v1',
@@ -576,6 +590,34 @@ suite('other programs commit', () => {
     assert.ok(bringOne(table, pod('e', { app: 'web' }), kept).drift > 0);
     room.assertWhole(table, kept);
   });
+
+  const ways = { 'each by a process of its own': () => new Room(), 'all by one process': () => Room.warm() };
+  for (const [how, open] of Object.entries(ways))
+    test(`beside cluster policies that accept and deny a pod, ${how}: it takes no look at the whole table, and no file of handles`, () => {
+      using room = open();
+      const kept = folder(allowWeb, ofClients);
+      filled(room, kept);
+      const momentNow = () => room.kernel.readHandles(undefined, ['one-moment'])!.chains.get('one-moment')!;
+      const files = () =>
+        ['judging', 'sets', 'rules'].map(kind => readFileSync(join(room.runDir, `4711.${kind}`), 'utf8'));
+      const [reads, written] = [room.kernel.reads, files()];
+      for (const name of ['d', 'e', 'f']) {
+        const moment = momentNow();
+        if (name !== 'e') room.kernel.meddle();
+        assert.equal(bringOne(room.open(), pod(name, { role: 'client' }), kept).drift, 0);
+        assert.notDeepEqual(momentNow(), moment);
+      }
+      room.kernel.meddle();
+      letOneGo(room.open(), 'd', kept);
+      assert.deepEqual([room.kernel.reads, files()], [reads, written]);
+      room.assertWhole(room.open(), kept);
+      room.kernel.meddle(found => ({
+        ...found,
+        chains: found.chains.map(chain => (chain.name === 'one-moment' ? { ...chain, rules: [] } : chain)),
+      }));
+      assert.ok(bringOne(room.open(), pod('g', { app: 'web' }), kept).drift > 0);
+      room.assertWhole(room.open(), kept);
+    });
 
   test('between a look and a commit: the commit is refused, and the look taken again', () => {
     using room = new Room();
