@@ -13,6 +13,8 @@ node=$PWD/node_modules/node-linux-$arch/bin/node
 export TOLLGATE=$PWD/dist/tollgate CNITOOL=$PWD/dist/tools/cnitool
 notes=$(mktemp -d)
 scratch=$(mktemp -d -t tollgate-test-XXXXXX)
+# Programs that tests start as another user are let through to the folders that are theirs.
+chmod 711 "$scratch"
 
 # What there is on this machine that a test might touch, without what changes by itself (counters, lifetimes).
 machine() {

@@ -41,7 +41,11 @@ export interface RecorderOptions {
 
 /** Events between two looks at the clock. */
 const AT_ONCE = 128;
-/** Milliseconds before the log of denied packets is asked for again that another process holds. */
+/**
+ * Milliseconds before the log of denied packets is asked for again that another process holds: a command that reads it leaves
+ * it to us within the first of these.
+ */
+const SOON = 2_000;
 const AGAIN = 5_000;
 /** Milliseconds between two looks at all connections: for those that were there before us the kernel may tell no end. */
 const LOOK = 60_000;
@@ -216,6 +220,7 @@ export class FlowRecorder implements Disposable {
   /** Asks for the kernel's log again and again, as long as another process holds it. */
   async #hearDenials(): Promise<void> {
     const { log, nft, nflogGroup: group, source } = this.#options;
+    let [failures, told]: [number, string | undefined] = [0, undefined];
     while (!this.#isOver) {
       const { promise: ended, resolve } = Promise.withResolvers<Error>();
       const names = {
@@ -234,14 +239,17 @@ export class FlowRecorder implements Disposable {
         await watched.ready();
         this.#denials = watched;
         this.deaf = undefined;
+        [failures, told] = [0, undefined];
         throw await ended;
       } catch (error) {
-        if (this.deaf !== messageOf(error)) log('warn', `Denied flows are not recorded: ${messageOf(error)}`);
         this.deaf = messageOf(error);
+        failures++;
+        if (failures > 1 && told !== this.deaf) log('warn', `Denied flows are not recorded: ${this.deaf}`);
+        if (failures > 1) told = this.deaf;
       }
       watched[Symbol.dispose]();
       this.#denials = undefined;
-      await resting(AGAIN);
+      await resting(failures > 1 ? AGAIN : SOON);
     }
   }
 

@@ -143,7 +143,8 @@ export const flowRoutes = (
       query => {
         const begun = recorder();
         if (begun) return answer(begun, query);
-        return { status: 503, type: 'text/plain', text: `${trouble() ?? notYet}\n` };
+        const never = trouble();
+        return { status: never === undefined ? 503 : 500, type: 'text/plain', text: `${never ?? notYet}\n` };
       },
     ]),
   ) satisfies QueryRoutes;

@@ -2,17 +2,16 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chownSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chownSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { checkOut } from '../support/checkout.ts';
+import { scratchFolder } from '../support/scratch.ts';
 
 /** Debian's `nobody`: a user without a home folder and without any right that root has. */
 const NOBODY = 65534;
 
-// Not in TMPDIR, which other users may not enter.
-const folder = mkdtempSync('/var/tmp/tollgate-build-');
-test.after(() => rmSync(folder, { recursive: true }));
+const folder = scratchFolder('build');
 
 interface Place {
   readonly name: string;

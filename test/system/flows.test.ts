@@ -3,6 +3,7 @@
  * whatever NAT made of it; what was lost is told, and what conntrack counted is what the record says.
  */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import test from 'node:test';
@@ -345,6 +346,38 @@ test('`flows --denied` says the same by the agent’s record as by the node’s 
   using agent = await startAgent(host.host, [...command, '--flows']);
   void agent;
   assert.deepEqual(await watch(), alone);
+});
+
+test('`flows --denied` leaves the node’s log to an agent that comes, and goes on with what that records', async () => {
+  using host = await PolicyHost.start();
+  host.put('policy.yaml', onlyFrom('web', { app: 'web' }, { app: 'client' }));
+  using web = await host.plug('web', { labels: { app: 'web' } });
+  using stranger = await host.plug('stranger');
+  const watching = host.host.spawn([tollgate, 'flows', '--denied', '--follow', '-o', 'json', ...live]);
+  let told = '';
+  let said = '';
+  watching.stdout!.on('data', (chunk: Buffer) => {
+    told += chunk;
+  });
+  watching.stderr!.on('data', (chunk: Buffer) => {
+    said += chunk;
+  });
+  /** Sends a flow that is denied, again and again until it is told. */
+  const deny = (dport: number, isTold: () => boolean | Promise<boolean>) =>
+    until(`port ${dport} to be told: ${said}`, async () => {
+      const packet = host.packet(stranger.addresses[4], web.addresses[4], { dport });
+      assert.ok(!host.arrives(stranger.end, packet, web.end));
+      return await isTold();
+    });
+  const isHeard = (dport: number) => () => told.includes(`"port":${dport},`);
+  await deny(81, isHeard(81));
+  using agent = await startAgent(host.host, [...command, '--flows']);
+  await deny(82, async () => /"state":"denied"/.test((await host.type(['flows', 'port:82', '-o', 'json'])).stdout));
+  await deny(83, isHeard(83));
+  assert.equal(agent.said(/are not recorded/), false);
+  watching.kill('SIGINT');
+  const [exit] = (await once(watching, 'close')) as [number];
+  assert.equal(exit, 0, said);
 });
 
 test('without an agent that records, and with a filter that means nothing, the command says what to do', async () => {

@@ -1,47 +1,13 @@
 import type { Entry, LiveMessage } from '../../flows/model.ts';
 import { type SumKind, sumKinds } from '../../flows/sums.ts';
 import { command, type Exit, exit, outputOption, print, printJson, printLines, UsageError, warn } from '../command.ts';
-import { liveOptions, openLive } from '../live-node.ts';
-import { denialPrinters } from './denied-lines.ts';
+import { liveOptions } from '../live-node.ts';
 import { entryText, sumTable } from './flow-lines.ts';
 import { Follower } from './follower.ts';
+import { listeningFor } from './listening.ts';
 import { momentBefore } from './moment.ts';
-import {
-  countsBytes,
-  type FlowQuery,
-  followRecorded,
-  isRecorded,
-  LAST,
-  type Listening,
-  listRecorded,
-  sumRecorded,
-  uiLink,
-} from './recorded.ts';
-import { watchDenied } from './watch-denied.ts';
-
-/** Until interrupted, or for so many seconds from when flows are heard of: to begin takes a busy machine a while. */
-function listeningFor(seconds?: number): Listening {
-  const over = new AbortController();
-  const end = (): void => over.abort();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, end);
-  const begun = (): void => {
-    if (seconds !== undefined) setTimeout(end, seconds * 1000).unref();
-  };
-  return { begun, stop: over.signal };
-}
-
-/** As `flows --denied` shows it where the node's log is read at first hand. */
-function printDenied(entry: Entry, output: string): void {
-  const { flow, sum } = denialPrinters[output]!;
-  if (entry.kind === 'sum') sum(entry);
-  if (entry.kind !== 'flow') return;
-  const direction = entry.egress?.allowed === false ? 'egress' : 'ingress';
-  const { time, from, to, protocol, sourcePort, port } = entry;
-  flow({
-    ...{ time, direction, from: from.name, to: to.name, source: from.address, destination: to.address },
-    ...{ protocol, sourcePort, port, by: entry[direction]?.by ?? [] },
-  });
-}
+import { countsBytes, type FlowQuery, followRecorded, LAST, listRecorded, sumRecorded, uiLink } from './recorded.ts';
+import { DENIED, showDenials } from './show-denials.ts';
 
 const printEntry = (entry: Entry, output: string): void =>
   printLines([output === 'json' ? JSON.stringify(entry) : entryText(entry)]);
@@ -52,32 +18,6 @@ interface Options {
   readonly follow: boolean;
   readonly seconds: number;
   readonly denied: boolean;
-}
-
-/** Prints denials from now on: the agent's, where one records flows, else those that the gate logs to its NFLOG group. */
-async function showDenials(options: Options & Parameters<typeof openLive>[0], filter: string): Promise<Exit> {
-  const listening = listeningFor(options.follow ? undefined : options.seconds);
-  const { runDir, output } = options;
-  if (await isRecorded(runDir)) {
-    const told = new Set<number>();
-    const isNew = (entry: Entry): boolean =>
-      entry.kind !== 'flow' || (!told.has(entry.id) && told.add(entry.id).size > 0);
-    await followRecorded(
-      runDir,
-      { filter },
-      ({ entries }) => {
-        for (const entry of entries) if (isNew(entry)) printDenied(entry, output);
-      },
-      listening,
-    );
-    return exit.yes;
-  }
-  if (filter !== DENIED)
-    throw new UsageError('Cannot filter here: only an agent that records flows can (tollgate agent --flows)');
-  using live = openLive(options, warn);
-  if (!live.found) throw new Error('Cannot show flows: no pod is plugged in in this network namespace');
-  await watchDenied(live, { group: live.found.settings.nflogGroup, runDir }, denialPrinters[output]!, listening);
-  return exit.yes;
 }
 
 async function showSums({ runDir, output }: Options, kind: SumKind, query: FlowQuery): Promise<Exit> {
@@ -109,8 +49,6 @@ async function showFlows(options: Options, query: FlowQuery): Promise<Exit> {
   for (const entry of await listRecorded(options.runDir, query)) printEntry(entry, options.output);
   return exit.yes;
 }
-
-const DENIED = 'verdict:denied';
 
 export const flows = command(
   'flows [filter..]',
@@ -163,7 +101,7 @@ export const flows = command(
       .example('$0 flows --denied --follow', 'each denied flow, with the policies that denied it')
       .example('$0 flows --denied --seconds 1 -o json', 'a line of JSON each, for a script')
       .epilog(
-        'Flows are recorded by `tollgate agent --flows`; what --denied shows is there without it, read from the node’s own log. Words of one kind widen a filter, words of different kinds narrow it; quote words with a minus. A denied flow is shown once in ten seconds, however often it is tried; the kernel logs 100 packets a second of each chain, and what it counted beyond that is summed up. conf/FLOWS.md describes each field of -o json.',
+        'Flows are recorded by `tollgate agent --flows`; what --denied shows is there without it, read from the node’s own log, which one process can hold: an agent that comes meanwhile gets it, and --denied goes on with what that records. Words of one kind widen a filter, words of different kinds narrow it; quote words with a minus. A denied flow is shown once in ten seconds, however often it is tried; the kernel logs 100 packets a second of each chain, and what it counted beyond that is summed up. conf/FLOWS.md describes each field of -o json.',
       ),
   async given => {
     if (given.open) {
@@ -175,7 +113,8 @@ export const flows = command(
     const words = (given.filter as readonly string[]).join(' ');
     const isLive = given.since === undefined && given.last === undefined && given.sum === undefined;
     const filter = given.denied ? `${words} ${DENIED}`.trim() : words;
-    if (given.denied && isLive) return await showDenials(given, filter);
+    if (given.denied && isLive)
+      return await showDenials(given, filter, listeningFor(given.follow ? undefined : given.seconds));
     const since = given.since === undefined ? undefined : momentBefore(given.since);
     const last = given.last ?? (given.since === undefined && !given.follow ? LAST : undefined);
     if (given.bytes && !(await countsBytes(given.runDir)))

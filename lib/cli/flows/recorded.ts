@@ -7,6 +7,7 @@ import type { SumKind, SumRow } from '../../flows/sums.ts';
 import { StandsStillError } from '../../rpc/silence.ts';
 import { AgentRefusal, askAgent, askAgentText, unanswered, untilSilent } from '../ask-agent.ts';
 import { UsageError } from '../command.ts';
+import type { Listening } from './listening.ts';
 
 /** Flows that are listed, unless another number or a time is asked for. */
 export const LAST = 50;
@@ -46,7 +47,7 @@ async function asked<T>(ask: () => Promise<T>): Promise<T> {
     forStandstill(error);
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
     if (cause instanceof AgentRefusal && cause.status === 400) throw new UsageError(cause.why);
-    if (cause instanceof AgentRefusal && cause.status === 503)
+    if (cause instanceof AgentRefusal && cause.status >= 500)
       throw new Error(`Cannot show flows: ${cause.why}`, { cause });
     const why = cause instanceof AgentRefusal && cause.status === 404 ? 'it runs without --flows' : messageOf(cause);
     throw new Error(`Cannot show flows: no agent of this node records them (${why}): ${instead}`, { cause });
@@ -68,14 +69,18 @@ export const sumRecorded = (runDir: string, by: SumKind, query: FlowQuery): Prom
 /** With the token in it. @throws Error where no page is shown */
 export const uiLink = async (runDir: string): Promise<string> => await askAgentText(runDir, 'GET', '/flows/ui');
 
-/** @throws Error where an agent is there that gives no sign of life */
-export async function isRecorded(runDir: string): Promise<boolean> {
+/** Whether an agent of this node records flows, is about to, or there is none that will. */
+export type Recording = 'records' | 'begins' | 'none';
+
+/** @throws Error where an agent is there, but stands still */
+export async function recordingOf(runDir: string): Promise<Recording> {
   try {
     await askAgentText(runDir, 'GET', '/flows/status');
-    return true;
+    return 'records';
   } catch (error) {
     forStandstill(error);
-    return false;
+    const cause = error instanceof Error ? error.cause : undefined;
+    return cause instanceof AgentRefusal && cause.status === 503 ? 'begins' : 'none';
   }
 }
 
@@ -85,13 +90,6 @@ export async function countsBytes(runDir: string): Promise<boolean> {
     askAgent<{ readonly conntrack: { readonly counts: boolean } }>(runDir, 'GET', '/flows/status'),
   );
   return conntrack.counts;
-}
-
-/** How long flows are listened to. */
-export interface Listening {
-  /** To be called once all that comes from now on is heard. */
-  readonly begun: () => void;
-  readonly stop: AbortSignal;
 }
 
 /**

@@ -12,7 +12,7 @@ import { selects } from '../../policy/model/selector.ts';
 import type { Live } from '../live-node.ts';
 import { keptOf } from '../policy/judged.ts';
 import type { PrintedDenials } from './denied-lines.ts';
-import type { Listening } from './recorded.ts';
+import type { Listening } from './listening.ts';
 
 /** How often the agent is asked for what it has heard, in milliseconds. */
 const REFRESH = 10_000;
