@@ -128,6 +128,21 @@ install_reference() {
     echo "Cannot install them: no comparison with the newest reference plugins"
 }
 
+install_released() {
+  bash test/released.sh
+}
+
+# Runs functions at once, which asks that none needs what another makes. Fails where one has failed, when all have ended.
+side_by_side() {
+  local pids=() pid each failed=0
+  for each in "$@"; do
+    "$each" &
+    pids+=($!)
+  done
+  for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
+  return "$failed"
+}
+
 mode=${1:-}
 [[ $mode =~ ^(demo|bench|engines|crio|test|cluster-1\.34|cluster-1\.20)$ ]] || fail "usage: setup.sh demo|bench|engines|crio|test|cluster-1.34|cluster-1.20"
 ((EUID == 0)) || fail "needs root: pods are plugged in for real, though in network namespaces of its own"
@@ -145,9 +160,7 @@ case $mode in
 esac
 [[ $mode != bench ]] || install_reference
 [[ $mode =~ ^(bench|engines|crio)$ ]] && exit
-pack_if_older
-install_helm
-[[ $mode == cluster-* ]] && exit
-bash test/released.sh
-install_cnitool
-install_ocicni
+case $mode in
+  cluster-*) side_by_side pack_if_older install_helm ;;
+  *) side_by_side pack_if_older install_helm install_released install_cnitool install_ocicni ;;
+esac

@@ -39,19 +39,20 @@ function parse4(text: string): bigint | undefined {
   return BigInt(value);
 }
 
-/** The sixteen-bit groups on one side of `::`; a dotted quad may stand for the last two (RFC 4291, 2.2). */
-function groups6(text: string, quadAllowed: boolean): number[] | undefined {
+/** Four hex digits for each sixteen-bit group on one side of `::`; a dotted quad may stand for the last two (RFC 4291, 2.2). */
+function groups6(text: string, quadAllowed: boolean): string[] | undefined {
   if (text === '') return [];
   const parts = text.split(':');
-  const groups: number[] = [];
+  const groups: string[] = [];
   for (const [i, part] of parts.entries()) {
     if (quadAllowed && i === parts.length - 1 && part.includes('.')) {
       const quad = parse4(part);
       if (quad === undefined) return undefined;
-      groups.push(Number(quad >> 16n), Number(quad & 0xffffn));
+      const digits = quad.toString(16).padStart(8, '0');
+      groups.push(digits.slice(0, 4), digits.slice(4));
     } else {
       if (!/^[0-9a-fA-F]{1,4}$/.test(part)) return undefined;
-      groups.push(Number.parseInt(part, 16));
+      groups.push(part.padStart(4, '0'));
     }
   }
   return groups;
@@ -65,9 +66,7 @@ function parse6(text: string): bigint | undefined {
   if (!head || !tail) return undefined;
   const missing = 8 - head.length - tail.length;
   if (halves.length === 1 ? missing !== 0 : missing < 1) return undefined;
-  let value = 0n;
-  for (const group of [...head, ...new Array<number>(missing).fill(0), ...tail]) value = (value << 16n) | BigInt(group);
-  return value;
+  return BigInt(`0x${head.join('')}${'0000'.repeat(missing)}${tail.join('')}`);
 }
 
 /** The address that the text names, or undefined. No zone, no octal, no surrounding space; `::ffff:a.b.c.d` stays IPv6. */

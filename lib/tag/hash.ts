@@ -11,8 +11,8 @@ export function fnv1a64(text: string): string {
   for (const byte of encoder.encode(text)) {
     const mixed = (low ^ byte) >>> 0;
     const product = mixed * 0x1b3;
-    high = (high * 0x1b3 + mixed * 0x100 + Math.floor(product / 0x100000000)) % 0x100000000;
-    low = product % 0x100000000;
+    high = (high * 0x1b3 + mixed * 0x100 + Math.floor(product / 0x100000000)) >>> 0;
+    low = product >>> 0;
   }
   return high.toString(16).padStart(8, '0') + low.toString(16).padStart(8, '0');
 }

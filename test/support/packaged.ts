@@ -1,10 +1,16 @@
 /** A copy of this system that a test throws away, in which packages are installed, upgraded and removed. */
 import type { ChildProcess } from 'node:child_process';
 import { existsSync, readFileSync, rmdirSync } from 'node:fs';
-import { environment, type Json } from './cni.ts';
+import { parseAddress } from '../../lib/ip/address.ts';
+import { inNetns, Netns } from '../../lib/kernel/netns.ts';
+import { PROTOCOL } from '../../lib/nft/statements.ts';
+import { environment, type Json, type Result } from './cni.ts';
 import { folders } from './engines.ts';
 import { type Exit, Host, until } from './host.ts';
+import type { Packet } from './packet.ts';
 import { arch, releaseDir, version } from './release.ts';
+import { NodeEnd, settle, Tap } from './tap.ts';
+import { linksOf } from './wired-host.ts';
 
 /**
  * The copy: what is written to it goes to memory, what is read and was not written is this system's. Its index of manual pages
@@ -41,6 +47,13 @@ const boot = `cd ${system}; rm -rf {usr/lib,etc}/systemd/system/*.wants usr/lib/
     ${group.includes('/systemd/') ? 'mkdir sys/fs/cgroup/systemd; d=systemd' : 'd=.'}; mount ${hierarchy} cgroup sys/fs/cgroup/$d
     exec chroot . env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --unit=bare.target --log-target=null' </dev/null >/run/boot.log 2>&1`;
 
+/** Echo replies that have come to a network namespace, whether or not a program still waited for them. */
+function answersIn(netns: Netns): number {
+  const text = inNetns(netns, () => readFileSync('/proc/thread-self/net/snmp', 'utf8'));
+  const [names, values] = [...text.matchAll(/^Icmp: (.*)$/gm)].map(([, words]) => words!.split(' '));
+  return Number(values![names!.indexOf('InEchoReps')]);
+}
+
 /** Name of a process's program; that of a process that has ended meanwhile is none. */
 function commOf(pid: string): string | undefined {
   try {
@@ -54,7 +67,7 @@ export class Packaged implements Disposable {
   readonly host: Host;
   /** Prefix of a command that runs in the copy of the system, and among its systemd's processes once that runs. */
   #enter: readonly string[] = ['chroot', system];
-  readonly #pods = new Map<string, { readonly netns: string; readonly address: string }>();
+  readonly #pods = new Map<string, { readonly netns: string; readonly address: string; readonly gateway: string }>();
 
   private constructor(host: Host) {
     this.host = host;
@@ -129,16 +142,40 @@ export class Packaged implements Disposable {
 
   async plugIn(namespace: string, name: string): Promise<void> {
     const netns = await this.host.pod();
-    const { ips } = JSON.parse(await this.call('ADD', namespace, name, netns)) as { ips: { address: string }[] };
-    this.#pods.set(name, { netns, address: ips[0]!.address.split('/')[0]! });
+    const { ips } = JSON.parse(await this.call('ADD', namespace, name, netns)) as Result;
+    const { address, gateway } = ips![0]!;
+    this.#pods.set(name, { netns, address: address.split('/')[0]!, gateway: gateway! });
   }
 
   async unplug(namespace: string, name: string): Promise<void> {
     await this.call('DEL', namespace, name, this.#pods.get(name)!.netns);
   }
 
-  reaches(from: string, to: string): Promise<boolean> {
-    return this.host.pings(this.#pods.get(to)!.address, this.#pods.get(from)!.netns, 5);
+  /** Whether a pod's ping is answered. An answer that does not come is not waited for: what the node sends after it comes through. */
+  async reaches(from: string, to: string): Promise<boolean> {
+    using caller = Netns.open(this.host.path(`/run/netns/${this.netnsOf(from)}`));
+    const before = answersIn(caller);
+    await this.host.run(['ping', '-n', '-c', '1', '-W', '0.01', this.addressOf(to)], { netns: this.netnsOf(from) });
+    this.#settle(to);
+    return answersIn(caller) > before;
+  }
+
+  /** Packets that were sent to the pod before have come to it or never will, and so have the answers. */
+  #settle(name: string): void {
+    using place = Netns.open(`/proc/${this.host.pid}/ns/net`);
+    using pod = Netns.open(this.host.path(`/run/netns/${this.netnsOf(name)}`));
+    using node = new NodeEnd(place);
+    using tap = new Tap(pod, linksOf(pod).find(link => link.name === 'eth0')!.ifindex, '00:00:00:00:00:00');
+    const [from, to] = [this.#pods.get(name)!.gateway, this.addressOf(name)].map(text => parseAddress(text)!);
+    const packet: Packet = { from: from!, to: to!, protocol: PROTOCOL.udp, sport: 9, dport: 9 };
+    settle(
+      tick => node.send({ ...packet, payload: Buffer.from(String(tick)) }),
+      () =>
+        tap
+          .take()
+          .filter(({ dport, protocol }) => dport === 9 && protocol === PROTOCOL.udp)
+          .map(({ payload }) => Number(Buffer.from(payload ?? []).toString())),
+    );
   }
 
   async asked(): Promise<readonly string[]> {

@@ -57,15 +57,30 @@ function selects(selector: Any, labels: Record<string, string>): boolean {
   });
 }
 
+type Tier = 'Admin' | 'Baseline';
+
 export class Reference {
-  readonly #all: readonly Any[];
+  readonly #byKind: ReadonlyMap<string, readonly Any[]>;
+  readonly #byTier: Readonly<Record<Tier, readonly Any[]>>;
 
   constructor(all: readonly Manifest[]) {
-    this.#all = all;
+    this.#byKind = Map.groupBy(all as readonly Any[], ({ kind }) => kind);
+    this.#byTier = { Admin: this.#inOrder('Admin'), Baseline: this.#inOrder('Baseline') };
   }
 
   #of(kind: string): readonly Any[] {
-    return this.#all.filter(each => each.kind === kind);
+    return this.#byKind.get(kind) ?? [];
+  }
+
+  /** The policies of a tier, the one that is asked first before the others. */
+  #inOrder(tier: Tier): readonly Any[] {
+    const placed = [
+      ...this.#of('ClusterNetworkPolicy').map(each => ({ each, tier: each.spec.tier, at: each.spec.priority })),
+      ...this.#of('AdminNetworkPolicy').map(each => ({ each, tier: 'Admin', at: each.spec.priority })),
+      ...this.#of('BaselineAdminNetworkPolicy').map(each => ({ each, tier: 'Baseline', at: 5000 })),
+    ].filter(policy => policy.tier === tier);
+    placed.sort((a, b) => a.at - b.at || (a.each.metadata.name < b.each.metadata.name ? -1 : 1));
+    return placed.map(({ each }) => each);
   }
 
   #namespaceLabels(name: string): Record<string, string> {
@@ -113,16 +128,8 @@ export class Reference {
   }
 
   /** The action of the first rule of a tier that matches. */
-  #actionOf(asked: Asked, tier: 'Admin' | 'Baseline'): string | undefined {
-    const placed = [
-      ...this.#of('ClusterNetworkPolicy').map(each => ({ each, tier: each.spec.tier, at: each.spec.priority })),
-      ...this.#of('AdminNetworkPolicy').map(each => ({ each, tier: 'Admin', at: each.spec.priority })),
-      ...this.#of('BaselineAdminNetworkPolicy').map(each => ({ each, tier: 'Baseline', at: 5000 })),
-    ].filter(policy => policy.tier === tier);
-    placed.sort((a, b) => a.at - b.at || (a.each.metadata.name < b.each.metadata.name ? -1 : 1));
-    for (const {
-      each: { spec },
-    } of placed) {
+  #actionOf(asked: Asked, tier: Tier): string | undefined {
+    for (const { spec } of this.#byTier[tier]) {
       const { namespaces, pods } = spec.subject;
       const isSubject = namespaces
         ? this.#isPod(asked.subject.pod, namespaces, {})

@@ -35,8 +35,11 @@ export function shown(value: unknown): string {
 }
 
 /** A plain one: what YAML's own tags make (`!!set`) would look empty. */
-export const isMapping = (value: unknown): value is Readonly<Record<string, unknown>> =>
-  typeof value === 'object' && value !== null && [Object.prototype, null].includes(Object.getPrototypeOf(value));
+export function isMapping(value: unknown): value is Readonly<Record<string, unknown>> {
+  if (typeof value !== 'object' || value === null) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+}
 
 /** The member of a mapping; absent where there is none or this is no mapping. */
 export function member({ value, path, report }: Field, key: string): Field {

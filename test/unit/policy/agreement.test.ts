@@ -68,20 +68,35 @@ interface Meeting {
 
 /** Every local pod with everybody that it may meet, but for those of whom the table's own rules speak. */
 const meetingsIn = (world: World): readonly Meeting[] =>
-  families.flatMap(family =>
-    localPods(world)
+  families.flatMap(family => {
+    const peers = peersIn(world, family);
+    return localPods(world)
       .filter(({ addresses }) => addresses.some(own => parseAddress(own)!.family === family))
-      .flatMap(subject => peersIn(world, family).map(peer => ({ subject, family, ...peer })))
-      .filter(({ subject, address }) => !isTablesOwn(world, subject, address)),
-  );
+      .flatMap(subject => peers.map(peer => ({ subject, family, ...peer })))
+      .filter(({ subject, address }) => !isTablesOwn(world, subject, address));
+  });
+
+/** A world, and what the compiler makes of it. */
+interface Compiled {
+  readonly world: World;
+  readonly ruleset: Ruleset;
+  readonly tagOf: (subject: Pod) => number;
+}
+
+function compiled(list: readonly Manifest[], options: CompileOptions = {}): Compiled {
+  const world = worldFrom(list);
+  const pods = localPods(world);
+  const { identities, tagOf } = tagged(pods);
+  const tags = new Map(pods.map(subject => [subject, tagOf(subject)!]));
+  return { world, ruleset: compile(world, identities, options), tagOf: subject => tags.get(subject)! };
+}
 
 /** Three kinds of traffic for each meeting, others in each turn. */
-function agrees(list: readonly Manifest[], turn: number, seen: Seen, options: CompileOptions = {}): void {
-  const world = worldFrom(list);
-  const { identities, tagOf } = tagged(localPods(world));
-  const ruleset = compile(world, identities, options);
+function agrees({ world, ruleset, tagOf }: Compiled, turn: number, seen: Seen): void {
   countRuleset(seen, ruleset);
-  for (const [n, { subject, family, endpoint, address }] of meetingsIn(world).entries())
+  for (const [n, { subject, family, endpoint, address: text }] of meetingsIn(world).entries()) {
+    const peer = parseAddress(text)!;
+    const tag = tagOf(subject);
     for (const step of [0, 2, 4]) {
       const { protocol, port } = traffic[(turn + n + step) % traffic.length]!;
       const flow = { family, protocol, port };
@@ -92,20 +107,18 @@ function agrees(list: readonly Manifest[], turn: number, seen: Seen, options: Co
       };
       for (const direction of ['egress', 'ingress'] as const) {
         const { allowed, isolated, why, tier, passed } = verdicts[direction];
-        const packet = { peer: parseAddress(address)!, protocol, port };
-        assert.equal(passes(ruleset, tagOf(subject)!, direction, packet), allowed, `${direction}, ${address}: ${why}`);
+        const packet = { peer, protocol, port };
+        assert.equal(passes(ruleset, tag, direction, packet), allowed, `${direction}, ${text}: ${why}`);
         if (isolated) count(seen, `${direction} ${allowed ? 'allowed' : 'denied'}`);
         else if (tier) count(seen, `${tier} ${allowed ? 'accepts' : 'denies'}`);
         if (passed.length > 0) count(seen, 'passed on');
       }
     }
+  }
 }
 
 /** Each local pod to its own node's addresses, and to itself through a Service: what cluster policies alone judge. */
-function agreesOnOwn(list: readonly Manifest[], turn: number, seen: Seen, options: CompileOptions): void {
-  const world = worldFrom(list);
-  const { identities, tagOf } = tagged(localPods(world));
-  const ruleset = compile(world, identities, options);
+function agreesOnOwn({ world, ruleset, tagOf }: Compiled, turn: number, seen: Seen): void {
   const own = world.nodes!.find(({ name }) => name === ownNode)!.addresses;
   for (const [n, subject] of localPods(world).entries())
     for (const address of [...own, ...subject.addresses]) {
@@ -118,7 +131,7 @@ function agreesOnOwn(list: readonly Manifest[], turn: number, seen: Seen, option
       const packet = { peer: parseAddress(address)!, protocol, port };
       for (const direction of isItself ? (['egress', 'ingress'] as const) : (['egress'] as const)) {
         const { allowed, why } = verdict[direction];
-        const said = passesCluster(ruleset, tagOf(subject)!, direction, packet);
+        const said = passesCluster(ruleset, tagOf(subject), direction, packet);
         assert.equal(said, allowed, `${direction}, ${isItself ? 'itself' : 'own node'} ${address}: ${why}`);
         count(seen, `${isItself ? 'itself' : 'own node'} ${direction} ${allowed ? 'allowed' : 'denied'}`);
       }
@@ -137,7 +150,7 @@ function isRich(seen: Seen, least: number, more: readonly string[] = []): void {
 test('evaluate and the compiled ruleset agree over random worlds without cluster policies', () => {
   const seen: Seen = new Map();
   fc.assert(
-    fc.property(manifests(), fc.nat(100), (list, turn) => agrees(list, turn, seen)),
+    fc.property(manifests(), fc.nat(100), (list, turn) => agrees(compiled(list), turn, seen)),
     { numRuns: 500 },
   );
   isRich(seen, 10);
@@ -158,9 +171,9 @@ test('they agree over 2,000 random worlds with all tiers, also on the own node a
   const seen: Seen = new Map();
   fc.assert(
     fc.property(tiered, fc.nat(100), fc.constantFrom(undefined, 1), (list, turn, apart) => {
-      const options = apart === undefined ? {} : { apart };
-      agrees(list, turn, seen, options);
-      agreesOnOwn(list, turn, seen, options);
+      const both = compiled(list, apart === undefined ? {} : { apart });
+      agrees(both, turn, seen);
+      agreesOnOwn(both, turn, seen);
     }),
     { numRuns: 2000 },
   );
@@ -171,7 +184,9 @@ test('they agree over 2,000 random worlds with all tiers, also on the own node a
 test('they agree where rules are merged as soon as two have one shape', () => {
   const seen: Seen = new Map();
   fc.assert(
-    fc.property(manifests({ policies: 12 }), fc.nat(100), (list, turn) => agrees(list, turn, seen, { apart: 1 })),
+    fc.property(manifests({ policies: 12 }), fc.nat(100), (list, turn) =>
+      agrees(compiled(list, { apart: 1 }), turn, seen),
+    ),
     { numRuns: 500 },
   );
   isRich(seen, 25);

@@ -8,7 +8,7 @@ import type { PeerSet, Ruleset } from '../../../lib/policy/compile/ruleset.ts';
 import { Cluster } from '../../../lib/policy/evaluate/cluster.ts';
 import type { NetworkPolicy, Pod, PodPeer } from '../../../lib/policy/model/model.ts';
 import { identityKey } from '../../../lib/tag/identity.ts';
-import { manifests, tagged, worldFrom } from '../../support/worlds.ts';
+import { type Manifest, manifests, tagged, worldFrom } from '../../support/worlds.ts';
 
 type Change = (target: LiveRules | Cluster) => void;
 
@@ -32,8 +32,15 @@ const pod: fc.Arbitrary<Pod> = fc.record({
   finished: fc.constantFrom(false, false, false, true),
   local: fc.boolean(),
 });
-const policies = manifests().map(list => worldFrom(list).policies);
-const ofCluster = manifests({ clusterPolicies: 3 }).map(list => worldFrom(list));
+/** Of a random world no more is read than is asked of it. */
+const readOf = (list: readonly Manifest[], ...kinds: readonly string[]) =>
+  worldFrom(list.filter(({ kind }) => kinds.some(each => String(kind).endsWith(each))));
+const policies = manifests().map(list => readOf(list, 'NetworkPolicy').policies);
+const worldOfTiers = manifests({ clusterPolicies: 3 });
+const clusterPolicies = worldOfTiers.map(
+  list => readOf(list, 'ClusterNetworkPolicy', 'AdminNetworkPolicy').clusterPolicies!,
+);
+const nodes = worldOfTiers.map(list => readOf(list, 'Node').nodes!);
 const identities = fc
   .array(fc.record({ namespace, labels, namedPorts: ports }), { minLength: 1, maxLength: 3 })
   .map(list => tagged(list).identities);
@@ -69,20 +76,20 @@ const changeOfTiers: fc.Arbitrary<Change> = fc.oneof(
   { weight: 5, arbitrary: change },
   {
     weight: 2,
-    arbitrary: ofCluster.map(({ clusterPolicies = [] }) => (target: LiveRules | Cluster) => {
-      for (const policy of clusterPolicies) target.setClusterPolicy(policy);
+    arbitrary: clusterPolicies.map(list => (target: LiveRules | Cluster) => {
+      for (const policy of list) target.setClusterPolicy(policy);
     }),
   },
   {
     weight: 1,
-    arbitrary: ofCluster.map(({ clusterPolicies = [] }) => (target: LiveRules | Cluster) => {
-      for (const policy of clusterPolicies) target.deleteClusterPolicy(policy);
+    arbitrary: clusterPolicies.map(list => (target: LiveRules | Cluster) => {
+      for (const policy of list) target.deleteClusterPolicy(policy);
     }),
   },
   {
     weight: 1,
-    arbitrary: ofCluster.map(({ nodes = [] }) => (target: LiveRules | Cluster) => {
-      for (const node of nodes) target.setNode(node);
+    arbitrary: nodes.map(list => (target: LiveRules | Cluster) => {
+      for (const node of list) target.setNode(node);
     }),
   },
   {
