@@ -10,6 +10,8 @@ files=("$@")
 ((${#files[@]})) || files=(test/unit/*.test.ts test/unit/*/*.test.ts)
 # Node leaves one processor out unless told: of two, half; and some tests wait. What a file imports is stripped of its types and
 # compiled once, not by each process.
+# The node's files lie in memory, as /run does.
+[[ -n ${TMPDIR:-} || ! -w /dev/shm ]] || export TMPDIR=/dev/shm
 export NODE_COMPILE_CACHE=$PWD/node_modules/.cache/compiled
 exec "node_modules/node-linux-$arch/bin/node" --disable-warning=ExperimentalWarning --test --test-reporter=dot \
   --test-concurrency=$(($(nproc) + 1)) "${files[@]}"

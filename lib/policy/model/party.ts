@@ -14,20 +14,30 @@ export interface Party {
   readonly address?: Address;
 }
 
+/** The first address of the family, with its text; none for null, where ends are judged by their labels. */
+function firstIn(family: Family | null, texts: readonly string[]): { text: string; address: Address } | undefined {
+  if (family === null) return undefined;
+  for (const text of texts) {
+    // One of the other family is passed over unread: each flow that is judged asks.
+    const address = text.includes(':') === (family === 6) ? parseAddress(text) : undefined;
+    if (address) return { text, address };
+  }
+  return undefined;
+}
+
 /** The first address of the family; none for null, where ends are judged by their labels. */
 export function addressIn(family: Family | null, texts: readonly string[]): { address?: Address } {
-  if (family === null) return {};
-  const address = texts.map(parseAddress).find(found => found?.family === family);
-  return address ? { address } : {};
+  const found = firstIn(family, texts);
+  return found ? { address: found.address } : {};
 }
 
 function podParty(cluster: Cluster, pod: Pod, family: Family | null): Party {
-  const found = addressIn(family, pod.addresses);
+  const first = firstIn(family, pod.addresses);
+  const found = first ? { address: first.address } : {};
   const name = `${pod.namespace}/${pod.name}`;
   if (pod.finished) return { name: `${name}, which has finished`, ...found };
   if (pod.hostNetwork) return { name: `${name} on its node's network`, node: placeOfPod(pod), ...found };
-  const text = pod.addresses.find(each => parseAddress(each)?.family === family);
-  const owner = text === undefined ? undefined : cluster.ownerOf(text);
+  const owner = first && cluster.ownerOf(first.text);
   return { name, subject: pod, peer: owner ?? pod, ...found };
 }
 
