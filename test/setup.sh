@@ -3,7 +3,6 @@
 #   setup.sh demo     npm dependencies and the executable; Debian's compiler for the latter
 #   setup.sh bench    these, and the programs that the benchmark compares with: Debian packages, and plugins where Go is there
 #   setup.sh engines  the first, and what other policy engines call
-#   setup.sh crio     the first, and what CRI-O calls
 #   setup.sh test     these, the release, the one before it, and the programs that tests use as peers: Debian packages, and cnitool where Go is there
 #   setup.sh cluster-1.34, cluster-1.20  the first, the release, helm, and what nodes of that Kubernetes are made of: Debian packages
 set -euo pipefail
@@ -18,8 +17,8 @@ peers=(
   man-db nftables openssh-client podman procps rpm runc socat strace systemd xz-utils zsh
 )
 oldest_cluster=(etcd-server gcc golang-1.19-go libc6-dev)
-# Programs that pods of Kubernetes' own tests call, which become part of their image.
-cluster=(bind9-dnsutils curl gcc iproute2 iputils-ping libc6-dev netcat-openbsd procps)
+# Programs that pods of Kubernetes' own tests call, which become part of their image; and conmon, which CRI-O calls.
+cluster=(bind9-dnsutils conmon curl gcc iproute2 iputils-ping libc6-dev netcat-openbsd procps)
 
 fail() {
   echo "setup: $*" >&2
@@ -144,14 +143,13 @@ side_by_side() {
 }
 
 mode=${1:-}
-[[ $mode =~ ^(demo|bench|engines|crio|test|cluster-1\.34|cluster-1\.20)$ ]] || fail "usage: setup.sh demo|bench|engines|crio|test|cluster-1.34|cluster-1.20"
+[[ $mode =~ ^(demo|bench|engines|test|cluster-1\.34|cluster-1\.20)$ ]] || fail "usage: setup.sh demo|bench|engines|test|cluster-1.34|cluster-1.20"
 ((EUID == 0)) || fail "needs root: pods are plugged in for real, though in network namespaces of its own"
 build_if_older
 [[ $mode == demo ]] && exit
 install_packages "${peers[@]}"
 case $mode in
   engines) install_packages ipset ;; # kube-router's
-  crio) install_packages conmon podman runc ;;
   cluster-1.20) install_packages "${oldest_cluster[@]}" ;;
   cluster-*)
     install_packages "${cluster[@]}"
@@ -159,7 +157,7 @@ case $mode in
     ;;
 esac
 [[ $mode != bench ]] || install_reference
-[[ $mode =~ ^(bench|engines|crio)$ ]] && exit
+[[ $mode =~ ^(bench|engines)$ ]] && exit
 case $mode in
   cluster-*) side_by_side pack_if_older install_helm ;;
   *) side_by_side pack_if_older install_helm install_released install_cnitool install_ocicni ;;

@@ -1,37 +1,18 @@
 /** What an administrator does to a pod that no policy lets anybody reach: kubelet does it inside the node. */
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync } from 'node:child_process';
 import { before, suite, test } from 'node:test';
 import { until } from '../support/host.ts';
 import { defaultDeny, type KubeCluster, namespaceOf, podOf } from './cluster.ts';
-import { adminConfig } from './control.ts';
-import { kubernetes } from './daemon.ts';
 import { podProgram } from './images.ts';
+import { Kubectl } from './kubectl.ts';
 
 const namespace = 'closed';
-
-const words = (command: readonly string[]): readonly string[] => [
-  `--kubeconfig=${adminConfig}`,
-  `--namespace=${namespace}`,
-  ...command,
-];
-const kubectl = (...command: string[]): string =>
-  execFileSync(`${kubernetes}/kubectl`, words(command), {
-    ...{ encoding: 'utf8', timeout: 120_000, stdio: 'pipe' },
-  });
-
-/** Undefined where it cannot be done yet, or there is nothing. */
-function attempt(run: () => string): string | undefined {
-  try {
-    return run() || undefined;
-  } catch {
-    return undefined;
-  }
-}
+const kubectl = new Kubectl(namespace);
 
 /** Forwards a port of this machine to the pod's; the child ends with the caller's `kill`. */
 async function forward(pod: string, ports: string): Promise<{ readonly child: ChildProcess; readonly port: number }> {
-  const child = spawn(`${kubernetes}/kubectl`, words(['port-forward', `pod/${pod}`, ports]), { stdio: 'pipe' });
+  const child = kubectl.spawn('port-forward', `pod/${pod}`, ports);
   let said = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding('utf8').on('data', chunk => {
@@ -61,18 +42,18 @@ export function access(cluster: () => KubeCluster): void {
     });
 
     test('exec runs in it, and its requests are still refused', t => {
-      const own = kubectl('exec', 'shut', '--', '/bin/pod', 'ask', 'tcp', '127.0.0.1', '80', '2000', 'who');
+      const own = kubectl.run('exec', 'shut', '--', '/bin/pod', 'ask', 'tcp', '127.0.0.1', '80', '2000', 'who');
       t.diagnostic(`kubectl exec: ${own.trim()}`);
       assert.match(own, /^shut 127\.0\.0\.1/);
       const other = cluster().nodes.get('node1')!.place.v4;
       const ask = () =>
-        kubectl('exec', 'shut', '--', '/bin/pod', 'ask', 'tcp', other, '10250', '2000', 'GET / HTTP/1.0\r\n\r\n');
+        kubectl.run('exec', 'shut', '--', '/bin/pod', 'ask', 'tcp', other, '10250', '2000', 'GET / HTTP/1.0\r\n\r\n');
       assert.throws(ask, /command terminated with exit code 1/);
     });
 
     test('logs come', async t => {
       await cluster().api.apply(podOf({ namespace, name: 'says', node: 'node2', words: ['what?'] }));
-      const line = await until('its log', () => attempt(() => kubectl('logs', 'says')), 120_000);
+      const line = await until('its log', () => kubectl.attempt('logs', 'says'), 120_000);
       t.diagnostic(`kubectl logs: ${line.trim()}`);
       assert.match(line, /^usage: pod /);
     });

@@ -10,6 +10,7 @@ import { podImage, podProgram } from './images.ts';
 import { type AgentWay, KubeNode } from './node.ts';
 import { dnsObjects } from './proxy.ts';
 import { release } from './release.ts';
+import { defaultRuntime, type Runtime } from './runtime.ts';
 
 export type Labels = Readonly<Record<string, string>>;
 
@@ -23,6 +24,15 @@ export interface PodOptions {
   readonly node?: string;
   /** More fields of its container. */
   readonly container?: Readonly<Record<string, unknown>>;
+}
+
+/** A node that joins for the length of a suite. */
+export interface NewNode {
+  readonly name: string;
+  readonly place: Place;
+  readonly runtime?: Runtime;
+  /** What is there before anything runs, by path. */
+  readonly files?: Readonly<Record<string, string>>;
 }
 
 const ports = [
@@ -87,10 +97,18 @@ export class KubeCluster implements Disposable {
   }
 
   /** @param as the next number's name and place where absent */
-  async addNode(agent: AgentWay, as?: { readonly name: string; readonly place: Place }): Promise<KubeNode> {
+  async addNode(agent: AgentWay, as?: NewNode): Promise<KubeNode> {
     const number = as ? undefined : ++this.#numbered;
-    const { name, place } = as ?? { name: `node${number}`, place: nodePlace(number!) };
-    const node = await KubeNode.start({ control: this.control, name, place, agent });
+    const { name, place, ...more } = as ?? { name: `node${number}`, place: nodePlace(number!) };
+    const node = await KubeNode.start({
+      runtime: defaultRuntime,
+      files: {},
+      ...more,
+      control: this.control,
+      name,
+      place,
+      agent,
+    });
     this.nodes.set(name, node);
     await this.control.route((await node.read())!);
     return node;

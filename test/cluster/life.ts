@@ -2,39 +2,13 @@
 import assert from 'node:assert/strict';
 import { before, suite, test } from 'node:test';
 import { until } from '../support/host.ts';
-import { isTag, links } from '../support/snapshot.ts';
 import type { Pod } from './api.ts';
 import { defaultDeny, type KubeCluster, namespaceOf, policyOf } from './cluster.ts';
 import type { KubeNode } from './node.ts';
+import { remainsOf } from './remains.ts';
 import { Visitors } from './traffic.ts';
 
 const COUNT = 100;
-
-/** What of pods could be left on a node. */
-interface Remains {
-  readonly tagged: readonly string[];
-  readonly routes: readonly string[];
-  readonly neighbours: readonly string[];
-  readonly table: readonly string[];
-  readonly files: readonly string[];
-}
-
-async function remainsOf({ host }: KubeNode): Promise<Remains> {
-  const lines = async (command: string) =>
-    (await host.sh(command))
-      .split('\n')
-      .filter(line => line !== '')
-      .sort();
-  // The marker is a number that each batch makes anew.
-  const table = `nft -s list table inet tollgate | sed '/^\\tset marker {/,/^\\t}/ s/elements = .*//'`;
-  return {
-    tagged: (await links(host)).filter(({ group }) => isTag(group)).map(({ name, alias }) => `${name} ${alias}`),
-    routes: await lines('ip route show table all'),
-    neighbours: await lines('ip neigh show nud permanent'),
-    table: await lines(table),
-    files: host.files('/var/lib/tollgate').filter(file => /\/(attachments|claims)\//.test(file)),
-  };
-}
 
 /** How often kubelet has probed the pod with success, by the kind of probe. */
 async function probesOf({ host }: KubeNode, pod: Pod): Promise<Readonly<Record<string, number>>> {

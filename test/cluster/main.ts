@@ -5,6 +5,7 @@ import { apiWeather } from './api-weather.ts';
 import { KubeCluster } from './cluster.ts';
 import { conformance } from './conformance.ts';
 import { connectivity } from './connectivity.ts';
+import { crioNode } from './crio.ts';
 import { daemonSet } from './daemonset.ts';
 import { kubectlFlows } from './kubectl-flows.ts';
 import { kubectlPlugin } from './kubectl-plugin.ts';
@@ -37,7 +38,7 @@ if (release.agent === 'pod') {
   for (const proofs of [kubectlPlugin, kubectlFlows, connectivity, rollout]) proofs(() => cluster);
 }
 if (release.hasServices) {
-  for (const proofs of [names, access, sessions, apiWeather, returns, rolling]) proofs(() => cluster);
+  for (const proofs of [names, access, sessions, apiWeather, crioNode, returns, rolling]) proofs(() => cluster);
   services(() => cluster, 'nftables');
   services(() => cluster, 'iptables');
   if (extent !== 'none') suites(() => cluster, extent);

@@ -10,7 +10,10 @@ import { Daemon, flagsOf, kubernetes } from './daemon.ts';
 import { agentImage, archives, dnsImage, podImage, podProgram } from './images.ts';
 import { type ProxyMode, proxySettings } from './proxy.ts';
 import { release } from './release.ts';
-import { runtime } from './runtime.ts';
+import type { Runtime } from './runtime.ts';
+
+/** Of this run, in each controller; run.sh makes it, and takes it away with all that is in it. */
+const cgroups = process.env['TOLLGATE_CLUSTER_CGROUP']!;
 
 const kubeletSettings = {
   apiVersion: 'kubelet.config.k8s.io/v1beta1',
@@ -33,7 +36,6 @@ const kubeletSettings = {
   kubeAPIQPS: 500,
   kubeAPIBurst: 1000,
   eventRecordQPS: 0,
-  ...release.kubelet.settings(`unix://${runtime.socket}`),
 };
 
 /** What kubelet would set for the whole machine: it finds these as it wants them, and the machine keeps its own. */
@@ -50,7 +52,7 @@ const setup = `mount -t tmpfs tmpfs /var/log; mkdir -p /run/sysctl /run/cni/bin 
   ${Object.entries(sysctls)
     .map(([name, value], i) => `echo ${value} >/run/sysctl/${i}; mount --bind /run/sysctl/${i} /proc/sys/${name}`)
     .join('\n')}
-  ln -s ${peerDir}/loopback /run/cni/bin/`;
+  ln -s ${peerDir}/loopback ${peerDir}/bridge ${peerDir}/host-local /run/cni/bin/`;
 
 /** What libcni keeps of an attachment: the runtime's word for whose it is, and where. */
 interface Cached {
@@ -82,7 +84,7 @@ const setupFor: Readonly<Record<AgentWay, string>> = {
   pod: `${setup}
     mount --make-rshared /`,
   ptp: `${setup}
-    ln -s ${peerDir}/ptp ${peerDir}/host-local ${peerDir}/portmap /run/cni/bin/`,
+    ln -s ${peerDir}/ptp ${peerDir}/portmap /run/cni/bin/`,
 };
 
 /** The network of the reference plugins, with the node's own ranges. */
@@ -108,13 +110,19 @@ export interface NodeOptions {
   readonly name: string;
   readonly place: Place;
   readonly agent: AgentWay;
+  readonly runtime: Runtime;
+  /** What is there before anything runs, by path. */
+  readonly files: Readonly<Record<string, string>>;
 }
 
 export class KubeNode implements Disposable {
   readonly name: string;
   readonly place: Place;
+  /** Its root of cgroups, in each controller. */
+  readonly cgroup: string;
   readonly host: Host;
   readonly #control: ControlPlane;
+  readonly #runtime: Runtime;
   readonly runtime: Daemon;
   readonly kubelet: Daemon;
   readonly agent: NodeAgent;
@@ -126,7 +134,7 @@ export class KubeNode implements Disposable {
     const { agent, name } = options;
     const node = new KubeNode(options, await Host.start({ pids: true, hostname: name, setup: setupFor[agent] }));
     try {
-      await node.#start(agent);
+      await node.#start(options);
       return node;
     } catch (error) {
       node[Symbol.dispose]();
@@ -134,11 +142,13 @@ export class KubeNode implements Disposable {
     }
   }
 
-  private constructor({ control, name, place, agent }: NodeOptions, host: Host) {
+  private constructor({ control, name, place, agent, runtime }: NodeOptions, host: Host) {
     this.name = name;
     this.place = place;
+    this.cgroup = `${cgroups}/${name}`;
     this.host = host;
     this.#control = control;
+    this.#runtime = runtime;
     const daemon = (what: string, ...command: string[]) => new Daemon({ name: `${name}-${what}`, command, host });
     this.runtime = daemon(runtime.name, ...runtime.command);
     const kubeletFlags = flagsOf({
@@ -162,13 +172,16 @@ export class KubeNode implements Disposable {
     this.host[Symbol.dispose]();
   }
 
-  async #start(agent: AgentWay): Promise<void> {
-    const { host, name } = this;
+  async #start({ agent, runtime, files }: NodeOptions): Promise<void> {
+    const { host, name, cgroup } = this;
+    await host.sh(`for controller in /sys/fs/cgroup/*; do mkdir -p $controller${cgroup}; done`);
+    const ofRelease = release.kubelet.settings(`unix://${runtime.socket}`, cgroup);
+    const kubelet = { ...kubeletSettings, ...ofRelease, ...runtime.kubelet };
     const kubeletUser = release.kubeletUser?.(name) ?? 'admin';
     host.write('/run/kubelet.conf', this.#control.kubeconfig(kubeletUser));
     host.write('/run/tollgate.conf', this.#control.kubeconfig('tollgate'));
-    for (const [path, text] of Object.entries(runtime.files)) host.write(path, text);
-    host.write('/run/kubelet.json', JSON.stringify(kubeletSettings));
+    for (const [path, text] of Object.entries({ ...runtime.files, ...files })) host.write(path, text);
+    host.write('/run/kubelet.json', JSON.stringify(kubelet));
     this.#control.plug(host, name, this.place);
     await this.startRuntime();
     const images = [podImage, ...(agent === 'pod' ? [agentImage] : []), ...(release.hasServices ? [dnsImage] : [])];
@@ -186,7 +199,7 @@ export class KubeNode implements Disposable {
   /** As `docker save` makes it. */
   async import(archive: Uint8Array): Promise<void> {
     this.host.write('/run/image.tar', archive);
-    await this.host.must(runtime.load('/run/image.tar'), { deadline: 300_000 });
+    await this.host.must(this.#runtime.load('/run/image.tar'), { deadline: 300_000 });
     await this.host.must(['rm', '/run/image.tar']);
   }
 
@@ -197,7 +210,7 @@ export class KubeNode implements Disposable {
 
   async startRuntime(): Promise<void> {
     this.runtime.start();
-    await this.runtime.until('answers', async () => (await this.host.run(runtime.probe)).exit === 0);
+    await this.runtime.until('answers', async () => (await this.host.run(this.#runtime.probe)).exit === 0);
   }
 
   /** Starts kube-proxy; what another mode has left in the kernel is taken away before. */

@@ -5,9 +5,6 @@ import { sandboxImage } from './images.ts';
 import type { Release } from './release.ts';
 
 const ranges = (of: { readonly v4: string; readonly v6: string }): string => `${of.v4},${of.v6}`;
-/** The root that kubelet takes, in each controller of cgroups; run.sh makes it, and takes it away. */
-const cgroup = process.env['TOLLGATE_CLUSTER_CGROUP']!;
-
 export const current: Release = {
   name: '1.34',
   agent: 'pod',
@@ -51,9 +48,9 @@ state = "/run/containerd"
   snapshotter: 'overlayfs',
   kubelet: {
     flags: () => ({}),
-    settings: containerRuntimeEndpoint => ({
+    settings: (containerRuntimeEndpoint, cgroupRoot) => ({
       containerRuntimeEndpoint,
-      cgroupRoot: cgroup,
+      cgroupRoot,
       // The machine has those of version 1.
       failCgroupV1: false,
       clusterDNS: [dnsService],

@@ -20,8 +20,11 @@ export interface Release {
   readonly controllers: Flags;
   readonly containerd: string;
   readonly snapshotter: string;
-  /** Besides what both have. @param runtime the URL of its CRI */
-  readonly kubelet: { readonly flags: (runtime: string) => Flags; readonly settings: (runtime: string) => Json };
+  /** Besides what both have. @param runtime the URL of its CRI @param cgroup the node's */
+  readonly kubelet: {
+    readonly flags: (runtime: string) => Flags;
+    readonly settings: (runtime: string, cgroup: string) => Json;
+  };
   /** Of the node `name`, where kubelet has a user of its own; the administrator where absent. */
   readonly kubeletUser?: (name: string) => string;
 }

@@ -4,7 +4,7 @@ import { before, suite, test } from 'node:test';
 import { until } from '../support/host.ts';
 import type { Pod } from './api.ts';
 import { type KubeCluster, namespaceOf, policyOf } from './cluster.ts';
-import { runtime } from './runtime.ts';
+import { defaultRuntime } from './runtime.ts';
 import { Connection, Knocking, Visitors } from './traffic.ts';
 
 /** "Try again later" of the CNI specification. */
@@ -41,7 +41,7 @@ const deaths: readonly Death[] = [
     },
   },
   {
-    name: runtime.name,
+    name: defaultRuntime.name,
     run: async ({ node }, whileAway) => {
       await node.runtime.end('SIGKILL');
       await whileAway();

@@ -3,11 +3,11 @@
 #   npm run test:cluster [-- [--kubernetes=1.20] [--runtime=crio] [--suites=none|some|all] [PATTERN]]
 #     PATTERN          only the tests whose names match
 #     --kubernetes=…   1.34 (the default) or 1.20, the oldest that is supported
-#     --runtime=…      containerd (the default), or crio, which is built once (see crio/build.sh)
+#     --runtime=…      of all nodes that ask for no other: containerd (the default), or crio
 #     --suites=…       how much of Kubernetes' own network tests: what fits into CI is the default; JUnit's results and a
 #                      summary are in dist/cluster-suites; all: the conformance suite of ClusterNetworkPolicy besides
-# Kubernetes is built once (see build.sh). All that runs, runs in namespaces for mounts, processes and the network that end
-# with this script, however it ends.
+# Kubernetes and CRI-O are built once (see build.sh). All that runs, runs in namespaces for mounts, processes and the network
+# that end with this script, however it ends.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -32,6 +32,7 @@ for word in "$@"; do
   esac
 done
 [[ $release == 1.20 || $release == 1.34 ]] || fail "Cannot run Kubernetes $release: there is --kubernetes=1.34, and 1.20"
+[[ $release != 1.20 || $runtime != crio ]] || fail "Cannot run CRI-O under Kubernetes 1.20: take another release"
 
 bash test/setup.sh "cluster-$release"
 for controller in memory pids devices freezer cpuset; do
@@ -39,10 +40,8 @@ for controller in memory pids devices freezer cpuset; do
     fail "kubelet needs cgroups of version 1 here, and there is no /sys/fs/cgroup/$controller (boot with systemd.unified_cgroup_hierarchy=0)"
 done
 TOLLGATE_CLUSTER_BIN=$(bash test/cluster/build.sh "$release")
-if [[ $runtime == crio ]]; then
-  [[ $release != 1.20 ]] || fail "Cannot run CRI-O under Kubernetes 1.20: take another release"
-  bash test/setup.sh crio
-  TOLLGATE_CLUSTER_CRIO=$(bash test/cluster/crio/build.sh)
+if [[ $runtime == crio || $entry == test/cluster/main.ts ]] && [[ $release != 1.20 ]]; then
+  TOLLGATE_CLUSTER_CRIO=$(bash test/cluster/build.sh crio)
   export TOLLGATE_CLUSTER_CRIO
 fi
 if [[ $entry == test/cluster/main.ts && $suites == all && $release != 1.20 ]]; then
@@ -56,35 +55,36 @@ if [[ $entry == test/bench/engines/* ]]; then
   "${CC:-cc}" -O2 -Wall test/bench/both.c -o dist/tools/both
 fi
 
-# The cgroup that today's kubelet takes for its root: one for each run. No namespace takes cgroups away.
+# One for each run, in which nodes have theirs. No namespace takes cgroups away.
 make_cgroups() {
   local controller
   for controller in /sys/fs/cgroup/*/; do
     [[ ! -L ${controller%/} ]] || continue
     mkdir "$controller$1"
-    # A set of processors is empty until it is told.
-    [[ ! -e $controller$1/cpuset.cpus ]] || for file in cpuset.cpus cpuset.mems; do
-      cat "$controller$file" >"$controller$1/$file"
-    done
+    # A set of processors is empty until it is told; those below have the same.
+    [[ ! -e $controller$1/cpuset.cpus ]] || {
+      for file in cpuset.cpus cpuset.mems; do cat "$controller$file" >"$controller$1/$file"; done
+      echo 1 >"$controller$1/cgroup.clone_children"
+    }
   done
 }
 ids_of_containers() { # the folder of a run
-  grep -ohE '\b[0-9a-f]{64}\b' "$1"/*-{containerd,crio}.log 2>/dev/null | sort -u || true
+  grep -ohE '\b[0-9a-f]{64}\b' "$1"/*-containerd.log 2>/dev/null | sort -u || true
 }
-# Containers' own lie where the runtime puts them, which it shares with everybody. Which ones are ours, its log tells.
+# CRI-O puts those of containers into the node's. containerd puts them into one that all nodes of the machine share: which
+# ones are ours, its log tells.
 sweep_cgroups() { # the folder of a run
   local id
   find /sys/fs/cgroup/*/"$(basename "$1")" -depth -type d -exec rmdir {} + 2>/dev/null || true
   ids_of_containers "$1" | while read -r id; do
-    rmdir /sys/fs/cgroup/*/k8s.io/"$id" /sys/fs/cgroup/*/crio/crio-*"$id" 2>/dev/null || true
+    rmdir /sys/fs/cgroup/*/k8s.io/"$id" 2>/dev/null || true
   done
-  rmdir /sys/fs/cgroup/*/{k8s.io,crio} 2>/dev/null || true
+  rmdir /sys/fs/cgroup/*/k8s.io 2>/dev/null || true
 }
 cgroups_left() {
   compgen -G "/sys/fs/cgroup/*/$(basename "$scratch")" || true
   ids_of_containers "$scratch" | while read -r id; do
     compgen -G "/sys/fs/cgroup/*/k8s.io/$id" || true
-    compgen -G "/sys/fs/cgroup/*/crio/crio-*$id" || true
   done
 }
 
@@ -126,13 +126,13 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-[[ $release == 1.20 ]] || make_cgroups "$(basename "$scratch")"
+make_cgroups "$(basename "$scratch")"
 for program in pod sctp; do
   gcc -static -Os -Wall -Wextra -Werror -o "$scratch/$program" "test/cluster/$program.c"
 done
 case $(uname -m) in aarch64) arch=arm64 ;; *) arch=x64 ;; esac
 export TOLLGATE=${TOLLGATE:-$PWD/dist/tollgate} TOLLGATE_CLUSTER_BIN TOLLGATE_CLUSTER_SCRATCH=$scratch
-export TOLLGATE_CLUSTER_RELEASE=$release TOLLGATE_CLUSTER_SUITES=$suites TOLLGATE_CLUSTER_CGROUP=/${scratch##*/}
+export TOLLGATE_CLUSTER_RELEASE=$release TOLLGATE_CLUSTER_RUNTIME=$runtime TOLLGATE_CLUSTER_SUITES=$suites TOLLGATE_CLUSTER_CGROUP=/${scratch##*/}
 # A checkout below one of the folders that are hidden must stay in sight.
 # shellcheck disable=SC2016 # expanded inside
 inside='for d in /run /var/lib; do mount -t tmpfs tmpfs $d; done

@@ -1,4 +1,5 @@
-/** What kubelet has its pods run by: containerd, or CRI-O where run.sh was told so. */
+/** What a node's kubelet has its pods run by: containerd, or CRI-O. */
+import type { Json } from '../support/cni.ts';
 import { kubernetes } from './daemon.ts';
 import { sandboxImage } from './images.ts';
 import { release } from './release.ts';
@@ -14,6 +15,8 @@ export interface Runtime {
   readonly probe: readonly string[];
   /** Loads the images of an archive as `docker save` makes it. @param archive path */
   readonly load: (archive: string) => readonly string[];
+  /** Of its kubelet, beside what all have. */
+  readonly kubelet: Json;
 }
 
 const PATH = `PATH=${kubernetes}:/usr/sbin:/usr/bin:/sbin:/bin`;
@@ -27,10 +30,13 @@ const containerd: Runtime = {
   files: { '/run/containerd.toml': release.containerd },
   probe: [ctr, 'version'],
   load: archive => [ctr, '-n', 'k8s.io', 'images', 'import', '--snapshotter', release.snapshotter, archive],
+  kubelet: {},
 };
 
-/** The folder of CRI-O's programs. */
+/** The folder of CRI-O's programs; undefined where no node runs it. */
 const crioDir = process.env['TOLLGATE_CLUSTER_CRIO'];
+/** The network that comes with CRI-O's packages. */
+export const crioNetwork = `${crioDir}/10-crio-bridge.conflist`;
 /** Under the name that is CRI-O's own, kubelet would ask the disk of the node, which a node in memory has none of. */
 const crioSocket = '/run/crio/cri.sock';
 const storage = ['--root', '/var/lib/containers/storage', '--runroot', '/run/containers/storage'];
@@ -62,7 +68,7 @@ network_dir = "/run/cni/net.d"
 plugin_dirs = ["/run/cni/bin"]
 `;
 
-const crio: Runtime = {
+export const crio: Runtime = {
   name: 'crio',
   socket: crioSocket,
   command: ['env', PATH, `${crioDir}/crio`, '--config=/run/crio.conf', '--config-dir='],
@@ -72,6 +78,9 @@ const crio: Runtime = {
   },
   probe: [`${crioDir}/crio`, 'status', `--socket=${crioSocket}`, 'info'],
   load: archive => ['podman', ...storage, '--storage-driver', 'overlay', 'load', '--input', archive],
+  // Where kubelet names no cgroup, CRI-O puts its monitors' into the root, and leaves them there.
+  kubelet: { cgroupsPerQOS: true },
 };
 
-export const runtime: Runtime = crioDir === undefined ? containerd : crio;
+/** Of nodes that ask for no other: as run.sh was told. */
+export const defaultRuntime: Runtime = process.env['TOLLGATE_CLUSTER_RUNTIME'] === 'crio' ? crio : containerd;

@@ -1,0 +1,209 @@
+/** A node that runs CRI-O joins those of containerd, is set up as the README says, has pods come and go, and leaves. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
+import { after, before, suite, test } from 'node:test';
+import { until } from '../support/host.ts';
+import { nodePlace } from './addresses.ts';
+import type { Pod } from './api.ts';
+import { Asker, type Family } from './asker.ts';
+import { defaultDeny, type KubeCluster, namespaceOf, type PodOptions, podOf, policyOf } from './cluster.ts';
+import { Kubectl } from './kubectl.ts';
+import type { KubeNode } from './node.ts';
+import { release } from './release.ts';
+import { remainsOf } from './remains.ts';
+import { crio, crioNetwork } from './runtime.ts';
+import { Connection } from './traffic.ts';
+
+const namespace = 'crio';
+const kubectl = new Kubectl(namespace);
+/** The node of CRI-O, and one of containerd. */
+const [name, other] = ['node3', 'node1'];
+const place = nodePlace(50);
+const confDir = '/run/cni/net.d';
+const hostPort = 18090;
+const families: readonly Family[] = [4, 6];
+const both = (isAllowed: boolean): readonly boolean[] => families.map(() => isAllowed);
+
+const podOn = (node: string, app: string, container: object = {}): PodOptions => ({
+  ...{ namespace, name: `${app}-${node}`, labels: { app }, node },
+  container: { ...container },
+});
+/** Probed by kubelet, and by a program that CRI-O starts in it. */
+const published = {
+  ports: [{ name: 'http', containerPort: 80, hostPort }],
+  readinessProbe: { httpGet: { path: '/', port: 80 }, periodSeconds: 1 },
+  startupProbe: { exec: { command: ['/bin/pod', 'ask', 'tcp', '127.0.0.1', '80', '1000'] }, periodSeconds: 1 },
+};
+
+/** What is there because of pods: ours, and CRI-O's. */
+async function tracesOf(node: KubeNode): Promise<object> {
+  const [results, netns] = ['/var/lib/cni/results', '/run/netns'].map(folder => node.host.files(folder));
+  const cgroups = await node.host.sh(`ls -d /sys/fs/cgroup/*${node.cgroup}/kubepods/*/pod*`);
+  return { ...(await remainsOf(node)), results, netns, cgroups };
+}
+
+export function crioNode(cluster: () => KubeCluster): void {
+  suite('a node that runs CRI-O', () => {
+    let node: KubeNode;
+    let untouched: object;
+    const pods = new Map<string, Pod>();
+    const pod = (app: string, on: string): Pod => pods.get(`${app}-${on}`)!;
+    async function run(...all: readonly PodOptions[]): Promise<void> {
+      for (const made of await cluster().runAll(all)) pods.set(made.metadata.name, made);
+    }
+
+    before(async () => {
+      const { api, nodes } = cluster();
+      await api.apply(namespaceOf(namespace));
+      await api.apply(defaultDeny(namespace, ['Ingress']));
+      const { v4, v6 } = nodes.get(other)!.place;
+      const blocks = [`${v4}/32`, `${v6}/128`].map(cidr => ({ ipBlock: { cidr } }));
+      const from = [{ podSelector: { matchLabels: { app: 'client' } } }, ...blocks];
+      await api.apply(
+        policyOf(namespace, 'web', { podSelector: { matchLabels: { app: 'web' } }, ingress: [{ from }] }),
+      );
+      const files = { [`${confDir}/10-crio-bridge.conflist`]: readFileSync(crioNetwork, 'utf8') };
+      node = await cluster().addNode(release.agent, { name, place, runtime: crio, files });
+    });
+    after(async () => {
+      await cluster().deleteNamespace(namespace);
+      await cluster().removeNode(name);
+    });
+
+    test("the network of CRI-O's package comes first, until it is moved away as the README says", async t => {
+      const [complaint] = await until('the agent to say so', () =>
+        /No conflist is written: \S*crio-bridge\S* [^;]*/.exec(node.agent.tail(50)),
+      );
+      t.diagnostic(`the agent: ${complaint}`);
+      await node.host.sh(`mkdir /run/aside; mv ${confDir}/*crio* /run/aside`);
+      await node.runtime.end('SIGTERM');
+      await node.startRuntime();
+      await until('the conflist', () => node.host.files(confDir).includes(`${confDir}/10-tollgate.conflist`));
+      await node.isReady();
+      untouched = await tracesOf(node);
+    });
+
+    /** Whether the address answers in each family within the patience (ms). */
+    async function hears(
+      asker: Asker,
+      addresses: readonly string[],
+      port: number,
+      patience = 2000,
+    ): Promise<readonly boolean[]> {
+      const asked = addresses.map(address => asker.ask({ transport: 'tcp', address, port }, patience));
+      return (await Promise.all(asked)).map(answer => answer !== undefined);
+    }
+    const reaches = (from: Pod, to: Pod, patience?: number): Promise<readonly boolean[]> => {
+      const addresses = families.map(family => to.status.podIPs!.map(({ ip }) => ip).find(ip => isIP(ip) === family)!);
+      return hears(Asker.pod(cluster(), from), addresses, 80, patience);
+    };
+
+    test('its pods have addresses of both families, and policy holds between them and those of containerd', async t => {
+      const apps = ['web', 'client', 'stranger'];
+      await run(
+        ...apps.map(app => podOn(other, app)),
+        ...apps.map(app => podOn(name, app, app === 'web' ? published : {})),
+      );
+      t.diagnostic(
+        `web on ${name}: ${pod('web', name)
+          .status.podIPs!.map(({ ip }) => ip)
+          .join(', ')}`,
+      );
+      const expected = [name, other].flatMap(here =>
+        [name, other].flatMap(there =>
+          ['client', 'stranger'].map(app => [`${app}-${here}`, `web-${there}`, both(app === 'client')] as const),
+        ),
+      );
+      const found = (patience: number) =>
+        Promise.all(
+          expected.map(async ([from, to]) => [from, to, await reaches(pods.get(from)!, pods.get(to)!, patience)]),
+        );
+      const isSo = async () => JSON.stringify(await found(500)) === JSON.stringify(expected);
+      await until('both nodes to know the pods', isSo, 60_000).catch(() => {});
+      assert.deepEqual(await found(2000), expected);
+    });
+
+    test('a label that changes on one of both nodes is heard on the other', async () => {
+      const labels = [
+        ['client', true],
+        ['stranger', false],
+      ] as const;
+      for (const [here, there] of [
+        [name, other],
+        [other, name],
+      ] as const) {
+        const stranger = pod('stranger', here);
+        for (const [app, isAllowed] of labels) {
+          await cluster().api.label(stranger, { app });
+          const isSo = async () => `${await reaches(stranger, pod('web', there), 500)}` === `${both(isAllowed)}`;
+          await until(`${stranger.metadata.name} to be a ${app}`, isSo, 60_000);
+        }
+      }
+    });
+
+    test('its hostPort, which CRI-O maps by itself, answers who is allowed', async () => {
+      const askers = {
+        [`client-${name}`]: Asker.pod(cluster(), pod('client', name)),
+        [`stranger-${name}`]: Asker.pod(cluster(), pod('stranger', name)),
+        node1: Asker.node(cluster().nodes.get('node1')!),
+        node2: Asker.node(cluster().nodes.get('node2')!),
+      };
+      const found = Object.entries(askers).map(async ([who, asker]) => {
+        return [who, await hears(asker, [place.v4, place.v6], hostPort)] as const;
+      });
+      assert.deepEqual(Object.fromEntries(await Promise.all(found)), {
+        [`client-${name}`]: both(true),
+        [`stranger-${name}`]: both(false),
+        node1: both(true),
+        node2: both(false),
+      });
+    });
+
+    test('kubectl exec and logs', async t => {
+      const ask = ['/bin/pod', 'ask', 'tcp', '127.0.0.1', '80', '2000', 'who'];
+      const said = kubectl.run('exec', `web-${name}`, '--', ...ask);
+      assert.match(said, new RegExp(`^web-${name} 127\\.0\\.0\\.1`));
+      await cluster().api.apply(podOf({ ...podOn(name, 'says'), words: ['what?'] }));
+      const line = await until('its log', () => kubectl.attempt('logs', `says-${name}`), 120_000);
+      assert.match(line, /^usage: pod /);
+      t.diagnostic(`exec: ${said.trim()}; logs: ${line.split('\n')[0]}`);
+    });
+
+    test('CRI-O is killed and started again: its pods and a connection go on, and the next pod comes', async t => {
+      const [client, stranger, web] = [pod('client', other), pod('stranger', other), pod('web', name)];
+      using connection = await Connection.open(cluster(), client, web);
+      const holds = async () =>
+        assert.deepEqual([await reaches(client, web), await reaches(stranger, web)], [both(true), both(false)]);
+      await node.runtime.end('SIGKILL');
+      await holds();
+      await node.startRuntime();
+      await run(podOn(name, 'client'), podOn(name, 'stranger'), { ...podOn(name, 'client'), name: 'late' });
+      assert.deepEqual(await reaches(pods.get('late')!, web), both(true));
+      await holds();
+      const { echoes, longestWait } = await connection.end();
+      t.diagnostic(`${echoes} echoes, ${longestWait} ms at most between two`);
+      for (const { metadata, status } of pods.values())
+        assert.equal(status.containerStatuses![0]!.restartCount, 0, metadata.name);
+    });
+
+    test('its pods go, and leave nothing', async () => {
+      await cluster().api.deleteAll(`/api/v1/namespaces/${namespace}/pods`);
+      const isAsBefore = async () => JSON.stringify(await tracesOf(node)) === JSON.stringify(untouched);
+      await until('nothing to be left of them', isAsBefore, 120_000).catch(() => {});
+      assert.deepEqual(await tracesOf(node), untouched);
+    });
+
+    test('it leaves: the API and the other nodes know nothing of it', async () => {
+      const { api, nodes } = cluster();
+      await cluster().removeNode(name);
+      assert.equal(await api.get(`/api/v1/nodes/${name}`), undefined);
+      const left = (await api.list<Pod>('/api/v1/pods')).filter(({ spec }) => spec.nodeName === name);
+      assert.deepEqual(left, []);
+      for (const { host } of nodes.values()) {
+        const routes = () => host.sh(`{ ip route; ip -6 route; } | grep -wF -e ${place.v4} -e ${place.v6} || true`);
+        await until('the routes to be gone', async () => (await routes()) === '', 60_000);
+      }
+    });
+  });
+}
