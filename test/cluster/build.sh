@@ -57,7 +57,7 @@ trap 'exit 143' TERM
 
 for what in "${@:-1.34}"; do
   recipe=$here/build-$what.sh title="Kubernetes $what"
-  [[ -f $recipe ]] || fail "Cannot build $title: there is 1.34, and 1.20"
+  [[ -f $recipe ]] || fail "Cannot build $title: there is 1.34, 1.20 and crio"
   # The recipe says what is built, how much room it takes while it is built (MiB), and how long that is.
   # shellcheck source=test/cluster/build-1.34.sh
   . "$recipe"

@@ -36,6 +36,10 @@ const published = {
   startupProbe: { exec: { command: ['/bin/pod', 'ask', 'tcp', '127.0.0.1', '80', '1000'] }, periodSeconds: 1 },
 };
 
+const apps = ['web', 'client', 'stranger'] as const;
+const ofContainerd = apps.map(app => podOn(other, app));
+const ofCrio = apps.map(app => podOn(name, app, app === 'web' ? published : {}));
+
 /** What is there because of pods: ours, and CRI-O's. */
 async function tracesOf(node: KubeNode): Promise<object> {
   const [results, netns] = ['/var/lib/cni/results', '/run/netns'].map(folder => node.host.files(folder));
@@ -73,7 +77,7 @@ export function crioNode(cluster: () => KubeCluster): void {
 
     test("the network of CRI-O's package comes first, until it is moved away as the README says", async t => {
       const [complaint] = await until('the agent to say so', () =>
-        /No conflist is written: \S*crio-bridge\S* [^;]*/.exec(node.agent.tail(50)),
+        /No conflist is written: \S*crio-bridge\S* [^;]*/.exec(node.agent.tail(1000)),
       );
       t.diagnostic(`the agent: ${complaint}`);
       await node.host.sh(`mkdir /run/aside; mv ${confDir}/*crio* /run/aside`);
@@ -100,16 +104,9 @@ export function crioNode(cluster: () => KubeCluster): void {
     };
 
     test('its pods have addresses of both families, and policy holds between them and those of containerd', async t => {
-      const apps = ['web', 'client', 'stranger'];
-      await run(
-        ...apps.map(app => podOn(other, app)),
-        ...apps.map(app => podOn(name, app, app === 'web' ? published : {})),
-      );
-      t.diagnostic(
-        `web on ${name}: ${pod('web', name)
-          .status.podIPs!.map(({ ip }) => ip)
-          .join(', ')}`,
-      );
+      await run(...ofContainerd, ...ofCrio);
+      const addresses = pod('web', name).status.podIPs!.map(({ ip }) => ip);
+      t.diagnostic(`web on ${name}: ${addresses.join(', ')}`);
       const expected = [name, other].flatMap(here =>
         [name, other].flatMap(there =>
           ['client', 'stranger'].map(app => [`${app}-${here}`, `web-${there}`, both(app === 'client')] as const),
@@ -138,6 +135,7 @@ export function crioNode(cluster: () => KubeCluster): void {
           await cluster().api.label(stranger, { app });
           const isSo = async () => `${await reaches(stranger, pod('web', there), 500)}` === `${both(isAllowed)}`;
           await until(`${stranger.metadata.name} to be a ${app}`, isSo, 60_000);
+          assert.deepEqual(await reaches(stranger, pod('web', there)), both(isAllowed));
         }
       }
     });
@@ -178,7 +176,7 @@ export function crioNode(cluster: () => KubeCluster): void {
       await node.runtime.end('SIGKILL');
       await holds();
       await node.startRuntime();
-      await run(podOn(name, 'client'), podOn(name, 'stranger'), { ...podOn(name, 'client'), name: 'late' });
+      await run(...ofCrio, { ...podOn(name, 'client'), name: 'late' });
       assert.deepEqual(await reaches(pods.get('late')!, web), both(true));
       await holds();
       const { echoes, longestWait } = await connection.end();
