@@ -10,6 +10,7 @@ import { Asker, type Family } from './asker.ts';
 import { defaultDeny, type KubeCluster, namespaceOf, type PodOptions, podOf, policyOf } from './cluster.ts';
 import { Kubectl } from './kubectl.ts';
 import type { KubeNode } from './node.ts';
+import { plugin } from './plugin.ts';
 import { release } from './release.ts';
 import { remainsOf } from './remains.ts';
 import { crio, crioNetwork } from './runtime.ts';
@@ -158,7 +159,7 @@ export function crioNode(cluster: () => KubeCluster): void {
       });
     });
 
-    test('kubectl exec and logs', async t => {
+    test('kubectl exec and logs reach its pods, and kubectl tollgate its agent', async t => {
       const ask = ['/bin/pod', 'ask', 'tcp', '127.0.0.1', '80', '2000', 'who'];
       const said = kubectl.run('exec', `web-${name}`, '--', ...ask);
       assert.match(said, new RegExp(`^web-${name} 127\\.0\\.0\\.1`));
@@ -166,6 +167,9 @@ export function crioNode(cluster: () => KubeCluster): void {
       const line = await until('its log', () => kubectl.attempt('logs', `says-${name}`), 120_000);
       assert.match(line, /^usage: pod /);
       t.diagnostic(`exec: ${said.trim()}; logs: ${line.split('\n')[0]}`);
+      const { stdout, stderr } = await plugin('verify', '--node', name, '-o', 'json');
+      const verified = JSON.parse(stdout) as Record<string, { readonly differences: readonly unknown[] }>;
+      assert.deepEqual(verified[name]?.differences, [], stderr);
     });
 
     test('CRI-O is killed and started again: its pods and a connection go on, and the next pod comes', async t => {
