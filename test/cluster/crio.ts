@@ -159,9 +159,10 @@ export function crioNode(cluster: () => KubeCluster): void {
       });
     });
 
+    const ask = ['exec', `web-${name}`, '--', '/bin/pod', 'ask', 'tcp', '127.0.0.1', '80', '2000', 'who'];
+
     test('kubectl exec and logs reach its pods, and kubectl tollgate its agent', async t => {
-      const ask = ['/bin/pod', 'ask', 'tcp', '127.0.0.1', '80', '2000', 'who'];
-      const said = kubectl.run('exec', `web-${name}`, '--', ...ask);
+      const said = kubectl.run(...ask);
       assert.match(said, new RegExp(`^web-${name} 127\\.0\\.0\\.1`));
       await cluster().api.apply(podOf({ ...podOn(name, 'says'), words: ['what?'] }));
       const line = await until('its log', () => kubectl.attempt('logs', `says-${name}`), 120_000);
@@ -180,6 +181,7 @@ export function crioNode(cluster: () => KubeCluster): void {
       await node.runtime.end('SIGKILL');
       await holds();
       await node.startRuntime();
+      await until('kubelet to find CRI-O again', () => kubectl.attempt(...ask), 120_000);
       await run(...ofCrio, { ...podOn(name, 'client'), name: 'late' });
       assert.deepEqual(await reaches(pods.get('late')!, web), both(true));
       await holds();
