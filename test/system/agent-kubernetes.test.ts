@@ -266,6 +266,39 @@ test('what somebody changes in a table that is not owned is mended as it is told
   await until('it to be told', () => agent.said(/Another program changed our table: mended/));
 });
 
+/** What another program does while no agent runs, to a table that is not owned; whether the next agent tells of it. */
+const meanwhile: readonly (readonly [what: string, command: string, isTold: boolean])[] = [
+  ['nothing', 'true', false],
+  ['the table is flushed', 'nft flush table inet tollgate', true],
+  ['the gate is flushed', 'nft flush chain inet tollgate gate', true],
+  ['the table is deleted', 'nft delete table inet tollgate', true],
+];
+
+test('what another program did to the table while no agent ran is told by the next one; what the API says by then is not', async () => {
+  await using room = await cluster();
+  const { host } = room;
+  host.policy('web', fromFriends);
+  let agent = await host.startAgent('--no-own-table');
+  using web = await host.run({ name: 'web', labels: role('web') });
+  using friend = await host.run({ name: 'friend', labels: role('friend') });
+  using stranger = await host.run({ name: 'stranger' });
+  for (const [what, command, isTold] of meanwhile) {
+    await reaches(host, friend, web, true);
+    assert.equal(host.reaches(stranger, web), false, what);
+    await host.killAgent(agent);
+    await host.host.sh(command);
+    // The API says something else by then.
+    host.policy('web', denyAll);
+    agent = await host.startAgent('--no-own-table');
+    await reaches(host, friend, web, false);
+    const isSaid = (): boolean => agent.said(/Another program changed our table: mended/);
+    if (isTold) await until(`it to be told that ${what}`, isSaid);
+    else assert.equal(isSaid(), false, what);
+    host.policy('web', fromFriends);
+  }
+  agent[Symbol.dispose]();
+});
+
 /** Another program changes the table, and leaves its marker. */
 const damages: readonly (readonly [what: string, command: string])[] = [
   ['the gate is flushed', 'nft flush chain inet tollgate gate'],
