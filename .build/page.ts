@@ -34,13 +34,25 @@ async function bundled(folder: string, file: string): Promise<string> {
   return outputFiles[0]!.text;
 }
 
+/**
+ * The page with its fragments in the place of `<!-- include FILE PREFIX -->`. Ids of a fragment begin with the prefix there: the page
+ * may have such ids of its own.
+ */
+function withFragments(folder: string, page: string): string {
+  return page.replace(/<!-- include (\S+) (?:(\S+) )?-->/g, (_, file: string, prefix = '') =>
+    readFileSync(join(root, folder, file), 'utf8')
+      .trimEnd()
+      .replace(/ (?:id|aria-describedby)="/g, `$&${prefix}`),
+  );
+}
+
 /** @throws Error where page.html does not refer to its page.css and page.ts */
 export async function buildPage(folder: string): Promise<string> {
   const parts = [
     ['<link rel="stylesheet" href="page.css">', `<style>${await bundled(folder, 'page.css')}</style>`],
     ['<script src="page.ts"></script>', `<script>${await bundled(folder, 'page.ts')}</script>`],
   ] as const;
-  let page = readFileSync(join(root, folder, 'page.html'), 'utf8');
+  let page = withFragments(folder, readFileSync(join(root, folder, 'page.html'), 'utf8'));
   for (const [reference, text] of parts) {
     if (!page.includes(reference)) throw new Error(`Cannot build ${folder}/page.html: it has no ${reference}`);
     page = page.replace(reference, () => text);
