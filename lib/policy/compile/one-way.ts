@@ -1,13 +1,14 @@
 /**
  * Tells changes of sets that a packet may see in part: one set as it was, and the next as it is. Where all that changes allows
  * more, such a packet passes only what is allowed afterwards; where all of it allows less, only what was allowed before. For
- * rules that pass packets on neither is so.
+ * rules that pass packets on neither is so. A packet has one port, so what changes for other ports is nothing to it.
  */
+import type { SetMember } from './members.ts';
 import type { SetMoves } from './node-sets.ts';
 import type { Gate, RuleChain, SetSpec } from './ruleset.ts';
 
-/** What becomes of a packet whose peer is in the set. */
-export type Effect = 'allows' | 'denies';
+/** What becomes of a packet whose peer is in the set; `nothing`: it is denied anyway, and the set tells in whose name. */
+export type Effect = 'allows' | 'denies' | 'nothing';
 
 /** By name; absent where the rules that look into the set do not agree, or pass packets on. */
 export type Effects = ReadonlyMap<string, Effect>;
@@ -26,26 +27,42 @@ function effectOf(to: Gate | undefined, chains: Chains): Effect | undefined {
   return isShut(to, chains) ? 'denies' : undefined;
 }
 
+const joined = (a: Effect | undefined, b: Effect | undefined): Effect | undefined =>
+  a === 'nothing' || a === b ? b : undefined;
+
 /** Of the sets that these chains look into. */
 export function effectsOf(chains: Chains): Effects {
   const found = new Map<string, Effect | undefined>();
-  for (const { rules } of chains.values())
+  for (const { name, rules } of chains.values()) {
+    const isDenied = isShut(name, chains);
     for (const { peers, to } of rules) {
       if (peers === 'any') continue;
-      const effect = effectOf(to, chains);
-      found.set(peers.name, !found.has(peers.name) || found.get(peers.name) === effect ? effect : undefined);
+      const before = found.has(peers.name) ? found.get(peers.name) : 'nothing';
+      found.set(peers.name, isDenied ? before : joined(before, effectOf(to, chains)));
     }
+  }
   return new Map([...found].filter((entry): entry is [string, Effect] => entry[1] !== undefined));
 }
 
-/** Whether all of it allows more, or all of it allows less. */
+const ALL = 'all ports';
+
+const portOf = (member: SetMember): string =>
+  'address' in member && member.port !== undefined ? `${member.protocol} ${member.port}` : ALL;
+
+/** Whether, for the packets of each port, all of it allows more, or all of it allows less. */
 export function isOneWay(moves: ReadonlyMap<SetSpec, SetMoves>, effects: Effects): boolean {
-  const opens = new Set<boolean>();
+  const ways = new Map<string, Set<Effect>>([[ALL, new Set()]]);
+  const note = (effect: Effect) => (member: SetMember) => {
+    const port = portOf(member);
+    ways.set(port, (ways.get(port) ?? new Set()).add(effect));
+  };
   for (const [{ name }, { gone, come }] of moves) {
     const effect = effects.get(name);
     if (effect === undefined) return false;
-    if (come.length > 0) opens.add(effect === 'allows');
-    if (gone.length > 0) opens.add(effect === 'denies');
+    if (effect === 'nothing') continue;
+    come.forEach(note(effect));
+    gone.forEach(note(effect === 'allows' ? 'denies' : 'allows'));
   }
-  return opens.size <= 1;
+  const forAll = ways.get(ALL)!;
+  return [...ways.values()].every(way => new Set([...way, ...forAll]).size <= 1);
 }

@@ -74,18 +74,18 @@ export function packed({ specs, isOrdered, effects }: SetsIndex): PackedSets {
   const ordered = new Places<readonly OrderedRule[]>();
   const written = specs.map(spec => (spec.kind === 'decided' ? { ...spec, rules: ordered.of(spec.rules) } : spec));
   const placesOf = (effect: Effect) => [...specs.keys()].filter(place => effects?.get(specs[place]!.name) === effect);
-  const placed = effects && { allows: placesOf('allows'), denies: placesOf('denies') };
+  const placed = effects && { allows: placesOf('allows'), denies: placesOf('denies'), nothing: placesOf('nothing') };
   return { specs: written, ordered: ordered.all, isOrdered, effects: placed };
 }
 
 export function unpacked({ specs: written, ordered, isOrdered, effects }: PackedSets): SetsIndex {
   const specs = written.map(spec => (spec.kind === 'decided' ? { ...spec, rules: ordered[spec.rules]! } : spec));
-  const named = (effect: Effect, places: readonly number[]) =>
-    places.map(place => [specs[place]!.name, effect] as const);
+  const named = (of: NonNullable<typeof effects>) =>
+    (Object.keys(of) as Effect[]).flatMap(effect => of[effect].map(place => [specs[place]!.name, effect] as const));
   return {
     specs,
     ...(isOrdered ? { isOrdered } : {}),
-    ...(effects ? { effects: new Map([...named('allows', effects.allows), ...named('denies', effects.denies)]) } : {}),
+    ...(effects ? { effects: new Map(named(effects)) } : {}),
   };
 }
 

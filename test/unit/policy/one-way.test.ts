@@ -43,9 +43,9 @@ class Turning extends Map<string, PeerSet> {
 
 const directions = ['egress', 'ingress'] as const;
 
-/** Who lets through each packet that one may pass which sees both: before and after. */
+/** Who lets through each packet that one may pass which sees both: before and after, by the port of the packet. */
 function passesOfBoth(before: Ruleset, after: Ruleset, peers: readonly string[]) {
-  const passed: { readonly before: boolean; readonly after: boolean }[] = [];
+  const passed: { readonly port: string; readonly before: boolean; readonly after: boolean }[] = [];
   for (const tag of before.tags.keys())
     for (const direction of directions)
       for (const text of peers)
@@ -56,7 +56,8 @@ function passesOfBoth(before: Ruleset, after: Ruleset, peers: readonly string[])
             const isLet = passes({ ...before, sets }, tag, direction, packet);
             if (!sets.hasTurned) break;
             const by = (ruleset: Ruleset) => passes(ruleset, tag, direction, packet);
-            if (isLet) passed.push({ before: by(before), after: by(after) });
+            const port = `${each.protocol} ${each.port}`;
+            if (isLet) passed.push({ port, before: by(before), after: by(after) });
           }
         }
   return passed;
@@ -102,7 +103,9 @@ test('of a change that goes one way, a packet that sees both passes what one and
         if (change?.isOneWay) {
           const passed = passesOfBoth(before, after, peers);
           seen.passed += passed.length;
-          assert.ok(passed.every(by => by.before) || passed.every(by => by.after));
+          // Both ends of a packet are judged, each by what has changed of the other: all that has its port must agree.
+          for (const some of Map.groupBy(passed, ({ port }) => port).values())
+            assert.ok(some.every(by => by.before) || some.every(by => by.after));
         }
         before = after;
       }
@@ -129,14 +132,16 @@ const policy = (tier: string, priority: number, ingress: readonly object[]) => (
   spec: { tier, priority, subject: { namespaces: {} }, ingress },
 });
 
-/** So many policies, each of which accepts one app, denies another and passes on a third, to what may deny it. */
+/** So many policies, each of which accepts one app, denies another and passes on a third, to what may deny it; and two apps that all speak of. */
 function tiersOf(number: number): LiveRules {
   const rules = new LiveRules();
   const admin = Array.from({ length: number }, (_, i) =>
     policy('Admin', i, [
-      { action: 'Accept', from: withApp(`accepted${i}`), ...byPort(80) },
-      { action: 'Deny', from: withApp(`denied${i}`), ...byPort(81) },
+      { action: 'Accept', from: [...withApp(`accepted${i}`), ...withApp('mixed')], ...byPort(80) },
+      { action: 'Deny', from: [...withApp(`denied${i}`), ...withApp('mixed')], ...byPort(81) },
       { action: 'Pass', from: withApp(`passed${i}`) },
+      { action: 'Deny', from: withApp('half'), ...byPort(81) },
+      { action: 'Accept', from: withApp('half') },
     ]),
   );
   const values = [...admin, policy('Baseline', 0, [{ action: 'Deny', from: withApp('stranger') }])];
@@ -164,15 +169,20 @@ function batchesOf(app: string, policies: number) {
 }
 
 for (const policies of [1, 40])
-  for (const app of ['accepted0', 'denied0', 'of-nobody'])
+  for (const app of ['accepted0', 'denied0', 'of-nobody', ...(policies > 1 ? ['mixed'] : [])])
     test(`of ${policies} cluster policies: a pod like another that comes or goes, ${app}, is elements and no rule`, () => {
       assert.deepEqual(batchesOf(app, policies), [[['element']], [['element']]]);
     });
 
-test('a pod that is passed on may be denied where it was accepted: no packet is to see both', () => {
-  const [come] = batchesOf('passed0', 40);
-  assert.ok(come!.every(objects => objects.includes('rule')));
-});
+for (const [what, app, policies] of [
+  ['that is passed on may be denied where it was accepted', 'passed0', 40],
+  ['that is denied on one port and accepted on all others', 'half', 40],
+  ['that few rules, which look for it whatever the port, accept and deny', 'mixed', 1],
+] as const)
+  test(`a pod ${what}: no packet is to see both`, () => {
+    const [come] = batchesOf(app, policies);
+    assert.ok(come!.every(objects => objects.includes('rule')));
+  });
 
 test('a process that goes on from the index alone tells the same ways', () => {
   const rules = tiersOf(40);
@@ -196,5 +206,6 @@ test('a process that goes on from the index alone tells the same ways', () => {
   };
   assert.deepEqual(tells('accepted7'), [true, true]);
   assert.deepEqual(tells('denied7'), [true, true]);
+  assert.deepEqual(tells('mixed'), [true, true]);
   assert.deepEqual(tells('passed7'), [undefined, undefined]);
 });
