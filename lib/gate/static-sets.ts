@@ -6,7 +6,7 @@ import { isJudged, type Judge } from './settings.ts';
 /**
  * A packet that ordered rules judge must not meet one set from before a change and another from after it. In the middle of a
  * ruleset a packet goes on with the rules of its beginning. Each change makes the map that these name anew, and empties the map
- * of before; but one that only allows more, or only less, which such a packet may see in part.
+ * of before; but one that, for the packets of each port, only allows more or only less, which such a packet may see in part.
  */
 export const MOMENT = 'moment';
 /** The chain that looks into it, and is filled anew with it. */

@@ -90,6 +90,8 @@ const amongMany = (...rules: readonly object[]) => ({
   ],
 });
 
+const onPort = { protocols: ['tcp', 'udp'].map(protocol => ({ [protocol]: { destinationPort: { number: PORT } } })) };
+
 const teams = (team: string) => (rules: LiveRules) => rules.setNamespace('caller', new Map([['team', team]]));
 
 const changes: readonly Change[] = [
@@ -121,6 +123,25 @@ const changes: readonly Change[] = [
       farApart(rules);
       cluster(rules, 'first', 10, amongMany(rule('Deny', 'from', byTeam('blue'))));
       cluster(rules, 'last', 900, { ingress: [rule('Deny', 'from', byTeam('red'))] });
+    },
+    one: teams('red'),
+    other: teams('blue'),
+  },
+  {
+    what: 'a namespace is relabelled, and is denied on all ports that was denied on one, by many rules that are looked up at once',
+    start: rules => {
+      farApart(rules);
+      cluster(rules, 'first', 10, amongMany({ ...rule('Deny', 'from', byTeam('blue')), ...onPort }));
+      cluster(rules, 'last', 900, { ingress: [rule('Deny', 'from', byTeam('red'))] });
+    },
+    one: teams('red'),
+    other: teams('blue'),
+  },
+  {
+    what: 'a namespace is relabelled, and is denied by another of many rules that are looked up at once',
+    start: rules => {
+      cluster(rules, 'first', 10, amongMany(rule('Deny', 'from', byTeam('blue')), rule('Deny', 'from', byTeam('red'))));
+      cluster(rules, 'last', 900, { ingress: [rule('Accept', 'from', {})] });
     },
     one: teams('red'),
     other: teams('blue'),
