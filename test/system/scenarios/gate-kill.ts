@@ -6,15 +6,16 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { diff } from '../../../lib/nft/diff.ts';
 import type { Table } from '../../../lib/nft/model.ts';
 import { PROTOCOL } from '../../../lib/nft/statements.ts';
-import { condemned, quarantine } from '../../../lib/tag/tag.ts';
+import { condemned, deleting, quarantine } from '../../../lib/tag/tag.ts';
 import { live } from '../../support/cli-host.ts';
 import { type Call, cni, environment, silently, tollgate } from '../../support/cni.ts';
 import { EagerPods } from '../../support/eager.ts';
 import { type Exit, until } from '../../support/host.ts';
 import { onlyFrom, type PluggedPod, PORT, PolicyHost, pods, policy, words } from '../../support/policy-host.ts';
 import { random, seedOf } from '../../support/random.ts';
-import { tagged } from '../../support/snapshot.ts';
+import { isTag } from '../../support/snapshot.ts';
 import { binaryOf, isAskedAgain, isServed, type Way } from '../../support/way.ts';
+import { linksOf } from '../../support/wired-host.ts';
 
 const withoutMarker = (table: Table): Table => ({
   ...table,
@@ -33,8 +34,10 @@ function countAt(host: PolicyHost, { end }: PluggedPod): number {
 }
 
 /** The pod's link is closed, or its tag has an entry for each direction; what is in one set is in the others. */
-async function assertWhole(host: PolicyHost, name: string): Promise<void> {
-  const [link] = (await tagged(host.host)).filter(({ alias }) => alias?.includes(`/${name}:`));
+function assertWhole(host: PolicyHost, name: string): void {
+  const link = linksOf(host.place).find(
+    ({ alias, group }) => isTag(group) && group !== deleting && alias?.includes(`/${name}:`),
+  );
   const table = read(host);
   const elements = (set: string) => table.sets.find(each => each.name === set)!.elements;
   const keys = (set: string) => elements(set).map(({ key }) => Number(key[0]));
@@ -56,7 +59,10 @@ const mentionsOf = (table: Table, name: string): readonly (string | undefined)[]
 const addFor = (host: PolicyHost, call: Call, killAfter: number): Promise<Exit> =>
   cni(host.host, 'ADD', { ...call, run: { killAfter } });
 
-/** ADD, killed as soon as something is so: it stands still while that is looked at, and goes on for a moment only. */
+/**
+ * ADD, killed as soon as something is so that the ruleset tells: it stands still while that is looked at, and goes on for a
+ * moment only. A ruleset of the same generation is the same.
+ */
 async function addUntil(host: PolicyHost, call: Call, isSo: () => boolean): Promise<Exit> {
   const start = performance.now();
   const adding = host.host.spawn([binaryOf(host.host)], { env: environment('ADD', call) });
@@ -67,9 +73,11 @@ async function addUntil(host: PolicyHost, call: Call, isSo: () => boolean): Prom
   });
   adding.stdin!.end(JSON.stringify(call.config));
   try {
-    for (let isOver = false; !isOver; ) {
+    for (let isOver = false, seen: number | undefined; !isOver; ) {
       adding.kill('SIGSTOP');
-      if (isSo()) break;
+      const generation = host.nft.generation();
+      if (generation !== seen && isSo()) break;
+      seen = generation;
       adding.kill('SIGCONT');
       isOver = await Promise.race([ended.then(() => true), delay(1, false)]);
     }
@@ -135,13 +143,15 @@ export function killedAtAnyInstant(way: Way): void {
         }
         // What a worker does meanwhile may come between the two looks.
         if (isServed(way))
-          await until(`${name} to be whole`, () =>
-            assertWhole(host, name).then(
-              () => true,
-              () => false,
-            ),
-          );
-        else await assertWhole(host, name);
+          await until(`${name} to be whole`, () => {
+            try {
+              assertWhole(host, name);
+              return true;
+            } catch {
+              return false;
+            }
+          });
+        else assertWhole(host, name);
         await silently(host.host, 'DEL', call);
         await eager.stop(id);
         assert.deepEqual(mentionsOf(read(host), name), [], 'DEL has left something in the table');
