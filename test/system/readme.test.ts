@@ -11,7 +11,15 @@ const readme = read('README.md');
 const blocks = (language: string) =>
   [...readme.matchAll(new RegExp(`\`\`\`${language}\\n([\\s\\S]*?)\`\`\``, 'g'))].map(m => m[1]!);
 const tollgate = process.env['TOLLGATE'] ?? new URL('../../dist/tollgate', import.meta.url).pathname;
-const help = (...args: string[]) => execFileSync(tollgate, [...args, '--help'], { encoding: 'utf8' });
+const helps = new Map<string, string>();
+
+/** What `tollgate … --help` says, asked once. */
+function help(...args: readonly string[]): string {
+  const key = args.join(' ');
+  const said = helps.get(key) ?? execFileSync(tollgate, [...args, '--help'], { encoding: 'utf8' });
+  helps.set(key, said);
+  return said;
+}
 
 test('the conflist of the README is the one that is shipped and installed', () => {
   assert.equal(blocks('json')[0], read('conf/10-tollgate.conflist'));

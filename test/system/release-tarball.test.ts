@@ -38,8 +38,16 @@ function rendered(page: string): { readonly text: string; readonly warnings: str
 /** Both programs that the executable is, as man and as a person call them. */
 const programs = { tollgate: 'tollgate', 'kubectl-tollgate': 'kubectl tollgate' } as const;
 type Program = keyof typeof programs;
-const help = (program: Program, ...command: readonly string[]) =>
-  execFileSync(join(folder, 'bin', program), [...command, '--help'], { encoding: 'utf8' });
+const helps = new Map<string, string>();
+
+/** What the command says for `--help`, asked once. */
+function help(program: Program, ...command: readonly string[]): string {
+  const key = [program, ...command].join(' ');
+  const said =
+    helps.get(key) ?? execFileSync(join(folder, 'bin', program), [...command, '--help'], { encoding: 'utf8' });
+  helps.set(key, said);
+  return said;
+}
 
 /** The pages that there should be of a command, and of those below it. */
 function pagesOf(program: Program, ...command: readonly string[]): readonly string[] {
