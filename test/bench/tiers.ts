@@ -73,9 +73,7 @@ const rounds = 20;
 /** Labels of pods that ADD and DEL are measured with; others of the same identity are present. */
 const subjects = {
   'that no rule is for': 'plain',
-  'that rules accept': 'before-7-3',
   'that rules accept and deny, by port': 'mixed',
-  'that rules pass on': 'before-7-5',
 } as const;
 
 const likes = (pods: readonly Pod[], app: string): Pod[] =>
