@@ -13,7 +13,8 @@ import type { TableConnection } from './table-connection.ts';
 /** A table is compared anew this often where other programs commit meanwhile. */
 const COMPARISONS = 8;
 
-const isDisturbed = (error: unknown): boolean => error instanceof NftError && error.code === 'ERESTART';
+/** The kernel's word that another program has committed meanwhile. */
+export const isDisturbed = (error: unknown): boolean => error instanceof NftError && error.code === 'ERESTART';
 
 /** The kernel's word that the table is not, or may not be, the one that a batch begins from. */
 export const isStale = (error: unknown): boolean =>

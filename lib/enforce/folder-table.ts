@@ -117,7 +117,7 @@ export class FolderTable {
     const isFor = isSameOwner(before.state.owner, owner) && isSame(before.state.settings, settings);
     if (!asFound && !isFor) return undefined;
     const state = change(before.state);
-    if (state === before.state) return this.#footings.isStanding(record) ? unchanged(before, false, 0) : undefined;
+    if (state === before.state) return this.#footings.look(record).isStanding ? unchanged(before, false, 0) : undefined;
     const footing = state.counts.pods > 0 ? this.#footings.inPart(record, kept) : undefined;
     try {
       const brought = footing && this.#reach(footing, { state, kept }, { only });

@@ -127,22 +127,24 @@ export class Footings {
 
   #recall(reconciler: Reconciler, record: NodeRecord, isWritten: boolean, isWhole: boolean): void {
     const { judging, resized, moment, generation } = record;
+    const { isStanding, seen } = this.look(record);
     const known = {
       ...{ under: judging, judging: () => this.#options.store.findJudging(judging) },
-      ...{ resized, moment, generation },
+      ...{ resized, moment, generation, seen },
     };
     reconciler.recall(record, known, isWhole);
-    if (!isWritten || !this.isStanding(record)) reconciler.doubt(record.marker, isWritten);
+    if (!isWritten || !isStanding) reconciler.doubt(record.marker, isWritten);
   }
 
   /**
    * Whether the record's marker is in the table, and none after it, which a process would have left that died between its batch
-   * and its record; and whether this release of ours would make the same static chains.
+   * and its record; and whether this release of ours would make the same static chains. And the kernel's generation, where it was asked.
    */
-  isStanding({ marker, gate, state }: NodeRecord): boolean {
-    if (gate !== gateDigest(state.settings)) return false;
+  look({ marker, gate, state }: NodeRecord): { readonly isStanding: boolean; readonly seen: number | undefined } {
+    if (gate !== gateDigest(state.settings)) return { isStanding: false, seen: undefined };
     const keys = [[marker], [nextMarker(marker)]];
-    const [own, next] = this.#options.nft().lookUp(TABLE_NAME, markerSet, keys);
-    return own !== undefined && next === undefined;
+    const { generation, elements } = this.#options.nft().lookUpAfter(TABLE_NAME, markerSet, keys);
+    const [own, next] = elements;
+    return { isStanding: own !== undefined && next === undefined, seen: generation };
   }
 }

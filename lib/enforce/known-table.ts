@@ -17,6 +17,7 @@ import type { TableStep } from '../gate/steps.ts';
 import { nextGeneration } from '../kernel/nft.ts';
 import type { Operation } from '../nft/transaction.ts';
 import type { Ruleset } from '../policy/compile/ruleset.ts';
+import { isDisturbed } from './compared.ts';
 import { areChainsKnown, isInForce, judgingAfter, momentAfter, readJudging } from './in-force.ts';
 import type { TableConnection } from './table-connection.ts';
 
@@ -34,9 +35,23 @@ export interface Knowledge extends Handles {
   readonly generation: number | undefined;
 }
 
+/** With the kernel's generation by now, where it was asked. */
+export interface Recalled extends Knowledge {
+  readonly seen: number | undefined;
+}
+
 const handlesOf = (judging: Judging | undefined): Handles => ({ under: judging?.marker, judging: () => judging });
 
+/** By handles and sizes, as of now but for sets that have grown since. */
+function knownBy({ judging, moment }: Knowledge): Judging | undefined {
+  const known = judging();
+  return known && atMoment(known, moment);
+}
+
 const isElement = ({ object }: Operation): boolean => object === 'element';
+
+/** A commit is tried this often on condition that no other program has committed since the kernel was looked at. */
+const ATTEMPTS = 8;
 
 export class KnownTable {
   readonly #nft: () => TableConnection;
@@ -48,38 +63,41 @@ export class KnownTable {
   #moment: readonly number[] | undefined;
   /** At which the whole table was what it should be; undefined where another program has committed something since. */
   #generation: number | undefined;
+  /** The kernel's generation when it was last asked, or when our last commit was made. */
+  #seen: number | undefined;
 
   constructor(nft: () => TableConnection) {
     this.#nft = nft;
   }
 
   /** Takes over knowledge that was written down under the marker that the table has. */
-  recall({ resized = {}, moment, generation, ...handles }: Knowledge): void {
+  recall({ resized = {}, moment, generation, seen, ...handles }: Recalled): void {
     this.#handles = handles;
     this.#resized = resized;
     this.#moment = moment;
     this.#generation = generation;
+    this.#seen = seen;
   }
 
   get knowledge(): Knowledge {
     return { ...this.#handles, resized: this.#resized, moment: this.#moment, generation: this.#generation };
   }
 
-  /** By handles and sizes, as of now but for sets that have grown since. */
-  get #known(): Judging | undefined {
-    const known = this.#handles.judging();
-    return known && atMoment(known, this.#moment);
+  /** Asks the kernel for its generation. @returns whether nothing has been committed since the whole table was what it should be */
+  look(): boolean {
+    this.#seen = this.#nft().generation();
+    return this.#isUntouched;
   }
 
-  /** Nothing has been committed in this network namespace since the whole table was what it should be. */
-  get isUntouched(): boolean {
-    return this.#generation !== undefined && this.#nft().generation() === this.#generation;
+  get #isUntouched(): boolean {
+    return this.#generation !== undefined && this.#seen === this.#generation;
   }
 
   /** The whole table is what it should be, at this generation. */
   learn(generation: number | undefined, marker: number, ruleset: Ruleset): void {
     this.#forget();
     if (generation === undefined) return;
+    this.#seen = generation;
     this.#handles = handlesOf(readJudging(this.#nft(), generation, marker, ruleset));
     if (this.#handles.under !== undefined) this.#generation = generation;
   }
@@ -92,23 +110,37 @@ export class KnownTable {
   }
 
   /**
-   * Puts it into force. Where another program commits at the same moment, the table is no longer known.
+   * Puts it into force. Where other programs' commits leave no moment for it, the table is no longer known.
    * @throws NftError the kernel's refusal
    */
-  commit({ transaction, markers, change }: TableStep): void {
-    const { operations } = transaction;
-    const { under, judging, resized, moment, generation: whole } = this.knowledge;
-    const isSized = change === undefined && operations.every(isElement);
-    const known = isSized ? undefined : this.#known;
+  commit(step: TableStep): void {
+    const { knowledge } = this;
     this.#forget();
-    const before = this.#nft().generation();
+    for (let attempt = 1; attempt <= ATTEMPTS; attempt++)
+      try {
+        this.#commitAfter(this.#seen ?? this.#nft().generation(), step, knowledge);
+        return;
+      } catch (error) {
+        if (!isDisturbed(error)) throw error;
+        this.#seen = undefined;
+      }
+    this.#nft().commit(step.transaction);
+  }
+
+  /** @throws NftError ERESTART where the kernel's generation is another one than `before` by now */
+  #commitAfter(before: number, { transaction, markers, change }: TableStep, knowledge: Knowledge): void {
+    const { operations } = transaction;
+    const { under, judging, resized, moment, generation: whole } = knowledge;
+    const isSized = change === undefined && operations.every(isElement);
+    const known = isSized ? undefined : knownBy(knowledge);
     // Else rules that another program put into a chain that this commit changes would pass for the commit's own.
     const isKnown = isSized
       ? under !== undefined
       : known && (whole === before || areChainsKnown(this.#nft(), known, changedBy(operations).chains));
-    this.#nft().commit(transaction);
+    this.#nft().commit(transaction, { generation: before });
     const after = operations.length > 0 ? nextGeneration(before) : before;
-    if (!isKnown || this.#nft().generation() !== after) return;
+    this.#seen = after;
+    if (!isKnown) return;
     const grown = resizedBy(operations, resized);
     const isLasting = change === undefined && operations.every(isOfElements);
     if (known && !isLasting) {
@@ -122,10 +154,13 @@ export class KnownTable {
     if (this.#handles.under !== undefined && whole === before) this.#generation = after;
   }
 
-  /** Whether what judges these pods is known to be in force, asked at a cost that does not grow with the number of pods. */
-  isInForce(settings: GateSettings, pods: readonly Judged[]): boolean {
-    if (this.isUntouched) return true;
-    const known = this.#known;
+  /**
+   * Whether what judges these pods is known to be in force, asked at a cost that does not grow with the number of pods.
+   * @param isSeen the kernel has just been asked for its generation, for `recall`
+   */
+  isInForce(settings: GateSettings, pods: readonly Judged[], isSeen = false): boolean {
+    if (isSeen ? this.#isUntouched : this.look()) return true;
+    const known = knownBy(this.knowledge);
     if (!known || (isJudged(settings) && !pods.every(({ tag }) => known.tags[tag]))) return false;
     return isInForce(this.#nft(), { known, settings, pods, coming: new Map(), resized: this.#resized });
   }

@@ -17,7 +17,7 @@ import type { Operation } from '../nft/transaction.ts';
 import type { NodeRecord } from '../nodestore/node-store.ts';
 import type { RulesetChange } from '../policy/compile/ruleset-change.ts';
 import { commitWhole, isEmptied, isStale } from './compared.ts';
-import { type Knowledge, KnownTable } from './known-table.ts';
+import { KnownTable, type Recalled } from './known-table.ts';
 import type { FoundNodeState, Listeners, Reached, ReachOptions, ReconcilerOptions } from './reconciling.ts';
 import { RecordKeeper } from './record-keeper.ts';
 import { WholeNeeded } from './whole-needed.ts';
@@ -75,7 +75,7 @@ export class Reconciler {
   }
 
   /** The table is the one of this record, whose state is whole or not. */
-  recall(record: NodeRecord, known: Knowledge, isWhole: boolean): void {
+  recall(record: NodeRecord, known: Recalled, isWhole: boolean): void {
     this.#isWhole = isWhole;
     this.#state = record.state;
     this.#markers = markersOf(record);
@@ -125,7 +125,7 @@ export class Reconciler {
    */
   reach(after: NodeState, { opening, closing, ...options }: ReachOptions = {}): Reached {
     const going = closing === undefined ? undefined : this.#state.pods[closing];
-    const seen = going && this.#markers.length > 0 ? this.#assure([going], options.folder) : none;
+    const seen = going && this.#markers.length > 0 ? this.#assure([going], options.folder, true) : none;
     const leaving = leavingBetween(this.#state, after);
     const halfway = leaving.length === 0 ? none : this.#enter(after, leaving, options);
     const { leaving: _, ...arrived } = this.#state;
@@ -258,9 +258,9 @@ export class Reconciler {
     if (!this.#isWhole) throw new WholeNeeded();
   }
 
-  /** Before pods are opened: what judges them is in force, whatever another program has done to the table. */
-  #assure(pods: readonly LocalPod[], folder: string | undefined): Reached {
-    if (this.#options.isOwned() || this.known.isInForce(this.#state.settings, pods)) return none;
+  /** What judges these pods is in force, whatever another program has done to the table. @param isSeen  as `recall` was told */
+  #assure(pods: readonly LocalPod[], folder: string | undefined, isSeen = false): Reached {
+    if (this.#options.isOwned() || this.known.isInForce(this.#state.settings, pods, isSeen)) return none;
     const operations = this.mend(folder);
     return { operations, drift: operations.length };
   }
@@ -270,7 +270,7 @@ export class Reconciler {
    * @returns by how many operations it is not what it should be; what it holds is not known then
    */
   look(): number {
-    const isCertain = this.#options.isOwned() || this.known.isUntouched;
+    const isCertain = this.#options.isOwned() || this.known.look();
     return this.#markers.length === 0 || isCertain ? 0 : this.#inspect().length;
   }
 
@@ -278,7 +278,7 @@ export class Reconciler {
     const have = this.#options.nft().read(TABLE_NAME);
     const { operations } = diff(have?.table, this.desired());
     if (operations.length > 0) this.#markers = [];
-    else if (!this.#options.isOwned() && !this.known.isUntouched)
+    else if (!this.#options.isOwned() && !this.known.look())
       this.known.learn(have?.generation, this.#markers.at(-1)!, this.#options.rules.taken());
     return operations;
   }

@@ -3,5 +3,13 @@ import type { Nft } from '../kernel/nft.ts';
 /** Connection through which a table is read and written: the kernel's nftables, or a fake of it. */
 export type TableConnection = Pick<
   Nft,
-  'commit' | 'generation' | 'lookUp' | 'probeTableFlags' | 'read' | 'readHandles' | 'readSetSizes' | 'readTable'
+  | 'commit'
+  | 'generation'
+  | 'lookUp'
+  | 'lookUpAfter'
+  | 'probeTableFlags'
+  | 'read'
+  | 'readHandles'
+  | 'readSetSizes'
+  | 'readTable'
 >;

@@ -196,7 +196,7 @@ export class NetlinkSocket implements Disposable {
     this.#datagrams.send(request.operation, Buffer.concat(this.#format(request, 0)), 1);
     // Only a dump's datagrams may be larger than those of before: the kernel makes room for what one link may say.
     const next = () => this.#datagrams.receive(request.operation, this.#seq, MSG.PEEK);
-    for (let messages = next(); messages; messages = next()) {
+    for (let messages = next(); messages; messages = end ? undefined : next()) {
       for (const message of messages) {
         if (message.seq !== this.#seq) continue;
         if (message.flags & NLM_F.DUMP_INTR) interrupted = true;

@@ -40,7 +40,7 @@ import {
   tableNameIn,
 } from '../nft/query.ts';
 import type { Operation, SetDeclaration, Transaction } from '../nft/transaction.ts';
-import { isErrno, must, mustExcept, type NetlinkReply, type NetlinkRequest } from './message.ts';
+import { isErrno, must, mustExcept, type NetlinkAnswer, type NetlinkReply, type NetlinkRequest } from './message.ts';
 import { NetlinkSocket } from './netlink.ts';
 import { probeTableFlags, type TableFlags } from './nft-owner.ts';
 import { NftError, type Refusal, refusalOf } from './nft-refusal.ts';
@@ -76,6 +76,21 @@ const requestOf = ({ operation, type, dump, body }: Query): NetlinkRequest => ({
   flags: dump ? NLM_F.DUMP : 0,
   body,
 });
+
+const generationOf = ([reply]: readonly NetlinkReply[]): number => (reply ? generationIn(reply.body) : 0);
+
+const asLookUps = (table: TableName, set: SetDeclaration, keys: readonly Key[]): NetlinkRequest[] =>
+  keys.map(key => requestOf(askElement(table, set, key)));
+
+/** The answer to each look-up. */
+const elementsIn = (set: SetDeclaration, answers: readonly NetlinkAnswer[]): readonly (Element | undefined)[] =>
+  mustExcept(answers, 'ENOENT').map(
+    replies =>
+      decodeElements(
+        set,
+        replies.map(({ body }) => body),
+      )[0],
+  );
 
 /** A socket to nf_tables. A table that it made as its owner is its own until it closes. */
 export class Nft implements Disposable {
@@ -128,8 +143,7 @@ export class Nft implements Disposable {
 
   /** Counts the commits in this network namespace, ours and those of other programs. */
   generation(): number {
-    const [reply] = this.#ask(askGeneration());
-    return reply ? generationIn(reply.body) : 0;
+    return generationOf(this.#ask(askGeneration()));
   }
 
   /** Undefined where there is no such table. @throws NetlinkError */
@@ -186,11 +200,14 @@ export class Nft implements Disposable {
    * set. The kernel looks them up: the cost does not grow with the set.
    */
   lookUp(table: TableName, set: SetDeclaration, keys: readonly Key[]): readonly (Element | undefined)[] {
-    const requests = keys.map(key => requestOf(askElement(table, set, key)));
-    return mustExcept(this.#socket.exchange(requests), 'ENOENT').map(replies => {
-      const bodies = replies.map(({ body }) => body);
-      return decodeElements(set, bodies)[0];
-    });
+    return elementsIn(set, this.#socket.exchange(asLookUps(table, set, keys)));
+  }
+
+  /** As `lookUp`, in the generation that the kernel tells, or after it. */
+  lookUpAfter(table: TableName, set: SetDeclaration, keys: readonly Key[]) {
+    const requests = [requestOf(askGeneration()), ...asLookUps(table, set, keys)];
+    const [first, ...found] = this.#socket.exchange(requests);
+    return { generation: generationOf(must([first!])[0]!), elements: elementsIn(set, found) };
   }
 
   /**

@@ -172,7 +172,7 @@ export class DiskNodeStore implements NodeStore {
     this.#last = undefined;
     this.#whole = undefined;
     let seen: NodeHead | undefined;
-    for (let looks = 0; looks < (existsSync(this.#rosterPath) ? LOOKS.mismatched : LOOKS.alone); looks++) {
+    for (let looks = 0; ; looks++) {
       const head = this.#readHead();
       if (!head) return undefined;
       // A writer that goes on writing is no reason to give up.
@@ -184,9 +184,9 @@ export class DiskNodeStore implements NodeStore {
       });
       if (found === 'garbage') return undefined;
       if (found) return found.meaning;
+      if (looks >= (existsSync(this.#rosterPath) ? LOOKS.mismatched : LOOKS.alone)) return undefined;
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
     }
-    return undefined;
   }
 
   /** Changes whenever one of the files does. */

@@ -55,6 +55,10 @@ export class Kernel {
     return keys.map(key => elements.find(element => element.key.join() === key.join()));
   }
 
+  lookUpAfter(table: unknown, set: NamedSet, keys: readonly Key[]) {
+    return { generation: this.#generation, elements: this.lookUp(table, set, keys) };
+  }
+
   generation(): number {
     return this.#generation;
   }

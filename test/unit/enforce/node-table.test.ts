@@ -633,6 +633,56 @@ suite('other programs commit', () => {
     room.assertWhole(table, kept);
   });
 
+  test('between a look and a commit, in tables of their own: the commit is repeated, at a cost that grows neither with pods nor with rules', () => {
+    using room = new Room();
+    const kept = folder(allowWeb);
+    const table = filled(room, kept);
+    const { reads } = room.kernel;
+    const { read } = table.store;
+    table.store.read = () => assert.fail('all pods are read');
+    const disturbed = (work: () => unknown): void => {
+      const { commit } = room.kernel;
+      room.kernel.commit = (...given) => {
+        room.kernel.commit = commit;
+        room.kernel.meddle();
+        commit.apply(room.kernel, given);
+      };
+      work();
+    };
+    disturbed(() => assert.equal(bringOne(table, pod('d', { app: 'web' }), kept).drift, 0));
+    disturbed(() => letOneGo(table, 'd', kept));
+    assert.equal(room.kernel.reads, reads);
+    table.store.read = read;
+    room.assertWhole(table, kept);
+  });
+
+  test('in ours, between our commit and the opening of the pod: it is put right before', () => {
+    using room = new Room();
+    const kept = folder(allowWeb);
+    const table = filled(room, kept);
+    const { commit } = room.kernel;
+    room.kernel.commit = (...given) => {
+      room.kernel.commit = commit;
+      commit.apply(room.kernel, given);
+      room.kernel.meddle(found => ({ ...found, chains: gated(found.chains) }));
+    };
+    assert.ok(bringOne(table, pod('d', { app: 'web' }), kept).drift > 0);
+    room.assertWhole(table, kept);
+  });
+
+  test('before each commit of ours that asks for none in between: the pod comes all the same, and the table is whole', () => {
+    using room = new Room();
+    const kept = folder(allowWeb);
+    const table = filled(room, kept);
+    const { commit } = room.kernel;
+    room.kernel.commit = (transaction, options) => {
+      if (options?.generation !== undefined) room.kernel.meddle();
+      commit.call(room.kernel, transaction, options);
+    };
+    bringOne(table, pod('d', { app: 'web' }), kept);
+    room.assertWhole(table, kept);
+  });
+
   test('and a release of ours whose gate is another one left the table: it is brought to this one', () => {
     using room = new Room();
     const kept = folder(allowWeb);
