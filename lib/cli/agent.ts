@@ -8,10 +8,10 @@ import type { WorkerOptions } from '../controller/worker.ts';
 import { type Filter, FilterError, parseFilter } from '../flows/filter.ts';
 import { networkOf, type Prefix, parsePrefix } from '../ip/address.ts';
 import { logLevels, logToStderr } from '../rpc/log.ts';
-import { command, exit, UsageError } from './command.ts';
+import { command, exit, normalPath, UsageError, wholeNumber } from './command.ts';
 
 const folder = (describe: string, fallback: string) =>
-  ({ type: 'string', describe, default: fallback, requiresArg: true, normalize: true }) as const;
+  ({ type: 'string', describe, default: fallback, requiresArg: true, coerce: normalPath }) as const;
 
 /** Milliseconds after the start; by then what follows it has been done as well, and calls that waited have been served. */
 const REST = 5_000;
@@ -58,7 +58,13 @@ const options = {
     default: 'cut',
     describe: 'What becomes of connections that are no longer allowed',
   },
-  'nflog-group': { type: 'number', default: 7467, requiresArg: true, describe: 'Where denied packets are logged' },
+  'nflog-group': {
+    type: 'number',
+    coerce: wholeNumber('nflog-group', 0, 65_535),
+    default: 7467,
+    requiresArg: true,
+    describe: 'Where denied packets are logged',
+  },
   'enforce-egress-to-node': {
     type: 'boolean',
     default: false,
@@ -84,7 +90,7 @@ const options = {
   'flow-log': {
     type: 'string',
     requiresArg: true,
-    normalize: true,
+    coerce: normalPath,
     describe:
       'With --flows: a file that gets a line of JSON for each flow that ended or was denied; 5 files of 64 MiB at most',
   },
@@ -109,7 +115,7 @@ const options = {
   'conf-dir': {
     type: 'string',
     requiresArg: true,
-    normalize: true,
+    coerce: normalPath,
     describe:
       'Where to write the conflist once pods can be plugged in: /etc/cni/net.d, say; without it, none is written',
   },
@@ -131,7 +137,7 @@ const options = {
     describe: 'Whether the node shall have no network when the agent ends: not for an ordinary restart',
   },
   'ip-masq': { type: 'boolean', default: true, describe: '"ipMasq" of the conflist' },
-  mtu: { type: 'number', requiresArg: true, describe: '"mtu" of the conflist' },
+  mtu: { type: 'number', coerce: wholeNumber('mtu', 0, 65_535), requiresArg: true, describe: '"mtu" of the conflist' },
   'own-table': {
     type: 'boolean',
     default: true,

@@ -1,3 +1,4 @@
+import { normalize } from 'node:path';
 import type { ArgumentsCamelCase, Argv } from 'yargs';
 import { printable, printableLines } from '../tag/printable.ts';
 
@@ -52,6 +53,17 @@ export const commandGroup = (name: string, summary: string, commands: readonly C
     });
   },
 });
+
+/** Reads the value of a numeric option, of which yargs makes NaN what is none. @throws UsageError */
+export const wholeNumber =
+  (name: string, least: number, most: number) =>
+  (value: number): number => {
+    if (Number.isInteger(value) && value >= least && value <= most) return value;
+    throw new UsageError(`Cannot use --${name}: give it a whole number from ${least} to ${most}`);
+  };
+
+/** Reads a path; where the option was given twice, that is told with all others. */
+export const normalPath = (path: string): string => (typeof path === 'string' ? normalize(path) : path);
 
 /** `-o json` on every command that prints data. */
 export const outputOption = {

@@ -5,9 +5,10 @@ import { currentNetns } from '../kernel/netns.ts';
 import { DiskNodeStore } from '../nodestore/disk-store.ts';
 import { type Here, openHere } from '../pod/here.ts';
 import { openStore, type Store } from '../state/store.ts';
+import { normalPath } from './command.ts';
 
 const folder = (describe: string, fallback: string) =>
-  ({ type: 'string', describe, defaultDescription: fallback, requiresArg: true, normalize: true }) as const;
+  ({ type: 'string', describe, defaultDescription: fallback, requiresArg: true, coerce: normalPath }) as const;
 
 /** `--state-dir`, `--run-dir`, `--policies`: as in the config, with its defaults. */
 export const liveOptions = {

@@ -1,6 +1,6 @@
 /** The command line of a person. Each command has a file of its own; yargs is loaded here and nowhere else. */
 
-import yargs from 'yargs';
+import yargs, { type Argv } from 'yargs';
 import manifest from '../../package.json' with { type: 'json' };
 import { messageOf } from '../cni/error.ts';
 import { agent } from './agent.ts';
@@ -27,6 +27,21 @@ const commands: readonly Command[] = [
   ...[completion, version, licenses, testPod],
 ];
 
+/** yargs makes a list of what is given twice; only some options are lists. @throws UsageError */
+function refuseTwice(given: object, aliases: object, parser: Argv): true {
+  // A method that the types of yargs leave out.
+  const { array } = (
+    parser as unknown as { readonly getOptions: () => { readonly array: readonly string[] } }
+  ).getOptions();
+  const lists = new Set([
+    '_',
+    ...array.flatMap(name => [name, ...((aliases as Readonly<Record<string, readonly string[]>>)[name] ?? [])]),
+  ]);
+  const twice = Object.entries(given).find(([name, value]) => Array.isArray(value) && !lists.has(name));
+  if (twice) throw new UsageError(`Cannot use ${twice[0].length === 1 ? '-' : '--'}${twice[0]} more than once`);
+  return true;
+}
+
 /** @returns the exit code, of those in `exit` */
 export async function main(args: readonly string[]): Promise<Exit> {
   // `tollgate pods | head`: the reader may close the pipe.
@@ -34,7 +49,7 @@ export async function main(args: readonly string[]): Promise<Exit> {
     if (error.code !== 'EPIPE') throw error;
   });
   let how: Exit = exit.yes;
-  const parser = yargs(args.map(arg => (arg === '-' ? STDIN : arg)))
+  const parser: Argv = yargs(args.map(arg => (arg === '-' ? STDIN : arg)))
     .scriptName('tollgate')
     .usage(
       '$0 <command>\n\nPlugs pods in, tags their interfaces and gates them. As a CNI plugin it is called by the runtime.',
@@ -48,6 +63,7 @@ export async function main(args: readonly string[]): Promise<Exit> {
     .example('$0 pods', 'what is plugged in')
     .epilog('Exit codes: 0 yes, or fine; 1 no: denied, invalid, different; 2 wrong usage; 3 it failed.')
     .strict()
+    .check((given, aliases) => refuseTwice(given, aliases, parser), true)
     .exitProcess(false)
     .fail((message, error: Error | undefined) => {
       throw error ?? new UsageError(message);

@@ -52,7 +52,7 @@ export const pairOf =
   (value): value is readonly [A, B] =>
     Array.isArray(value) && value.length === 2 && a(value[0]) && b(value[1]);
 
-const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+export const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 export const mapOf =

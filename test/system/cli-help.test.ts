@@ -111,6 +111,15 @@ suite('wrong usage is exit code 2, said in one line on stderr', () => {
     'tollgate pods --outptu json',
     'tollgate pods -o yaml',
     'tollgate policy lint -f',
+    'tollgate flows --last ten',
+    'tollgate flows --last -1',
+    'tollgate flows --denied --seconds 1e12',
+    'tollgate flows --since 1m --since 2m',
+    'tollgate flows -o json -o text',
+    'tollgate flows --run-dir /run/a --run-dir /run/b',
+    'tollgate install --kubernetes --mtu big',
+    'tollgate agent --no-kubernetes --nflog-group 99999',
+    'tollgate connectivity test --host-port 0',
   ];
   for (const line of lines)
     test(line, async () => {

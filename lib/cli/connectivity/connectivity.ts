@@ -5,7 +5,7 @@ import { must } from '../../kernel/message.ts';
 import { NetlinkSocket } from '../../kernel/netlink.ts';
 import { isOwnLink } from '../../pod/inventory.ts';
 import { allLinks } from '../../pod/links.ts';
-import { command, commandGroup, printPainted, UsageError } from '../command.ts';
+import { command, commandGroup, printPainted, UsageError, wholeNumber } from '../command.ts';
 import { Network } from './network.ts';
 import { NodeTest, type NodeTestOptions } from './node-test.ts';
 import { conclude, formatOption, outcomeLine, type ReportFormat, type Tested } from './report.ts';
@@ -71,7 +71,13 @@ const test = command(
           requiresArg: true,
           describe: 'ADDRESS:PORT of a web server beyond this node; else the way there is not tried',
         },
-        'host-port': { type: 'number', default: 29467, requiresArg: true, describe: 'A free port of this node' },
+        'host-port': {
+          type: 'number',
+          coerce: wholeNumber('host-port', 1, 65_535),
+          default: 29467,
+          requiresArg: true,
+          describe: 'A free port of this node',
+        },
         pause: {
           type: 'boolean',
           default: false,

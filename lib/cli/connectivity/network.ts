@@ -1,6 +1,7 @@
 /** A network's plugins called as container runtimes call them: by the conflist that runtimes would take. */
 import { join } from 'node:path';
 import { confFilesIn, readForeign } from '../../state/conf-folder.ts';
+import { isObject } from '../../state/shape.ts';
 import { PATH, runProgram } from '../program.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -55,7 +56,7 @@ export class Network {
 
   get plugins(): readonly Fields[] {
     const { plugins } = this.#list;
-    return Array.isArray(plugins) ? (plugins as readonly Fields[]) : [this.#list];
+    return Array.isArray(plugins) ? plugins.filter(isObject) : [this.#list];
   }
 
   /** The configuration of the plugin that is ours. */

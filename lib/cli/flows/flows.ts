@@ -1,6 +1,17 @@
 import type { Entry, LiveMessage } from '../../flows/model.ts';
 import { type SumKind, sumKinds } from '../../flows/sums.ts';
-import { command, type Exit, exit, outputOption, print, printJson, printLines, UsageError, warn } from '../command.ts';
+import {
+  command,
+  type Exit,
+  exit,
+  outputOption,
+  print,
+  printJson,
+  printLines,
+  UsageError,
+  warn,
+  wholeNumber,
+} from '../command.ts';
 import { liveOptions } from '../live-node.ts';
 import { entryText, sumTable } from './flow-lines.ts';
 import { Follower } from './follower.ts';
@@ -8,6 +19,11 @@ import { listeningFor } from './listening.ts';
 import { momentBefore } from './moment.ts';
 import { countsBytes, type FlowQuery, followRecorded, LAST, listRecorded, sumRecorded, uiLink } from './recorded.ts';
 import { DENIED, showDenials } from './show-denials.ts';
+
+/** As many as an agent lists at once. */
+const MOST_LISTED = 100_000;
+/** A day: a timer of Node's can be set to 24 of them. */
+const MOST_SECONDS = 86_400;
 
 const printEntry = (entry: Entry, output: string): void =>
   printLines([output === 'json' ? JSON.stringify(entry) : entryText(entry)]);
@@ -68,6 +84,7 @@ export const flows = command(
         since: { type: 'string', requiresArg: true, describe: 'What has been for so long: 90s, 10m, 2h, 1d' },
         last: {
           type: 'number',
+          coerce: wholeNumber('last', 0, MOST_LISTED),
           requiresArg: true,
           describe: `So many, the newest ones (${LAST} where nothing is said)`,
         },
@@ -84,6 +101,7 @@ export const flows = command(
         sum: { choices: sumKinds, describe: 'Flows summed up by namespace, workload or policy, of a day at most' },
         seconds: {
           type: 'number',
+          coerce: wholeNumber('seconds', 0, MOST_SECONDS),
           default: 10,
           describe: 'How long --denied looks, without --follow',
           requiresArg: true,
@@ -119,7 +137,12 @@ export const flows = command(
     const last = given.last ?? (given.since === undefined && !given.follow ? LAST : undefined);
     if (given.bytes && !(await countsBytes(given.runDir)))
       warn('conntrack counts no bytes on this node: start the agent with --flow-accounting');
-    const query = { filter, since, isCounted: given.bytes, last: last ?? (since === undefined ? undefined : 100_000) };
+    const query = {
+      filter,
+      since,
+      isCounted: given.bytes,
+      last: last ?? (since === undefined ? undefined : MOST_LISTED),
+    };
     return given.sum ? await showSums(given, given.sum, query) : await showFlows(given, query);
   },
 );

@@ -5,7 +5,7 @@
 
 import type { Document } from 'yaml';
 import type { Options } from 'yargs';
-import { UsageError } from '../command.ts';
+import { normalPath, UsageError, wholeNumber } from '../command.ts';
 import { readConf } from '../conf.ts';
 import { clusterPolicyDefinition } from './crds.ts';
 
@@ -31,10 +31,15 @@ export const kubernetesOptions = {
   'state-dir': {
     type: 'string',
     requiresArg: true,
-    normalize: true,
+    coerce: normalPath,
     describe: 'With --kubernetes: "stateDir" of the network',
   },
-  mtu: { type: 'number', requiresArg: true, describe: "With --kubernetes: of pods' interfaces" },
+  mtu: {
+    type: 'number',
+    coerce: wholeNumber('mtu', 0, 65_535),
+    requiresArg: true,
+    describe: "With --kubernetes: of pods' interfaces",
+  },
   'ip-masq': {
     type: 'boolean',
     default: true,

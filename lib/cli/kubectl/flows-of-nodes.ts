@@ -41,7 +41,11 @@ const listedAsJson: Line = ({ nodes, entry }) => JSON.stringify({ nodes, ...entr
 const followedAsJson: Line = ({ nodes: [node], entry }) => JSON.stringify({ node, ...entry });
 const asText: Line = ({ nodes, entry }) => `${nodes.join(',')}: ${entryText(entry)}`;
 
-const withJson = (args: readonly string[]): readonly string[] => (isJson(args) ? args : [...args, '-o', 'json']);
+/** Nodes answer in JSON, whatever is printed of it: what the words say of the output is left out. */
+export const withJson = (args: readonly string[]): readonly string[] => [
+  ...args.filter((word, i) => !/^(-o|--output$|--output=)/.test(word) && !/^(-o|--output)$/.test(args[i - 1] ?? '')),
+  ...['-o', 'json'],
+];
 
 const listLines = (lists: ReadonlyMap<string, readonly Entry[]>, args: readonly string[]): readonly string[] =>
   newest(entriesOfNodes(lists), mostIn(args)).map(isJson(args) ? listedAsJson : asText);

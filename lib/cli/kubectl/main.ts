@@ -1,7 +1,7 @@
 /** `kubectl tollgate`: the executable under the name kubectl-tollgate, on an admin's machine. */
 import yargs, { type Argv } from 'yargs';
 import manifest from '../../../package.json' with { type: 'json' };
-import { type Exit, exit, printPainted, UsageError, warn } from '../command.ts';
+import { type Exit, exit, printPainted, UsageError, warn, wholeNumber } from '../command.ts';
 import { ClusterTest } from '../connectivity/cluster-test.ts';
 import { conclude, formatOption, outcomeLine, type ReportFormat } from '../connectivity/report.ts';
 import { undoneOnSignal } from '../connectivity/undone-on-signal.ts';
@@ -84,7 +84,13 @@ const sysdump = ({ rest, kubeconfig, context, namespace }: Given): Promise<numbe
 async function connectivity({ rest, node: _, ...target }: Given): Promise<Exit> {
   const asked = await yargs([...rest])
     .options({
-      'host-port': { type: 'number', default: 29467, requiresArg: true, describe: 'A free port of the nodes' },
+      'host-port': {
+        type: 'number',
+        coerce: wholeNumber('host-port', 1, 65_535),
+        default: 29467,
+        requiresArg: true,
+        describe: 'A free port of the nodes',
+      },
       pause: { type: 'boolean', default: false, describe: 'Wait for Enter once the pods are ready' },
       ...formatOption,
     })

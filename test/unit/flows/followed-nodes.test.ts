@@ -1,7 +1,7 @@
 /** Flows of several nodes as they are followed: first what has been on all of them as one list, then what comes. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FollowedNodes } from '../../../lib/cli/kubectl/flows-of-nodes.ts';
+import { FollowedNodes, withJson } from '../../../lib/cli/kubectl/flows-of-nodes.ts';
 import type { FlowRecord } from '../../../lib/flows/model.ts';
 
 const flow = (id: number, time: number, more: Partial<FlowRecord> = {}): FlowRecord => ({
@@ -72,3 +72,8 @@ test('a node that cannot be asked keeps the others waiting no longer than until 
   nodes.liveOrOver('n2');
   assert.deepEqual(told(), ['n1 1']);
 });
+
+for (const output of [[], ['-o', 'text'], ['-otext'], ['--output', 'text'], ['--output=text'], ['-o', 'json']])
+  test(`nodes are asked for JSON once: ${output.join(' ') || 'nothing is said of the output'}`, () => {
+    assert.deepEqual(withJson(['ns:shop', ...output, '--last', '5']), ['ns:shop', '--last', '5', '-o', 'json']);
+  });
