@@ -62,7 +62,7 @@ function fetchText(runDir: string, method: 'GET' | 'POST', path: string): Promis
   return promise;
 }
 
-/** The error of a question that has no answer: what to do, and the cause. */
+/** The error for a question that the agent did not answer: the cause, and what to do. */
 export function unanswered(runDir: string, error: unknown): Error {
   const advice = error instanceof StandsStillError ? error.advice : 'see that `tollgate agent` runs';
   const message = `Cannot ask the agent of this node on ${agentSocket(runDir)}: ${messageOf(error)}; ${advice}`;

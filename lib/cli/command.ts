@@ -54,7 +54,7 @@ export const commandGroup = (name: string, summary: string, commands: readonly C
   },
 });
 
-/** Reads the value of a numeric option, of which yargs makes NaN what is none. @throws UsageError */
+/** Reads a numeric option: yargs makes NaN of a text that is no number. @throws UsageError */
 export const wholeNumber =
   (name: string, least: number, most: number) =>
   (value: number): number => {
@@ -62,7 +62,7 @@ export const wholeNumber =
     throw new UsageError(`Cannot use --${name}: give it a whole number from ${least} to ${most}`);
   };
 
-/** Reads a path; where the option was given twice, that is told with all others. */
+/** Normalizes a path. An option that was given twice is a list here; `refuseTwice` refuses it later. */
 export const normalPath = (path: string): string => (typeof path === 'string' ? normalize(path) : path);
 
 /** `-o json` on every command that prints data. */

@@ -27,7 +27,7 @@ const commands: readonly Command[] = [
   ...[completion, version, licenses, testPod],
 ];
 
-/** yargs makes a list of what is given twice; only some options are lists. @throws UsageError */
+/** yargs makes a list of an option that is given twice, though few options are lists. @throws UsageError */
 function refuseTwice(given: object, aliases: object, parser: Argv): true {
   // A method that the types of yargs leave out.
   const { array } = (

@@ -27,7 +27,7 @@ const AT_ONCE = 20_000;
 /** Bytes at the end of a file in which its last whole line is looked for: a flow may have hundreds of labels. */
 const TAIL = 256 * 1024;
 
-/** Bytes of a file; 0 where there is none, or it is none. */
+/** Bytes of the file; 0 where the path names no regular file. */
 function sizeOf(path: string): number {
   const found = statSync(path, { throwIfNoEntry: false });
   return found?.isFile() ? found.size : 0;

@@ -98,7 +98,7 @@ function showLife(response: ServerResponse): Disposable {
   return { [Symbol.dispose]: () => clearInterval(timer) };
 }
 
-/** What the page gives; signs of life meanwhile. */
+/** The page's answer; the client gets signs of life while it is made. */
 async function made(page: QueryRoutes[string], query: string | undefined, response: ServerResponse) {
   using _life = showLife(response);
   return await page(new URLSearchParams(query));

@@ -203,7 +203,7 @@ export class Nft implements Disposable {
     return elementsIn(set, this.#socket.exchange(asLookUps(table, set, keys)));
   }
 
-  /** As `lookUp`, in the generation that the kernel tells, or after it. */
+  /** As `lookUp`, with the kernel's generation, which it is asked for first. */
   lookUpAfter(table: TableName, set: SetDeclaration, keys: readonly Key[]) {
     const requests = [requestOf(askGeneration()), ...asLookUps(table, set, keys)];
     const [first, ...found] = this.#socket.exchange(requests);

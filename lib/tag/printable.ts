@@ -9,7 +9,7 @@
  */
 const unprintable = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
-/** ASCII that is seen: nearly all text is, and this is found out in a fraction of the time. */
+/** Printable ASCII, as nearly all text is: to test it takes a fraction of the time of the replacement. */
 const isPlain = (text: string): boolean => /^[ -~]*$/.test(text);
 
 const escaped = (character: string): string => {

@@ -56,7 +56,7 @@ function removeEmptyFolders(folder: string, last: string): void {
   if (folder !== last) removeEmptyFolders(dirname(folder), last);
 }
 
-/** At once, since a call may have to wait for a warm process that stands still. @throws what the first failed with, once all are over */
+/** Waits for all tasks, which run at once. @throws what the first failed with, once all are over */
 async function eachDone(tasks: readonly Promise<void>[]): Promise<void> {
   await Promise.allSettled(tasks);
   await Promise.all(tasks);

@@ -22,7 +22,7 @@ import { DENIED, showDenials } from './show-denials.ts';
 
 /** As many as an agent lists at once. */
 const MOST_LISTED = 100_000;
-/** A day: a timer of Node's can be set to 24 of them. */
+/** A day; Node's timers take at most 24 of them. */
 const MOST_SECONDS = 86_400;
 
 const printEntry = (entry: Entry, output: string): void =>

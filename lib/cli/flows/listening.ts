@@ -1,11 +1,11 @@
 /** How long flows are listened to. */
 export interface Listening {
-  /** To be called once all that comes from now on is heard. */
+  /** Called once the listener has begun: it hears every flow from then on. */
   readonly begun: () => void;
   readonly stop: AbortSignal;
 }
 
-/** Until interrupted, or for so many seconds from when flows are heard of: to begin takes a busy machine a while. */
+/** Listens until it is interrupted, or for so many seconds from when it has begun: to begin takes a busy machine a while. */
 export function listeningFor(seconds?: number): Listening {
   const over = new AbortController();
   const end = (): void => over.abort();

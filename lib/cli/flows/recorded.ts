@@ -34,7 +34,7 @@ const instead =
   'start it with `tollgate agent --flows`; `tollgate flows --denied` needs none, and shows what is denied from now on';
 
 /** @throws Error where the agent is there, but stands still */
-function forStandstill(error: unknown): void {
+function refuseStandstill(error: unknown): void {
   if (error instanceof Error && error.cause instanceof StandsStillError)
     throw new Error(`Cannot show flows: ${error.message}`, { cause: error.cause });
 }
@@ -44,7 +44,7 @@ async function asked<T>(ask: () => Promise<T>): Promise<T> {
   try {
     return await ask();
   } catch (error) {
-    forStandstill(error);
+    refuseStandstill(error);
     const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
     if (cause instanceof AgentRefusal && cause.status === 400) throw new UsageError(cause.why);
     if (cause instanceof AgentRefusal && cause.status >= 500)
@@ -69,7 +69,7 @@ export const sumRecorded = (runDir: string, by: SumKind, query: FlowQuery): Prom
 /** With the token in it. @throws Error where no page is shown */
 export const uiLink = async (runDir: string): Promise<string> => await askAgentText(runDir, 'GET', '/flows/ui');
 
-/** Whether an agent of this node records flows, is about to, or there is none that will. */
+/** What the agent of this node does with flows; `none` where no agent is there, or it will record none. */
 export type Recording = 'records' | 'begins' | 'none';
 
 /** @throws Error where an agent is there, but stands still */
@@ -78,7 +78,7 @@ export async function recordingOf(runDir: string): Promise<Recording> {
     await askAgentText(runDir, 'GET', '/flows/status');
     return 'records';
   } catch (error) {
-    forStandstill(error);
+    refuseStandstill(error);
     const cause = error instanceof Error ? error.cause : undefined;
     return cause instanceof AgentRefusal && cause.status === 503 ? 'begins' : 'none';
   }
