@@ -196,7 +196,7 @@ for (const [what, ask] of [
   ['lists', ({ list }: ReturnType<typeof start>) => list({ last: '1000' })],
   ['readers of what has been and what comes', ({ read }: ReturnType<typeof start>) => read(true, { last: '1000' })],
 ] as const)
-  test(`of a thousand ${what} that nobody reads sixteen stay, and a piece waits for each`, async t => {
+  test(`of a thousand ${what} whose clients do not read, sixteen stay, and a piece waits for each`, async t => {
     t.mock.timers.enable({ apis: ['setInterval', 'setTimeout', 'Date'] });
     const room = start();
     room.open(1000);
