@@ -69,6 +69,10 @@ export function unanswered(runDir: string, error: unknown): Error {
   return new Error(message, { cause: error });
 }
 
+/** Why an `unanswered` question was given up, where the agent is there and stands still. */
+export const standstillOf = (error: unknown): StandsStillError | undefined =>
+  error instanceof Error && error.cause instanceof StandsStillError ? error.cause : undefined;
+
 /**
  * Asks the agent for a text.
  * @throws Error where there is no agent, or it gives no sign of life; its cause is a StandsStillError then

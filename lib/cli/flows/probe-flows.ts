@@ -1,8 +1,7 @@
 /** Finds what an agent that records flows lacks on this node, and which settings it has switched on. */
 import type { recorderStatus } from '../../controller/flow-routes.ts';
 import type { Lack } from '../../enforce/probe.ts';
-import { StandsStillError } from '../../rpc/silence.ts';
-import { askAgent } from '../ask-agent.ts';
+import { askAgent, standstillOf } from '../ask-agent.ts';
 
 /** None where no agent records. */
 export async function probeFlows(runDir: string): Promise<readonly Lack[]> {
@@ -10,7 +9,7 @@ export async function probeFlows(runDir: string): Promise<readonly Lack[]> {
   try {
     status = await askAgent(runDir, 'GET', '/flows/status');
   } catch (error) {
-    const still = error instanceof Error && error.cause instanceof StandsStillError ? error.cause : undefined;
+    const still = standstillOf(error);
     return still
       ? [{ severity: 'blocked', what: `the process that records flows: ${still.message}`, fix: still.advice }]
       : [];

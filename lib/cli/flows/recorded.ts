@@ -4,8 +4,7 @@ import { messageOf } from '../../cni/error.ts';
 import { agentSocket } from '../../controller/http-server.ts';
 import type { Entry, LiveMessage } from '../../flows/model.ts';
 import type { SumKind, SumRow } from '../../flows/sums.ts';
-import { StandsStillError } from '../../rpc/silence.ts';
-import { AgentRefusal, askAgent, askAgentText, unanswered, untilSilent } from '../ask-agent.ts';
+import { AgentRefusal, askAgent, askAgentText, standstillOf, unanswered, untilSilent } from '../ask-agent.ts';
 import { UsageError } from '../command.ts';
 import type { Listening } from './listening.ts';
 
@@ -35,8 +34,8 @@ const instead =
 
 /** @throws Error where the agent is there, but stands still */
 function refuseStandstill(error: unknown): void {
-  if (error instanceof Error && error.cause instanceof StandsStillError)
-    throw new Error(`Cannot show flows: ${error.message}`, { cause: error.cause });
+  const still = standstillOf(error);
+  if (still) throw new Error(`Cannot show flows: ${messageOf(error)}`, { cause: still });
 }
 
 /** @throws Error where no agent of this node records flows; UsageError where the agent does not understand the filter */

@@ -47,13 +47,20 @@ export async function awaitRecorder(
 /** Aborted once an agent records. */
 function recorderComes(runDir: string): Disposable & { readonly signal: AbortSignal } {
   const come = new AbortController();
+  const over = new AbortController();
   const look = async (): Promise<void> => {
-    // One that stands still reads no log.
+    // An agent that stands still reads no log.
     if ((await recordingOf(runDir).catch(() => 'none')) === 'records') come.abort();
-    else timer = setTimeout(look, LOOK).unref();
+    else if (!over.signal.aborted) timer = setTimeout(look, LOOK).unref();
   };
   let timer = setTimeout(look, LOOK).unref();
-  return { signal: come.signal, [Symbol.dispose]: () => clearTimeout(timer) };
+  return {
+    signal: come.signal,
+    [Symbol.dispose]() {
+      over.abort();
+      clearTimeout(timer);
+    },
+  };
 }
 
 interface DenialOptions extends LiveArguments {

@@ -1,8 +1,8 @@
 /** How many connections staged policies would have denied or allowed, as the agent of this node has counted them. */
 
+import { messageOf } from '../../cni/error.ts';
 import type { StagedCounts, StagedFlows } from '../../flows/counts.ts';
-import { StandsStillError } from '../../rpc/silence.ts';
-import { AgentRefusal, askAgent } from '../ask-agent.ts';
+import { AgentRefusal, askAgent, standstillOf } from '../ask-agent.ts';
 import { counted } from '../command.ts';
 
 export interface StagedAnswer {
@@ -35,8 +35,8 @@ export async function askStagedFlows(runDir: string): Promise<StagedAnswer> {
   try {
     return answerOf(await askAgent<StagedCounts>(runDir, 'GET', '/flows/staged'));
   } catch (error) {
-    const { cause, message } = error as Error;
-    if (cause instanceof StandsStillError) return unknown(`what staged policies would deny is not known: ${message}`);
+    if (standstillOf(error)) return unknown(`what staged policies would deny is not known: ${messageOf(error)}`);
+    const { cause } = error as Error;
     const isBusy = cause instanceof AgentRefusal && cause.status !== 404;
     return uncounted(isBusy ? cause.why : 'no agent of this node records flows');
   }

@@ -537,6 +537,17 @@ for (const [how, open] of rooms)
     );
   });
 
+/** Other programs act before or after the next commit of ours, and that one alone. */
+function atNextCommit({ kernel }: Room, { before, after }: { before?: () => void; after?: () => void }): void {
+  const { commit } = kernel;
+  kernel.commit = (...given) => {
+    kernel.commit = commit;
+    before?.();
+    commit.apply(kernel, given);
+    after?.();
+  };
+}
+
 suite('other programs commit', () => {
   const gated = (chains: Table['chains']): Table['chains'] =>
     chains.map(chain => (chain.name === 'gate' ? { ...chain, rules: [] } : chain));
@@ -640,17 +651,10 @@ suite('other programs commit', () => {
     const { reads } = room.kernel;
     const { read } = table.store;
     table.store.read = () => assert.fail('all pods are read');
-    const disturbed = (work: () => unknown): void => {
-      const { commit } = room.kernel;
-      room.kernel.commit = (...given) => {
-        room.kernel.commit = commit;
-        room.kernel.meddle();
-        commit.apply(room.kernel, given);
-      };
-      work();
-    };
-    disturbed(() => assert.equal(bringOne(table, pod('d', { app: 'web' }), kept).drift, 0));
-    disturbed(() => letOneGo(table, 'd', kept));
+    atNextCommit(room, { before: () => room.kernel.meddle() });
+    assert.equal(bringOne(table, pod('d', { app: 'web' }), kept).drift, 0);
+    atNextCommit(room, { before: () => room.kernel.meddle() });
+    letOneGo(table, 'd', kept);
     assert.equal(room.kernel.reads, reads);
     table.store.read = read;
     room.assertWhole(table, kept);
@@ -660,12 +664,7 @@ suite('other programs commit', () => {
     using room = new Room();
     const kept = folder(allowWeb);
     const table = filled(room, kept);
-    const { commit } = room.kernel;
-    room.kernel.commit = (...given) => {
-      room.kernel.commit = commit;
-      commit.apply(room.kernel, given);
-      room.kernel.meddle(found => ({ ...found, chains: gated(found.chains) }));
-    };
+    atNextCommit(room, { after: () => room.kernel.meddle(found => ({ ...found, chains: gated(found.chains) })) });
     assert.ok(bringOne(table, pod('d', { app: 'web' }), kept).drift > 0);
     room.assertWhole(table, kept);
   });
