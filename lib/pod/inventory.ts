@@ -3,14 +3,15 @@ import { type LocalPod, type NodeState, podKey } from '../gate/node-state.ts';
 import type { Link } from '../kernel/link.ts';
 import { tryLockAttachment } from '../state/attachment.ts';
 import { type Listed, listAttachments } from '../state/listed.ts';
+import type { Facts } from '../state/record.ts';
 import { listNetworks, type Store } from '../state/store.ts';
 import { parseAlias } from '../tag/alias.ts';
-import { isHostInterfaceName } from '../tag/link-name.ts';
+import { type AttachmentKey, hostInterfaceName, isHostInterfaceName } from '../tag/link-name.ts';
 import { condemned, isOurs, quarantine } from '../tag/tag.ts';
 import type { Context } from './context.ts';
 import { deathOf } from './death.ts';
 import { homeOf, type PodFacts, readFacts } from './facts.ts';
-import { hostEnd, type LookUp, lookUpIn } from './own-link.ts';
+import { hostEnd, type LookUp, lookUpIn, namedEnd } from './own-link.ts';
 
 /**
  * `plugged`: it carries its tag. `quarantined`, `condemned`: closed. `untagged`: its tag was taken off. `dead`: for GC to
@@ -89,14 +90,20 @@ interface Known {
   readonly isBusy: (network: string, listed: Listed) => boolean;
 }
 
+/** The link of an attachment whose ADD is halfway, or died there; garbage in the record's place says nothing of a link. */
+function endWithoutPod(lookUp: LookUp, owner: AttachmentKey, facts: Facts): Link | undefined {
+  if (facts.phase === undefined) return undefined;
+  return namedEnd(lookUp, owner.containerID, [readFacts(facts).link ?? hostInterfaceName(owner)]);
+}
+
 function pluggedIn(network: string, listed: Listed, known: Known): PluggedIn[] {
   const { owner, facts } = listed;
   if (!owner) return [];
   const { judged, lookUp } = known;
-  const { pod: recorded, link: linkName, kind } = readFacts(facts);
+  const { pod: recorded, kind } = readFacts(facts);
   // Labels may have changed since ADD wrote its record; the node's state goes with the table.
   const pod = (recorded && judged(podKey(recorded))) ?? recorded;
-  const link = pod ? hostEnd(lookUp, pod) : linkName === undefined ? undefined : lookUp({ name: linkName });
+  const link = pod ? hostEnd(lookUp, pod) : endWithoutPod(lookUp, owner, facts);
   const named = pod ? { namespace: pod.namespace, name: pod.name, pod } : {};
   return [
     {

@@ -43,6 +43,15 @@ export function hostEnd(
   return isThere(named) && isLinkOf(named, containerID) ? named : undefined;
 }
 
+/** The node's end of an attachment whose record tells of no pod yet: an ADD makes the link before it writes of the pod. */
+export function namedEnd(lookUp: LookUp, containerID: string, names: Iterable<string>): Link | undefined {
+  for (const name of new Set(names)) {
+    const link = lookUp({ name });
+    if (isThere(link) && isLinkOf(link, containerID)) return link;
+  }
+  return undefined;
+}
+
 /** Whether the network namespace at the other end of a veth has ended, so that the kernel is about to delete the link. */
 export const isPodGone = (host: Exchange, { peerNetnsid }: Link): boolean =>
   peerNetnsid !== undefined && isNetnsGone(host, peerNetnsid);

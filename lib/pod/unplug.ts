@@ -21,8 +21,8 @@ import { delegateVerb, findDelegate } from './delegate.ts';
 import { type PodFacts, readFacts } from './facts.ts';
 import { forgetFlowsOf } from './forget-flows.ts';
 import { delegationOf, releaseAddresses } from './ipam.ts';
-import { condemn, findLink, isThere, routesOver, tagLink, unroute, writeAlias } from './links.ts';
-import { hostEnd, isLinkOf, isMadeFor, lookUpIn, peerInPod } from './own-link.ts';
+import { condemn, routesOver, tagLink, unroute, writeAlias } from './links.ts';
+import { hostEnd, isMadeFor, lookUpIn, namedEnd, peerInPod } from './own-link.ts';
 
 /** An attachment that is to be undone. */
 export interface Leaving {
@@ -57,16 +57,14 @@ function findOwnLink(
   const { network, config, containerID, ifname } = leaving;
   const { host, caller } = context;
   const key = { network, containerID, ifname };
+  const lookUp = lookUpIn(host);
   const pod = facts?.pod ?? context.hook.find(podKey(key));
-  const known = pod && hostEnd(lookUpIn(host), pod);
+  const known = pod && hostEnd(lookUp, pod);
   if (known) return known;
   const ours = hostInterfaceName(key);
   const chained = config?.prevResult?.interfaces.filter(({ sandbox }) => !sandbox).map(({ name }) => name) ?? [];
-  for (const name of new Set([facts?.link ?? ours, ours, ...chained])) {
-    const link = findLink(host, { name });
-    if (isThere(link) && isLinkOf(link, containerID)) return link;
-  }
-  return netns === undefined ? undefined : peerInPod(host, netns, key, caller);
+  const found = namedEnd(lookUp, containerID, [facts?.link ?? ours, ours, ...chained]);
+  return found ?? (netns === undefined ? undefined : peerInPod(host, netns, key, caller));
 }
 
 /** A link that another plugin made is that plugin's to delete; under `none` it gets back what it had. */
