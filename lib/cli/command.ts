@@ -21,8 +21,13 @@ export class UsageError extends Error {
 
 /** One word that a person may type after `tollgate`. */
 export interface Command {
+  /** What a person types to run it, or each command that it holds: `policy lint`. None where no help lists it. */
+  readonly words: readonly string[];
   readonly addTo: (parser: Argv, finish: (how: Exit) => void) => void;
 }
+
+/** `lint` of `lint [file]`. */
+const firstWord = (name: string): string => name.split(' ', 1)[0]!;
 
 /**
  * A command with the types of its options closed in, so that commands of all kinds fit into one list.
@@ -38,6 +43,7 @@ export const command = <Options>(
   options: (parser: Argv) => Argv<Options>,
   run: (options: ArgumentsCamelCase<Options>) => Exit | Promise<Exit>,
 ): Command => ({
+  words: summary === false ? [] : [firstWord(name)],
   addTo: (parser, finish) => {
     // yargs takes false for a command that no help lists; its types say so of another overload only.
     parser.command(name, summary as string, options, async given => finish(await run(given)));
@@ -46,6 +52,7 @@ export const command = <Options>(
 
 /** A command that only holds others, as in `tollgate policy lint`. */
 export const commandGroup = (name: string, summary: string, commands: readonly Command[]): Command => ({
+  words: commands.flatMap(({ words }) => words.map(word => `${name} ${word}`)),
   addTo: (parser, finish) => {
     parser.command(name, summary, inner => {
       for (const each of commands) each.addTo(inner, finish);

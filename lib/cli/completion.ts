@@ -2,6 +2,7 @@ import { type Command, exit } from './command.ts';
 
 /** yargs makes the script, for the shell that asks ($SHELL); what it asks later is answered by yargs as well. */
 export const completion: Command = {
+  words: ['completion'],
   addTo: (parser, finish) => {
     parser.command(
       'completion',

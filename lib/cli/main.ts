@@ -12,6 +12,7 @@ import { flows } from './flows/flows.ts';
 import { gc } from './gc.ts';
 import { install } from './install/install.ts';
 import { licenses } from './licenses.ts';
+import { refusedText, refuseTwice } from './mistyped.ts';
 import { pods } from './pods.ts';
 import { STDIN } from './policy/manifests.ts';
 import { policy } from './policy/policy.ts';
@@ -27,20 +28,17 @@ const commands: readonly Command[] = [
   ...[completion, version, licenses, testPod],
 ];
 
-/** yargs makes a list of an option that is given twice, though few options are lists. @throws UsageError */
-function refuseTwice(given: object, aliases: object, parser: Argv): true {
-  // A method that the types of yargs leave out.
-  const { array } = (
-    parser as unknown as { readonly getOptions: () => { readonly array: readonly string[] } }
-  ).getOptions();
-  const lists = new Set([
-    '_',
-    ...array.flatMap(name => [name, ...((aliases as Readonly<Record<string, readonly string[]>>)[name] ?? [])]),
-  ]);
-  const twice = Object.entries(given).find(([name, value]) => Array.isArray(value) && !lists.has(name));
-  if (twice) throw new UsageError(`Cannot use ${twice[0].length === 1 ? '-' : '--'}${twice[0]} more than once`);
-  return true;
+/**
+ * yargs takes a bare `-` for no value at all, and each letter of `-ojson`, as users of kubectl type it, and of a filter's
+ * `-pod:web` for an option.
+ */
+function asYargsTakesIt(arg: string): readonly string[] {
+  if (arg === '-') return [STDIN];
+  if (/^-[a-z]+:/.test(arg)) return [` ${arg}`];
+  return /^-o[^=]/.test(arg) ? ['-o', arg.slice(2)] : [arg];
 }
+
+const words = commands.flatMap(each => each.words.map(word => `tollgate ${word}`));
 
 /** @returns the exit code, of those in `exit` */
 export async function main(args: readonly string[]): Promise<Exit> {
@@ -49,7 +47,7 @@ export async function main(args: readonly string[]): Promise<Exit> {
     if (error.code !== 'EPIPE') throw error;
   });
   let how: Exit = exit.yes;
-  const parser: Argv = yargs(args.map(arg => (arg === '-' ? STDIN : arg)))
+  const parser: Argv = yargs(args.flatMap(asYargsTakesIt))
     .scriptName('tollgate')
     .usage(
       '$0 <command>\n\nPlugs pods in, tags their interfaces and gates them. As a CNI plugin it is called by the runtime.',
@@ -62,11 +60,12 @@ export async function main(args: readonly string[]): Promise<Exit> {
     .example('sudo $0 install', 'then drop pods in')
     .example('$0 pods', 'what is plugged in')
     .epilog('Exit codes: 0 yes, or fine; 1 no: denied, invalid, different; 2 wrong usage; 3 it failed.')
+    .strictCommands()
     .strict()
     .check((given, aliases) => refuseTwice(given, aliases, parser), true)
     .exitProcess(false)
     .fail((message, error: Error | undefined) => {
-      throw error ?? new UsageError(message);
+      throw error ?? new UsageError(refusedText(message, parser, words));
     });
   // Into a pipe or a file, a line is a line.
   parser.wrap(process.stdout.isTTY ? Math.min(100, parser.terminalWidth()) : null);

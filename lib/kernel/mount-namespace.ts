@@ -132,10 +132,11 @@ export function isProgramFor(pid: number, path: string): boolean {
   }
 }
 
-/** @throws as openAsSeenBy */
+/** @throws as openAsSeenBy; Error where it is no regular file, whose end might never come */
 export function readSeenBy(pid: number, path: string): string {
-  const fd = openAsSeenBy(pid, path);
+  const fd = openAsSeenBy(pid, path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
+    if (!fstatSync(fd).isFile()) throw new Error('no regular file');
     return readFileSync(fd, 'utf8');
   } finally {
     closeSync(fd);

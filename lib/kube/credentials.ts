@@ -2,7 +2,7 @@
  * Credentials that we show to the API server, and CAs by which we verify it. Tokens, certificates and CAs that lie in files are
  * read for every request (requests are few: a watch lasts minutes), so a program that rotates them need not tell us.
  */
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
 
@@ -36,6 +36,7 @@ export function fileText(path: string, what: string): () => string {
   let last = '';
   return () => {
     try {
+      if (!statSync(path).isFile()) throw new Error('it is no regular file');
       const text = readFileSync(path, 'utf8');
       if (text.trim() !== '') last = text;
     } catch (error) {

@@ -1,5 +1,5 @@
 /** Files of manifests: what a folder of them holds, and the text of one. */
-import { isUtf8 } from 'node:buffer';
+import { constants, isUtf8 } from 'node:buffer';
 import { type BigIntStats, lstatSync, statSync } from 'node:fs';
 
 const endings = ['.yaml', '.yml', '.json'] as const;
@@ -14,6 +14,11 @@ export function isManifest(name: string): boolean {
 export const stampIn = ({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string =>
   `${dev}:${ino}:${size}:${mtimeNs}:${ctimeNs}`;
 
+/** Bytes: what text can be made of. The pods of a large cluster come near it. */
+export const LONGEST = constants.MAX_STRING_LENGTH;
+
+const TOO_LONG = `longer than ${LONGEST >> 20} MiB, as no manifests are`;
+
 /** A name in a folder of manifests, as it was found. */
 export interface FoundFile {
   readonly stamp: string;
@@ -26,7 +31,7 @@ const pathIsThere = (path: string): BigIntStats | undefined => lstatSync(path, {
 /** The file behind the name; undefined where it has gone since the folder was listed. */
 export function lookAt(path: string): FoundFile | undefined {
   const { stat, error } = following(path);
-  if (stat?.isFile()) return { stamp: stampIn(stat) };
+  if (stat?.isFile()) return { stamp: stampIn(stat), ...(stat.size > LONGEST ? { damage: TOO_LONG } : {}) };
   const own = pathIsThere(path);
   if (!own) return undefined;
   const damage = stat

@@ -1,5 +1,5 @@
 /** Addresses for a pod: from our own pools, or from another IPAM plugin by the rules of delegation. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import type { Config } from '../cni/config.ts';
 import { CniError, codes, messageOf } from '../cni/error.ts';
 import { builtinIpam, type RangeSetSpec } from '../cni/ipam.ts';
@@ -71,11 +71,17 @@ export const delegationOf = (config: Config, verb: Verb, context: Context, path:
   ...{ env: context.env, path, stdin: config.text, log: context.log },
 });
 
+/** @throws Error where it is no regular file, whose end might never come */
+function readRegular(path: string): string {
+  if (!statSync(path).isFile()) throw new Error('no regular file');
+  return readFileSync(path, 'utf8');
+}
+
 /** @throws CniError code 5 where the file that the config names cannot be read */
 async function resolvConf(path: string, caller: number | undefined): Promise<Result['dns']> {
   const { parseResolvConf } = await import('../ipam/resolv-conf.ts');
   try {
-    return parseResolvConf(caller === undefined ? readFileSync(path, 'utf8') : readSeenBy(caller, path));
+    return parseResolvConf(caller === undefined ? readRegular(path) : readSeenBy(caller, path));
   } catch (error) {
     const said = messageOf(error);
     throw new CniError(codes.ioFailure, `Cannot read ipam.resolvConf ${path}: ${said}`);

@@ -80,6 +80,35 @@ suite('policy lint', () => {
     assert.match(stdout, /^5 documents/);
   });
 
+  for (const [what, make, says] of [
+    ['a link to a device without end', 'ln -s /dev/zero', /Cannot read \S+odd\.yaml: longer than 1 MiB, as no/],
+    ['a FIFO without a writer', 'mkfifo', /Cannot read \S+odd\.yaml: a FIFO into which no program has written/],
+    ['a file that is longer than text can be', 'truncate -s 600M', /Cannot read \S+odd\.yaml: longer than 511 MiB/],
+  ] as const)
+    test(`${what} is exit code 3`, async () => {
+      await host.sh(`rm -f /run/work/odd.yaml; ${make} /run/work/odd.yaml`);
+      const { exit, stdout, stderr } = await run(
+        'policy',
+        'diff',
+        '-f',
+        '/run/work/all',
+        '--base',
+        '/run/work/odd.yaml',
+      );
+      assert.deepEqual({ exit, stdout }, { exit: 3, stdout: '' });
+      assert.match(stderr, says);
+    });
+
+  for (const [what, line] of [
+    ['what a shell makes for <(command)', `${tollgate} policy lint -f <(sleep 0.2; cat all/shop.yaml)`],
+    ['a FIFO whose writer comes later', `(sleep 0.2; cat all/shop.yaml >late) & ${tollgate} policy lint -f late`],
+  ] as const)
+    test(`${what} is a file`, async () => {
+      const { exit, stdout } = await host.run(['bash', '-c', `cd /run/work; rm -f late; mkfifo late; ${line}`]);
+      assert.equal(exit, 0);
+      assert.match(stdout, /^5 documents/);
+    });
+
   test('a file that is not there is exit code 3', async () => {
     const { exit, stdout, stderr } = await run('policy', 'lint', '-f', '/run/work/nowhere.yaml');
     assert.equal(exit, 3);

@@ -171,9 +171,22 @@ test('by the name tollgate-ipam it is a plugin even where no CNI_COMMAND is set'
 test('wrong usage exits with 2 and says on stderr what is wrong', () => {
   for (const [args, message] of [
     [[], /What to do\?/],
-    [['fly'], /fly/],
-    [['version', '--fast'], /fast/],
+    [['fly'], /^tollgate: Unknown command: fly; see --help\n$/],
+    [['fly', '-o', 'json', '--state-dir', '/run'], /^tollgate: Unknown command: fly; see --help\n$/],
+    [['verson'], /^tollgate: Unknown command: verson; did you mean version\?\n$/],
+    [['Pods'], /^tollgate: Unknown command: Pods; did you mean pods\?\n$/],
+    [['lint'], /^tollgate: Unknown command: lint; did you mean tollgate policy lint\?\n$/],
+    [['policy', 'lst'], /^tollgate: Unknown command: lst; did you mean list\?\n$/],
+    [['test-pood'], /^tollgate: Unknown command: test-pood; see --help\n$/],
+    [['version', 'now'], /^tollgate: Unknown argument: now; see --help\n$/],
+    [['version', '--fast'], /^tollgate: Unknown option: --fast; see --help\n$/],
+    [['pods', '--stte-dir', '/run'], /^tollgate: Unknown option: --stte-dir; did you mean --state-dir\?\n$/],
+    [['policy', 'explain', '--form', 'a/b'], /^tollgate: Unknown option: --form; did you mean --from\?\n$/],
+    [['policy', 'explain', '--from', 'a/b'], /^tollgate: Missing required arguments: to, port\n$/],
+    [['gc', '--state-dir', 'a', '--state-dir', 'b'], /^tollgate: Cannot use --state-dir more than once\n$/],
     [['version', '-o', 'yaml'], /yaml/],
+    [['version', '-oyaml'], /yaml/],
+    [['flows', '--denied', 'port:443', '-pod:web'], /Cannot filter here/],
   ] as const) {
     const { status, stdout, stderr } = run(executable, args);
     assert.deepEqual({ status, stdout }, { status: 2, stdout: '' }, args.join(' '));
@@ -183,8 +196,8 @@ test('wrong usage exits with 2 and says on stderr what is wrong', () => {
 
 test('version prints the version of package.json, as JSON too', () => {
   const manifest = JSON.parse(readFileSync(resolve(import.meta.dirname, '../../package.json'), 'utf8'));
-  const { stdout } = run(executable, ['version', '-o', 'json']);
-  assert.equal(JSON.parse(stdout).version, manifest.version);
+  for (const format of [['-o', 'json'], ['-ojson'], ['--output=json']])
+    assert.equal(JSON.parse(run(executable, ['version', ...format]).stdout).version, manifest.version);
   assert.match(
     run(executable, ['version']).stdout,
     new RegExp(`^tollgate ${manifest.version.replaceAll('.', '\\.')} `),

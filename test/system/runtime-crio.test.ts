@@ -19,19 +19,23 @@ interface PodNetwork {
   readonly ID: string;
   readonly UID: string;
   readonly NetNS: string;
+  readonly Networks: readonly [];
   readonly RuntimeConfig: object;
 }
 
-const podNetwork = (netns: string, name: string, hostPort?: number): PodNetwork => ({
+/** As `newPodNetwork` of CRI-O's server/sandbox_network.go makes it: without PortMappings, which CRI-O carries out by itself. */
+const podNetwork = (netns: string, name: string, annotations: Readonly<Record<string, string>> = {}): PodNetwork => ({
   Name: name,
   Namespace: 'default',
   ID: name.padEnd(64, '0'),
   UID: `0f0f0f0f-0000-4000-8000-${name.padStart(12, '0')}`,
   NetNS: `/run/netns/${netns}`,
+  Networks: [],
   RuntimeConfig: {
     [network]: {
-      PortMappings: hostPort ? [{ hostPort, containerPort: 80, protocol: 'tcp', hostIP: '' }] : [],
+      Bandwidth: null,
       CgroupPath: `/kubepods/pod${name}`,
+      'io.kubernetes.cri.pod-annotations': annotations,
     },
   },
 });
@@ -57,16 +61,21 @@ async function startCrioHost(): Promise<Host> {
   return host;
 }
 
+const labelsOf = (text: string): Readonly<Record<string, unknown>> => {
+  const pods = JSON.parse(text) as readonly { readonly name: string; readonly labels: object }[];
+  return Object.fromEntries(pods.map(({ name, labels }) => [name, labels]));
+};
+
 const addressesOf = (answer: string): string[] => {
   const [result] = JSON.parse(answer) as [{ Result: { ips: { address: string }[] } }];
   return result.Result.ips.map(({ address }) => address.split('/')[0]!);
 };
 
-test("CRI-O's library: status, pods of both families, a hostPort, check, del, gc", { skip }, async () => {
+test("CRI-O's library: status, pods of both families, labels by annotation, check, del, gc", { skip }, async () => {
   using host = await startCrioHost();
   await must(host, 'status');
   const [first, second, third] = (await host.netns(3)) as [string, string, string];
-  const web = podNetwork(first, 'web', 8080);
+  const web = podNetwork(first, 'web', { 'tollgate.dev/labels': 'app=web' });
   const client = podNetwork(second, 'client');
   const lost = podNetwork(third, 'lost');
   const addresses = addressesOf(await must(host, 'add', web));
@@ -83,7 +92,8 @@ test("CRI-O's library: status, pods of both families, a hostPort, check, del, gc
     await host.serve('web', 'tcp', 80, first, family);
     assert.match((await host.ask('tcp', address, 80, second)) ?? 'nothing', /^web /);
   }
-  assert.match((await host.ask('tcp', '127.0.0.1', 8080)) ?? 'nothing', /^web /);
+  const plugged = await host.sh(`${tollgateDir}/tollgate pods -o json`);
+  assert.deepEqual(labelsOf(plugged), { client: {}, lost: {}, web: { app: 'web' } });
   assert.deepEqual(addressesOf(await must(host, 'check', web)), addresses);
   assert.equal((await tagged(host)).length, 3);
   await must(host, 'gc', [web, client]);

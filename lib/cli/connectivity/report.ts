@@ -28,29 +28,33 @@ export function outcomeLine(outcome: CheckOutcome): string {
   return `${mark} ${familyText(outcome).padEnd(4)}  ${ends.padEnd(22)}  ${name.padEnd(36)}  ${got}${wrong}`;
 }
 
-function summaryLines({ outcomes, causes, notTried }: Tested): readonly string[] {
-  const failed = outcomes.filter(({ ok }) => !ok).length;
-  const skipped = notTried.map(what => `not tried: ${what}`);
-  if (failed === 0) return [...skipped, `All ${outcomes.length} checks are as they should be.`];
-  const causeLines = causes.flatMap(cause => [`  ${cause}`]);
-  return [
-    ...skipped,
-    `${failed} of ${outcomes.length} checks failed.`,
-    ...(causes.length > 0
-      ? ['Likely causes:', ...causeLines]
-      : ['No cause is known: `tollgate sysdump` has what a maintainer needs.']),
-  ];
+/** Where nothing could be tried, nothing is known to be fine. */
+const isFine = ({ outcomes }: Tested): boolean => outcomes.length > 0 && outcomes.every(({ ok }) => ok);
+
+function verdictText(tested: Tested): string {
+  const { length } = tested.outcomes;
+  if (isFine(tested)) return `All ${length} checks are as they should be.`;
+  if (length === 0) return 'Nothing could be tried.';
+  return `${tested.outcomes.filter(({ ok }) => !ok).length} of ${length} checks failed.`;
+}
+
+function summaryLines(tested: Tested): readonly string[] {
+  const { causes, notTried } = tested;
+  const lines = [...notTried.map(what => `not tried: ${what}`), verdictText(tested)];
+  if (isFine(tested)) return lines;
+  if (causes.length > 0) return [...lines, 'Likely causes:', ...causes.map(cause => `  ${cause}`)];
+  return [...lines, 'No cause is known: `tollgate sysdump` has what a maintainer needs.'];
 }
 
 /** A contract with scripts: keys are only ever added. */
-const testedJson = ({ outcomes, causes, notTried }: Tested) => ({
-  ok: outcomes.every(({ ok }) => ok),
-  checks: outcomes.map(outcome => {
+const testedJson = (tested: Tested) => ({
+  ok: isFine(tested),
+  checks: tested.outcomes.map(outcome => {
     const { name, family, from, expected, ok, got } = outcome;
     return { name, family: family ?? null, from, to: targetText(outcome), expected, ok, got };
   }),
-  causes,
-  notTried,
+  causes: tested.causes,
+  notTried: tested.notTried,
 });
 
 const escaped = (text: string): string =>
@@ -83,5 +87,5 @@ export function conclude(result: Tested, format: ReportFormat): Exit {
   if (format === 'json') printJson(testedJson(result));
   else if (format === 'junit') print(testedJunit(result));
   else print(summaryLines(result).join('\n'));
-  return result.outcomes.every(({ ok }) => ok) ? exit.yes : exit.no;
+  return isFine(result) ? exit.yes : exit.no;
 }

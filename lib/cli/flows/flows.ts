@@ -119,7 +119,7 @@ export const flows = command(
       .example('$0 flows --denied --follow', 'each denied flow, with the policies that denied it')
       .example('$0 flows --denied --seconds 1 -o json', 'a line of JSON each, for a script')
       .epilog(
-        'Flows are recorded by `tollgate agent --flows`; what --denied shows is there without it, read from the node’s own log, which one process can hold: an agent that comes meanwhile gets it, and --denied goes on with what that records. Words of one kind widen a filter, words of different kinds narrow it; quote words with a minus. A denied flow is shown once in ten seconds, however often it is tried; the kernel logs 100 packets a second of each chain, and what it counted beyond that is summed up. conf/FLOWS.md describes each field of -o json.',
+        'Flows are recorded by `tollgate agent --flows`; what --denied shows is there without it, read from the node’s own log, which one process can hold: an agent that comes meanwhile gets it, and --denied goes on with what that records. Words of one kind widen a filter, words of different kinds narrow it; quote words with a star. A denied flow is shown once in ten seconds, however often it is tried; the kernel logs 100 packets a second of each chain, and what it counted beyond that is summed up. conf/FLOWS.md describes each field of -o json.',
       ),
   async given => {
     if (given.open) {

@@ -1,8 +1,8 @@
 /** Files that tell network daemons which take links for their own to leave ours alone. */
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type ConfName, readConf } from '../conf.ts';
-import { placeText } from './place.ts';
+import { isText, placeText } from './place.ts';
 
 interface DropIn {
   readonly conf: ConfName;
@@ -34,13 +34,13 @@ const dropIns: readonly DropIn[] = [
   },
 ];
 
-const isThere = ({ conf, path }: DropIn): boolean => existsSync(path) && readFileSync(path, 'utf8') === readConf(conf);
+const isThere = ({ conf, path }: DropIn): boolean => isText(path, readConf(conf));
 
 /** Drop-ins of daemons that run here and have none yet. */
 export const missingDropIns = () =>
   dropIns.filter(({ conf, path, runs }) => {
     if (!existsSync(runs)) return false;
-    return !existsSync(path) || readFileSync(path, 'utf8') !== readConf(conf);
+    return !isText(path, readConf(conf));
   });
 
 /** @returns the paths that were written */

@@ -15,7 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { confFilesIn, placeConf } from '../../state/conf-folder.ts';
+import { confFilesIn, placeConf, readForeign } from '../../state/conf-folder.ts';
 
 /** Makes the new file aside and renames it. What fails leaves the old one, and nothing aside. */
 function placed(path: string, make: (aside: string) => void): void {
@@ -56,9 +56,10 @@ export interface Placed {
   readonly isNew: boolean;
 }
 
-const sameText = (path: string, text: string): boolean => {
+/** Whether the path is a regular file with this text. */
+export const isText = (path: string, text: string): boolean => {
   try {
-    return readFileSync(path, 'utf8') === text;
+    return readForeign(path) === text;
   } catch {
     return false;
   }
@@ -112,7 +113,7 @@ export function placeExecutables({ source, launcher, runDir }: Executables, fold
   const node = placeCopy(source, join(folder, 'tollgate-node'));
   const where = join(folder, 'tollgate.rundir');
   const line = `${runDir}\n`;
-  const isNew = !sameText(where, line);
+  const isNew = !isText(where, line);
   if (isNew) placeText(where, line);
   return [node, { path: where, isNew }, ...placeLaunchers(launcher, folder)];
 }

@@ -1,17 +1,19 @@
 /** `kubectl tollgate`: the executable under the name kubectl-tollgate, on an admin's machine. */
-import yargs, { type Argv } from 'yargs';
+import yargs, { type Argv, type Options } from 'yargs';
 import manifest from '../../../package.json' with { type: 'json' };
 import { type Exit, exit, printPainted, UsageError, warn, wholeNumber } from '../command.ts';
 import { ClusterTest } from '../connectivity/cluster-test.ts';
 import { conclude, formatOption, outcomeLine, type ReportFormat } from '../connectivity/report.ts';
 import { undoneOnSignal } from '../connectivity/undone-on-signal.ts';
+import { commandsHere, refuseTwice, unknownCommand } from '../mistyped.ts';
 import { runOwnAttached } from '../program.ts';
 import { followFlowsOfNodes, isFlowList, isFollowed, listFlowsOfNodes } from './flows-of-nodes.ts';
-import { agentPods, type KubectlTarget, kubectl } from './kubectl.ts';
+import { type AgentPod, agentPods, type KubectlTarget, kubectl } from './kubectl.ts';
 import { onNodes } from './on-nodes.ts';
 
 interface Given extends KubectlTarget {
-  readonly node: string | undefined;
+  /** Empty: all. */
+  readonly nodes: readonly string[];
   /** Arguments after the command's name. */
   readonly rest: readonly string[];
 }
@@ -24,22 +26,33 @@ const onEachNode: Readonly<Record<string, string>> = {
   gc: 'Take away what dead pods left behind',
 };
 
+/** @throws UsageError */
+function refuseNodes(nodes: readonly string[], why: string): void {
+  if (nodes.length > 0) throw new UsageError(`Cannot use --node here: ${why}`);
+}
+
 /** Kinds that policy is judged by; a cluster may lack the last ones. */
 const kinds = ['namespaces', 'pods', 'nodes', 'networkpolicies'];
 const clusterKinds = ['clusternetworkpolicies', 'adminnetworkpolicies', 'baselineadminnetworkpolicies'].map(
   kind => `${kind}.policy.networking.k8s.io`,
 );
 
-/** @throws Error where no pod of the DaemonSet is found, or none on that node */
-async function askNodes(name: string, { node, rest, ...target }: Given): Promise<Exit> {
+/** @throws Error where no pod of the DaemonSet is found, or none on one of these nodes */
+async function podsOn(nodes: readonly string[], target: KubectlTarget): Promise<readonly AgentPod[]> {
   const pods = await agentPods(target);
-  const asked = node === undefined ? pods : pods.filter(pod => pod.node === node);
-  if (asked.length === 0)
+  if (pods.length === 0)
     throw new Error(
-      node === undefined
-        ? `Cannot ask any node: no pod in namespace ${target.namespace} has the label app.kubernetes.io/name=tollgate; name its namespace with --daemonset-namespace`
-        : `Cannot ask node ${node}: tollgate runs on ${pods.map(pod => pod.node).join(', ') || 'none'}`,
+      `Cannot ask any node: no pod in namespace ${target.namespace} has the label app.kubernetes.io/name=tollgate; name its namespace with --daemonset-namespace`,
     );
+  const without = nodes.find(node => pods.every(pod => pod.node !== node));
+  if (without !== undefined)
+    throw new Error(`Cannot ask node ${without}: tollgate runs on ${pods.map(({ node }) => node).join(', ')}`);
+  return nodes.length === 0 ? pods : pods.filter(({ node }) => nodes.includes(node));
+}
+
+/** @throws Error as `podsOn` does */
+async function askNodes(name: string, { nodes, rest, ...target }: Given): Promise<Exit> {
+  const asked = await podsOn(nodes, target);
   const isEndless = name === 'flows' && isFollowed(rest);
   if (name === 'flows' && isFlowList(rest))
     return isEndless ? followFlowsOfNodes(asked, target, rest) : listFlowsOfNodes(asked, target, rest);
@@ -62,7 +75,8 @@ async function itemsIfKnown(target: KubectlTarget, kind: string): Promise<readon
 }
 
 /** Judged here, by the cluster's objects: no node is asked. */
-async function askPolicies({ rest, node: _, ...target }: Given): Promise<Exit> {
+async function askPolicies({ rest, nodes, ...target }: Given): Promise<Exit> {
+  refuseNodes(nodes, 'policies are judged by the cluster’s objects');
   const found = await Promise.all([
     ...kinds.map(kind => itemsOf(target, kind)),
     ...clusterKinds.map(kind => itemsIfKnown(target, kind)),
@@ -73,32 +87,36 @@ async function askPolicies({ rest, node: _, ...target }: Given): Promise<Exit> {
   return (await runOwnAttached(['policy', ...rest, option, '-'], list)) as Exit;
 }
 
-const sysdump = ({ rest, kubeconfig, context, namespace }: Given): Promise<number> =>
-  runOwnAttached([
+const sysdump = async ({ rest, kubeconfig, context, namespace, nodes }: Given): Promise<number> => {
+  refuseNodes(nodes, 'the archive is of the whole cluster');
+  return runOwnAttached([
     ...['sysdump', '--cluster', '--namespace', namespace, ...rest],
     ...(kubeconfig === undefined ? [] : ['--kubeconfig', kubeconfig]),
     ...(context === undefined ? [] : ['--context', context]),
   ]);
+};
+
+const connectivityOptions = {
+  'host-port': {
+    type: 'number',
+    coerce: wholeNumber('host-port', 1, 65_535),
+    default: 29467,
+    requiresArg: true,
+    describe: 'A free port of the nodes',
+  },
+  pause: { type: 'boolean', default: false, describe: 'Wait for Enter once the pods are ready' },
+  ...formatOption,
+} as const;
 
 /** `connectivity test`, as on a node. @throws UsageError */
-async function connectivity({ rest, node: _, ...target }: Given): Promise<Exit> {
-  const asked = await yargs([...rest])
-    .options({
-      'host-port': {
-        type: 'number',
-        coerce: wholeNumber('host-port', 1, 65_535),
-        default: 29467,
-        requiresArg: true,
-        describe: 'A free port of the nodes',
-      },
-      pause: { type: 'boolean', default: false, describe: 'Wait for Enter once the pods are ready' },
-      ...formatOption,
-    })
-    .strictOptions()
-    .parseAsync();
-  if (String(asked._[0]) !== 'test') throw new UsageError('What to do? kubectl tollgate connectivity test');
-  const format = asked.output as ReportFormat;
-  await using test = new ClusterTest({ ...target, hostPort: asked['host-port'], isPaused: asked.pause });
+async function connectivity({ rest, nodes, ...target }: Given, parsed: Parsed): Promise<Exit> {
+  refuseNodes(nodes, 'the pods are made on two nodes that are ready');
+  const [what, more] = rest;
+  if (what !== 'test') throw new UsageError('What to do? kubectl tollgate connectivity test');
+  if (more !== undefined) throw new UsageError(unknownCommand(more, [], []));
+  const format = parsed['output'] as ReportFormat;
+  const [hostPort, isPaused] = [parsed['host-port'] as number, parsed['pause'] as boolean];
+  await using test = new ClusterTest({ ...target, hostPort, isPaused });
   using _signals = undoneOnSignal(test);
   const result = await test.run(outcome => {
     if (format === 'text') printPainted(outcomeLine(outcome));
@@ -112,13 +130,13 @@ const givenOf = (parsed: Parsed): Given => ({
   kubeconfig: parsed['kubeconfig'] as string | undefined,
   context: parsed['context'] as string | undefined,
   namespace: parsed['daemonset-namespace'] as string,
-  node: parsed['node'] as string | undefined,
+  nodes: (parsed['node'] ?? []) as readonly string[],
   rest: parsed._.slice(1).map(String),
 });
 
 /** The command line without its commands. What is unknown here goes to the command on a node. */
 function parserOf(args: readonly string[]): Argv {
-  const parser = yargs([...args])
+  const parser: Argv = yargs([...args])
     .options({
       kubeconfig: { type: 'string', requiresArg: true, describe: 'As kubectl has it' },
       context: { type: 'string', requiresArg: true, describe: 'As kubectl has it' },
@@ -128,9 +146,14 @@ function parserOf(args: readonly string[]): Argv {
         requiresArg: true,
         describe: 'Where the DaemonSet is',
       },
-      node: { type: 'string', requiresArg: true, describe: 'Of this node only' },
+      node: {
+        type: 'string',
+        array: true,
+        requiresArg: true,
+        describe: 'Of this node only, where nodes are asked; may be given again',
+      },
     })
-    .parserConfiguration({ 'unknown-options-as-args': true })
+    .parserConfiguration({ 'unknown-options-as-args': true, 'greedy-arrays': false })
     .strictOptions(false)
     .scriptName('kubectl tollgate')
     .usage('$0 <command>\n\nAsks the nodes of a cluster, by kubectl; what follows a command goes to it as on a node.')
@@ -139,11 +162,12 @@ function parserOf(args: readonly string[]): Argv {
     .help()
     .demandCommand(1, 'What to do? See kubectl tollgate --help')
     .example('$0 status', 'of all nodes')
-    .example('$0 verify --node n1 -o json', 'of one')
+    .example('$0 verify --node n1 --node n2 -o json', 'of two')
     .example('$0 policy explain --from shop/web --to shop/db --port 5432/TCP', 'by the cluster’s own objects')
     .example('$0 policy diff -f new.yaml', 'what it would open and close')
     .example('$0 flows --follow verdict:denied', 'of all nodes, as they come')
     .epilog('Exit codes: 0 yes, or fine; 1 no; 2 wrong usage; 3 it failed: the worst of all nodes.')
+    .check((given, aliases) => refuseTwice(given, aliases, parser), true)
     .exitProcess(false)
     .fail((message, error: Error | undefined) => {
       throw error ?? new UsageError(message);
@@ -152,26 +176,64 @@ function parserOf(args: readonly string[]): Argv {
   return parser.wrap(process.stdout.isTTY ? Math.min(100, parser.terminalWidth()) : null);
 }
 
-/** @returns the exit code, of those in `exit` */
-export async function main(args: readonly string[]): Promise<Exit> {
-  let how: Exit = exit.yes;
+interface PluginCommand {
+  readonly name: string;
+  readonly summary: string;
+  readonly run: (given: Given, parsed: Parsed) => Promise<number>;
+  /** Of its own; what else is typed goes to the command of that name on a node, or here. */
+  readonly options?: Readonly<Record<string, Options>>;
+}
+
+const commands: readonly PluginCommand[] = [
+  ...Object.entries(onEachNode).map(([name, summary]) => ({
+    name,
+    summary,
+    run: (given: Given) => askNodes(name, given),
+  })),
+  {
+    name: 'policy',
+    summary: 'lint, explain, matrix, diff and list, judged by the cluster’s objects',
+    run: askPolicies,
+  },
+  {
+    name: 'connectivity',
+    summary: 'Make pods of our own on two nodes, let them talk, and say what is likely wrong',
+    run: connectivity,
+    options: connectivityOptions,
+  },
+  { name: 'sysdump', summary: 'Write one archive of the cluster and all of its nodes', run: sysdump },
+];
+
+/** @throws UsageError where the words are no command's */
+async function runCommand(args: readonly string[]): Promise<Exit> {
   const parser = parserOf(args);
-  const add = (name: string, summary: string, run: (given: Given) => Promise<number>) =>
+  let how: Exit | undefined;
+  for (const { name, summary, run, options } of commands)
     parser.command(
       name,
       summary,
-      inner => inner,
-      async parsed => {
-        how = (await run(givenOf(parsed as unknown as Parsed))) as Exit;
+      inner =>
+        options ? inner.options(options) : inner.epilog(`What else may follow is said by tollgate ${name} --help.`),
+      async given => {
+        const parsed = given as unknown as Parsed;
+        how = (await run(givenOf(parsed), parsed)) as Exit;
       },
     );
-  for (const [name, summary] of Object.entries(onEachNode)) add(name, summary, given => askNodes(name, given));
-  add('policy', 'lint, explain, matrix, diff and list, judged by the cluster’s objects', askPolicies);
-  add('connectivity', 'Make pods of our own on two nodes, let them talk, and say what is likely wrong', connectivity);
-  add('sysdump', 'Write one archive of the cluster and all of its nodes', sysdump);
+  const { _: words, help, version } = (await parser.parseAsync()) as Parsed;
+  if (how !== undefined || help || version) return how ?? exit.yes;
+  throw new UsageError(
+    unknownCommand(
+      String(words[0]),
+      commandsHere(parser),
+      commands.map(({ name }) => name),
+    ),
+  );
+}
+
+/** @returns the exit code, of those in `exit` */
+export async function main(args: readonly string[]): Promise<Exit> {
   try {
-    await parser.parseAsync();
-    return how;
+    return await runCommand(args);
   } catch (error) {
     warn(error instanceof Error ? error.message : String(error));
     return error instanceof UsageError || (error instanceof Error && error.name === 'YError')

@@ -1,5 +1,5 @@
 /** FILE… of the policy commands: manifests in YAML or JSON, folders of them, or `-` for stdin. */
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { isStagedName, namesIn } from '../../nodestore/folder-listing.ts';
 import { lookAt, textIn } from '../../nodestore/manifest-file.ts';
@@ -8,6 +8,7 @@ import { readYaml } from '../../policy/manifest/yaml.ts';
 import type { World } from '../../policy/model/model.ts';
 import { formatProblem, isUnreadable, type Problem } from '../../policy/model/problem.ts';
 import { doing } from '../../state/error.ts';
+import { bytesOf } from './given-file.ts';
 
 export const fileOption = {
   file: {
@@ -36,7 +37,7 @@ const damaged = (file: string, message: string): Documents => ({
 
 function readFile(path: string): Documents {
   const file = path === STDIN ? 'stdin' : path;
-  const content = textIn(readFileSync(path === STDIN ? 0 : path));
+  const content = textIn(bytesOf(path === STDIN ? 0 : path, file));
   return 'damage' in content ? damaged(file, content.damage) : readYaml(content.text, file);
 }
 

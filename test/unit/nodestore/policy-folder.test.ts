@@ -148,6 +148,12 @@ const garbage: readonly (readonly [what: string, content: Content, says: RegExp]
   ['a link to itself', path => symlinkSync('p.yaml', path), /ELOOP/],
   ['a folder', path => mkdirSync(path), /a folder, not a file/],
   ['a FIFO', path => execFileSync('mkfifo', [path]), /not a regular file/],
+  ['a link to a device without end', path => symlinkSync('/dev/zero', path), /not a regular file/],
+  [
+    'a file that is longer than text can be',
+    path => execFileSync('truncate', ['-s', '600M', path]),
+    /longer than 511 MiB/,
+  ],
 ];
 
 function put(path: string, content: Content): void {
