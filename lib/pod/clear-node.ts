@@ -11,7 +11,7 @@ import { type Collected, Collector, type CollectorOptions } from './collector.ts
 import { forgetFlowsOf } from './forget-flows.ts';
 import type { Here } from './here.ts';
 import { inventory } from './inventory.ts';
-import { allLinks, condemn, findLink, isThere, removeLink, routesOver, unroute } from './links.ts';
+import { allLinks, condemn, removeLink, routesOver, unroute } from './links.ts';
 
 export interface Cleared extends Omit<Collected, 'released'> {
   /** Addresses that no attachment held. */
@@ -38,22 +38,32 @@ async function removeUnrecorded(link: Link, { host, conntrack }: Here): Promise<
   removeLink(host, link.ifindex);
 }
 
+/**
+ * Whether there is a table without its state file: asked again under the lock, since the first pod's ADD makes both, and the last
+ * one's DEL removes both.
+ */
+async function isStateLost({ table }: Here['hook']): Promise<boolean> {
+  const isLost = () => !table.store.read() && table.read() !== undefined;
+  if (!isLost()) return false;
+  using _ = await table.store.lock(60_000);
+  return isLost();
+}
+
 /** Brings the table to its desired state; a lost state file is made again from records and links first. */
 async function restore({ hook }: Here): Promise<Pick<Cleared, 'table' | 'isRebuilt'>> {
   if (hook.table.store.read()) return { table: await hook.mend(), isRebuilt: false };
-  if (!hook.table.read()) return { table: [], isRebuilt: false };
+  if (!(await isStateLost(hook))) return { table: [], isRebuilt: false };
   await hook.apply();
   return { table: [], isRebuilt: true };
 }
 
-/** Links of ours that neither a record nor the node's state knows, and that another look still finds. */
+/** Links of ours that neither a record nor the node's state knows. */
 export function unknownLinks(store: Store, here: Here): readonly Link[] {
+  const links = allLinks(here.host);
   const state = here.hook.table.store.read()?.state;
-  return inventory(allLinks(here.host), store, here, state).flatMap(({ standing, link, pod }) => {
-    if (standing !== 'unrecorded' || !link || pod || !isRemovable(link)) return [];
-    // A DEL that was under way while the records were read has deleted it by now.
-    return isThere(findLink(here.host, { ifindex: link.ifindex })) ? [link] : [];
-  });
+  return inventory(links, store, here, state).flatMap(({ standing, link, pod }) =>
+    standing === 'unrecorded' && link && !pod && isRemovable(link) ? [link] : [],
+  );
 }
 
 export interface UnknownLinks {

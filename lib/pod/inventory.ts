@@ -1,7 +1,7 @@
 /** The attachments of this node, by their records, by the kernel's links, and by both together. */
 import { type LocalPod, type NodeState, podKey } from '../gate/node-state.ts';
 import type { Link } from '../kernel/link.ts';
-import { tryLockAttachment } from '../state/attachment.ts';
+import { statIfThere, tryLockAttachment } from '../state/attachment.ts';
 import { type Listed, listAttachments } from '../state/listed.ts';
 import type { Facts } from '../state/record.ts';
 import { listNetworks, type Store } from '../state/store.ts';
@@ -11,6 +11,7 @@ import { condemned, isOurs, quarantine } from '../tag/tag.ts';
 import type { Context } from './context.ts';
 import { deathOf } from './death.ts';
 import { homeOf, type PodFacts, readFacts } from './facts.ts';
+import { findLink, isThere } from './links.ts';
 import { hostEnd, type LookUp, lookUpIn, namedEnd } from './own-link.ts';
 
 /**
@@ -53,29 +54,19 @@ function standingOf(link: Link): LinkStanding {
   return closed[link.group] ?? (isOurs(link.group) ? 'plugged' : 'untagged');
 }
 
-/** Whether a call for it is under way, by its lock. */
-function isHeld(store: Store, network: string, { path }: Listed): boolean {
-  using held = tryLockAttachment(store, network, path);
-  return held === undefined;
-}
-
 type Place = Pick<Context, 'host' | 'here'>;
 
 function judgeRecord(
-  network: string,
   listed: Listed,
   link: Link | undefined,
-  { place, isBusy }: Known,
+  { place }: Known,
 ): { readonly standing: LinkStanding; readonly why?: string } {
   const { kind, home } = readFacts(listed.facts);
   if (home !== undefined && home !== homeOf(place.here))
     return { standing: 'elsewhere', why: 'plugged in in another network namespace' };
   if (listed.isLost) return { standing: 'dead', why: 'something else is in the place of its record' };
   const death = deathOf(listed, place);
-  if (death !== undefined)
-    return isBusy(network, listed)
-      ? { standing: 'busy', why: 'a call for it is under way' }
-      : { standing: 'dead', why: death };
+  if (death !== undefined) return { standing: 'dead', why: death };
   if (kind === 'ipam') return { standing: 'addresses', why: 'its interface is another plugin’s' };
   return { standing: link ? standingOf(link) : 'untagged' };
 }
@@ -86,8 +77,6 @@ interface Known {
   readonly lookUp: LookUp;
   /** The pod of this key, as it is judged now. */
   readonly judged: (key: string) => LocalPod | undefined;
-  /** Whether a call for the attachment is under way. */
-  readonly isBusy: (network: string, listed: Listed) => boolean;
 }
 
 /** The link of an attachment whose ADD is halfway, or died there; garbage in the record's place says nothing of a link. */
@@ -107,7 +96,7 @@ function pluggedIn(network: string, listed: Listed, known: Known): PluggedIn[] {
   const named = pod ? { namespace: pod.namespace, name: pod.name, pod } : {};
   return [
     {
-      ...judgeRecord(network, listed, link, known),
+      ...judgeRecord(listed, link, known),
       ...owner,
       ...named,
       network: facts.network ?? network,
@@ -126,8 +115,24 @@ export const pluggedInNow = (network: string, listed: Listed, here: Place & Pick
     place: here,
     lookUp: lookUpIn(here.host),
     judged: key => here.hook.find(key),
-    isBusy: () => false,
   });
+
+/** Standings that hold without the record's lock. */
+const lasting: readonly LinkStanding[] = ['plugged', 'elsewhere', 'addresses'];
+
+/**
+ * The attachment by its record, which was read without its lock, after the links were listed. Unless it is plugged in by these,
+ * a call may be under way, or may have ended since: it is judged again with its lock held.
+ */
+function standingNow(network: string, listed: Listed, known: Known, store: Store): PluggedIn[] {
+  const found = pluggedIn(network, listed, known);
+  if (listed.isLost || found.every(({ standing }) => lasting.includes(standing))) return found;
+  using held = tryLockAttachment(store, network, listed.path);
+  if (held)
+    return pluggedIn(network, { ...listed, facts: held.facts }, { ...known, lookUp: lookUpIn(known.place.host) });
+  if (!statIfThere(listed.path)) return [];
+  return found.map(each => ({ ...each, standing: 'busy', why: 'a call for it is under way' }));
+}
 
 /** Whether the link has a tag of ours, and our name or our alias; otherwise it is another program's. */
 export const isOwnLink = ({ name, alias }: Pick<Link, 'name' | 'alias'>): boolean =>
@@ -151,8 +156,13 @@ function unrecorded(link: Link, pod: LocalPod | undefined): PluggedIn {
   };
 }
 
+/** A link that another plugin made, after our DEL: that plugin's DEL is next, and deletes it. */
+const isLeft = ({ group, kind, name }: Link): boolean =>
+  group === condemned && !(kind === 'veth' && isHostInterfaceName(name));
+
 /**
- * Links must be listed first: ADD writes the record first and DEL removes it last, so a link without one has no call.
+ * Links must be listed first: ADD writes the record first and DEL removes it last, so a link without one that is still there
+ * after the records has no call.
  * @param all links of this network namespace, tagged or not
  */
 export function inventory(
@@ -164,17 +174,15 @@ export function inventory(
   const byName = new Map(all.map(link => [link.name, link]));
   const byIndex = new Map(all.map(link => [link.ifindex, link]));
   const lookUp: LookUp = key => ('ifindex' in key ? byIndex.get(key.ifindex) : byName.get(key.name));
-  const known: Known = {
-    place,
-    lookUp,
-    judged: key => state?.pods[key],
-    isBusy: (network, listed) => isHeld(store, network, listed),
-  };
+  const known: Known = { place, lookUp, judged: key => state?.pods[key] };
   const recorded = listNetworks(store).flatMap(network =>
-    listAttachments(store, network).flatMap(listed => pluggedIn(network, listed, known)),
+    listAttachments(store, network).flatMap(listed => standingNow(network, listed, known, store)),
   );
   const theirs = new Set(recorded.flatMap(({ link }) => link?.ifindex ?? []));
-  const others = all.filter(link => isOurs(link.group) && !theirs.has(link.ifindex) && isOwnLink(link));
+  const others = all.flatMap(({ ifindex, group }) => {
+    const link = isOurs(group) && !theirs.has(ifindex) ? findLink(place.host, { ifindex }) : undefined;
+    return isThere(link) && isOurs(link.group) && isOwnLink(link) && !isLeft(link) ? [link] : [];
+  });
   const judged = new Map<number, LocalPod>();
   if (others.length > 0)
     for (const pod of Object.values(state?.pods ?? {})) {

@@ -24,9 +24,8 @@ import { readFacts } from './facts.ts';
 import type { Here } from './here.ts';
 import { inventory, type PluggedIn, pluggedInNow } from './inventory.ts';
 import { findLink, isThere, tagLink } from './links.ts';
-import { nftLines } from './nft-lines.ts';
-import { hostEnd, lookUpIn } from './own-link.ts';
 import { pairOf } from './pair.ts';
+import { pendingPolicies, tableDifferences } from './verify-table.ts';
 
 export interface Mismatch {
   /** `table`, `namespace/pod`, an interface, or an address. */
@@ -202,38 +201,6 @@ function orphans({ store }: Scene): Mismatch[] {
         what: `it is reserved in network ${networkName(store, folder)}, but no attachment holds it`,
       })),
   );
-}
-
-const tableName = 'table inet tollgate';
-
-async function tableDifferences(scene: Scene, found: readonly PluggedIn[]): Promise<Mismatch[]> {
-  const { here } = scene;
-  const { table } = here.hook;
-  const isNeeded = () =>
-    found.some(({ pod, record }) => record && pod && readRecord(record.path) && hostEnd(lookUpIn(here.host), pod));
-  // Where nothing was ever plugged in, to lock would leave a file behind.
-  if (!table.store.read() && !table.read() && !isNeeded()) return [];
-  using _ = await table.store.lock(60_000);
-  if (!table.store.read()) {
-    if (table.read()) return [{ about: tableName, what: "the node's state file that goes with it is missing" }];
-    const what = "is gone, and so is the node's state file: no pod is gated until the next ADD makes both again";
-    return isNeeded() ? [{ about: tableName, what }] : [];
-  }
-  const operations = table.drift();
-  if (operations.length === 0) return [];
-  const nft = await nftLines(operations);
-  const what = table.read() ? `differs from what it should be` : 'is gone: no pod is gated';
-  return [{ about: tableName, what, nft }];
-}
-
-/** Policies that were changed in the folder, and are not in force before the next ADD or `tollgate policy apply`. */
-async function pendingPolicies({ here }: Scene): Promise<Mismatch[]> {
-  const file = here.hook.table.store.read();
-  if (file?.state.owner.enforcer !== 'inline') return [];
-  const { readFolder } = await import('../nodestore/policy-folder.ts');
-  const { policies } = file.state.owner;
-  const { isChanged } = await readFolder(policies, here.hook.table.store.readApplied());
-  return isChanged ? [{ about: policies, what: 'has changed since it was applied: run `tollgate policy apply`' }] : [];
 }
 
 /** A pod leaves the table before its record goes, so one that the table still knows afterwards had none. */

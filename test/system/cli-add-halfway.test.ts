@@ -1,11 +1,13 @@
 /** What the commands say of an ADD that has made its link, and has not yet written whose it is. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import test, { after } from 'node:test';
 import { formatAlias } from '../../lib/tag/alias.ts';
 import { hostInterfaceName } from '../../lib/tag/link-name.ts';
 import { quarantine } from '../../lib/tag/tag.ts';
 import { labelled, live, named, type, typeJson } from '../support/cli-host.ts';
-import { add, type Json, startHost, stateDir, tollgate } from '../support/cni.ts';
+import { add, type Json, runDir, startHost, stateDir, tollgate } from '../support/cni.ts';
+import { until } from '../support/host.ts';
 
 const host = await startHost();
 after(() => host[Symbol.dispose]());
@@ -64,4 +66,47 @@ test('once the ADD has died, its link goes with its record, unforced', async () 
   assert.equal((await type(host, ['gc'])).exit, 0);
   assert.equal(await isThere(), false);
   assert.deepEqual(standings(await typeJson<Row[]>(host, ['pods'], 0)), []);
+});
+
+test('verify names no difference during the first ADD, which has yet to make the table', async () => {
+  using first = await startHost();
+  const containerID = 'first';
+  await add(first, { config: labelled({ app: 'web' }), containerID, netns: await first.pod() });
+  const record = first.files(stateDir).find(path => path.includes('/attachments/'))!;
+  // As before the pod was judged.
+  await first.sh(`nft delete table inet tollgate; rm ${runDir}/*.node
+    ip link set ${hostInterfaceName({ ...owner, containerID })} group ${quarantine}
+    printf '\\n{"phase":"adding"}\\n' >>${record}`);
+  const verify = [tollgate, 'verify', ...live, '-o', 'json'];
+  const { exit, stdout, stderr } = await first.run(['flock', '--close', record, ...verify]);
+  assert.equal(exit, 0, stdout + stderr);
+});
+
+test('gc beside the first ADD does not take the state file for lost that is written after the table', async () => {
+  using first = await startHost();
+  await add(first, { config: labelled({ app: 'web' }), containerID: 'first', netns: await first.pod() });
+  const [file] = first.files(runDir).filter(path => path.endsWith('.node'));
+  const lock = file!.replace(/node$/, 'lock');
+  const inAdd = first.spawn([
+    'flock',
+    '--close',
+    lock,
+    'sh',
+    '-c',
+    `mv ${file} /run/test/aside; echo made; read line; mv /run/test/aside ${file}`,
+  ]);
+  await once(inAdd.stdout!, 'data');
+  const gc = typeJson<{ readonly isRebuilt: boolean; readonly undone: readonly Json[] }>(first, ['gc'], 0);
+  gc.catch(() => {});
+  await until('gc to wait for the lock', async () => {
+    const { stdout } = await first.run([
+      'sh',
+      '-c',
+      `find /proc/[0-9]*/fd -lname ${lock} | cut -d/ -f3 | sort -u | wc -l`,
+    ]);
+    return Number(stdout) > 1;
+  });
+  inAdd.stdin!.end('\n');
+  const { isRebuilt, undone } = await gc;
+  assert.deepEqual({ isRebuilt, undone }, { isRebuilt: false, undone: [] });
 });
