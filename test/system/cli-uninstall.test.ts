@@ -1,11 +1,11 @@
 /** `tollgate uninstall`: nothing of ours is left, nothing else is touched, and no pod that is plugged in is ungated. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readlinkSync } from 'node:fs';
 import test, { suite } from 'node:test';
 import { type Agent, startAgent } from '../support/agent-process.ts';
 import { type Call, environment, policies, runDir, startHost, stateDir, tollgate } from '../support/cni.ts';
-import type { Host } from '../support/host.ts';
+import { type Host, until } from '../support/host.ts';
 
 const bin = '/run/work/bin';
 const conf = '/run/work/net.d';
@@ -109,6 +109,25 @@ test('while a pod is plugged in no new one comes, and it keeps its gate and its 
   await callInstalled(host, 'DEL', call);
   await uninstall(host, 0);
   await assertUninstalled(host);
+});
+
+test('an ADD that comes once the conflist is gone keeps its gate: uninstall waits for the table, and then sees its pod', async () => {
+  using host = await start();
+  const call = await podCall(host);
+  await callInstalled(host, 'ADD', { ...call, containerID: 'first' });
+  await callInstalled(host, 'DEL', { ...call, containerID: 'first' });
+  const netns = readlinkSync(`/proc/${host.pid}/ns/net`).match(/\d+/)![0];
+  const lock = host.spawn(['flock', '--close', `${runDir}/${netns}.lock`, 'sh', '-c', 'echo held; read line']);
+  await once(lock.stdout!, 'data');
+  const uninstalling = uninstall(host, 1);
+  uninstalling.catch(() => {});
+  await until('the conflist to be gone', () => !existsSync(host.path(conflist)));
+  const adding = callInstalled(host, 'ADD', { ...call, netns: await host.pod() });
+  await until('the ADD to have begun', () => host.files(stateDir).some(path => path.includes('/attachments/')));
+  lock.stdin!.end('\n');
+  assert.match((await uninstalling).obstacle!.why, /web/);
+  await adding;
+  assert.deepEqual(await tables(host), ['table inet other', 'table inet tollgate']);
 });
 
 test('while an agent is running nothing is done', async () => {

@@ -21,19 +21,11 @@ interface Uninstalled {
   readonly obstacle?: Obstacle;
 }
 
-/** An agent would write conflist and table again. */
-function agentObstacle(runDir: string): Obstacle | undefined {
-  if (!existsSync(runDir)) return undefined;
-  try {
-    claimNode(runDir)[Symbol.dispose]();
-    return undefined;
-  } catch (error) {
-    return {
-      why: `An agent or worker is running here (${error instanceof Error ? error.message : String(error)})`,
-      fix: 'Stop it: `systemctl disable --now tollgate-agent.socket tollgate-agent.service`, or in a cluster `kubectl --namespace kube-system delete daemonset tollgate`. Pods keep their network and their gates meanwhile.',
-    };
-  }
-}
+/** An agent would write conflist and table again. @param error what `claimNode` threw */
+const agentObstacle = (error: unknown): Obstacle => ({
+  why: `An agent or worker is running here (${error instanceof Error ? error.message : String(error)})`,
+  fix: 'Stop it: `systemctl disable --now tollgate-agent.socket tollgate-agent.service`, or in a cluster `kubectl --namespace kube-system delete daemonset tollgate`. Pods keep their network and their gates meanwhile.',
+});
 
 const nameOf = ({ namespace, name, containerID }: PluggedIn): string =>
   namespace === undefined || name === undefined ? `container ${containerID}` : `${namespace}/${name}`;
@@ -51,6 +43,9 @@ function podObstacle({ here, store }: Live): Obstacle | undefined {
   };
 }
 
+/** Milliseconds to wait for a call that changes the table. */
+const LOCK_TIMEOUT_MS = 60_000;
+
 interface Wanted {
   readonly folders: NodeFolders;
   /** Whether the network goes, too, and not only what carries it out. */
@@ -58,14 +53,21 @@ interface Wanted {
   readonly isDry: boolean;
 }
 
-function uninstalled(live: Live, { folders, conflist, isDry }: Wanted): Uninstalled {
+async function uninstalled(live: Live, { folders, conflist, isDry }: Wanted): Promise<Uninstalled> {
   const take = (steps: readonly Removal[]): readonly Removal[] => {
     if (!isDry) for (const step of steps) step.take();
     return steps;
   };
-  const running = agentObstacle(folders.runDir);
-  if (running) return { steps: [], obstacle: running };
+  // Held to the end: no agent begins meanwhile, and no ADD has its pod judged by the table that is about to go.
+  using held = new DisposableStack();
+  const isUsed = existsSync(folders.runDir);
+  try {
+    if (isUsed) held.use(claimNode(folders.runDir));
+  } catch (error) {
+    return { steps: [], obstacle: agentObstacle(error) };
+  }
   const steps = conflist ? take(networkSteps(folders)) : [];
+  if (isUsed && !isDry) held.use(await live.here.hook.table.store.lock(LOCK_TIMEOUT_MS));
   const obstacle = podObstacle(live);
   return obstacle ? { steps, obstacle } : { steps: [...steps, ...take(nodeSteps(folders, live))] };
 }
@@ -104,10 +106,10 @@ export const uninstall = command(
       .epilog(
         'In this order: the conflist goes, so that no new pod is plugged in, and networks that agent --take-over had moved aside come back; while pods are plugged in everything else stays, their gates too; then table, routes, executables, drop-ins and records go. A conflist that was changed is kept with the ending .uninstalled; policies are never touched. Exit code 0: nothing is left; 1: pods or an agent are still here, as is said.',
       ),
-  ({ binDir, confDir, conflist, dryRun, output, ...places }) => {
+  async ({ binDir, confDir, conflist, dryRun, output, ...places }) => {
     using live = openLive(places, warn);
     const folders = { binDir, confDir, runDir: places.runDir };
-    const found = uninstalled(live, { folders, conflist, isDry: dryRun });
+    const found = await uninstalled(live, { folders, conflist, isDry: dryRun });
     const { steps, obstacle } = found;
     if (output === 'json')
       printJson({ dryRun, steps: steps.map(({ what }) => what), obstacle: obstacle ?? null, done: !obstacle });
