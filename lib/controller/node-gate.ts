@@ -76,7 +76,8 @@ export class NodeGate {
     const { watches } = this;
     const { known, declared } = new DeclaredPods(client, watches);
     this.judge = {
-      ...{ table, known, declared, isCarried, opening: new Set() },
+      // What an ADD left that died with an agent is closed, and stays so until it is cleared away.
+      ...{ table, known, declared, isCarried, opening: facts.unfinished(owner) },
       heed: (state, namespace) => heed(state, own.newsOf(namespace), isCarried),
       recorded: () => facts.recorded(owner),
       trouble: () => (watches.isComplete ? undefined : 'the Kubernetes API has not been heard yet'),

@@ -2,7 +2,7 @@ import type { NodeSettings } from '../cni/own-keys.ts';
 import type { Environment } from '../cni/request.ts';
 import type { TableMemory } from '../enforce/footing.ts';
 import { InlineHook, type InlineOptions } from '../enforce/inline.ts';
-import type { LocalPod } from '../gate/node-state.ts';
+import type { LocalPod, Owner } from '../gate/node-state.ts';
 import { podKey } from '../gate/node-state.ts';
 import { formatAddress } from '../ip/address.ts';
 import { dumpAddresses, linkAddressOf } from '../kernel/address.ts';
@@ -17,6 +17,7 @@ import type { SocketPool } from '../kernel/socket-pool.ts';
 import { DiskNodeStore } from '../nodestore/disk-store.ts';
 import type { NodeStore } from '../nodestore/node-store.ts';
 import { listAttachments } from '../state/listed.ts';
+import type { Facts } from '../state/record.ts';
 import { listNetworks, openStore } from '../state/store.ts';
 import { isIdentity } from '../tag/tag.ts';
 import type { Context } from './context.ts';
@@ -27,12 +28,12 @@ import { tagLink } from './links.ts';
 import { hostEnd, lookUpIn } from './own-link.ts';
 
 /** Pods of this network namespace by their records; a state folder may serve several namespaces. */
-function recordedPods(stateDir: string, here: NetnsIdentity): LocalPod[] {
+function recordedPods(stateDir: string, here: NetnsIdentity, isMeant = (_: Facts): boolean => true): LocalPod[] {
   const store = openStore(stateDir);
   return listNetworks(store).flatMap(network =>
     listAttachments(store, network).flatMap(({ facts }) => {
       const { home = homeOf(here), pod } = readFacts(facts);
-      return pod && home === homeOf(here) ? [pod] : [];
+      return pod && home === homeOf(here) && isMeant(facts) ? [pod] : [];
     }),
   );
 }
@@ -54,10 +55,16 @@ export function localAddresses(host: Exchange): Set<string> {
   return new Set(found.flatMap(address => (address ? [formatAddress(address)] : [])));
 }
 
+type NodeFacts = InlineOptions['node'] & {
+  /** Keys of pods whose ADD is under way, or died halfway. */
+  readonly unfinished: (owner: Owner) => Set<string>;
+};
+
 /** Facts of the node that its table needs: from the kernel, and from records. */
-export const nodeFacts = (host: Exchange, here: NetnsIdentity): InlineOptions['node'] => ({
+export const nodeFacts = (host: Exchange, here: NetnsIdentity): NodeFacts => ({
   recover: ({ stateDir }) => recoverPods(stateDir, host, here),
   recorded: ({ stateDir }) => new Set(recordedPods(stateDir, here).map(podKey)),
+  unfinished: ({ stateDir }) => new Set(recordedPods(stateDir, here, ({ phase }) => phase !== 'ready').map(podKey)),
   localAddresses: () => localAddresses(host),
   isCarried: tag => isGroupCarried(host, tag),
   retag: pod => {
