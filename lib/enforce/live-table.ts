@@ -54,6 +54,8 @@ export class LiveTable {
     this.#options = options;
     this.#store = options.store;
     const { store, rules, nft, log, isCarried, retag, shrunk } = options;
+    // Before the record is read: no lock is held, and what another process writes after that is caught up with.
+    this.#stamp = store.stamp();
     const found = this.#found();
     this.#reconciler = new Reconciler(
       {
@@ -69,7 +71,6 @@ export class LiveTable {
       },
     );
     this.#reconciler.adopt(found);
-    this.#stamp = store.stamp();
   }
 
   get state(): NodeState {

@@ -27,6 +27,7 @@ import { LiveRules } from '../../../lib/policy/compile/live.ts';
 import type { AddressSet, Ruleset } from '../../../lib/policy/compile/ruleset.ts';
 import type { BlockPeer, Pod, World } from '../../../lib/policy/model/model.ts';
 import { Kernel } from '../../support/fake-nft.ts';
+import { untaggedPod } from '../../support/local-pod.ts';
 import { MapStore } from '../../support/map-store.ts';
 import { hear, plugged, remotePods, turned } from '../../support/turning-worlds.ts';
 import { manifests, worldFrom } from '../../support/worlds.ts';
@@ -109,6 +110,24 @@ test('from world to world the table is what a compiler of the whole makes, and n
     }),
     { numRuns: 150 },
   );
+});
+
+test('a pod that another process closes while the agent reads the record is not put back', async () => {
+  const room = new Room();
+  const pod = untaggedPod('web', { addresses: ['10.77.0.2'] });
+  const other = untaggedPod('db', { addresses: ['10.77.0.3'] });
+  await room.table.bring(state => [pod, other].reduce((now, each) => withPod(now, each, () => false).state, state));
+  const { store } = room;
+  const read = store.read.bind(store);
+  store.read = () => {
+    const record = read();
+    store.read = read;
+    room.closeWithoutAgent(podKey(pod));
+    return record;
+  };
+  room.restart({ pods: [], namespaces: new Map(), policies: [] } as unknown as World);
+  await room.table.bring(state => state);
+  assert.deepEqual(Object.keys(room.table.state.pods), [podKey(other)]);
 });
 
 test('whoever dies and comes back, whatever was closed meanwhile, ends with the same table', async () => {
