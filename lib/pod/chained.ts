@@ -15,7 +15,7 @@ import type { Context } from './context.ts';
 import { describePod } from './describe-pod.ts';
 import { writeFacts } from './facts.ts';
 import { learnsNothing } from './interface.ts';
-import { findLink, tagLink, writeAlias } from './links.ts';
+import { findLink } from './links.ts';
 
 /**
  * The other end of the pod's veth, found by the kernel's own link between the two, whatever the result calls it.
@@ -71,10 +71,10 @@ async function tag(request: AttachmentRequest, attachment: Attachment, context: 
   const { ifindex } = link;
   const pod = { ...describePod(request, link.name, addresses, masquerade, context), ifindex };
   // Closed until it is judged, as if we had made it; under `none` nothing reads the group.
-  tagLink(context.host, link.ifindex, quarantine);
+  // In one message: a link that has a tag of ours and not our alias counts as another program's.
   const name = { namespace: args.podNamespace ?? 'default', pod: args.podName ?? containerID };
-  writeAlias(context.host, link.ifindex, formatAlias({ ...name, containerID }));
-  must(context.host([setLink({ ifindex }, { ipv4: learnsNothing })]));
+  const alias = formatAlias({ ...name, containerID });
+  must(context.host([setLink({ ifindex }, { group: quarantine, alias, ipv4: learnsNothing })]));
   const judged = await judge(pod, request, attachment, context);
   return { judged: await open(judged, link.ifindex, context), result: previous };
 }
