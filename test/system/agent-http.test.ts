@@ -1,6 +1,7 @@
 /** The Kubernetes agent as seen from outside: by a person's commands, by Prometheus, and by probes. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Agent } from '../support/agent-process.ts';
 import { type Json, runDir } from '../support/cni.ts';
 import { until } from '../support/host.ts';
 import { KubeHost } from '../support/kube-host.ts';
@@ -157,11 +158,22 @@ const ofStopped: Readonly<Record<string, readonly [exit: number, said: RegExp]>>
   'policy matrix --port 80/TCP': [3, /Cannot ask the agent/],
 };
 
+/** Stops the agent while it holds no lock of the node, which commands would wait for. */
+async function stop({ host }: KubeHost, { child }: Agent): Promise<void> {
+  const isFree = `for lock in ${runDir}/[0-9]*.lock; do [ ! -e $lock ] || flock --nonblock $lock true || exit 1; done`;
+  await until('the agent to hold no lock', async () => {
+    child.kill('SIGSTOP');
+    if ((await host.run(['sh', '-c', isFree])).exit === 0) return true;
+    child.kill('SIGCONT');
+    return false;
+  });
+}
+
 test('a stopped agent is named by all that ask it, with what to do; one that goes on answers them', async () => {
   const host = await KubeHost.startCluster();
   await using _host = host;
   using agent = await host.startAgent('--flows');
-  agent.child.kill('SIGSTOP');
+  await stop(host, agent);
   const asked = Object.entries(ofStopped).map(async ([command, [exit, said]]) => {
     const found = await (command === 'status' ? host.host.run(status) : host.type(command.split(' ')));
     const text = `${found.stdout}${found.stderr}`;
