@@ -1,13 +1,11 @@
 /** What the commands say of an ADD that has made its link, and has not yet written whose it is. */
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import test, { after } from 'node:test';
 import { formatAlias } from '../../lib/tag/alias.ts';
 import { hostInterfaceName } from '../../lib/tag/link-name.ts';
 import { quarantine } from '../../lib/tag/tag.ts';
 import { labelled, live, named, type, typeJson } from '../support/cli-host.ts';
 import { add, type Json, runDir, startHost, stateDir, tollgate } from '../support/cni.ts';
-import { until } from '../support/host.ts';
 
 const host = await startHost();
 after(() => host[Symbol.dispose]());
@@ -80,33 +78,4 @@ test('verify names no difference during the first ADD, which has yet to make the
   const verify = [tollgate, 'verify', ...live, '-o', 'json'];
   const { exit, stdout, stderr } = await first.run(['flock', '--close', record, ...verify]);
   assert.equal(exit, 0, stdout + stderr);
-});
-
-test('gc beside the first ADD does not take the state file for lost that is written after the table', async () => {
-  using first = await startHost();
-  await add(first, { config: labelled({ app: 'web' }), containerID: 'first', netns: await first.pod() });
-  const [file] = first.files(runDir).filter(path => path.endsWith('.node'));
-  const lock = file!.replace(/node$/, 'lock');
-  const inAdd = first.spawn([
-    'flock',
-    '--close',
-    lock,
-    'sh',
-    '-c',
-    `mv ${file} /run/test/aside; echo made; read line; mv /run/test/aside ${file}`,
-  ]);
-  await once(inAdd.stdout!, 'data');
-  const gc = typeJson<{ readonly isRebuilt: boolean; readonly undone: readonly Json[] }>(first, ['gc'], 0);
-  gc.catch(() => {});
-  await until('gc to wait for the lock', async () => {
-    const { stdout } = await first.run([
-      'sh',
-      '-c',
-      `find /proc/[0-9]*/fd -lname ${lock} | cut -d/ -f3 | sort -u | wc -l`,
-    ]);
-    return Number(stdout) > 1;
-  });
-  inAdd.stdin!.end('\n');
-  const { isRebuilt, undone } = await gc;
-  assert.deepEqual({ isRebuilt, undone }, { isRebuilt: false, undone: [] });
 });
