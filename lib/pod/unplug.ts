@@ -67,11 +67,16 @@ function findOwnLink(
   return found ?? (netns === undefined ? undefined : peerInPod(host, netns, key, caller));
 }
 
-/** A link that another plugin made is that plugin's to delete; under `none` it gets back what it had. */
+/**
+ * A link that another plugin made is that plugin's to delete; under `none` it gets back what it had. Else it is condemned once
+ * more: a process that relabelled the pod may have given it a tag after the first time, and none does once the pod has left the table.
+ */
 function leaveLink(link: Link, isGated: boolean, context: Context): void {
-  if (isGated) return;
-  tagLink(context.host, link.ifindex, 0);
-  writeAlias(context.host, link.ifindex, '');
+  if (isGated) condemn(context.host, link.ifindex);
+  else {
+    tagLink(context.host, link.ifindex, 0);
+    writeAlias(context.host, link.ifindex, '');
+  }
 }
 
 const addressesOver = (link: Link, context: Context): string[] =>
