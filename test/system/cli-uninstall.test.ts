@@ -120,10 +120,10 @@ test('an ADD that comes once the conflist is gone keeps its gate: uninstall wait
   const lock = host.spawn(['flock', '--close', `${runDir}/${netns}.lock`, 'sh', '-c', 'echo held; read line']);
   await once(lock.stdout!, 'data');
   const uninstalling = uninstall(host, 1);
-  uninstalling.catch(() => {});
   await until('the conflist to be gone', () => !existsSync(host.path(conflist)));
   const adding = callInstalled(host, 'ADD', { ...call, netns: await host.pod() });
-  await until('the ADD to have begun', () => host.files(stateDir).some(path => path.includes('/attachments/')));
+  const begun = () => host.files(stateDir).some(path => path.includes('/attachments/'));
+  await Promise.race([until('the ADD to have begun', begun), adding, uninstalling]);
   lock.stdin!.end('\n');
   assert.match((await uninstalling).obstacle!.why, /web/);
   await adding;
