@@ -5,6 +5,7 @@ import { type Cleared, clearLinks, clearNode } from '../pod/clear-node.ts';
 import { nftLines } from '../pod/nft-lines.ts';
 import { formatTag } from '../tag/tag.ts';
 import { clearedByAgent, isAgents } from './ask-agent.ts';
+import { normalPath } from './command.ts';
 import type { Live } from './live-node.ts';
 
 /** Folders of IPAM plugins that a network may have delegated its addresses to. */
@@ -13,6 +14,7 @@ export const binDirOption = {
     type: 'string',
     default: '/opt/cni/bin',
     requiresArg: true,
+    coerce: normalPath,
     describe: 'Where other IPAM plugins are, if a network uses one',
   },
 } as const;

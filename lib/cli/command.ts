@@ -69,8 +69,14 @@ export const wholeNumber =
     throw new UsageError(`Cannot use --${name}: give it a whole number from ${least} to ${most}`);
   };
 
-/** Normalizes a path. An option that was given twice is a list here; `refuseTwice` refuses it later. */
-export const normalPath = (path: string): string => (typeof path === 'string' ? normalize(path) : path);
+/**
+ * Normalizes a path. An option that was given twice is a list here; `refuseTwice` refuses it later.
+ * @throws UsageError where it is empty, as where a script's variable is not set
+ */
+export function normalPath(path: string): string {
+  if (path === '') throw new UsageError('Cannot use an empty path: name a folder or a file, or leave the option out');
+  return typeof path === 'string' ? normalize(path) : path;
+}
 
 /** `-o json` on every command that prints data. */
 export const outputOption = {

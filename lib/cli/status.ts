@@ -1,6 +1,6 @@
 import type { AgentStatus } from '../controller/agent-report.ts';
 import { heartbeatAge } from '../rpc/heartbeat.ts';
-import { askAgent } from './ask-agent.ts';
+import { AgentRefusal, askAgent } from './ask-agent.ts';
 import { command, counted, exit, outputOption, printJson, printLines, stagedText, warn } from './command.ts';
 import { liveOptions } from './live-node.ts';
 
@@ -48,6 +48,11 @@ export const status = command(
     try {
       found = await askAgent<AgentStatus>(runDir, 'GET', '/status');
     } catch (error) {
+      if (error instanceof Error && error.cause instanceof AgentRefusal && error.cause.status === 404)
+        throw new Error(
+          'Cannot tell what an agent of Kubernetes knows: the warm process here is a worker (agent --no-kubernetes); see tollgate verify, tollgate policy list',
+          { cause: error },
+        );
       const away = heartbeatAge(runDir);
       warn(Number.isFinite(away) ? `an agent was last seen ${Math.round(away)} s ago` : 'no agent was ever seen here');
       throw error;

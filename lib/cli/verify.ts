@@ -22,7 +22,7 @@ import { differences, type Mismatch, mendLinks, type Scene } from '../pod/verify
 import { printable } from '../tag/printable.ts';
 import { askAgent, isAgents } from './ask-agent.ts';
 import { binDirOption, clearedJson, clearedLines, clearWholeNode, forceOption, nftSummary } from './clearing.ts';
-import { command, type Exit, exit, outputOption, print, printJson, warn } from './command.ts';
+import { command, type Exit, exit, normalPath, outputOption, print, printJson, warn } from './command.ts';
 import { probeFlows } from './flows/probe-flows.ts';
 import { firstSteps, numbered } from './install/first-steps.ts';
 import { type Live, liveOptions, openLive } from './live-node.ts';
@@ -157,6 +157,7 @@ export const verify = command(
           type: 'string',
           default: '/etc/cni/net.d',
           requiresArg: true,
+          coerce: normalPath,
           describe: 'Where runtimes find their network',
         },
         ...liveOptions,

@@ -2,12 +2,13 @@
  * The conflist of a Kubernetes node: runtimes take a node for ready as soon as it is there, so it is written when, and
  * only when, pods can be plugged in.
  */
-import { mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Owner } from '../gate/node-state.ts';
 import { readOrNone } from '../state/atomic.ts';
 import { type ConfFile, confFilesIn, placeConf, readForeign, unusedName } from '../state/conf-folder.ts';
 import { doing } from '../state/error.ts';
+import { makeFolders } from '../state/make-folders.ts';
 
 export interface ConflistSettings {
   readonly owner: Owner;
@@ -119,8 +120,7 @@ function moveAside(confDir: string): readonly string[] {
   });
 }
 
-const makeFolder = (confDir: string): void =>
-  doing('make folder', confDir, () => void mkdirSync(confDir, { recursive: true, mode: 0o755 }));
+const makeFolder = (confDir: string): void => doing('make folder', confDir, () => void makeFolders(confDir, 0o755));
 
 // A node that has been ours stays ours: pods of another network no longer count, only files before ours.
 const obstacles = ({ confDir, cacheDir }: ConflistPlace, isThere: boolean): readonly string[] =>

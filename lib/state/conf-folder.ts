@@ -9,7 +9,6 @@ import {
   fstatSync,
   fsyncSync,
   lstatSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -20,6 +19,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { doing } from './error.ts';
+import { makeFolders } from './make-folders.ts';
 
 /** A file of the folder, whichever program wrote it. */
 export interface ConfFile {
@@ -109,7 +109,7 @@ export function placeConf(path: string, text: string): void {
   const [made, aside] = [join(making, name), join(folder, `.${name}.new`)];
   doing('write', path, () => {
     try {
-      mkdirSync(making, { recursive: true, mode: 0o700 });
+      makeFolders(making);
       const fd = openSync(
         made,
         constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW,

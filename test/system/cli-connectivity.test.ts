@@ -166,9 +166,12 @@ const ofWorker = ({ checks }: Tested) => checks.find(({ name }) => name === 'the
 
 test('a warm process that lives takes a call in', async () => {
   using host = await start();
-  using _agent = await startAgent(host, worker);
+  using _agent = await startAgent(host, [...worker, '--flows']);
   const tested = JSON.parse(await host.must([tollgate, 'connectivity', 'test', ...places, '-o', 'json'])) as Tested;
   assert.equal(ofWorker(tested)?.ok, true, JSON.stringify(tested));
+  const { exit, stderr } = await host.run([tollgate, 'status', '--run-dir', runDir]);
+  assert.equal(exit, 3);
+  assert.match(stderr, /^tollgate: Cannot tell what an agent of Kubernetes knows: the warm process here is a worker/);
 });
 
 // Each waits for what does not answer, and computes little.

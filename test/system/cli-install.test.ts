@@ -144,6 +144,20 @@ test('drop-ins are written for the daemons that run here, once they are asked fo
   assert.ok(!(await install()).next.some(line => line.includes('--drop-ins')));
 });
 
+for (const [what, option, folder, code, says] of [
+  ['a file', '--bin-dir', '/etc/passwd', 3, /^tollgate: Cannot make folder \/etc\/passwd: .*EEXIST/],
+  ['of a file system without files', '--bin-dir', '/proc/bin', 3, /^tollgate: Cannot make folder \/proc\/bin: ENOENT/],
+  ['of a file system without files', '--conf-dir', '/proc', 3, /^tollgate: Cannot write \/proc\/10-tollgate.*: ENOENT/],
+  ['without a name', '--conf-dir', '', 2, /^tollgate: Cannot use an empty path/],
+  ['without a name', '--bin-dir', '', 2, /^tollgate: Cannot use an empty path/],
+] as const)
+  test(`${option} of a folder that is ${what} ends with exit code ${code}`, async () => {
+    const places = { '--bin-dir': bin, '--conf-dir': conf, [option]: folder };
+    const { exit, stdout, stderr } = await host.run([tollgate, 'install', ...Object.entries(places).flat()]);
+    assert.match(stderr, says);
+    assert.deepEqual({ exit, stdout }, { exit: code, stdout: '' });
+  });
+
 test('a folder that cannot be written is exit code 3, and nothing is left aside', async () => {
   await host.sh(`mkdir -p ${bin}; mount -t tmpfs -o size=1m tmpfs ${bin}`);
   const { exit, stderr } = await host.run([tollgate, 'install', ...folders]);

@@ -211,3 +211,10 @@ test('what is told to a person says what was done and what stays', async () => {
   assert.match(said, new RegExp(`did: remove ${conflist}`));
   assert.match(said, /Your policies stay in/);
 });
+
+test('where there is no policies folder, none is said to stay', async () => {
+  using host = await start();
+  await host.sh(`rm -rf ${policies}`);
+  const said = await host.must([tollgate, 'uninstall', ...places, '--state-dir', stateDir, '--policies', policies]);
+  assert.doesNotMatch(said, /Your policies/);
+});

@@ -108,3 +108,8 @@ test('state belongs to an object: a module has none of its own', () => {
   );
   assertListed(found, stateful, 'make it a field of what owns it');
 });
+
+test('folders are made by makeFolders: what Node makes recursively goes round for ever below /proc', () => {
+  const found = modules.filter(file => /mkdirSync\(.*recursive/.test(textOf(file)));
+  assert.deepEqual(found, []);
+});

@@ -5,7 +5,7 @@ import { must } from '../../kernel/message.ts';
 import { NetlinkSocket } from '../../kernel/netlink.ts';
 import { isOwnLink } from '../../pod/inventory.ts';
 import { allLinks } from '../../pod/links.ts';
-import { command, commandGroup, printPainted, UsageError, wholeNumber } from '../command.ts';
+import { command, commandGroup, normalPath, printPainted, UsageError, wholeNumber } from '../command.ts';
 import { Network } from './network.ts';
 import { NodeTest, type NodeTestOptions } from './node-test.ts';
 import { conclude, formatOption, outcomeLine, type ReportFormat, type Tested } from './report.ts';
@@ -63,9 +63,16 @@ const test = command(
           type: 'string',
           default: '/etc/cni/net.d',
           requiresArg: true,
+          coerce: normalPath,
           describe: 'Where runtimes find their network',
         },
-        'bin-dir': { type: 'string', default: '/opt/cni/bin', requiresArg: true, describe: 'Where plugins are' },
+        'bin-dir': {
+          type: 'string',
+          default: '/opt/cni/bin',
+          requiresArg: true,
+          coerce: normalPath,
+          describe: 'Where plugins are',
+        },
         outside: {
           type: 'string',
           requiresArg: true,

@@ -1,8 +1,9 @@
 /** The test on this node: pods as processes of our own, plugged in by the node's own conflist, and taken away again. */
-import { mkdirSync, rmdirSync, rmSync } from 'node:fs';
+import { rmdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type Family, parseAddress } from '../../ip/address.ts';
 import { isErrno } from '../../kernel/message.ts';
+import { makeFolders } from '../../state/make-folders.ts';
 import { placeText } from '../install/place.ts';
 import { progress } from '../progress.ts';
 import { TestPod } from '../test-pod/pod-process.ts';
@@ -84,7 +85,7 @@ export class NodeTest implements AsyncDisposable {
   #writePolicies(): void {
     const { policies } = this.#options;
     const path = join(policies, `${NAMESPACE}.yaml`);
-    const made = mkdirSync(policies, { recursive: true });
+    const made = makeFolders(policies, 0o755);
     if (made !== undefined) this.#undo.defer(() => removeEmptyFolders(policies, made));
     this.#undo.defer(() => rmSync(path, { force: true }));
     placeText(path, [manifests, ...tierPolicies.map(each => `${JSON.stringify(each)}\n`)].join('---\n'));

@@ -1,11 +1,12 @@
 /** The demonstration's node: a network and files of its own, pods as processes, and tollgate called as runtimes call it. */
-import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { setLink } from '../../kernel/link.ts';
 import { must } from '../../kernel/message.ts';
 import { NetlinkSocket } from '../../kernel/netlink.ts';
 import { Nft } from '../../kernel/nft.ts';
 import { unshareFolder, unshareNetwork } from '../../kernel/unshare.ts';
 import { allLinks } from '../../pod/links.ts';
+import { makeFolders } from '../../state/make-folders.ts';
 import { runOwn } from '../program.ts';
 import type { TestPod } from '../test-pod/pod-process.ts';
 
@@ -37,7 +38,7 @@ export class Stage {
   static enter(): Stage {
     unshareNetwork();
     unshareFolder('/run');
-    mkdirSync(policies, { recursive: true });
+    makeFolders(policies, 0o755);
     using socket = NetlinkSocket.open('route');
     must(socket.exchange([setLink({ name: 'lo' }, { up: true })]));
     return new Stage(existsSync('/proc/sys/net/ipv6') ? [4, 6] : [4]);

@@ -1,6 +1,7 @@
 /** Recorded flows and their sums for a person to read. */
 import type { Entry, FlowEnd, FlowJudgement, FlowRecord, TranslatedEnd } from '../../flows/model.ts';
 import type { SumKind, SumRow } from '../../flows/sums.ts';
+import type { Direction } from '../../policy/model/model.ts';
 import { type GridRow, grid } from '../columns.ts';
 import { clock, endText, sumText } from './denied-lines.ts';
 
@@ -19,15 +20,19 @@ export function bytesText(bytes: number): string {
   return `${power === 0 || amount >= 100 ? Math.round(amount) : amount.toFixed(1)} ${units[power]}`;
 }
 
+/** Policies of a tier decide without isolating; where none decides, `why` tells of the rest. */
+const judgedBy = (direction: Direction, { allowed, by, why }: FlowJudgement): readonly string[] =>
+  by.length > 0 ? [`${direction} by ${by.join(', ')}`] : allowed ? [] : [`${direction}: ${why}`];
+
 /** Which policies decided: those that denied it alone, where one did. */
 function because({ verdict, egress, ingress, doubt }: FlowRecord): string {
   if (doubt === 'busy') return 'policies were not asked: too many different flows at once';
   const words = (['egress', 'ingress'] as const).flatMap(direction => {
-    const judged: FlowJudgement | null = direction === 'egress' ? egress : ingress;
-    if (!judged || (verdict === 'denied' && judged.allowed) || !judged.isolated) return [];
-    return [`${direction} by ${judged.by.join(', ')}`];
+    const judged = direction === 'egress' ? egress : ingress;
+    return !judged || (verdict === 'denied' && judged.allowed) ? [] : judgedBy(direction, judged);
   });
-  const all = words.length === 0 ? 'no policy isolates it' : words.join('; ');
+  const none = verdict === 'denied' ? 'what denied it is not known here' : 'no policy isolates it';
+  const all = words.length === 0 ? none : words.join('; ');
   return doubt === 'changed' ? `${all} (policies were just changing)` : all;
 }
 

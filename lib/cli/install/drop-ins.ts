@@ -1,6 +1,7 @@
 /** Files that tell network daemons which take links for their own to leave ours alone. */
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { makeFolders } from '../../state/make-folders.ts';
 import { type ConfName, readConf } from '../conf.ts';
 import { isText, placeText } from './place.ts';
 
@@ -47,7 +48,7 @@ export const missingDropIns = () =>
 export function placeDropIns(): string[] {
   const missing = missingDropIns();
   for (const { conf, path } of missing) {
-    mkdirSync(dirname(path), { recursive: true });
+    makeFolders(dirname(path), 0o755);
     placeText(path, readConf(conf));
   }
   return missing.map(({ path }) => path);

@@ -1,5 +1,5 @@
 import { getRawAsset, isSea } from 'node:sea';
-import { command, exit, outputOption, print, printJson, UsageError } from '../command.ts';
+import { command, exit, normalPath, outputOption, print, printJson, UsageError } from '../command.ts';
 import { lackLines, probeNode } from '../verify.ts';
 import { conflistFor } from './conflist.ts';
 import { placeDropIns } from './drop-ins.ts';
@@ -23,15 +23,23 @@ export const install = command(
           type: 'string',
           default: '/opt/cni/bin',
           requiresArg: true,
+          coerce: normalPath,
           describe: 'For the launchers tollgate and tollgate-ipam, and the executable, tollgate-node',
         },
         'run-dir': {
           type: 'string',
           default: '/run/tollgate',
           requiresArg: true,
+          coerce: normalPath,
           describe: 'Where launchers look for an agent: "runDir" of the networks',
         },
-        'conf-dir': { type: 'string', default: '/etc/cni/net.d', requiresArg: true, describe: 'For the conflist' },
+        'conf-dir': {
+          type: 'string',
+          default: '/etc/cni/net.d',
+          requiresArg: true,
+          coerce: normalPath,
+          describe: 'For the conflist',
+        },
         conflist: {
           type: 'boolean',
           default: true,

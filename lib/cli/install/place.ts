@@ -6,7 +6,6 @@ import {
   copyFileSync,
   fsyncSync,
   linkSync,
-  mkdirSync,
   openSync,
   readFileSync,
   renameSync,
@@ -16,6 +15,8 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { confFilesIn, placeConf, readForeign } from '../../state/conf-folder.ts';
+import { doing } from '../../state/error.ts';
+import { makeFolders } from '../../state/make-folders.ts';
 
 /** Makes the new file aside and renames it. What fails leaves the old one, and nothing aside. */
 function placed(path: string, make: (aside: string) => void): void {
@@ -109,7 +110,7 @@ export interface Executables {
  * always finds what it starts.
  */
 export function placeExecutables({ source, launcher, runDir }: Executables, folder: string): readonly Placed[] {
-  mkdirSync(folder, { recursive: true, mode: 0o755 });
+  doing('make folder', folder, () => makeFolders(folder, 0o755));
   const node = placeCopy(source, join(folder, 'tollgate-node'));
   const where = join(folder, 'tollgate.rundir');
   const line = `${runDir}\n`;
@@ -127,7 +128,7 @@ export interface PlacedConflist extends Placed {
 /** Writes the conflist unless there is a network of that name without tollgate. @param text the conflist */
 export function placeConflist(folder: string, text: string, force: boolean): PlacedConflist {
   const path = join(folder, CONFLIST);
-  mkdirSync(folder, { recursive: true, mode: 0o755 });
+  doing('make folder', folder, () => makeFolders(folder, 0o755));
   const { name } = JSON.parse(text) as { name: string };
   for (const { file: base, conf } of confFilesIn(folder)) {
     const file = join(folder, base);

@@ -1,7 +1,7 @@
 /** `tollgate sysdump`: one archive of what a maintainer asks for, with nothing in it that can be a secret. */
 import { writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { command, counted, type Exit, exit, print, warn } from '../command.ts';
+import { command, counted, type Exit, exit, normalPath, print, warn } from '../command.ts';
 import { agentPods } from '../kubectl/kubectl.ts';
 import { liveOptions } from '../live-node.ts';
 import { STDIN } from '../policy/manifests.ts';
@@ -92,7 +92,13 @@ export const sysdump = command(
           requiresArg: true,
           describe: 'With --cluster: where the DaemonSet is',
         },
-        'conf-dir': { type: 'string', default: '/etc/cni/net.d', requiresArg: true, describe: 'Where conflists are' },
+        'conf-dir': {
+          type: 'string',
+          default: '/etc/cni/net.d',
+          requiresArg: true,
+          coerce: normalPath,
+          describe: 'Where conflists are',
+        },
         ...liveOptions,
       })
       .example('sudo $0 sysdump', 'of this node')

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { inventory, type PluggedIn } from '../../pod/inventory.ts';
 import { allLinks } from '../../pod/links.ts';
 import { claimNode } from '../../rpc/listen.ts';
-import { command, exit, outputOption, print, printJson, warn } from '../command.ts';
+import { command, exit, normalPath, outputOption, print, printJson, warn } from '../command.ts';
 import { type Live, liveOptions, openLive } from '../live-node.ts';
 import { type NodeFolders, networkSteps, nodeSteps, type Removal } from './removals.ts';
 
@@ -76,7 +76,7 @@ function tell({ steps, obstacle }: Uninstalled, isDry: boolean, policies: string
   for (const { what } of steps) print(isDry ? `would ${what}` : `did: ${what}`);
   if (obstacle) print(`${obstacle.why}.\n  ${obstacle.fix}`);
   else if (steps.length === 0) print('Nothing of tollgate is on this node.');
-  else if (!isDry) print(`Your policies stay in ${policies}.`);
+  else if (!isDry && existsSync(policies)) print(`Your policies stay in ${policies}.`);
 }
 
 export const uninstall = command(
@@ -89,9 +89,16 @@ export const uninstall = command(
           type: 'string',
           default: '/opt/cni/bin',
           requiresArg: true,
+          coerce: normalPath,
           describe: 'Where `tollgate install` put the executables',
         },
-        'conf-dir': { type: 'string', default: '/etc/cni/net.d', requiresArg: true, describe: 'Where the conflist is' },
+        'conf-dir': {
+          type: 'string',
+          default: '/etc/cni/net.d',
+          requiresArg: true,
+          coerce: normalPath,
+          describe: 'Where the conflist is',
+        },
         conflist: {
           type: 'boolean',
           default: true,

@@ -21,7 +21,7 @@ import type { Direction, Peer, Port } from '../model/model.ts';
 import { everything } from '../model/selector.ts';
 import { type PeerKey, peersOf, subjectOf } from './cluster-peer.ts';
 import { portsOf, protocolsOf } from './cluster-port.ts';
-import { complain, type Field, holdsOnly, isAbsent, isMapping, itemsOf, member, shown, warn } from './field.ts';
+import { complain, type Field, holdsOnly, isAbsent, isMapping, isNo, itemsOf, member, shown, warn } from './field.ts';
 
 export type NamedCluster = Pick<ClusterPolicy, 'kind' | 'name' | 'source' | 'resourceVersion'>;
 
@@ -47,13 +47,13 @@ const onlyDenies = 'it accepts nothing, and denies what its other rules match';
 function tierOf(field: Field): Tier | undefined {
   const { value } = field;
   if (value === 'Admin' || value === 'Baseline') return value;
-  return complain(field, `${shown(value)} is no tier, so ${onlyDenies}: write Admin or Baseline`);
+  return complain(field, `${isNo(value, 'tier')}, so ${onlyDenies}: write Admin or Baseline`);
 }
 
 function priorityOf(field: Field): number | undefined {
   const { value } = field;
   if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= 1000) return value;
-  return complain(field, `${shown(value)} is no priority, so ${onlyDenies}: write a number from 0 to 1000`);
+  return complain(field, `${isNo(value, 'priority')}, so ${onlyDenies}: write a number from 0 to 1000`);
 }
 
 function placed(
@@ -106,7 +106,7 @@ function actionOf(field: Field, { actions, accept }: Spelling): Action {
   if (typeof value === 'string' && Object.hasOwn(actions, value)) return actions[value]!;
   const isOther = value === 'Accept' || value === 'Allow';
   const hint = isOther ? `write ${accept}` : `write ${Object.keys(actions).join(', ')}`;
-  complain(field, `${shown(value)} is no action, so the rule denies: ${hint}`);
+  complain(field, `${isNo(value, 'action')}, so the rule denies: ${hint}`);
   return 'Deny';
 }
 

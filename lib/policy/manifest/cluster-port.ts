@@ -2,19 +2,19 @@
 import { type NumberedPort, type Port, type Protocol, protocols } from '../model/model.ts';
 import { isPortName } from '../model/name-syntax.ts';
 import { oneOf } from './cluster-peer.ts';
-import { complain, type Field, holdsOnly, isAbsent, isMapping, member, shown, warn } from './field.ts';
+import { complain, type Field, holdsOnly, isAbsent, isMapping, isNo, member, shown, warn } from './field.ts';
 import { isPortNumber } from './network-policy.ts';
 
 /** A name says nothing of the protocol: it is the one that the container's port has. */
 function named(field: Field, instead: string): readonly Port[] | undefined {
   const { value } = field;
   if (typeof value === 'string' && isPortName(value)) return protocols.map(protocol => ({ protocol, name: value }));
-  return complain(field, `${shown(value)} is no port name, so ${instead}: at most 15 of a-z, 0-9 and "-"`);
+  return complain(field, `${isNo(value, 'port name')}, so ${instead}: at most 15 of a-z, 0-9 and "-"`);
 }
 
 function numberOf(field: Field, instead: string): number | undefined {
   if (isPortNumber(field.value)) return field.value;
-  return complain(field, `${shown(field.value)} is no port, so ${instead}: write a number from 1 to 65535`);
+  return complain(field, `${isNo(field.value, 'port')}, so ${instead}: write a number from 1 to 65535`);
 }
 
 /** @param least by how much the end must be beyond the start */

@@ -34,6 +34,10 @@ export function shown(value: unknown): string {
   return shortened(text);
 }
 
+/** `"admin" is no tier`, or `No tier is given`. */
+export const isNo = (value: unknown, what: string): string =>
+  value === undefined || value === null ? `No ${what} is given` : `${shown(value)} is no ${what}`;
+
 /** A plain one: what YAML's own tags make (`!!set`) would look empty. */
 export function isMapping(value: unknown): value is Readonly<Record<string, unknown>> {
   if (typeof value !== 'object' || value === null) return false;

@@ -19,7 +19,7 @@ import type {
 import { protocols } from '../model/model.ts';
 import { isPortName } from '../model/name-syntax.ts';
 import { everything } from '../model/selector.ts';
-import { complain, decimal, type Field, holdsOnly, isAbsent, itemsOf, member, shown, warn } from './field.ts';
+import { complain, decimal, type Field, holdsOnly, isAbsent, isNo, itemsOf, member, shown, warn } from './field.ts';
 import { selectorOf } from './selector.ts';
 
 const noPeer = 'this peer matches nothing';
@@ -28,9 +28,7 @@ const noPort = 'this port matches nothing';
 /** A CIDR; undefined, and reported with what follows from it (`instead`), where it is none. */
 export function prefixOf(field: Field, instead: string): Prefix | undefined {
   const prefix = typeof field.value === 'string' ? decimal(field, field.value, parsePrefix) : undefined;
-  return (
-    prefix ?? complain(field, `${shown(field.value)} is no CIDR, so ${instead}: write "10.0.0.0/8" or "fd00::/64"`)
-  );
+  return prefix ?? complain(field, `${isNo(field.value, 'CIDR')}, so ${instead}: write "10.0.0.0/8" or "fd00::/64"`);
 }
 
 function holeOf(field: Field, cidr: Prefix): Prefix | undefined {
@@ -110,7 +108,7 @@ export function portOf(field: Field): Port | undefined {
   if (isAbsent(port)) return { protocol, first: 0, last: 65535 };
   if (typeof port.value === 'string' && isPortName(port.value)) return { protocol, name: port.value };
   const hint = /^[0-9]+$/.test(String(port.value)) ? 'a number from 1 to 65535, without quotes' : 'a number, or a name';
-  return complain(port, `${shown(port.value)} is no port, so ${noPort}: write ${hint}`);
+  return complain(port, `${isNo(port.value, 'port')}, so ${noPort}: write ${hint}`);
 }
 
 /** The valid ones of a rule's list; `any` where the list is absent or empty, none where it is no list. */

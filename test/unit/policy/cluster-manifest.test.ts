@@ -439,13 +439,14 @@ suite('a policy of which a part is invalid fails closed', () => {
 });
 
 suite('staged policies stand apart', () => {
-  const worldOf = (annotation: string) => {
-    const meta = (name: string) => `metadata: { name: ${name}, annotations: { tollgate.dev/staged: ${annotation} } }`;
+  const worldFor = (metadata: string) => {
+    const meta = (name: string) => `metadata: { name: ${name}, ${metadata} }`;
     const text = `{ apiVersion: ${head.ClusterNetworkPolicy}, kind: ClusterNetworkPolicy, ${meta('x')}, spec: ${spec('ingress: []')} }
 ---
 { apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, ${meta('z')}, spec: { podSelector: {} } }`;
     return readManifests(readYaml(text, 'x.yaml').documents);
   };
+  const worldOf = (annotation: string) => worldFor(`annotations: { tollgate.dev/staged: ${annotation} }`);
 
   test('they are none of the policies in force', () => {
     const { world, problems } = worldOf('"true"');
@@ -475,6 +476,23 @@ suite('staged policies stand apart', () => {
     assert.deepEqual(messages, [said, said]);
     assert.deepEqual([world.policies.length, world.clusterPolicies?.length], [1, 1]);
   });
+
+  for (const metadata of [
+    'annotations: { tollgate.dev/stagd: "true" }',
+    'annotations: { tollgate/staged: "true" }',
+    'labels: { tollgate.dev/staged: "true" }',
+  ])
+    test(`${metadata} is a warning, and the policy in force`, () => {
+      const { world, problems } = worldFor(metadata);
+      assert.deepEqual(
+        problems.map(({ severity, message }) => [severity, message.includes('tollgate.dev/staged: "true" stages it')]),
+        [
+          ['warning', true],
+          ['warning', true],
+        ],
+      );
+      assert.deepEqual([world.policies.length, world.clusterPolicies?.length], [1, 1]);
+    });
 
   test('true without quotes is an error, and staged', () => {
     const { world, problems } = worldOf('true');
