@@ -3,12 +3,14 @@
  * the kernel, so their records are written again.
  */
 
+import { CniError, codes } from '../cni/error.ts';
 import type { LocalPod } from '../gate/node-state.ts';
 import { podKey } from '../gate/node-state.ts';
 import { parseAddress } from '../ip/address.ts';
 import type { Link } from '../kernel/link.ts';
 import { type Attachment, lockAttachment, recordPath, restoreRecord } from '../state/attachment.ts';
-import { reclaim, release } from '../state/claims.ts';
+import { release } from '../state/claims.ts';
+import { reclaim } from '../state/leftovers.ts';
 import { listAttachments } from '../state/listed.ts';
 import type { Store } from '../state/store.ts';
 import type { AttachmentKey } from '../tag/link-name.ts';
@@ -63,7 +65,7 @@ async function recordFor(store: Store, pod: LocalPod, link: Link, context: Conte
   return undefined;
 }
 
-/** @throws Error that names the addresses which are another's by now; the record is written all the same */
+/** @throws CniError code 100 that names the addresses which are another's by now; the record is written all the same */
 async function adoptOne(store: Store, pod: LocalPod, context: Context): Promise<Adopted | undefined> {
   const { network, containerID, ifname, namespace, name, addresses } = pod;
   const link = livingEnd(pod, context);
@@ -78,14 +80,19 @@ async function adoptOne(store: Store, pod: LocalPod, context: Context): Promise<
     return undefined;
   }
   const adopted = { network, containerID, ifname, pod: `${namespace}/${name}`, addresses };
-  if (kind === 'veth' && !delegate) reclaimAll(attachment, adopted);
+  if (kind === 'veth' && !delegate) reclaimAll(attachment, addresses, adopted.pod);
   return adopted;
 }
 
-function reclaimAll(attachment: Attachment, { pod, addresses }: Adopted): void {
+/** @throws CniError code 100 with the addresses that another attachment has by now */
+export function reclaimAll(attachment: Attachment, addresses: readonly string[], pod: string): void {
   const lost = addresses.filter(text => !reclaim(attachment, parseAddress(text)!));
   if (lost.length > 0)
-    throw new Error(`Cannot reserve ${lost.join(', ')} for ${pod} again: taken by another pod; delete one of the two`);
+    throw new CniError(
+      codes.poolExhausted,
+      `Cannot reserve ${lost.join(', ')} for ${pod} again: taken by another pod`,
+      'delete one of the two',
+    );
 }
 
 /** Goes on after a failure, and gives all of them. */

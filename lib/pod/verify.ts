@@ -11,14 +11,13 @@ import { NetlinkSocket } from '../kernel/netlink.ts';
 import { inNetns, Netns } from '../kernel/netns.ts';
 import { findSysctl, writeSysctl } from '../kernel/sysctl.ts';
 import { type Attachment, lockAttachment, readFacts as readRecord, recordPath } from '../state/attachment.ts';
-import { reclaim } from '../state/claims.ts';
 import { isOrphan, listOrphans, listUnclaimed } from '../state/leftovers.ts';
 import { networkName } from '../state/listed.ts';
 import { listNetworks, type Store } from '../state/store.ts';
 import { formatAlias } from '../tag/alias.ts';
 import type { AttachmentKey } from '../tag/link-name.ts';
 import { describeTag, formatTag, isOurs } from '../tag/tag.ts';
-import { lostRecords } from './adopt.ts';
+import { lostRecords, reclaimAll } from './adopt.ts';
 import { type Deviation, hostEndDeviations, type Inside, podEndDeviations, type VethPair } from './ends.ts';
 import { readFacts } from './facts.ts';
 import type { Here } from './here.ts';
@@ -111,8 +110,7 @@ function claimDifferences(
     about,
     what: `${text} is no longer reserved for it in network ${network}`,
     mend: () => {
-      if (attachment && !reclaim(attachment, parseAddress(text)!))
-        throw new Error(`Cannot reserve ${text} for ${about} again: another pod has it by now; delete one of the two`);
+      if (attachment) reclaimAll(attachment, [text], about);
     },
   }));
 }

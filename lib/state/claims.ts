@@ -42,10 +42,6 @@ export function holds(attachment: Attachment, address: Address): boolean {
   return isNameOf(claimPath(attachment, address), attachment);
 }
 
-/** Claims an address of the attachment again whose claim was lost. False where another attachment has it. @throws StateError */
-export const reclaim = (attachment: Attachment, address: Address): boolean =>
-  holds(attachment, address) || claim(attachment, address);
-
 /**
  * Gives back every address of the attachment, noted or not; its record stays. Again and again is fine.
  * Costs the same however many addresses are taken, save after a crash between claim and note.

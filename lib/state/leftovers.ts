@@ -1,6 +1,6 @@
 /** Files of a network's state folder that belong to no attachment: claims without a record, records without an owner. */
 import { closeSync, fstatSync, lstatSync } from 'node:fs';
-import { parseAddress } from '../ip/address.ts';
+import { type Address, parseAddress } from '../ip/address.ts';
 import { tryFlock } from '../kernel/flock.ts';
 import {
   type Attachment,
@@ -13,7 +13,7 @@ import {
   tryLockAttachment,
   unlinkIfThere,
 } from './attachment.ts';
-import { release } from './claims.ts';
+import { claim, claimPath, holds, release } from './claims.ts';
 import { doing } from './error.ts';
 import { clearUnlessFile, isNoFile } from './in-the-way.ts';
 import { listAttachments } from './listed.ts';
@@ -87,6 +87,25 @@ function ofOrphan(store: Store, network: string, path: string, work: () => boole
       closeSync(fd);
     }
   });
+}
+
+/**
+ * Claims an address of the attachment again whose claim was lost. What is in the claim's place and tells of no other
+ * attachment gives way: a link, a folder, a file whose text was lost with the record's.
+ * @returns false where another attachment has the address
+ * @throws StateError
+ */
+export function reclaim(attachment: Attachment, address: Address): boolean {
+  if (holds(attachment, address) || claim(attachment, address)) return true;
+  const { store, network } = attachment;
+  const path = claimPath(attachment, address);
+  const clear = () => !namesAnother(path, attachment) && unlinkIfThere(path);
+  return (clearUnlessFile(path) || ofOrphan(store, network, path, clear)) && claim(attachment, address);
+}
+
+function namesAnother(path: string, { facts }: Attachment): boolean {
+  const { containerID, ifname } = readFacts(path) ?? {};
+  return containerID !== undefined && (containerID !== facts.containerID || ifname !== facts.ifname);
 }
 
 /** Asked under the lock: since we listed the records, a new one may have got the inode number of an old one. */

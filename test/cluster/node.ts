@@ -1,5 +1,6 @@
 /** A node: a machine of its own with a container runtime, kubelet, our agent, and kube-proxy where Services are served. */
 import { readFileSync } from 'node:fs';
+import { parseJson, readText } from '../../lib/state/atomic.ts';
 import { type Json, peerDir, tollgateDir } from '../support/cni.ts';
 import { Host } from '../support/host.ts';
 import type { Place } from './addresses.ts';
@@ -232,11 +233,19 @@ export class KubeNode implements Disposable {
     return await this.#control.api.get<Node>(`/api/v1/nodes/${this.name}`);
   }
 
+  /** What libcni has written of attachments. A file that it has yet to finish, or has removed meanwhile, is left out. */
+  #attachments(): Cached[] {
+    const files = this.host.files('/var/lib/cni/results').filter(path => path.endsWith('-eth0'));
+    return files.flatMap(file => {
+      const found = parseJson(readText(this.host.path(file)));
+      return found.kind === 'value' ? [found.value as Cached] : [];
+    });
+  }
+
   /** The pod's network namespace, by name. */
   netnsOf(pod: Pod): string {
     const { namespace, name } = pod.metadata;
-    for (const file of this.host.files('/var/lib/cni/results').filter(path => path.endsWith('-eth0'))) {
-      const { cniArgs, result } = JSON.parse(readFileSync(this.host.path(file), 'utf8')) as Cached;
+    for (const { cniArgs, result } of this.#attachments()) {
       const args = new Map(cniArgs.map(([key, value]) => [key, value]));
       const path = result.interfaces.find(({ sandbox }) => sandbox)?.sandbox;
       const isIt = args.get('K8S_POD_NAMESPACE') === namespace && args.get('K8S_POD_NAME') === name;

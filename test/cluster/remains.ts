@@ -1,5 +1,5 @@
 /** What is on a node because of its pods, to be compared before they come and after they are gone. */
-import { isTag, links } from '../support/snapshot.ts';
+import { isTag, links, listed } from '../support/snapshot.ts';
 import type { KubeNode } from './node.ts';
 
 /** What of pods could be left on a node. */
@@ -17,13 +17,11 @@ export async function remainsOf({ host }: KubeNode): Promise<Remains> {
       .split('\n')
       .filter(line => line !== '')
       .sort();
-  // The marker is a number that each batch makes anew.
-  const table = `nft -s list table inet tollgate | sed '/^\\tset marker {/,/^\\t}/ s/elements = .*//'`;
   return {
     tagged: (await links(host)).filter(({ group }) => isTag(group)).map(({ name, alias }) => `${name} ${alias}`),
     routes: await lines('ip route show table all'),
     neighbours: await lines('ip neigh show nud permanent'),
-    table: await lines(table),
+    table: await lines(listed('table inet tollgate')),
     files: host.files('/var/lib/tollgate').filter(file => /\/(attachments|claims)\//.test(file)),
   };
 }

@@ -4,9 +4,10 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { errnoOf } from '../../lib/state/error.ts';
 import type { Way } from './way.ts';
 
 export interface Exit {
@@ -180,16 +181,18 @@ export class Host implements Disposable {
 
   /** Paths of all files below, sorted; none where the folder is not there. */
   files(folder: string): string[] {
-    try {
-      const entries = readdirSync(this.path(folder), { withFileTypes: true, recursive: true });
-      const root = this.path(folder);
-      return entries
-        .filter(entry => !entry.isDirectory())
-        .map(entry => `${folder}${entry.parentPath.slice(root.length)}/${entry.name}`)
-        .sort();
-    } catch {
-      return [];
-    }
+    const root = this.path(folder);
+    while (existsSync(root))
+      try {
+        return readdirSync(root, { withFileTypes: true, recursive: true })
+          .filter(entry => !entry.isDirectory())
+          .map(entry => `${folder}${entry.parentPath.slice(root.length)}/${entry.name}`)
+          .sort();
+      } catch (error) {
+        // A folder below was removed meanwhile.
+        if (errnoOf(error) !== 'ENOENT') throw error;
+      }
+    return [];
   }
 
   #enter(netns: string | undefined): string[] {

@@ -63,10 +63,13 @@ export interface Snapshot {
 const isHousekeeping = (file: string): boolean =>
   /\/(released|last)\/[^/]+$|\/cleaned$|\.lock$|\/cni\.sock[^/]*$/.test(file);
 
+/** Prints what nft lists, without the set of markers: each batch makes one anew, and they gather as long as batches only add. */
+export const listed = (what: string): string => `nft -s list ${what} | sed '/^\tset marker {/,/^\t}/d'`;
+
 /** All that a pod could leave on a host. */
 export async function snapshot(host: Host): Promise<Snapshot> {
   const script = `ip -o addr | sed 's/valid_lft.*//; s/^[0-9]*: //'; echo ====; { ip -4 route show table all; ip -6 route show table all; } | sed 's/ expires [^ ]*//' | sort
-    echo ====; ip neigh show nud permanent | sort; echo ====; nft -s list ruleset | sed '/^\tset marker {/,/^\t}/ s/elements = .*/elements = (a number, new with each batch)/'`;
+    echo ====; ip neigh show nud permanent | sort; echo ====; ${listed('ruleset')}`;
   await until(
     'links in the deleting group to be gone',
     async () => !(await links(host)).some(link => link.group === deleting),

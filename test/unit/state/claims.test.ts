@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { linkSync, mkdirSync, readdirSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, readdirSync, symlinkSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { formatAddress, parseAddress, parsePrefix } from '../../../lib/ip/address.ts';
@@ -9,7 +9,7 @@ import { type Attachment, recordPath } from '../../../lib/state/attachment.ts';
 import { holds, release, usage } from '../../../lib/state/claims.ts';
 import { reserve } from '../../../lib/state/disk-claims.ts';
 import { AlreadyReserved } from '../../../lib/state/error.ts';
-import { collectNameless, collectOrphans } from '../../../lib/state/leftovers.ts';
+import { collectNameless, collectOrphans, reclaim } from '../../../lib/state/leftovers.ts';
 import { listAttachments } from '../../../lib/state/listed.ts';
 import { networkFolders, type Store } from '../../../lib/state/store.ts';
 import { tapFs } from '../../support/fs-tap.ts';
@@ -136,6 +136,37 @@ test('garbage between the claims is swept, and what keeps an address from everyb
   assert.deepEqual([...collectOrphans(at.store, network)].sort(), ['10.0.0.3', '10.0.0.4', 'README']);
   assert.deepEqual(contents(at.store).claims, ['10.0.0.2', 'theirs']);
 });
+
+const ofA = JSON.stringify({ containerID: 'a', ifname: 'eth0' });
+const inPlaceOfAClaim: readonly (readonly [
+  what: string,
+  harm: (claim: string, store: Store) => unknown,
+  isHad: boolean,
+])[] = [
+  ['nothing', () => undefined, true],
+  ['a link that leads nowhere', claim => symlinkSync('/run/nowhere', claim), true],
+  ['a folder', claim => mkdirSync(claim), true],
+  ['a file whose text is lost, and no record', claim => writeFileSync(claim, 'null'), true],
+  ['a file that names this attachment', claim => writeFileSync(claim, ofA), true],
+  ['the claim of another attachment', (claim, store) => linkSync(recordPath(store, owner('b')), claim), false],
+  [
+    'a file that names another attachment, whose record is lost',
+    claim => writeFileSync(claim, ofA.replace('"a"', '"c"')),
+    false,
+  ],
+];
+for (const [what, harm, isHad] of inPlaceOfAClaim)
+  test(`an attachment ${isHad ? 'has its address again' : 'does not take the address'} where ${what} is in place of its claim`, async () => {
+    using at = room();
+    await add(at.store, 'b', poolsOf('10.1.0.0/29'));
+    await add(at.store, 'a', one);
+    const claim = join(networkFolders(at.store, network).claims, '10.0.0.2');
+    unlinkSync(claim);
+    harm(claim, at.store);
+    using held = await existing(at.store, owner('a'));
+    const address = parseAddress('10.0.0.2')!;
+    assert.deepEqual([reclaim(held!, address), holds(held!, address)], [isHad, isHad]);
+  });
 
 test('a claim that was never noted is found and given back', async () => {
   using at = room();
