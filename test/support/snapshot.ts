@@ -64,7 +64,7 @@ const isHousekeeping = (file: string): boolean =>
   /\/(released|last)\/[^/]+$|\/cleaned$|\.lock$|\/cni\.sock[^/]*$/.test(file);
 
 /** Prints what nft lists, without the set of markers: each batch makes one anew, and they gather as long as batches only add. */
-export const listed = (what: string): string => `nft -s list ${what} | sed '/^\tset marker {/,/^\t}/d'`;
+export const listed = (what: string): string => `nft -s list ${what} | sed '/^\tset marker {/,/^$/d'`;
 
 /** All that a pod could leave on a host. */
 export async function snapshot(host: Host): Promise<Snapshot> {
