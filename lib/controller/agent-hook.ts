@@ -83,9 +83,9 @@ export class AgentHook implements Hook {
   }
 
   /** Goes on when the caller has hung up: an ADD is undone by it. */
-  async dismiss(key: string): Promise<void> {
-    await this.#table.bring(state => withoutPod(state, key), { namespaces: [] });
-    this.opened(key);
+  async dismiss(key: string, stays = () => false): Promise<void> {
+    await this.#table.bring(state => (stays() ? state : withoutPod(state, key)), { namespaces: [] });
+    if (!stays()) this.opened(key);
   }
 
   opened(key: string): void {

@@ -15,8 +15,11 @@ export interface Hook {
   readonly judge: (pod: Omit<LocalPod, 'tag'>) => Promise<LocalPod>;
   /** Called once the pod's interface has its tag. From `judge` until this call only the ADD may open that interface. */
   readonly opened: (key: string) => void;
-  /** Takes the pod out of every set and map; nothing to do where it is in none. */
-  readonly dismiss: (key: string) => Promise<void>;
+  /**
+   * Takes the pod out of every set and map; nothing to do where it is in none.
+   * @param stays asked once no other call can change the table: whether the pod of this key is a new one's by now, and stays
+   */
+  readonly dismiss: (key: string, stays?: () => boolean) => Promise<void>;
   /** The pod as it is judged now; undefined where it is not. */
   readonly find: (key: string) => LocalPod | undefined;
   /** All pods that are judged now. */

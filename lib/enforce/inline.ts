@@ -191,21 +191,21 @@ export class InlineHook implements Hook {
     this.#table.isCut();
   }
 
-  async dismiss(key: string): Promise<void> {
+  async dismiss(key: string, stays = () => false): Promise<void> {
     const owner = this.#table.owner();
     if (!owner) return;
-    if (owner.enforcer === 'agent') return await this.#close([key]);
+    if (owner.enforcer === 'agent') return await this.#close([key], stays);
     // Closing goes on when the caller has hung up: it is how his ADD is undone.
     const options = { kept: this.#table.store.readApplied(), asFound: true, only: { key } };
-    const { drift } = await this.#bring(options, state => withoutPod(state, key), undefined);
+    const { drift } = await this.#bring(options, state => (stays() ? state : withoutPod(state, key)), undefined);
     if (drift > 0) this.#options.log(`${driftText(drift)}: it is put right`);
   }
 
   /** While the agent is away: what policies say only it knows, so pods leave the table and nothing else is touched. */
-  async #close(keys: readonly string[]): Promise<void> {
+  async #close(keys: readonly string[], stays = () => false): Promise<void> {
     using _ = await this.#table.store.lock(this.#deadline());
     try {
-      for (const key of keys) this.#table.close(key);
+      if (!stays()) for (const key of keys) this.#table.close(key);
     } catch (error) {
       if (!(error instanceof NftError) || error.code !== 'EPERM') throw error;
       throw new CniError(

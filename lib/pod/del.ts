@@ -5,6 +5,8 @@ import { leavingBy, unplug } from './unplug.ts';
 
 /** DEL: silent, as often as it comes, whether there is a namespace, a link, a record or none of them. */
 export async function del(request: AttachmentRequest, context: Context): Promise<void> {
-  using attachment = await findAttachment(request, 'DEL', context);
-  await unplug(leavingBy(request), attachment, context);
+  for (let isDone = false; !isDone; ) {
+    using attachment = await findAttachment(request, 'DEL', context);
+    isDone = await unplug(leavingBy(request), attachment, context);
+  }
 }

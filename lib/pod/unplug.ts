@@ -12,7 +12,7 @@ import type { AttachmentRequest } from '../cni/request.ts';
 import { podKey } from '../gate/node-state.ts';
 import { formatAddress } from '../ip/address.ts';
 import type { Link } from '../kernel/link.ts';
-import type { Attachment } from '../state/attachment.ts';
+import { type Attachment, readFacts as readRecord, recordPath } from '../state/attachment.ts';
 import { releaseLost } from '../state/claims.ts';
 import { openStore } from '../state/store.ts';
 import { hostInterfaceName } from '../tag/link-name.ts';
@@ -91,19 +91,23 @@ async function all(work: readonly (Promise<void> | false | undefined)[]): Promis
 
 /**
  * @param attachment its record, locked; undefined where there is none: the kernel knows enough
+ * @returns false where there was no record and there is one by now: nothing is undone, since an ADD has begun, whose lock is to be had
  * @throws what kept the pod from being taken out of the table, or its address from being released
  */
-export async function unplug(leaving: Leaving, attachment: Attachment | undefined, context: Context): Promise<void> {
+export async function unplug(leaving: Leaving, attachment: Attachment | undefined, context: Context): Promise<boolean> {
   const { network, settings, config, containerID, ifname } = leaving;
   const facts = attachment && readFacts(attachment.facts);
   const netns = leaving.netns || attachment?.facts.netns;
   const link = facts?.kind === 'ipam' ? undefined : findOwnLink(leaving, netns, facts, context);
   const key = { network, containerID, ifname };
+  // An ADD writes its record first, so a link that is found before the record is looked for is none of a new ADD.
+  const isBegun = () => !attachment && readRecord(recordPath(openStore(settings.stateDir), key)) !== undefined;
+  if (isBegun()) return false;
   const isChained = facts ? facts.kind === 'chained' : link !== undefined && !isMadeFor(key, link);
   if (link && !(isChained && settings.enforcer.kind === 'none')) condemn(context.host, link.ifindex);
   const addresses = facts?.pod?.addresses ?? attachment?.facts.addresses ?? (link ? addressesOver(link, context) : []);
   const takeOut = async (): Promise<void> => {
-    await context.hook.dismiss(podKey(key));
+    await context.hook.dismiss(podKey(key), isBegun);
     await forgetFlowsOf(addresses, context);
     context.closeNft?.();
   };
@@ -117,11 +121,13 @@ export async function unplug(leaving: Leaving, attachment: Attachment | undefine
   const own = { ...context, env: { ...context.env, CNI_CONTAINERID: containerID, CNI_IFNAME: ifname } };
   if (!attachment) {
     releaseLost(openStore(settings.stateDir), key, addresses);
-    return await releaseUnrecorded(leaving, own);
+    await releaseUnrecorded(leaving, own);
+    return true;
   }
   if (facts?.isAdopted) await releaseUnrecorded(leaving, own);
   await releaseAddresses(attachment, facts?.delegate, own, { path: leaving.path, cniVersion: config?.cniVersion });
   attachment.remove();
+  return true;
 }
 
 /**

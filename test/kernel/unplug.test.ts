@@ -1,4 +1,4 @@
-/** A DEL beside a process that relabels its pod at the same moment. */
+/** A DEL beside another process that is at work on its pod at the same moment. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { readNodeSettings } from '../../lib/cni/own-keys.ts';
@@ -11,6 +11,7 @@ import { findLink, tagLink } from '../../lib/pod/links.ts';
 import { unplug } from '../../lib/pod/unplug.ts';
 import { lockAttachment } from '../../lib/state/attachment.ts';
 import { openStore } from '../../lib/state/store.ts';
+import { hostInterfaceName, linkMac } from '../../lib/tag/link-name.ts';
 import { condemned, quarantine } from '../../lib/tag/tag.ts';
 import { untaggedPod } from '../support/local-pod.ts';
 import { makeNetns } from '../support/netns.ts';
@@ -48,3 +49,41 @@ test('a chained pod that gets the tag of its new labels while it leaves the tabl
   await unplug({ containerID, ifname, network, settings, path: [] }, attachment, context);
   assert.equal(findLink(host, { ifindex })?.group, condemned);
 });
+
+/** A DEL that has found no record, and the link of the attachment once a record of it has come to be at the step that is named. */
+async function unrecorded(begins: 'before the link is found' | 'before the pod is dismissed' | 'never') {
+  const key = { network: 'net', containerID: `${begins.replaceAll(' ', '-')}`, ifname: 'eth0' };
+  const stateDir = scratchFolder();
+  const name = hostInterfaceName(key);
+  const peer = { name: name.replace('tg', 'in'), mac: linkMac(key, 'pod'), mtu: 1500, netns: podNetns.fd };
+  const own = { name, mac: linkMac(key, 'host'), mtu: 1500, group: tag, peer };
+  const { ifindex } = await createVeth(async requests => host(requests), own);
+  const begin = async (step: typeof begins) => {
+    if (step === begins)
+      await lockAttachment(openStore(stateDir), key, { deadline: 60_000, create: { phase: 'adding' } });
+  };
+  let stayed: boolean | undefined;
+  const hook = {
+    find: () => undefined,
+    dismiss: async (_: string, stays: () => boolean) => {
+      await begin('before the pod is dismissed');
+      stayed = stays();
+    },
+  };
+  await begin('before the link is found');
+  const conntrack = { forget: async () => {} };
+  const reaper = { defer: async () => {} };
+  const context = { host, hook, conntrack, reaper, env: {}, log: () => {} } as unknown as Context;
+  const settings = readNodeSettings({ stateDir, runDir: scratchFolder() });
+  const isDone = await unplug({ ...key, settings, path: [] }, undefined, context);
+  return { isDone, stayed, group: findLink(host, { ifindex })?.group };
+}
+
+for (const [begins, expected] of [
+  ['before the link is found', { isDone: false, stayed: undefined, group: tag }],
+  ['before the pod is dismissed', { isDone: true, stayed: true, group: condemned }],
+  ['never', { isDone: true, stayed: false, group: condemned }],
+] as const)
+  test(`a DEL finds no record; an ADD of the same attachment begins: ${begins}`, async () => {
+    assert.deepEqual(await unrecorded(begins), expected);
+  });
