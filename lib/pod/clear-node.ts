@@ -6,11 +6,10 @@ import { formatAddress } from '../ip/address.ts';
 import type { Link } from '../kernel/link.ts';
 import type { Operation } from '../nft/transaction.ts';
 import type { Store } from '../state/store.ts';
-import { isHostInterfaceName } from '../tag/link-name.ts';
 import { type Collected, Collector, type CollectorOptions } from './collector.ts';
 import { forgetFlowsOf } from './forget-flows.ts';
 import type { Here } from './here.ts';
-import { inventory } from './inventory.ts';
+import { inventory, isOurMaking } from './inventory.ts';
 import { allLinks, condemn, removeLink, routesOver, unroute } from './links.ts';
 
 export interface Cleared extends Omit<Collected, 'released'> {
@@ -25,9 +24,6 @@ export interface Cleared extends Omit<Collected, 'released'> {
   /** The node's state file was lost, and was made again from records and links. */
   readonly isRebuilt: boolean;
 }
-
-/** A link that another plugin made is not ours to delete, whatever its tag. */
-const isRemovable = ({ kind, name }: Link): boolean => kind === 'veth' && isHostInterfaceName(name);
 
 /** Removes a link that the table does not know, in DEL's order: closed, out of conntrack, unrouted, deleted. */
 async function removeUnrecorded(link: Link, { host, conntrack }: Here): Promise<void> {
@@ -62,7 +58,7 @@ export function unknownLinks(store: Store, here: Here): readonly Link[] {
   const links = allLinks(here.host);
   const state = here.hook.table.store.read()?.state;
   return inventory(links, store, here, state).flatMap(({ standing, link, pod }) =>
-    standing === 'unrecorded' && link && !pod && isRemovable(link) ? [link] : [],
+    standing === 'unrecorded' && link && !pod && isOurMaking(link) ? [link] : [],
   );
 }
 

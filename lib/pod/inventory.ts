@@ -156,9 +156,11 @@ function unrecorded(link: Link, pod: LocalPod | undefined): PluggedIn {
   };
 }
 
+/** Whether the link is of our making: one that another plugin made is not ours to delete, whatever its tag. */
+export const isOurMaking = ({ kind, name }: Link): boolean => kind === 'veth' && isHostInterfaceName(name);
+
 /** A link that another plugin made, after our DEL: that plugin's DEL is next, and deletes it. */
-const isLeft = ({ group, kind, name }: Link): boolean =>
-  group === condemned && !(kind === 'veth' && isHostInterfaceName(name));
+const isLeft = (link: Link): boolean => link.group === condemned && !isOurMaking(link);
 
 /**
  * Links must be listed first: ADD writes the record first and DEL removes it last, so a link without one that is still there

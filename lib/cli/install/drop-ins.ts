@@ -38,11 +38,7 @@ const dropIns: readonly DropIn[] = [
 const isThere = ({ conf, path }: DropIn): boolean => isText(path, readConf(conf));
 
 /** Drop-ins of daemons that run here and have none yet. */
-export const missingDropIns = () =>
-  dropIns.filter(({ conf, path, runs }) => {
-    if (!existsSync(runs)) return false;
-    return !isText(path, readConf(conf));
-  });
+export const missingDropIns = () => dropIns.filter(dropIn => existsSync(dropIn.runs) && !isThere(dropIn));
 
 /** @returns the paths that were written */
 export function placeDropIns(): string[] {
