@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync } from 'node:child_process';
 import { before, suite, test } from 'node:test';
-import { until } from '../support/host.ts';
+import { until } from '../support/until.ts';
 import { defaultDeny, type KubeCluster, namespaceOf, podOf } from './cluster.ts';
 import { podProgram } from './images.ts';
 import { Kubectl } from './kubectl.ts';

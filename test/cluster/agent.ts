@@ -1,6 +1,7 @@
 /** The agent of one node, which proofs kill and bring back: as a program of ours, or as kubelet runs it in a pod. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { type Host, until } from '../support/host.ts';
+import type { Host } from '../support/host.ts';
+import { until } from '../support/until.ts';
 import type { Daemon } from './daemon.ts';
 
 export interface NodeAgent {

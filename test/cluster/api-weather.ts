@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
 import { before, suite, test } from 'node:test';
 import tls from 'node:tls';
-import { until } from '../support/host.ts';
+import { until } from '../support/until.ts';
 import type { Pod } from './api.ts';
 import { type KubeCluster, namespaceOf, policyOf } from './cluster.ts';
 import { SlowApi } from './slow-api.ts';

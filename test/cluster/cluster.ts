@@ -1,7 +1,7 @@
 /** A Kubernetes cluster of this test's own: a control plane, nodes that share a link, and what tests ask of its pods. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { until } from '../support/host.ts';
+import { until } from '../support/until.ts';
 import { nodePlace, type Place } from './addresses.ts';
 import { type AgentValues, agentManifests } from './agent-manifests.ts';
 import { type Api, isTrue, type KubeObject, type Pod } from './api.ts';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { after, before, suite, test } from 'node:test';
-import { until } from '../support/host.ts';
+import { eventually, until } from '../support/until.ts';
 import { nodePlace } from './addresses.ts';
 import type { Pod } from './api.ts';
 import { Asker, type Family } from './asker.ts';
@@ -44,7 +44,8 @@ const ofCrio = apps.map(app => podOn(name, app, app === 'web' ? published : {}))
 /** What is there because of pods: ours, and CRI-O's. */
 async function tracesOf(node: KubeNode): Promise<object> {
   const [results, netns] = ['/var/lib/cni/results', '/run/netns'].map(folder => node.host.files(folder));
-  const cgroups = await node.host.sh(`ls -d /sys/fs/cgroup/*${node.cgroup}/kubepods/*/pod*`);
+  // By the shell alone: what goes while it looks is no error.
+  const cgroups = await node.host.sh(`printf '%s\\n' /sys/fs/cgroup/*${node.cgroup}/kubepods/*/pod*`);
   return { ...(await remainsOf(node)), results, netns, cgroups };
 }
 
@@ -115,10 +116,11 @@ export function crioNode(cluster: () => KubeCluster): void {
       );
       const found = (patience: number) =>
         Promise.all(
-          expected.map(async ([from, to]) => [from, to, await reaches(pods.get(from)!, pods.get(to)!, patience)]),
+          expected.map(async ([from, to]) => {
+            return [from, to, await reaches(pods.get(from)!, pods.get(to)!, patience)] as const;
+          }),
         );
-      const isSo = async () => JSON.stringify(await found(500)) === JSON.stringify(expected);
-      await until('both nodes to know the pods', isSo, 60_000).catch(() => {});
+      await eventually(expected, () => found(500), 60_000);
       assert.deepEqual(await found(2000), expected);
     });
 
@@ -193,9 +195,7 @@ export function crioNode(cluster: () => KubeCluster): void {
 
     test('its pods go, and leave nothing', async () => {
       await cluster().api.deleteAll(`/api/v1/namespaces/${namespace}/pods`);
-      const isAsBefore = async () => JSON.stringify(await tracesOf(node)) === JSON.stringify(untouched);
-      await until('nothing to be left of them', isAsBefore, 120_000).catch(() => {});
-      assert.deepEqual(await tracesOf(node), untouched);
+      assert.deepEqual(await eventually(untouched, () => tracesOf(node), 120_000), untouched);
     });
 
     test('it leaves: the API and the other nodes know nothing of it', async () => {

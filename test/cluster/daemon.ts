@@ -2,7 +2,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { openSync, readFileSync } from 'node:fs';
-import { type Host, until } from '../support/host.ts';
+import type { Host } from '../support/host.ts';
+import { until } from '../support/until.ts';
 
 /** Where logs go, and what was built for this run lies. */
 export const scratch = process.env['TOLLGATE_CLUSTER_SCRATCH']!;

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { lstatSync } from 'node:fs';
 import { before, suite, test } from 'node:test';
-import { until } from '../support/host.ts';
+import { until } from '../support/until.ts';
 import { agentManifests } from './agent-manifests.ts';
 import { isTrue, type KubeObject, type Pod } from './api.ts';
 import { defaultDeny, type KubeCluster, namespaceOf, policyOf } from './cluster.ts';

@@ -1,8 +1,8 @@
 /** CustomResourceDefinitions of cluster policies, as users get them. */
 import { execFileSync } from 'node:child_process';
 import { parseAllDocuments } from 'yaml';
-import { until } from '../support/host.ts';
 import { tollgate } from '../support/places.ts';
+import { until } from '../support/until.ts';
 import { isTrue, type KubeObject, pathOf } from './api.ts';
 import type { KubeCluster } from './cluster.ts';
 import type { KubeNode } from './node.ts';

@@ -1,5 +1,5 @@
 /** How long a change takes until packets meet it. */
-import { until } from '../support/host.ts';
+import { until } from '../support/until.ts';
 import type { Pod } from './api.ts';
 import type { KubeCluster } from './cluster.ts';
 import { Knocking } from './traffic.ts';

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
-import { until } from '../support/host.ts';
+import { until } from '../support/until.ts';
 import { defaultDeny, type KubeCluster, namespaceOf } from './cluster.ts';
 import { plugin, pluginFolder } from './plugin.ts';
 

@@ -1,7 +1,7 @@
 /** Pods' whole life under policy: probed, started a hundred at once while they send from their first instruction, gone. */
 import assert from 'node:assert/strict';
 import { before, suite, test } from 'node:test';
-import { until } from '../support/host.ts';
+import { eventually, until } from '../support/until.ts';
 import type { Pod } from './api.ts';
 import { defaultDeny, type KubeCluster, namespaceOf, policyOf } from './cluster.ts';
 import type { KubeNode } from './node.ts';
@@ -107,9 +107,7 @@ export function life(cluster: () => KubeCluster): void {
         async () => (await cluster().api.list('/api/v1/namespaces/flood/pods')).length === 0,
         300_000,
       );
-      const isAsBefore = async () => JSON.stringify(await allRemains()) === JSON.stringify(remains);
-      await until('nothing to be left of them', isAsBefore, 60_000).catch(() => {});
-      assert.deepEqual(await allRemains(), remains);
+      assert.deepEqual(await eventually(remains, allRemains, 60_000), remains);
       for (const name of ['shut', 'closed']) {
         const leaks = [...visitors[name]!.seen].filter(address => addresses.has(address));
         assert.deepEqual(leaks, [], `${name} has heard from these as they went`);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { before, suite, test } from 'node:test';
 import { promisify } from 'node:util';
-import { until } from '../support/host.ts';
+import { until } from '../support/until.ts';
 import { apiService, control, dnsService } from './addresses.ts';
 import type { Pod } from './api.ts';
 import { defaultDeny, type KubeCluster, namespaceOf, policyOf } from './cluster.ts';

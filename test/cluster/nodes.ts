@@ -1,7 +1,7 @@
 /** Two nodes on one link: the agents' routes, and policy across nodes. */
 import assert from 'node:assert/strict';
 import { before, suite, test } from 'node:test';
-import { until } from '../support/host.ts';
+import { eventually, until } from '../support/until.ts';
 import type { Pod } from './api.ts';
 import { defaultDeny, type KubeCluster, namespaceOf, policyOf } from './cluster.ts';
 
@@ -53,10 +53,7 @@ export function nodes(cluster: () => KubeCluster): void {
       );
       const found = (patience: number) =>
         Promise.all(flows.map(async flow => ({ ...flow, isAllowed: await reaches(flow.from, flow.to, patience) })));
-      await until(
-        'the policies to be in force',
-        async () => JSON.stringify(await found(300)) === JSON.stringify(flows),
-      ).catch(() => {});
+      await eventually(flows, () => found(300));
       assert.deepEqual(await found(2000), flows);
     });
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { BlockList, isIPv6 } from 'node:net';
 import { before, suite, test } from 'node:test';
-import { until } from '../support/host.ts';
+import { eventually } from '../support/until.ts';
 import type { KubeObject, Pod } from './api.ts';
 import { defaultDeny, type KubeCluster, namespaceOf, policyOf } from './cluster.ts';
 import { define, definitions, undefine } from './definitions.ts';
@@ -119,11 +119,7 @@ export function policies(cluster: () => KubeCluster): void {
 
     /** It comes about, and stays so. */
     async function settles(expected: Expected): Promise<void> {
-      const isSo = async () => {
-        const now = await found(expected, 300);
-        return Object.entries(expected).every(([flow, isAllowed]) => now[flow] === isAllowed);
-      };
-      await until('the policies to be in force', isSo, 20_000).catch(() => {});
+      await eventually(expected, () => found(expected, 300), 20_000);
       assert.deepEqual(await found(expected, 2000), expected);
     }
 

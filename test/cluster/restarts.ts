@@ -1,7 +1,7 @@
 /** What dies and comes back under traffic opens nothing, and breaks nothing that is allowed. */
 import assert from 'node:assert/strict';
 import { before, suite, test } from 'node:test';
-import { until } from '../support/host.ts';
+import { until } from '../support/until.ts';
 import type { Pod } from './api.ts';
 import { type KubeCluster, namespaceOf, policyOf } from './cluster.ts';
 import { defaultRuntime } from './runtime.ts';

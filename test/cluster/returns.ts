@@ -1,7 +1,7 @@
 /** A node leaves, and comes back by its old name with another address, and with nothing of what it had. */
 import assert from 'node:assert/strict';
 import { after, suite, test } from 'node:test';
-import { until } from '../support/host.ts';
+import { until } from '../support/until.ts';
 import { nodePlace } from './addresses.ts';
 import type { Pod } from './api.ts';
 import { defaultDeny, type KubeCluster, namespaceOf, policyOf } from './cluster.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { until } from '../support/host.ts';
+import { until } from '../support/until.ts';
 import { nodePlace } from './addresses.ts';
 import type { KubeObject, Pod } from './api.ts';
 import { Asker } from './asker.ts';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, suite, test } from 'node:test';
-import { until } from '../support/host.ts';
+import { until } from '../support/until.ts';
 import { agentManifests } from './agent-manifests.ts';
 import { isTrue, type KubeObject, type Pod } from './api.ts';
 import { type KubeCluster, namespaceOf } from './cluster.ts';

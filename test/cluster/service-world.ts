@@ -1,6 +1,7 @@
 /** Pods, Services before them, and those who ask: from pods, from a node, and from outside. */
 import { isIP } from 'node:net';
-import { type Host, until } from '../support/host.ts';
+import type { Host } from '../support/host.ts';
+import { until } from '../support/until.ts';
 import type { KubeObject, Pod } from './api.ts';
 import { type Answer, Asker, type Family, startOutside, type Target, type Transport } from './asker.ts';
 import { type KubeCluster, namespaceOf, type PodOptions } from './cluster.ts';

@@ -1,7 +1,7 @@
 /** Services under policy: who reaches what through a cluster address, a node's port and a hostPort, and as whom. */
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
-import { until } from '../support/host.ts';
+import { eventually, until } from '../support/until.ts';
 import { nodePlace, outside } from './addresses.ts';
 import type { KubeObject } from './api.ts';
 import { type KubeCluster, policyOf } from './cluster.ts';
@@ -183,11 +183,7 @@ export function services(cluster: () => KubeCluster, mode: ProxyMode): void {
         const all = policies(world);
         await Promise.all(all.map(async policy => await api.apply(policy)));
         try {
-          const isSo = async () => {
-            const now = await found(expected, 700);
-            return Object.entries(expected).every(([flow, isOpen]) => now[flow] === isOpen);
-          };
-          await until('the policies to be in force', isSo, 60_000).catch(() => {});
+          await eventually(expected, () => found(expected, 700), 60_000);
           assert.deepEqual(await found(expected, 3000, line => t.diagnostic(line)), expected);
         } finally {
           await Promise.all(all.map(async policy => await api.delete(policy)));

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { until } from '../support/host.ts';
+import { until } from '../support/until.ts';
 import { type KubeCluster, policyOf } from './cluster.ts';
 import { ServiceWorld } from './service-world.ts';
 import { Connection } from './traffic.ts';

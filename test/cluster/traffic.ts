@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { until } from '../support/host.ts';
+import { until } from '../support/until.ts';
 import type { Pod } from './api.ts';
 import type { Target } from './asker.ts';
 import type { KubeCluster } from './cluster.ts';

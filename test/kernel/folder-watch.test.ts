@@ -4,9 +4,9 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { FolderWatch } from '../../lib/controller/folder-watch.ts';
-import { until } from '../support/host.ts';
 import { run } from '../support/netns.ts';
 import { scratchFolder } from '../support/scratch.ts';
+import { until } from '../support/until.ts';
 
 for (const [what, watched, late] of [
   ['the folder', 'net.d', 'net.d'],

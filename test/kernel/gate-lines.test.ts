@@ -13,10 +13,10 @@ import { formatRule } from '../../lib/nft/text.ts';
 import type { Ruleset } from '../../lib/policy/compile/ruleset.ts';
 import { condemned, deleting, describeTag, leavingMask, quarantine } from '../../lib/tag/tag.ts';
 import { GateHost, type GatePod, localPod, tableOf } from '../support/gate-host.ts';
-import { until } from '../support/host.ts';
 import { NflogReader } from '../support/nflog.ts';
 import { encodePacket, type Packet } from '../support/packet.ts';
 import type { End } from '../support/tap.ts';
+import { until } from '../support/until.ts';
 import { addressOf, farAddress, nearAddress, nodeAddress, packetId, tableName } from '../support/wired-host.ts';
 
 /** Who may open what: `mute` nothing to others, `deaf` nothing from others, `shut` neither; `unknown` is in no map. */

@@ -13,9 +13,9 @@ import type { KubeNode } from '../../lib/kube/object.ts';
 import { type ConflistSettings, conflistText } from '../../lib/node/conflist.ts';
 import { concernsRoutes, NodeKeeper, type NodeKeeperOptions, type NodeStatus } from '../../lib/node/node-network.ts';
 import { findNodeRanges, nodeRangesPath } from '../../lib/state/node-ranges.ts';
-import { until } from '../support/host.ts';
 import { Netns } from '../support/netns.ts';
 import { scratchFolder } from '../support/scratch.ts';
+import { until } from '../support/until.ts';
 
 const node = (name: string, podCidrs: string, networkUnavailable?: string): KubeNode => ({
   name,

@@ -1,8 +1,9 @@
 /** The agent as a process on a host. */
 import type { ChildProcess } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { type Host, until } from './host.ts';
+import type { Host } from './host.ts';
 import { policies, runDir, stateDir, tollgate } from './places.ts';
+import { until } from './until.ts';
 
 export const socket = `${runDir}/cni.sock`;
 export const command = [

@@ -1,7 +1,8 @@
 /** The engines that tests run containers by, on a host that has nothing of the machine's: settings, and how they start. */
 import assert from 'node:assert/strict';
 import { readdirSync, rmdirSync } from 'node:fs';
-import { type Host, until } from './host.ts';
+import type { Host } from './host.ts';
+import { until } from './until.ts';
 
 const podmanFiles = {
   'containers.conf': `[containers]

@@ -2,8 +2,8 @@
 import { writeFileSync } from 'node:fs';
 import { type Agent, command, denialsAreHeard, startAgent } from './agent-process.ts';
 import { Browser } from './browser.ts';
-import { until } from './host.ts';
 import type { PolicyHost } from './policy-host.ts';
+import { until } from './until.ts';
 
 /** Where the agent serves the page. */
 export const PLACE = '127.0.0.1:9468';

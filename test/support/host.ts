@@ -5,9 +5,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { errnoOf } from '../../lib/state/error.ts';
+import { PATIENCE, until } from './until.ts';
 import type { Way } from './way.ts';
 
 export interface Exit {
@@ -41,26 +41,6 @@ const root = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '')
 const mark = process.env['TOLLGATE_TEST_RUN'];
 const marked = mark === undefined ? {} : { TOLLGATE_TEST_RUN: mark };
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
-
-/** Milliseconds: what takes seconds has room on a machine that is tens of times slower. */
-export const PATIENCE = 300_000;
-
-/** Waits until `found` gives something but undefined and false. */
-export async function until<T>(
-  what: string,
-  found: () => T | Promise<T>,
-  deadline = PATIENCE,
-): Promise<NonNullable<T>> {
-  const start = performance.now();
-  for (;;) {
-    const value = await found();
-    if (value !== undefined && value !== null && value !== false) return value;
-    const waited = performance.now() - start;
-    if (waited > deadline) throw new Error(`Cannot wait longer than ${deadline} ms for ${what}`);
-    // Many a look is a process, and takes the processor from what it waits for.
-    await delay(Math.min(5 + waited / 20, 100));
-  }
-}
 
 export interface HostOptions {
   /** Has a process namespace too, so that daemons end with the host. */

@@ -4,8 +4,9 @@ import { inNetns, Netns } from '../../lib/kernel/netns.ts';
 import { type Agent, startAgent as start } from './agent-process.ts';
 import { add, type Call, config, type Json, policies, runDir, stateDir, tollgate } from './cni.ts';
 import { type ApiObject, FakeApi } from './fake-api.ts';
-import { Host, type HostOptions, until } from './host.ts';
+import { Host, type HostOptions } from './host.ts';
 import { type PluggedPod, PluggedPod as Pod, PolicyHost, ranges } from './policy-host.ts';
+import { until } from './until.ts';
 import { furnished } from './way.ts';
 import { wires } from './wired-host.ts';
 

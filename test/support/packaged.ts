@@ -6,10 +6,11 @@ import { inNetns, Netns } from '../../lib/kernel/netns.ts';
 import { PROTOCOL } from '../../lib/nft/statements.ts';
 import { environment, type Json, type Result } from './cni.ts';
 import { folders } from './engines.ts';
-import { type Exit, Host, until } from './host.ts';
+import { type Exit, Host } from './host.ts';
 import type { Packet } from './packet.ts';
 import { arch, releaseDir, version } from './release.ts';
 import { NodeEnd, settle, Tap } from './tap.ts';
+import { until } from './until.ts';
 import { linksOf } from './wired-host.ts';
 
 /**

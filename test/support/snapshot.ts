@@ -1,7 +1,8 @@
 /** Snapshots of a host, so that before and after can be compared. */
 import assert from 'node:assert/strict';
 import { runDir, stateDir } from './cni.ts';
-import { type Host, until } from './host.ts';
+import type { Host } from './host.ts';
+import { until } from './until.ts';
 
 interface IpLink {
   readonly ifname: string;

@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { quarantine } from '../../lib/tag/tag.ts';
 import { stateDir } from '../support/cni.ts';
-import { until } from '../support/host.ts';
 import { KubeHost } from '../support/kube-host.ts';
+import { until } from '../support/until.ts';
 
 test('the next agent clears it away, and never opens its link', async () => {
   await using host = await KubeHost.startCluster();

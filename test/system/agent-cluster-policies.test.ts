@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Json } from '../support/cni.ts';
-import { until } from '../support/host.ts';
 import { KubeHost } from '../support/kube-host.ts';
 import type { PluggedPod } from '../support/policy-host.ts';
+import { until } from '../support/until.ts';
 
 const NAME = 'clusternetworkpolicies';
 

@@ -17,8 +17,8 @@ import {
   stateDir,
   tollgate,
 } from '../support/cni.ts';
-import { until } from '../support/host.ts';
 import { KubeHost } from '../support/kube-host.ts';
+import { until } from '../support/until.ts';
 
 const confDir = '/run/test/net.d';
 const conflist = `${confDir}/10-tollgate.conflist`;

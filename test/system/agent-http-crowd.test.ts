@@ -8,8 +8,8 @@ import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import { agentSocket, type HttpRoutes, serveAdmin } from '../../lib/controller/http-server.ts';
-import { until } from '../support/host.ts';
 import { scratchFolder } from '../support/scratch.ts';
+import { until } from '../support/until.ts';
 
 const root = scratchFolder('outside');
 const makeFolder = (): string => mkdtempSync(join(root, 'run-'));

@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Agent } from '../support/agent-process.ts';
 import { type Json, runDir } from '../support/cni.ts';
-import { until } from '../support/host.ts';
 import { KubeHost } from '../support/kube-host.ts';
 import { onlyFrom } from '../support/policy-host.ts';
+import { until } from '../support/until.ts';
 
 const role = (name: string) => ({ role: name });
 const fromFriends = onlyFrom('x', role('web'), role('friend'))['spec'] as Json;

@@ -6,9 +6,9 @@ import { isIdentity, quarantine } from '../../lib/tag/tag.ts';
 import type { Agent } from '../support/agent-process.ts';
 import { cni, errorOf, silently } from '../support/cni.ts';
 import { refuse, statusOf } from '../support/fake-api.ts';
-import { until } from '../support/host.ts';
 import { KubeHost } from '../support/kube-host.ts';
 import { onlyFrom, type PluggedPod, pods } from '../support/policy-host.ts';
+import { until } from '../support/until.ts';
 
 const role = (name: string) => ({ role: name });
 const specOf = (manifest: ReturnType<typeof onlyFrom>) => manifest['spec'] as Record<string, unknown>;

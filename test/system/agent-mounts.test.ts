@@ -20,7 +20,8 @@ import {
   stateDir,
   tollgate,
 } from '../support/cni.ts';
-import { type Host, until } from '../support/host.ts';
+import type { Host } from '../support/host.ts';
+import { until } from '../support/until.ts';
 
 /** What the agent's container does not share with the node. */
 const hidden = '/run/hidden';

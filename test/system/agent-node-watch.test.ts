@@ -1,8 +1,8 @@
 /** Another program undoes what the agent has made of its node: it is put right by the event, is counted, and is told. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { until } from '../support/host.ts';
 import { KubeHost } from '../support/kube-host.ts';
+import { until } from '../support/until.ts';
 
 const nodeWith = (name: string, podCIDR: string, address: string) => ({
   metadata: { name, creationTimestamp: '2026-01-01T00:00:00Z' },

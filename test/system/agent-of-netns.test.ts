@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import test from 'node:test';
 import { policies, startHost, stateDir, tollgate } from '../support/cni.ts';
-import { type Host, until } from '../support/host.ts';
+import type { Host } from '../support/host.ts';
+import { until } from '../support/until.ts';
 
 const command = (runDir: string): string[] => [
   ...[tollgate, 'agent', '--no-kubernetes', '--run-dir', runDir],

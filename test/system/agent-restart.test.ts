@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type Call, cni, type Outcome } from '../support/cni.ts';
-import { until } from '../support/host.ts';
 import { KubeHost } from '../support/kube-host.ts';
+import { until } from '../support/until.ts';
 import { inWays } from '../support/way.ts';
 
 const PODS = 12;

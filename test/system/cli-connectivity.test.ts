@@ -4,7 +4,8 @@ import { once } from 'node:events';
 import test, { suite } from 'node:test';
 import { startAgent } from '../support/agent-process.ts';
 import { runDir, startHost, stateDir, tollgate } from '../support/cni.ts';
-import { type Host, until } from '../support/host.ts';
+import type { Host } from '../support/host.ts';
+import { until } from '../support/until.ts';
 
 const bin = '/run/work/bin';
 const conf = '/run/work/net.d';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import test, { after } from 'node:test';
 import { startHost, tollgate } from '../support/cni.ts';
-import { until } from '../support/host.ts';
+import { until } from '../support/until.ts';
 
 const host = await startHost({ pids: true, setup: 'mount -t tmpfs tmpfs /tmp' });
 after(() => host[Symbol.dispose]());

@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import test, { after, suite } from 'node:test';
 import { labelled, named, type } from '../support/cli-host.ts';
 import { add, type Call, cni, policies, runDir, startHost, stateDir } from '../support/cni.ts';
-import { until } from '../support/host.ts';
 import { tagged } from '../support/snapshot.ts';
+import { until } from '../support/until.ts';
 
 const host = await startHost();
 after(() => host[Symbol.dispose]());

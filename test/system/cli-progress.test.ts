@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { root } from '../support/checkout.ts';
 import { runDir, startHost, tollgate } from '../support/cni.ts';
-import { type Host, until } from '../support/host.ts';
+import type { Host } from '../support/host.ts';
 import { scratchFolder } from '../support/scratch.ts';
+import { until } from '../support/until.ts';
 
 const folder = scratchFolder('progress');
 

@@ -4,9 +4,9 @@ import { test } from 'node:test';
 import type { AgentStatus } from '../../lib/controller/agent-report.ts';
 import { MOST_OF_CLUSTER_POLICY } from '../../lib/policy/model/budget.ts';
 import { type Json, runDir, tollgate } from '../support/cni.ts';
-import { until } from '../support/host.ts';
 import { KubeHost } from '../support/kube-host.ts';
 import { PolicyHost, pods, policy } from '../support/policy-host.ts';
+import { until } from '../support/until.ts';
 
 const cluster = (tier: 'Admin' | 'Baseline', action: string, from: Json, metadata: Json = {}): Json => ({
   ...{ apiVersion: 'policy.networking.k8s.io/v1alpha2', kind: 'ClusterNetworkPolicy' },

@@ -5,7 +5,8 @@ import { existsSync, readlinkSync } from 'node:fs';
 import test, { suite } from 'node:test';
 import { type Agent, startAgent } from '../support/agent-process.ts';
 import { type Call, environment, policies, runDir, startHost, stateDir, tollgate } from '../support/cni.ts';
-import { type Host, until } from '../support/host.ts';
+import type { Host } from '../support/host.ts';
+import { until } from '../support/until.ts';
 
 const bin = '/run/work/bin';
 const conf = '/run/work/net.d';

@@ -8,9 +8,10 @@ import { inNetns, Netns } from '../../lib/kernel/netns.ts';
 import { startAgent } from '../support/agent-process.ts';
 import { add, addresses, type Call, silently, startHost } from '../support/cni.ts';
 import { ConntrackCrowd } from '../support/conntrack-crowd.ts';
-import { type Host, until } from '../support/host.ts';
+import type { Host } from '../support/host.ts';
 import { listFlows } from '../support/listed-flows.ts';
 import { manyFlows, openFlows } from '../support/tracked-flows.ts';
+import { until } from '../support/until.ts';
 import { callOf } from '../support/worker-host.ts';
 
 const THREADS = 8;

@@ -4,10 +4,10 @@ import test from 'node:test';
 import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
 import { command, denialsAreHeard, startAgent } from '../support/agent-process.ts';
 import { FlowPage, PLACE, servePage } from '../support/flow-page.ts';
-import { until } from '../support/host.ts';
 import { KubeHost } from '../support/kube-host.ts';
 import { onlyFrom, type PluggedPod, PolicyHost } from '../support/policy-host.ts';
 import { openFlows } from '../support/tracked-flows.ts';
+import { until } from '../support/until.ts';
 
 /** Opens a flow to each of these ports, which the kernel tracks for ten minutes. */
 function open(host: PolicyHost, from: PluggedPod, to: PluggedPod, ...ports: readonly number[]): void {

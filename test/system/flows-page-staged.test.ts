@@ -4,8 +4,8 @@ import test, { after, before } from 'node:test';
 import type { Agent } from '../support/agent-process.ts';
 import type { Json } from '../support/cni.ts';
 import { FlowPage, servePage } from '../support/flow-page.ts';
-import { until } from '../support/host.ts';
 import { onlyFrom, type PluggedPod, PolicyHost, pods, policy } from '../support/policy-host.ts';
+import { until } from '../support/until.ts';
 
 let host: PolicyHost;
 let agent: Agent;

@@ -9,9 +9,9 @@ import type { Agent } from '../support/agent-process.ts';
 import { named } from '../support/cli-host.ts';
 import { cni } from '../support/cni.ts';
 import { FlowPage, PLACE, servePage } from '../support/flow-page.ts';
-import { until } from '../support/host.ts';
 import { onlyFrom, type PluggedPod, PolicyHost, pods, policy } from '../support/policy-host.ts';
 import { manyFlows, openFlows } from '../support/tracked-flows.ts';
+import { until } from '../support/until.ts';
 
 /** An element of the page, or a script, wherever it is taken for markup. */
 const markup = `<img src=x onerror="alert(1)"><b>'&amp;</b></script></style>`;

@@ -22,11 +22,11 @@ import { type Agent, command, denialsAreHeard, startAgent } from '../support/age
 import { live } from '../support/cli-host.ts';
 import { type Json, runDir, tollgate } from '../support/cni.ts';
 import { conntrackBy, type Inside, poolIn } from '../support/conntrack.ts';
-import { until } from '../support/host.ts';
 import { KubeHost } from '../support/kube-host.ts';
 import type { Packet } from '../support/packet.ts';
 import { onlyFrom, type PluggedPod, PolicyHost, pods, policy } from '../support/policy-host.ts';
 import { manyFlows, openFlows } from '../support/tracked-flows.ts';
+import { until } from '../support/until.ts';
 import { nearAddress, nodeAddress } from '../support/wired-host.ts';
 
 const families = [4, 6] as const;

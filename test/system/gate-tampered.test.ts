@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import test, { after, before, suite } from 'node:test';
 import { command as serving, startAgent } from '../support/agent-process.ts';
 import { cni } from '../support/cni.ts';
-import { until } from '../support/host.ts';
 import { onlyFrom, type PluggedPod, PolicyHost, pods, policy } from '../support/policy-host.ts';
+import { until } from '../support/until.ts';
 import type { Way } from '../support/way.ts';
 
 const role = (name: string) => ({ labels: { role: name } });

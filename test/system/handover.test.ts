@@ -27,8 +27,8 @@ import {
   listening,
   startLoneAgent,
 } from '../support/agent-manners.ts';
-import { until } from '../support/host.ts';
 import { scratchFolder } from '../support/scratch.ts';
+import { until } from '../support/until.ts';
 
 const folder = scratchFolder('agent');
 

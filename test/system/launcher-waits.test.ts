@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { agentThat, answersAfter, until as frame, startLoneAgent } from '../support/agent-manners.ts';
-import { until } from '../support/host.ts';
 import { assertRunByNode, call, type Ended, end, environment, folder, place, verbs } from '../support/launched.ts';
+import { until } from '../support/until.ts';
 
 const answered: Ended = { exit: 0, signal: null, stdout: 'answered\n', stderr: '' };
 const makeRunDir = (): string => mkdtempSync(join(folder, 'run-'));

@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import { type CallRequest, decodeRequest, encodeAnswer, encodeTimeout, GREATEST_BODY } from '../../lib/rpc/protocol.ts';
 import { afterGo, agentThat, beforeGo, until as frame, type Manner, PATIENCE } from '../support/agent-manners.ts';
-import { until } from '../support/host.ts';
 import { assertRunByNode, call, config, end, environment, folder, place, start, verbs } from '../support/launched.ts';
+import { until } from '../support/until.ts';
 
 suite('before GO tollgate-node carries the call out, with the whole of it, and knows who was asked', {
   concurrency: true,

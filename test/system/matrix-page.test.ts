@@ -10,8 +10,8 @@ import { type MatrixRow, matrix, type RowVerdict } from '../../lib/policy/evalua
 import { type PackedMatrix, packMatrix } from '../../lib/policy/evaluate/matrix-packed.ts';
 import { StagedMatrix } from '../../lib/policy/evaluate/matrix-staged.ts';
 import { Browser } from '../support/browser.ts';
-import { until } from '../support/host.ts';
 import { scratchFolder } from '../support/scratch.ts';
+import { until } from '../support/until.ts';
 import { type Manifest, manifests, traffic, worldFrom } from '../support/worlds.ts';
 
 const template = await buildPage('lib/cli/policy/matrix-page');

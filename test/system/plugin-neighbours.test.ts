@@ -5,7 +5,7 @@ import { setImmediate as breath } from 'node:timers/promises';
 import { typeJson } from '../support/cli-host.ts';
 import { type Json, policies, runDir, startHost, stateDir } from '../support/cni.ts';
 import { forgerIn, forgeries, neighbours, type Plugged, plug, received } from '../support/forged-neighbours.ts';
-import { until } from '../support/host.ts';
+import { until } from '../support/until.ts';
 
 /** More than the kernel's table takes (gc_thresh3 is 1024). */
 const FORGED = 3_000;

@@ -14,8 +14,9 @@ import {
   startHost,
   warm,
 } from '../support/cni.ts';
-import { type Host, type Transport, until } from '../support/host.ts';
+import type { Host, Transport } from '../support/host.ts';
 import { assertNothingLeft, snapshot } from '../support/snapshot.ts';
+import { until } from '../support/until.ts';
 
 const ranges = { v4: '10.77.0.0/24', v6: 'fd77::/64' };
 const node = { 4: '192.0.2.1', 6: '2001:db8::1' } as const;

@@ -10,9 +10,10 @@ import { startClientHost } from '../support/client.ts';
 import { environment, type Json, tollgate } from '../support/cni.ts';
 import { furnishPodman, podmanGroups, startContainerd } from '../support/engines.ts';
 import { FakeApi } from '../support/fake-api.ts';
-import { type Host, until } from '../support/host.ts';
+import type { Host } from '../support/host.ts';
 import { arch, released, version } from '../support/release.ts';
 import { tagged } from '../support/snapshot.ts';
+import { until } from '../support/until.ts';
 
 const archive = released(`tollgate-${version}-${arch}.oci.tar`);
 const node = 'n1';

@@ -3,9 +3,10 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { cachedAddresses, startClientHost } from '../support/client.ts';
 import { startContainerd } from '../support/engines.ts';
-import { type Host, until } from '../support/host.ts';
+import type { Host } from '../support/host.ts';
 import { busyboxImage } from '../support/image.ts';
 import { links, tagged } from '../support/snapshot.ts';
+import { until } from '../support/until.ts';
 
 const image = 'docker.io/library/busybox:local';
 

@@ -4,9 +4,10 @@ import { readFileSync } from 'node:fs';
 import test, { after } from 'node:test';
 import { addressesIn, cachedAddresses, conflist, network, startClientHost } from '../support/client.ts';
 import { furnishPodman, podmanGroups } from '../support/engines.ts';
-import { type Host, until } from '../support/host.ts';
+import type { Host } from '../support/host.ts';
 import { busyboxImage } from '../support/image.ts';
 import { links, tagged } from '../support/snapshot.ts';
+import { until } from '../support/until.ts';
 
 const image = 'localhost/busybox:local';
 

@@ -10,9 +10,9 @@ import type { SumRow } from '../../lib/flows/sums.ts';
 import { PROTOCOL } from '../../lib/nft/statements.ts';
 import { command, denialsAreHeard, startAgent } from '../support/agent-process.ts';
 import { type Json, policies, runDir } from '../support/cni.ts';
-import { until } from '../support/host.ts';
 import { KubeHost } from '../support/kube-host.ts';
 import { onlyFrom, type PluggedPod, PolicyHost, pods, policy } from '../support/policy-host.ts';
+import { until } from '../support/until.ts';
 
 const LOG = '/run/test/flows.jsonl';
 const families = [4, 6] as const;

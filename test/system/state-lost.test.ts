@@ -15,9 +15,10 @@ import {
   stateDir,
   type Verb,
 } from '../support/cni.ts';
-import { type Host, until } from '../support/host.ts';
+import type { Host } from '../support/host.ts';
 import { random, seedOf } from '../support/random.ts';
 import { links, tagged } from '../support/snapshot.ts';
+import { until } from '../support/until.ts';
 import { inWays } from '../support/way.ts';
 
 const onlyFromOk = `apiVersion: networking.k8s.io/v1

@@ -3,8 +3,9 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
 import test from 'node:test';
-import { Host, until } from '../support/host.ts';
+import { Host } from '../support/host.ts';
 import { tollgate } from '../support/places.ts';
+import { until } from '../support/until.ts';
 
 /** With a server on port 8080, names of its own, and no DNS: each query meets a closed port. */
 async function start(): Promise<Host> {

@@ -11,10 +11,10 @@ import { fileURLToPath } from 'node:url';
 import { formatAddress } from '../../lib/ip/address.ts';
 import { type Agent, startAgent, command as workerCommand } from '../support/agent-process.ts';
 import { type Json, runDir, silently, tollgate, tollgateDir } from '../support/cni.ts';
-import { until } from '../support/host.ts';
 import { KubeHost } from '../support/kube-host.ts';
 import { type PluggedPod, PORT, PolicyHost, policy } from '../support/policy-host.ts';
 import type { Asked } from '../support/traffic.ts';
+import { until } from '../support/until.ts';
 
 const released = `${tollgateDir}/tools/released/tollgate`;
 if (!existsSync(released)) throw new Error(`${released} is not there: run test/released.sh`);

@@ -11,8 +11,9 @@ import { formatTag } from '../../lib/tag/tag.ts';
 import { startAgent } from '../support/agent-process.ts';
 import { type, typeJson } from '../support/cli-host.ts';
 import { add, addList, addresses, type Call, config, silently, startHost, stateDir, warm } from '../support/cni.ts';
-import { type Host, until } from '../support/host.ts';
+import type { Host } from '../support/host.ts';
 import { assertNothingLeft, condemned, deleting, links, snapshot } from '../support/snapshot.ts';
+import { until } from '../support/until.ts';
 import { inWays } from '../support/way.ts';
 import { callOf, startWorkerHost } from '../support/worker-host.ts';
 

@@ -2,7 +2,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Pod } from '../../cluster/api.ts';
 import { type KubeCluster, policyOf } from '../../cluster/cluster.ts';
-import { until } from '../../support/host.ts';
+import { until } from '../../support/until.ts';
 import { bothEnds, type PacketTimes } from '../both-ends.ts';
 import type { Contender } from './contenders.ts';
 import { openSpace } from './spaces.ts';

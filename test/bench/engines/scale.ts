@@ -4,7 +4,7 @@ import type { KubeObject } from '../../cluster/api.ts';
 import { type KubeCluster, policyOf } from '../../cluster/cluster.ts';
 import { adminConfig } from '../../cluster/control.ts';
 import { Daemon } from '../../cluster/daemon.ts';
-import { until } from '../../support/host.ts';
+import { until } from '../../support/until.ts';
 import type { Contender } from './contenders.ts';
 import { type Taken, takenBy } from './costs.ts';
 import { eachOf } from './paths.ts';

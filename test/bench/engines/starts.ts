@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { isTrue, type Pod } from '../../cluster/api.ts';
 import { defaultDeny, type KubeCluster, podOf, policyOf } from '../../cluster/cluster.ts';
 import { Knocking } from '../../cluster/traffic.ts';
-import { until } from '../../support/host.ts';
+import { until } from '../../support/until.ts';
 import type { Contender } from './contenders.ts';
 import { openSpace, spaceOf } from './spaces.ts';
 

@@ -8,10 +8,10 @@ import { type Agent, command, startAgent } from '../../support/agent-process.ts'
 import { live } from '../../support/cli-host.ts';
 import { tollgate } from '../../support/cni.ts';
 import { insertedConnections } from '../../support/conntrack-counters.ts';
-import { until } from '../../support/host.ts';
 import { deleteFlows, listFlows } from '../../support/listed-flows.ts';
 import { type PluggedPod, PolicyHost } from '../../support/policy-host.ts';
 import { type OpenedFlow, openFlows } from '../../support/tracked-flows.ts';
+import { until } from '../../support/until.ts';
 import type { LoadGroup, LoadRow } from '../load-report.ts';
 import { processorMs } from '../measure.ts';
 

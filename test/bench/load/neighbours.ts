@@ -1,7 +1,7 @@
 /** A pod that may open packet sockets (NET_RAW) and speaks for neighbours that are not there: what its node keeps of them. */
 import { policies, runDir, stateDir } from '../../support/cni.ts';
 import { forgerIn, forgeries, neighbours, plug, received } from '../../support/forged-neighbours.ts';
-import { until } from '../../support/host.ts';
+import { until } from '../../support/until.ts';
 import type { LoadGroup, LoadRow } from '../load-report.ts';
 
 const FORGED = 3_000;

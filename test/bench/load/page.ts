@@ -2,10 +2,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { NetlinkSocket } from '../../../lib/kernel/netlink.ts';
 import { FlowPage, servePage } from '../../support/flow-page.ts';
-import { until } from '../../support/host.ts';
 import { deleteFlows, listFlows } from '../../support/listed-flows.ts';
 import { PolicyHost } from '../../support/policy-host.ts';
 import { manyFlows, type OpenedFlow, openFlows } from '../../support/tracked-flows.ts';
+import { until } from '../../support/until.ts';
 import type { LoadGroup } from '../load-report.ts';
 
 /** Rows of the page, and flows a second that then come and end, for so many seconds. */

@@ -6,9 +6,9 @@ import { NetlinkSocket } from '../../../lib/kernel/netlink.ts';
 import { inNetns, Netns } from '../../../lib/kernel/netns.ts';
 import type { Agent } from '../../support/agent-process.ts';
 import { add } from '../../support/cni.ts';
-import { until } from '../../support/host.ts';
 import { type ApiPod, KubeHost } from '../../support/kube-host.ts';
 import { manyFlows, openFlows } from '../../support/tracked-flows.ts';
+import { until } from '../../support/until.ts';
 import type { LoadGroup, LoadRow } from '../load-report.ts';
 
 /** Milliseconds: the machine may be slow, and waiting costs nothing. */

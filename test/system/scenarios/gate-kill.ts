@@ -10,10 +10,11 @@ import { condemned, deleting, quarantine } from '../../../lib/tag/tag.ts';
 import { live } from '../../support/cli-host.ts';
 import { type Call, cni, environment, silently, tollgate } from '../../support/cni.ts';
 import { EagerPods } from '../../support/eager.ts';
-import { type Exit, until } from '../../support/host.ts';
+import type { Exit } from '../../support/host.ts';
 import { onlyFrom, type PluggedPod, PORT, PolicyHost, pods, policy, words } from '../../support/policy-host.ts';
 import { random, seedOf } from '../../support/random.ts';
 import { isTag } from '../../support/snapshot.ts';
+import { until } from '../../support/until.ts';
 import { binaryOf, isAskedAgain, isServed, type Way } from '../../support/way.ts';
 import { linksOf } from '../../support/wired-host.ts';
 

@@ -12,9 +12,10 @@ import { PROTOCOL } from '../../../lib/nft/statements.ts';
 import { live } from '../../support/cli-host.ts';
 import { add, addresses, type Call, config, policies, silently, startHost, tollgate } from '../../support/cni.ts';
 import { EagerPods } from '../../support/eager.ts';
-import { type Host, until } from '../../support/host.ts';
+import type { Host } from '../../support/host.ts';
 import type { Packet } from '../../support/packet.ts';
 import { NodeEnd, settle, Tap } from '../../support/tap.ts';
+import { until } from '../../support/until.ts';
 import type { Way } from '../../support/way.ts';
 import { tableName } from '../../support/wired-host.ts';
 

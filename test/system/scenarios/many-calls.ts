@@ -15,9 +15,10 @@ import {
   startHost,
   warm,
 } from '../../support/cni.ts';
-import { type Host, until } from '../../support/host.ts';
+import type { Host } from '../../support/host.ts';
 import { random, seedOf } from '../../support/random.ts';
 import { assertNothingLeft, snapshot, tagged } from '../../support/snapshot.ts';
+import { until } from '../../support/until.ts';
 import { isServed, type Way } from '../../support/way.ts';
 
 const both = { v4: '10.77.0.0/24', v6: 'fd77::/64' };

@@ -21,8 +21,9 @@ import {
   tollgate,
   warm,
 } from '../../support/cni.ts';
-import { type Host, until } from '../../support/host.ts';
+import type { Host } from '../../support/host.ts';
 import { assertNothingLeft, snapshot, tagged } from '../../support/snapshot.ts';
+import { until } from '../../support/until.ts';
 import type { Way } from '../../support/way.ts';
 import { callOf, startWorkerHost } from '../../support/worker-host.ts';
 

@@ -6,8 +6,8 @@ import { type HealthProblem, isUnhealthy, problemsOf, wantsRestart } from '../..
 import { type AgentView, agentRoutes } from '../../../lib/controller/http-routes.ts';
 import { longestSilence, type Sinks, Watches, type WatchStatus } from '../../../lib/controller/watches.ts';
 import { createIntern } from '../../../lib/kube/intern.ts';
-import { PATIENCE, until } from '../../support/host.ts';
 import { nodeObject, podObject, Room } from '../../support/kube-world.ts';
+import { PATIENCE, until } from '../../support/until.ts';
 
 const silent = (): void => undefined;
 const noSinks: Sinks = { pods: silent, namespaces: silent, policies: silent, clusterPolicies: silent, nodes: silent };
