@@ -1,4 +1,4 @@
-/** Events to what there is: the objects of a resource by name, and what each event changes about them. */
+/** Turns events of a resource into its objects by name, and tells what each event changes about them. */
 import { isDeepStrictEqual } from 'node:util';
 import type { KubeEvent } from './event.ts';
 import type { ObjectName, Resource } from './object.ts';

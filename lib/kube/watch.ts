@@ -75,7 +75,7 @@ class Course {
   fail(error: KubeError, lived: number): number {
     if (lived >= steady) this.#backoff.reset();
     if (this.place === undefined) {
-      // Too old a page, or a version that this server has not reached: ask for what there is now.
+      // Too old a page, or a version that this server has not reached: ask for the objects of now.
       if (isExpired(error) || error.reason === 'ResourceVersionTooLarge') this.freshness = 'latest';
     } else {
       if (isAboutThePlace(error)) this.#stuck++;

@@ -20,7 +20,7 @@ import { type Kept, keptIn } from './policy-folder.ts';
 import { gatesIndexIn, gatesIndexText, setsIn, setsText } from './rules-file.ts';
 import { isNodeHead } from './shapes.ts';
 
-/** The state without its pods, and what there is to say of all of them together. */
+/** The state without its pods, and what is true of all of them together. */
 export interface NodeHead extends Omit<NodeRecord, 'state'> {
   readonly state: Omit<NodeState, 'pods' | 'counts'>;
   readonly roster: Extent;

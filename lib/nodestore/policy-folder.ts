@@ -145,7 +145,7 @@ type Read = (value: unknown) => boolean;
 
 const isPolicy: Read = value => (value as Manifest)?.kind === 'NetworkPolicy';
 
-/** The document without the objects, listed ones too, that the predicate holds for: most of what there is to understand. */
+/** The document without the objects, listed ones too, that the predicate holds for: parsing those takes most of the time. */
 function without(document: Document, isSkipped: Read): Document | undefined {
   const value = document.value as Manifest;
   if (isSkipped(value)) return undefined;

@@ -41,12 +41,12 @@ const draftsFor = (policy: ClusterPolicy, direction: Direction, identity: Identi
     return draftsOfClusterRule(rule, origin, identity).map(draft => ({ ...draft, ...counted, action }));
   });
 
-const nobody: Identity = { namespace: '', labels: new Map(), namedPorts: [] };
+const noIdentity: Identity = { namespace: '', labels: new Map(), namedPorts: [] };
 
 /** Drafts that are the same for each identity. */
 const commonDrafts = {
-  egress: once((policy: ClusterPolicy) => draftsFor(policy, 'egress', nobody)),
-  ingress: once((policy: ClusterPolicy) => draftsFor(policy, 'ingress', nobody)),
+  egress: once((policy: ClusterPolicy) => draftsFor(policy, 'egress', noIdentity)),
+  ingress: once((policy: ClusterPolicy) => draftsFor(policy, 'ingress', noIdentity)),
 } as const;
 
 const draftsOf = (

@@ -151,6 +151,6 @@ export function decide(
   if (isolating.length > 0) return afterPass(passed, byNetworkPolicies(question, isolating, matches));
   const last = firstOf(baseline, direction, matches);
   if (last && last.action !== 'Pass') return afterPass(passed, byClusterRule('Baseline', last, question));
-  const nobody: Sentence = ['No policy isolates ', endsOf(direction).subject, ` for ${direction}`];
-  return afterPass([...passed, ...(last ? [last] : [])], exempt(unjudged ?? nobody));
+  const unisolated: Sentence = ['No policy isolates ', endsOf(direction).subject, ` for ${direction}`];
+  return afterPass([...passed, ...(last ? [last] : [])], exempt(unjudged ?? unisolated));
 }

@@ -17,7 +17,7 @@ export type ManifestObject = { readonly [key: string]: unknown };
 const object = (labels: Labels): ManifestObject => Object.fromEntries(labels);
 
 /** A peer that selects no pod: the model keeps no more than that of an invalid one. */
-const nobody: ManifestObject = {
+const noPod: ManifestObject = {
   podSelector: {
     matchExpressions: [
       { key: 'none', operator: 'Exists' },
@@ -41,7 +41,7 @@ function peerOf(peer: Peer, own: string): ManifestObject {
     const except = peer.except.map((prefix: Prefix) => formatPrefix(prefix));
     return { ipBlock: { cidr: formatPrefix(peer.cidr), ...(except.length > 0 ? { except } : {}) } };
   }
-  if (peer.kind !== 'pods') return nobody;
+  if (peer.kind !== 'pods') return noPod;
   const pods = { podSelector: selectorManifest(peer.pods) };
   if (peer.namespace === own) return pods;
   const namespace =
@@ -59,10 +59,10 @@ function portOf(port: Port): ManifestObject {
 }
 
 function ruleOf({ peers, ports }: PolicyRule, side: 'from' | 'to', own: string): ManifestObject {
-  if (ports !== 'any' && ports.length === 0) return { [side]: [nobody] };
+  if (ports !== 'any' && ports.length === 0) return { [side]: [noPod] };
   const listed = peers === 'any' ? undefined : peers.map(peer => peerOf(peer, own));
   return {
-    ...(listed ? { [side]: listed.length > 0 ? listed : [nobody] } : {}),
+    ...(listed ? { [side]: listed.length > 0 ? listed : [noPod] } : {}),
     ...(ports === 'any' ? {} : { ports: ports.map(portOf) }),
   };
 }
@@ -72,7 +72,7 @@ function rulesOf(rules: readonly PolicyRule[], side: 'from' | 'to', own: string)
   const last = Math.max(-1, ...rules.map(({ index }) => index));
   return Array.from({ length: last + 1 }, (_, i) => {
     const rule = rules.find(({ index }) => index === i);
-    return rule ? ruleOf(rule, side, own) : { [side]: [nobody] };
+    return rule ? ruleOf(rule, side, own) : { [side]: [noPod] };
   });
 }
 
