@@ -1,7 +1,8 @@
 /** Advisory locks on files, which the kernel releases when their holder dies. @see flock(2) */
 
-import { closeSync, constants, openSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, constants, openSync } from 'node:fs';
 import { libc, SyscallError } from './ffi.ts';
+import { holding } from './lock-holder.ts';
 import { monotonic } from './monotonic.ts';
 
 const LOCK_EX = 2;
@@ -33,7 +34,7 @@ export class LockTimeoutError extends Error {
   readonly path: string;
 
   constructor(path: string, deadline: number) {
-    super(`Cannot lock ${path} within ${Math.round(deadline)} ms: another call holds it`);
+    super(`Cannot lock ${path} within ${Math.round(deadline)} ms: ${holding(path)}`);
     this.path = path;
   }
 }
@@ -137,18 +138,6 @@ async function comesBefore(turn: Promise<void>, deadline: number, signal: AbortS
     clearTimeout(timer);
     signal?.removeEventListener('abort', abort);
   }
-}
-
-/**
- * The process that holds a lock on the file, by /proc/locks; undefined where no process does, or one of another PID
- * namespace.
- */
-export function holderOf(path: string): number | undefined {
-  const { ino } = statSync(path);
-  // 1: FLOCK  ADVISORY  WRITE 4711 00:04:4026531840 0 EOF
-  const line = new RegExp(`: FLOCK +ADVISORY +WRITE ([1-9][0-9]*) [0-9a-f:]+:${ino} `);
-  const [, pid] = line.exec(readFileSync('/proc/locks', 'latin1')) ?? [];
-  return pid === undefined ? undefined : Number(pid);
 }
 
 /**

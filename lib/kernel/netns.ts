@@ -5,7 +5,8 @@
  */
 import { closeSync, constants, fstatSync, openSync, readSync, statfsSync, writeSync } from 'node:fs';
 import { checked, libc, SyscallError } from './ffi.ts';
-import { type FileLock, holderOf, tryLock } from './flock.ts';
+import { type FileLock, tryLock } from './flock.ts';
+import { holderOf } from './lock-holder.ts';
 import { isErrno } from './message.ts';
 import { openAsSeenBy } from './mount-namespace.ts';
 

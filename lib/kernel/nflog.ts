@@ -4,12 +4,12 @@
  * @see include/uapi/linux/netfilter/nfnetlink_log.h
  */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { basename } from 'node:path';
 import { type Address, addressFromBytes } from '../ip/address.ts';
 import { type Attribute, be16, be32, bodyOf, u8 } from '../netlink/attribute.ts';
 import { NLM_F, NLMSG } from '../netlink/header.ts';
 import { AttributeReader } from '../netlink/reader.ts';
 import { complaintOf, NetlinkError, type NetlinkReply, type NetlinkRequest } from './message.ts';
+import { commandOf } from './process.ts';
 import { Subscription } from './subscription.ts';
 
 /** (NFNL_SUBSYS_ULOG << 8) | NFULNL_MSG_* */
@@ -206,21 +206,11 @@ function hasSocket(pid: string, inode: string): boolean {
   }
 }
 
-const COMMAND_LENGTH = 80;
-
-/** `tollgate flows --denied`; a thread's name, such as `node-MainThread`, would say less. */
-function commandOf(pid: string): string {
-  const [program = '', ...args] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-  const command = [basename(program), ...args].join(' ').trim();
-  if (command === '') return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
-  return command.length > COMMAND_LENGTH ? `${command.slice(0, COMMAND_LENGTH)}…` : command;
-}
-
 /** `ulogd -d (pid 417)`: the process that holds the group; undefined where no process does, or none that we can see. */
 export function holderOf(group: number): string | undefined {
   const port = portOfGroup(group);
   const inode = port === undefined ? undefined : inodeOfPort(port);
   if (inode === undefined) return undefined;
   const pid = readdirSync('/proc').find(name => /^\d+$/.test(name) && hasSocket(name, inode));
-  return pid && `${commandOf(pid)} (pid ${pid})`;
+  return pid && `${commandOf(Number(pid))} (pid ${pid})`;
 }

@@ -13,7 +13,6 @@ export function deathOf(
 ): string | undefined {
   const { kind, pod, home } = readFacts(facts);
   if (home !== undefined && home !== homeOf(context.here)) return undefined;
-  if (facts.phase === 'deleting') return 'its DEL died halfway';
   if (facts.phase !== 'ready') return 'its ADD died halfway';
   if (kind !== 'veth' || pod === undefined) return undefined;
   const link = hostEnd(lookUpIn(context.host), pod);

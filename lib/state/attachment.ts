@@ -10,9 +10,9 @@ import {
   fstatSync,
   ftruncateSync,
   linkSync,
+  lstatSync,
   openSync,
   readSync,
-  statSync,
   unlinkSync,
   writeSync,
 } from 'node:fs';
@@ -211,15 +211,15 @@ function openRecord(store: Store, network: string, path: string, create: boolean
   throw new StateError('open', path, 'EINVAL', 'it is not a file: remove it');
 }
 
-/** Whether the path leads to this very file. */
+/** Whether the path is a name of this very file. */
 export function isNameOf(path: string, { ino, dev }: { readonly ino: bigint; readonly dev: bigint }): boolean {
   const found = statIfThere(path);
   return found !== undefined && found.ino === ino && found.dev === dev;
 }
 
-/** @throws StateError */
+/** What is at the path itself: a link is what it is, wherever it leads. @throws StateError */
 export const statIfThere = (path: string): BigIntStats | undefined =>
-  doing('look at', path, () => ifThere(() => statSync(path, { bigint: true, throwIfNoEntry: false })));
+  doing('look at', path, () => ifThere(() => lstatSync(path, { bigint: true, throwIfNoEntry: false })));
 
 function unless<T>(isNone: (code: string | undefined) => boolean, operation: () => T): T | undefined {
   try {

@@ -7,7 +7,7 @@ import { parseAddress } from '../ip/address.ts';
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 
 /** `adding` without a lock: an ADD died. */
-export type Phase = 'adding' | 'ready' | 'deleting';
+export type Phase = 'adding' | 'ready';
 
 /** Facts that more than one room reads; others are kept under any name that their room likes. */
 export interface Facts {
@@ -41,7 +41,7 @@ function parseLine(line: string): Readonly<Record<string, Json>> | undefined {
   }
 }
 
-const phases: readonly Json[] = ['adding', 'ready', 'deleting'] satisfies readonly Phase[];
+const phases: readonly Json[] = ['adding', 'ready'] satisfies readonly Phase[];
 
 /** Drops known facts that are not of their type: a record that was tampered with must not lead to other files. */
 function checked({ network, containerID, ifname, phase, netns, addresses, ...others }: Record<string, Json>): Facts {

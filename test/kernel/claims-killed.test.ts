@@ -69,7 +69,6 @@ async function addAndDelete(store: Store, id: string): Promise<void> {
   }
   using held = await existing(store, owner(id));
   assert.ok(held);
-  held.append({ phase: 'deleting' });
   release(held);
   held.remove();
 }

@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { lock, tryLock } from '../../lib/kernel/flock.ts';
+import { LockTimeoutError, lock, tryLock } from '../../lib/kernel/flock.ts';
+import { activityOf } from '../../lib/kernel/process.ts';
 import { scratchFolder } from '../support/scratch.ts';
+import { until } from '../support/until.ts';
 
 const folder = scratchFolder('test');
 const file = (name: string) => join(folder, name);
@@ -55,16 +57,45 @@ test('lock() gives up when its signal aborts', async () => {
   await assert.rejects(waiting, /the caller hung up/);
 });
 
-test('the kernel releases the lock of a holder that is killed', async () => {
-  const program = `const { tryLock } = await import(${JSON.stringify(library)}); globalThis.held = tryLock(${JSON.stringify(file('e'))}); console.log('held'); setInterval(() => {}, 1000);`;
-  const holder = spawn(process.execPath, ['--input-type=module', '-e', program], {
+/** A process that has the lock for as long as it lives. */
+async function startHolder(path: string): Promise<ChildProcess> {
+  const program = `const { tryLock } = await import(${JSON.stringify(library)}); globalThis.held = tryLock(${JSON.stringify(path)}); console.log('held'); setInterval(() => {}, 1000);`;
+  const holder = spawn(process.execPath, ['--input-type=module', '-e', program, 'verify'], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  await once(holder.stdout, 'data');
+  await once(holder.stdout!, 'data');
+  return holder;
+}
+
+test('the kernel releases the lock of a holder that is killed', async () => {
+  const holder = await startHolder(file('e'));
   assert.equal(tryLock(file('e')), undefined);
   holder.kill('SIGKILL');
   using got = await lock(file('e'), 10_000);
   assert.ok(got);
+});
+
+test('who waited in vain is told which process holds the lock, and whether it is stopped', async () => {
+  const said = async (path: string): Promise<string> => {
+    const error = await lock(path, 5).catch((error: unknown) => error);
+    assert.ok(error instanceof LockTimeoutError);
+    return error.message.replace(/^.* ms: /, '');
+  };
+  const holder = await startHolder(file('h'));
+  const { pid } = holder;
+  try {
+    assert.match(await said(file('h')), new RegExp(`^process ${pid} \\(node --input-type=module .*\\) holds it$`));
+    holder.kill('SIGSTOP');
+    await until('the holder to be stopped', () => activityOf(pid!)?.state === 'T');
+    assert.match(
+      await said(file('h')),
+      new RegExp(`^process ${pid} \\(.*\\) holds it and is stopped; let it go on by \`kill -CONT ${pid}\`, or end it$`),
+    );
+  } finally {
+    holder.kill('SIGKILL');
+  }
+  using _held = await lock(file('h'), 10_000);
+  assert.equal(await said(file('h')), 'another call holds it');
 });
 
 test('of several processes that count under the lock, none loses a step', async () => {

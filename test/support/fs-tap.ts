@@ -10,6 +10,7 @@ const operations = [
   'ftruncateSync',
   'futimesSync',
   'linkSync',
+  'lstatSync',
   'mkdirSync',
   'openSync',
   'readdirSync',

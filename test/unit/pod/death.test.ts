@@ -60,7 +60,6 @@ suite('deathOf()', () => {
     ['an attachment of another node namespace', { ...ready, home: '4:1' }, kernel(null, []), undefined],
     ['an interface that another plugin made', { ...ready, kind: 'chained' }, kernel(null, []), undefined],
     ['an ADD that died', { ...ready, phase: 'adding' } as unknown as Facts, kernel(3, [3]), 'its ADD died halfway'],
-    ['a DEL that died', { ...ready, phase: 'deleting' } as unknown as Facts, kernel(3, [3]), 'its DEL died halfway'],
   ];
   for (const [what, facts, host, death] of rows)
     test(`${death === undefined ? 'does not take' : 'takes'} ${what} for dead`, () => {

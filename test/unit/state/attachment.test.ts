@@ -23,7 +23,7 @@ test('a new record says whose it is, and is fresh just once', async () => {
   assert.ok(first?.fresh);
   assert.deepEqual({ ...first.attachment.facts }, { ...a, ...create });
   first.attachment[Symbol.dispose]();
-  const second = await lockAttachment(at.store, a, { deadline: 0, create: { phase: 'deleting' } });
+  const second = await lockAttachment(at.store, a, { deadline: 0, create: { phase: 'ready' } });
   assert.ok(second && !second.fresh);
   assert.equal(second.attachment.facts.phase, 'adding', 'what was there stays');
   second.attachment[Symbol.dispose]();

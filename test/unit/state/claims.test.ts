@@ -1,12 +1,21 @@
 import assert from 'node:assert/strict';
-import { linkSync, mkdirSync, readdirSync, symlinkSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  unlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { formatAddress, parseAddress, parsePrefix } from '../../../lib/ip/address.ts';
 import { PoolExhausted } from '../../../lib/ipam/error.ts';
 import type { Pool } from '../../../lib/ipam/pool.ts';
 import { type Attachment, recordPath } from '../../../lib/state/attachment.ts';
-import { holds, release, usage } from '../../../lib/state/claims.ts';
+import { holds, release, releaseLost, usage } from '../../../lib/state/claims.ts';
 import { reserve } from '../../../lib/state/disk-claims.ts';
 import { AlreadyReserved } from '../../../lib/state/error.ts';
 import { collectNameless, collectOrphans, reclaim } from '../../../lib/state/leftovers.ts';
@@ -190,6 +199,26 @@ test('a record that lies about its addresses gives back its own only', async () 
   assert.deepEqual(await del(at.store, 'b'), ['10.0.0.3']);
   assert.deepEqual(contents(at.store), { attachments: ['a:eth0'], claims: ['10.0.0.2'] });
 });
+
+const inPlaceOfARecord: readonly (readonly [what: string, harm: (record: string, other: string) => void])[] = [
+  ['nothing', () => undefined],
+  ['a link that leads nowhere', record => symlinkSync('/run/nowhere', record)],
+  ['a link to a file', (record, other) => symlinkSync(other, record)],
+  ['a folder', record => mkdirSync(record)],
+];
+for (const [what, harm] of inPlaceOfARecord)
+  test(`an attachment that is undone gives its address back where ${what} is in place of its record`, async () => {
+    using at = room();
+    await add(at.store, 'a', one);
+    const other = join(at.store.folder, 'other');
+    writeFileSync(other, 'of another program');
+    const path = recordPath(at.store, owner('a'));
+    unlinkSync(path);
+    harm(path, other);
+    releaseLost(at.store, owner('a'), ['10.0.0.2']);
+    assert.deepEqual(contents(at.store), { attachments: [], claims: [] });
+    assert.equal(readFileSync(other, 'utf8'), 'of another program');
+  });
 
 test('a record of garbage still gives its addresses back', async () => {
   using at = room();
