@@ -1,10 +1,13 @@
 /** Shared by `gc` and `verify --repair`: both clear the node of dead attachments, and print what they removed. */
 import { messageOf } from '../cni/error.ts';
+import { ownerOf } from '../enforce/inline.ts';
+import { refuseOtherOwner } from '../enforce/owner.ts';
 import type { Link } from '../kernel/link.ts';
 import { type Cleared, clearLinks, clearNode } from '../pod/clear-node.ts';
 import { nftLines } from '../pod/nft-lines.ts';
+import { toClear } from '../pod/to-clear.ts';
 import { formatTag } from '../tag/tag.ts';
-import { clearedByAgent, isAgents } from './ask-agent.ts';
+import { askAgent, clearedByAgent, isAgents } from './ask-agent.ts';
 import { normalPath } from './command.ts';
 import type { Live } from './live-node.ts';
 
@@ -27,29 +30,32 @@ export const nftSummary = (lines: readonly string[]): string[] => [
   ...(lines.length > MOST_LINES ? [`nft: … and ${lines.length - MOST_LINES} more`] : []),
 ];
 
-/** One line for each thing that was removed. */
-export function clearedLines(cleared: Cleared, table: readonly string[]): string[] {
+/** One line for each thing that was removed, or in a dry run would be. */
+export function clearedLines({ cleared, nft, isDry = false }: ClearedNode): string[] {
+  const be = isDry ? 'would be ' : '';
   return [
     ...cleared.undone.map(({ pod, containerID, ifname, network, addresses, why }) => {
       const who = pod === undefined ? '' : `${pod}, `;
-      const released = addresses.length > 0 ? `; released ${addresses.join(', ')}` : '';
-      return `undone: ${who}${ifname} of ${containerID} in network ${network}: ${why}${released}`;
+      const released = addresses.length > 0 ? `; ${isDry ? 'it holds' : 'released'} ${addresses.join(', ')}` : '';
+      return `${be}undone: ${who}${ifname} of ${containerID} in network ${network}: ${why}${released}`;
     }),
     ...cleared.adopted.map(
       ({ pod, ifname, containerID, network }) =>
-        `adopted: ${pod}, ${ifname} of ${containerID} in network ${network}, which runs: its record was lost, and is written again`,
+        `${be}adopted: ${pod}, ${ifname} of ${containerID} in network ${network}, which runs: its record was lost, and ${isDry ? 'would be' : 'is'} written again`,
     ),
     ...cleared.released.map(
-      ({ network, address }) => `released: ${address} of network ${network}, which no attachment held`,
+      ({ network, address }) => `${be}released: ${address} of network ${network}, which no attachment held`,
     ),
-    ...cleared.nameless.map(path => `removed: record ${path}, which did not say whose it was`),
-    ...cleared.links.map(({ name, alias }) => `removed: link ${name} (${alias ?? 'no alias'}), which nothing knew`),
+    ...cleared.nameless.map(path => `${be}removed: record ${path}, which did not say whose it was`),
+    ...cleared.links.map(
+      ({ name, alias }) => `${be}removed: link ${name} (${alias ?? 'no alias'}), which nothing knew`,
+    ),
     ...cleared.unknown.map(
       ({ name, alias }) =>
-        `left: link ${name} (${alias ?? 'no alias'}), which neither a record nor the node's state knows: its pod may run; --force deletes it`,
+        `${be}left: link ${name} (${alias ?? 'no alias'}), which neither a record nor the node's state knows: its pod may run; --force deletes it`,
     ),
-    ...(cleared.isRebuilt ? ["made again: the node's state file, from records and links"] : []),
-    ...nftSummary(table),
+    ...(cleared.isRebuilt ? [`${be}made again: the node's state file, from records and links`] : []),
+    ...nftSummary(nft),
   ];
 }
 
@@ -67,8 +73,18 @@ export async function clearWholeNode(live: Live, { binDir, runDir, force }: Clea
   return { cleared: { ...cleared, ...links, failures: [...cleared.failures, ...failures] }, nft };
 }
 
+/** What `clearWholeNode` would do. On an agent's node the agent says how it would mend its table. */
+export async function toClearWholeNode(live: Live, { runDir, force }: ClearArguments): Promise<ClearedNode> {
+  if (!isAgents(live)) refuseOtherOwner(ownerOf(live.settings), live.here.hook.owner());
+  const cleared = await toClear(live.store, force, live.here);
+  const nft = isAgents(live)
+    ? await askAgent<readonly string[]>(runDir, 'GET', '/drift')
+    : await nftLines(cleared.table);
+  return { cleared, nft, isDry: true };
+}
+
 /** A contract with scripts. */
-export const clearedJson = (cleared: Cleared, table: readonly string[]) => ({
+export const clearedJson = ({ cleared, nft }: ClearedNode) => ({
   adopted: cleared.adopted,
   undone: cleared.undone,
   released: cleared.released,
@@ -76,7 +92,7 @@ export const clearedJson = (cleared: Cleared, table: readonly string[]) => ({
   links: cleared.links.map(linkJson),
   unknown: cleared.unknown.map(linkJson),
   isRebuilt: cleared.isRebuilt,
-  nft: table,
+  nft,
   failures: cleared.failures.map(messageOf),
 });
 
@@ -90,6 +106,8 @@ export interface ClearedNode {
   readonly cleared: Cleared;
   /** Operations on the table, as lines for `nft -f`. */
   readonly nft: readonly string[];
+  /** Nothing was changed: it is what would be. */
+  readonly isDry?: boolean;
 }
 
 /** `--force` also deletes links that no record knows, and that may be running pods'. */

@@ -100,10 +100,7 @@ interface Report {
 
 function printReport({ found, lacks, repaired, next = [] }: Report): void {
   if (repaired) {
-    const lines = [
-      ...clearedLines(repaired.cleared, repaired.nft),
-      ...repaired.mended.map(each => `mended: ${sentence(each)}`),
-    ];
+    const lines = [...clearedLines(repaired), ...repaired.mended.map(each => `mended: ${sentence(each)}`)];
     print(`Repaired:\n${lines.length > 0 ? indented(lines) : '  nothing had to be\n'}`);
   }
   const grave = lacks.filter(({ severity }) => severity !== 'note');
@@ -126,7 +123,7 @@ const jsonOf = ({ found, lacks, repaired, next = [] }: Report, isFine: boolean) 
   lacking: lacks,
   repaired: repaired
     ? {
-        ...clearedJson(repaired.cleared, repaired.nft),
+        ...clearedJson(repaired),
         mended: repaired.mended.map(({ about, what }) => ({ about, what })),
       }
     : null,

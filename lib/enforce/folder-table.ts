@@ -3,18 +3,20 @@
  * the table holds is told by the node's record; a process that stays remembers moreover what it made of the record.
  */
 
-import { TABLE } from '../gate/desired.ts';
+import { desiredTable, TABLE } from '../gate/desired.ts';
 import { markersOf } from '../gate/marker.ts';
 import { noRules } from '../gate/node-rules.ts';
 import { type NodeState, type Owner, relabelled, withoutPod } from '../gate/node-state.ts';
 import type { GateSettings } from '../gate/settings.ts';
 import { type CutScope, mergedScopes } from '../gate/shrunk.ts';
+import { diff } from '../nft/diff.ts';
 import type { Table } from '../nft/model.ts';
 import type { Operation, Transaction } from '../nft/transaction.ts';
 import type { Concern, NodeStore } from '../nodestore/node-store.ts';
 import { type Kept, podManifestsOf } from '../nodestore/policy-folder.ts';
 import { closePod, removeAll } from './closed-pod.ts';
 import { planned } from './dry-run.ts';
+import { rulesetOfFolder } from './folder-rules.ts';
 import { type Footing, type FootingOptions, Footings, type Goal, stamps } from './footing.ts';
 import { isSameOwner, ownerIn, refuseOtherOwner } from './owner.ts';
 import { writeOrForget } from './record-keeper.ts';
@@ -200,6 +202,17 @@ export class FolderTable {
   close(key: string): void {
     const { store, nft } = this.#options;
     closePod(key, { store, nft, start: () => this.#footings.start(true) });
+  }
+
+  /** The operations that `mend` would take. */
+  toMend(isGone: (key: string) => boolean): readonly Operation[] {
+    const record = this.store.read();
+    if (!record || record.state.settings.judge === 'agent') return [];
+    const state = Object.keys(record.state.pods).filter(isGone).reduce(withoutPod, record.state);
+    if (state === record.state) return this.drift();
+    if (state.counts.pods === 0) return [];
+    const want = desiredTable(state, markersOf(record), rulesetOfFolder(this.store.readApplied(), state));
+    return diff(this.read(), want).operations;
   }
 
   /** Operations that would bring the table to what the record says. */

@@ -25,6 +25,11 @@ export interface Adopted extends AttachmentKey {
   readonly addresses: readonly string[];
 }
 
+export const adoptedOf = ({ network, containerID, ifname, namespace, name, addresses }: LocalPod): Adopted => ({
+  ...{ network, containerID, ifname },
+  ...{ pod: `${namespace}/${name}`, addresses },
+});
+
 /** Milliseconds to wait for the record's lock: no call holds one that is not there. */
 const LOCK_TIMEOUT_MS = 1000;
 
@@ -67,7 +72,6 @@ async function recordFor(store: Store, pod: LocalPod, link: Link, context: Conte
 
 /** @throws CniError code 100 that names the addresses which are another's by now; the record is written all the same */
 async function adoptOne(store: Store, pod: LocalPod, context: Context): Promise<Adopted | undefined> {
-  const { network, containerID, ifname, namespace, name, addresses } = pod;
   const link = livingEnd(pod, context);
   if (!link) return undefined;
   using attachment = await recordFor(store, pod, link, context);
@@ -79,8 +83,8 @@ async function adoptOne(store: Store, pod: LocalPod, context: Context): Promise<
     attachment.remove();
     return undefined;
   }
-  const adopted = { network, containerID, ifname, pod: `${namespace}/${name}`, addresses };
-  if (kind === 'veth' && !delegate) reclaimAll(attachment, addresses, adopted.pod);
+  const adopted = adoptedOf(pod);
+  if (kind === 'veth' && !delegate) reclaimAll(attachment, pod.addresses, adopted.pod);
   return adopted;
 }
 

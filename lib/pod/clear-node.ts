@@ -38,7 +38,7 @@ async function removeUnrecorded(link: Link, { host, conntrack }: Here): Promise<
  * Whether there is a table without its state file: asked again under the lock, since the first pod's ADD makes both, and the last
  * one's DEL removes both.
  */
-async function isStateLost({ table }: Here['hook']): Promise<boolean> {
+export async function isStateLost({ table }: Here['hook']): Promise<boolean> {
   const isLost = () => !table.store.read() && table.read() !== undefined;
   if (!isLost()) return false;
   using _ = await table.store.lock(60_000);

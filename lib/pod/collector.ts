@@ -9,7 +9,9 @@ import type { AttachmentName } from '../cni/request.ts';
 import { type Attachment, tryLockAttachment } from '../state/attachment.ts';
 import { collectNameless, collectOrphans } from '../state/leftovers.ts';
 import { type Listed, listAttachments, networksIn } from '../state/listed.ts';
+import type { Facts } from '../state/record.ts';
 import { openStore, type Store } from '../state/store.ts';
+import type { AttachmentKey } from '../tag/link-name.ts';
 import { type Adopted, adopt } from './adopt.ts';
 import type { Context } from './context.ts';
 import { deathOf } from './death.ts';
@@ -50,6 +52,13 @@ export interface CollectorOptions {
   readonly settings: NodeSettings;
   /** CNI_PATH, for delegated IPAM plugins. */
   readonly path: readonly string[];
+}
+
+/** @param why it is undone */
+export function undoneOf(owner: AttachmentKey, facts: Facts, why: string): Undone {
+  const { pod } = readFacts(facts);
+  const { addresses = [] } = facts;
+  return { ...owner, ...(pod ? { pod: `${pod.namespace}/${pod.name}` } : {}), addresses, why };
 }
 
 /** Runs each piece of work, whatever becomes of the others. */
@@ -106,11 +115,9 @@ export class Collector {
     if (!attachment) return undefined;
     const death = deathOf(attachment, this.#context);
     if (keep === undefined && death === undefined) return undefined;
-    const { pod } = readFacts(attachment.facts);
-    const { addresses = [] } = attachment.facts;
+    const undone = undoneOf(owner, attachment.facts, death ?? 'its runtime no longer knows it');
     await this.#undo(scope, owner, attachment);
-    const why = death ?? 'its runtime no longer knows it';
-    return { ...owner, ...(pod ? { pod: `${pod.namespace}/${pod.name}` } : {}), addresses, why };
+    return undone;
   }
 
   /** Scope network. @throws StateError where its records cannot be listed */

@@ -116,6 +116,14 @@ function hasRecord(store: Store, network: string, path: string, inode: { readonl
   return inodesOfRecords(store, network).has(inode.ino);
 }
 
+/** Records that do not say which attachment they are of, and that no call has locked: nothing is changed. @throws StateError */
+export const listNameless = (store: Store, network: string): readonly string[] =>
+  listAttachments(store, network).flatMap(({ path, owner }) => {
+    if (owner) return [];
+    using held = tryLockAttachment(store, network, path);
+    return held && held.facts.containerID === undefined ? [path] : [];
+  });
+
 /**
  * Removes records that do not say which attachment they are of, with their claims, unless a call has one locked.
  * @returns paths of the records

@@ -197,6 +197,9 @@ test('verify compares through the agent, and repairs and collects by it', async 
   assert.deepEqual((JSON.parse(fine.stdout) as { differences: unknown }).differences, []);
   await web.end[Symbol.dispose]();
   await host.host.sh(`ip link delete ${web.link}`);
+  const foretold = await host.type(['gc', '--dry-run', '-o', 'json']);
+  assert.equal(foretold.exit, 0, foretold.stderr);
+  assert.equal((JSON.parse(foretold.stdout) as { dryRun: boolean }).dryRun, true);
   const { exit, stdout, stderr } = await host.type(['gc', '-o', 'json']);
   assert.equal(exit, 0, stderr);
   const { undone } = JSON.parse(stdout) as { undone: { pod: string }[] };

@@ -137,7 +137,12 @@ test('drop-ins are written for the daemons that run here, once they are asked fo
   );
   const { dropIns, next } = await install();
   assert.deepEqual(dropIns, []);
-  assert.ok(next.some(line => line.includes('--drop-ins')));
+  assert.deepEqual(
+    next.filter(line => line.includes('--drop-ins')),
+    [
+      '`tollgate install --drop-ins` writes /etc/systemd/network/05-tollgate.network, /etc/systemd/networkd.conf.d/tollgate.conf, /etc/NetworkManager/conf.d/tollgate.conf; then: networkctl reload; systemctl restart systemd-networkd; systemctl reload NetworkManager',
+    ],
+  );
   const written = (await install('--drop-ins')).dropIns;
   assert.equal(written.length, 3);
   for (const path of written) assert.match(await host.sh(`cat ${path}`), /tg\?{13}|ManageForeign/);

@@ -93,7 +93,8 @@ test('so is one whose name the kernel writes with escapes', async () => {
 test('--dry-run says the same steps and takes none', async () => {
   using host = await start();
   const before = host.files('/run/work');
-  const { steps } = await uninstall(host, 0, '--dry-run');
+  const { done, dryRun, obstacle, steps } = await uninstall(host, 0, '--dry-run');
+  assert.deepEqual({ done, dryRun, obstacle }, { done: false, dryRun: true, obstacle: null });
   assert.deepEqual(host.files('/run/work'), before);
   assert.deepEqual((await uninstall(host, 0)).steps.slice(0, 3), steps.slice(0, 3));
 });

@@ -210,6 +210,7 @@ suite('what stands in pods’ way is named with the line to add, and never touch
 });
 
 interface Swept {
+  readonly dryRun: boolean;
   readonly adopted: readonly { readonly containerID: string; readonly pod: string }[];
   readonly undone: readonly {
     readonly containerID: string;
@@ -219,7 +220,21 @@ interface Swept {
   readonly released: readonly { readonly address: string }[];
   readonly links: readonly { readonly alias: string }[];
   readonly unknown: readonly { readonly alias: string }[];
+  readonly nft: readonly string[];
   readonly failures: readonly string[];
+}
+
+/** What `gc` does is what `gc --dry-run` says, and that changes nothing. */
+async function gcAsForetold(...more: string[]): Promise<Swept> {
+  const all = async () => [await pictured(), host.files('/run/test')];
+  const before = await all();
+  const foretold = await typeJson<Swept>(host, ['gc', '--dry-run', ...more], 0);
+  assert.deepEqual(await all(), before);
+  const done = await typeJson<Swept>(host, ['gc', ...more], 0);
+  // The marker is another one with each batch, and two batches may do the same in another order.
+  const sorted = ({ nft, ...others }: Swept) => ({ ...others, nft: nft.filter(line => !/ marker /.test(line)).sort() });
+  assert.deepEqual(sorted({ ...foretold, dryRun: false }), sorted(done));
+  return done;
 }
 
 suite('a running pod whose record is lost is adopted by the node’s state', () => {
@@ -239,8 +254,10 @@ suite('a running pod whose record is lost is adopted by the node’s state', () 
           words(found).some(line => line.startsWith('shop/web: its record in the state folder is lost')),
           words(found).join('\n'),
         );
-        const said = await typeJson<Swept & { repaired?: Swept }>(host, [command, ...args], 0);
-        const { adopted, links } = said.repaired ?? said;
+        const { adopted, links } =
+          command === 'gc'
+            ? await gcAsForetold()
+            : (await typeJson<{ readonly repaired: Swept }>(host, [command, ...args], 0)).repaired;
         assert.ok(adopted.some(({ pod }) => pod === 'shop/web'));
         assert.deepEqual(links, []);
         await host.sh(`ip link set other0 name ${link} 2>/dev/null || true`);
@@ -271,7 +288,7 @@ test('a link that nothing knows is named, and deleted by --force only', async ()
     assert.ok(await isThere());
   }
   assert.match(words(await verify(1)).join(), /neither a record nor the node's state knows its link/);
-  const { links, unknown } = await typeJson<Swept>(host, ['gc', '--force'], 0);
+  const { links, unknown } = await gcAsForetold('--force');
   assert.deepEqual(
     links.map(({ alias }) => alias),
     ['tollgate:shop/stranger:stranger'],
@@ -291,7 +308,11 @@ test('gc undoes what is dead, says so, and leaves the living alone', async () =>
   await host.removeNetns(lost.netns);
   await host.sh(`rm ${stateDir}/boot-*/net/attachments/lost:eth0`);
   assert.equal((await verify(1)).fine, false);
-  const swept = await typeJson<Swept>(host, ['gc'], 0);
+  assert.match(
+    (await type(host, ['gc', '--dry-run'])).stdout,
+    /^would be undone: shop\/dead, eth0 of dead in network net: its interface is gone; it holds 10\.77\.0\.\d+, /m,
+  );
+  const swept = await gcAsForetold();
   assert.deepEqual(
     swept.undone.map(({ containerID, why }) => [containerID, why]),
     [['dead', 'its interface is gone']],

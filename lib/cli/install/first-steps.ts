@@ -6,6 +6,14 @@ import { confFilesIn } from '../../state/conf-folder.ts';
 import { missingDropIns } from './drop-ins.ts';
 import { CONFLIST, findConflict } from './place.ts';
 
+function dropInSteps(): readonly string[] {
+  const missing = missingDropIns();
+  if (missing.length === 0) return [];
+  const reloads = new Set(missing.map(({ reload }) => reload));
+  const paths = missing.map(({ path }) => path);
+  return [`\`tollgate install --drop-ins\` writes ${paths.join(', ')}; then: ${[...reloads].join('; ')}`];
+}
+
 /** @param conflist the path of ours */
 export function stepsAfterInstall(confDir: string, conflist: string): readonly string[] {
   const other = findConflict(confDir, conflist);
@@ -14,7 +22,7 @@ export function stepsAfterInstall(confDir: string, conflist: string): readonly s
     ...(other === undefined
       ? []
       : [`Runtimes take the first file of ${confDir} by name, and that is ${other}: move it away.`]),
-    ...missingDropIns().map(({ path, reload }) => `\`tollgate install --drop-ins\` writes ${path}; then: ${reload}`),
+    ...dropInSteps(),
     '`tollgate connectivity test` plugs in pods of its own, has them talk, and takes them away.',
     'Plug pods in: containerd and CRI-O notice the files by themselves. Then: `tollgate pods`, `tollgate verify`.',
   ];

@@ -111,7 +111,7 @@ export const uninstall = command(
       .example('sudo $0 uninstall --dry-run', 'what is here')
       .example('sudo $0 uninstall', 'first no new pods; the rest once no pod is plugged in')
       .epilog(
-        'In this order: the conflist goes, so that no new pod is plugged in, and networks that agent --take-over had moved aside come back; while pods are plugged in everything else stays, their gates too; then table, routes, executables, drop-ins and records go. A conflist that was changed is kept with the ending .uninstalled; policies are never touched. Exit code 0: nothing is left; 1: pods or an agent are still here, as is said.',
+        'In this order: the conflist goes, so that no new pod is plugged in, and networks that agent --take-over had moved aside come back; while pods are plugged in everything else stays, their gates too; then table, routes, executables, drop-ins and records go. A conflist that was changed is kept with the ending .uninstalled; policies are never touched. Exit code 0: nothing is left, or with --dry-run nothing would be; 1: pods or an agent are still here, as is said. In -o json, done is true where nothing is left, and never with --dry-run.',
       ),
   async ({ binDir, confDir, conflist, dryRun, output, ...places }) => {
     using live = openLive(places, warn);
@@ -119,7 +119,12 @@ export const uninstall = command(
     const found = await uninstalled(live, { folders, conflist, isDry: dryRun });
     const { steps, obstacle } = found;
     if (output === 'json')
-      printJson({ dryRun, steps: steps.map(({ what }) => what), obstacle: obstacle ?? null, done: !obstacle });
+      printJson({
+        dryRun,
+        steps: steps.map(({ what }) => what),
+        obstacle: obstacle ?? null,
+        done: !obstacle && !dryRun,
+      });
     else tell(found, dryRun, live.settings.policies);
     return obstacle ? exit.no : exit.yes;
   },
