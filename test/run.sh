@@ -58,7 +58,7 @@ run=$$-$RANDOM
 # Tests wait for processes and for the kernel as long as they compute, hence two files at once for each processor. What a file
 # imports is stripped of its types and compiled once, not by each process.
 TMPDIR=$scratch TOLLGATE_TEST_RUN=$run NODE_COMPILE_CACHE=$PWD/node_modules/.cache/compiled \
-  "$node" --test --test-concurrency=$((2 * cores)) --test-timeout=900000 \
+  "$node" --test --test-concurrency=$((2 * cores)) --test-timeout=3600000 \
   --test-reporter=spec --test-reporter-destination=stdout \
   --test-reporter=tap --test-reporter-destination="$notes/tap" "${files[@]}" || status=$?
 

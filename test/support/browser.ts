@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
 import { scratchFolder } from './scratch.ts';
+import { until } from './until.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -40,6 +41,7 @@ export class Browser implements AsyncDisposable {
     const { sessionId } = await browser.send('Target.attachToTarget', { targetId, flatten: true });
     browser.#session = String(sessionId);
     for (const domain of ['Page', 'Runtime', 'Log', 'Network', 'Accessibility']) await browser.send(`${domain}.enable`);
+    await browser.send('Page.setLifecycleEventsEnabled', { enabled: true });
     return browser;
   }
 
@@ -111,10 +113,18 @@ export class Browser implements AsyncDisposable {
     return this.#events.filter(event => event.method === method).map(({ params = {} }) => params);
   }
 
+  /** Resolves once this very document is loaded: events of the one before it may still be on their way. */
   async open(url: string): Promise<void> {
-    const before = this.events('Page.loadEventFired').length;
-    await this.send('Page.navigate', { url });
-    while (this.events('Page.loadEventFired').length === before) await new Promise(resolve => setTimeout(resolve, 10));
+    const { loaderId, errorText } = await this.send('Page.navigate', { url });
+    if (errorText !== undefined) throw new Error(`Cannot open ${url}: ${errorText}`);
+    await until(`${url} to be loaded`, () =>
+      this.events('Page.lifecycleEvent').some(event => event['loaderId'] === loaderId && event['name'] === 'load'),
+    );
+  }
+
+  /** Opens the page that is open once more; what it keeps for its tab stays. */
+  async openAgain(): Promise<void> {
+    await this.open(await this.evaluate<string>('location.href'));
   }
 
   /** The value of an expression in the page. @throws Error with what the page threw */

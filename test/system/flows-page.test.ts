@@ -57,15 +57,7 @@ async function ask(
   path: string,
   ...options: readonly string[]
 ): Promise<{ status: number; text: string; head: string }> {
-  const { stdout } = await host.host.run([
-    'curl',
-    '-s',
-    '-i',
-    '--max-time',
-    '20',
-    ...options,
-    `http://${PLACE}${path}`,
-  ]);
+  const { stdout } = await host.host.run(['curl', '-s', '-i', ...options, `http://${PLACE}${path}`]);
   const [head = '', ...text] = stdout.split('\r\n\r\n');
   return { status: Number(/ (\d{3})/.exec(head)?.[1]), head, text: text.join('\r\n\r\n') };
 }
@@ -392,7 +384,7 @@ suite('in a browser', () => {
     // One that came later would have the last row give way.
     await until('all to be recorded', async () => (await recorded()) >= before + 12_000);
     // The token is kept for the tab.
-    await page.browser.send('Page.reload');
+    await page.browser.openAgain();
     await until('all rows', async () => (await page.rows()) === 10_000);
     for (const key of ['End', 'Home']) {
       await page.browser.press(key);

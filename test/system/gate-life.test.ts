@@ -137,17 +137,18 @@ test('through what policy allows, ping, path MTU discovery and traceroute work, 
   using tcp = await host.plug('tcp', { labels: { role: 'tcp' } });
   const run = (pod: PluggedPod, ...command: string[]) => host.host.run(command, { netns: pod.call.netns! });
   for (const f of families) {
-    const ping = ['ping', '-n', `-${f}`, '-c', '1', '-W', '5'];
+    // An answer ends the wait for it.
+    const ping = ['ping', '-n', `-${f}`, '-c', '1', '-W', '30'];
     assert.equal((await run(all, ...ping, remote[f])).exit, 0, `ping -${f}`);
     assert.equal((await run(tcp, 'ping', '-n', `-${f}`, '-c', '1', '-W', '1', remote[f])).exit, 1, 'TCP is no ping');
     // Too big, and not to be cut: the router's answer is about a packet that was allowed.
     const size = String(1500 - (f === 4 ? 28 : 48));
-    const big = await run(all, ...ping.slice(0, -4), '-c', '1', '-W', '1', '-M', 'do', '-s', size, remote[f]);
+    const big = await run(all, ...ping, '-M', 'do', '-s', size, remote[f]);
     assert.match(words(big), /mtu ?= ?1400|Packet too big: mtu=1400/i, words(big));
     assert.match(await host.host.sh(`ip -${f} route get ${remote[f]}`, all.call.netns), /mtu 1400/);
     const trace = f === 4 ? 'traceroute' : 'traceroute6';
     for (const way of f === 4 ? [['-I'], []] : [[]]) {
-      const { stdout } = await run(all, 'busybox', trace, '-n', '-q', '1', '-w', '5', '-m', '5', ...way, remote[f]);
+      const { stdout } = await run(all, 'busybox', trace, '-n', '-q', '1', '-w', '30', '-m', '5', ...way, remote[f]);
       const hops = stdout.split('\n').flatMap(line => /^ *\d+ +(\S+)/.exec(line)?.[1] ?? []);
       assert.deepEqual(hops, [formatAddress(gateway[f]), router[f], remote[f]], `${trace} ${way}: ${stdout}`);
     }
@@ -190,7 +191,7 @@ test('enforcer exec: a program gets the tag as JSON; while it thinks the pod is 
   using host = await PolicyHost.start({ setup: 'mkfifo /run/test/asked /run/test/door' });
   host.host.write('/run/test/judge', judgeScript);
   await host.host.sh('chmod +x /run/test/judge');
-  const judged: Json = { enforcer: 'exec:/run/test/judge' };
+  const judged: Json = { enforcer: 'exec:/run/test/judge', enforceTimeout: 600 };
   for (const answer of [0, 3]) {
     const netns = await host.host.pod();
     const call = host.callOf(`pod${answer}`, netns, { labels: { app: 'web' }, config: judged });
