@@ -131,9 +131,10 @@ test('evaluate and the kernel agree over 100 random worlds, every ordered pair a
   assertNotDull(seen);
 });
 
-test('they agree over 60 random worlds with policies of all tiers', async () => {
+test('they agree over 120 random worlds with policies of all tiers', async () => {
   const seen: Seen = new Map();
-  await agreeWithTheKernel(tiered, 60, (flow, isAllowed) => count(seen, flow, isAllowed));
+  // One world in eight denies a pod its node: sixty may well be dull.
+  await agreeWithTheKernel(tiered, 120, (flow, isAllowed) => count(seen, flow, isAllowed));
   assertTiersNotDull(seen);
 });
 
