@@ -11,6 +11,7 @@ import { findLink, tagLink } from '../../lib/pod/links.ts';
 import { quarantine } from '../../lib/tag/tag.ts';
 import { makeNetns } from '../support/netns.ts';
 import { scratchFolder } from '../support/scratch.ts';
+import { PATIENCE } from '../support/until.ts';
 
 const netns = makeNetns();
 after(() => netns[Symbol.dispose]());
@@ -25,7 +26,7 @@ test('a pod whose labels change while it is plugged in is opened with the tag th
   const script = fileURLToPath(new URL('../support/relabelled-in-add.ts', import.meta.url));
   const node = [process.execPath, '--disable-warning=ExperimentalWarning'];
   const inside = ['netns', 'exec', netns.name, ...node, script, scratchFolder()];
-  const said = execFileSync('ip', inside, { encoding: 'utf8', timeout: 120_000 });
+  const said = execFileSync('ip', inside, { encoding: 'utf8', timeout: PATIENCE });
   const { stays, slow, queued, early } = JSON.parse(said) as Record<string, Outcome>;
   for (const { group, tag } of [stays!, slow!, queued!, early!]) assert.equal(group, tag);
   assert.deepEqual([stays!.role, slow!.role, queued!.role, early!.role], ['web', 'db', 'db', 'db']);

@@ -12,6 +12,7 @@ import { addRoute } from '../../lib/kernel/route.ts';
 import { SocketPool } from '../../lib/kernel/socket-pool.ts';
 import { RTNLGRP, Subscription } from '../../lib/kernel/subscription.ts';
 import { makeNetns, until } from '../support/netns.ts';
+import { PATIENCE } from '../support/until.ts';
 
 const netns = makeNetns();
 const other = makeNetns();
@@ -209,7 +210,7 @@ test('what a listener throws is an uncaught exception, not the end of the proces
     setTimeout(() => {}, 20_000);`;
   const done = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
     encoding: 'utf8',
-    timeout: 120_000,
+    timeout: PATIENCE,
   });
   assert.deepEqual([done.stdout, done.stderr, done.status], ['mine\n', '', 0]);
 });
@@ -369,7 +370,7 @@ test('an open socket neither keeps a process alive nor writes to its stderr', ()
   const program = `const { NetlinkSocket } = await import(${JSON.stringify(here)}); NetlinkSocket.open('route'); console.log('open');`;
   const done = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
     encoding: 'utf8',
-    timeout: 120_000,
+    timeout: PATIENCE,
   });
   assert.deepEqual([done.stdout, done.stderr, done.status], ['open\n', '', 0]);
 });

@@ -9,6 +9,7 @@ import { Worker } from 'node:worker_threads';
 import { currentNetns, inNetns, Netns, type NetnsFault, sameNetns } from '../../lib/kernel/netns.ts';
 import { makeNetns, run } from '../support/netns.ts';
 import { scratchFolder } from '../support/scratch.ts';
+import { PATIENCE } from '../support/until.ts';
 
 const netns = makeNetns();
 const folder = scratchFolder('test');
@@ -124,7 +125,7 @@ test('a process that cannot come home ends at once, and says so', () => {
     console.log('went on');`;
   const done = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
     encoding: 'utf8',
-    timeout: 120_000,
+    timeout: PATIENCE,
   });
   assert.equal(done.stdout, '');
   assert.equal(done.signal, 'SIGKILL');

@@ -29,7 +29,7 @@ export interface Run {
   readonly killAfter?: number;
   /** Leave stdin open, with nothing in it. */
   readonly openStdin?: boolean;
-  /** SIGKILL, and a failure of the test, after this many milliseconds (300,000). */
+  /** SIGKILL, and a failure of the test, after this many milliseconds (`PATIENCE`). */
   readonly deadline?: number;
 }
 

@@ -2,6 +2,7 @@
 import { type ChildProcess, type SpawnSyncOptionsWithStringEncoding, spawn, spawnSync } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { Socket } from 'node:net';
+import { PATIENCE } from './until.ts';
 
 const open = new Set<Netns>();
 let count = 0;
@@ -87,7 +88,7 @@ export class Netns implements Disposable {
 export const makeNetns = (name?: string): Netns => new Netns(name);
 
 /** Waits for a condition, looking every few milliseconds. @throws Error after `deadline` milliseconds. */
-export async function until(what: string, condition: () => boolean, deadline = 300_000): Promise<void> {
+export async function until(what: string, condition: () => boolean, deadline = PATIENCE): Promise<void> {
   const end = performance.now() + deadline;
   while (!condition()) {
     if (performance.now() > end) throw new Error(`Cannot see within ${deadline} ms that ${what}`);

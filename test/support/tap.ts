@@ -7,6 +7,7 @@ import { errnoName } from '../../lib/kernel/ffi.ts';
 import { inNetns } from '../../lib/kernel/netns.ts';
 import { PROTOCOL } from '../../lib/nft/statements.ts';
 import { decodePacket, encodePacket, type Packet } from './packet.ts';
+import { PATIENCE } from './until.ts';
 
 const ffi = (() => {
   const { emitWarning } = process;
@@ -251,7 +252,6 @@ export function onEachProcessor(work: (processor: number) => void): void {
 
 /** More than a packet and the answer to it take from link to link. */
 const ROUNDS = 5;
-const DEADLINE = 300_000;
 
 /**
  * When this returns, everything that was sent before has arrived or never will: packets that no rule stops were sent after
@@ -266,7 +266,7 @@ export function settle(send: (tick: number, processor: number) => void, seen: ()
       awaited.add(++ticks);
       send(ticks, processor);
     });
-    const end = performance.now() + DEADLINE;
+    const end = performance.now() + PATIENCE;
     while (awaited.size > 0) {
       for (const tick of seen()) awaited.delete(tick);
       if (performance.now() > end) throw new Error('Cannot wait longer for packets that nobody may stop');

@@ -2,8 +2,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 
-/** Milliseconds: what takes seconds has room on a machine that is tens of times slower. */
-export const PATIENCE = 300_000;
+/**
+ * Milliseconds: what takes seconds has room on a machine that is a hundred times slower. Programs of other tests wait for the same
+ * locks of the kernel.
+ */
+export const PATIENCE = 900_000;
 
 /** Waits until `found` gives something but undefined and false. */
 export async function until<T>(

@@ -180,10 +180,11 @@ test('a rule of a cluster policy that a verdict names, taken out, changes the ve
     }),
     { numRuns: 500 },
   );
+  // The rarest come up some 35 times, and by chance also less than 10 times.
   for (const direction of directions)
     for (const tier of ['Admin', 'NetworkPolicy', 'Baseline', 'nobody'])
       assert.ok(
-        (seen.get(`${direction} by ${tier}`) ?? 0) >= 10,
+        (seen.get(`${direction} by ${tier}`) ?? 0) >= 3,
         `${direction} by ${tier}: ${seen.get(`${direction} by ${tier}`)}`,
       );
   assert.ok(seen.get('not named')! > 1000);

