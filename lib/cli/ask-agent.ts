@@ -7,6 +7,7 @@ import type { NodeMended } from '../controller/tending.ts';
 import type { Kept } from '../nodestore/policy-folder.ts';
 import type { Cleared } from '../pod/clear-node.ts';
 import type { Document } from '../policy/manifest/manifest.ts';
+import { warmProcessOf } from '../rpc/listen.ts';
 import { Silence, StandsStillError, watchPeer } from '../rpc/silence.ts';
 import type { Live } from './live-node.ts';
 
@@ -62,10 +63,18 @@ function fetchText(runDir: string, method: 'GET' | 'POST', path: string): Promis
   return promise;
 }
 
+function adviceOn(runDir: string, error: unknown): string {
+  if (error instanceof AgentRefusal) return '';
+  if (error instanceof StandsStillError) return `; ${error.advice}`;
+  const pid = warmProcessOf(runDir);
+  return pid === undefined
+    ? '; see that `tollgate agent` runs'
+    : `; the warm process here is process ${pid}: a worker (agent --no-kubernetes) answers only with --flows, an agent of Kubernetes once it has begun`;
+}
+
 /** The error for a question that the agent did not answer: the cause, and what to do. */
 export function unanswered(runDir: string, error: unknown): Error {
-  const advice = error instanceof StandsStillError ? error.advice : 'see that `tollgate agent` runs';
-  const message = `Cannot ask the agent of this node on ${agentSocket(runDir)}: ${messageOf(error)}; ${advice}`;
+  const message = `Cannot ask the agent of this node on ${agentSocket(runDir)}: ${messageOf(error)}${adviceOn(runDir, error)}`;
   return new Error(message, { cause: error });
 }
 

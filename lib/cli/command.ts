@@ -29,6 +29,20 @@ export interface Command {
 /** `lint` of `lint [file]`. */
 const firstWord = (name: string): string => name.split(' ', 1)[0]!;
 
+/** Methods that the types of yargs leave out. */
+interface Untyped {
+  readonly getOptions: () => { readonly alias: Readonly<Record<string, readonly string[]>> };
+}
+
+/** A shell would complete `-f` as `--f`, as yargs has it, beside the long name. */
+function withoutShortInCompletion<Options>(parser: Argv<Options>): Argv<Options> {
+  const { alias } = (parser as unknown as Untyped).getOptions();
+  const short = Object.values(alias)
+    .flat()
+    .filter(name => name.length === 1);
+  return short.reduce((hidden, name) => hidden.hide(name), parser);
+}
+
 /**
  * A command with the types of its options closed in, so that commands of all kinds fit into one list.
  *
@@ -46,7 +60,8 @@ export const command = <Options>(
   words: summary === false ? [] : [firstWord(name)],
   addTo: (parser, finish) => {
     // yargs takes false for a command that no help lists; its types say so of another overload only.
-    parser.command(name, summary as string, options, async given => finish(await run(given)));
+    const build = (inner: Argv) => withoutShortInCompletion(options(inner));
+    parser.command(name, summary as string, build, async given => finish(await run(given)));
   },
 });
 

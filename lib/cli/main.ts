@@ -40,15 +40,18 @@ function asYargsTakesIt(arg: string): readonly string[] {
 
 const words = commands.flatMap(each => each.words.map(word => `tollgate ${word}`));
 
-/** @returns the exit code, of those in `exit` */
-export async function main(args: readonly string[]): Promise<Exit> {
+/**
+ * @param scriptName what a person types before a command, for the help
+ * @returns the exit code, of those in `exit`
+ */
+export async function main(args: readonly string[], scriptName = 'tollgate'): Promise<Exit> {
   // `tollgate pods | head`: the reader may close the pipe.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
   });
   let how: Exit = exit.yes;
   const parser: Argv = yargs(args.flatMap(asYargsTakesIt))
-    .scriptName('tollgate')
+    .scriptName(scriptName)
     .usage(
       '$0 <command>\n\nPlugs pods in, tags their interfaces and gates them. As a CNI plugin it is called by the runtime.',
     )

@@ -1,6 +1,7 @@
 import type { AgentStatus } from '../controller/agent-report.ts';
 import { heartbeatAge } from '../rpc/heartbeat.ts';
-import { AgentRefusal, askAgent } from './ask-agent.ts';
+import { warmProcessOf } from '../rpc/listen.ts';
+import { AgentRefusal, askAgent, standstillOf } from './ask-agent.ts';
 import { command, counted, exit, outputOption, printJson, printLines, stagedText, warn } from './command.ts';
 import { liveOptions } from './live-node.ts';
 
@@ -32,6 +33,18 @@ function statusLines(status: AgentStatus): readonly string[] {
   ];
 }
 
+/**
+ * What the warm process is that did not tell its status, where it may be no agent of Kubernetes: without --flows a worker answers nobody.
+ * @param away seconds since an agent was seen
+ */
+function workerIn(error: unknown, runDir: string, away: number): string | undefined {
+  const cause = error instanceof Error ? error.cause : undefined;
+  const worker = 'is a worker (agent --no-kubernetes)';
+  if (cause instanceof AgentRefusal && cause.status === 404) return worker;
+  const isSilent = !Number.isFinite(away) && !standstillOf(error) && warmProcessOf(runDir) !== undefined;
+  return isSilent ? `${worker}, or has just begun` : undefined;
+}
+
 export const status = command(
   'status',
   'What the agent of this node knows, what it waits for, and how old that is',
@@ -48,12 +61,13 @@ export const status = command(
     try {
       found = await askAgent<AgentStatus>(runDir, 'GET', '/status');
     } catch (error) {
-      if (error instanceof Error && error.cause instanceof AgentRefusal && error.cause.status === 404)
+      const away = heartbeatAge(runDir);
+      const worker = workerIn(error, runDir, away);
+      if (worker)
         throw new Error(
-          'Cannot tell what an agent of Kubernetes knows: the warm process here is a worker (agent --no-kubernetes); see tollgate verify, tollgate policy list',
+          `Cannot tell what an agent of Kubernetes knows: the warm process here ${worker}; see tollgate verify, tollgate policy list`,
           { cause: error },
         );
-      const away = heartbeatAge(runDir);
       warn(Number.isFinite(away) ? `an agent was last seen ${Math.round(away)} s ago` : 'no agent was ever seen here');
       throw error;
     }

@@ -2,6 +2,7 @@
  * Compares both ends of a pair of ours with what ADD made of them. ADD sets all of it, so whatever differs was changed
  * afterwards, and cuts the pod off in whole or in part.
  */
+import { forwarding } from '../enforce/probe.ts';
 import { type Address, type Family, formatAddress, formatPrefix, networkOf, sameAddress } from '../ip/address.ts';
 import { addAddress, dumpAddresses, linkAddressOf } from '../kernel/address.ts';
 import { type Link, type LinkChange, setLink } from '../kernel/link.ts';
@@ -142,7 +143,8 @@ function sysctlDeviations(inside: Inside, wanted: readonly (readonly [key: strin
 const ipv6Enabled = ({ name }: Link, { addresses }: VethPair): [string, string][] =>
   addresses.some(({ family }) => family === 6) ? [[`ipv6/conf/${name}/disable_ipv6`, '0']] : [];
 
-const hostEndIpv4 = { forwarding: 1, ...learnsNothing };
+/** The node's own switch turns forwarding off on all links, and on again: where that is off, it is the one fault, and is told as such. */
+const hostEndIpv4 = () => (findSysctl(forwarding[4]) === '0' ? learnsNothing : { forwarding: 1, ...learnsNothing });
 
 /** How the host end differs from what ADD made. */
 export function hostEndDeviations(host: Exchange, link: Link, pair: VethPair): Deviation[] {
@@ -158,7 +160,7 @@ export function hostEndDeviations(host: Exchange, link: Link, pair: VethPair): D
     ...sysctlDeviations(
       work => work(),
       [
-        ...Object.entries(hostEndIpv4).map(([key, value]) => [`ipv4/conf/${name}/${key}`, `${value}`] as const),
+        ...Object.entries(hostEndIpv4()).map(([key, value]) => [`ipv4/conf/${name}/${key}`, `${value}`] as const),
         ...ipv6Enabled(link, pair),
       ],
     ),

@@ -3,6 +3,7 @@ import { chmodSync, ftruncateSync, readFileSync, renameSync, rmSync, statSync, w
 import { connect, type Server } from 'node:net';
 import { join } from 'node:path';
 import { type FileLock, tryLock } from '../kernel/flock.ts';
+import { holderOf } from '../kernel/lock-holder.ts';
 import { claimantOfNetns, claimNetns } from '../kernel/netns.ts';
 import { doing } from '../state/error.ts';
 import { makeFolders } from '../state/make-folders.ts';
@@ -40,9 +41,14 @@ export function claimNode(runDir: string): Disposable {
   return claims.move();
 }
 
+const lockPath = (runDir: string): string => join(runDir, 'agent.lock');
+
+/** Id of the process that is the agent or the worker of the runtime folder; undefined where none is, or none that can be seen. */
+export const warmProcessOf = (runDir: string): number | undefined => holderOf(lockPath(runDir));
+
 function claimFolder(runDir: string): FileLock {
   doing('make folder', runDir, () => makeFolders(runDir));
-  const path = join(runDir, 'agent.lock');
+  const path = lockPath(runDir);
   const held = tryLock(path);
   if (!held) {
     const pid = readFileSync(path, 'utf8').trim();

@@ -165,15 +165,16 @@ const worker = [
 ];
 const ofWorker = ({ checks }: Tested) => checks.find(({ name }) => name === 'the warm process takes calls in');
 
-test('a warm process that lives takes a call in', async () => {
-  using host = await start();
-  using _agent = await startAgent(host, [...worker, '--flows']);
-  const tested = JSON.parse(await host.must([tollgate, 'connectivity', 'test', ...places, '-o', 'json'])) as Tested;
-  assert.equal(ofWorker(tested)?.ok, true, JSON.stringify(tested));
-  const { exit, stderr } = await host.run([tollgate, 'status', '--run-dir', runDir]);
-  assert.equal(exit, 3);
-  assert.match(stderr, /^tollgate: Cannot tell what an agent of Kubernetes knows: the warm process here is a worker/);
-});
+for (const flows of [['--flows'], []])
+  test(`a worker that lives takes a call in, and has no status ${flows.length > 0 ? 'with' : 'without'} --flows`, async () => {
+    using host = await start();
+    using _agent = await startAgent(host, [...worker, ...flows]);
+    const tested = JSON.parse(await host.must([tollgate, 'connectivity', 'test', ...places, '-o', 'json'])) as Tested;
+    assert.equal(ofWorker(tested)?.ok, true, JSON.stringify(tested));
+    const { exit, stderr } = await host.run([tollgate, 'status', '--run-dir', runDir]);
+    assert.equal(exit, 3);
+    assert.match(stderr, /^tollgate: Cannot tell what an agent of Kubernetes knows: the warm process here is a worker/);
+  });
 
 // Each waits for what does not answer, and computes little.
 suite('a fault is found, and its likely cause told', { concurrency: true }, () => {

@@ -303,6 +303,11 @@ suite('completion', () => {
     for (const word of ['explain', 'diff', 'matrix', 'lint', 'list', 'apply'])
       assert.ok((await ask('policy', '')).includes(word), word);
     assert.ok((await ask('policy', 'explain', '--')).includes('--from'));
+    for (const words of [['flows'], ['policy', 'lint'], ['policy', 'matrix'], ['gc']])
+      assert.deepEqual(
+        (await ask(...words, '--')).filter(word => word.length === 3),
+        [],
+      );
     assert.deepEqual(await ask('policy', 'matrix', '-o', ''), ['text', 'json', 'html']);
   });
 });

@@ -84,3 +84,15 @@ test('where no agent is ready, nothing was tried, which is no success', () => {
   assert.match(asText.stdout, /^not tried: pods: no agent is ready\nNothing could be tried\.\nLikely causes:\n {2}a: /);
   assert.deepEqual([asJson.status, asText.status], [1, 1]);
 });
+
+for (const [words, option, example] of [
+  [['gc'], '--dry-run', 'kubectl tollgate gc --force'],
+  [['gc', '--force'], '--dry-run', 'kubectl tollgate gc -o json'],
+  [['policy', 'explain'], '--from', 'kubectl tollgate policy explain --from'],
+] as const)
+  test(`${words.join(' ')} --help says all that may follow, in words that may be typed`, () => {
+    const { status, stdout, nodes } = plugin(...words, '--help');
+    assert.deepEqual({ status, nodes }, { status: 0, nodes: [] });
+    for (const text of ['--node', option, example]) assert.ok(stdout.includes(text), `${text} is not in\n${stdout}`);
+    assert.doesNotMatch(stdout, new RegExp(`(?<!kubectl )tollgate ${words[0]}`));
+  });

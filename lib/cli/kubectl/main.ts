@@ -11,6 +11,8 @@ import { followFlowsOfNodes, isFlowList, isFollowed, listFlowsOfNodes } from './
 import { type AgentPod, agentPods, type KubectlTarget, kubectl } from './kubectl.ts';
 import { onNodes } from './on-nodes.ts';
 
+const SCRIPT_NAME = 'kubectl tollgate';
+
 interface Given extends KubectlTarget {
   /** Empty: all. */
   readonly nodes: readonly string[];
@@ -155,7 +157,7 @@ function parserOf(args: readonly string[]): Argv {
     })
     .parserConfiguration({ 'unknown-options-as-args': true, 'greedy-arrays': false })
     .strictOptions(false)
-    .scriptName('kubectl tollgate')
+    .scriptName(SCRIPT_NAME)
     .usage('$0 <command>\n\nAsks the nodes of a cluster, by kubectl; what follows a command goes to it as on a node.')
     .locale('en')
     .version(manifest.version)
@@ -204,6 +206,12 @@ const commands: readonly PluginCommand[] = [
   { name: 'sysdump', summary: 'Write one archive of the cluster and all of its nodes', run: sysdump },
 ];
 
+/** The help of a command that a node, or this program under its other name, carries out; in words that may be typed here. */
+async function helpAsOnNode(words: readonly string[]): Promise<Exit> {
+  const { main: onNode } = await import('../main.ts');
+  return await onNode([...words.filter(word => !word.startsWith('-')), '--help'], SCRIPT_NAME);
+}
+
 /** @throws UsageError where the words are no command's */
 async function runCommand(args: readonly string[]): Promise<Exit> {
   const parser = parserOf(args);
@@ -212,14 +220,15 @@ async function runCommand(args: readonly string[]): Promise<Exit> {
     parser.command(
       name,
       summary,
-      inner =>
-        options ? inner.options(options) : inner.epilog(`What else may follow is said by tollgate ${name} --help.`),
+      inner => (options ? inner.options(options) : inner.epilog('What else may follow the command, as on a node:')),
       async given => {
         const parsed = given as unknown as Parsed;
         how = (await run(givenOf(parsed), parsed)) as Exit;
       },
     );
   const { _: words, help, version } = (await parser.parseAsync()) as Parsed;
+  const asked = commands.find(({ name }) => name === words[0]);
+  if (help && asked && !asked.options) return await helpAsOnNode(words.map(String));
   if (how !== undefined || help || version) return how ?? exit.yes;
   throw new UsageError(
     unknownCommand(
