@@ -1,5 +1,6 @@
 /** The agent of one node, which proofs kill and bring back: as a program of ours, or as kubelet runs it in a pod. */
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { readText } from '../../lib/state/atomic.ts';
 import type { Host } from '../support/host.ts';
 import { until } from '../support/until.ts';
 import type { Daemon } from './daemon.ts';
@@ -67,7 +68,7 @@ export class PodAgent implements NodeAgent {
   }
 
   async kill(): Promise<void> {
-    const { pid } = this;
+    const pid = await until('the agent to run', () => this.#found);
     process.kill(this.#kubelet.pid, 'SIGSTOP');
     process.kill(pid, 'SIGKILL');
     await until('the agent to be gone', () => this.#found !== pid);
@@ -78,13 +79,14 @@ export class PodAgent implements NodeAgent {
   }
 
   tail(lines: number): string {
-    const log = this.#host
+    // kubelet removes those of agents that have gone in its own time.
+    const [log] = this.#host
       .files('/var/log/pods')
       .filter(file => /\/kube-system_tollgate-[^/]*\/agent\/\d+\.log$/.test(file))
-      .map(file => ({ file, number: Number(/(\d+)\.log$/.exec(file)![1]) }))
-      .sort((a, b) => a.number - b.number)
-      .at(-1);
-    if (log === undefined) return '';
-    return readFileSync(this.#host.path(log.file), 'utf8').split('\n').slice(-lines).join('\n');
+      .map(file => this.#host.path(file))
+      .map(path => ({ path, written: statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0 }))
+      .sort((a, b) => b.written - a.written);
+    const said = log && readText(log.path);
+    return (said ?? '').split('\n').slice(-lines).join('\n');
   }
 }

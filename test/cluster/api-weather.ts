@@ -6,6 +6,7 @@ import tls from 'node:tls';
 import { until } from '../support/until.ts';
 import type { Pod } from './api.ts';
 import { type KubeCluster, namespaceOf, policyOf } from './cluster.ts';
+import { type AskFlow, settle, verdictsAre } from './patience.ts';
 import { SlowApi } from './slow-api.ts';
 import { Knocking } from './traffic.ts';
 
@@ -27,7 +28,7 @@ export function apiWeather(cluster: () => KubeCluster): void {
   suite("the API server's weather", () => {
     const pods = new Map<string, Pod>();
     const pod = (name: string): Pod => pods.get(name)!;
-    const reaches = (from: string, patience = 2000) => cluster().reaches(pod(from), pod('web'), { patience });
+    const reaches: AskFlow = (from, patience) => cluster().reaches(pod(from), pod('web'), { patience });
 
     before(async () => {
       const { api } = cluster();
@@ -40,7 +41,7 @@ export function apiWeather(cluster: () => KubeCluster): void {
         ...{ namespace: 'weather', name: app, labels: { app }, node: `node${(i % 2) + 1}` },
       }));
       for (const made of await cluster().runAll(all)) pods.set(made.metadata.name, made);
-      await until('the client to be let in', () => reaches('client', 500));
+      await settle({ client: true, stranger: false }, reaches);
     });
 
     /** A label lets the stranger in, and shuts it out again. */
@@ -50,8 +51,7 @@ export function apiWeather(cluster: () => KubeCluster): void {
         ['stranger', false],
       ] as const) {
         await cluster().api.label(pod('stranger'), { app });
-        await until('the label to hold', async () => (await reaches('stranger', 300)) === isAllowed, 120_000);
-        assert.equal(await reaches('stranger'), isAllowed);
+        await settle({ stranger: isAllowed }, reaches);
       }
     }
 
@@ -59,15 +59,14 @@ export function apiWeather(cluster: () => KubeCluster): void {
       using denied = new Knocking(cluster(), pod('stranger'), pod('web'));
       {
         await using slow = await SlowApi.start(DELAY);
-        await until('nodes to ask through the delay', () => slow.count >= 4, 120_000);
+        await until('nodes to ask through the delay', () => slow.count >= 4);
         const late = ['client', 'stranger'].map(app => ({
           ...{ namespace: 'weather', name: `late-${app}`, labels: { app }, node: 'node2' },
         }));
         const started = performance.now();
         for (const made of await cluster().runAll(late)) pods.set(made.metadata.name, made);
         t.diagnostic(`two pods Ready after ${((performance.now() - started) / 1000).toFixed(1)} s`);
-        await until('the late client to be let in', () => reaches('late-client', 500), 120_000);
-        assert.equal(await reaches('late-stranger'), false);
+        await settle({ 'late-client': true, 'late-stranger': false }, reaches);
         const knocks = await denied.end();
         assert.ok(knocks.length > 0);
         assert.deepEqual(
@@ -84,12 +83,12 @@ export function apiWeather(cluster: () => KubeCluster): void {
       const old = await serialShown();
       const { control } = cluster();
       control.renewCertificate();
-      await until('it to be shown', async () => (await serialShown()) !== old, 180_000);
+      await until('it to be shown', async () => (await serialShown()) !== old);
       using denied = new Knocking(cluster(), pod('stranger'), pod('web'));
       await control.apiServer.end('SIGKILL');
       await control.startApiServer();
       t.diagnostic(`the certificate was ${old}, and is ${await serialShown()}`);
-      assert.equal(await reaches('client'), true);
+      await verdictsAre({ client: true, stranger: false }, reaches);
       const knocks = await denied.end();
       assert.deepEqual(
         knocks.filter(({ isEchoed }) => isEchoed),

@@ -1,6 +1,7 @@
 /** The API server as an admin uses it: objects in, objects out, as JSON. */
 import https from 'node:https';
 import type { Json } from '../support/cni.ts';
+import { PATIENCE } from '../support/until.ts';
 
 export interface Meta {
   readonly name: string;
@@ -123,7 +124,7 @@ export class Api implements Disposable {
       'content-length': Buffer.byteLength(text),
     };
     const url = new URL(path, this.#access.server);
-    const request = https.request(url, { method, headers, agent: this.#agent, timeout: 30_000 }, response => {
+    const request = https.request(url, { method, headers, agent: this.#agent, timeout: PATIENCE }, response => {
       let answer = '';
       response.setEncoding('utf8').on('data', chunk => {
         answer += chunk;

@@ -6,6 +6,7 @@ import type { Pod } from './api.ts';
 import type { KubeCluster } from './cluster.ts';
 import { podProgram } from './images.ts';
 import type { KubeNode } from './node.ts';
+import { NO_ANSWER } from './patience.ts';
 
 export type Family = 4 | 6;
 export type Transport = 'tcp' | 'udp';
@@ -53,7 +54,7 @@ export class Asker {
   /** What comes back of one word, or undefined where nothing does within the patience (ms). */
   async say(word: string, { transport, address, port }: Target, patience: number): Promise<string | undefined> {
     const { exit, stdout } = await this.#run(['ask', transport, address, String(port), String(patience), word]);
-    if (exit !== 0 && exit !== 1) throw new Error(`Cannot ask ${transport} ${address} ${port}: exit ${exit}`);
+    if (exit !== 0 && exit !== NO_ANSWER) throw new Error(`Cannot ask ${transport} ${address} ${port}: exit ${exit}`);
     return exit === 0 ? stdout : undefined;
   }
 

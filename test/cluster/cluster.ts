@@ -1,13 +1,15 @@
 /** A Kubernetes cluster of this test's own: a control plane, nodes that share a link, and what tests ask of its pods. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { until } from '../support/until.ts';
+import { PATIENCE, until } from '../support/until.ts';
 import { nodePlace, type Place } from './addresses.ts';
 import { type AgentValues, agentManifests } from './agent-manifests.ts';
 import { type Api, isTrue, type KubeObject, type Pod } from './api.ts';
+import type { Target } from './asker.ts';
 import { ControlPlane } from './control.ts';
 import { podImage, podProgram } from './images.ts';
 import { type AgentWay, KubeNode } from './node.ts';
+import { NO_ANSWER, SILENCE } from './patience.ts';
 import { dnsObjects } from './proxy.ts';
 import { release } from './release.ts';
 import { defaultRuntime, type Runtime } from './runtime.ts';
@@ -39,6 +41,9 @@ const ports = [
   { name: 'http', containerPort: 80 },
   { name: 'other', containerPort: 81 },
 ];
+
+/** Of a probe: kubelet's own second is short on a machine that is busy, and three misses in a row are a restart. */
+export const patient = { timeoutSeconds: 30 } as const;
 
 export function podOf({ namespace, name, labels = {}, words, node, container }: PodOptions): KubeObject {
   const command = ['/bin/pod', ...(words ?? ['serve', name, '80', '81'])];
@@ -143,13 +148,13 @@ export class KubeCluster implements Disposable {
   }
 
   /** Waits for an object to be as it should. */
-  async until<T>(path: string, what: string, found: (object: T) => boolean, deadline = 180_000): Promise<void> {
+  async until<T>(path: string, what: string, found: (object: T) => boolean): Promise<void> {
     let last: T | undefined;
     const wait = async () => {
       last = await this.api.get<T>(path);
       return last !== undefined && found(last);
     };
-    await until(`${path} to be ${what}`, wait, deadline).catch(error => {
+    await until(`${path} to be ${what}`, wait).catch(error => {
       throw new Error(`${error.message}: ${JSON.stringify(last)}`);
     });
   }
@@ -160,11 +165,14 @@ export class KubeCluster implements Disposable {
     return pod!;
   }
 
-  /** In one namespace, all at once; resolves when all are Ready. */
-  async runAll(all: readonly PodOptions[], deadline = 300_000): Promise<readonly Pod[]> {
+  /** In one namespace, all at once; resolves when all are Ready, and those that serve listen. */
+  async runAll(all: readonly PodOptions[], deadline = PATIENCE): Promise<readonly Pod[]> {
+    const place = `/api/v1/namespaces/${all[0]!.namespace}`;
+    // A controller makes it after the namespace, and without it no pod is let in.
+    await this.until(`${place}/serviceaccounts/default`, 'there', () => true);
     await Promise.all(all.map(async options => await this.api.apply(podOf(options))));
     const names = new Set(all.map(({ name }) => name));
-    const folder = `/api/v1/namespaces/${all[0]!.namespace}/pods`;
+    const folder = `${place}/pods`;
     let unready: readonly Pod[] = [];
     const wait = async () => {
       const pods = (await this.api.list<Pod>(folder)).filter(({ metadata }) => names.has(metadata.name));
@@ -175,20 +183,23 @@ export class KubeCluster implements Disposable {
       const words = unready.map(({ metadata, status }) => `${metadata.name}: ${JSON.stringify(status)}`);
       throw new Error(`${error.message}: ${unready.length} are not: ${words[0]}`);
     });
-    return all.map(({ name }) => pods.find(({ metadata }) => metadata.name === name)!);
+    const made = all.map(({ name }) => pods.find(({ metadata }) => metadata.name === name)!);
+    // For kubelet a container runs before its program does.
+    await Promise.all(made.map(async (pod, i) => all[i]!.words ?? (await this.#listens(pod))));
+    return made;
+  }
+
+  async #listens(pod: Pod): Promise<void> {
+    const itself: Target = { transport: 'tcp', address: '127.0.0.1', port: 80 };
+    await until(`${pod.metadata.name} to listen`, () => this.#isAnswered(pod, itself, SILENCE));
   }
 
   /** Deletes the namespace and all in it; resolves when it is gone. */
   async deleteNamespace(name: string): Promise<void> {
     const namespace = namespaceOf(name);
     await this.api.delete(namespace);
-    await until(
-      `namespace ${name} to be gone`,
-      async () => {
-        return (await this.api.get(`/api/v1/namespaces/${name}`)) === undefined;
-      },
-      180_000,
-    );
+    const isGone = async () => (await this.api.get(`/api/v1/namespaces/${name}`)) === undefined;
+    await until(`namespace ${name} to be gone`, isGone);
   }
 
   nodeOf(pod: Pod): KubeNode {
@@ -207,20 +218,25 @@ export class KubeCluster implements Disposable {
     return spawn('setpriv', command, { stdio: ['pipe', 'pipe', 'inherit'] });
   }
 
-  /** Whether a request is answered within the patience (ms). */
+  /** Whether a request is answered within the patience (ms): ANSWER where it is to be. */
   async reaches(
     from: Pod,
     to: Pod,
     {
       transport = 'tcp',
       port = 80,
-      patience = 2000,
+      patience = SILENCE,
     }: Partial<{ transport: 'tcp' | 'udp'; port: number; patience: number }> = {},
   ): Promise<boolean> {
-    const child = this.spawn(from, 'ask', transport, to.status.podIP!, String(port), String(patience));
+    return await this.#isAnswered(from, { transport, address: to.status.podIP!, port }, patience);
+  }
+
+  async #isAnswered(from: Pod, { transport, address, port }: Target, patience: number): Promise<boolean> {
+    const child = this.spawn(from, 'ask', transport, address, String(port), String(patience));
     child.stdout!.resume();
     const [exit] = (await once(child, 'close')) as [number | null];
-    if (exit !== 0 && exit !== 1) throw new Error(`Cannot ask: exit ${exit}`);
+    if (exit !== 0 && exit !== NO_ANSWER)
+      throw new Error(`Cannot ask ${address} from ${from.metadata.name}: exit ${exit}`);
     return exit === 0;
   }
 }

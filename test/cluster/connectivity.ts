@@ -4,14 +4,16 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
 import { before, suite, test } from 'node:test';
+import { errnoOf } from '../../lib/state/error.ts';
 import { tollgate } from '../support/places.ts';
 import { until } from '../support/until.ts';
 import { dnsService } from './addresses.ts';
 import { isTrue, type Pod } from './api.ts';
 import { defaultDeny, type KubeCluster, namespaceOf } from './cluster.ts';
-import { definitions } from './definitions.ts';
+import { define, definitions } from './definitions.ts';
 import { type Ends, type Fault, faults, mended } from './faults.ts';
 import type { KubeNode } from './node.ts';
+import { type AskFlow, settle, verdictsAre } from './patience.ts';
 import { plugin, spawnPlugin } from './plugin.ts';
 
 interface Check {
@@ -19,10 +21,22 @@ interface Check {
   readonly family: number | null;
   readonly ok: boolean;
 }
+interface AgentStatus {
+  readonly problems: readonly string[];
+}
 interface Tested {
   readonly checks: readonly Check[];
   readonly causes: readonly string[];
   readonly notTried: readonly string[];
+}
+
+/** Lets a held process go on; kubelet may have ended it meanwhile. */
+function goesOn(pid: number): void {
+  try {
+    process.kill(pid, 'SIGCONT');
+  } catch (error) {
+    if (errnoOf(error) !== 'ESRCH') throw error;
+  }
 }
 
 export function connectivity(cluster: () => KubeCluster): void {
@@ -42,6 +56,13 @@ export function connectivity(cluster: () => KubeCluster): void {
       return agent !== undefined && isTrue(agent.status.conditions, 'Ready');
     }
     const areAgentsReady = async () => (await Promise.all(names.map(isAgentReady))).every(isReady => isReady);
+
+    /** The agent has put right what the test has mended, and finds nothing more to do. */
+    async function isWhole({ host }: KubeNode): Promise<boolean> {
+      if ((await host.run([tollgate, 'verify'])).exit !== 0) return false;
+      const { exit, stdout } = await host.run([tollgate, 'status', '-o', 'json']);
+      return exit === 0 && (JSON.parse(stdout) as AgentStatus).problems.length === 0;
+    }
 
     /** Watches that stood still with the network, of DNS above all, go on with what was missed. */
     async function newNamesAreKnown(): Promise<void> {
@@ -86,7 +107,7 @@ export function connectivity(cluster: () => KubeCluster): void {
     });
 
     test('where the API knows ClusterNetworkPolicy, both tiers are tried', async () => {
-      for (const definition of definitions()) await cluster().api.apply(definition);
+      await define(cluster(), definitions());
       const { checks, notTried } = await tested(0);
       assert.deepEqual(notTried, []);
       for (const name of ['Admin denies', 'Admin accepts', 'Admin passes', 'Baseline denies', 'Baseline comes'])
@@ -110,7 +131,7 @@ export function connectivity(cluster: () => KubeCluster): void {
         assert.match(causes.join(), /^node2: its agent does not answer/);
         assert.match(notTried.join(), /pods of two nodes: one agent is ready/);
       } finally {
-        process.kill(pid, 'SIGCONT');
+        goesOn(pid);
       }
       await until('kubelet to notice that it is back', areAgentsReady);
     });
@@ -142,6 +163,7 @@ export function connectivity(cluster: () => KubeCluster): void {
         }
       } finally {
         child.kill();
+        for (const node of [ends.near, ends.far]) await until(`${node.name} to be whole`, () => isWhole(node));
         await until('the agents to be ready', areAgentsReady);
         await newNamesAreKnown();
       }
@@ -161,12 +183,12 @@ export function connectivity(cluster: () => KubeCluster): void {
         assert.match(causes.join(' | '), fault.cause);
       });
 
-    for (const { what, breaks, isWhole, told } of mended)
+    for (const { what, breaks, isWhole: whole, told } of mended)
       test(`${what}: the agent puts it right, and says so`, async () => {
         const { host, agent } = ends.near;
         const all = { ...ends, pod: '' };
         await host.sh(breaks(all));
-        await until('it to be whole', async () => (await host.run(['sh', '-c', isWhole(all)])).exit === 0, 30_000);
+        await until('it to be whole', async () => (await host.run(['sh', '-c', whole(all)])).exit === 0);
         await until('it to be told', () => told.test(agent.tail(100)));
       });
 
@@ -178,21 +200,21 @@ export function connectivity(cluster: () => KubeCluster): void {
       const [web, client] = (await cluster().runAll(
         names.map((node, i) => ({ namespace: 'flushed', name: i === 0 ? 'web' : 'client', node })),
       )) as [Pod, Pod];
-      const isOpen = (patience = 2000) => cluster().reaches(client, web, { patience });
-      await until('the policy to hold', async () => !(await isOpen(300)));
+      const reaches: AskFlow = (_, patience) => cluster().reaches(client, web, { patience });
+      await settle({ 'a denied one': false }, reaches);
       assert.match((await host.run(flush)).stderr, /Operation not permitted/);
-      assert.equal(await isOpen(), false);
+      await verdictsAre({ 'a denied one': false }, reaches);
       await agent.kill();
       try {
         await until('the table to have no owner', async () => (await host.run(flush)).exit === 0);
-        assert.equal(await isOpen(), true, 'nothing is gated now');
+        await verdictsAre({ 'one of an empty table': true }, reaches);
         const { stdout } = await host.run([tollgate, 'verify']);
         t.diagnostic(stdout.trim().replaceAll('\n', ' | '));
         assert.match(stdout, /table inet tollgate: holds no rule, .*no pod is gated/);
       } finally {
         agent.start();
       }
-      await until('the next agent to close it', async () => !(await isOpen(300)));
+      await settle({ 'one of the next agent': false }, reaches);
       await until('the agents to be ready', areAgentsReady);
       await cluster().deleteNamespace('flushed');
     });

@@ -178,7 +178,7 @@ export class ControlPlane implements Disposable {
   async unplug(node: Node): Promise<void> {
     for (const range of node.spec.podCIDRs ?? []) sh(`ip route del ${range} 2>/dev/null || true`);
     const { name } = node.metadata;
-    await until('the wire to be gone', () => sh(`ip -o link show dev ${name} 2>/dev/null || true`) === '', 60_000);
+    await until('the wire to be gone', () => sh(`ip -o link show dev ${name} 2>/dev/null || true`) === '');
   }
 
   /** Of the API server, by the same authority. It looks at its files each minute. */

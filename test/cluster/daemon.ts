@@ -74,14 +74,10 @@ export class Daemon {
   }
 
   /** Waits until what it does shows. */
-  async until<T>(what: string, found: () => T | Promise<T>, deadline = 120_000): Promise<NonNullable<T>> {
-    return await until(
-      `${this.name}: ${what}`,
-      async () => {
-        if (!this.isRunning) throw new Error(`${this.name} has ended:\n${this.tail()}`);
-        return await found();
-      },
-      deadline,
-    );
+  async until<T>(what: string, found: () => T | Promise<T>): Promise<NonNullable<T>> {
+    return await until(`${this.name}: ${what}`, async () => {
+      if (!this.isRunning) throw new Error(`${this.name} has ended:\n${this.tail()}`);
+      return await found();
+    });
   }
 }

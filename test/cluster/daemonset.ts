@@ -7,6 +7,7 @@ import { agentManifests } from './agent-manifests.ts';
 import { isTrue, type KubeObject, type Pod } from './api.ts';
 import { defaultDeny, type KubeCluster, namespaceOf, policyOf } from './cluster.ts';
 import type { KubeNode } from './node.ts';
+import { ANSWER, type AskFlow, settle, verdictsAre } from './patience.ts';
 import { release } from './release.ts';
 
 interface DaemonSet extends KubeObject {
@@ -40,8 +41,8 @@ export function daemonSet(cluster: () => KubeCluster): void {
   suite('the DaemonSet', () => {
     let node: KubeNode;
     const pods = new Map<string, Pod>();
-    const reaches = (from: string, patience = 2000) =>
-      cluster().reaches(pods.get(from)!, pods.get('web')!, { patience });
+    const reaches: AskFlow = (from, patience) => cluster().reaches(pods.get(from)!, pods.get('web')!, { patience });
+    const verdicts = { client: true, stranger: false } as const;
     const agents = async (): Promise<readonly Pod[]> => {
       const all = await cluster().api.list<Pod>('/api/v1/namespaces/kube-system/pods');
       const isIt = ({ metadata, spec }: Pod) =>
@@ -75,7 +76,7 @@ export function daemonSet(cluster: () => KubeCluster): void {
 
     test('installs the plugin, makes the node ready and is ready itself, with the rights that it is shipped with', async () => {
       await node.isReady();
-      await until("the agent's pod to be Ready", () => readyAgent(), 120_000);
+      await until("the agent's pod to be Ready", () => readyAgent());
       for (const name of ['tollgate', 'tollgate-ipam'])
         assert.ok(lstatSync(node.host.path(`/run/cni/bin/${name}`)).size < 100_000, `${name} is the launcher`);
     });
@@ -92,17 +93,17 @@ export function daemonSet(cluster: () => KubeCluster): void {
         ...{ namespace: 'daemon', name: app, labels: { app }, node: node.name },
       }));
       for (const pod of await cluster().runAll(all)) pods.set(pod.metadata.name, pod);
-      assert.deepEqual([await reaches('client'), await reaches('stranger')], [true, false]);
-      assert.equal(await node.answers(pods.get('web')!), true);
+      await settle(verdicts, reaches);
+      assert.equal(await node.answers(pods.get('web')!, ANSWER), true);
     });
 
     test('its pod is deleted and comes again: gates stay, and the next pod is plugged in', async () => {
       const { api } = cluster();
       const [old] = await agents();
       await api.delete(old!);
-      assert.deepEqual([await reaches('client'), await reaches('stranger')], [true, false]);
-      await until('another to be Ready', () => readyAgent(old!.metadata.uid), 180_000);
-      assert.deepEqual([await reaches('client'), await reaches('stranger')], [true, false]);
+      await verdictsAre(verdicts, reaches);
+      await until('another to be Ready', () => readyAgent(old!.metadata.uid));
+      await verdictsAre(verdicts, reaches);
       const late = await cluster().run({
         namespace: 'daemon',
         name: 'late',
@@ -110,7 +111,7 @@ export function daemonSet(cluster: () => KubeCluster): void {
         node: node.name,
       });
       pods.set('late', late);
-      assert.equal(await reaches('late'), true);
+      await settle({ late: true }, reaches);
     });
   });
 }

@@ -60,7 +60,8 @@ export const faults: readonly Fault[] = [
     what: 'the route to a pod is missing',
     breaks: ({ far, pod }) => far.host.sh(`ip route del ${pod}`),
     mends: () => {},
-    ...{ failed: /pod to pod between nodes|full packets between nodes|^a Service$/, families: [4] },
+    // The Service, and so its name, may lead to that pod.
+    ...{ failed: /pod to pod between nodes|full packets between nodes|^a Service$|^a name of DNS$/, families: [4] },
     cause: /node2: tollgate-connectivity\/far-open: the route to [\d.]+ by \w+ is missing/,
   },
   {

@@ -5,6 +5,7 @@ import { after, before, suite, test } from 'node:test';
 import { until } from '../support/until.ts';
 import type { Pod } from './api.ts';
 import { defaultDeny, type KubeCluster, namespaceOf, policyOf } from './cluster.ts';
+import { SILENCE } from './patience.ts';
 import { plugin, spawnPlugin } from './plugin.ts';
 
 const namespace = 'recorded';
@@ -36,7 +37,7 @@ export function kubectlFlows(cluster: () => KubeCluster): void {
   suite('kubectl tollgate flows', () => {
     const pods = new Map<string, Pod>();
     const asks = (from: string, to: string, port: number) =>
-      cluster().reaches(pods.get(from)!, pods.get(to)!, { port, patience: 1000 });
+      cluster().reaches(pods.get(from)!, pods.get(to)!, { port, patience: SILENCE });
 
     before(async () => {
       await cluster().api.apply(namespaceOf(namespace));

@@ -49,11 +49,7 @@ export function kubectlPlugin(cluster: () => KubeCluster): void {
 
     test('policy is judged by the cluster’s objects', async () => {
       const question = ['--from', `${namespace}/client`, '--to', `${namespace}/web`, '--port', '80/TCP'];
-      await until(
-        'the policy to be told',
-        async () => (await plugin('policy', 'explain', ...question)).status === 1,
-        120_000,
-      );
+      await until('the policy to be told', async () => (await plugin('policy', 'explain', ...question)).status === 1);
       const { stdout } = await plugin('policy', 'explain', ...question);
       assert.match(stdout, new RegExp(`NetworkPolicy/${namespace}/default-deny`));
       assert.equal((await plugin('policy', 'lint')).status, 0);

@@ -1,5 +1,6 @@
 /** kubectl(1), as an administrator of the cluster calls it. */
 import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process';
+import { PATIENCE, until } from '../support/until.ts';
 import { adminConfig } from './control.ts';
 import { kubernetes } from './daemon.ts';
 
@@ -15,17 +16,24 @@ export class Kubectl {
 
   /** What it prints. @throws Error it ends with another status than 0 */
   run(...command: string[]): string {
-    const options = { encoding: 'utf8', timeout: 120_000, stdio: 'pipe' } as const;
+    const options = { encoding: 'utf8', timeout: PATIENCE, stdio: 'pipe' } as const;
     return execFileSync(program, [...this.#options, ...command], options);
   }
 
-  /** What it prints; undefined where it fails, or prints nothing. */
-  attempt(...command: string[]): string | undefined {
-    try {
-      return this.run(...command) || undefined;
-    } catch {
-      return undefined;
-    }
+  /** What it prints once it succeeds and prints something. @throws Error at the deadline, with what it said last */
+  async until(what: string, ...command: string[]): Promise<string> {
+    let failure: unknown;
+    const attempt = () => {
+      try {
+        return this.run(...command) || undefined;
+      } catch (error) {
+        failure = error;
+        return undefined;
+      }
+    };
+    return await until(what, attempt).catch(error => {
+      throw new Error(error.message, { cause: failure });
+    });
   }
 
   /** It goes on until it is killed. */

@@ -3,8 +3,9 @@ import assert from 'node:assert/strict';
 import { before, suite, test } from 'node:test';
 import { eventually, until } from '../support/until.ts';
 import type { Pod } from './api.ts';
-import { defaultDeny, type KubeCluster, namespaceOf, policyOf } from './cluster.ts';
+import { defaultDeny, type KubeCluster, namespaceOf, patient, policyOf } from './cluster.ts';
 import type { KubeNode } from './node.ts';
+import { ANSWER, type AskFlow, settle } from './patience.ts';
 import { remainsOf } from './remains.ts';
 import { Visitors } from './traffic.ts';
 
@@ -37,31 +38,35 @@ export function life(cluster: () => KubeCluster): void {
       const namespaceSelector = { matchLabels: { name: 'vault' } };
       const to = [{ namespaceSelector }, { namespaceSelector: {}, podSelector: { matchLabels: { app: 'open' } } }];
       await api.apply(policyOf('flood', 'some', { podSelector: {}, policyTypes: ['Egress'], egress: [{ to }] }));
-      const sinks = ['open', 'shut'].map(name => ({ namespace: 'sink', name, labels: { app: name } }));
+      const names = ['open', 'shut', ...fences()];
+      const sinks = names.map(name => ({ namespace: 'sink', name, labels: { app: name }, ...placeOf(name) }));
       const made = [cluster().runAll(sinks), cluster().run({ namespace: 'vault', name: 'closed' })];
       for (const pod of (await Promise.all(made)).flat()) pods.set(pod.metadata.name, pod);
     });
 
     const allRemains = () => Promise.all([...cluster().nodes.values()].map(remainsOf));
 
-    /** By now the agent has heard of all that has become of pods: what comes later has come about. */
+    /** A pod on each node, by which it shows what its agent has heard of. */
+    const fences = (): readonly string[] => [...cluster().nodes.keys()].map(node => `fence-${node}`);
+    const placeOf = (name: string) => (name.startsWith('fence-') ? { node: name.slice('fence-'.length) } : {});
+
+    /** By now the agents have heard of all that has become of pods and policies: what comes later has come about. */
     async function heard(): Promise<void> {
-      const [open, shut] = [target('open'), target('shut')];
       const fence = policyOf('sink', 'fence', { podSelector: { matchLabels: { fence: 'yes' } } });
       await cluster().api.apply(fence);
-      for (const [label, isClosed] of [
-        ['yes', true],
-        [null, false],
+      const reaches: AskFlow = (to, patience) => cluster().reaches(target('open'), target(to), { patience });
+      for (const [label, isOpen] of [
+        ['yes', false],
+        [null, true],
       ] as const) {
-        await cluster().api.label(shut, { fence: label });
-        const isSo = async () => (await cluster().reaches(open, shut, { patience: 300 })) !== isClosed;
-        await until('the agent to have heard of a label', isSo);
+        await Promise.all(fences().map(name => cluster().api.label(target(name), { fence: label })));
+        await settle(Object.fromEntries(fences().map(name => [name, isOpen])), reaches);
       }
       await cluster().api.delete(fence);
     }
 
     test("kubelet's probes pass under default-deny, and go on passing", async () => {
-      const often = { periodSeconds: 1, failureThreshold: 2 };
+      const often = { periodSeconds: 1, failureThreshold: 2, ...patient };
       const container = {
         readinessProbe: { httpGet: { path: '/', port: 80 }, ...often },
         livenessProbe: { tcpSocket: { port: 81 }, ...often },
@@ -69,20 +74,17 @@ export function life(cluster: () => KubeCluster): void {
       };
       const pod = await cluster().run({ namespace: 'guarded', name: 'probed', container });
       const node = cluster().nodeOf(pod);
-      await until(
-        'five probes of each kind',
-        async () => {
-          const { Liveness = 0, Readiness = 0 } = await probesOf(node, pod);
-          return Liveness >= 5 && Readiness >= 5;
-        },
-        60_000,
-      );
+      await until('five probes of each kind', async () => {
+        const { Liveness = 0, Readiness = 0 } = await probesOf(node, pod);
+        return Liveness >= 5 && Readiness >= 5;
+      });
       const [now] = await cluster().runAll([{ namespace: 'guarded', name: 'probed', container }]);
       assert.equal(now!.status.containerStatuses![0]!.restartCount, 0);
       assert.equal(await cluster().reaches(target('open'), now!), false, 'default-deny holds all the same');
     });
 
     test(`${COUNT} pods at once that flood from their first instruction: all Ready, and none leaks`, async () => {
+      await heard();
       const remains = await allRemains();
       const visitors = Object.fromEntries(
         ['open', 'shut', 'closed'].map(name => [name, new Visitors(cluster(), target(name))]),
@@ -102,12 +104,9 @@ export function life(cluster: () => KubeCluster): void {
         assert.deepEqual(leaks, [], `${name} has heard from these`);
       }
       await cluster().api.deleteAll('/api/v1/namespaces/flood/pods');
-      await until(
-        'the pods to be gone',
-        async () => (await cluster().api.list('/api/v1/namespaces/flood/pods')).length === 0,
-        300_000,
-      );
-      assert.deepEqual(await eventually(remains, allRemains, 60_000), remains);
+      const areGone = async () => (await cluster().api.list('/api/v1/namespaces/flood/pods')).length === 0;
+      await until('the pods to be gone', areGone);
+      assert.deepEqual(await eventually(remains, allRemains), remains);
       for (const name of ['shut', 'closed']) {
         const leaks = [...visitors[name]!.seen].filter(address => addresses.has(address));
         assert.deepEqual(leaks, [], `${name} has heard from these as they went`);
@@ -128,15 +127,12 @@ export function life(cluster: () => KubeCluster): void {
         await heard();
         assert.equal(await cluster().reaches(pod, target('open')), false, 'it may not ask');
         assert.equal(await cluster().reaches(target('open'), pod), false, 'nor be asked');
-        assert.ok(await node.answers(pod), 'though it runs');
+        assert.ok(await node.answers(pod, ANSWER), 'though it runs');
       } finally {
         process.kill(node.kubelet.pid, 'SIGCONT');
       }
-      await until(
-        'it to be taken out',
-        async () => !(await remainsOf(node)).tagged.some(line => line.includes('guarded/forced')),
-        60_000,
-      );
+      const isThere = async () => (await remainsOf(node)).tagged.some(line => line.includes('guarded/forced'));
+      await until('it to be taken out', async () => !(await isThere()));
     });
   });
 }

@@ -200,13 +200,13 @@ export class KubeNode implements Disposable {
   /** As `docker save` makes it. */
   async import(archive: Uint8Array): Promise<void> {
     this.host.write('/run/image.tar', archive);
-    await this.host.must(this.#runtime.load('/run/image.tar'), { deadline: 300_000 });
+    await this.host.must(this.#runtime.load('/run/image.tar'));
     await this.host.must(['rm', '/run/image.tar']);
   }
 
   async isReady(): Promise<void> {
     const isReady = async () => isTrue((await this.read())?.status.conditions, 'Ready');
-    await this.kubelet.until('node is Ready', isReady, 300_000);
+    await this.kubelet.until('node is Ready', isReady);
   }
 
   async startRuntime(): Promise<void> {
@@ -254,9 +254,9 @@ export class KubeNode implements Disposable {
     throw new Error(`Cannot find pod ${namespace}/${name} on ${this.name}: no attachment of that name`);
   }
 
-  /** Whether the pod answers the node itself. */
-  async answers(pod: Pod): Promise<boolean> {
-    return (await this.host.run([podProgram, 'ask', 'tcp', pod.status.podIP!, '80', '2000'])).exit === 0;
+  /** Whether the pod answers the node itself within the patience (ms). */
+  async answers(pod: Pod, patience: number): Promise<boolean> {
+    return (await this.host.run([podProgram, 'ask', 'tcp', pod.status.podIP!, '80', String(patience)])).exit === 0;
   }
 
   /** Calls the plugin as a runtime would, for a pod that nobody has ever heard of. */

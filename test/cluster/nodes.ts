@@ -1,15 +1,19 @@
 /** Two nodes on one link: the agents' routes, and policy across nodes. */
 import assert from 'node:assert/strict';
 import { before, suite, test } from 'node:test';
-import { eventually, until } from '../support/until.ts';
 import type { Pod } from './api.ts';
 import { defaultDeny, type KubeCluster, namespaceOf, policyOf } from './cluster.ts';
+import { type AskFlow, settle, verdictsAre } from './patience.ts';
 
 export function nodes(cluster: () => KubeCluster): void {
   suite('two nodes', () => {
     const pods = new Map<string, Pod>();
     const pod = (name: string): Pod => pods.get(name)!;
-    const reaches = (from: string, to: string, patience = 2000) => cluster().reaches(pod(from), pod(to), { patience });
+    /** Of `client-node1 → web-node2`. */
+    const reaches: AskFlow = async (flow, patience) => {
+      const [from, to] = flow.split(' → ');
+      return await cluster().reaches(pod(from!), pod(to!), { patience });
+    };
 
     before(async () => {
       if (!cluster().nodes.has('node2')) await cluster().addNode('program');
@@ -26,12 +30,7 @@ export function nodes(cluster: () => KubeCluster): void {
     });
 
     test("pods reach each other by the agents' routes, from addresses of their own", async () => {
-      for (const [from, to] of [
-        ['client-node1', 'web-node2'],
-        ['client-node2', 'web-node1'],
-      ] as const) {
-        await until('the routes', () => reaches(from, to, 500));
-      }
+      await settle({ 'client-node1 → web-node2': true, 'client-node2 → web-node1': true }, reaches);
       const ranges = await Promise.all(
         [...cluster().nodes.values()].map(async node => (await node.read())!.spec.podCIDR),
       );
@@ -47,14 +46,11 @@ export function nodes(cluster: () => KubeCluster): void {
       );
       const flows = ['node1', 'node2'].flatMap(here =>
         ['node1', 'node2'].flatMap(there => [
-          { from: `client-${here}`, to: `web-${there}`, isAllowed: true },
-          { from: `stranger-${here}`, to: `web-${there}`, isAllowed: false },
+          [`client-${here} → web-${there}`, true],
+          [`stranger-${here} → web-${there}`, false],
         ]),
       );
-      const found = (patience: number) =>
-        Promise.all(flows.map(async flow => ({ ...flow, isAllowed: await reaches(flow.from, flow.to, patience) })));
-      await eventually(flows, () => found(300));
-      assert.deepEqual(await found(2000), flows);
+      await settle(Object.fromEntries(flows), reaches);
     });
 
     test('a label that changes on one node is heard on the other', async () => {
@@ -64,17 +60,18 @@ export function nodes(cluster: () => KubeCluster): void {
         ['stranger', false],
       ] as const) {
         await api.label(pod('stranger-node2'), { app });
-        await until('the label to hold', async () => (await reaches('stranger-node2', 'web-node1', 300)) === isAllowed);
-        assert.equal(await reaches('stranger-node2', 'web-node1'), isAllowed);
+        await settle({ 'stranger-node2 → web-node1': isAllowed }, reaches);
       }
     });
 
     test('a pod under default-deny answers its own node, and no other one', async () => {
-      const [one, two] = ['node1', 'node2'].map(name => cluster().nodes.get(name)!);
-      assert.equal(await one!.answers(pod('stranger-node1')), true);
-      assert.equal(await two!.answers(pod('stranger-node2')), true);
-      assert.equal(await two!.answers(pod('stranger-node1')), false);
-      assert.equal(await one!.answers(pod('stranger-node2')), false);
+      const flows = ['node1', 'node2'].flatMap(here =>
+        ['node1', 'node2'].map(there => [`${here} → stranger-${there}`, here === there]),
+      );
+      await verdictsAre(Object.fromEntries(flows), async (flow, patience) => {
+        const [node, asked] = flow.split(' → ');
+        return await cluster().nodes.get(node!)!.answers(pod(asked!), patience);
+      });
     });
   });
 }

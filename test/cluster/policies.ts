@@ -2,15 +2,17 @@
 import assert from 'node:assert/strict';
 import { BlockList, isIPv6 } from 'node:net';
 import { before, suite, test } from 'node:test';
-import { eventually } from '../support/until.ts';
 import type { KubeObject, Pod } from './api.ts';
 import { defaultDeny, type KubeCluster, namespaceOf, policyOf } from './cluster.ts';
 import { define, definitions, undefine } from './definitions.ts';
+import { ANSWER, settle, type Verdicts } from './patience.ts';
 
 const names = ['web', 'client', 'stranger', 'visitor'] as const;
 type Name = (typeof names)[number];
-/** `client→web:80`, and whether it is allowed. */
-type Expected = Readonly<Record<string, boolean>>;
+/** Where no policy is in force. */
+const open: Verdicts = Object.fromEntries(
+  names.flatMap(from => names.filter(to => to !== from).map(to => [`${from}→${to}:80`, true])),
+);
 
 const clients = { podSelector: { matchLabels: { app: 'client' } } };
 const toWeb = (from: unknown, more: object = {}) =>
@@ -44,7 +46,8 @@ const passing = (team: string, app: string) =>
 interface Case {
   readonly name: string;
   readonly policies: (addresses: Readonly<Record<Name, string>>) => readonly KubeObject[];
-  readonly expected: Expected;
+  /** `client→web:80`, and whether it is allowed. */
+  readonly expected: Verdicts;
 }
 
 const cases: readonly Case[] = [
@@ -108,22 +111,15 @@ export function policies(cluster: () => KubeCluster): void {
       }
     });
 
-    async function found(expected: Expected, patience: number): Promise<Expected> {
-      const flows = Object.keys(expected).map(async flow => {
+    async function settles(expected: Verdicts): Promise<void> {
+      await settle(expected, async (flow, patience) => {
         const [, from, to, port] = /^(\w+)→(\w+):(\d+)$/.exec(flow)!;
-        const isAllowed = await cluster().reaches(pods.get(from!)!, pods.get(to!)!, { port: Number(port), patience });
-        return [flow, isAllowed] as const;
+        return await cluster().reaches(pods.get(from!)!, pods.get(to!)!, { port: Number(port), patience });
       });
-      return Object.fromEntries(await Promise.all(flows));
     }
 
-    /** It comes about, and stays so. */
-    async function settles(expected: Expected): Promise<void> {
-      await eventually(expected, () => found(expected, 300), 20_000);
-      assert.deepEqual(await found(expected, 2000), expected);
-    }
-
-    async function under(policies: readonly KubeObject[], run: () => Promise<void>): Promise<void> {
+    /** What the policies shut is open again at the end: what the next one finds shut, its own policies have shut. */
+    async function under(policies: readonly KubeObject[], run: () => Promise<void>, afterwards = open): Promise<void> {
       const { api } = cluster();
       await Promise.all(policies.map(async policy => await api.apply(policy)));
       try {
@@ -131,6 +127,7 @@ export function policies(cluster: () => KubeCluster): void {
       } finally {
         await Promise.all(policies.map(async policy => await api.delete(policy)));
       }
+      await settles(afterwards);
     }
 
     test('policies of the cluster hold once their definition has come, tier by tier', async t => {
@@ -139,12 +136,15 @@ export function policies(cluster: () => KubeCluster): void {
       try {
         const [pass, deny, last] = [passing('shop', 'client'), denying('Admin'), denying('Baseline')];
         const tiers = { 'client→web:80': true, 'stranger→web:80': false, 'visitor→web:80': false };
-        await under([pass, deny], () => settles(tiers));
-        await under([pass, deny, defaultDeny('shop', ['Ingress'])], () =>
-          settles({ ...tiers, 'client→web:80': false }),
-        );
-        await under([last], () => settles({ 'client→web:80': false, 'web→visitor:80': true }));
-        await under([last, toWeb(clients)], () => settles(tiers));
+        await under([pass, deny], async () => {
+          await settles(tiers);
+          await under([defaultDeny('shop', ['Ingress'])], () => settles({ ...tiers, 'client→web:80': false }), tiers);
+        });
+        await under([last], async () => {
+          const shut = { 'client→web:80': false, 'web→visitor:80': true };
+          await settles(shut);
+          await under([toWeb(clients)], () => settles(tiers), shut);
+        });
       } finally {
         await undefine(cluster(), installed);
       }
@@ -167,7 +167,10 @@ export function policies(cluster: () => KubeCluster): void {
           ['client', 'web'],
           ['web', 'visitor'],
         ] as const) {
-          assert.ok(await cluster().reaches(pods.get(from)!, pods.get(to)!, { transport }), `${from} to ${to}`);
+          assert.ok(
+            await cluster().reaches(pods.get(from)!, pods.get(to)!, { transport, patience: ANSWER }),
+            `${from} to ${to}`,
+          );
         }
       }
     });

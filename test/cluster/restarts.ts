@@ -4,6 +4,7 @@ import { before, suite, test } from 'node:test';
 import { until } from '../support/until.ts';
 import type { Pod } from './api.ts';
 import { type KubeCluster, namespaceOf, policyOf } from './cluster.ts';
+import { ANSWER, type AskFlow, settle, verdictsAre } from './patience.ts';
 import { defaultRuntime } from './runtime.ts';
 import { Connection, Knocking, Visitors } from './traffic.ts';
 
@@ -35,7 +36,7 @@ const deaths: readonly Death[] = [
       assert.equal(failure.code, TRY_AGAIN_LATER, failure.msg);
       await node.agent.kill();
       node.agent.start();
-      await until('the agent to look for the API server', () => /Lost the watch/.test(node.agent.tail(10)), 120_000);
+      await until('the agent to look for the API server', () => /Lost the watch/.test(node.agent.tail(10)));
       await whileAway();
       await control.startApiServer();
     },
@@ -54,6 +55,7 @@ export function restarts(cluster: () => KubeCluster): void {
   suite('restarts under traffic', () => {
     const pods = new Map<string, Pod>();
     const pod = (name: string): Pod => pods.get(name)!;
+    const reaches: AskFlow = (from, patience) => cluster().reaches(pod(from), pod('web'), { patience });
     let count = 0;
 
     before(async () => {
@@ -66,11 +68,12 @@ export function restarts(cluster: () => KubeCluster): void {
       const node = cluster().node.name;
       const all = ['web', 'client', 'stranger'].map(name => ({ namespace: 'calm', name, labels: { app: name }, node }));
       for (const made of await cluster().runAll(all)) pods.set(made.metadata.name, made);
+      await settle({ client: true, stranger: false }, reaches);
     });
 
     async function holds(): Promise<void> {
-      assert.equal(await cluster().reaches(pod('client'), pod('web')), true, 'who is allowed gets through');
-      assert.equal(await cluster().reaches(pod('stranger'), pod('web')), false, 'who is denied does not');
+      // Who is allowed gets through, and who is denied does not.
+      await verdictsAre({ client: true, stranger: false }, reaches);
     }
 
     for (const { name, run } of deaths) {
@@ -78,7 +81,7 @@ export function restarts(cluster: () => KubeCluster): void {
         await holds();
         const visitors = new Visitors(cluster(), pod('web'));
         using connection = await Connection.open(cluster(), pod('client'), pod('web'));
-        using allowed = new Knocking(cluster(), pod('client'), pod('web'));
+        using allowed = new Knocking(cluster(), pod('client'), pod('web'), { interval: 20, patience: ANSWER });
         using denied = new Knocking(cluster(), pod('stranger'), pod('web'));
         await run(cluster(), holds);
         // All is well again: a new pod of the allowed ones comes up, and gets through.
@@ -86,9 +89,10 @@ export function restarts(cluster: () => KubeCluster): void {
           ...{ namespace: 'calm', name: `fresh-${++count}`, labels: { app: 'client' } },
           node: cluster().node.name,
         };
-        assert.equal(await cluster().reaches(await cluster().run(fresh), pod('web')), true);
+        pods.set(fresh.name, await cluster().run(fresh));
+        await settle({ [fresh.name]: true }, reaches);
         await holds();
-        assert.ok(connection.isGoing);
+        await connection.goesOn();
         const [talk, letIn, kept] = await Promise.all([connection.end(), allowed.end(), denied.end()]);
         assert.ok(talk.echoes > 0);
         assert.deepEqual(

@@ -5,6 +5,7 @@ import { until } from '../support/until.ts';
 import { nodePlace } from './addresses.ts';
 import type { Pod } from './api.ts';
 import { defaultDeny, type KubeCluster, namespaceOf, policyOf } from './cluster.ts';
+import { type AskFlow, settle } from './patience.ts';
 import { release } from './release.ts';
 
 const name = 'node3';
@@ -20,12 +21,12 @@ export function returns(cluster: () => KubeCluster): void {
 
     /** Its pods are reached by who is allowed, and by nobody else. */
     async function isUsed(web: Pod): Promise<void> {
-      await until('the allowed one to reach its pod', () => cluster().reaches(client, web, { patience: 500 }), 120_000);
+      const reaches: AskFlow = (_, patience) => cluster().reaches(client, web, { patience });
+      await settle({ 'the allowed one to its pod': true }, reaches);
       await cluster().api.label(client, { app: 'stranger' });
-      const isShut = async () => !(await cluster().reaches(client, web, { patience: 500 }));
-      await until('the label to hold', isShut, 60_000);
+      await settle({ 'with another label': false }, reaches);
       await cluster().api.label(client, { app: 'client' });
-      await until('the label to be taken back', async () => !(await isShut()), 60_000);
+      await settle({ 'with its old label': true }, reaches);
     }
 
     test('others lose their routes to it, learn its new ones, and policy holds as before', async t => {
@@ -45,16 +46,13 @@ export function returns(cluster: () => KubeCluster): void {
       t.diagnostic(`to ${name} at ${old.v4}: ${(await routesTo(old.v4)).trim()}`);
 
       await cluster().removeNode(name);
-      await until(
-        'the routes to be gone',
-        async () => (await routesTo(old.v4)) + (await routesTo(old.v6)) === '',
-        60_000,
-      );
+      const left = async () => (await routesTo(old.v4)) + (await routesTo(old.v6));
+      await until('the routes to be gone', async () => (await left()) === '');
 
       await cluster().addNode(release.agent, { name, place: next });
       await isUsed(await cluster().run({ ...web, name: 'after' }));
       t.diagnostic(`to ${name} at ${next.v4}: ${(await routesTo(next.v4)).trim()}`);
-      assert.equal((await routesTo(old.v4)) + (await routesTo(old.v6)), '');
+      assert.equal(await left(), '');
     });
   });
 }

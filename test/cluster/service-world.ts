@@ -5,6 +5,7 @@ import { until } from '../support/until.ts';
 import type { KubeObject, Pod } from './api.ts';
 import { type Answer, Asker, type Family, startOutside, type Target, type Transport } from './asker.ts';
 import { type KubeCluster, namespaceOf, type PodOptions } from './cluster.ts';
+import { SILENCE } from './patience.ts';
 
 const namespace = 'services';
 
@@ -87,7 +88,7 @@ export class ServiceWorld implements Disposable {
     const pods = await cluster.runAll(podsOf);
     const named = <T extends KubeObject>(all: readonly T[]) => new Map(all.map(each => [each.metadata.name, each]));
     const world = new ServiceWorld(cluster, named(pods), named(made), await startOutside(cluster));
-    await until('every node to know every Service', () => world.#isServed(), 120_000);
+    await until('every node to know every Service', () => world.#isServed());
     return world;
   }
 
@@ -95,7 +96,7 @@ export class ServiceWorld implements Disposable {
     const flows = ['client', 'stranger'].flatMap(from =>
       ['web', 'solo', 'local', 'sticky'].map(to => [from, to] as const),
     );
-    const found = await Promise.all(flows.map(async ([from, to]) => await this.ask(from, to, 700)));
+    const found = await Promise.all(flows.map(async ([from, to]) => await this.ask(from, to, SILENCE)));
     return found.flat().every(({ answer }) => answer !== undefined);
   }
 
@@ -163,7 +164,7 @@ export class ServiceWorld implements Disposable {
     );
   }
 
-  async askOnce(from: string, to: string, family: Family, patience = 5000): Promise<Answer | undefined> {
+  async askOnce(from: string, to: string, family: Family, patience: number): Promise<Answer | undefined> {
     return await this.#asker(from).ask(this.target(to, 'tcp', family), patience);
   }
 }

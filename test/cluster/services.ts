@@ -1,16 +1,14 @@
 /** Services under policy: who reaches what through a cluster address, a node's port and a hostPort, and as whom. */
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
-import { eventually, until } from '../support/until.ts';
 import { nodePlace, outside } from './addresses.ts';
 import type { KubeObject } from './api.ts';
 import { type KubeCluster, policyOf } from './cluster.ts';
+import { ANSWER, type AskFlow, settle, type Verdicts } from './patience.ts';
 import type { ProxyMode } from './proxy.ts';
 import { type Found, ServiceWorld } from './service-world.ts';
 
 const namespace = 'services';
-/** `client → web`, and whether it is answered, by TCP and UDP, in both families. */
-type Expected = Readonly<Record<string, boolean>>;
 
 const everyone = { podSelector: {} };
 const toAll = (name: string, from?: readonly object[]): KubeObject =>
@@ -27,7 +25,8 @@ const block = (cidr: string) => ({ ipBlock: { cidr } });
 interface Case {
   readonly name: string;
   readonly policies: (world: ServiceWorld) => readonly KubeObject[];
-  readonly expected: Expected;
+  /** `client → web`, and whether it is answered, by TCP and UDP, in both families. */
+  readonly expected: Verdicts;
 }
 
 const cases: readonly Case[] = [
@@ -167,15 +166,16 @@ export function services(cluster: () => KubeCluster, mode: ProxyMode): void {
       await cluster().deleteNamespace(namespace);
     });
 
-    async function found(expected: Expected, patience: number, tell?: (line: string) => void) {
-      const flows = Object.keys(expected).map(async flow => {
-        const [from, to] = flow.split(' → ');
-        const answers = await world.ask(from!, to!, patience);
-        tell?.(`${flow}: ${seen(answers)}`);
-        return [flow, verdict(answers)] as const;
-      });
-      return Object.fromEntries(await Promise.all(flows));
+    const last = new Map<string, readonly Found[]>();
+    async function ask(flow: string, patience: number): Promise<readonly Found[]> {
+      const [from, to] = flow.split(' → ');
+      const answers = await world.ask(from!, to!, patience);
+      last.set(flow, answers);
+      return answers;
     }
+    const judged: AskFlow = async (flow, patience) => verdict(await ask(flow, patience));
+    /** Where no policy is in force. */
+    const open = Object.fromEntries(Object.keys(sources).map(flow => [flow, true]));
 
     for (const { name, policies, expected } of cases) {
       test(name, async t => {
@@ -183,25 +183,20 @@ export function services(cluster: () => KubeCluster, mode: ProxyMode): void {
         const all = policies(world);
         await Promise.all(all.map(async policy => await api.apply(policy)));
         try {
-          await eventually(expected, () => found(expected, 700), 60_000);
-          assert.deepEqual(await found(expected, 3000, line => t.diagnostic(line)), expected);
+          await settle(expected, judged);
+          for (const flow of Object.keys(expected)) t.diagnostic(`${flow}: ${seen(last.get(flow)!)}`);
         } finally {
           await Promise.all(all.map(async policy => await api.delete(policy)));
         }
+        // What the next ones find shut, their own policies have shut; and a datagram is not sent twice.
+        await settle(open, judged);
       });
     }
 
     test('pods see who asks: by its own address, but for what another node forwards in its own name', async t => {
-      // A datagram is not sent twice: the policies before must be gone.
-      const open = Object.fromEntries(Object.keys(sources).map(flow => [flow, true]));
-      await until(
-        'every way to be open',
-        async () => !Object.values(await found(open, 700)).some(is => is !== true),
-        60_000,
-      );
       for (const [flow, as] of Object.entries(sources)) {
-        const [from = '', to = ''] = flow.split(' → ');
-        const answers = await world.ask(from, to, 5000);
+        const [from = ''] = flow.split(' → ');
+        const answers = await ask(flow, ANSWER);
         t.diagnostic(`${flow}: ${seen(answers)}`);
         for (const { way, answer } of answers) {
           const family = way.endsWith('4') ? 4 : 6;
@@ -215,7 +210,9 @@ export function services(cluster: () => KubeCluster, mode: ProxyMode): void {
 
     test('a Service spreads over both nodes, and with session affinity a client keeps its pod', async t => {
       const askOften = async (service: string) => {
-        const answers = await Promise.all(Array.from({ length: 40 }, () => world.askOnce('client', service, 4)));
+        const answers = await Promise.all(
+          Array.from({ length: 40 }, () => world.askOnce('client', service, 4, ANSWER)),
+        );
         return [...new Set(answers.map(answer => answer?.name))].sort();
       };
       const spread = await askOften('web');

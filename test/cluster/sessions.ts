@@ -1,9 +1,8 @@
 /** Connections through a Service that are open while something changes behind it. */
-import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { until } from '../support/until.ts';
 import { type KubeCluster, policyOf } from './cluster.ts';
+import { SILENCE } from './patience.ts';
 import { ServiceWorld } from './service-world.ts';
 import { Connection } from './traffic.ts';
 
@@ -25,19 +24,14 @@ export function sessions(cluster: () => KubeCluster): void {
         using connection = await Connection.openTo(cluster(), world.pod('client'), target);
         try {
           await cluster().api.label(solo, { app: 'gone' });
-          await until(
-            'new ones to find nobody',
-            async () => !(await world.askOnce('client', 'solo', family, 700)),
-            60_000,
-          );
-          await delay(1000);
-          assert.ok(connection.isGoing);
-          const { echoes, longestWait } = await connection.end();
-          assert.ok(echoes > 10, `${echoes} echoes, the longest wait ${longestWait} ms`);
+          const answer = () => world.askOnce('client', 'solo', family, SILENCE);
+          await until('new ones to find nobody', async () => (await answer()) === undefined);
+          await connection.goesOn();
+          await connection.end();
         } finally {
           await cluster().api.label(solo, { app: 'solo' });
         }
-        await until('the endpoint to be back', async () => await world.askOnce('client', 'solo', family, 700), 60_000);
+        await until('the endpoint to be back', () => world.askOnce('client', 'solo', family, SILENCE));
       });
 
       test(`a policy cuts one that it does not allow (IPv${family})`, async () => {
@@ -47,11 +41,11 @@ export function sessions(cluster: () => KubeCluster): void {
         await cluster().api.apply(closed);
         try {
           // It says a word each 10 ms, and gives up where one is not answered for long.
-          await until('it to break', () => !connection.isGoing, 120_000);
+          await until('it to break', () => !connection.isGoing);
         } finally {
           await cluster().api.delete(closed);
         }
-        await until('the Service to be open', async () => await world.askOnce('client', 'solo', family, 700), 60_000);
+        await until('the Service to be open', () => world.askOnce('client', 'solo', family, SILENCE));
       });
     }
   });

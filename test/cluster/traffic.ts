@@ -80,6 +80,15 @@ export class Connection implements Disposable {
     return this.#talker.isGoing;
   }
 
+  /** Resolves when ten more words have come back. @throws Error where it breaks before */
+  async goesOn(): Promise<void> {
+    const { length } = this.#talker.lines;
+    await until('more echoes', () => {
+      assert.ok(this.#talker.isGoing, 'the connection broke');
+      return this.#talker.lines.length > length;
+    });
+  }
+
   async end(): Promise<Talk> {
     const [echoes, longestWait] = (await this.#talker.end()).at(-1)!.split(' ').map(Number);
     return { echoes: echoes!, longestWait: longestWait! };

@@ -31,7 +31,7 @@ function podOf(name: Name, node: string, image: string, hostPort: number): objec
           command: ['tollgate', 'test-pod', '--serve', [PORT, ...TIER_PORTS].join(',')],
           ports: [port],
           // It comes from the node, so a pod that gets ready has been reached by it.
-          readinessProbe: { httpGet: { path: '/', port: PORT }, periodSeconds: 1 },
+          readinessProbe: { httpGet: { path: '/', port: PORT }, periodSeconds: 1, timeoutSeconds: 10 },
         },
       ],
     },

@@ -130,6 +130,7 @@ export class ClusterTest implements AsyncDisposable {
         ...this.#target(check, found),
         timeoutMs: TIMEOUT[check.expected],
         ...(check.isFull ? { fillsMtu: HEADERS[check.family] } : {}),
+        isNew: check.to.kind === 'service' || check.to.kind === 'name',
       }),
     );
     const replies = JSON.parse(
@@ -283,7 +284,7 @@ export class ClusterTest implements AsyncDisposable {
     if (!this.#isMade) return;
     this.#isMade = false;
     progress('taking the pods away');
-    await kubectl(this.#options, ['delete', 'namespace', NAMESPACE, '--ignore-not-found', '--timeout=120s']);
+    await kubectl(this.#options, ['delete', 'namespace', NAMESPACE, '--ignore-not-found', '--timeout=240s']);
     if (this.#hasMadeTiers)
       await kubectl(this.#options, ['delete', CLUSTER_POLICIES, ...TIER_POLICIES, '--ignore-not-found']);
     progress('');

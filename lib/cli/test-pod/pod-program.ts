@@ -28,6 +28,8 @@ export interface TestQuestion {
   readonly datagram?: number;
   /** The same, with as many bytes as the MTU of this process's eth0 has room for beside headers of so many. */
   readonly fillsMtu?: number;
+  /** Of a Service: nodes hear of it later than the API server, so a GET that fails is tried again until the timeout. */
+  readonly isNew?: boolean;
 }
 
 export type PodReply =
@@ -78,19 +80,25 @@ function fetched(url: string, signal: AbortSignal): Promise<string> {
 /** Milliseconds after which a datagram is sent again, and a name is asked for again: one may be lost without a fault. */
 const AGAIN = 500;
 
+/** Milliseconds: a connection that was begun before its Service was known leads nowhere for as long as it is tried. */
+const ATTEMPT = 5_000;
+
 /** A cluster's DNS hears of a new Service later than the API server, so a name that is not known is asked for until the timeout. */
-async function get({ address, port, timeoutMs }: TestQuestion): Promise<PodReply> {
+async function get({ address, port, timeoutMs, isNew = false }: TestQuestion): Promise<PodReply> {
   const url = `http://${isIPv6(address) ? `[${address}]` : address}:${port}/`;
   const timeout = AbortSignal.timeout(timeoutMs);
   for (;;) {
     try {
-      return { kind: 'answer', text: await fetched(url, timeout) };
+      const attempt = isNew ? AbortSignal.any([timeout, AbortSignal.timeout(ATTEMPT)]) : timeout;
+      return { kind: 'answer', text: await fetched(url, attempt) };
     } catch (error) {
       const failure = error as NodeJS.ErrnoException;
-      if (failure.syscall !== 'getaddrinfo') return silence(timeoutMs, failure);
+      const isUnknown = failure.syscall === 'getaddrinfo';
+      if (!isUnknown && !isNew) return silence(timeoutMs, failure);
       await pause(AGAIN);
-      if (timeout.aborted)
-        return { kind: 'silence', why: `the name ${address} was not known within ${timeoutMs} ms (${failure.code})` };
+      if (!timeout.aborted) continue;
+      if (!isUnknown) return silence(timeoutMs, failure);
+      return { kind: 'silence', why: `the name ${address} was not known within ${timeoutMs} ms (${failure.code})` };
     }
   }
 }
