@@ -68,6 +68,6 @@ export class Asker {
 /** On the link that the nodes share, and no part of the cluster. */
 export async function startOutside({ control }: KubeCluster): Promise<Host> {
   const host = await Host.start({ pids: true });
-  control.plug(host, 'outside', outside);
+  await control.plug(host, 'outside', outside);
   return host;
 }

@@ -101,6 +101,8 @@ const clientFlags = {
 const controllerFlags = flagsOf({
   ...clientFlags,
   'allocate-node-cidrs': true,
+  // A kubelet that is held, or has no processor, is no dead node, whose pods count as not ready.
+  'node-monitor-grace-period': '300s',
   'service-account-private-key-file': `${folder}/account.key`,
   'root-ca-file': `${folder}/ca.crt`,
   ...release.controllers,
@@ -156,7 +158,8 @@ export class ControlPlane implements Disposable {
   }
 
   /** Plugs a machine into the link that all nodes share: `eth0` there, and the way to everywhere. */
-  plug(host: Host, name: string, place: Place): void {
+  async plug(host: Host, name: string, place: Place): Promise<void> {
+    await this.#isUnplugged(name);
     sh(`ip link add ${name} type veth peer name eth0 netns ${host.pid}
       ip link set ${name} master ${bridge} up
       nsenter --net=/proc/${host.pid}/ns/net sh -ec 'ip addr add ${place.v4}/${linkPrefix.v4} dev eth0
@@ -174,11 +177,15 @@ export class ControlPlane implements Disposable {
     }
   }
 
-  /** Undoes `plug` and `route` of a machine that has ended; its wire goes with its namespace, a moment later. */
+  /** A wire goes with the namespace of its machine, which the kernel takes away in its own time. */
+  async #isUnplugged(name: string): Promise<void> {
+    await until(`the wire ${name} to be gone`, () => sh(`ip -o link show dev ${name} 2>/dev/null || true`) === '');
+  }
+
+  /** Undoes `plug` and `route` of a machine that has ended. */
   async unplug(node: Node): Promise<void> {
     for (const range of node.spec.podCIDRs ?? []) sh(`ip route del ${range} 2>/dev/null || true`);
-    const { name } = node.metadata;
-    await until('the wire to be gone', () => sh(`ip -o link show dev ${name} 2>/dev/null || true`) === '');
+    await this.#isUnplugged(node.metadata.name);
   }
 
   /** Of the API server, by the same authority. It looks at its files each minute. */
@@ -186,11 +193,6 @@ export class ControlPlane implements Disposable {
     const { cert, key } = issueServer();
     writeFileSync(`${folder}/server.key`, key, { mode: 0o600 });
     writeFileSync(`${folder}/server.crt`, cert, { mode: 0o600 });
-  }
-
-  /** Cuts a node off, or joins it again: what is under way is lost, and nobody is told. */
-  wire(name: string, state: 'up' | 'down'): void {
-    sh(`ip link set ${name} ${state}`);
   }
 
   /** Sets what the node's wire takes in one piece (bytes), at both ends. */

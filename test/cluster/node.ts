@@ -183,7 +183,7 @@ export class KubeNode implements Disposable {
     host.write('/run/tollgate.conf', this.#control.kubeconfig('tollgate'));
     for (const [path, text] of Object.entries({ ...runtime.files, ...files })) host.write(path, text);
     host.write('/run/kubelet.json', JSON.stringify(kubelet));
-    this.#control.plug(host, name, this.place);
+    await this.#control.plug(host, name, this.place);
     await this.startRuntime();
     const images = [podImage, ...(agent === 'pod' ? [agentImage] : []), ...(release.hasServices ? [dnsImage] : [])];
     for (const image of images) await this.import(archives[image]!());
