@@ -87,6 +87,8 @@ const apiFlags = flagsOf({
   'service-account-signing-key-file': `${folder}/account.key`,
   'service-account-issuer': 'https://kubernetes.default.svc',
   'allow-privileged': true,
+  // A hundred pods are deleted by one request.
+  'request-timeout': '300s',
   ...release.apiServer,
 });
 

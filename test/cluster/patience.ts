@@ -18,12 +18,12 @@ async function read(verdicts: Verdicts, ask: AskFlow, patience: (isAllowed: bool
   return Object.fromEntries(await Promise.all(asked));
 }
 
-/** Each at once, with the patience that its verdict asks for. */
-export const verdictsAre = async (verdicts: Verdicts, ask: AskFlow): Promise<void> =>
-  assert.deepEqual(await read(verdicts, ask, isAllowed => (isAllowed ? ANSWER : SILENCE)), verdicts);
+/** Each at once, with the patience that its verdict asks for. @param silence for what is not to be answered, in milliseconds */
+export const verdictsAre = async (verdicts: Verdicts, ask: AskFlow, silence = SILENCE): Promise<void> =>
+  assert.deepEqual(await read(verdicts, ask, isAllowed => (isAllowed ? ANSWER : silence)), verdicts);
 
-/** They come about, and stay so. An answer that is only late is not taken for silence: the next reading must not find it. */
+/** They come about, and stay so. The first reading waits so long that an answer which is only late is not taken for silence. */
 export async function settle(verdicts: Verdicts, ask: AskFlow): Promise<void> {
   await eventually(verdicts, async () => await read(verdicts, ask, () => SILENCE));
-  await verdictsAre(verdicts, ask);
+  await verdictsAre(verdicts, ask, SILENCE / 4);
 }
