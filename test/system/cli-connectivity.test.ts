@@ -89,25 +89,14 @@ test('on a node that is well all checks are fine, in both families, and nothing 
 
 test('the way to the outside is tried where one is named', async () => {
   using host = await start();
-  const server = host.spawn([
-    'ip',
-    'netns',
-    'exec',
-    'beyond',
-    'python3',
-    '-m',
-    'http.server',
-    '--bind',
-    '192.0.2.2',
-    '80',
-  ]);
+  const server = ['ip', 'netns', 'exec', 'beyond', 'python3', '-m', 'http.server', '--bind', '192.0.2.2', '80'];
+  host.keep(host.spawn(server));
   await until('the web server to listen', async () =>
     (await host.sh('ip netns exec beyond ss -Hltn')).includes(':80 '),
   );
   const said = await host.must([tollgate, 'connectivity', 'test', ...places, '--outside', '192.0.2.2:80']);
   assert.match(said, /✓ IPv4 {2}client → outside/);
   assert.match(said, /All \d+ checks are as they should be/);
-  server.kill('SIGKILL');
 });
 
 interface Fault {
