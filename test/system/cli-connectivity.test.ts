@@ -89,8 +89,9 @@ test('on a node that is well all checks are fine, in both families, and nothing 
 
 test('the way to the outside is tried where one is named', async () => {
   using host = await start();
-  const server = ['ip', 'netns', 'exec', 'beyond', 'python3', '-m', 'http.server', '--bind', '192.0.2.2', '80'];
-  host.keep(host.spawn(server));
+  // It logs each request.
+  const server = 'exec ip netns exec beyond python3 -m http.server --bind 192.0.2.2 80 >/dev/null 2>&1';
+  host.keep(host.spawn(['sh', '-c', server]));
   await until('the web server to listen', async () =>
     (await host.sh('ip netns exec beyond ss -Hltn')).includes(':80 '),
   );
