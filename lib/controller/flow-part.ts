@@ -9,7 +9,7 @@ import { FlowRecorder } from './flow-recorder.ts';
 import { flowRoutes } from './flow-routes.ts';
 import type { FlowSource } from './flow-source.ts';
 import type { FlowUi, UiSettings } from './flow-ui.ts';
-import type { QueryRoutes } from './http-server.ts';
+import { type QueryRoutes, reading } from './http-server.ts';
 import type { Metric } from './prometheus.ts';
 
 export interface FlowSettings {
@@ -100,10 +100,11 @@ export class FlowPart implements Disposable {
     if (!this.#settings) return {};
     return {
       ...this.#routes,
-      'GET /flows/ui': () =>
+      'GET /flows/ui': reading([], () =>
         this.#ui
           ? { type: 'text/plain', text: `${this.#ui.url}\n` }
           : { status: 404, type: 'text/plain', text: `${this.#unshown}\n` },
+      ),
     };
   }
 

@@ -12,7 +12,7 @@ import { accountingState } from './flow-accounting.ts';
 import { explained } from './flow-explain.ts';
 import { listStream, liveStream } from './flow-readers.ts';
 import type { FlowRecorder } from './flow-recorder.ts';
-import { BadRequest, type HttpResponse, type HttpStream, type QueryRoutes } from './http-server.ts';
+import { BadRequest, type HttpResponse, type HttpStream, type QueryRoutes, reading } from './http-server.ts';
 
 const MOST_LISTED = 100_000;
 const LISTED = 100;
@@ -87,7 +87,21 @@ type Answer = (
   query: URLSearchParams,
 ) => HttpResponse | HttpStream | Promise<HttpResponse | HttpStream>;
 
-const answers: Readonly<Record<string, Answer>> = {
+/** Keys of the query that each reads. */
+const keysOf = {
+  'GET /flows': ['filter', 'since', 'last', 'counted'],
+  'GET /flows/live': ['filter', 'since', 'last', 'counted'],
+  'GET /flows/sum': ['by', 'filter', 'since'],
+  'GET /flows/graph': ['filter', 'since', 'collapsed'],
+  'GET /flows/hints': ['since'],
+  'GET /flows/policies': ['since'],
+  'GET /flows/staged': [],
+  'GET /flows/explain': ['id', 'record'],
+  'GET /flows/matrix': ['port', 'filter', 'known'],
+  'GET /flows/status': [],
+} as const satisfies Readonly<Record<string, readonly string[]>>;
+
+const answers: Readonly<Record<keyof typeof keysOf, Answer>> = {
   'GET /flows': async (recorder, query) => {
     const asked = listIn(query);
     if (query.has('counted')) await recorder.counted();
@@ -113,7 +127,8 @@ const answers: Readonly<Record<string, Answer>> = {
     // Another record counts from 0 again.
     if (numberIn(query, 'record', recorder.since) !== recorder.since)
       throw new BadRequest('Cannot explain this flow: it was recorded before the agent began anew');
-    return json(await explained(recorder, numberIn(query, 'id', -1)));
+    if (!query.has('id')) throw new BadRequest('Cannot explain a flow that is not named: give its id');
+    return json(await explained(recorder, numberIn(query, 'id', 0)));
   },
   'GET /flows/matrix': async ({ matrix }, query) => {
     const text = query.get('port') ?? '';
@@ -140,11 +155,11 @@ export const flowRoutes = (
   Object.fromEntries(
     Object.entries(answers).map(([path, answer]) => [
       path,
-      query => {
+      reading(keysOf[path as keyof typeof keysOf], query => {
         const begun = recorder();
         if (begun) return answer(begun, query);
         const never = trouble();
         return { status: never === undefined ? 503 : 500, type: 'text/plain', text: `${never ?? notYet}\n` };
-      },
+      }),
     ]),
   ) satisfies QueryRoutes;

@@ -6,7 +6,7 @@
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
-import { type HttpGuard, type HttpResponse, type QueryRoutes, serveGuarded } from './http-server.ts';
+import { type HttpGuard, type HttpResponse, type QueryRoutes, reading, serveGuarded } from './http-server.ts';
 
 export interface UiSettings {
   readonly host: string;
@@ -108,7 +108,10 @@ export async function serveUi({ host, port, page, token: path }: UiSettings, rou
   const all: QueryRoutes = {
     ...routes,
     'GET /': () => ({ type: 'text/html', text: page }),
-    'GET /proof': query => ({ type: 'text/plain', text: proofOf(token, query.get('nonce') ?? '') }),
+    'GET /proof': reading(['nonce'], query => ({
+      type: 'text/plain',
+      text: proofOf(token, query.get('nonce') ?? ''),
+    })),
   };
   const served = await serveGuarded({ host, port }, all, guard);
   return {

@@ -2,7 +2,7 @@
 
 import type { AgentStatus } from './agent-report.ts';
 import { type HealthProblem, isUnhealthy, wantsRestart } from './health.ts';
-import type { HttpResponse, HttpRoutes } from './http-server.ts';
+import { type HttpResponse, type HttpRoutes, type QueryRoutes, reading } from './http-server.ts';
 import { formatMetrics, type Metric } from './prometheus.ts';
 import type { NodeMended } from './tending.ts';
 
@@ -42,7 +42,7 @@ export interface AgentView {
 }
 
 /** `metrics`: for every process of the node; `admin`: for root, who may ask for everything. */
-export function agentRoutes(agent: AgentView): { readonly metrics: HttpRoutes; readonly admin: HttpRoutes } {
+export function agentRoutes(agent: AgentView): { readonly metrics: HttpRoutes; readonly admin: QueryRoutes } {
   const metrics: HttpRoutes = {
     'GET /metrics': () => plain(formatMetrics(agent.metrics)),
     // An agent that waits for the API is healthy; one that does not keep its node up to date is not.
@@ -58,10 +58,10 @@ export function agentRoutes(agent: AgentView): { readonly metrics: HttpRoutes; r
     metrics,
     admin: {
       ...metrics,
-      'GET /status': () => json(agent.status),
-      'GET /manifests': () => listOf(agent.manifests()),
-      'GET /drift': async () => json(await agent.drift()),
-      'POST /mend': async () => json(await agent.mend()),
+      'GET /status': reading([], () => json(agent.status)),
+      'GET /manifests': reading([], () => listOf(agent.manifests())),
+      'GET /drift': reading([], async () => json(await agent.drift())),
+      'POST /mend': reading([], async () => json(await agent.mend())),
     },
   };
 }

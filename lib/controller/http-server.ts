@@ -49,6 +49,19 @@ export class BadRequest extends Error {
   override readonly name = 'BadRequest';
 }
 
+/**
+ * A route that refuses keys of a query which it does not read, as the command line refuses options. Metrics and health take all:
+ * probes and Prometheus may add keys of their own.
+ */
+export const reading =
+  <Answer>(keys: readonly string[], route: (query: URLSearchParams) => Answer): ((query: URLSearchParams) => Answer) =>
+  query => {
+    const unknown = [...new Set(query.keys())].filter(key => !keys.includes(key)).map(key => JSON.stringify(key));
+    if (unknown.length === 0) return route(query);
+    const known = keys.length === 0 ? 'it reads none' : `it reads ${keys.join(', ')}`;
+    throw new BadRequest(`Cannot use ${unknown.join(', ')} in this query: ${known}`);
+  };
+
 /** Path of the socket on which commands ask the agent of a runtime folder. */
 export const agentSocket = (runDir: string): string => join(runDir, 'agent.sock');
 

@@ -62,8 +62,14 @@ export async function listRecorded(runDir: string, query: FlowQuery): Promise<re
     .map(line => JSON.parse(line) as Entry);
 }
 
-export const sumRecorded = (runDir: string, by: SumKind, query: FlowQuery): Promise<readonly SumRow[]> =>
-  asked(() => askAgent<readonly SumRow[]>(runDir, 'GET', `/flows/sum?by=${by}&${queryText(query)}`));
+export const sumRecorded = (
+  runDir: string,
+  by: SumKind,
+  { filter, since }: Pick<FlowQuery, 'filter' | 'since'>,
+): Promise<readonly SumRow[]> => {
+  const query = queryText({ filter, ...(since === undefined ? {} : { since }) });
+  return asked(() => askAgent<readonly SumRow[]>(runDir, 'GET', `/flows/sum?by=${by}&${query}`));
+};
 
 /** With the token in it. @throws Error where no page is shown */
 export const uiLink = async (runDir: string): Promise<string> => await askAgentText(runDir, 'GET', '/flows/ui');
