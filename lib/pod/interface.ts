@@ -19,7 +19,7 @@ import type { Dispatch } from './dispatch.ts';
 import { findLink, isLinkLocal } from './links.ts';
 import { hostPrefix, type PodLayout } from './plan.ts';
 import { configurePod, preparePodIpv6 } from './pod-end.ts';
-import { settleIpv6 } from './settle.ts';
+import { settleIpv6, settleQueue } from './settle.ts';
 
 export interface PodInterface {
   readonly hostName: string;
@@ -170,20 +170,21 @@ export async function plugIn<T>(
   enableForwarding(wanted.layout);
   if (hasIpv6(wanted.layout)) preparePodIpv6(netns, wanted.ifname);
   using pod = inNetns(netns, () => NetlinkSocket.open('route'));
-  const work = [
-    configurePod(dispatch.pod(pod), peerOf(link), wanted),
-    routeHostEnd(dispatch.host, link, wanted),
-    meanwhile(),
-  ] as const;
+  const raisePodEnd = async () => {
+    const routes = await configurePod(dispatch.pod(pod), peerOf(link), wanted);
+    await settleQueue(dispatch.host, link);
+    return routes;
+  };
+  const work = [raisePodEnd(), routeHostEnd(dispatch.host, link, wanted), meanwhile()] as const;
   // If one fails, the others are still waited for.
   await Promise.allSettled(work);
   const [routes, , done] = await Promise.all(work);
-  settleIpv6(
+  await settleIpv6(
     pod.exchange,
     wanted.layout.addresses.map(({ address }) => address),
   );
   // A link-local gateway is on every link: no route by its address alone could tell.
-  settleIpv6(
+  await settleIpv6(
     host,
     wanted.layout.addresses.map(({ gateway }) => gateway).filter(gateway => !isLinkLocal(gateway)),
   );

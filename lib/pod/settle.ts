@@ -1,10 +1,21 @@
+/** What the kernel has answered and not done yet: work that it queues, and that waits for the lock that each change of a link takes. */
 import { CniError, codes } from '../cni/error.ts';
 import { type Address, formatAddress } from '../ip/address.ts';
-import { type Exchange, mustExcept } from '../kernel/message.ts';
+import { getLink, type Link } from '../kernel/link.ts';
+import { hasQueue } from '../kernel/link-queue.ts';
+import { type AsyncExchange, type Exchange, must, mustExcept } from '../kernel/message.ts';
 import { monotonic } from '../kernel/monotonic.ts';
 import { getRoute, NO_ROUTE, RTN, routeOf } from '../kernel/route.ts';
 
-const deadline = 5000;
+/** Milliseconds. A busy node changes links for seconds on end; a runtime waits for minutes. */
+const DEADLINE = 30_000;
+
+/** @param unlike  the end of the sentence that begins with "the kernel" */
+async function settled(what: string, unlike: string, isSettled: () => boolean | Promise<boolean>): Promise<void> {
+  for (const end = monotonic() + DEADLINE; !(await isSettled()); await new Promise(done => setTimeout(done, 1)))
+    if (monotonic() > end)
+      throw new CniError(codes.kernelRefused, `Cannot use ${what}: the kernel ${unlike} within ${DEADLINE} ms`);
+}
 
 const isLocal = (exchange: Exchange, address: Address): boolean => {
   const [reply] = mustExcept(exchange([getRoute(address)]), ...NO_ROUTE).flat();
@@ -13,20 +24,24 @@ const isLocal = (exchange: Exchange, address: Address): boolean => {
 
 /**
  * Waits until the kernel takes packets to these IPv6 addresses for its own. It has answered RTM_NEWADDR by then, but what
- * makes the local route is work that it queues (addrconf_dad_start in net/ipv6/addrconf.c, without duplicate detection,
- * too), and that waits for the lock that each change of a link takes: on a busy node the first packet is faster.
- * @throws CniError where it takes longer than five seconds
+ * makes the local route is queued (addrconf_dad_start in net/ipv6/addrconf.c, without duplicate detection, too): on a busy
+ * node the first packet is faster.
+ * @throws CniError where it takes longer than thirty seconds
  */
-export function settleIpv6(exchange: Exchange, addresses: readonly Address[]): void {
-  const end = monotonic() + deadline;
-  const sleeper = new Int32Array(new SharedArrayBuffer(4));
+export async function settleIpv6(exchange: Exchange, addresses: readonly Address[]): Promise<void> {
   for (const address of addresses.filter(({ family }) => family === 6))
-    while (!isLocal(exchange, address)) {
-      if (monotonic() > end)
-        throw new CniError(
-          codes.kernelRefused,
-          `Cannot use ${formatAddress(address)}: the kernel has not made it its own within ${deadline} ms`,
-        );
-      Atomics.wait(sleeper, 0, 0, 1);
-    }
+    await settled(formatAddress(address), 'has not made it its own', () => isLocal(exchange, address));
+}
+
+/**
+ * Waits until a link of a pair sends whose other end went up after it. It has its carrier by then, but what gives it a queue is
+ * queued (linkwatch_event in net/core/link_watch.c): on a busy node the first packet is faster, and is dropped. From Linux 6.8
+ * on the question for the link does that work.
+ * @throws CniError where it takes longer than thirty seconds
+ */
+export async function settleQueue(exchange: AsyncExchange, { ifindex, name }: Link): Promise<void> {
+  await settled(name, 'has not given it a queue', async () => {
+    const [reply] = must(await exchange([getLink({ ifindex })])).flat();
+    return reply !== undefined && hasQueue(reply);
+  });
 }

@@ -96,6 +96,23 @@ export async function until(what: string, condition: () => boolean, deadline = P
   }
 }
 
+/** Links come and go without a pause, in a namespace of their own: each holds the lock that changes of all links take. */
+export function busyWithLinks(): Disposable {
+  const netns = makeNetns();
+  const turn = (n: number) =>
+    `ip link add a${n} type veth peer name b${n}; ip link set a${n} up; ip link set b${n} up; ip link del a${n}`;
+  const busy = [1, 2, 3, 4].map(n => {
+    const command = ['netns', 'exec', netns.name, 'setpriv', '--pdeathsig', 'KILL', 'sh', '-c'];
+    return spawn('ip', [...command, `while :; do ${turn(n)}; done`], { stdio: 'ignore' });
+  });
+  return {
+    [Symbol.dispose]() {
+      for (const child of busy) child.kill('SIGKILL');
+      netns[Symbol.dispose]();
+    },
+  };
+}
+
 process.on('exit', () => {
   for (const netns of [...open]) netns[Symbol.dispose]();
 });
