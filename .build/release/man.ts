@@ -79,6 +79,9 @@ export interface Page {
   readonly text: string;
 }
 
+/** What a node makes of a command follows this line: that has a page of its own, under the name that the executable has there. */
+const ON_NODE = 'What else may follow the command, as on a node:';
+
 /** One page for a command, and for each below it. */
 function pagesBelow(about: About, place: Place): readonly Page[] {
   const { program, command } = place;
@@ -89,7 +92,8 @@ function pagesBelow(about: About, place: Place): readonly Page[] {
   });
   const prefix = [...program, ...command].join(' ');
   if (status !== 0 || !stdout.startsWith(prefix)) throw new Error(`Cannot make a manual page of: ${prefix} --help`);
-  const help = parseHelp(stdout);
+  const [said = '', onNode] = stdout.split(`${ON_NODE}\n`);
+  const help = parseHelp(onNode ? `${said}What else may follow the command is said by ${prefix} --help.` : said);
   const own = { file: `${[...program, ...command].join('-')}.1`, text: page(place, help, about) };
   const commands = (help.tables.get('Commands') ?? []).map(({ term }) =>
     term
