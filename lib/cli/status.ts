@@ -34,7 +34,8 @@ function statusLines(status: AgentStatus): readonly string[] {
 }
 
 /**
- * What the warm process is that did not tell its status, where it may be no agent of Kubernetes: without --flows a worker answers nobody.
+ * The end of the sentence about a process that did not tell its status: that it is a worker, which answers no question without
+ * --flows; undefined where it is an agent of Kubernetes, or none runs.
  * @param away seconds since an agent was seen
  */
 function workerIn(error: unknown, runDir: string, away: number): string | undefined {
