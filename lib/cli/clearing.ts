@@ -75,11 +75,10 @@ export async function clearWholeNode(live: Live, { binDir, runDir, force }: Clea
 
 /** What `clearWholeNode` would do. On an agent's node the agent says how it would mend its table. */
 export async function toClearWholeNode(live: Live, { runDir, force }: ClearArguments): Promise<ClearedNode> {
-  if (!isAgents(live)) refuseOtherOwner(ownerOf(live.settings), live.here.hook.owner());
+  const isByAgent = isAgents(live);
+  if (!isByAgent) refuseOtherOwner(ownerOf(live.settings), live.here.hook.owner());
   const cleared = await toClear(live.store, force, live.here);
-  const nft = isAgents(live)
-    ? await askAgent<readonly string[]>(runDir, 'GET', '/drift')
-    : await nftLines(cleared.table);
+  const nft = isByAgent ? await askAgent<readonly string[]>(runDir, 'GET', '/drift') : await nftLines(cleared.table);
   return { cleared, nft, isDry: true };
 }
 

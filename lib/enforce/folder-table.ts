@@ -55,6 +55,9 @@ const unchanged = (goal: Goal, isNews: boolean, drift: number): Brought => ({
   ...{ before: goal, after: goal, isChanged: false, isNews, drift, shrunk: [] },
 });
 
+const withoutPods = (state: NodeState, isGone: (key: string) => boolean): NodeState =>
+  Object.keys(state.pods).filter(isGone).reduce(withoutPod, state);
+
 export class FolderTable {
   readonly #options: FolderTableOptions;
   /** What a caller without the lock reads is a moment's view. */
@@ -208,7 +211,7 @@ export class FolderTable {
   toMend(isGone: (key: string) => boolean): readonly Operation[] {
     const record = this.store.read();
     if (!record || record.state.settings.judge === 'agent') return [];
-    const state = Object.keys(record.state.pods).filter(isGone).reduce(withoutPod, record.state);
+    const state = withoutPods(record.state, isGone);
     if (state === record.state) return this.drift();
     if (state.counts.pods === 0) return [];
     const want = desiredTable(state, markersOf(record), rulesetOfFolder(this.store.readApplied(), state));
@@ -231,7 +234,7 @@ export class FolderTable {
   mend(isGone: (key: string) => boolean): readonly Operation[] {
     const record = this.store.read();
     if (!record) return [];
-    const state = Object.keys(record.state.pods).filter(isGone).reduce(withoutPod, record.state);
+    const state = withoutPods(record.state, isGone);
     if (state.counts.pods === 0) {
       this.#footings.forget();
       removeAll(this.store, this.#options.nft);

@@ -10,11 +10,11 @@ import { getRoute, NO_ROUTE, RTN, routeOf } from '../kernel/route.ts';
 /** Milliseconds. A busy node changes links for seconds on end; a runtime waits for minutes. */
 const DEADLINE = 30_000;
 
-/** @param unlike  the end of the sentence that begins with "the kernel" */
-async function settled(what: string, unlike: string, isSettled: () => boolean | Promise<boolean>): Promise<void> {
+/** @param missing the end of the sentence that begins with "the kernel" */
+async function settled(what: string, missing: string, isSettled: () => boolean | Promise<boolean>): Promise<void> {
   for (const end = monotonic() + DEADLINE; !(await isSettled()); await new Promise(done => setTimeout(done, 1)))
     if (monotonic() > end)
-      throw new CniError(codes.kernelRefused, `Cannot use ${what}: the kernel ${unlike} within ${DEADLINE} ms`);
+      throw new CniError(codes.kernelRefused, `Cannot use ${what}: the kernel ${missing} within ${DEADLINE} ms`);
 }
 
 const isLocal = (exchange: Exchange, address: Address): boolean => {

@@ -46,7 +46,7 @@ for (const { isNew, reply } of [
   { isNew: true, reply: { kind: 'answer', text: 'hello from open' } },
   { isNew: false, reply: { kind: 'silence', why: 'connect ECONNREFUSED 127.0.0.1:8081' } },
 ])
-  test(`a ${isNew ? 'Service that nodes have yet to hear of' : 'port that nobody serves'} is asked ${isNew ? 'until the timeout' : 'once'}`, async () => {
+  test(`a ${isNew ? 'Service that nodes have yet to hear of' : 'port that no process serves'} is asked ${isNew ? 'until the timeout' : 'once'}`, async () => {
     using host = await start();
     const asking = host.spawn(asksFor({ address: '127.0.0.1', port: 8081, timeoutMs: 240_000, isNew }));
     const said = text(asking.stdout!);
