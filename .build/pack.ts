@@ -60,12 +60,20 @@ const partsFromAssets: Plugin = {
   },
 };
 
-const littleOs: Plugin = {
-  name: 'little os',
-  setup: ({ onResolve }) =>
-    onResolve({ filter: /^os$/ }, ({ importer }) =>
-      importer.includes('/node_modules/netlink/') ? { path: join(root, 'lib/kernel/os.cjs') } : undefined,
-    ),
+/** What Node or a package brings → what stands in for it where one of these packages asks. */
+const standIns: readonly { readonly name: string; readonly standIn: string; readonly askedBy: RegExp }[] = [
+  { name: 'os', standIn: 'lib/kernel/os.cjs', askedBy: /\/node_modules\/netlink\// },
+  { name: 'string-width', standIn: 'lib/cli/string-width.cjs', askedBy: /\/node_modules\// },
+];
+
+const standingIn: Plugin = {
+  name: 'stand-ins',
+  setup: ({ onResolve }) => {
+    for (const { name, standIn, askedBy } of standIns)
+      onResolve({ filter: new RegExp(`^${name}$`) }, ({ importer }) =>
+        askedBy.test(importer) ? { path: join(root, standIn) } : undefined,
+      );
+  },
 };
 
 const options: BuildOptions = {
@@ -88,7 +96,7 @@ const options: BuildOptions = {
   alias: { 'node-gyp-build': join(root, 'lib/kernel/node-gyp-build.cjs') },
   // yargs 18 asks where it lies, in order to find its translations; nowhere is the answer.
   define: { 'import.meta.url': '"file:///nowhere/tollgate.js"' },
-  plugins: [partsFromAssets, littleOs],
+  plugins: [partsFromAssets, standingIn],
   logLevel: 'warning',
 };
 
