@@ -222,11 +222,12 @@ export class InlineHook implements Hook {
     return await this.#bring({ kept: this.#kept() }, state => state, this.#options.signal);
   }
 
-  /** The transactions that `apply` would send now. */
-  async plan(how?: FolderLook): Promise<readonly Transaction[]> {
+  /** The transactions that `apply` would send now, and the manifests that it would put into force. */
+  async plan(how?: FolderLook): Promise<{ readonly transactions: readonly Transaction[]; readonly kept: Kept }> {
     await this.admit(how);
     using _ = await this.#table.store.lock(this.#deadline(), this.#options.signal);
-    return this.#table.plan(this.#kept());
+    const kept = this.#kept();
+    return { transactions: this.#table.plan(kept), kept };
   }
 
   find(key: string): LocalPod | undefined {

@@ -91,7 +91,7 @@ function brokenText(file: string, { broken, documents }: KeptFile, isTrial: bool
 }
 
 /** A line for each file whose newest version does not count. */
-export const warningsOf = ({ path, kept, damage }: Folder): string[] => [
+export const warningsOf = ({ path, kept, damage }: Pick<Folder, 'path' | 'kept' | 'damage'>): string[] => [
   ...(damage === undefined ? [] : [`${damage}: what it said last stays in force`]),
   ...Object.entries(kept).flatMap(([name, file]) =>
     file.broken === undefined ? [] : brokenText(`${path}/${name}`, file, isStagedName(name)),

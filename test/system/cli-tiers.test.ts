@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { AgentStatus } from '../../lib/controller/agent-report.ts';
 import { MOST_OF_CLUSTER_POLICY } from '../../lib/policy/model/budget.ts';
-import { type Json, runDir, tollgate } from '../support/cni.ts';
+import { type Json, policies, runDir, tollgate } from '../support/cni.ts';
 import { KubeHost } from '../support/kube-host.ts';
 import { PolicyHost, pods, policy } from '../support/policy-host.ts';
 import { until } from '../support/until.ts';
@@ -50,6 +50,52 @@ test('apply --dry-run prints what policies of both tiers come to, and nft makes 
   assert.deepEqual(applied.staged, ['NetworkPolicy/default/shut']);
   assert.equal(await host.words(), byHand);
   assert.match((await host.type(['policy', 'apply', '--dry-run'])).stdout, /^# Nothing would be sent/);
+});
+
+test('apply --dry-run says of a folder’s faults what apply says, with the same exit code', async () => {
+  using host = await PolicyHost.start();
+  using web = await host.plug('web', { labels: { app: 'web' } });
+  void web;
+  const foreign = { apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata: { name: 'x' } };
+  const invalid = cluster('Admin', 'Drop', { podSelector: {} });
+  const said = async (...more: readonly string[]) => {
+    const { exit, stderr } = await host.type(['policy', 'apply', ...more]);
+    return { exit, stderr };
+  };
+  for (const [manifest, exit, about] of [
+    [foreign, 0, /CiliumNetworkPolicy\/x is not enforced by this version/],
+    [invalid, 1, /ClusterNetworkPolicy\/admin spec\.ingress\[0]\.action: "Drop" is no action/],
+  ] as const) {
+    host.put('a.yaml', manifest);
+    const [dry, real] = [await said('--dry-run'), await said()];
+    assert.deepEqual(dry, real);
+    assert.equal(dry.exit, exit);
+    assert.match(dry.stderr, about);
+    const { stdout } = await host.type(['policy', 'apply', '--dry-run', '-o', 'json']);
+    assert.match((JSON.parse(stdout) as { readonly warnings: readonly string[] }).warnings.join(), about);
+  }
+});
+
+test('a staged policy of an unknown version changes nothing, and a staged file that is broken is told where one asks for staged policies', async () => {
+  using host = await PolicyHost.start({ setup: `mkdir -p ${policies}/staged` });
+  using web = await host.plug('web', { labels: { app: 'web' } });
+  using client = await host.plug('client', { labels: { app: 'client' } });
+  await host.apply();
+  const before = await host.words();
+  host.put('staged/a.yaml', { ...policy('shut', {}), apiVersion: 'networking.k8s.io/v2' });
+  const { exit, stderr } = await host.type(['policy', 'apply']);
+  assert.equal(exit, 1);
+  assert.match(stderr, /NetworkPolicy\/default\/shut \(staged\) apiVersion: "networking\.k8s\.io\/v2" is no version/);
+  assert.equal(await host.words(), before);
+  assert.equal(host.reaches(client, web), true);
+  host.remove('staged/a.yaml');
+  host.put('staged/b.yaml', 'a: [');
+  assert.equal((await host.type(['policy', 'apply'])).exit, 1);
+  for (const args of [['diff', '--staged'], ['list'], ['matrix', '--port', '80']])
+    assert.match(
+      (await host.type(['policy', ...args])).stderr,
+      /staged\/b\.yaml cannot be read as manifests, so nothing of it is tried/,
+    );
 });
 
 test('status tells of cluster policies: whether the API has them, which are too large, and how many are staged', async () => {

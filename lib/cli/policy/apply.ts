@@ -1,7 +1,7 @@
 import type { Goal } from '../../enforce/footing.ts';
 import { driftText } from '../../enforce/inline.ts';
 import { formatTransaction } from '../../nft/text.ts';
-import { manifestsOf, notesOf } from '../../nodestore/policy-folder.ts';
+import { type Kept, manifestsOf, notesOf } from '../../nodestore/policy-folder.ts';
 import { policyRef } from '../../policy/model/model.ts';
 import { formatByObject } from '../../policy/model/problem.ts';
 import { stagedRefs } from '../../policy/model/staged.ts';
@@ -43,15 +43,35 @@ const listed = (sign: string, names: readonly string[]): string => names.map(nam
 /** A person who runs `apply` has looked at the folder, so a file that has become empty is meant to be empty. */
 const confirmed = { isConfirmed: true };
 
+interface Told {
+  /** A line for each file that could not be read, each policy that is not enforced here and each object that is invalid. */
+  readonly lines: readonly string[];
+  /** False where one of them makes the command fail, as a note on a policy that is not enforced here does not. */
+  readonly isFine: boolean;
+}
+
+/** Warns of what the folder's manifests come to. @param warnings what was said while they were read */
+function warnOf(folder: string, kept: Kept, warnings: readonly string[]): Told {
+  const problems = manifestsOf(kept).problems.filter(({ severity }) => severity === 'error');
+  const lines = [...warnings, ...formatByObject(problems)];
+  for (const line of lines) warn(line);
+  const notes = new Set(notesOf({ path: folder, kept }));
+  return { lines, isFine: problems.length === 0 && warnings.every(line => notes.has(line)) };
+}
+
 /** A transaction as one text of nft's; two where pods get other tags, which happens in between. */
-async function rehearse({ here }: Live, output: string | undefined, warnings: readonly string[]): Promise<Exit> {
+async function rehearse(
+  { here, settings }: Live,
+  output: string | undefined,
+  warnings: readonly string[],
+): Promise<Exit> {
   const plan = await here.hook.plan(confirmed);
-  const transactions = plan.filter(({ operations }) => operations.length > 0).map(formatTransaction);
-  for (const line of warnings) warn(line);
-  if (output === 'json') printJson({ transactions, warnings });
+  const transactions = plan.transactions.filter(({ operations }) => operations.length > 0).map(formatTransaction);
+  const { lines, isFine } = warnOf(settings.policies, plan.kept, warnings);
+  if (output === 'json') printJson({ transactions, warnings: lines });
   else if (transactions.length === 0) print('# Nothing would be sent: what the folder says is in force.');
   else print(transactions.join('# Then the pods whose labels have changed get their new tags, and then:\n'));
-  return warnings.length === 0 ? exit.yes : exit.no;
+  return isFine ? exit.yes : exit.no;
 }
 
 export const policyApply = command(
@@ -92,14 +112,9 @@ export const policyApply = command(
     if (options.dryRun) return await rehearse(live, options.output, warnings);
     const { before, after, isChanged, drift } = await live.here.hook.apply(confirmed);
     const difference = differences(before, after);
-    const problems = manifestsOf(after.kept).problems.filter(({ severity }) => severity === 'error');
     const refused = after.state.refused ?? [];
     const pods = Object.keys(after.state.pods).length;
-    const lines = [...warnings, ...formatByObject(problems)];
-    for (const line of lines) warn(line);
-    // A note on a policy that is not enforced here is printed, and does not make the command fail.
-    const notes = new Set(notesOf({ path: live.settings.policies, kept: after.kept }));
-    const isFine = warnings.every(line => notes.has(line)) && problems.length === 0 && refused.length === 0;
+    const told = warnOf(live.settings.policies, after.kept, warnings);
     if (options.output === 'json')
       printJson({
         folder: live.settings.policies,
@@ -109,7 +124,7 @@ export const policyApply = command(
         relabelled: relabelled(before, after),
         refused,
         staged: stagedRefs(manifestsOf(after.kept).world),
-        warnings: lines,
+        warnings: told.lines,
         pods,
       });
     else {
@@ -125,6 +140,6 @@ export const policyApply = command(
       const lines = listed('+', added) + listed('~', changed) + listed('-', removed) + listed('labels of', moved);
       if (lines !== '') print(lines);
     }
-    return isFine ? exit.yes : exit.no;
+    return told.isFine && refused.length === 0 ? exit.yes : exit.no;
   },
 );

@@ -4,6 +4,7 @@ import { endpointText } from '../../policy/evaluate/matrix.ts';
 import type { DirectionWalk, Otherwise, PolicyWalk, RuleWalk, Walkthrough } from '../../policy/explain/explain.ts';
 import type { Misfit } from '../../policy/explain/mismatch.ts';
 import type { Remedy } from '../../policy/explain/remedy.ts';
+import { placeText } from '../../policy/model/cluster-policy.ts';
 import { formatRule } from '../../policy/model/model.ts';
 
 const indented = (lines: readonly string[], by = 2): string[] => lines.map(line => `${' '.repeat(by)}${line}`);
@@ -56,10 +57,16 @@ function remedyLines({ kind, says, add }: Remedy): string[] {
   return [`* ${says}:`, ...indented(stringify([add]).trimEnd().split('\n'), 4)];
 }
 
+/** `priority 10`, or `asked last` of a policy that has no priority. */
+function priorityText({ priority = 0 }: PolicyWalk): string {
+  const place = placeText(priority);
+  return place === String(priority) ? `priority ${place}` : `asked ${place}`;
+}
+
 function tierLines(tier: 'Admin' | 'Baseline', policies: readonly PolicyWalk[]): string[] {
   if (policies.length === 0) return [];
   const lines = policies.flatMap(policy => [
-    `${policy.policy}, priority ${policy.priority}${sourceText(policy)}`,
+    `${policy.policy}, ${priorityText(policy)}${sourceText(policy)}`,
     ...indented(policy.rules.flatMap(ruleLines)),
   ]);
   const isSilent = policies.every(({ rules }) => rules.every(({ matches }) => !matches));

@@ -3,7 +3,7 @@
 import { rulesetOfFolder } from '../../enforce/folder-rules.ts';
 import type { NodeState } from '../../gate/node-state.ts';
 import { worldOfNode } from '../../gate/node-world.ts';
-import { type Kept, manifestsOf } from '../../nodestore/policy-folder.ts';
+import { type Kept, manifestsOf, warningsOf } from '../../nodestore/policy-folder.ts';
 import type { Ruleset } from '../../policy/compile/ruleset.ts';
 import type { EvaluateOptions } from '../../policy/evaluate/evaluate.ts';
 import type { Document } from '../../policy/manifest/manifest.ts';
@@ -52,6 +52,7 @@ export async function liveWorld(options: LiveArguments): Promise<LiveJudged> {
       "this node's table is not what its file says, and the answer is the file's: tollgate verify shows how they differ",
     );
   const applied = await keptOf(live, options.runDir);
+  for (const line of warningsOf({ path: live.settings.policies, kept: applied })) warn(line);
   const { world, problems } = manifestsOf(applied);
   const documents = Object.values(applied).flatMap(file => file.documents ?? []);
   const ruleset = rulesetOfFolder(applied, state);

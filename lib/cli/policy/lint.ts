@@ -13,13 +13,14 @@ import { keptOf } from './judged.ts';
 import { type Documents, fileOption, readFiles } from './manifests.ts';
 
 /** A contract with scripts. Documents count from 1, as in the text. */
-const jsonOf = ({ severity, file, document, object, field, message }: Problem) => ({
+const jsonOf = ({ severity, file, document, object, field, message, isStaged }: Problem) => ({
   severity,
   file,
   document: document + 1,
   object: object ?? null,
   field,
   message,
+  staged: isStaged === true,
 });
 
 interface Linted extends Documents {

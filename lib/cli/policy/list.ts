@@ -4,7 +4,7 @@ import type { Counted } from '../../nft/decode.ts';
 import type { Ruleset } from '../../policy/compile/ruleset.ts';
 import { clusterOf, isSeen } from '../../policy/evaluate/cluster.ts';
 import { subjectsOf } from '../../policy/evaluate/subjects.ts';
-import { type ClusterPolicy, inOrder } from '../../policy/model/cluster-policy.ts';
+import { type ClusterPolicy, inOrder, placeText } from '../../policy/model/cluster-policy.ts';
 import { type Direction, type NetworkPolicy, policyRef, sourceText, type World } from '../../policy/model/model.ts';
 import { grid } from '../columns.ts';
 import { command, exit, outputOption, print, printJson, warn } from '../command.ts';
@@ -153,8 +153,9 @@ function noteOf({ isRefused, isBeyondBudget, isStaged }: Flags): string {
   return isRefused ? ' (refused by the kernel: its pods are closed)' : '';
 }
 
-/** `Admin 10`; nothing of NetworkPolicies. */
-const tierText = (policy: Listed['policy']): string => ('tier' in policy ? `${policy.tier} ${policy.priority}` : '-');
+/** `Admin 10`, `Baseline last`; nothing of NetworkPolicies. */
+const tierText = (policy: Listed['policy']): string =>
+  'tier' in policy ? `${policy.tier} ${placeText(policy.priority)}` : '-';
 
 /** `deny 17, allow 0` */
 const besidesText = ({ besides }: Listed): string =>

@@ -58,9 +58,21 @@ export function labelSentence(whose: string, requirement: Requirement, labels: L
 
 type Said = Pick<Misfit, 'kind' | 'says'>;
 
-function podMisfit({ cluster, peer }: Question, { namespace, pods }: PodPeer): Said | undefined {
+/** A rule of a cluster policy, which has other peers than a NetworkPolicy's. */
+const isOrdered = (rule: PolicyRule): boolean => 'action' in rule;
+
+/** The peers that can mean what is no pod. */
+function otherPeers({ direction }: Question, rule: PolicyRule): string {
+  if (!isOrdered(rule)) return 'only an ipBlock can mean it';
+  return direction === 'ingress'
+    ? 'no ingress rule of a cluster policy can mean it'
+    : 'only networks and nodes can mean it';
+}
+
+function podMisfit(question: Question, { namespace, pods }: PodPeer, rule: PolicyRule): Said | undefined {
+  const { cluster, peer } = question;
   const pod = peer.peer;
-  if (!pod) return { kind: 'not a pod', says: `${peer.name} is no pod to selectors: only an ipBlock can mean it` };
+  if (!pod) return { kind: 'not a pod', says: `${peer.name} is no pod to selectors: ${otherPeers(question, rule)}` };
   const name = `${pod.namespace}/${pod.name}`;
   if (typeof namespace === 'string') {
     const says = `${name} is in namespace ${pod.namespace}, and without a namespaceSelector the policy's own, ${namespace}, is meant`;
@@ -74,11 +86,12 @@ function podMisfit({ cluster, peer }: Question, { namespace, pods }: PodPeer): S
   return unmet && { kind: 'label', says: labelSentence(name, unmet, pod.labels) };
 }
 
-function blockMisfit({ peer, flow }: Question, { cidr, except }: BlockPeer): Said | undefined {
+function blockMisfit({ peer, flow }: Question, { cidr, except }: BlockPeer, rule: PolicyRule): Said | undefined {
   const { address } = peer;
   if (!address) {
     const which = flow.family === null ? 'address yet' : `IPv${flow.family} address that is known`;
-    return { kind: 'no address', says: `${peer.name} has no ${which}, so no ipBlock can mean it` };
+    const what = isOrdered(rule) ? 'network' : 'ipBlock';
+    return { kind: 'no address', says: `${peer.name} has no ${which}, so no ${what} can mean it` };
   }
   const text = formatAddress(address);
   if (cidr.family !== address.family)
@@ -89,21 +102,23 @@ function blockMisfit({ peer, flow }: Question, { cidr, except }: BlockPeer): Sai
 }
 
 function nodeMisfit({ cluster, peer }: Question, { nodes }: NodePeer): Said | undefined {
-  const found = peer.address ? cluster.nodesAt(peer.address) : [];
-  const [first] = found;
-  if (!first) return { kind: 'not a node', says: `${peer.name} is no address that a known node lists as its own` };
+  const { address } = peer;
+  if (!address) return { kind: 'no address', says: `no address of ${peer.name} is known, so nodes cannot mean it` };
+  const [first] = cluster.nodesAt(address);
+  if (!first)
+    return { kind: 'not a node', says: `${formatAddress(address)} is no address that a known node lists as its own` };
   const unmet = unmetRequirement(nodes, first.labels);
   return unmet && { kind: 'label', says: labelSentence(`node ${first.name}`, unmet, first.labels) };
 }
 
 const domainMisfit: Said = { kind: 'domain', says: 'nothing is known of domain names by this version' };
 
-function peerMisfit(question: Question, peer: Peer): Said | undefined {
+function peerMisfit(question: Question, peer: Peer, rule: PolicyRule): Said | undefined {
   switch (peer.kind) {
     case 'pods':
-      return podMisfit(question, peer);
+      return podMisfit(question, peer, rule);
     case 'block':
-      return blockMisfit(question, peer);
+      return blockMisfit(question, peer, rule);
     case 'nodes':
       return nodeMisfit(question, peer);
     case 'domains':
@@ -161,12 +176,13 @@ const invalid = (place: string): Misfit => ({
   says: `what its ${place} says is invalid, so it matches nothing`,
 });
 
-function peersFit(question: Question, { peers }: PolicyRule): readonly Misfit[] {
+function peersFit(question: Question, rule: PolicyRule): readonly Misfit[] {
+  const { peers } = rule;
   const list = question.direction === 'ingress' ? 'from' : 'to';
   if (peers === 'any' || peers.some(peer => matchesPeer(question, peer))) return [];
   if (peers.length === 0) return [invalid(list)];
   return peers.map((peer, i) => {
-    return { ...peerMisfit(question, peer)!, place: `${list}[${i}]`, asked: peerText(peer) };
+    return { ...peerMisfit(question, peer, rule)!, place: `${list}[${i}]`, asked: peerText(peer) };
   });
 }
 

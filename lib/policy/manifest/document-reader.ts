@@ -9,6 +9,7 @@ import { clusterPolicyOf } from './cluster-network-policy.ts';
 import { complain, type Field, isAbsent, isMapping, itemsOf, member, shown } from './field.ts';
 import { groupOf, standingOf } from './kinds.ts';
 import type { Declared, DeclaredObject, Document } from './manifest.ts';
+import { checkMetadata } from './metadata.ts';
 import { closedNamespace, networkPolicyOf } from './network-policy.ts';
 import { labelsOf, nodeOf, podOf } from './pod.ts';
 import { alphaPolicyOf, alphaVersion, betaPolicyOf, betaVersion, isIsolated } from './policies-of-2016.ts';
@@ -39,6 +40,13 @@ interface Item {
   readonly apiVersion: string;
 }
 
+interface Named {
+  readonly namespace: string;
+  readonly name: string;
+}
+
+type DeclaredPolicy = Extract<DeclaredObject, { readonly policy: unknown }>;
+
 /** One document's objects. */
 export class DocumentReader {
   readonly problems: Problem[] = [];
@@ -47,6 +55,8 @@ export class DocumentReader {
   /** Every policy of the document is staged, since its file is in the folder of staged policies. */
   readonly #isStaged: boolean;
   #ref = '';
+  /** The object that is being read is staged. */
+  #isTrial = false;
 
   constructor({ file, document, resourceVersion, isStaged: isTrial }: Omit<Document, 'value'>) {
     this.#source = { file, document, ...(resourceVersion === undefined ? {} : { resourceVersion }) };
@@ -59,7 +69,16 @@ export class DocumentReader {
 
   #report(severity: Problem['severity'], field: string, message: string, matter?: Problem['matter']): void {
     const object = this.#ref === '' ? {} : { object: this.#ref };
-    this.problems.push({ severity, ...this.#source, ...object, field, message, ...(matter ? { matter } : {}) });
+    const trial = this.#isTrial ? { isStaged: true as const } : {};
+    this.problems.push({
+      severity,
+      ...this.#source,
+      ...object,
+      ...trial,
+      field,
+      message,
+      ...(matter ? { matter } : {}),
+    });
   }
 
   #unreadable({ path }: Field, message: string): undefined {
@@ -69,6 +88,7 @@ export class DocumentReader {
   /** In a typed list (PodList) the API leaves out its items' kind and apiVersion. */
   #object(field: Field, impliedKind: string, impliedVersion: string): undefined {
     this.#ref = '';
+    this.#isTrial = false;
     if (isAbsent(field) && field.path === '') return;
     if (!isMapping(field.value))
       return this.#unreadable(field, `${shown(field.value)} where an object with apiVersion and kind is expected`);
@@ -125,11 +145,6 @@ export class DocumentReader {
     this.#report('warning', member(field, 'kind').path, message);
   }
 
-  /** The part of a declaration that says whether the policy is staged. */
-  #stagedOf({ field }: Item): { readonly isStaged?: true } {
-    return isStaged(field) || this.#isStaged ? { isStaged: true } : {};
-  }
-
   /** Named as its metadata has it: whose it is checks it. */
   #unenforced({ field, kind }: Item, why: string): undefined {
     const metadata = member(field, 'metadata');
@@ -141,33 +156,41 @@ export class DocumentReader {
   }
 
   #policy(item: Item): undefined {
-    const version = member(item.field, 'apiVersion');
-    this.#declare(item, id => {
+    this.#declarePolicy(item, id => {
       const named = { kind: 'NetworkPolicy', ...id, source: this.#source } as const;
-      const staged = this.#stagedOf(item);
-      if (item.apiVersion === 'networking.k8s.io/v1')
-        return { kind: 'NetworkPolicy', policy: networkPolicyOf(item.field, named), ...staged };
-      if (item.apiVersion === alphaVersion)
-        return { kind: 'NetworkPolicy', policy: alphaPolicyOf(item.field, named), needsIsolation: true, ...staged };
-      if (item.apiVersion === betaVersion)
-        return { kind: 'NetworkPolicy', ...betaPolicyOf(item.field, named), ...staged };
-      const instead = 'so the policy closes every pod of its namespace: write networking.k8s.io/v1';
-      complain(version, `${shown(item.apiVersion)} is no version of NetworkPolicy that is known here, ${instead}`);
-      return { kind: 'NetworkPolicy', policy: closedNamespace(named) };
+      switch (item.apiVersion) {
+        case 'networking.k8s.io/v1':
+          return { kind: 'NetworkPolicy', policy: networkPolicyOf(item.field, named) };
+        case alphaVersion:
+          return { kind: 'NetworkPolicy', policy: alphaPolicyOf(item.field, named), needsIsolation: true };
+        case betaVersion:
+          return { kind: 'NetworkPolicy', ...betaPolicyOf(item.field, named) };
+        default: {
+          const instead = 'so the policy closes every pod of its namespace: write networking.k8s.io/v1';
+          const version = member(item.field, 'apiVersion');
+          complain(version, `${shown(item.apiVersion)} is no version of NetworkPolicy that is known here, ${instead}`);
+          return { kind: 'NetworkPolicy', policy: closedNamespace(named) };
+        }
+      }
     });
   }
 
   #clusterPolicy(item: Item, kind: ClusterPolicy['kind']): undefined {
-    this.#declare(item, ({ name }) => {
-      const policy = clusterPolicyOf(item.field, item.apiVersion, { kind, name, source: this.#source });
-      return { kind: 'ClusterPolicy', policy, ...this.#stagedOf(item) };
+    this.#declarePolicy(item, ({ name }) => ({
+      kind: 'ClusterPolicy',
+      policy: clusterPolicyOf(item.field, item.apiVersion, { kind, name, source: this.#source }),
+    }));
+  }
+
+  /** A policy of any kind and version, however broken: whether it is staged is found out before what it says is read. */
+  #declarePolicy(item: Item, read: (id: Named) => DeclaredPolicy): void {
+    this.#declare(item, id => {
+      this.#isTrial = isStaged(item.field, this.#isStaged);
+      return { ...read(id), ...(this.#isTrial ? { isStaged: true } : {}) };
     });
   }
 
-  #declare(
-    { field, kind }: Item,
-    read: (id: { readonly namespace: string; readonly name: string }) => DeclaredObject,
-  ): void {
+  #declare({ field, kind }: Item, read: (id: Named) => DeclaredObject): void {
     const metadata = member(field, 'metadata');
     const isNamespaced = kind === 'Pod' || kind === 'NetworkPolicy';
     const nameField = member(metadata, 'name');
@@ -176,6 +199,7 @@ export class DocumentReader {
     const namespace =
       isNamespaced && !isAbsent(namespaceField) ? (nameOf(namespaceField, isNamespaceName) ?? 'default') : 'default';
     this.#ref = isNamespaced ? `${kind}/${namespace}/${name}` : `${kind}/${name}`;
+    checkMetadata(metadata, isNamespaced);
     const object = read({ namespace, name });
     this.declared.push({ ref: this.#ref, source: this.#source, path: nameField.path, object });
   }

@@ -121,7 +121,8 @@ export function worldOf(declared: readonly Declared[]): {
     const earlier = byRef.get(key);
     const where = earlier && `document ${earlier.source.document + 1} of ${earlier.source.file}`;
     const message = `Declared before in ${where}; this one counts: remove either`;
-    if (earlier) problems.push({ severity: 'error', ...source, object: ref, field: path, message });
+    const trial = isStaged(each) ? { isStaged: true as const } : {};
+    if (earlier) problems.push({ severity: 'error', ...source, object: ref, ...trial, field: path, message });
     byRef.delete(key);
     byRef.set(key, each);
   }

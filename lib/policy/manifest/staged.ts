@@ -1,30 +1,42 @@
 /** Staged policies: judged, shown beside what is in force, and never enforced. */
-import { complain, type Field, isAbsent, isMapping, member, shown, warn } from './field.ts';
+import { complain, type Field, isAbsent, isMapping, member, membersOf, shown, warn } from './field.ts';
 import type { ManifestObject } from './manifest-of.ts';
 
 const STAGED = 'tollgate.dev/staged';
 
-/** Tells of what looks as if it staged the policy, and does not. */
-function warnOfSlips(metadata: Field): void {
-  for (const where of ['annotations', 'labels'] as const) {
-    const field = member(metadata, where);
-    const keys = isMapping(field.value) ? Object.keys(field.value) : [];
-    for (const key of keys.filter(each => /^tollgate[./]/i.test(each) && !(where === 'annotations' && each === STAGED)))
-      warn(member(field, key), `Nothing that a policy may have: an annotation ${STAGED}: "true" stages it`);
-  }
+/** What looks as if it staged the policy, and does not. */
+const isSlip = (key: string): boolean => /^tollgate[./]/i.test(key) || /^staged$/i.test(key);
+
+function reportSlips(metadata: Field): void {
+  for (const where of ['annotations', 'labels'] as const)
+    for (const [key, field] of membersOf(member(metadata, where)) ?? [])
+      if (isSlip(key) && !(where === 'annotations' && key === STAGED))
+        warn(field, `Nothing that a policy may have: an annotation ${STAGED}: "true" stages it`);
 }
 
-/** Whether the object's annotation says so. What it says is told where it is neither true nor false: then it is enforced. */
-export function isStaged(object: Field): boolean {
+/** What follows from an annotation that says neither true nor false. */
+function consequenceOf({ value }: Field, isInFolder: boolean): string {
+  if (isInFolder) return 'and the folder of staged policies stages it';
+  return value === true ? 'which stages it here, and the API refuses' : 'so the policy is enforced';
+}
+
+/**
+ * Whether the object is staged: by its annotation, or because its file is in the folder of staged policies. An annotation that
+ * is neither true nor false stages nothing, and is told.
+ */
+export function isStaged(object: Field, isInFolder = false): boolean {
   const metadata = member(object, 'metadata');
-  warnOfSlips(metadata);
+  reportSlips(metadata);
   const field = member(member(metadata, 'annotations'), STAGED);
-  if (isAbsent(field) || field.value === 'false') return false;
-  if (field.value === 'true') return true;
-  const what = typeof field.value === 'string' ? 'is neither "true" nor "false"' : 'where a text is expected';
-  const instead = field.value === true ? 'which stages it here, and the API refuses' : 'so the policy is enforced';
-  complain(field, `${shown(field.value)} ${what}, ${instead}: write "true" or "false", in quotes`);
-  return field.value === true;
+  const { value } = field;
+  if (isAbsent(field) || value === 'true') return isInFolder || value === 'true';
+  if (value === 'false') {
+    if (isInFolder) warn(field, '"false", and the folder of staged policies stages it all the same: move the file up');
+    return isInFolder;
+  }
+  const what = typeof value === 'string' ? 'is neither "true" nor "false"' : 'where a text is expected';
+  complain(field, `${shown(value)} ${what}, ${consequenceOf(field, isInFolder)}: write "true" or "false", in quotes`);
+  return isInFolder || value === true;
 }
 
 /** The manifest with the annotation. */

@@ -39,6 +39,10 @@ export const FIRST = -1;
 /** Asked after all others: of BaselineAdminNetworkPolicy, of which a cluster has one and which has no priority. */
 export const LAST = 1001;
 
+/** Where the policy stands among those of its tier: `10`, or in words where it has no priority. */
+export const placeText = (priority: number): string =>
+  priority === FIRST ? 'first' : priority === LAST ? 'last' : String(priority);
+
 /** Matches where one of its peers and one of its ports do. Without peers it matches nothing: what it said was invalid. */
 export interface ClusterRule extends PolicyRule {
   /** The rule's `name` in the manifest, for messages. */

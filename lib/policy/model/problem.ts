@@ -13,6 +13,8 @@ export interface Problem {
   readonly resourceVersion?: string;
   /** `Kind/namespace/name`, as far as it is known. */
   readonly object?: string;
+  /** The object is a staged policy: what the message says follows from it would follow if it were in force. */
+  readonly isStaged?: true;
   /** `spec.ingress[0].from[1].ipBlock.cidr`; empty for the whole document. */
   readonly field: string;
   /** Says what is wrong, what follows, and what to write instead. */
@@ -43,7 +45,9 @@ export function formatByObject(problems: readonly Problem[]): readonly string[] 
 }
 
 /** `web.yaml#2 NetworkPolicy/shop/web spec.ingress[0].form: Unknown field, …`, on one line. Documents count from 1 for people. */
-export function formatProblem({ object, field, message, ...source }: Problem): string {
-  const place = [sourceText(source), object, field].filter(part => part !== undefined && part !== '');
+export function formatProblem({ object, isStaged, field, message, ...source }: Problem): string {
+  const place = [sourceText(source), object, isStaged ? '(staged)' : '', field].filter(
+    part => part !== undefined && part !== '',
+  );
   return printable(`${place.join(' ')}: ${message}`);
 }

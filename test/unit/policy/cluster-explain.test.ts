@@ -175,6 +175,28 @@ suite('as a colleague tells it', () => {
       told('shop/web > 198.51.100.7 TCP 80', policy),
       /198\.51\.100\.7 is no address that a known node lists as its own/,
     );
+    const forAll = clusterPolicy({ at: 'A10', of: '{ namespaces: {} }', out: ['action: Deny, to: [{ nodes: {} }]'] });
+    assert.match(told('mon/prom > node n9 TCP 80', forAll), /no address of node n9 is known, so nodes cannot mean it/);
+    assert.match(told('shop/web > mon/prom TCP 80', forAll), /10\.1\.2\.1 is no address that a known node lists/);
+  });
+
+  test('what is no pod is told in the words of cluster policies', () => {
+    const [into, out] = [
+      told('192.0.2.7 > shop/web TCP 80', clusterPolicy({ at: 'A10', in: [`action: Deny, from: [${ns('mon')}]`] })),
+      told('shop/web > 192.0.2.7 TCP 80', clusterPolicy({ at: 'A10', out: [`action: Deny, to: [${ns('mon')}]`] })),
+    ];
+    assert.match(into, /192\.0\.2\.7 is no pod to selectors: no ingress rule of a cluster policy can mean it/);
+    assert.match(out, /192\.0\.2\.7 is no pod to selectors: only networks and nodes can mean it/);
+  });
+
+  test('a policy without a priority is asked last, or first where its place is unknown', () => {
+    const text = told(
+      'bank/api > shop/web TCP 80',
+      '{ apiVersion: policy.networking.k8s.io/v1alpha1, kind: BaselineAdminNetworkPolicy, metadata: { name: default }, spec: { subject: { namespaces: {} }, ingress: [{ action: Deny, from: [{ namespaces: {} }] }] } }',
+      '{ apiVersion: policy.networking.k8s.io/v1alpha2, kind: ClusterNetworkPolicy, metadata: { name: nowhere }, spec: { tier: admin, priority: 7, subject: { namespaces: {} }, ingress: [{ action: Accept, from: [{ namespaces: {} }] }] } }',
+    );
+    assert.match(text, /BaselineAdminNetworkPolicy\/default, asked last {2}\(/);
+    assert.match(text, /ClusterNetworkPolicy\/nowhere, asked first {2}\(/);
   });
 });
 

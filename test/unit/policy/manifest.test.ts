@@ -102,6 +102,36 @@ test('an object without a namespace is in default', () => {
   assert.equal(worldOfYaml(policy('x', '{ podSelector: {} }', '')).world.policies[0]!.namespace, 'default');
 });
 
+const misfiled: readonly (readonly [what: string, manifest: string, problem: RegExp])[] = [
+  [
+    'a misspelt namespace, so the policy is in default',
+    'apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: { name: p, namespce: shop }\nspec: { podSelector: {} }',
+    /^error NetworkPolicy\/default\/p metadata\.namespce: Unknown field, so it says nothing: write "namespace"$/,
+  ],
+  [
+    'misspelt annotations, which stage nothing',
+    'apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: { name: p, annotation: { tollgate.dev/staged: "true" } }\nspec: { podSelector: {} }',
+    /^error NetworkPolicy\/default\/p metadata\.annotation: .* write "annotations"$/,
+  ],
+  [
+    'misspelt labels of a Pod',
+    'apiVersion: v1\nkind: Pod\nmetadata: { name: p, lables: { app: web } }',
+    /^error Pod\/default\/p metadata\.lables: .* write "labels"$/,
+  ],
+  [
+    'a namespace of a cluster policy, which is for all of them',
+    'apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: { name: p, namespace: shop }\nspec: { tier: Admin, priority: 1, subject: { namespaces: {} } }',
+    /^warning ClusterNetworkPolicy\/p metadata\.namespace: A namespace, and this is an object of the whole cluster, so it says nothing: take it out$/,
+  ],
+];
+
+for (const [what, manifest, problem] of misfiled)
+  test(`metadata is looked at: ${what}`, () => {
+    const { problems } = worldOfYaml(manifest);
+    const told = problems.map(({ severity, object, field, message }) => `${severity} ${object} ${field}: ${message}`);
+    assert.match(told.join('\n'), problem);
+  });
+
 test('Lists hold objects, with or without kinds of their own', () => {
   const list = `apiVersion: v1
 kind: List

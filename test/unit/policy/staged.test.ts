@@ -10,6 +10,7 @@ import { diff } from '../../../lib/policy/explain/diff.ts';
 import { walk } from '../../../lib/policy/explain/explain.ts';
 import { lint } from '../../../lib/policy/lint/lint.ts';
 import { readManifests } from '../../../lib/policy/manifest/manifest.ts';
+import { formatProblem } from '../../../lib/policy/model/problem.ts';
 import { promoted, stagedRefs } from '../../../lib/policy/model/staged.ts';
 import { clusterPolicy, clusterWorld, flowOf, networkPolicy } from '../../support/cluster-world.ts';
 import { documentsOf, localPods, type Manifest, manifests, tagged, traffic, worldFrom } from '../../support/worlds.ts';
@@ -158,4 +159,102 @@ test('in the folder of staged policies only policies count', () => {
     /^warning kind: A Namespace in the folder of staged policies/,
   );
   assert.ok(lint(documents, { least: 'warning' }).length >= 1);
+});
+
+const np = (apiVersion: string, spec: unknown): Manifest => ({
+  ...{ apiVersion, kind: 'NetworkPolicy', metadata: { namespace: 'a', name: 'p' } },
+  spec,
+});
+const cnp = (version: string, spec: unknown, kind = 'ClusterNetworkPolicy'): Manifest => ({
+  ...{ apiVersion: `policy.networking.k8s.io/${version}`, kind, metadata: { name: 'p' } },
+  spec,
+});
+const wide = { tier: 'Admin', priority: 1, subject: { namespaces: {} } };
+
+const broken: Readonly<Record<string, Manifest>> = {
+  'a NetworkPolicy of an unknown version': np('networking.k8s.io/v2', { podSelector: {} }),
+  'a NetworkPolicy of no version': { ...np('', { podSelector: {} }), apiVersion: undefined },
+  'a NetworkPolicy of the core group': np('v1', { podSelector: {} }),
+  'a NetworkPolicy with a misspelt field': np('networking.k8s.io/v1', { podSelectr: {} }),
+  'a NetworkPolicy without spec': np('networking.k8s.io/v1', undefined),
+  'an invalid policy of 2016': np('net.alpha.kubernetes.io/v1alpha1', { podSelector: { matchLabels: {} } }),
+  'an invalid policy of extensions/v1beta1': np('extensions/v1beta1', { podSelektor: {} }),
+  'a ClusterNetworkPolicy of an unknown version': cnp('v9', wide),
+  'a ClusterNetworkPolicy without subject': cnp('v1alpha2', { ...wide, subject: {} }),
+  'a ClusterNetworkPolicy of no tier': cnp('v1alpha2', { ...wide, tier: 'admin' }),
+  'a ClusterNetworkPolicy without spec': cnp('v1alpha2', undefined),
+  'an AdminNetworkPolicy with a field of another version': cnp('v1alpha1', wide, 'AdminNetworkPolicy'),
+};
+
+suite('a staged policy that is broken is enforced as little as any other', () => {
+  for (const [name, manifest] of Object.entries(broken)) {
+    const metadata = { ...(manifest['metadata'] as object), annotations: { 'tollgate.dev/staged': 'true' } };
+    const documents = {
+      'by its annotation': documentsOf([{ ...manifest, metadata }]),
+      'by its folder': documentsOf([manifest]).map(document => ({ ...document, isStaged: true as const })),
+    };
+    for (const [how, list] of Object.entries(documents))
+      test(`${name}, ${how}`, () => {
+        const { world, problems } = readManifests(list);
+        assert.deepEqual([world.policies, world.clusterPolicies], [[], []]);
+        const errors = problems.filter(({ severity }) => severity === 'error');
+        assert.ok(errors.length > 0);
+        for (const problem of errors) assert.match(formatProblem(problem), /\/p \(staged\) /);
+      });
+  }
+});
+
+const annotated = (value: unknown, isInFolder: boolean) =>
+  readManifests(
+    documentsOf([
+      {
+        ...np('networking.k8s.io/v1', { podSelector: {} }),
+        metadata: { namespace: 'a', name: 'p', annotations: { 'tollgate.dev/staged': value } },
+      },
+    ]).map(document => ({ ...document, ...(isInFolder ? { isStaged: true as const } : {}) })),
+  );
+
+suite('what the annotation says, outside of the folder of staged policies and in it', () => {
+  const told: readonly (readonly [unknown, boolean, RegExp, RegExp])[] = [
+    ['true', true, /^$/, /^$/],
+    [
+      'false',
+      false,
+      /^$/,
+      /^warning "false", and the folder of staged policies stages it all the same: move the file up$/,
+    ],
+    [null, false, /^$/, /^$/],
+    [
+      'True',
+      false,
+      /^error "True" is neither .*, so the policy is enforced: write/,
+      /^error "True" .*, and the folder of staged policies stages it/,
+    ],
+    ['yes', false, /so the policy is enforced/, /and the folder of staged policies stages it/],
+    [
+      true,
+      true,
+      /^error true where a text is expected, which stages it here/,
+      /and the folder of staged policies stages it/,
+    ],
+    [false, false, /so the policy is enforced/, /and the folder of staged policies stages it/],
+  ];
+  for (const [value, isTrial, outside, inside] of told)
+    test(JSON.stringify(value), () => {
+      const [alone, inFolder] = [annotated(value, false), annotated(value, true)];
+      assert.deepEqual([stagedRefs(alone.world).length, stagedRefs(inFolder.world).length], [isTrial ? 1 : 0, 1]);
+      const said = ({ problems }: typeof alone) =>
+        problems.map(({ severity, message }) => `${severity} ${message}`).join();
+      assert.match(said(alone), outside);
+      assert.match(said(inFolder), inside);
+    });
+
+  for (const annotations of [['tollgate.dev/staged'], 'tollgate.dev/staged: true'])
+    test(`${JSON.stringify(annotations)}: annotations that are no mapping are told`, () => {
+      const metadata = { namespace: 'a', name: 'p', annotations };
+      const { problems } = readManifests(
+        documentsOf([{ ...np('networking.k8s.io/v1', { podSelector: {} }), metadata }]),
+      );
+      assert.match(problems.map(({ message }) => message).join(), /where a mapping is expected/);
+    });
 });
