@@ -16,14 +16,11 @@
 
 /* ---- The call ---- */
 
-/** The verbs that an agent knows, with the ms that an answer may take where READY does not say. */
+/** The verbs that an agent knows, with the ms that an answer may take where READY does not say (lib/rpc/timeouts.ts). */
 static const struct verb { const char *name; uint32_t timeout; } verbs[] = {
   {"ADD", 130000}, {"DEL", 160000}, {"CHECK", 100000}, {"GC", 130000}, {"STATUS", 80000},
 };
-/**
- * As in lib/rpc/timeouts.ts, in ms: how long an agent may give no sign of life, and how long the call waits for its turn, or for an agent to
- * return, altogether. CRI-O gives a CNI ADD 2 minutes, kubelet gives the whole sandbox 4.
- */
+/** As `defaults` in lib/rpc/client.ts, in ms. */
 enum { SILENCE = 5000, TURN = 90000 };
 /** Until when a call waits that tollgate-node is to carry out, but this long at least. */
 enum { SLOT = 110000, LEAST_SLOT = 20000 };
