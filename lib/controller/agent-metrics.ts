@@ -2,7 +2,7 @@
 import type { Counted } from '../nft/decode.ts';
 import type { RuleChain, Ruleset } from '../policy/compile/ruleset.ts';
 import { formatRule } from '../policy/model/model.ts';
-import type { Histogram, Metric, Sample } from './prometheus.ts';
+import { type Histogram, type Metric, MOST_SERIES, metric, one, type Sample } from './prometheus.ts';
 import type { WatchStatus } from './watches.ts';
 
 export interface Readings {
@@ -25,14 +25,6 @@ export interface Readings {
   /** Bytes. */
   readonly memory: number;
 }
-
-const one = (name: string, help: string, type: 'counter' | 'gauge', value: number): Metric => ({
-  ...{ name, help, type },
-  samples: [{ value }],
-});
-
-/** Bound on the series of one metric: a tenant must not make the page larger than Prometheus can store. */
-const MOST_SERIES = 500;
 
 /**
  * A series for each policy and direction, those that drop most. What a chain drops is counted for each of its policies,
@@ -64,15 +56,16 @@ function ruleLabels({ denies }: RuleChain): { readonly tier?: string; readonly r
   return denies ? { tier: denies.tier, rule: formatRule(denies.rules[0]!) } : {};
 }
 
-const built = (release: string): Metric => ({
-  ...one('build_info', 'The release that runs.', 'gauge', 1),
-  samples: [{ labels: { release }, value: 1 }],
-});
+const built = (release: string): Metric =>
+  metric('build_info', 'The release that runs.', 'gauge', [{ labels: { release }, value: 1 }]);
 
-const mendedMetric = (mended: Readonly<Record<string, number>>): Metric => ({
-  ...{ name: 'mended_total', help: "Another program's changes that were put right.", type: 'counter' },
-  samples: Object.entries(mended).map(([what, value]) => ({ labels: { what }, value })),
-});
+const mendedMetric = (mended: Readonly<Record<string, number>>): Metric =>
+  metric(
+    'mended_total',
+    "Another program's changes that were put right.",
+    'counter',
+    Object.entries(mended).map(([what, value]) => ({ labels: { what }, value })),
+  );
 
 const failed = (failures: number): Metric =>
   one('failures_total', 'Attempts to bring the node up to date that failed.', 'counter', failures);
@@ -98,15 +91,13 @@ export const workerMetrics = ({
 
 export function metricsOf(readings: Readings): readonly Metric[] {
   const { release, watches, isServing, pods, identities, refused, delays, syncs, failures, cuts, mended } = readings;
-  const perResource = (
-    name: string,
-    help: string,
-    type: Metric['type'],
-    of: (watch: WatchStatus) => number,
-  ): Metric => ({
-    ...{ name, help, type },
-    samples: watches.map(watch => ({ labels: { resource: watch.resource }, value: of(watch) })),
-  });
+  const perResource = (name: string, help: string, type: Metric['type'], of: (watch: WatchStatus) => number): Metric =>
+    metric(
+      name,
+      help,
+      type,
+      watches.map(watch => ({ labels: { resource: watch.resource }, value: of(watch) })),
+    );
   return [
     built(release),
     one('serving', '1 where CNI calls are served.', 'gauge', Number(isServing)),
@@ -119,29 +110,17 @@ export function metricsOf(readings: Readings): readonly Metric[] {
     perResource('watch_age_seconds', 'Since the last sign of life; -1: none yet.', 'gauge', ({ age }) =>
       age === undefined ? -1 : age / 1000,
     ),
-    {
-      ...{
-        name: 'event_to_kernel_seconds',
-        help: 'From an event of the API to the rules in force.',
-        type: 'histogram',
-      },
-      samples: delays.samples(),
-    },
-    {
-      ...{ name: 'sync_duration_seconds', help: 'How long bringing the table up to date took.', type: 'histogram' },
-      samples: syncs.samples(),
-    },
+    metric('event_to_kernel_seconds', 'From an event of the API to the rules in force.', 'histogram', delays.samples()),
+    metric('sync_duration_seconds', 'How long bringing the table up to date took.', 'histogram', syncs.samples()),
     failed(failures),
     one('connections_cut_total', 'Connections ended since no policy allows them any more.', 'counter', cuts),
     mendedMetric(mended),
-    {
-      ...{
-        name: 'dropped_packets_total',
-        help: `Packets that a gate denied to which the policy belongs, for each of its policies; the ${MOST_SERIES} that deny most.`,
-        type: 'counter',
-      },
-      samples: dropSamples(readings),
-    },
+    metric(
+      'dropped_packets_total',
+      `Packets that a gate denied to which the policy belongs, for each of its policies; the ${MOST_SERIES} that deny most.`,
+      'counter',
+      dropSamples(readings),
+    ),
     memoryOf(readings.memory),
   ];
 }

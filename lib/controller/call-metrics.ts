@@ -1,5 +1,5 @@
 import type { CallOutcome } from './call-log.ts';
-import { Histogram, type Metric } from './prometheus.ts';
+import { Histogram, type Metric, metric } from './prometheus.ts';
 
 /** The verbs that are served: a CNI_COMMAND that is none of them makes no series of its own. */
 const verbs = ['ADD', 'DEL', 'CHECK', 'GC', 'STATUS'] as const;
@@ -22,17 +22,21 @@ export class CallCounts {
 
   metrics(): readonly Metric[] {
     return [
-      {
-        ...{ name: 'cni_calls_total', help: 'CNI calls by verb and CNI code; code 0 succeeded.', type: 'counter' },
-        samples: [...this.#counts.values()].map(({ verb, code, count }) => ({
+      metric(
+        'cni_calls_total',
+        'CNI calls by verb and CNI code; code 0 succeeded.',
+        'counter',
+        [...this.#counts.values()].map(({ verb, code, count: value }) => ({
           labels: { verb, code: String(code) },
-          value: count,
+          value,
         })),
-      },
-      {
-        ...{ name: 'cni_call_duration_seconds', help: 'How long CNI calls took.', type: 'histogram' },
-        samples: [...this.#times].flatMap(([verb, times]) => times.samples({ verb })),
-      },
+      ),
+      metric(
+        'cni_call_duration_seconds',
+        'How long CNI calls took.',
+        'histogram',
+        [...this.#times].flatMap(([verb, times]) => times.samples({ verb })),
+      ),
     ];
   }
 }

@@ -1,17 +1,6 @@
 /** Turns the counts of a flow recorder into Prometheus metrics. */
 import type { FlowRecorder } from './flow-recorder.ts';
-import type { LabelValues, Metric, Sample } from './prometheus.ts';
-
-/** Bound on the series of one metric: a tenant must not make the page larger than Prometheus can store. */
-const MOST_SERIES = 500;
-
-const metric = (name: string, help: string, type: Metric['type'], samples: readonly Sample[]): Metric => ({
-  ...{ name, help, type },
-  samples,
-});
-
-const one = (name: string, help: string, type: Metric['type'], value: number): Metric =>
-  metric(name, help, type, [{ value }]);
+import { type LabelValues, type Metric, MOST_SERIES, metric, one, type Sample } from './prometheus.ts';
 
 const most = <T extends LabelValues>(counts: Iterable<readonly [labels: T, value: number]>): readonly Sample[] =>
   [...counts]

@@ -17,6 +17,19 @@ export interface Metric {
   readonly samples: readonly Sample[];
 }
 
+export const metric = (name: string, help: string, type: Metric['type'], samples: readonly Sample[]): Metric => ({
+  name,
+  help,
+  type,
+  samples,
+});
+
+export const one = (name: string, help: string, type: Metric['type'], value: number): Metric =>
+  metric(name, help, type, [{ value }]);
+
+/** Bound on the series of one metric: a tenant must not make the page larger than Prometheus can store. */
+export const MOST_SERIES = 500;
+
 const escaped = (text: string): string => text.replaceAll('\\', '\\\\').replaceAll('\n', '\\n').replaceAll('"', '\\"');
 
 function sampleLine(name: string, { labels = {}, suffix = '', value }: Sample): string {
