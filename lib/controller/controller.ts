@@ -17,6 +17,7 @@ import { Complaints } from './complaints.ts';
 import { FlowPart, type FlowSettings } from './flow-part.ts';
 import { gateSource } from './flow-source.ts';
 import { FolderWatch } from './folder-watch.ts';
+import type { TcpPlace } from './http-server.ts';
 import { NodeGate, type NodeGateOptions } from './node-gate.ts';
 import { NodeKernel } from './node-kernel.ts';
 import { watchNode } from './node-watch.ts';
@@ -28,7 +29,7 @@ import { logLoss } from './watches.ts';
 export interface KubernetesOptions extends NodeGateOptions {
   readonly release: string;
   /** Address for metrics and health; absent: they are shown on the agent's own socket only. */
-  readonly metrics?: { readonly host: string; readonly port: number };
+  readonly metrics?: TcpPlace;
   /** Absent: flows are not recorded. */
   readonly flows?: FlowSettings;
   /** Absent: no conflist is written. */

@@ -12,12 +12,10 @@ import { accountingState } from './flow-accounting.ts';
 import { explained } from './flow-explain.ts';
 import { listStream, liveStream } from './flow-readers.ts';
 import type { FlowRecorder } from './flow-recorder.ts';
-import { BadRequest, type HttpResponse, type HttpStream, type QueryRoutes, reading } from './http-server.ts';
+import { BadRequest, type HttpResponse, type HttpStream, json, type QueryRoutes, reading } from './http-server.ts';
 
 const MOST_LISTED = 100_000;
 const LISTED = 100;
-
-const json = (value: unknown): HttpResponse => ({ type: 'application/json', text: `${JSON.stringify(value)}\n` });
 
 function filterIn(query: URLSearchParams): Filter {
   try {

@@ -2,11 +2,10 @@
 
 import type { AgentStatus } from './agent-report.ts';
 import { type HealthProblem, isUnhealthy, wantsRestart } from './health.ts';
-import { type HttpResponse, type HttpRoutes, type QueryRoutes, reading } from './http-server.ts';
+import { type HttpResponse, type HttpRoutes, json, type QueryRoutes, reading } from './http-server.ts';
 import { formatMetrics, type Metric } from './prometheus.ts';
 import type { NodeMended } from './tending.ts';
 
-const json = (value: unknown): HttpResponse => ({ type: 'application/json', text: `${JSON.stringify(value)}\n` });
 const plain = (text: string, isFine = true): HttpResponse => ({ status: isFine ? 200 : 503, type: 'text/plain', text });
 const lines = (texts: readonly string[]): string => texts.map(text => `${text}\n`).join('');
 

@@ -1,7 +1,7 @@
 /**
  * The agent as seen from outside: HTTP on a Unix socket for root, who may ask for everything, and on a local TCP address
- * for Prometheus and for probes. Every process of the node can connect there, so a connection lasts for one answer and a few seconds,
- * and a new one always has room: kubelet restarts an agent whose probes find none.
+ * for Prometheus and for probes. Every process of the node can connect there, so a connection lasts for one answer and a few
+ * seconds, and a new one always has room: kubelet restarts an agent whose probes find none.
  */
 
 import { chmodSync, renameSync, rmSync, statSync } from 'node:fs';
@@ -9,12 +9,18 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { isIP, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { messageOf } from '../cni/error.ts';
+import type { Log } from '../rpc/log.ts';
 
 export interface HttpResponse {
   readonly status?: number;
   readonly type: `${'application' | 'text'}/${string}`;
   readonly text: string;
 }
+
+export const json = (value: unknown): HttpResponse => ({
+  type: 'application/json',
+  text: `${JSON.stringify(value)}\n`,
+});
 
 /** A response that is written piece by piece for as long as the client reads. */
 export interface Outlet {
@@ -68,8 +74,8 @@ export const agentSocket = (runDir: string): string => join(runDir, 'agent.sock'
 /** Milliseconds in which a request must have come, and then its answer must have been read. */
 const TIMEOUT_MS = 10_000;
 /**
- * The oldest gives way to one more. A probe asks as soon as it is connected, and libuv accepts one connection between two looks at all others,
- * so a probe is read long before so many others are accepted.
+ * The oldest gives way to one more. A probe asks as soon as it is connected, and libuv accepts one connection between two looks
+ * at all others, so a probe is read long before so many others are accepted.
  */
 const MOST_CONNECTIONS = 256;
 
@@ -193,7 +199,12 @@ function serverOf(pages: QueryRoutes, { headers, refuse }: HttpGuard = unguarded
   return server;
 }
 
-const started = (server: Server, where: { readonly path: string } | { readonly host: string; readonly port: number }) =>
+export interface TcpPlace {
+  readonly host: string;
+  readonly port: number;
+}
+
+const started = (server: Server, where: { readonly path: string } | TcpPlace) =>
   new Promise<void>((resolve, reject) => {
     server.once('error', reject).listen(where, () => {
       server.off('error', reject);
@@ -231,15 +242,10 @@ export async function serveAdmin(runDir: string, pages: QueryRoutes): Promise<Di
 }
 
 /** `127.0.0.1:9467`, `[::1]:9467`. @returns undefined where it is no address with a port */
-export function parsePlace(text: string): { readonly host: string; readonly port: number } | undefined {
+export function parsePlace(text: string): TcpPlace | undefined {
   const [, bracketed, plain, digits] = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(text) ?? [];
   const [host, port] = [bracketed ?? plain ?? '', Number(digits)];
   return isIP(host) > 0 && port > 0 && port < 65536 ? { host, port } : undefined;
-}
-
-interface TcpPlace {
-  readonly host: string;
-  readonly port: number;
 }
 
 /** @throws Error where the address is taken, or is not this node's */
@@ -249,6 +255,12 @@ export async function serveGuarded(place: TcpPlace, routes: QueryRoutes, guard: 
   return closing(server);
 }
 
-/** @throws Error where the address is taken, or is not this node's */
-export const serveMetrics = (place: TcpPlace, routes: HttpRoutes): Promise<Disposable> =>
-  serveGuarded(place, routes, unguarded);
+/** An address that is taken is logged, and keeps no pod from being plugged in. */
+export async function serveMetrics(place: TcpPlace, routes: HttpRoutes, log: Log): Promise<Disposable | undefined> {
+  try {
+    return await serveGuarded(place, routes, unguarded);
+  } catch (error) {
+    log('warn', `Cannot show metrics on ${place.host} port ${place.port}: ${messageOf(error)}`);
+    return undefined;
+  }
+}

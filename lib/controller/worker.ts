@@ -27,7 +27,7 @@ import { FlowPart, type FlowSettings } from './flow-part.ts';
 import { folderSource } from './flow-source.ts';
 import { FolderWatch } from './folder-watch.ts';
 import { workerRoutes } from './http-routes.ts';
-import type { HttpRoutes } from './http-server.ts';
+import type { HttpRoutes, TcpPlace } from './http-server.ts';
 import { IdleTimer } from './idle-timer.ts';
 import { SharedLinkReaper } from './link-reaper.ts';
 import { withoutRepeats } from './repeats.ts';
@@ -42,7 +42,7 @@ export interface WorkerOptions {
   /** Whether connections that the folder no longer allows are cut or kept. */
   readonly established: 'cut' | 'keep';
   /** Address for metrics; absent: there are none. */
-  readonly metrics?: { readonly host: string; readonly port: number };
+  readonly metrics?: TcpPlace;
   /** Absent: flows are not recorded. */
   readonly flows?: FlowSettings;
   readonly log: Log;
@@ -94,21 +94,6 @@ async function recordFlows(
   flows.start(() => ({ source, nft: warm.nft, conntrack: warm.conntrack, log }));
   const { serveAdmin } = await import('./http-server.ts');
   return await serveAdmin(runDir, { ...routes, ...flows.routes });
-}
-
-/** Serves metrics; an address that is taken keeps no pod from being plugged in. */
-async function show(
-  place: NonNullable<WorkerOptions['metrics']>,
-  pages: HttpRoutes,
-  log: Log,
-): Promise<Disposable | undefined> {
-  const { serveMetrics } = await import('./http-server.ts');
-  try {
-    return await serveMetrics(place, pages);
-  } catch (error) {
-    log('warn', `Cannot show metrics on ${place.host} port ${place.port}: ${messageOf(error)}`);
-    return undefined;
-  }
 }
 
 interface FolderFollower extends AsyncDisposable {
@@ -190,7 +175,10 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const flows = undo.use(new FlowPart(options.flows));
   const readings = () => [...workerMetrics({ release, mended, failures }), ...counts.metrics(), ...flows.metrics];
   if (options.flows) undo.use(await recordFlows(flows, workerRoutes(readings), options, warm));
-  if (options.metrics) undo.use(await show(options.metrics, workerRoutes(readings), log));
+  if (options.metrics) {
+    const { serveMetrics } = await import('./http-server.ts');
+    undo.use(await serveMetrics(options.metrics, workerRoutes(readings), log));
+  }
   const open = undo.move();
   log('info', 'serving', { pid: process.pid, netns: here.ino, runDir, ...owner });
   return {
