@@ -11,7 +11,7 @@ import { manifestsOf } from '../nodestore/policy-folder.ts';
 import { localAddresses } from '../pod/here.ts';
 import type { Ruleset } from '../policy/compile/ruleset.ts';
 import { Cluster } from '../policy/evaluate/cluster.ts';
-import { type Pod, policyRef } from '../policy/model/model.ts';
+import { namespaceOfRef, type Pod, policyRef } from '../policy/model/model.ts';
 import { selects } from '../policy/model/selector.ts';
 import type { NodeGate } from './node-gate.ts';
 import type { NodeKernel } from './node-kernel.ts';
@@ -27,7 +27,7 @@ export interface FlowSource {
 const BELIEVED = 5_000;
 
 /** A list that is dear to get, got anew when it is old. */
-export function believed<T>(get: () => T): () => T {
+function believed<T>(get: () => T): () => T {
   let known: { readonly value: T; readonly at: number } | undefined;
   return () => {
     const now = monotonic();
@@ -36,7 +36,7 @@ export function believed<T>(get: () => T): () => T {
   };
 }
 
-export const podsByAddress = ({ pods }: Pick<NodeState, 'pods'>): Map<string, Pod> =>
+const podsByAddress = ({ pods }: Pick<NodeState, 'pods'>): Map<string, Pod> =>
   new Map(
     Object.values(pods).flatMap(each => {
       const pod = localPod(each);
@@ -92,12 +92,6 @@ export function gateSource({ table, rules, staged }: NodeGate, { host }: NodeKer
   };
 }
 
-/** Namespace in a policy's reference; undefined for a policy of the whole cluster. */
-const namespaceOf = (ref: string): string | undefined => {
-  const [, namespace, name] = ref.split('/');
-  return name === undefined ? undefined : namespace;
-};
-
 /** Policies of a chain, which pods with the same rules share: those that isolate this pod, where it is known. */
 export function policiesOfChain(
   source: FlowSource,
@@ -111,7 +105,7 @@ export function policiesOfChain(
   const own = new Map([...scene.cluster.policiesIn(pod.namespace)].map(policy => [policyRef(policy), policy]));
   const isolates = (ref: string): boolean => {
     const policy = own.get(ref);
-    return policy ? selects(policy.subject, pod.labels) : namespaceOf(ref) === undefined;
+    return policy ? selects(policy.subject, pod.labels) : namespaceOfRef(ref) === undefined;
   };
   return all.filter(isolates);
 }

@@ -6,7 +6,7 @@ import { type DirectionVerdict, type NetworkPolicy, policyRef } from '../policy/
 import type { Attribution } from './attribution.ts';
 import type { SummedFlows } from './minutes.ts';
 import { atMost, OTHERS } from './model.ts';
-import { sumBy } from './sums.ts';
+import { type SumRow, sumBy } from './sums.ts';
 
 export interface PolicyHits {
   readonly policy: string;
@@ -67,30 +67,24 @@ function declaredIn({ scene }: Source): {
   };
 }
 
+type Counts = Partial<Pick<Hits, 'allowed' | 'denied' | 'wouldDeny' | 'wouldAllow'>>;
+
+/** By policy: these of the counts of its row. */
+const hitsOf = (rows: readonly SumRow[], counts: (row: SumRow) => Counts): ReadonlyMap<string, Hits> =>
+  new Map(rows.map(row => [row.from, { ...noHits, policy: row.from, last: row.last, ...counts(row) }]));
+
 /** By policy: flows that it decided. */
 function decidedBy(sums: readonly SummedFlows[]): ReadonlyMap<string, Hits> {
-  const rows = sumBy(
-    'policy',
-    sums.map(({ staged: _, ...sum }) => sum),
-  );
-  const hits = rows.map(({ from, allowed, denied, last }) => [
-    from,
-    { ...noHits, policy: from, allowed, denied, last },
-  ]);
-  return new Map(hits as [string, Hits][]);
+  const inForce = sums.map(({ staged: _, ...sum }) => sum);
+  return hitsOf(sumBy('policy', inForce), ({ allowed, denied }) => ({ allowed, denied }));
 }
 
 /** By staged policy: flows that would fare otherwise because of it. */
 function changedBy(sums: readonly SummedFlows[]): ReadonlyMap<string, Hits> {
-  const rows = sumBy(
-    'policy',
-    sums.filter(({ staged }) => staged),
-  ).filter(({ wouldDeny, wouldAllow }) => wouldDeny + wouldAllow > 0);
-  return new Map(
-    rows.map(({ from, wouldDeny, wouldAllow, last }) => [
-      from,
-      { ...noHits, policy: from, wouldDeny, wouldAllow, last },
-    ]),
+  const rows = sumBy('policy', sums, ({ staged }) => staged !== undefined);
+  return hitsOf(
+    rows.filter(({ wouldDeny, wouldAllow }) => wouldDeny + wouldAllow > 0),
+    ({ wouldDeny, wouldAllow }) => ({ wouldDeny, wouldAllow }),
   );
 }
 

@@ -13,7 +13,7 @@ function flowText(flow: DeniedFlow): string {
   return `${clock(flow.time)}  ${ends}${port}/${flow.protocol}  ${flow.direction} ${flow.rule === undefined ? because(flow.by) : because([flow.rule])}`;
 }
 
-export const sumText = ({ time, packets, direction, by }: Omit<DeniedSum, 'kind'>): string =>
+export const sumText = ({ time, packets, direction, by }: DeniedSum): string =>
   `${clock(time)}  and ${packets} more ${packets === 1 ? 'packet' : 'packets'}  ${direction} ${because(by)}`;
 
 export interface PrintedDenials {

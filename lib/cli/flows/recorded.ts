@@ -67,7 +67,7 @@ export const sumRecorded = (
   by: SumKind,
   { filter, since }: Pick<FlowQuery, 'filter' | 'since'>,
 ): Promise<readonly SumRow[]> => {
-  const query = queryText({ filter, ...(since === undefined ? {} : { since }) });
+  const query = queryText({ filter, since });
   return asked(() => askAgent<readonly SumRow[]>(runDir, 'GET', `/flows/sum?by=${by}&${query}`));
 };
 

@@ -8,6 +8,7 @@ import type { Entry } from '../../flows/model.ts';
 import { type Exit, exit, UsageError, warn } from '../command.ts';
 import { type LiveArguments, openLive } from '../live-node.ts';
 import { denialPrinters } from './denied-lines.ts';
+import { Follower } from './follower.ts';
 import type { Listening } from './listening.ts';
 import { followRecorded, type Recording, recordingOf } from './recorded.ts';
 import { watchDenied } from './watch-denied.ts';
@@ -68,14 +69,12 @@ interface DenialOptions extends LiveArguments {
 }
 
 async function followAgent({ runDir, output }: DenialOptions, filter: string, listening: Listening): Promise<void> {
-  const told = new Set<number>();
-  const isNew = (entry: Entry): boolean =>
-    entry.kind !== 'flow' || (!told.has(entry.id) && told.add(entry.id).size > 0);
+  const follower = new Follower(true);
   await followRecorded(
     runDir,
     { filter },
     ({ entries }) => {
-      for (const entry of entries) if (isNew(entry)) printDenied(entry, output);
+      for (const entry of entries) if (follower.isNews(entry)) printDenied(entry, output);
     },
     listening,
   );

@@ -116,13 +116,13 @@ export function gatesFor(cluster: Cluster, identity: Identity, options: CompileO
   return gates;
 }
 
-/** Gates that are kept beyond twice as many as there are identities: to forget them at each change would cost more than they do. */
+/** Gates kept beyond twice as many as there are identities: to forget them at each change would cost more than they do. */
 const SPARE_GATES = 256;
 
-/** Forgets the gates of identities that are gone, once they are the most of what is known: on a node, pods come and go for months. */
-export function forgetGone(known: Map<string, Gates>, identities: readonly Identity[]): void {
+/** Forgets the gates of identities that are gone, once they are most of those known: on a node, pods come and go for months. */
+export function forgetGone(known: Map<string, Gates>, identities: readonly TaggedIdentity[]): void {
   if (known.size <= 2 * identities.length + SPARE_GATES) return;
-  const present = new Set(identities.map(identityKey));
+  const present = new Set(identities.map(({ identity }) => identityKey(identity)));
   for (const key of known.keys()) if (!present.has(key)) known.delete(key);
 }
 
@@ -185,9 +185,6 @@ export function compile(
     return gates;
   };
   const structure = structureOf(identities, gatesOf);
-  forgetGone(
-    known,
-    identities.map(({ identity }) => identity),
-  );
+  forgetGone(known, identities);
   return filledStructure(cluster, structure);
 }

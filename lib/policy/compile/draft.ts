@@ -7,7 +7,6 @@ import { type Family, formatAddress, type Range } from '../../ip/address.ts';
 import type { Identity } from '../../tag/identity.ts';
 import type { ClusterRule } from '../model/cluster-policy.ts';
 import {
-  type BlockPeer,
   type Direction,
   isNumbered,
   type LabelSelector,
@@ -52,14 +51,23 @@ export type DraftPorts =
 
 const families: readonly Family[] = [4, 6];
 
-function peersOf({ peers }: PolicyRule): readonly DraftPeers[] {
+/** Each by itself, or all in one group where the rule has one verdict for them. */
+const grouped = <T>(items: readonly T[], isUnited: boolean): readonly (readonly T[])[] =>
+  isUnited && items.length > 0 ? [items] : items.map(item => [item]);
+
+function peersOf({ peers }: PolicyRule, isUnited: boolean): readonly DraftPeers[] {
   if (peers === 'any') return [{ kind: 'any' }];
-  const pods = peers.filter((peer): peer is PodPeer => peer.kind === 'pods');
-  const blocks = peers.filter((peer): peer is BlockPeer => peer.kind === 'block');
+  const pods = grouped(
+    peers.filter(peer => peer.kind === 'pods'),
+    isUnited,
+  );
+  const nodes = peers.filter(peer => peer.kind === 'nodes').map(peer => peer.nodes);
+  const blocks = peers.filter(peer => peer.kind === 'block');
   return families.flatMap((family): DraftPeers[] => {
     const ranges = rangesOfBlocks(blocks, family);
     return [
-      ...pods.map(peer => ({ kind: 'pods', family, pods: [peer] }) as const),
+      ...pods.map(group => ({ kind: 'pods', family, pods: group }) as const),
+      ...(nodes.length > 0 ? [{ kind: 'nodes', family, nodes } as const] : []),
       ...(ranges.length > 0 ? [{ kind: 'ranges', family, ranges } as const] : []),
     ];
   });
@@ -80,12 +88,17 @@ function matchesOf(numbers: readonly NumberedPort[]): readonly DraftPorts[] {
 }
 
 /** A name means the destination's port: our own pod's on the way in, each peer's on the way out. */
-function portsOf({ ports }: PolicyRule, direction: Direction, identity: Identity): readonly DraftPorts[] {
+function portsOf(
+  { ports }: PolicyRule,
+  direction: Direction,
+  identity: Identity,
+  isUnited: boolean,
+): readonly DraftPorts[] {
   if (ports === 'any') return [{ kind: 'any' }];
   if (direction === 'ingress') return matchesOf(ports.flatMap(port => numbersOf(port, identity)));
   return [
     ...matchesOf(ports.filter(isNumbered)),
-    ...namesIn(ports).map(name => ({ kind: 'names', names: [name] }) as const),
+    ...grouped(namesIn(ports), isUnited).map(names => ({ kind: 'names', names }) as const),
   ];
 }
 
@@ -107,44 +120,17 @@ export function draftsOf(policy: NetworkPolicy, direction: Direction, identity: 
   return (policy[direction] ?? []).flatMap(rule => {
     const counter = policyRef(policy);
     const origins = [{ policy: counter, direction, index: rule.index }];
-    const peers = peersOf(rule);
-    return portsOf(rule, direction, identity).flatMap(ports =>
+    const peers = peersOf(rule, false);
+    return portsOf(rule, direction, identity, false).flatMap(ports =>
       peers.flatMap(each => perFamily(each, ports)).map(each => ({ peers: each, ports, counter, origins })),
     );
   });
 }
 
-/** Pods, nodes and blocks of a rule that has one verdict for all of them. */
-function unitedPeersOf({ peers }: PolicyRule): readonly DraftPeers[] {
-  if (peers === 'any') return [{ kind: 'any' }];
-  const pods = peers.filter(peer => peer.kind === 'pods');
-  const nodes = peers.filter(peer => peer.kind === 'nodes').map(peer => peer.nodes);
-  const blocks = peers.filter(peer => peer.kind === 'block');
-  return families.flatMap((family): DraftPeers[] => {
-    const ranges = rangesOfBlocks(blocks, family);
-    return [
-      ...(pods.length > 0 ? [{ kind: 'pods', family, pods } as const] : []),
-      ...(nodes.length > 0 ? [{ kind: 'nodes', family, nodes } as const] : []),
-      ...(ranges.length > 0 ? [{ kind: 'ranges', family, ranges } as const] : []),
-    ];
-  });
-}
-
-/** Like `portsOf`, for all named ports at once. */
-function unitedPortsOf(
-  { ports, ...rule }: PolicyRule,
-  direction: Direction,
-  identity: Identity,
-): readonly DraftPorts[] {
-  if (ports === 'any' || direction === 'ingress') return portsOf({ ...rule, ports }, direction, identity);
-  const names = namesIn(ports);
-  return [...matchesOf(ports.filter(isNumbered)), ...(names.length > 0 ? [{ kind: 'names', names } as const] : [])];
-}
-
 /** The drafts of a cluster policy's rule for pods of this identity. A port by name is never one of a node. */
 export function draftsOfClusterRule(rule: ClusterRule, origin: RuleRef, identity: Identity): readonly Draft[] {
-  const peers = unitedPeersOf(rule);
-  return unitedPortsOf(rule, origin.direction, identity).flatMap(ports =>
+  const peers = peersOf(rule, true);
+  return portsOf(rule, origin.direction, identity, true).flatMap(ports =>
     peers
       .filter(({ kind }) => kind !== 'nodes' || ports.kind !== 'names')
       .flatMap(each => perFamily(each, ports))

@@ -5,17 +5,11 @@
  */
 import { type Identity, identityIn, identityKey } from '../../tag/identity.ts';
 import type { Cluster } from '../evaluate/cluster.ts';
-import type { NetworkPolicy } from '../model/model.ts';
+import { type NetworkPolicy, namespaceOfRef } from '../model/model.ts';
 import { type CompileOptions, forgetGone, type Gates, gatesFor, type TaggedIdentity } from './compile.ts';
 import type { Names } from './names.ts';
 import { gatesIn, type KnownGates } from './rules-index.ts';
 import { TierGates } from './tier-gates.ts';
-
-/** @param ref `Kind/namespace/name`, or `Kind/name` of a cluster policy @returns undefined for the latter */
-function namespaceOf(ref: string): string | undefined {
-  const [, namespace, name] = ref.split('/');
-  return name === undefined ? undefined : namespace;
-}
 
 /** Sources of gates that are not known yet. */
 export interface GateSources {
@@ -118,7 +112,7 @@ export class LiveGates {
   setRefused(policies: ReadonlySet<string>): void {
     for (const policy of [...policies, ...this.#refused]) {
       if (policies.has(policy) === this.#refused.has(policy)) continue;
-      const namespace = namespaceOf(policy);
+      const namespace = namespaceOfRef(policy);
       if (namespace === undefined) this.hurry();
       else this.unsettle(namespace);
     }
@@ -152,11 +146,7 @@ export class LiveGates {
     const present = Map.groupBy(identities, ({ identity }) => identity.namespace);
     for (const [namespace, known] of this.#gates) {
       const here = present.get(namespace);
-      if (here)
-        forgetGone(
-          known,
-          here.map(({ identity }) => identity),
-        );
+      if (here) forgetGone(known, here);
       else {
         this.#gates.delete(namespace);
         this.#unsettled.delete(namespace);

@@ -1,7 +1,8 @@
 /**
  * Fewer rules that mean the same. Every new connection walks its chain, so a chain must not grow with the number of
  * policies: beyond a few, rules that ask for the same ports share one set of peers, rules with the same peers share
- * their ports, and those that have neither in common share a set of peers with ports. Up to then each keeps to itself, since that lets each policy count.
+ * their ports, and those that have neither in common share a set of peers with ports. Up to then each keeps to itself, since
+ * that lets each policy count.
  */
 import type { Family } from '../../ip/address.ts';
 import { formatRule, type RuleRef } from '../model/model.ts';
@@ -13,16 +14,9 @@ import type { Pair } from './ruleset.ts';
 /** The default number of rules of one shape that stay apart: each costs a connection some 30 ns. */
 export const usuallyApart = 16;
 
-function groupsBy<T>(items: readonly T[], keyOf: (item: T) => string): readonly (readonly T[])[] {
-  const groups = new Map<string, T[]>();
-  for (const item of items) {
-    const key = keyOf(item);
-    const group = groups.get(key);
-    if (group) group.push(item);
-    else groups.set(key, [item]);
-  }
-  return [...groups.values()];
-}
+const groupsBy = <T>(items: readonly T[], keyOf: (item: T) => string): readonly (readonly T[])[] => [
+  ...Map.groupBy(items, keyOf).values(),
+];
 
 function originsOf(drafts: readonly Draft[]): readonly RuleRef[] {
   const byText = new Map(drafts.flatMap(({ origins }) => origins.map(origin => [formatRule(origin), origin])));
@@ -48,7 +42,7 @@ function joined(drafts: readonly Draft[], peers: DraftPeers, ports: DraftPorts):
 }
 
 /** One text for drafts that match the same. */
-export const draftText = ({ peers, ports }: Draft): string =>
+const draftText = ({ peers, ports }: Draft): string =>
   `${peers.kind}${familyOf(peers) ?? ''} ${peersText(peers)}; ${portsText(ports)}`;
 
 function unionOfPeers(drafts: readonly Draft[], family: Family): DraftPeers {

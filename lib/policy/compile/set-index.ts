@@ -45,11 +45,7 @@ export class SetIndex {
   }
 
   add(spec: PodSetSpec): void {
-    for (const key of keysOfSet(spec)) {
-      const found = this.#byKey.get(key);
-      if (found) found.add(spec);
-      else this.#byKey.set(key, new Set([spec]));
-    }
+    for (const key of keysOfSet(spec)) this.#byKey.set(key, (this.#byKey.get(key) ?? new Set()).add(spec));
     const selectors = namespaceSelectors(spec);
     if (selectors.length > 0) this.#selecting.set(spec, selectors);
   }

@@ -1,7 +1,7 @@
 /**
  * A tier of cluster policies as a chain: its rules in their order, each leading to where its action says. Many neighbours for
- * pods are looked up at once (`decided.ts`), by ports that others cut (`port-cuts.ts`). Of other neighbours with one action many become few rules, since it does not matter
- * which of them comes first; others keep their place.
+ * pods are looked up at once (`decided.ts`), by ports that others cut (`port-cuts.ts`). Of other neighbours with one action
+ * many become few rules, since it does not matter which of them comes first; others keep their place.
  */
 import type { Identity } from '../../tag/identity.ts';
 import { clusterRuleRef } from '../evaluate/decision.ts';

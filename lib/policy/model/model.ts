@@ -169,6 +169,12 @@ export interface RuleRef {
 export const policyRef = (policy: NetworkPolicy | ClusterPolicy): string =>
   'namespace' in policy ? `${policy.kind}/${policy.namespace}/${policy.name}` : clusterPolicyRef(policy);
 
+/** The namespace in a `policyRef`; undefined for a cluster policy's. */
+export function namespaceOfRef(ref: string): string | undefined {
+  const [, namespace, name] = ref.split('/');
+  return name === undefined ? undefined : namespace;
+}
+
 /** `NetworkPolicy/a/web ingress[0]`, `ClusterNetworkPolicy/bank ingress[0] "no shop"` */
 export const formatRule = ({ policy, direction, index, name }: RuleRef): string =>
   `${policy} ${direction}[${index}]${name === undefined ? '' : ` ${JSON.stringify(name)}`}`;
