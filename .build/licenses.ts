@@ -1,4 +1,4 @@
-/** The packages whose code is in the executable, with their licences: what `tollgate licenses` prints, and what the SBOM lists. */
+/** The packages whose code is in the executable, with their licences: `tollgate licenses` prints them, the SBOM lists them. */
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Carried } from '../lib/cli/licenses.ts';

@@ -35,8 +35,8 @@ async function bundled(folder: string, file: string): Promise<string> {
 }
 
 /**
- * The page with its fragments in the place of `<!-- include FILE PREFIX -->`. Ids of a fragment begin with the prefix there: the page
- * may have such ids of its own.
+ * The page with its fragments in the place of `<!-- include FILE PREFIX -->`. Ids of a fragment begin with the prefix there:
+ * the page may have such ids of its own.
  */
 function withFragments(folder: string, page: string): string {
   return page.replace(/<!-- include (\S+) (?:(\S+) )?-->/g, (_, file: string, prefix = '') =>

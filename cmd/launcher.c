@@ -4,9 +4,9 @@
  * All else, and whatever a person types, is for the executable that lies beside it: `tollgate-node`.
  *
  * Before GO nothing has been done. So an agent that is alive is waited for, however busy it is; where it is not, tollgate-node
- * carries the call out, with the same environment and the whole of stdin, and a few such processes run at a time. An ADD that only
- * the agent may judge waits for one that is being replaced. After GO the launcher cannot know what has been done, so only DEL, which
- * may come twice, is carried out by tollgate-node.
+ * carries the call out, with the same environment and the whole of stdin, and a few such processes run at a time. An ADD that
+ * only the agent may judge waits for one that is being replaced. After GO the launcher cannot know what has been done, so only
+ * DEL, which may come twice, is carried out by tollgate-node.
  *
  * No C library, for the sake of size and start: libc's headers for numbers and types, and system calls. Needs /proc.
  */
@@ -47,7 +47,7 @@ static const char *variable(const char *name) {
   return NULL;
 }
 
-/** The value behind the first such key of the config, in quotes; "" where there is none. Good for a guess: this is no JSON parser. */
+/** The value behind the first such key of the config, in quotes; "" where there is none. A guess: this is no JSON parser. */
 static const char *value_of(const char *key) {
   const char *value = NULL;
   for (const char *at = config; *at && !value; at++) value = after(at, key);
@@ -115,7 +115,7 @@ static _Noreturn void lost(const char *why) {
 
 /* ---- The conversation ---- */
 
-/** The frame after QUEUED, which comes when it is this call's turn; waits as long as the agent gives signs of life. QUEUED is one. */
+/** The frame after QUEUED, when it is this call's turn; waits as long as the agent gives signs of life. QUEUED is one. */
 static const char *await_turn(int fd, uint32_t pid) {
   struct timespec end = later(began, TURN);
   /* By looks, each of which has read what had come: a caller that had no processor meanwhile has heard nothing. */
@@ -195,7 +195,7 @@ static _Noreturn void hand_over(size_t size) {
 
 /* ---- The request ---- */
 
-/** Head and environment. @returns its size; 0 where it has no room, or the kernel does not tell which network namespace this is */
+/** Head and environment. @returns its size; 0 where it has no room, or the kernel does not tell the network namespace */
 static size_t begin_request(int is_ipam) {
   size_t at = HEADER + REQUEST_HEAD;
   for (char **each = environment; *each; each++) {

@@ -2,7 +2,8 @@
  * Writes the files of a release.
  *
  * Usage, by release.sh: node main.ts EXECUTABLE CACHE OUTPUT [--url=URL] [--nfpm=PROGRAM] [--key=FILE]
- * CACHE: what release.sh has fetched. PROGRAM: nfpm; without it there are no packages. FILE: a key of ssh-keygen's that signs. OUTPUT: a folder, empty.
+ * CACHE: what release.sh has fetched. OUTPUT: an empty folder. PROGRAM: nfpm; without it there are no packages. FILE: a key of
+ * ssh-keygen's that signs.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -23,8 +23,8 @@ static uint64_t seconds_away(void) {
 }
 
 /**
- * A lock that stays with this process and what it becomes, one of a few. @returns 0 where other calls hold them all; where there can
- * be no locks, as before the first call on a node made the folder, none is needed
+ * A lock that stays with this process and what it becomes, one of a few. @returns 0 where other calls hold them all; where
+ * there can be no locks, as before the first call on a node made the folder, none is needed
  */
 static int take_slot(void) {
   for (char i = '1'; i < '1' + SLOTS; i++) {

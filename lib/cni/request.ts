@@ -43,7 +43,7 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 /** Which name the executable was called by; an IPAM plugin does not read the main plugin's keys. */
 export type Role = 'tollgate' | 'tollgate-ipam';
 
-/** Variables that each verb needs (skel's table, stricter than the specification), in the order in which missing ones are reported. */
+/** Variables that each verb needs (skel's table, stricter than the specification), in the order in which they are missed. */
 const required = {
   ADD: ['CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME', 'CNI_PATH'],
   CHECK: ['CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME', 'CNI_PATH'],

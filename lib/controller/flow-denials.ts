@@ -47,7 +47,7 @@ const MERGE = 10;
 /** Flows that are remembered at once: a flood of new ones is summed up beyond. */
 const REMEMBERED = 4096;
 
-/** The chain whose end logged the packet, and which rule it stands for where it says so; undefined for a prefix that is not ours. */
+/** The chain whose end logged the packet, and the rule that it stands for, if told; undefined for a prefix that is not ours. */
 export function saidByPrefix(prefix: string): { readonly chain: string; readonly rule?: string } | undefined {
   const start = denialPrefix('');
   if (!prefix.startsWith(start)) return undefined;

@@ -54,7 +54,7 @@ function timeOf(line: string): number | undefined {
   }
 }
 
-/** The time from the last record until now; nothing where the file is new. Where no record can be read, the file's own time counts. */
+/** From the last record until now; nothing where the file is new. Where no record can be read, the file's own time counts. */
 function awayUntil(until: number, path: string): readonly AwayNote[] {
   const last = [path, `${path}.1`].find(each => sizeOf(each) > 0);
   if (last === undefined) return [];

@@ -15,7 +15,7 @@ const MOST_LIVE = 500;
 const HEARTBEAT = 1_000;
 /** Readers at once; the oldest gives way to one more. */
 const MOST_READERS = 16;
-/** Characters of one piece of what has been, and of one live message: a flow may have hundreds of labels and dozens of policies. */
+/** Characters of a piece of what has been, and of a live message: a flow may have hundreds of labels and dozens of policies. */
 const PIECE = 64 * 1024;
 const MOST_TEXT = 256 * 1024;
 

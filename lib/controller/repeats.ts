@@ -6,7 +6,7 @@ const AGAIN = 5 * 60_000;
 /** Lines that are remembered. */
 const MOST = 500;
 
-/** The log without warnings and errors that were said a while ago, word for word: what is tried again every few seconds fails alike. */
+/** The log without warnings and errors that were just said, word for word: what is tried every few seconds fails alike. */
 export function withoutRepeats(log: Log, clock: Clock): Log {
   const saidAt = new Map<string, number>();
   return (level, message, fields) => {

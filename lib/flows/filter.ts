@@ -1,7 +1,7 @@
 /**
  * The one filter language of command line, API and page: `ns:shop pod:web* port:443 verdict:denied policy:shop/db
- * staged:denied ip:10.0.0.0/8 name:api.* -ns:mon`. Words of one kind widen each other, words of different kinds narrow each other, and
- * what stands behind a minus is left out whatever else holds.
+ * staged:denied ip:10.0.0.0/8 name:api.* -ns:mon`. Words of one kind widen each other, words of different kinds narrow each
+ * other, and what stands behind a minus is left out whatever else holds.
  */
 import { type Address, type Prefix, parseAddress, parsePrefix, prefixContains } from '../ip/address.ts';
 import type { Pod } from '../policy/model/model.ts';

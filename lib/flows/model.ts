@@ -131,7 +131,7 @@ export interface GapNote {
   readonly changes: number;
 }
 
-/** Stands in a file where an agent begins to write to what another one left: nothing is known to have been recorded in between. */
+/** Stands in a file where an agent goes on with what another one left: nothing is known to have been recorded in between. */
 export interface AwayNote {
   readonly kind: 'away';
   /** Of the last record before it. */

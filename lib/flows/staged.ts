@@ -1,4 +1,4 @@
-/** What staged policies would make of a flow: the same question, asked of the policies in force and of those with the staged ones. */
+/** What staged policies would make of a flow: one question, asked of the policies in force and of these with the staged ones. */
 import type { Cluster } from '../policy/evaluate/cluster.ts';
 import { policiesFor } from '../policy/evaluate/decision.ts';
 import type { ClusterPolicy } from '../policy/model/cluster-policy.ts';

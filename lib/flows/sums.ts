@@ -7,7 +7,7 @@ export const sumKinds = ['ns', 'pod', 'policy'] as const;
 export type SumKind = (typeof sumKinds)[number];
 
 export interface SumRow {
-  /** A namespace, a workload or a policy; `node`, `outside`; `none` where no policy decided; `others` for many policies together. */
+  /** A namespace, a workload or a policy; `node`, `outside`; `none`: no policy decided; `others`: many policies together. */
   readonly from: string;
   /** Absent in sums by policy. */
   readonly to?: string;

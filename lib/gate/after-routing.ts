@@ -72,7 +72,7 @@ function gate({ judge }: GateSettings, isOrdered: boolean): Chain {
   };
 }
 
-/** Apart from the gate, so that the first packet of a connection passes one comparison. Conntrack tracks neither of the first two. */
+/** Apart from the gate, so that a connection's first packet passes one comparison. Conntrack tracks neither of the first two. */
 const notNew: Chain = {
   name: 'not-new',
   rules: [

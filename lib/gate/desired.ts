@@ -1,4 +1,4 @@
-/** Desired state, whole (ARCHITECTURE.md, idea 2): the table that a node shall have, as a pure function of what it is made from. */
+/** Desired state, whole (ARCHITECTURE.md, idea 2): the table that a node shall have, a pure function of what it is made from. */
 import { type Address, type Family, parseAddress, parsePrefix, type Range, rangeOf } from '../ip/address.ts';
 import type { Element, NamedSet, Table } from '../nft/model.ts';
 import { unionOfRanges } from '../policy/compile/ranges.ts';

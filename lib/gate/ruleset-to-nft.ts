@@ -85,7 +85,7 @@ function chainRule(
   return rule(statements, keptComment(origins.map(formatRule).join(', ')));
 }
 
-/** `tollgate in-deny-… Admin ClusterNetworkPolicy/bank ingress[0] "no shop"`: the chain is what programs go by, the rest is for people. */
+/** `tollgate in-deny-… Admin ClusterNetworkPolicy/bank ingress[0] "no shop"`: programs read the chain, people the rest. */
 function denialOf({ name, denies }: PolicyChain, nflogGroup: number): readonly Rule[] {
   if (!denies) return denial(denialPrefix(name), nflogGroup);
   const [first, ...more] = denies.rules.map(formatRule);

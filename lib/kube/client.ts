@@ -149,7 +149,7 @@ function exchange(asked: ApiRequest, wire: Wire, clock: Clock): Promise<Sent> {
   });
   request.end(body);
   return promise.catch((error: KubeError) => {
-    // The server closed a connection that we kept, just as we used it again (RFC 9112, 9.3.1). All that we ask may be asked twice.
+    // The server closed a kept connection just as we used it again (RFC 9112, 9.3.1). All that we ask may be asked twice.
     if (!request.reusedSocket || error.reason !== 'ECONNRESET') throw error;
     return exchange(asked, { ...wire, options: { ...options, agent: false } }, clock);
   });

@@ -31,7 +31,7 @@ export class CredentialsError extends Error {
   override readonly name = 'CredentialsError';
 }
 
-/** The text of a file, read anew at each call. While it cannot be read or is empty (in the middle of a rotation) its last text stands. */
+/** The text of a file, read anew at each call. While it cannot be read or is empty (amid a rotation) its last text stands. */
 export function fileText(path: string, what: string): () => string {
   let last = '';
   return () => {

@@ -1,6 +1,6 @@
 import type { KubeError } from './error.ts';
 
-/** Events of a list and watch, in the order in which they hold. Every `listing` is followed by `listed`, or by `lost` and another `listing`. */
+/** Events of a list and watch, in their order. Every `listing` is followed by `listed`, or by `lost` and another `listing`. */
 export type KubeEvent<T> =
   /** From here to `listed` comes everything that there is: what does not come is there no more. */
   | { readonly type: 'listing' }

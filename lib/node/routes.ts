@@ -25,7 +25,7 @@ import type { KubeNode } from '../kube/object.ts';
 import { isLinkLocal } from '../pod/links.ts';
 import { type CidrClaims, judgeClaims, LongestMatch } from './pod-cidrs.ts';
 
-/** Protocol number of our routes, "t": no routing daemon in rtnetlink.h or iproute2's rt_protos has it. `ip route show proto 116`. */
+/** Protocol number of our routes, "t": no daemon in rtnetlink.h or iproute2's rt_protos has it. `ip route show proto 116`. */
 export const RTPROT_TOLLGATE = 0x74;
 const METRIC = 1024;
 /** RTN_*. */

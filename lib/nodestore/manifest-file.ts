@@ -79,7 +79,7 @@ function decoded(bytes: Buffer): string | undefined {
 
 const hexOf = (character: string): string => character.codePointAt(0)!.toString(16).toUpperCase().padStart(4, '0');
 
-/** The file's text, if YAML may hold it: UTF-8 or UTF-16 without control characters. @see https://yaml.org/spec/1.2.2/#51-character-set */
+/** The text, if it is UTF-8 or UTF-16 without control characters. @see https://yaml.org/spec/1.2.2/#51-character-set */
 export function textIn(bytes: Buffer): Text {
   if (bytes[0] === 0x1f && bytes[1] === 0x8b) return { damage: 'compressed with gzip: unpack it' };
   const text = decoded(bytes);

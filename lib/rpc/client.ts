@@ -1,7 +1,7 @@
 /**
- * The caller's side: one call, handed over once. Before GO nothing has been done: an agent that is alive is waited for, however busy it
- * is, and where it is not, the call runs here. An ADD that only the agent may judge waits for one that is being replaced. After GO the
- * caller cannot know what has been done, so only DEL, which may come twice, runs here.
+ * The caller's side: one call, handed over once. Before GO nothing has been done: an agent that is alive is waited for,
+ * however busy it is, and where it is not, the call runs here. An ADD that only the agent may judge waits for one that is
+ * being replaced. After GO the caller cannot know what has been done, so only DEL, which may come twice, runs here.
  */
 import { statSync } from 'node:fs';
 import { createConnection, type Socket } from 'node:net';

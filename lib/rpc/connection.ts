@@ -109,7 +109,7 @@ export class Conversation implements Disposable {
         if (this.#wake === wake) this.#wake = undefined;
         resolve();
       };
-      // Timers fire before connections are read: in a process that has just computed for long, what is late may lie there already.
+      // Timers fire before connections are read: after a long computation, what is late may lie there already.
       const timer = setTimeout(() => setImmediate(wake), timeout);
       this.#wake = wake;
     });

@@ -101,7 +101,8 @@ async function bind(server: Server, path: string): Promise<number> {
 }
 
 /**
- * Listens, once it has claimed the folder (or the caller has); disposing of what it gives takes the socket away, if it is still ours and not systemd's.
+ * Listens, once it has claimed the folder (or the caller has); disposing of what it gives takes the socket away, if it is
+ * still ours and not systemd's.
  * @throws Error where another agent is there already
  */
 export async function listen(

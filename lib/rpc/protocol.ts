@@ -1,7 +1,7 @@
 /**
- * How a CNI call travels over the agent's socket (ARCHITECTURE.md, idea 3): a call is environment and stdin in, stdout, exit code and
- * lines for stderr out, and these frames hold exactly that. No I/O here; a launcher in C must be able to speak it too, so all
- * numbers are big-endian and of fixed width, and the environment is laid out as in execve(2).
+ * How a CNI call travels over the agent's socket (ARCHITECTURE.md, idea 3): a call is environment and stdin in, stdout, exit
+ * code and lines for stderr out, and these frames hold exactly that. No I/O here; a launcher in C must be able to speak it
+ * too, so all numbers are big-endian and of fixed width, and the environment is laid out as in execve(2).
  *
  * One connection is one call: REQUEST → QUEUED (again and again, where it must wait for its turn) → READY (nothing has been done
  * yet) → GO → ANSWER; or REQUEST → NOT_MINE.

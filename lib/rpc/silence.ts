@@ -1,6 +1,6 @@
 /**
- * How long a process at the other end of a Unix socket may be silent before its caller gives it up. Silence is counted in looks, each of
- * which has read what had come: a caller that had no processor meanwhile takes nothing for silence.
+ * How long a process at the other end of a Unix socket may be silent before its caller gives it up. Silence is counted in
+ * looks, each of which has read what had come: a caller that had no processor meanwhile takes nothing for silence.
  */
 import type { Socket } from 'node:net';
 import { peerOf } from '../kernel/peer.ts';

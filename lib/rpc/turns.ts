@@ -1,9 +1,10 @@
 /**
- * The queue of calls: a few are carried out at once, the others wait in the order of their arrival and are told their places. To take
- * calls in goes before carrying them out: one of them starts each time that the event loop has looked at all connections.
+ * The queue of calls: a few are carried out at once, the others wait in the order of their arrival and are told their places.
+ * To take calls in goes before carrying them out: one of them starts each time that the event loop has looked at all
+ * connections.
  */
 
-/** Milliseconds between two words to a caller that waits; a caller that cannot see this process takes them for its signs of life. */
+/** Milliseconds between two words to a caller that waits; one that cannot see this process takes them for signs of life. */
 const REMINDER = 1_000;
 
 interface Waiting {

@@ -63,7 +63,7 @@ export type JsonFile =
   /** Not JSON; the reason is for a message. */
   | { readonly kind: 'garbage'; readonly reason: string };
 
-/** Whether the error means that no file of ours is there: a link leads nowhere or to itself, a socket or a file is in its place. */
+/** Whether the error means that no file of ours is there: a link leads nowhere or to itself, something else is in its place. */
 const isNone = (error: unknown): boolean => ['ENOENT', 'ELOOP', 'ENXIO', 'ENOTDIR'].includes(errnoOf(error) ?? '');
 
 /** Undefined where there is no such file. @throws StateError where there is one that cannot be read */

@@ -82,7 +82,7 @@ function confIn(path: string): { readonly conf?: Conf } {
   }
 }
 
-/** Network configurations in the order of their names, as runtimes read them; none where the folder is not there. @throws StateError it cannot be listed */
+/** Network configurations by name, as runtimes read them; none where no folder is. @throws StateError it cannot be listed */
 export function confFilesIn(folder: string): readonly ConfFile[] {
   if (!existsSync(folder)) return [];
   const entries = doing('list', folder, () => readdirSync(folder, { withFileTypes: true }));

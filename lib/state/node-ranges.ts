@@ -5,7 +5,7 @@ import { parseJson, readText, replaceFile } from './atomic.ts';
 
 export const nodeRangesPath = (runDir: string): string => join(runDir, 'node.json');
 
-/** The ranges that the agent wrote; undefined where it wrote none, or not whole. @throws StateError where the file cannot be read */
+/** The ranges that the agent wrote; undefined where it wrote none, or not whole. @throws StateError it cannot be read */
 export function findNodeRanges(runDir: string): NodeRanges | undefined {
   const found = parseJson(readText(nodeRangesPath(runDir)));
   return found.kind === 'value' ? readNodeRanges(found.value) : undefined;

@@ -91,7 +91,7 @@ export function namesIn(folder: string): readonly string[] {
   });
 }
 
-/** Makes a folder of the store; the process that makes the first one of a boot removes those of earlier boots. @throws StateError */
+/** Makes a folder of the store; who makes the first one of a boot removes those of earlier boots. @throws StateError */
 export function makeFolder(store: Store, folder: string): void {
   const made = doing('make folder', folder, () => {
     try {

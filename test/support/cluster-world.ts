@@ -100,7 +100,7 @@ export function flowOf(world: World, text: string): Flow {
 export const judged = ({ world }: ClusterCase, text: string, options: EvaluateOptions = {}): Verdict =>
   evaluate(world, flowOf(world, text), options);
 
-/** `deny A10 ingress[0]`, `accept NP`, `deny NP (egress)`, `accept`: who decides, in the direction that denies, else on the way in, else on the way out. */
+/** `deny A10 ingress[0]`, `accept NP`, `deny NP (egress)`, `accept`: who decides, where it is denied, else in, else out. */
 export function verdictText(verdict: Verdict): string {
   const { allowed, egress, ingress } = verdict;
   const word = allowed ? 'accept' : 'deny';

@@ -93,7 +93,7 @@ export const programImage = (name: string, program: string, words: readonly stri
     entries: [{ path: `bin/${basename(program)}`, content: readFileSync(program) }],
   });
 
-/** Libraries that the loader maps into a program, as ldd(1) lists them: `libm.so.6 => /lib/…/libm.so.6 (0x…)`, and the loader itself. */
+/** Libraries that the loader maps into a program, and itself, as ldd(1) lists them: `libm.so.6 => /lib/…/libm.so.6 (0x…)`. */
 function librariesOf(program: string): readonly string[] {
   // A static program has no libraries, which ldd takes for an error.
   const { stdout: listed } = spawnSync('ldd', [program], { encoding: 'utf8' });

@@ -29,7 +29,7 @@ export interface Place {
   readonly path: (name: string) => string;
 }
 
-/** A folder as `tollgate install` makes it. @param line of tollgate.rundir; undefined: there is none. @param options.node what runs in tollgate-node's place */
+/** A folder as of `tollgate install`. @param line of tollgate.rundir, if any @param options.node runs in tollgate-node's place */
 export function place(line: string | undefined, { name = 'tollgate', node = standIn } = {}): Place {
   const made = mkdtempSync(join(folder, 'bin-'));
   const path = (file: string): string => join(made, file);

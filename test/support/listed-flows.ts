@@ -51,7 +51,7 @@ export interface FlowTuple {
 export interface ConntrackEntry {
   /** Addresses and ports of the first packet, before any translation. */
   readonly original: FlowTuple;
-  /** Addresses and ports of replies, after all translation: destination NAT shows in its source, source NAT in its destination. */
+  /** Addresses and ports of replies: destination NAT shows in its source, source NAT in its destination. */
   readonly reply: FlowTuple;
   readonly zone: number;
   /** Tells a flow from a later one with the same addresses and ports. */

@@ -1,6 +1,7 @@
 /**
- * An agent in a process of its own, for what depends on what its process does. Usage: node lone-agent.ts RUNDIR MANNER; it prints a line
- * when it listens. `sleeps` never answers; `computes` answers after it has had a processor for longer than an agent may be silent.
+ * An agent in a process of its own, for what depends on what its process does. Usage: node lone-agent.ts RUNDIR MANNER; it
+ * prints a line when it listens. `sleeps` never answers; `computes` answers after it has had a processor for longer than an
+ * agent may be silent.
  */
 import { createServer } from 'node:net';
 import { join } from 'node:path';

@@ -152,7 +152,7 @@ export class Packaged implements Disposable {
     await this.call('DEL', namespace, name, this.#pods.get(name)!.netns);
   }
 
-  /** Whether a pod's ping is answered. An answer that does not come is not waited for: what the node sends after it comes through. */
+  /** Whether a pod's ping is answered. What the node sends after it comes through, so no answer is waited for. */
   async reaches(from: string, to: string): Promise<boolean> {
     using caller = Netns.open(this.host.path(`/run/netns/${this.netnsOf(from)}`));
     const before = answersIn(caller);

@@ -4,7 +4,7 @@ import { rangeContains } from '../../lib/ip/address.ts';
 import type { ChainRule, Gate, PeerSet, PortMatch, Ruleset } from '../../lib/policy/compile/ruleset.ts';
 import type { Flow } from '../../lib/policy/model/model.ts';
 
-/** The fields of a packet that a gate judges: the other end's address (source on the way in, destination on the way out), and the destination port. */
+/** The fields of a packet that a gate judges: the other end's address (source in, destination out), and the destination port. */
 export interface Packet extends Pick<Flow, 'protocol' | 'port'> {
   readonly peer: Address;
 }

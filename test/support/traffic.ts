@@ -19,7 +19,7 @@ export interface Asked {
   readonly isBroken: boolean;
 }
 
-/** Milliseconds after which a datagram is lost, and a connection broken: the busiest machine has handed on what was sent by then. */
+/** Milliseconds after which a datagram is lost, and a connection broken: the busiest machine has handed it on by then. */
 const PATIENCE = 30_000;
 /** Milliseconds from one to the next. */
 const INTERVAL = 3;

@@ -3,8 +3,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 
 /**
- * Milliseconds: what takes seconds has room on a machine that is a hundred times slower. Programs of other tests wait for the same
- * locks of the kernel.
+ * Milliseconds: what takes seconds has room on a machine that is a hundred times slower. Programs of other tests wait for the
+ * same locks of the kernel.
  */
 export const PATIENCE = 900_000;
 
@@ -25,7 +25,7 @@ export async function until<T>(
   }
 }
 
-/** The first reading that equals what is expected; the last one before the deadline where none does. Errors of `read` are the caller's. */
+/** The first reading that equals what is expected; the last one in time where none does. Errors of `read` are the caller's. */
 export async function eventually<T>(expected: T, read: () => Promise<T>, deadline = PATIENCE): Promise<T> {
   for (const start = performance.now(); ; await delay(100)) {
     const value = await read();

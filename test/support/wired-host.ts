@@ -27,8 +27,8 @@ export const macOf = (index: number, side: 1 | 2): string =>
   `02:00:00:00:${index.toString(16).padStart(2, '0')}:0${side}`;
 
 /**
- * Script that wires the node to the namespace `beyond`, where packets to addresses go that no pod has. All neighbours are permanent
- * entries, so that no MAC is asked for.
+ * Script that wires the node to the namespace `beyond`, where packets to addresses go that no pod has. All neighbours are
+ * permanent entries, so that no MAC is asked for.
  */
 export const wires = `
   mac() { printf 02:00:00:00:%02x:0%d "$1" "$2"; }

@@ -231,7 +231,7 @@ export function withOwnNode(list: readonly Manifest[]): readonly Manifest[] {
 export const documentsOf = (list: readonly Manifest[]): readonly Document[] =>
   list.map((value, document) => ({ file: 'world.yaml', document, value }));
 
-/** The world that the manifests describe, seen from `ownNode`. @throws Error where they have problems, which these never should */
+/** The world that the manifests describe, seen from `ownNode`. @throws Error where they have problems, as they never should */
 export function worldFrom(list: readonly Manifest[]): World {
   const { world, problems } = readManifests(documentsOf(list));
   const errors = problems.filter(({ severity }) => severity === 'error');

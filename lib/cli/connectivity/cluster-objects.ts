@@ -1,4 +1,4 @@
-/** The objects of the test of a cluster: pods of the DaemonSet's own image, beside each other and on another node, with their policies. */
+/** The objects of a cluster's test: pods of the DaemonSet's own image, beside each other and on another node, and policies. */
 import type { AgentPod } from '../kubectl/kubectl.ts';
 import { NAMESPACE, PORT } from './checks.ts';
 import { TIER_PORTS, tierPolicies } from './tiers.ts';
@@ -49,7 +49,7 @@ export interface ClusterObjectsOptions {
   readonly hasTiers: boolean;
 }
 
-/** What kubectl makes: in this order, so that a pod meets its policies. @param agents of the nodes that pods run on: one or two */
+/** What kubectl makes, in this order: a pod meets its policies. @param agents of the nodes that pods run on: one or two */
 export function clusterObjects(
   { service, image, hostPort, hasTiers }: ClusterObjectsOptions,
   [near, far]: readonly AgentPod[],

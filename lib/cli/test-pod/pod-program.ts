@@ -37,7 +37,7 @@ export type PodReply =
   | { readonly kind: 'mtu'; readonly mtu: number }
   | { readonly kind: 'ready' }
   | { readonly kind: 'answer'; readonly text: string }
-  /** No answer came, or the connection was refused. `fits`: bytes of the largest datagram that came back, where shorter ones did. */
+  /** No answer, or the connection was refused. `fits`: bytes of the largest datagram that came back, where shorter ones did. */
   | { readonly kind: 'silence'; readonly why: string; readonly fits?: number };
 
 /** By TCP it greets; by UDP it sends back what it gets. */
@@ -83,7 +83,7 @@ const AGAIN = 500;
 /** Milliseconds: a connection that was begun before its Service was known leads nowhere for as long as it is tried. */
 const ATTEMPT = 5_000;
 
-/** A cluster's DNS hears of a new Service later than the API server, so a name that is not known is asked for until the timeout. */
+/** A cluster's DNS hears of a Service later than the API server, so a name that is not known is asked for until the timeout. */
 async function get({ address, port, timeoutMs, isNew = false }: TestQuestion): Promise<PodReply> {
   const url = `http://${isIPv6(address) ? `[${address}]` : address}:${port}/`;
   const timeout = AbortSignal.timeout(timeoutMs);
@@ -125,7 +125,7 @@ async function echoed({ address, port, timeoutMs }: Omit<TestQuestion, 'datagram
 /** Milliseconds until a datagram of the search counts as too long. */
 const SEARCH = 1_000;
 
-/** Searches for the largest datagram that comes back, shorter than one that did not. @returns its bytes; undefined where none does */
+/** Searches for the largest datagram that comes back, below one that did not. @returns its bytes; undefined where none does */
 async function largestEchoed(question: TestQuestion, tooLong: number): Promise<number | undefined> {
   const comesBack = async (bytes: number): Promise<boolean> =>
     (await echoed({ ...question, timeoutMs: SEARCH }, bytes)).kind === 'answer';

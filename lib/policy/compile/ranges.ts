@@ -40,7 +40,7 @@ function without(block: Interval<bigint>, holes: readonly Interval<bigint>[]): I
   return left;
 }
 
-/** Each block minus its own holes, all together, as disjoint ranges that do not touch, ascending. Other families' blocks are left out. */
+/** This family's blocks, each minus its own holes, all together, as disjoint ranges that do not touch, ascending. */
 export function rangesOfBlocks(blocks: readonly BlockPeer[], family: Family): Range[] {
   const kept = blocks
     .filter(({ cidr }) => cidr.family === family)

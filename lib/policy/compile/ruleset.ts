@@ -42,7 +42,7 @@ export interface RuleChain {
   readonly name: string;
   readonly direction: Direction;
   readonly rules: readonly ChainRule[];
-  /** `Kind/namespace/name` of the policies that isolate the identities that share the chain, `Kind/name` of cluster policies; for people. */
+  /** By `policyRef`, those that isolate the identities that share the chain, or cluster policies; for people. */
   readonly policies: readonly string[];
   /** Gate for a packet that none of its rules matches; absent: the packet is denied. */
   readonly otherwise?: Gate;
@@ -50,13 +50,13 @@ export interface RuleChain {
   readonly denies?: { readonly tier: Tier; readonly rules: readonly RuleRef[] };
 }
 
-/** Matches where all that it names does: `peers` the other end's address (source in, destination out), `ports` the destination port. */
+/** Matches where both do: `peers` the other end's address (source in, destination out), `ports` the destination port. */
 export interface ChainRule {
-  /** `any` is every address of both families; a set says its own family. A set of tuples judges the port too, as one of what is decided may. */
+  /** `any` is every address of both families; a set says its own. A set of tuples judges the port too, and a decided one may. */
   readonly peers: 'any' | SetRef;
   /** `any` is every port and protocol. */
   readonly ports: 'any' | PortMatch;
-  /** `Kind/namespace/name` of the policy that counts what this rule allows; none where rules of several were merged, or the set's elements say which. */
+  /** By `policyRef`, the policy that counts what it allows; none where several were merged, or the set's elements say which. */
   readonly counter?: string;
   /** The rules of policies that this one carries out; for people, not content. */
   readonly origins: readonly RuleRef[];

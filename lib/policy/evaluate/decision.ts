@@ -1,4 +1,4 @@
-/** Decides one direction of a connection by the policies of all tiers, and says in one sentence which of them decides, and why. */
+/** Decides one direction of a connection by the policies of all tiers, and says in one sentence which decides, and why. */
 import type { Action, ClusterPolicy, ClusterRule } from '../model/cluster-policy.ts';
 import {
   type Direction,

@@ -48,7 +48,7 @@ export function portClasses(worlds: readonly World[]): readonly PortClass[] {
   return [...classes, { protocol: 'other', first: 0, last: 0 }];
 }
 
-/** The addresses of a family, cut wherever a block or its hole begins or ends, and around nodes that policies may mean, in one of the worlds; ascending. */
+/** A family's addresses, cut where a block or hole of a world begins or ends, and around nodes that may be meant; ascending. */
 export class AddressClasses {
   readonly #ranges: Readonly<Record<Family, readonly Range[]>>;
 

@@ -1,6 +1,7 @@
 /**
- * Finds the connections that one set of policies allows and another does not: of every pod with every other, with all addresses outside
- * and with nodes, in both families, on every port; exact, since one flow of each class that policies can tell apart is judged.
+ * Finds the connections that one set of policies allows and another does not: of every pod with every other, with all
+ * addresses outside and with nodes, in both families, on every port; exact, since one flow of each class that policies can
+ * tell apart is judged.
  */
 import type { Family } from '../../ip/address.ts';
 import { unionOfRanges, unionOfSpans } from '../compile/ranges.ts';

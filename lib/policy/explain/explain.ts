@@ -42,7 +42,7 @@ export interface PolicyWalk {
   /** A cluster policy's only. */
   readonly priority?: number;
   readonly source?: Source;
-  /** Rules in the manifest's order; a NetworkPolicy without any isolates and allows nothing. Of a cluster policy: up to the first match. */
+  /** In the manifest's order; a NetworkPolicy without any allows nothing. Of a cluster policy: up to the first match. */
   readonly rules: readonly RuleWalk[];
 }
 

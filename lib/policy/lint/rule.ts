@@ -1,4 +1,4 @@
-/** Checks for what is legal in a policy and probably unmeant. Each check reports what is odd, what follows, and what to write instead. */
+/** Checks for what is legal in a policy and hardly meant. Each reports what is odd, what follows, and what to write instead. */
 import type { Declared } from '../manifest/manifest.ts';
 import {
   type BlockPeer,

@@ -1,7 +1,8 @@
 /**
- * Policies of a whole cluster from manifests: ClusterNetworkPolicy (v1alpha2, and v1beta1, which says the same), and AdminNetworkPolicy and
- * BaselineAdminNetworkPolicy (v1alpha1), which differ in the spelling of actions and ports. What the API would refuse fails
- * closed: a rule of which a part is invalid accepts nothing, and denies everything where it is there to deny or to pass.
+ * Policies of a whole cluster from manifests: ClusterNetworkPolicy (v1alpha2, and v1beta1, which says the same), and
+ * AdminNetworkPolicy and BaselineAdminNetworkPolicy (v1alpha1), which differ in the spelling of actions and ports. What the
+ * API would refuse fails closed: a rule of which a part is invalid accepts nothing, and denies everything where it is there to
+ * deny or to pass.
  * @see https://github.com/kubernetes-sigs/network-policy-api/blob/main/apis/v1alpha2/clusternetworkpolicy_types.go
  */
 import { printable } from '../../tag/printable.ts';

@@ -72,7 +72,7 @@ function spelling(key: string, known: readonly string[]): string {
   return meant === undefined ? `known are ${known.join(', ')}` : `write "${meant}"`;
 }
 
-/** Whether this is a mapping (or absent) that holds known fields only. Whatever else it holds is reported; `instead` says what follows. */
+/** Whether this is a mapping (or absent) of known fields only. Other fields are reported; `instead` says what follows. */
 export function holdsOnly(field: Field, known: readonly string[], instead: string): boolean {
   const members = membersOf(field);
   if (!members) return false;

@@ -107,7 +107,7 @@ const networkPoliciesIn = (declared: readonly Declared[]): readonly NetworkPolic
 const clusterPoliciesIn = (declared: readonly Declared[]): readonly ClusterPolicy[] =>
   declared.flatMap(({ object }) => (object.kind === 'ClusterPolicy' ? [object.policy] : []));
 
-/** The declarations as one world. Of two objects of the same kind, namespace and name the later one counts, as with kubectl apply; it is an error all the same. */
+/** The declarations as one world. Of two objects of one reference the later counts, as with kubectl apply, and is an error. */
 export function worldOf(declared: readonly Declared[]): {
   readonly world: World;
   readonly problems: readonly Problem[];

@@ -71,7 +71,7 @@ function looksLikeLabels({ value }: Field): boolean {
   return members.length > 0 && members.every(([key, label]) => typeof label === 'string' && !known.includes(key));
 }
 
-/** The selector that a present field holds; undefined, and reported with what follows from it (`instead`), where it is invalid. */
+/** The selector of a present field; undefined, and reported with what follows from it (`instead`), where it is invalid. */
 export function selectorOf(field: Field, instead: string): LabelSelector | undefined {
   if (looksLikeLabels(field))
     return complain(field, `No selector, so ${instead}: write these labels under "matchLabels"`);

@@ -1,7 +1,7 @@
 /**
- * The number of entries that policies may come to. Gates are compiled while pods of other tenants wait for theirs, so the work that one
- * policy, or those of one namespace together, can ask for has a bound.
- * Policies beyond it isolate the pods that they select, and allow nothing.
+ * The number of entries that policies may come to. Gates are compiled while pods of other tenants wait for theirs, so the work
+ * that one policy, or those of one namespace together, can ask for has a bound. Policies beyond it isolate the pods that they
+ * select, and allow nothing.
  *
  * An entry is what stands in a list of the policy: a peer's selector or block, each except, each label or value that a
  * selector lists, each port. The entries of a rule's peers count once for each port that the rule gives by name, since the

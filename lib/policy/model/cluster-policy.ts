@@ -52,7 +52,7 @@ export interface ClusterRule extends PolicyRule {
 
 const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
-/** The order in which policies of one tier are asked. Of equal priorities upstream lets any come first: here it is the name that comes first. */
+/** The order in which policies of one tier are asked. Of equal priorities upstream lets any come first; here the name decides. */
 export const inOrder = (a: ClusterPolicy, b: ClusterPolicy): number =>
   a.priority - b.priority || byText(a.name, b.name) || byText(a.kind, b.kind);
 

@@ -196,8 +196,8 @@ export interface Flow {
   /** The destination's; 0 where there is none. */
   readonly port: number;
   /**
-   * The connection was made to the address of a Service. So a pod may come back to itself through the gate, where cluster policies judge it;
-   * what a pod sends to its own address never leaves it.
+   * The connection was made to the address of a Service. So a pod may come back to itself through the gate, where cluster
+   * policies judge it; what a pod sends to its own address never leaves it.
    */
   readonly throughService?: boolean;
 }

@@ -50,7 +50,7 @@ export function requirementText({ key, operator, values }: Requirement): string 
 export const selectorText = ({ requirements }: LabelSelector): string =>
   [...new Set(requirements.map(requirementText))].sort().join(',');
 
-/** One text for one peer, in words: `pods app=web in namespace shop`. No key, value or name contains a space, so no two peers share a text. */
+/** One text for one peer: `pods app=web in namespace shop`. No key, value or name contains a space, so no two share a text. */
 export function podPeerText({ namespace, pods }: PodPeer): string {
   const which = selectorText(pods);
   const where =
