@@ -94,10 +94,11 @@ export function desiredTable(state: NodeState, markers: number | readonly number
     'marker',
     [markers].flat().map(marker => ({ key: [marker] })),
   );
-  const fill = (set: NamedSet): NamedSet => ({
-    ...set,
-    elements: elements.get(set.name) ?? compiled.elements[set.name] ?? set.elements,
-  });
+  const fill = (set: NamedSet): NamedSet => {
+    const own = elements.get(set.name) ?? compiled.elements[set.name];
+    // A set that nothing fills is the same object in two tables, which need not compare it.
+    return own === undefined || own.length === 0 ? set : { ...set, elements: own };
+  };
   return {
     family: 'inet',
     name: TABLE,

@@ -74,7 +74,7 @@ function compare<T extends { readonly name: string }>(
   const wanted = new Map(want.map(item => [item.name, item]));
   for (const item of have) {
     const other = wanted.get(item.name);
-    if (!other || (item !== other && replaced({ have: item, want: other }))) {
+    if (!other || replaced({ have: item, want: other })) {
       gone.push(item);
     } else {
       kept.push({ have: item, want: other });
@@ -86,16 +86,18 @@ function compare<T extends { readonly name: string }>(
 }
 
 const otherChain = ({ have, want }: Pair<Chain>): boolean =>
-  !sameComment(have.comment, want.comment) ||
-  have.base?.type !== want.base?.type ||
-  have.base?.hook !== want.base?.hook ||
-  have.base?.priority !== want.base?.priority;
+  have !== want &&
+  (!sameComment(have.comment, want.comment) ||
+    have.base?.type !== want.base?.type ||
+    have.base?.hook !== want.base?.hook ||
+    have.base?.priority !== want.base?.priority);
 
 const otherSet = ({ have, want }: Pair<NamedSet>): boolean =>
-  !sameComment(have.comment, want.comment) ||
-  (have.interval ?? false) !== (want.interval ?? false) ||
-  have.key.join() !== want.key.join() ||
-  String(have.value) !== String(want.value);
+  have !== want &&
+  (!sameComment(have.comment, want.comment) ||
+    (have.interval ?? false) !== (want.interval ?? false) ||
+    have.key.join() !== want.key.join() ||
+    String(have.value) !== String(want.value));
 
 const names = (items: readonly { readonly name: string }[]): ReadonlySet<string> =>
   new Set(items.map(({ name }) => name));
@@ -191,6 +193,7 @@ function compareElements({ have, want }: Pair<NamedSet>, goneChains: ReadonlySet
   if (have.elements === want.elements && !(want.value === 'verdict' && have.elements.some(letsGo)))
     return { set: want, removed, added };
   const start = commonStart(have.elements, want.elements, (old, element) => isKept(old, element) && !letsGo(old));
+  if (start === have.elements.length && start === want.elements.length) return { set: want, removed, added };
   const present = new Map(have.elements.slice(start).map(element => [keyId(element.key), element]));
   for (const element of want.elements.slice(start)) {
     const id = keyId(element.key);

@@ -7,7 +7,8 @@ import { CniError, codes } from '../cni/error.ts';
 import { type Lack, probeIpv6 } from '../enforce/probe.ts';
 import { formatAddress } from '../ip/address.ts';
 import { addAddress } from '../kernel/address.ts';
-import { createVeth, type Ipv4Conf, type Link, setLink } from '../kernel/link.ts';
+import { createVeth, getLink, type Ipv4Conf, type Link, setLink } from '../kernel/link.ts';
+import { hasQueue } from '../kernel/link-queue.ts';
 import { type AsyncExchange, type Exchange, isErrno, must, mustExcept } from '../kernel/message.ts';
 import { setNeighbour } from '../kernel/neighbour.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
@@ -110,8 +111,11 @@ function raiseHostEnd(host: Exchange, link: Link, wanted: PodInterface): void {
   must(host([setLink({ ifindex: link.ifindex }, { up: true, alias, ...ipv6, ipv4 })]));
 }
 
-/** Gives the host's end, which is up, its addresses, routes to the pod's addresses, and permanent neighbour entries for them. */
-async function routeHostEnd(host: AsyncExchange, { ifindex }: Link, wanted: PodInterface): Promise<void> {
+/**
+ * Gives the host's end, which is up, its addresses, routes to the pod's addresses, and permanent neighbour entries for them.
+ * @returns whether it sends, which it does from a while after the pod's end is up
+ */
+async function routeHostEnd(host: AsyncExchange, { ifindex }: Link, wanted: PodInterface): Promise<boolean> {
   const { podMac: mac } = wanted;
   const { addresses } = wanted.layout;
   const gateways = new Map(addresses.map(({ gateway }) => [formatAddress(gateway), gateway]));
@@ -127,9 +131,10 @@ async function routeHostEnd(host: AsyncExchange, { ifindex }: Link, wanted: PodI
     ...own,
     ...addresses.map(planned => addRoute(route(planned))),
     ...addresses.map(({ address }) => setNeighbour({ ifindex, address, mac })),
+    getLink({ ifindex }),
   ]);
   mustExcept(answers.slice(0, own.length), 'EEXIST');
-  must(answers.slice(own.length));
+  return must(answers.slice(own.length)).at(-1)!.every(hasQueue);
 }
 
 /** Switches forwarding on for the pod's families, where the node has it off: /proc/sys may be read-only. */
@@ -170,15 +175,15 @@ export async function plugIn<T>(
   enableForwarding(wanted.layout);
   if (hasIpv6(wanted.layout)) preparePodIpv6(netns, wanted.ifname);
   using pod = inNetns(netns, () => NetlinkSocket.open('route'));
-  const raisePodEnd = async () => {
+  const configureEnds = async () => {
     const routes = await configurePod(dispatch.pod(pod), peerOf(link), wanted);
-    await settleQueue(dispatch.host, link);
+    if (!(await routeHostEnd(dispatch.host, link, wanted))) await settleQueue(dispatch.host, link);
     return routes;
   };
-  const work = [raisePodEnd(), routeHostEnd(dispatch.host, link, wanted), meanwhile()] as const;
-  // If one fails, the others are still waited for.
+  const work = [configureEnds(), meanwhile()] as const;
+  // If one fails, the other is still waited for.
   await Promise.allSettled(work);
-  const [routes, , done] = await Promise.all(work);
+  const [routes, done] = await Promise.all(work);
   await settleIpv6(
     pod.exchange,
     wanted.layout.addresses.map(({ address }) => address),
