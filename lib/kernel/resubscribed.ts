@@ -1,12 +1,11 @@
-import type { NetlinkReply } from './message.ts';
 import type { NetlinkProtocol } from './socket.ts';
-import { Subscription } from './subscription.ts';
+import { type Listener, Subscription } from './subscription.ts';
 
 /** Makes the subscription anew when it is lost. The caller then has to read for itself what it missed: see `onGap`. */
 export function resubscribed(
   protocol: NetlinkProtocol,
   groups: readonly number[],
-  { onMessage, onGap }: { readonly onMessage: (message: NetlinkReply) => void; readonly onGap: () => void },
+  { onGap, ...listener }: Omit<Listener, 'onLost'> & { readonly onGap: () => void },
 ): Disposable {
   let current: Subscription | undefined;
   let isOver = false;
@@ -16,7 +15,7 @@ export function resubscribed(
       onGap();
       setImmediate(subscribe);
     };
-    current = new Subscription(protocol, groups, { onMessage, onLost });
+    current = new Subscription(protocol, groups, { ...listener, onLost });
   };
   subscribe();
   return {

@@ -4,6 +4,7 @@ import { formatHeader, NLM_F, parseMessages } from '../netlink/header.ts';
 import { dropsOf, type EventSocket, hasMore, openEventSocket } from './event-socket.ts';
 import type { NetlinkReply, NetlinkRequest } from './message.ts';
 import { type NetlinkProtocol, SO, SOL_NETLINK, SOL_SOCKET, setOption } from './socket.ts';
+import { ignorePort } from './socket-filter.ts';
 
 /** include/uapi/linux/rtnetlink.h, include/uapi/linux/netfilter/nfnetlink.h */
 export const RTNLGRP = {
@@ -25,6 +26,8 @@ export interface Listener {
    * subscribe anew, then look at the kernel's state whole.
    */
   readonly onLost: (error: Error) => void;
+  /** Port of a netlink socket that causes messages which are no news to the listener: the kernel keeps them back. */
+  readonly ignored?: number;
   /** The subscription goes on where messages were lost because it was too slow: the listener can do without them. */
   readonly mayMiss?: boolean;
 }
@@ -47,6 +50,7 @@ export class Subscription implements Disposable {
       setOption('grow a netlink buffer', fd, SOL_SOCKET, SO.RCVBUFFORCE, BUFFER_SIZE);
       // The package ends the process when the kernel reports the overflow, so it must not; the drops are counted.
       setOption('have netlink drops counted', fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, 1);
+      if (listener.ignored !== undefined) ignorePort(fd, listener.ignored);
       for (const group of groups) raw.addMembership(group);
     } catch (error) {
       raw.close();

@@ -6,8 +6,9 @@ import { NFNLGRP } from './subscription.ts';
 /** Calls whenever another socket has changed something of the table, or may have; until it is disposed of. */
 export const watchTable = ({ port: own }: Pick<Nft, 'port'>, { name }: TableName, changed: () => void): Disposable =>
   resubscribed('netfilter', [NFNLGRP.NFTABLES], {
-    onMessage: ({ port, body }) => {
-      if (port !== own && tableNameIn(body) === name) changed();
+    ignored: own,
+    onMessage: ({ body }) => {
+      if (tableNameIn(body) === name) changed();
     },
     onGap: changed,
   });

@@ -3,6 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { formatAddress } from '../../lib/ip/address.ts';
+import { addAddress, linkAddressOf } from '../../lib/kernel/address.ts';
 import { libc, NativeCallError, selfTest, socketLibc } from '../../lib/kernel/ffi.ts';
 import { deleteLink, dumpLinks, getLink, type Link, linkOf, newVeth, setLink } from '../../lib/kernel/link.ts';
 import { complaintOf, type Exchange, NetlinkError, OutcomeUnknownError } from '../../lib/kernel/message.ts';
@@ -10,7 +12,7 @@ import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
 import { inNetns } from '../../lib/kernel/netns.ts';
 import { addRoute } from '../../lib/kernel/route.ts';
 import { SocketPool } from '../../lib/kernel/socket-pool.ts';
-import { RTNLGRP, Subscription } from '../../lib/kernel/subscription.ts';
+import { type Listener, RTNLGRP, Subscription } from '../../lib/kernel/subscription.ts';
 import { makeNetns, until } from '../support/netns.ts';
 import { PATIENCE } from '../support/until.ts';
 
@@ -293,6 +295,20 @@ test('a subscription tells of what others do, and not after it has ended', async
   netns.exec('ip', ['link', 'add', 'told', 'type', 'veth', 'peer', 'name', 'told2']);
   await until('the new link is told of', () => seen.includes('told'));
   subscription[Symbol.dispose]();
+});
+
+test('a subscription is not told of what the socket does that it ignores', async () => {
+  using own = inNetns(netns, () => NetlinkSocket.open('route'));
+  const { ifindex } = linkOf(socket.request([getLink({ name: 'one' })])[0]![0]!);
+  const seen: string[] = [];
+  const onMessage: Listener['onMessage'] = message => seen.push(formatAddress(linkAddressOf(message)!));
+  const listener = { ignored: own.port, onMessage, onLost: assert.fail };
+  const subscription = inNetns(netns, () => new Subscription('route', [RTNLGRP.IPV4_IFADDR], listener));
+  for (const [i, by] of [own, socket, own, socket].entries())
+    by.request([addAddress({ ifindex, family: 4, value: 0x0a4d_0001n + BigInt(i), length: 32 })]);
+  await until('the last change is told of', () => seen.includes('10.77.0.4'));
+  subscription[Symbol.dispose]();
+  assert.deepEqual(seen, ['10.77.0.2', '10.77.0.4']);
 });
 
 test('exchanges between turns of the event loop leave its poll handler nothing', async () => {
