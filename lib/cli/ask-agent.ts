@@ -4,6 +4,7 @@ import { type ClientRequest, request } from 'node:http';
 import { messageOf } from '../cni/error.ts';
 import { agentSocket } from '../controller/http-server.ts';
 import type { NodeMended } from '../controller/tending.ts';
+import { TOO_LARGE } from '../controller/world-manifests.ts';
 import type { Kept } from '../nodestore/policy-folder.ts';
 import type { Cleared } from '../pod/clear-node.ts';
 import type { Document } from '../policy/manifest/manifest.ts';
@@ -98,12 +99,18 @@ export async function askAgentText(runDir: string, method: 'GET' | 'POST', path:
 export const askAgent = async <T>(...question: Parameters<typeof askAgentText>): Promise<T> =>
   JSON.parse(await askAgentText(...question)) as T;
 
+interface AgentItem {
+  readonly metadata?: { readonly resourceVersion?: string };
+  readonly [TOO_LARGE]?: true;
+}
+
 /** The manifests that the agent judges by, which take the place of a folder's files on its node. */
 export async function manifestsOfAgent(runDir: string): Promise<Kept> {
-  const { items } = await askAgent<{ readonly items: readonly unknown[] }>(runDir, 'GET', '/manifests');
-  const documents = items.map((value, document): Document => {
-    const { metadata } = value as { readonly metadata?: { readonly resourceVersion?: string } };
-    return { file: 'the Kubernetes API', document, resourceVersion: metadata?.resourceVersion ?? 'unknown', value };
+  const { items } = await askAgent<{ readonly items: readonly AgentItem[] }>(runDir, 'GET', '/manifests');
+  const documents = items.map((item, document): Document => {
+    const { [TOO_LARGE]: isTooLarge, ...value } = item;
+    const resourceVersion = value.metadata?.resourceVersion ?? 'unknown';
+    return { file: 'the Kubernetes API', document, resourceVersion, value, ...(isTooLarge ? { isTooLarge } : {}) };
   });
   return { 'the Kubernetes API': { stamp: String(Date.now()), documents } };
 }

@@ -2,8 +2,15 @@
 import type { NodeState } from '../gate/node-state.ts';
 import { localPod } from '../gate/node-world.ts';
 import { clusterPolicyManifest } from '../policy/manifest/cluster-manifest-of.ts';
-import { namespaceManifest, nodeManifest, podManifest, policyManifest } from '../policy/manifest/manifest-of.ts';
+import {
+  type ManifestObject,
+  namespaceManifest,
+  nodeManifest,
+  podManifest,
+  policyManifest,
+} from '../policy/manifest/manifest-of.ts';
 import { stagedManifest } from '../policy/manifest/staged.ts';
+import type { ClusterPolicy } from '../policy/model/cluster-policy.ts';
 import type { Watches } from './watches.ts';
 
 /** Pods as they are plugged in here, the others as the API has them. @param node this one's name */
@@ -17,7 +24,19 @@ export function* manifestsOfWorld(listeners: Watches, state: NodeState, node: st
     if (pod.nodeName !== node || pod.hostNetwork) yield podManifest(pod);
     else if (!here.has(`${pod.namespace}/${pod.name}`)) yield podManifest({ ...pod, addresses: [] });
   for (const policy of listeners.policies.objects())
-    yield policy.isStaged ? stagedManifest(policyManifest(policy)) : policyManifest(policy);
+    yield told(policyManifest(policy), policy, policy.isStaged === true);
   for (const { policy, isStaged } of listeners.clusterPolicies())
-    yield isStaged ? stagedManifest(clusterPolicyManifest(policy)) : clusterPolicyManifest(policy);
+    yield told(clusterPolicyManifest(withoutRules(policy)), policy, isStaged);
+}
+
+/** A key beside those of the manifest, for what no manifest says: the policy was too large, and its rules are not kept. */
+export const TOO_LARGE = 'isTooLarge';
+
+/** The rules that close a policy that was too large are none that anyone wrote. */
+const withoutRules = (policy: ClusterPolicy): ClusterPolicy =>
+  policy.isBeyondBudget ? { ...policy, ingress: [], egress: [] } : policy;
+
+function told(manifest: ManifestObject, policy: { readonly isBeyondBudget?: true }, isStaged: boolean): ManifestObject {
+  const marked = isStaged ? stagedManifest(manifest) : manifest;
+  return policy.isBeyondBudget ? { ...marked, [TOO_LARGE]: true } : marked;
 }

@@ -227,6 +227,7 @@ const isKept = mapOf(
           value: isAnything,
           resourceVersion: optional(isText),
           isStaged: optional(isTrue),
+          isTooLarge: optional(isTrue),
         }),
       ),
     ),

@@ -135,6 +135,54 @@ const completed: [words: readonly string[], holds: string][] = [
   [['flows', '--sum', ''], 'policy'],
 ];
 
+test('list and lint on an agent’s node name policies that are too large, and say of what is invalid where to ask', async () => {
+  await using host = await KubeHost.startCluster();
+  host.api.install('clusternetworkpolicies');
+  using agent = await host.startAgent();
+  void agent;
+  using web = await host.run({ name: 'web', labels: { app: 'web' } });
+  void web;
+  const put = (name: string, spec: Json, metadata: Json = {}): void =>
+    host.api.put('clusternetworkpolicies', { metadata: { name, ...metadata }, spec });
+  const subject = { namespaces: {} };
+  const values = Array.from({ length: MOST_OF_CLUSTER_POLICY + 1 }, (_, i) => `v${i}`);
+  const many = { podSelector: { matchExpressions: [{ key: 'a', operator: 'In', values }] } };
+  const large = { tier: 'Baseline', priority: 1, subject, ingress: [{ action: 'Accept', from: [{ pods: many }] }] };
+  put('large', large);
+  put('large-trial', large, { annotations: { 'tollgate.dev/staged': 'true' } });
+  host.policy('large', { podSelector: {}, policyTypes: ['Ingress'], ingress: [{ from: [many] }] });
+  put('newer', {
+    ...{ tier: 'Admin', priority: 1, subject },
+    ingress: [{ action: 'Accept', from: [{ sameLabels: ['team'] }] }],
+  });
+  const listed = await until('all to be listed', async () => {
+    const { stdout } = await host.type(['policy', 'list', '-o', 'json']);
+    const found = JSON.parse(stdout) as readonly Readonly<Record<'policy' | 'beyondBudget' | 'staged', unknown>>[];
+    return found.length === 4 ? found : undefined;
+  });
+  assert.deepEqual(
+    listed.map(({ policy: name, beyondBudget, staged }) => [name, beyondBudget, staged]),
+    [
+      ['ClusterNetworkPolicy/newer', false, false],
+      ['NetworkPolicy/default/large', true, false],
+      ['ClusterNetworkPolicy/large', true, false],
+      ['ClusterNetworkPolicy/large-trial', true, true],
+    ],
+  );
+  const { exit, stdout } = await host.type(['policy', 'lint']);
+  assert.equal(exit, 1);
+  const errors = stdout.split('\n').filter(line => line.startsWith('error'));
+  assert.deepEqual(
+    errors.map(line => /resourceVersion \d+ (.*?), so/.exec(line)?.[1]?.replace(/\(peers.*\)/, '…')).sort(),
+    [
+      'ClusterNetworkPolicy/large spec: More than 50000 entries …',
+      'ClusterNetworkPolicy/large-trial (staged) spec: More than 50000 entries …',
+      'ClusterNetworkPolicy/newer spec.ingress[0].from[0]: Invalid as it stands in the API',
+      'NetworkPolicy/default/large spec: More than 20000 entries …',
+    ],
+  );
+});
+
 test('bash completes what there is for policies of all tiers', async () => {
   using host = await PolicyHost.start();
   const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', SHELL: '/bin/bash' };

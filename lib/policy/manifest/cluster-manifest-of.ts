@@ -2,6 +2,7 @@
 import { formatPrefix } from '../../ip/address.ts';
 import type { ClusterPolicy, ClusterRule } from '../model/cluster-policy.ts';
 import { isNumbered, type NumberedPort, type Peer, type PodPeer, type Port } from '../model/model.ts';
+import { CLOSED } from './cluster-peer.ts';
 import { type ManifestObject, selectorManifest } from './manifest-of.ts';
 
 const podsOf = ({ namespace, pods }: PodPeer): ManifestObject => ({
@@ -51,8 +52,8 @@ const numberedOf = ({ protocol, first, last }: NumberedPort): ManifestObject =>
 
 const alphaPortOf = (port: Port): ManifestObject => (isNumbered(port) ? numberedOf(port) : { namedPort: port.name });
 
-/** A rule that is closed is written as what closes it: an entry that says nothing. */
-const closed: readonly ManifestObject[] = [{}];
+/** A rule that is closed is written as what closes it: an entry that says no more than that. */
+const closed: readonly ManifestObject[] = [{ [CLOSED]: true }];
 
 function ruleOf({ name, action, peers, ports }: ClusterRule, side: 'from' | 'to', isToday: boolean): ManifestObject {
   const listed = peers === 'any' || peers.length === 0 ? closed : peersOf(peers);

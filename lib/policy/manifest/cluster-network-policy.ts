@@ -188,6 +188,12 @@ function rulesOf(spec: Field, direction: Direction, spelling: Spelling): readonl
 const deniesAll = 'its subject is denied everything, in both directions';
 const beyondBudget = `More than ${MOST_OF_CLUSTER_POLICY} entries (peers, networks, values, ports; those of peers once for each port by name), so ${deniesAll}: make networks larger, or several policies of it`;
 
+/** The policy closed, as one that exceeds the budget is; that is reported. */
+export function tooLargeCluster(object: Field, policy: ClusterPolicy): ClusterPolicy {
+  complain(member(object, 'spec'), beyondBudget);
+  return { ...closedCluster(policy), isBeyondBudget: true };
+}
+
 /** The policy that the object's `spec` says; complaints go to the field's report. */
 export function clusterPolicyOf(object: Field, apiVersion: string, named: NamedCluster): ClusterPolicy {
   const spelling = spellings[named.kind];
@@ -217,10 +223,7 @@ export function clusterPolicyOf(object: Field, apiVersion: string, named: NamedC
     ...{ ...nothing, ...(place.tier === undefined ? {} : place) },
     ...(subject ? { subject } : {}),
   };
-  if (isBeyondClusterBudget(spec.value)) {
-    complain(spec, beyondBudget);
-    return { ...closedCluster(policy), isBeyondBudget: true };
-  }
+  if (isBeyondClusterBudget(spec.value)) return tooLargeCluster(object, policy);
   const [ingress, egress] = [rulesOf(spec, 'ingress', spelling), rulesOf(spec, 'egress', spelling)];
   if (!isPlain || !ingress || !egress) return closedCluster(policy);
   const isPlaced = isKnown && place.tier !== undefined && place.priority !== undefined && subject !== undefined;

@@ -10,12 +10,20 @@ import { selectorOf } from './selector.ts';
 /** Networks or names in one peer. */
 const MOST_LISTED = 25;
 
+/** The key of an entry that stands for one that was invalid, where only that is still known of it (`cluster-manifest-of.ts`). */
+export const CLOSED = 'tollgate.dev/closed';
+
 /** The one member that a mapping has of those that are known. */
 export function oneOf<K extends string>(
   field: Field,
   known: readonly K[],
   instead: string,
 ): { readonly key: K; readonly at: Field } | undefined {
+  if (isMapping(field.value) && CLOSED in field.value)
+    return complain(
+      field,
+      `Invalid as it stands in the API, so ${instead}: give it to tollgate policy lint -f - by kubectl get -o yaml, which says why`,
+    );
   if (!isAbsent(field) && !holdsOnly(field, known, instead)) return undefined;
   const present = known.map(key => ({ key, at: member(field, key) })).filter(({ at }) => !isAbsent(at));
   const [only] = present;

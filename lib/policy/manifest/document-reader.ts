@@ -5,12 +5,12 @@ import { type ClusterPolicy, clusterKinds } from '../model/cluster-policy.ts';
 import type { Source } from '../model/model.ts';
 import type { Problem } from '../model/problem.ts';
 import { withNameLabel } from '../model/selector.ts';
-import { clusterPolicyOf } from './cluster-network-policy.ts';
+import { clusterPolicyOf, tooLargeCluster } from './cluster-network-policy.ts';
 import { complain, type Field, isAbsent, isMapping, itemsOf, member, shown } from './field.ts';
 import { groupOf, standingOf } from './kinds.ts';
 import type { Declared, DeclaredObject, Document } from './manifest.ts';
 import { checkMetadata } from './metadata.ts';
-import { closedNamespace, networkPolicyOf } from './network-policy.ts';
+import { closedNamespace, networkPolicyOf, tooLarge } from './network-policy.ts';
 import { labelsOf, nodeOf, podOf } from './pod.ts';
 import { alphaPolicyOf, alphaVersion, betaPolicyOf, betaVersion, isIsolated } from './policies-of-2016.ts';
 import { isStaged } from './staged.ts';
@@ -54,13 +54,15 @@ export class DocumentReader {
   readonly #source: Source;
   /** Every policy of the document is staged, since its file is in the folder of staged policies. */
   readonly #isStaged: boolean;
+  readonly #isTooLarge: boolean;
   #ref = '';
   /** The object that is being read is staged. */
   #isTrial = false;
 
-  constructor({ file, document, resourceVersion, isStaged: isTrial }: Omit<Document, 'value'>) {
+  constructor({ file, document, resourceVersion, isStaged: isTrial, isTooLarge }: Omit<Document, 'value'>) {
     this.#source = { file, document, ...(resourceVersion === undefined ? {} : { resourceVersion }) };
     this.#isStaged = isTrial === true;
+    this.#isTooLarge = isTooLarge === true;
   }
 
   read(value: unknown): void {
@@ -186,8 +188,15 @@ export class DocumentReader {
   #declarePolicy(item: Item, read: (id: Named) => DeclaredPolicy): void {
     this.#declare(item, id => {
       this.#isTrial = isStaged(item.field, this.#isStaged);
-      return { ...read(id), ...(this.#isTrial ? { isStaged: true } : {}) };
+      return { ...this.#counted(item, read(id)), ...(this.#isTrial ? { isStaged: true } : {}) };
     });
+  }
+
+  #counted({ field }: Item, declared: DeclaredPolicy): DeclaredPolicy {
+    if (!this.#isTooLarge) return declared;
+    return declared.kind === 'NetworkPolicy'
+      ? { ...declared, policy: tooLarge(field, declared.policy) }
+      : { ...declared, policy: tooLargeCluster(field, declared.policy) };
   }
 
   #declare({ field, kind }: Item, read: (id: Named) => DeclaredObject): void {

@@ -22,6 +22,8 @@ export interface Document extends Source {
   readonly value: unknown;
   /** The document stands in the folder of staged policies. */
   readonly isStaged?: true;
+  /** The document's policy was too large for the agent, which keeps nothing of its rules. */
+  readonly isTooLarge?: true;
 }
 
 /** One object that a manifest declares, and where. */

@@ -162,6 +162,12 @@ function subjectOf(field: Field): LabelSelector | undefined {
 
 const beyondBudget = `More than ${MOST_OF_POLICY} entries (peers, excepts, values, ports; those of peers once for each port by name), so it closes the pods that it selects: make blocks larger, or several policies of it`;
 
+/** The policy closed, as one that exceeds the budget is; that is reported. */
+export function tooLarge(object: Field, policy: NetworkPolicy): NetworkPolicy {
+  complain(member(object, 'spec'), beyondBudget);
+  return closed(policy);
+}
+
 const closesNamespace = 'the policy closes every pod of its namespace';
 
 export type PolicyHead = Pick<NetworkPolicy, 'kind' | 'namespace' | 'name' | 'source' | 'resourceVersion'>;
@@ -191,10 +197,8 @@ export function networkPolicyOf(object: Field, named: PolicyHead): NetworkPolicy
   const directions = isPlain ? directionsOf(spec) : bothDirections;
   const subject = subjectOf(member(spec, 'podSelector'));
   if (!subject) return closedNamespace(named, directions);
-  if (isBeyondBudget(spec.value)) {
-    complain(spec, beyondBudget);
-    return closed({ ...named, subject, ...Object.fromEntries(directions.map(direction => [direction, []])) });
-  }
+  if (isBeyondBudget(spec.value))
+    return tooLarge(object, { ...named, subject, ...Object.fromEntries(directions.map(direction => [direction, []])) });
   const rules = directions.map(direction => [direction, rulesOf(member(spec, direction), direction, named.namespace)]);
   return { ...named, subject, ...Object.fromEntries(rules) };
 }
