@@ -58,6 +58,8 @@ function optionsOf(parser: Argv): readonly string[] {
   return [...Object.keys(key), ...Object.values(alias).flat()];
 }
 
+const takesFiles = (parser: Argv): boolean => optionsOf(parser).includes('file');
+
 function unknownOptions(names: readonly string[], parser: Argv): string {
   const doubles = new Set(names.filter(name => name.includes('-')).map(camelCased));
   const unknown = names.filter(name => !doubles.has(name));
@@ -84,5 +86,10 @@ export function refusedText(message: string, parser: Argv, all: readonly string[
   if (missing !== undefined) return misnamed(missing.split(', '), parser) ?? message;
   const [, kind, listed = ''] = /^Unknown (command|argument)s?: (.*)$/s.exec(message) ?? [];
   if (kind === 'argument') return unknownOptions(listed.split(', '), parser);
-  return kind === 'command' ? unknownCommand(listed.split(', ')[0]!, commandsHere(parser), all) : message;
+  if (kind !== 'command') return message;
+  const [word] = listed.split(', ') as [string];
+  const here = commandsHere(parser);
+  return here.length === 0 && takesFiles(parser) && !word.startsWith('-')
+    ? sentence(`Unknown argument: ${word}`, `-f ${word}`)
+    : unknownCommand(word, here, all);
 }

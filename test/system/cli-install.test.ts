@@ -1,6 +1,6 @@
 /** `tollgate install` on a machine that has other networks, an older version of ours, or nothing. */
 import assert from 'node:assert/strict';
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import test, { after, beforeEach } from 'node:test';
 import { startHost, tollgate } from '../support/cni.ts';
 
@@ -171,3 +171,17 @@ test('a folder that cannot be written is exit code 3, and nothing is left aside'
   assert.deepEqual(host.files(bin), []);
   await host.sh(`umount ${bin}`);
 });
+
+for (const option of [
+  ...['--with-crds', '--no-cel', '--image=x', '--api-server=192.0.2.1:6443', '--state-dir=/var/lib/x', '--mtu=1400'],
+  ...['--no-ip-masq', '--take-over', '--flows', '--ui=127.0.0.1:9468', '--flow-accounting'],
+])
+  test(`install ${option} without --kubernetes writes nothing, and says what to write`, async () => {
+    const { exit, stderr } = await host.run([tollgate, 'install', ...folders, option]);
+    assert.equal(exit, 2);
+    assert.ok(
+      stderr.includes(`with ${option.split('=')[0]}, which is for the manifests of a cluster: write --kubernetes too`),
+      stderr,
+    );
+    assert.equal(existsSync(host.path('/run/work')), false);
+  });

@@ -179,6 +179,7 @@ test('wrong usage exits with 2 and says on stderr what is wrong', () => {
     [['policy', 'lst'], /^tollgate: Unknown command: lst; did you mean list\?\n$/],
     [['test-pood'], /^tollgate: Unknown command: test-pood; see --help\n$/],
     [['version', 'now'], /^tollgate: Unknown argument: now; see --help\n$/],
+    [['policy', 'lint', 'web.yaml'], /^tollgate: Unknown argument: web\.yaml; did you mean -f web\.yaml\?\n$/],
     [['version', '--fast'], /^tollgate: Unknown option: --fast; see --help\n$/],
     [['pods', '--stte-dir', '/run'], /^tollgate: Unknown option: --stte-dir; did you mean --state-dir\?\n$/],
     [['policy', 'explain', '--form', 'a/b'], /^tollgate: Unknown option: --form; did you mean --from\?\n$/],

@@ -170,6 +170,9 @@ describe('The manifests', () => {
       await assert.rejects(kubernetesManifests({ ...usual, apiServer: text }), UsageError, text);
   });
 
+  test('refuse to leave CEL out of a definition that is not printed', () =>
+    assert.rejects(kubernetesManifests({ ...usual, cel: false }), UsageError));
+
   test('refuse a folder that no node can mount', () =>
     assert.rejects(
       kubernetesManifests({ ...usual, stateDir: 'state' }),

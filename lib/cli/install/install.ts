@@ -4,7 +4,7 @@ import { lackLines, probeNode } from '../verify.ts';
 import { conflistFor } from './conflist.ts';
 import { placeDropIns } from './drop-ins.ts';
 import { numbered, stepsAfterInstall } from './first-steps.ts';
-import { kubernetesManifests, kubernetesOptions } from './kubernetes.ts';
+import { kubernetesManifests, kubernetesOptions, refuseOptionsOfManifests } from './kubernetes.ts';
 import { placeConflist, placeExecutables } from './place.ts';
 
 /** @throws UsageError where no launcher could call an agent there: struct sockaddr_un has room for 107 bytes */
@@ -70,6 +70,7 @@ export const install = command(
       print(await kubernetesManifests({ ...options, runDir: checkRunDir(options.runDir) }));
       return exit.yes;
     }
+    refuseOptionsOfManifests(options);
     if (!isSea())
       throw new Error(
         'Cannot install a script: build the executable with ./build.sh, and let dist/tollgate install itself',

@@ -171,12 +171,39 @@ const isUsual = (given: KubernetesGiven): boolean =>
   (given.stateDir ?? usual.state) === usual.state &&
   optionsOf(given).length === 0;
 
+/** Options of the manifests alone that were given, as a person types them. */
+function ofManifests(given: KubernetesGiven): readonly string[] {
+  const { image, apiServer, stateDir, withCrds, cel } = given;
+  return [
+    ...(image === undefined ? [] : ['--image']),
+    ...(apiServer === undefined ? [] : ['--api-server']),
+    ...(stateDir === undefined ? [] : ['--state-dir']),
+    ...optionsOf(given).map(option => option.split('=', 1)[0]!),
+    ...(withCrds ? ['--with-crds'] : []),
+    ...(cel ? [] : ['--no-cel']),
+  ];
+}
+
+/**
+ * Refuses to install on this machine where a person meant manifests for a cluster, and forgot to say so.
+ * @throws UsageError
+ */
+export function refuseOptionsOfManifests(given: KubernetesGiven): void {
+  const [first] = ofManifests(given);
+  if (first !== undefined)
+    throw new UsageError(
+      `Cannot install on this machine with ${first}, which is for the manifests of a cluster: write --kubernetes too, which prints them, or leave it out`,
+    );
+}
+
 /** @throws UsageError */
 export async function kubernetesManifests(given: KubernetesGiven): Promise<string> {
   const { parseDocument } = await import('yaml');
   for (const folder of [given.binDir, given.confDir, given.runDir, given.stateDir ?? usual.state])
     if (!folder.startsWith('/'))
       throw new UsageError(`Cannot mount ${JSON.stringify(folder)}: give an absolute path of the nodes`);
+  if (!given.cel && !given.withCrds)
+    throw new UsageError('Cannot leave CEL out of a definition that is not printed: --no-cel wants --with-crds');
   if (!given.flows && (given.flowAccounting || given.ui !== undefined))
     throw new UsageError('Cannot tell of flows that no agent records: --flow-accounting and --ui want --flows');
   if (given.ui !== undefined) {
