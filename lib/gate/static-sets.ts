@@ -71,7 +71,7 @@ const orderedMaps: readonly NamedSet[] = [
 
 const isOwn = ({ name }: NamedSet): boolean => name.startsWith('own');
 
-/** The sets and maps that the static chains look into, without their elements: the same objects each time, which two tables need not compare. */
+/** The sets and maps that the static chains look into, without their elements: the same objects each time, not to be compared. */
 export const gateSets = (judge: Judge, isOrdered: boolean): readonly NamedSet[] => [
   ...(judge === 'none' ? addressSets.filter(each => !isOwn(each)) : addressSets),
   ...(isJudged({ judge }) ? judgedMaps : []),

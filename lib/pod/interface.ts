@@ -95,9 +95,13 @@ function prepareHostIpv6({ name }: Link, { layout: planned }: PodInterface): voi
  */
 export const learnsNothing = { arp_filter: 1, arp_accept: 0 } as const satisfies Ipv4Conf;
 
+/**
+ * A write below /proc/sys that concerns a link does not wait for the kernel's lock of links: it begins again for as long as the
+ * lock is held, and takes a processor for that. So it follows a request that has waited.
+ */
 function raiseHostEnd(host: Exchange, link: Link, wanted: PodInterface): void {
+  const { ifindex } = link;
   const { alias, routeLocalnet } = wanted;
-  prepareHostIpv6(link, wanted);
   const ipv4 = {
     forwarding: 1,
     accept_redirects: 0,
@@ -108,7 +112,9 @@ function raiseHostEnd(host: Exchange, link: Link, wanted: PodInterface): void {
   };
   // A link below 1280 bytes has no IPv6, nor has any link of a kernel that was started without, and both refuse its settings.
   const ipv6 = hasIpv6(wanted.layout) ? ({ addrGenMode: 'none' } as const) : {};
-  must(host([setLink({ ifindex: link.ifindex }, { up: true, alias, ...ipv6, ipv4 })]));
+  must(host([setLink({ ifindex }, { alias, ...ipv6, ipv4 })]));
+  prepareHostIpv6(link, wanted);
+  must(host([setLink({ ifindex }, { up: true })]));
 }
 
 /**

@@ -1,11 +1,12 @@
-/** The first packet to a pod arrives, however busy the node is with links of others. */
+/** A pod's link on a node that is busy with links of others: the first packet arrives, and no processor is taken in vain. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { parseAddress, parsePrefix } from '../../lib/ip/address.ts';
 import { deleteLink } from '../../lib/kernel/link.ts';
-import { must } from '../../lib/kernel/message.ts';
+import { type Exchange, must } from '../../lib/kernel/message.ts';
 import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
 import { inNetns, Netns } from '../../lib/kernel/netns.ts';
+import { readSysctl } from '../../lib/kernel/sysctl.ts';
 import { dispatchInline } from '../../lib/pod/dispatch.ts';
 import { createPair, type PodInterface, plugIn } from '../../lib/pod/interface.ts';
 import { busyWithLinks, makeNetns } from '../support/netns.ts';
@@ -58,4 +59,23 @@ test('the node sends to a pod from the moment in which it is plugged in, though 
     must(host([deleteLink({ ifindex: link.ifindex })]));
   }
   assert.deepEqual(firsts, Array(PODS).fill(0));
+});
+
+test("IPv6 is off on the node's end before it is up, and switched off after a request that waits for the lock of links", async () => {
+  using pod = Netns.open(inner.path);
+  const link = await createPair(dispatchInline(host), host, pod, wanted);
+  const isOff = () => inNetns(node, () => readSysctl(`ipv6/conf/${link.name}/disable_ipv6`));
+  const asked: (readonly [isOff: string, what: string])[] = [];
+  const watched: Exchange = requests => {
+    asked.push(...requests.map(({ operation }) => [isOff(), operation] as const));
+    return host(requests);
+  };
+  const dispatch = dispatchInline(host);
+  const meanwhile = async (): Promise<void> => {};
+  await inNetns(node, () => ({ plugged: plugIn(watched, link, pod, wanted, { dispatch, meanwhile }) })).plugged;
+  must(host([deleteLink({ ifindex: link.ifindex })]));
+  assert.deepEqual(asked, [
+    ['0', `set alias, ipv4 of link ${link.ifindex}`],
+    ['1', `set up of link ${link.ifindex}`],
+  ]);
 });
