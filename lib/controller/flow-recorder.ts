@@ -225,7 +225,7 @@ export class FlowRecorder implements Disposable {
       const { promise: ended, resolve } = Promise.withResolvers<Error>();
       const names = {
         who: (address: string) => address,
-        policies: (chain: string, subject?: string) => policiesOfChain(source, this.scene, chain, subject),
+        policies: (chain: string, subject?: string) => policiesOfChain(source.chains(), this.scene, chain, subject),
       };
       const watched = new DenialWatch(
         { group, nft, names },

@@ -44,15 +44,19 @@ const podsByAddress = ({ pods }: Pick<NodeState, 'pods'>): Map<string, Pod> =>
     }),
   );
 
-/** Source of a node without a cluster: its state file, and the manifests that were last applied. */
-export function folderSource(table: FolderTable, addresses: () => ReadonlySet<string>): FlowSource {
+/** Source of a node without a cluster: its state file, and by default the manifests that were last applied. */
+export function folderSource(
+  table: FolderTable,
+  addresses: () => ReadonlySet<string>,
+  kept = () => table.store.readApplied(),
+): FlowSource {
   const own = believed(addresses);
   return {
     stamp: () => table.store.stamp(),
     scene: () => {
       const state = table.store.read()?.state;
       if (!state) return { cluster: new Cluster(), pods: new Map(), own: own(), enforceEgressToNode: false };
-      const { world } = manifestsOf(table.store.readApplied());
+      const { world } = manifestsOf(kept());
       const cluster = new Cluster(worldOfNode(world, state));
       return {
         ...{ cluster, staged: stagedScene(cluster, world.staged) },
@@ -63,7 +67,7 @@ export function folderSource(table: FolderTable, addresses: () => ReadonlySet<st
     },
     chains: () => {
       const state = table.store.read()?.state;
-      return state ? rulesetOfFolder(table.store.readApplied(), state).chains : new Map();
+      return state ? rulesetOfFolder(kept(), state).chains : new Map();
     },
   };
 }
@@ -94,12 +98,12 @@ export function gateSource({ table, rules, staged }: NodeGate, { host }: NodeKer
 
 /** Policies of a chain, which pods with the same rules share: those that isolate this pod, where it is known. */
 export function policiesOfChain(
-  source: FlowSource,
+  chains: Ruleset['chains'],
   scene: FlowScene,
   chain: string,
   subject?: string,
 ): readonly string[] {
-  const all = source.chains().get(chain)?.policies ?? [];
+  const all = chains.get(chain)?.policies ?? [];
   const pod = subject === undefined ? undefined : scene.pods.get(subject);
   if (!pod) return all;
   const own = new Map([...scene.cluster.policiesIn(pod.namespace)].map(policy => [policyRef(policy), policy]));

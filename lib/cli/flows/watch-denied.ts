@@ -2,13 +2,9 @@
 
 import { DenialWatch } from '../../controller/flow-denial-watch.ts';
 import type { NodeNames } from '../../controller/flow-denials.ts';
-import { rulesetOfFolder } from '../../enforce/folder-rules.ts';
-import { identityOf, type LocalPod } from '../../gate/node-state.ts';
+import { folderSource, policiesOfChain } from '../../controller/flow-source.ts';
 import { Nft } from '../../kernel/nft.ts';
-import { manifestsOf } from '../../nodestore/policy-folder.ts';
 import { localAddresses } from '../../pod/here.ts';
-import { type NetworkPolicy, policyRef } from '../../policy/model/model.ts';
-import { selects } from '../../policy/model/selector.ts';
 import type { Live } from '../live-node.ts';
 import { keptOf } from '../policy/judged.ts';
 import type { PrintedDenials } from './denied-lines.ts';
@@ -20,51 +16,32 @@ const REFRESH = 10_000;
 /** Names of addresses and chains by the node's files: an address may be another pod's by now, a chain other policies'. */
 async function namesOf(live: Live, runDir: string): Promise<NodeNames & { readonly refresh: () => Promise<void> }> {
   const { here, found } = live;
+  const { table } = here.hook;
   const isAgents = found?.owner.enforcer === 'agent';
   let heard = isAgents ? await keptOf(live, runDir) : undefined;
-  const { table } = here.hook;
-  let pods = new Map<string, LocalPod>();
-  let chains = new Map<string, readonly string[]>();
-  let policies = new Map<string, NetworkPolicy>();
-  let local = new Set<string>();
-  let stamp: string | undefined;
-  const read = () => {
-    const now = table.store.stamp();
-    if (now === stamp) return;
-    stamp = now;
-    local = localAddresses(here.host);
-    const file = table.store.read();
-    if (!file) return;
-    const kept = heard ?? table.store.readApplied();
-    const { chains: compiled } = rulesetOfFolder(kept, file.state);
-    chains = new Map([...compiled].map(([name, chain]) => [name, chain.policies]));
-    policies = new Map(manifestsOf(kept).world.policies.map(policy => [policyRef(policy), policy]));
-    const all = Object.values(file.state.pods);
-    pods = new Map(all.flatMap(pod => pod.addresses.map((address): [string, LocalPod] => [address, pod])));
-  };
-  const isolates = (ref: string, pod: LocalPod): boolean => {
-    const policy = policies.get(ref);
-    // One of the whole cluster.
-    if (!policy) return true;
-    return policy.namespace === pod.namespace && selects(policy.subject, identityOf(pod).labels);
+  const addresses = () => localAddresses(here.host);
+  const source = folderSource(table, addresses, () => heard ?? table.store.readApplied());
+  const read = () => ({ heard, stamp: source.stamp(), scene: source.scene(), chains: source.chains() });
+  let known = read();
+  const latest = () => {
+    // Once its last pod has gone, the node is what it was.
+    const isOld = known.heard !== heard || known.stamp !== source.stamp();
+    if (isOld && table.store.owner()) known = read();
+    return known;
   };
   return {
     async refresh() {
-      if (!isAgents) return;
-      heard = await keptOf(live, runDir);
-      stamp = undefined;
+      if (isAgents) heard = await keptOf(live, runDir);
     },
     who: address => {
-      read();
+      const { pods, own } = latest().scene;
       const pod = pods.get(address);
       if (pod) return `${pod.namespace}/${pod.name}`;
-      return local.has(address) ? 'node' : address;
+      return own.has(address) ? 'node' : address;
     },
     policies: (chain, subject) => {
-      read();
-      const all = chains.get(chain) ?? [];
-      const pod = subject === undefined ? undefined : pods.get(subject);
-      return pod ? all.filter(ref => isolates(ref, pod)) : all;
+      const { chains, scene } = latest();
+      return policiesOfChain(chains, scene, chain, subject);
     },
   };
 }
