@@ -4,12 +4,12 @@
  * seconds, and a new one always has room: kubelet restarts an agent whose probes find none.
  */
 
-import { chmodSync, renameSync, rmSync, statSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { isIP, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { messageOf } from '../cni/error.ts';
 import type { Log } from '../rpc/log.ts';
+import { placeSocket, started } from '../rpc/root-socket.ts';
 
 export interface HttpResponse {
   readonly status?: number;
@@ -204,14 +204,6 @@ export interface TcpPlace {
   readonly port: number;
 }
 
-const started = (server: Server, where: { readonly path: string } | TcpPlace) =>
-  new Promise<void>((resolve, reject) => {
-    server.once('error', reject).listen(where, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
-
 const closing = (server: Server): Disposable => ({
   [Symbol.dispose]() {
     server.close();
@@ -219,26 +211,13 @@ const closing = (server: Server): Disposable => ({
   },
 });
 
-/** Serves root on a Unix socket, put in place by rename; the caller has made sure that there is no other agent. */
+/** Serves root on a Unix socket; the caller has made sure that there is no other agent. */
 export async function serveAdmin(runDir: string, pages: QueryRoutes): Promise<Disposable> {
-  const path = agentSocket(runDir);
-  const aside = `${path}.${process.pid}`;
-  rmSync(aside, { force: true });
   const server = serverOf(pages);
-  const umask = process.umask(0o177);
-  const listening = started(server, { path: aside });
-  process.umask(umask);
-  await listening;
-  chmodSync(aside, 0o600);
-  renameSync(aside, path);
-  const { ino } = statSync(path);
-  const closed = closing(server);
-  return {
-    [Symbol.dispose]() {
-      if (statSync(path, { throwIfNoEntry: false })?.ino === ino) rmSync(path, { force: true });
-      closed[Symbol.dispose]();
-    },
-  };
+  using undo = new DisposableStack();
+  undo.use(closing(server));
+  undo.use(await placeSocket(server, agentSocket(runDir)));
+  return undo.move();
 }
 
 /** `127.0.0.1:9467`, `[::1]:9467`. @returns undefined where it is no address with a port */

@@ -1,5 +1,5 @@
 /** The agent's place on a node: `<runDir>/cni.sock`, one agent for each, and none for a socket without a listener. */
-import { chmodSync, ftruncateSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import { ftruncateSync, readFileSync, writeSync } from 'node:fs';
 import { connect, type Server } from 'node:net';
 import { join } from 'node:path';
 import { type FileLock, tryLock } from '../kernel/flock.ts';
@@ -7,6 +7,7 @@ import { holderOf } from '../kernel/lock-holder.ts';
 import { claimantOfNetns, claimNetns } from '../kernel/netns.ts';
 import { doing } from '../state/error.ts';
 import { makeFolders } from '../state/make-folders.ts';
+import { placeSocket, started } from './root-socket.ts';
 import { socketPath } from './socket-path.ts';
 
 /** First descriptor that systemd hands over. @see sd_listen_fds(3) */
@@ -74,30 +75,9 @@ function answers(path: string): Promise<boolean> {
   });
 }
 
-const started = (server: Server, how: { readonly path: string } | { readonly fd: number }): Promise<void> =>
-  new Promise((resolve, reject) => {
-    server.once('error', reject).listen({ ...how, backlog: 512 }, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
-
-/** Puts the socket in place by rename, with its mode: a caller finds no socket, a stale one, or one with a listener. */
-async function bind(server: Server, path: string): Promise<number> {
+async function bind(server: Server, path: string): Promise<Disposable> {
   if (await answers(path)) throw new Error(`Cannot listen on ${path}: another process does already`);
-  const aside = `${path}.${process.pid}`;
-  rmSync(aside, { force: true });
-  const umask = process.umask(0o177);
-  let listening: Promise<void>;
-  try {
-    listening = started(server, { path: aside });
-  } finally {
-    process.umask(umask);
-  }
-  await listening;
-  chmodSync(aside, 0o600);
-  renameSync(aside, path);
-  return statSync(path).ino;
+  return await placeSocket(server, path);
 }
 
 /**
@@ -111,20 +91,9 @@ export async function listen(
   { env = process.env, claim }: { readonly env?: NodeJS.ProcessEnv; readonly claim?: Disposable } = {},
 ): Promise<Disposable> {
   const isActivated = takeActivation(env);
-  const own = claim ? undefined : claimNode(runDir);
-  const path = socketPath(runDir);
-  let ino: number | undefined;
-  try {
-    if (isActivated) await started(server, { fd: SD_LISTEN_FDS_START });
-    else ino = await bind(server, path);
-  } catch (error) {
-    own?.[Symbol.dispose]();
-    throw error;
-  }
-  return {
-    [Symbol.dispose]() {
-      if (ino !== undefined && statSync(path, { throwIfNoEntry: false })?.ino === ino) rmSync(path, { force: true });
-      own?.[Symbol.dispose]();
-    },
-  };
+  using undo = new DisposableStack();
+  if (!claim) undo.use(claimNode(runDir));
+  if (isActivated) await started(server, { fd: SD_LISTEN_FDS_START });
+  else undo.use(await bind(server, socketPath(runDir)));
+  return undo.move();
 }
