@@ -82,38 +82,30 @@ export class DiskNodeStore implements NodeStore {
   constructor(runDir: string, here: NetnsIdentity) {
     this.#runDir = runDir;
     this.#stem = join(runDir, String(here.ino));
-    this.#journal = new PodJournal(this.#rosterPath);
+    this.#journal = new PodJournal(this.#path('pods'));
   }
 
-  get lockPath(): string {
-    return `${this.#stem}.lock`;
-  }
-
-  get #headPath(): string {
-    return `${this.#stem}.node`;
-  }
-
-  get #rosterPath(): string {
-    return `${this.#stem}.pods`;
+  #path(kind: string): string {
+    return `${this.#stem}.${kind}`;
   }
 
   /**
    * One at a time in this network namespace. The file may have been removed by its last holder while we waited, so what was
    * locked must still be what others will lock.
-   * @param deadline in milliseconds
+   * @param timeout in milliseconds
    * @throws LockTimeoutError, StateError
    */
-  async lock(deadline: number, signal?: AbortSignal): Promise<FileLock> {
-    const end = monotonic() + deadline;
+  async lock(timeout: number, signal?: AbortSignal): Promise<FileLock> {
+    const end = monotonic() + timeout;
     for (;;) {
       const held = await this.#lockOnce(end, signal);
-      if (statSync(this.lockPath, { throwIfNoEntry: false })?.ino === fstatSync(held.fd).ino) return held;
+      if (statSync(this.#path('lock'), { throwIfNoEntry: false })?.ino === fstatSync(held.fd).ino) return held;
       held[Symbol.dispose]();
     }
   }
 
   async #lockOnce(end: number, signal: AbortSignal | undefined): Promise<FileLock> {
-    const path = this.lockPath;
+    const path = this.#path('lock');
     const locked = () => doingLater('lock', path, () => lock(path, Math.max(0, end - monotonic()), signal));
     try {
       return await locked();
@@ -131,7 +123,7 @@ export class DiskNodeStore implements NodeStore {
   }
 
   #readHead(): NodeHead | undefined {
-    return this.#heads.read(this.#headPath);
+    return this.#heads.read(this.#path('node'));
   }
 
   /** Undefined where there is none, or none that can be read: then the kernel and the records tell. */
@@ -184,14 +176,14 @@ export class DiskNodeStore implements NodeStore {
       });
       if (found === 'garbage') return undefined;
       if (found) return found.meaning;
-      if (looks >= (existsSync(this.#rosterPath) ? LOOKS.mismatched : LOOKS.alone)) return undefined;
+      if (looks >= (existsSync(this.#path('pods')) ? LOOKS.mismatched : LOOKS.alone)) return undefined;
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
     }
   }
 
   /** Changes whenever one of the files does. */
   stamp(): string {
-    return ['node', 'applied'].map(kind => stampOf(`${this.#stem}.${kind}`)).join(' ');
+    return ['node', 'applied'].map(kind => stampOf(this.#path(kind))).join(' ');
   }
 
   /**
@@ -206,12 +198,12 @@ export class DiskNodeStore implements NodeStore {
     const roster = this.#enrol(difference, counts, pods);
     const head: NodeHead = { ...rest, state: others, roster, counts };
     try {
-      replaceFile(this.#headPath, sealed(formats.head, head));
+      replaceFile(this.#path('node'), sealed(formats.head, head));
     } catch (error) {
       this.#journal.forget();
       throw error;
     }
-    this.#heads.learn(this.#headPath, head);
+    this.#heads.learn(this.#path('node'), head);
     this.#whole = isWhole ? { head, record } : undefined;
     this.#last = { head, pods, isWhole };
   }
@@ -234,48 +226,48 @@ export class DiskNodeStore implements NodeStore {
    * space, and what no longer holds must not stay.
    */
   forget(): void {
-    for (const kind of ['node', ...BESIDE]) clearTheWay(`${this.#stem}.${kind}`);
+    for (const kind of ['node', ...BESIDE]) clearTheWay(this.#path(kind));
     this.#journal.forget();
     this.#last = undefined;
     this.#whole = undefined;
   }
 
   readIndex(marker: number | undefined): RulesIndex | undefined {
-    const sets = marker === undefined ? undefined : setsIn(marker, readText(`${this.#stem}.sets`));
-    return sets && { ...sets, gates: () => gatesIndexIn(marker!, readText(`${this.#stem}.rules`)) };
+    const sets = marker === undefined ? undefined : setsIn(marker, readText(this.#path('sets')));
+    return sets && { ...sets, gates: () => gatesIndexIn(marker!, readText(this.#path('rules'))) };
   }
 
   writeIndex(marker: number, index: RulesIndex): void {
     const gates = index.gates();
     if (!gates) return;
-    replaceFile(`${this.#stem}.sets`, setsText(marker, index));
-    replaceFile(`${this.#stem}.rules`, gatesIndexText(marker, gates));
+    replaceFile(this.#path('sets'), setsText(marker, index));
+    replaceFile(this.#path('rules'), gatesIndexText(marker, gates));
   }
 
   findJudging(marker: number | undefined): Judging | undefined {
-    const found = marker === undefined ? undefined : this.#judging.read(`${this.#stem}.judging`);
+    const found = marker === undefined ? undefined : this.#judging.read(this.#path('judging'));
     return found?.marker === marker ? found : undefined;
   }
 
   writeJudging(judging: Judging): void {
-    replaceFile(`${this.#stem}.judging`, sealed(formats.judging, judging));
-    this.#judging.learn(`${this.#stem}.judging`, judging);
+    replaceFile(this.#path('judging'), sealed(formats.judging, judging));
+    this.#judging.learn(this.#path('judging'), judging);
   }
 
   readApplied(): Kept {
-    return this.#applied.read(`${this.#stem}.applied`);
+    return this.#applied.read(this.#path('applied'));
   }
 
   writeApplied(kept: Kept): void {
-    writeJson(`${this.#stem}.applied`, kept);
-    this.#applied.learn(`${this.#stem}.applied`, kept);
+    writeJson(this.#path('applied'), kept);
+    this.#applied.learn(this.#path('applied'), kept);
   }
 
   /** When the last pod has gone; the lock, which its caller holds, goes last. */
   removeAll(): void {
-    const files = ['node', ...BESIDE, 'applied'].map(kind => `${this.#stem}.${kind}`);
+    const files = ['node', ...BESIDE, 'applied'].map(kind => this.#path(kind));
     for (const file of files.flatMap(path => [path, asideOf(path)])) clearTheWay(file);
-    clearTheWay(this.lockPath);
+    clearTheWay(this.#path('lock'));
     this.#last = undefined;
   }
 }

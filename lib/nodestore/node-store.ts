@@ -45,10 +45,10 @@ export interface Concern {
 export interface NodeStore {
   /**
    * One holder at a time, of all processes.
-   * @param deadline in milliseconds
+   * @param timeout in milliseconds
    * @throws LockTimeoutError, StateError
    */
-  lock(deadline: number, signal?: AbortSignal): Promise<Disposable>;
+  lock(timeout: number, signal?: AbortSignal): Promise<Disposable>;
   /** The table's owner, without a look at the pods; undefined as for `read`. */
   owner(): Owner | undefined;
   /** Undefined where there is none, or none that can be read: then the kernel and the records tell. */

@@ -26,7 +26,7 @@ import { socketPath } from './socket-path.ts';
 import { answerTimeoutMs } from './timeouts.ts';
 
 /** Milliseconds. */
-export interface HandoverDeadlines {
+export interface HandoverTimeouts {
   /** How long an agent may give no sign of life before the call's turn. */
   readonly silence: number;
   /** How long the call waits for its turn, or for an agent to return, altogether. */
@@ -36,7 +36,7 @@ export interface HandoverDeadlines {
 }
 
 /** CRI-O gives a CNI ADD 2 minutes, kubelet gives the whole sandbox 4: half a minute is left for the work itself. */
-const defaults: HandoverDeadlines = { silence: 5_000, turn: 90_000 };
+const defaults: HandoverTimeouts = { silence: 5_000, turn: 90_000 };
 /** Milliseconds from one look at something to the next. */
 const LOOK = 100;
 
@@ -134,22 +134,17 @@ type Handed =
   | { readonly answer: CallAnswer }
   | { readonly isTaken: boolean; readonly why: string; readonly isRefused?: boolean };
 
-async function ask(
-  call: CallForAgent,
-  request: Uint8Array,
-  deadlines: HandoverDeadlines,
-  end: number,
-): Promise<Handed> {
+async function ask(call: CallForAgent, request: Uint8Array, timeouts: HandoverTimeouts, end: number): Promise<Handed> {
   let isTaken = false;
   try {
     const socket = await connect(socketPath(call.runDir), end);
     using talk = new Conversation(socket);
     talk.sendFrame(request);
-    const { kind, body } = await awaitTurn(talk, socket, deadlines.silence, end);
+    const { kind, body } = await awaitTurn(talk, socket, timeouts.silence, end);
     if (kind === 'notMine') return { isTaken, why: decodeReason(body), isRefused: true };
     isTaken = true;
     talk.send('go');
-    const timeout = deadlines.answer ?? answerTimeoutMs(call.verb, call.enforceTimeout);
+    const timeout = timeouts.answer ?? answerTimeoutMs(call.verb, call.enforceTimeout);
     return { answer: decodeAnswer((await talk.receive(['answer'], timeout)).body) };
   } catch (error) {
     return { isTaken, why: messageOf(error) };
@@ -159,7 +154,7 @@ async function ask(
 /** @returns what the agent answered, or why only it could have; undefined where the call is to be carried out here */
 export async function handOver(
   call: CallForAgent,
-  deadlines: HandoverDeadlines = defaults,
+  timeouts: HandoverTimeouts = defaults,
 ): Promise<CallAnswer | undefined> {
   if (call.why !== undefined) return withoutAgent(call, call.why);
   let request: Uint8Array;
@@ -168,8 +163,8 @@ export async function handOver(
   } catch (error) {
     return withoutAgent(call, messageOf(error));
   }
-  for (const end = performance.now() + deadlines.turn; ; await pause(LOOK)) {
-    const handed = await ask(call, request, deadlines, end);
+  for (const end = performance.now() + timeouts.turn; ; await pause(LOOK)) {
+    const handed = await ask(call, request, timeouts, end);
     if ('answer' in handed) return handed.answer;
     const { isTaken, why, isRefused } = handed;
     if (isTaken) return lost(call, why);

@@ -79,18 +79,18 @@ export class Conversation implements Disposable {
 
   /**
    * The next frame, which must be of one of these kinds.
-   * @param deadline in milliseconds, for the whole frame
+   * @param timeout in milliseconds, for the whole frame
    * @throws ConversationError, ProtocolError
    */
-  async receive(wanted: readonly Kind[], deadline: number): Promise<Frame> {
-    const frame = await this.await(wanted, deadline);
+  async receive(wanted: readonly Kind[], timeout: number): Promise<Frame> {
+    const frame = await this.await(wanted, timeout);
     if (frame) return frame;
-    throw new ConversationError(`no ${wanted.join(' or ')} came within ${deadline} ms`);
+    throw new ConversationError(`no ${wanted.join(' or ')} came within ${timeout} ms`);
   }
 
-  /** Waits as `receive` does; undefined where no frame came by the deadline, and one may still come. */
-  async await(wanted: readonly Kind[], deadline: number): Promise<Frame | undefined> {
-    const end = performance.now() + deadline;
+  /** Waits as `receive` does; undefined where no frame came in time, and one may still come. */
+  async await(wanted: readonly Kind[], timeout: number): Promise<Frame | undefined> {
+    const end = performance.now() + timeout;
     for (;;) {
       const frame = this.#frames.shift();
       if (frame && wanted.includes(frame.kind)) return frame;
@@ -115,11 +115,11 @@ export class Conversation implements Disposable {
     });
   }
 
-  /** Sends the last frame. Resolves when the kernel has taken it over, or the deadline (ms) is over. */
-  async finish(kind: Kind, body: Uint8Array, deadline: number): Promise<void> {
+  /** Sends the last frame. Resolves when the kernel has taken it over, or the timeout (ms) has passed. */
+  async finish(kind: Kind, body: Uint8Array, timeout: number): Promise<void> {
     this.#isFinished = true;
     const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, deadline);
+    const timer = setTimeout(resolve, timeout);
     this.#socket.once('close', resolve).end(encodeFrame(kind, body), resolve);
     await promise;
     clearTimeout(timer);

@@ -1,7 +1,7 @@
 /**
  * Serves CNI calls on a Unix socket by the protocol of ARCHITECTURE.md, idea 3: a call of this network namespace gets READY
  * before anything is done, runs after GO only, and an ADD is undone when its caller hangs up. A caller that sends garbage,
- * sends too much or stops sending is cut off after a deadline, and delays no other caller.
+ * sends too much or stops sending is cut off after a timeout, and delays no other caller.
  */
 
 import { createServer, type Server, type Socket } from 'node:net';
@@ -40,8 +40,8 @@ export interface ReceivedCall {
   readonly run: (caller: Caller) => Promise<CallAnswer>;
 }
 
-/** Milliseconds for each phase that waits for the caller. The call itself has deadlines of its own. */
-export interface ServerDeadlines {
+/** Milliseconds for each phase that waits for the caller. The call itself has timeouts of its own. */
+export interface ServerTimeouts {
   /** From the connection to the last byte of the request. */
   readonly request: number;
   readonly go: number;
@@ -49,7 +49,7 @@ export interface ServerDeadlines {
   readonly answer: number;
 }
 
-const defaults: ServerDeadlines = { request: 5_000, go: 10_000, answer: 10_000 };
+const defaults: ServerTimeouts = { request: 5_000, go: 10_000, answer: 10_000 };
 
 /** A caller that waits costs a connection and a few KB. One beyond these is refused, and carries its call out itself. */
 const MOST_CONNECTIONS = 4096;
@@ -65,7 +65,7 @@ export interface ServerOptions {
   readonly atOnce?: number;
   /** Told when a connection fails or its caller breaks the protocol. */
   readonly log: (what: string, caller: SocketPeer | undefined) => void;
-  readonly deadlines?: Partial<ServerDeadlines>;
+  readonly timeouts?: Partial<ServerTimeouts>;
 }
 
 /** The answer's body; without its lines for stderr where these would make it too long to send. */
@@ -77,7 +77,7 @@ function bodyOf(answer: CallAnswer): Uint8Array {
 export class CallServer {
   readonly server: Server;
   readonly #options: ServerOptions;
-  readonly #deadlines: ServerDeadlines;
+  readonly #timeouts: ServerTimeouts;
   /** Conversations whose call has not begun. */
   readonly #idle = new Set<Conversation>();
   readonly #running = new Set<Promise<void>>();
@@ -86,7 +86,7 @@ export class CallServer {
 
   constructor(options: ServerOptions) {
     this.#options = options;
-    this.#deadlines = { ...defaults, ...options.deadlines };
+    this.#timeouts = { ...defaults, ...options.timeouts };
     this.#turns = new Turns(options.atOnce ?? MOST_AT_ONCE);
     this.server = createServer(socket => this.#accept(socket));
     // Out of descriptors, for example: a caller that is not accepted runs its call itself.
@@ -123,23 +123,23 @@ export class CallServer {
     };
     this.#idle.add(talk);
     try {
-      const request = decodeRequest((await talk.receive(['request'], this.#deadlines.request)).body);
+      const request = decodeRequest((await talk.receive(['request'], this.#timeouts.request)).body);
       const received = this.#receive(request, peer);
       if (typeof received === 'string') {
-        await talk.finish('notMine', encodeReason(received), this.#deadlines.answer);
+        await talk.finish('notMine', encodeReason(received), this.#timeouts.answer);
         return;
       }
       using _turn = await this.#turnOf(request, talk);
       const { answerTimeout: timeout } = received;
       talk.send('ready', timeout === undefined ? undefined : encodeTimeout(timeout));
-      await talk.receive(['go'], this.#deadlines.go);
+      await talk.receive(['go'], this.#timeouts.go);
       if (this.#isStopping) return;
       // A caller that was killed right after GO gets nothing begun.
       look();
       talk.hungUp.throwIfAborted();
       this.#idle.delete(talk);
       const answer = await received.run({ ...peer, signal: talk.hungUp, look });
-      await talk.finish('answer', bodyOf(answer), this.#deadlines.answer);
+      await talk.finish('answer', bodyOf(answer), this.#timeouts.answer);
     } catch (error) {
       if (!this.#isStopping) this.#options.log(messageOf(error), peer);
     } finally {

@@ -4,7 +4,7 @@
  */
 import type { Socket } from 'node:net';
 import { peerOf } from '../kernel/peer.ts';
-import { activityOf, type ProcessActivity } from '../kernel/process.ts';
+import { activityOf } from '../kernel/process.ts';
 import { descriptorOf } from './connection.ts';
 
 /** A process as one look finds it. */
@@ -17,16 +17,13 @@ export interface Sighting {
   readonly isActive: boolean;
 }
 
-/**
- * Watches the process at the other end, look by look.
- * @param activity reads its state
- */
-export function watchPeer(socket: Socket, activity: (pid: number) => ProcessActivity | undefined = activityOf) {
+/** Watches the process at the other end, look by look. */
+export function watchPeer(socket: Socket) {
   let pid: number | undefined;
   let before = 0;
   return (): Sighting => {
     pid ??= peerOf(descriptorOf(socket)).pid;
-    const { state, ticks } = activity(pid) ?? { state: '', ticks: before };
+    const { state, ticks } = activityOf(pid) ?? { state: '', ticks: before };
     const isActive = state === 'R' || ticks !== before;
     before = ticks;
     return { pid, state, isActive };

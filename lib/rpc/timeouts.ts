@@ -1,4 +1,4 @@
-/** How long callers wait for an answer; what a verb may wait for by its own deadlines, and ten seconds for the work itself. */
+/** How long callers wait for an answer; what a verb may wait for by its own timeouts, and ten seconds for the work itself. */
 import type { AttachmentRequest, NetworkRequest } from '../cni/request.ts';
 
 type Verb = (AttachmentRequest | NetworkRequest)['verb'];

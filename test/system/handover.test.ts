@@ -34,7 +34,7 @@ const folder = scratchFolder('agent');
 
 const verbs = ['ADD', 'DEL', 'CHECK', 'GC', 'STATUS'] as const;
 /** For agents that are not to answer in time. */
-const deadlines = { silence: 300, turn: 300, answer: 300 };
+const timeouts = { silence: 300, turn: 300, answer: 300 };
 /** For those that answer, on however busy a machine. */
 const patient = { silence: 120_000, turn: 120_000, answer: 120_000 };
 const here = statSync('/proc/thread-self/ns/net');
@@ -57,10 +57,10 @@ suite('before GO the call runs here, save for an ADD that only the agent may jud
     test(`an agent that ${what}`, async () => {
       await using agent = await agentThat(manner, folder);
       const { runDir } = agent;
-      for (const verb of verbs) assert.equal(await handOver(call({ verb, runDir }), deadlines), undefined, verb);
+      for (const verb of verbs) assert.equal(await handOver(call({ verb, runDir }), timeouts), undefined, verb);
       writeFileSync(join(runDir, 'agent.seen'), '');
       for (const verb of verbs) {
-        const given = await handOver(call({ verb, runDir, enforcer: 'agent' }), deadlines);
+        const given = await handOver(call({ verb, runDir, enforcer: 'agent' }), timeouts);
         const code = given && (JSON.parse(given.stdout) as { code: number }).code;
         assert.equal(code, verb === 'ADD' ? 11 : undefined, verb);
       }
@@ -138,7 +138,7 @@ test('a call larger than a frame is not handed over', async () => {
     isAsked = true;
   }, folder);
   const huge = call({ runDir: agent.runDir, stdin: ' '.repeat(GREATEST_BODY) });
-  assert.equal(await handOver(huge, deadlines), undefined);
+  assert.equal(await handOver(huge, timeouts), undefined);
   assert.equal(isAsked, false);
 });
 
@@ -157,7 +157,7 @@ async function serving({
     netns,
     receive: request => ({ run: caller => run(request, caller), ...(refused === undefined ? {} : { refused }) }),
     log: () => {},
-    deadlines: { request: 5_000, go: 5_000, answer: 5_000 },
+    timeouts: { request: 5_000, go: 5_000, answer: 5_000 },
     ...options,
   });
   const place = await listening(server.server, folder);
@@ -280,7 +280,7 @@ test('so many calls are carried out at once; the others are told their places, k
   const { promise: finish, resolve } = Promise.withResolvers<void>();
   await using place = await serving({
     atOnce: 2,
-    deadlines: { request: 60_000, go: 60_000, answer: 60_000 },
+    timeouts: { request: 60_000, go: 60_000, answer: 60_000 },
     run: async ({ env, stdin }) => {
       started.push(stdin);
       if (env['CNI_COMMAND'] === 'ADD') await finish;
@@ -317,16 +317,16 @@ test('so many calls are carried out at once; the others are told their places, k
   }
 });
 
-test('a request that lies there is not too late, though the server computed beyond the deadline', async () => {
+test('a request that lies there is not too late, though the server computed beyond the timeout', async () => {
   const request = encodeFrame('request', encodeRequest({ role: 'tollgate', netns, env: {}, stdin: '' }));
-  const deadline = 2_000;
-  await using place = await serving({ deadlines: { request: deadline, go: 60_000, answer: 60_000 } });
+  const timeout = 2_000;
+  await using place = await serving({ timeouts: { request: timeout, go: 60_000, answer: 60_000 } });
   const accepted = once(place.server.server, 'connection');
   const socket = connect(join(place.runDir, 'cni.sock'));
   await Promise.all([accepted, once(socket, 'connect')]);
   // The server has the connection, and nothing of the request; this process is the server's as well.
   socket.write(request);
-  for (const end = performance.now() + deadline + 100; performance.now() < end; );
+  for (const end = performance.now() + timeout + 100; performance.now() < end; );
   const talk = new Conversation(socket);
   assert.equal((await talk.receive(['ready'], 60_000)).kind, 'ready');
   talk[Symbol.dispose]();
