@@ -5,16 +5,14 @@ import { remediesFor } from '../flows/suggest.ts';
 import { clusterPolicyManifest } from '../policy/manifest/cluster-manifest-of.ts';
 import { policyManifest } from '../policy/manifest/manifest-of.ts';
 import { stagedManifest } from '../policy/manifest/staged.ts';
-import type { ClusterPolicy } from '../policy/model/cluster-policy.ts';
-import type { NetworkPolicy } from '../policy/model/model.ts';
+import type { AnyPolicy } from '../policy/model/model.ts';
 import type { FlowRecorder } from './flow-recorder.ts';
 import { BadRequest } from './http-server.ts';
 
 /** Policies that are shown with one flow, of those in force and of those that are staged. */
 const MOST_SHOWN = 10;
 
-const manifestOf = (policy: NetworkPolicy | ClusterPolicy) =>
-  'tier' in policy ? clusterPolicyManifest(policy) : policyManifest(policy);
+const manifestOf = (policy: AnyPolicy) => ('tier' in policy ? clusterPolicyManifest(policy) : policyManifest(policy));
 
 const decidingIn = ({ egress, ingress }: FlowRecord): readonly string[] =>
   [...new Set([...(egress?.by ?? []), ...(ingress?.by ?? [])])].slice(0, MOST_SHOWN);

@@ -10,7 +10,7 @@ import type { Traffic } from '../policy/evaluate/matrix-judge.ts';
 import { MatrixPacking, type ShownMatrix } from '../policy/evaluate/matrix-packed.ts';
 import { StagedMatrix } from '../policy/evaluate/matrix-staged.ts';
 import { worldAround } from '../policy/evaluate/world-around.ts';
-import type { Pod, World } from '../policy/model/model.ts';
+import type { Pod } from '../policy/model/model.ts';
 import { Slices } from './slices.ts';
 
 /** Pods of one matrix: 40,000 pairs. */
@@ -47,13 +47,6 @@ function chosen(cluster: Cluster, filter: string): { readonly pods: readonly Pod
   }
   const pods = [...own, ...others].slice(0, MOST_PODS).sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1));
   return { pods, count };
-}
-
-function stagedOf({ staged }: FlowScene): Pick<World, 'staged'> {
-  if (!staged) return {};
-  const all = [...staged.policies.values()];
-  const clusterPolicies = all.flatMap(policy => ('tier' in policy ? [policy] : []));
-  return { staged: { policies: all.flatMap(policy => ('tier' in policy ? [] : [policy])), clusterPolicies } };
 }
 
 export class MatrixNow {
@@ -95,8 +88,8 @@ export class MatrixNow {
 
   async #made(scene: FlowScene, { traffic, filter }: MatrixQuery, before: Kept['shown'] | undefined): Kept['shown'] {
     const { pods, count } = chosen(scene.cluster, filter);
-    const { enforceEgressToNode } = scene;
-    const world = { ...worldAround(scene.cluster, pods), ...stagedOf(scene) };
+    const { enforceEgressToNode, staged } = scene;
+    const world = { ...worldAround(scene.cluster, pods), ...(staged ? { staged: staged.staged } : {}) };
     const pairs = new StagedMatrix(world, traffic, { enforceEgressToNode });
     const packing = new MatrixPacking(pairs);
     const slices = new Slices();

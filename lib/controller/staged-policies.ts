@@ -1,8 +1,5 @@
 /** The staged policies that the API has told of: enforced nowhere, and asked beside the others of what flows there are. */
-import type { ClusterPolicy } from '../policy/model/cluster-policy.ts';
-import { type NetworkPolicy, policyRef, type Staged } from '../policy/model/model.ts';
-
-type AnyPolicy = NetworkPolicy | ClusterPolicy;
+import { type AnyPolicy, policyRef, type Staged } from '../policy/model/model.ts';
 
 export class StagedPolicies {
   readonly #policies = new Map<string, AnyPolicy>();

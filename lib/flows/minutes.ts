@@ -161,18 +161,14 @@ export class Minutes {
    * @param time seconds since 1970; what lies before the newest minute counts in that
    */
   count(given: number, time: number, flows: number, bytes = 0): void {
-    const key = this.#keys.has(given) ? given : this.#others('allowed');
+    let key = this.#keys.has(given) ? given : this.#others('allowed');
     const { counts } = this.#minute(time);
-    let known = counts.get(key);
-    if (!known && counts.size >= this.#limits.inMinute) {
-      const others = this.#others(this.#keys.get(key)!.verdict);
-      known = counts.get(others) ?? { flows: 0, bytes: 0 };
-      counts.set(others, known);
-    }
-    known ??= { flows: 0, bytes: 0 };
-    if (!counts.has(key) && counts.size < this.#limits.inMinute) counts.set(key, known);
+    const isFull = counts.size >= this.#limits.inMinute;
+    if (isFull && !counts.has(key)) key = this.#others(this.#keys.get(key)!.verdict);
+    const known = counts.get(key) ?? { flows: 0, bytes: 0 };
     known.flows += flows;
     known.bytes += bytes;
+    counts.set(key, known);
   }
 
   #minute(time: number): Minute {

@@ -1,8 +1,7 @@
 /** The policies that concern this node's pods, in force and staged, with the flows that each decided, or would. */
 
 import { subjectsOf } from '../policy/evaluate/subjects.ts';
-import type { ClusterPolicy } from '../policy/model/cluster-policy.ts';
-import { type DirectionVerdict, type NetworkPolicy, policyRef } from '../policy/model/model.ts';
+import { type AnyPolicy, type DirectionVerdict, policyRef } from '../policy/model/model.ts';
 import type { Attribution } from './attribution.ts';
 import type { SummedFlows } from './minutes.ts';
 import { atMost, OTHERS } from './model.ts';
@@ -40,7 +39,6 @@ export interface PolicyReport {
 /** A tenant may have any number of policies. */
 const MOST_LISTED = 1000;
 
-type AnyPolicy = NetworkPolicy | ClusterPolicy;
 type Source = Pick<Attribution, 'scene' | 'rulesUsed' | 'unanswered'>;
 type Hits = Pick<PolicyHits, 'policy' | 'allowed' | 'denied' | 'wouldDeny' | 'wouldAllow' | 'last'>;
 

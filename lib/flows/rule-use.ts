@@ -1,14 +1,11 @@
 /** Which rules of policies had a part in some flow: they decided it, or passed it on to the tiers after theirs. */
-import type { ClusterPolicy } from '../policy/model/cluster-policy.ts';
 import {
+  type AnyPolicy,
   type Direction,
   type DirectionVerdict,
-  type NetworkPolicy,
   type PolicyRule,
   policyRef,
 } from '../policy/model/model.ts';
-
-type AnyPolicy = NetworkPolicy | ClusterPolicy;
 
 const directions: readonly Direction[] = ['ingress', 'egress'];
 

@@ -1,13 +1,12 @@
 /** What staged policies would make of a flow: one question, asked of the policies in force and of these with the staged ones. */
 import type { Cluster } from '../policy/evaluate/cluster.ts';
 import { policiesFor } from '../policy/evaluate/decision.ts';
-import type { ClusterPolicy } from '../policy/model/cluster-policy.ts';
 import {
+  type AnyPolicy,
   type Direction,
   type DirectionVerdict,
   type Flow,
   formatRule,
-  type NetworkPolicy,
   policyRef,
   type RuleRef,
   type Staged,
@@ -19,15 +18,20 @@ import type { StagedJudgement } from './model.ts';
 export interface StagedScene {
   /** As it would be if all staged policies were in force. */
   readonly cluster: Cluster;
-  /** The staged policies by their references. */
-  readonly policies: ReadonlyMap<string, NetworkPolicy | ClusterPolicy>;
+  readonly staged: Staged;
+  /** These by their references. */
+  readonly policies: ReadonlyMap<string, AnyPolicy>;
 }
 
 /** @returns undefined where nothing is staged */
 export function stagedScene(cluster: Cluster, staged: Staged | undefined): StagedScene | undefined {
   const all = staged ? [...staged.policies, ...staged.clusterPolicies] : [];
   if (!staged || all.length === 0) return undefined;
-  return { cluster: cluster.promoted(staged), policies: new Map(all.map(policy => [policyRef(policy), policy])) };
+  return {
+    cluster: cluster.promoted(staged),
+    staged,
+    policies: new Map(all.map(policy => [policyRef(policy), policy])),
+  };
 }
 
 type StagedPolicies = StagedScene['policies'];

@@ -86,24 +86,11 @@ export class Host implements Disposable {
       sight; mkdir /run/netns; ${hostname === undefined ? '' : `hostname ${hostname};`} ip link set lo up; ${options.setup ?? ''}
       sight
       echo ready; exec sleep infinity`;
-    const holder = spawn(
-      'setpriv',
-      [
-        '--pdeathsig',
-        'KILL',
-        'unshare',
-        '--mount',
-        '--net',
-        '--propagation',
-        'private',
-        ...uts,
-        ...fork,
-        'sh',
-        '-c',
-        script,
-      ],
-      { stdio: ['ignore', 'pipe', 'pipe'], env: { PATH, ...marked }, cwd: root },
-    );
+    const unshare = '--pdeathsig KILL unshare --mount --net --propagation private'.split(' ');
+    const holder = spawn('setpriv', [...unshare, ...uts, ...fork, 'sh', '-c', script], {
+      ...{ env: { PATH, ...marked }, cwd: root },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     let said = '';
     const ready = new Promise<void>((resolve, reject) => {
       holder.stdout.on('data', (chunk: Buffer) => chunk.toString().includes('ready') && resolve());

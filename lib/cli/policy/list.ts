@@ -4,8 +4,8 @@ import type { Counted } from '../../nft/decode.ts';
 import type { Ruleset } from '../../policy/compile/ruleset.ts';
 import { clusterOf, isSeen } from '../../policy/evaluate/cluster.ts';
 import { subjectsOf } from '../../policy/evaluate/subjects.ts';
-import { type ClusterPolicy, inOrder, placeText } from '../../policy/model/cluster-policy.ts';
-import { type Direction, type NetworkPolicy, policyRef, sourceText, type World } from '../../policy/model/model.ts';
+import { inOrder, placeText } from '../../policy/model/cluster-policy.ts';
+import { type AnyPolicy, type Direction, policyRef, sourceText, type World } from '../../policy/model/model.ts';
 import { grid } from '../columns.ts';
 import { command, exit, outputOption, print, printJson, warn } from '../command.ts';
 import { countedJson, type KernelCounts, readCounts } from '../kernel-counts.ts';
@@ -24,7 +24,7 @@ interface Count {
 }
 
 interface Listed {
-  readonly policy: NetworkPolicy | ClusterPolicy;
+  readonly policy: AnyPolicy;
   /** `namespace/pod` */
   readonly selects: readonly string[];
   readonly ingress?: Count;
@@ -44,7 +44,7 @@ const sum = (counts: readonly Counted[]): Counted => ({
 
 /** Counts of one policy where it is in force here. */
 function countOf(
-  policy: NetworkPolicy | ClusterPolicy,
+  policy: AnyPolicy,
   direction: Direction,
   ruleset: Ruleset,
   kernel: KernelCounts,
@@ -58,7 +58,7 @@ function countOf(
   return { ...(allowed ? { allowed } : {}), ...(denied.length > 0 ? { denied: sum(denied) } : {}) };
 }
 
-type CountOf = (policy: NetworkPolicy | ClusterPolicy, direction: Direction) => Omit<Count, 'rules'>;
+type CountOf = (policy: AnyPolicy, direction: Direction) => Omit<Count, 'rules'>;
 
 interface Counting {
   readonly counted: CountOf;
@@ -66,7 +66,7 @@ interface Counting {
 }
 
 /** Cluster policies first, in the order in which they are asked. */
-function inListOrder(a: NetworkPolicy | ClusterPolicy, b: NetworkPolicy | ClusterPolicy): number {
+function inListOrder(a: AnyPolicy, b: AnyPolicy): number {
   const [x, y] = [a, b].map(policy => ('tier' in policy ? (policy.tier === 'Admin' ? 0 : 2) : 1));
   if (x !== y) return x! - y!;
   return 'tier' in a && 'tier' in b ? inOrder(a, b) : policyRef(a) < policyRef(b) ? -1 : 1;
@@ -81,7 +81,7 @@ function listed(
   const pods = world.pods.filter(isSeen);
   const beyond = new Set([...cluster.policiesBeyondBudget()].map(policyRef));
   const { clusterPolicies = [], staged = { policies: [], clusterPolicies: [] } } = world;
-  const one = (policy: NetworkPolicy | ClusterPolicy, isStaged: boolean): Listed => {
+  const one = (policy: AnyPolicy, isStaged: boolean): Listed => {
     const count = (direction: Direction): { readonly [key in Direction]?: Count } => {
       const rules = policy[direction];
       if (!rules || ('tier' in policy && rules.length === 0)) return {};
@@ -109,8 +109,7 @@ const countJson = (count: Count | undefined) =>
   count ? { rules: count.rules, allowed: countedOrNull(count.allowed), denied: countedOrNull(count.denied) } : null;
 
 /** An object of the API is in no file. */
-const fileOf = ({ source }: NetworkPolicy | ClusterPolicy) =>
-  source?.resourceVersion === undefined ? source : undefined;
+const fileOf = ({ source }: AnyPolicy) => (source?.resourceVersion === undefined ? source : undefined);
 
 /** A contract with scripts: keys are only ever added. */
 const jsonOf = ({ policy, selects: pods, ingress, egress, isRefused, isBeyondBudget, isStaged, besides }: Listed) => ({

@@ -5,7 +5,7 @@
 import { type Address, formatAddress } from '../../ip/address.ts';
 import { withinBudget } from '../model/budget.ts';
 import { type ClusterPolicy, inOrder, type Tier } from '../model/cluster-policy.ts';
-import type { Labels, NetworkPolicy, Node, NodePeer, Pod, Protocol, Staged, World } from '../model/model.ts';
+import type { AnyPolicy, Labels, NetworkPolicy, Node, NodePeer, Pod, Protocol, Staged, World } from '../model/model.ts';
 import { policyRef } from '../model/model.ts';
 import { selects, selectsPod, withNameLabel } from '../model/selector.ts';
 import { Buckets, Labelled, Namesakes, none, type Pods } from './pod-index.ts';
@@ -156,13 +156,13 @@ export class Cluster {
   }
 
   /** The policy as it was declared, whether or not it exceeds the budget. */
-  policy(ref: string): NetworkPolicy | ClusterPolicy | undefined {
+  policy(ref: string): AnyPolicy | undefined {
     const [, namespace = ''] = ref.split('/');
     return this.#clusterPolicies.get(ref) ?? this.#policies.get(namespace)?.get(ref);
   }
 
   /** All policies as they were declared. */
-  *policies(): Generator<NetworkPolicy | ClusterPolicy> {
+  *policies(): Generator<AnyPolicy> {
     yield* this.#clusterPolicies.values();
     for (const own of this.#policies.values()) yield* own.values();
   }
@@ -180,7 +180,7 @@ export class Cluster {
   }
 
   /** Policies that allow nothing because they, or all of their namespace together, exceed the budget. */
-  *policiesBeyondBudget(): Generator<NetworkPolicy | ClusterPolicy> {
+  *policiesBeyondBudget(): Generator<AnyPolicy> {
     for (const policy of this.#clusterPolicies.values()) if (policy.isBeyondBudget) yield policy;
     for (const namespace of this.#policies.keys())
       for (const policy of this.policiesIn(namespace)) if (policy.isBeyondBudget) yield policy;

@@ -1,15 +1,10 @@
 /** The pods that a policy selects. */
-import type { ClusterPolicy } from '../model/cluster-policy.ts';
-import type { NetworkPolicy, Pod } from '../model/model.ts';
+import type { AnyPolicy, Pod } from '../model/model.ts';
 import { selects, selectsPod } from '../model/selector.ts';
 import type { Cluster } from './cluster.ts';
 
 /** Those of the pods that the policy selects. */
-export function subjectsOf(
-  policy: NetworkPolicy | ClusterPolicy,
-  cluster: Cluster,
-  pods: readonly Pod[],
-): readonly Pod[] {
+export function subjectsOf(policy: AnyPolicy, cluster: Cluster, pods: readonly Pod[]): readonly Pod[] {
   const isSubject = (pod: Pod): boolean =>
     'tier' in policy
       ? selectsPod(policy.subject, pod, cluster.namespaceLabels(pod.namespace))

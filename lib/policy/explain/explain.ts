@@ -9,6 +9,7 @@ import { clusterRuleRef, type PoliciesByTier, policiesFor } from '../evaluate/de
 import { ask, type EvaluateOptions, evaluate, type Question } from '../evaluate/evaluate.ts';
 import { type Action, type ClusterPolicy, type ClusterRule, tiers } from '../model/cluster-policy.ts';
 import {
+  type AnyPolicy,
   type Direction,
   type DirectionVerdict,
   type Flow,
@@ -96,7 +97,7 @@ function walkRule(question: Question, rule: PolicyRule, ref: RuleRef): RuleWalk 
   };
 }
 
-const placeOf = ({ source }: NetworkPolicy | ClusterPolicy): Pick<PolicyWalk, 'source'> => (source ? { source } : {});
+const placeOf = ({ source }: AnyPolicy): Pick<PolicyWalk, 'source'> => (source ? { source } : {});
 
 function walkPolicy(question: Question, policy: NetworkPolicy): PolicyWalk {
   const { direction } = question;
@@ -139,7 +140,7 @@ function clusterBystander({ cluster, direction, subject }: Question, policy: Clu
 
 function bystanders(world: World, question: Question, said: PoliciesByTier): readonly Bystander[] {
   const { cluster, subject } = question;
-  const asked = new Set<NetworkPolicy | ClusterPolicy>([...said.admin, ...said.isolating, ...said.baseline]);
+  const asked = new Set<AnyPolicy>([...said.admin, ...said.isolating, ...said.baseline]);
   const own = [...clusterOf(world).policiesIn(subject.namespace)].filter(each => !asked.has(each));
   const others = tiers.flatMap(tier => cluster.clusterPolicies(tier)).filter(each => !asked.has(each));
   return [

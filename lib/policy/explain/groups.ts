@@ -3,8 +3,7 @@ import { parseAddress, type Range } from '../../ip/address.ts';
 import type { Cluster } from '../evaluate/cluster.ts';
 import { policiesFor } from '../evaluate/decision.ts';
 import type { EvaluateOptions } from '../evaluate/evaluate.ts';
-import type { ClusterPolicy } from '../model/cluster-policy.ts';
-import { type Direction, type Endpoint, type NetworkPolicy, type Pod, policyRef, type World } from '../model/model.ts';
+import { type AnyPolicy, type Direction, type Endpoint, type Pod, policyRef, type World } from '../model/model.ts';
 import { type AddressClasses, type Outside, outsideOf, rangeText } from './classes.ts';
 import type { Distinctions } from './distinctions.ts';
 
@@ -46,7 +45,7 @@ function podText(cluster: Cluster, { classes, distinctions }: Sides, pod: Pod): 
 /** One text for the policies that select the pod, in one direction; cluster policies in their order. */
 function selectingText(cluster: Cluster, pod: Pod, direction: Direction): string {
   const { admin, isolating, baseline } = policiesFor(cluster, direction, pod);
-  const said = (policy: NetworkPolicy | ClusterPolicy): unknown => [policyRef(policy), policy[direction]];
+  const said = (policy: AnyPolicy): unknown => [policyRef(policy), policy[direction]];
   const own = isolating.map(policy => JSON.stringify(said(policy), bigints)).sort();
   return JSON.stringify([admin.map(said), own, baseline.map(said)], bigints);
 }

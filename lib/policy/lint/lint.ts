@@ -1,8 +1,7 @@
 /** Finds what is wrong with manifests, and what looks wrong, before a node enforces them. */
 import { isMapping } from '../manifest/field.ts';
 import { type Declared, type Document, isStaged, readDocuments, worldOf } from '../manifest/manifest.ts';
-import type { ClusterPolicy } from '../model/cluster-policy.ts';
-import type { NetworkPolicy, Pod, World } from '../model/model.ts';
+import type { AnyPolicy, Pod, World } from '../model/model.ts';
 import type { Problem, Severity } from '../model/problem.ts';
 import { promoted } from '../model/staged.ts';
 import { coversPods, exceptReopened } from './blocks.ts';
@@ -102,7 +101,7 @@ function oddIn(
   documents: readonly Document[],
   scope: Scope,
 ): readonly Problem[] {
-  const inForce = new Set<NetworkPolicy | ClusterPolicy>([...world.policies, ...(world.clusterPolicies ?? [])]);
+  const inForce = new Set<AnyPolicy>([...world.policies, ...(world.clusterPolicies ?? [])]);
   const policies = declared.filter(isPolicy).filter(({ object }) => inForce.has(object.policy));
   const clusterPolicies = declared.filter(isClusterPolicy).filter(({ object }) => inForce.has(object.policy));
   return [...odditiesOf(policies, world, scope), ...clusterOddities(clusterPolicies, world, documents, scope)];

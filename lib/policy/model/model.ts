@@ -165,8 +165,10 @@ export interface RuleRef {
   readonly name?: string;
 }
 
+export type AnyPolicy = NetworkPolicy | ClusterPolicy;
+
 /** `Kind/namespace/name`, or `Kind/name` of a cluster policy. */
-export const policyRef = (policy: NetworkPolicy | ClusterPolicy): string =>
+export const policyRef = (policy: AnyPolicy): string =>
   'namespace' in policy ? `${policy.kind}/${policy.namespace}/${policy.name}` : clusterPolicyRef(policy);
 
 /** The namespace in a `policyRef`; undefined for a cluster policy's. */
