@@ -123,10 +123,15 @@ function walkTier(question: Question, policies: readonly ClusterPolicy[]): reado
   return walked;
 }
 
-const walkClusterRule = (question: Question, policy: ClusterPolicy, rule: ClusterRule): RuleWalk => ({
-  ...walkRule(question, rule, clusterRuleRef(policy, question.direction, rule)),
-  action: rule.action,
-});
+function walkClusterRule(question: Question, policy: ClusterPolicy, rule: ClusterRule): RuleWalk {
+  const walk = walkRule(question, rule, clusterRuleRef(policy, question.direction, rule));
+  const isToday = policy.kind === 'ClusterNetworkPolicy';
+  const misfits = walk.misfits.map(each => (isToday ? { ...each, place: inToday(each.place) } : each));
+  return { ...walk, action: rule.action, misfits };
+}
+
+/** ClusterNetworkPolicy calls them so. */
+const inToday = (place: string): string => place.replace(/^ports/, 'protocols');
 
 function bystander({ direction, subject }: Question, policy: NetworkPolicy): Bystander {
   const misfit = subjectMisfit(policy.subject, `${subject.namespace}/${subject.name}`, subject.labels);

@@ -3,6 +3,7 @@ import { formatAddress, formatPrefix, prefixContains } from '../../ip/address.ts
 import { matchesPeer, matchesPort, type Question } from '../evaluate/evaluate.ts';
 import {
   type BlockPeer,
+  type Flow,
   isNumbered,
   type LabelSelector,
   type Labels,
@@ -182,14 +183,44 @@ function peersFit(question: Question, rule: PolicyRule): readonly Misfit[] {
   if (peers === 'any' || peers.some(peer => matchesPeer(question, peer))) return [];
   if (peers.length === 0) return [invalid(list)];
   return peers.map((peer, i) => {
-    return { ...peerMisfit(question, peer, rule)!, place: `${list}[${i}]`, asked: peerText(peer) };
+    const place = isAsWritten(rule) ? `${list}[${i}]` : list;
+    return { ...peerMisfit(question, peer, rule)!, place, asked: peerText(peer) };
   });
 }
 
-function portsFit(question: Question, { ports }: PolicyRule): readonly Misfit[] {
+/** Whether each peer is an entry of the manifest: one of `networks` becomes a peer for each network. */
+const isAsWritten = (rule: PolicyRule): boolean =>
+  !isOrdered(rule) || rule.peers === 'any' || !rule.peers.some(({ kind }) => kind === 'block');
+
+const isName = (name: string) => (port: Port) => !isNumbered(port) && port.name === name;
+
+/**
+ * The ports as entries of the manifest: a cluster policy's name says no protocol, and stands in the rule once for each.
+ * @param protocol by which of them such a name is represented
+ */
+function writtenPorts(rule: PolicyRule, protocol: Flow['protocol']): readonly Port[] {
+  const ports = rule.ports === 'any' ? [] : rule.ports;
+  if (!isOrdered(rule)) return ports;
+  return ports.flatMap((port, i) => {
+    if (isNumbered(port)) return [port];
+    const isSame = isName(port.name);
+    if (ports.findIndex(isSame) !== i) return [];
+    return [ports.find(each => isSame(each) && each.protocol === protocol) ?? port];
+  });
+}
+
+const writtenText = (port: Port, rule: PolicyRule): string =>
+  isOrdered(rule) && !isNumbered(port) ? `port ${port.name}` : portText(port);
+
+function portsFit(question: Question, rule: PolicyRule): readonly Misfit[] {
+  const { ports } = rule;
   if (ports === 'any' || ports.some(port => matchesPort(question, port))) return [];
   if (ports.length === 0) return [invalid('ports')];
-  return ports.map((port, i) => ({ ...portSaid(question, port), place: `ports[${i}]`, asked: portText(port) }));
+  return writtenPorts(rule, question.flow.protocol).map((port, i) => ({
+    ...portSaid(question, port),
+    place: `ports[${i}]`,
+    asked: writtenText(port, rule),
+  }));
 }
 
 export const ruleFit = (question: Question, rule: PolicyRule): RuleFit => ({
@@ -198,10 +229,12 @@ export const ruleFit = (question: Question, rule: PolicyRule): RuleFit => ({
 });
 
 /** `from pods app=web in namespace shop or 10.0.0.0/8, to TCP 80 or TCP 443` */
-export function ruleText({ peers, ports }: PolicyRule, direction: Question['direction']): string {
+export function ruleText(rule: PolicyRule, direction: Question['direction']): string {
+  const { peers, ports } = rule;
+  const written = writtenPorts(rule, 'TCP').map(port => writtenText(port, rule));
   const [from, whom] = direction === 'ingress' ? ['from', 'anybody'] : ['to', 'anybody'];
   const who = peers === 'any' ? whom : peers.length === 0 ? 'nobody' : peers.map(peerText).join(' or ');
-  const which = ports === 'any' ? 'any port' : ports.length === 0 ? 'no port' : ports.map(portText).join(' or ');
+  const which = ports === 'any' ? 'any port' : ports.length === 0 ? 'no port' : written.join(' or ');
   return `${from} ${who}, ${which}`;
 }
 

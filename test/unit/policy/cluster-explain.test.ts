@@ -180,6 +180,22 @@ suite('as a colleague tells it', () => {
     assert.match(told('shop/web > mon/prom TCP 80', forAll), /10\.1\.2\.1 is no address that a known node lists/);
   });
 
+  test('a misfit names the manifest’s own entry, or none where a list of networks became many peers', () => {
+    const rule =
+      'action: Deny, to: [{ networks: [192.0.2.0/25, 198.51.100.0/24] }, { namespaces: { matchLabels: { team: mon } } }]';
+    const blocks = told('shop/web > bank/api TCP 80', clusterPolicy({ at: 'A10', out: [rule] }));
+    assert.match(blocks, /^ +10\.1\.1\.1 is not in 198\.51\.100\.0\/24$/m);
+    assert.match(blocks, /^ +namespace bank has team=bank, and team=mon is asked for$/m);
+    assert.doesNotMatch(blocks, /to\[\d]/);
+    const ports =
+      'action: Deny, from: [{ namespaces: {} }], protocols: [{ destinationNamedPort: pg }, { udp: { destinationPort: { number: 53 } } }]';
+    const names = told('bank/api > shop/web TCP 80', clusterPolicy({ at: 'A10', in: [ports] }));
+    assert.match(names, /Deny from all pods in all namespaces, port pg or UDP 53$/m);
+    assert.match(names, /^ +protocols\[0]: shop\/web has no container port named pg for TCP$/m);
+    assert.match(names, /^ +protocols\[1]: it is TCP 80, and UDP is meant$/m);
+    assert.doesNotMatch(names, /SCTP/);
+  });
+
   test('what is no pod is told in the words of cluster policies', () => {
     const [into, out] = [
       told('192.0.2.7 > shop/web TCP 80', clusterPolicy({ at: 'A10', in: [`action: Deny, from: [${ns('mon')}]`] })),
