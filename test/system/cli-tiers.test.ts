@@ -135,6 +135,37 @@ const completed: [words: readonly string[], holds: string][] = [
   [['flows', '--sum', ''], 'policy'],
 ];
 
+test('diff of a policy that becomes staged: in the API it is in force no longer, in a folder it stands beside the one in force', async () => {
+  await using kube = await KubeHost.startCluster();
+  kube.api.install('clusternetworkpolicies');
+  using agent = await kube.startAgent();
+  void agent;
+  using folder = await PolicyHost.start();
+  const deny = cluster('Admin', 'Deny', { podSelector: {} });
+  using plugged = new DisposableStack();
+  for (const name of ['web', 'client']) {
+    plugged.use(await folder.plug(name, { labels: { app: name } }));
+    plugged.use(await kube.run({ name, labels: { app: name } }));
+  }
+  folder.put('a.yaml', deny);
+  await folder.apply();
+  kube.api.put('clusternetworkpolicies', { metadata: deny['metadata'] as { name: string }, spec: deny['spec'] });
+  await until('the agent to have heard of it', async () =>
+    (await kube.type(['policy', 'list'])).stdout.includes('ClusterNetworkPolicy/admin'),
+  );
+  const input = JSON.stringify({
+    ...deny,
+    metadata: { name: 'admin', annotations: { 'tollgate.dev/staged': 'true' } },
+  });
+  const [api, beside] = [
+    await kube.type(['policy', 'diff', '-f', '-'], { input }),
+    await folder.type(['policy', 'diff', '-f', '-'], { input }),
+  ];
+  assert.deepEqual([api.exit, beside.exit], [1, 0], api.stderr + beside.stderr);
+  assert.match(api.stdout, /ClusterNetworkPolicy\/admin ingress\[0] no longer denies it/);
+  assert.equal(beside.stdout, 'No connection opens or closes.\n');
+});
+
 test('list and lint on an agent’s node name policies that are too large, and say of what is invalid where to ask', async () => {
   await using host = await KubeHost.startCluster();
   host.api.install('clusternetworkpolicies');

@@ -3,7 +3,7 @@ import { worldOfNode } from '../../gate/node-world.ts';
 import type { PortSpan } from '../../policy/compile/ruleset.ts';
 import type { EvaluateOptions } from '../../policy/evaluate/evaluate.ts';
 import { type Change, diff, type PolicyDiff } from '../../policy/explain/diff.ts';
-import { type Declared, readDocuments, worldOf } from '../../policy/manifest/manifest.ts';
+import { type Declared, isStaged, readDocuments, worldOf } from '../../policy/manifest/manifest.ts';
 import type { World } from '../../policy/model/model.ts';
 import { promoted } from '../../policy/model/staged.ts';
 import { command, type Exit, exit, outputOption, print, printJson, UsageError, warn } from '../command.ts';
@@ -11,10 +11,18 @@ import { type LiveArguments, liveOptions } from '../live-node.ts';
 import { judgedWorld, liveWorld, warnOfErrors } from './judged.ts';
 import { fileOption, readFiles, refuseUnreadable, STDIN } from './manifests.ts';
 
-/** The new objects over the old ones, as kubectl apply lays them. */
-function laidOver(old: readonly Declared[], now: readonly Declared[]): readonly Declared[] {
-  const refs = new Set(now.map(({ ref }) => ref));
-  return [...old.filter(({ ref }) => !refs.has(ref)), ...now];
+type KeyOf = (declared: Declared) => string;
+
+/** An API server has one object of a name: one that becomes staged is in force no longer. */
+const inApi: KeyOf = ({ ref }) => ref;
+
+/** In a folder a staged policy stands beside the one in force of its name. */
+const inFolder: KeyOf = each => (isStaged(each) ? `staged ${each.ref}` : each.ref);
+
+/** The new objects over the old ones, as kubectl apply lays them, or as a file that comes into a folder. */
+function laidOver(old: readonly Declared[], now: readonly Declared[], keyOf: KeyOf): readonly Declared[] {
+  const keys = new Set(now.map(keyOf));
+  return [...old.filter(each => !keys.has(keyOf(each))), ...now];
 }
 
 /** The new objects alone; but of kinds other than policies that they do not speak of at all, the old ones. */
@@ -41,12 +49,13 @@ async function sidesOf(asked: Asked, now: readonly Declared[]): Promise<Sides> {
     const before = worldOf(declared);
     refuseUnreadable([...problems, ...more]);
     warnOfErrors({ problems: [...more, ...before.problems] });
-    const laid = (asked.whole ?? true) ? inPlaceOf(declared, now) : laidOver(declared, now);
+    const laid = (asked.whole ?? true) ? inPlaceOf(declared, now) : laidOver(declared, now, inApi);
     return { before: before.world, after: worldOf(laid).world, options: {} };
   }
   const { world: before, state, documents, options } = await liveWorld(asked);
   const { declared } = readDocuments(documents);
-  const { world } = worldOf(asked.whole ? inPlaceOf(declared, now) : laidOver(declared, now));
+  const keyOf = state.owner.enforcer === 'agent' ? inApi : inFolder;
+  const { world } = worldOf(asked.whole ? inPlaceOf(declared, now) : laidOver(declared, now, keyOf));
   return {
     before,
     after: worldOfNode(
