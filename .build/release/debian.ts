@@ -41,7 +41,7 @@ async function filesOf(archive: string): Promise<readonly ArchiveEntry[]> {
 }
 
 /** The list of pinned packages. */
-export const pins = (text: string) =>
+const pins = (text: string) =>
   [...text.matchAll(/^([0-9a-f]{64}) {2}(([^_\n]+)_([^_\n]+)_(amd64|arm64)\.deb)$/gm)].map(
     ([, sum, file, name, version, arch]) => ({ sum: sum!, file: file!, name: name!, version: version!, arch: arch! }),
   );

@@ -26,7 +26,7 @@ const rowOf = (line: string): Row => {
 };
 
 /** Parses a help text that was written into a pipe, where no line is wrapped. */
-export function parseHelp(text: string): Help {
+function parseHelp(text: string): Help {
   const [usage = '', ...blocks] = text.trim().split('\n\n');
   const tables = new Map<string, readonly Row[]>();
   const prose: string[] = [];

@@ -1,6 +1,5 @@
 import { type NodeSettings, readNodeSettings } from '../cni/own-keys.ts';
-import type { FoundNode } from '../enforce/found.ts';
-import { findNode } from '../enforce/found.ts';
+import { type FoundNode, findNode } from '../enforce/found.ts';
 import { currentNetns } from '../kernel/netns.ts';
 import { DiskNodeStore } from '../nodestore/disk-store.ts';
 import { type Here, openHere } from '../pod/here.ts';

@@ -1,5 +1,4 @@
-import type { HostPort } from '../gate/node-state.ts';
-import { identityOf } from '../gate/node-state.ts';
+import { type HostPort, identityOf } from '../gate/node-state.ts';
 import { inventory, type PluggedIn } from '../pod/inventory.ts';
 import { allLinks } from '../pod/links.ts';
 import type { Direction } from '../policy/model/model.ts';

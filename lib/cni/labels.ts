@@ -20,7 +20,7 @@ export const podNameOf = ({
   name: args.podName ?? containerID,
 });
 
-export const labelsAnnotation = 'tollgate.dev/labels';
+const labelsAnnotation = 'tollgate.dev/labels';
 
 const labelName = /^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$/;
 

@@ -48,14 +48,14 @@ const MERGE = 10;
 const REMEMBERED = 4096;
 
 /** The chain whose end logged the packet, and the rule that it stands for, if told; undefined for a prefix that is not ours. */
-export function saidByPrefix(prefix: string): { readonly chain: string; readonly rule?: string } | undefined {
+function saidByPrefix(prefix: string): { readonly chain: string; readonly rule?: string } | undefined {
   const start = denialPrefix('');
   if (!prefix.startsWith(start)) return undefined;
   const [chain = '', ...words] = prefix.slice(start.length).trim().split(' ');
   return words.length === 0 ? { chain } : { chain, rule: words.join(' ') };
 }
 
-export const directionOfChain = (chain: string): Direction => (/^(out-|egress)/.test(chain) ? 'egress' : 'ingress');
+const directionOfChain = (chain: string): Direction => (/^(out-|egress)/.test(chain) ? 'egress' : 'ingress');
 
 const tupleOf = ({ source, destination, protocol, sourcePort, destinationPort }: LoggedPacket): string =>
   [formatAddress(source), formatAddress(destination), protocol, sourcePort, destinationPort].join(' ');

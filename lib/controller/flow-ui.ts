@@ -29,7 +29,7 @@ const hostIn = (header: string): string =>
   /^(?:\[([^\]]+)\]|([^:]*))(?::\d+)?$/.exec(header)?.slice(1).find(Boolean) ?? '';
 
 /** A port-forward is another port of the asker's own machine, so only names count. */
-export const isOwnHost = (header: string | undefined, host: string): boolean =>
+const isOwnHost = (header: string | undefined, host: string): boolean =>
   header !== undefined && ['localhost', '127.0.0.1', '::1', host].includes(hostIn(header).toLowerCase());
 
 function isToken(header: string | undefined, token: string): boolean {

@@ -152,7 +152,7 @@ const kinds: Readonly<Record<string, (value: string) => Filter>> = {
   name: pattern => some(end => isText(end.name, pattern)),
 };
 
-export const filterWords: readonly string[] = Object.keys(kinds);
+const filterWords: readonly string[] = Object.keys(kinds);
 
 function termOf(word: string): { readonly kind: string; readonly isExcluded: boolean; readonly filter: Filter } {
   const isExcluded = word.startsWith('-');

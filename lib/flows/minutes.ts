@@ -54,7 +54,7 @@ const WIDTH = 3;
 
 const OTHERS: SummedEnd = { kind: 'outside', name: 'others' };
 
-export const summedEnd = (end: FlowEnd): SummedEnd => {
+const summedEnd = (end: FlowEnd): SummedEnd => {
   if (end.kind !== 'pod') return { kind: end.kind, name: end.kind };
   const pod = workloadOf(end.pod ?? '');
   const namespace = end.namespace ?? '';

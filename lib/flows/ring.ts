@@ -55,7 +55,7 @@ const NONE = 0xffffffff;
 const KNOWN = 1;
 const COUNTED = 2;
 
-export const RING_BYTES = 16 * 1024 * 1024;
+const RING_BYTES = 16 * 1024 * 1024;
 
 export class FlowRing {
   readonly #capacity: number;

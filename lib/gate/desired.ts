@@ -17,7 +17,7 @@ export const TABLE = 'tollgate';
 export const TABLE_NAME = { family: 'inet', name: TABLE } as const;
 
 /** The table's comment says whose it is, in a form that is read back. */
-export const ownerComment = ({ enforcer, stateDir, policies }: Owner): string =>
+const ownerComment = ({ enforcer, stateDir, policies }: Owner): string =>
   `enforcer=${enforcer} stateDir=${stateDir} policies=${policies}`;
 
 export function parseOwner(comment: string): Owner | undefined {

@@ -20,7 +20,7 @@ export const markersOf = ({ marker, since = marker }: { readonly marker: number;
 export const MARKERS = 256;
 
 /** The kernel refuses it (EEXIST) where the marker is there already: another process committed from the same state. */
-export const createMarker = (marker: number): Operation => ({
+const createMarker = (marker: number): Operation => ({
   verb: 'create',
   object: 'element',
   set: markerSet,
@@ -28,7 +28,7 @@ export const createMarker = (marker: number): Operation => ({
 });
 
 /** Refused where one of the old ones is not there. */
-export const replaceMarkers = (markers: readonly number[], by: number): readonly Operation[] => [
+const replaceMarkers = (markers: readonly number[], by: number): readonly Operation[] => [
   { verb: 'delete', object: 'element', set: markerSet, elements: markers.map(marker => ({ key: [marker] })) },
   createMarker(by),
 ];

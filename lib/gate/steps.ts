@@ -1,6 +1,5 @@
 /** The batches that lead from one table of a node to the next. */
-import type { DiffOptions } from '../nft/diff.ts';
-import { diff } from '../nft/diff.ts';
+import { type DiffOptions, diff } from '../nft/diff.ts';
 import type { NamedSet } from '../nft/model.ts';
 import type { Transaction } from '../nft/transaction.ts';
 import type { RulesetChange } from '../policy/compile/ruleset-change.ts';

@@ -1,7 +1,6 @@
 /** API objects as policy and routes need them: what the manifest reader makes of them, and nothing besides. */
 import { isDeepStrictEqual } from 'node:util';
-import type { Prefix } from '../ip/address.ts';
-import { parsePrefix } from '../ip/address.ts';
+import { type Prefix, parsePrefix } from '../ip/address.ts';
 import { clusterPolicyOf } from '../policy/manifest/cluster-network-policy.ts';
 import {
   complain,

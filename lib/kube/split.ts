@@ -38,7 +38,7 @@ export class SplitError extends Error {
 }
 
 /** etcd keeps nothing longer than 1.5 MiB unless told to; the longest object that is put together here, in bytes. */
-export const longestObject = 8 << 20;
+const longestObject = 8 << 20;
 
 /** Takes chunks, gives the texts that end in them. */
 export interface Splitter {

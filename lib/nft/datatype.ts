@@ -117,7 +117,7 @@ export const isSingle = (datum: Datum): boolean => {
 };
 
 /** Equal for data that mean the same, in whatever form: `10.0.0.0/31` and `10.0.0.0-10.0.0.1`. */
-export function datumId(datum: Datum): string {
+function datumId(datum: Datum): string {
   if (typeof datum === 'number') return String(datum);
   if (typeof datum === 'string') return datum;
   if (!('length' in datum || 'first' in datum)) return valueId(datum.value);

@@ -24,7 +24,7 @@ export interface SelectorFacts {
 export const META = { mark: 3, nfproto: 15, l4proto: 16 } as const;
 export const CT_MARK = 3;
 export const NETWORK_HEADER = 1;
-export const TRANSPORT_HEADER = 2;
+const TRANSPORT_HEADER = 2;
 export const NFPROTO = { ipv4: 2, ipv6: 10 } as const;
 
 const meta = (key: number, type: Datatype): SelectorFacts => ({ type, load: { name: 'meta', key } });

@@ -17,7 +17,7 @@ const quoteComment = (comment: string): string => `"${keptComment(comment)}"`;
 const commentOf = (comment: string | undefined): string =>
   comment === undefined ? '' : ` comment ${quoteComment(comment)}`;
 
-export const formatVerdict = (verdict: NftVerdict): string =>
+const formatVerdict = (verdict: NftVerdict): string =>
   'chain' in verdict ? `${verdict.kind} ${verdict.chain}` : verdict.kind;
 
 const formatSelectors = (key: readonly Selector[]): string => key.join(' . ');
@@ -47,7 +47,7 @@ function formatTarget(family: 4 | 6, to: NatTarget): string {
   return family === 4 ? `${address}:${to.port}` : `[${address}]:${to.port}`;
 }
 
-export function formatStatement(statement: Statement): string {
+function formatStatement(statement: Statement): string {
   switch (statement.kind) {
     case 'match':
       return formatMatch(statement);
@@ -97,7 +97,7 @@ export function formatStatement(statement: Statement): string {
 export const formatRule = ({ statements, comment }: Rule): string =>
   `${statements.map(formatStatement).join(' ')}${commentOf(comment)}`;
 
-export function formatElement({ key: types, value: valueTypes }: SetDeclaration, element: Element): string {
+function formatElement({ key: types, value: valueTypes }: SetDeclaration, element: Element): string {
   const { key, value, comment } = element;
   const left = `${formatKey(types, key)}${commentOf(comment)}`;
   if (value === undefined) return left;

@@ -25,7 +25,7 @@ import { firstIdentity, lastIdentity } from '../tag/tag.ts';
 import type { NodeHead } from './disk-store.ts';
 import type { Extent } from './pod-journal.ts';
 
-export const isMarker = within(1, LAST_MARKER);
+const isMarker = within(1, LAST_MARKER);
 const isTag = within(firstIdentity, lastIdentity);
 /** Before it is judged. */
 const NO_TAG = 0;
@@ -41,7 +41,7 @@ const isHostPort = objectOf<HostPort>({
   hostIP: optional(isAddress),
 });
 
-export const isMasquerade = objectOf<NonNullable<LocalPod['masquerade']>>({
+const isMasquerade = objectOf<NonNullable<LocalPod['masquerade']>>({
   from: listOf(isPrefix),
   except: listOf(isPrefix),
 });

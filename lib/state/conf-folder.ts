@@ -59,7 +59,7 @@ const isMapping = (value: unknown): value is Readonly<Record<string, unknown>> =
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** Undefined where the text is no configuration of a network. */
-export function parseConf(text: string): Conf | undefined {
+function parseConf(text: string): Conf | undefined {
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -1,6 +1,5 @@
 /** The claims of `lib/ipam/claims.ts` as hard links, by `lib/state/claims.ts`. */
-import type { Address } from '../ip/address.ts';
-import { formatAddress } from '../ip/address.ts';
+import { type Address, formatAddress } from '../ip/address.ts';
 import type { Claims, Holder } from '../ipam/claims.ts';
 import type { Allotment, Pool } from '../ipam/pool.ts';
 import { type Reservation, reserve as reserveIn } from '../ipam/reserve.ts';

@@ -43,7 +43,7 @@ export const podObject = ({ name, namespace = 'default', ...pod }: ApiPod): ApiO
   },
 });
 
-export const policyObject = (name: string, spec: Json, namespace = 'default'): ApiObject => ({
+const policyObject = (name: string, spec: Json, namespace = 'default'): ApiObject => ({
   metadata: { name, namespace },
   spec,
 });

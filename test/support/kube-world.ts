@@ -52,7 +52,7 @@ export const nodeObject = (name: string, podCIDRs: readonly string[] = [], addre
   },
 });
 
-export const openly = (server: string, authorization = 'Bearer t'): Credentials => ({
+const openly = (server: string, authorization = 'Bearer t'): Credentials => ({
   server,
   read: () => ({ authorization, tls: {} }),
 });

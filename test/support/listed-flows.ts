@@ -74,7 +74,7 @@ const dumpFlows = (family?: Family): NetlinkRequest => ({
 });
 
 /** ENOENT where it is gone, or another has taken its place. */
-export function deleteFlow(flow: ConntrackEntry): NetlinkRequest {
+function deleteFlow(flow: ConntrackEntry): NetlinkRequest {
   const { original, key, zone, id } = flow;
   return {
     operation: `forget the connection from ${formatAddress(original.source)} to ${formatAddress(original.destination)}`,

@@ -8,7 +8,7 @@ const open = new Set<Netns>();
 let count = 0;
 
 /** `tg-<pid>-<random>-<n>`: no two runs meet, and what a killed run left behind can be told by its dead pid. */
-export const uniqueName = (): string =>
+const uniqueName = (): string =>
   `tg-${process.pid}-${Math.random().toString(36).slice(2, 8).padEnd(6, '0')}-${++count}`;
 
 export interface Outcome {

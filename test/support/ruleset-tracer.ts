@@ -1,6 +1,5 @@
 /** Traces a packet through a compiled ruleset alone: tag, chain, rules, sets. The tracer knows no policy. */
-import type { Address } from '../../lib/ip/address.ts';
-import { rangeContains } from '../../lib/ip/address.ts';
+import { type Address, rangeContains } from '../../lib/ip/address.ts';
 import type { ChainRule, Gate, PeerSet, PortMatch, Ruleset } from '../../lib/policy/compile/ruleset.ts';
 import type { Flow } from '../../lib/policy/model/model.ts';
 

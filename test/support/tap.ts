@@ -233,7 +233,7 @@ const MASK_BYTES = 128;
  * Runs `work` on each processor in turn. A packet is queued where it was sent, first come, first served: one that is sent
  * after another from the same processor, and by no shorter a way, arrives after it.
  */
-export function onEachProcessor(work: (processor: number) => void): void {
+function onEachProcessor(work: (processor: number) => void): void {
   const home = Buffer.alloc(MASK_BYTES);
   const length = BigInt(MASK_BYTES);
   checked('ask where this thread may run', libc.sched_getaffinity(0, length, home));

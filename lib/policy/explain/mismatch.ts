@@ -48,7 +48,7 @@ export const unmetRequirement = ({ requirements }: LabelSelector, labels: Labels
   requirements.find(requirement => !holds(requirement, labels));
 
 /** `a/q has app=db, and app=web is asked for` */
-export function labelSentence(whose: string, requirement: Requirement, labels: Labels): string {
+function labelSentence(whose: string, requirement: Requirement, labels: Labels): string {
   const { key, operator } = requirement;
   const value = labels.get(key);
   const asked = requirementText(requirement);

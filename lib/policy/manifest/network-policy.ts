@@ -5,18 +5,18 @@
  */
 import { type Prefix, parsePrefix, rangeContains, rangeOf } from '../../ip/address.ts';
 import { closed, isBeyondBudget, MOST_OF_POLICY } from '../model/budget.ts';
-import type {
-  BlockPeer,
-  Direction,
-  LabelSelector,
-  NetworkPolicy,
-  Peer,
-  PodPeer,
-  PolicyRule,
-  Port,
-  Protocol,
+import {
+  type BlockPeer,
+  type Direction,
+  type LabelSelector,
+  type NetworkPolicy,
+  type Peer,
+  type PodPeer,
+  type PolicyRule,
+  type Port,
+  type Protocol,
+  protocols,
 } from '../model/model.ts';
-import { protocols } from '../model/model.ts';
 import { isPortName } from '../model/name-syntax.ts';
 import { everything } from '../model/selector.ts';
 import { complain, decimal, type Field, holdsOnly, isAbsent, isNo, itemsOf, member, shown, warn } from './field.ts';

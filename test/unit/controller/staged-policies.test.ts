@@ -9,12 +9,10 @@ import type { LiveTable } from '../../../lib/enforce/live-table.ts';
 import { compile } from '../../../lib/policy/compile/compile.ts';
 import { LiveRules } from '../../../lib/policy/compile/live.ts';
 import { Cluster } from '../../../lib/policy/evaluate/cluster.ts';
-import type { ClusterPolicy } from '../../../lib/policy/model/cluster-policy.ts';
-import { type NetworkPolicy, policyRef } from '../../../lib/policy/model/model.ts';
+import { type AnyPolicy, policyRef } from '../../../lib/policy/model/model.ts';
 import { localPods, manifests, tagged, worldFrom } from '../../support/worlds.ts';
 
 type How = 'in force' | 'staged' | 'gone';
-type AnyPolicy = NetworkPolicy | ClusterPolicy;
 
 const how = fc.constantFrom<How>('in force', 'staged', 'gone');
 
