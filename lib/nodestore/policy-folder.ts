@@ -86,7 +86,8 @@ export const isWaiting = (kept: Kept): boolean =>
 /** The warning for a broken file; none where no version of it was ever read: such a file fails the call, unless it is staged. */
 function brokenText(file: string, { broken, documents }: KeptFile, isTrial: boolean): string[] {
   const what = `${file} cannot be read as manifests`;
-  if (documents) return [`${what}, so its last good version ${isTrial ? 'is tried on' : 'stays in force'}: ${broken}`];
+  if (documents)
+    return [`${what}, so its last good version ${isTrial ? 'stays on trial' : 'stays in force'}: ${broken}`];
   return isTrial ? [`${what}, so nothing of it is tried: ${broken}`] : [];
 }
 
@@ -111,13 +112,16 @@ export const notesOf = ({ path, kept }: Pick<Folder, 'path' | 'kept'>): string[]
     ];
   });
 
+/** Problems of documents name their file themselves. */
+const brokenAt = (file: string, why: string): string => (why.startsWith(`${file}#`) ? why : `${file}: ${why}`);
+
 /** @throws PolicyFileError naming the files that never could be read as manifests */
 export function refuseBroken({ path, kept }: Folder): void {
   const never = Object.entries(kept).filter(
     ([name, file]) => file.broken !== undefined && !file.documents && !isStagedName(name),
   );
   if (never.length === 0) return;
-  const lines = never.slice(0, ENOUGH).map(([name, file]) => `${path}/${name}: ${file.broken}`);
+  const lines = never.slice(0, ENOUGH).map(([name, file]) => brokenAt(`${path}/${name}`, file.broken!));
   const more = never.length > ENOUGH ? [`and ${never.length - ENOUGH} more files`] : [];
   throw new PolicyFileError(`Cannot read policies: ${[...lines, ...more].join('; ')}`);
 }

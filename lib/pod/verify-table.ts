@@ -1,4 +1,5 @@
 /** The node's table held against its state, and the policies folder against what is in force. */
+import { messageOf } from '../cni/error.ts';
 import { tryLockAttachment } from '../state/attachment.ts';
 import type { PluggedIn } from './inventory.ts';
 import { nftLines } from './nft-lines.ts';
@@ -40,14 +41,21 @@ export async function tableDifferences(scene: Scene, found: readonly PluggedIn[]
 export async function pendingPolicies({ here }: Scene): Promise<Mismatch[]> {
   const file = here.hook.table.store.read();
   if (file?.state.owner.enforcer !== 'inline') return [];
-  const { readFolder } = await import('../nodestore/policy-folder.ts');
+  const { readFolder, refuseBroken } = await import('../nodestore/policy-folder.ts');
   const { store } = here.hook.table;
   const { policies } = file.state.owner;
-  const isChanged = async () => (await readFolder(policies, store.readApplied())).isChanged;
-  if (!(await isChanged())) return [];
+  const look = () => readFolder(policies, store.readApplied());
+  if (!(await look()).isChanged) return [];
   // A call that was under way has put it into force by now.
   using _ = await store.lock(60_000);
-  return (await isChanged())
-    ? [{ about: policies, what: 'has changed since it was applied: run `tollgate policy apply`' }]
-    : [];
+  const folder = await look();
+  if (!folder.isChanged) return [];
+  const changed = 'has changed since it was applied';
+  try {
+    refuseBroken(folder);
+  } catch (error) {
+    const what = `${changed}, and what it said then stays in force: ${messageOf(error)}; mend that, and run \`tollgate policy apply\``;
+    return [{ about: policies, what }];
+  }
+  return [{ about: policies, what: `${changed}: run \`tollgate policy apply\`` }];
 }

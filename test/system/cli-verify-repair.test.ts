@@ -157,6 +157,18 @@ test('a policy that was changed and not applied is named, and left to `policy ap
   assert.equal((await type(host, ['policy', 'apply'])).exit, 0);
 });
 
+test('a file that keeps the folder from being applied is named, as `policy apply` names it', async () => {
+  host.write(`${policies}/broken.yaml`, 'a: [');
+  const applied = await type(host, ['policy', 'apply']);
+  assert.equal(applied.exit, 3);
+  const [, says] = /^tollgate: (.+)$/m.exec(applied.stderr)!;
+  assert.match(says!, /^Cannot read policies: [^:]*broken\.yaml#1: [^/]*$/);
+  assert.ok(words(await verify(1)).some(line => line.includes(`what it said then stays in force: ${says}; mend that`)));
+  await host.sh(`rm ${policies}/broken.yaml`);
+  assert.equal((await type(host, ['policy', 'apply'])).exit, 0);
+  await verify(0);
+});
+
 /** Whether a packet gets from one pod to another, within so many seconds. */
 const crosses = (patience: number) => host.pings('10.77.0.3', web.netns, patience);
 
