@@ -1,6 +1,7 @@
 /** The attachments of this node, by their records, by the kernel's links, and by both together. */
 import { type LocalPod, type NodeState, podKey } from '../gate/node-state.ts';
 import type { Link } from '../kernel/link.ts';
+import { holding } from '../kernel/lock-holder.ts';
 import { statIfThere, tryLockAttachment } from '../state/attachment.ts';
 import { type Listed, listAttachments } from '../state/listed.ts';
 import type { Facts } from '../state/record.ts';
@@ -131,7 +132,7 @@ function standingNow(network: string, listed: Listed, known: Known, store: Store
   if (held)
     return pluggedIn(network, { ...listed, facts: held.facts }, { ...known, lookUp: lookUpIn(known.place.host) });
   if (!statIfThere(listed.path)) return [];
-  return found.map(each => ({ ...each, standing: 'busy', why: 'a call for it is under way' }));
+  return found.map(each => ({ ...each, standing: 'busy', why: `a call for it is under way; ${holding(listed.path)}` }));
 }
 
 /** Whether the link has a tag of ours, and our name or our alias; otherwise it is another program's. */

@@ -37,6 +37,7 @@ interface Row {
   readonly name: string;
   readonly standing: string;
   readonly interface: string;
+  readonly why?: string;
 }
 const standings = (rows: readonly Row[]) =>
   rows.filter(each => each.interface === link).map(({ standing }) => standing);
@@ -48,9 +49,13 @@ test('verify names no difference', async () => {
   assert.deepEqual((JSON.parse(stdout) as { differences: Json[] }).differences, []);
 });
 
-test('pods names the link once: a call for it is under way', async () => {
+test('pods names the link once: a call for it is under way, and of which process', async () => {
   const { stdout } = await duringAdd(['pods']);
-  assert.deepEqual(standings(JSON.parse(stdout) as Row[]), ['busy']);
+  const rows = JSON.parse(stdout) as Row[];
+  assert.deepEqual(standings(rows), ['busy']);
+  // `flock --close` stays beside the command, and its lock is what an ADD's is.
+  const { why } = rows.find(each => each.interface === link)!;
+  assert.match(String(why), /^a call for it is under way; process \d+ \(flock .*\) holds it$/);
 });
 
 test('gc --force leaves the link', async () => {
