@@ -131,7 +131,7 @@ const answers: Readonly<Record<keyof typeof keysOf, Answer>> = {
   'GET /flows/matrix': async ({ matrix }, query) => {
     const text = query.get('port') ?? '';
     const traffic = parseTraffic(text);
-    if (!traffic) throw new BadRequest(`Cannot use ${JSON.stringify(text)} as port: give one as in 80/TCP`);
+    if (!traffic) throw new BadRequest(`Cannot use ${JSON.stringify(text)} as port: give one as in 80/TCP, or icmp`);
     // A filter that means nothing is told as such.
     filterIn(query);
     const filter = query.get('filter') ?? '';

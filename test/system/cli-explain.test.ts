@@ -66,6 +66,31 @@ suite('policy explain on the node', () => {
     }
   });
 
+  test('of a ping it says what the kernel does: a rule for a port does not allow it', async () => {
+    for (const [from, to] of [
+      ['web', 'db'],
+      ['db', 'web'],
+    ] as const) {
+      const isAllowed = to === 'web';
+      const { exit } = await host.run(['ping', '-c', '1', '-W', '2', ip[to]!], { netns: netns[from]! });
+      assert.equal(exit === 0, isAllowed, `ping from ${from} to ${to}`);
+      const rows = await explained(`shop/${from}`, `shop/${to}`, 'icmp', isAllowed ? 0 : 1);
+      assert.deepEqual(
+        rows.map(row => row.allowed),
+        [isAllowed, isAllowed],
+      );
+    }
+    const { stdout } = await type(host, [
+      ...['policy', 'explain', '--from', 'shop/web', '--to', 'shop/db', '--port', 'ICMP'],
+    ]);
+    for (const line of [
+      /^shop\/web to shop\/db, traffic without ports, IPv4 and IPv6: denied$/m,
+      /it has no port, and only a rule without ports allows such traffic/,
+      /\* Add to the ingress rules of NetworkPolicy\/shop\/db:\n +- from:\n +- podSelector:\n +matchLabels:\n +app: web\n+$/,
+    ])
+      assert.match(stdout, line);
+  });
+
   test('its JSON has the keys of the contract', async () => {
     const [row] = await explained('shop/other', 'shop/db', '5432', 1);
     assert.deepEqual(Object.keys(row!), ['from', 'to', 'family', 'protocol', 'port', 'allowed', 'egress', 'ingress']);

@@ -5,7 +5,7 @@ import type { DirectionWalk, Otherwise, PolicyWalk, RuleWalk, Walkthrough } from
 import type { Misfit } from '../../policy/explain/mismatch.ts';
 import type { Remedy } from '../../policy/explain/remedy.ts';
 import { placeText } from '../../policy/model/cluster-policy.ts';
-import { formatRule } from '../../policy/model/model.ts';
+import { formatRule, trafficText } from '../../policy/model/model.ts';
 
 const indented = (lines: readonly string[], by = 2): string[] => lines.map(line => `${' '.repeat(by)}${line}`);
 
@@ -132,7 +132,7 @@ export function walkthroughText(way: Walkthrough): string {
   const { flow, verdict, family } = way;
   const [from, to] = [endpointText(flow.from), endpointText(flow.to)];
   const how = family === null ? 'by labels, for want of addresses' : `IPv${family}`;
-  const head = `${from} to ${to}, ${flow.protocol} ${flow.port}, ${how}: ${verdictWord(verdict.allowed)}`;
+  const head = `${from} to ${to}, ${trafficText(flow)}, ${how}: ${verdictWord(verdict.allowed)}`;
   return [
     head,
     summary(verdict),

@@ -6,7 +6,7 @@ import { liveOptions } from '../live-node.ts';
 import { walkthroughsText } from './explain-text.ts';
 import { judgedWorld, warnOfErrors } from './judged.ts';
 import { fileOption } from './manifests.ts';
-import { parsePort } from './matrix.ts';
+import { parsePort, portOption } from './matrix.ts';
 
 /** @throws UsageError which names up to three pods that the reader may mean */
 function endpointOf(world: World, option: '--from' | '--to', text: string): Endpoint {
@@ -31,7 +31,7 @@ export const policyExplain = command(
         ...fileOption,
         from: end('Who opens the connection: NAMESPACE/POD, an address, or node'),
         to: end('To whom, in the same words'),
-        port: { type: 'string', demandOption: true, requiresArg: true, describe: 'As in 80/TCP, 53/UDP, 36412/SCTP' },
+        ...portOption,
         service: {
           type: 'boolean',
           default: false,
@@ -43,6 +43,7 @@ export const policyExplain = command(
       .example('$0 policy explain -f policies/ --from shop/web --to shop/db --port 5432/TCP', 'by manifests alone')
       .example('$0 policy explain --from 192.0.2.7 --to shop/web --port 80/TCP', 'on this node, as it is now')
       .example('$0 policy explain -f policies/ --from shop/db --to node --port 10250 -o json', 'for scripts')
+      .example('$0 policy explain --from shop/web --to shop/db --port icmp', 'why a ping has no answer')
       .example(
         '$0 policy explain --from shop/web --to shop/web --port 80/TCP --service',
         'through a Service, to itself',

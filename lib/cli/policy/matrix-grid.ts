@@ -1,6 +1,6 @@
 /** The matrix on a terminal: in words where they fit, else in signs, pods of one identity together. */
 import { nameOf } from '../../policy/evaluate/matrix.ts';
-import { type JudgedPair, type MatrixJudge, reasonOf } from '../../policy/evaluate/matrix-judge.ts';
+import { type JudgedPair, type MatrixJudge, reasonOf, titleOf } from '../../policy/evaluate/matrix-judge.ts';
 import type { StagedMatrix } from '../../policy/evaluate/matrix-staged.ts';
 import type { Pod } from '../../policy/model/model.ts';
 import { describeIdentity, identityKey } from '../../tag/identity.ts';
@@ -175,8 +175,7 @@ function denied(pairs: Iterable<JudgedPair>, most: number): string {
 export function matrixText(judge: MatrixJudge, width: number): string {
   const cells = new Cells(judge);
   const { names } = cells;
-  const { port, protocol } = judge.traffic;
-  const title = `Who may open ${port}/${protocol} to whom: row to column\n\n`;
+  const title = `${titleOf(judge.traffic)}: row to column\n\n`;
   const words = names.length <= width ? inWords(cells) : '';
   if (words !== '' && words.split('\n').every(line => line.length <= width))
     return `${title}${words}${denied(judge, Number.POSITIVE_INFINITY)}`;

@@ -10,12 +10,21 @@ import { fileOption } from './manifests.ts';
 import { matrixText, stagedText } from './matrix-grid.ts';
 import { matrixJson } from './matrix-json.ts';
 
+export const portOption = {
+  port: {
+    type: 'string',
+    demandOption: true,
+    requiresArg: true,
+    describe: 'As in 80/TCP, 53/UDP, 36412/SCTP; icmp for what has no ports, a ping for one',
+  },
+} as const;
+
 /** @throws UsageError */
 export function parsePort(text: string): Traffic {
   const traffic = parseTraffic(text);
   if (traffic) return traffic;
   throw new UsageError(
-    `Cannot read --port ${text}: expected a number from 1 to 65535 and TCP, UDP or SCTP, as in 80/TCP`,
+    `Cannot read --port ${text}: expected a number from 1 to 65535 and TCP, UDP or SCTP, as in 80/TCP, or icmp`,
   );
 }
 
@@ -33,7 +42,7 @@ export const policyMatrix = command(
     parser
       .options({
         ...fileOption,
-        port: { type: 'string', demandOption: true, requiresArg: true, describe: 'As in 80/TCP, 53/UDP, 36412/SCTP' },
+        ...portOption,
         output: {
           alias: 'o',
           choices: ['text', 'json', 'html'],

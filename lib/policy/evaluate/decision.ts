@@ -9,6 +9,7 @@ import {
   type PolicyRule,
   policyRef,
   type RuleRef,
+  trafficText,
 } from '../model/model.ts';
 import { selects } from '../model/selector.ts';
 import type { Cluster } from './cluster.ts';
@@ -87,17 +88,19 @@ export const exempt = (why: Sentence): Decision => ({
 });
 
 /** `TCP 80 to ` */
-function trafficText(direction: Direction, { protocol, port }: Pick<Flow, 'protocol' | 'port'>): string {
-  const what = protocol === 'other' ? 'traffic without ports' : `${protocol} ${port}`;
-  return `${what} ${direction === 'egress' ? 'to' : 'from'} `;
-}
+const directedText = (direction: Direction, flow: Flow): string =>
+  `${trafficText(flow)} ${direction === 'egress' ? 'to' : 'from'} `;
 
 const endsOf = (direction: Direction) =>
   direction === 'egress' ? { subject: FROM, peer: TO } : { subject: TO, peer: FROM };
 
 function byClusterRule(tier: 'Admin' | 'Baseline', { action, ref }: Found, { direction, flow }: Question): Decision {
   const does = action === 'Accept' ? 'accepts' : 'denies';
-  const why = [`${formatRule(ref)} ${does} ${trafficText(direction, flow)}`, endsOf(direction).peer, ` (tier ${tier})`];
+  const why = [
+    `${formatRule(ref)} ${does} ${directedText(direction, flow)}`,
+    endsOf(direction).peer,
+    ` (tier ${tier})`,
+  ];
   return { allowed: action === 'Accept', isolated: false, tier, by: [ref.policy], rules: [ref], passed: [], why };
 }
 
@@ -117,12 +120,12 @@ function byNetworkPolicies(
   const decided = { isolated: true, tier: 'NetworkPolicy', rules, passed: [] } as const;
   if (rules.length > 0) {
     const allow = `${enumerated(rules.map(formatRule))} ${rules.length === 1 ? 'allows' : 'allow'} `;
-    const why = [`${allow}${trafficText(direction, flow)}`, peer];
+    const why = [`${allow}${directedText(direction, flow)}`, peer];
     return { ...decided, allowed: true, by: unique(rules.map(({ policy }) => policy)), why };
   }
   const by = unique(policies.map(policyRef));
   const isolate = `${enumerated(by)} ${by.length === 1 ? 'isolates' : 'isolate'} `;
-  const why = [isolate, subject, ` for ${direction}, and no rule allows ${trafficText(direction, flow)}`, peer];
+  const why = [isolate, subject, ` for ${direction}, and no rule allows ${directedText(direction, flow)}`, peer];
   return { ...decided, allowed: false, by, why };
 }
 

@@ -21,13 +21,18 @@ import { RuleMatcher } from './rule-matcher.ts';
 
 export type Traffic = Pick<Flow, 'protocol' | 'port'>;
 
-/** `80/TCP`, `53/udp`, `80`. @returns undefined where it means nothing */
+/** `80/TCP`, `53/udp`, `80`; `icmp` for traffic without ports. @returns undefined where it means nothing */
 export function parseTraffic(text: string): Traffic | undefined {
+  if (/^icmp$/i.test(text)) return { protocol: 'other', port: 0 };
   const [, digits, name = 'TCP'] = /^(\d{1,5})(?:\/([a-z]+))?$/i.exec(text) ?? [];
   const port = Number(digits);
   const protocol = protocols.find(each => each === name.toUpperCase());
   return digits === undefined || port < 1 || port > 65535 || !protocol ? undefined : { protocol, port };
 }
+
+/** A heading for the matrix of this traffic. */
+export const titleOf = ({ protocol, port }: Traffic): string =>
+  protocol === 'other' ? 'Who may send traffic without ports to whom' : `Who may open ${port}/${protocol} to whom`;
 
 /** A pod as one end of connections in one family. */
 export interface MatrixEnd {

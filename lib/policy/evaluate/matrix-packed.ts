@@ -6,12 +6,13 @@ import type { Family } from '../../ip/address.ts';
 import type { Pod } from '../model/model.ts';
 import { type Decision, sentenceText } from './decision.ts';
 import { nameOf, type RowDirection } from './matrix.ts';
-import type { JudgedPair, MatrixEnd } from './matrix-judge.ts';
+import { type JudgedPair, type MatrixEnd, titleOf } from './matrix-judge.ts';
 import type { PairWithStaged, StagedMatrix } from './matrix-staged.ts';
 
 export interface PackedMatrix {
   readonly port: number;
   readonly protocol: string;
+  readonly title: string;
   readonly pods: readonly {
     readonly name: string;
     readonly labels: Readonly<Record<string, string>>;
@@ -121,8 +122,8 @@ export class MatrixPacking {
 
   get packed(): PackedMatrix {
     return {
-      port: this.#pairs.judge.traffic.port,
-      protocol: this.#pairs.judge.traffic.protocol,
+      ...this.#pairs.judge.traffic,
+      title: titleOf(this.#pairs.judge.traffic),
       pods: [...this.#pods].map(([name, { labels, addresses }]) => ({
         ...{ name, labels: Object.fromEntries(labels), addresses },
       })),

@@ -204,6 +204,10 @@ export interface Flow {
   readonly throughService?: boolean;
 }
 
+/** `TCP 80` */
+export const trafficText = ({ protocol, port }: Pick<Flow, 'protocol' | 'port'>): string =>
+  protocol === 'other' ? 'traffic without ports' : `${protocol} ${port}`;
+
 export interface DirectionVerdict {
   readonly allowed: boolean;
   /** NetworkPolicies isolate the subject in this direction, and decided. */

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { matrixJson } from '../../../lib/cli/policy/matrix-json.ts';
 import type { EvaluateOptions } from '../../../lib/policy/evaluate/evaluate.ts';
 import { explain, matrix, parseEndpoint } from '../../../lib/policy/evaluate/matrix.ts';
-import { MatrixJudge } from '../../../lib/policy/evaluate/matrix-judge.ts';
+import { MatrixJudge, parseTraffic, titleOf } from '../../../lib/policy/evaluate/matrix-judge.ts';
 import { StagedMatrix } from '../../../lib/policy/evaluate/matrix-staged.ts';
 import type { World } from '../../../lib/policy/model/model.ts';
 import { caseOf, worldOfYaml } from '../../support/policy-cases.ts';
@@ -12,6 +12,24 @@ import { manifests, traffic, worldFrom } from '../../support/worlds.ts';
 
 const onlyQ = 'ingress: [{ from: [{ podSelector: { matchLabels: { app: q } } }], ports: [{ port: 80 }] }]';
 const http = { protocol: 'TCP', port: 80 } as const;
+
+const asked: Readonly<Record<string, string | undefined>> = {
+  '80/TCP': 'Who may open 80/TCP to whom',
+  '53/udp': 'Who may open 53/UDP to whom',
+  '80': 'Who may open 80/TCP to whom',
+  icmp: 'Who may send traffic without ports to whom',
+  ICMP: 'Who may send traffic without ports to whom',
+  '0/TCP': undefined,
+  '65536': undefined,
+  '80/ICMP': undefined,
+  'icmp/8': undefined,
+};
+
+for (const [text, title] of Object.entries(asked))
+  test(`a port given as ${text} asks ${title === undefined ? 'nothing' : `"${title}"`}`, () => {
+    const asks = parseTraffic(text);
+    assert.equal(asks && titleOf(asks), title);
+  });
 
 test('matrix() has a row for each ordered pair of different pods and each family that both have', () => {
   const pod = (name: string, ips: string) =>
