@@ -1,5 +1,6 @@
 /** Which files the policies folder holds, asked call after call. */
 import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { errnoOf } from '../state/error.ts';
 import { isDangling, isManifest, stampIn } from './manifest-file.ts';
 
@@ -69,6 +70,28 @@ function stagedNames(folder: string): readonly string[] {
 export function namesIn(folder: string): readonly string[] {
   const { names, hasStaged } = listingOf(folder);
   return hasStaged ? [...names, ...stagedNames(folder)] : names;
+}
+
+/** Folders in this one, but for that of staged policies, which hold manifests: of these nothing is read. */
+const passedOver = (folder: string): readonly string[] =>
+  readdirSync(folder)
+    .filter(name => name !== STAGED_FOLDER && !name.startsWith('.'))
+    .map(name => join(folder, name))
+    .filter(path => statOf(path)?.isDirectory() && readdirSync(path).some(isManifest));
+
+/** Paths below the folder that look as if policies were read from them, and are not; each with the reason. */
+export function unreadBelow(folder: string): Readonly<Record<string, string>> {
+  const staged = join(folder, STAGED_FOLDER);
+  const isStagedFolder = statOf(staged)?.isDirectory();
+  const why = `a folder whose manifests are not read: those of the policies folder are, and of ${STAGED_FOLDER}/ in it`;
+  try {
+    return {
+      ...Object.fromEntries([folder, ...(isStagedFolder ? [staged] : [])].flatMap(passedOver).map(path => [path, why])),
+      ...(isStagedFolder === false ? { [staged]: 'not a folder, so no policy is staged by it' } : {}),
+    };
+  } catch {
+    return {};
+  }
 }
 
 /** Undefined also where it cannot be had: to list the folder tells why. */

@@ -56,6 +56,24 @@ suite('policy lint', () => {
     assert.match((await run('policy', 'lint', '-f', '/run/work/all')).stdout, /^5 documents, no errors/m);
   });
 
+  test('a folder in the folder whose manifests are not read is told, and so is a file called staged', async () => {
+    const text = isolated('web', 'web', '[]');
+    await host.sh('cd /run/work; mkdir -p nested/prod nested/staged/next nested/.git nested/docs flat');
+    for (const file of ['web', 'prod/web', 'staged/web', 'staged/next/web', '.git/web'])
+      host.write(`/run/work/nested/${file}.yaml`, text);
+    host.write('/run/work/nested/docs/readme.txt', 'not a manifest');
+    const warnings = await lint(0, '/run/work/nested');
+    const unread = warnings.filter(({ message }) => /manifests are not read/.test(message));
+    assert.deepEqual(
+      unread.map(({ severity, file }) => `${severity} ${file}`),
+      ['warning /run/work/nested/prod', 'warning /run/work/nested/staged/next'],
+    );
+    const without = await run('policy', 'lint', '-f', '/run/work/nested', '--no-warnings');
+    assert.equal(without.stdout, '2 documents, no errors.\n');
+    host.write('/run/work/flat/staged', text);
+    assert.match((await run('policy', 'lint', '-f', '/run/work/flat')).stdout, /flat\/staged\S*: not a folder/);
+  });
+
   test('an error names file, document, object and field, and is exit code 1', async () => {
     const problem = (await lint(1, '/run/work/all', '/run/work/wrong.yaml')).find(
       ({ severity }) => severity === 'error',
@@ -375,6 +393,16 @@ suite('policy apply', () => {
     const { relabelled } = await apply(0);
     assert.deepEqual(relabelled, ['shop/web']);
     assert.equal(await answered('stranger', 80), false);
+  });
+
+  test('a folder in the folder is told, since nothing of it is in force, and is no failure', async () => {
+    await host.sh(`mkdir ${policies}/prod`);
+    host.write(`${policies}/prod/web.yaml`, isolated('open', 'web', '[{}]').replace('app: web', 'tier: closed'));
+    const { isChanged, warnings } = await apply(0);
+    assert.deepEqual([isChanged, warnings.length], [false, 1]);
+    assert.match(warnings.join(), /policies\/prod: a folder whose manifests are not read/);
+    assert.equal(await answered('stranger', 80), false);
+    await host.sh(`rm -r ${policies}/prod`);
   });
 
   test('a file that does not parse any more leaves its last good version in force, with a warning and exit code 1', async () => {

@@ -1,6 +1,7 @@
 import type { Goal } from '../../enforce/footing.ts';
 import { driftText } from '../../enforce/inline.ts';
 import { formatTransaction } from '../../nft/text.ts';
+import { unreadBelow } from '../../nodestore/folder-listing.ts';
 import { type Kept, manifestsOf, notesOf } from '../../nodestore/policy-folder.ts';
 import { policyRef } from '../../policy/model/model.ts';
 import { formatByObject } from '../../policy/model/problem.ts';
@@ -44,16 +45,17 @@ const listed = (sign: string, names: readonly string[]): string => names.map(nam
 const confirmed = { isConfirmed: true };
 
 interface Told {
-  /** A line for each file that could not be read, each policy that is not enforced here and each object that is invalid. */
+  /** A line for each file or folder that is not read, each policy that is not enforced here and each object that is invalid. */
   readonly lines: readonly string[];
-  /** False where one of them makes the command fail, as a note on a policy that is not enforced here does not. */
+  /** False where one makes the command fail, as a policy that is not enforced here does not, nor a folder in the folder. */
   readonly isFine: boolean;
 }
 
 /** Warns of what the folder's manifests come to. @param warnings what was said while they were read */
 function warnOf(folder: string, kept: Kept, warnings: readonly string[]): Told {
   const problems = manifestsOf(kept).problems.filter(({ severity }) => severity === 'error');
-  const lines = [...warnings, ...formatByObject(problems)];
+  const unread = Object.entries(unreadBelow(folder)).map(([path, why]) => `${path}: ${why}`);
+  const lines = [...warnings, ...formatByObject(problems), ...unread];
   for (const line of lines) warn(line);
   const notes = new Set(notesOf({ path: folder, kept }));
   return { lines, isFine: problems.length === 0 && warnings.every(line => notes.has(line)) };

@@ -84,7 +84,9 @@ export const policyLint = command(
   async options => {
     const linted: Linted = options.file ? readFiles(options.file) : await onThisNode(options);
     const { documents, problems, ...on } = linted;
-    const found = [...problems, ...lint(documents, { least: options.warnings ? 'warning' : 'error', ...on })];
+    const least = options.warnings ? 'warning' : 'error';
+    const told = problems.filter(({ severity }) => options.warnings || severity === 'error');
+    const found = [...told, ...lint(documents, { least, ...on })];
     const errors = found.filter(({ severity }) => severity === 'error').length;
     const warnings = found.length - errors;
     if (options.output === 'json') printJson(found.map(jsonOf));

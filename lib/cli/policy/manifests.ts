@@ -1,7 +1,7 @@
 /** FILE… of the policy commands: manifests in YAML or JSON, folders of them, or `-` for stdin. */
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { isStagedName, namesIn } from '../../nodestore/folder-listing.ts';
+import { isStagedName, namesIn, unreadBelow } from '../../nodestore/folder-listing.ts';
 import { lookAt, textIn } from '../../nodestore/manifest-file.ts';
 import { type Document, readManifests } from '../../policy/manifest/manifest.ts';
 import { readYaml } from '../../policy/manifest/yaml.ts';
@@ -41,14 +41,19 @@ function readFile(path: string): Documents {
   return 'damage' in content ? damaged(file, content.damage) : readYaml(content.text, file);
 }
 
-/** The files that the node itself would read. */
-const readFolder = (folder: string): readonly Documents[] =>
-  namesIn(folder).map(name => {
+/** The files that the node itself would read, and a warning for each folder that it would not. */
+const readFolder = (folder: string): readonly Documents[] => [
+  ...namesIn(folder).map(name => {
     const path = join(folder, name);
     const damage = lookAt(path)?.damage;
     const read = damage === undefined ? readFile(path) : damaged(path, damage);
     return isStagedName(name) ? staged(read) : read;
-  });
+  }),
+  ...Object.entries(unreadBelow(folder)).map(([file, message]): Documents => {
+    const place = { file, document: 0, field: '' };
+    return { documents: [], problems: [{ severity: 'warning', ...place, message }] };
+  }),
+];
 
 const staged = ({ documents, problems }: Documents): Documents => ({
   documents: documents.map(document => ({ ...document, isStaged: true })),
