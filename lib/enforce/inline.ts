@@ -125,7 +125,7 @@ export class InlineHook implements Hook {
     return podManifestsOf(this.#kept()).find(pod => pod.namespace === namespace && pod.name === name);
   }
 
-  #deadline(): number {
+  #lockTimeoutMs(): number {
     return this.#options.config.enforceTimeout * 1000;
   }
 
@@ -161,7 +161,7 @@ export class InlineHook implements Hook {
     change: (state: NodeState) => NodeState,
     signal: AbortSignal | undefined,
   ): Promise<Brought> {
-    using _ = await this.#table.store.lock(this.#deadline(), signal);
+    using _ = await this.#table.store.lock(this.#lockTimeoutMs(), signal);
     const brought = this.#table.bring(change, { ...options, kept: await this.#newest(options.kept) });
     if (brought.drift > 0) this.#options.mended?.(brought.drift);
     await this.#cut(brought.after, brought.shrunk);
@@ -203,7 +203,7 @@ export class InlineHook implements Hook {
 
   /** While the agent is away: what policies say only it knows, so pods leave the table and nothing else is touched. */
   async #close(keys: readonly string[], stays = () => false): Promise<void> {
-    using _ = await this.#table.store.lock(this.#deadline());
+    using _ = await this.#table.store.lock(this.#lockTimeoutMs());
     try {
       if (!stays()) for (const key of keys) this.#table.close(key);
     } catch (error) {
@@ -225,7 +225,7 @@ export class InlineHook implements Hook {
   /** The transactions that `apply` would send now, and the manifests that it would put into force. */
   async plan(how?: FolderLook): Promise<{ readonly transactions: readonly Transaction[]; readonly kept: Kept }> {
     await this.admit(how);
-    using _ = await this.#table.store.lock(this.#deadline(), this.#options.signal);
+    using _ = await this.#table.store.lock(this.#lockTimeoutMs(), this.#options.signal);
     const kept = this.#kept();
     return { transactions: this.#table.plan(kept), kept };
   }
@@ -244,7 +244,7 @@ export class InlineHook implements Hook {
 
   async differences(pod: LocalPod): Promise<readonly string[]> {
     await this.#renew();
-    using _ = await this.#table.store.lock(this.#deadline(), this.#options.signal);
+    using _ = await this.#table.store.lock(this.#lockTimeoutMs(), this.#options.signal);
     const drift = this.#table.drift().filter(operation => concerns(operation, pod));
     return drift.map(operation => `the table differs: ${operation.verb} ${nameOperation(operation)} would mend it`);
   }
@@ -269,7 +269,7 @@ export class InlineHook implements Hook {
       await this.#close(pods.filter(key => !known.has(key)));
       return [];
     }
-    using _ = await this.#table.store.lock(this.#deadline(), this.#options.signal);
+    using _ = await this.#table.store.lock(this.#lockTimeoutMs(), this.#options.signal);
     // A pod's record is written before the table knows it: to be read when no other pod can come into the table.
     const known = recorded(owner);
     const operations = this.#table.mend(key => !known.has(key));

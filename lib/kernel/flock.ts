@@ -33,8 +33,8 @@ export class LockTimeoutError extends Error {
   override readonly name = 'LockTimeoutError';
   readonly path: string;
 
-  constructor(path: string, deadline: number) {
-    super(`Cannot lock ${path} within ${Math.round(deadline)} ms: ${holding(path)}`);
+  constructor(path: string, timeoutMs: number) {
+    super(`Cannot lock ${path} within ${Math.round(timeoutMs)} ms: ${holding(path)}`);
     this.path = path;
   }
 }
@@ -81,22 +81,21 @@ export function tryLock(
 /**
  * Calls `look` until it gives something but undefined. The waits between two looks grow, so that a hundred that wait do not take the processor
  * from the one that works; they are random, so that those hundred do not march in step.
- * @param deadline in milliseconds
- * @throws LockTimeoutError after the deadline; the signal's reason, at the next look after it was aborted
+ * @throws LockTimeoutError after the timeout; the signal's reason, at the next look after it was aborted
  */
 async function polled<T>(
   look: () => T | undefined,
   path: string,
-  deadline: number,
+  timeoutMs: number,
   signal: AbortSignal | undefined,
-  end = monotonic() + deadline,
+  end = monotonic() + timeoutMs,
 ): Promise<T> {
   for (let pause = LEAST_WAIT; ; pause = Math.min(pause * 1.5, GREATEST_WAIT)) {
     signal?.throwIfAborted();
     const found = look();
     if (found !== undefined) return found;
     const left = end - monotonic();
-    if (left <= 0) throw new LockTimeoutError(path, deadline);
+    if (left <= 0) throw new LockTimeoutError(path, timeoutMs);
     await new Promise(resolve => setTimeout(resolve, Math.min(left, pause * (0.5 + Math.random()))));
   }
 }
@@ -104,11 +103,10 @@ async function polled<T>(
 /**
  * Locks an open file as soon as no other process holds it. Unlike `lock` it never makes a file: where a call finds an attachment's
  * record, the attachment exists.
- * @param deadline in milliseconds
  * @throws as `lock`
  */
-export async function waitForFlock(fd: number, path: string, deadline: number, signal?: AbortSignal): Promise<void> {
-  await polled(() => tryFlock(fd, path) || undefined, path, deadline, signal);
+export async function waitForFlock(fd: number, path: string, timeoutMs: number, signal?: AbortSignal): Promise<void> {
+  await polled(() => tryFlock(fd, path) || undefined, path, timeoutMs, signal);
 }
 
 /** The last waiter of this process by path: resolves when it has had the lock, or has given up. A lock excludes processes only. */
@@ -126,10 +124,10 @@ function queue(path: string): { readonly turn: Promise<void>; readonly leave: ()
   return { turn, leave };
 }
 
-/** @returns false where `deadline` milliseconds have passed before. @throws the signal's reason once it is aborted */
-async function comesBefore(turn: Promise<void>, deadline: number, signal: AbortSignal | undefined): Promise<boolean> {
+/** @returns false where `timeoutMs` have passed before. @throws the signal's reason once it is aborted */
+async function comesBefore(turn: Promise<void>, timeoutMs: number, signal: AbortSignal | undefined): Promise<boolean> {
   const { promise: over, resolve, reject } = Promise.withResolvers<boolean>();
-  const timer = setTimeout(resolve, deadline, false);
+  const timer = setTimeout(resolve, timeoutMs, false);
   const abort = (): void => reject(signal?.reason);
   signal?.addEventListener('abort', abort, { once: true });
   try {
@@ -142,16 +140,15 @@ async function comesBefore(turn: Promise<void>, deadline: number, signal: AbortS
 
 /**
  * Locks the file as soon as it is free. Within a process it goes by turns, and only who is next looks at the file.
- * @param deadline in milliseconds
- * @throws LockTimeoutError after the deadline; the signal's reason, at the next look after it was aborted
+ * @throws LockTimeoutError after the timeout; the signal's reason, at the next look after it was aborted
  */
-export async function lock(path: string, deadline: number, signal?: AbortSignal): Promise<FileLock> {
-  const end = monotonic() + deadline;
+export async function lock(path: string, timeoutMs: number, signal?: AbortSignal): Promise<FileLock> {
+  const end = monotonic() + timeoutMs;
   const { turn, leave } = queue(path);
   try {
     signal?.throwIfAborted();
-    if (!(await comesBefore(turn, deadline, signal))) throw new LockTimeoutError(path, deadline);
-    return await polled(() => tryLock(path, { released: leave }), path, deadline, signal, end);
+    if (!(await comesBefore(turn, timeoutMs, signal))) throw new LockTimeoutError(path, timeoutMs);
+    return await polled(() => tryLock(path, { released: leave }), path, timeoutMs, signal, end);
   } catch (error) {
     leave();
     throw error;

@@ -63,7 +63,7 @@ async function recordFor(store: Store, pod: LocalPod, link: Link, context: Conte
   const kind = isMadeFor(owner, link) ? 'veth' : 'chained';
   const facts = writeFacts({ kind, home: homeOf(context.here), link: link.name, pod, isAdopted: true });
   const create = isRestored ? undefined : ({ phase: 'ready', addresses, ...facts } as const);
-  const locked = await lockAttachment(store, owner, { deadline: LOCK_TIMEOUT_MS, create });
+  const locked = await lockAttachment(store, owner, { timeoutMs: LOCK_TIMEOUT_MS, create });
   if (!locked || isRestored || locked.fresh) return locked?.attachment;
   // A call has begun for it meanwhile.
   locked.attachment[Symbol.dispose]();

@@ -3,7 +3,7 @@ import { CniError, codes } from '../cni/error.ts';
 import type { AttachmentRequest } from '../cni/request.ts';
 import { type Attachment, lockAttachment } from '../state/attachment.ts';
 import { openStore } from '../state/store.ts';
-import { attachmentDeadline, type Context } from './context.ts';
+import { attachmentTimeoutMs, type Context } from './context.ts';
 import { homeOf, type PodFacts, writeFacts } from './facts.ts';
 import { leavingBy, unplug } from './unplug.ts';
 
@@ -23,7 +23,7 @@ export async function beginAttachment(
   for (;;) {
     const create = { phase: 'adding', netns, ...writeFacts({ kind, home: homeOf(context.here) }) } as const;
     const locked = await lockAttachment(store, keyOf(request), {
-      deadline: attachmentDeadline.ADD,
+      timeoutMs: attachmentTimeoutMs.ADD,
       signal: context.signal,
       create,
     });
@@ -54,7 +54,7 @@ export async function findAttachment(
 ): Promise<Attachment | undefined> {
   const { stateDir } = request.config;
   const lockIn = async (folder: string) => {
-    const options = { deadline: attachmentDeadline[verb], signal: context.signal };
+    const options = { timeoutMs: attachmentTimeoutMs[verb], signal: context.signal };
     return (await lockAttachment(openStore(folder), keyOf(request), options))?.attachment;
   };
   const found = await lockIn(stateDir);

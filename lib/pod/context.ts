@@ -37,4 +37,4 @@ export interface Context {
 }
 
 /** Milliseconds that a call waits for another one of the same attachment. */
-export const attachmentDeadline = { ADD: 60_000, DEL: 90_000, CHECK: 30_000, GC: 5_000 } as const;
+export const attachmentTimeoutMs = { ADD: 60_000, DEL: 90_000, CHECK: 30_000, GC: 5_000 } as const;

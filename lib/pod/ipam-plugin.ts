@@ -10,7 +10,7 @@ import { holds, release, usage } from '../state/claims.ts';
 import { collectNameless, collectOrphans } from '../state/leftovers.ts';
 import { listAttachments } from '../state/listed.ts';
 import { openStore } from '../state/store.ts';
-import { attachmentDeadline } from './context.ts';
+import { attachmentTimeoutMs } from './context.ts';
 import { writeFacts } from './facts.ts';
 import { checkedPlanOf, type Reserver, reserveBuiltin } from './ipam.ts';
 
@@ -25,8 +25,8 @@ const storeOf = ({ config }: AttachmentRequest | NetworkRequest) => openStore(co
 
 async function lock(request: AttachmentRequest, verb: 'ADD' | 'DEL' | 'CHECK'): Promise<Attachment | undefined> {
   const create = verb === 'ADD' ? ({ phase: 'adding', ...writeFacts({ kind: 'ipam' }) } as const) : undefined;
-  const deadline = attachmentDeadline[verb];
-  const locked = await lockAttachment(storeOf(request), keyOf(request), { deadline, create });
+  const timeoutMs = attachmentTimeoutMs[verb];
+  const locked = await lockAttachment(storeOf(request), keyOf(request), { timeoutMs, create });
   return locked?.attachment;
 }
 

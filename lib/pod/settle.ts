@@ -8,13 +8,13 @@ import { monotonic } from '../kernel/monotonic.ts';
 import { getRoute, NO_ROUTE, RTN, routeOf } from '../kernel/route.ts';
 
 /** Milliseconds. A busy node changes links for seconds on end; a runtime waits for minutes. */
-const DEADLINE = 30_000;
+const TIMEOUT_MS = 30_000;
 
 /** @param missing the end of the sentence that begins with "the kernel" */
 async function settled(what: string, missing: string, isSettled: () => boolean | Promise<boolean>): Promise<void> {
-  for (const end = monotonic() + DEADLINE; !(await isSettled()); await new Promise(done => setTimeout(done, 1)))
+  for (const end = monotonic() + TIMEOUT_MS; !(await isSettled()); await new Promise(done => setTimeout(done, 1)))
     if (monotonic() > end)
-      throw new CniError(codes.kernelRefused, `Cannot use ${what}: the kernel ${missing} within ${DEADLINE} ms`);
+      throw new CniError(codes.kernelRefused, `Cannot use ${what}: the kernel ${missing} within ${TIMEOUT_MS} ms`);
 }
 
 const isLocal = (exchange: Exchange, address: Address): boolean => {

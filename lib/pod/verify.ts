@@ -164,7 +164,7 @@ async function lookAgain(found: PluggedIn, scene: Scene, heed: Heed): Promise<vo
 /** Undefined where it has gone, or a call holds it. */
 async function lockedWithin(store: Store, owner: AttachmentKey): Promise<Attachment | undefined> {
   try {
-    return (await lockAttachment(store, owner, { deadline: LOCK_TIMEOUT_MS }))?.attachment;
+    return (await lockAttachment(store, owner, { timeoutMs: LOCK_TIMEOUT_MS }))?.attachment;
   } catch (error) {
     if (error instanceof LockTimeoutError) return undefined;
     throw error;

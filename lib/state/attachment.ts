@@ -97,7 +97,7 @@ export class Attachment implements Disposable {
 
 export interface AttachmentLockOptions {
   /** Milliseconds. */
-  readonly deadline: number;
+  readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
   /** First line of the record that is made where there is none yet, beside its owner; undefined: none is made. */
   readonly create?: Facts | undefined;
@@ -105,15 +105,15 @@ export interface AttachmentLockOptions {
 
 /**
  * The attachment, locked: undefined where it has no record and none is to be made. `fresh` where this call made it.
- * @throws LockTimeoutError where another call for it runs beyond the deadline; StateError; the signal's reason
+ * @throws LockTimeoutError where another call for it runs beyond the timeout; StateError; the signal's reason
  */
 export async function lockAttachment(
   store: Store,
   owner: AttachmentKey,
-  { deadline, signal, create }: AttachmentLockOptions,
+  { timeoutMs, signal, create }: AttachmentLockOptions,
 ): Promise<{ readonly attachment: Attachment; readonly fresh: boolean } | undefined> {
   const path = recordPath(store, owner);
-  const end = monotonic() + deadline;
+  const end = monotonic() + timeoutMs;
   for (;;) {
     const fd = openRecord(store, owner.network, path, create !== undefined);
     if (fd === undefined) return undefined;
@@ -174,12 +174,12 @@ async function lockedAs(
   network: string,
   path: string,
   fd: number,
-  deadline: number,
+  timeoutMs: number,
   signal: AbortSignal | undefined,
 ): Promise<Attachment | undefined> {
   let attachment: Attachment | undefined;
   try {
-    await waitForFlock(fd, path, deadline, signal);
+    await waitForFlock(fd, path, timeoutMs, signal);
     attachment = ifNamed(store, network, path, fd);
     return attachment;
   } finally {

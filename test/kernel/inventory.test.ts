@@ -44,7 +44,7 @@ class Call implements Disposable {
   static async begun(kind: PodFacts['kind'] = 'veth', link?: string): Promise<Call> {
     const call = new Call(link);
     const create = { phase: 'adding', ...writeFacts({ kind, home: homeOf(place.here) }) } as const;
-    call.#attachment = (await lockAttachment(call.store, call.pod, { deadline: 60_000, create }))!.attachment;
+    call.#attachment = (await lockAttachment(call.store, call.pod, { timeoutMs: 60_000, create }))!.attachment;
     return call;
   }
 

@@ -37,7 +37,7 @@ test('a chained pod that gets the tag of its new labels while it leaves the tabl
   const stateDir = scratchFolder();
   const facts = writeFacts({ kind: 'chained', link: name, pod });
   const locked = await lockAttachment(openStore(stateDir), pod, {
-    deadline: 60_000,
+    timeoutMs: 60_000,
     create: { phase: 'ready', ...facts },
   });
   using attachment = locked!.attachment;
@@ -60,7 +60,7 @@ async function unrecorded(begins: 'before the link is found' | 'before the pod i
   const { ifindex } = await createVeth(async requests => host(requests), own);
   const begin = async (step: typeof begins) => {
     if (step === begins)
-      await lockAttachment(openStore(stateDir), key, { deadline: 60_000, create: { phase: 'adding' } });
+      await lockAttachment(openStore(stateDir), key, { timeoutMs: 60_000, create: { phase: 'adding' } });
   };
   let stayed: boolean | undefined;
   const hook = {

@@ -58,7 +58,7 @@ async function churn(store: Store, id: string, subnets: string[], chance: () => 
       });
       assert.ok(given === 'PoolExhausted' || Array.isArray(given), String(given));
     }
-    const locked = await lockAttachment(store, whose, { deadline: 30_000 });
+    const locked = await lockAttachment(store, whose, { timeoutMs: 30_000 });
     if (!locked) continue;
     using held = locked.attachment;
     const addresses = held.facts.addresses ?? [];
@@ -80,7 +80,7 @@ async function sweep(store: Store): Promise<never> {
     collectOrphans(store, network);
     for (const { owner: whose, facts } of listAttachments(store, network)) {
       if (facts.phase === 'ready') continue;
-      const locked = whose && (await lockAttachment(store, whose, { deadline: 30_000 }));
+      const locked = whose && (await lockAttachment(store, whose, { timeoutMs: 30_000 }));
       if (!locked) continue;
       using held = locked.attachment;
       if (held.facts.phase === 'ready') continue;

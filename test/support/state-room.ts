@@ -45,14 +45,14 @@ export const from = (pools: readonly Pool[], requested: string[] = []): Reservat
 
 /** Locks a new attachment, as ADD does. */
 export async function adding(store: Store, whose: AttachmentKey): Promise<Attachment> {
-  const locked = await lockAttachment(store, whose, { deadline: 10_000, create: { phase: 'adding' } });
+  const locked = await lockAttachment(store, whose, { timeoutMs: 10_000, create: { phase: 'adding' } });
   assert.ok(locked);
   return locked.attachment;
 }
 
 /** Locks an attachment that exists, as DEL does. */
 export async function existing(store: Store, whose: AttachmentKey): Promise<Attachment | undefined> {
-  return (await lockAttachment(store, whose, { deadline: 10_000 }))?.attachment;
+  return (await lockAttachment(store, whose, { timeoutMs: 10_000 }))?.attachment;
 }
 
 export interface Contents {

@@ -19,11 +19,11 @@ const a = owner('a');
 test('a new record says whose it is, and is fresh just once', async () => {
   using at = room();
   const create = { phase: 'adding', netns: '/run/netns/x' } as const;
-  const first = await lockAttachment(at.store, a, { deadline: 0, create });
+  const first = await lockAttachment(at.store, a, { timeoutMs: 0, create });
   assert.ok(first?.fresh);
   assert.deepEqual({ ...first.attachment.facts }, { ...a, ...create });
   first.attachment[Symbol.dispose]();
-  const second = await lockAttachment(at.store, a, { deadline: 0, create: { phase: 'ready' } });
+  const second = await lockAttachment(at.store, a, { timeoutMs: 0, create: { phase: 'ready' } });
   assert.ok(second && !second.fresh);
   assert.equal(second.attachment.facts.phase, 'adding', 'what was there stays');
   second.attachment[Symbol.dispose]();
@@ -58,7 +58,7 @@ test('one call at a time: the second waits until the first lets go', async () =>
 test('beyond the deadline the wait is an error', async () => {
   using at = room();
   using _ = await adding(at.store, a);
-  await assert.rejects(lockAttachment(at.store, a, { deadline: 5 }), LockTimeoutError);
+  await assert.rejects(lockAttachment(at.store, a, { timeoutMs: 5 }), LockTimeoutError);
   assert.equal(tryLockAttachment(at.store, network, recordPath(at.store, a)), undefined);
 });
 
@@ -66,7 +66,7 @@ test('a caller that hangs up ends the wait', async () => {
   using at = room();
   using _ = await adding(at.store, a);
   const caller = new AbortController();
-  const wait = lockAttachment(at.store, a, { deadline: 60_000, signal: caller.signal });
+  const wait = lockAttachment(at.store, a, { timeoutMs: 60_000, signal: caller.signal });
   caller.abort(new Error('hung up'));
   await assert.rejects(wait, /hung up/);
 });
