@@ -137,8 +137,9 @@ export class Footings {
   }
 
   /**
-   * Whether the record's marker is in the table, and none after it, which a process would have left that died between its batch
-   * and its record; and whether this release of ours would make the same static chains. And the kernel's generation, where it was asked.
+   * Whether the record's marker is in the table, and none after it, which a process would have left that died
+   * between its batch and its record; and whether this release of ours would make the same static chains. And
+   * the kernel's generation, where it was asked.
    */
   look({ marker, gate, state }: NodeRecord): { readonly isStanding: boolean; readonly seen: number | undefined } {
     if (gate !== gateDigest(state.settings)) return { isStanding: false, seen: undefined };

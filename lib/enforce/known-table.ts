@@ -1,6 +1,6 @@
 /**
- * Keeps the handles and set sizes of a table that other programs may change, too. Each commit of ours updates them, so that before
- * a pod is opened the enforcer asks the kernel only for the rules that judge that pod (`in-force.ts`).
+ * Keeps the handles and set sizes of a table that other programs may change, too. Each commit of ours updates them, so that
+ * before a pod is opened the enforcer asks the kernel only for the rules that judge that pod (`in-force.ts`).
  */
 
 import {
@@ -83,7 +83,10 @@ export class KnownTable {
     return { ...this.#handles, resized: this.#resized, moment: this.#moment, generation: this.#generation };
   }
 
-  /** Asks the kernel for its generation. @returns whether nothing has been committed since the whole table was what it should be */
+  /**
+   * Asks the kernel for its generation.
+   * @returns whether nothing has been committed since the whole table was what it should be
+   */
   look(): boolean {
     this.#seen = this.#nft().generation();
     return this.#isUntouched;

@@ -1,6 +1,6 @@
 /**
- * Brings a node's table from what it holds to what it should hold: one protocol for the agent and for inline calls, which differ
- * in where their rules come from. To be used under the node's lock. Its states and transitions are drawn in ARCHITECTURE.md, "The reconciler".
+ * Brings a node's table from what it holds to what it should hold, for the agent and for inline calls, which differ in where
+ * their rules come from; under the node's lock. ARCHITECTURE.md, "The reconciler", draws its states and transitions.
  */
 import { desiredTable, TABLE_NAME } from '../gate/desired.ts';
 import { markersOf, nextMarker } from '../gate/marker.ts';

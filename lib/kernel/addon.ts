@@ -1,7 +1,7 @@
 /**
- * The native part of the package `netlink`, from inside the executable. The build puts
- * node-gyp-build.cjs, which calls this, in the place of the package `node-gyp-build`, which looks for the addon on disk; here it is an asset of the executable, and no file may be left
- * behind on the node. A shared library must be mapped from a file, so it goes into one that has no name.
+ * The native part of the package `netlink`, from inside the executable. The build puts node-gyp-build.cjs, which calls this, in
+ * the place of the package `node-gyp-build`, which looks for the addon on disk; here it is an asset of the executable, and no
+ * file may be left behind on the node. A shared library must be mapped from a file, so it goes into one that has no name.
  */
 import { closeSync, constants, openSync, unlinkSync, writeSync } from 'node:fs';
 import { getRawAsset, isSea } from 'node:sea';

@@ -11,7 +11,10 @@ export interface NetlinkChannel {
   readonly dump: (request: NetlinkRequest) => AsyncGenerator<readonly NetlinkReply[], void>;
 }
 
-/** The channel of a process that ends with its call, and has nothing else to do meanwhile. The socket is opened at the first use. */
+/**
+ * The channel of a process that ends with its call, and has nothing else to do
+ * meanwhile. The socket is opened at the first use.
+ */
 export class InlineChannel implements NetlinkChannel, Disposable {
   readonly #open: () => NetlinkSocket;
   #opened: NetlinkSocket | undefined;

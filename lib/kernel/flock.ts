@@ -79,8 +79,8 @@ export function tryLock(
 }
 
 /**
- * Calls `look` until it gives something but undefined. The waits between two looks grow, so that a hundred that wait do not take the processor
- * from the one that works; they are random, so that those hundred do not march in step.
+ * Calls `look` until it gives something but undefined. The waits between two looks grow, so that a hundred that wait do not
+ * take the processor from the one that works; they are random, so that those hundred do not march in step.
  * @throws LockTimeoutError after the timeout; the signal's reason, at the next look after it was aborted
  */
 async function polled<T>(
@@ -101,15 +101,17 @@ async function polled<T>(
 }
 
 /**
- * Locks an open file as soon as no other process holds it. Unlike `lock` it never makes a file: where a call finds an attachment's
- * record, the attachment exists.
+ * Locks an open file as soon as no other process holds it. Unlike `lock` it never makes a file: where a call finds an
+ * attachment's record, the attachment exists.
  * @throws as `lock`
  */
 export async function waitForFlock(fd: number, path: string, timeoutMs: number, signal?: AbortSignal): Promise<void> {
   await polled(() => tryFlock(fd, path) || undefined, path, timeoutMs, signal);
 }
 
-/** The last waiter of this process by path: resolves when it has had the lock, or has given up. A lock excludes processes only. */
+/**
+ * The last waiter of this process by path: resolves when it has had the lock, or has given up. A lock excludes processes only.
+ */
 const lines = new Map<string, Promise<void>>();
 
 /** Joins the end of the line. @returns a promise of its turn, and a function that lets the next one in */

@@ -231,8 +231,8 @@ export class Nft implements Disposable {
   }
 
   /**
-   * How many elements each of these sets has, or each of the table; nothing of one that is not there. The kernel has counted them,
-   * so the cost does not grow with the sets; one before 6.16 has not, and they are listed.
+   * How many elements each of these sets has, or each of the table; nothing of one that is not there. The kernel has counted
+   * them, so the cost does not grow with the sets; one before 6.16 has not, and they are listed.
    * @throws NetlinkError
    */
   readSetSizes(table: TableName, names?: readonly string[]): ReadonlyMap<string, number> {

@@ -171,7 +171,10 @@ export function deleteRoute(route: Route): NetlinkRequest {
   };
 }
 
-/** How the kernel refuses `getRoute`: no route; one that is unreachable, a blackhole (EINVAL), prohibit (EACCES) or throw (EAGAIN), or a rule that says so; no IPv6. */
+/**
+ * How the kernel refuses `getRoute`: no route; one that is unreachable, a blackhole (EINVAL), prohibit (EACCES) or throw
+ * (EAGAIN), or a rule that says so; no IPv6.
+ */
 export const NO_ROUTE = ['ENETUNREACH', 'EHOSTUNREACH', 'EINVAL', 'EACCES', 'EAGAIN', 'EAFNOSUPPORT'] as const;
 
 /** One reply: the route that a packet to the address takes. Refused with one of `NO_ROUTE` where there is none. */

@@ -1,6 +1,6 @@
 /**
- * A CNI call as a value (ARCHITECTURE.md, idea 3): environment and stdin in, stdout and exit code out. The executable carries it out
- * itself, or the agent's worker does; there are not two plugins, there is one, in two places.
+ * A CNI call as a value (ARCHITECTURE.md, idea 3): environment and stdin in, stdout and exit code out. The executable carries
+ * it out itself, or the agent's worker does; there are not two plugins, there is one, in two places.
  */
 
 import { errorObject } from '../cni/error.ts';

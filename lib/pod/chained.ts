@@ -34,7 +34,10 @@ function hostEnd(request: AttachmentRequest, context: Context): Link {
   );
 }
 
-/** Refuses the port of a bridge: packets from port to port never pass our chains, and the bridge may be in another namespace. @throws CniError */
+/**
+ * Refuses the port of a bridge: packets from port to port never pass our chains, and the bridge may be in another namespace.
+ * @throws CniError
+ */
 function refuseBridgePort(request: AttachmentRequest, link: Link): void {
   if (link.master === undefined || request.config.enforcer.kind === 'none') return;
   throw new CniError(

@@ -4,8 +4,9 @@ import { homeOf, readFacts } from './facts.ts';
 import { hostEnd, isPodGone, lookUpIn } from './own-link.ts';
 
 /**
- * Why no pod and no call needs the attachment; undefined where one may. A record that is not finished and not locked was
- * left by a call that died; a veth dies with its pod's network namespace. An attachment of another network namespace is never dead here.
+ * Why no pod and no call needs the attachment; undefined where one may. A record that is not finished and
+ * not locked was left by a call that died; a veth dies with its pod's network namespace. An attachment of
+ * another network namespace is never dead here.
  */
 export function deathOf(
   { facts }: Pick<Attachment, 'facts'>,

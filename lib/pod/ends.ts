@@ -143,7 +143,10 @@ function sysctlDeviations(inside: Inside, wanted: readonly (readonly [key: strin
 const ipv6Enabled = ({ name }: Link, { addresses }: VethPair): [string, string][] =>
   addresses.some(({ family }) => family === 6) ? [[`ipv6/conf/${name}/disable_ipv6`, '0']] : [];
 
-/** The node's own switch turns forwarding off on all links, and on again: where that is off, it is the one fault, and is told as such. */
+/**
+ * The node's own switch turns forwarding off on all links, and on again: where that is
+ * off, it is the one fault, and is told as such.
+ */
 const hostEndIpv4 = () => (findSysctl(forwarding[4]) === '0' ? learnsNothing : { forwarding: 1, ...learnsNothing });
 
 /** How the host end differs from what ADD made. */

@@ -1,4 +1,6 @@
-/** The facts in an attachment's record beside its owner and addresses: all that DEL needs, whatever its configuration says then. */
+/**
+ * The facts in an attachment's record beside its owner and addresses: all that DEL needs, whatever its configuration says then.
+ */
 
 import type { LocalPod } from '../gate/node-state.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';

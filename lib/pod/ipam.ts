@@ -88,7 +88,10 @@ async function resolvConf(path: string, caller: number | undefined): Promise<Res
   }
 }
 
-/** The part of a call's context that reserving needs: its log for warnings, and the node's routes, which tell of addresses in use. */
+/**
+ * The part of a call's context that reserving needs: its log for warnings, and the
+ * node's routes, which tell of addresses in use.
+ */
 export type Reserver = Pick<Context, 'log' | 'host' | 'caller'>;
 
 /** The link that an address leads to, with the name of its pod where it is one of ours: a pod of another network, say. */

@@ -64,7 +64,10 @@ export function readPathMtu(answers: readonly NetlinkAnswer[], exchange: Exchang
   return { ...(by4 === undefined ? {} : { 4: by4 }), ...(by6 === undefined ? {} : { 6: by6 }) };
 }
 
-/** MTU of a pod with addresses of these families, in bytes: the least of their paths; that of the other family where they have none. */
+/**
+ * MTU of a pod with addresses of these families, in bytes: the least of their paths;
+ * that of the other family where they have none.
+ */
 export function mtuOfPod(path: PathMtu, families: ReadonlySet<Family>): number {
   const own = [...families].flatMap(family => path[family] ?? []);
   const known = own.length > 0 ? own : Object.values(path);

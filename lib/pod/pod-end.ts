@@ -25,7 +25,10 @@ function enableIpv6(where: string): void {
   }
 }
 
-/** Switches on IPv6, which image or runtime may have switched off, and off what would delay the first packet. @throws CniError, SysctlError */
+/**
+ * Switches on IPv6, which image or runtime may have switched off, and off what would delay the first packet.
+ * @throws CniError, SysctlError
+ */
 export function preparePodIpv6(netns: Netns, ifname: string): void {
   inNetns(netns, () => {
     for (const where of ['all', 'default', 'lo', ifname]) enableIpv6(where);

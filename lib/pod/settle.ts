@@ -1,4 +1,7 @@
-/** What the kernel has answered and not done yet: work that it queues, and that waits for the lock that each change of a link takes. */
+/**
+ * What the kernel has answered and not done yet: work that it queues, and that waits for
+ * the lock that each change of a link takes.
+ */
 import { CniError, codes } from '../cni/error.ts';
 import { type Address, formatAddress } from '../ip/address.ts';
 import { getLink, type Link } from '../kernel/link.ts';

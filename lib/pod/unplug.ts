@@ -68,8 +68,9 @@ function findOwnLink(
 }
 
 /**
- * A link that another plugin made is that plugin's to delete; under `none` it gets back what it had. Else it is condemned once
- * more: a process that relabelled the pod may have given it a tag after the first time, and none does once the pod has left the table.
+ * A link that another plugin made is that plugin's to delete; under `none` it gets back what it had. Else it
+ * is condemned once more: a process that relabelled the pod may have given it a tag after the first time, and
+ * none does once the pod has left the table.
  */
 function leaveLink(link: Link, isGated: boolean, context: Context): void {
   if (isGated) condemn(context.host, link.ifindex);
@@ -91,7 +92,7 @@ async function all(work: readonly (Promise<void> | false | undefined)[]): Promis
 
 /**
  * @param attachment its record, locked; undefined where there is none: the kernel knows enough
- * @returns false where there was no record and there is one by now: nothing is undone, since an ADD has begun, whose lock is to be had
+ * @returns false where there was no record and there is one by now: an ADD has begun, and its lock is to be had first
  * @throws what kept the pod from being taken out of the table, or its address from being released
  */
 export async function unplug(leaving: Leaving, attachment: Attachment | undefined, context: Context): Promise<boolean> {

@@ -7,8 +7,8 @@ import { hostEnd, lookUpIn } from './own-link.ts';
 import type { Mismatch, Scene } from './verify.ts';
 
 /**
- * Whether the pod is plugged in, and no call for it is under way: during a first ADD there is no table yet, during a last DEL none
- * any more.
+ * Whether the pod is plugged in, and no call for it is under way: during a first ADD there is no
+ * table yet, during a last DEL none any more.
  */
 function isSettled({ network, pod, record }: PluggedIn, { here, store }: Scene): boolean {
   if (!pod || !record || network === undefined) return false;

@@ -1,4 +1,7 @@
-/** What `npm run bench -- load` prints: costs under load as ratios, processor seconds and counts, each beside what is asked of it. */
+/**
+ * What `npm run bench -- load` prints: costs under load as ratios, processor seconds
+ * and counts, each beside what is asked of it.
+ */
 import { grid } from '../../lib/cli/columns.ts';
 
 export interface LoadRow {

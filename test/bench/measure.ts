@@ -100,7 +100,10 @@ export function settled(place: Place): Place {
   return place;
 }
 
-/** Milliseconds of processor time of all threads, kernel included; those of threads that have ended are missing. @see sched-stats in the kernel's documentation */
+/**
+ * Milliseconds of processor time of all threads, kernel included; those of threads that have ended are missing.
+ * @see sched-stats in the kernel's documentation
+ */
 export function processorMs(pid: number): number {
   const folder = `/proc/${pid}/task`;
   const threads = readdirSync(folder).map(id =>

@@ -89,7 +89,10 @@ export class BenchNode {
     return { ms: outcome!.ms, stdout: outcome!.stdout, note: String(done.output[3] ?? '') };
   }
 
-  /** All of them, which differ in environment and input alone, so many at once; milliseconds from the first start to the last end. */
+  /**
+   * All of them, which differ in environment and input alone, so many at once;
+   * milliseconds from the first start to the last end.
+   */
   async runAll(programs: readonly Program[], width: number): Promise<number> {
     const { each, all } = await this.#startAll(programs, width);
     succeeded(each, programs);

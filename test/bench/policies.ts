@@ -108,7 +108,9 @@ export function policiesOfTheCluster({ number, isForAll, shape, isAccepted }: Cl
   );
 }
 
-/** A cluster policy after those of `policiesOfTheCluster`, that accepts pods of the app on one port and denies them on another. */
+/**
+ * A cluster policy after those of `policiesOfTheCluster`, that accepts pods of the app on one port and denies them on another.
+ */
 export const policyThatTells = (app: string): string =>
   list([
     {

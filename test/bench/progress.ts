@@ -1,4 +1,7 @@
-/** What is being measured, with the seconds since the start: a line of stderr where that is a terminal, and nothing in a log or pipe. */
+/**
+ * What is being measured, with the seconds since the start: a line of stderr where that
+ * is a terminal, and nothing in a log or pipe.
+ */
 export const sayer =
   (part: string) =>
   (progress: string): void => {

@@ -1,4 +1,6 @@
-/** The launcher and the warm worker with everything on: addresses claimed on disk, masquerade, policy judged before ADD returns. */
+/**
+ * The launcher and the warm worker with everything on: addresses claimed on disk, masquerade, policy judged before ADD returns.
+ */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';

@@ -6,7 +6,9 @@ import { current } from './release-1.34.ts';
 
 export interface Release {
   readonly name: string;
-  /** How the agent comes to the nodes that the cluster starts with: as a program of ours, or by the manifests that are shipped. */
+  /**
+   * How the agent comes to the nodes that the cluster starts with: as a program of ours, or by the manifests that are shipped.
+   */
   readonly agent: 'program' | 'pod';
   /** Whether kube-proxy and CoreDNS are there; then pods have addresses of both families. */
   readonly hasServices: boolean;

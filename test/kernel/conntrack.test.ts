@@ -25,7 +25,10 @@ after(() => {
 
 const address = (text: string) => parseAddress(text) ?? assert.fail(text);
 
-/** The peer's writing of the table, sorted: `udp src=… dst=… sport=… dport=…` of the original direction; ICMP without type and code. */
+/**
+ * The peer's writing of the table, sorted: `udp src=… dst=… sport=… dport=…` of the
+ * original direction; ICMP without type and code.
+ */
 const seenByConntrack = (family: 'ipv4' | 'ipv6' = 'ipv4'): string[] =>
   netns
     .exec('conntrack', ['-L', '-f', family])

@@ -271,8 +271,8 @@ test('what a policy refused is told to its last packet, when another takes its p
 });
 
 /**
- * As it is, and as it would be if the log had no rate limit: then the kernel logs more than anybody can read. What is shown one by
- * one is what the log's limit lets through, and at most what is remembered of ten seconds.
+ * As it is, and as it would be if the log had no rate limit: then the kernel logs more than anybody can read. What is shown one
+ * by one is what the log's limit lets through, and at most what is remembered of ten seconds.
  */
 for (const [title, isLimited, number, mostShown] of [
   [

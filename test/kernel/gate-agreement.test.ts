@@ -1,6 +1,7 @@
 /**
- * One truth, three ways, over random worlds: what `evaluate` says of a flow, what a tracer finds in the table's value, and
- * what the kernel does to a packet. `test/unit/policy/agreement.test.ts` holds evaluate against the ruleset that the table is made of.
+ * One truth, three ways, over random worlds: what `evaluate` says of a flow, what a tracer finds in the
+ * table's value, and what the kernel does to a packet. `test/unit/policy/agreement.test.ts` holds evaluate
+ * against the ruleset that the table is made of.
  */
 import assert from 'node:assert/strict';
 import test from 'node:test';

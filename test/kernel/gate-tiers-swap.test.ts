@@ -72,7 +72,10 @@ const nobody = (number: string) => ({
   },
 });
 
-/** Rules that match nothing, so that a packet is long under way between those before and after them: neighbours that cannot become one. */
+/**
+ * Rules that match nothing, so that a packet is long under way between those before and
+ * after them: neighbours that cannot become one.
+ */
 function farApart(rules: LiveRules): void {
   for (let i = 0; i < 20; i++)
     cluster(rules, `between-${i}`, 100 + i, {

@@ -50,7 +50,9 @@ test('a chained pod that gets the tag of its new labels while it leaves the tabl
   assert.equal(findLink(host, { ifindex })?.group, condemned);
 });
 
-/** A DEL that has found no record, and the link of the attachment once a record of it has come to be at the step that is named. */
+/**
+ * A DEL that has found no record, and the link of the attachment once a record of it has come to be at the step that is named.
+ */
 async function unrecorded(begins: 'before the link is found' | 'before the pod is dismissed' | 'never') {
   const key = { network: 'net', containerID: `${begins.replaceAll(' ', '-')}`, ifname: 'eth0' };
   const stateDir = scratchFolder();

@@ -1,4 +1,6 @@
-/** What others wrote reaches no terminal as it is: commands about a node show it by the one door, whichever place it comes from. */
+/**
+ * What others wrote reaches no terminal as it is: commands about a node show it by the one door, whichever place it comes from.
+ */
 import assert from 'node:assert/strict';
 import test, { after, suite } from 'node:test';
 import { labelled, named, type } from '../support/cli-host.ts';

@@ -1,4 +1,7 @@
-/** Commands beside explain, matrix and diff over policies of both tiers: what would be sent, how the agent is, and what a shell completes. */
+/**
+ * Commands beside explain, matrix and diff over policies of both tiers: what would be sent,
+ * how the agent is, and what a shell completes.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { AgentStatus } from '../../lib/controller/agent-report.ts';

@@ -1,4 +1,6 @@
-/** Cluster policies out of the policies folder, on a node without Kubernetes: by the executable, a real kernel and real packets. */
+/**
+ * Cluster policies out of the policies folder, on a node without Kubernetes: by the executable, a real kernel and real packets.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Json } from '../support/cni.ts';

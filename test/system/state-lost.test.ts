@@ -1,4 +1,7 @@
-/** Files of the state and runtime folders are lost while pods run: no pod ever gets what was another's, also where a worker keeps in mind what it wrote. */
+/**
+ * Files of the state and runtime folders are lost while pods run: no pod ever gets what was another's, also
+ * where a worker keeps in mind what it wrote.
+ */
 import assert from 'node:assert/strict';
 import test, { suite } from 'node:test';
 import { isIdentity } from '../../lib/tag/tag.ts';

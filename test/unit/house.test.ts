@@ -34,6 +34,18 @@ test(`no file has more than ${MOST_LINES} lines`, () => {
   assertListed(found, long, 'split it by what it does');
 });
 
+const WIDEST = 130;
+
+test(`no line of a comment is longer than ${WIDEST} characters`, () => {
+  const found = [...sources, ...built, ...globSync('test/**/*.ts', { cwd: root })].flatMap(file => {
+    const lines = textOf(file).split('\n');
+    return lines.flatMap((line, i) =>
+      /^\s*(\/?\*|\/\/)/.test(line) && line.length > WIDEST ? [`${file}:${i + 1}`] : [],
+    );
+  });
+  assert.deepEqual(found, []);
+});
+
 const twins: Reasons = {
   'address.ts': 'an IP address, and one on a link',
   'attachment.ts': 'its record under a lock, and how a call begins with it',

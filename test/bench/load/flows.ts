@@ -1,4 +1,7 @@
-/** What it costs to record flows: of the agent's processor time for each connection, of its memory, and until one is on the screen. */
+/**
+ * What it costs to record flows: of the agent's processor time for each connection, of
+ * its memory, and until one is on the screen.
+ */
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';

@@ -1,4 +1,7 @@
-/** Staged policies of the API: they are in no ruleset, whatever they were before, and commands and flows get them from the agent. */
+/**
+ * Staged policies of the API: they are in no ruleset, whatever they were before, and
+ * commands and flows get them from the agent.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';

@@ -1,4 +1,7 @@
-/** Random worlds with all tiers: `evaluate` beside a second telling of the same meaning, and whatever its reasons name is to blame. */
+/**
+ * Random worlds with all tiers: `evaluate` beside a second telling of the same meaning,
+ * and whatever its reasons name is to blame.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';

@@ -1,4 +1,7 @@
-/** The meaning of cluster policies, statement by statement: 25 examples, and each sentence of the API about order and about whom it means. */
+/**
+ * The meaning of cluster policies, statement by statement: 25 examples, and each sentence of
+ * the API about order and about whom it means.
+ */
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import type { EvaluateOptions } from '../../../lib/policy/evaluate/evaluate.ts';

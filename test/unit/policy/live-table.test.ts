@@ -1,4 +1,7 @@
-/** Rules that follow the cluster change by change, carried over to a whole table: it is the one that a compiler of the whole makes. */
+/**
+ * Rules that follow the cluster change by change, carried over to a whole table: it is
+ * the one that a compiler of the whole makes.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';

@@ -132,7 +132,10 @@ const policy = (tier: string, priority: number, ingress: readonly object[]) => (
   spec: { tier, priority, subject: { namespaces: {} }, ingress },
 });
 
-/** So many policies, each of which accepts one app, denies another and passes on a third, to what may deny it; and two apps that all speak of. */
+/**
+ * So many policies, each of which accepts one app, denies another and passes on a third, to what
+ * may deny it; and two apps that all speak of.
+ */
 function tiersOf(number: number): LiveRules {
   const rules = new LiveRules();
   const admin = Array.from({ length: number }, (_, i) =>
