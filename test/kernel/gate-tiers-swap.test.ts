@@ -28,8 +28,8 @@ const rule = (action: string, side: 'from' | 'to', labels: Peers) => ({
   [side]: [{ namespaces: { matchLabels: labels } }],
 });
 
-function read(kind: string, apiVersion: string, name: string, spec: object) {
-  const value = { apiVersion, kind, metadata: { name, namespace: 'called' }, spec };
+function read(kind: string, apiVersion: string, metadata: object, spec: object) {
+  const value = { apiVersion, kind, metadata, spec };
   const { world, problems } = readManifests([{ file: 'x.yaml', document: 0, value }]);
   assert.deepEqual(problems, []);
   return world;
@@ -37,7 +37,7 @@ function read(kind: string, apiVersion: string, name: string, spec: object) {
 
 function cluster(rules: LiveRules, name: string, priority: number, spec: object): void {
   const whole = { tier: 'Admin', priority, subject: { namespaces: {} }, ...spec };
-  const { clusterPolicies } = read('ClusterNetworkPolicy', 'policy.networking.k8s.io/v1alpha2', name, whole);
+  const { clusterPolicies } = read('ClusterNetworkPolicy', 'policy.networking.k8s.io/v1alpha2', { name }, whole);
   rules.setClusterPolicy(clusterPolicies![0]!);
 }
 
@@ -47,7 +47,8 @@ function withoutCluster(rules: LiveRules, name: string): void {
 }
 
 /** No pod may call the pod that is called. */
-const closed = read('NetworkPolicy', 'networking.k8s.io/v1', 'closed', { podSelector: {} }).policies[0]!;
+const metadata = { name: 'closed', namespace: 'called' };
+const closed = read('NetworkPolicy', 'networking.k8s.io/v1', metadata, { podSelector: {} }).policies[0]!;
 
 interface Change {
   readonly what: string;
