@@ -92,11 +92,10 @@ export class DiskNodeStore implements NodeStore {
   /**
    * One at a time in this network namespace. The file may have been removed by its last holder while we waited, so what was
    * locked must still be what others will lock.
-   * @param timeout in milliseconds
    * @throws LockTimeoutError, StateError
    */
-  async lock(timeout: number, signal?: AbortSignal): Promise<FileLock> {
-    const end = monotonic() + timeout;
+  async lock(timeoutMs: number, signal?: AbortSignal): Promise<FileLock> {
+    const end = monotonic() + timeoutMs;
     for (;;) {
       const held = await this.#lockOnce(end, signal);
       if (statSync(this.#path('lock'), { throwIfNoEntry: false })?.ino === fstatSync(held.fd).ino) return held;

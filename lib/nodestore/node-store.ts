@@ -45,10 +45,9 @@ export interface Concern {
 export interface NodeStore {
   /**
    * One holder at a time, of all processes.
-   * @param timeout in milliseconds
    * @throws LockTimeoutError, StateError
    */
-  lock(timeout: number, signal?: AbortSignal): Promise<Disposable>;
+  lock(timeoutMs: number, signal?: AbortSignal): Promise<Disposable>;
   /** The table's owner, without a look at the pods; undefined as for `read`. */
   owner(): Owner | undefined;
   /** Undefined where there is none, or none that can be read: then the kernel and the records tell. */

@@ -1,6 +1,6 @@
 /**
- * The meaning of cluster policies, statement by statement: 25 examples, and each sentence of
- * the API about order and about whom it means.
+ * The meaning of cluster policies, statement by statement: 25 examples, and each sentence of the API about order, subjects
+ * and peers.
  */
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
