@@ -11,6 +11,7 @@ import type { TableConnection } from './table-connection.ts';
 export interface ClosingOptions {
   readonly store: NodeStore;
   readonly nft: () => TableConnection;
+  readonly isAnyTagged: () => boolean;
   /** The node's state where there is no record of it. */
   readonly start: () => NodeState;
 }
@@ -19,13 +20,13 @@ export interface ClosingOptions {
  * Takes the pod out of the agent's table, whose policies no other process knows. To be called under the lock.
  * @throws NftError EPERM where the agent lives and holds its table
  */
-export function closePod(key: string, { store, nft, start }: ClosingOptions): void {
+export function closePod(key: string, { store, nft, isAnyTagged, start }: ClosingOptions): void {
   const record = store.read();
   const before = record?.state ?? start();
   const pod = before.pods[key];
   if (!pod) return;
   const state = withoutPod(before, key);
-  if (state.counts.pods === 0) {
+  if (state.counts.pods === 0 && !isAnyTagged()) {
     removeAll(store, nft);
     return;
   }

@@ -122,8 +122,9 @@ export class FolderTable {
     const isFor = isSameOwner(before.state.owner, owner) && isSame(before.state.settings, settings);
     if (!asFound && !isFor) return undefined;
     const state = change(before.state);
+    if (state.counts.pods === 0) return undefined;
     if (state === before.state) return this.#footings.look(record).isStanding ? unchanged(before, false, 0) : undefined;
-    const footing = state.counts.pods > 0 ? this.#footings.inPart(record, kept) : undefined;
+    const footing = this.#footings.inPart(record, kept);
     try {
       const brought = footing && this.#reach(footing, { state, kept }, { only });
       if (brought) this.#footings.remember({ ...footing!, goal: brought.after });
@@ -145,14 +146,14 @@ export class FolderTable {
     const settings = asFound && record ? record.state.settings : this.#options.settings;
     const isUnchanged = changed === before.state && isSame(settings, before.state.settings) && !isNews;
     const isDone = !before.state.leaving && !before.state.uncut && reconciler.markers.length > 0;
-    if (record && isUnchanged && isDone) {
+    if (record && isUnchanged && isDone && !this.#isNeedless(changed)) {
       if (reconciler.known.knowledge.generation !== record.generation) reconciler.keep(stamps(kept));
       this.#footings.remember(footing);
       return unchanged(before, isNews, found);
     }
     const state = { ...reconciler.arrive(changed), settings, ...(isNews ? { refused: [] } : {}) };
     const after = { state: isNews || !record ? this.#relabel(state, kept) : state, kept };
-    if (after.state.counts.pods === 0) {
+    if (this.#isNeedless(after.state)) {
       this.#footings.forget();
       removeAll(this.store, this.#options.nft);
       return { before, after, isChanged: true, isNews, drift: found, shrunk: [] };
@@ -162,6 +163,11 @@ export class FolderTable {
     if (isNews) this.store.writeApplied(kept);
     this.#footings.remember({ ...footing, goal: brought.after });
     return brought;
+  }
+
+  /** Whether the table may go. Without it each link that has a tag is open, be it of a pod that the record knows or not. */
+  #isNeedless({ counts, settings }: NodeState): boolean {
+    return counts.pods === 0 && (settings.judge === 'none' || !this.#options.isAnyTagged());
   }
 
   #reach(
@@ -203,8 +209,8 @@ export class FolderTable {
 
   /** Takes the pod out of the agent's table, as `closePod`. */
   close(key: string): void {
-    const { store, nft } = this.#options;
-    closePod(key, { store, nft, start: () => this.#footings.start(true) });
+    const { store, nft, isAnyTagged } = this.#options;
+    closePod(key, { store, nft, isAnyTagged, start: () => this.#footings.start(true) });
   }
 
   /** The operations that `mend` would take. */
@@ -213,7 +219,7 @@ export class FolderTable {
     if (!record || record.state.settings.judge === 'agent') return [];
     const state = withoutPods(record.state, isGone);
     if (state === record.state) return this.drift();
-    if (state.counts.pods === 0) return [];
+    if (this.#isNeedless(state)) return [];
     const want = desiredTable(state, markersOf(record), rulesetOfFolder(this.store.readApplied(), state));
     return diff(this.read(), want).operations;
   }
@@ -235,7 +241,7 @@ export class FolderTable {
     const record = this.store.read();
     if (!record) return [];
     const state = withoutPods(record.state, isGone);
-    if (state.counts.pods === 0) {
+    if (this.#isNeedless(state)) {
       this.#footings.forget();
       removeAll(this.store, this.#options.nft);
       return [];

@@ -35,6 +35,8 @@ export interface FootingOptions extends Pick<ReconcilerOptions, 'nft' | 'recover
   readonly store: NodeStore;
   readonly owner: Owner;
   readonly settings: GateSettings;
+  /** Whether a link of ours has a tag, and so is open unless the table judges it. */
+  readonly isAnyTagged: () => boolean;
   /** A warm process passes one memory to all its calls. */
   readonly memory?: TableMemory | undefined;
 }

@@ -54,7 +54,7 @@ export interface InlineOptions {
   readonly mended?: ((operations: number) => void) | undefined;
   readonly nft: () => Nft;
   readonly conntrack: Conntrack;
-  readonly node: Pick<FolderTableOptions, 'recover' | 'isCarried' | 'retag'> & {
+  readonly node: Pick<FolderTableOptions, 'recover' | 'isCarried' | 'isAnyTagged' | 'retag'> & {
     /** Keys of all pods that some attachment's record speaks of, those in the making included. */
     readonly recorded: (owner: Owner) => ReadonlySet<string>;
     /** Addresses of all the node's links; canonical texts. */

@@ -111,6 +111,8 @@ export async function clearNode({ settings, store, path, isForced }: ClearOption
   });
   const restored = (await attempt(() => restore(here))) ?? { table: [], isRebuilt: false };
   const { failures: unremoved, ...links } = await clearLinks(store, here, isForced);
+  // The table may have stayed for them alone.
+  if (links.links.length > 0) await attempt(() => here.hook.mend());
   await attempt(() => here.reaper.drained());
   return {
     adopted: collected.flatMap(({ found }) => found.adopted),

@@ -24,8 +24,8 @@ import type { Context } from './context.ts';
 import { dispatchInline, dispatchInThreadPool } from './dispatch.ts';
 import { homeOf, readFacts } from './facts.ts';
 import { deletingReaper, type LinkReaper } from './link-reaper.ts';
-import { tagLink } from './links.ts';
-import { hostEnd, lookUpIn } from './own-link.ts';
+import { allLinks, tagLink } from './links.ts';
+import { hostEnd, isTagged, lookUpIn } from './own-link.ts';
 
 /** Pods of this network namespace by their records; a state folder may serve several namespaces. */
 function recordedPods(stateDir: string, here: NetnsIdentity, isMeant = (_: Facts): boolean => true): LocalPod[] {
@@ -67,6 +67,7 @@ export const nodeFacts = (host: Exchange, here: NetnsIdentity): NodeFacts => ({
   unfinished: ({ stateDir }) => new Set(recordedPods(stateDir, here, ({ phase }) => phase !== 'ready').map(podKey)),
   localAddresses: () => localAddresses(host),
   isCarried: tag => isGroupCarried(host, tag),
+  isAnyTagged: () => allLinks(host).some(isTagged),
   retag: pod => {
     const found = hostEnd(lookUpIn(host), pod);
     if (found && isIdentity(found.group)) tagLink(host, found.ifindex, pod.tag);

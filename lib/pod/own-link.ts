@@ -10,7 +10,7 @@ import { inNetns, Netns, NetnsError } from '../kernel/netns.ts';
 import { isNetnsGone } from '../kernel/netnsid.ts';
 import { parseAlias, shortID } from '../tag/alias.ts';
 import { type AttachmentKey, hostInterfaceName, linkMac } from '../tag/link-name.ts';
-import { isOurs } from '../tag/tag.ts';
+import { isIdentity, isOurs } from '../tag/tag.ts';
 import { findLink, isThere } from './links.ts';
 
 /** Finds a link, in the kernel or in a list of links. */
@@ -30,6 +30,10 @@ export function isLinkOf(link: Link, containerID: string): boolean {
   if (link.alias === undefined || link.alias === '') return isOurs(link.group);
   return parseAlias(link.alias)?.shortID === shortID(containerID);
 }
+
+/** A link of ours, or one that has lost its alias, with a tag that an identity may have. */
+export const isTagged = ({ group, alias }: Link): boolean =>
+  isIdentity(group) && (alias === undefined || alias === '' || parseAlias(alias) !== undefined);
 
 /** The node's end of the pod: by its ifindex, under whatever name; else by the name that it was given. */
 export function hostEnd(

@@ -32,6 +32,7 @@ before(async () => {
     log: line => assert.fail(line),
     recover: () => ({}),
     isCarried: () => false,
+    isAnyTagged: () => false,
     retag: tagAsJudged,
   });
 });

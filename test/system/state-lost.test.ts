@@ -5,12 +5,14 @@
 import assert from 'node:assert/strict';
 import test, { suite } from 'node:test';
 import { isIdentity } from '../../lib/tag/tag.ts';
-import { labelled, named } from '../support/cli-host.ts';
+import { labelled, named, type } from '../support/cli-host.ts';
 import {
   add,
   addresses,
   type Call,
   cni,
+  config,
+  type Json,
   policies,
   runDir,
   silently,
@@ -38,8 +40,13 @@ interface Pod extends Call {
   readonly mac: string;
 }
 
-async function plug(host: Host, name: string, role: string): Promise<Pod> {
-  const call = { config: labelled({ role }), containerID: name, netns: await host.pod(), args: named('shop', name) };
+async function plug(host: Host, name: string, role: string, more: Json = {}): Promise<Pod> {
+  const call = {
+    config: labelled({ role }, more),
+    containerID: name,
+    netns: await host.pod(),
+    args: named('shop', name),
+  };
   const result = await add(host, call);
   return { ...call, role, address: addresses(result)[0]!, mac: result.interfaces![0]!.mac };
 }
@@ -116,6 +123,55 @@ inWays(['alone', 'worker'], way => {
       const next = await plug(host, 'next', 'bad');
       await assertOneRoleATag(host, new Map([ok, victim, next].map(({ mac, role }) => [mac, role])), 'after it');
     });
+  });
+
+  suite('the last pod that is known goes: pods of which nothing is known stay closed, and the table is there until they go', () => {
+    const lost = `rm -rf ${stateDir} ${runDir}`;
+    const elsewhere: Json = { runDir: '/run/elsewhere' };
+    const known = { config: config(), containerID: 'known', netnsPath: '' };
+    const keeps = ['victim', 'bad'].map(containerID => ({ containerID, ifname: 'eth0' }));
+    const command = async (host: Host, ...args: readonly string[]) =>
+      assert.ok([0, 1].includes((await type(host, args)).exit!), args.join(' '));
+    const events: readonly (readonly [
+      what: string,
+      more: Json,
+      script: string,
+      event: (host: Host) => Promise<unknown>,
+    ])[] = [
+      ['DEL, both folders lost', {}, lost, host => silently(host, 'DEL', known)],
+      [
+        'DEL of a stranger, both folders lost',
+        {},
+        lost,
+        host => silently(host, 'DEL', { ...known, containerID: 'no' }),
+      ],
+      ['`tollgate gc`, both folders lost', {}, lost, host => command(host, 'gc')],
+      ['`tollgate policy apply`, both folders lost', {}, lost, host => command(host, 'policy', 'apply')],
+      ['`tollgate verify --repair`, both folders lost', {}, lost, host => command(host, 'verify', '--repair')],
+      ['DEL by the runDir of before', elsewhere, '', host => silently(host, 'DEL', known)],
+      [
+        'GC by the runDir of before',
+        elsewhere,
+        '',
+        host => silently(host, 'GC', { config: config({ 'cni.dev/valid-attachments': keeps }) }),
+      ],
+    ];
+    for (const [what, more, script, event] of events)
+      test(what, async () => {
+        using host = await startHost({ way });
+        host.write(`${policies}/deny.yaml`, onlyFromOk);
+        const pods = [await plug(host, 'known', 'ok')];
+        for (const role of ['victim', 'bad']) pods.push(await plug(host, role, role, more));
+        const [, victim, bad] = pods;
+        await host.sh(script);
+        await event(host);
+        assert.equal(await crosses(host, bad!, victim!), false, 'what was denied is allowed');
+        for (const pod of pods) await silently(host, 'DEL', pod);
+        // Of two records of one node each may speak of pods that have gone by the other.
+        for (const folder of [elsewhere, {}])
+          await silently(host, 'GC', { config: config({ ...folder, 'cni.dev/valid-attachments': [] }) });
+        await host.sh('! nft list table inet tollgate 2>/dev/null');
+      });
   });
 
   test(`files are lost at random between ${TURNS} random calls: links of one tag have one role, and all of them go in the end`, async t => {

@@ -40,7 +40,7 @@ class InlineNode implements Disposable {
       settings: { judge: 'inline', nflogGroup: 7467, enforceEgressToNode: false },
       nft: () => this.#nft,
       log: line => console.error(line),
-      ...{ recover: () => ({}), isCarried: never, retag: () => {} },
+      ...{ recover: () => ({}), isCarried: never, isAnyTagged: never, retag: () => {} },
     });
   }
 

@@ -75,7 +75,13 @@ class Room {
   /** While the agent is away. */
   closeWithoutAgent(key: string): void {
     const { store, kernel } = this;
-    const nothing = { log: () => {}, recover: () => ({}), isCarried: () => false, retag: () => {} };
+    const nothing = {
+      log: () => {},
+      recover: () => ({}),
+      isCarried: () => false,
+      isAnyTagged: () => false,
+      retag: () => {},
+    };
     new FolderTable({ store, owner, settings, nft: () => kernel.nft, ...nothing }).close(key);
   }
 

@@ -73,6 +73,7 @@ class Room implements Disposable {
       log: line => void this.said.push(line),
       recover: () => this.recovered,
       isCarried: () => false,
+      isAnyTagged: () => false,
       retag: pod => void this.kernel.log.push(`retag ${pod.link} ${pod.tag}`),
       ...changes,
     });
@@ -391,6 +392,7 @@ test('who dies while a pod changes its tag leaves both entries, and the next cal
     nft: () => room.kernel.nft,
     recover: () => ({}),
     isCarried: () => false,
+    isAnyTagged: () => false,
     retag: () => {
       throw new Error('killed');
     },
