@@ -1,7 +1,8 @@
+import { formatAddress, formatPrefix } from '../ip/address.ts';
 import { CniError, codes, messageOf } from './error.ts';
 import { fields, integer, optional, text } from './field.ts';
 import type { Environment, Verb } from './request.ts';
-import { type Ip, type Result, readResult } from './result.ts';
+import { type Ip, mixedRoute, type Result, readResult } from './result.ts';
 import type { CniVersion } from './version.ts';
 
 /**
@@ -115,5 +116,11 @@ export function readIpamResult(call: DelegateCall, exit: DelegateExit): Result {
   }
   if (result.ips.length === 0)
     throw new CniError(codes.delegateFailed, `IPAM plugin "${call.type}" gave no address`, clipped(exit.stdout));
+  const mixed = mixedRoute(result.routes);
+  if (mixed)
+    throw new CniError(
+      codes.delegateFailed,
+      `Cannot use the route to ${formatPrefix(mixed.dst)} by ${formatAddress(mixed.gw)} that IPAM plugin "${call.type}" gave: expected a gateway of its address family`,
+    );
   return { ...result, interfaces: [], ips: result.ips.map(withoutIndex) };
 }

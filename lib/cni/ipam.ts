@@ -1,10 +1,11 @@
-import type { Address, Prefix } from '../ip/address.ts';
+import { type Address, formatAddress, type Prefix } from '../ip/address.ts';
 import { CniError, codes } from './error.ts';
 import {
   absolutePath,
   address,
   type Fields,
   fields,
+  invalid,
   type JsonObject,
   listOf,
   needed,
@@ -16,7 +17,7 @@ import {
   text,
   unlessBlank,
 } from './field.ts';
-import { type ResultRoute, route } from './result.ts';
+import { mixedRoute, type ResultRoute, route } from './result.ts';
 
 /** The `ipam.type` that we serve ourselves, and the name under which the executable is an IPAM plugin for others. */
 export const builtinIpam = 'tollgate-ipam';
@@ -71,6 +72,13 @@ export const rangeSets: Reader<readonly RangeSetSpec[]> = (value, at) => {
 /** `"node"`, as if no ranges were named: the agent knows this node's. */
 const namedRanges: Reader<readonly RangeSetSpec[]> = (value, at) => (value === 'node' ? [] : rangeSets(value, at));
 
+const ownRoute: Reader<ResultRoute> = (value, at) => {
+  const read = route(value, at);
+  const mixed = mixedRoute([read]);
+  if (mixed) throw invalid(`${at}.gw`, formatAddress(mixed.gw), `an IPv${read.dst.family} address, as "dst" is one`);
+  return read;
+};
+
 export type Take = <T>(from: Fields, key: string, reader: Reader<T>) => T | undefined;
 
 /** Top-level keys of the section that are ours to know; others get a second look for misspelling. */
@@ -103,7 +111,7 @@ export function readIpam(value: unknown, at: string, take: Take): Ipam | undefin
     type,
     raw,
     rangeSets: [...(oldStyle ? [[oldStyle]] : []), ...(take(from, 'ranges', namedRanges) ?? [])],
-    routes: take(from, 'routes', listOf(route)) ?? [],
+    routes: take(from, 'routes', listOf(ownRoute)) ?? [],
     resolvConf: take(from, 'resolvConf', unlessBlank(absolutePath)),
     dataDir: take(from, 'dataDir', unlessBlank(absolutePath)),
   });

@@ -93,6 +93,10 @@ export const route: Reader<ResultRoute> = (value, at) => {
   });
 };
 
+/** The first route by a gateway of the other address family, which a pod's interface cannot have; undefined where none is. */
+export const mixedRoute = (routes: readonly ResultRoute[]): Required<Pick<ResultRoute, 'dst' | 'gw'>> | undefined =>
+  routes.flatMap(({ dst, gw }) => (gw && gw.family !== dst.family ? [{ dst, gw }] : []))[0];
+
 /** 0.1.0 and 0.2.0: one object for each family, with the routes of that family inside. */
 function readByFamily(from: Fields): Pick<Result, 'interfaces' | 'ips' | 'routes'> {
   const ips: Ip[] = [];

@@ -4,6 +4,7 @@
  */
 import { refuseTooSmallMtu } from '../cni/config.ts';
 import { CniError, codes, messageOf } from '../cni/error.ts';
+import { builtinIpam } from '../cni/ipam.ts';
 import type { AttachmentRequest } from '../cni/request.ts';
 import type { Result } from '../cni/result.ts';
 import { HostPortTaken } from '../gate/host-ports.ts';
@@ -22,7 +23,7 @@ import { dispatchInline } from './dispatch.ts';
 import { type MadeFacts, type PodFacts, writeFacts } from './facts.ts';
 import { forgetStaleHostPorts } from './forget-flows.ts';
 import { createPair, NameTaken, type PodInterface, plugIn } from './interface.ts';
-import { masqueradeOf, reserveAddresses } from './ipam.ts';
+import { masqueradeOf, refuseRouted, reserveAddresses } from './ipam.ts';
 import { findLink, foundLink, isThere, tagLink } from './links.ts';
 import { defaultRoutes, mtuOfPod, type PathMtu, readPathMtu } from './mtu.ts';
 import { writeMade } from './pair.ts';
@@ -105,6 +106,8 @@ async function plug(
   using netns = openTarget(request, context);
   const isAddress = (error: unknown): boolean => error instanceof PoolExhausted || error instanceof AddressRefused;
   const ipam = await withDeadCleared(isAddress, request, context, () => reserveAddresses(request, attachment, context));
+  if (request.config.ipam?.type !== builtinIpam)
+    await withDeadCleared(isAddress, request, context, async () => refuseRouted(ipam, context));
   const planned = layout(ipam);
   const families = new Set(planned.addresses.map(({ address }) => address.family));
   const { mtu = mtuOfPod(path, families) } = request.config;

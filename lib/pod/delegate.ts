@@ -35,13 +35,16 @@ export interface Delegation {
   /** The whole configuration, to the byte. */
   readonly stdin: string;
   readonly log: (line: string) => void;
+  /** Ends it at once: its caller no longer waits, and is to be undone. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 const defined = (env: Environment): NodeJS.ProcessEnv =>
   Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined));
 
-async function run({ call, env, path, stdin, log }: Delegation): Promise<DelegateExit> {
+async function run({ call, env, path, stdin, log, signal }: Delegation): Promise<DelegateExit> {
   const file = findDelegate(call.type, path);
+  signal?.throwIfAborted();
   const { spawn } = process.getBuiltinModule('node:child_process');
   const child = spawn(file, [], { env: defined(delegateEnvironment(env, call.verb)), stdio: ['pipe', 'pipe', 'pipe'] });
   const output = { stdout: '', stderr: '' };
@@ -53,10 +56,15 @@ async function run({ call, env, path, stdin, log }: Delegation): Promise<Delegat
   });
   // A delegate that does not read its stdin is no failure of ours.
   child.stdin.on('error', () => {}).end(stdin);
+  const kill = (): void => void child.kill('SIGKILL');
+  signal?.addEventListener('abort', kill, { once: true });
   const exit = await new Promise<DelegateExit>((resolve, reject) => {
     child.on('error', reject);
+    // A child of its own may hold its output open.
+    child.on('exit', () => signal?.aborted && reject(signal.reason));
     child.on('close', (exitCode, signal) => resolve({ exitCode, ...(signal ? { signal } : {}), ...output }));
   });
+  signal?.removeEventListener('abort', kill);
   if (exit.stderr !== '') log(exit.stderr.trimEnd());
   return exit;
 }

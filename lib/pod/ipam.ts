@@ -6,8 +6,9 @@ import { builtinIpam, type RangeSetSpec } from '../cni/ipam.ts';
 import { type AttachmentRequest, requestedIps, type Verb } from '../cni/request.ts';
 import type { Result } from '../cni/result.ts';
 import { type CniVersion, newestVersion } from '../cni/version.ts';
-import { type Address, formatPrefix, networkOf, type Prefix } from '../ip/address.ts';
+import { type Address, formatAddress, formatPrefix, networkOf, type Prefix } from '../ip/address.ts';
 import type { PoolPlan, RangeSources } from '../ipam/config.ts';
+import { AddressRefused } from '../ipam/error.ts';
 import type { Exchange } from '../kernel/message.ts';
 import { readSeenBy } from '../kernel/mount-namespace.ts';
 import type { Attachment } from '../state/attachment.ts';
@@ -98,10 +99,21 @@ export type Reserver = Pick<Context, 'log' | 'host' | 'caller'>;
 function explainRoute(host: Exchange, address: Address): string {
   const ifindex = linkRoutedTo(host, address);
   const link = ifindex === undefined ? undefined : findLink(host, { ifindex });
-  if (!link) return 'in use on this node';
+  if (!link) return 'it is in use on this node';
   const { namespace, pod, shortID } = parseAlias(link.alias ?? '') ?? {};
   const user = pod === undefined ? '' : `, the interface of pod ${namespace}/${pod} (container ${shortID})`;
-  return `this node routes it to ${link.name}${user}, but no pod of this network has it`;
+  return `this node routes it to ${link.name}${user}`;
+}
+
+const isRouted = (host: Exchange, address: Address): boolean => linkRoutedTo(host, address) !== undefined;
+
+/**
+ * An address that another plugin gave may be another pod's, or the node's own, of which that plugin knows nothing.
+ * @throws AddressRefused
+ */
+export function refuseRouted({ ips }: Result, { host }: Pick<Context, 'host'>): void {
+  const routed = ips.find(({ address }) => isRouted(host, address));
+  if (routed) throw new AddressRefused(formatAddress(routed.address), explainRoute(host, routed.address));
 }
 
 /** Reserves addresses in our own pools. @throws PoolExhausted, AddressRefused, IpamConfigError, StateError */
@@ -118,8 +130,8 @@ export async function reserveBuiltin(
     pools,
     requested: requestedIps(request),
     minimumRest: MINIMUM_REST,
-    isBusy: (address: Address) => linkRoutedTo(context.host, address) !== undefined,
-    explainBusy: (address: Address) => explainRoute(context.host, address),
+    isBusy: (address: Address) => isRouted(context.host, address),
+    explainBusy: (address: Address) => `${explainRoute(context.host, address)}, but no pod of this network has it`,
   };
   const allotments = reserve(attachment, reservation, facts => {
     const { pod } = readFacts(facts);
@@ -142,7 +154,7 @@ async function reserveDelegated(request: AttachmentRequest, attachment: Attachme
   // Before anything is noted: what does not exist cannot be asked to undo anything either.
   findDelegate(config.ipam!.type, path);
   attachment.append(writeFacts({ delegate: { type: config.ipam!.type, stdin: config.text } }));
-  const result = await delegateAdd(delegationOf(config, 'ADD', context, path));
+  const result = await delegateAdd({ ...delegationOf(config, 'ADD', context, path), signal: context.signal });
   attachment.append({ addresses: result.ips.map(({ address }) => formatPrefix(address).split('/')[0]!) });
   return result;
 }

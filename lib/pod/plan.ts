@@ -51,8 +51,9 @@ export function layout(ipam: Result): PodLayout {
   const given = ipam.routes.flatMap((route): PlannedRoute[] => {
     const gateway = route.gw ?? gatewayOf(route.dst.family);
     if (!gateway) return [];
-    const { dst, gw: _, ...rest } = route;
-    return [{ destination: dst, gateway, ...rest }];
+    const { dst, gw: _, table, ...rest } = route;
+    // Table 0 is none, which the kernel takes for the main one.
+    return [{ destination: dst, gateway, ...rest, ...(table ? { table } : {}) }];
   });
   const added = ([4, 6] as const).flatMap((family): PlannedRoute[] => {
     const gateway = gatewayOf(family);

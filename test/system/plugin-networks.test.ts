@@ -144,6 +144,15 @@ test('two networks whose IPAM names no gateway share the link-local one, and eac
   }
 });
 
+test('a route of table 0, which the kernel takes for the main one, is there for CHECK', async () => {
+  using host = await startHost();
+  const routes = [{ dst: '192.0.2.0/24', table: 0 }];
+  const network = config({ ipam: { type: 'tollgate-ipam', subnet: '10.71.0.0/24', routes } });
+  const call = { config: network, containerID: 'a', netns: await host.pod() };
+  const result = await add(host, call);
+  await silently(host, 'CHECK', { ...call, config: { ...network, prevResult: result } });
+});
+
 test('CHECK notices that the route to a subnet is gone, of the first network and of the second', async () => {
   using host = await startHost();
   const { mine, netns } = await plugAll(host, scenarios['two of ours']!);

@@ -9,6 +9,7 @@ import {
   cni,
   config,
   eachOfList,
+  environment,
   errorOf,
   type Json,
   type PluginList,
@@ -24,6 +25,8 @@ import {
 } from '../support/cni.ts';
 import type { Host } from '../support/host.ts';
 import { assertNothingLeft, condemned, isTag, type Link, links, snapshot, tagged } from '../support/snapshot.ts';
+import { until } from '../support/until.ts';
+import { binaryOf, inWays } from '../support/way.ts';
 
 const hostLocal = { type: 'host-local', dataDir: '/run/test/host-local', subnet: '10.81.0.0/24' };
 const defaultRoute = { routes: [{ dst: '0.0.0.0/0' }] };
@@ -318,6 +321,27 @@ suite('the IPAM of others', () => {
     await assertNothingLeft(host, before, 'after an ADD that failed');
   });
 
+  test('an address that the node has, or routes to another pod, is refused by the name of that, and given back', async () => {
+    using host = await startHost();
+    await host.sh('ip addr add 10.83.0.77/32 dev lo');
+    const { env, calls } = await scripted(host, `ADD) cat /run/test/answer;;`);
+    const plugIn = async (containerID: string, address: string) => {
+      host.write('/run/test/answer', `{"cniVersion":"1.1.0","ips":[{"address":"${address}/24"}]}`);
+      return await cni(host, 'ADD', { config: own, containerID, netns: await host.pod(), env });
+    };
+    assert.equal((await plugIn('a', '10.83.0.9')).exit, 0);
+    await calls();
+    for (const [address, user] of [
+      ['10.83.0.9', /pod default\/a/],
+      ['10.83.0.77', /routes it to lo/],
+    ] as const) {
+      const { code, msg } = errorOf(await plugIn('b', address));
+      assert.deepEqual([code, msg.includes(`Cannot reserve ${address}`), user.test(msg)], [100, true, true], msg);
+      assert.deepEqual(await calls(), ['ADD', 'DEL']);
+    }
+    assert.equal((await tagged(host)).length, 1);
+  });
+
   test('a DEL that it refuses is an error, and the next one succeeds', async () => {
     using host = await startHost();
     await warm(host, config());
@@ -334,6 +358,22 @@ suite('the IPAM of others', () => {
     await silently(host, 'DEL', call);
     await assertNothingLeft(host, before);
   });
+
+  inWays(['alone', 'worker'], way =>
+    test('one that hangs keeps no DEL waiting once the runtime has killed the ADD', async () => {
+      using host = await startHost({ way });
+      const { env, calls } = await scripted(host, 'ADD) touch /run/test/asked; sleep infinity;;');
+      const call = { config: own, containerID: 'a', netns: await host.pod(), env };
+      const adding = host.spawn([binaryOf(host)], { env: environment('ADD', call) });
+      adding.stdin!.end(JSON.stringify(own));
+      await until('the ADD to be under way', async () => host.files('/run/test').includes('/run/test/asked'));
+      adding.kill('SIGKILL');
+      await silently(host, 'DEL', call);
+      const [first, ...others] = await calls();
+      assert.deepEqual([first, ...new Set(others)], ['ADD', 'DEL']);
+      assert.deepEqual(await tagged(host), []);
+    }),
+  );
 
   test('a STATUS that it refuses is 50 or 51', async () => {
     using host = await startHost();

@@ -239,6 +239,16 @@ test('our own ipam section is read in host-local’s words: the old-style subnet
   assert.deepEqual([found?.resolvConf, found?.dataDir], ['/etc/resolv.conf', '/var/lib/x']);
 });
 
+test('a route of ours by a gateway of the other family is code 7: the kernel would take its first bytes for one', () => {
+  const routed = (dst: string, gw: string) => () =>
+    read({ ipam: { type: 'tollgate-ipam', subnet: '10.0.0.0/24', routes: [{ dst, gw }] } });
+  assert.throws(
+    routed('0.0.0.0/0', 'fd00::1'),
+    failure(/"fd00::1" for "ipam\.routes\[0\]\.gw": expected an IPv4 address/),
+  );
+  assert.throws(routed('::/0', '10.0.0.1'), failure(/"ipam\.routes\[0\]\.gw": expected an IPv6 address/));
+});
+
 test('an empty ipam section is none, one with content needs a type', () => {
   for (const ipam of [undefined, null, {}]) assert.equal(read({ ipam }).ipam, undefined);
   for (const type of [undefined, null, '']) {

@@ -79,6 +79,11 @@ const bad: readonly (readonly [string, string, RegExp])[] = [
   ['a list', '[]', /expected an object/],
   ['no addresses', '{"cniVersion":"1.0.0"}', /gave no address/],
   ['an address without length', '{"ips":[{"address":"10.0.0.7"}]}', /stdout\.ips\[0\]\.address/],
+  [
+    'a route by a gateway of the other family',
+    '{"ips":[{"address":"10.0.0.7/24"}],"routes":[{"dst":"0.0.0.0/0","gw":"fd00::1"}]}',
+    /route to 0\.0\.0\.0\/0 by fd00::1 that IPAM plugin "host-local" gave/,
+  ],
   ['an unknown version', '{"cniVersion":"9.9.9","ips":[]}', /incompatible CNI versions/],
 ];
 for (const [what, stdout, message] of bad) {
