@@ -19,6 +19,7 @@ import { policy } from './policy/policy.ts';
 import { status } from './status.ts';
 import { sysdump } from './sysdump/sysdump.ts';
 import { testPod } from './test-pod/test-pod.ts';
+import { withoutUnaskedHelp } from './unasked-help.ts';
 import { uninstall } from './uninstall/uninstall.ts';
 import { verify } from './verify.ts';
 import { version } from './version.ts';
@@ -41,15 +42,11 @@ function asYargsTakesIt(arg: string): readonly string[] {
 const words = commands.flatMap(each => each.words.map(word => `tollgate ${word}`));
 
 /**
+ * What reads a command line and runs its command.
  * @param scriptName what a person types before a command, for the help
- * @returns the exit code, of those in `exit`
+ * @param finish     told how the command ended
  */
-export async function main(args: readonly string[], scriptName = 'tollgate'): Promise<Exit> {
-  // `tollgate pods | head`: the reader may close the pipe.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-  });
-  let how: Exit = exit.yes;
+export function parserOf(args: readonly string[], scriptName: string, finish: (how: Exit) => void): Argv {
   const parser: Argv = yargs(args.flatMap(asYargsTakesIt))
     .scriptName(scriptName)
     .usage(
@@ -72,11 +69,23 @@ export async function main(args: readonly string[], scriptName = 'tollgate'): Pr
     });
   // Into a pipe or a file, a line is a line.
   parser.wrap(process.stdout.isTTY ? Math.min(100, parser.terminalWidth()) : null);
-  for (const command of commands) {
-    command.addTo(parser, done => {
-      how = done;
-    });
-  }
+  for (const command of commands) command.addTo(parser, finish);
+  return withoutUnaskedHelp(parser);
+}
+
+/**
+ * @param scriptName as `parserOf` takes it
+ * @returns the exit code, of those in `exit`
+ */
+export async function main(args: readonly string[], scriptName = 'tollgate'): Promise<Exit> {
+  // `tollgate pods | head`: the reader may close the pipe.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+  let how: Exit = exit.yes;
+  const parser = parserOf(args, scriptName, done => {
+    how = done;
+  });
   try {
     await parser.parseAsync();
     return how;

@@ -7,6 +7,7 @@ import { conclude, formatOption, outcomeLine, type ReportFormat } from '../conne
 import { undoneOnSignal } from '../connectivity/undone-on-signal.ts';
 import { commandsHere, refuseTwice, unknownCommand } from '../mistyped.ts';
 import { runOwnAttached } from '../program.ts';
+import { withoutUnaskedHelp } from '../unasked-help.ts';
 import { followFlowsOfNodes, isFlowList, isFollowed, listFlowsOfNodes } from './flows-of-nodes.ts';
 import { type AgentPod, agentPods, type KubectlTarget, kubectl } from './kubectl.ts';
 import { onNodes } from './on-nodes.ts';
@@ -175,7 +176,7 @@ function parserOf(args: readonly string[]): Argv {
       throw error ?? new UsageError(message);
     });
   // Into a pipe or a file, a line is a line.
-  return parser.wrap(process.stdout.isTTY ? Math.min(100, parser.terminalWidth()) : null);
+  return withoutUnaskedHelp(parser.wrap(process.stdout.isTTY ? Math.min(100, parser.terminalWidth()) : null));
 }
 
 interface PluginCommand {
