@@ -144,6 +144,7 @@ export class FolderTable {
     const found = only ? 0 : reconciler.look();
     const changed = change(before.state);
     const settings = asFound && record ? record.state.settings : this.#options.settings;
+    if (record && !isSame(settings, before.state.settings)) this.#tellSettings(before.state.settings, settings);
     const isUnchanged = changed === before.state && isSame(settings, before.state.settings) && !isNews;
     const isDone = !before.state.leaving && !before.state.uncut && reconciler.markers.length > 0;
     if (record && isUnchanged && isDone && !this.#isNeedless(changed)) {
@@ -163,6 +164,15 @@ export class FolderTable {
     if (isNews) this.store.writeApplied(kept);
     this.#footings.remember({ ...footing, goal: brought.after });
     return brought;
+  }
+
+  /** Settings are the node's: those of the last ADD hold for pods of every network. */
+  #tellSettings(before: GateSettings, after: GateSettings): void {
+    for (const key of ['enforceEgressToNode', 'nflogGroup'] as const)
+      if (before[key] !== after[key])
+        this.#options.log(
+          `${key} was ${before[key]} and is ${after[key]} by now for all pods of the node: give all of its networks the same`,
+        );
   }
 
   /** Whether the table may go. Without it each link that has a tag is open, be it of a pod that the record knows or not. */

@@ -23,7 +23,7 @@ import { dispatchInline } from './dispatch.ts';
 import { type MadeFacts, type PodFacts, writeFacts } from './facts.ts';
 import { forgetStaleHostPorts } from './forget-flows.ts';
 import { createPair, NameTaken, type PodInterface, plugIn } from './interface.ts';
-import { masqueradeOf, refuseRouted, reserveAddresses } from './ipam.ts';
+import { masqueradeOf, refuseRouted, refuseTakenGateways, reserveAddresses } from './ipam.ts';
 import { findLink, foundLink, isThere, tagLink } from './links.ts';
 import { defaultRoutes, mtuOfPod, type PathMtu, readPathMtu } from './mtu.ts';
 import { writeMade } from './pair.ts';
@@ -109,6 +109,7 @@ async function plug(
   if (request.config.ipam?.type !== builtinIpam)
     await withDeadCleared(isAddress, request, context, async () => refuseRouted(ipam, context));
   const planned = layout(ipam);
+  refuseTakenGateways(planned, context);
   const families = new Set(planned.addresses.map(({ address }) => address.family));
   const { mtu = mtuOfPod(path, families) } = request.config;
   refuseTooSmallMtu(mtu, families);

@@ -18,7 +18,8 @@ import { parseAlias } from '../tag/alias.ts';
 import type { Context } from './context.ts';
 import { type Delegation, delegateAdd, delegateVerb, findDelegate } from './delegate.ts';
 import { readFacts, writeFacts } from './facts.ts';
-import { findLink, linkRoutedTo } from './links.ts';
+import { findLink, findRoutedAway, isLinkLocal, linkRoutedTo } from './links.ts';
+import type { PodLayout } from './plan.ts';
 
 /** A released address rests this long while others are free: peers may still have connections to its last owner. */
 const MINIMUM_REST = 60_000;
@@ -114,6 +115,25 @@ const isRouted = (host: Exchange, address: Address): boolean => linkRoutedTo(hos
 export function refuseRouted({ ips }: Result, { host }: Pick<Context, 'host'>): void {
   const routed = ips.find(({ address }) => isRouted(host, address));
   if (routed) throw new AddressRefused(formatAddress(routed.address), explainRoute(host, routed.address));
+}
+
+/**
+ * The node's end of a pod gets its gateway, and the node takes what is sent there from then on: never a running pod's address,
+ * which a gateway may be since the configuration was edited.
+ * @throws CniError code 7
+ */
+export function refuseTakenGateways({ addresses }: PodLayout, { host }: Pick<Context, 'host'>): void {
+  const gateways = new Map(addresses.map(({ gateway }) => [formatAddress(gateway), gateway]));
+  const taken = findRoutedAway(
+    host,
+    [...gateways.values()].filter(gateway => !isLinkLocal(gateway)),
+  );
+  if (taken)
+    throw new CniError(
+      codes.invalidConfig,
+      `Cannot use ${formatAddress(taken)} as the gateway of pods: ${explainRoute(host, taken)}`,
+      'name another "gateway", or delete that pod first',
+    );
 }
 
 /** Reserves addresses in our own pools. @throws PoolExhausted, AddressRefused, IpamConfigError, StateError */

@@ -25,17 +25,29 @@ export const allLinks = (exchange: Exchange): Link[] =>
     .map(linkOf)
     .filter(isThere);
 
-/** Whether the node takes what is sent to this address for its own. */
-export function isLocalAddress(exchange: Exchange, address: Address): boolean {
-  const [reply] = mustExcept(exchange([getRoute(address)]), ...NO_ROUTE).flat();
-  return reply !== undefined && routeOf(reply)?.type === RTN.local;
+/** The routes that packets to these addresses take; undefined for an address without one. */
+function routesTo(exchange: Exchange, addresses: readonly Address[]): (FoundRoute | undefined)[] {
+  const answers = mustExcept(exchange(addresses.map(getRoute)), ...NO_ROUTE);
+  return answers.map(([reply]) => reply && routeOf(reply));
 }
+
+/** Whether the node takes what is sent to this address for its own. */
+export const isLocalAddress = (exchange: Exchange, address: Address): boolean =>
+  routesTo(exchange, [address])[0]?.type === RTN.local;
 
 /** The link that packets to exactly this address leave by, where the node has a route of its own for it. */
 export function linkRoutedTo(exchange: Exchange, address: Address): number | undefined {
-  const [reply] = mustExcept(exchange([getRoute(address)]), ...NO_ROUTE).flat();
-  const route = reply && routeOf(reply);
-  return route && route.destination.length === hostPrefix(address).length ? route.oif : undefined;
+  const [route] = routesTo(exchange, [address]);
+  return route?.destination.length === hostPrefix(address).length ? route.oif : undefined;
+}
+
+/** The first of the addresses that another has: the node has a route for it alone, and not as for one of its own. */
+export function findRoutedAway(exchange: Exchange, addresses: readonly Address[]): Address | undefined {
+  const routes = routesTo(exchange, addresses);
+  return addresses.find((address, i) => {
+    const { type, destination } = routes[i] ?? {};
+    return type === RTN.unicast && destination?.length === hostPrefix(address).length;
+  });
 }
 
 const LINK_LOCAL_PREFIX = 0xfe80n << 112n;

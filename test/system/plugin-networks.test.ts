@@ -153,6 +153,33 @@ test('a route of table 0, which the kernel takes for the main one, is there for 
   await silently(host, 'CHECK', { ...call, config: { ...network, prevResult: result } });
 });
 
+test('a gateway that is the address of a running pod is refused by its name, and that pod goes on to be reached', async () => {
+  using host = await startHost();
+  const through = (gateway: string) =>
+    config({ ipam: { type: 'tollgate-ipam', subnet: '10.71.0.0/24', ...(gateway ? { gateway } : {}) } });
+  const [address] = addresses(await add(host, { config: through(''), containerID: 'a', netns: await host.pod() }));
+  const later = { config: through(address!), containerID: 'b', netns: await host.pod() };
+  const { code, msg } = errorOf(await cni(host, 'ADD', later));
+  assert.deepEqual([code, /10\.71\.0\.2 as the gateway of pods: .* pod default\/a /.test(msg)], [7, true], msg);
+  assert.equal(await host.pings(address!), true);
+});
+
+test('networks that disagree on what holds for the whole node: the ADD that changes it says so', async () => {
+  using host = await startHost();
+  const plugIn = async (name: string, n: number, more: Json) => {
+    const network = { ...config(more, { v4: `10.7${n}.0.0/24` }), name };
+    const { exit, stderr } = await cni(host, 'ADD', { config: network, containerID: name, netns: await host.pod() });
+    assert.equal(exit, 0, stderr);
+    return stderr;
+  };
+  assert.equal(await plugIn('first', 1, { enforceEgressToNode: true }), '');
+  assert.match(
+    await plugIn('second', 2, {}),
+    /^enforceEgressToNode was true and is false by now for all pods of the node/,
+  );
+  assert.equal(await plugIn('third', 3, {}), '');
+});
+
 test('CHECK notices that the route to a subnet is gone, of the first network and of the second', async () => {
   using host = await startHost();
   const { mine, netns } = await plugAll(host, scenarios['two of ours']!);
