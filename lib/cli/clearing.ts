@@ -1,7 +1,6 @@
 /** Shared by `gc` and `verify --repair`: both clear the node of dead attachments, and print what they removed. */
 import { messageOf } from '../cni/error.ts';
-import { ownerOf } from '../enforce/inline.ts';
-import { refuseOtherOwner } from '../enforce/owner.ts';
+import { ownerOf, refuseOtherOwner } from '../enforce/owner.ts';
 import type { Link } from '../kernel/link.ts';
 import { type Cleared, clearLinks, clearNode } from '../pod/clear-node.ts';
 import { nftLines } from '../pod/nft-lines.ts';

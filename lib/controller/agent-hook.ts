@@ -1,9 +1,8 @@
 import { CniError, codes } from '../cni/error.ts';
 import type { NodeSettings } from '../cni/own-keys.ts';
 import type { Hook } from '../enforce/hook.ts';
-import { ownerOf } from '../enforce/inline.ts';
 import type { LiveTable } from '../enforce/live-table.ts';
-import { refuseOtherOwner } from '../enforce/owner.ts';
+import { ownerOf, refuseOtherOwner } from '../enforce/owner.ts';
 import { concerns } from '../gate/concern.ts';
 import { refuseTakenPorts } from '../gate/host-ports.ts';
 import {
@@ -74,7 +73,7 @@ export class AgentHook implements Hook {
         refuseTakenPorts(state, declared);
         return withPod(judge.heed(state, pod.namespace), declared, judge.isCarried).state;
       },
-      { namespaces, signal, opening: podKey(pod) },
+      { namespaces, signal, opening: [podKey(pod)] },
     );
     const judged = this.#table.state.pods[podKey(pod)];
     if (!judged)

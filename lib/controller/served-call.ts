@@ -7,7 +7,7 @@ import {
   type ParsedCall,
   parseRequest,
 } from '../cni/request.ts';
-import { ownerOf } from '../enforce/inline.ts';
+import { ownerOf } from '../enforce/owner.ts';
 import type { Owner } from '../gate/node-state.ts';
 import { hasOurMounts } from '../kernel/mount-namespace.ts';
 import { answer, type CallPlace } from '../pod/call.ts';

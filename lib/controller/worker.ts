@@ -3,6 +3,7 @@ import { readNodeSettings } from '../cni/own-keys.ts';
 import { ConfigCache } from '../cni/request.ts';
 import { TableMemory } from '../enforce/footing.ts';
 import { findNode } from '../enforce/found.ts';
+import { GroupCommit } from '../enforce/group-commit.ts';
 import { TABLE_NAME } from '../gate/desired.ts';
 import type { Owner } from '../gate/node-state.ts';
 import { Conntrack } from '../kernel/conntrack.ts';
@@ -143,13 +144,15 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   let mended = 0;
   let failures = 0;
   const counts = new CallCounts();
+  const others = (): boolean => server.calls > 1;
   const warm: Warm = {
     ...{ here, runDir, reaper, store: new DiskNodeStore(runDir, here), memory: new TableMemory() },
+    changes: new GroupCommit(others),
     route: undo.use(NetlinkSocket.open('route')),
     routePool: undo.use(new SocketPool(() => NetlinkSocket.open('route'))),
     conntrack: new Conntrack(undo.use(new SocketPool(() => NetlinkSocket.open('netfilter')))),
     nft: undo.use(Nft.open()),
-    others: () => server.calls > 1,
+    others,
     mended: operations => {
       mended += operations;
       log('warn', 'Another program changed our table: mended', { operations });

@@ -19,6 +19,7 @@ import { planned } from './dry-run.ts';
 import { rulesetOfFolder } from './folder-rules.ts';
 import { type Footing, type FootingOptions, Footings, type Goal, stamps } from './footing.ts';
 import { isSameOwner, ownerIn, refuseOtherOwner } from './owner.ts';
+import type { StateChange } from './pod-change.ts';
 import { writeOrForget } from './record-keeper.ts';
 import { WholeNeeded } from './whole-needed.ts';
 
@@ -43,11 +44,9 @@ export interface BringOptions {
   readonly kept: Kept;
   /** A pod that goes is let go whatever the configuration says by now: the table's own owner and settings stay. */
   readonly asFound?: boolean;
-  /** The change is to this pod and to no other. */
-  readonly only?: Concern;
+  /** The change is to these pods and to no others. */
+  readonly only?: readonly Concern[];
 }
-
-type Change = (state: NodeState) => NodeState;
 
 const isSame = (a: GateSettings, b: GateSettings): boolean => JSON.stringify(a) === JSON.stringify(b);
 
@@ -102,18 +101,18 @@ export class FolderTable {
    * @throws CniError code 7 for another owner, NftError where the kernel refuses, StateError where a pod comes and there is
    * no room to write it down
    */
-  bring(change: Change, options: BringOptions): Brought {
+  bring(change: StateChange, options: BringOptions): Brought {
     this.#unkept = undefined;
     const brought = this.#bringPart(change, options) ?? this.#bringWhole(change, options);
-    if (this.#unkept && options.only?.coming) throw this.#unkept;
+    if (this.#unkept && options.only?.some(({ coming }) => coming)) throw this.#unkept;
     return brought;
   }
 
   /**
-   * `bring` for one pod: at a cost that does not grow with the number of pods.
+   * `bring` for a few pods: at a cost that does not grow with the number of pods.
    * @returns undefined where only the whole state will do; it is as if nothing had been done then
    */
-  #bringPart(change: Change, { kept, asFound = false, only }: BringOptions): Brought | undefined {
+  #bringPart(change: StateChange, { kept, asFound = false, only }: BringOptions): Brought | undefined {
     if (!only) return undefined;
     const record = this.store.readConcerned(only);
     if (record?.folder !== stamps(kept)) return undefined;
@@ -135,7 +134,7 @@ export class FolderTable {
     }
   }
 
-  #bringWhole(change: Change, { kept, asFound = false, only }: BringOptions): Brought {
+  #bringWhole(change: StateChange, { kept, asFound = false, only }: BringOptions): Brought {
     const record = this.store.read();
     if (!asFound) refuseOtherOwner(this.#options.owner, record?.state.owner);
     const footing = this.#footings.of(record, kept, asFound);
@@ -183,12 +182,18 @@ export class FolderTable {
   #reach(
     { goal: before, reconciler }: Footing,
     after: Goal,
-    { only, isNews = false, found = 0 }: { only?: Concern | undefined; isNews?: boolean; found?: number },
+    {
+      only = [],
+      isNews = false,
+      found = 0,
+    }: { only?: readonly Concern[] | undefined; isNews?: boolean; found?: number },
   ): Brought {
     this.#shrunk = before.state.uncut ? 'everywhere' : [];
     this.#footings.forget();
-    const concerned = only && { [only.coming ? 'opening' : 'closing']: only.key };
-    const { drift } = reconciler.reach(after.state, { ...concerned, folder: stamps(after.kept), isNews });
+    const [opening, closing] = [true, false].map(comes =>
+      only.flatMap(({ key, coming }) => ((coming !== undefined) === comes ? [key] : [])),
+    );
+    const { drift } = reconciler.reach(after.state, { opening, closing, folder: stamps(after.kept), isNews });
     const goal = { ...after, state: reconciler.state };
     return { before, after: goal, isChanged: true, isNews, drift: found + drift, shrunk: this.#shrunk };
   }

@@ -1,12 +1,10 @@
 import { CniError, codes } from '../cni/error.ts';
-import { formatEnforcer, type NodeSettings } from '../cni/own-keys.ts';
 import { concerns } from '../gate/concern.ts';
 import { TABLE } from '../gate/desired.ts';
 import { refuseTakenPorts } from '../gate/host-ports.ts';
 import {
   type LocalPod,
   labelled,
-  type NodeState,
   type Owner,
   type PodManifest,
   podKey,
@@ -14,14 +12,13 @@ import {
   withPod,
 } from '../gate/node-state.ts';
 import { worldOfNode } from '../gate/node-world.ts';
-import { type GateSettings, isJudged } from '../gate/settings.ts';
+import { isJudged } from '../gate/settings.ts';
 import type { CutScope } from '../gate/shrunk.ts';
-import type { Conntrack } from '../kernel/conntrack.ts';
-import type { Nft } from '../kernel/nft.ts';
+import { monotonic } from '../kernel/monotonic.ts';
 import { NftError } from '../kernel/nft-refusal.ts';
 import { nameOperation, type Operation, type Transaction } from '../nft/transaction.ts';
 import type { FolderLook } from '../nodestore/kept-file.ts';
-import type { NodeStore } from '../nodestore/node-store.ts';
+import type { Concern } from '../nodestore/node-store.ts';
 import {
   type Folder,
   type Kept,
@@ -36,49 +33,26 @@ import { Cluster } from '../policy/evaluate/cluster.ts';
 import { judgementOf } from './connection-judge.ts';
 import { cutForbidden } from './cut.ts';
 import { runProgram } from './exec.ts';
-import { type BringOptions, type Brought, FolderTable, type FolderTableOptions } from './folder-table.ts';
-import type { Goal, TableMemory } from './footing.ts';
+import { type BringOptions, type Brought, FolderTable } from './folder-table.ts';
+import type { Goal } from './footing.ts';
 import { gateDigest } from './gate-digest.ts';
 import type { Hook } from './hook.ts';
-import { refuseOtherOwner } from './owner.ts';
+import type { InlineOptions } from './inline-options.ts';
+import { ownerOf, refuseOtherOwner, settingsOf } from './owner.ts';
+import type { PodChange, StateChange } from './pod-change.ts';
 import { probeForeignChains, probeKernel } from './probe.ts';
-
-export interface InlineOptions {
-  readonly config: NodeSettings;
-  readonly store: NodeStore;
-  /** Only a warm process has one. */
-  readonly memory?: TableMemory | undefined;
-  readonly log: (line: string) => void;
-  readonly signal?: AbortSignal | undefined;
-  /** Told of tables that are put right, with the number of operations that another program's changes took. */
-  readonly mended?: ((operations: number) => void) | undefined;
-  readonly nft: () => Nft;
-  readonly conntrack: Conntrack;
-  readonly node: Pick<FolderTableOptions, 'recover' | 'isCarried' | 'isAnyTagged' | 'retag'> & {
-    /** Keys of all pods that some attachment's record speaks of, those in the making included. */
-    readonly recorded: (owner: Owner) => ReadonlySet<string>;
-    /** Addresses of all the node's links; canonical texts. */
-    readonly localAddresses: () => ReadonlySet<string>;
-  };
-}
-
-export const ownerOf = (config: NodeSettings): Owner => ({
-  enforcer: formatEnforcer(config.enforcer),
-  stateDir: config.stateDir,
-  policies: config.policies,
-});
-
-export const settingsOf = ({ enforcer, nflogGroup, enforceEgressToNode }: NodeSettings): GateSettings => ({
-  judge: enforcer.kind,
-  nflogGroup,
-  enforceEgressToNode,
-});
 
 const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** Says by how many operations another program had changed the table. */
 export const driftText = (operations: number): string =>
   `Table inet ${TABLE} was not as it should be, by ${operations} operation${operations === 1 ? '' : 's'}`;
+
+/** Changes go together where all pods come or all go, by the same settings and manifests. */
+const isSameKind = (a: PodChange, b: PodChange): boolean =>
+  (a.only.coming === undefined) === (b.only.coming === undefined) &&
+  a.settings === b.settings &&
+  (a.only.coming === undefined || a.kept() === b.kept());
 
 export class InlineHook implements Hook {
   readonly #options: InlineOptions;
@@ -125,30 +99,29 @@ export class InlineHook implements Hook {
     return podManifestsOf(this.#kept()).find(pod => pod.namespace === namespace && pod.name === name);
   }
 
-  #lockTimeoutMs(): number {
+  get #lockTimeoutMs(): number {
     return this.#options.config.enforceTimeout * 1000;
+  }
+
+  async #lock(signal: AbortSignal | undefined, timeoutMs = this.#lockTimeoutMs): Promise<Disposable> {
+    return await this.#table.store.lock(Math.max(0, timeoutMs), signal);
   }
 
   async judge(pod: Omit<LocalPod, 'tag'>): Promise<LocalPod> {
     const { config, node, signal } = this.#options;
     if (config.enforcer.kind === 'agent')
       throw new CniError(codes.tryAgainLater, 'Cannot judge the pod: only the agent may', 'see that it runs');
-    let judged: LocalPod | undefined;
-    const brought = await this.#bring(
-      { kept: this.#kept(), only: { key: podKey(pod), coming: pod } },
-      state => {
-        refuseTakenPorts(state, pod);
+    const key = podKey(pod);
+    const { state } = await this.#bringPod(
+      { key, coming: pod },
+      before => {
+        refuseTakenPorts(before, pod);
         // By the folder as it is now: its newest word may be in force already, and is no news then.
-        const named = labelled(pod, this.manifestOf(pod.namespace, pod.name));
-        const added = withPod(state, named, node.isCarried);
-        judged = added.pod;
-        return added.state;
+        return withPod(before, labelled(pod, this.manifestOf(pod.namespace, pod.name)), node.isCarried).state;
       },
       signal,
     );
-    if (brought.drift > 0) this.#options.log(`${driftText(brought.drift)}: it is put right`);
-    // The folder may have said something new of the pod in the same breath.
-    judged = brought.after.state.pods[podKey(pod)] ?? judged!;
+    const judged = state.pods[key]!;
     if (config.enforcer.kind === 'exec') await runProgram(config.enforcer.path, judged, this.#options);
     return judged;
   }
@@ -156,13 +129,40 @@ export class InlineHook implements Hook {
   /** Does nothing: without an agent, no other process would open the interface before ADD does. */
   opened(): void {}
 
-  async #bring(
-    options: BringOptions,
-    change: (state: NodeState) => NodeState,
-    signal: AbortSignal | undefined,
-  ): Promise<Brought> {
-    using _ = await this.#table.store.lock(this.#lockTimeoutMs(), signal);
-    const brought = this.#table.bring(change, { ...options, kept: await this.#newest(options.kept) });
+  /** Brings one pod in or out: in a warm process together with the pods of other calls that wait for the node's lock. */
+  async #bringPod(only: Concern, change: StateChange, signal: AbortSignal | undefined): Promise<Goal> {
+    const { config, changes } = this.#options;
+    const end = monotonic() + this.#lockTimeoutMs;
+    const request: PodChange = {
+      ...{ only, change, signal, settings: JSON.stringify([ownerOf(config), settingsOf(config), config.established]) },
+      kept: () => this.#kept(),
+      heed: folder => {
+        this.#folder = folder;
+      },
+      lock: () => this.#lock(signal, end - monotonic()),
+      goesWith: other => isSameKind(request, other),
+      commit: all => this.#bringPods(all),
+    };
+    if (changes) return await changes.join(request);
+    using _ = await request.lock();
+    return (await this.#bringPods([request]))[0]!;
+  }
+
+  async #bringPods(all: readonly PodChange[]): Promise<readonly Goal[]> {
+    const isComing = all[0]!.only.coming !== undefined;
+    // A pod that goes is let go whatever the folder says by now.
+    const kept = isComing ? await this.#newest(this.#kept()) : this.#table.store.readApplied();
+    if (isComing) for (const { heed } of all) heed(this.#folder);
+    const change: StateChange = state => all.reduce((before, each) => each.change(before), state);
+    const only = all.map(each => each.only);
+    const { after, drift } = await this.#bring(change, { kept, asFound: !isComing, only });
+    if (drift > 0) this.#options.log(`${driftText(drift)}: it is put right`);
+    return all.map(() => after);
+  }
+
+  /** To be called under the lock. */
+  async #bring(change: StateChange, options: BringOptions): Promise<Brought> {
+    const brought = this.#table.bring(change, options);
     if (brought.drift > 0) this.#options.mended?.(brought.drift);
     await this.#cut(brought.after, brought.shrunk);
     return brought;
@@ -196,14 +196,12 @@ export class InlineHook implements Hook {
     if (!owner) return;
     if (owner.enforcer === 'agent') return await this.#close([key], stays);
     // Closing goes on when the caller has hung up: it is how his ADD is undone.
-    const options = { kept: this.#table.store.readApplied(), asFound: true, only: { key } };
-    const { drift } = await this.#bring(options, state => (stays() ? state : withoutPod(state, key)), undefined);
-    if (drift > 0) this.#options.log(`${driftText(drift)}: it is put right`);
+    await this.#bringPod({ key }, state => (stays() ? state : withoutPod(state, key)), undefined);
   }
 
   /** While the agent is away: what policies say only it knows, so pods leave the table and nothing else is touched. */
   async #close(keys: readonly string[], stays = () => false): Promise<void> {
-    using _ = await this.#table.store.lock(this.#lockTimeoutMs());
+    using _ = await this.#lock(undefined);
     try {
       if (!stays()) for (const key of keys) this.#table.close(key);
     } catch (error) {
@@ -219,13 +217,14 @@ export class InlineHook implements Hook {
   /** Brings the node to what the folder says now. @returns what came of it */
   async apply(how?: FolderLook): Promise<Brought> {
     await this.admit(how);
-    return await this.#bring({ kept: this.#kept() }, state => state, this.#options.signal);
+    using _ = await this.#lock(this.#options.signal);
+    return await this.#bring(state => state, { kept: await this.#newest(this.#kept()) });
   }
 
   /** The transactions that `apply` would send now, and the manifests that it would put into force. */
   async plan(how?: FolderLook): Promise<{ readonly transactions: readonly Transaction[]; readonly kept: Kept }> {
     await this.admit(how);
-    using _ = await this.#table.store.lock(this.#lockTimeoutMs(), this.#options.signal);
+    using _ = await this.#lock(this.#options.signal);
     const kept = this.#kept();
     return { transactions: this.#table.plan(kept), kept };
   }
@@ -244,7 +243,7 @@ export class InlineHook implements Hook {
 
   async differences(pod: LocalPod): Promise<readonly string[]> {
     await this.#renew();
-    using _ = await this.#table.store.lock(this.#lockTimeoutMs(), this.#options.signal);
+    using _ = await this.#lock(this.#options.signal);
     const drift = this.#table.drift().filter(operation => concerns(operation, pod));
     return drift.map(operation => `the table differs: ${operation.verb} ${nameOperation(operation)} would mend it`);
   }
@@ -256,7 +255,8 @@ export class InlineHook implements Hook {
   async #renew(): Promise<void> {
     const record = this.#table.store.read();
     if (!record || record.state.settings.judge === 'agent' || record.gate === gateDigest(record.state.settings)) return;
-    await this.#bring({ kept: this.#table.store.readApplied(), asFound: true }, state => state, this.#options.signal);
+    using _ = await this.#lock(this.#options.signal);
+    await this.#bring(state => state, { kept: this.#table.store.readApplied(), asFound: true });
   }
 
   async mend(): Promise<readonly Operation[]> {
@@ -269,7 +269,7 @@ export class InlineHook implements Hook {
       await this.#close(pods.filter(key => !known.has(key)));
       return [];
     }
-    using _ = await this.#table.store.lock(this.#lockTimeoutMs(), this.#options.signal);
+    using _ = await this.#lock(this.#options.signal);
     // A pod's record is written before the table knows it: to be read when no other pod can come into the table.
     const known = recorded(owner);
     const operations = this.#table.mend(key => !known.has(key));

@@ -1,7 +1,9 @@
-/** Checks the owner of a table: one network namespace has one enforcer. */
+/** The owner of a table: one network namespace has one enforcer. */
 import { CniError, codes } from '../cni/error.ts';
+import { formatEnforcer, type NodeSettings } from '../cni/own-keys.ts';
 import { parseOwner } from '../gate/desired.ts';
 import type { Owner } from '../gate/node-state.ts';
+import type { GateSettings } from '../gate/settings.ts';
 import type { Table } from '../nft/model.ts';
 
 const describeOwner = ({ enforcer, stateDir, policies }: Owner): string =>
@@ -21,3 +23,15 @@ export function refuseOtherOwner(owner: Owner, found: Owner | undefined): void {
 
 export const ownerIn = (table: Table | undefined): Owner | undefined =>
   table?.comment === undefined ? undefined : parseOwner(table.comment);
+
+export const ownerOf = (config: NodeSettings): Owner => ({
+  enforcer: formatEnforcer(config.enforcer),
+  stateDir: config.stateDir,
+  policies: config.policies,
+});
+
+export const settingsOf = ({ enforcer, nflogGroup, enforceEgressToNode }: NodeSettings): GateSettings => ({
+  judge: enforcer.kind,
+  nflogGroup,
+  enforceEgressToNode,
+});

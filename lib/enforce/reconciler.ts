@@ -123,23 +123,21 @@ export class Reconciler {
    * Brings the table to this state and to what the rules are by now.
    * @throws NftError where the kernel refuses, CniError code 7 for another owner
    */
-  reach(after: NodeState, { opening, closing, ...options }: ReachOptions = {}): Reached {
-    const going = closing === undefined ? undefined : this.#state.pods[closing];
-    const seen = going && this.#markers.length > 0 ? this.#assure([going], options.folder, true) : none;
+  reach(after: NodeState, { opening = [], closing = [], ...options }: ReachOptions = {}): Reached {
+    const seen = this.#markers.length > 0 ? this.#assure(closing, options.folder, true) : none;
     const leaving = leavingBetween(this.#state, after);
     const halfway = leaving.length === 0 ? none : this.#enter(after, leaving, options);
     const { leaving: _, ...arrived } = this.#state;
     const reached = sum(sum(seen, halfway), this.#reach(leaving.length === 0 ? after : arrived, options));
     if (leaving.length > 0) this.#tellShrunk(addressesOf(leaving));
-    const pod = opening === undefined ? undefined : this.#state.pods[opening];
-    return pod ? sum(reached, this.#assure([pod], options.folder)) : reached;
+    return sum(reached, this.#assure(opening, options.folder));
   }
 
   /** Both entries are there while links have either tag: the one of before, or already that of now. */
   #enter(after: NodeState, leaving: readonly LocalPod[], options: ReachOptions): Reached {
     const reached = this.#reach({ ...after, leaving }, options);
     const arriving = leaving.map(pod => this.#state.pods[podKey(pod)]!);
-    const assured = this.#assure(arriving, options.folder);
+    const assured = this.#assure(leaving.map(podKey), options.folder);
     for (const pod of arriving) this.#options.retag(pod);
     // A packet that entered before the first batch must not meet the second: the kernel keeps rules of two generations only.
     waitForRcuGracePeriod();
@@ -259,8 +257,10 @@ export class Reconciler {
   }
 
   /** What judges these pods is in force, whatever another program has done to the table. @param isSeen  as `recall` was told */
-  #assure(pods: readonly LocalPod[], folder: string | undefined, isSeen = false): Reached {
-    if (this.#options.isOwned() || this.known.isInForce(this.#state.settings, pods, isSeen)) return none;
+  #assure(keys: readonly string[], folder: string | undefined, isSeen = false): Reached {
+    const pods = keys.flatMap(key => this.#state.pods[key] ?? []);
+    const isCertain = pods.length === 0 || this.#options.isOwned();
+    if (isCertain || this.known.isInForce(this.#state.settings, pods, isSeen)) return none;
     const operations = this.mend(folder);
     return { operations, drift: operations.length };
   }

@@ -30,10 +30,10 @@ export interface ReconcilerOptions extends RecordKeeperOptions {
 export interface ReachOptions {
   /** Namespaces whose policies are to be in force afterwards; absent: all. Policies of other namespaces may have to wait. */
   readonly namespaces?: readonly string[] | undefined;
-  /** Key of a pod that is to be opened: when this is done, what judges it is in force. */
-  readonly opening?: string | undefined;
-  /** Key of a pod that goes: whether what judged it was in force is looked at once more. */
-  readonly closing?: string | undefined;
+  /** Keys of pods that are to be opened: when this is done, what judges them is in force. */
+  readonly opening?: readonly string[] | undefined;
+  /** Keys of pods that go: whether what judged them was in force is looked at once more. */
+  readonly closing?: readonly string[] | undefined;
   /** Stamps of the manifests that the rules are made from. */
   readonly folder?: string;
   /** These are others than before, so the record is to be written though the state is the same. */

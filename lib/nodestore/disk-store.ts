@@ -139,13 +139,14 @@ export class DiskNodeStore implements NodeStore {
     });
   }
 
-  readConcerned({ key, coming }: Concern): NodeRecord | undefined {
+  readConcerned(concerns: readonly Concern[]): NodeRecord | undefined {
     return this.#consistent((head, roster) => {
-      const own = roster.find(key);
-      const concerned = roster.sharing([own, coming].flatMap(pod => pod ?? []));
-      if (own) concerned.set(key, own);
       if (head.state.leaving || head.state.uncut) return undefined;
-      const pods = Object.fromEntries(concerned);
+      const own = concerns.flatMap(({ key }) => [[key, roster.find(key)] as const]);
+      const known = own.flatMap(([key, pod]) => (pod ? [[key, pod] as const] : []));
+      const coming = concerns.flatMap(concern => concern.coming ?? []);
+      const sharing = roster.sharing([...known.map(([, pod]) => pod), ...coming]);
+      const pods = Object.fromEntries([...sharing, ...known]);
       this.#last = { head, pods, isWhole: false };
       return recordOf(head, roster, pods);
     });

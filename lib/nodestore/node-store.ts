@@ -32,7 +32,7 @@ export interface NodeRecord {
   readonly state: NodeState;
 }
 
-/** The pods that a change may touch: one by its key, and the one that comes under it. */
+/** The pods that the change of one pod may touch: that one by its key, and the one that comes under it. */
 export interface Concern {
   readonly key: string;
   readonly coming?: Pick<LocalPod, 'addresses' | 'hostPorts'>;
@@ -53,11 +53,11 @@ export interface NodeStore {
   /** Undefined where there is none, or none that can be read: then the kernel and the records tell. */
   read(): NodeRecord | undefined;
   /**
-   * As `read`, but with the pods only that a change of this one concerns: it, and those that have an address of its or a port
-   * of the node. Costs nearly the same whatever the number of pods.
+   * As `read`, but with the pods only that a change of these concerns: they, and those that have an address of theirs or a port
+   * of the node. Costs nearly the same whatever the number of other pods.
    * Undefined also where only the whole state will do.
    */
-  readConcerned(concern: Concern): NodeRecord | undefined;
+  readConcerned(concerns: readonly Concern[]): NodeRecord | undefined;
   /** The pod of this key, without a look at the others. */
   find(key: string): LocalPod | undefined;
   /** Changes whenever `read` or `readApplied` would give something else. */

@@ -1,7 +1,6 @@
 /** `tollgate gc`: collects the dead of the whole node, links that no record knows, and the table's drift. */
 
-import { ownerOf } from '../enforce/inline.ts';
-import { refuseOtherOwner } from '../enforce/owner.ts';
+import { ownerOf, refuseOtherOwner } from '../enforce/owner.ts';
 import { formatAddress } from '../ip/address.ts';
 import type { Link } from '../kernel/link.ts';
 import type { Operation } from '../nft/transaction.ts';

@@ -1,7 +1,9 @@
 import type { NodeSettings } from '../cni/own-keys.ts';
 import type { Environment } from '../cni/request.ts';
 import type { TableMemory } from '../enforce/footing.ts';
-import { InlineHook, type InlineOptions } from '../enforce/inline.ts';
+import { InlineHook } from '../enforce/inline.ts';
+import type { InlineOptions } from '../enforce/inline-options.ts';
+import type { PodChanges } from '../enforce/pod-change.ts';
 import type { LocalPod, Owner } from '../gate/node-state.ts';
 import { podKey } from '../gate/node-state.ts';
 import { formatAddress } from '../ip/address.ts';
@@ -85,6 +87,7 @@ export interface Warm {
   /** The store of that folder, which remembers what it read and wrote. */
   readonly store: NodeStore;
   readonly memory: TableMemory;
+  readonly changes: PodChanges;
   readonly route: NetlinkSocket;
   /** rtnetlink sockets for threads of the pool: for requests that wait for rtnl, the kernel's lock. */
   readonly routePool: SocketPool;
@@ -153,11 +156,12 @@ export function openHere(
   const { here, host, nft, conntrack } = place;
   const { mended } = warm ?? {};
   const store = warm && settings.runDir === warm.runDir ? warm.store : new DiskNodeStore(settings.runDir, here);
-  const memory = warm && store === warm.store ? warm.memory : undefined;
+  const { memory, changes }: Partial<Warm> = warm && store === warm.store ? warm : {};
   const hook = new InlineHook({
     config: settings,
     store,
     memory,
+    changes,
     log,
     signal,
     nft,

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { readNodeSettings } from '../../lib/cni/own-keys.ts';
-import { ownerOf } from '../../lib/enforce/inline.ts';
+import { ownerOf } from '../../lib/enforce/owner.ts';
 import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
 import { currentNetns, inNetns } from '../../lib/kernel/netns.ts';
 import type { NodeRecord } from '../../lib/nodestore/node-store.ts';

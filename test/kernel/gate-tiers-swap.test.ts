@@ -198,7 +198,7 @@ async function started(host: GateHost, rules: LiveRules) {
   });
   for (const [i, namespace] of ['caller', 'called'].entries()) {
     const pod = podAt(host.pods[i]!, namespace);
-    await table.bring(state => withPod(state, pod, () => false).state, { opening: podKey(pod) });
+    await table.bring(state => withPod(state, pod, () => false).state, { opening: [podKey(pod)] });
     host.tag(host.pods[i]!, table.state.pods[podKey(pod)]!.tag);
   }
   return table;

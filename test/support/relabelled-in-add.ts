@@ -9,6 +9,7 @@ import { parseConfig } from '../../lib/cni/config.ts';
 import { type AttachmentRequest, parseRequest } from '../../lib/cni/request.ts';
 import { SharedLinkReaper } from '../../lib/controller/link-reaper.ts';
 import { TableMemory } from '../../lib/enforce/footing.ts';
+import { GroupCommit } from '../../lib/enforce/group-commit.ts';
 import { Conntrack } from '../../lib/kernel/conntrack.ts';
 import { lock } from '../../lib/kernel/flock.ts';
 import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
@@ -39,6 +40,7 @@ const warm: Warm = {
   runDir,
   store: new DiskNodeStore(runDir, currentNetns()),
   memory: new TableMemory(),
+  changes: new GroupCommit(() => false),
   reaper,
   route,
   routePool: routeAside,

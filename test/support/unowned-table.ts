@@ -48,7 +48,7 @@ export class UnownedTable implements Disposable {
   /** Brings the pod into the table, as an ADD does before it opens the pod. */
   async open(number: number): Promise<LocalPod> {
     const pod = numberedPod(number);
-    await this.table.bring(state => withPod(state, pod, () => false).state, { opening: podKey(pod) });
+    await this.table.bring(state => withPod(state, pod, () => false).state, { opening: [podKey(pod)] });
     return this.table.state.pods[podKey(pod)]!;
   }
 

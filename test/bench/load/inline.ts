@@ -47,7 +47,7 @@ class InlineNode implements Disposable {
   /** Milliseconds of processor time, kernel included. The manifests are understood already. */
   #timed(change: (state: NodeState) => NodeState, key: string, coming?: Omit<LocalPod, 'tag'>): number {
     const start = process.cpuUsage();
-    this.#open().bring(change, { kept: this.#kept, asFound: !coming, only: { key, ...(coming ? { coming } : {}) } });
+    this.#open().bring(change, { kept: this.#kept, asFound: !coming, only: [{ key, ...(coming ? { coming } : {}) }] });
     const { user, system } = process.cpuUsage(start);
     return (user + system) / 1000;
   }

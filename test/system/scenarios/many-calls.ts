@@ -174,6 +174,27 @@ export function manyCallsAtOnce(way: Way): void {
     await assertNothingLeft(host, before, 'after 30 DELs');
   });
 
+  test('20 ADDs race for 10 ports of the node: the first at each succeeds, the second alone fails and says who has it', async () => {
+    using host = await startHost({ way });
+    await warm(host, config());
+    const before = await snapshot(host);
+    const calls = (await host.netns(20)).map(
+      (netns, i): Call => ({
+        ...{ config: { ...config(), ...portMappings(i % 10) }, containerID: `c${i}`, netns },
+      }),
+    );
+    const outcomes = await Promise.all(calls.map(call => cni(host, 'ADD', call)));
+    for (let port = 0; port < 10; port++) {
+      const [lost, ...others] = [port, port + 10].map(i => outcomes[i]!).filter(({ exit }) => exit !== 0);
+      assert.ok(lost && others.length === 0, `port ${20_000 + port}: ${lost?.stdout} ${others[0]?.stdout}`);
+      const { code, msg } = errorOf(lost);
+      assert.deepEqual([code, /taken by pod /.test(msg)], [7, true], msg);
+    }
+    assert.equal((await tagged(host)).length, 10);
+    await parallel(calls, 8, call => silently(host, 'DEL', call));
+    await assertNothingLeft(host, before, 'after 20 DELs');
+  });
+
   test('ADDs and DELs of one attachment at once never overlap: one ADD wins, and after the last DEL nothing is left', async () => {
     using host = await startHost({ way });
     await warm(host, config());

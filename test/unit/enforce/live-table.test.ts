@@ -381,7 +381,7 @@ const numbered = (name: string, number: number): Omit<LocalPod, 'tag'> =>
 
 /** As an ADD does before it opens the pod. */
 const open = ({ table }: Room, pod: Omit<LocalPod, 'tag'>): Promise<number> =>
-  table.bring(state => withPod(state, pod, () => false).state, { opening: podKey(pod) });
+  table.bring(state => withPod(state, pod, () => false).state, { opening: [podKey(pod)] });
 
 const fromAll: Parameters<LiveRules['setPolicy']>[0] = {
   ...{ kind: 'NetworkPolicy', namespace: 'default', name: 'deny', subject: { requirements: [] } },

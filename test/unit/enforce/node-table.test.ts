@@ -102,11 +102,18 @@ const pod = (name: string, labels: Record<string, string> = {}, number = name.ch
 const plug = (wanted: Omit<LocalPod, 'tag'>) => (state: NodeState) => withPod(state, wanted, () => false).state;
 const unplug = (name: string) => (state: NodeState) => withoutPod(state, `net/${name}/eth0`);
 
+/** As calls that go into force together do. */
+const bringSome = (table: FolderTable, all: readonly Omit<LocalPod, 'tag'>[], kept: Kept) =>
+  table.bring(state => all.reduce((before, wanted) => plug(wanted)(before), state), {
+    ...{ kept, only: all.map(wanted => ({ key: podKey(wanted), coming: wanted })) },
+  });
+const letSomeGo = (table: FolderTable, names: readonly string[], kept: Kept) =>
+  table.bring(state => names.reduce((before, name) => unplug(name)(before), state), {
+    ...{ kept, only: names.map(name => ({ key: `net/${name}/eth0` })) },
+  });
 /** As an ADD and a DEL do, by all that they know of the pod beforehand. */
-const bringOne = (table: FolderTable, wanted: Omit<LocalPod, 'tag'>, kept: Kept) =>
-  table.bring(plug(wanted), { kept, only: { key: podKey(wanted), coming: wanted } });
-const letOneGo = (table: FolderTable, name: string, kept: Kept) =>
-  table.bring(unplug(name), { kept, only: { key: `net/${name}/eth0` } });
+const bringOne = (table: FolderTable, wanted: Omit<LocalPod, 'tag'>, kept: Kept) => bringSome(table, [wanted], kept);
+const letOneGo = (table: FolderTable, name: string, kept: Kept) => letSomeGo(table, [name], kept);
 
 const policy = (name: string, podSelector: object, rest: object) => ({
   apiVersion: 'networking.k8s.io/v1',
@@ -174,7 +181,7 @@ test('one of many pods comes and goes without a word about the others, and the w
   const labels = [{}, { app: 'web' }, { role: 'client' }, { app: 'web', role: 'client' }];
   for (let i = 0; i < 120; i++) bringOne(room.open(), pod(`p${i}`, labels[i % 4], i + 1), kept);
   const { reads } = room.kernel;
-  const told = new DiskNodeStore(room.runDir, here).readConcerned({ key: 'net/p7/eth0' })!;
+  const told = new DiskNodeStore(room.runDir, here).readConcerned([{ key: 'net/p7/eth0' }])!;
   assert.ok(Object.keys(told.state.pods).length <= 5, `${Object.keys(told.state.pods).length} pods are told of`);
   for (let i = 0; i < 120; i += 3) letOneGo(room.open(), `p${i}`, kept);
   bringOne(room.open(), pod('p0', { role: 'other' }, 1), kept);
@@ -490,17 +497,15 @@ for (const [how, open] of rooms)
       { masquerade: { from: ['10.1.0.0/16'], except: [] } },
       { hostPorts: [{ hostPort: 80, containerPort: 8080, protocol: 'tcp' }] },
     );
+    const names = fc.uniqueArray(fc.constantFrom('a', 'b', 'c', 'd', 'e'), { minLength: 1, maxLength: 3 });
     const step = fc.oneof(
       fc.record({
-        kind: fc.constantFrom('plug' as const, 'plugOne' as const),
-        name: fc.constantFrom('a', 'b', 'c', 'd', 'e'),
+        kind: fc.constantFrom('plug' as const, 'plugSome' as const),
+        names,
         labels,
         more,
       }),
-      fc.record({
-        kind: fc.constantFrom('unplug' as const, 'unplugOne' as const),
-        name: fc.constantFrom('a', 'b', 'c', 'd', 'e'),
-      }),
+      fc.record({ kind: fc.constantFrom('unplug' as const, 'unplugSome' as const), names }),
       fc.record({ kind: fc.constant('folder' as const), which: fc.nat(4) }),
       fc.record({ kind: fc.constant('meddle' as const) }),
     );
@@ -517,11 +522,11 @@ for (const [how, open] of rooms)
         let kept = folders[0]!;
         for (const each of steps) {
           const table = room.open();
-          const wanted = 'labels' in each ? { ...pod(each.name, each.labels), ...each.more } : undefined;
-          if (wanted && each.kind === 'plug') table.bring(plug(wanted), { kept });
-          else if (wanted) bringOne(table, wanted, kept);
-          else if (each.kind === 'unplug') table.bring(unplug(each.name), { kept });
-          else if (each.kind === 'unplugOne') letOneGo(table, each.name, kept);
+          const wanted = 'labels' in each ? each.names.map(name => ({ ...pod(name, each.labels), ...each.more })) : [];
+          if (each.kind === 'plug') for (const one of wanted) table.bring(plug(one), { kept });
+          else if (each.kind === 'plugSome') bringSome(table, wanted, kept);
+          else if (each.kind === 'unplug') for (const name of each.names) table.bring(unplug(name), { kept });
+          else if (each.kind === 'unplugSome') letSomeGo(table, each.names, kept);
           else if (each.kind === 'meddle') room.kernel.table = undefined;
           else if (each.kind === 'folder') {
             kept = folders[each.which]!;
@@ -530,7 +535,7 @@ for (const [how, open] of rooms)
           const file = table.store.read();
           room.recovered = (file?.state.pods ?? {}) as Record<string, LocalPod>;
           if (file && each.kind !== 'meddle') {
-            if (!each.kind.endsWith('One')) table.bring(state => ({ ...state }), { kept });
+            if (!each.kind.endsWith('Some')) table.bring(state => ({ ...state }), { kept });
             room.assertWhole(table, kept);
           }
         }

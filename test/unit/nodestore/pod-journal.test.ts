@@ -105,7 +105,7 @@ for (const [name, breaks] of Object.entries(broken))
     breaks(room);
     const files = room.open();
     assert.equal(files.read(), undefined);
-    assert.equal(files.readConcerned({ key: 'net/a/eth0' }), undefined);
+    assert.equal(files.readConcerned([{ key: 'net/a/eth0' }]), undefined);
     const state = plug(empty, pod('c'));
     files.write({ marker: 9, folder: '[]', state });
     assert.deepEqual(room.open().read(), { marker: 9, folder: '[]', state });
@@ -119,7 +119,7 @@ for (const name of ['the file of pods is gone', 'the file of pods is shorter tha
     for (let i = 0; i < 3; i++) assert.ok(room.open().read());
     broken[name]!(room);
     assert.equal(room.open().read(), undefined);
-    assert.equal(room.open().readConcerned({ key: 'net/a/eth0' }), undefined);
+    assert.equal(room.open().readConcerned([{ key: 'net/a/eth0' }]), undefined);
   });
 
 test('who looks call after call finds what one finds who looks once', () => {
@@ -200,9 +200,9 @@ test('who knows only what concerns one pod writes no less than who knows all, al
   for (let i = 0; i < 100; i++) {
     const files = room.open();
     const wanted = pod('short-lived');
-    const came = files.readConcerned({ key: podKey(wanted), coming: wanted })!;
+    const came = files.readConcerned([{ key: podKey(wanted), coming: wanted }])!;
     files.write({ ...came, state: plug(came.state, wanted) });
-    const going = files.readConcerned({ key: podKey(wanted) })!;
+    const going = files.readConcerned([{ key: podKey(wanted) }])!;
     files.write({ ...going, state: withoutPod(going.state, podKey(wanted)) });
   }
   const { pods } = room.open().read()!.state;
@@ -275,7 +275,7 @@ test('what concerns a pod: who has its address or a port of the node, and of all
         for (const each of pods) room.change(state => plug(state, pod(each.name, each.more)));
         const wanted = pod(name, own);
         const all = room.open().read()!.state;
-        const { pods: told, ...state } = room.open().readConcerned({ key: podKey(wanted), coming: wanted })!.state;
+        const { pods: told, ...state } = room.open().readConcerned([{ key: podKey(wanted), coming: wanted }])!.state;
         assert.deepEqual(state, (({ pods: _, ...rest }) => rest)(all));
         const concerns = (each: LocalPod) =>
           podKey(each) === podKey(wanted) ||
