@@ -58,7 +58,7 @@ class Watcher implements AsyncDisposable {
   }
 
   private constructor() {
-    // setpriv, nsenter and the program are one process: each becomes the next.
+    // What enters the namespaces becomes the program.
     this.#child = host.host.spawn([process.execPath, source, ...command]);
     this.pid = this.#child.pid!;
     createInterface({ input: this.#child.stdout! }).on('line', line => this.lines.push(JSON.parse(line) as Line));

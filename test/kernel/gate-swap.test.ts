@@ -64,7 +64,7 @@ const swaps: readonly Swap[] = [
 /** How many packets get through while the table goes back and forth that often, and until the pod has sent enough. */
 async function leaks({ one, other }: Swap, options: DiffOptions, swaps: number): Promise<number> {
   using host = await GateHost.start(2);
-  await using eager = new EagerPods();
+  await using eager = new EagerPods({ isCeaseless: true });
   const [a, b] = host.pods as [GatePod, GatePod];
   const pods = [localPod(a, tags.caller), localPod(b, tags.called)];
   const tables: readonly [Table, Table] = [

@@ -207,7 +207,7 @@ async function started(host: GateHost, rules: LiveRules) {
 /** How many packets get through while it changes back and forth that often, and until the pod has sent enough. */
 async function leaks({ start = () => {}, one, other }: Change): Promise<number> {
   using host = await GateHost.start(2);
-  await using eager = new EagerPods();
+  await using eager = new EagerPods({ isCeaseless: true });
   const [, b] = host.pods as [GatePod, GatePod];
   const rules = new LiveRules();
   for (const name of ['caller', 'called']) rules.setNamespace(name, new Map());

@@ -1,9 +1,9 @@
 /**
  * Pods that send from their first instant: a thread with sockets in each of their namespaces, opened before there is any
- * interface, that tries all of them again and again without a pause.
+ * interface, that tries all of them again and again.
  */
 import { once } from 'node:events';
-import { isMainThread, parentPort, receiveMessageOnPort, Worker } from 'node:worker_threads';
+import { isMainThread, parentPort, receiveMessageOnPort, Worker, workerData } from 'node:worker_threads';
 import { type Family, parseAddress } from '../../lib/ip/address.ts';
 import { Netns } from '../../lib/kernel/netns.ts';
 import { AF, Descriptor, SOCK, socketAddress } from './tap.ts';
@@ -22,6 +22,18 @@ interface Order {
   /** The pod goes on sending. */
   readonly isQuestion?: boolean;
 }
+
+interface Manner {
+  /**
+   * Never a pause: for a change that is made again and again, where a packet more is a chance more. Such a thread takes a
+   * processor; on a busy machine, where it has soon had its share, it is then kept waiting for hundreds of milliseconds in which
+   * nothing is sent. A thread that pauses is woken in time.
+   */
+  readonly isCeaseless?: boolean;
+}
+
+/** Milliseconds between two rounds; one round takes as long. */
+const PAUSE = 0.5;
 
 /** The result of an order. */
 interface Report {
@@ -80,10 +92,12 @@ class Sender implements Disposable {
 
 const word = Buffer.from('first');
 
-function run(port: NonNullable<typeof parentPort>): void {
+function run(port: NonNullable<typeof parentPort>, { isCeaseless = false }: Manner): void {
+  const still = new Int32Array(new SharedArrayBuffer(4));
   const senders = new Map<number, Sender>();
   for (;;) {
     for (const sender of senders.values()) sender.send();
+    if (!isCeaseless) Atomics.wait(still, 0, 0, PAUSE);
     const message = receiveMessageOnPort(port) as { readonly message: Order } | undefined;
     if (!message) continue;
     const { id, pod, isQuestion } = message.message;
@@ -103,12 +117,13 @@ function run(port: NonNullable<typeof parentPort>): void {
 
 /** The test's side. */
 export class EagerPods implements AsyncDisposable {
-  readonly #thread = new Worker(new URL(import.meta.url));
+  readonly #thread: Worker;
   readonly #waiting = new Map<number, (report: Report) => void>();
   readonly #failure: Promise<never>;
   #ids = 0;
 
-  constructor() {
+  constructor(manner: Manner = {}) {
+    this.#thread = new Worker(new URL(import.meta.url), { workerData: manner });
     this.#thread.on('message', (report: Report) => this.#waiting.get(report.id)?.(report));
     this.#failure = once(this.#thread, 'error').then(([error]) => {
       throw error;
@@ -146,4 +161,4 @@ export class EagerPods implements AsyncDisposable {
   }
 }
 
-if (!isMainThread && parentPort) run(parentPort);
+if (!isMainThread && parentPort) run(parentPort, workerData as Manner);

@@ -7,6 +7,7 @@ import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { errnoOf } from '../../lib/state/error.ts';
+import { enterProgram } from './enter.ts';
 import { PATIENCE, until } from './until.ts';
 import type { Way } from './way.ts';
 
@@ -35,6 +36,7 @@ export interface Run {
 
 export type Transport = 'tcp' | 'udp';
 
+const enter = enterProgram();
 const echo = fileURLToPath(new URL('echo.ts', import.meta.url));
 const root = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
 /** A variable of the environment by which test/run.sh finds leftover processes. */
@@ -162,17 +164,21 @@ export class Host implements Disposable {
     return [];
   }
 
-  #enter(netns: string | undefined): string[] {
-    const net = netns === undefined ? `/proc/${this.pid}/ns/net` : this.path(`/run/netns/${netns}`);
+  /** What a program of the host, or of one of its namespaces, is started by. */
+  #enter(netns: string | undefined): [string, ...string[]] {
+    const [mounts, net] = [`/proc/${this.pid}/ns/mnt`, `/proc/${this.pid}/ns/net`];
+    const network = netns === undefined ? net : this.path(`/run/netns/${netns}`);
+    if (!this.#pids && !this.#uts) return [enter, mounts, network];
     const pid = this.#pids ? [`--pid=/proc/${this.pid}/ns/pid`] : [];
     const uts = this.#uts ? [`--uts=/proc/${this.pid}/ns/uts`] : [];
-    return ['nsenter', `--mount=/proc/${this.pid}/ns/mnt`, `--net=${net}`, ...uts, ...pid, '--'];
+    const nsenter = ['nsenter', `--mount=${mounts}`, `--net=${network}`, ...uts, ...pid, '--'];
+    return ['setpriv', '--pdeathsig', 'KILL', ...nsenter];
   }
 
   /** Starts a program that ends with the test at the latest. */
   spawn(command: readonly string[], run: Run = {}): ChildProcess {
-    const args = ['--pdeathsig', 'KILL', ...this.#enter(run.netns), ...command];
-    return spawn('setpriv', args, { stdio: 'pipe', env: run.env ?? { PATH, ...marked }, cwd: '/' });
+    const [program, ...args] = this.#enter(run.netns);
+    return spawn(program, [...args, ...command], { stdio: 'pipe', env: run.env ?? { PATH, ...marked }, cwd: '/' });
   }
 
   async run(command: readonly string[], run: Run = {}): Promise<Exit> {

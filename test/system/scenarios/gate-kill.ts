@@ -94,7 +94,7 @@ const isCutShort = ({ host }: PolicyHost, { exit, signal, stdout }: Exit): boole
   signal !== null || (exit === 1 && isAskedAgain(host, (JSON.parse(stdout) as { code?: number }).code));
 
 export function killedAtAnyInstant(way: Way): void {
-  test('ADD, killed 100 times while its pod sends without a pause: nothing arrives, and DEL leaves the table as it was', async t => {
+  test('ADD, killed 100 times while its pod sends again and again: nothing arrives, and DEL leaves the table as it was', async t => {
     using host = await PolicyHost.start({ way });
     await using eager = new EagerPods();
     const timid = policy('timid', {

@@ -176,7 +176,7 @@ export function noPacketBeforeGate(way: Way): void {
 
   test('while `policy apply` swaps one deny for another, nothing passes in between', async () => {
     using host = await startHost({ way });
-    await using eager = new EagerPods();
+    await using eager = new EagerPods({ isCeaseless: true });
     const put = (text: string) => {
       host.write(`${policies}/.next`, text);
       renameSync(host.path(`${policies}/.next`), host.path(`${policies}/deny.yaml`));
