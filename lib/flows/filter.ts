@@ -5,7 +5,7 @@
  */
 import { type Address, type Prefix, parseAddress, parsePrefix, prefixContains } from '../ip/address.ts';
 import type { Pod } from '../policy/model/model.ts';
-import type { FlowJudgement, StagedJudgement } from './model.ts';
+import { type FlowJudgement, protocolNamed, type StagedJudgement } from './model.ts';
 
 /** The subject of a filter: a flow, or a sum of flows, whose ends then have no addresses. */
 export interface Filterable {
@@ -75,17 +75,18 @@ const pod = (pattern: string): Filter =>
 
 /** `443`, `443/TCP`, `8000-8999`, `/UDP`. */
 function port(text: string): Filter {
-  const [, first, last, protocol] = /^(?:(\d{1,5})(?:-(\d{1,5}))?)?(?:\/([A-Za-z0-9]+))?$/.exec(text) ?? [];
-  if (first === undefined && protocol === undefined)
+  const [, first, last, word] = /^(?:(\d{1,5})(?:-(\d{1,5}))?)?(?:\/([A-Za-z0-9]+))?$/.exec(text) ?? [];
+  const [low, high] = first === undefined ? [0, 65_535] : [Number(first), Number(last ?? first)];
+  const protocol = word === undefined ? undefined : protocolNamed(word);
+  const isMeant = (first ?? word) !== undefined && low <= high && high <= 65_535;
+  if (!isMeant || (word !== undefined && protocol === undefined))
     throw new FilterError(
       `Cannot use "port:${text}": give a port, a range or a protocol, as in port:443/TCP, port:8000-8999, port:/UDP`,
     );
-  const [low, high] = first === undefined ? [0, 65_535] : [Number(first), Number(last ?? first)];
   const isOfRange = (number: number | null | undefined) =>
     first === undefined || (typeof number === 'number' && low <= number && number <= high);
   return flow =>
-    (protocol === undefined || flow.protocol.toLowerCase() === protocol.toLowerCase()) &&
-    (isOfRange(flow.port) || isOfRange(flow.sentTo?.port));
+    (protocol === undefined || flow.protocol === protocol) && (isOfRange(flow.port) || isOfRange(flow.sentTo?.port));
 }
 
 const verdict = (text: string): Filter => {

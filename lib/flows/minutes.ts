@@ -2,7 +2,7 @@
  * Sums of flows by the minute, for a day: they say which workloads talked when, long after single flows have given way. Bounded
  * in keys and in bytes: flows that do not fit go to one key for all others, and the oldest minutes go first.
  */
-import type { FlowEnd, FlowJudgement, Judgements, StagedJudgement } from './model.ts';
+import { ANY_PROTOCOL, type FlowEnd, type FlowJudgement, type Judgements, type StagedJudgement } from './model.ts';
 import { workloadOf } from './workload.ts';
 
 /** An end in a sum: a workload, this node, or all that is outside. */
@@ -152,7 +152,7 @@ export class Minutes {
   }
 
   #others(verdict: 'allowed' | 'denied'): number {
-    const nothing = { protocol: 'any', port: null, egress: null, ingress: null };
+    const nothing = { protocol: ANY_PROTOCOL, port: null, egress: null, ingress: null };
     return this.#idOf({ from: OTHERS, to: OTHERS, verdict, ...nothing }, this.#limits.keys + 2)!;
   }
 

@@ -155,6 +155,15 @@ export interface LiveMessage {
 
 const protocolNames: Readonly<Record<number, string>> = { 1: 'ICMP', 6: 'TCP', 17: 'UDP', 58: 'ICMPv6', 132: 'SCTP' };
 
+/** Of sums of flows that have no sum of their own. */
+export const ANY_PROTOCOL = 'any';
+
+/** A protocol as records and sums have it, from its name in any case or from its number; undefined where it is neither. */
+export function protocolNamed(text: string): string | undefined {
+  if (/^\d{1,3}$/.test(text)) return Number(text) < 256 ? protocolName(Number(text)) : undefined;
+  return [ANY_PROTOCOL, ...Object.values(protocolNames)].find(name => name.toLowerCase() === text.toLowerCase());
+}
+
 /** @param number IPPROTO_* */
 export const protocolName = (number: number): string => protocolNames[number] ?? String(number);
 
