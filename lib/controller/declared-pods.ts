@@ -1,22 +1,25 @@
-/** Finds the API's object of a pod that is plugged in here: by the watch, else by a request. */
+/** Finds the API's object of a pod that is plugged in here, and of its namespace: by the watch, else by a request. */
 import { CniError, codes, messageOf } from '../cni/error.ts';
 import type { LocalPod } from '../gate/node-state.ts';
 import type { Client } from '../kube/client.ts';
 import type { KubePod } from '../kube/object.ts';
-import { getPod } from '../kube/single.ts';
+import { findNamespace, getPod, type Limits } from '../kube/single.ts';
+import type { LiveRules } from '../policy/compile/live.ts';
 import { isSamePod } from './own-pods.ts';
 import type { Watches } from './watches.ts';
 
-/** Milliseconds that an ADD waits for the API when no watch has told of its pod yet. */
+/** Milliseconds that an ADD waits for the API when no watch has told of its pod, or of its namespace, yet. */
 const REQUEST_TIMEOUT = 5_000;
 
 export class DeclaredPods {
   readonly #client: Client;
   readonly #watches: Watches;
+  readonly #rules: LiveRules;
 
-  constructor(client: Client, watches: Watches) {
+  constructor(client: Client, watches: Watches, rules: LiveRules) {
     this.#client = client;
     this.#watches = watches;
+    this.#rules = rules;
   }
 
   /** The pod as the watch has it; undefined where the watch has another pod of that name, or none. */
@@ -26,22 +29,50 @@ export class DeclaredPods {
   };
 
   /**
-   * The pod as the watch or, failing that, the API has it.
+   * The pod as the watch or, failing that, the API has it; by then the rules know its namespace.
    * @throws CniError code 11 where the API has no such pod or does not answer; the signal's reason where it is aborted
    */
   readonly declared = async (pod: Omit<LocalPod, 'tag'>, signal: AbortSignal | undefined): Promise<KubePod> => {
-    const known = this.known(pod);
-    if (known) return known;
-    const name = `${pod.namespace}/${pod.name}`;
-    let found: KubePod | undefined;
-    try {
-      found = await getPod(this.#client, pod, { timeoutMs: REQUEST_TIMEOUT, ...(signal ? { signal } : {}) });
-    } catch (error) {
-      signal?.throwIfAborted();
-      throw new CniError(codes.tryAgainLater, `Cannot judge pod ${name}: nothing is known of it`, messageOf(error));
-    }
+    const found = this.known(pod) ?? (await this.#asked(pod, signal));
+    await this.#hearNamespace(pod, signal);
+    return found;
+  };
+
+  async #asked(pod: Omit<LocalPod, 'tag'>, signal: AbortSignal | undefined): Promise<KubePod> {
+    const found = await ask(pod, 'it', signal, limits => getPod(this.#client, pod, limits));
     if (found && isSamePod(pod, found)) return found;
     const what = found ? `the API has another pod of that name, with uid ${found.uid}` : 'the API has no such pod';
-    throw new CniError(codes.tryAgainLater, `Cannot judge pod ${name}: ${what}`, 'the runtime tries again');
-  };
+    throw new CniError(codes.tryAgainLater, `Cannot judge pod ${nameOf(pod)}: ${what}`, 'the runtime tries again');
+  }
+
+  /** Cluster policies select pods by labels of their namespace: a new one may be told later than the first pod in it. */
+  async #hearNamespace(pod: Omit<LocalPod, 'tag'>, signal: AbortSignal | undefined): Promise<void> {
+    const name = pod.namespace;
+    const isKnown = () => this.#watches.namespaces.get({ namespace: '', name }) !== undefined;
+    if (isKnown()) return;
+    const found = await ask(pod, 'its namespace', signal, limits => findNamespace(this.#client, name, limits));
+    // What the watch has told meanwhile goes before it, and so does what it tells later.
+    if (found && !isKnown()) this.#rules.setNamespace(name, found.labels);
+  }
+}
+
+const nameOf = ({ namespace, name }: Omit<LocalPod, 'tag'>): string => `${namespace}/${name}`;
+
+/** The API's answer. @throws CniError code 11 where there is none; the signal's reason where it is aborted */
+async function ask<T>(
+  pod: Omit<LocalPod, 'tag'>,
+  what: string,
+  signal: AbortSignal | undefined,
+  request: (limits: Limits) => Promise<T>,
+): Promise<T> {
+  try {
+    return await request({ timeoutMs: REQUEST_TIMEOUT, ...(signal ? { signal } : {}) });
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw new CniError(
+      codes.tryAgainLater,
+      `Cannot judge pod ${nameOf(pod)}: nothing is known of ${what}`,
+      messageOf(error),
+    );
+  }
 }

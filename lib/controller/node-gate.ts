@@ -74,7 +74,7 @@ export class NodeGate {
     };
     this.watches = new Watches(client, sinksOf({ rules, staged, own, table, nodesChanged }));
     const { watches } = this;
-    const { known, declared } = new DeclaredPods(client, watches);
+    const { known, declared } = new DeclaredPods(client, watches, rules);
     this.judge = {
       // What an ADD left that died with an agent is closed, and stays so until it is cleared away.
       ...{ table, known, declared, isCarried, opening: facts.unfinished(owner) },

@@ -1,10 +1,13 @@
 /** Requests for one object. */
+
+import { isMapping, itemsOf, member } from '../policy/manifest/field.ts';
 import type { Client } from './client.ts';
 import { garbage, KubeError } from './error.ts';
 import { createIntern } from './intern.ts';
-import { type KubePod, readPod } from './object.ts';
+import { readObject } from './list.ts';
+import { type KubeNamespace, type KubePod, namespaces, readPod } from './object.ts';
 
-interface Limits {
+export interface Limits {
   readonly signal?: AbortSignal;
   /** Milliseconds, until the answer begins and again until it has ended. */
   readonly timeoutMs?: number;
@@ -31,6 +34,26 @@ export async function getPod(
     if (error instanceof KubeError && error.status === 404) return undefined;
     throw error;
   }
+}
+
+/**
+ * The namespace as etcd has it now, for an ADD that comes before the watch tells of its namespace; undefined where there is
+ * none of that name. Asked for as a list of one, since whoever may watch namespaces may list them.
+ * @throws {KubeError} no such answer: neither yes nor no
+ */
+export async function findNamespace(
+  client: Client,
+  name: string,
+  limits: Limits = {},
+): Promise<KubeNamespace | undefined> {
+  const action = `find namespace ${name} of ${client.server}`;
+  const query = { fieldSelector: `metadata.name=${name}` };
+  const value = await client.json({ action, path: namespaces.path, query, ...limits });
+  if (!isMapping(value) || value['kind'] !== 'NamespaceList')
+    throw garbage(action, 'an answer that is no list of them');
+  const reading = { intern: createIntern(), report: () => undefined };
+  const items = itemsOf(member({ value, path: '', report: () => undefined }, 'items')) ?? [];
+  return items.map(item => readObject(action, namespaces, item.value, reading)).find(found => found.name === name);
 }
 
 export interface Condition {

@@ -1,7 +1,8 @@
 /** Cluster policies of the API, by the executable: an API server of the test's own, a real kernel and real packets. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Json } from '../support/cni.ts';
+import { cni, errorOf, type Json } from '../support/cni.ts';
+import { refuse, statusOf } from '../support/fake-api.ts';
 import { KubeHost } from '../support/kube-host.ts';
 import type { PluggedPod } from '../support/policy-host.ts';
 import { until } from '../support/until.ts';
@@ -55,6 +56,28 @@ test('cluster policies of the API are in force as they are said, before and afte
   await reaches(host, other, web, false);
   host.api.uninstall(NAME);
   await reaches(host, other, web, true);
+});
+
+test('the first pod of a namespace that the watch has not told of is judged by the labels that the namespace has', async () => {
+  await using host = await KubeHost.startCluster();
+  host.api.install(NAME);
+  const closed = { namespaces: { matchLabels: { team: 'closed' } } };
+  say(host, 'closed', { priority: 1, subject: closed, ingress: [{ action: 'Deny', from: [{ namespaces: {} }] }] });
+  using _ = await host.startAgent();
+  using other = await host.run({ name: 'other' });
+  host.api.silence('namespaces');
+  host.namespace('unheard', { team: 'closed' });
+  using web = await host.run({ name: 'web', namespace: 'unheard' });
+  assert.equal(host.reaches(other, web), false, 'from the first packet on');
+  host.namespace('unanswered', { team: 'closed' });
+  host.api.next(
+    ({ query }) => query['fieldSelector'] === 'metadata.name=unanswered',
+    response => refuse(response, statusOf(503, 'ServiceUnavailable')),
+  );
+  host.declare({ name: 'web', namespace: 'unanswered' });
+  const call = host.podCall({ name: 'web', namespace: 'unanswered' }, await host.host.pod());
+  const { code, msg } = errorOf(await cni(host.host, 'ADD', call));
+  assert.deepEqual([code, msg], [11, 'Cannot judge pod unanswered/web: nothing is known of its namespace']);
 });
 
 /** Each policy that the command line knows, and whether it is staged. */
