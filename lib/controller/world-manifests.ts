@@ -13,16 +13,22 @@ import { stagedManifest } from '../policy/manifest/staged.ts';
 import type { ClusterPolicy } from '../policy/model/cluster-policy.ts';
 import type { Watches } from './watches.ts';
 
-/** Pods as they are plugged in here, the others as the API has them. @param node this one's name */
+/**
+ * Pods as they are plugged in here, the others as the API has them: one of each name, though a pod that has moved may be in both
+ * places for a while.
+ * @param node this one's name
+ */
 export function* manifestsOfWorld(listeners: Watches, state: NodeState, node: string): Generator<object> {
   for (const { name, labels } of listeners.namespaces.objects()) yield namespaceManifest(name, labels);
   for (const each of listeners.nodes.objects()) yield nodeManifest(each);
   const own = Object.values(state.pods).map(localPod);
   const here = new Map(own.map(pod => [`${pod.namespace}/${pod.name}`, pod]));
   for (const pod of here.values()) yield podManifest({ ...pod, nodeName: node });
-  for (const pod of listeners.pods.objects())
-    if (pod.nodeName !== node || pod.hostNetwork) yield podManifest(pod);
-    else if (!here.has(`${pod.namespace}/${pod.name}`)) yield podManifest({ ...pod, addresses: [] });
+  for (const pod of listeners.pods.objects()) {
+    if (here.has(`${pod.namespace}/${pod.name}`)) continue;
+    const isKnownThere = pod.nodeName !== node || pod.hostNetwork;
+    yield podManifest(isKnownThere ? pod : { ...pod, addresses: [] });
+  }
   for (const policy of listeners.policies.objects())
     yield told(policyManifest(policy), policy, policy.isStaged === true);
   for (const { policy, isStaged } of listeners.clusterPolicies())

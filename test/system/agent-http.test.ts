@@ -70,6 +70,17 @@ test('questions about policy are answered by what the agent has heard', async ()
   );
 });
 
+test('a pod that has moved to another node, and of which a container is left here, is no error of its manifests', async () => {
+  await using room = await busy();
+  const { host } = room;
+  host.declare({ name: 'stranger', uid: 'moved', node: 'n2', ip: '10.99.0.7' });
+  host.declare({ name: 'beside', node: 'n2', ip: '10.99.0.8' });
+  await until('what the API said to be heard', async () => (await explain(host, 'beside')).exit === 1);
+  const { exit, stdout, stderr } = await host.type(['policy', 'lint']);
+  assert.equal(exit, 0, stdout + stderr);
+  assert.equal((await explain(host, 'stranger')).exit, 1);
+});
+
 test('without the agent they are not answered from a world without policies', async () => {
   await using room = await busy();
   const { host, agent } = room;
