@@ -2,7 +2,7 @@
 import { type Address, parseAddress } from '../ip/address.ts';
 import { deleteLink, dumpLinks, getLink, type Link, type LinkKey, linkOf, setLink } from '../kernel/link.ts';
 import { type Exchange, must, mustExcept, type NetlinkAnswer } from '../kernel/message.ts';
-import { deleteRoute, dumpRoutes, type FoundRoute, getRoute, NO_ROUTE, RTN, routeOf } from '../kernel/route.ts';
+import { deleteRoute, dumpRoutes, type FoundRoute, getRoute, NO_ROUTE, RTN, RTPROT, routeOf } from '../kernel/route.ts';
 import { condemned, deleting } from '../tag/tag.ts';
 import { hostPrefix } from './plan.ts';
 
@@ -41,12 +41,16 @@ export function linkRoutedTo(exchange: Exchange, address: Address): number | und
   return route?.destination.length === hostPrefix(address).length ? route.oif : undefined;
 }
 
-/** The first of the addresses that another has: the node has a route for it alone, and not as for one of its own. */
+/**
+ * The first of the addresses that another has: the node has a route for it alone, and not as for one of its own. While an IPv6
+ * address of its own is tentative, there is only the route that the kernel makes of its prefix.
+ */
 export function findRoutedAway(exchange: Exchange, addresses: readonly Address[]): Address | undefined {
   const routes = routesTo(exchange, addresses);
   return addresses.find((address, i) => {
-    const { type, destination } = routes[i] ?? {};
-    return type === RTN.unicast && destination?.length === hostPrefix(address).length;
+    const { type, protocol, destination } = routes[i] ?? {};
+    const isTentative = address.family === 6 && protocol === RTPROT.kernel;
+    return type === RTN.unicast && !isTentative && destination?.length === hostPrefix(address).length;
   });
 }
 
