@@ -1,4 +1,5 @@
 /** Links of pods that are gone, deleted by a thread of Node's pool while this process goes on. */
+import { messageOf } from '../cni/error.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { deleteDeferred, type LinkReaper, markForDeletion } from '../pod/link-reaper.ts';
 import type { Log } from '../rpc/log.ts';
@@ -10,6 +11,7 @@ export class SharedLinkReaper implements LinkReaper, Disposable {
   /** The last deletion, and that one again as long as it has not begun: links that are deferred meanwhile go with it. */
   #last: Promise<void> = Promise.resolve();
   #next: Promise<void> | undefined;
+  #isClosed = false;
 
   constructor(log: Log) {
     this.#log = log;
@@ -31,14 +33,17 @@ export class SharedLinkReaper implements LinkReaper, Disposable {
 
   async #delete(): Promise<void> {
     this.#next = undefined;
+    // A process that was refused its table serves nobody: the next one finds these links.
+    if (this.#isClosed) return;
     try {
       await this.#socket.sendInThreadPool([deleteDeferred]);
     } catch (error) {
-      this.#log('error', `Cannot delete links of pods that are gone: ${error}`);
+      this.#log('error', `Cannot delete links of pods that are gone: ${messageOf(error)}`);
     }
   }
 
   [Symbol.dispose](): void {
+    this.#isClosed = true;
     this.#socket[Symbol.dispose]();
   }
 }
