@@ -8,7 +8,7 @@ import type { WorkerOptions } from '../controller/worker.ts';
 import { type Filter, FilterError, parseFilter } from '../flows/filter.ts';
 import { networkOf, type Prefix, parsePrefix } from '../ip/address.ts';
 import { logLevels, logToStderr } from '../rpc/log.ts';
-import { command, exit, normalPath, UsageError, wholeNumber } from './command.ts';
+import { command, exit, mtuOf, normalPath, UsageError, wholeNumber } from './command.ts';
 
 const folder = (describe: string, fallback: string) =>
   ({ type: 'string', describe, default: fallback, requiresArg: true, coerce: normalPath }) as const;
@@ -137,7 +137,7 @@ const options = {
     describe: 'Whether the node shall have no network when the agent ends: not for an ordinary restart',
   },
   'ip-masq': { type: 'boolean', default: true, describe: '"ipMasq" of the conflist' },
-  mtu: { type: 'number', coerce: wholeNumber('mtu', 0, 65_535), requiresArg: true, describe: '"mtu" of the conflist' },
+  mtu: { type: 'number', coerce: mtuOf, requiresArg: true, describe: '"mtu" of the conflist' },
   'own-table': {
     type: 'boolean',
     default: true,

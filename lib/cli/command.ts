@@ -84,6 +84,12 @@ export const wholeNumber =
     throw new UsageError(`Cannot use --${name}: give it a whole number from ${least} to ${most}`);
   };
 
+/** "mtu" of a network, as the plugin takes it. @throws UsageError */
+export function mtuOf(value: number): number {
+  if (value === 0 || (Number.isInteger(value) && value >= 68 && value <= 65_535)) return value;
+  throw new UsageError('Cannot use --mtu: give it a whole number from 68 to 65535, or 0 for what the node can send');
+}
+
 /**
  * Normalizes a path. An option that was given twice is a list here; `refuseTwice` refuses it later.
  * @throws UsageError where it is empty, as where a script's variable is not set

@@ -3,6 +3,7 @@
  * forwarding, the word to the API that the network is there, and the conflist that makes runtimes call us. In this order,
  * each only once what it promises is so; what has been reached stays when something fails later.
  */
+import { refuseTooSmallMtu } from '../cni/config.ts';
 import { messageOf } from '../cni/error.ts';
 import { type Family, formatPrefix, networkOf, type Prefix } from '../ip/address.ts';
 import type { Exchange } from '../kernel/message.ts';
@@ -132,9 +133,10 @@ export class NodeKeeper {
       return why === undefined ? [] : [`pod CIDR ${text} of node ${node} is no range for pods: ${why}`];
     });
     if (refused.length > 0) return refused;
-    const waitsFor: string[] = [];
+    const families = new Set(own.podCidrs.map(({ family }) => family));
+    const waitsFor = this.#refuseMtu(families);
     try {
-      waitsFor.push(...this.#forward(new Set(own.podCidrs.map(({ family }) => family))));
+      waitsFor.push(...this.#forward(families));
       const routed = keepRoutes(all, own, host, { claims, before: this.#routes });
       this.#routes = routed.standing;
       problems.push(...routed.problems);
@@ -149,6 +151,16 @@ export class NodeKeeper {
       waitsFor.push(messageOf(error));
     }
     return waitsFor;
+  }
+
+  /** @returns why each ADD by our conflist would be refused: the node must not look ready then */
+  #refuseMtu(families: ReadonlySet<Family>): string[] {
+    try {
+      refuseTooSmallMtu(this.#options.conflist?.settings.mtu || undefined, families);
+      return [];
+    } catch (error) {
+      return [messageOf(error)];
+    }
   }
 
   /** @returns why packets of a family are not forwarded */

@@ -164,6 +164,21 @@ test('routes follow the nodes, and stay with the conflist when the agent is kill
   assert.equal(await routes(host), standing);
 });
 
+test('an MTU that is too small for the family of a pod CIDR keeps the conflist away, and no route', async () => {
+  await using room = await cluster();
+  const { host } = room;
+  declareNode(host, own, ['10.50.1.0/24', 'fd50:1::/64']);
+  declareNode(host, near, ['10.50.2.0/24']);
+  using agent = await start(host, '--mtu', '1000');
+  await until('the agent to say why', () => agent.said(/mtu.* 1280 or more for pods with IPv6 addresses/));
+  await until('the route', async () => (await routes(host)).includes('10.50.2.0/24'));
+  assert.equal(isThere(host), false);
+  declareNode(host, own, ['10.50.1.0/24']);
+  await written(host);
+  const call = await podCall(host, 'pod');
+  assert.equal((await add(host.host, call)).interfaces![0]!.mtu, 1000);
+});
+
 test('on a node of another network there is no conflist until that network goes or has to', async () => {
   await using room = await cluster();
   const { host } = room;

@@ -173,6 +173,21 @@ describe('The manifests', () => {
   test('refuse to leave CEL out of a definition that is not printed', () =>
     assert.rejects(kubernetesManifests({ ...usual, cel: false }), UsageError));
 
+  test('refuse an image without a name, and an MTU that no network takes', async () => {
+    await assert.rejects(kubernetesManifests({ ...usual, image: '' }), UsageError);
+    for (const mtu of ['1', '67', '65536'])
+      for (const command of ['install', 'agent']) {
+        const { status, stderr } = run(tollgate, [
+          command,
+          ...(command === 'install' ? ['--kubernetes'] : []),
+          `--mtu=${mtu}`,
+        ]);
+        assert.equal(status, 2, stderr);
+        assert.match(stderr, /whole number from 68 to 65535, or 0/);
+      }
+    assert.equal(run(tollgate, ['install', '--kubernetes', '--mtu=0']).status, 0);
+  });
+
   test('refuse a folder that no node can mount', () =>
     assert.rejects(
       kubernetesManifests({ ...usual, stateDir: 'state' }),

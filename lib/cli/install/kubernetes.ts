@@ -5,7 +5,7 @@
 
 import type { Document } from 'yaml';
 import type { Options } from 'yargs';
-import { normalPath, UsageError, wholeNumber } from '../command.ts';
+import { mtuOf, normalPath, UsageError } from '../command.ts';
 import { readConf } from '../conf.ts';
 import { clusterPolicyDefinition } from './crds.ts';
 
@@ -36,7 +36,7 @@ export const kubernetesOptions = {
   },
   mtu: {
     type: 'number',
-    coerce: wholeNumber('mtu', 0, 65_535),
+    coerce: mtuOf,
     requiresArg: true,
     describe: "With --kubernetes: of pods' interfaces",
   },
@@ -202,6 +202,7 @@ export async function kubernetesManifests(given: KubernetesGiven): Promise<strin
   for (const folder of [given.binDir, given.confDir, given.runDir, given.stateDir ?? usual.state])
     if (!folder.startsWith('/'))
       throw new UsageError(`Cannot mount ${JSON.stringify(folder)}: give an absolute path of the nodes`);
+  if (given.image === '') throw new UsageError('Cannot run an empty --image: name the image, or leave the option out');
   if (!given.cel && !given.withCrds)
     throw new UsageError('Cannot leave CEL out of a definition that is not printed: --no-cel wants --with-crds');
   if (!given.flows && (given.flowAccounting || given.ui !== undefined))
