@@ -5,8 +5,14 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
-bash test/setup.sh test
-npm run --silent check
+# Types and style are checked while the release is packed, which has its processors wait.
+bash test/setup.sh demo
+npm run --silent check &
+check=$!
+failed=0
+bash test/setup.sh test || failed=1
+wait "$check" || failed=1
+((!failed)) || exit 1
 
 case $(uname -m) in aarch64) arch=arm64 ;; *) arch=x64 ;; esac
 node=$PWD/node_modules/node-linux-$arch/bin/node

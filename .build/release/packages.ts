@@ -33,9 +33,10 @@ const configuration = (
     deb: { depends: ['libc6 (>= 2.28)', 'libstdc++6 (>= 8)'] },
     rpm: { depends: ['libc.so.6(GLIBC_2.28)(64bit)', 'libstdc++.so.6(GLIBCXX_3.4.21)(64bit)'] },
   },
-  deb: { compression: 'gzip' },
+  // As the tarball has it. nfpm's own choice is 9: four times the processor time, for packages that are 0.3 and 2.5 % smaller.
+  deb: { compression: 'gzip:6' },
   // The host that builds must not show.
-  rpm: { compression: 'gzip', buildhost: 'localhost' },
+  rpm: { compression: 'gzip:6', buildhost: 'localhost' },
 });
 
 /**

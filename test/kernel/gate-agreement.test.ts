@@ -7,7 +7,6 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
 import { desiredTable } from '../../lib/gate/desired.ts';
-import { parseAddress } from '../../lib/ip/address.ts';
 import { CT_STATE, TCP_FLAG } from '../../lib/nft/statements.ts';
 import { GateHost } from '../support/gate-host.ts';
 import { type Packet as Traced, tracerOf } from '../support/nft-tracer.ts';
@@ -50,8 +49,8 @@ function tracedPacket(flow: WorldFlow): Traced {
   const ports = flow.protocol === 'other' ? { icmpType: family === 4 ? 8 : 128 } : { sport: 40_000, dport: port };
   return {
     family,
-    saddr: parseAddress(from.address)!.value,
-    daddr: parseAddress(to.address)!.value,
+    saddr: from.at.value,
+    daddr: to.at.value,
     l4proto,
     ...ports,
     ...(flow.protocol === 'TCP' ? { tcpFlags: TCP_FLAG.syn } : {}),

@@ -1,6 +1,6 @@
 /** A node that becomes that of one random world after the other, and what its gate does to a packet of each flow. */
 import { desiredTable } from '../../lib/gate/desired.ts';
-import { formatAddress, parseAddress } from '../../lib/ip/address.ts';
+import { formatAddress } from '../../lib/ip/address.ts';
 import { PROTOCOL } from '../../lib/nft/statements.ts';
 import { quarantine } from '../../lib/tag/tag.ts';
 import type { GateHost } from './gate-host.ts';
@@ -42,10 +42,10 @@ export class PacketWorld {
     host.forget();
   }
 
-  endOf({ place, address }: Party): End {
+  endOf({ place, at }: Party): End {
     if (place.kind === 'node') return this.#host.node;
     if (place.kind === 'beyond') return this.#host.near;
-    return this.#host.pods.find(pod => Object.values(pod.addresses).some(own => formatAddress(own) === address))!.end;
+    return this.#host.pods.find(pod => pod.addresses[at.family].value === at.value)!.end;
   }
 
   /**
@@ -66,8 +66,8 @@ export class PacketWorld {
 }
 
 const packetOf = (flow: WorldFlow, sport: number): Packet => ({
-  from: parseAddress(flow.from.address)!,
-  to: parseAddress(flow.to.address)!,
+  from: flow.from.at,
+  to: flow.to.at,
   protocol: protocolOf(flow),
   sport,
   dport: flow.port,

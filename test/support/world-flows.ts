@@ -5,7 +5,7 @@
 
 import { emptyNode, joined, type LocalPod, type NodeState, podKey } from '../../lib/gate/node-state.ts';
 import { identitiesOfNode, rulesetOfNode, worldOfNode } from '../../lib/gate/node-world.ts';
-import { type Family, parseAddress } from '../../lib/ip/address.ts';
+import { type Address, type Family, parseAddress } from '../../lib/ip/address.ts';
 import { compile } from '../../lib/policy/compile/compile.ts';
 import type { Ruleset } from '../../lib/policy/compile/ruleset.ts';
 import { Cluster } from '../../lib/policy/evaluate/cluster.ts';
@@ -21,6 +21,8 @@ export type Place =
 export interface Party {
   readonly place: Place;
   readonly address: string;
+  /** The same, as packets have it. */
+  readonly at: Address;
 }
 
 export interface WorldFlow extends Pick<Flow, 'protocol' | 'port'> {
@@ -43,7 +45,7 @@ const otherNode = ['10.0.0.102', 'fd00::66'];
 /** Addresses that pods of worlds.ts may have. */
 const podAddresses = [1, 2, 3, 4, 5, 6, 7].flatMap(i => [`10.0.0.${i}`, `fd00::${i}`]);
 
-const familyOf = (address: string): Family => parseAddress(address)!.family;
+const party = (place: Place, address: string): Party => ({ place, address, at: parseAddress(address)! });
 
 export class NodeWorld {
   readonly world: World;
@@ -73,14 +75,14 @@ export class NodeWorld {
         ? rulesetOfNode(told, this.state)
         : compile(worldOfNode(told, this.state), identitiesOfNode(this.state), { apart });
     const here = local.flatMap(pod =>
-      pod.addresses.map(address => ({ place: { kind: 'pod', pod, tag: tagOf(pod)! } as const, address })),
+      pod.addresses.map(address => party({ kind: 'pod', pod, tag: tagOf(pod)! }, address)),
     );
     const taken = new Set(here.map(({ address }) => address));
     const beyond = [...podAddresses, ...outside, ...otherNode].filter(address => !taken.has(address));
     this.parties = [
       ...here,
-      ...beyond.map(address => ({ place: { kind: 'beyond' } as const, address })),
-      ...nodeAddresses.map(address => ({ place: { kind: 'node' } as const, address })),
+      ...beyond.map(address => party({ kind: 'beyond' }, address)),
+      ...nodeAddresses.map(address => party({ kind: 'node' }, address)),
     ];
   }
 
@@ -88,8 +90,8 @@ export class NodeWorld {
   *flows(): Generator<WorldFlow> {
     for (const from of this.parties)
       for (const to of this.parties) {
-        const family = familyOf(from.address);
-        if (familyOf(to.address) !== family) continue;
+        const { family } = from.at;
+        if (to.at.family !== family) continue;
         if (from.place.kind !== 'pod' && to.place.kind !== 'pod') continue;
         const isItself = from.place.kind === 'pod' && to.place.kind === 'pod' && from.place.pod === to.place.pod;
         if (isItself && !this.#isOrdered) continue;
@@ -116,8 +118,7 @@ export class NodeWorld {
 }
 
 /** The client's end: the node as a client is the node; as a server it has an address, which a block may hold. */
-const callerOf = ({ place, address }: Party): Endpoint =>
-  place.kind === 'node' ? { kind: 'node' } : endpointOf({ place, address });
+const callerOf = (party: Party): Endpoint => (party.place.kind === 'node' ? { kind: 'node' } : endpointOf(party));
 
 const endpointOf = ({ place, address }: Party): Endpoint =>
   place.kind === 'pod' ? { kind: 'pod', pod: place.pod } : { kind: 'address', address };
