@@ -216,7 +216,7 @@ export class Host implements Disposable {
   /** New network namespaces, named, at /run/netns/NAME; nothing is up in them. */
   async netns(count: number): Promise<string[]> {
     const names = Array.from({ length: count }, () => `pod${++this.#names}`);
-    await this.sh(`for n in ${names.join(' ')}; do ip netns add $n; done`);
+    await this.must(['ip', '-batch', '-'], { input: names.map(name => `netns add ${name}\n`).join('') });
     return names;
   }
 

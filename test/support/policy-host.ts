@@ -87,7 +87,7 @@ export class PolicyHost extends WiredHost {
   #sports = 20_000;
 
   static async start(options: HostOptions = {}): Promise<PolicyHost> {
-    const setup = `mkdir -p ${policies}; ${wires}; ${options.setup ?? ''}`;
+    const setup = `mkdir -p ${policies}; ${wires}${options.setup ?? ''}`;
     return new PolicyHost(await furnished(await Host.start({ ...options, setup })));
   }
 

@@ -24,7 +24,7 @@ export interface Link {
 }
 
 export async function links(host: Host, netns?: string): Promise<Link[]> {
-  const all = JSON.parse(await host.sh('ip -d -j link', netns)) as IpLink[];
+  const all = JSON.parse(await host.must(['ip', '-d', '-j', 'link'], netns === undefined ? {} : { netns })) as IpLink[];
   return all
     .map(link => ({
       name: link.ifname,

@@ -26,30 +26,53 @@ const clockAddress = addressOf('198.18.0.254');
 export const macOf = (index: number, side: 1 | 2): string =>
   `02:00:00:00:${index.toString(16).padStart(2, '0')}:0${side}`;
 
+interface Wire {
+  readonly name: string;
+  readonly index: number;
+  /** What the node's address begins with, which ends with 1; the other end's ends with 2. */
+  readonly v4: string;
+  readonly v6: string;
+}
+
+const near: Wire = { name: 'near', index: 240, v4: '198.51.100.', v6: '2001:db8:1::' };
+const far: Wire = { name: 'far', index: 241, v4: '203.0.113.', v6: '2001:db8:2::' };
+const clock: Wire = { name: 'clock', index: 242, v4: '198.18.0.', v6: '2001:db8:3::' };
+
+const wire = ({ name, index, v4, v6 }: Wire): string => `
+link add ${name} address ${macOf(index, 1)} type veth peer name ${name} address ${macOf(index, 2)} netns beyond
+link set ${name} up
+addr add ${v4}1/24 dev ${name}
+addr add ${v6}1/64 dev ${name} nodad
+neigh add ${v4}2 lladdr ${macOf(index, 2)} dev ${name} nud permanent
+neigh add ${v6}2 lladdr ${macOf(index, 2)} dev ${name} nud permanent`;
+
 /**
  * Script that wires the node to the namespace `beyond`, where packets to addresses go that no pod has. All neighbours are
  * permanent entries, so that no MAC is asked for.
  */
 export const wires = `
-  mac() { printf 02:00:00:00:%02x:0%d "$1" "$2"; }
-  wire() {
-    ip link add $1 address $(mac $2 1) type veth peer name $1 address $(mac $2 2) netns beyond
-    ip link set $1 up; ip -n beyond link set $1 up
-    ip addr add $3/24 dev $1; ip -6 addr add $4/64 dev $1 nodad
-    ip neigh add \${3%.*}.2 lladdr $(mac $2 2) dev $1 nud permanent
-    ip neigh add \${4%1}2 lladdr $(mac $2 2) dev $1 nud permanent
-  }
   for f in ipv4/conf/all ipv4/conf/default; do echo 0 >/proc/sys/net/$f/rp_filter; done
   echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad
   echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
   ip netns add beyond
-  wire near 240 198.51.100.1 2001:db8:1::1
-  wire far 241 203.0.113.1 2001:db8:2::1
-  wire clock 242 198.18.0.1 2001:db8:3::1
-  ip neigh add 198.18.0.254 lladdr $(mac 242 2) dev clock nud permanent
-  ip addr add 10.0.0.101/32 dev lo; ip addr add fd00::65/128 dev lo
-  ip route add 10.0.0.0/24 via 198.51.100.2; ip route add fd00::/64 via 2001:db8:1::2
-  ip route add default via 198.51.100.2; ip route add default via 2001:db8:1::2`;
+  ip -batch - <<END
+${[near, far, clock].map(wire).join('')}
+neigh add 198.18.0.254 lladdr ${macOf(clock.index, 2)} dev clock nud permanent
+addr add 10.0.0.101/32 dev lo
+addr add fd00::65/128 dev lo
+END
+  ip -n beyond -batch - <<END
+link set near up
+link set far up
+link set clock up
+END
+  ip -batch - <<END
+route add 10.0.0.0/24 via 198.51.100.2
+route add fd00::/64 via 2001:db8:1::2
+route add default via 198.51.100.2
+route add default via 2001:db8:1::2
+END
+`;
 
 export const tableName = { family: 'inet', name: TABLE } as const;
 
@@ -78,11 +101,11 @@ export class WiredHost implements Disposable {
     this.exchange = this.#route.exchange;
     this.node = new NodeEnd(this.place);
     const links = linksOf(this.#beyond);
-    const tapOn = (name: string, index: number) =>
+    const tapOn = ({ name, index }: Wire) =>
       new Tap(this.#beyond, links.find(link => link.name === name)!.ifindex, macOf(index, 1));
-    this.near = tapOn('near', 240);
-    this.far = tapOn('far', 241);
-    this.#clock = tapOn('clock', 242);
+    this.near = tapOn(near);
+    this.far = tapOn(far);
+    this.#clock = tapOn(clock);
   }
 
   [Symbol.dispose](): void {
