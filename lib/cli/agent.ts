@@ -23,6 +23,15 @@ const untilAsked = (ring: () => void): Promise<void> =>
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve());
   });
 
+/** @throws UsageError where it is empty, as where a script's variable is not set */
+function nodeName(text: string): string {
+  if (text !== '') return text;
+  throw new UsageError('Cannot use an empty --node: give the name that the API has, or leave the option out');
+}
+
+/** The name by which kubelet registers a node that is given none. */
+const ownName = (): string => process.env['NODE_NAME'] || hostname().trim().toLowerCase();
+
 /** Default address of a Kubernetes agent's metrics. */
 const METRICS = '127.0.0.1:9467';
 
@@ -35,6 +44,7 @@ const options = {
   kubeconfig: {
     type: 'string',
     requiresArg: true,
+    coerce: normalPath,
     describe: 'How to reach the API; without it: the service account that is mounted into a pod',
   },
   context: {
@@ -45,7 +55,8 @@ const options = {
   node: {
     type: 'string',
     requiresArg: true,
-    describe: "This node's name in the API; else $NODE_NAME, else the hostname",
+    coerce: nodeName,
+    describe: "This node's name in the API; else $NODE_NAME, else the hostname in small letters",
   },
   'run-dir': folder('Where the socket and the node\'s lock are: "runDir" of the networks served', '/run/tollgate'),
   'state-dir': folder('"stateDir" of the networks served', '/var/lib/tollgate'),
@@ -277,7 +288,7 @@ export const agent = command(
       ...(given.clusterCidr === undefined ? {} : { clusterCidrs: clusterCidrsOf(given.clusterCidr) }),
       ...(confDir === undefined ? {} : { conflist: { confDir, cacheDir, takeOver, removeOnExit, settings } }),
       ownTable: given.ownTable,
-      node: given.node ?? process.env['NODE_NAME'] ?? hostname(),
+      node: given.node ?? ownName(),
     });
     return exit.yes;
   },

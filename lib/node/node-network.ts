@@ -53,8 +53,8 @@ export interface NodeKeeperOptions {
 
 const advice = 'delete its pods and its file first, or start the agent with --take-over';
 
-const heeded = ({ addresses, podCidrs, networkUnavailable }: KubeNode): string =>
-  [...addresses, ...podCidrs.map(formatPrefix), networkUnavailable].join();
+const heeded = ({ addresses, podCidrs, networkUnavailable, created }: KubeNode): string =>
+  [...addresses, ...podCidrs.map(formatPrefix), networkUnavailable, created].join();
 
 /**
  * Whether a change of a node is one for the keeper. Most are not: a kubelet writes its node's status every few minutes, and

@@ -253,6 +253,7 @@ test('a node’s change concerns its routes where it is seen in them, and where 
     ['an address', { ...own, addresses: ['192.0.2.1'] }, true],
     ['a CIDR', node('a', '10.244.1.0/24'), true],
     ['the condition', { ...own, networkUnavailable: 'True' }, true],
+    ['its age: it is another node of that name', { ...own, created: '2026-01-01T00:00:00Z' }, true],
     ['its end', undefined, true],
   ];
   for (const [what, after, concerns] of changes) {

@@ -112,6 +112,16 @@ test('a node becomes ready when the API gives it a CIDR, and pods get addresses 
   assert.equal((await host.host.run(['ping', '-n', '-c1', '-W3', '10.50.1.2'])).exit === 0, false);
 });
 
+test('a node that is given no name has the one by which kubelet registers it', async () => {
+  await using room = await cluster();
+  const { host } = room;
+  declareNode(host, own, ['10.50.1.0/24']);
+  const folders = `--conf-dir ${confDir} --run-dir ${runDir} --state-dir ${stateDir} --policies ${policies}`;
+  const script = `hostname ${own.toUpperCase()}; exec ${tollgate} agent --kubeconfig /run/test/kubeconfig ${folders}`;
+  using _ = await startAgent(host.host, ['unshare', '--uts', 'sh', '-c', script]);
+  await written(host);
+});
+
 test('the API is told once that the network is available, and not where it knows', async () => {
   await using room = await cluster();
   const { host } = room;

@@ -119,6 +119,8 @@ suite('wrong usage is exit code 2, said in one line on stderr', () => {
     'tollgate flows --run-dir /run/a --run-dir /run/b',
     'tollgate install --kubernetes --mtu big',
     'tollgate agent --no-kubernetes --nflog-group 99999',
+    'tollgate agent --kubeconfig /dev/null --node=',
+    'tollgate agent --kubeconfig= --node n1',
     'tollgate connectivity test --host-port 0',
   ];
   for (const line of lines)
