@@ -1,4 +1,4 @@
-/** Takes a pod out of the agent's table while the agent is away, and touches nothing else. */
+/** Takes a pod out of a table of unknown policies, such as the agent's while it is away, and touches nothing else. */
 import { withoutPodIn } from '../gate/closing.ts';
 import { TABLE } from '../gate/desired.ts';
 import { nextMarker } from '../gate/marker.ts';
@@ -17,7 +17,7 @@ export interface ClosingOptions {
 }
 
 /**
- * Takes the pod out of the agent's table, whose policies no other process knows. To be called under the lock.
+ * Takes the pod out of the table, whose policies this process does not know. To be called under the lock.
  * @throws NftError EPERM where the agent lives and holds its table
  */
 export function closePod(key: string, { store, nft, isAnyTagged, start }: ClosingOptions): void {

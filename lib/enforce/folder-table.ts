@@ -7,7 +7,7 @@ import { desiredTable, TABLE } from '../gate/desired.ts';
 import { markersOf } from '../gate/marker.ts';
 import { noRules } from '../gate/node-rules.ts';
 import { type NodeState, type Owner, relabelled, withoutPod } from '../gate/node-state.ts';
-import type { GateSettings } from '../gate/settings.ts';
+import { type GateSettings, settingsChanges } from '../gate/settings.ts';
 import { type CutScope, mergedScopes } from '../gate/shrunk.ts';
 import { diff } from '../nft/diff.ts';
 import type { Table } from '../nft/model.ts';
@@ -86,6 +86,11 @@ export class FolderTable {
     return applied === kept || stamps(applied) === stamps(kept);
   }
 
+  /** Whether the manifests that the table was made from are known; else only the kernel has what came of them. */
+  isKnown(): boolean {
+    return this.store.folder() === stamps(this.store.readApplied());
+  }
+
   /** The table as the kernel has it. */
   read(): Table | undefined {
     return this.#options.nft().readTable('inet', TABLE);
@@ -103,9 +108,20 @@ export class FolderTable {
    */
   bring(change: StateChange, options: BringOptions): Brought {
     this.#unkept = undefined;
+    if (options.asFound && !this.isKnown()) return this.#bringBlind(change, options.kept);
     const brought = this.#bringPart(change, options) ?? this.#bringWhole(change, options);
     if (this.#unkept && options.only?.some(({ coming }) => coming)) throw this.#unkept;
     return brought;
+  }
+
+  /** Pods that go leave the table, and nothing else of it is touched. */
+  #bringBlind(change: StateChange, kept: Kept): Brought {
+    const before = this.store.read()?.state ?? this.#footings.start(true);
+    const { uncut: _, ...state } = change(before);
+    this.#footings.forget();
+    for (const key of Object.keys(before.pods)) if (!state.pods[key]) this.close(key);
+    if (this.#isNeedless(state)) removeAll(this.store, this.#options.nft);
+    return unchanged({ state, kept }, false, 0);
   }
 
   /**
@@ -143,7 +159,7 @@ export class FolderTable {
     const found = only ? 0 : reconciler.look();
     const changed = change(before.state);
     const settings = asFound && record ? record.state.settings : this.#options.settings;
-    if (record && !isSame(settings, before.state.settings)) this.#tellSettings(before.state.settings, settings);
+    if (record) for (const line of settingsChanges(before.state.settings, settings)) this.#options.log(line);
     const isUnchanged = changed === before.state && isSame(settings, before.state.settings) && !isNews;
     const isDone = !before.state.leaving && !before.state.uncut && reconciler.markers.length > 0;
     if (record && isUnchanged && isDone && !this.#isNeedless(changed)) {
@@ -163,15 +179,6 @@ export class FolderTable {
     if (isNews) this.store.writeApplied(kept);
     this.#footings.remember({ ...footing, goal: brought.after });
     return brought;
-  }
-
-  /** Settings are the node's: those of the last ADD hold for pods of every network. */
-  #tellSettings(before: GateSettings, after: GateSettings): void {
-    for (const key of ['enforceEgressToNode', 'nflogGroup'] as const)
-      if (before[key] !== after[key])
-        this.#options.log(
-          `${key} was ${before[key]} and is ${after[key]} by now for all pods of the node: give all of its networks the same`,
-        );
   }
 
   /** Whether the table may go. Without it each link that has a tag is open, be it of a pod that the record knows or not. */
@@ -222,7 +229,7 @@ export class FolderTable {
     return planned(begin, this.#relabel({ ...state, settings, refused: [] }, kept));
   }
 
-  /** Takes the pod out of the agent's table, as `closePod`. */
+  /** Takes the pod out of the table, as `closePod`. */
   close(key: string): void {
     const { store, nft, isAnyTagged } = this.#options;
     closePod(key, { store, nft, isAnyTagged, start: () => this.#footings.start(true) });
@@ -262,6 +269,7 @@ export class FolderTable {
       return [];
     }
     const kept = this.store.readApplied();
+    if (!this.isKnown()) return this.#bringBlind(() => state, kept) && [];
     const footing = this.#footings.of(record, kept, true);
     this.#footings.forget();
     const folder = stamps(kept);
@@ -274,7 +282,7 @@ export class FolderTable {
   /** The state in force, where its connections are yet to be looked at. */
   uncut(): Goal | undefined {
     const record = this.store.read();
-    return record?.state.uncut ? { state: record.state, kept: this.store.readApplied() } : undefined;
+    return record?.state.uncut && this.isKnown() ? { state: record.state, kept: this.store.readApplied() } : undefined;
   }
 
   /** To be called when they have been, under the same lock. */

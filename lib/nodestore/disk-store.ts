@@ -121,6 +121,10 @@ export class DiskNodeStore implements NodeStore {
     return this.#readHead()?.state.owner;
   }
 
+  folder(): string | undefined {
+    return this.#readHead()?.folder;
+  }
+
   #readHead(): NodeHead | undefined {
     return this.#heads.read(this.#path('node'));
   }

@@ -50,6 +50,8 @@ export interface NodeStore {
   lock(timeoutMs: number, signal?: AbortSignal): Promise<Disposable>;
   /** The table's owner, without a look at the pods; undefined as for `read`. */
   owner(): Owner | undefined;
+  /** Stamps of the manifests that the table was made from, without a look at the pods; undefined as for `read`. */
+  folder(): string | undefined;
   /** Undefined where there is none, or none that can be read: then the kernel and the records tell. */
   read(): NodeRecord | undefined;
   /**

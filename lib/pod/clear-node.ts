@@ -44,12 +44,22 @@ export async function isStateLost({ table }: Here['hook']): Promise<boolean> {
   return isLost();
 }
 
-/** Brings the table to its desired state; a lost state file is made again from records and links first. */
+/** Whether there is a table of a folder whose manifests, as they came into force, are no longer known. */
+function areManifestsLost({ table }: Here['hook']): boolean {
+  const owner = table.store.owner();
+  return owner !== undefined && owner.enforcer !== 'agent' && !table.isKnown();
+}
+
+/**
+ * Brings the table to its desired state. A lost state file is made again from records and links first, and the manifests that the
+ * table was made from are read anew where those are lost.
+ */
 async function restore({ hook }: Here): Promise<Pick<Cleared, 'table' | 'isRebuilt'>> {
-  if (hook.table.store.read()) return { table: await hook.mend(), isRebuilt: false };
-  if (!(await isStateLost(hook))) return { table: [], isRebuilt: false };
-  await hook.apply();
-  return { table: [], isRebuilt: true };
+  const record = hook.table.store.read();
+  const table = record ? await hook.mend() : [];
+  const isLost = record ? areManifestsLost(hook) : await isStateLost(hook);
+  if (isLost) await hook.apply();
+  return { table, isRebuilt: isLost };
 }
 
 /** Links of ours that neither a record nor the node's state knows. */

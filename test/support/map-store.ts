@@ -29,6 +29,10 @@ export class MapStore implements NodeStore {
     return this.#values.record?.state.owner;
   }
 
+  folder(): string | undefined {
+    return this.#values.record?.folder;
+  }
+
   read(): NodeRecord | undefined {
     return this.#values.record;
   }

@@ -125,11 +125,12 @@ inWays(['alone', 'worker'], way => {
     });
   });
 
-  suite('the last pod that is known goes: pods of which nothing is known stay closed, and the table is there until they go', () => {
+  suite('whatever is lost, no pod that goes opens a gate, and the table goes with the last', () => {
     const lost = `rm -rf ${stateDir} ${runDir}`;
     const elsewhere: Json = { runDir: '/run/elsewhere' };
     const known = { config: config(), containerID: 'known', netnsPath: '' };
     const keeps = ['victim', 'bad'].map(containerID => ({ containerID, ifname: 'eth0' }));
+    const collect = (host: Host) => silently(host, 'GC', { config: config({ 'cni.dev/valid-attachments': keeps }) });
     const command = async (host: Host, ...args: readonly string[]) =>
       assert.ok([0, 1].includes((await type(host, args)).exit!), args.join(' '));
     const events: readonly (readonly [
@@ -148,13 +149,13 @@ inWays(['alone', 'worker'], way => {
       ['`tollgate gc`, both folders lost', {}, lost, host => command(host, 'gc')],
       ['`tollgate policy apply`, both folders lost', {}, lost, host => command(host, 'policy', 'apply')],
       ['`tollgate verify --repair`, both folders lost', {}, lost, host => command(host, 'verify', '--repair')],
+      ['DEL, the runtime folder lost', {}, `rm -rf ${runDir}`, host => silently(host, 'DEL', known)],
+      ['`tollgate gc`, the runtime folder lost', {}, `rm -rf ${runDir}`, host => command(host, 'gc')],
+      ['DEL, the manifests in force lost', {}, `rm ${runDir}/*.applied`, host => silently(host, 'DEL', known)],
+      ['GC, the manifests in force lost', {}, `rm ${runDir}/*.applied`, collect],
+      ['`tollgate gc`, the manifests in force lost', {}, `rm ${runDir}/*.applied`, host => command(host, 'gc')],
       ['DEL by the runDir of before', elsewhere, '', host => silently(host, 'DEL', known)],
-      [
-        'GC by the runDir of before',
-        elsewhere,
-        '',
-        host => silently(host, 'GC', { config: config({ 'cni.dev/valid-attachments': keeps }) }),
-      ],
+      ['GC by the runDir of before', elsewhere, '', collect],
     ];
     for (const [what, more, script, event] of events)
       test(what, async () => {
