@@ -118,8 +118,9 @@ export async function unplug(leaving: Leaving, attachment: Attachment | undefine
   };
   await all([link && !isChained && removeOwn(link), facts?.kind !== 'ipam' && takeOut()]);
   if (link && isChained) leaveLink(link, settings.enforcer.kind !== 'none', context);
-  // GC speaks for the whole network, and a delegate must hear whose address it is.
-  const own = { ...context, env: { ...context.env, CNI_CONTAINERID: containerID, CNI_IFNAME: ifname } };
+  // GC speaks for the whole network, and a person for the node: a delegate must hear whose address it is, and wants a path.
+  const named = { CNI_CONTAINERID: containerID, CNI_IFNAME: ifname, CNI_PATH: leaving.path.join(':') };
+  const own = { ...context, env: { ...context.env, ...named } };
   if (!attachment) {
     releaseLost(openStore(settings.stateDir), key, addresses);
     await releaseUnrecorded(leaving, own);

@@ -1,6 +1,7 @@
 /** Together with other plugins: after ptp and bridge in a list, as the IPAM of bridge, and with the IPAM of others. */
 import assert from 'node:assert/strict';
 import test, { suite } from 'node:test';
+import { type } from '../support/cli-host.ts';
 import {
   add,
   addList,
@@ -270,6 +271,15 @@ suite('the IPAM of others', () => {
     assert.equal(held(host).length, 1);
     assert.equal((await tagged(host)).length, 1);
     assert.equal(await host.sh(`cat ${held(host)[0]}`), 'b\r\neth0');
+  });
+
+  test('`tollgate gc` gives back the address of a pod that is gone', async () => {
+    using host = await startHost();
+    const netns = await host.pod();
+    await add(host, { config: { ...config({ ipam: hostLocal }), cniVersion: '1.0.0' }, containerID: 'a', netns });
+    await host.removeNetns(netns);
+    const { exit, stderr } = await type(host, ['gc', '--bin-dir', peerDir]);
+    assert.deepEqual([exit, held(host)], [0, []], stderr);
   });
 
   /** An IPAM plugin that writes down how it is called, and answers as it is told. */
