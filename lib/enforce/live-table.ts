@@ -3,7 +3,7 @@
  * node's record is written as well: a process that must take a pod out of the table while the agent is away finds it there.
  */
 
-import { TABLE } from '../gate/desired.ts';
+import { TABLE, TABLE_NAME } from '../gate/desired.ts';
 import { NodeRules } from '../gate/node-rules.ts';
 import { emptyNode, joined, type NodeState, type Owner } from '../gate/node-state.ts';
 import type { GateSettings } from '../gate/settings.ts';
@@ -45,7 +45,8 @@ export class LiveTable {
   /** Policies are others by now: the kernel may take those that it refused. */
   #isRetrying = false;
   #turn: Promise<unknown> = Promise.resolve();
-  #flags: { readonly owner: boolean; readonly persist: boolean } | undefined;
+  /** Whether the table can be ours alone; worked out when it is asked for. */
+  #isOwnable: boolean | undefined;
   /** Operations by which tables were put right that another program had changed. */
   mended = 0;
 
@@ -142,11 +143,25 @@ export class LiveTable {
     return this.#reconciler.desired();
   }
 
-  /** True where the kernel knows the flags (6.9): no other process's `flush ruleset` opens the gates while this one lives. */
+  /**
+   * True where no other process's `flush ruleset` opens the gates while this one lives: the kernel knows the flags (6.9), and the
+   * table is not one that was made without them (by an agent with --no-own-table), to which none can be added.
+   */
   get isOwned(): boolean {
     if (!this.#options.own) return false;
-    this.#flags ??= this.#options.nft.probeTableFlags();
-    return this.#flags.owner && this.#flags.persist;
+    this.#isOwnable ??= this.#askOwnable();
+    return this.#isOwnable;
+  }
+
+  #askOwnable(): boolean {
+    const { nft, log } = this.#options;
+    const { owner, persist } = nft.probeTableFlags();
+    if (!owner || !persist) return false;
+    if (nft.tableState(TABLE_NAME)?.isPersistent ?? true) return true;
+    log(
+      'The table was made without an owner, and cannot get one: what other programs change in it is mended, not prevented',
+    );
+    return false;
   }
 
   /** Calls when another program has changed the table; none can where it is owned. */

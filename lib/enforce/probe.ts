@@ -71,7 +71,7 @@ export function probeGate(nft: Nft): Lack[] {
 
 /** An `nft flush ruleset` of another program opens every gate, unless a process holds the table. */
 export function probeOwnership(nft: Nft): Lack[] {
-  if (nft.isOwned(TABLE_NAME)) return [];
+  if (nft.tableState(TABLE_NAME)?.isOwned) return [];
   const { persist } = nft.probeTableFlags();
   const held = persist
     ? 'while no agent holds the table'

@@ -12,4 +12,5 @@ export type TableConnection = Pick<
   | 'readHandles'
   | 'readSetSizes'
   | 'readTable'
+  | 'tableState'
 >;

@@ -14,6 +14,7 @@ import {
   type KernelTable,
   type RuleCount,
   ruleHandleIn,
+  type TableState,
   tableStateIn,
 } from '../nft/decode.ts';
 import { countElements, decodeElements } from '../nft/decode-set.ts';
@@ -184,10 +185,10 @@ export class Nft implements Disposable {
     });
   }
 
-  /** Whether a process holds the table as its owner; false where there is no such table. @throws NetlinkError */
-  isOwned(name: TableName): boolean {
+  /** The table's own state, without what is in it; undefined where there is no such table. @throws NetlinkError */
+  tableState(name: TableName): TableState | undefined {
     const [[table] = []] = mustExcept(this.#socket.exchange([requestOf(askTable(name))]), 'ENOENT');
-    return table !== undefined && tableStateIn(table.body).isOwned;
+    return table && tableStateIn(table.body);
   }
 
   /** All elements of a set. @throws NetlinkError ENOENT where there is no such set */

@@ -57,7 +57,7 @@ export interface KernelTable {
 
 /**
  * From NFT_MSG_NEWTABLE: by which the kernel names the table, which is another one for each table of a network namespace, ever;
- * whether packets see none of its chains; and whether a living process holds it as its owner.
+ * whether packets see none of its chains; whether a living process holds it as its owner; and whether it stays when that ends.
  */
 export const tableStateIn = (body: Uint8Array): TableState =>
   readMessage(body, names.table, table => {
@@ -66,6 +66,7 @@ export const tableStateIn = (body: Uint8Array): TableState =>
       handle: table.number(NFTA_TABLE.HANDLE) ?? 0,
       isDormant: (flags & NFT_TABLE_F.DORMANT) !== 0,
       isOwned: (flags & NFT_TABLE_F.OWNER) !== 0,
+      isPersistent: (flags & NFT_TABLE_F.PERSIST) !== 0,
     };
   });
 
@@ -73,6 +74,7 @@ export interface TableState {
   readonly handle: number;
   readonly isDormant: boolean;
   readonly isOwned: boolean;
+  readonly isPersistent: boolean;
 }
 
 /** From NFT_MSG_NEWRULE. */

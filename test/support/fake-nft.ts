@@ -94,6 +94,11 @@ export class Kernel {
     return handle;
   }
 
+  /** As of a table that this connection made, or may adopt. */
+  tableState() {
+    return this.table && { handle: 1, isDormant: false, isOwned: false, isPersistent: true };
+  }
+
   probeTableFlags() {
     return { owner: true, persist: true };
   }

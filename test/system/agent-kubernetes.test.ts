@@ -266,6 +266,25 @@ test('what somebody changes in a table that is not owned is mended as it is told
   await until('it to be told', () => agent.said(/Another program changed our table: mended/));
 });
 
+test('a table that an agent without ownership made is watched by the next one, which cannot own it, and says so', async () => {
+  await using room = await cluster();
+  const { host } = room;
+  const first = await host.startAgent('--no-own-table');
+  host.policy('deny', denyAll);
+  using web = await host.run({ name: 'web' });
+  using other = await host.run({ name: 'other' });
+  const whole = await host.words();
+  await host.killAgent(first);
+  using agent = await host.startAgent();
+  // The first may be found by the look that comes after the start.
+  for (const which of ['first', 'second']) {
+    await host.host.sh('nft flush table inet tollgate');
+    await until(`the ${which} flush to be mended`, async () => (await host.words()) === whole);
+    assert.equal(host.reaches(other, web), false);
+  }
+  assert.ok(agent.said(/made without an owner, and cannot get one/));
+});
+
 /** What another program does while no agent runs, to a table that is not owned; whether the next agent tells of it. */
 const meanwhile: readonly (readonly [what: string, command: string, isTold: boolean])[] = [
   ['nothing', 'true', false],
