@@ -153,6 +153,9 @@ function write(verb: string, route: Route, flags: number): NetlinkRequest {
 /** EEXIST where there is one to the destination with that table and metric, on whatever link: it stays. */
 export const addRoute = (route: Route): NetlinkRequest => write('add', route, NLM_F.CREATE | NLM_F.EXCL);
 
+/** Adds a route of IPv6 behind those of other links to the destination with that table and metric. */
+export const appendRoute = (route: Route): NetlinkRequest => write('append', route, NLM_F.CREATE | NLM_F.APPEND);
+
 /** Adds a route, and replaces one to the destination with that table and metric, whichever program made it. */
 export const replaceRoute = (route: Route): NetlinkRequest => write('replace', route, NLM_F.CREATE | NLM_F.REPLACE);
 

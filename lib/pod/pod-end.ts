@@ -6,7 +6,7 @@ import { setLink } from '../kernel/link.ts';
 import { type AsyncExchange, must, mustExcept, type NetlinkAnswer, refusalOf } from '../kernel/message.ts';
 import { setNeighbour } from '../kernel/neighbour.ts';
 import { inNetns, type Netns } from '../kernel/netns.ts';
-import { addRoute, type Route } from '../kernel/route.ts';
+import { addRoute, appendRoute, type Route } from '../kernel/route.ts';
 import { SysctlError, writeSysctl, writeSysctlIfPresent } from '../kernel/sysctl.ts';
 import type { PodInterface } from './interface.ts';
 import { hostPrefix, type PlannedRoute } from './plan.ts';
@@ -64,7 +64,8 @@ const behind = (ifindex: number): number => 2048 + ifindex;
 
 /**
  * A second interface wants routes that the first one has, a default route above all: the first keeps them, as with ptp, and
- * the second has its own behind them, for when the first is unplugged.
+ * the second has its own behind them, for when the first is unplugged. Of IPv6 the kernel takes none by a gateway (EINVAL) to
+ * which another link has the only route of the least metric, so that the route to a shared gateway has the metric of the first.
  * @param answers  to the first attempt at each
  * @returns what came to be of those that the plan names
  */
@@ -74,10 +75,13 @@ async function routesMade(
   wanted: readonly Wanted[],
   answers: readonly NetlinkAnswer[],
 ): Promise<PlannedRoute[]> {
-  mustExcept(answers, 'EEXIST');
+  const isShared = wanted.some(({ planned }, i) => !planned && refusalOf(answers[i]!) === 'EEXIST');
+  mustExcept(answers, 'EEXIST', ...(isShared ? ['EINVAL'] : []));
   const refused = wanted.filter((_, i) => refusalOf(answers[i]!) !== undefined);
   const metric = behind(ifindex);
-  const again = refused.length === 0 ? [] : await pod(refused.map(({ route }) => addRoute({ ...route, metric })));
+  const besides = ({ route, planned }: Wanted) =>
+    !planned && route.destination.family === 6 ? appendRoute(route) : addRoute({ ...route, metric });
+  const again = refused.length === 0 ? [] : await pod(refused.map(besides));
   mustExcept(again, 'EEXIST');
   return wanted.flatMap(({ planned }, i) => {
     if (!planned) return [];

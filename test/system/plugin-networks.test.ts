@@ -123,6 +123,21 @@ test('the default route is that of the first network, and of the next when the f
   await silently(host, 'DEL', callOf(again, 'mine'));
 });
 
+test('a container twice in one network is reached by the first interface, and by the second when the first goes', async () => {
+  using host = await startHost();
+  const outside = await host.outside();
+  const netns = await host.pod();
+  const first = await plug(host, ours('one', 71), 'mine', netns, 'eth0');
+  const second = await plug(host, ours('one', 71), 'mine', netns, 'eth1');
+  await silently(host, 'CHECK', {
+    ...callOf({ ...second, network: { ...second.network, prevResult: second.result } }, 'mine'),
+  });
+  for (const ip of addresses(first.result)) assert.ok(await host.pings(ip, outside), `from outside to ${ip}`);
+  await silently(host, 'DEL', callOf(first, 'mine'));
+  for (const ip of addresses(second.result)) assert.ok(await host.pings(ip, outside), `from outside to ${ip}`);
+  await silently(host, 'DEL', callOf(second, 'mine'));
+});
+
 test('two networks whose IPAM names no gateway share the link-local one, and each reaches its neighbours', async () => {
   using host = await startHost();
   const bare = (name: string, n: number, own: number): Json => {

@@ -372,7 +372,9 @@ suite('the IPAM of others', () => {
   inWays(['alone', 'worker'], way =>
     test('one that hangs keeps no DEL waiting once the runtime has killed the ADD', async () => {
       using host = await startHost({ way });
-      const { env, calls } = await scripted(host, 'ADD) touch /run/test/asked; sleep infinity;;');
+      // A child of the plugin holds its output open until the host is gone.
+      const hang = `(while kill -0 ${host.pid} 2>/dev/null; do sleep 1; done)`;
+      const { env, calls } = await scripted(host, `ADD) touch /run/test/asked; ${hang};;`);
       const call = { config: own, containerID: 'a', netns: await host.pod(), env };
       const adding = host.spawn([binaryOf(host)], { env: environment('ADD', call) });
       adding.stdin!.end(JSON.stringify(own));
