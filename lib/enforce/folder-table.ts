@@ -269,7 +269,10 @@ export class FolderTable {
       return [];
     }
     const kept = this.store.readApplied();
-    if (!this.isKnown()) return this.#bringBlind(() => state, kept) && [];
+    if (!this.isKnown()) {
+      this.#bringBlind(() => state, kept);
+      return [];
+    }
     const footing = this.#footings.of(record, kept, true);
     this.#footings.forget();
     const folder = stamps(kept);

@@ -35,7 +35,7 @@ export interface LiveBringOptions extends Pick<ReachOptions, 'namespaces' | 'ope
   readonly signal?: AbortSignal | undefined;
 }
 
-const LOCK_DEADLINE = 60_000;
+const LOCK_TIMEOUT_MS = 60_000;
 
 export class LiveTable {
   readonly #options: LiveTableOptions;
@@ -96,7 +96,7 @@ export class LiveTable {
   #exclusively<T>(work: () => T, signal?: AbortSignal): Promise<T> {
     const turn = this.#turn.then(async () => {
       signal?.throwIfAborted();
-      using _ = await this.#store.lock(LOCK_DEADLINE, signal);
+      using _ = await this.#store.lock(LOCK_TIMEOUT_MS, signal);
       this.#catchUp();
       const result = work();
       this.#stamp = this.#store.stamp();

@@ -175,6 +175,31 @@ inWays(['alone', 'worker'], way => {
       });
   });
 
+  test('questions about policy are not answered from what is lost, and are again when it is made anew', async () => {
+    using host = await startHost({ way });
+    host.write(`${policies}/deny.yaml`, onlyFromOk);
+    for (const role of ['victim', 'bad']) await plug(host, role, role);
+    const questions = [
+      ['explain', '--from', 'shop/bad', '--to', 'shop/victim', '--port', '80/TCP'],
+      ['matrix', '--port', '80/TCP'],
+      ['list'],
+    ];
+    const asked = async () => await Promise.all(questions.map(question => type(host, ['policy', ...question])));
+    for (const [kind, words] of [
+      ['applied', /which policies are in force: the file that keeps them is lost/],
+      ['node', /its record is lost/],
+    ] as const) {
+      await host.sh(`rm ${runDir}/*.${kind}`);
+      for (const { exit, stdout, stderr } of await asked()) {
+        assert.deepEqual([exit, stdout], [3, '']);
+        assert.match(stderr, words);
+      }
+      await type(host, ['verify', '--repair']);
+      const [explained] = await asked();
+      assert.match(explained!.stdout, /denied/);
+    }
+  });
+
   test(`files are lost at random between ${TURNS} random calls: links of one tag have one role, and all of them go in the end`, async t => {
     const seed = seedOf(t);
     const next = random(seed);

@@ -1,6 +1,7 @@
 /** The world that questions about policy are asked of: manifests on the command line, or the node as it is. */
 
 import { rulesetOfFolder } from '../../enforce/folder-rules.ts';
+import type { FolderTable } from '../../enforce/folder-table.ts';
 import type { NodeState } from '../../gate/node-state.ts';
 import { worldOfNode } from '../../gate/node-world.ts';
 import { type Kept, manifestsOf, warningsOf } from '../../nodestore/policy-folder.ts';
@@ -13,6 +14,8 @@ import { manifestsOfAgent } from '../ask-agent.ts';
 import { warn } from '../command.ts';
 import { type Live, type LiveArguments, openLive } from '../live-node.ts';
 import { worldIn } from './manifests.ts';
+
+const LOCK_TIMEOUT_MS = 60_000;
 
 export interface JudgedWorld {
   readonly world: World;
@@ -33,6 +36,19 @@ export const keptOf = async ({ here, found }: Live, runDir: string): Promise<Kep
   found?.owner.enforcer === 'agent' ? await manifestsOfAgent(runDir) : here.hook.table.store.readApplied();
 
 /**
+ * Asked again under the lock: a call writes the node's record first and then the manifests that it has put into force.
+ * @throws Error where these manifests are lost: what the table holds only the kernel knows
+ */
+async function refuseLost(table: FolderTable): Promise<void> {
+  if (table.isKnown()) return;
+  using _ = await table.store.lock(LOCK_TIMEOUT_MS);
+  if (table.isKnown()) return;
+  throw new Error(
+    'Cannot tell which policies are in force: the file that keeps them is lost; `tollgate policy apply` puts into force what the folder says',
+  );
+}
+
+/**
  * The pods that are plugged in and the policies that are in force, which may not be what the folder says by now.
  * @throws Error where no pod is plugged in
  */
@@ -42,8 +58,11 @@ export async function liveWorld(options: LiveArguments): Promise<LiveJudged> {
   const state = table.store.read()?.state;
   if (!state)
     throw new Error(
-      'Cannot judge this node: no pod is plugged in here; for manifests alone, name them with -f (and --base)',
+      live.found
+        ? 'Cannot judge this node: its record is lost; `tollgate verify --repair` makes it again'
+        : 'Cannot judge this node: no pod is plugged in here; for manifests alone, name them with -f (and --base)',
     );
+  if (state.owner.enforcer !== 'agent') await refuseLost(table);
   const { judge, enforceEgressToNode } = state.settings;
   if (judge === 'none' || judge === 'exec')
     warn(`policies are not enforced on this node: its enforcer is ${state.owner.enforcer}`);
