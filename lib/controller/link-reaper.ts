@@ -33,7 +33,7 @@ export class SharedLinkReaper implements LinkReaper, Disposable {
 
   async #delete(): Promise<void> {
     this.#next = undefined;
-    // A process that was refused its table serves nobody: the next one finds these links.
+    // An agent that is refused its table ends, and the next one finds these links.
     if (this.#isClosed) return;
     try {
       await this.#socket.sendInThreadPool([deleteDeferred]);

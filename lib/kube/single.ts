@@ -38,7 +38,7 @@ export async function getPod(
 
 /**
  * The namespace as etcd has it now, for an ADD that comes before the watch tells of its namespace; undefined where there is
- * none of that name. Asked for as a list of one, since whoever may watch namespaces may list them.
+ * none of that name. Asked for as a list of one: the agent's role has the verb `list` for namespaces, and not `get`.
  * @throws {KubeError} no such answer: neither yes nor no
  */
 export async function findNamespace(
