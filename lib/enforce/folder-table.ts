@@ -197,9 +197,8 @@ export class FolderTable {
   ): Brought {
     this.#shrunk = before.state.uncut ? 'everywhere' : [];
     this.#footings.forget();
-    const [opening, closing] = [true, false].map(comes =>
-      only.flatMap(({ key, coming }) => ((coming !== undefined) === comes ? [key] : [])),
-    );
+    const opening = only.flatMap(({ key, coming }) => (coming ? [key] : []));
+    const closing = only.flatMap(({ key, coming }) => (coming ? [] : [key]));
     const { drift } = reconciler.reach(after.state, { opening, closing, folder: stamps(after.kept), isNews });
     const goal = { ...after, state: reconciler.state };
     return { before, after: goal, isChanged: true, isNews, drift: found + drift, shrunk: this.#shrunk };

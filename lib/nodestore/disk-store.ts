@@ -146,8 +146,10 @@ export class DiskNodeStore implements NodeStore {
   readConcerned(concerns: readonly Concern[]): NodeRecord | undefined {
     return this.#consistent((head, roster) => {
       if (head.state.leaving || head.state.uncut) return undefined;
-      const own = concerns.flatMap(({ key }) => [[key, roster.find(key)] as const]);
-      const known = own.flatMap(([key, pod]) => (pod ? [[key, pod] as const] : []));
+      const known = concerns.flatMap(({ key }) => {
+        const pod = roster.find(key);
+        return pod ? [[key, pod] as const] : [];
+      });
       const coming = concerns.flatMap(concern => concern.coming ?? []);
       const sharing = roster.sharing([...known.map(([, pod]) => pod), ...coming]);
       const pods = Object.fromEntries([...sharing, ...known]);
