@@ -1,11 +1,19 @@
-/** Requests for one object. */
+/** Requests for one object, or for those of one namespace. */
 
 import { isMapping, itemsOf, member } from '../policy/manifest/field.ts';
-import type { Client } from './client.ts';
+import type { ApiRequest, Client } from './client.ts';
 import { garbage, KubeError } from './error.ts';
 import { createIntern } from './intern.ts';
 import { readObject } from './list.ts';
-import { type KubeNamespace, type KubePod, namespaces, readPod } from './object.ts';
+import {
+  type KubeNamespace,
+  type KubeNetworkPolicy,
+  type KubePod,
+  namespaces,
+  networkPolicies,
+  type Resource,
+  readPod,
+} from './object.ts';
 
 export interface Limits {
   readonly signal?: AbortSignal;
@@ -48,12 +56,33 @@ export async function findNamespace(
 ): Promise<KubeNamespace | undefined> {
   const action = `find namespace ${name} of ${client.server}`;
   const query = { fieldSelector: `metadata.name=${name}` };
-  const value = await client.json({ action, path: namespaces.path, query, ...limits });
-  if (!isMapping(value) || value['kind'] !== 'NamespaceList')
-    throw garbage(action, 'an answer that is no list of them');
+  const found = await listOf(client, namespaces, 'NamespaceList', { action, path: namespaces.path, query, ...limits });
+  return found.find(namespace => namespace.name === name);
+}
+
+/**
+ * The namespace's NetworkPolicies as etcd has them now, for an ADD that comes before the watch tells of them.
+ * @throws {KubeError} no such answer
+ */
+export async function listPolicies(
+  client: Client,
+  namespace: string,
+  limits: Limits = {},
+): Promise<readonly KubeNetworkPolicy[]> {
+  const action = `list networkpolicies of namespace ${namespace} of ${client.server}`;
+  const { path: all, name } = networkPolicies;
+  const path = `${all.slice(0, -name.length)}namespaces/${encodeURIComponent(namespace)}/${name}`;
+  return await listOf(client, networkPolicies, 'NetworkPolicyList', { action, path, ...limits });
+}
+
+/** The items of a list that is short enough to be read whole. */
+async function listOf<T>(client: Client, resource: Resource<T>, kind: string, request: ApiRequest): Promise<T[]> {
+  const { action } = request;
+  const value = await client.json(request);
+  if (!isMapping(value) || value['kind'] !== kind) throw garbage(action, 'an answer that is no list of them');
   const reading = { intern: createIntern(), report: () => undefined };
   const items = itemsOf(member({ value, path: '', report: () => undefined }, 'items')) ?? [];
-  return items.map(item => readObject(action, namespaces, item.value, reading)).find(found => found.name === name);
+  return items.map(item => readObject(action, resource, item.value, reading));
 }
 
 export interface Condition {

@@ -63,6 +63,11 @@ const listKinds: Readonly<Record<string, readonly [path: string, kind: string]>>
 
 /** `/apis/group/version/resource` → `group/version`. */
 const groupVersionOf = (path: string): string => path.split('/').slice(2, 4).join('/');
+/** `/apis/group/version/namespaces/name/resource` → `/apis/group/version/resource`, and the name. */
+function withoutNamespace(path: string): { readonly path: string; readonly namespace?: string } {
+  const [, before, namespace, resource] = /^(\/apis\/[^/]+\/[^/]+)\/namespaces\/([^/]+)\/([^/]+)$/.exec(path) ?? [];
+  return namespace === undefined ? { path } : { path: `${before}/${resource}`, namespace };
+}
 const isCustom = (path: string): boolean => path.includes('policy.networking.k8s.io');
 
 interface Change {
@@ -194,6 +199,12 @@ export class FakeApi implements AsyncDisposable {
     this.#silent.add(resource);
   }
 
+  /** Ends the silence: watches are told of what they missed when they ask again. */
+  speak(resource: string): void {
+    this.#silent.delete(resource);
+    this.end(resource);
+  }
+
   /** Whether every request is answered with 503. */
   refuseAll(isAway: boolean): void {
     this.#isAway = isAway;
@@ -306,10 +317,11 @@ export class FakeApi implements AsyncDisposable {
   }
 
   #answer(response: ServerResponse, seen: Seen): void {
-    const resource = this.#resources().find(name => listKinds[name]![0] === seen.path);
+    const { path, namespace } = withoutNamespace(seen.path);
+    const resource = this.#resources().find(name => listKinds[name]![0] === path);
     if (seen.path.startsWith('/apis') && !resource) this.#discover(response, seen.path);
     else if (resource && seen.query['watch']) this.#watch(resource, response, seen);
-    else if (resource) this.#list(resource, response, seen);
+    else if (resource) this.#list(resource, response, seen, namespace);
     else this.#single(response, seen);
   }
 
@@ -360,7 +372,7 @@ export class FakeApi implements AsyncDisposable {
     });
   }
 
-  #list(resource: string, response: ServerResponse, { query, headers }: Seen): void {
+  #list(resource: string, response: ServerResponse, { query, headers }: Seen, namespace?: string): void {
     const { limit, resourceVersion = '' } = query;
     if (Number(resourceVersion) > this.#version) {
       const details = { causes: [{ reason: 'ResourceVersionTooLarge', message: 'Too large resource version' }] };
@@ -370,7 +382,7 @@ export class FakeApi implements AsyncDisposable {
     const token = /^(\d+):(\d+)$/.exec(query['continue'] ?? '');
     const version = token?.[1] ?? this.version;
     const start = Number(token?.[2] ?? 0);
-    const snapshot = token ? this.#snapshots.get(`${resource} ${version}`) : this.#selected(resource, query);
+    const snapshot = token ? this.#snapshots.get(`${resource} ${version}`) : this.#selected(resource, query, namespace);
     if (!snapshot) {
       refuse(response, statusOf(410, 'Expired', 'The provided continue parameter is too old'));
       return;
@@ -394,8 +406,9 @@ export class FakeApi implements AsyncDisposable {
     response.end(packs ? gzipSync(JSON.stringify(list)) : JSON.stringify(list));
   }
 
-  #selected(resource: string, { fieldSelector }: Seen['query']): readonly ApiObject[] {
-    const all = [...this.#all(resource).values()];
+  #selected(resource: string, { fieldSelector }: Seen['query'], namespace?: string): readonly ApiObject[] {
+    const everywhere = [...this.#all(resource).values()];
+    const all = namespace === undefined ? everywhere : everywhere.filter(of => of.metadata.namespace === namespace);
     return this.#options.ignoresSelectors ? all : all.filter(object => isSelected(object, fieldSelector));
   }
 }

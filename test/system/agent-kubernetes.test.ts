@@ -4,10 +4,10 @@ import { test } from 'node:test';
 import { formatAddress } from '../../lib/ip/address.ts';
 import { isIdentity, quarantine } from '../../lib/tag/tag.ts';
 import type { Agent } from '../support/agent-process.ts';
-import { cni, errorOf, silently } from '../support/cni.ts';
+import { add, type Call, cni, errorOf, silently } from '../support/cni.ts';
 import { refuse, statusOf } from '../support/fake-api.ts';
 import { KubeHost } from '../support/kube-host.ts';
-import { onlyFrom, type PluggedPod, pods } from '../support/policy-host.ts';
+import { onlyFrom, PluggedPod, pods } from '../support/policy-host.ts';
 import { until } from '../support/until.ts';
 
 const role = (name: string) => ({ role: name });
@@ -425,4 +425,30 @@ testOnCluster('it ends when it is asked to, and rules stay', async (host, agent)
   assert.equal(agent.child.exitCode, 0);
   assert.equal(await host.words(), whole);
   assert.ok(isIdentity(host.groupOf(pod)));
+});
+
+/** Watches that are silent from now on, with a pod of a namespace that a policy closes. */
+async function unheard(host: KubeHost, watches: readonly string[]): Promise<Call> {
+  for (const resource of watches) host.api.silence(resource);
+  host.namespace('new');
+  host.policy('closed', denyAll, 'new');
+  host.declare({ name: 'web', namespace: 'new' });
+  return host.podCall({ name: 'web', namespace: 'new' }, await host.host.pod());
+}
+
+testOnCluster('the first pod of a namespace waits for policies of it that the watch has yet to tell of', async host => {
+  using other = await host.run({ name: 'other' });
+  const call = await unheard(host, ['namespaces', 'networkpolicies']);
+  const plugged = add(host.host, call);
+  await host.api.until(() => host.api.requests.some(({ path }) => path.endsWith('/namespaces/new/networkpolicies')));
+  host.api.speak('networkpolicies');
+  using web = new PluggedPod(host.host, 'web', call, await plugged);
+  assert.equal(host.reaches(other, web), false, 'from the first packet on');
+});
+
+testOnCluster('a pod that its watch has not told of does not come up past a policy that is never told', async host => {
+  const call = await unheard(host, ['pods', 'networkpolicies']);
+  const { code, msg } = errorOf(await cni(host.host, 'ADD', call));
+  assert.equal(code, 11);
+  assert.match(msg, /^Cannot judge pod new\/web: the watch has not told of NetworkPolicy new\/closed/);
 });
