@@ -24,9 +24,10 @@ const rulePlace = ({ rule: { direction, index, name } }: RuleWalk): string =>
   `${direction}[${index}]${name === undefined ? '' : ` ${JSON.stringify(name)}`}`;
 
 function ruleLines(walk: RuleWalk): string[] {
-  const { action, allows, matches, misfits } = walk;
+  const { action, allows, matches, misfits, isInvalid } = walk;
   const head = `${matches ? '+' : '-'} ${rulePlace(walk)}  ${action === undefined ? '' : `${action} `}${allows}`;
   if (!matches) return [head, ...indented(misfits.map(misfitText), 4)];
+  if (isInvalid) return [`${head}: what it says is invalid, so this rule denies everything, and it ends here`];
   return [`${head}: ${action === undefined ? 'this rule allows it' : endings[action]}`];
 }
 
@@ -36,8 +37,12 @@ const endings = {
   Pass: 'this rule passes it on',
 } as const;
 
+const closedLine = (closed: NonNullable<PolicyWalk['closed']>, does: string): string =>
+  `  is ${closed}, so it ${does}, whatever is added to it: tollgate policy lint says what to write`;
+
 function policyLines(policy: PolicyWalk, direction: string): string[] {
   const head = `${policy.policy}${sourceText(policy)}`;
+  if (policy.closed) return [head, closedLine(policy.closed, 'allows nothing')];
   if (policy.rules.length === 0) return [head, `  has no ${direction} rules, so it allows nothing`];
   return [head, ...indented(policy.rules.flatMap(ruleLines))];
 }
@@ -54,7 +59,7 @@ function bystanderLines({ bystanders }: DirectionWalk): string[] {
 
 function remedyLines({ kind, says, add }: Remedy): string[] {
   if (add === undefined || kind !== 'rule') return [`* ${says}`];
-  return [`* ${says}:`, ...indented(stringify([add]).trimEnd().split('\n'), 4)];
+  return [`* ${says}:`, ...indented(stringify([add].flat()).trimEnd().split('\n'), 4)];
 }
 
 /** `priority 10`, or `asked last` of a policy that has no priority. */
@@ -67,6 +72,7 @@ function tierLines(tier: 'Admin' | 'Baseline', policies: readonly PolicyWalk[]):
   if (policies.length === 0) return [];
   const lines = policies.flatMap(policy => [
     `${policy.policy}, ${priorityText(policy)}${sourceText(policy)}`,
+    ...(policy.closed ? [closedLine(policy.closed, 'accepts nothing')] : []),
     ...indented(policy.rules.flatMap(ruleLines)),
   ]);
   const isSilent = policies.every(({ rules }) => rules.every(({ matches }) => !matches));
@@ -164,8 +170,15 @@ const bothDirections = (a: DirectionWalk, b: DirectionWalk): DirectionWalk => ({
   admin: bothTiers(a.admin, b.admin),
   policies: bothTiers(a.policies, b.policies),
   baseline: bothTiers(a.baseline, b.baseline),
-  remedies: a.remedies.filter(({ says }) => b.remedies.some(each => each.says === says)),
+  remedies: a.remedies.flatMap(remedy => bothRemedies(remedy, b) ?? []),
 });
+
+/** What helps both: where each family has addresses of its own, a rule for each. */
+function bothRemedies(remedy: Remedy, { remedies }: DirectionWalk): Remedy | undefined {
+  const other = remedies.find(({ says }) => says === remedy.says);
+  if (!other || JSON.stringify(other.add) === JSON.stringify(remedy.add)) return other;
+  return { ...remedy, add: [remedy.add!, other.add!].flat() };
+}
 
 /** Equal where two families go the same way, though by other addresses. */
 const wayText = ({ verdict, egress, ingress, staged }: Walkthrough): string =>

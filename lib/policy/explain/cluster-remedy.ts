@@ -1,7 +1,7 @@
 /** Finds changes to a cluster policy under which a connection that it denies would be allowed. */
 import type { Question } from '../evaluate/evaluate.ts';
 import type { ClusterPolicy } from '../model/cluster-policy.ts';
-import { formatRule, policyRef, type RuleRef, type World } from '../model/model.ts';
+import { formatRule, heedsRules, policyRef, type RuleRef, type World } from '../model/model.ts';
 import type { Remedy } from './remedy.ts';
 import { clusterPeer, type ManifestValue, portOf } from './written-peer.ts';
 
@@ -33,7 +33,7 @@ function clusterPortText({ flow }: Question, isToday: boolean): { readonly [key:
 export function acceptRemedy(world: World, question: Question, denied: RuleRef): Remedy | undefined {
   const policy = clusterPolicyNamed(world, denied.policy);
   const written = clusterPeer(question);
-  if (!policy || !written) return undefined;
+  if (!policy || !written || !heedsRules(policy)) return undefined;
   const { direction } = question;
   const port = portOf(question);
   const isToday = policy.kind === 'ClusterNetworkPolicy';

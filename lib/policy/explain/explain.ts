@@ -33,6 +33,8 @@ export interface RuleWalk {
   /** The traffic that it allows, in words; for a cluster policy the traffic that it matches. */
   readonly allows: string;
   readonly matches: boolean;
+  /** What a cluster policy's rule says is invalid, so it denies everything. */
+  readonly isInvalid?: true;
   /** Why its peers do not match, or else its ports; none where it matches. */
   readonly misfits: readonly Misfit[];
 }
@@ -43,6 +45,8 @@ export interface PolicyWalk {
   /** A cluster policy's only. */
   readonly priority?: number;
   readonly source?: Source;
+  /** Why it closes more than it says, and heeds no rule that is added to it. */
+  readonly closed?: 'invalid' | 'too large';
   /** In the manifest's order; a NetworkPolicy without any allows nothing. Of a cluster policy: up to the first match. */
   readonly rules: readonly RuleWalk[];
 }
@@ -97,7 +101,10 @@ function walkRule(question: Question, rule: PolicyRule, ref: RuleRef): RuleWalk 
   };
 }
 
-const placeOf = ({ source }: AnyPolicy): Pick<PolicyWalk, 'source'> => (source ? { source } : {});
+function placeOf({ source, isInvalid, isBeyondBudget }: AnyPolicy): Pick<PolicyWalk, 'source' | 'closed'> {
+  const closed = isBeyondBudget ? 'too large' : isInvalid && 'invalid';
+  return { ...(source ? { source } : {}), ...(closed ? { closed } : {}) };
+}
 
 function walkPolicy(question: Question, policy: NetworkPolicy): PolicyWalk {
   const { direction } = question;
@@ -127,7 +134,8 @@ function walkClusterRule(question: Question, policy: ClusterPolicy, rule: Cluste
   const walk = walkRule(question, rule, clusterRuleRef(policy, question.direction, rule));
   const isToday = policy.kind === 'ClusterNetworkPolicy';
   const misfits = walk.misfits.map(each => (isToday ? { ...each, place: inToday(each.place) } : each));
-  return { ...walk, action: rule.action, misfits };
+  // Every rule that is valid has peers.
+  return { ...walk, action: rule.action, misfits, ...(rule.peers === 'any' ? { isInvalid: true } : {}) };
 }
 
 /** ClusterNetworkPolicy calls them so. */

@@ -7,6 +7,7 @@ import { type EvaluateOptions, evaluate, type Question } from '../evaluate/evalu
 import {
   type DirectionVerdict,
   formatRule,
+  heedsRules,
   type Labels,
   type NetworkPolicy,
   type Peer,
@@ -161,7 +162,7 @@ function* labelRemedies(
 }
 
 function candidates(world: World, question: Question, policies: readonly NetworkPolicy[]): readonly Remedy[] {
-  const written = policies.filter(({ kind }) => kind === 'NetworkPolicy');
+  const written = policies.filter(policy => policy.kind === 'NetworkPolicy' && heedsRules(policy));
   const rules = written.flatMap(policy => (policy[question.direction] ?? []).map(rule => ({ policy, rule })));
   return [
     ...distinct(portRemedies(world, question, rules)),

@@ -2,6 +2,7 @@
 import { ask, evaluate, matchesRule } from '../evaluate/evaluate.ts';
 import type { ClusterRule } from '../model/cluster-policy.ts';
 import { type Endpoint, type Flow, isNumbered, type Pod, policyRef, type RuleRef } from '../model/model.ts';
+import { selectsPod } from '../model/selector.ts';
 import {
   type ClusterCase,
   type ClusterCheck,
@@ -17,8 +18,8 @@ interface Need {
   readonly traffic: readonly Pick<Flow, 'protocol' | 'port'>[];
   /** The ends that serve it, as far as they are known. */
   readonly givers: (it: ClusterCase) => readonly Endpoint[];
-  /** True for a rule whose peers are sure to include the ends that serve it, though these are unknown. */
-  readonly isForAll: (rule: ClusterRule) => boolean;
+  /** True for a rule whose peers include the ends that serve it, or those that usually do, though these are unknown. */
+  readonly isForAll: (rule: ClusterRule, it: ClusterCase) => boolean;
   readonly message: (what: string) => string;
 }
 
@@ -32,6 +33,9 @@ const isDnsPod = ({ labels, namedPorts }: Pod): boolean =>
 const hasNoRequirement = ({ requirements }: { readonly requirements: readonly unknown[] }): boolean =>
   requirements.length === 0;
 
+/** Where Kubernetes has its DNS, and the label that all kinds of it bear. */
+const usualDns = { namespace: 'kube-system', labels: new Map([['k8s-app', 'kube-dns']]) };
+
 const isEverywhere = (peer: ReturnType<typeof peersOf>[number]): boolean =>
   peer.kind === 'block' && peer.cidr.length === 0;
 
@@ -41,15 +45,12 @@ const dns: Need = {
     { protocol: 'TCP', port: 53 },
   ],
   givers: ({ pods }) => pods.filter(isDnsPod).map(pod => ({ kind: 'pod', pod })),
-  isForAll: rule =>
+  isForAll: (rule, { cluster }) =>
     rule.peers === 'any' ||
     rule.peers.some(
       peer =>
         isEverywhere(peer) ||
-        (peer.kind === 'pods' &&
-          typeof peer.namespace !== 'string' &&
-          hasNoRequirement(peer.namespace) &&
-          hasNoRequirement(peer.pods)),
+        (peer.kind === 'pods' && selectsPod(peer, usualDns, cluster.namespaceLabels(usualDns.namespace))),
     ),
   message: what =>
     `Denies ${what} to DNS, so names cannot be looked up: put a rule before it that accepts or passes UDP and TCP 53 to the DNS pods`,
@@ -111,7 +112,7 @@ function deniedToAll(it: ClusterCase, need: Need): ReadonlyMap<number, string> {
     .flatMap(({ egress }) => egress);
   const found = new Map<number, string>();
   for (const [i, rule] of it.policy.egress.entries()) {
-    if (rule.action !== 'Deny' || !need.isForAll(rule)) continue;
+    if (rule.action !== 'Deny' || !need.isForAll(rule, it)) continue;
     const earlier = [...before, ...it.policy.egress.slice(0, i)].filter(
       ({ action, peers }) => action !== 'Deny' && peers.length > 0,
     );

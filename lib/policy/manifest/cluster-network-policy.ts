@@ -194,6 +194,8 @@ export function tooLargeCluster(object: Field, policy: ClusterPolicy): ClusterPo
   return { ...closedCluster(policy), isBeyondBudget: true };
 }
 
+const invalid = (policy: ClusterPolicy): ClusterPolicy => ({ ...policy, isInvalid: true });
+
 /** The policy that the object's `spec` says; complaints go to the field's report. */
 export function clusterPolicyOf(object: Field, apiVersion: string, named: NamedCluster): ClusterPolicy {
   const spelling = spellings[named.kind];
@@ -210,7 +212,7 @@ export function clusterPolicyOf(object: Field, apiVersion: string, named: NamedC
   };
   if (isAbsent(spec)) {
     complain(spec, `Missing, so every pod is denied everything: write it`);
-    return closedCluster(nothing);
+    return invalid(closedCluster(nothing));
   }
   // A misspelt field may be the list of rules that closes something.
   const isPlain = [
@@ -225,7 +227,7 @@ export function clusterPolicyOf(object: Field, apiVersion: string, named: NamedC
   };
   if (isBeyondClusterBudget(spec.value)) return tooLargeCluster(object, policy);
   const [ingress, egress] = [rulesOf(spec, 'ingress', spelling), rulesOf(spec, 'egress', spelling)];
-  if (!isPlain || !ingress || !egress) return closedCluster(policy);
+  if (!isPlain || !ingress || !egress) return invalid(closedCluster(policy));
   const isPlaced = isKnown && place.tier !== undefined && place.priority !== undefined && subject !== undefined;
-  return isPlaced ? { ...policy, ingress, egress } : onlyDenying({ ...policy, ingress, egress });
+  return isPlaced ? { ...policy, ingress, egress } : invalid(onlyDenying({ ...policy, ingress, egress }));
 }

@@ -180,6 +180,7 @@ export const closedNamespace = (
   ...named,
   subject: everything,
   ...Object.fromEntries(directions.map(direction => [direction, []])),
+  isInvalid: true,
 });
 
 /** The policy that the object's `spec` says; complaints go to the field's report. */

@@ -30,6 +30,8 @@ export interface ClusterPolicy {
   /** Rules in the manifest's order; an empty list says nothing of this direction. */
   readonly ingress: readonly ClusterRule[];
   readonly egress: readonly ClusterRule[];
+  /** What it says as a whole is invalid: it denies what it may mean, and no rule that is added to it is heeded. */
+  readonly isInvalid?: true;
   /** The policy denies everything because it exceeds the budget. */
   readonly isBeyondBudget?: true;
 }

@@ -84,6 +84,8 @@ export interface NetworkPolicy {
   /** Rules that let traffic in; absent where it does not isolate for ingress, empty where it isolates and allows nothing. */
   readonly ingress?: readonly PolicyRule[];
   readonly egress?: readonly PolicyRule[];
+  /** Whom it selects is invalid: it closes its namespace, and no rule that is added to it is heeded. */
+  readonly isInvalid?: true;
   /** The policy allows nothing because it, or all policies of its namespace together, exceed the budget. */
   readonly isBeyondBudget?: true;
 }
@@ -166,6 +168,9 @@ export interface RuleRef {
 }
 
 export type AnyPolicy = NetworkPolicy | ClusterPolicy;
+
+/** Whether a rule that is added to the policy counts. */
+export const heedsRules = ({ isInvalid, isBeyondBudget }: AnyPolicy): boolean => !isInvalid && !isBeyondBudget;
 
 /** `Kind/namespace/name`, or `Kind/name` of a cluster policy. */
 export const policyRef = (policy: AnyPolicy): string =>

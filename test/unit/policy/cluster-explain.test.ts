@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
-import { walkthroughText } from '../../../lib/cli/policy/explain-text.ts';
+import { walkthroughsText, walkthroughText } from '../../../lib/cli/policy/explain-text.ts';
 import { evaluate } from '../../../lib/policy/evaluate/evaluate.ts';
 import { type DirectionWalk, walk } from '../../../lib/policy/explain/explain.ts';
 import { clusterPolicyManifest } from '../../../lib/policy/manifest/cluster-manifest-of.ts';
@@ -213,6 +213,53 @@ suite('as a colleague tells it', () => {
     );
     assert.match(text, /BaselineAdminNetworkPolicy\/default, asked last {2}\(/);
     assert.match(text, /ClusterNetworkPolicy\/nowhere, asked first {2}\(/);
+  });
+
+  for (const { says, policy, reason } of [
+    {
+      says: 'a field that is unknown',
+      policy: clusterPolicy({ at: 'A10' }).replace('subject:', 'bogus: 1, subject:'),
+      reason: /a10, priority 10 .*\n +is invalid, so it accepts nothing, whatever is added to it: tollgate policy lint/,
+    },
+    {
+      says: 'a tier that is unknown',
+      policy: clusterPolicy({ at: 'A10', in: [`action: Deny, from: [${ns('bank')}]`] }).replace('Admin', 'Middle'),
+      reason: /a10, asked first .*\n +is invalid, so it accepts nothing, whatever is added to it: tollgate policy lint/,
+    },
+    {
+      says: 'a NetworkPolicy, whose selector is none',
+      policy: networkPolicy('shop/all', 'ingress: [{}]').replace('podSelector: {}', 'podSelector: { matchLabels: 4 }'),
+      reason: /shop\/all .*\n +is invalid, so it allows nothing, whatever is added to it: tollgate policy lint/,
+    },
+  ])
+    test(`no rule is advised for a policy that heeds none: ${says}`, () => {
+      const text = told('bank/api > shop/web TCP 8080', policy);
+      assert.match(text, reason);
+      assert.doesNotMatch(text, /What would let it pass/);
+    });
+
+  test('a rule that denies everything because it is invalid', () => {
+    const text = told(
+      'bank/api > shop/web TCP 8080',
+      clusterPolicy({ at: 'A10', in: ['action: Deny, from: [{ wat: {} }]'] }),
+    );
+    assert.match(
+      text,
+      /Deny from anybody, any port: what it says is invalid, so this rule denies everything, and it ends/,
+    );
+    assert.match(text, /\* Add before ClusterNetworkPolicy\/a10 ingress\[0]:/);
+  });
+
+  test('both families at once: what lets both pass names the addresses of both', () => {
+    const { world } = clusterWorld(
+      '{ apiVersion: v1, kind: Pod, metadata: { namespace: bank, name: dual }, spec: { nodeName: n2, hostNetwork: true, containers: [] }, status: { podIPs: [{ ip: 192.0.2.12 }, { ip: "2001:db8::12" }] } }',
+      clusterPolicy({ at: 'A10', out: ['action: Deny, to: [{ networks: [0.0.0.0/0, "::/0"] }]'] }),
+    );
+    const flow = flowOf(world, 'shop/web > bank/dual TCP 80');
+    const text = walkthroughsText(([4, 6] as const).map(family => walk(world, { ...flow, family })));
+    assert.match(text, /IPv4 and IPv6: denied/);
+    const rule = (network: string) => `- action: Accept\n +to:\n +- networks:\n +- ${network}\n(?: .*\n)*? +number: 80`;
+    assert.match(text, new RegExp(`egress\\[0]:\n +${rule('192.0.2.12/32')}\n +${rule('2001:db8::12/128')}`));
   });
 });
 

@@ -231,6 +231,28 @@ const oddities: readonly Oddity[] = [
     warns: [/spec\.egress\[0]: Denies UDP 53 to DNS/],
   },
   {
+    says: 'a Deny of the namespace that has the DNS pods wherever Kubernetes runs, where nobody knows these',
+    policies: [
+      {
+        at: 'A10',
+        out: [`action: Deny, to: [{ namespaces: { matchLabels: { kubernetes.io/metadata.name: kube-system } } }]`],
+      },
+    ],
+    warns: [/spec\.egress\[0]: Denies UDP 53 to DNS/],
+  },
+  {
+    says: 'not of other pods there',
+    policies: [
+      {
+        at: 'A10',
+        out: [
+          `action: Deny, to: [{ pods: { namespaceSelector: { matchLabels: { kubernetes.io/metadata.name: kube-system } }, podSelector: { matchLabels: { k8s-app: metrics-server } } } }]`,
+        ],
+      },
+    ],
+    warns: [],
+  },
+  {
     says: 'a Deny of all addresses: of DNS, and of the API server',
     policies: [{ at: 'A10', out: ['action: Deny, to: [{ networks: ["0.0.0.0/0", "::/0"] }]'] }],
     warns: [/spec\.egress\[0]: Denies UDP 53 to DNS/, /spec\.egress\[0]: Denies TCP 6443 to the API server/],
