@@ -1,4 +1,5 @@
 import { formatAddress, formatPrefix } from '../ip/address.ts';
+import { unassignable } from '../ip/special.ts';
 import { CniError, codes, messageOf } from './error.ts';
 import { fields, integer, optional, text } from './field.ts';
 import type { Environment, Verb } from './request.ts';
@@ -122,5 +123,17 @@ export function readIpamResult(call: DelegateCall, exit: DelegateExit): Result {
       codes.delegateFailed,
       `Cannot use the route to ${formatPrefix(mixed.dst)} by ${formatAddress(mixed.gw)} that IPAM plugin "${call.type}" gave: expected a gateway of its address family`,
     );
+  refuseUnassignable(call, result);
   return { ...result, interfaces: [], ips: result.ips.map(withoutIndex) };
+}
+
+function refuseUnassignable({ type }: DelegateCall, { ips }: Result): void {
+  for (const { gateway } of ips) {
+    const kind = gateway && unassignable(gateway);
+    if (!kind) continue;
+    throw new CniError(
+      codes.delegateFailed,
+      `Cannot use gateway ${formatAddress(gateway)} that IPAM plugin "${type}" gave: it is ${kind}, which no interface can have`,
+    );
+  }
 }

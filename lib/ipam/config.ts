@@ -15,6 +15,7 @@ import {
   rangeContains,
   rangeOf,
 } from '../ip/address.ts';
+import { unassignable } from '../ip/special.ts';
 import { IpamConfigError } from './error.ts';
 import { type Pool, type PoolRange, poolsOf, poolText } from './pool.ts';
 
@@ -92,11 +93,15 @@ function resolveRange(
     throw new IpamConfigError(at, `rangeStart ${text(family, stated.first)} is after ${text(family, stated.last)}`);
   if (gateway && gateway.family !== family)
     throw new IpamConfigError(at, `gateway ${formatAddress(gateway)} is of the other address family`);
-  return {
-    ...withoutEnds(stated, whole, usable, at, warnings),
-    subnet,
-    gateway: gateway ?? { family, value: whole.first + 1n },
-  };
+  const resolved = gateway ?? { family, value: whole.first + 1n };
+  refuseUnassignable({ family, value: usable.first }, 'its addresses are', at);
+  refuseUnassignable(resolved, `gateway ${formatAddress(resolved)} is`, at);
+  return { ...withoutEnds(stated, whole, usable, at, warnings), subnet, gateway: resolved };
+}
+
+function refuseUnassignable(address: Address, what: string, at: string): void {
+  const kind = unassignable(address);
+  if (kind) throw new IpamConfigError(at, `${what} ${kind}, which no interface can have`);
 }
 
 function inside(whole: Range, address: Address | undefined, key: string, at: string): Address | undefined {

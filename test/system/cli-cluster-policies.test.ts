@@ -123,6 +123,20 @@ test('diff --staged says what promoting would close; without any staged policy n
   assert.match(nothing.stderr, /name the new manifests with -f, or write --staged/);
 });
 
+test('diff --staged is 1 for a staged policy that is invalid, and not for one in force', async () => {
+  for (const [annotation, wanted] of [
+    ['', 0],
+    ['annotations: { tollgate.dev/staged: "true" }', 1],
+  ] as const) {
+    const spec = 'spec: { podSelector: { matchLabels: { app: none } }, egress: [{ to: [{ ipBlock: { cidr: x } }] }] }';
+    const kind = 'apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy';
+    host.write('/run/work/wrong.yaml', `${kind}\nmetadata: { name: wrong, namespace: shop, ${annotation} }\n${spec}\n`);
+    const { exit, stderr } = await host.run([tollgate, 'policy', 'diff', '--staged', '-f', '/run/work/wrong.yaml']);
+    assert.equal(exit, wanted, stderr);
+    assert.match(stderr, /wrong\.yaml#1 NetworkPolicy\/shop\/wrong .*ipBlock\.cidr/);
+  }
+});
+
 test('lint names the fields of a cluster policy, and what to write instead', async () => {
   const { exit, stdout } = await host.run([tollgate, 'policy', 'lint', '-f', '/run/work/bad']);
   assert.equal(exit, 1);

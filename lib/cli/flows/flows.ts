@@ -24,6 +24,8 @@ import { DENIED, showDenials } from './show-denials.ts';
 const MOST_LISTED = 100_000;
 /** A day; Node's timers take at most 24 of them. */
 const MOST_SECONDS = 86_400;
+/** What --denied looks for where nothing is said. */
+const SECONDS = 10;
 
 const printEntry = (entry: Entry, output: string): void =>
   printLines([output === 'json' ? JSON.stringify(entry) : entryText(entry)]);
@@ -32,7 +34,6 @@ interface Options {
   readonly runDir: string;
   readonly output: string;
   readonly follow: boolean;
-  readonly seconds: number;
   readonly denied: boolean;
 }
 
@@ -102,7 +103,7 @@ export const flows = command(
         seconds: {
           type: 'number',
           coerce: wholeNumber('seconds', 0, MOST_SECONDS),
-          default: 10,
+          defaultDescription: String(SECONDS),
           describe: 'How long --denied looks, without --follow',
           requiresArg: true,
         },
@@ -122,6 +123,12 @@ export const flows = command(
         'Flows are recorded by `tollgate agent --flows`; what --denied shows is there without it, read from the node’s own log, which one process can hold: an agent that comes meanwhile gets it, and --denied goes on with what that records. Words of one kind widen a filter, words of different kinds narrow it; quote words with a star. A denied flow is shown once in ten seconds, however often it is tried; the kernel logs 100 packets a second of each chain, and what it counted beyond that is summed up. conf/FLOWS.md describes each field of -o json.',
       ),
   async given => {
+    const isLive = given.since === undefined && given.last === undefined && given.sum === undefined;
+    const looks = given.denied && isLive && !given.follow && !given.open;
+    if (given.seconds !== undefined && !looks)
+      throw new UsageError(
+        'Cannot use --seconds: it is for --denied alone, without --follow, --since, --last, --sum or --open',
+      );
     if (given.open) {
       print(await uiLink(given.runDir));
       return exit.yes;
@@ -129,10 +136,9 @@ export const flows = command(
     if (given.sum && given.follow)
       throw new UsageError('Cannot sum up what is yet to come: leave out --follow, or --sum');
     const words = (given.filter as readonly string[]).join(' ');
-    const isLive = given.since === undefined && given.last === undefined && given.sum === undefined;
     const filter = given.denied ? `${words} ${DENIED}`.trim() : words;
     if (given.denied && isLive)
-      return await showDenials(given, filter, listeningFor(given.follow ? undefined : given.seconds));
+      return await showDenials(given, filter, listeningFor(given.follow ? undefined : (given.seconds ?? SECONDS)));
     const since = given.since === undefined ? undefined : momentBefore(given.since);
     const last = given.last ?? (given.since === undefined && !given.follow ? LAST : undefined);
     if (given.bytes && !(await countsBytes(given.runDir)))

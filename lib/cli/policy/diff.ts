@@ -127,7 +127,10 @@ async function diffStaged(options: StagedArguments): Promise<Exit> {
   const after = promoted(world);
   if (!after)
     warn('there are no staged policies: annotate one with tollgate.dev/staged: "true", or put it into staged/');
-  return told({ before: world, after: after ?? world, options: judged.options }, warnOfErrors(judged), options.output);
+  warnOfErrors(judged);
+  // A policy that is in force and invalid is no news that promoting would bring.
+  const isInvalid = judged.problems.some(({ severity, isStaged }) => severity === 'error' && isStaged);
+  return told({ before: world, after: after ?? world, options: judged.options }, isInvalid, options.output);
 }
 
 export const policyDiff = command(
@@ -159,7 +162,7 @@ export const policyDiff = command(
       .example('$0 policy diff -f new/ --base old/ -o json', 'two folders with each other, in a pipeline')
       .example('$0 policy diff --staged', 'what the staged policies would change if they were in force')
       .epilog(
-        'Every port, both address families, every pod with every other and with all addresses outside are compared. Where the new manifests declare no Pod, Namespace or Node, those of the base count. "Outside" are addresses that no pod and no node has. Exit code 0: nothing changes; 1: something does, or a new manifest is invalid.',
+        'Every port, both address families, every pod with every other and with all addresses outside are compared. Where the new manifests declare no Pod, Namespace or Node, those of the base count. "Outside" are addresses that no pod and no node has. Exit code 0: nothing changes; 1: something does, or a new manifest (with --staged, a staged policy) is invalid.',
       ),
   async options => {
     if (options.staged) return await diffStaged(options);

@@ -84,6 +84,11 @@ const bad: readonly (readonly [string, string, RegExp])[] = [
     '{"ips":[{"address":"10.0.0.7/24"}],"routes":[{"dst":"0.0.0.0/0","gw":"fd00::1"}]}',
     /route to 0\.0\.0\.0\/0 by fd00::1 that IPAM plugin "host-local" gave/,
   ],
+  [
+    'an unspecified gateway',
+    '{"ips":[{"address":"10.0.0.7/24","gateway":"0.0.0.0"}]}',
+    /gateway 0\.0\.0\.0 that IPAM plugin "host-local" gave: it is unspecified/,
+  ],
   ['an unknown version', '{"cniVersion":"9.9.9","ips":[]}', /incompatible CNI versions/],
 ];
 for (const [what, stdout, message] of bad) {

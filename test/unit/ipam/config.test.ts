@@ -114,6 +114,21 @@ const refused: [sentence: string, written: Written[][], says: RegExp, others?: P
   ['an end outside', [[{ subnet: '10.0.0.0/24', rangeEnd: '10.0.1.1' }]], /rangeEnd 10\.0\.1\.1 is not in it/],
   ['a start of the other family', [[{ subnet: '10.0.0.0/24', rangeStart: 'fd00::1' }]], /rangeStart/],
   ['a gateway of the other family', [[{ subnet: '10.0.0.0/24', gateway: 'fd00::1' }]], /gateway .* other address/],
+  ['an unspecified gateway', [[{ subnet: '10.0.0.0/24', gateway: '0.0.0.0' }]], /gateway 0\.0\.0\.0 is unspecified/],
+  ['a loopback gateway', [[{ subnet: '10.0.0.0/24', gateway: '127.0.0.1' }]], /gateway 127\.0\.0\.1 is loopback/],
+  [
+    'a broadcast gateway',
+    [[{ subnet: '10.0.0.0/24', gateway: '255.255.255.255' }]],
+    /is broadcast, which no interface/,
+  ],
+  ['a multicast gateway', [[{ subnet: 'fd00::/64', gateway: 'ff02::1' }]], /gateway ff02::1 is multicast/],
+  ['a default gateway that is loopback', [[{ subnet: '::/64' }]], /: its addresses are loopback/],
+  [
+    'a loopback subnet',
+    [[{ subnet: '127.1.0.0/24', gateway: '10.0.0.1' }]],
+    /127\.1\.0\.0\/24: its addresses are loopback/,
+  ],
+  ['a multicast subnet', [[{ subnet: '239.0.0.0/24', gateway: '10.0.0.1' }]], /its addresses are multicast/],
   [
     'an end before the start',
     [[{ subnet: '10.0.0.0/24', rangeStart: '10.0.0.9', rangeEnd: '10.0.0.8' }]],
