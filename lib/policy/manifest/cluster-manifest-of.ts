@@ -25,12 +25,13 @@ function peerOf(peer: Peer): ManifestObject {
   }
 }
 
-/** Networks that follow one another in one entry, as many as an entry may have. */
+/** Networks that follow one another in one entry, as many as an entry may have, each once. */
 function peersOf(peers: readonly Peer[]): readonly ManifestObject[] {
   const entries: ManifestObject[] = [];
   for (const peer of peers) {
     const last = entries.at(-1)?.['networks'];
-    if (peer.kind === 'block' && Array.isArray(last) && last.length < 25) last.push(formatPrefix(peer.cidr));
+    const text = peer.kind === 'block' ? formatPrefix(peer.cidr) : undefined;
+    if (text !== undefined && Array.isArray(last) && last.length < 25 && !last.includes(text)) last.push(text);
     else entries.push(peerOf(peer));
   }
   return entries;

@@ -1,6 +1,6 @@
 /** Reads peers and subjects of cluster policies; undefined, and reported, where a field cannot be understood. */
 
-import { formatPrefix, rangeOf } from '../../ip/address.ts';
+import { formatPrefix, parsePrefix, prefixContains, rangeOf } from '../../ip/address.ts';
 import type { BlockPeer, DomainPeer, NodePeer, Peer, PodPeer } from '../model/model.ts';
 import { everything } from '../model/selector.ts';
 import { complain, type Field, holdsOnly, isAbsent, isMapping, itemsOf, member, shown, warn } from './field.ts';
@@ -66,13 +66,20 @@ function listed<T>(field: Field, instead: string, read: (item: Field) => T | und
   if (items.length === 0) return complain(field, `An empty list, so ${instead}: write at least one entry`);
   if (items.length > MOST_LISTED)
     complain(field, `${items.length} entries, and the API takes ${MOST_LISTED}: write more peers or rules of them`);
+  for (const [i, { value }] of items.entries())
+    if (items.findIndex(each => each.value === value) < i)
+      warn(items[i]!, `${shown(value)} stands here twice, which API servers refuse: take it out`);
   const found = items.map(read).filter(item => item !== undefined);
   return found.length === items.length ? found : undefined;
 }
 
+const mapped = parsePrefix('::ffff:0:0/96')!;
+
 function blockOf(field: Field, instead: string): BlockPeer | undefined {
-  const cidr = prefixOf(field, instead);
+  const cidr = prefixOf(field, instead, 'and API servers refuse them');
   if (!cidr) return undefined;
+  if (prefixContains(mapped, cidr))
+    return complain(field, `${shown(field.value)} is IPv4 written as IPv6, so ${instead}: write "10.0.0.0/8"`);
   const { first } = rangeOf(cidr);
   if (first !== cidr.value)
     warn(

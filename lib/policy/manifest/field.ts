@@ -94,16 +94,21 @@ export function flagOf(field: Field): boolean | undefined {
   return complain(field, `${shown(field.value)} where true or false is expected`);
 }
 
-/** Parses a number whose leading zeros mean nothing, and warns where there are any, since other programs read octal. */
-export function decimal<T>(field: Field, text: string, parse: (text: string) => T | undefined): T | undefined {
+/**
+ * Parses a number whose leading zeros mean nothing, and warns where there are any, since other programs read octal.
+ * @param api what API servers do with them
+ */
+export function decimal<T>(
+  field: Field,
+  text: string,
+  parse: (text: string) => T | undefined,
+  api = 'as API servers take them',
+): T | undefined {
   const found = parse(text);
   if (found !== undefined) return found;
   const plain = withoutLeadingZeros(text);
   const meant = plain === text ? undefined : parse(plain);
   if (meant !== undefined)
-    warn(
-      field,
-      `${shown(text)} has leading zeros, which are taken for decimal, as API servers take them: write ${shown(plain)}`,
-    );
+    warn(field, `${shown(text)} has leading zeros, which are taken for decimal, ${api}: write ${shown(plain)}`);
   return meant;
 }

@@ -25,9 +25,12 @@ import { selectorOf } from './selector.ts';
 const noPeer = 'this peer matches nothing';
 const noPort = 'this port matches nothing';
 
-/** A CIDR; undefined, and reported with what follows from it (`instead`), where it is none. */
-export function prefixOf(field: Field, instead: string): Prefix | undefined {
-  const prefix = typeof field.value === 'string' ? decimal(field, field.value, parsePrefix) : undefined;
+/**
+ * A CIDR; undefined, and reported with what follows from it (`instead`), where it is none.
+ * @param api what API servers do with leading zeros
+ */
+export function prefixOf(field: Field, instead: string, api?: string): Prefix | undefined {
+  const prefix = typeof field.value === 'string' ? decimal(field, field.value, parsePrefix, api) : undefined;
   return prefix ?? complain(field, `${isNo(field.value, 'CIDR')}, so ${instead}: write "10.0.0.0/8" or "fd00::/64"`);
 }
 

@@ -87,6 +87,12 @@ const rows: readonly Row[] = [
   ...ranges,
   { ...inCidr, refused: networks('10.0.0.0/33'), says: /is no CIDR/ },
   { ...inCidr, refused: networks('ten'), says: /is no CIDR/ },
+  { ...inCidr, refused: networks('::ffff:10.0.0.0/104'), says: /is IPv4 written as IPv6/ },
+  {
+    ...inCidr,
+    refused: networks('010.0.0.0/8'),
+    says: /leading zeros, .* API servers refuse them: write "10.0.0.0\/8"/,
+  },
   { ...inCidr, refused: networks('10.1.0.0/8'), says: /An address within the network, .*: write 10\.0\.0\.0\/8/ },
   { ...inCidr, refused: networks('fd00::1/64'), says: /An address within the network, .*: write fd00::\/64/ },
   { ...named, refused: byName({ networks: ['10.0.0.0/8'] }) },

@@ -95,6 +95,18 @@ suite('a valid policy is read as it stands', () => {
     assert.equal(formatAddress({ ...rangeOf(peer!.cidr), value: rangeOf(peer!.cidr).first }), '10.0.0.0');
   });
 
+  test('what stands in one list twice means what it means once, and is told, since the API refuses it', () => {
+    const { policy, problems } = read(
+      egress('action: Accept, to: [{ networks: [10.0.0.0/8, "::/0", 10.0.0.0/8] }, { networks: [10.0.0.0/8] }]'),
+    );
+    assert.deepEqual(told(problems), [
+      'warning spec.egress[0].to[0].networks[2]: "10.0.0.0/8" stands here twice, which API servers refuse: take it out',
+    ]);
+    assert.deepEqual(policy.egress.map(said), ['Accept 10.0.0.0/8 or ::/0 or 10.0.0.0/8 or 10.0.0.0/8']);
+    const { documents } = readYaml(JSON.stringify(clusterPolicyManifest(policy)), 'x.json');
+    assert.deepEqual(told(readManifests(documents).problems), [], 'nor is it told again of what the API has');
+  });
+
   test('all of a protocol is 1 to 65535, with a hint that the API wants it written so', () => {
     const { policy, problems } = read(egress('action: Deny, to: [{ namespaces: {} }], protocols: [{ tcp: {} }]'));
     assert.match(told(problems).join(), /^warning spec\.egress\[0]\.protocols\[0]\.tcp: Every port/);
