@@ -1,7 +1,4 @@
 /** Turns the agent's state and counters into Prometheus metrics. */
-import type { Counted } from '../nft/decode.ts';
-import type { RuleChain, Ruleset } from '../policy/compile/ruleset.ts';
-import { formatRule } from '../policy/model/model.ts';
 import { type Histogram, type Metric, MOST_SERIES, metric, one, type Sample } from './prometheus.ts';
 import type { WatchStatus } from './watches.ts';
 
@@ -19,41 +16,10 @@ export interface Readings {
   readonly failures: number;
   readonly cuts: number;
   readonly mended: Readonly<Record<'table' | 'links' | 'routes' | 'forwarding', number>>;
-  /** Packets that each chain of the table has dropped. */
-  readonly drops: ReadonlyMap<string, Counted>;
-  readonly chains: Ruleset['chains'];
+  /** Packets that gates have dropped, by policy. */
+  readonly dropped: readonly Sample[];
   /** Bytes. */
   readonly memory: number;
-}
-
-/**
- * A series for each policy and direction, those that drop most. What a chain drops is counted for each of its policies,
- * since each of them isolates the pod and none allows it: the series add up to more than was dropped.
- */
-function dropSamples({ drops, chains }: Readings): readonly Sample[] {
-  const sums = new Map<
-    string,
-    { readonly policy: string; readonly labels: NonNullable<Sample['labels']>; value: number }
-  >();
-  for (const [name, { packets }] of drops) {
-    const chain = chains.get(name);
-    for (const policy of chain?.policies ?? []) {
-      const labels = { direction: chain!.direction, policy, ...ruleLabels(chain!) };
-      const key = JSON.stringify(labels);
-      const sum = sums.get(key) ?? { policy, labels, value: 0 };
-      sum.value += Number(packets);
-      sums.set(key, sum);
-    }
-  }
-  return [...sums.values()]
-    .sort((a, b) => b.value - a.value || (a.policy < b.policy ? -1 : 1))
-    .slice(0, MOST_SERIES)
-    .map(({ labels, value }) => ({ labels, value }));
-}
-
-/** Labels for the first rule of a chain that denies for cluster policies, as its log has it; none for other chains. */
-function ruleLabels({ denies }: RuleChain): { readonly tier?: string; readonly rule?: string } {
-  return denies ? { tier: denies.tier, rule: formatRule(denies.rules[0]!) } : {};
 }
 
 const built = (release: string): Metric =>
@@ -119,7 +85,7 @@ export function metricsOf(readings: Readings): readonly Metric[] {
       'dropped_packets_total',
       `Packets that a gate denied to which the policy belongs, for each of its policies; the ${MOST_SERIES} that deny most.`,
       'counter',
-      dropSamples(readings),
+      readings.dropped,
     ),
     memoryOf(readings.memory),
   ];

@@ -7,6 +7,7 @@ import { nftLines } from '../pod/nft-lines.ts';
 import { policyRef } from '../policy/model/model.ts';
 import { metricsOf } from './agent-metrics.ts';
 import type { CallCounts } from './call-metrics.ts';
+import { type Drops, DropTotals } from './drop-totals.ts';
 import type { FlowPart } from './flow-part.ts';
 import { type HealthProblem, problemsOf } from './health.ts';
 import type { AgentView } from './http-routes.ts';
@@ -55,11 +56,17 @@ export interface AgentParts {
   readonly isServing: () => boolean;
 }
 
+/** The last rule of a chain is the one that drops. */
+const dropsIn = ({ nft }: NodeKernel): Drops =>
+  new Map(nft.readRuleCounts({ family: 'inet', name: TABLE }).map(({ chain, counted }) => [chain, counted]));
+
 export class AgentReport implements AgentView {
   readonly #parts: AgentParts;
+  readonly #dropped: DropTotals;
 
   constructor(parts: AgentParts) {
     this.#parts = parts;
+    this.#dropped = new DropTotals(dropsIn(parts.kernel));
   }
 
   get health(): readonly HealthProblem[] {
@@ -93,14 +100,12 @@ export class AgentReport implements AgentView {
   get metrics(): readonly Metric[] {
     const { gate, keeper, supervisor, kernel, calls, flows } = this.#parts;
     const { release, isServing, pods, identities, refused, watches } = this.status;
-    const counts = kernel.nft.readRuleCounts({ family: 'inet', name: TABLE });
     const readings = {
       ...{ release, isServing, pods, identities, refused: refused.length, watches },
       ...{ delays: gate.sync.delays, syncs: gate.sync.durations, failures: supervisor.failures, cuts: gate.cuts },
       mended: { table: gate.table.mended, links: gate.links.mended, ...keeper.mended },
-      // The last rule of a chain is the one that drops.
-      drops: new Map(counts.map(({ chain, counted }) => [chain, counted])),
-      ...{ chains: gate.rules.chains, memory: process.memoryUsage.rss() },
+      dropped: this.#dropped.take(dropsIn(kernel), gate.rules.chains),
+      memory: process.memoryUsage.rss(),
     };
     return [...metricsOf(readings), ...calls.metrics(), ...flows.metrics];
   }

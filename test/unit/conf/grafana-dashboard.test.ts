@@ -47,8 +47,7 @@ function told(): string {
       },
     ],
     mended: { table: 0, links: 0, routes: 0, forwarding: 0 },
-    drops: new Map([['in-1', { packets: 1n, bytes: 1n }]]),
-    chains: new Map([['in-1', { name: 'in-1', direction: 'ingress', rules: [], policies: [policy] }]]),
+    dropped: [{ labels: { direction: 'ingress', policy }, value: 1 }],
   });
   const tried = policies
     .replace('name: web', 'name: tried, annotations: { tollgate.dev/staged: "true" }')

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { metricsOf, type Readings } from '../../../lib/controller/agent-metrics.ts';
+import { DropTotals } from '../../../lib/controller/drop-totals.ts';
 import { formatMetrics, Histogram } from '../../../lib/controller/prometheus.ts';
 import type { RuleChain } from '../../../lib/policy/compile/ruleset.ts';
 
@@ -12,7 +13,11 @@ const chain = (name: string, policies: readonly string[]): RuleChain => ({
   rules: [],
 });
 
-function dropsOf(chains: readonly RuleChain[], packets: readonly number[]): readonly string[] {
+type Counts = readonly (readonly [chain: RuleChain, packets: number])[];
+
+const namedIn = (counts: Counts) => new Map(counts.map(([{ name }, packets]) => [name, { packets: BigInt(packets) }]));
+
+function linesOf(totals: DropTotals, counts: Counts): readonly string[] {
   const readings: Readings = {
     ...{ release: '1', watches: [], isServing: true, pods: 0, identities: 0, refused: 0, failures: 0, cuts: 0 },
     ...{
@@ -21,12 +26,17 @@ function dropsOf(chains: readonly RuleChain[], packets: readonly number[]): read
       mended: { table: 0, links: 0, routes: 0, forwarding: 0 },
       memory: 0,
     },
-    drops: new Map(chains.map(({ name }, i) => [name, { packets: BigInt(packets[i]!), bytes: 0n }])),
-    chains: new Map(chains.map(each => [each.name, each])),
+    dropped: totals.take(namedIn(counts), new Map(counts.map(([each]) => [each.name, each]))),
   };
   const text = formatMetrics(metricsOf(readings));
   return text.split('\n').filter(line => line.startsWith('tollgate_dropped_packets_total{'));
 }
+
+const dropsOf = (chains: readonly RuleChain[], packets: readonly number[]): readonly string[] =>
+  linesOf(
+    new DropTotals(new Map()),
+    chains.map((each, i) => [each, packets[i]!]),
+  );
 
 test('a chain of many policies is a short series for each, and a policy of several chains is one', () => {
   assert.deepEqual(
@@ -36,6 +46,38 @@ test('a chain of many policies is a short series for each, and a policy of sever
       'tollgate_dropped_packets_total{direction="ingress",policy="NetworkPolicy/a/x"} 3',
     ],
   );
+});
+
+test('what was dropped only grows, whatever becomes of chains; it goes with the last of them', () => {
+  const [one, two] = [chain('in-1', ['NetworkPolicy/a/x']), chain('in-2', ['NetworkPolicy/a/x'])];
+  const totals = new DropTotals(namedIn([[one, 100]]));
+  const steps: readonly (readonly [what: string, counts: Counts, dropped: number | undefined])[] = [
+    ['dropped before the agent began', [[one, 100]], 0],
+    [
+      'dropped since, also by a chain that is new',
+      [
+        [one, 103],
+        [two, 4],
+      ],
+      7,
+    ],
+    ['one chain goes', [[two, 5]], 8],
+    ['a chain is made anew', [[two, 2]], 10],
+    [
+      'a chain comes back',
+      [
+        [one, 1],
+        [two, 2],
+      ],
+      11,
+    ],
+    ['no chain is left', [], undefined],
+    ['another one comes', [[one, 3]], 3],
+  ];
+  for (const [what, counts, dropped] of steps) {
+    const series = 'tollgate_dropped_packets_total{direction="ingress",policy="NetworkPolicy/a/x"}';
+    assert.deepEqual(linesOf(totals, counts), dropped === undefined ? [] : [`${series} ${dropped}`], what);
+  }
 });
 
 test('however many policies there are, the series are those that drop most, and no line is long', () => {
