@@ -82,9 +82,12 @@ const effectTexts: Readonly<Record<Exclude<Because['effect'], 'isolates' | 'isol
   denied: 'no longer denies it',
 };
 
-function becauseText({ direction, policy, effect, rule }: Because): string {
+function becauseText({ direction, policy, effect, rule }: Because, _: number, all: readonly Because[]): string {
   const what = rule === undefined ? policy : `${policy} ${direction}[${rule}]`;
-  if (effect === 'isolated') return `${what} no longer isolates for ${direction}`;
+  // It may well isolate as before, where a cluster policy decides in its place.
+  const isElsewhere = all.some(each => each.direction === direction && each.effect === 'accepts');
+  if (effect === 'isolated')
+    return isElsewhere ? `${what} no longer decides it` : `${what} no longer isolates for ${direction}`;
   if (effect === 'isolates') return `${what} isolates for ${direction}, and no rule allows it`;
   return `${what} ${effectTexts[effect]}`;
 }

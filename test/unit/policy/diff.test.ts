@@ -7,6 +7,7 @@ import { sharedFamilies } from '../../../lib/policy/evaluate/matrix.ts';
 import { AddressClasses, portClasses, rangeText } from '../../../lib/policy/explain/classes.ts';
 import { type Change, diff } from '../../../lib/policy/explain/diff.ts';
 import { type Endpoint, policyRef, type World } from '../../../lib/policy/model/model.ts';
+import { clusterPolicy, clusterWorld, networkPolicy } from '../../support/cluster-world.ts';
 import { caseOf } from '../../support/policy-cases.ts';
 import { type Manifest, manifests, outside, traffic, worldFrom } from '../../support/worlds.ts';
 
@@ -221,6 +222,16 @@ test('diff() says who isolates where there was no policy, and who no longer does
   assert.deepEqual(
     [...new Set(diff(closed, open).changes.map(({ change, why }) => `${change}: ${why}`))],
     ['opens: NetworkPolicy/a/p0 no longer isolates for egress'],
+  );
+});
+
+test('diff() does not say of a policy that it isolates no longer, where a cluster policy is asked before it', () => {
+  const deny = networkPolicy('shop/deny', 'policyTypes: [Ingress]');
+  const accept = clusterPolicy({ at: 'A10', in: ['action: Accept, from: [{ namespaces: {} }]'] });
+  const { changes } = diff(clusterWorld(deny).world, clusterWorld(deny, accept).world);
+  assert.deepEqual(
+    [...new Set(changes.map(({ why }) => why))],
+    ['NetworkPolicy/shop/deny no longer decides it; ClusterNetworkPolicy/a10 ingress[0] accepts it'],
   );
 });
 
