@@ -11,36 +11,39 @@ import {
 } from '../../ip/address.ts';
 import { isMapping } from '../manifest/field.ts';
 import type { Document } from '../manifest/manifest.ts';
+import type { ClusterRule } from '../model/cluster-policy.ts';
 import type { BlockPeer } from '../model/model.ts';
-import { type ClusterCheck, directions, fieldOf, peersOf } from './cluster-rule.ts';
+import { type ClusterCheck, coversSubject, fieldOf, peersOf } from './cluster-rule.ts';
 
 const everywhere: Readonly<Record<Family, string>> = { 4: '0.0.0.0/0', 6: '::/0' };
 const isBlock = (peer: { readonly kind: string }): peer is BlockPeer => peer.kind === 'block';
 
-/** Reports a rule that names all addresses of one family and none of the other. */
-export const oneFamilyAlone: ClusterCheck = ({ policy, report }) => {
-  for (const direction of directions) {
-    const wholes = policy[direction].map(rule => ({
-      rule,
-      families: new Set(
-        peersOf(rule)
-          .filter(isBlock)
-          .filter(({ cidr }) => cidr.length === 0)
-          .map(({ cidr }) => cidr.family),
-      ),
-    }));
-    for (const { rule, families } of wholes) {
-      const [only] = families;
-      if (families.size !== 1 || only === undefined) continue;
-      const other = only === 4 ? 6 : 4;
-      const isElsewhere = wholes.some(each => each.rule.action === rule.action && each.families.has(other));
-      if (isElsewhere) continue;
-      const says = rule.action === 'Deny' ? 'so all of that passes it' : 'so none of that is meant';
-      report(
-        `${fieldOf(direction, rule)}.to`,
-        `${everywhere[only]} says nothing of IPv${other}, ${says}: add "${everywhere[other]}" if you mean all addresses`,
-      );
-    }
+/** The families of which the rule names all addresses. */
+const wholeFamilies = (rule: ClusterRule): ReadonlySet<Family> =>
+  new Set(
+    peersOf(rule)
+      .filter(isBlock)
+      .filter(({ cidr }) => cidr.length === 0)
+      .map(({ cidr }) => cidr.family),
+  );
+
+/** Reports a rule that names all addresses of one family, where no rule for the same pods does so with those of the other. */
+export const oneFamilyAlone: ClusterCheck = ({ policy, cluster, report }) => {
+  const alike = cluster.clusterPolicies(policy.tier).filter(other => coversSubject(other, policy));
+  for (const rule of policy.egress) {
+    const families = wholeFamilies(rule);
+    const [only] = families;
+    if (families.size !== 1 || only === undefined) continue;
+    const other = only === 4 ? 6 : 4;
+    const isElsewhere = alike.some(({ egress }) =>
+      egress.some(each => each.action === rule.action && wholeFamilies(each).has(other)),
+    );
+    if (isElsewhere) continue;
+    const says = rule.action === 'Deny' ? 'so all of that passes it' : 'so none of that is meant';
+    report(
+      `${fieldOf('egress', rule)}.to`,
+      `${everywhere[only]} says nothing of IPv${other}, ${says}: add "${everywhere[other]}" if you mean all addresses`,
+    );
   }
 };
 

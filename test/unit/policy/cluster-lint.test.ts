@@ -171,6 +171,25 @@ const oddities: readonly Oddity[] = [
     warns: [],
   },
   {
+    says: 'nor where another policy for the same pods has it',
+    policies: [
+      { at: 'A10', out: [`action: Deny, to: [{ networks: ["0.0.0.0/0"] }], ${tcp(25)}`] },
+      { at: 'A20', out: [`action: Deny, to: [{ networks: ["::/0"] }], ${tcp(25)}`] },
+    ],
+    warns: [],
+  },
+  {
+    says: 'but where that is for other pods',
+    policies: [
+      { at: 'A10', out: [`action: Deny, to: [{ networks: ["0.0.0.0/0"] }], ${tcp(25)}`] },
+      { at: 'A20', of: ns('bank'), out: [`action: Deny, to: [{ networks: ["::/0"] }], ${tcp(25)}`] },
+    ],
+    warns: [
+      /a10 spec\.egress\[0]\.to: 0\.0\.0\.0\/0 says nothing of IPv6/,
+      /a20 spec\.egress\[0]\.to: ::\/0 says nothing of IPv4/,
+    ],
+  },
+  {
     says: 'a network of Services, usual or known',
     policies: [
       {
