@@ -9,6 +9,7 @@ import { type Filter, FilterError, parseFilter } from '../flows/filter.ts';
 import { networkOf, type Prefix, parsePrefix } from '../ip/address.ts';
 import { logLevels, logToStderr } from '../rpc/log.ts';
 import { command, exit, mtuOf, normalPath, UsageError, wholeNumber } from './command.ts';
+import { flowsPlace, METRICS, metricsPlace } from './places.ts';
 
 const folder = (describe: string, fallback: string) =>
   ({ type: 'string', describe, default: fallback, requiresArg: true, coerce: normalPath }) as const;
@@ -31,9 +32,6 @@ function nodeName(text: string): string {
 
 /** The name by which kubelet registers a node that is given none. */
 const ownName = (): string => process.env['NODE_NAME'] || hostname().trim().toLowerCase();
-
-/** Default address of a Kubernetes agent's metrics. */
-const METRICS = '127.0.0.1:9467';
 
 const options = {
   kubernetes: {
@@ -167,15 +165,6 @@ function clusterCidrsOf(text: string): readonly Prefix[] {
   });
 }
 
-/** @throws UsageError where it is neither an address with a port nor `off` */
-async function placeOf(text: string) {
-  if (text === 'off') return undefined;
-  const { parsePlace } = await import('../controller/http-server.ts');
-  const place = parsePlace(text);
-  if (!place) throw new UsageError(`Cannot show metrics on ${text}: expected ADDRESS:PORT, or off`);
-  return place;
-}
-
 /** @throws UsageError where the words are no filter */
 function flowFilterOf(words: string): Filter {
   try {
@@ -185,13 +174,14 @@ function flowFilterOf(words: string): Filter {
   }
 }
 
-/** Undefined where nothing is to be recorded. @throws UsageError where the page's address is none */
+/** Undefined where nothing is to be recorded. @throws UsageError where the page's address is none, or that of metrics */
 async function flowSettingsOf(given: {
   readonly flows: boolean;
   readonly flowAccounting: boolean;
   readonly flowLog: string | undefined;
   readonly flowLogFilter: string;
   readonly ui: string | undefined;
+  readonly metrics: string;
   readonly runDir: string;
   readonly nflogGroup: number;
 }): Promise<FlowSettings | undefined> {
@@ -200,9 +190,7 @@ async function flowSettingsOf(given: {
   const file = path === undefined ? {} : { file: { path, filter: flowFilterOf(given.flowLogFilter) } };
   const settings = { nflogGroup, accounting, ...file };
   if (given.ui === undefined) return settings;
-  const { parsePlace } = await import('../controller/http-server.ts');
-  const place = parsePlace(given.ui);
-  if (!place) throw new UsageError(`Cannot show flows on ${given.ui}: expected ADDRESS:PORT, as in 127.0.0.1:9468`);
+  const place = await flowsPlace(given.ui, given.metrics);
   const { readPage } = await import('./page.ts');
   return { ...settings, ui: { ...place, page: readPage('flows'), token: join(given.runDir, 'flows.token') } };
 }
@@ -264,8 +252,9 @@ export const agent = command(
   async given => {
     const log = logToStderr(given.logLevel);
     const { runDir, stateDir, policies, established, kubeconfig, context, nflogGroup, enforceEgressToNode } = given;
-    const place = await placeOf(given.metrics ?? (given.kubernetes ? METRICS : 'off'));
-    const flows = await flowSettingsOf(given);
+    const metrics = given.metrics ?? (given.kubernetes ? METRICS : 'off');
+    const place = await metricsPlace(metrics);
+    const flows = await flowSettingsOf({ ...given, metrics });
     const common = {
       ...(place ? { metrics: place } : {}),
       ...(flows ? { flows } : {}),

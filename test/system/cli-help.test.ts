@@ -123,6 +123,8 @@ suite('wrong usage is exit code 2, said in one line on stderr', () => {
     'tollgate install --kubernetes --mtu big',
     'tollgate agent --no-kubernetes --nflog-group 99999',
     'tollgate agent --kubeconfig /dev/null --node=',
+    'tollgate agent --no-kubernetes --flows --metrics 0.0.0.0:9467 --ui 127.0.0.1:9467',
+    'tollgate install --kubernetes --force',
     'tollgate agent --kubeconfig= --node n1',
     'tollgate connectivity test --host-port 0',
   ];

@@ -93,6 +93,13 @@ suite('the chart', { skip }, () => {
     [{ ipMasq: 'no' }, /ipMasq/],
     [{ flows: true, ui: 'localhost:9468' }, /ui/],
     [{ ui: '127.0.0.1:9468' }, /ui/],
+    // Of helm, null takes the default away.
+    [{ ipMasq: null }, /missing property 'ipMasq'/],
+    [{ stateDir: null }, /missing property 'stateDir'/],
+    [{ apiServer: 'api.example:0' }, /apiServer/],
+    [{ apiServer: 'api.example:65536' }, /apiServer/],
+    [{ flows: true, ui: '127.0.0.1.1:9468' }, /ui/],
+    [{ flows: true, ui: '127.0.0.1:99999' }, /ui/],
   ];
   for (const [values, named] of refused)
     test(`refuses ${JSON.stringify(values)}, and names it`, () => {
@@ -162,6 +169,15 @@ for (const [args, said] of [
   [['--ui', '127.0.0.1:9468'], /--ui want --flows/],
   [['--flow-accounting'], /want --flows/],
   [['--flows', '--ui', '9468'], /Cannot show flows on 9468/],
+  [
+    ['--flows', '--ui', '0.0.0.0:9467'],
+    /Cannot show flows on 0\.0\.0\.0:9467: metrics and health are on 127\.0\.0\.1:9467/,
+  ],
+  [['--image', 'registry.example/a b'], /Cannot run "registry\.example\/a b"/],
+  [['--force'], /Cannot print manifests with --force/],
+  [['--drop-ins'], /Cannot print manifests with --drop-ins/],
+  [['--no-conflist'], /Cannot print manifests with --no-conflist/],
+  [['-o', 'json'], /Cannot print manifests with --output json/],
 ] as const)
   test(`install refuses ${args.join(' ')}`, () => {
     const { status, stderr } = spawnSync(tollgate, ['install', '--kubernetes', ...args], { encoding: 'utf8' });

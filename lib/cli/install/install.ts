@@ -4,7 +4,12 @@ import { lackLines, probeNode } from '../verify.ts';
 import { conflistFor } from './conflist.ts';
 import { placeDropIns } from './drop-ins.ts';
 import { numbered, stepsAfterInstall } from './first-steps.ts';
-import { kubernetesManifests, kubernetesOptions, refuseOptionsOfManifests } from './kubernetes.ts';
+import {
+  kubernetesManifests,
+  kubernetesOptions,
+  refuseOptionsOfMachine,
+  refuseOptionsOfManifests,
+} from './kubernetes.ts';
 import { placeConflist, placeExecutables } from './place.ts';
 
 /** @throws UsageError where no launcher could call an agent there: struct sockaddr_un has room for 107 bytes */
@@ -67,6 +72,7 @@ export const install = command(
       ),
   async options => {
     if (options.kubernetes) {
+      refuseOptionsOfMachine(options);
       print(await kubernetesManifests({ ...options, runDir: checkRunDir(options.runDir) }));
       return exit.yes;
     }

@@ -7,6 +7,7 @@ import type { Document } from 'yaml';
 import type { Options } from 'yargs';
 import { mtuOf, normalPath, UsageError } from '../command.ts';
 import { readConf } from '../conf.ts';
+import { flowsPlace, METRICS } from '../places.ts';
 import { clusterPolicyDefinition } from './crds.ts';
 
 const files = ['kubernetes/serviceaccount.yaml', 'kubernetes/rbac.yaml', 'kubernetes/daemonset.yaml'] as const;
@@ -196,6 +197,30 @@ export function refuseOptionsOfManifests(given: KubernetesGiven): void {
     );
 }
 
+interface OfMachine {
+  readonly force: boolean;
+  readonly dropIns: boolean;
+  readonly conflist: boolean;
+  readonly output: string;
+}
+
+/**
+ * Refuses what says how to install on this machine, where nothing is installed.
+ * @throws UsageError
+ */
+export function refuseOptionsOfMachine({ force, dropIns, conflist, output }: OfMachine): void {
+  const [first] = [
+    ...(force ? ['--force'] : []),
+    ...(dropIns ? ['--drop-ins'] : []),
+    ...(conflist ? [] : ['--no-conflist']),
+    ...(output === 'text' ? [] : [`--output ${output}`]),
+  ];
+  if (first !== undefined)
+    throw new UsageError(
+      `Cannot print manifests with ${first}, which is for an installation on this machine: leave it out, or --kubernetes`,
+    );
+}
+
 /** @throws UsageError */
 export async function kubernetesManifests(given: KubernetesGiven): Promise<string> {
   const { parseDocument } = await import('yaml');
@@ -203,15 +228,15 @@ export async function kubernetesManifests(given: KubernetesGiven): Promise<strin
     if (!folder.startsWith('/'))
       throw new UsageError(`Cannot mount ${JSON.stringify(folder)}: give an absolute path of the nodes`);
   if (given.image === '') throw new UsageError('Cannot run an empty --image: name the image, or leave the option out');
+  if (given.image !== undefined && !/^[a-zA-Z0-9][a-zA-Z0-9._/:@-]*$/.test(given.image))
+    throw new UsageError(
+      `Cannot run ${JSON.stringify(given.image)}: name the image as nodes pull it, as in registry.example/tollgate:0.1.0`,
+    );
   if (!given.cel && !given.withCrds)
     throw new UsageError('Cannot leave CEL out of a definition that is not printed: --no-cel wants --with-crds');
   if (!given.flows && (given.flowAccounting || given.ui !== undefined))
     throw new UsageError('Cannot tell of flows that no agent records: --flow-accounting and --ui want --flows');
-  if (given.ui !== undefined) {
-    const { parsePlace } = await import('../../controller/http-server.ts');
-    if (!parsePlace(given.ui))
-      throw new UsageError(`Cannot show flows on ${given.ui}: expected ADDRESS:PORT, as in 127.0.0.1:9468`);
-  }
+  if (given.ui !== undefined) await flowsPlace(given.ui, METRICS);
   const texts = files.map(name => {
     const text = readConf(name);
     if (isUsual(given) || !name.endsWith('daemonset.yaml')) return text;
