@@ -12,8 +12,9 @@ const LONGEST_WHY = 1000;
 
 const shortened = (why: string): string => (why.length > LONGEST_WHY ? `${why.slice(0, LONGEST_WHY)}…` : why);
 
-export const judgementOf = ({ allowed, isolated, by, rules, why }: DirectionVerdict): FlowJudgement => ({
-  ...{ allowed, isolated, by: atMost(by), rules: atMost(rules.map(formatRule)), why: shortened(why) },
+export const judgementOf = ({ allowed, isolated, tier, by, rules, why }: DirectionVerdict): FlowJudgement => ({
+  ...{ allowed, isolated, ...(tier === undefined ? {} : { tier }) },
+  ...{ by: atMost(by), rules: atMost(rules.map(formatRule)), why: shortened(why) },
 });
 
 const bounded = ({ verdict, by, rules, why }: StagedJudgement): StagedJudgement => ({

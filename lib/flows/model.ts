@@ -27,8 +27,8 @@ export interface TranslatedEnd {
 }
 
 /** The verdict of policy in one direction, in the words of `evaluate`. */
-export type FlowJudgement = Pick<DirectionVerdict, 'allowed' | 'isolated' | 'by' | 'why'> & {
-  /** `NetworkPolicy/shop/web ingress[0]`: the rules that allow it. */
+export type FlowJudgement = Pick<DirectionVerdict, 'allowed' | 'isolated' | 'tier' | 'by' | 'why'> & {
+  /** `NetworkPolicy/shop/web ingress[0]`: the rules that allow it; of a cluster policy the one that decides. */
   readonly rules: readonly string[];
 };
 

@@ -20,9 +20,15 @@ export function bytesText(bytes: number): string {
   return `${power === 0 || amount >= 100 ? Math.round(amount) : amount.toFixed(1)} ${units[power]}`;
 }
 
+/** In a tier of cluster policies one rule decides; NetworkPolicies decide together. */
+const decidersText = ({ tier, by, rules }: FlowJudgement): string =>
+  tier === undefined || tier === 'NetworkPolicy' ? by.join(', ') : `${rules.join(', ')} (tier ${tier})`;
+
 /** Policies of a tier decide without isolating; where none decides, `why` tells of the rest. */
-const judgedBy = (direction: Direction, { allowed, by, why }: FlowJudgement): readonly string[] =>
-  by.length > 0 ? [`${direction} by ${by.join(', ')}`] : allowed ? [] : [`${direction}: ${why}`];
+function judgedBy(direction: Direction, judged: FlowJudgement): readonly string[] {
+  if (judged.by.length > 0) return [`${direction} by ${decidersText(judged)}`];
+  return judged.allowed ? [] : [`${direction}: ${judged.why}`];
+}
 
 /** Which policies decided: those that denied it alone, where one did. */
 function because({ verdict, egress, ingress, doubt }: FlowRecord): string {

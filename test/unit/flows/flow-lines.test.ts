@@ -27,6 +27,22 @@ for (const [name, record, said] of [
   ['a tier allows it', flow('allowed', { egress: judged(true, false, admin), ingress: free }), `egress by ${admin}`],
   ['a tier denies it', flow('denied', { egress: free, ingress: judged(false, false, admin) }), `ingress by ${admin}`],
   [
+    'a rule of a tier allows it, and is named',
+    flow('allowed', {
+      egress: { ...judged(true, false, admin), tier: 'Admin', rules: [`${admin} egress[1] "to shop"`] },
+      ingress: free,
+    }),
+    `egress by ${admin} egress[1] "to shop" (tier Admin)`,
+  ],
+  [
+    'a rule of a tier denies it, and is named',
+    flow('denied', {
+      egress: free,
+      ingress: { ...judged(false, false, admin), tier: 'Baseline', rules: [`${admin} ingress[0]`] },
+    }),
+    `ingress by ${admin} ingress[0] (tier Baseline)`,
+  ],
+  [
     'each direction has its policies',
     flow('allowed', { egress: judged(true, false, admin), ingress: judged(true, true, db) }),
     `egress by ${admin}; ingress by ${db}`,

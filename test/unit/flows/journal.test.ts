@@ -50,6 +50,7 @@ test('a flow stands there once, from its first packet to its end, with both ends
         ...{
           allowed: true,
           isolated: true,
+          tier: 'NetworkPolicy',
           by: ['NetworkPolicy/shop/web'],
           rules: ['NetworkPolicy/shop/web ingress[0]'],
         },
