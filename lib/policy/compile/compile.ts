@@ -127,29 +127,48 @@ export function forgetGone(known: Map<string, Gates>, identities: readonly Tagge
 }
 
 /** A chain that several identities share names the policies of all of them. */
-const shared = (a: RuleChain | undefined, b: RuleChain): RuleChain =>
-  a ? { ...a, policies: [...new Set([...a.policies, ...b.policies])].sort() } : b;
+function shared(a: RuleChain | undefined, b: RuleChain): RuleChain {
+  if (!a || a === b) return b;
+  const more = b.policies.filter(policy => !a.policies.includes(policy));
+  return more.length === 0 ? a : { ...a, policies: [...a.policies, ...more].sort() };
+}
 
 /** A ruleset whose sets are described and not filled. */
 export interface Structure extends Pick<Ruleset, 'chains' | 'tags' | 'isOrdered'> {
   readonly specs: ReadonlyMap<string, SetSpec>;
+  /** What chains and sets are made of: each once, as identities that the same policies select have the same gates. */
+  readonly gates: ReadonlySet<CompiledGate>;
 }
 
-/** All that does not change when pods elsewhere come and go. @param gatesOf both gates of an identity */
-export function structureOf(identities: readonly TaggedIdentity[], gatesOf: (identity: Identity) => Gates): Structure {
+export const emptyStructure: Structure = { specs: new Map(), chains: new Map(), tags: new Map(), gates: new Set() };
+
+/** Chains and sets of these gates, a set by the value that it has already. */
+function partsOf(gates: Structure['gates'], { specs: known }: Structure): Pick<Structure, 'chains' | 'specs'> {
   const specs = new Map<string, SetSpec>();
   const chains = new Map<string, RuleChain>();
-  const tags = new Map<number, TagEntry>();
-  let isOrdered = false;
-  // Identities that the same policies select have the same gates, of cluster policies with thousands of chains.
-  const entered = new Set<CompiledGate>();
-  const enter = (compiled: CompiledGate): Gate => {
-    const { gate, chains: own, sets } = compiled;
-    if (entered.has(compiled)) return gate;
-    entered.add(compiled);
+  for (const { chains: own, sets } of gates) {
     for (const chain of own) chains.set(chain.name, shared(chains.get(chain.name), chain));
-    for (const spec of sets) if (!specs.has(spec.name)) specs.set(spec.name, spec);
-    return gate;
+    for (const spec of sets) if (!specs.has(spec.name)) specs.set(spec.name, known.get(spec.name) ?? spec);
+  }
+  return { specs, chains };
+}
+
+/**
+ * All that does not change when pods elsewhere come and go.
+ * @param gatesOf both gates of an identity
+ * @param before the structure that this one follows: of the same gates it has the same chains and sets, as the same values
+ */
+export function structureOf(
+  identities: readonly TaggedIdentity[],
+  gatesOf: (identity: Identity) => Gates,
+  before = emptyStructure,
+): Structure {
+  const tags = new Map<number, TagEntry>();
+  const gates = new Set<CompiledGate>();
+  let isOrdered = false;
+  const enter = (compiled: CompiledGate): Gate => {
+    gates.add(compiled);
+    return compiled.gate;
   };
   for (const { tag, identity } of identities.toSorted((a, b) => a.tag - b.tag)) {
     const { egress, ingress, byCluster } = gatesOf(identity);
@@ -159,11 +178,13 @@ export function structureOf(identities: readonly TaggedIdentity[], gatesOf: (ide
       ...(byCluster ? { byCluster: { egress: enter(byCluster.egress), ingress: enter(byCluster.ingress) } } : {}),
     });
   }
-  return { specs, chains, tags, ...(isOrdered ? { isOrdered } : {}) };
+  const isMadeOfTheSame = gates.size === before.gates.size && [...gates].every(gate => before.gates.has(gate));
+  const { chains, specs } = isMadeOfTheSame ? before : partsOf(gates, before);
+  return { specs, chains, tags, gates, ...(isOrdered ? { isOrdered } : {}) };
 }
 
 /** The structure with everything that is in its sets now. */
-export const filledStructure = (cluster: Cluster, { specs, ...structure }: Structure): Ruleset => ({
+export const filledStructure = (cluster: Cluster, { specs, gates: _, ...structure }: Structure): Ruleset => ({
   sets: new Map([...specs].map(([name, spec]) => [name, filled(cluster, spec)])),
   ...structure,
 });

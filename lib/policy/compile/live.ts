@@ -6,7 +6,14 @@ import { Cluster } from '../evaluate/cluster.ts';
 import { type ClusterPolicy, tiers } from '../model/cluster-policy.ts';
 import type { Labels, NetworkPolicy, Node, Pod } from '../model/model.ts';
 import { selects } from '../model/selector.ts';
-import { type CompileOptions, filledStructure, type Structure, structureOf, type TaggedIdentity } from './compile.ts';
+import {
+  type CompileOptions,
+  emptyStructure,
+  filledStructure,
+  type Structure,
+  structureOf,
+  type TaggedIdentity,
+} from './compile.ts';
 import { type GateSources, LiveGates } from './live-gates.ts';
 import { elementsFrom, missingIn } from './members.ts';
 import { Names } from './names.ts';
@@ -23,8 +30,6 @@ export interface LiveSources extends GateSources {
   readonly complete?: () => void;
 }
 
-const nothing: Structure = { specs: new Map(), chains: new Map(), tags: new Map() };
-
 /** Sets whose members come and go with pods, of which the other has none of that name. */
 const onlyIn = ({ specs }: Structure, other: Structure): readonly PodSetSpec[] =>
   [...specs.values()].filter((spec): spec is PodSetSpec => comesWithPods(spec) && !other.specs.has(spec.name));
@@ -36,7 +41,7 @@ export class LiveRules {
   readonly #complete: (() => void) | undefined;
   readonly #index = new SetIndex();
   /** The structure of the last `take`. */
-  #structure = nothing;
+  #structure = emptyStructure;
   #known: Effects | undefined;
   #identities: readonly TaggedIdentity[] = [];
   readonly #gates: LiveGates;
@@ -83,7 +88,7 @@ export class LiveRules {
    */
   resume(sets?: SetsIndex): void {
     this.#structure = sets
-      ? { ...nothing, ...sets, specs: new Map(sets.specs.map(spec => [spec.name, spec])) }
+      ? { ...emptyStructure, ...sets, specs: new Map(sets.specs.map(spec => [spec.name, spec])) }
       : this.#structureNow();
     this.#known = sets?.effects;
     this.#isRestructured = false;
@@ -193,13 +198,13 @@ export class LiveRules {
 
   #structureNow(): Structure {
     if (!this.#isRestructured) return this.#structure;
-    const { specs, ...structure } = structureOf(this.#identities, identity => this.#gates.of(identity));
-    const { chains } = structure;
+    const before = this.#structure;
+    const structure = structureOf(this.#identities, identity => this.#gates.of(identity), before);
+    const { specs, chains } = structure;
     this.#gates.keep(this.#identities);
-    if (this.#names.keep(new Set([...specs.keys(), ...chains.keys()]))) this.#gates.forgetNames();
-    // The index knows sets by these very values.
-    const kept = [...specs].map(([name, spec]) => [name, this.#structure.specs.get(name) ?? spec] as const);
-    return { specs: new Map(kept), ...structure };
+    const isOfOthers = specs !== before.specs;
+    if (isOfOthers && this.#names.keep(new Set([...specs.keys(), ...chains.keys()]))) this.#gates.forgetNames();
+    return structure;
   }
 
   /** The chains of the last `take`. */
@@ -228,7 +233,8 @@ export class LiveRules {
     if (this.#gates.settleNewcomers(this.#identities)) this.#isRestructured = true;
     const before = this.#structure;
     const after = this.#structureNow();
-    const [gone, come] = before === after ? [[], []] : [onlyIn(before, after), onlyIn(after, before)];
+    const isOfOthers = before.specs !== after.specs;
+    const [gone, come] = isOfOthers ? [onlyIn(before, after), onlyIn(after, before)] : [[], []];
     for (const spec of gone) this.#index.delete(spec);
     const moves: Moves = new Map<SetSpec, SetMoves>([
       ...this.#traffic(),
@@ -236,7 +242,7 @@ export class LiveRules {
     ]);
     for (const spec of come) this.#index.add(spec);
     this.#structure = after;
-    if (before !== after) this.#known = undefined;
+    if (before.chains !== after.chains) this.#known = undefined;
     this.#isRestructured = false;
     if (come.length > 0) this.#complete?.();
     return changeBetween(this.cluster, before, after, moves, () => this.#effects());

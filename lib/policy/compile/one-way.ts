@@ -49,9 +49,16 @@ const ALL = 'all ports';
 const portOf = (member: SetMember): string =>
   'address' in member && member.port !== undefined ? `${member.protocol} ${member.port}` : ALL;
 
-/** Whether, for the packets of each port, all of it allows more, or all of it allows less. */
-export function isOneWay(moves: ReadonlyMap<SetSpec, SetMoves>, effects: Effects): boolean {
-  const ways = new Map<string, Set<Effect>>([[ALL, new Set()]]);
+/**
+ * Whether, for the packets of each port, all of it allows more, or all of it allows less.
+ * @param beside what else changes for all ports
+ */
+export function isOneWay(
+  moves: ReadonlyMap<SetSpec, SetMoves>,
+  effects: Effects,
+  beside: readonly Effect[] = [],
+): boolean {
+  const ways = new Map<string, Set<Effect>>([[ALL, new Set(beside)]]);
   const note = (effect: Effect) => (member: SetMember) => {
     const port = portOf(member);
     ways.set(port, (ways.get(port) ?? new Set()).add(effect));

@@ -4,7 +4,7 @@ import type { Cluster } from '../evaluate/cluster.ts';
 import type { Structure } from './compile.ts';
 import { filled, withElements } from './members.ts';
 import type { SetMoves } from './node-sets.ts';
-import { type Effects, isOneWay } from './one-way.ts';
+import { type Effect, type Effects, isOneWay } from './one-way.ts';
 import {
   countersOf,
   gatesText,
@@ -90,7 +90,8 @@ function besides(
  * name, which their selectors determine, and belong to a chain.
  */
 function touchedBetween(before: Structure, after: Structure): Touched | undefined {
-  const [chains, tags] = [keysOf(before.chains, after.chains), keysOf(before.tags, after.tags)];
+  const chains = before.chains === after.chains ? [] : keysOf(before.chains, after.chains);
+  const tags = keysOf(before.tags, after.tags);
   const isOther = (name: string) => !isSameChain(before.chains.get(name), after.chains.get(name));
   const differing = chains.filter(isOther);
   const entries = tags.map(tag => [tag, before.tags.get(tag), after.tags.get(tag)] as const);
@@ -134,7 +135,9 @@ export function changeBetween(
   if (!touched && moves.size === 0) return undefined;
   const { chains, tags } = touched ?? noneTouched;
   const differing = ({ specs }: Structure, other: Structure): readonly SetSpec[] =>
-    isSame ? [...moves.keys()] : [...specs.values()].filter(spec => moves.has(spec) || !other.specs.has(spec.name));
+    specs === other.specs
+      ? [...moves.keys()]
+      : [...specs.values()].filter(spec => moves.has(spec) || !other.specs.has(spec.name));
   const part = (own: Structure, other: Structure, side: keyof SetMoves): Ruleset => ({
     sets: new Map(
       differing(own, other).map((spec): [string, PeerSet] => {
@@ -150,8 +153,22 @@ export function changeBetween(
     before: part(before, after, 'gone'),
     after: part(after, before, 'come'),
     isStructural: touched !== undefined,
-    ...(!touched && after.isOrdered && isOneWay(moves, effects()) ? { isOneWay: true } : {}),
+    ...(after.isOrdered && isSeenInPart(touched, { before, after }, moves, effects) ? { isOneWay: true } : {}),
   };
+}
+
+/** Whether a packet may see a part of the change. To one that has a tag which no entry knows, nothing is allowed. */
+function isSeenInPart(
+  { chains, tags }: Touched = noneTouched,
+  { before, after }: { readonly before: Structure; readonly after: Structure },
+  moves: Moves,
+  effects: () => Effects,
+): boolean {
+  if (chains.size > 0 || before.isOrdered !== after.isOrdered) return false;
+  const [were, are] = [before, after].map(structure => [...tags].filter(tag => structure.tags.has(tag)).length);
+  if (were! + are! > tags.size) return false;
+  const ofTags: Effect[] = [...(are! > 0 ? (['allows'] as const) : []), ...(were! > 0 ? (['denies'] as const) : [])];
+  return isOneWay(moves, effects(), ofTags);
 }
 
 const emptied = (spec: SetSpec): PeerSet => ({ ...spec, elements: [] }) as PeerSet;

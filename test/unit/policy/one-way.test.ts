@@ -46,7 +46,7 @@ const directions = ['egress', 'ingress'] as const;
 /** Who lets through each packet that one may pass which sees both: before and after, by the port of the packet. */
 function passesOfBoth(before: Ruleset, after: Ruleset, peers: readonly string[]) {
   const passed: { readonly port: string; readonly before: boolean; readonly after: boolean }[] = [];
-  for (const tag of before.tags.keys())
+  for (const tag of new Set([...before.tags.keys(), ...after.tags.keys()]))
     for (const direction of directions)
       for (const text of peers)
         for (const each of traffic) {
@@ -63,16 +63,22 @@ function passesOfBoth(before: Ruleset, after: Ruleset, peers: readonly string[])
   return passed;
 }
 
-/** Pods of another world take the place of those of this one, or these go: some at once. */
+/** Pods of another world take the place of those of this one, or these go: some at once. Local identities come and go. */
 const history = fc.tuple(manifests({ clusterPolicies: 4 }), manifests()).chain(([first, second]) => {
   const [world, other] = [worldFrom(first), worldFrom(second)];
-  const step = fc.constantFrom(
+  const ofPods = fc.constantFrom(
     ...world.pods.map(pod => (rules: LiveRules) => rules.deletePod(pod)),
     ...[...world.pods, ...other.pods].map(pod => (rules: LiveRules) => rules.setPod(pod)),
   );
+  const ofIdentities = fc
+    .subarray([...identitiesOf(world)])
+    .map(some => (rules: LiveRules) => rules.setIdentities(some));
+  const step = fc.oneof(ofPods, ofIdentities);
   const steps = fc.array(fc.array(step, { minLength: 1, maxLength: 2 }), { minLength: 3, maxLength: 8 });
   return fc.tuple(fc.constant({ world, other }), steps, fc.constantFrom(undefined, 1));
 });
+
+const identitiesOf = (world: World) => tagged(localPods(world)).identities;
 
 function liveOf({ namespaces, pods, policies, clusterPolicies = [], nodes = [] }: World, apart?: number): LiveRules {
   const rules = new LiveRules(apart === undefined ? {} : { apart });
@@ -81,7 +87,7 @@ function liveOf({ namespaces, pods, policies, clusterPolicies = [], nodes = [] }
   for (const pod of pods) rules.setPod(pod);
   for (const policy of policies) rules.setPolicy(policy);
   for (const policy of clusterPolicies) rules.setClusterPolicy(policy);
-  rules.setIdentities(tagged(localPods({ namespaces, pods, policies })).identities);
+  rules.setIdentities(identitiesOf({ namespaces, pods, policies }));
   rules.take();
   return rules;
 }
@@ -89,7 +95,7 @@ function liveOf({ namespaces, pods, policies, clusterPolicies = [], nodes = [] }
 const addressesOf = (pods: readonly Pod[]) => pods.flatMap(({ addresses }) => addresses);
 
 test('of a change that goes one way, a packet that sees both passes what one and the same of the two lets through', () => {
-  const seen = { oneWay: 0, other: 0, passed: 0 };
+  const seen = { oneWay: 0, other: 0, tags: 0, passed: 0 };
   fc.assert(
     fc.property(history, ([{ world, other }, steps, apart]) => {
       const rules = liveOf(world, apart);
@@ -100,6 +106,7 @@ test('of a change that goes one way, a packet that sees both passes what one and
         const change = rules.take();
         const after = rules.taken();
         if (change && !change.isStructural) seen[change.isOneWay ? 'oneWay' : 'other']++;
+        if (change?.isStructural && change.isOneWay) seen.tags++;
         if (change?.isOneWay) {
           const passed = passesOfBoth(before, after, peers);
           seen.passed += passed.length;
@@ -110,7 +117,7 @@ test('of a change that goes one way, a packet that sees both passes what one and
         before = after;
       }
     }),
-    { numRuns: 400 },
+    { numRuns: 600 },
   );
   for (const [what, count] of Object.entries(seen)) assert.ok(count > 50, `${what}: ${count} times`);
 });
@@ -154,10 +161,10 @@ function tiersOf(number: number): LiveRules {
   return rules;
 }
 
-/** The batches by which a pod of a known identity comes, and those by which it goes. */
-function batchesOf(app: string, policies: number) {
+/** The batches by which a pod comes, and those by which it goes. @param other the app of the pod that is there */
+function batchesOf(app: string, policies: number, other = app) {
   const rules = new NodeRules(tiersOf(policies));
-  const first = withPod(emptyNode(owner, settings), podAt('10.0.0.1', app), () => false).state;
+  const first = withPod(emptyNode(owner, settings), podAt('10.0.0.1', other), () => false).state;
   const second = withPod(first, podAt('10.0.0.2', app), () => false).state;
   const third = withoutPod(second, podKey(podAt('10.0.0.2', app) as LocalPod));
   const stepsTo = (before: NodeState, after: NodeState) => {
@@ -176,6 +183,17 @@ for (const policies of [1, 40])
     test(`of ${policies} cluster policies: a pod like another that comes or goes, ${app}, is elements and no rule`, () => {
       assert.deepEqual(batchesOf(app, policies), [[['element']], [['element']]]);
     });
+
+for (const app of ['accepted0', 'of-nobody'])
+  test(`a pod like no other that comes or goes, ${app}: entries of its identity, and no rule`, () => {
+    const objects = batchesOf(app, 40, 'other').flat(2);
+    assert.deepEqual(objects.toSorted(), ['counter', 'counter', 'element', 'element']);
+  });
+
+test('a pod like no other that rules deny: no packet is to see its identity and not the denial', () => {
+  for (const batches of batchesOf('denied0', 40, 'other'))
+    assert.ok(batches.every(objects => objects.includes('rule')));
+});
 
 for (const [what, app, policies] of [
   ['that is passed on may be denied where it was accepted', 'passed0', 40],
