@@ -97,6 +97,20 @@ async function recordFlows(
   return await serveAdmin(runDir, { ...routes, ...flows.routes });
 }
 
+/** What a warm process does when it has nothing else to do. */
+async function rest({ store, memory }: Warm, log: Log): Promise<void> {
+  try {
+    if (memory.last) {
+      using _ = await store.lock(A_WHILE);
+      memory.writeForOthers();
+    }
+  } catch (error) {
+    log('warn', `Cannot write down the rules, so the next process works them out: ${messageOf(error)}`);
+  }
+  // Compiling functions that have become hot takes memory, which libc keeps.
+  trimMalloc();
+}
+
 interface FolderFollower extends AsyncDisposable {
   /** Looks at the folder soon. */
   readonly ring: () => void;
@@ -159,8 +173,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     },
   };
   const openContext: OpenContext = ({ config }, env, say, signal) => openHere(config, env, say, signal, warm);
-  // Compiling functions that have become hot takes memory, which libc keeps.
-  const idle = undo.use(new IdleTimer(A_WHILE, trimMalloc));
+  const idle = undo.use(new IdleTimer(A_WHILE, () => void rest(warm, log)));
   const calls = new CallLog(log, counts.take);
   const configs = new ConfigCache();
   const server = new CallServer({
@@ -189,7 +202,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     async stop() {
       await Promise.all([server.stop(), follower[Symbol.asyncDispose]()]);
       socket[Symbol.dispose]();
-      await reaper.drained();
+      await Promise.all([rest(warm, log), reaper.drained()]);
       open.dispose();
       log('info', 'stopped; rules stay in place');
     },

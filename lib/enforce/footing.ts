@@ -10,6 +10,7 @@ import type { NodeRecord, NodeStore } from '../nodestore/node-store.ts';
 import type { Kept } from '../nodestore/policy-folder.ts';
 import { FolderRules } from './folder-rules.ts';
 import { gateDigest } from './gate-digest.ts';
+import type { Knowledge } from './known-table.ts';
 import { ownerIn, refuseOtherOwner } from './owner.ts';
 import { Reconciler } from './reconciler.ts';
 import type { Listeners, ReconcilerOptions } from './reconciling.ts';
@@ -29,6 +30,13 @@ export interface Footing {
 /** A warm process's memory of the record that it read or wrote last, so that the next change costs only what it changes. */
 export class TableMemory {
   last: (Footing & Pick<NodeRecord, 'marker'>) | undefined;
+
+  /** @see RecordKeeper.writeForOthers */
+  writeForOthers(): void {
+    if (!this.last) return;
+    const { reconciler, rules } = this.last;
+    reconciler.keeper.writeForOthers(reconciler.markers, reconciler.known.knowledge, rules ?? noRules);
+  }
 }
 
 export interface FootingOptions extends Pick<ReconcilerOptions, 'nft' | 'recover' | 'isCarried' | 'retag'> {
@@ -39,6 +47,14 @@ export interface FootingOptions extends Pick<ReconcilerOptions, 'nft' | 'recover
   readonly isAnyTagged: () => boolean;
   /** A warm process passes one memory to all its calls. */
   readonly memory?: TableMemory | undefined;
+}
+
+interface Recollection {
+  /** The manifests on disk are those that the record tells of. */
+  readonly isWritten: boolean;
+  /** The record has all pods. */
+  readonly isWhole: boolean;
+  readonly known: Knowledge;
 }
 
 /** Files are told apart by their stamps, so parsed documents need no comparison. */
@@ -75,7 +91,7 @@ export class Footings {
     const isEverJudged = isJudged(state.settings) || isJudged(settings);
     const rules = isEverJudged ? new FolderRules({ kept: applied, state, index, isWhole: true }) : undefined;
     const reconciler = this.#open(rules, state);
-    if (record) this.#recall(reconciler, record, isWritten, true);
+    if (record) this.#recall(reconciler, record, { isWritten, isWhole: true, known: this.#written(record) });
     return { goal: { state, kept: applied }, rules, reconciler };
   }
 
@@ -86,7 +102,7 @@ export class Footings {
     const { rules, reconciler } = last;
     reconciler.listeners = this.#listeners;
     rules?.resume(record.state, isWhole);
-    this.#recall(reconciler, record, true, isWhole);
+    this.#recall(reconciler, record, { isWritten: true, isWhole, known: reconciler.known.knowledge });
     return { goal: { state: record.state, kept }, rules, reconciler };
   }
 
@@ -98,7 +114,7 @@ export class Footings {
     if (isJudged(state.settings) && !index) return undefined;
     const rules = index ? new FolderRules({ kept, state, index, isWhole: false }) : undefined;
     const reconciler = this.#open(rules, state);
-    this.#recall(reconciler, record, true, false);
+    this.#recall(reconciler, record, { isWritten: true, isWhole: false, known: this.#written(record) });
     return { goal: { state, kept }, rules, reconciler };
   }
 
@@ -122,19 +138,21 @@ export class Footings {
   }
 
   #open(rules: FolderRules | undefined, state: NodeState): Reconciler {
-    const { store, nft, recover, isCarried, retag } = this.#options;
+    const { store, nft, recover, isCarried, retag, memory } = this.#options;
     const options = { store, nft, recover, isCarried, retag, rules: rules ?? noRules, isShared: true };
-    return new Reconciler({ ...options, isOwned: () => false }, state, this.#listeners);
+    const isWarm = memory !== undefined;
+    return new Reconciler({ ...options, isWarm, isOwned: () => false }, state, this.#listeners);
   }
 
-  #recall(reconciler: Reconciler, record: NodeRecord, isWritten: boolean, isWhole: boolean): void {
-    const { judging, resized, moment, generation } = record;
+  /** What the process that wrote the record knew of the table. */
+  #written({ judging, resized, moment, generation }: NodeRecord): Knowledge {
+    const { store } = this.#options;
+    return { under: judging, judging: () => store.findJudging(judging), resized, moment, generation };
+  }
+
+  #recall(reconciler: Reconciler, record: NodeRecord, { isWritten, isWhole, known }: Recollection): void {
     const { isStanding, seen } = this.look(record);
-    const known = {
-      ...{ under: judging, judging: () => this.#options.store.findJudging(judging) },
-      ...{ resized, moment, generation, seen },
-    };
-    reconciler.recall(record, known, isWhole);
+    reconciler.recall(record, { ...known, seen }, isWhole);
     if (!isWritten || !isStanding) reconciler.doubt(record.marker, isWritten);
   }
 

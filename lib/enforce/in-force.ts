@@ -18,6 +18,7 @@ import {
   judgedBy,
   type Sizes,
   sharedChains,
+  turned,
 } from '../gate/judging.ts';
 import { type GateSettings, isJudged } from '../gate/settings.ts';
 import { gateSets, ONE_MOMENT } from '../gate/static-sets.ts';
@@ -53,17 +54,17 @@ export interface Expected {
 /** Whether what judges these pods is what it was when `known` was written, but for what our own commits did. */
 export function isInForce(nft: TableConnection, { known, settings, pods, coming, resized }: Expected): boolean {
   const tags = isJudged(settings) ? [...new Set(pods.map(({ tag }) => tag))] : [];
-  const entered = tags.filter(tag => known.tags[tag]);
+  const entered = tags.filter(tag => known.tags.has(tag));
   const own = tags.flatMap(tag => {
     const entry = coming.get(tag);
-    return known.tags[tag] ?? (entry ? gatesOfEntry(entry, true) : []);
+    return known.tags.get(tag) ?? (entry ? gatesOfEntry(entry, true) : []);
   });
   const isOrdered = known.isOrdered === true;
-  const there = chainsBehind(known, own).filter(chain => known.chains[chain] !== undefined);
+  const there = chainsBehind(known, own).filter(chain => known.chains.has(chain));
   const chains = [...new Set([...sharedChains(settings, pods, isOrdered), ...there])];
   const found = nft.readHandles(TABLE_NAME, chains);
   if (!found || found.table !== known.table || found.isDormant) return false;
-  if (!chains.every(chain => isSame(known.chains[chain], found.chains.get(chain)))) return false;
+  if (!chains.every(chain => isSame(known.chains.get(chain), found.chains.get(chain)))) return false;
   if (!areFull(nft, known, there, resized)) return false;
   const present = maps.slice(0, isOrdered ? maps.length : 2);
   return present.every((name, i) => entered.length === 0 || areEntered(nft, name, entered, known, i));
@@ -76,10 +77,10 @@ function areFull(
   chains: readonly string[],
   resized: Sizes,
 ): boolean {
-  const sets = [...new Set(chains.flatMap(chain => looksInto[chain] ?? []))];
+  const sets = [...new Set(chains.flatMap(chain => looksInto.get(chain) ?? []))];
   if (sets.length === 0) return true;
   const found = nft.readSetSizes(TABLE_NAME, sets);
-  return sets.every(set => sizes[set] !== undefined && found.get(set) === sizes[set] + (resized[set] ?? 0));
+  return sets.every(set => sizes.has(set) && found.get(set) === sizes.get(set)! + (resized[set] ?? 0));
 }
 
 function areEntered(
@@ -95,7 +96,7 @@ function areEntered(
     map,
     tags.map(tag => [tag]),
   );
-  return tags.every((tag, i) => leadsTo(found[i], known.tags[tag]![place]!));
+  return tags.every((tag, i) => leadsTo(found[i], known.tags.get(tag)![place]!));
 }
 
 /** Undefined where another program committed during `read`: the answer may mix the tables of two generations. */
@@ -114,8 +115,8 @@ export const readJudging = (
   ifUndisturbed(nft, generation, () => {
     const found = nft.readHandles(TABLE_NAME);
     if (!found) return undefined;
-    const sizes = Object.fromEntries(nft.readSetSizes(TABLE_NAME, [...ruleset.sets.keys()]));
-    return { marker, table: found.table, chains: Object.fromEntries(found.chains), sizes, ...judgedBy(ruleset) };
+    const sizes = nft.readSetSizes(TABLE_NAME, [...ruleset.sets.keys()]);
+    return { marker, table: found.table, chains: found.chains, sizes, ...judgedBy(ruleset) };
   });
 
 /** Handles of the rules of `one-moment` after a commit of ours, which made this generation. */
@@ -141,10 +142,10 @@ export interface Step {
 
 /** Whether those of these chains that are known have the rules that they are known to have. */
 export function areChainsKnown(nft: TableConnection, { table, chains }: Judging, names: Iterable<string>): boolean {
-  const known = [...names].filter(name => chains[name]);
+  const known = [...names].filter(name => chains.has(name));
   if (known.length === 0) return true;
   const found = nft.readHandles(TABLE_NAME, known);
-  return found?.table === table && known.every(name => isSame(chains[name], found.chains.get(name)));
+  return found?.table === table && known.every(name => isSame(chains.get(name), found.chains.get(name)));
 }
 
 /**
@@ -161,14 +162,13 @@ export function judgingAfter(
   return ifUndisturbed(nft, generation, () => {
     const found = nft.readHandles(TABLE_NAME, [...changed.chains]);
     if (found?.table !== known.table) return undefined;
-    const kept = Object.entries(known.chains).filter(([name]) => !changed.goneChains.has(name));
-    const chains = { ...Object.fromEntries(kept), ...Object.fromEntries(found.chains) };
+    const chains = turned(known.chains, changed.goneChains, found.chains);
     const made = changed.sets.size === 0 ? [] : nft.readSetSizes(TABLE_NAME, [...changed.sets]);
-    const stayed = Object.entries(known.sizes).filter(([set]) => !changed.goneSets.has(set));
-    const sizes = Object.fromEntries([
-      ...stayed.map(([set, size]) => [set, size + (resized[set] ?? 0)] as const),
-      ...made,
-    ]);
+    const grown = Object.entries(resized).flatMap(([set, by]) => {
+      const size = known.sizes.get(set);
+      return size === undefined || changed.goneSets.has(set) ? [] : [[set, size + by] as const];
+    });
+    const sizes = turned(known.sizes, changed.goneSets, [...grown, ...made]);
     return { ...known, marker, chains, sizes, ...(change ? judgedAfter(known, change) : {}) };
   });
 }

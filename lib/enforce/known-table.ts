@@ -164,7 +164,7 @@ export class KnownTable {
   isInForce(settings: GateSettings, pods: readonly Judged[], isSeen = false): boolean {
     if (isSeen ? this.#isUntouched : this.look()) return true;
     const known = knownBy(this.knowledge);
-    if (!known || (isJudged(settings) && !pods.every(({ tag }) => known.tags[tag]))) return false;
+    if (!known || (isJudged(settings) && !pods.every(({ tag }) => known.tags.has(tag)))) return false;
     return isInForce(this.#nft(), { known, settings, pods, coming: new Map(), resized: this.#resized });
   }
 }

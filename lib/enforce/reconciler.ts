@@ -43,7 +43,7 @@ const sum = (a: Reached, b: Reached): Reached => ({
 export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly known: KnownTable;
-  readonly #keeper: RecordKeeper;
+  readonly keeper: RecordKeeper;
   /** A process that goes on with a reconciler of an earlier call puts that of now in its place. */
   listeners: Listeners;
   #state: NodeState;
@@ -63,7 +63,7 @@ export class Reconciler {
     this.listeners = listeners;
     this.#state = state;
     this.known = new KnownTable(options.nft);
-    this.#keeper = new RecordKeeper(options);
+    this.keeper = new RecordKeeper(options);
   }
 
   get state(): NodeState {
@@ -80,7 +80,7 @@ export class Reconciler {
     this.#state = record.state;
     this.#markers = markersOf(record);
     this.#last = record.marker;
-    this.#keeper.recall(record);
+    this.keeper.recall(record);
     this.known.recall(known);
   }
 
@@ -115,7 +115,7 @@ export class Reconciler {
   keep(folder: string, isStructural = false): void {
     const { rules } = this.#options;
     const [state, markers] = [this.#state, this.#markers];
-    const unkept = this.#keeper.write({ state, markers, folder, isStructural }, this.known.knowledge, rules);
+    const unkept = this.keeper.write({ state, markers, folder, isStructural }, this.known.knowledge, rules);
     if (unkept) this.listeners.unkept(unkept);
   }
 

@@ -23,20 +23,20 @@ export interface Judging {
   /** The table's handle. */
   readonly table: number;
   /** Handles of the rules of each chain, in their order. */
-  readonly chains: Readonly<Record<string, readonly number[]>>;
+  readonly chains: ReadonlyMap<string, readonly number[]>;
   /** By tag. */
-  readonly tags: Readonly<Record<string, TagGates>>;
+  readonly tags: ReadonlyMap<number, TagGates>;
   /** The table has maps and chains for ordered rules. */
   readonly isOrdered?: true | undefined;
   /** The sets that each chain of a policy looks into. */
-  readonly looksInto: Readonly<Record<string, readonly string[]>>;
-  /** The chains that a chain of a policy goes on to, where there are any. */
-  readonly leadsTo?: Readonly<Record<string, readonly string[]>> | undefined;
+  readonly looksInto: ReadonlyMap<string, readonly string[]>;
+  /** The chains that a chain of a policy goes on to; those that go on to none are left out. */
+  readonly leadsTo: ReadonlyMap<string, readonly string[]>;
   /** How many elements each of these sets had. */
-  readonly sizes: Sizes;
+  readonly sizes: ReadonlyMap<string, number>;
 }
 
-/** Numbers of elements by set. */
+/** By how many elements sets have grown. */
 export type Sizes = Readonly<Record<string, number>>;
 
 /** The fields of a pod on which its way through the table depends. */
@@ -54,29 +54,29 @@ const openTo = { egress: 'open', ingress: 'open' } as const;
 export const gatesOfEntry = ({ egress, ingress, byCluster = openTo }: TagEntry, isOrdered: boolean): TagGates =>
   isOrdered ? [egress, ingress, byCluster.egress, byCluster.ingress] : [egress, ingress];
 
-const gatesOf = ({ tags, isOrdered }: LastingRules): Record<string, TagGates> =>
-  Object.fromEntries([...tags].map(([tag, entry]) => [tag, gatesOfEntry(entry, isOrdered === true)]));
+const gatesOf = ({ tags, isOrdered }: LastingRules): Judging['tags'] =>
+  new Map([...tags].map(([tag, entry]) => [tag, gatesOfEntry(entry, isOrdered === true)]));
 
 const chainsAmong = (gates: readonly (Gate | undefined)[]): readonly string[] => [
   ...new Set(gates.flatMap(gate => (gate === undefined || gate === 'open' ? [] : [gate]))),
 ];
 
-const leadsToOf = ({ chains }: LastingRules): Record<string, readonly string[]> =>
-  Object.fromEntries(
+const leadsToOf = ({ chains }: LastingRules): Judging['leadsTo'] =>
+  new Map(
     [...chains]
       .map(([name, { rules, otherwise }]) => [name, chainsAmong([otherwise, ...rules.map(({ to }) => to)])] as const)
       .filter(([, to]) => to.length > 0),
   );
 
 /** The chains that these gates are, and those that they lead to. */
-export function chainsBehind({ leadsTo = {} }: Judging, gates: readonly Gate[]): readonly string[] {
+export function chainsBehind({ leadsTo }: Judging, gates: readonly Gate[]): readonly string[] {
   const found = new Set(chainsAmong(gates));
-  for (const chain of found) for (const next of leadsTo[chain] ?? []) found.add(next);
+  for (const chain of found) for (const next of leadsTo.get(chain) ?? []) found.add(next);
   return [...found];
 }
 
-const looksIntoOf = ({ chains }: LastingRules): Record<string, readonly string[]> =>
-  Object.fromEntries(
+const looksIntoOf = ({ chains }: LastingRules): Judging['looksInto'] =>
+  new Map(
     [...chains].map(([name, { rules }]) => [
       name,
       [...new Set(rules.flatMap(({ peers }) => (peers === 'any' ? [] : [peers.name])))],
@@ -92,27 +92,37 @@ export const judgedBy = (ruleset: LastingRules): OfRules => ({
   ...(ruleset.isOrdered ? { isOrdered: true } : {}),
 });
 
-const without = <T>(known: Readonly<Record<string, T>>, gone: Iterable<string | number>): Record<string, T> => {
-  const kept = { ...known };
-  for (const key of gone) delete kept[key];
-  return kept;
-};
+/** The same without some entries, and then with others; the very same where there are none of either. */
+export function turned<K, V>(
+  known: ReadonlyMap<K, V>,
+  gone: Iterable<K>,
+  come: Iterable<readonly [K, V]>,
+): ReadonlyMap<K, V> {
+  let copy: Map<K, V> | undefined;
+  const own = () => {
+    copy ??= new Map(known);
+    return copy;
+  };
+  for (const key of gone) own().delete(key);
+  for (const [key, value] of come) own().set(key, value);
+  return copy ?? known;
+}
 
 /** The same after a change. */
 export function judgedAfter(known: OfRules, { before, after }: RulesetPair): OfRules {
   const { tags, looksInto, leadsTo, isOrdered } = judgedBy(after);
   const chains = [...before.chains.keys()];
   return {
-    tags: { ...without(known.tags, before.tags.keys()), ...tags },
-    looksInto: { ...without(known.looksInto, chains), ...looksInto },
-    leadsTo: { ...without(known.leadsTo ?? {}, chains), ...leadsTo },
+    tags: turned(known.tags, before.tags.keys(), tags),
+    looksInto: turned(known.looksInto, chains, looksInto),
+    leadsTo: turned(known.leadsTo, chains, leadsTo),
     isOrdered,
   };
 }
 
 /** Knowledge of the table with these handles of the rules of `one-moment`, which are others with many a change of elements. */
 export const atMoment = (known: Judging, rules: readonly number[] | undefined): Judging =>
-  rules === undefined ? known : { ...known, chains: { ...known.chains, [ONE_MOMENT]: rules } };
+  rules === undefined ? known : { ...known, chains: turned(known.chains, [], [[ONE_MOMENT, rules]]) };
 
 /** Whether the operation changes elements, or the map `moment` and its chain, which are made anew with elements. */
 export function isOfElements(operation: Operation): boolean {

@@ -14,6 +14,7 @@ import { doing, doingLater, StateError } from '../state/error.ts';
 import { clearTheWay, isInTheWay } from '../state/in-the-way.ts';
 import { makeFolders } from '../state/make-folders.ts';
 import { sealed, unsealed } from '../state/sealed.ts';
+import { judgingIn, judgingText } from './judging-file.ts';
 import type { Concern, NodeRecord, NodeStore } from './node-store.ts';
 import { differenceOf, type Extent, type JournalPods, PodJournal, type PodsChange } from './pod-journal.ts';
 import { type Kept, keptIn } from './policy-folder.ts';
@@ -41,8 +42,8 @@ interface Last {
  * written one of the two may not run for a while on a busy machine; and at one that has no other.
  */
 const LOOKS = { mismatched: 1000, alone: 10 } as const;
-/** Formats of sealed files; to be counted up wherever the shape of `NodeHead` or `Judging` changes. */
-const formats = { head: 'node 2', judging: 'judging 1' } as const;
+/** To be counted up wherever the shape of `NodeHead` changes. */
+const HEAD_FORMAT = 'node 2';
 /** Files that hold as long as the record says so. */
 const BESIDE = ['pods', 'sets', 'rules', 'judging'];
 /** Lines of pods that are gone, beside as many as there are pods, before the roster is written anew. */
@@ -50,7 +51,7 @@ const SLACK = 64;
 
 /** A record that an earlier release wrote is not sealed, and must have the whole shape. */
 function headIn(text: string | undefined): NodeHead | undefined {
-  const own = unsealed<NodeHead>(formats.head, text);
+  const own = unsealed<NodeHead>(HEAD_FORMAT, text);
   if (own) return own;
   const found = parseJson(text);
   return found.kind === 'value' && isNodeHead(found.value) ? found.value : undefined;
@@ -73,7 +74,7 @@ export class DiskNodeStore implements NodeStore {
    * wrong, and the kernel would refuse a commit that is made from it.
    */
   readonly #heads = new FileMemory(headIn);
-  readonly #judging = new FileMemory(text => unsealed<Judging>(formats.judging, text));
+  readonly #judging = new FileMemory(judgingIn);
   readonly #applied = new FileMemory(keptIn);
   readonly #journal: PodJournal;
   #whole: { readonly head: NodeHead; readonly record: NodeRecord } | undefined;
@@ -204,7 +205,7 @@ export class DiskNodeStore implements NodeStore {
     const roster = this.#enrol(difference, counts, pods);
     const head: NodeHead = { ...rest, state: others, roster, counts };
     try {
-      replaceFile(this.#path('node'), sealed(formats.head, head));
+      replaceFile(this.#path('node'), sealed(HEAD_FORMAT, head));
     } catch (error) {
       this.#journal.forget();
       throw error;
@@ -256,7 +257,7 @@ export class DiskNodeStore implements NodeStore {
   }
 
   writeJudging(judging: Judging): void {
-    replaceFile(this.#path('judging'), sealed(formats.judging, judging));
+    replaceFile(this.#path('judging'), judgingText(judging));
     this.#judging.learn(this.#path('judging'), judging);
   }
 

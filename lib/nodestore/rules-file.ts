@@ -19,8 +19,16 @@ const toText = (_: string, value: unknown): unknown => (typeof value === 'bigint
 const fromText = (_: string, value: unknown): unknown =>
   value !== null && typeof value === 'object' && 'bigint' in value ? BigInt(value.bigint as string) : value;
 
-export const setsText = (marker: number, sets: SetsIndex): string =>
-  sealed(formats.sets, { marker, ...packed(sets) }, toText);
+/** To replace values takes several times as long, and few sets have large numbers, which JSON refuses. */
+export function setsText(marker: number, sets: SetsIndex): string {
+  const written = { marker, ...packed(sets) };
+  try {
+    return sealed(formats.sets, written);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    return sealed(formats.sets, written, toText);
+  }
+}
 
 type ChainHead = Omit<RuleChain, 'rules'>;
 

@@ -64,6 +64,10 @@ export interface Snapshot {
 const isHousekeeping = (file: string): boolean =>
   /\/(released|last)\/[^/]+$|\/cleaned$|\.lock$|\/cni\.sock[^/]*$/.test(file);
 
+/** Files that a worker writes whenever it rests, as long as there is a record that they go with. */
+const isBesideARecord = (file: string, all: readonly string[]): boolean =>
+  /\.(sets|rules|judging)$/.test(file) && all.includes(file.replace(/[^.]+$/, 'node'));
+
 /** Prints what nft lists, without the set of markers: each batch makes one anew, and they gather as long as batches only add. */
 export const listed = (what: string): string => `nft -s list ${what} | sed '/^\tset marker {/,/^$/d'`;
 
@@ -77,7 +81,8 @@ export async function snapshot(host: Host): Promise<Snapshot> {
   );
   const [found, text] = await Promise.all([links(host), host.sh(script)]);
   const [addresses = '', routes = '', neighbours = '', rules = ''] = text.split('====\n');
-  const files = [...host.files(stateDir), ...host.files(runDir)].filter(file => !isHousekeeping(file));
+  const all = [...host.files(stateDir), ...host.files(runDir)];
+  const files = all.filter(file => !isHousekeeping(file) && !isBesideARecord(file, all));
   return { links: found, addresses, routes, neighbours, rules, files };
 }
 

@@ -1,7 +1,7 @@
 /** The warm worker on a host of its own: calls are answered as in process, and nothing is lost, left or done twice. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import test from 'node:test';
 import { type Agent, command, socket, startAgent } from '../../support/agent-process.ts';
@@ -22,6 +22,7 @@ import {
   warm,
 } from '../../support/cni.ts';
 import type { Host } from '../../support/host.ts';
+import { valueIn } from '../../support/sealed.ts';
 import { assertNothingLeft, snapshot, tagged } from '../../support/snapshot.ts';
 import { until } from '../../support/until.ts';
 import type { Way } from '../../support/way.ts';
@@ -40,9 +41,19 @@ async function hold(host: Host, path: string): Promise<Disposable> {
   };
 }
 
+/** A file of the node's record, by the number of its network namespace. */
+const recordFile = (host: Host, kind: string): string =>
+  `${runDir}/${statSync(`/proc/${host.pid}/ns/net`).ino}.${kind}`;
+
 /** The node's lock: an ADD gets as far as judging. */
-const holdNode = (host: Host): Promise<Disposable> =>
-  hold(host, `${runDir}/${statSync(`/proc/${host.pid}/ns/net`).ino}.lock`);
+const holdNode = (host: Host): Promise<Disposable> => hold(host, recordFile(host, 'lock'));
+
+/** Whether the record tells what an executable needs to go on at the cost of its own change. */
+function isForOthers(host: Host): boolean {
+  const record = valueIn(readFileSync(host.path(recordFile(host, 'node')), 'utf8'));
+  const { index, judging } = record as { readonly index?: number; readonly judging?: number };
+  return index !== undefined && judging !== undefined;
+}
 
 const shut = `apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -319,6 +330,20 @@ export function workerServes(way: Way): void {
     await until('the worker to doubt it', () => agent.said(/p\.yaml.*has become empty/));
     await until('it to be out of force', async () => !(await isShut(host)), 40_000);
     assert.ok(agent.lines.findIndex(({ message }) => /become empty/.test(message)) >= 0);
+  });
+
+  test('a worker that rests, and one that ends, leaves executables what they need to go on from its table', async () => {
+    using both = await startWorkerHost({ way });
+    const { host, agent } = both;
+    await add(host, await callOf(host, 'c1'));
+    await until('the worker to rest', () => isForOthers(host));
+    await silently(host, 'DEL', await callOf(host, 'c1'));
+    await add(host, await callOf(host, 'c2'));
+    agent.child.kill('SIGTERM');
+    await until('it to end', () => agent.said(/^stopped/));
+    assert.ok(isForOthers(host));
+    await add(host, await callOf(host, 'c3'));
+    assert.equal(agent.calls('ADD'), 2);
   });
 
   test('SIGTERM: the call under way is answered, new ones are carried out without it, rules stay, the socket goes', async () => {

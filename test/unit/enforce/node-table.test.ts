@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
 import { CniError } from '../../../lib/cni/error.ts';
-import { FolderTable } from '../../../lib/enforce/folder-table.ts';
+import { FolderTable, type FolderTableOptions } from '../../../lib/enforce/folder-table.ts';
 import { TableMemory } from '../../../lib/enforce/footing.ts';
 import { desiredTable } from '../../../lib/gate/desired.ts';
 import { markersOf } from '../../../lib/gate/marker.ts';
@@ -27,7 +27,8 @@ import { DiskNodeStore } from '../../../lib/nodestore/disk-store.ts';
 import type { NodeStore } from '../../../lib/nodestore/node-store.ts';
 import { type Kept, manifestsOf } from '../../../lib/nodestore/policy-folder.ts';
 import { readDocuments } from '../../../lib/policy/manifest/manifest.ts';
-import { asideOf } from '../../../lib/state/atomic.ts';
+import { asideOf, readText } from '../../../lib/state/atomic.ts';
+import { StateError } from '../../../lib/state/error.ts';
 import { countReads } from '../../support/counted-reads.ts';
 import { Kernel } from '../../support/fake-nft.ts';
 import { untaggedPod } from '../../support/local-pod.ts';
@@ -55,15 +56,15 @@ class Room implements Disposable {
   }
 
   /** All calls are carried out by one process. */
-  static warm(): Room {
+  static warm(memory = new TableMemory()): Room {
     const runDir = scratchFolder('table');
-    const room = new Room(new DiskNodeStore(runDir, here), new TableMemory());
+    const room = new Room(new DiskNodeStore(runDir, here), memory);
     rmSync(room.runDir, { recursive: true });
     room.runDir = runDir;
     return room;
   }
 
-  open(changes: { owner?: Owner; settings?: GateSettings } = {}): FolderTable {
+  open(changes: Partial<FolderTableOptions> = {}): FolderTable {
     return new FolderTable({
       store: this.#store ?? new DiskNodeStore(this.runDir, here),
       memory: this.#memory,
@@ -77,6 +78,11 @@ class Room implements Disposable {
       retag: pod => void this.kernel.log.push(`retag ${pod.link} ${pod.tag}`),
       ...changes,
     });
+  }
+
+  /** Texts of the files that only another process reads. */
+  besideTheRecord(): readonly (string | undefined)[] {
+    return ['judging', 'sets', 'rules'].map(kind => readText(join(this.runDir, `4711.${kind}`)));
   }
 
   /** Equal but for the marker, which is a number that only has to be the file's. */
@@ -616,8 +622,7 @@ suite('other programs commit', () => {
       const kept = folder(allowWeb, ofClients);
       filled(room, kept);
       const momentNow = () => room.kernel.readHandles(undefined, ['one-moment'])!.chains.get('one-moment')!;
-      const files = () =>
-        ['judging', 'sets', 'rules'].map(kind => readFileSync(join(room.runDir, `4711.${kind}`), 'utf8'));
+      const files = () => room.besideTheRecord();
       const [reads, written] = [room.kernel.reads, files()];
       for (const name of ['d', 'e', 'f']) {
         const moment = momentNow();
@@ -636,6 +641,62 @@ suite('other programs commit', () => {
       assert.ok(bringOne(room.open(), pod('g', { app: 'web' }), kept).drift > 0);
       room.assertWhole(room.open(), kept);
     });
+
+  test('one process carries all calls out: it writes down nothing that only others read, who go on without it', () => {
+    using room = Room.warm();
+    const kept = folder(allowWeb, ofClients);
+    filled(room, kept);
+    bringOne(room.open(), pod('d', { app: 'web', of: 'an identity of its own' }), kept);
+    letOneGo(room.open(), 'd', kept);
+    assert.deepEqual(room.besideTheRecord(), [undefined, undefined, undefined]);
+    const other = room.open({ store: new DiskNodeStore(room.runDir, here), memory: undefined });
+    assert.equal(bringOne(other, pod('e', { app: 'web' }), kept).drift, 0);
+    room.assertWhole(other, kept);
+    assert.ok(room.besideTheRecord().every(text => text !== undefined));
+    bringOne(room.open(), pod('f', { app: 'web', of: 'another' }), kept);
+    room.assertWhole(room.open(), kept);
+    bringOne(other, pod('g', { app: 'web' }), kept);
+    room.assertWhole(other, kept);
+  });
+
+  test('one process carries all calls out, and has rested: others go on at the cost of their change', () => {
+    const memory = new TableMemory();
+    using room = Room.warm(memory);
+    const kept = folder(allowWeb, ofClients);
+    filled(room, kept);
+    bringOne(room.open(), pod('d', { app: 'web', of: 'an identity of its own' }), kept);
+    memory.writeForOthers();
+    const written = room.besideTheRecord();
+    memory.writeForOthers();
+    assert.deepEqual(room.besideTheRecord(), written);
+    const { reads } = room.kernel;
+    const store = new DiskNodeStore(room.runDir, here);
+    const other = room.open({ store, memory: undefined });
+    store.read = () => assert.fail('all pods are read');
+    assert.equal(bringOne(other, pod('e', { app: 'web' }), kept).drift, 0);
+    assert.equal(room.kernel.reads, reads);
+    room.assertWhole(room.open(), kept);
+    bringOne(room.open(), pod('f', { app: 'web' }), kept);
+    room.assertWhole(room.open(), kept);
+  });
+
+  test('one process has rested where the disk is full: the record stays, and others go on without the rest', () => {
+    const memory = new TableMemory();
+    using room = Room.warm(memory);
+    const kept = folder(allowWeb);
+    filled(room, kept);
+    const { store } = room.open();
+    const before = store.read();
+    for (const method of ['writeIndex', 'writeJudging', 'write'] as const)
+      store[method] = () => {
+        throw new StateError('write', 'a file', 'ENOSPC', 'no room');
+      };
+    memory.writeForOthers();
+    assert.deepEqual(new DiskNodeStore(room.runDir, here).read(), before);
+    const other = room.open({ store: new DiskNodeStore(room.runDir, here), memory: undefined });
+    assert.equal(bringOne(other, pod('d', { app: 'web' }), kept).drift, 0);
+    room.assertWhole(other, kept);
+  });
 
   test('between a look and a commit: the commit is refused, and the look taken again', () => {
     using room = new Room();
