@@ -1,4 +1,4 @@
-import { CniError, codes } from '../cni/error.ts';
+import { CniError, codes, messageOf } from '../cni/error.ts';
 import { concerns } from '../gate/concern.ts';
 import { TABLE } from '../gate/desired.ts';
 import { refuseTakenPorts } from '../gate/host-ports.ts';
@@ -39,20 +39,12 @@ import { gateDigest } from './gate-digest.ts';
 import type { Hook } from './hook.ts';
 import type { InlineOptions } from './inline-options.ts';
 import { ownerOf, refuseOtherOwner, settingsOf } from './owner.ts';
-import type { PodChange, StateChange } from './pod-change.ts';
+import { isSameKind, type PodChange, type StateChange } from './pod-change.ts';
 import { probeForeignChains, probeKernel } from './probe.ts';
-
-const said = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** Says by how many operations another program had changed the table. */
 export const driftText = (operations: number): string =>
   `Table inet ${TABLE} was not as it should be, by ${operations} operation${operations === 1 ? '' : 's'}`;
-
-/** Changes go together where all pods come or all go, by the same settings and manifests. */
-const isSameKind = (a: PodChange, b: PodChange): boolean =>
-  (a.only.coming === undefined) === (b.only.coming === undefined) &&
-  a.settings === b.settings &&
-  (a.only.coming === undefined || a.kept() === b.kept());
 
 export class InlineHook implements Hook {
   readonly #options: InlineOptions;
@@ -192,11 +184,19 @@ export class InlineHook implements Hook {
   }
 
   async dismiss(key: string, stays = () => false): Promise<void> {
-    const owner = this.#table.owner();
+    const owner = this.#table.owner() ?? (await this.#restored(key));
     if (!owner) return;
     if (owner.enforcer === 'agent') return await this.#close([key], stays);
     // Closing goes on when the caller has hung up: it is how his ADD is undone.
     await this.#bringPod({ key }, state => (stays() ? state : withoutPod(state, key)), undefined);
+  }
+
+  /** The owner, where table and record were both gone while pods run, and are there again. */
+  async #restored(but?: string): Promise<Owner | undefined> {
+    if (!this.#judges || this.#table.owner()) return undefined;
+    const { gateAgain } = await import('./gate-again.ts');
+    await gateAgain(this.#options, () => this.apply(), but);
+    return this.#table.owner();
   }
 
   /** While the agent is away: what policies say only it knows, so pods leave the table and nothing else is touched. */
@@ -260,7 +260,7 @@ export class InlineHook implements Hook {
   }
 
   async mend(): Promise<readonly Operation[]> {
-    const owner = this.#table.store.owner();
+    const owner = this.#table.store.owner() ?? (await this.#restored());
     if (!owner) return [];
     const { recorded } = this.#options.node;
     if (owner.enforcer === 'agent') {
@@ -287,13 +287,13 @@ export class InlineHook implements Hook {
       const [broken] = probeKernel();
       if (broken) throw new Error(broken.what);
     } catch (error) {
-      throw new CniError(codes.notAvailable, `Cannot judge pods: ${said(error)}`);
+      throw new CniError(codes.notAvailable, `Cannot judge pods: ${messageOf(error)}`);
     }
     // An ADD would succeed all the same, and another program may change its rules while this reads them.
     try {
       for (const { what, fix } of probeForeignChains(this.#options.nft())) log(`${what}: ${fix}`);
     } catch (error) {
-      log(`Cannot tell whether another table drops pods' packets: ${said(error)}`);
+      log(`Cannot tell whether another table drops pods' packets: ${messageOf(error)}`);
     }
   }
 }

@@ -20,3 +20,9 @@ export interface PodChange extends Request<PodChange, Goal> {
 }
 
 export type PodChanges = GroupCommit<PodChange, Goal>;
+
+/** Changes go together where all pods come or all go, by the same settings and manifests. */
+export const isSameKind = (a: PodChange, b: PodChange): boolean =>
+  (a.only.coming === undefined) === (b.only.coming === undefined) &&
+  a.settings === b.settings &&
+  (a.only.coming === undefined || a.kept() === b.kept());

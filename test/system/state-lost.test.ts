@@ -127,6 +127,7 @@ inWays(['alone', 'worker'], way => {
 
   suite('whatever is lost, no pod that goes opens a gate, and the table goes with the last', () => {
     const lost = `rm -rf ${stateDir} ${runDir}`;
+    const ungated = `nft delete table inet tollgate; rm -rf ${runDir}/*.*`;
     const elsewhere: Json = { runDir: '/run/elsewhere' };
     const known = { config: config(), containerID: 'known', netnsPath: '' };
     const keeps = ['victim', 'bad'].map(containerID => ({ containerID, ifname: 'eth0' }));
@@ -154,6 +155,8 @@ inWays(['alone', 'worker'], way => {
       ['DEL, the manifests in force lost', {}, `rm ${runDir}/*.applied`, host => silently(host, 'DEL', known)],
       ['GC, the manifests in force lost', {}, `rm ${runDir}/*.applied`, collect],
       ['`tollgate gc`, the manifests in force lost', {}, `rm ${runDir}/*.applied`, host => command(host, 'gc')],
+      ['DEL, the table and the runtime folder lost', {}, ungated, host => silently(host, 'DEL', known)],
+      ['GC, the table and the runtime folder lost', {}, ungated, collect],
       ['DEL by the runDir of before', elsewhere, '', host => silently(host, 'DEL', known)],
       ['GC by the runDir of before', elsewhere, '', collect],
     ];

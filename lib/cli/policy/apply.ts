@@ -3,6 +3,8 @@ import { driftText } from '../../enforce/inline.ts';
 import { formatTransaction } from '../../nft/text.ts';
 import { unreadBelow } from '../../nodestore/folder-listing.ts';
 import { type Kept, manifestsOf, notesOf } from '../../nodestore/policy-folder.ts';
+import { allLinks } from '../../pod/links.ts';
+import { isTagged } from '../../pod/own-link.ts';
 import { policyRef } from '../../policy/model/model.ts';
 import { formatByObject } from '../../policy/model/problem.ts';
 import { stagedRefs } from '../../policy/model/staged.ts';
@@ -105,7 +107,11 @@ export const policyApply = command(
     const warnings: string[] = [];
     using live = openLive(options, line => void warnings.push(line), { established: options.established });
     if (!live.found)
-      throw new Error('Cannot apply policies: no pod is plugged in here, and plugging one in applies them');
+      throw new Error(
+        allLinks(live.here.host).some(isTagged)
+          ? 'Cannot apply policies: the table and the node’s state file are both gone, and whose pods are here only a call of the runtime tells: the next ADD, DEL or GC makes both again'
+          : 'Cannot apply policies: no pod is plugged in here, and plugging one in applies them',
+      );
     const { enforcer } = live.found.owner;
     if (enforcer !== 'inline')
       throw new Error(
