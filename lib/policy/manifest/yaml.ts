@@ -1,5 +1,5 @@
 /** YAML text to plain values. On its own, so that who has no YAML to read need not load the parser. */
-import { parseAllDocuments, type Tags } from 'yaml';
+import { parseAllDocuments, type Tags, type YAMLParseError } from 'yaml';
 import type { Problem } from '../model/problem.ts';
 import type { Document } from './manifest.ts';
 
@@ -43,6 +43,12 @@ function jsonIn(text: string): { readonly value: unknown } | undefined {
   }
 }
 
+/** Where the parser has lost its way, each word that follows is one more error: those up to there. */
+function firstErrors(errors: readonly YAMLParseError[]): readonly YAMLParseError[] {
+  const lost = errors.findIndex(({ code }) => code === 'UNEXPECTED_TOKEN');
+  return lost === -1 ? errors : errors.slice(0, lost + 1);
+}
+
 /** The documents of a file, JSON ones too. A file with a syntax error gives none, since half a file may mean the opposite. */
 export function readYaml(
   text: string,
@@ -56,7 +62,7 @@ export function readYaml(
   for (const [document, tree] of [...parsed].entries()) {
     const report = (message: string) =>
       problems.push({ severity: 'error', file, document, field: '', message, matter: 'unreadable' });
-    for (const { message } of tree.errors) report(message.split('\n')[0]!.replace(/:$/, ''));
+    for (const { message } of firstErrors(tree.errors)) report(message.split('\n')[0]!.replace(/:$/, ''));
     if (tree.errors.length > 0) continue;
     try {
       documents.push({ file, document, value: tree.toJS() });

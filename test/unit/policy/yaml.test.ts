@@ -44,3 +44,11 @@ test('documents one after the other, and YAML in flow style, are not taken for J
   assert.deepEqual(valuesIn('{"a": 1}\n---\n{"b": 2}\n'), [{ a: 1 }, { b: 2 }]);
   assert.deepEqual(valuesIn('{a: yes}'), [{ a: true }]);
 });
+
+test('one slip is one problem, however many words follow it', () => {
+  const { problems } = readYaml('metadata: { name: x }}\nspec: { tier: Admin, priority: 1 }\n', 'f.yaml');
+  assert.deepEqual(
+    problems.map(({ message }) => message),
+    ['Unexpected flow-map-end token in YAML stream: "}" at line 1, column 22'],
+  );
+});
