@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # npm run bench: measures the plugin, the gate and what both cost, against peers, in one interleaved run.
-#   npm run bench -- [worker] [plugin] [nft] [datapath] [gate] [tiers] [agent] [--json]
+#   npm run bench -- [worker] [plugin] [nft] [datapath] [gate] [requests] [tiers] [agent] [--json]
 #       TIERS_PODS=4 npm run bench -- tiers   fewer pods on each node than 100
 #   npm run bench -- load [GROUP...] [--json]   what load on a node costs: ratios and processor seconds; a group is a file in bench/load/
 #       CHURN_PAIRS=2000 npm run bench -- load churn   fewer ADD/DEL pairs than the 20,000 that count; rounded up to a multiple of 2,000

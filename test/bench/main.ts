@@ -11,13 +11,14 @@ import { plugin } from './plugin.ts';
 import { pluginLabel, pluginPanels } from './plugin-panels.ts';
 import { sayer } from './progress.ts';
 import { formatMarkdown, formatReport, type Row, reportOf } from './report.ts';
+import { requests } from './requests.ts';
 import { tiers } from './tiers.ts';
 import { worker } from './worker.ts';
 
 /** A table, row by row as they are found. */
 export type Part = (say: (progress: string) => void) => Promise<readonly Row[]>;
 
-const parts: Readonly<Record<string, Part>> = { worker, plugin, nft, datapath, gate, tiers, agent };
+const parts: Readonly<Record<string, Part>> = { worker, plugin, nft, datapath, gate, requests, tiers, agent };
 
 function nftVersion(): string {
   const { stdout } = spawnSync('nft', ['--version'], { encoding: 'utf8' });
