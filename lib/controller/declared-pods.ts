@@ -3,7 +3,7 @@ import { CniError, codes, messageOf } from '../cni/error.ts';
 import type { LocalPod } from '../gate/node-state.ts';
 import type { Client } from '../kube/client.ts';
 import { pause } from '../kube/clock.ts';
-import type { KubeNetworkPolicy, KubePod } from '../kube/object.ts';
+import { isNoOlder, type KubeNetworkPolicy, type KubePod } from '../kube/object.ts';
 import { findNamespace, getPod, type Limits, listPolicies } from '../kube/single.ts';
 import type { LiveRules } from '../policy/compile/live.ts';
 import { isSamePod } from './own-pods.ts';
@@ -72,8 +72,10 @@ export class DeclaredPods {
     const { clock } = this.#client;
     const what = 'the policies of its namespace';
     const said = await ask(pod, what, signal, limits => listPolicies(this.#client, pod.namespace, limits));
-    const isTold = (policy: KubeNetworkPolicy): boolean =>
-      this.#watches.policies.get(policy)?.resourceVersion === policy.resourceVersion;
+    const isTold = (policy: KubeNetworkPolicy): boolean => {
+      const told = this.#watches.policies.get(policy);
+      return told !== undefined && isNoOlder(told, policy);
+    };
     const deadline = clock.now() + WATCH_TIMEOUT;
     for (;;) {
       const untold = said.find(policy => !isTold(policy));

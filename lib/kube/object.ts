@@ -147,6 +147,19 @@ export const namespaces: Resource<KubeNamespace> = {
   id: ({ name }) => ({ namespace: '', name }),
 };
 
+/**
+ * Whether an object is the other one or a later state of it. Versions of one object are decimal numbers that grow.
+ * @see KEP-5504, Comparable Resource Version
+ */
+export function isNoOlder({ resourceVersion: a = '' }: Versioned, { resourceVersion: b = '' }: Versioned): boolean {
+  const areNumbers = [a, b].every(version => /^[1-9]\d*$/.test(version));
+  return a === b || (areNumbers && BigInt(a) >= BigInt(b));
+}
+
+interface Versioned {
+  readonly resourceVersion?: string;
+}
+
 export interface KubeNetworkPolicy extends NetworkPolicy {
   /** Judged, and never enforced. */
   readonly isStaged?: true;

@@ -441,6 +441,8 @@ testOnCluster('the first pod of a namespace waits for policies of it that the wa
   const call = await unheard(host, ['namespaces', 'networkpolicies']);
   const plugged = add(host.host, call);
   await host.api.until(() => host.api.requests.some(({ path }) => path.endsWith('/namespaces/new/networkpolicies')));
+  // The watch tells of a later state than the answer had.
+  host.policy('closed', { ...denyAll, ingress: [] }, 'new');
   host.api.speak('networkpolicies');
   using web = new PluggedPod(host.host, 'web', call, await plugged);
   assert.equal(host.reaches(other, web), false, 'from the first packet on');

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { formatPrefix } from '../../../lib/ip/address.ts';
 import { createFold } from '../../../lib/kube/fold.ts';
 import { createIntern } from '../../../lib/kube/intern.ts';
-import { networkPolicies, nodes, type ObjectProblem, readPod } from '../../../lib/kube/object.ts';
+import { isNoOlder, networkPolicies, nodes, type ObjectProblem, readPod } from '../../../lib/kube/object.ts';
 import { readDocuments } from '../../../lib/policy/manifest/manifest.ts';
 import { policyManifest } from '../../../lib/policy/manifest/manifest-of.ts';
 import { sourceText } from '../../../lib/policy/model/model.ts';
@@ -33,6 +33,21 @@ test("leading zeros in a node's pod CIDRs and addresses mean decimal, with a war
     ['warning', 'status.addresses[0].address'],
   ]);
 });
+
+for (const [a, b, isNot] of [
+  ['7', '7', true],
+  ['10', '9', true],
+  ['9', '10', false],
+  ['18446744073709551616', '18446744073709551615', true],
+  ['b', 'a', false],
+  ['b', 'b', true],
+  [undefined, '7', false],
+] as const)
+  test(`an object of version ${a} is ${isNot ? 'no older than' : 'not known to be as new as'} that of version ${b}`, () => {
+    const versioned = (resourceVersion: string | undefined) =>
+      resourceVersion === undefined ? {} : { resourceVersion };
+    assert.equal(isNoOlder(versioned(a), versioned(b)), isNot);
+  });
 
 test("leading zeros in a pod's addresses mean decimal", () => {
   const how = reading();
