@@ -19,6 +19,7 @@ import type { Cleared } from '../pod/clear-node.ts';
 import { isOwnLink } from '../pod/inventory.ts';
 import { allLinks, isLocalAddress } from '../pod/links.ts';
 import { differences, type Mismatch, mendLinks, type Scene } from '../pod/verify.ts';
+import { unwritable } from '../pod/writable.ts';
 import { printable } from '../tag/printable.ts';
 import { askAgent, isAgents } from './ask-agent.ts';
 import { binDirOption, clearedJson, clearedLines, clearWholeNode, forceOption, nftSummary } from './clearing.ts';
@@ -40,6 +41,14 @@ export function probeNode(): Lack[] {
     ...probeNeighbours(),
   ];
 }
+
+/** An ADD is what writes there: to look needs no room. */
+const probeFolders = ({ stateDir, runDir }: Live['settings']): Lack[] =>
+  [stateDir, runDir].flatMap(folder => {
+    const what = unwritable(folder);
+    const fix = 'mount it read-write, or free some space: no pod can be plugged in until then';
+    return what === undefined ? [] : [{ severity: 'broken', what, fix }];
+  });
 
 const sceneOf = (live: Live): Scene => ({ here: live.here, store: live.store, links: allLinks(live.here.host) });
 
@@ -182,6 +191,7 @@ export const verify = command(
     const hasIpv6Pods = Object.values(pods).some(({ addresses }) => addresses.some(text => text.includes(':')));
     const [agents, flows] = await Promise.all([agentsDifferences(live, options.runDir), probeFlows(options.runDir)]);
     const own = [
+      ...probeFolders(live.settings),
       ...probeForeignTags(scene.links, isOwnLink),
       ...forwarding,
       ...probeIpv6(hasIpv6Pods ? 'broken' : 'note'),

@@ -1,6 +1,4 @@
 /** STATUS: could an ADD be served now? Runtimes ask every few seconds, so it looks at little and changes nothing. */
-import { accessSync, constants, statfsSync } from 'node:fs';
-import { dirname } from 'node:path';
 import { CniError, codes, messageOf } from '../cni/error.ts';
 import { builtinIpam } from '../cni/ipam.ts';
 import type { NetworkRequest } from '../cni/request.ts';
@@ -11,25 +9,13 @@ import { openStore } from '../state/store.ts';
 import type { Context } from './context.ts';
 import { delegateVerb, findDelegate } from './delegate.ts';
 import { checkedPlanOf, delegationOf } from './ipam.ts';
+import { unwritable } from './writable.ts';
 
 const unavailable = (message: string, details?: string): CniError => new CniError(codes.notAvailable, message, details);
 
-/** The folder itself, or the nearest one above it that is there, since the first ADD makes the rest. */
 function checkWritable(folder: string): void {
-  try {
-    accessSync(folder, constants.W_OK | constants.X_OK);
-    // A file system that counts no inodes (btrfs) has none of either kind.
-    const { bavail, files, ffree } = statfsSync(folder);
-    if (bavail === 0 || (files > 0 && ffree === 0)) throw Object.assign(new Error(), { code: 'ENOSPC' });
-  } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : undefined;
-    if (code === 'ENOENT' && folder !== '/') checkWritable(dirname(folder));
-    else
-      throw unavailable(
-        `Cannot keep state in ${folder}: not writable (${String(code)})`,
-        'see "stateDir" and "runDir"',
-      );
-  }
+  const why = unwritable(folder);
+  if (why !== undefined) throw unavailable(why, 'see "stateDir" and "runDir"');
 }
 
 /** @returns the families that pods of this network get addresses of */

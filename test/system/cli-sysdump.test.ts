@@ -117,3 +117,15 @@ test('of a cluster without kubectl it says what to do', async () => {
   assert.equal(exit, 3);
   assert.match(stderr, /Cannot run kubectl: .*install it/);
 });
+
+test('where it cannot be written is told', async () => {
+  for (const [path, code, said] of [
+    ['/nowhere/dump.tar.gz', 3, /^tollgate: Cannot write the archive: ENOENT: .*\/nowhere\/dump\.tar\.gz/],
+    ['/dev/full', 3, /^tollgate: Cannot write the archive: ENOSPC: /],
+    ['', 2, /^tollgate: Cannot use an empty path/],
+  ] as const) {
+    const { exit, stderr } = await host.run([tollgate, 'sysdump', ...places, '--output', path]);
+    assert.equal(exit, code, stderr);
+    assert.match(stderr, said);
+  }
+});

@@ -169,6 +169,21 @@ test('a file that keeps the folder from being applied is named, as `policy apply
   await verify(0);
 });
 
+test('a folder in which no ADD could keep state is named', async () => {
+  const readOnly = async <T>(folder: string, look: () => Promise<T>): Promise<T> => {
+    await host.sh(`mount --bind ${folder} ${folder}; mount -o remount,ro,bind ${folder}`);
+    const seen = await look();
+    await host.sh(`umount ${folder}`);
+    return seen;
+  };
+  const said = grave(await readOnly(stateDir, () => verify(1))).map(({ what }) => what);
+  assert.deepEqual(said, [`Cannot keep state in ${stateDir}: not writable (EROFS)`]);
+  const { exit, stderr } = await readOnly(runDir, () => type(host, ['verify']));
+  assert.equal(exit, 3);
+  assert.match(stderr, /Cannot lock .* the file system is read-only: mount it read-write/);
+  await verify(0);
+});
+
 /** Whether a packet gets from one pod to another, within so many seconds. */
 const crosses = (patience: number) => host.pings('10.77.0.3', web.netns, patience);
 

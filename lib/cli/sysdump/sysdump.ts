@@ -1,6 +1,7 @@
 /** `tollgate sysdump`: one archive of what a maintainer asks for, with nothing in it that can be a secret. */
 import { writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { messageOf } from '../../cni/error.ts';
 import { command, counted, type Exit, exit, normalPath, print, warn } from '../command.ts';
 import { agentPods } from '../kubectl/kubectl.ts';
 import { liveOptions } from '../live-node.ts';
@@ -60,7 +61,11 @@ async function dump(facts: readonly Fact[], { output, about }: Target): Promise<
     return exit.yes;
   }
   const path = output ?? `${name}.tar.gz`;
-  writeFileSync(path, bytes, { mode: 0o600 });
+  try {
+    writeFileSync(path, bytes, { mode: 0o600 });
+  } catch (error) {
+    throw new Error(`Cannot write the archive: ${messageOf(error)}`);
+  }
   for (const failure of gathered.failures) warn(`not in it: ${failure}`);
   print(`wrote ${path}: ${counted(gathered.entries.length, 'file')}. Look into it before you hand it on.`);
   return exit.yes;
@@ -76,6 +81,7 @@ export const sysdump = command(
           alias: 'o',
           type: 'string',
           requiresArg: true,
+          coerce: normalPath,
           describe: 'The archive’s path; - for stdout',
           defaultDescription: 'tollgate-sysdump-NAME-TIME.tar.gz, here',
         },
