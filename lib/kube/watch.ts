@@ -140,6 +140,7 @@ export async function* watch<T>(
     }
     const mayBeMissing = course.place === undefined && mayBeAbsent(resource, error);
     const served = mayBeMissing ? await versionAt(listing, resource) : listing.resource;
+    const isOther = served !== undefined && served.path !== listing.resource.path;
     if (served) listing = { ...listing, resource: served };
     const isMissing = served === undefined;
     if (isMissing && course.miss()) {
@@ -150,7 +151,7 @@ export async function* watch<T>(
       continue;
     }
     const wait = course.fail(error, upSince === undefined ? 0 : clock.now() - upSince);
-    const retryIn = isMissing ? doubtedMs : wait;
+    const retryIn = isMissing ? doubtedMs : isOther ? Math.min(wait, definedMs * (1 + random())) : wait;
     yield { type: 'lost', error, retryIn };
     await pause(clock, retryIn, signal);
   }

@@ -79,6 +79,31 @@ test('a server that has the resource in another version alone is asked for that 
   await room.api.watched(old);
 });
 
+test('another version that a server turns out to have is asked for within seconds, however long it was away before', async () => {
+  await using room = await Room.open();
+  room.api.refuseAll(true);
+  const events = watch(room.client, resource, { signal: room.signal, random: () => 1 });
+  const lost = async (): Promise<number> => {
+    for (;;) {
+      const { value } = await events.next();
+      if (value?.type === 'lost') return value.retryIn;
+    }
+  };
+  let wait = await lost();
+  while (wait <= soon) {
+    const next = lost();
+    await room.clock.armed(wait);
+    room.clock.advance(wait);
+    wait = await next;
+  }
+  room.api.refuseAll(false);
+  room.api.install(`${name} of v1beta1`);
+  const next = lost();
+  await room.clock.armed(wait);
+  room.clock.advance(wait);
+  assert.equal(await next, soon);
+});
+
 test('once a server has had it, it must say three times that it has not', async () => {
   await using room = await Room.open();
   room.api.install(name);
