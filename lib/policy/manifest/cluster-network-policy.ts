@@ -134,9 +134,15 @@ function checkNames(field: Field, peers: readonly Peer[], ports: 'any' | readonl
   warn(field, 'A port by name beside peers that are no pods: it means ports of pods alone, and the API may refuse it');
 }
 
-/** Why the rule cannot count as it stands, if anything: the API has named peers for Accept only. */
-function misusedDomains(field: Field, action: Action, peers: readonly Peer[], instead: string): boolean {
-  if (action === 'Accept' || !peers.some(({ kind }) => kind === 'domains')) return false;
+/** The API has peers by domain names for Accept only. @returns whether the rule cannot count as it stands */
+function misusesDomains(field: Field, action: Action, instead: string): boolean {
+  const named = (itemsOf(field) ?? []).map(item => member(item, 'domainNames')).filter(names => !isAbsent(names));
+  if (named.length === 0) return false;
+  if (action === 'Accept') {
+    for (const names of named)
+      warn(names, 'Nothing is known of domain names by this version, so this peer matches nothing');
+    return false;
+  }
   complain(field, `domainNames are for rules that accept, so ${instead}: write networks, or deny everything else`);
   return true;
 }
@@ -158,7 +164,7 @@ function ruleOf(field: Field, index: number, direction: Direction, spelling: Spe
   const peerKeys = direction === 'ingress' ? pods : spelling.to;
   const peers = together(member(field, side), spelling.most, instead, item => peersOf(item, peerKeys, instead));
   const ports = portsIn(member(field, spelling.ports), spelling, instead);
-  if (!isPlain || !peers || !ports || misusedDomains(member(field, side), action, peers, instead))
+  if (!isPlain || !peers || !ports || misusesDomains(member(field, side), action, instead))
     return failClosed({ ...rule, peers: 'any', ports: 'any' });
   checkNames(member(field, spelling.ports), peers, ports);
   return { ...rule, peers, ports };

@@ -132,6 +132,12 @@ suite('a valid policy is read as it stands', () => {
     assert.deepEqual(policy.egress.map(said), ['Accept api.example.com, *.example.org']);
   });
 
+  test('domain names of a rule that denies close it, and that alone is said', () => {
+    const { problems } = read(egress('action: Deny, to: [{ domainNames: ["example.com"] }]'));
+    assert.equal(problems.length, 1);
+    assert.match(told(problems).join(), /^error spec\.egress\[0]\.to: .* so the rule denies everything/);
+  });
+
   test('a policy without rules does nothing', () => {
     const { policy, problems } = read(spec('ingress: []'));
     assert.deepEqual([told(problems), policy.ingress, policy.egress], [[], [], []]);
