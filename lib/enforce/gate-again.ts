@@ -4,8 +4,8 @@ import type { InlineOptions } from './inline-options.ts';
 import { ownerOf } from './owner.ts';
 
 /**
- * Gates running pods anew, as the next ADD would: to be called where table and record are both gone, so that whose these pods
- * were the call's configuration alone tells. What it is called by goes on where that fails.
+ * Gates running pods anew, as the next ADD would: to be called where the record is gone, and with it perhaps the table or what
+ * was in it, so that the call's configuration alone tells whose these pods are. Where that fails, the caller goes on.
  * @param but a pod that goes
  */
 export async function gateAgain(

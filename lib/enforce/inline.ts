@@ -38,7 +38,7 @@ import type { Goal } from './footing.ts';
 import { gateDigest } from './gate-digest.ts';
 import type { Hook } from './hook.ts';
 import type { InlineOptions } from './inline-options.ts';
-import { ownerOf, refuseOtherOwner, settingsOf } from './owner.ts';
+import { isSameOwner, ownerOf, refuseOtherOwner, settingsOf } from './owner.ts';
 import { isSameKind, type PodChange, type StateChange } from './pod-change.ts';
 import { probeForeignChains, probeKernel } from './probe.ts';
 
@@ -54,15 +54,8 @@ export class InlineHook implements Hook {
   constructor(options: InlineOptions) {
     this.#options = options;
     const { config, store, memory, log, node, nft } = options;
-    this.#table = new FolderTable({
-      store,
-      memory,
-      owner: ownerOf(config),
-      settings: settingsOf(config),
-      log,
-      ...node,
-      nft,
-    });
+    const wanted = { owner: ownerOf(config), settings: settingsOf(config) };
+    this.#table = new FolderTable({ store, memory, log, nft, ...node, ...wanted });
   }
 
   get table(): FolderTable {
@@ -184,16 +177,18 @@ export class InlineHook implements Hook {
   }
 
   async dismiss(key: string, stays = () => false): Promise<void> {
-    const owner = this.#table.owner() ?? (await this.#restored(key));
+    const owner = await this.#restored(key);
     if (!owner) return;
     if (owner.enforcer === 'agent') return await this.#close([key], stays);
     // Closing goes on when the caller has hung up: it is how his ADD is undone.
     await this.#bringPod({ key }, state => (stays() ? state : withoutPod(state, key)), undefined);
   }
 
-  /** The owner, where table and record were both gone while pods run, and are there again. */
+  /** The owner; where the record is gone while pods run, it is there again with all of the table. */
   async #restored(but?: string): Promise<Owner | undefined> {
-    if (!this.#judges || this.#table.owner()) return undefined;
+    const owner = this.#table.owner();
+    const isOurs = !owner || isSameOwner(owner, ownerOf(this.#options.config));
+    if (this.#table.store.owner() || !this.#judges || !isOurs) return owner;
     const { gateAgain } = await import('./gate-again.ts');
     await gateAgain(this.#options, () => this.apply(), but);
     return this.#table.owner();
@@ -260,7 +255,7 @@ export class InlineHook implements Hook {
   }
 
   async mend(): Promise<readonly Operation[]> {
-    const owner = this.#table.store.owner() ?? (await this.#restored());
+    const owner = await this.#restored();
     if (!owner) return [];
     const { recorded } = this.#options.node;
     if (owner.enforcer === 'agent') {

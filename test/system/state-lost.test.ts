@@ -125,9 +125,10 @@ inWays(['alone', 'worker'], way => {
     });
   });
 
-  suite('whatever is lost, no pod that goes opens a gate, and the table goes with the last', () => {
+  suite('whatever is lost, no pod that goes opens a gate, and the table goes with the last', { concurrency: 4 }, () => {
     const lost = `rm -rf ${stateDir} ${runDir}`;
     const ungated = `nft delete table inet tollgate; rm -rf ${runDir}/*.*`;
+    const flushed = `nft flush table inet tollgate; rm -rf ${runDir}/*.*`;
     const elsewhere: Json = { runDir: '/run/elsewhere' };
     const known = { config: config(), containerID: 'known', netnsPath: '' };
     const keeps = ['victim', 'bad'].map(containerID => ({ containerID, ifname: 'eth0' }));
@@ -157,6 +158,8 @@ inWays(['alone', 'worker'], way => {
       ['`tollgate gc`, the manifests in force lost', {}, `rm ${runDir}/*.applied`, host => command(host, 'gc')],
       ['DEL, the table and the runtime folder lost', {}, ungated, host => silently(host, 'DEL', known)],
       ['GC, the table and the runtime folder lost', {}, ungated, collect],
+      ['DEL, the table flushed and the runtime folder lost', {}, flushed, host => silently(host, 'DEL', known)],
+      ['GC, the table flushed and the runtime folder lost', {}, flushed, collect],
       ['DEL by the runDir of before', elsewhere, '', host => silently(host, 'DEL', known)],
       ['GC by the runDir of before', elsewhere, '', collect],
     ];
