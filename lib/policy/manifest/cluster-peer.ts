@@ -66,9 +66,12 @@ function listed<T>(field: Field, instead: string, read: (item: Field) => T | und
   if (items.length === 0) return complain(field, `An empty list, so ${instead}: write at least one entry`);
   if (items.length > MOST_LISTED)
     complain(field, `${items.length} entries, and the API takes ${MOST_LISTED}: write more peers or rules of them`);
-  for (const [i, { value }] of items.entries())
-    if (items.findIndex(each => each.value === value) < i)
-      warn(items[i]!, `${shown(value)} stands here twice, which API servers refuse: take it out`);
+  const seen = new Set<unknown>();
+  for (const item of items) {
+    if (seen.has(item.value))
+      warn(item, `${shown(item.value)} stands here twice, which API servers refuse: take it out`);
+    seen.add(item.value);
+  }
   const found = items.map(read).filter(item => item !== undefined);
   return found.length === items.length ? found : undefined;
 }
