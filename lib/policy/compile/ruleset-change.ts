@@ -153,22 +153,25 @@ export function changeBetween(
     before: part(before, after, 'gone'),
     after: part(after, before, 'come'),
     isStructural: touched !== undefined,
-    ...(after.isOrdered && isSeenInPart(touched, { before, after }, moves, effects) ? { isOneWay: true } : {}),
+    ...(after.isOrdered && mayBeSeenInPart(touched, { before, after }, moves, effects) ? { isOneWay: true } : {}),
   };
 }
 
 /** Whether a packet may see a part of the change. To one that has a tag which no entry knows, nothing is allowed. */
-function isSeenInPart(
+function mayBeSeenInPart(
   { chains, tags }: Touched = noneTouched,
   { before, after }: { readonly before: Structure; readonly after: Structure },
   moves: Moves,
   effects: () => Effects,
 ): boolean {
   if (chains.size > 0 || before.isOrdered !== after.isOrdered) return false;
-  const [were, are] = [before, after].map(structure => [...tags].filter(tag => structure.tags.has(tag)).length);
-  if (were! + are! > tags.size) return false;
-  const ofTags: Effect[] = [...(are! > 0 ? (['allows'] as const) : []), ...(were! > 0 ? (['denies'] as const) : [])];
-  return isOneWay(moves, effects(), ofTags);
+  const come = [...tags].filter(tag => !before.tags.has(tag));
+  const gone = [...tags].filter(tag => !after.tags.has(tag));
+  // An entry that stays leads elsewhere.
+  if (come.length + gone.length < tags.size) return false;
+  const allows: readonly Effect[] = come.length > 0 ? ['allows'] : [];
+  const denies: readonly Effect[] = gone.length > 0 ? ['denies'] : [];
+  return isOneWay(moves, effects(), [...allows, ...denies]);
 }
 
 const emptied = (spec: SetSpec): PeerSet => ({ ...spec, elements: [] }) as PeerSet;

@@ -84,7 +84,7 @@ export interface NetworkPolicy {
   /** Rules that let traffic in; absent where it does not isolate for ingress, empty where it isolates and allows nothing. */
   readonly ingress?: readonly PolicyRule[];
   readonly egress?: readonly PolicyRule[];
-  /** Whom it selects is invalid: it closes its namespace, and no rule that is added to it is heeded. */
+  /** Its spec is invalid, so it closes its namespace, and a rule that is added to it allows nothing. */
   readonly isInvalid?: true;
   /** The policy allows nothing because it, or all policies of its namespace together, exceed the budget. */
   readonly isBeyondBudget?: true;
