@@ -195,8 +195,14 @@ inWays(['alone', 'worker'], way => {
       ['applied', /which policies are in force: the file that keeps them is lost/],
       ['node', /its record is lost/],
     ] as const) {
-      await host.sh(`rm ${runDir}/*.${kind}`);
-      for (const { exit, stdout, stderr } of await asked()) {
+      let answers: Awaited<ReturnType<typeof asked>> = [];
+      // A worker that has just heard of the folder, or of a commit, makes the file anew meanwhile.
+      await until('the questions to be asked while it is lost', async () => {
+        await host.sh(`rm -f ${runDir}/*.${kind}`);
+        answers = await asked();
+        return !host.files(runDir).some(file => file.endsWith(`.${kind}`));
+      });
+      for (const { exit, stdout, stderr } of answers) {
         assert.deepEqual([exit, stdout], [3, '']);
         assert.match(stderr, words);
       }
