@@ -129,7 +129,8 @@ export function forgetGone(known: Map<string, Gates>, identities: readonly Tagge
 /** A chain that several identities share names the policies of all of them. */
 function shared(a: RuleChain | undefined, b: RuleChain): RuleChain {
   if (!a || a === b) return b;
-  const more = b.policies.filter(policy => !a.policies.includes(policy));
+  const known = new Set(a.policies);
+  const more = b.policies.filter(policy => !known.has(policy));
   return more.length === 0 ? a : { ...a, policies: [...a.policies, ...more].sort() };
 }
 
