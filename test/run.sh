@@ -74,6 +74,10 @@ fault() {
   status=1
 }
 
+# The other reporter does not tell what ended a file's process.
+killed=$(awk '/^not ok/ { sub(/^not ok [0-9]+ - /, ""); file = $0 } /^  signal: .SIG/ { print file ": " $2 }' "$notes/tap")
+if [[ -n $killed ]]; then fault 'a signal ended these, which is a crash or the lack of memory:' <<<"$killed"; fi
+
 skipped=$(sed -nE 's/^ *ok [0-9]+ - (.*# (SKIP|TODO).*)/\1/p' "$notes/tap")
 if [[ -n $skipped && ${CI:-} == true ]]; then fault 'skipped, which CI=true forbids:' <<<"$skipped"; fi
 

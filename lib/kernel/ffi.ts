@@ -7,41 +7,18 @@ import type { FunctionDefinitions, WrappedFunctionsFromDefinitions } from 'node:
 import { getSystemErrorMessage, getSystemErrorName } from 'node:util';
 import { errnos, knownErrno } from './errno.ts';
 
-/**
- * node:ffi makes machine code of its own for a function of up to six arguments, as near to it as a page is free, for which it
- * asks the kernel page by page: thirty system calls a function, more than a call of a runtime makes of it. So each has seven
- * here, of which C, whose caller puts arguments where they belong and takes them away, does not see the last.
- */
-const [two, three, four, five] = [
-  ['int32', 'int32'],
-  ['int32', 'int32', 'int32'],
-  ['int32', 'int32', 'int32', 'int32'],
-  ['int32', 'int32', 'int32', 'int32', 'int32'],
-] as const;
-
 const signatures = {
-  __errno_location: { arguments: [...three, ...four], return: 'pointer' },
-  setns: { arguments: ['int32', 'int32', ...five], return: 'int32' },
-  flock: { arguments: ['int32', 'int32', ...five], return: 'int32' },
-  socket: { arguments: ['int32', 'int32', 'int32', ...four], return: 'int32' },
-  setsockopt: { arguments: ['int32', 'int32', 'int32', 'buffer', 'uint32', ...two], return: 'int32' },
-  send: { arguments: ['int32', 'buffer', 'uint64', 'int32', ...three], return: 'int64' },
-  recv: { arguments: ['int32', 'buffer', 'uint64', 'int32', ...three], return: 'int64' },
+  __errno_location: { arguments: [], return: 'pointer' },
+  setns: { arguments: ['int32', 'int32'], return: 'int32' },
+  flock: { arguments: ['int32', 'int32'], return: 'int32' },
+  socket: { arguments: ['int32', 'int32', 'int32'], return: 'int32' },
+  setsockopt: { arguments: ['int32', 'int32', 'int32', 'buffer', 'uint32'], return: 'int32' },
+  send: { arguments: ['int32', 'buffer', 'uint64', 'int32'], return: 'int64' },
+  recv: { arguments: ['int32', 'buffer', 'uint64', 'int32'], return: 'int64' },
 } as const satisfies FunctionDefinitions;
 
-type Bytes = NodeJS.ArrayBufferView;
-
-/** Each gives -1 where it fails. @see the manual's pages of these names, setns(2) and so on */
-interface Functions {
-  readonly setns: (fd: number, flags: number) => number;
-  readonly flock: (fd: number, operation: number) => number;
-  readonly socket: (family: number, type: number, protocol: number) => number;
-  readonly setsockopt: (fd: number, level: number, option: number, value: Bytes, length: number) => number;
-  readonly send: (fd: number, bytes: Bytes, length: bigint, flags: number) => bigint;
-  readonly recv: (fd: number, bytes: Bytes, length: bigint, flags: number) => bigint;
-}
-
-interface Libc extends Functions {
+/** Each function gives -1 where it fails. @see the manual's pages of these names, setns(2) and so on */
+interface Libc extends Omit<LibcFunctions<typeof signatures>, '__errno_location'> {
   /** errno of this thread; right only directly after the call that failed. */
   readonly errno: () => number;
 }
@@ -101,25 +78,46 @@ function fail(message: string): never {
   throw new NativeCallError(`Cannot call libc from Node ${process.version}: ${message}`);
 }
 
-function load(): Libc {
-  const ffi = ffiModule();
-  let c: WrappedFunctionsFromDefinitions<typeof signatures>;
+/** More than node:ffi makes machine code for, on any processor. */
+const ARGUMENTS = 9;
+
+type LibcFunctions<D extends FunctionDefinitions> = {
+  readonly [K in keyof D]: (
+    ...given: Parameters<WrappedFunctionsFromDefinitions<D>[K]>
+  ) => ReturnType<WrappedFunctionsFromDefinitions<D>[K]>;
+};
+
+/**
+ * Functions of libc by their signatures. For one of up to eight arguments, node:ffi makes machine code, as near to it as a page
+ * is free, for which it asks the kernel page by page: thirty system calls a function, more than a call of a runtime makes of
+ * it. And where a thread ends while V8 still compiles a caller of that code, the whole process crashes. So each function
+ * is given nine arguments, of which C, whose caller puts them where they belong and takes them away, does not see the last.
+ * @throws NativeCallError
+ */
+export function fromLibc<const D extends FunctionDefinitions>(definitions: D): LibcFunctions<D> {
+  const longer = Object.entries(definitions).map(([name, { arguments: own = [], return: result }]) => {
+    const unseen = Array.from({ length: ARGUMENTS - own.length }, () => 'int32');
+    return [name, { arguments: [...own, ...unseen], return: result }];
+  });
+  let functions: Readonly<Record<string, (...all: unknown[]) => unknown>>;
   try {
-    c = ffi.dlopen('libc.so.6', signatures).functions;
+    functions = ffiModule().dlopen('libc.so.6', Object.fromEntries(longer)).functions;
   } catch (error) {
     return fail(error instanceof Error ? error.message : String(error));
   }
-  const location = c.__errno_location(0, 0, 0, 0, 0, 0, 0);
+  const shorter = Object.entries(definitions).map(([name, { arguments: own = [] }]) => {
+    const unseen = new Array<number>(ARGUMENTS - own.length).fill(0);
+    return [name, (...given: unknown[]) => functions[name]!(...given, ...unseen)];
+  });
+  return Object.fromEntries(shorter);
+}
+
+function load(): Libc {
+  const { __errno_location, ...functions } = fromLibc(signatures);
+  const location = __errno_location();
   if (typeof location !== 'bigint' || location === 0n) fail('__errno_location() gives no pointer');
-  const libc: Libc = {
-    errno: () => ffi.getInt32(location, 0),
-    setns: (fd, flags) => c.setns(fd, flags, 0, 0, 0, 0, 0),
-    flock: (fd, operation) => c.flock(fd, operation, 0, 0, 0, 0, 0),
-    socket: (family, type, protocol) => c.socket(family, type, protocol, 0, 0, 0, 0),
-    setsockopt: (fd, level, option, value, length) => c.setsockopt(fd, level, option, value, length, 0, 0),
-    send: (fd, bytes, length, flags) => c.send(fd, bytes, length, flags, 0, 0, 0),
-    recv: (fd, bytes, length, flags) => c.recv(fd, bytes, length, flags, 0, 0, 0),
-  };
+  const { getInt32 } = ffiModule();
+  const libc: Libc = { ...functions, errno: () => getInt32(location, 0) };
   selfTest(libc);
   return libc;
 }
@@ -178,17 +176,16 @@ const syscallSignatures = {
   syscall: { arguments: ['int64', 'int64', 'int64', 'int64', 'int64'], return: 'int64' },
 } as const satisfies FunctionDefinitions;
 
-interface SyscallLibc extends WrappedFunctionsFromDefinitions<typeof syscallSignatures> {
+interface SyscallLibc extends LibcFunctions<typeof syscallSignatures> {
   /** Address of the bytes, which is valid for as long as the caller holds them. */
   readonly pointerTo: (bytes: NodeJS.ArrayBufferView) => bigint;
 }
 
 /** @throws NativeCallError where the signature is misread */
 export const syscallLibc = once((): SyscallLibc => {
-  const ffi = ffiModule();
-  const { syscall } = ffi.dlopen('libc.so.6', syscallSignatures).functions;
+  const { syscall } = fromLibc(syscallSignatures);
   mustFail(libc(), [['syscall(-1)', () => syscall(-1n, 0n, 0n, 0n, 0n), ENOSYS]]);
-  return { syscall, pointerTo: ffi.getRawPointer };
+  return { syscall, pointerTo: ffiModule().getRawPointer };
 });
 
 /** Functions on an open socket: loaded apart, since most CNI calls do not need them. */
@@ -200,7 +197,7 @@ const socketSignatures = {
 
 /** @throws NativeCallError where a signature is misread */
 export const socketLibc = once(() => {
-  const { functions } = ffiModule().dlopen('libc.so.6', socketSignatures);
+  const functions = fromLibc(socketSignatures);
   const bytes = new Uint8Array(16);
   mustFail(libc(), [
     ['bind(-1)', () => functions.bind(-1, bytes, 0), EBADF],
@@ -217,7 +214,7 @@ const memorySignatures = {
 
 /** @throws NativeCallError where the signature is misread */
 export const memoryLibc = once(() => {
-  const { functions } = ffiModule().dlopen('libc.so.6', memorySignatures);
+  const functions = fromLibc(memorySignatures);
   mustFail(libc(), [['memfd_create(flags ~0)', () => functions.memfd_create('', 0xffffffff), EINVAL]]);
   return functions;
 });
@@ -230,7 +227,7 @@ const worldSignatures = {
 
 /** @throws NativeCallError where a signature is misread */
 export const worldLibc = once(() => {
-  const { functions } = ffiModule().dlopen('libc.so.6', worldSignatures);
+  const functions = fromLibc(worldSignatures);
   mustFail(libc(), [
     ['unshare(1)', () => functions.unshare(1), EINVAL],
     ['mount() on an empty path', () => functions.mount('none', '', 'tmpfs', 0n, 0n), ENOENT, EPERM],
@@ -246,7 +243,7 @@ const mallocSignatures = {
 
 /** @throws NativeCallError where a signature is misread: a function of no result gives neither of these */
 export const mallocLibc = once(() => {
-  const { functions } = ffiModule().dlopen('libc.so.6', mallocSignatures);
+  const functions = fromLibc(mallocSignatures);
   const trimmed = functions.malloc_trim(0n);
   if (trimmed !== 0 && trimmed !== 1) fail(`malloc_trim(0) gives ${trimmed}, neither 0 nor 1`);
   return functions;

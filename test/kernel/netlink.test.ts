@@ -5,7 +5,7 @@ import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { formatAddress } from '../../lib/ip/address.ts';
 import { addAddress, linkAddressOf } from '../../lib/kernel/address.ts';
-import { libc, NativeCallError, selfTest, socketLibc } from '../../lib/kernel/ffi.ts';
+import { libc, socketLibc } from '../../lib/kernel/ffi.ts';
 import { deleteLink, dumpLinks, getLink, type Link, linkOf, newVeth, setLink } from '../../lib/kernel/link.ts';
 import { complaintOf, type Exchange, NetlinkError, OutcomeUnknownError } from '../../lib/kernel/message.ts';
 import { NetlinkSocket } from '../../lib/kernel/netlink.ts';
@@ -365,20 +365,6 @@ test('the seam is a function: a fake kernel is one', () => {
     fake([getLink({ name: 'lo' })])[0]?.error?.message,
     'Cannot get link lo: EPERM (operation not permitted)',
   );
-});
-
-test('selfTest() catches a signature that was ignored, an errno that is wrong, and a call that does nothing', () => {
-  const real = libc();
-  assert.doesNotThrow(() => selfTest(real));
-  const ignored = () => {
-    throw new TypeError('Invalid argument count: expected 0');
-  };
-  const broken: [string, Partial<typeof real>][] = [
-    ['arguments ignored', { setns: ignored }],
-    ['errno of another thread', { errno: () => 0 }],
-    ['result ignored', { flock: () => 0 }],
-  ];
-  for (const [what, part] of broken) assert.throws(() => selfTest({ ...real, ...part }), NativeCallError, what);
 });
 
 test('an open socket neither keeps a process alive nor writes to its stderr', () => {

@@ -3,24 +3,13 @@
  * of which blocks. All packets that a test counts as arrived are counted here.
  */
 import type { Address } from '../../lib/ip/address.ts';
-import { errnoName } from '../../lib/kernel/ffi.ts';
+import { errnoName, fromLibc, libc } from '../../lib/kernel/ffi.ts';
 import { inNetns } from '../../lib/kernel/netns.ts';
 import { PROTOCOL } from '../../lib/nft/statements.ts';
 import { decodePacket, encodePacket, type Packet } from './packet.ts';
 import { PATIENCE } from './until.ts';
 
-const ffi = (() => {
-  const { emitWarning } = process;
-  process.emitWarning = () => {};
-  try {
-    return process.getBuiltinModule('node:ffi');
-  } finally {
-    process.emitWarning = emitWarning;
-  }
-})();
-
-const libc = ffi.dlopen('libc.so.6', {
-  __errno_location: { arguments: [], return: 'pointer' },
+const c = fromLibc({
   socket: { arguments: ['int32', 'int32', 'int32'], return: 'int32' },
   bind: { arguments: ['int32', 'buffer', 'uint32'], return: 'int32' },
   connect: { arguments: ['int32', 'buffer', 'uint32'], return: 'int32' },
@@ -30,10 +19,10 @@ const libc = ffi.dlopen('libc.so.6', {
   close: { arguments: ['int32'], return: 'int32' },
   sched_getaffinity: { arguments: ['int32', 'uint64', 'buffer'], return: 'int32' },
   sched_setaffinity: { arguments: ['int32', 'uint64', 'buffer'], return: 'int32' },
-} as const).functions;
+});
 
 const EPERM = 1;
-const errno = (): number => ffi.getInt32(libc.__errno_location() as bigint, 0);
+const { errno } = libc();
 
 function checked(what: string, result: number | bigint): number {
   if (Number(result) >= 0) return Number(result);
@@ -67,45 +56,45 @@ export class Descriptor implements Disposable {
 
   constructor(place: Place, domain: number, type: number, protocol: number) {
     this.fd = inNetns(place, () =>
-      checked('open a socket', libc.socket(domain, type | SOCK.NONBLOCK | SOCK.CLOEXEC, protocol)),
+      checked('open a socket', c.socket(domain, type | SOCK.NONBLOCK | SOCK.CLOEXEC, protocol)),
     );
     this.set(SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER);
   }
 
   set(level: number, option: number, value: number): void {
-    checked('set a socket option', libc.setsockopt(this.fd, level, option, new Uint32Array([value]), 4));
+    checked('set a socket option', c.setsockopt(this.fd, level, option, new Uint32Array([value]), 4));
   }
 
   /** A rule of the sender's own namespace that drops the packet shows as EPERM; then it is dropped, which is no error. */
   send(bytes: Uint8Array, to: Uint8Array): void {
-    const sent = libc.sendto(this.fd, bytes, BigInt(bytes.length), MSG_DONTWAIT, to, to.length);
+    const sent = c.sendto(this.fd, bytes, BigInt(bytes.length), MSG_DONTWAIT, to, to.length);
     if (sent < 0n && errno() === EPERM) return;
     checked('send a packet', sent);
   }
 
   /** Whether the stack took it; a stack without an interface does not. */
   offer(bytes: Uint8Array, to: Uint8Array): boolean {
-    return libc.sendto(this.fd, bytes, BigInt(bytes.length), MSG_DONTWAIT, to, to.length) >= 0n;
+    return c.sendto(this.fd, bytes, BigInt(bytes.length), MSG_DONTWAIT, to, to.length) >= 0n;
   }
 
   /** Begins a connection and gives it up at once: of TCP, a SYN goes out. */
   knock(to: Uint8Array): void {
-    libc.connect(this.fd, to, to.length);
-    libc.connect(this.fd, nowhere, nowhere.length);
+    c.connect(this.fd, to, to.length);
+    c.connect(this.fd, nowhere, nowhere.length);
   }
 
   /** Packets that have come since the last call. */
   receive(): Buffer[] {
     const received: Buffer[] = [];
     for (;;) {
-      const size = Number(libc.recv(this.fd, this.#buffer, BigInt(this.#buffer.length), MSG_DONTWAIT));
+      const size = Number(c.recv(this.fd, this.#buffer, BigInt(this.#buffer.length), MSG_DONTWAIT));
       if (size < 0) return received;
       received.push(Buffer.from(this.#buffer.subarray(0, size)));
     }
   }
 
   [Symbol.dispose](): void {
-    libc.close(this.fd);
+    c.close(this.fd);
   }
 }
 
@@ -151,7 +140,7 @@ export class Tap implements End {
     this.#socket = new Descriptor(place, AF.PACKET, SOCK.DGRAM, 0);
     this.#socket.set(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1);
     const address = linkAddress(ETH_P.ALL, ifindex);
-    checked('watch a link', libc.bind(this.#socket.fd, address, address.length));
+    checked('watch a link', c.bind(this.#socket.fd, address, address.length));
     const to = (protocol: number) => linkAddress(protocol, ifindex, mac);
     this.#to = { 4: to(ETH_P.IP), 6: to(ETH_P.IPV6), arp: to(ETH_P.ARP) };
   }
@@ -217,7 +206,7 @@ export class NodeEnd implements End {
     const request = Buffer.alloc(20);
     request.set(Buffer.from(value.toString(16).padStart(32, '0'), 'hex'));
     request.writeInt32LE(ifindex, 16);
-    checked('join a group', libc.setsockopt(socket.fd, IPPROTO_IPV6, IPV6_ADD_MEMBERSHIP, request, request.length));
+    checked('join a group', c.setsockopt(socket.fd, IPPROTO_IPV6, IPV6_ADD_MEMBERSHIP, request, request.length));
     return socket;
   }
 
@@ -236,17 +225,17 @@ const MASK_BYTES = 128;
 function onEachProcessor(work: (processor: number) => void): void {
   const home = Buffer.alloc(MASK_BYTES);
   const length = BigInt(MASK_BYTES);
-  checked('ask where this thread may run', libc.sched_getaffinity(0, length, home));
+  checked('ask where this thread may run', c.sched_getaffinity(0, length, home));
   try {
     for (let processor = 0; processor < MASK_BYTES * 8; processor++) {
       if (!(home[processor >> 3]! & (1 << (processor & 7)))) continue;
       const mask = Buffer.alloc(MASK_BYTES);
       mask[processor >> 3] = 1 << (processor & 7);
-      checked('move to a processor', libc.sched_setaffinity(0, length, mask));
+      checked('move to a processor', c.sched_setaffinity(0, length, mask));
       work(processor);
     }
   } finally {
-    checked('move back', libc.sched_setaffinity(0, length, home));
+    checked('move back', c.sched_setaffinity(0, length, home));
   }
 }
 
