@@ -53,7 +53,9 @@ export function clearedLines({ cleared, nft, isDry = false }: ClearedNode): stri
       ({ name, alias }) =>
         `${be}left: link ${name} (${alias ?? 'no alias'}), which neither a record nor the node's state knows: its pod may run; --force deletes it`,
     ),
-    ...(cleared.isRebuilt ? [`${be}made again: the node's state file, from records and links`] : []),
+    ...(cleared.isRebuilt
+      ? [`${be}made again: the node's state file, from records and links, and what its table lacked`]
+      : []),
     ...nftSummary(nft),
   ];
 }

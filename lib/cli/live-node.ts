@@ -3,6 +3,7 @@ import { type FoundNode, findNode } from '../enforce/found.ts';
 import { currentNetns } from '../kernel/netns.ts';
 import { DiskNodeStore } from '../nodestore/disk-store.ts';
 import { type Here, openHere } from '../pod/here.ts';
+import { recordedNode } from '../pod/pod-records.ts';
 import { openStore, type Store } from '../state/store.ts';
 import { normalPath } from './command.ts';
 
@@ -23,7 +24,7 @@ export interface LiveArguments {
 }
 
 export interface Live extends Disposable {
-  /** Undefined where no pod is plugged in in this network namespace. */
+  /** By the node's record, its table, or records of its pods; undefined where no pod is plugged in in this network namespace. */
   readonly found: FoundNode | undefined;
   readonly settings: NodeSettings;
   readonly store: Store;
@@ -43,7 +44,9 @@ export function openLive(
   log: (line: string) => void,
   overrides: Overrides = {},
 ): Live {
-  const found = findNode(new DiskNodeStore(runDir, currentNetns()));
+  const netns = currentNetns();
+  const found =
+    findNode(new DiskNodeStore(runDir, netns)) ?? recordedNode(stateDir ?? readNodeSettings({}).stateDir, netns);
   const { owner, settings: gate } = found ?? {};
   const settings = readNodeSettings({
     stateDir: stateDir ?? owner?.stateDir,

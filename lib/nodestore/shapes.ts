@@ -68,9 +68,9 @@ export const isJudgedPod = objectOf<LocalPod>({ ...pod, tag: isTag });
 /** True for a pod of an attachment's record, which is written before its pod is judged. */
 export const isRecordedPod = objectOf<LocalPod>({ ...pod, tag: (value: unknown) => value === NO_TAG || isTag(value) });
 
-const isOwner = objectOf<Owner>({ enforcer: isText, stateDir: isText, policies: isText });
+export const isOwner = objectOf<Owner>({ enforcer: isText, stateDir: isText, policies: isText });
 
-const isSettings = objectOf<GateSettings>({
+export const isSettings = objectOf<GateSettings>({
   judge: oneOf('inline', 'agent', 'exec', 'none'),
   nflogGroup: within(0, 0xffff),
   enforceEgressToNode: isFlag,

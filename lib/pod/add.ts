@@ -7,6 +7,7 @@ import { CniError, codes, messageOf } from '../cni/error.ts';
 import { builtinIpam } from '../cni/ipam.ts';
 import type { AttachmentRequest } from '../cni/request.ts';
 import type { Result } from '../cni/result.ts';
+import { ownerOf, settingsOf } from '../enforce/owner.ts';
 import { HostPortTaken } from '../gate/host-ports.ts';
 import { type LocalPod, podKey } from '../gate/node-state.ts';
 import { formatAddress } from '../ip/address.ts';
@@ -68,7 +69,9 @@ export async function judge(
   attachment: Attachment,
   context: Context,
 ): Promise<LocalPod> {
-  attachment.append(writeFacts({ pod: { ...pod, tag: 0 } }));
+  const { config } = request;
+  const node = { owner: ownerOf(config), settings: settingsOf(config) };
+  attachment.append(writeFacts({ pod: { ...pod, tag: 0 }, node }));
   const isPort = (error: unknown): boolean => error instanceof HostPortTaken;
   return await withDeadCleared(isPort, request, context, () => context.hook.judge(pod));
 }

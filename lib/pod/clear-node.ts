@@ -10,6 +10,8 @@ import { forgetFlowsOf } from './forget-flows.ts';
 import type { Here } from './here.ts';
 import { inventory, isOurMaking } from './inventory.ts';
 import { allLinks, condemn, removeLink, routesOver, unroute } from './links.ts';
+import { isTagged } from './own-link.ts';
+import { recordedNode } from './pod-records.ts';
 
 export interface Cleared extends Omit<Collected, 'released'> {
   /** Addresses that no attachment held. */
@@ -34,11 +36,13 @@ async function removeUnrecorded(link: Link, { host, conntrack }: Here): Promise<
 }
 
 /**
- * Whether there is a table without its state file: asked again under the lock, since the first pod's ADD makes both, and the last
- * one's DEL removes both.
+ * Whether there is a table without its state file, or pods without both, whose records say whose they are: asked again under
+ * the lock, since the first pod's ADD makes both, and the last one's DEL removes both.
  */
-export async function isStateLost({ table }: Here['hook']): Promise<boolean> {
-  const isLost = () => !table.store.read() && table.read() !== undefined;
+export async function isStateLost(store: Store, { hook, host, here }: Here): Promise<boolean> {
+  const { table } = hook;
+  const isUngated = () => allLinks(host).some(isTagged) && recordedNode(store.stateDir, here) !== undefined;
+  const isLost = () => !table.store.read() && (table.read() !== undefined || isUngated());
   if (!isLost()) return false;
   using _ = await table.store.lock(60_000);
   return isLost();
@@ -51,13 +55,14 @@ function areManifestsLost({ table }: Here['hook']): boolean {
 }
 
 /**
- * Brings the table to its desired state. A lost state file is made again from records and links first, and the manifests that the
- * table was made from are read anew where those are lost.
+ * Brings the table to its desired state. A lost state file, and the table with it, is made again from records and links first;
+ * lost manifests, which the table was made from, are read anew.
  */
-async function restore({ hook }: Here): Promise<Pick<Cleared, 'table' | 'isRebuilt'>> {
+async function restore(store: Store, here: Here): Promise<Pick<Cleared, 'table' | 'isRebuilt'>> {
+  const { hook } = here;
   const record = hook.table.store.read();
   const table = record ? await hook.mend() : [];
-  const isLost = record ? areManifestsLost(hook) : await isStateLost(hook);
+  const isLost = record ? areManifestsLost(hook) : await isStateLost(store, here);
   if (isLost) await hook.apply();
   return { table, isRebuilt: isLost };
 }
@@ -118,7 +123,7 @@ export async function clearNode({ settings, store, path, isForced }: ClearOption
   await attempt(async () => {
     for await (const each of new Collector({ settings, path }, here).node()) collected.push(each);
   });
-  const restored = (await attempt(() => restore(here))) ?? { table: [], isRebuilt: false };
+  const restored = (await attempt(() => restore(store, here))) ?? { table: [], isRebuilt: false };
   const { failures: unremoved, ...links } = await clearLinks(store, here, isForced);
   // The table may have stayed for them alone.
   if (links.links.length > 0) await attempt(() => here.hook.mend());

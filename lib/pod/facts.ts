@@ -2,9 +2,10 @@
  * The facts in an attachment's record beside its owner and addresses: all that DEL needs, whatever its configuration says then.
  */
 
+import type { FoundNode } from '../enforce/found.ts';
 import type { LocalPod } from '../gate/node-state.ts';
 import type { NetnsIdentity } from '../kernel/netns.ts';
-import { isRecordedPod } from '../nodestore/shapes.ts';
+import { isOwner, isRecordedPod, isSettings } from '../nodestore/shapes.ts';
 import type { Facts, Json } from '../state/record.ts';
 import { isCount, isText, listOf, objectOf } from '../state/shape.ts';
 
@@ -18,6 +19,8 @@ export interface PodFacts {
   /** The IPAM plugin that gave the addresses, with the configuration that it was called with. */
   readonly delegate?: { readonly type: string; readonly stdin: string };
   readonly pod?: LocalPod;
+  /** Whose the node is by the pod's ADD, and the settings of its gate. */
+  readonly node?: FoundNode;
   /** The record was lost and written again, and does not say who gave the addresses. */
   readonly isAdopted?: true;
   /** MAC, MTU, gateways and routes that ADD gave to the pair, where we made it. */
@@ -45,6 +48,8 @@ const text = (value: Json | undefined): string | undefined => (isText(value) ? v
 
 const isDelegate = objectOf<NonNullable<PodFacts['delegate']>>({ type: isText, stdin: isText });
 
+const isFoundNode = objectOf<FoundNode>({ owner: isOwner, settings: isSettings });
+
 const isRoute = objectOf<MadeFacts['routes'][number]>({ destination: isText, gateway: isText });
 const isMade = objectOf<MadeFacts>({
   podMac: isText,
@@ -59,6 +64,7 @@ export function readFacts(facts: Facts): PodFacts {
   const link = text(facts['link']);
   const delegate: unknown = facts['delegate'];
   const pod: unknown = facts['pod'];
+  const node: unknown = facts['node'];
   const made: unknown = facts['made'];
   return {
     kind: kind === 'chained' || kind === 'ipam' ? kind : 'veth',
@@ -66,6 +72,7 @@ export function readFacts(facts: Facts): PodFacts {
     ...(link === undefined ? {} : { link }),
     ...(isDelegate(delegate) ? { delegate } : {}),
     ...(isRecordedPod(pod) ? { pod } : {}),
+    ...(isFoundNode(node) ? { node } : {}),
     ...(facts['isAdopted'] === true ? { isAdopted: true } : {}),
     ...(isMade(made) ? { made } : {}),
   };

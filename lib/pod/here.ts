@@ -4,8 +4,7 @@ import type { TableMemory } from '../enforce/footing.ts';
 import { InlineHook } from '../enforce/inline.ts';
 import type { InlineOptions } from '../enforce/inline-options.ts';
 import type { PodChanges } from '../enforce/pod-change.ts';
-import type { LocalPod, Owner } from '../gate/node-state.ts';
-import { podKey } from '../gate/node-state.ts';
+import type { Owner } from '../gate/node-state.ts';
 import { formatAddress } from '../ip/address.ts';
 import { dumpAddresses, linkAddressOf } from '../kernel/address.ts';
 import { InlineChannel } from '../kernel/channel.ts';
@@ -18,36 +17,13 @@ import { Nft } from '../kernel/nft.ts';
 import type { SocketPool } from '../kernel/socket-pool.ts';
 import { DiskNodeStore } from '../nodestore/disk-store.ts';
 import type { NodeStore } from '../nodestore/node-store.ts';
-import { listAttachments } from '../state/listed.ts';
-import type { Facts } from '../state/record.ts';
-import { listNetworks, openStore } from '../state/store.ts';
 import { isIdentity } from '../tag/tag.ts';
 import type { Context } from './context.ts';
 import { dispatchInline, dispatchInThreadPool } from './dispatch.ts';
-import { homeOf, readFacts } from './facts.ts';
 import { deletingReaper, type LinkReaper } from './link-reaper.ts';
 import { allLinks, tagLink } from './links.ts';
 import { hostEnd, isTagged, lookUpIn } from './own-link.ts';
-
-/** Pods of this network namespace by their records; a state folder may serve several namespaces. */
-function recordedPods(stateDir: string, here: NetnsIdentity, isMeant = (_: Facts): boolean => true): LocalPod[] {
-  const store = openStore(stateDir);
-  return listNetworks(store).flatMap(network =>
-    listAttachments(store, network).flatMap(({ facts }) => {
-      const { home = homeOf(here), pod } = readFacts(facts);
-      return pod && home === homeOf(here) && isMeant(facts) ? [pod] : [];
-    }),
-  );
-}
-
-/** Pods that the records speak of and that are open in this network namespace, with the tags that their links carry. */
-export function recoverPods(stateDir: string, host: Exchange, here: NetnsIdentity): Record<string, LocalPod> {
-  const alive = recordedPods(stateDir, here).flatMap(pod => {
-    const tag = hostEnd(lookUpIn(host), pod)?.group;
-    return tag !== undefined && isIdentity(tag) ? [{ ...pod, tag }] : [];
-  });
-  return Object.fromEntries(alive.map(pod => [podKey(pod), pod]));
-}
+import { recordedPods, recoverPods } from './pod-records.ts';
 
 /** Canonical texts of the addresses of all the node's links. */
 export function localAddresses(host: Exchange): Set<string> {
@@ -65,8 +41,8 @@ type NodeFacts = InlineOptions['node'] & {
 /** Facts of the node that its table needs: from the kernel, and from records. */
 export const nodeFacts = (host: Exchange, here: NetnsIdentity): NodeFacts => ({
   recover: ({ stateDir }) => recoverPods(stateDir, host, here),
-  recorded: ({ stateDir }) => new Set(recordedPods(stateDir, here).map(podKey)),
-  unfinished: ({ stateDir }) => new Set(recordedPods(stateDir, here, ({ phase }) => phase !== 'ready').map(podKey)),
+  recorded: ({ stateDir }) => recordedPods(stateDir, here),
+  unfinished: ({ stateDir }) => recordedPods(stateDir, here, ({ phase }) => phase !== 'ready'),
   localAddresses: () => localAddresses(host),
   isCarried: tag => isGroupCarried(host, tag),
   isAnyTagged: () => allLinks(host).some(isTagged),

@@ -55,7 +55,7 @@ export async function toClear(store: Store, isForced: boolean, here: Here): Prom
     links: isForced ? strange : [],
     unknown: isForced ? [] : strange,
     table: await toMend(here, new Set(lost.map(podKey))),
-    isRebuilt: await isStateLost(hook),
+    isRebuilt: await isStateLost(store, here),
     failures: [],
   };
 }

@@ -28,7 +28,7 @@ export async function tableDifferences(scene: Scene, found: readonly PluggedIn[]
   if (!table.store.read()) {
     if (table.read()) return [{ about: tableName, what: "the node's state file that goes with it is missing" }];
     const what =
-      "is gone, and so is the node's state file: no pod is gated until the next ADD, DEL or GC makes both again";
+      "is gone, and so is the node's state file: no pod is gated until `tollgate verify --repair`, or the next ADD, DEL or GC, makes both again";
     return isNeeded() ? [{ about: tableName, what }] : [];
   }
   const operations = table.drift();

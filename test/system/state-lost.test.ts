@@ -160,6 +160,19 @@ inWays(['alone', 'worker'], way => {
       ['GC, the table and the runtime folder lost', {}, ungated, collect],
       ['DEL, the table flushed and the runtime folder lost', {}, flushed, host => silently(host, 'DEL', known)],
       ['GC, the table flushed and the runtime folder lost', {}, flushed, collect],
+      ['`tollgate gc`, the table and the runtime folder lost', {}, ungated, host => command(host, 'gc')],
+      [
+        '`tollgate verify --repair`, the table and the runtime folder lost',
+        {},
+        ungated,
+        host => command(host, 'verify', '--repair'),
+      ],
+      [
+        '`tollgate policy apply`, the table and the runtime folder lost',
+        {},
+        ungated,
+        host => command(host, 'policy', 'apply'),
+      ],
       ['DEL by the runDir of before', elsewhere, '', host => silently(host, 'DEL', known)],
       ['GC by the runDir of before', elsewhere, '', collect],
     ];
