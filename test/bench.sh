@@ -15,6 +15,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 case ${1:-} in
+  -h | --help) sed -n '1d; /^[^#]/q; s/^# \{0,1\}//p' test/bench.sh && exit ;;
   cluster) shift && exec bash test/cluster/run.sh bench "$@" ;;
   engines) exec bash test/cluster/run.sh "$@" ;;
 esac

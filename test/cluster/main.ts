@@ -1,5 +1,5 @@
 /** The proofs, one after another, on one cluster. Started by run.sh, in namespaces that end with it. */
-import { after, before } from 'node:test';
+import { after, before, beforeEach } from 'node:test';
 import { access } from './access.ts';
 import { apiWeather } from './api-weather.ts';
 import { KubeCluster } from './cluster.ts';
@@ -31,6 +31,16 @@ before(async () => {
   console.log(`cluster ready after ${Math.round(performance.now())} ms`);
 });
 after(() => cluster?.[Symbol.dispose]());
+
+let proved = 0;
+beforeEach(() => {
+  proved++;
+});
+after(() => {
+  if (proved > 0) return;
+  console.error('test:cluster: no proof has a name that matches the pattern');
+  process.exitCode = 1;
+});
 
 for (const proofs of [policies, life, restarts, nodes, daemonSet]) proofs(() => cluster);
 const extent = (process.env['TOLLGATE_CLUSTER_SUITES'] ?? 'some') as Extent;

@@ -25,12 +25,14 @@ for word in "$@"; do
     --runtime=containerd | --runtime=crio) runtime=${word#*=} ;;
     --suites=none | --suites=some | --suites=all) suites=${word#*=} ;;
     --json | --brief | --quick) words+=("$word") ;;
+    -h | --help) sed -n '1d; /^[^#]/q; s/^# \{0,1\}//p' "$0" && exit ;;
     -*) fail "unknown option $word: there are --kubernetes=1.34|1.20, --runtime=containerd|crio and --suites=none|some|all" ;;
     bench) entry=test/cluster/bench.ts ;;
     engines) entry=test/bench/engines/main.ts ;;
     *) words+=("$word") ;;
   esac
 done
+[[ $entry != test/cluster/main.ts ]] || ((${#words[@]} <= 1)) || fail "takes one PATTERN, which may be '${words[0]}|${words[1]}'"
 [[ $release == 1.20 || $release == 1.34 ]] || fail "Cannot run Kubernetes $release: there is --kubernetes=1.34, and 1.20"
 [[ $release != 1.20 || $runtime != crio ]] || fail "Cannot run CRI-O under Kubernetes 1.20: take another release"
 
