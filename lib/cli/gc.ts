@@ -20,7 +20,7 @@ export const gc = command(
       .example('$0 gc --force', 'links that nothing knows, too, when their pods are known to be gone')
       .example('$0 gc -o json', 'what was taken away, for scripts')
       .epilog(
-        'Takes away only what is provably dead: attachments whose interface or network namespace is gone, or whose ADD or DEL died halfway, addresses without an owner, and whatever the table has or lacks that it should not. A pod that runs and whose record was lost gets it again as long as the node’s state knows it; a link of ours that nothing knows is named, and deleted with --force only. --dry-run says it beforehand, and `tollgate verify` what else differs. Exit code 3: something could not be taken away.',
+        'Takes away only what is provably dead: attachments whose interface or network namespace is gone, or whose ADD or DEL died halfway, addresses without an owner, and whatever the table has or lacks that it should not; where no pod is left, the table itself, which the next ADD makes anew. A pod that runs and whose record was lost gets it again as long as the node’s state knows it; a link of ours that nothing knows is named, and deleted with --force only. --dry-run says it beforehand, and `tollgate verify` what else differs. Exit code 3: something could not be taken away.',
       ),
   async options => {
     using live = openLive(options, warn);

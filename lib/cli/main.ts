@@ -17,6 +17,7 @@ import { pods } from './pods.ts';
 import { STDIN } from './policy/manifests.ts';
 import { policy } from './policy/policy.ts';
 import { status } from './status.ts';
+import { watchStdout } from './stdout.ts';
 import { sysdump } from './sysdump/sysdump.ts';
 import { testPod } from './test-pod/test-pod.ts';
 import { withoutUnaskedHelp } from './unasked-help.ts';
@@ -78,10 +79,7 @@ export function parserOf(args: readonly string[], scriptName: string, finish: (h
  * @returns the exit code, of those in `exit`
  */
 export async function main(args: readonly string[], scriptName = 'tollgate'): Promise<Exit> {
-  // `tollgate pods | head`: the reader may close the pipe.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-  });
+  watchStdout();
   let how: Exit = exit.yes;
   const parser = parserOf(args, scriptName, done => {
     how = done;

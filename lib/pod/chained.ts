@@ -3,7 +3,7 @@ import { formatEnforcer } from '../cni/own-keys.ts';
 import type { AttachmentRequest } from '../cni/request.ts';
 import type { Result } from '../cni/result.ts';
 import { formatAddress, formatPrefix, networkOf } from '../ip/address.ts';
-import { getLink, type Link, linkOf, setLink } from '../kernel/link.ts';
+import { type Link, setLink } from '../kernel/link.ts';
 import { must } from '../kernel/message.ts';
 import { NetlinkSocket } from '../kernel/netlink.ts';
 import { inNetns } from '../kernel/netns.ts';
@@ -24,12 +24,16 @@ import { findLink } from './links.ts';
 function hostEnd(request: AttachmentRequest, context: Context): Link {
   using netns = openTarget(request, context);
   using pod = inNetns(netns, () => NetlinkSocket.open('route'));
-  const inside = linkOf(must(pod.exchange([getLink({ name: request.ifname })])).flat()[0]!);
-  const outside = inside.peer === undefined ? undefined : findLink(context.host, { ifindex: inside.peer });
-  if (inside.kind === 'veth' && outside?.kind === 'veth' && outside.peer === inside.ifindex) return outside;
+  const inside = findLink(pod.exchange, { name: request.ifname });
+  const outside = inside?.peer === undefined ? undefined : findLink(context.host, { ifindex: inside.peer });
+  if (inside?.kind === 'veth' && outside?.kind === 'veth' && outside.peer === inside.ifindex) return outside;
   throw new CniError(
     codes.invalidConfig,
-    `Cannot tag ${request.ifname} of ${request.containerID}: it is ${inside.kind ?? 'a device'}, not one end of a veth to this node`,
+    `Cannot tag ${request.ifname} of ${request.containerID}: ${
+      inside
+        ? `it is ${inside.kind ?? 'a device'}, not one end of a veth to this node`
+        : `no plugin before made it in ${request.netns}`
+    }`,
     'chain tollgate after ptp, bridge or another plugin that makes a veth pair',
   );
 }

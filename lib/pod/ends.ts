@@ -3,7 +3,15 @@
  * afterwards, and cuts the pod off in whole or in part.
  */
 import { forwarding } from '../enforce/probe.ts';
-import { type Address, type Family, formatAddress, formatPrefix, networkOf, sameAddress } from '../ip/address.ts';
+import {
+  type Address,
+  type Family,
+  formatAddress,
+  formatPrefix,
+  networkOf,
+  prefixContains,
+  sameAddress,
+} from '../ip/address.ts';
 import { addAddress, dumpAddresses, linkAddressOf } from '../kernel/address.ts';
 import { type Link, type LinkChange, setLink } from '../kernel/link.ts';
 import { type Exchange, must, mustExcept } from '../kernel/message.ts';
@@ -174,24 +182,36 @@ export function hostEndDeviations(host: Exchange, link: Link, pair: VethPair): D
   ];
 }
 
+type Wanted = Pick<PlannedRoute, 'destination' | 'table'> & Partial<PlannedRoute>;
+
 /** Every route of a network namespace. */
 export const allRoutes = (exchange: Exchange): FoundRoute[] =>
   mustExcept(exchange([dumpRoutes({ family: 4 }), dumpRoutes({ family: 6 })]), 'EAFNOSUPPORT', 'EOPNOTSUPP')
     .flat()
     .flatMap(reply => routeOf(reply) ?? []);
 
+/**
+ * Whether another plugin moved a route into a table of its own, where one to more says the same: sbr makes a single default
+ * route of all that lead to one gateway.
+ */
+const isMovedInto = (have: FoundRoute, { destination, gateway, table }: Wanted): boolean =>
+  gateway !== undefined &&
+  table === undefined &&
+  have.table !== RT_TABLE_MAIN &&
+  have.destination.length < destination.length &&
+  prefixContains(have.destination, destination);
+
 /** Whether one of them leads to this link and gateway, whatever next hops others added to it (Go's RouteAddEcmp does). */
-export const isRouted = (
-  found: readonly FoundRoute[],
-  ifindex: number,
-  { destination, gateway, table }: Pick<PlannedRoute, 'destination' | 'table'> & Partial<PlannedRoute>,
-): boolean =>
-  found.some(
+export const isRouted = (found: readonly FoundRoute[], ifindex: number, wanted: Wanted): boolean => {
+  const { destination, gateway, table } = wanted;
+  const isIt = (have: FoundRoute) =>
+    samePrefix(have.destination, destination) && (table === undefined || have.table === table);
+  return found.some(
     have =>
-      samePrefix(have.destination, destination) &&
-      (table === undefined || have.table === table) &&
+      (isIt(have) || isMovedInto(have, wanted)) &&
       have.hops.some(hop => hop.oif === ifindex && (!gateway || sameAddress(hop.gateway, gateway))),
   );
+};
 
 /** A default route that leads elsewhere is meant: multus makes such a one for the network that is to be the first. */
 const isLedElsewhere = (found: readonly FoundRoute[], { destination, table = RT_TABLE_MAIN }: PlannedRoute): boolean =>

@@ -96,6 +96,9 @@ export function confFilesIn(folder: string): readonly ConfFile[] {
 /** Seen by no runtime: they look neither into folders nor at such names. */
 const MAKING = '.tollgate';
 
+/** What to do where runtimes' folder is read-only. */
+export const OTHER_CONF = 'name a folder that can be written with --conf-dir';
+
 /**
  * Puts the file there, or replaces it, in one piece. It is made in a folder below, which no runtime watches: containerd
  * reads all configurations at the first byte that is written in its own, and logs an error where the only one is half
@@ -107,7 +110,7 @@ export function placeConf(path: string, text: string): void {
   const [folder, name] = [dirname(path), basename(path)];
   const making = join(folder, MAKING);
   const [made, aside] = [join(making, name), join(folder, `.${name}.new`)];
-  doing('write', path, () => {
+  const place = (): void => {
     try {
       makeFolders(making);
       const fd = openSync(
@@ -129,7 +132,8 @@ export function placeConf(path: string, text: string): void {
     } finally {
       removeIfEmpty(making);
     }
-  });
+  };
+  doing('write', path, place, OTHER_CONF);
 }
 
 /** Removes the folder if it is empty; files that a process left when it died stay for the next one to use. */

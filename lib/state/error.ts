@@ -30,13 +30,19 @@ export class AlreadyReserved extends Error {
   }
 }
 
-/** Advice for an error whose number alone does not tell a person what to do. */
-const advice: Readonly<Record<string, string>> = {
+/** What to do where the folders of the state are read-only. */
+const OTHER_STATE = 'set stateDir and runDir to folders that can be written';
+
+/**
+ * Advice for an error whose number alone does not tell a person what to do.
+ * @param otherwise where else the file could be
+ */
+const adviceFor = (otherwise: string): Readonly<Record<string, string>> => ({
   ENOSPC: 'the disk is full (space or inodes), free some and try again',
   EDQUOT: 'the disk quota is used up',
-  EROFS: 'the file system is read-only: mount it read-write, or set stateDir and runDir to folders that can be written',
+  EROFS: `the file system is read-only: mount it read-write, or ${otherwise}`,
   EPERM: 'not permitted (stateDir needs a file system with hard links)',
-};
+});
 
 interface ErrnoException extends Error {
   readonly code: string;
@@ -50,19 +56,22 @@ const isErrno = (error: unknown): error is ErrnoException =>
 export const errnoOf = (error: unknown): string | undefined => (isErrno(error) ? error.code : undefined);
 
 /** A failed file operation as a StateError; any other error as it is. */
-function stateErrorOf(error: unknown, action: string, path: string): unknown {
+function stateErrorOf(error: unknown, action: string, path: string, otherwise = OTHER_STATE): unknown {
   if (!isErrno(error)) return error;
-  const known = advice[error.code];
+  const known = adviceFor(otherwise)[error.code];
   const reason = known ? `${known} (${error.code})` : describeErrno(Math.abs(error.errno));
   return new StateError(action, path, error.code, reason, error);
 }
 
-/** The result of a file operation; its failure as a StateError "Cannot <action> <path>: …". */
-export function doing<T>(action: string, path: string, operation: () => T): T {
+/**
+ * The result of a file operation; its failure as a StateError "Cannot <action> <path>: …".
+ * @param otherwise what to do where the file system is read-only, for files that are no state
+ */
+export function doing<T>(action: string, path: string, operation: () => T, otherwise?: string): T {
   try {
     return operation();
   } catch (error) {
-    throw stateErrorOf(error, action, path);
+    throw stateErrorOf(error, action, path, otherwise);
   }
 }
 

@@ -172,6 +172,46 @@ test('a folder that cannot be written is exit code 3, and nothing is left aside'
   await host.sh(`umount ${bin}`);
 });
 
+const unwritable: readonly (readonly [what: string, prepare: string, args: readonly string[], says: RegExp])[] = [
+  [
+    'the folder of executables is read-only',
+    `mkdir -p ${bin}; mount -t tmpfs none ${bin}; mount -o remount,ro ${bin}`,
+    folders,
+    /^tollgate: Cannot write \/run\/work\/bin\/tollgate-node: the file system is read-only: .* --bin-dir, .*\(EROFS\)$/m,
+  ],
+  [
+    'the folder of executables has no room',
+    `mkdir -p ${bin}; mount -t tmpfs -o size=1m none ${bin}`,
+    folders,
+    /^tollgate: Cannot write \/run\/work\/bin\/tollgate-node: the disk is full .*\(ENOSPC\)$/m,
+  ],
+  [
+    'a folder has the name of an executable',
+    `mkdir -p ${bin}/tollgate/sub`,
+    folders,
+    /^tollgate: Cannot write \/run\/work\/bin\/tollgate: EISDIR/m,
+  ],
+  [
+    'the folder of conflists is read-only',
+    `mkdir -p ${conf}; mount -t tmpfs none ${conf}; mount -o remount,ro ${conf}`,
+    folders,
+    /^tollgate: Cannot write \/run\/work\/net.d\/10-tollgate.conflist: .*read-only: .* --conf-dir \(EROFS\)$/m,
+  ],
+  [
+    'systemd-networkd runs, and /etc/systemd is read-only',
+    'mkdir -p /run/systemd/netif/links; mount -t tmpfs none /etc/systemd; mount -o remount,ro /etc/systemd',
+    [...folders, '--drop-ins'],
+    /^tollgate: Cannot make folder \/etc\/systemd\/network: .*read-only: .*\(EROFS\)$/m,
+  ],
+];
+for (const [what, prepare, args, says] of unwritable)
+  test(`where ${what}: exit code 3, the file and what to do`, async () => {
+    const words = `${prepare}; exec ${tollgate} install ${args.join(' ')}`;
+    const { exit, stdout, stderr } = await host.run(['unshare', '-m', 'sh', '-c', words]);
+    assert.equal(exit, 3, stdout + stderr);
+    assert.match(stderr, says);
+  });
+
 for (const option of [
   ...['--with-crds', '--no-cel', '--image=x', '--api-server=192.0.2.1:6443', '--state-dir=/var/lib/x', '--mtu=1400'],
   ...['--no-ip-masq', '--take-over', '--flows', '--ui=127.0.0.1:9468', '--flow-accounting'],

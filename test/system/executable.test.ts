@@ -1,7 +1,16 @@
 /** The built executable in the places where runtimes and admins put it. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { supportedVersions } from '../../lib/cni/version.ts';
@@ -204,6 +213,23 @@ test('version prints the version of package.json, as JSON too', () => {
     new RegExp(`^tollgate ${manifest.version.replaceAll('.', '\\.')} `),
   );
 });
+
+for (const name of ['tollgate', 'kubectl-tollgate'])
+  for (const [what, write, exit, said] of [
+    [
+      'an answer that the disk has no room for is a failure that one line tells of',
+      '>/dev/full',
+      3,
+      'tollgate: Cannot write the answer to stdout: ENOSPC: no space left on device, write\n',
+    ],
+    ['a reader that closes its pipe is none', '| true', 0, ''],
+  ] as const)
+    test(`${name}: ${what}`, () => {
+      const program = join(freshFolder(), name);
+      symlinkSync(executable, program);
+      const { stderr } = run('/bin/sh', ['-c', `{ ${program} --help; echo exit $? >&2; } ${write}`]);
+      assert.equal(stderr, `${said}exit ${exit}\n`);
+    });
 
 test('its start is timed beside that of Node itself (printed, not judged)', t => {
   const times: Record<'bare Node' | 'CNI VERSION' | 'tollgate version', number[]> = {

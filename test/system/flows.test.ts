@@ -348,6 +348,26 @@ test('`flows --denied` says the same by the agent’s record as by the node’s 
   assert.deepEqual(await watch(), alone);
 });
 
+test('`flows --follow` ends once its reader has closed the pipe', async () => {
+  using host = await PolicyHost.start();
+  host.put('policy.yaml', onlyFrom('web', { app: 'web' }, { app: 'client' }));
+  using web = await host.plug('web', { labels: { app: 'web' } });
+  using stranger = await host.plug('stranger');
+  const watching = host.host.spawn([tollgate, 'flows', '--denied', '--follow', ...live]);
+  let isOver = false;
+  const ended = once(watching, 'exit').then(([exit]) => {
+    isOver = true;
+    return exit as number;
+  });
+  await denialsAreHeard(host.host);
+  watching.stdout!.destroy();
+  for (let dport = 1; !isOver; dport++) {
+    host.arrives(stranger.end, host.packet(stranger.addresses[4], web.addresses[4], { dport }), web.end);
+    await pause(20);
+  }
+  assert.equal(await ended, 0);
+});
+
 test('`flows --denied` leaves the node’s log to an agent that comes, and goes on with what that records', async () => {
   using host = await PolicyHost.start();
   host.put('policy.yaml', onlyFrom('web', { app: 'web' }, { app: 'client' }));

@@ -99,6 +99,19 @@ suite('later in a list', () => {
     }
   });
 
+  test('where no plugin before made the interface, ADD is code 7 and says so', async () => {
+    using host = await startHost();
+    const prevResult = { cniVersion: '1.0.0', interfaces: [], ips: [] };
+    const config_ = { ...chained(), cniVersion: '1.0.0', name: 'net', prevResult };
+    const call = { containerID: 'a', netns: await host.pod(), config: config_ };
+    const { code, msg, details } = errorOf(await cni(host, 'ADD', call));
+    assert.equal(code, 7, msg);
+    assert.match(msg, /^Cannot tag eth0 of a: no plugin before made it in \/run\/netns\//);
+    assert.match(details!, /after ptp/);
+    await silently(host, 'DEL', call);
+    assert.deepEqual(await tagged(host), []);
+  });
+
   test('a link that somebody else has put in our group range is not taken over', async () => {
     using host = await startHost();
     const a = { containerID: 'a', netns: await host.pod() };
@@ -108,6 +121,26 @@ suite('later in a list', () => {
     const call = { ...a, config: { ...chained(), cniVersion: '1.0.0', name: 'net', prevResult } };
     assert.match(errorOf(await cni(host, 'ADD', call)).msg, new RegExp(name));
     assert.equal((await podLink(host, prevResult)).alias, "somebody else's");
+  });
+});
+
+suite('before others in a list', () => {
+  test("sbr moves the pod's routes into a table of its own: CHECK and verify find them there, and miss them where it has none", async () => {
+    using host = await startHost();
+    const sbr = list(config({ cniVersion: '1.0.0' }), { type: 'sbr' });
+    const a = { containerID: 'a', netns: await host.pod() };
+    const result = await addList(host, sbr, a);
+    assert.equal(await host.sh('ip route', a.netns), '', 'no route is where ADD made it');
+    await eachOfList(host, 'CHECK', sbr, a, result);
+    const verify = async () => (await type(host, ['verify'])).stdout;
+    assert.match(await verify(), /agree/);
+    await host.sh('ip route flush table 100', a.netns);
+    const [own] = sbr.plugins;
+    const { code, msg } = errorOf(await cni(host, 'CHECK', { ...a, config: { ...own!, prevResult: result } }));
+    assert.deepEqual([code, /lacks its route to 0.0.0.0\/0/.test(msg)], [104, true], msg);
+    assert.match(await verify(), /lacks its route/);
+    await eachOfList(host, 'DEL', sbr, a, result);
+    assert.deepEqual(await tagged(host), []);
   });
 });
 

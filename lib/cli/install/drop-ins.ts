@@ -1,6 +1,7 @@
 /** Files that tell network daemons which take links for their own to leave ours alone. */
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { doing } from '../../state/error.ts';
 import { makeFolders } from '../../state/make-folders.ts';
 import { type ConfName, readConf } from '../conf.ts';
 import { isText, placeText } from './place.ts';
@@ -40,12 +41,15 @@ const isThere = ({ conf, path }: DropIn): boolean => isText(path, readConf(conf)
 /** Drop-ins of daemons that run here and have none yet. */
 export const missingDropIns = () => dropIns.filter(dropIn => existsSync(dropIn.runs) && !isThere(dropIn));
 
-/** @returns the paths that were written */
+/** What to do where /etc is read-only, as on an image whose configuration is made elsewhere. */
+const BY_HAND = 'add the file to what this machine is made from';
+
+/** @returns the paths that were written @throws StateError */
 export function placeDropIns(): string[] {
   const missing = missingDropIns();
   for (const { conf, path } of missing) {
-    makeFolders(dirname(path), 0o755);
-    placeText(path, readConf(conf));
+    doing('make folder', dirname(path), () => makeFolders(dirname(path), 0o755), BY_HAND);
+    placeText(path, readConf(conf), BY_HAND);
   }
   return missing.map(({ path }) => path);
 }

@@ -14,20 +14,26 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { confFilesIn, placeConf, readForeign } from '../../state/conf-folder.ts';
+import { confFilesIn, OTHER_CONF, placeConf, readForeign } from '../../state/conf-folder.ts';
 import { doing } from '../../state/error.ts';
 import { makeFolders } from '../../state/make-folders.ts';
 
-/** Makes the new file aside and renames it. What fails leaves the old one, and nothing aside. */
-function placed(path: string, make: (aside: string) => void): void {
+/** What to do where the folder of executables is read-only. */
+const OTHER_BIN = 'name a folder that can be written with --bin-dir, where runtimes look for plugins';
+
+/** Makes the new file aside and renames it. What fails leaves the old one, and nothing aside. @throws StateError */
+function placed(path: string, make: (aside: string) => void, otherwise = OTHER_BIN): void {
   const aside = join(dirname(path), `.${basename(path)}.${process.pid}`);
-  try {
-    make(aside);
-    renameSync(aside, path);
-  } catch (error) {
-    rmSync(aside, { force: true });
-    throw error;
-  }
+  const place = (): void => {
+    try {
+      make(aside);
+      renameSync(aside, path);
+    } catch (error) {
+      rmSync(aside, { force: true });
+      throw error;
+    }
+  };
+  doing('write', path, place, otherwise);
 }
 
 /** A power cut after the rename must not leave an empty executable. */
@@ -40,11 +46,14 @@ function sync(path: string): void {
   }
 }
 
-export const placeText = (path: string, text: string): void =>
-  placed(path, aside => {
+/** @param otherwise as `doing` takes it @throws StateError */
+export const placeText = (path: string, text: string, otherwise?: string): void => {
+  const make = (aside: string): void => {
     writeFileSync(aside, text, { mode: 0o644, flag: 'wx' });
     sync(aside);
-  });
+  };
+  placed(path, make, otherwise);
+};
 
 const sameFile = (a: string, b: string): boolean => {
   const [x, y] = [a, b].map(path => statSync(path, { bigint: true, throwIfNoEntry: false }));
@@ -110,7 +119,7 @@ export interface Executables {
  * always finds what it starts.
  */
 export function placeExecutables({ source, launcher, runDir }: Executables, folder: string): readonly Placed[] {
-  doing('make folder', folder, () => makeFolders(folder, 0o755));
+  doing('make folder', folder, () => makeFolders(folder, 0o755), OTHER_BIN);
   const node = placeCopy(source, join(folder, 'tollgate-node'));
   const where = join(folder, 'tollgate.rundir');
   const line = `${runDir}\n`;
@@ -128,7 +137,7 @@ export interface PlacedConflist extends Placed {
 /** Writes the conflist unless there is a network of that name without tollgate. @param text the conflist */
 export function placeConflist(folder: string, text: string, force: boolean): PlacedConflist {
   const path = join(folder, CONFLIST);
-  doing('make folder', folder, () => makeFolders(folder, 0o755));
+  doing('make folder', folder, () => makeFolders(folder, 0o755), OTHER_CONF);
   const { name } = JSON.parse(text) as { name: string };
   for (const { file: base, conf } of confFilesIn(folder)) {
     const file = join(folder, base);

@@ -7,6 +7,7 @@ import { conclude, formatOption, outcomeLine, type ReportFormat } from '../conne
 import { undoneOnSignal } from '../connectivity/undone-on-signal.ts';
 import { commandsHere, refuseTwice, unknownCommand } from '../mistyped.ts';
 import { runOwnAttached } from '../program.ts';
+import { watchStdout } from '../stdout.ts';
 import { withoutUnaskedHelp } from '../unasked-help.ts';
 import { followFlowsOfNodes, isFlowList, isFollowed, listFlowsOfNodes } from './flows-of-nodes.ts';
 import { type AgentPod, agentPods, type KubectlTarget, kubectl } from './kubectl.ts';
@@ -242,6 +243,7 @@ async function runCommand(args: readonly string[]): Promise<Exit> {
 
 /** @returns the exit code, of those in `exit` */
 export async function main(args: readonly string[]): Promise<Exit> {
+  watchStdout();
   try {
     return await runCommand(args);
   } catch (error) {

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { type Exit, exit, print, printJson, warn } from '../command.ts';
 import { PATH } from '../program.ts';
+import { onceUnheard } from '../stdout.ts';
 import { type AgentPod, flagsOf, type KubectlTarget } from './kubectl.ts';
 
 /** Hears what nodes say as they say it. */
@@ -43,6 +44,7 @@ async function ask(
     env: { PATH, ...process.env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  using _ = onceUnheard(() => child.kill());
   const lines: string[] = [];
   createInterface(child.stdout).on('line', line => {
     if (ears) ears.line(node, line);
@@ -54,7 +56,7 @@ async function ask(
   });
   const [code] = (await once(child, 'close')) as [number | null];
   ears?.over(node);
-  return { node, exit: code, text: lines.join('\n') };
+  return { node, exit: child.killed ? exit.yes : code, text: lines.join('\n') };
 }
 
 function parsed(text: string): unknown {

@@ -1,7 +1,7 @@
 /** Finds changes to a cluster policy under which a connection that it denies would be allowed. */
 import type { Question } from '../evaluate/evaluate.ts';
-import type { ClusterPolicy } from '../model/cluster-policy.ts';
-import { formatRule, heedsRules, policyRef, type RuleRef, type World } from '../model/model.ts';
+import { type ClusterPolicy, type ClusterRule, LAST, mostRules } from '../model/cluster-policy.ts';
+import { type Direction, formatRule, heedsRules, policyRef, type RuleRef, type World } from '../model/model.ts';
 import type { Remedy } from './remedy.ts';
 import { clusterPeer, type ManifestValue, portOf } from './written-peer.ts';
 
@@ -29,6 +29,34 @@ function clusterPortText({ flow }: Question, isToday: boolean): { readonly [key:
     : { ports: [{ portNumber: { protocol: flow.protocol, port: flow.port } }] };
 }
 
+interface AddedRule {
+  readonly rule: ClusterRule;
+  readonly direction: Direction;
+  readonly denied: RuleRef;
+}
+
+type Addition = Pick<Remedy, 'says' | 'world'>;
+
+function addedBefore(world: World, policy: ClusterPolicy, { rule, direction, denied }: AddedRule): Addition {
+  const at = policy[direction].findIndex(({ index }) => index === denied.index);
+  return {
+    says: `Add before ${formatRule(denied)}`,
+    world: withClusterPolicy(world, policy, { ...policy, [direction]: policy[direction].toSpliced(at, 0, rule) }),
+  };
+}
+
+/** In a policy that is asked before one that the API takes no more rules of; undefined where none can be. */
+function addedElsewhere(world: World, policy: ClusterPolicy, { rule, direction }: AddedRule): Addition | undefined {
+  const { kind, tier, priority } = policy;
+  if (priority <= 0 || priority === LAST) return undefined;
+  const other = { ...policy, name: `before-${policy.name}`, priority: priority - 1, ingress: [], egress: [] };
+  const place = kind === 'ClusterNetworkPolicy' ? `a ${kind} of tier ${tier}` : `an ${kind}`;
+  return {
+    says: `Add to ${place} for the same pods, of a priority below ${priority}, since the API takes no more than ${mostRules(kind)} rules of ${policyRef(policy)}`,
+    world: { ...world, clusterPolicies: [...(world.clusterPolicies ?? []), { ...other, [direction]: [rule] }] },
+  };
+}
+
 /** Before the rule that denies, one that accepts. */
 export function acceptRemedy(world: World, question: Question, denied: RuleRef): Remedy | undefined {
   const policy = clusterPolicyNamed(world, denied.policy);
@@ -38,16 +66,12 @@ export function acceptRemedy(world: World, question: Question, denied: RuleRef):
   const port = portOf(question);
   const isToday = policy.kind === 'ClusterNetworkPolicy';
   const rule = { index: -1, action: 'Accept', peers: [written.peer], ports: port ? [port] : 'any' } as const;
-  const at = policy[direction].findIndex(({ index }) => index === denied.index);
   const text = {
     action: isToday ? 'Accept' : 'Allow',
     [direction === 'ingress' ? 'from' : 'to']: [written.text],
     ...clusterPortText(question, isToday),
   };
-  return {
-    kind: 'rule',
-    says: `Add before ${formatRule(denied)}`,
-    add: text,
-    world: withClusterPolicy(world, policy, { ...policy, [direction]: policy[direction].toSpliced(at, 0, rule) }),
-  };
+  const add = policy[direction].length < mostRules(policy.kind) ? addedBefore : addedElsewhere;
+  const added = add(world, policy, { rule, direction, denied });
+  return added && { kind: 'rule', add: text, ...added };
 }

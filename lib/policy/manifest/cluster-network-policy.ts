@@ -15,6 +15,7 @@ import {
   FIRST,
   failClosed,
   LAST,
+  mostRules,
   onlyDenying,
   type Tier,
 } from '../model/cluster-policy.ts';
@@ -72,7 +73,7 @@ const today: Spelling = {
   ports: 'protocols',
   readPort: protocolsOf,
   to: [...pods, 'nodes', 'networks', 'domainNames'],
-  most: 25,
+  most: mostRules('ClusterNetworkPolicy'),
   placeOf: spec => placed(tierOf(member(spec, 'tier')), priorityOf(member(spec, 'priority'))),
 };
 
@@ -84,7 +85,7 @@ const admin: Spelling = {
   ports: 'ports',
   readPort: portsOf,
   to: [...pods, 'nodes', 'networks', 'domainNames'],
-  most: 100,
+  most: mostRules('AdminNetworkPolicy'),
   placeOf: spec => placed('Admin', priorityOf(member(spec, 'priority'))),
 };
 

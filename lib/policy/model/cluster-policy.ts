@@ -41,6 +41,9 @@ export const FIRST = -1;
 /** Asked after all others: of BaselineAdminNetworkPolicy, of which a cluster has one and which has no priority. */
 export const LAST = 1001;
 
+/** Rules of a direction, and peers and ports of a rule, that the API takes. */
+export const mostRules = (kind: ClusterPolicy['kind']): number => (kind === 'ClusterNetworkPolicy' ? 25 : 100);
+
 /** Where the policy stands among those of its tier: `10`, or in words where it has no priority. */
 export const placeText = (priority: number): string =>
   priority === FIRST ? 'first' : priority === LAST ? 'last' : String(priority);

@@ -250,6 +250,31 @@ suite('as a colleague tells it', () => {
     assert.match(text, /\* Add before ClusterNetworkPolicy\/a10 ingress\[0]:/);
   });
 
+  const full = [
+    ...Array(24).fill('action: Accept, from: [{ namespaces: { matchLabels: { no: one } } }]'),
+    `action: Deny, from: [${ns('bank')}]`,
+  ];
+  for (const [what, more, says] of [
+    [
+      'a policy with all the rules that the API takes',
+      [clusterPolicy({ at: 'A10', in: full })],
+      /\* Add to a ClusterNetworkPolicy of tier Admin for the same pods, of a priority below 10, since the API takes no more than 25 rules of ClusterNetworkPolicy\/a10:\n +- action: Accept/,
+    ],
+    [
+      'one that has room for another',
+      [clusterPolicy({ at: 'A10', in: full.slice(1) })],
+      /\* Add before ClusterNetworkPolicy\/a10/,
+    ],
+    [
+      'one that is full, and before which none can be',
+      [clusterPolicy({ at: 'A0', in: full })],
+      /^(?![\s\S]*What would let it pass)/,
+    ],
+  ] as const)
+    test(`what would let pass what is denied by ${what}`, () => {
+      assert.match(told('bank/api > shop/web TCP 8080', ...more), says);
+    });
+
   test('both families at once: what lets both pass names the addresses of both', () => {
     const { world } = clusterWorld(
       '{ apiVersion: v1, kind: Pod, metadata: { namespace: bank, name: dual }, spec: { nodeName: n2, hostNetwork: true, containers: [] }, status: { podIPs: [{ ip: 192.0.2.12 }, { ip: "2001:db8::12" }] } }',
