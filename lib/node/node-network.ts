@@ -11,7 +11,7 @@ import type { Client } from '../kube/client.ts';
 import type { KubeNode } from '../kube/object.ts';
 import { setNodeCondition } from '../kube/single.ts';
 import type { Log } from '../rpc/log.ts';
-import { keepNodeRanges } from '../state/node-ranges.ts';
+import { forgetNodeRanges, keepNodeRanges } from '../state/node-ranges.ts';
 import {
   type ConflistPlace,
   type ConflistSettings,
@@ -21,7 +21,7 @@ import {
   removeConflist,
 } from './conflist.ts';
 import { forward } from './forwarding.ts';
-import { judgeClaims } from './pod-cidrs.ts';
+import { type CidrClaims, judgeClaims } from './pod-cidrs.ts';
 import { keepRoutes } from './routes.ts';
 
 export interface NodeStatus {
@@ -122,17 +122,9 @@ export class NodeKeeper {
   /** @returns what pods on this node still wait for */
   #bring(all: readonly KubeNode[], own: KubeNode, problems: string[]): string[] {
     const { host, runDir, log, node } = this.#options;
-    if (own.podCidrs.length === 0)
-      return [
-        `node ${node} has no pod CIDR: kube-controller-manager gives one with --allocate-node-cidrs and --cluster-cidr`,
-      ];
     const claims = judgeClaims(all, this.#options.clusterCidrs);
-    const refused = own.podCidrs.flatMap(cidr => {
-      const why = claims.refusal(own, cidr);
-      const text = formatPrefix(networkOf(cidr));
-      return why === undefined ? [] : [`pod CIDR ${text} of node ${node} is no range for pods: ${why}`];
-    });
-    if (refused.length > 0) return refused;
+    const refused = this.#refuseCidrs(own, claims);
+    if (refused.length > 0) return [...refused, ...this.#giveOutNone()];
     const families = new Set(own.podCidrs.map(({ family }) => family));
     const waitsFor = this.#refuseMtu(families);
     try {
@@ -151,6 +143,32 @@ export class NodeKeeper {
       waitsFor.push(messageOf(error));
     }
     return waitsFor;
+  }
+
+  /** @returns why the node has no pod CIDR that pods can have addresses of */
+  #refuseCidrs(own: KubeNode, claims: CidrClaims): string[] {
+    const { node } = this.#options;
+    if (own.podCidrs.length === 0)
+      return [
+        `node ${node} has no pod CIDR: kube-controller-manager gives one with --allocate-node-cidrs and --cluster-cidr`,
+      ];
+    return own.podCidrs.flatMap(cidr => {
+      const why = claims.refusal(own, cidr);
+      const text = formatPrefix(networkOf(cidr));
+      return why === undefined ? [] : [`pod CIDR ${text} of node ${node} is no range for pods: ${why}`];
+    });
+  }
+
+  /** What the node had before may be another node's by now. @returns why addresses of it are given out all the same */
+  #giveOutNone(): string[] {
+    const { runDir, log } = this.#options;
+    try {
+      const podCidrs = forgetNodeRanges(runDir)?.podCidrs.map(formatPrefix).join();
+      if (podCidrs !== undefined) log('warn', 'Pods get no more addresses of what was this node’s range', { podCidrs });
+      return [];
+    } catch (error) {
+      return [messageOf(error)];
+    }
   }
 
   /** @returns why each ADD by our conflist would be refused: the node must not look ready then */

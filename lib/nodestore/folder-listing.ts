@@ -88,6 +88,7 @@ export function unreadBelow(folder: string): Readonly<Record<string, string>> {
     return {
       ...Object.fromEntries([folder, ...(isStagedFolder ? [staged] : [])].flatMap(passedOver).map(path => [path, why])),
       ...(isStagedFolder === false ? { [staged]: 'not a folder, so no policy is staged by it' } : {}),
+      ...(isDangling(staged) ? { [staged]: 'a link to what is not there, so no policy is staged by it' } : {}),
     };
   } catch {
     return {};

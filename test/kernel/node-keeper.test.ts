@@ -233,6 +233,24 @@ describe('A node', () => {
     assert.deepEqual(room.confs, []);
   });
 
+  for (const [what, now] of [
+    ['has no pod CIDR any more', node('a', '')],
+    ['has one now that is no range for pods', node('a', '192.0.2.0/24')],
+  ] as const)
+    test(`that ${what} gives out no address of the one that it had, says so once, and goes on when it has one`, async () => {
+      using room = new Room();
+      const keeper = room.keeper();
+      await room.update(keeper, [own]);
+      for (let i = 0; i < 2; i++) assert.equal((await room.update(keeper, [now])).ready, false);
+      assert.equal(findNodeRanges(room.folder), undefined);
+      assert.deepEqual(
+        room.said.filter(line => line.startsWith('Pods get no more')),
+        ['Pods get no more addresses of what was this node’s range'],
+      );
+      assert.equal((await room.update(keeper, [own])).ready, true);
+      assert.deepEqual(findNodeRanges(room.folder)?.podCidrs, own.podCidrs);
+    });
+
   test('keeps its conflist over a restart, and gives it up on request', async () => {
     using room = new Room();
     const [staying, leaving] = [room.keeper(), room.keeper({ removeOnExit: true })];

@@ -72,6 +72,11 @@ suite('policy lint', () => {
     assert.equal(without.stdout, '2 documents, no errors.\n');
     host.write('/run/work/flat/staged', text);
     assert.match((await run('policy', 'lint', '-f', '/run/work/flat')).stdout, /flat\/staged\S*: not a folder/);
+    for (const target of ['/run/work/nowhere', 'staged']) {
+      await host.sh(`ln -sfT ${target} /run/work/flat/staged`);
+      const { stdout } = await run('policy', 'lint', '-f', '/run/work/flat');
+      assert.match(stdout, /^warning: \/run\/work\/flat\/staged\S*: a link to what is not there, so no policy/m);
+    }
   });
 
   test('an error names file, document, object and field, and is exit code 1', async () => {
