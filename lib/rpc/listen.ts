@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { type FileLock, tryLock } from '../kernel/flock.ts';
 import { holderOf } from '../kernel/lock-holder.ts';
 import { claimantOfNetns, claimNetns } from '../kernel/netns.ts';
-import { doing } from '../state/error.ts';
+import { doing, errnoOf } from '../state/error.ts';
 import { makeFolders } from '../state/make-folders.ts';
 import { placeSocket, started } from './root-socket.ts';
 import { socketPath } from './socket-path.ts';
@@ -25,7 +25,7 @@ function takeActivation(env: NodeJS.ProcessEnv): boolean {
 /**
  * Claims the network namespace, which has one table, and the runtime folder, which has one socket: each has one agent. Released
  * when the process ends, however it ends.
- * @throws Error where there is one
+ * @throws Error where there is one; StateError where the folder cannot be written
  */
 export function claimNode(runDir: string): Disposable {
   using claims = new DisposableStack();
@@ -50,14 +50,23 @@ export const warmProcessOf = (runDir: string): number | undefined => holderOf(lo
 function claimFolder(runDir: string): FileLock {
   doing('make folder', runDir, () => makeFolders(runDir));
   const path = lockPath(runDir);
-  const held = tryLock(path);
+  const held = doing('lock', path, () => tryLock(path));
   if (!held) {
-    const pid = readFileSync(path, 'utf8').trim();
-    throw new Error(`Cannot be the agent of ${runDir}: process ${pid || '(unknown)'} is`);
+    const pid = readFileSync(path, 'utf8').trim() || holderOf(path);
+    throw new Error(`Cannot be the agent of ${runDir}: process ${pid ?? '(unknown)'} is`);
   }
-  ftruncateSync(held.fd, 0);
-  writeSync(held.fd, `${process.pid}\n`, 0);
+  noteHolder(held.fd);
   return held;
+}
+
+/** The kernel knows the holder, too: a full disk keeps no agent, which releases what it holds, from its node. */
+function noteHolder(fd: number): void {
+  try {
+    ftruncateSync(fd, 0);
+    writeSync(fd, `${process.pid}\n`, 0);
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOSPC' && errnoOf(error) !== 'EDQUOT') throw error;
+  }
 }
 
 function answers(path: string): Promise<boolean> {

@@ -1,6 +1,8 @@
 /** Disks that are full, read-only or spoilt, a machine that was rebooted, and callers who mean no good. */
 import assert from 'node:assert/strict';
 import test, { suite } from 'node:test';
+import { startAgent } from '../support/agent-process.ts';
+import { type } from '../support/cli-host.ts';
 import {
   add,
   addresses,
@@ -18,6 +20,7 @@ import {
 } from '../support/cni.ts';
 import type { Host } from '../support/host.ts';
 import { assertNothingLeft, snapshot, tagged } from '../support/snapshot.ts';
+import { until } from '../support/until.ts';
 
 const disk = `mkdir -p ${stateDir}; mount -t tmpfs -o size=256k tmpfs ${stateDir}`;
 interface Plugged {
@@ -62,9 +65,11 @@ suite('a full disk', () => {
   });
 });
 
+/** Fills the file system of the folder, to the last byte. */
+const fill = (folder: string) =>
+  `dd if=/dev/zero of=${folder}/ballast bs=4k 2>/dev/null || true; dd if=/dev/zero of=${folder}/crumbs bs=1 2>/dev/null || true`;
+
 suite('to release takes no room', () => {
-  const fill = (folder: string) =>
-    `dd if=/dev/zero of=${folder}/ballast bs=4k 2>/dev/null || true; dd if=/dev/zero of=${folder}/crumbs bs=1 2>/dev/null || true`;
   const gc = ['gc', '--state-dir', stateDir, '--run-dir', runDir];
   for (const folder of [runDir, stateDir])
     test(`${folder} is full to the last byte: DEL, GC and \`tollgate gc\` release what pods hold; with room again, ADD works`, async () => {
@@ -134,6 +139,33 @@ test('a runtime folder that is read-only: ADD and DEL say what to do, and what i
   await host.sh(`mount -o remount,rw ${runDir}`);
   await silently(host, 'DEL', next);
   await silently(host, 'DEL', call);
+  await assertNothingLeft(host, before);
+});
+
+test('a runtime folder that is read-only: no warm process begins, nothing is uninstalled, and both say why', async () => {
+  using host = await startHost({
+    setup: `mkdir -p ${runDir}; mount -t tmpfs tmpfs ${runDir}; mount -o remount,ro ${runDir}`,
+  });
+  for (const words of [
+    ['agent', '--no-kubernetes'],
+    ['uninstall', '--dry-run'],
+  ]) {
+    const { exit, stdout, stderr } = await type(host, words);
+    assert.deepEqual([exit, stdout], [3, ''], stderr);
+    assert.match(stderr, /^tollgate: Cannot lock \S+\/agent\.lock: the file system is read-only: mount it read-write/m);
+  }
+});
+
+test('a runtime folder without room: a worker serves, and takes away what is there', async () => {
+  using host = await startHost({ setup: `mkdir -p ${runDir}; mount -t tmpfs -o size=256k tmpfs ${runDir}` });
+  await warm(host, config());
+  const before = await snapshot(host);
+  const { call } = await plug(host, 'a');
+  await host.sh(fill(runDir));
+  using worker = await startAgent(host);
+  await silently(host, 'DEL', call);
+  await until('the worker to tell of the DEL', () => worker.calls('DEL') === 1);
+  await host.sh(`rm ${runDir}/ballast ${runDir}/crumbs`);
   await assertNothingLeft(host, before);
 });
 

@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs';
 import { inventory, type PluggedIn } from '../../pod/inventory.ts';
 import { allLinks } from '../../pod/links.ts';
 import { claimNode } from '../../rpc/listen.ts';
+import { StateError } from '../../state/error.ts';
 import { command, exit, normalPath, outputOption, print, printJson, warn } from '../command.ts';
 import { type Live, liveOptions, openLive } from '../live-node.ts';
 import { type NodeFolders, networkSteps, nodeSteps, type Removal } from './removals.ts';
@@ -64,6 +65,7 @@ async function uninstalled(live: Live, { folders, conflist, isDry }: Wanted): Pr
   try {
     if (isUsed) held.use(claimNode(folders.runDir));
   } catch (error) {
+    if (error instanceof StateError) throw error;
     return { steps: [], obstacle: agentObstacle(error) };
   }
   const steps = conflist ? take(networkSteps(folders)) : [];
