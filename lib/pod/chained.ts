@@ -12,10 +12,10 @@ import { formatAlias } from '../tag/alias.ts';
 import { condemned, isOurs, quarantine } from '../tag/tag.ts';
 import { type Attached, attach, judge, open, openTarget } from './add.ts';
 import type { Context } from './context.ts';
-import { describePod } from './describe-pod.ts';
+import { describePod, isLoopbackPort } from './describe-pod.ts';
 import { writeFacts } from './facts.ts';
 import { learnsNothing } from './interface.ts';
-import { findLink } from './links.ts';
+import { answerFromLoopback, findLink } from './links.ts';
 
 /**
  * The other end of the pod's veth, found by the kernel's own link between the two, whatever the result calls it.
@@ -83,6 +83,8 @@ async function tag(request: AttachmentRequest, attachment: Attachment, context: 
   const alias = formatAlias({ ...name, containerID });
   must(context.host([setLink({ ifindex }, { group: quarantine, alias, ipv4: learnsNothing })]));
   const judged = await judge(pod, request, attachment, context);
+  // Only now: the table that guards the loopback is there.
+  if (pod.hostPorts.some(isLoopbackPort)) answerFromLoopback(context.host, ifindex, true);
   return { judged: await open(judged, link.ifindex, context), result: previous };
 }
 

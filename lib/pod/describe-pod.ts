@@ -49,7 +49,9 @@ export function describePod(
   };
 }
 
-const isLoopbackPort = ({ hostIP }: HostPort): boolean => hostIP === undefined || /^(127\.|0\.0\.0\.0$)/.test(hostIP);
+/** Whether it is one of the node's 127.0.0.1, too. */
+export const isLoopbackPort = ({ hostIP }: HostPort): boolean =>
+  hostIP === undefined || /^(127\.|0\.0\.0\.0$)/.test(hostIP);
 
 export function interfaceOf(request: AttachmentRequest, planned: PodLayout, mtu: number): PodInterface {
   const { config, containerID, ifname } = request;

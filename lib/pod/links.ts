@@ -65,6 +65,10 @@ export const removeLink = (exchange: Exchange, ifindex: number): void =>
 export const condemn = (exchange: Exchange, ifindex: number): void =>
   void mustExcept(exchange([setLink({ ifindex }, { group: condemned })]), 'ENODEV');
 
+/** Whether the node answers the pod with packets of 127.0.0.1: by a hostPort. The gate drops what it sends there by itself. */
+export const answerFromLoopback = (exchange: Exchange, ifindex: number, isOn: boolean): void =>
+  void mustExcept(exchange([setLink({ ifindex }, { ipv4: { route_localnet: isOn ? 1 : 0 } })]), 'ENODEV');
+
 export const writeAlias = (exchange: Exchange, ifindex: number, alias: string): void =>
   void must(exchange([setLink({ ifindex }, { alias })]));
 

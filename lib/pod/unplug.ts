@@ -21,7 +21,7 @@ import { delegateVerb, findDelegate } from './delegate.ts';
 import { type PodFacts, readFacts } from './facts.ts';
 import { forgetFlowsOf } from './forget-flows.ts';
 import { delegationOf, releaseAddresses } from './ipam.ts';
-import { condemn, routesOver, tagLink, unroute, writeAlias } from './links.ts';
+import { answerFromLoopback, condemn, routesOver, tagLink, unroute, writeAlias } from './links.ts';
 import { hostEnd, isMadeFor, lookUpIn, namedEnd, peerInPod } from './own-link.ts';
 
 /** An attachment that is to be undone. */
@@ -105,6 +105,8 @@ export async function unplug(leaving: Leaving, attachment: Attachment | undefine
   const isBegun = () => !attachment && readRecord(recordPath(openStore(settings.stateDir), key)) !== undefined;
   if (isBegun()) return false;
   const isChained = facts ? facts.kind === 'chained' : link !== undefined && !isMadeFor(key, link);
+  // Its maker may leave it there for a while, and the table that guards the loopback goes with the last pod.
+  if (link && isChained) answerFromLoopback(context.host, link.ifindex, false);
   if (link && !(isChained && settings.enforcer.kind === 'none')) condemn(context.host, link.ifindex);
   const addresses = facts?.pod?.addresses ?? attachment?.facts.addresses ?? (link ? addressesOver(link, context) : []);
   const takeOut = async (): Promise<void> => {

@@ -99,6 +99,30 @@ suite('later in a list', () => {
     }
   });
 
+  test('over ptp, a hostPort answers by 127.0.0.1, the node by nothing else of its loopback, and by none after DEL', async () => {
+    using host = await startHost();
+    const netns = await host.pod();
+    const portMappings = [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }];
+    const mapped = list(ptp, chained({ runtimeConfig: { portMappings } }));
+    const a = { containerID: 'a', netns };
+    const result = await addList(host, mapped, a);
+    await host.serve('a', 'tcp', 80, netns);
+    await host.serve('secret', 'tcp', 9999);
+    assert.match((await host.ask('tcp', '127.0.0.1', 8080)) ?? 'nothing', /^a /);
+    await host.sh(
+      `ip addr flush dev lo; ip link set lo down; echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet
+       ip route add 127.0.0.1/32 via ${result.ips![0]!.gateway!} dev eth0 onlink`,
+      netns,
+    );
+    assert.equal(await host.ask('tcp', '127.0.0.1', 9999, netns, 1500), undefined);
+    const { name } = await podLink(host, result);
+    const answers = () => host.sh(`cat /proc/sys/net/ipv4/conf/${name}/route_localnet`);
+    assert.equal(await answers(), '1\n');
+    const config_ = { ...mapped.plugins[1]!, cniVersion: '1.0.0', name: 'net', prevResult: result };
+    await silently(host, 'DEL', { ...a, config: config_ });
+    assert.equal(await answers(), '0\n');
+  });
+
   test('where no plugin before made the interface, ADD is code 7 and says so', async () => {
     using host = await startHost();
     const prevResult = { cniVersion: '1.0.0', interfaces: [], ips: [] };
