@@ -105,6 +105,22 @@ const labelList: Reader<ReadonlyMap<string, string>> = (value, at) =>
     })(value, at),
   );
 
+const isBlank = (value: unknown): boolean =>
+  value === undefined || value === '' || (Array.isArray(value) && value.length === 0);
+
+/**
+ * A line for each thing that the runtime asks for, and that this plugin does not do: the pod is without it.
+ * @param isChained another plugin made the interface, with its addresses
+ */
+export function unheeded({ members }: Fields, isChained: boolean): readonly string[] {
+  const limiter = 'the bandwidth plugin, chained behind tollgate';
+  const maker = 'the plugin that makes the interface';
+  const others = { bandwidth: limiter, ...(isChained ? { ips: maker, mac: maker, ipRanges: maker } : {}) };
+  return Object.entries(others)
+    .filter(([key]) => !isBlank(members.get(key.toLowerCase())?.value))
+    .map(([key, plugin]) => `"runtimeConfig.${key}" is ignored: give the capability "${key}" to ${plugin}`);
+}
+
 export function readRuntimeConfig(from: Fields, take: Take): RuntimeConfig {
   return present<RuntimeConfig>({
     portMappings: take(from, 'portMappings', portMappings) ?? [],

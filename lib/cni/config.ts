@@ -1,5 +1,5 @@
 import type { Family } from '../ip/address.ts';
-import { type ArgsCni, type RuntimeConfig, readArgsCni, readRuntimeConfig } from './capability.ts';
+import { type ArgsCni, type RuntimeConfig, readArgsCni, readRuntimeConfig, unheeded } from './capability.ts';
 import { type Dns, dns } from './dns.ts';
 import { CniError, codes, messageOf } from './error.ts';
 import {
@@ -161,7 +161,9 @@ export function parseConfig(stdin: string, verb: Verb, role: Role = 'tollgate'):
   const isAdd = verb === 'ADD' || verb === 'CHECK';
   // The main plugin's keys are its own affair: bridge has an mtu, too.
   const own = readOwnKeys(role === 'tollgate' ? from : none, take);
-  const runtime = readRuntimeConfig(take(from, 'runtimeConfig', fields) ?? none, take);
+  const runtimeConfig = take(from, 'runtimeConfig', fields) ?? none;
+  const runtime = readRuntimeConfig(runtimeConfig, take);
+  if (verb === 'ADD' && role === 'tollgate') warnings.push(...unheeded(runtimeConfig, from.members.has('prevresult')));
   if (isAdd || verb === 'STATUS')
     refuseTooSmallMtu(
       own.mtu,

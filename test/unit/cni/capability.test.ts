@@ -138,6 +138,25 @@ test('bandwidth and what else runtimes send is left alone', () => {
   assert.deepEqual(read({ runtimeConfig }).runtime, read({}).runtime);
 });
 
+const prevResult = { cniVersion: '1.1.0', ips: [] };
+const unheeded: readonly (readonly [string, object, readonly string[]])[] = [
+  ['a bandwidth', { runtimeConfig: { bandwidth: { ingressRate: 1 } } }, ['bandwidth']],
+  ['nothing of it', { runtimeConfig: { bandwidth: null, ips: ['10.0.0.7'], mac: '02:00:00:00:00:01' } }, []],
+  [
+    'address and MAC where another plugin made the interface',
+    { prevResult, runtimeConfig: { ips: ['10.0.0.7'], MAC: '02:00:00:00:00:01', ipRanges: [], portMappings: [] } },
+    ['ips', 'mac'],
+  ],
+  ['none of them there', { prevResult, runtimeConfig: { ips: [], mac: '', labels: { a: 'b' } } }, []],
+];
+for (const [what, config, keys] of unheeded)
+  test(`a runtime that asks for ${what} is warned of ${keys.length === 0 ? 'nothing' : keys.join(' and ')}`, () => {
+    const named = read(config).warnings.map(
+      line => /^"runtimeConfig\.(\w+)" is ignored: give the capability/.exec(line)?.[1],
+    );
+    assert.deepEqual(named, keys);
+  });
+
 const labelRows: readonly (readonly [string, object, readonly (readonly string[])[] | RegExp])[] = [
   [
     'args.cni.labels',
