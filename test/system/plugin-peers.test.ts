@@ -123,6 +123,26 @@ suite('later in a list', () => {
     assert.equal(await answers(), '0\n');
   });
 
+  test('over ptp, a pod whose namespace is gone is collected by `tollgate gc`, and by an ADD that wants its hostPort', async () => {
+    using host = await startHost();
+    const portMappings = [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }];
+    const mapped = list(ptp, chained({ runtimeConfig: { portMappings } }));
+    for (const containerID of ['a', 'b']) {
+      const netns = await host.pod();
+      await addList(host, mapped, { containerID, netns });
+      await host.removeNetns(netns);
+      await until('its link to be gone', async () => (await tagged(host)).length === 0);
+    }
+    const { exit, stdout, stderr } = await type(host, ['gc']);
+    assert.deepEqual(
+      [exit, /undone: default\/b, eth0 of b in network net: its interface is gone/.test(stdout)],
+      [0, true],
+      stderr,
+    );
+    assert.match((await type(host, ['pods'])).stdout, /^No pod is plugged in/);
+    assert.deepEqual(host.files(stateDir).filter(isRecord), []);
+  });
+
   test('where no plugin before made the interface, ADD is code 7 and says so', async () => {
     using host = await startHost();
     const prevResult = { cniVersion: '1.0.0', interfaces: [], ips: [] };

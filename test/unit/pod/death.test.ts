@@ -58,7 +58,9 @@ suite('deathOf()', () => {
     ],
     ['a link that the kernel is about to delete', ready, kernel(NOT_ASSIGNED, [3]), 'its network namespace is gone'],
     ['an attachment of another node namespace', { ...ready, home: '4:1' }, kernel(null, []), undefined],
-    ['an interface that another plugin made', { ...ready, kind: 'chained' }, kernel(null, []), undefined],
+    ['a pod on an interface that another plugin made', { ...ready, kind: 'chained' }, kernel(3, [3]), undefined],
+    ['such an interface that is gone', { ...ready, kind: 'chained' }, kernel(null, []), 'its interface is gone'],
+    ['addresses for an interface of another plugin', { ...ready, kind: 'ipam' }, kernel(null, []), undefined],
     ['an ADD that died', { ...ready, phase: 'adding' } as unknown as Facts, kernel(3, [3]), 'its ADD died halfway'],
   ];
   for (const [what, facts, host, death] of rows)
