@@ -29,7 +29,7 @@ const pages = readdirSync(join(folder, 'share/man/man1')).sort();
 /** As a terminal of that many columns shows it. */
 function rendered(page: string): { readonly text: string; readonly warnings: string } {
   const env = { ...process.env, MANWIDTH: '500', LC_ALL: 'C.UTF-8', MAN_KEEP_FORMATTING: '' };
-  const args = ['--warnings', '-E', 'UTF-8', '--local-file', join(folder, 'share/man/man1', page)];
+  const args = ['--warnings', '--no-hyphenation', '-E', 'UTF-8', '--local-file', join(folder, 'share/man/man1', page)];
   const { stdout, stderr, status } = spawnSync('man', args, { encoding: 'utf8', env });
   assert.equal(status, 0, stderr);
   return { text: stdout, warnings: stderr };
