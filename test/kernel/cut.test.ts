@@ -12,7 +12,7 @@ import { inNetns } from '../../lib/kernel/netns.ts';
 import { Cluster } from '../../lib/policy/evaluate/cluster.ts';
 import { readManifests } from '../../lib/policy/manifest/manifest.ts';
 import { conntrackBy, type Inside, poolIn } from '../support/conntrack.ts';
-import { deleteFlows, listFlows } from '../support/listed-flows.ts';
+import { forgetFlows, listFlows } from '../support/listed-flows.ts';
 import { makeNetns } from '../support/netns.ts';
 import { manyFlows, openFlows } from '../support/tracked-flows.ts';
 import { documentsOf } from '../support/worlds.ts';
@@ -27,7 +27,7 @@ after(() => {
   socket[Symbol.dispose]();
   netns[Symbol.dispose]();
 });
-beforeEach(() => void deleteFlows(socket.exchange, listFlows(socket.exchange)));
+beforeEach(() => forgetFlows(socket.exchange));
 
 const address = (text: string) => parseAddress(text) ?? assert.fail(text);
 const [busy, quiet, friend, stranger] = ['10.0.0.2', '10.0.0.3', '10.0.0.4', '198.51.100.9'].map(address);

@@ -124,7 +124,7 @@ test('there is no table until somebody makes it, and other tables are not ours',
 
 test('counts and handles are read beside the table', () => {
   const before = nft.read({ family: 'inet', name: 'tollgate' })!;
-  netns.try('bash', ['-c', 'for i in 1 2 3; do echo > /dev/udp/127.0.0.1/9; done']);
+  netns.try('bash', ['--norc', '-c', 'for i in 1 2 3; do echo > /dev/udp/127.0.0.1/9; done']);
   const read = nft.read({ family: 'inet', name: 'tollgate' })!;
   assert.deepEqual(read.table, before.table);
   assert.equal(read.counters.get('denied')?.packets, 3n);

@@ -174,7 +174,7 @@ test('packets count in the kernel exactly where the tracer leads them', () => {
     fc.property(tables(), table => {
       nft.commit({ family: 'inet', table: 'tollgate', operations: [{ verb: 'destroy', object: 'table' }] });
       nft.commit(createTable(table));
-      netns.try('bash', ['-c', send]);
+      netns.try('bash', ['--norc', '-c', send]);
       const seen = [...nft.readCounters({ family: 'inet', name: 'tollgate' })].filter(
         ([, { packets }]) => packets > 0n,
       );
@@ -260,7 +260,11 @@ test('where a map of counters has no such key, the rule does nothing more, and t
   assert.deepEqual(trace('output', packetTo(1004)).counted, ['next']);
   nft.commit({ family: 'inet', table: 'tollgate', operations: [{ verb: 'destroy', object: 'table' }] });
   nft.commit(createTable(table));
-  netns.try('bash', ['-c', [1001, 1002, 1004, 1005].map(port => `echo > /dev/udp/127.0.0.1/${port};`).join(' ')]);
+  netns.try('bash', [
+    '--norc',
+    '-c',
+    [1001, 1002, 1004, 1005].map(port => `echo > /dev/udp/127.0.0.1/${port};`).join(' '),
+  ]);
   const counted = nft.readCounters({ family: 'inet', name: 'tollgate' });
   assert.deepEqual(
     ['by-port-a', 'by-port-b', 'next'].map(name => counted.get(name)?.packets),

@@ -209,8 +209,9 @@ export class Host implements Disposable {
     return stdout;
   }
 
+  /** Standard input is a socket, as where sshd calls: bash would read the .bashrc of who runs the tests. */
   sh(script: string, netns?: string): Promise<string> {
-    return this.must(['bash', '-ec', script], netns === undefined ? {} : { netns });
+    return this.must(['bash', '--norc', '-ec', script], netns === undefined ? {} : { netns });
   }
 
   /** New network namespaces, named, at /run/netns/NAME; nothing is up in them. */
@@ -286,7 +287,7 @@ export class Host implements Disposable {
   ): Promise<string | undefined> {
     const script = `exec 3<>/dev/$0/$1/$2 && echo hello >&3 && head -n 1 <&3`;
     const seconds = String(patience / 1000);
-    const command = ['timeout', seconds, 'bash', '-c', script, transport, address, String(port)];
+    const command = ['timeout', seconds, 'bash', '--norc', '-c', script, transport, address, String(port)];
     const { stdout } = await this.run(command, netns === undefined ? {} : { netns });
     return stdout.trim() || undefined;
   }

@@ -6,6 +6,7 @@
 import { type Address, type Family, formatAddress } from '../../lib/ip/address.ts';
 import {
   type Exchange,
+  must,
   mustExcept,
   type NetlinkReply,
   type NetlinkRequest,
@@ -88,6 +89,12 @@ function deleteFlow(flow: ConntrackEntry): NetlinkRequest {
       [CTA.ID, be32(id)],
     ),
   };
+}
+
+/** All connections of this network namespace: the kernel passes over empty buckets here, and locks each where it lists. */
+export function forgetFlows(exchange: Exchange): void {
+  const body = header(undefined);
+  must(exchange([{ operation: 'forget all connections', type: CT.DELETE, flags: 0, body }]));
 }
 
 function tupleOf(tuple: AttributeReader): FlowTuple | undefined {

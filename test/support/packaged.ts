@@ -83,7 +83,7 @@ export class Packaged implements Disposable {
   /** Starts a node whose systemd runs units. */
   static async startBooted(): Promise<Packaged> {
     const node = new Packaged(await Host.start({ setup }));
-    const booted = node.host.spawn(['bash', '-ec', boot]);
+    const booted = node.host.spawn(['bash', '--norc', '-ec', boot]);
     const { pid } = booted;
     // Before it is systemd, it is in the machine's root.
     const init = await until('systemd to be started', () =>
@@ -102,15 +102,15 @@ export class Packaged implements Disposable {
   }
 
   spawn(script: string): ChildProcess {
-    return this.host.spawn([...this.#enter, 'bash', '-c', script]);
+    return this.host.spawn([...this.#enter, 'bash', '--norc', '-c', script]);
   }
 
   run(script: string): Promise<Exit> {
-    return this.host.run([...this.#enter, 'bash', '-ec', script]);
+    return this.host.run([...this.#enter, 'bash', '--norc', '-ec', script]);
   }
 
   sh(script: string): Promise<string> {
-    return this.host.must([...this.#enter, 'bash', '-ec', script]);
+    return this.host.must([...this.#enter, 'bash', '--norc', '-ec', script]);
   }
 
   read(file: string): string {

@@ -23,9 +23,11 @@ export interface Link {
   readonly mac: string;
 }
 
-export async function links(host: Host, netns?: string): Promise<Link[]> {
-  const all = JSON.parse(await host.must(['ip', '-d', '-j', 'link'], netns === undefined ? {} : { netns })) as IpLink[];
-  return all
+export const links = async (host: Host, netns?: string): Promise<Link[]> =>
+  linksIn(await host.must(['ip', '-d', '-j', 'link'], netns === undefined ? {} : { netns }));
+
+function linksIn(json: string): Link[] {
+  return (JSON.parse(json) as IpLink[])
     .map(link => ({
       name: link.ifname,
       alias: link.ifalias,
@@ -70,20 +72,41 @@ const isBesideARecord = (file: string, all: readonly string[]): boolean =>
 
 /** Prints what nft lists, without the set of markers: each batch makes one anew, and they gather as long as batches only add. */
 export const listed = (what: string): string => `nft -s list ${what} | sed '/^\tset marker {/,/^$/d'`;
+/** The same in text that nft has printed. */
+const markers = /^\tset marker \{[\s\S]*?^\n/gm;
 
-/** All that a pod could leave on a host. */
-export async function snapshot(host: Host): Promise<Snapshot> {
-  const script = `ip -o addr | sed 's/valid_lft.*//; s/^[0-9]*: //'; echo ====; { ip -4 route show table all; ip -6 route show table all; } | sed 's/ expires [^ ]*//' | sort
-    echo ====; ip neigh show nud permanent | sort; echo ====; ${listed('ruleset')}`;
-  await until(
-    'links in the deleting group to be gone',
-    async () => !(await links(host)).some(link => link.group === deleting),
-  );
-  const [found, text] = await Promise.all([links(host), host.sh(script)]);
-  const [addresses = '', routes = '', neighbours = '', rules = ''] = text.split('====\n');
+const isDeleting = ({ group }: Link): boolean => group === deleting;
+
+/** All that a pod could leave on a host, once no link is on its way out. */
+export const snapshot = (host: Host): Promise<Snapshot> =>
+  until('links in the deleting group to be gone', async () => {
+    const found = await look(host);
+    return found.links.some(isDeleting) ? undefined : found;
+  });
+
+const commands = [
+  'ip -d -j link',
+  'ip -o addr',
+  'ip -4 route show table all; ip -6 route show table all',
+  'ip neigh show nud permanent',
+  'nft -s list ruleset',
+];
+
+/** Here, where it takes no process. */
+const sorted = (text: string): string => text.split('\n').sort().join('\n');
+
+async function look(host: Host): Promise<Snapshot> {
+  const said = await host.sh(commands.join('; echo ====; '));
+  const [found = '', addresses = '', routes = '', neighbours = '', rules = ''] = said.split('====\n');
   const all = [...host.files(stateDir), ...host.files(runDir)];
-  const files = all.filter(file => !isHousekeeping(file) && !isBesideARecord(file, all));
-  return { links: found, addresses, routes, neighbours, rules, files };
+  return {
+    links: linksIn(found),
+    addresses: addresses.replaceAll(/^\d+: |valid_lft.*/gm, ''),
+    routes: sorted(routes.replaceAll(/ expires [^ \n]*/g, '')),
+    neighbours: sorted(neighbours),
+    rules: rules.replaceAll(markers, ''),
+    files: all.filter(file => !isHousekeeping(file) && !isBesideARecord(file, all)),
+  };
 }
 
 /** Asserts that the host has neither more nor less on it than before. */

@@ -11,7 +11,7 @@ import { inNetns, Netns } from '../../lib/kernel/netns.ts';
 import { Nft } from '../../lib/kernel/nft.ts';
 import { PROTOCOL } from '../../lib/nft/statements.ts';
 import type { Host } from './host.ts';
-import { type ConntrackEntry, deleteFlows, listFlows } from './listed-flows.ts';
+import { type ConntrackEntry, forgetFlows, listFlows } from './listed-flows.ts';
 import type { Packet } from './packet.ts';
 import { type End, NodeEnd, settle, Tap } from './tap.ts';
 
@@ -131,7 +131,7 @@ export class WiredHost implements Disposable {
 
   /** The node tracks nothing any more. */
   forget(): void {
-    deleteFlows(this.#conntrack.exchange, this.flows());
+    forgetFlows(this.#conntrack.exchange);
   }
 
   /** Everything that was sent before has arrived, or never will. */

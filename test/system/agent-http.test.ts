@@ -229,6 +229,7 @@ test('metrics are what Prometheus reads, and count what happened', async () => {
   const get = (path: string) =>
     host.host.run([
       'bash',
+      '--norc',
       '-c',
       `exec 3<>/dev/tcp/127.0.0.1/9467; printf 'GET ${path} HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3`,
     ]);
@@ -263,6 +264,7 @@ test('metrics are what Prometheus reads, and count what happened', async () => {
 const readinessOf = (host: KubeHost, path = '/readyz') =>
   host.host.run([
     'bash',
+    '--norc',
     '-c',
     `exec 3<>/dev/tcp/127.0.0.1/9467; printf 'GET ${path} HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3`,
   ]);
@@ -311,6 +313,7 @@ test('a broken asker harms nobody', async () => {
   const { host } = room;
   await host.host.run([
     'bash',
+    '--norc',
     '-c',
     'for i in $(seq 80); do exec {fd}<>/dev/tcp/127.0.0.1/9467 && echo nonsense >&$fd; done; true',
   ]);

@@ -127,7 +127,12 @@ suite('policy lint', () => {
     ['a FIFO whose writer comes later', `(sleep 0.2; cat all/shop.yaml >late) & ${tollgate} policy lint -f late`],
   ] as const)
     test(`${what} is a file`, async () => {
-      const { exit, stdout } = await host.run(['bash', '-c', `cd /run/work; rm -f late; mkfifo late; ${line}`]);
+      const { exit, stdout } = await host.run([
+        'bash',
+        '--norc',
+        '-c',
+        `cd /run/work; rm -f late; mkfifo late; ${line}`,
+      ]);
       assert.equal(exit, 0);
       assert.match(stdout, /^5 documents/);
     });

@@ -102,7 +102,7 @@ for (const { what, command, told, isLong } of works)
       await until('its work folder to be gone', () => !readdirSync(folder).some(name => name.startsWith('.')));
       return;
     }
-    const piped = await host.run(['bash', '-c', command]);
+    const piped = await host.run(['bash', '--norc', '-c', command]);
     assert.equal(piped.exit, 0, piped.stderr);
     assert.doesNotMatch(piped.stdout + piped.stderr, told);
     const { exit, stdout } = await host.run(terminal);

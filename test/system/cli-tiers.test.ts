@@ -226,7 +226,7 @@ test('bash completes what there is for policies of all tiers', async () => {
     const line = `tollgate() { ${tollgate} "$@"; }\n${script}
 COMP_WORDS=(${all.map(word => `'${word}'`).join(' ')}) COMP_CWORD=${all.length - 1}
 _tollgate_yargs_completions; printf '%s\\n' "\${COMPREPLY[@]}"`;
-    const found = (await host.host.must(['bash', '-c', line], { env })).trim().split('\n');
+    const found = (await host.host.must(['bash', '--norc', '-c', line], { env })).trim().split('\n');
     assert.ok(found.includes(holds), `${words.join(' ')}: ${found.join(' ')}`);
   }
 });

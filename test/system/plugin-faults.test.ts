@@ -1,6 +1,6 @@
 /** Disks that are full, read-only or spoilt, a machine that was rebooted, and callers who mean no good. */
 import assert from 'node:assert/strict';
-import test, { suite } from 'node:test';
+import test, { after, before, suite } from 'node:test';
 import { startAgent } from '../support/agent-process.ts';
 import { type } from '../support/cli-host.ts';
 import {
@@ -19,7 +19,7 @@ import {
   warm,
 } from '../support/cni.ts';
 import type { Host } from '../support/host.ts';
-import { assertNothingLeft, snapshot, tagged } from '../support/snapshot.ts';
+import { assertNothingLeft, type Snapshot, snapshot, tagged } from '../support/snapshot.ts';
 import { until } from '../support/until.ts';
 
 const disk = `mkdir -p ${stateDir}; mount -t tmpfs -o size=256k tmpfs ${stateDir}`;
@@ -373,6 +373,18 @@ test('after a reboot, what the last boot held is free', async () => {
 });
 
 suite('hostile input', () => {
+  let host: Host;
+  let neighbour: Plugged;
+  let untouched: Snapshot;
+  before(async () => {
+    host = await startHost();
+    await warm(host, config());
+    neighbour = await plug(host, 'neighbour');
+    await host.sh('nft add table inet bystander');
+    untouched = await snapshot(host);
+  });
+  after(() => host[Symbol.dispose]());
+
   const shell = `$(touch /run/pwned); \`touch /run/pwned\` | touch /run/pwned & '"\\`;
   const nft = `"; } flush ruleset; table inet x { chain c { comment "`;
   const long = 'x'.repeat(300);
@@ -441,11 +453,6 @@ suite('hostile input', () => {
   ];
   for (const [what, more] of tests) {
     test(`${what}: served, or refused with an error object; nobody is harmed, nothing is left`, async () => {
-      using host = await startHost();
-      await warm(host, config());
-      const neighbour = await plug(host, 'neighbour');
-      await host.sh('nft add table inet bystander');
-      const before = await snapshot(host);
       const call: Call = { config: config(), containerID: 'hostile', netns: await host.pod(), ...more };
       const outcome = await cni(host, 'ADD', call);
       if (outcome.exit === 0) {
@@ -456,10 +463,10 @@ suite('hostile input', () => {
           await silently(host, 'CHECK', { ...call, config: { ...call.config, prevResult } as Json });
       } else {
         assert.notEqual(errorOf(outcome).code, 199);
-        await assertNothingLeft(host, before, 'after a refusal');
+        await assertNothingLeft(host, untouched, 'after a refusal');
       }
       await silently(host, 'DEL', call);
-      await assertNothingLeft(host, before);
+      await assertNothingLeft(host, untouched);
       assert.deepEqual(
         host.files('/run').filter(file => file.includes('pwned')),
         [],
@@ -491,13 +498,10 @@ suite('hostile input', () => {
   ];
   for (const [what, more] of refused) {
     test(`${what} is refused with an error object, and nothing changes`, async () => {
-      using host = await startHost();
-      await warm(host, config());
-      const before = await snapshot(host);
       const call: Call = { config: config(), containerID: 'hostile', netns: await host.pod(), ...more };
       const { code } = errorOf(await cni(host, 'ADD', call));
       assert.notEqual(code, 199);
-      await assertNothingLeft(host, before, 'after a refusal');
+      await assertNothingLeft(host, untouched, 'after a refusal');
       assert.deepEqual(
         host.files('/run').filter(file => file.includes('pwned')),
         [],

@@ -78,7 +78,13 @@ for (const line of commands) {
     using _ = recorded.test(typed)
       ? await startAgent(host, [tollgate, 'agent', '--no-kubernetes', '--flows'])
       : undefined;
-    const command = [...(endless.test(typed) ? ['timeout', '--signal=INT', '2'] : []), 'bash', '-c', `exec ${line}`];
+    const command = [
+      ...(endless.test(typed) ? ['timeout', '--signal=INT', '2'] : []),
+      'bash',
+      '--norc',
+      '-c',
+      `exec ${line}`,
+    ];
     const { exit, stdout, stderr } = await host.run(['env', '-C', '/tmp', 'SHELL=/bin/bash', ...command]);
     const want = endless.test(typed) ? [0, 124] : [expected.find(([which]) => which.test(typed))?.[1] ?? 0];
     assert.ok(want.includes(exit!), `exit code ${exit}\n${stdout}${stderr}`);
