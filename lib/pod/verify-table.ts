@@ -38,25 +38,28 @@ export async function tableDifferences(scene: Scene, found: readonly PluggedIn[]
   return [{ about: tableName, what, nft }];
 }
 
-/** Policies that were changed in the folder, and are not in force before the next ADD or `tollgate policy apply`. */
+/** What the policies folder says now and what is in force do not go together. */
 export async function pendingPolicies({ here }: Scene): Promise<Mismatch[]> {
   const file = here.hook.table.store.read();
   if (file?.state.owner.enforcer !== 'inline') return [];
-  const { readFolder, refuseBroken } = await import('../nodestore/policy-folder.ts');
+  const { readFolder, refuseBroken, warningsOf } = await import('../nodestore/policy-folder.ts');
   const { store } = here.hook.table;
   const { policies } = file.state.owner;
-  const look = () => readFolder(policies, store.readApplied());
-  if (!(await look()).isChanged) return [];
-  // A call that was under way has put it into force by now.
-  using _ = await store.lock(60_000);
-  const folder = await look();
-  if (!folder.isChanged) return [];
-  const changed = 'has changed since it was applied';
+  const differences = (...what: readonly string[]) => what.map(each => ({ about: policies, what: each }));
+  const look = async () => await readFolder(policies, store.readApplied());
   try {
+    let folder = await look();
+    if (folder.isChanged) {
+      // A call that was under way has put it into force by now.
+      using _ = await store.lock(60_000);
+      folder = await look();
+    }
+    if (!folder.isChanged) return differences(...warningsOf(folder));
     refuseBroken(folder);
+    return differences('has changed since it was applied: run `tollgate policy apply`');
   } catch (error) {
-    const what = `${changed}, and what it said then stays in force: ${messageOf(error)}; mend that, and run \`tollgate policy apply\``;
-    return [{ about: policies, what }];
+    return differences(
+      `has changed since it was applied, and what it said then stays in force: ${messageOf(error)}; mend that, and run \`tollgate policy apply\``,
+    );
   }
-  return [{ about: policies, what: `${changed}: run \`tollgate policy apply\`` }];
 }

@@ -169,6 +169,32 @@ test('a file that keeps the folder from being applied is named, as `policy apply
   await verify(0);
 });
 
+suite('a policies folder whose newest word does not count is named, though nothing is left to apply', () => {
+  const damages: readonly (readonly [what: string, script: string, said: RegExp, mend: string])[] = [
+    [
+      'a file is broken, and its last good version is in force',
+      `cp ${policies}/web.yaml /run/web.yaml; echo 'a: [' >${policies}/web.yaml`,
+      /web\.yaml cannot be read as manifests, so its last good version stays in force/,
+      `mv /run/web.yaml ${policies}/web.yaml`,
+    ],
+    [
+      'the folder cannot be read',
+      `mv ${policies} /run/policies; : >${policies}`,
+      /Cannot read the policies folder .*: what it said last stays in force/,
+      `rm ${policies}; mv /run/policies ${policies}`,
+    ],
+  ];
+  for (const [what, script, said, mend] of damages)
+    test(what, async () => {
+      await host.sh(script);
+      await type(host, ['policy', 'apply']);
+      assert.match(words(await verify(1)).join('\n'), said);
+      await host.sh(mend);
+      assert.equal((await type(host, ['policy', 'apply'])).exit, 0);
+      await verify(0);
+    });
+});
+
 test('a folder in which no ADD could keep state is named', async () => {
   const readOnly = async <T>(folder: string, look: () => Promise<T>): Promise<T> => {
     await host.sh(`mount --bind ${folder} ${folder}; mount -o remount,ro,bind ${folder}`);

@@ -7,8 +7,9 @@ import type { Host } from '../support/host.ts';
 const folders = ['--bin-dir', '/run/work/bin', '--conf-dir', '/run/work/net.d'];
 const conflist = '/run/work/net.d/10-tollgate.conflist';
 
-/** The commands write where a user has it, into a copy of /etc. */
-const setup = 'mkdir -p /run/etc; cp -a /etc/. /run/etc; mount --bind /run/etc /etc';
+/** The commands write where a user has it, into a copy of /etc without what this machine has of a network for pods. */
+const setup =
+  'mkdir -p /run/etc; cp -a /etc/. /run/etc; rm -rf /run/etc/tollgate /run/etc/cni; mount --bind /run/etc /etc';
 
 const verify = (host: Host, ...more: readonly string[]) =>
   host.must([tollgate, 'verify', ...folders, '--run-dir', runDir, ...more]);
