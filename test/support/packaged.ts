@@ -223,13 +223,15 @@ export const fileOf = ({ suffix }: Packager): string => `${releaseDir}/tollgate-
 export const lacks = (packager: Packager): string | false =>
   process.env['CI'] !== 'true' && !existsSync(fileOf(packager)) && `${fileOf(packager)} is not there`;
 
-/** Calls the plugin again and again. @returns what ends it, and says how often it was called and how often it failed */
+/** Calls the plugin again and again. @returns what ends it, and says how often it was called and what failed calls printed */
 export function callAllTheTime(
   node: Packaged,
   call: string,
-): () => Promise<{ readonly calls: number; readonly failures: number }> {
-  const script = `rm -f /run/enough; calls=0 failures=0
-    while [ ! -e /run/enough ]; do calls=$((calls + 1)); (${call}) >/dev/null 2>&1 || failures=$((failures + 1)); done; echo $calls $failures`;
+): () => Promise<{ readonly calls: number; readonly failures: readonly string[] }> {
+  const script = `rm -f /run/enough; calls=0
+    while [ ! -e /run/enough ]; do
+      calls=$((calls + 1)); said=$( (${call}) 2>&1) || printf 'call %s, code %s: %s\\0' $calls $? "$said"
+    done; echo $calls`;
   const child = node.spawn(script);
   let said = '';
   child.stdout!.on('data', (chunk: Buffer) => {
@@ -237,9 +239,9 @@ export function callAllTheTime(
   });
   return async () => {
     node.host.write('/run/enough', '');
-    await until('the caller to end', () => said.includes('\n'));
-    const [calls, failures] = said.trim().split(' ').map(Number);
-    return { calls: calls!, failures: failures! };
+    await until('the caller to end', () => /(^|\0)\d+\n$/.test(said));
+    const [calls, ...failures] = said.split('\0').reverse();
+    return { calls: Number(calls), failures };
   };
 }
 

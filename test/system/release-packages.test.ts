@@ -43,7 +43,7 @@ for (const packager of [deb, rpm]) {
     assert.doesNotMatch(await node.sh(upgrade), /What to do next/);
     const { calls, failures } = await ended();
     assert.ok(calls > 0);
-    assert.equal(failures, 0, `of ${calls} calls during the upgrade`);
+    assert.deepEqual(failures, [], `of ${calls} calls during the upgrade`);
     assert.deepEqual(await node.asked(), restarts);
     assert.equal(node.read(conflist), changed);
     assert.ok(!node.files('/usr/share/doc/tollgate').includes('/usr/share/doc/tollgate/only-old'));
