@@ -1,4 +1,5 @@
 /** Reads the kernel's counters of this node, as of one moment. */
+import { countedDenial } from '../gate/denial.ts';
 import { TABLE } from '../gate/desired.ts';
 import { tagCounter } from '../gate/ruleset-to-nft.ts';
 import { Nft } from '../kernel/nft.ts';
@@ -9,7 +10,7 @@ import type { Direction } from '../policy/model/model.ts';
 export interface KernelCounts {
   /** Named counters. */
   readonly counters: ReadonlyMap<string, Counted>;
-  /** Packets that the last rule of each chain has dropped. */
+  /** Packets that each chain, or rule of it, has dropped, by `denialName`. */
   readonly drops: ReadonlyMap<string, Counted>;
   /** The chain that judges each tag; none where no policy does. */
   readonly judges: Readonly<Record<Direction, ReadonlyMap<number, string>>>;
@@ -39,10 +40,12 @@ function judgesIn(table: Table | undefined, direction: Direction): ReadonlyMap<n
 export function readCounts(): KernelCounts {
   using nft = Nft.open();
   const read = nft.read({ family: 'inet', name: TABLE });
-  const drops = [...(read?.ruleCounters ?? [])].flatMap(([chain, counted]): [string, Counted][] => {
-    const last = counted.at(-1);
-    return last ? [[chain, last]] : [];
-  });
+  const drops = (read?.table.chains ?? []).flatMap(({ name: chain, rules }) =>
+    (read?.ruleCounters.get(chain) ?? []).flatMap((counted, i): [string, Counted][] => {
+      const log = rules[i]?.statements.find(statement => statement.kind === 'log');
+      return counted ? [[countedDenial({ chain, ...log }), counted]] : [];
+    }),
+  );
   const judges = { ingress: judgesIn(read?.table, 'ingress'), egress: judgesIn(read?.table, 'egress') };
   return { counters: read?.counters ?? new Map(), drops: new Map(drops), judges };
 }

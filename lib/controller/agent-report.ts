@@ -1,5 +1,6 @@
 /** Reports of an agent on itself: status, health, metrics, manifests. */
 
+import { countedDenial } from '../gate/denial.ts';
 import { TABLE } from '../gate/desired.ts';
 import type { Client } from '../kube/client.ts';
 import type { NodeKeeper } from '../node/node-network.ts';
@@ -56,9 +57,9 @@ export interface AgentParts {
   readonly isServing: () => boolean;
 }
 
-/** The last rule of a chain is the one that drops. */
+/** The last rule of a chain is the one that drops, but for chains of rules that each drop by a number. */
 const dropsIn = ({ nft }: NodeKernel): Drops =>
-  new Map(nft.readRuleCounts({ family: 'inet', name: TABLE }).map(({ chain, counted }) => [chain, counted]));
+  new Map(nft.readRuleCounts({ family: 'inet', name: TABLE }).map(count => [countedDenial(count), count.counted]));
 
 export class AgentReport implements AgentView {
   readonly #parts: AgentParts;

@@ -1,10 +1,12 @@
-/** What gates have dropped, by policy. The kernel counts by chain, and a chain's count goes with the chain at the next change. */
+/** What gates have dropped, by policy. The kernel counts by chain or rule, and a count goes with those at the next change. */
+
+import { parseDenial } from '../gate/denial.ts';
 import type { Counted } from '../nft/decode.ts';
-import type { RuleChain, Ruleset } from '../policy/compile/ruleset.ts';
+import { type Denier, denierOf, type Ruleset } from '../policy/compile/ruleset.ts';
 import { formatRule } from '../policy/model/model.ts';
 import { type LabelValues, MOST_SERIES, type Sample } from './prometheus.ts';
 
-/** Packets that each chain of the table has dropped. */
+/** Packets that each chain of the table, or rule of it, has dropped, by `denialName`. */
 export type Drops = ReadonlyMap<string, Pick<Counted, 'packets'>>;
 
 interface Total extends Sample {
@@ -12,11 +14,11 @@ interface Total extends Sample {
 }
 
 /** Labels for the first rule of a chain that denies for cluster policies, as its log has it; none for other chains. */
-const ruleLabels = ({ denies }: RuleChain): LabelValues =>
+const ruleLabels = ({ denies }: Denier): LabelValues =>
   denies ? { tier: denies.tier, rule: formatRule(denies.rules[0]!) } : {};
 
-const seriesOf = (chain: RuleChain): readonly LabelValues[] =>
-  chain.policies.map(policy => ({ direction: chain.direction, policy, ...ruleLabels(chain) }));
+const seriesOf = (denier: Denier): readonly LabelValues[] =>
+  denier.policies.map(policy => ({ direction: denier.direction, policy, ...ruleLabels(denier) }));
 
 /** Counts that only grow while the agent runs, from nothing: to Prometheus one that falls has begun again from nothing. */
 export class DropTotals {
@@ -36,9 +38,9 @@ export class DropTotals {
   take(drops: Drops, chains: Ruleset['chains']): readonly Sample[] {
     const totals = new Map<string, Total>();
     for (const [name, { packets }] of drops) {
-      const chain = chains.get(name);
+      const denier = denierOf(chains, parseDenial(name));
       const more = Number(packets - this.#before(name, packets));
-      for (const labels of chain ? seriesOf(chain) : []) {
+      for (const labels of denier ? seriesOf(denier) : []) {
         const key = JSON.stringify(labels);
         const { value } = totals.get(key) ?? this.#totals.get(key) ?? { value: 0 };
         totals.set(key, { labels, value: value + more });

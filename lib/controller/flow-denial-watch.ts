@@ -1,4 +1,5 @@
 /** Denied packets as the node logs them, made flows of; and what its counters know beyond the log. One holds a log at a time. */
+import { countedDenial } from '../gate/denial.ts';
 import { TABLE } from '../gate/desired.ts';
 import { NetlinkError } from '../kernel/message.ts';
 import { holderOf, type LoggedPacket, PacketLog } from '../kernel/nflog.ts';
@@ -11,11 +12,11 @@ import { Denials, type DeniedFlow, type DeniedSum, type DropCounter, type NodeNa
 
 const tableName = { family: 'inet', name: TABLE } as const;
 
-/** Packets that the end of each denying chain has dropped; no other rule of theirs counts for itself. */
+/** Packets that each rule that denies has dropped; no other rule of those chains counts for itself. */
 const denying = (counts: readonly RuleCount[]): DropCounter[] =>
   counts
     .filter(({ chain }) => /^(in-|out-|ingress$|egress$)/.test(chain))
-    .map(({ chain, rule, counted }) => ({ chain, rule, packets: Number(counted.packets) }));
+    .map(count => ({ denial: countedDenial(count), rule: count.rule, packets: Number(count.counted.packets) }));
 
 /** Tells the last count of each denying rule that a change of policy deletes, as the kernel deletes it. */
 const watchRemovals = (onGone: (counter: DropCounter) => void): Subscription =>

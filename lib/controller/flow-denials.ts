@@ -1,6 +1,6 @@
 /** Denied flows out of denied packets: merged, named and, beyond the log's rate limit, summed up. */
 import { protocolName } from '../flows/model.ts';
-import { denialPrefix } from '../gate/denial.ts';
+import { saidByPrefix } from '../gate/denial.ts';
 import { formatAddress } from '../ip/address.ts';
 import type { LoggedPacket } from '../kernel/nflog.ts';
 import type { Direction } from '../policy/model/model.ts';
@@ -23,11 +23,11 @@ export interface DeniedFlow {
   readonly rule?: string;
 }
 
-/** Packets that a chain denied and that were not shown one by one. */
+/** Packets that a chain or rule denied and that were not shown one by one. */
 export interface DeniedSum {
   readonly time: number;
   readonly direction: Direction;
-  /** The policies of all pods that the chain judges. */
+  /** The policies of all pods that it judges. */
   readonly by: readonly string[];
   readonly packets: number;
 }
@@ -36,10 +36,11 @@ export interface DeniedSum {
 export interface NodeNames {
   readonly who: (address: string) => string;
   /**
-   * Policies that the chain enforces: pods with the same rules share a chain, whosever policies the rules are.
+   * Policies that a chain, or a rule of it, enforces: pods with the same rules share a chain, whosever policies the rules are.
+   * @param denial as `denialName` names it
    * @param subject the address of the pod that is judged: of its policies only
    */
-  readonly policies: (chain: string, subject?: string) => readonly string[];
+  readonly policies: (denial: string, subject?: string) => readonly string[];
 }
 
 /** Seconds within which packets with the same ends are one flow. */
@@ -47,37 +48,30 @@ const MERGE = 10;
 /** Flows that are remembered at once: a flood of new ones is summed up beyond. */
 const REMEMBERED = 4096;
 
-/** The chain whose end logged the packet, and the rule that it stands for, if told; undefined for a prefix that is not ours. */
-function saidByPrefix(prefix: string): { readonly chain: string; readonly rule?: string } | undefined {
-  const start = denialPrefix('');
-  if (!prefix.startsWith(start)) return undefined;
-  const [chain = '', ...words] = prefix.slice(start.length).trim().split(' ');
-  return words.length === 0 ? { chain } : { chain, rule: words.join(' ') };
-}
-
-const directionOfChain = (chain: string): Direction => (/^(out-|egress)/.test(chain) ? 'egress' : 'ingress');
+const directionOf = (denial: string): Direction => (/^(out-|egress)/.test(denial) ? 'egress' : 'ingress');
 
 const tupleOf = ({ source, destination, protocol, sourcePort, destinationPort }: LoggedPacket): string =>
   [formatAddress(source), formatAddress(destination), protocol, sourcePort, destinationPort].join(' ');
 
-/** The denying rule at the end of a chain. */
+/** A rule that denies. */
 export interface DropCounter {
-  readonly chain: string;
+  /** @see denialName */
+  readonly denial: string;
   /** The rule's handle: a chain that comes again has another. */
   readonly rule: number;
   readonly packets: number;
 }
 
-interface ChainCount {
+interface DenialCount {
   /** Packets that its counters knew of at the last look, since we began. */
   denied: number;
   /** Packets that the kernel has told of since, with its last word of a counter. */
   later: number;
   /** The number of denied packets that were logged or summed up. */
   told: number;
-  /** Policies of the chain when it was last there. */
+  /** Policies of the chain or rule when it was last there. */
   by: readonly string[];
-  /** Looks since the chain was last there. */
+  /** Looks since then. */
   gone: number;
 }
 
@@ -87,22 +81,22 @@ const LAST_WORD = 3;
 export class Denials {
   /** When each flow was shown, oldest first. */
   readonly #shown = new Map<string, number>();
-  readonly #chains = new Map<string, ChainCount>();
+  readonly #denials = new Map<string, DenialCount>();
   /** The last known value of each counter, and for how many looks the counter has been gone. */
   readonly #counters = new Map<string, { packets: number; gone: number }>();
 
-  #countOf(chain: string): ChainCount {
-    const known = this.#chains.get(chain) ?? { denied: 0, later: 0, told: 0, by: [], gone: 0 };
-    this.#chains.set(chain, known);
+  #countOf(denial: string): DenialCount {
+    const known = this.#denials.get(denial) ?? { denied: 0, later: 0, told: 0, by: [], gone: 0 };
+    this.#denials.set(denial, known);
     return known;
   }
 
-  /** A chain may be gone by the time that its packets are heard of. */
-  #policiesOf(chain: string, names: NodeNames, subject?: string): readonly string[] {
-    const count = this.#countOf(chain);
-    const all = names.policies(chain);
+  /** A denial may be gone by the time that its packets are heard of. */
+  #policiesOf(denial: string, names: NodeNames, subject?: string): readonly string[] {
+    const count = this.#countOf(denial);
+    const all = names.policies(denial);
     if (all.length > 0) count.by = all;
-    const own = names.policies(chain, subject);
+    const own = names.policies(denial, subject);
     return own.length > 0 ? own : count.by;
   }
 
@@ -110,16 +104,16 @@ export class Denials {
   take(packet: LoggedPacket, names: NodeNames): DeniedFlow | undefined {
     const said = saidByPrefix(packet.prefix);
     if (said === undefined) return undefined;
-    const { chain, rule } = said;
+    const { denial, rule } = said;
     this.#forget(packet.time);
-    const tuple = `${chain} ${tupleOf(packet)}`;
+    const tuple = `${denial} ${tupleOf(packet)}`;
     const isKnown = this.#shown.has(tuple);
     if (!isKnown && this.#shown.size >= REMEMBERED) return undefined;
-    this.#countOf(chain).told++;
+    this.#countOf(denial).told++;
     if (isKnown) return undefined;
     this.#shown.set(tuple, packet.time);
     const [source, destination] = [formatAddress(packet.source), formatAddress(packet.destination)];
-    const direction = directionOfChain(chain);
+    const direction = directionOf(denial);
     return {
       time: packet.time,
       direction,
@@ -130,7 +124,7 @@ export class Denials {
       protocol: protocolName(packet.protocol),
       sourcePort: packet.sourcePort ?? null,
       port: packet.destinationPort ?? null,
-      by: this.#policiesOf(chain, names, direction === 'egress' ? source : destination),
+      by: this.#policiesOf(denial, names, direction === 'egress' ? source : destination),
       ...(rule === undefined ? {} : { rule }),
     };
   }
@@ -144,12 +138,12 @@ export class Denials {
 
   /** Takes these values as the start: packets that the chains denied earlier are not reported. */
   begin(counters: readonly DropCounter[]): void {
-    for (const { chain, rule, packets } of counters) this.#counters.set(`${chain} ${rule}`, { packets, gone: 0 });
+    for (const { denial, rule, packets } of counters) this.#counters.set(`${denial} ${rule}`, { packets, gone: 0 });
   }
 
   /** @returns packets since it was last counted */
-  #count({ chain, rule, packets }: DropCounter): number {
-    const key = `${chain} ${rule}`;
+  #count({ denial, rule, packets }: DropCounter): number {
+    const key = `${denial} ${rule}`;
     const before = this.#counters.get(key)?.packets ?? 0;
     this.#counters.set(key, { packets, gone: 0 });
     // Fewer than before: its table was made anew.
@@ -158,8 +152,8 @@ export class Denials {
 
   /** The kernel's last word of a counter that was taken out. */
   close(counter: DropCounter): void {
-    this.#countOf(counter.chain).later += this.#count(counter);
-    this.#counters.delete(`${counter.chain} ${counter.rule}`);
+    this.#countOf(counter.denial).later += this.#count(counter);
+    this.#counters.delete(`${counter.denial} ${counter.rule}`);
   }
 
   /**
@@ -168,24 +162,24 @@ export class Denials {
    */
   sum(counters: readonly DropCounter[], time: number, names: NodeNames): DeniedSum[] {
     const sums: DeniedSum[] = [];
-    for (const [chain, count] of this.#chains) {
+    for (const [denial, count] of this.#denials) {
       const packets = count.denied - count.told;
       if (packets <= 0) continue;
       count.told += packets;
-      sums.push({ time, direction: directionOfChain(chain), by: this.#policiesOf(chain, names), packets });
+      sums.push({ time, direction: directionOf(denial), by: this.#policiesOf(denial, names), packets });
     }
-    for (const known of [...this.#chains.values(), ...this.#counters.values()]) known.gone++;
+    for (const known of [...this.#denials.values(), ...this.#counters.values()]) known.gone++;
     for (const counter of counters) {
-      const count = this.#countOf(counter.chain);
+      const count = this.#countOf(counter.denial);
       count.denied += this.#count(counter);
       count.gone = 0;
-      this.#policiesOf(counter.chain, names);
+      this.#policiesOf(counter.denial, names);
     }
-    for (const count of this.#chains.values()) {
+    for (const count of this.#denials.values()) {
       count.denied += count.later;
       count.later = 0;
     }
-    for (const [chain, { gone }] of this.#chains) if (gone >= LAST_WORD) this.#chains.delete(chain);
+    for (const [denial, { gone }] of this.#denials) if (gone >= LAST_WORD) this.#denials.delete(denial);
     for (const [key, { gone }] of this.#counters) if (gone >= LAST_WORD) this.#counters.delete(key);
     return sums;
   }

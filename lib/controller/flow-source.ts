@@ -4,12 +4,13 @@ import { rulesetOfFolder } from '../enforce/folder-rules.ts';
 import type { FolderTable } from '../enforce/folder-table.ts';
 import type { FlowScene } from '../flows/attribution.ts';
 import { stagedScene } from '../flows/staged.ts';
+import { parseDenial } from '../gate/denial.ts';
 import type { NodeState } from '../gate/node-state.ts';
 import { localPod, worldOfNode } from '../gate/node-world.ts';
 import { monotonic } from '../kernel/monotonic.ts';
 import { manifestsOf } from '../nodestore/policy-folder.ts';
 import { localAddresses } from '../pod/here.ts';
-import type { Ruleset } from '../policy/compile/ruleset.ts';
+import { denierOf, type Ruleset } from '../policy/compile/ruleset.ts';
 import { Cluster } from '../policy/evaluate/cluster.ts';
 import { namespaceOfRef, type Pod, policyRef } from '../policy/model/model.ts';
 import { selects } from '../policy/model/selector.ts';
@@ -96,14 +97,14 @@ export function gateSource({ table, rules, staged }: NodeGate, { host }: NodeKer
   };
 }
 
-/** Policies of a chain, which pods with the same rules share: those that isolate this pod, where it is known. */
+/** Policies of a chain or a rule of it, which pods with the same rules share: those that isolate this pod, where it is known. */
 export function policiesOfChain(
   chains: Ruleset['chains'],
   scene: FlowScene,
-  chain: string,
+  denial: string,
   subject?: string,
 ): readonly string[] {
-  const all = chains.get(chain)?.policies ?? [];
+  const all = denierOf(chains, parseDenial(denial))?.policies ?? [];
   const pod = subject === undefined ? undefined : scene.pods.get(subject);
   if (!pod) return all;
   const own = new Map([...scene.cluster.policiesIn(pod.namespace)].map(policy => [policyRef(policy), policy]));

@@ -122,7 +122,7 @@ function orderedChains(nflogGroup: number): readonly Chain[] {
 function dispatch(direction: 'egress' | 'ingress', name: string, map: string, nflogGroup: number): Chain {
   const selector: Selector = direction === 'egress' ? 'meta iifgroup' : 'meta oifgroup';
   const counted = rule([countBy(selector, `${direction}_counts`)]);
-  return { name, rules: [counted, rule([vmap(selector, map)]), ...denial(denialPrefix(name), nflogGroup)] };
+  return { name, rules: [counted, rule([vmap(selector, map)]), ...denial(denialPrefix({ chain: name }), nflogGroup)] };
 }
 
 /** Where a program of the admin's judges, the gate keeps closed pods closed, and no more. */

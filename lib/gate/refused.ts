@@ -1,6 +1,6 @@
 /** Which policies a refusal of the kernel is about: those whose chains or sets it names. */
 import type { Operation } from '../nft/transaction.ts';
-import type { Ruleset } from '../policy/compile/ruleset.ts';
+import { isByNumber, type Ruleset } from '../policy/compile/ruleset.ts';
 
 /** Operations of a transaction that the kernel refused; undefined where it names none. */
 interface Refused {
@@ -15,10 +15,11 @@ export function policiesRefused({ refusals }: Refused, { chains }: Ruleset): str
     else if (operation?.object === 'rule') names.add(operation.chain);
     else if (operation?.object === 'set' || operation?.object === 'element') names.add(operation.set.name);
   }
-  const policies = [...chains.values()].flatMap(chain =>
-    chain.rules
+  const policies = [...chains.values()].flatMap(chain => {
+    if (isByNumber(chain)) return names.has(chain.name) ? chain.policies : [];
+    return chain.rules
       .filter(({ peers }) => names.has(chain.name) || (peers !== 'any' && names.has(peers.name)))
-      .flatMap(({ origins }) => origins.map(({ policy }) => policy)),
-  );
+      .flatMap(({ origins }) => origins.map(({ policy }) => policy));
+  });
   return [...new Set(policies)].sort();
 }

@@ -12,13 +12,27 @@ import type {
   Selector,
   Statement,
 } from '../nft/model.ts';
-import { countBy, goto, inSet, match, oneOf, PROTOCOL, RETURN, rule } from '../nft/statements.ts';
+import {
+  countBy,
+  DROP,
+  goto,
+  inSet,
+  markBy,
+  match,
+  matchMasked,
+  oneOf,
+  PROTOCOL,
+  RETURN,
+  rule,
+} from '../nft/statements.ts';
 import {
   type ChainRule,
   countedBy,
   type DecidedSet,
   type Gate,
+  isByNumber,
   isCounting,
+  isNumbering,
   type PeerSet,
   type RuleChain as PolicyChain,
   type PortMatch,
@@ -26,12 +40,17 @@ import {
   type SetRef,
   type TagEntry,
 } from '../policy/compile/ruleset.ts';
-import { type Direction, formatRule, type Protocol } from '../policy/model/model.ts';
+import type { Tier } from '../policy/model/cluster-policy.ts';
+import { type Direction, formatRule, type Protocol, type RuleRef } from '../policy/model/model.ts';
 import { fnv1a64 } from '../tag/hash.ts';
 import { describeIdentity } from '../tag/identity.ts';
-import { denial, denialPrefix } from './denial.ts';
+import { denial, denialByNumber, denialPrefix } from './denial.ts';
 
-const numbers: Readonly<Record<Protocol, number>> = { TCP: PROTOCOL.tcp, UDP: PROTOCOL.udp, SCTP: PROTOCOL.sctp };
+const protocolNumber: Readonly<Record<Protocol, number>> = {
+  TCP: PROTOCOL.tcp,
+  UDP: PROTOCOL.udp,
+  SCTP: PROTOCOL.sctp,
+};
 const portOf = { TCP: 'tcp dport', UDP: 'udp dport', SCTP: 'sctp dport' } as const;
 const peerOf = (direction: Direction, family: Family): Selector =>
   `${family === 4 ? 'ip' : 'ip6'} ${direction === 'ingress' ? 'saddr' : 'daddr'}`;
@@ -56,13 +75,15 @@ function matchPeers(direction: Direction, set: SetRef): Statement {
   const peer = peerOf(direction, family);
   const isByPort = kind === 'tuples' || (kind === 'decided' && set.key === 'tuple');
   const key = isByPort ? ([peer, 'meta l4proto', 'th dport'] as const) : ([peer] as const);
-  return isCounting(set) ? countBy(key, name) : inSet(key, name);
+  if (isCounting(set)) return countBy(key, name);
+  // The mark of a packet that is dropped is nobody's.
+  return isNumbering(set) ? markBy(key, name) : inSet(key, name);
 }
 
 function matchPorts({ protocol, spans }: PortMatch): Statement {
   const [only] = spans;
   if (spans.length === 1 && only!.first === 0 && only!.last === 65535)
-    return match('meta l4proto', '==', numbers[protocol]);
+    return match('meta l4proto', '==', protocolNumber[protocol]);
   const data = spans.map(({ first, last }) => (first === last ? first : { first, last }));
   return spans.length === 1 ? match(portOf[protocol], '==', data[0]!) : oneOf(portOf[protocol], data);
 }
@@ -85,12 +106,27 @@ function chainRule(
   return rule(statements, keptComment(origins.map(formatRule).join(', ')));
 }
 
+/** `Admin ClusterNetworkPolicy/bank ingress[0] "no shop" and 2 more` */
+function denierText(tier: Tier, rules: readonly RuleRef[]): string {
+  const [first, ...more] = rules.map(formatRule);
+  return `${tier} ${first}${more.length > 0 ? ` and ${more.length} more` : ''}`;
+}
+
 /** `tollgate in-deny-… Admin ClusterNetworkPolicy/bank ingress[0] "no shop"`: programs read the chain, people the rest. */
 function denialOf({ name, denies }: PolicyChain, nflogGroup: number): readonly Rule[] {
-  if (!denies) return denial(denialPrefix(name), nflogGroup);
-  const [first, ...more] = denies.rules.map(formatRule);
-  const which = `${denies.tier} ${first}${more.length > 0 ? ` and ${more.length} more` : ''}`;
-  return denial(keptPrefix(`${denialPrefix(name)} ${which}`), nflogGroup, keptComment(which));
+  const prefix = denialPrefix({ chain: name });
+  if (!denies) return denial(prefix, nflogGroup);
+  const which = denierText(denies.tier, denies.rules);
+  return denial(keptPrefix(`${prefix} ${which}`), nflogGroup, keptComment(which));
+}
+
+/** `tollgate in-…/7 Admin ClusterNetworkPolicy/bank ingress[0] "no shop"`, of one number; others lead on. */
+function ruleByNumber({ name, denies }: PolicyChain, { numbers, origins, to }: ChainRule, nflogGroup: number): Rule {
+  const { first, size } = numbers!;
+  if (to !== undefined) return rule([matchMasked('meta mark', -size >>> 0, '==', first), goto(to)]);
+  const which = denierText(denies!.tier, origins);
+  const prefix = keptPrefix(`${denialPrefix({ chain: name, number: first })} ${which}`);
+  return denialByNumber(first, prefix, nflogGroup, keptComment(which));
 }
 
 /** The rules for a packet that no other rule of the chain matches. */
@@ -103,7 +139,9 @@ function endOf(chain: PolicyChain, nflogGroup: number): readonly Rule[] {
 const policyChain = (chain: PolicyChain, nflogGroup: number): Chain => ({
   name: chain.name,
   comment: keptComment(chain.policies.join(', ')),
-  rules: [...chain.rules.map(each => chainRule(chain, each)), ...endOf(chain, nflogGroup)],
+  rules: isByNumber(chain)
+    ? [...chain.rules.map(each => ruleByNumber(chain, each, nflogGroup)), rule([DROP])]
+    : [...chain.rules.map(each => chainRule(chain, each)), ...endOf(chain, nflogGroup)],
 });
 
 function decidedSet(set: DecidedSet, address: Datatype): NamedSet {
@@ -111,10 +149,11 @@ function decidedSet(set: DecidedSet, address: Datatype): NamedSet {
   return {
     ...{ name, comment: keptComment(comment) },
     key: key === 'tuple' ? [address, 'inet_proto', 'inet_service'] : [address],
-    ...(isCounting(set) ? { value: 'counter' } : {}),
-    elements: elements.map(each => ({
-      key: each.port === undefined ? [each.address] : [each.address, numbers[each.protocol!], each.port],
-      ...(each.counter === undefined ? {} : { value: { counter: policyCounter(direction, each.counter) } }),
+    ...(isCounting(set) ? { value: 'counter' } : isNumbering(set) ? { value: ['mark'] } : {}),
+    elements: elements.map(({ address, protocol, port, counter, number }) => ({
+      key: port === undefined ? [address] : [address, protocolNumber[protocol!], port],
+      ...(counter === undefined ? {} : { value: { counter: policyCounter(direction, counter) } }),
+      ...(number === undefined ? {} : { value: [number] }),
     })),
   };
 }
@@ -128,7 +167,7 @@ function peerSet(set: PeerSet): NamedSet {
   if (kind === 'ranges')
     return { name, comment, key: [address], interval: true, elements: set.elements.map(r => ({ key: [r] })) };
   if (kind === 'decided') return decidedSet(set, address);
-  const elements = set.elements.map(t => ({ key: [t.address, numbers[t.protocol], t.port] }));
+  const elements = set.elements.map(t => ({ key: [t.address, protocolNumber[t.protocol], t.port] }));
   return { name, comment, key: [address, 'inet_proto', 'inet_service'], elements };
 }
 

@@ -109,6 +109,11 @@ function compileStatement(statement: Statement, known: Known, out: Expression[])
       loadKey(statement.key, known, out);
       out.push({ name: 'objref-map', sreg: 1, set: statement.map });
       return;
+    case 'mark-map':
+      loadKey(statement.key, known, out);
+      out.push({ name: 'lookup', sreg: 1, set: statement.map, dreg: 1, invert: false });
+      out.push({ name: 'meta-set', key: META.mark, sreg: 1 });
+      return;
     case 'log': {
       const { group, prefix, snaplen, queueThreshold } = statement;
       out.push({

@@ -232,11 +232,13 @@ export function readExpressions(rule: AttributeReader, sets: AnonymousSets): rea
 /** NFTA_META and its like, whose names each reader above has. */
 const attributesOf = (expression: string): AttributeNames => ({ prefix: `attribute of ${expression}`, types: {} });
 
-/** NFTA_COUNTER_*, as of the first anonymous counter among the expressions of a rule. */
-export function firstCounter(rule: AttributeReader): AttributeReader | undefined {
-  let found: AttributeReader | undefined;
+/** Attributes of a rule's first anonymous counter, NFTA_COUNTER_*, and of its first log, NFTA_LOG_*. */
+export function counterAndLog(rule: AttributeReader): Partial<Record<'counter' | 'log', AttributeReader>> {
+  const found: Partial<Record<'counter' | 'log', AttributeReader>> = {};
   rule.each(NFTA_RULE.EXPRESSIONS, names.expression, element => {
-    if (element.text(NFTA_EXPR.NAME) === 'counter') found ??= element.nested(NFTA_EXPR.DATA, names.counter);
+    const name = element.text(NFTA_EXPR.NAME);
+    if (name === 'counter') found.counter ??= element.nested(NFTA_EXPR.DATA, names.counter);
+    if (name === 'log') found.log ??= element.nested(NFTA_EXPR.DATA, attributesOf(name));
   });
   return found;
 }

@@ -4,7 +4,7 @@
  */
 
 import type { AttributeReader } from '../netlink/reader.ts';
-import { firstCounter, readExpressions } from './decode-expression.ts';
+import { counterAndLog, readExpressions } from './decode-expression.ts';
 import { anonymousOf, decodeSet } from './decode-set.ts';
 import { decompile } from './decompile.ts';
 import { type AnonymousSet, OBJECT_COUNTER } from './expression.ts';
@@ -17,6 +17,7 @@ import {
   NFTA_CHAIN,
   NFTA_COUNTER,
   NFTA_HOOK,
+  NFTA_LOG,
   NFTA_OBJ,
   NFTA_RULE,
   NFTA_TABLE,
@@ -219,21 +220,26 @@ export interface RuleCount {
   /** The rule's handle: unique in its table, as long as that exists. */
   readonly rule: number;
   readonly counted: Counted;
+  /** Of its log, where it logs as well. */
+  readonly prefix?: string;
 }
 
 /** Rules that count for themselves, from NFT_MSG_NEWRULE, or as they were when they went from NFT_MSG_DELRULE. */
 export const decodeRuleCounts = (rules: readonly Uint8Array[]): readonly RuleCount[] =>
   rules.flatMap(body => {
-    const { chain, handle, counted } = readMessage(body, names.rule, decodeRuleCount);
-    return counted ? [{ chain, rule: handle, counted }] : [];
+    const { chain, handle, counted, prefix } = readMessage(body, names.rule, decodeRuleCount);
+    return counted ? [{ chain, rule: handle, counted, ...(prefix === undefined ? {} : { prefix }) }] : [];
   });
 
-function decodeRuleCount(rule: AttributeReader): Omit<DecodedRule, 'rule'> & { readonly chain: string } {
-  const counter = firstCounter(rule);
+function decodeRuleCount(
+  rule: AttributeReader,
+): Omit<DecodedRule, 'rule'> & { readonly chain: string; readonly prefix: string | undefined } {
+  const { counter, log } = counterAndLog(rule);
   return {
     chain: rule.text(NFTA_RULE.CHAIN) ?? '',
     handle: Number(rule.be64(NFTA_RULE.HANDLE) ?? 0n),
     counted: counter && decodeCounted(counter),
+    prefix: log?.text(NFTA_LOG.PREFIX),
   };
 }
 

@@ -82,12 +82,13 @@ function readLookup(
     return { kind: 'lookup', key, op: invert ? '!=' : '==', set: typeof set === 'string' ? set : set.elements };
   if (typeof set !== 'string') return undefined;
   if (dreg === 0) return { kind: 'vmap', key, map: set };
-  const nat = reading.expressions[reading.at++];
-  if (nat?.name !== 'nat') return undefined;
+  const to = reading.expressions[reading.at++];
+  if (to?.name === 'meta-set' && to.key === META.mark) return { kind: 'mark-map', key, map: set };
+  if (to?.name !== 'nat') return undefined;
   return {
-    kind: nat.type === 0 ? 'snat' : 'dnat',
-    family: nat.family === NFPROTO.ipv4 ? 4 : 6,
-    to: { key, map: set, port: nat.port !== undefined },
+    kind: to.type === 0 ? 'snat' : 'dnat',
+    family: to.family === NFPROTO.ipv4 ? 4 : 6,
+    to: { key, map: set, port: to.port !== undefined },
   };
 }
 

@@ -201,6 +201,16 @@ export interface CounterMap {
   readonly map: string;
 }
 
+/**
+ * `meta mark set ip saddr map @numbers`: the packet's mark becomes what the map has for the key; where it has none, evaluation
+ * goes on with the next rule, and the mark stays.
+ */
+export interface MarkMap {
+  readonly kind: 'mark-map';
+  readonly key: readonly Selector[];
+  readonly map: string;
+}
+
 /** To an nflog group. */
 export interface LogStatement {
   readonly kind: 'log';
@@ -267,6 +277,7 @@ export type Statement =
   | VerdictMap
   | Count
   | CounterMap
+  | MarkMap
   | LogStatement
   | Limit
   | SetMark

@@ -19,6 +19,7 @@ function collect(statement: Statement, chains: string[], sets: string[], counter
       return;
     case 'vmap':
     case 'counter-map':
+    case 'mark-map':
       sets.push(statement.map);
       return;
     case 'dnat':

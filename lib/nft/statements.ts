@@ -5,6 +5,7 @@ import type {
   CounterMap,
   Datum,
   Lookup,
+  MarkMap,
   Match,
   MatchOp,
   NftVerdict,
@@ -56,6 +57,13 @@ export const vmap = (key: Selector | readonly Selector[], map: string): VerdictM
 
 export const countBy = (key: Selector | readonly Selector[], map: string): CounterMap => ({
   kind: 'counter-map',
+  key: typeof key === 'string' ? [key] : key,
+  map,
+});
+
+/** `meta mark set selector . selector map @map` */
+export const markBy = (key: Selector | readonly Selector[], map: string): MarkMap => ({
+  kind: 'mark-map',
   key: typeof key === 'string' ? [key] : key,
   map,
 });

@@ -64,6 +64,8 @@ function formatStatement(statement: Statement): string {
       return statement.name === undefined ? 'counter' : `counter name ${quote(statement.name)}`;
     case 'counter-map':
       return `counter name ${formatSelectors(statement.key)} map @${statement.map}`;
+    case 'mark-map':
+      return `meta mark set ${formatSelectors(statement.key)} map @${statement.map}`;
     case 'log': {
       const { prefix, group, snaplen, queueThreshold } = statement;
       return (

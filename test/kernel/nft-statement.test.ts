@@ -17,6 +17,7 @@ import {
   goto,
   inSet,
   jump,
+  markBy,
   match,
   matchMasked,
   oneOf,
@@ -136,6 +137,21 @@ const sets: readonly NamedSet[] = [
       { key: [prefix('10.0.0.0/8')], value: { counter: 'demo' }, comment: 'ten' },
       { key: [addresses('11.0.0.0', '11.0.0.5')], value: { counter: 'egress/tag/74670001' } },
     ],
+  },
+  {
+    name: 'marks',
+    key: ['ipv4_addr'],
+    value: ['mark'],
+    elements: [
+      { key: [address('10.0.0.7')], value: [1] },
+      { key: [address('10.0.0.8')], value: [833] },
+    ],
+  },
+  {
+    name: 'pair_marks',
+    key: ['ipv6_addr', 'inet_proto', 'inet_service'],
+    value: ['mark'],
+    elements: [{ key: [address('fd00::7'), PROTOCOL.tcp, 80], value: [2] }],
   },
 ];
 
@@ -259,6 +275,11 @@ const rows: readonly Row[] = [
     'counter name ip saddr . oifgroup map @pair_counts accept',
   ),
   row([countBy('ip daddr', 'range_counts')], 'counter name ip daddr map @range_counts'),
+  row([markBy('ip saddr', 'marks'), goto('target')], 'meta mark set ip saddr map @marks goto target'),
+  row(
+    [markBy(['ip6 daddr', 'meta l4proto', 'th dport'], 'pair_marks'), ACCEPT],
+    'meta mark set ip6 daddr . meta l4proto . th dport map @pair_marks accept',
+  ),
   row([{ kind: 'log', group: 7467 }], 'log group 7467'),
   row(
     [
@@ -487,6 +508,16 @@ test('sets, maps, counters, comments and base chains, committed as bytes, are wh
 		elements = { 10.0.0.0/8 comment "ten" : "demo", 11.0.0.0-11.0.0.5 : "egress/tag/74670001" }
 	}
 
+	map marks {
+		type ipv4_addr : mark
+		elements = { 10.0.0.7 : 0x00000001, 10.0.0.8 : 0x00000341 }
+	}
+
+	map pair_marks {
+		type ipv6_addr . inet_proto . inet_service : mark
+		elements = { fd00::7 . tcp . 80 : 0x00000002 }
+	}
+
 	chain target {
 		comment "where others go"
 		counter drop comment "NetworkPolicy/demo/allow-web"
@@ -540,6 +571,7 @@ test('every statement kind and every selector has a row', () => {
     vmap: true,
     counter: true,
     'counter-map': true,
+    'mark-map': true,
     log: true,
     limit: true,
     'set-mark': true,
@@ -565,8 +597,7 @@ test('every statement kind and every selector has a row', () => {
   const used = new Set<Selector>();
   for (const statement of statements) {
     if (statement.kind === 'match') used.add(statement.selector);
-    if (statement.kind === 'lookup' || statement.kind === 'vmap' || statement.kind === 'counter-map')
-      for (const selector of statement.key) used.add(selector);
+    if ('key' in statement) for (const selector of statement.key) used.add(selector);
   }
   assert.deepEqual(
     Object.keys(SELECTORS).filter(selector => !used.has(selector as Selector)),

@@ -11,6 +11,7 @@ import {
   goto,
   inSet,
   jump,
+  markBy,
   match,
   matchMasked,
   oneOf,
@@ -109,6 +110,14 @@ const counting: readonly NamedSet[] = [
   },
 ];
 
+/** Two of these are what rules ask for by their mask. */
+const marks: NamedSet = {
+  name: 'marks',
+  key: ['ipv4_addr', 'inet_service'],
+  value: ['mark'],
+  elements: [0x20, 0x10, 0x2f].map((mark, i) => ({ key: [{ family: 4, value: LOOPBACK }, 1001 + i], value: [mark] })),
+};
+
 const chainNames = ['one', 'two', 'three', 'four'];
 
 /** Every rule counts with a counter of its own, once what it looks at matches; calls go to later chains only. */
@@ -131,6 +140,8 @@ function tables(): fc.Arbitrary<Table> {
         from === 0 ? [vmap('udp dport', 'map')] : [],
         [countBy('udp dport', 'counts'), DROP],
         [countBy(['ip daddr', 'udp dport'], 'pair_counts'), { kind: 'set-mark', of: 'meta', mark: 0x20 }],
+        [markBy(['ip daddr', 'udp dport'], 'marks')],
+        [markBy(['ip daddr', 'udp dport'], 'marks'), DROP],
       ),
     );
   const rules = (chain: string, from: number): fc.Arbitrary<Rule[]> =>
@@ -161,7 +172,7 @@ function tables(): fc.Arbitrary<Table> {
       const chains = [...others, late, early];
       const own = chains.flatMap(({ name, rules }) => rules.map((_, i) => ({ name: `${name}-${i}` })));
       const counters = [...own, ...['by-port-a', 'by-port-b', 'by-pair'].map(name => ({ name }))];
-      return { family: 'inet', name: 'tollgate', sets: [...sets, ...counting, entries], counters, chains };
+      return { family: 'inet', name: 'tollgate', sets: [...sets, ...counting, marks, entries], counters, chains };
     });
 }
 

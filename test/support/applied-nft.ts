@@ -164,6 +164,8 @@ function useOf(statement: Statement): Use | undefined {
       return [statement.key, statement.map, value => value === 'verdict'];
     case 'counter-map':
       return [statement.key, statement.map, value => value === 'counter'];
+    case 'mark-map':
+      return [statement.key, statement.map, value => String(value) === 'mark'];
     case 'dnat':
     case 'snat':
       return 'map' in statement.to

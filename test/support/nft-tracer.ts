@@ -314,6 +314,16 @@ class Tracer {
           return undefined;
         };
       }
+      case 'mark-map': {
+        const { key, map } = statement;
+        return context => {
+          const values = readKey(key, context.packet);
+          const found = values && this.#index(map)(values);
+          if (!Array.isArray(found)) return NEXT;
+          context.packet = { ...context.packet, mark: Number(found[0]) };
+          return undefined;
+        };
+      }
       case 'log':
         return context => {
           context.logged.push(statement.prefix ?? '');

@@ -3,6 +3,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { denialsAreHeard } from '../support/agent-process.ts';
 import type { Json } from '../support/cni.ts';
 import { PolicyHost, policy, words } from '../support/policy-host.ts';
 
@@ -65,4 +66,42 @@ test('policy list counts what each of them denied, by tier', async () => {
   }[];
   assert.deepEqual([only?.policy, only?.tier], ['ClusterNetworkPolicy/deny', 'Admin'], words(listed));
   assert.ok(only!.ingress.denied.packets >= 4, 'UDP and TCP, in both families');
+});
+
+test('of many rules that deny, list, log and kernel say which one it was', async () => {
+  using host = await PolicyHost.start();
+  const peer = (n: number) => [{ pods: { namespaceSelector: {}, podSelector: { matchLabels: { app: `n${n}` } } } }];
+  const denying = (first: number): Json => ({
+    ...{ apiVersion: 'policy.networking.k8s.io/v1alpha2', kind: 'ClusterNetworkPolicy' },
+    metadata: { name: `from-${first}` },
+    spec: {
+      ...{ tier: 'Admin', priority: first, subject },
+      ingress: Array.from({ length: 25 }, (_, n) => ({ action: 'Deny', from: peer(first + n) })),
+    },
+  });
+  host.put('many.yaml', denying(0), denying(25));
+  using web = await host.plug('web', { labels: { role: 'web' } });
+  using early = await host.plug('early', { labels: { app: 'n3' } });
+  using late = await host.plug('late', { labels: { app: 'n40' } });
+  using other = await host.plug('other');
+  assert.equal(host.reaches(other, web), true);
+  const watching = host.type(['flows', '--denied', '--seconds', '8', '-o', 'json']);
+  await denialsAreHeard(host.host);
+  for (const each of [early, late, late]) assert.equal(host.reaches(each, web), false);
+  const { stdout } = await watching;
+  const lines = stdout.split('\n').filter(line => line !== '');
+  const flows = lines.map(line => JSON.parse(line) as { kind: string; from: string; by: string[]; rule: string });
+  const told = flows
+    .filter(({ kind }) => kind === 'flow')
+    .map(({ from, by, rule }) => `${from}: ${by.join()}: ${rule}`);
+  assert.deepEqual([...new Set(told)].toSorted(), [
+    'default/early: ClusterNetworkPolicy/from-0: Admin ClusterNetworkPolicy/from-0 ingress[3]',
+    'default/late: ClusterNetworkPolicy/from-25: Admin ClusterNetworkPolicy/from-25 ingress[15]',
+  ]);
+  const listed = JSON.parse((await host.type(['policy', 'list', '-o', 'json'])).stdout) as readonly {
+    ingress: { denied: { packets: number } };
+  }[];
+  const [first, second] = listed.map(({ ingress }) => ingress.denied.packets) as [number, number];
+  assert.ok(first > 0 && second === 2 * first, `${first} and ${second} packets`);
+  assert.equal((await host.type(['verify'])).exit, 0, 'the table is what it should be');
 });

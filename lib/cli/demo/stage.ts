@@ -86,9 +86,9 @@ export class Stage {
   /** Packets that the gate's policy chains have dropped so far. */
   dropped(): bigint {
     using nft = Nft.open();
-    const table = nft.read({ family: 'inet', name: 'tollgate' });
-    const chains = table ? [...table.ruleCounters].filter(([name]) => /^(in|out)-/.test(name)) : [];
-    return chains.reduce((sum, [, counters]) => sum + (counters.at(-1)?.packets ?? 0n), 0n);
+    const counts = nft.readRuleCounts({ family: 'inet', name: 'tollgate' });
+    const ofPolicies = counts.filter(({ chain }) => /^(in|out)-/.test(chain));
+    return ofPolicies.reduce((sum, { counted }) => sum + counted.packets, 0n);
   }
 
   /** Everything that tollgate could have left behind, in words. */

@@ -1,7 +1,8 @@
 import type { StagedFlows } from '../../flows/counts.ts';
+import { parseDenial } from '../../gate/denial.ts';
 import { policyCounter } from '../../gate/ruleset-to-nft.ts';
 import type { Counted } from '../../nft/decode.ts';
-import type { Ruleset } from '../../policy/compile/ruleset.ts';
+import { denierOf, type Ruleset } from '../../policy/compile/ruleset.ts';
 import { clusterOf, isSeen } from '../../policy/evaluate/cluster.ts';
 import { subjectsOf } from '../../policy/evaluate/subjects.ts';
 import { inOrder, placeText } from '../../policy/model/cluster-policy.ts';
@@ -50,11 +51,11 @@ function countOf(
   kernel: KernelCounts,
 ): Omit<Count, 'rules'> {
   const ref = policyRef(policy);
-  const chains = [...ruleset.chains.values()].filter(
-    chain => chain.direction === direction && chain.policies.includes(ref),
-  );
   const allowed = kernel.counters.get(policyCounter(direction, ref));
-  const denied = chains.flatMap(({ name }) => kernel.drops.get(name) ?? []);
+  const denied = [...kernel.drops].flatMap(([name, counted]) => {
+    const denier = denierOf(ruleset.chains, parseDenial(name));
+    return denier?.direction === direction && denier.policies.includes(ref) ? [counted] : [];
+  });
   return { ...(allowed ? { allowed } : {}), ...(denied.length > 0 ? { denied: sum(denied) } : {}) };
 }
 

@@ -1,5 +1,5 @@
 /** Chains out of drafts, named by what they do, with the sets that their rules look into. */
-import type { Direction, RuleRef } from '../model/model.ts';
+import { type Direction, formatRule, type RuleRef } from '../model/model.ts';
 import { type Draft, familyOf, peersText, peerTexts, portsText } from './draft.ts';
 import type { Names } from './names.ts';
 import type { ChainRule, Gate, RuleChain, SetRef, SetSpec } from './ruleset.ts';
@@ -83,7 +83,8 @@ export const ledTo = ({ rule: { to: _, ...rule }, set }: RuleWithSet, gate: Gate
 });
 
 /** One text for rules that are the same rule for the kernel. */
-function ruleText({ peers, ports, counter, to }: ChainRule): string {
+function ruleText({ peers, ports, counter, numbers, origins, to }: ChainRule): string {
+  if (numbers) return `numbers ${numbers.first} ${numbers.size}; ${to ?? origins.map(formatRule).join()}`;
   const portText = ports === 'any' ? 'any' : portsText({ kind: 'numbers', ...ports });
   const matches = `${peers === 'any' ? 'any' : peers.name}; ${portText}; ${counter ?? ''}`;
   return to === undefined ? matches : `${matches}; ${to}`;
@@ -92,13 +93,14 @@ function ruleText({ peers, ports, counter, to }: ChainRule): string {
 /** The chain of these rules in their order. @param otherwise absent: what none of them matches is denied */
 export function chainOf(
   ordered: readonly RuleWithSet[],
-  { direction, policies, otherwise }: Pick<RuleChain, 'direction' | 'policies' | 'otherwise'>,
+  { otherwise, ...rest }: Omit<RuleChain, 'name' | 'rules'>,
   names: Names,
 ): { readonly chain: RuleChain; readonly sets: readonly SetSpec[] } {
   const rules = ordered.map(({ rule }) => rule);
   const end = otherwise === undefined ? [] : [`otherwise ${otherwise}`];
-  const name = names.nameOf(prefixOf(direction), [...rules.map(ruleText), ...end].join('\n'));
-  const chain = { name, direction, rules, policies, ...(otherwise === undefined ? {} : { otherwise }) };
+  const tier = rest.denies ? [rest.denies.tier] : [];
+  const name = names.nameOf(prefixOf(rest.direction), [...tier, ...rules.map(ruleText), ...end].join('\n'));
+  const chain = { name, rules, ...rest, ...(otherwise === undefined ? {} : { otherwise }) };
   return { chain, sets: ordered.flatMap(({ set }) => set ?? []) };
 }
 

@@ -78,7 +78,11 @@ export interface DecidedRules {
 const keys = ['tuple', 'address'] as const;
 const actions: readonly Action[] = ['Pass', 'Deny', 'Accept'];
 
-function setsOfFamily(
+/**
+ * The sets to look into one after the other.
+ * @param drafts of one family that a `PortBudget` has admitted
+ */
+export function decidedSets(
   family: Family,
   drafts: readonly OrderedDraft[],
   direction: Direction,
@@ -103,14 +107,3 @@ function setsOfFamily(
     }
   return made;
 }
-
-/** The sets to look into one after the other, by family. @param drafts that a `PortBudget` has admitted */
-export const decidedSets = (
-  drafts: readonly OrderedDraft[],
-  direction: Direction,
-  names: Names,
-): readonly DecidedRules[] =>
-  ([4, 6] as const).flatMap(family => {
-    const own = drafts.filter(({ peers }) => peers.kind === 'pods' && peers.family === family);
-    return own.length === 0 ? [] : setsOfFamily(family, own, direction, names);
-  });

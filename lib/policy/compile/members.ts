@@ -6,7 +6,7 @@ import type { Pods } from '../evaluate/pod-index.ts';
 import type { Labels, Pod, PodPeer } from '../model/model.ts';
 import { numbersNamed } from '../model/port-names.ts';
 import { selects, selectsPod } from '../model/selector.ts';
-import { bringing, decisionsFor } from './decisions.ts';
+import { bringing, type DecidingRule, decisionsFor } from './decisions.ts';
 import {
   type AddressSetSpec,
   type DecidedElement,
@@ -14,7 +14,6 @@ import {
   isOfPairs,
   type NamedPortSetSpec,
   type NodeSetSpec,
-  type OrderedRule,
   type Pair,
   type PairSetSpec,
   type PeerSet,
@@ -131,24 +130,31 @@ function tuplesFrom(spec: TupleSetSpec, pod: Pod, text: string, namespaceLabels:
   return names.length === 1 ? tuples : unique(tuples);
 }
 
-const countedBy = ({ counter }: OrderedRule) => (counter === undefined ? {} : { counter });
+/** What an element says of the rule that decides it. */
+function toldOf({ rule: { action, counter }, number }: DecidingRule): Pick<DecidedElement, 'counter' | 'number'> {
+  if (action === 'Deny') return { number };
+  return counter === undefined ? {} : { counter };
+}
 
 /** Elements that one address of a pod brings into a set of what is decided. */
 function decidedFrom(spec: DecidedSetSpec, pod: Pod, text: string, labels: Labels): readonly DecidedElement[] {
   const [address] = parsed(text, spec.family);
   if (!address) return [];
   const { ports, rest } = decisionsFor(spec.rules, pod, labels);
-  if (spec.key === 'address') return rest?.action === spec.action ? [{ address, ...countedBy(rest) }] : [];
+  if (spec.key === 'address') return rest?.rule.action === spec.action ? [{ address, ...toldOf(rest) }] : [];
   return ports
     .filter(({ rule }) => rule.action === spec.action)
-    .map(({ protocol, port, rule }) => ({ address, protocol, port, ...countedBy(rule) }));
+    .map(({ protocol, port, ...decision }) => ({ address, protocol, port, ...toldOf(decision) }));
 }
 
 export type SetMember = Address | Tuple | DecidedElement;
 
 /** Tells elements of one address apart. */
-const elementKey = (element: SetMember): string =>
-  'address' in element ? `${element.protocol} ${element.port} ${'counter' in element ? element.counter : ''}` : '';
+function elementKey(element: SetMember): string {
+  if (!('address' in element)) return '';
+  const { protocol, port, counter, number } = element as DecidedElement;
+  return `${protocol} ${port} ${counter ?? number ?? ''}`;
+}
 
 /** Members of `from` that are not in the list. */
 export function missingIn(list: readonly SetMember[], from: readonly SetMember[]): readonly SetMember[] {

@@ -19,7 +19,7 @@ type Chains = ReadonlyMap<string, RuleChain>;
 function isShut(gate: Gate, chains: Chains): boolean {
   const chain = chains.get(gate);
   if (!chain || (chain.otherwise !== undefined && !isShut(chain.otherwise, chains))) return false;
-  return chain.rules.every(({ to }) => to !== undefined && isShut(to, chains));
+  return chain.rules.every(({ numbers, to }) => (to === undefined ? numbers !== undefined : isShut(to, chains)));
 }
 
 function effectOf(to: Gate | undefined, chains: Chains): Effect | undefined {

@@ -46,7 +46,7 @@ export interface RuleChain {
   readonly policies: readonly string[];
   /** Gate for a packet that none of its rules matches; absent: the packet is denied. */
   readonly otherwise?: Gate;
-  /** The rules of cluster policies that this chain denies for; absent for other chains. */
+  /** The rules of cluster policies that it denies for; none where its own rules do, by number. Absent for other chains. */
   readonly denies?: { readonly tier: Tier; readonly rules: readonly RuleRef[] };
 }
 
@@ -58,11 +58,38 @@ export interface ChainRule {
   readonly ports: 'any' | PortMatch;
   /** By `policyRef`, the policy that counts what it allows; none where several were merged, or the set's elements say which. */
   readonly counter?: string;
+  /** It matches a packet to which a set of what is denied has given one of these numbers. */
+  readonly numbers?: Numbers;
   /** The rules of policies that this one carries out; for people, not content. */
   readonly origins: readonly RuleRef[];
-  /** Gate for a packet that it matches; absent: the packet is allowed. */
+  /** Gate for a packet that it matches; absent: the packet is allowed, or with numbers denied, in the name of `origins`. */
   readonly to?: Gate;
 }
+
+/** Whether each rule of the chain denies what has its number, or leads to one that does. */
+export const isByNumber = ({ rules: [first] }: RuleChain): boolean => first?.numbers !== undefined;
+
+/** What a log's prefix and a counter tell of: the last rule of a chain, or of a chain by number the one of this number. */
+export interface DenyingRule {
+  readonly chain: string;
+  readonly number?: number;
+}
+
+/** In whose name packets are denied. */
+export type Denier = Pick<RuleChain, 'direction' | 'policies' | 'denies'>;
+
+/** Undefined where there is no such chain or rule by now. */
+export function denierOf(chains: Ruleset['chains'], { chain: name, number }: DenyingRule): Denier | undefined {
+  const chain = chains.get(name);
+  if (!chain?.denies || number === undefined) return chain;
+  const { direction, denies } = chain;
+  const rules = chain.rules.find(({ numbers }) => numbers?.first === number)?.origins;
+  return rules && { direction, policies: policiesOf(rules), denies: { ...denies, rules } };
+}
+
+/** Each once, ascending. */
+export const policiesOf = (rules: readonly RuleRef[]): readonly string[] =>
+  [...new Set(rules.map(({ policy }) => policy))].sort();
 
 export type SetRef =
   | Pick<Exclude<PeerSet, DecidedSet>, 'kind' | 'family' | 'name'>
@@ -70,6 +97,9 @@ export type SetRef =
 
 /** Each element of what is accepted has the counter of its policy. */
 export const isCounting = (set: SetRef): boolean => set.kind === 'decided' && set.action === 'Accept';
+
+/** Each element of what is denied has the number of the rule that denies it, by which its log names it. */
+export const isNumbering = (set: SetRef): boolean => set.kind === 'decided' && set.action === 'Deny';
 
 /** Policies that count what the rule allows. */
 export function countedBy({ peers, counter, origins }: ChainRule): readonly string[] {
@@ -80,6 +110,12 @@ export function countedBy({ peers, counter, origins }: ChainRule): readonly stri
 /** One text for each counter that the chain's rules count with: a policy has one in each direction. */
 export const countersOf = ({ direction, rules }: RuleChain): readonly string[] =>
   rules.flatMap(countedBy).map(policy => `${direction} ${policy}`);
+
+/** One number, or as many as a power of two, from a multiple of that on. */
+export interface Numbers {
+  readonly first: number;
+  readonly size: number;
+}
 
 export interface PortMatch {
   readonly protocol: Protocol;
@@ -206,6 +242,8 @@ export type TupleSet = TupleSetSpec & {
 export interface DecidedElement extends Pick<Tuple, 'address'>, Partial<Pick<Tuple, 'protocol' | 'port'>> {
   /** The policy that counts it: of accepted ones. */
   readonly counter?: string;
+  /** The place of the rule that denies it among those of the set that deny, from 1: of denied ones. */
+  readonly number?: number;
 }
 
 export interface DecidedSet extends DecidedSetSpec {

@@ -9,12 +9,12 @@ import type { Action, ClusterPolicy, ClusterRule, Tier } from '../model/cluster-
 import { type Direction, formatRule, isNumbered, policyRef, type RuleRef } from '../model/model.ts';
 import { type CompiledGate, chainOf, ledTo, prefixOf, type RuleWithSet, ruleOf, ruleOfSet } from './chain.ts';
 import { decidedSets, type OrderedDraft, PortBudget } from './decided.ts';
-import { type Draft, draftsOfClusterRule } from './draft.ts';
+import { type Draft, draftsOfClusterRule, familyOf } from './draft.ts';
 import { mergeDrafts } from './merge.ts';
 import type { Names } from './names.ts';
 import { once } from './once.ts';
 import { cutByPorts, reachable } from './port-cuts.ts';
-import type { Gate, PortMatch, RuleChain } from './ruleset.ts';
+import { type ChainRule, type Gate, type PortMatch, policiesOf, type RuleChain } from './ruleset.ts';
 
 export interface TierContext {
   readonly tier: Tier;
@@ -88,8 +88,7 @@ function stretchesOf(drafts: readonly OrderedDraft[], apart: number) {
 /** Denies everything, in the name of these rules. */
 function denyingChain(rules: readonly RuleRef[], { tier, direction, names }: TierContext): RuleChain {
   const name = names.nameOf(`${prefixOf(direction)}-deny`, `${tier}\n${rules.map(formatRule).join('\n')}`);
-  const policies = [...new Set(rules.map(({ policy }) => policy))].sort();
-  return { name, direction, rules: [], policies, denies: { tier, rules } };
+  return { name, direction, rules: [], policies: policiesOf(rules), denies: { tier, rules } };
 }
 
 /** Rules for packets to some ports, which have a chain of their own. */
@@ -126,22 +125,42 @@ function inOrder(drafts: readonly OrderedDraft[], context: TierContext): TierPar
   return { rules, chains, sets: [] };
 }
 
-/** Few lookups for many drafts. What they deny goes through those that deny one by one, since its log names the rule. */
+/** So many rules of a chain by number, so that a packet does not ask all of them for its own: a power of two. */
+const BY_NUMBER = 32;
+
+/** The chain that denies each packet in the name of the rule whose number it has been given, and those that it leads to. */
+function byNumber(drafts: readonly OrderedDraft[], { tier, direction, names }: TierContext): readonly RuleChain[] {
+  const denying = drafts.filter(({ action }) => action === 'Deny').map(({ origins }) => origins);
+  const chainFor = (policies: readonly string[], rules: readonly Omit<ChainRule, 'peers' | 'ports'>[]): RuleChain => {
+    const ordered = rules.map(each => ({ rule: { peers: 'any', ports: 'any', ...each } as const, set: undefined }));
+    return chainOf(ordered, { direction, policies, denies: { tier, rules: [] } }, names).chain;
+  };
+  const numbered = denying.map((origins, place) => ({ numbers: { first: place + 1, size: 1 }, origins }));
+  const groups = Map.groupBy(numbered, ({ numbers: { first } }) => first - (first % BY_NUMBER));
+  const parts = [...groups].map(([first, rules]) => {
+    return { first, chain: chainFor(policiesOf(rules.flatMap(({ origins }) => origins)), rules) };
+  });
+  const chains = parts.map(({ chain }) => chain);
+  if (chains.length <= 1) return chains;
+  const leading = parts.map(({ first, chain: { name } }) => {
+    return { numbers: { first, size: BY_NUMBER }, origins: [], to: name };
+  });
+  return [chainFor(policiesOf(denying.flat()), leading), ...chains];
+}
+
+/** Few lookups for many drafts. */
 function atOnce(drafts: readonly OrderedDraft[], context: TierContext): TierPart {
   const { direction, names } = context;
-  const denying = inOrder(
-    drafts.filter(({ action }) => action === 'Deny'),
-    { ...context, apart: Number.POSITIVE_INFINITY },
-  );
-  const policies = [...new Set(denying.rules.flatMap(({ rule }) => rule.origins.map(({ policy }) => policy)))].sort();
-  const { chain, sets } = chainOf(denying.rules, { direction, policies }, names);
-  const gates: Readonly<Record<Action, Gate>> = { Accept: 'open', Pass: NEXT, Deny: chain.name };
-  const rules = decidedSets(drafts, direction, names).map(({ set, origins }) =>
-    ruleOfSet(set, origins, gates[set.action]),
-  );
-  return denying.rules.length === 0
-    ? { rules, chains: [], sets: [] }
-    : { rules, chains: [chain, ...denying.chains], sets };
+  const parts = ([4, 6] as const).map((family): TierPart => {
+    const own = drafts.filter(({ peers }) => familyOf(peers) === family);
+    const chains = byNumber(own, context);
+    const gates: Readonly<Record<Action, Gate>> = { Accept: 'open', Pass: NEXT, Deny: chains[0]?.name ?? NEXT };
+    const rules = decidedSets(family, own, direction, names).map(({ set, origins }) =>
+      ruleOfSet(set, origins, gates[set.action]),
+    );
+    return { rules, chains, sets: [] };
+  });
+  return joined(parts);
 }
 
 const joined = (parts: readonly TierPart[]): TierPart => ({

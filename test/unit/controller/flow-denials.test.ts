@@ -74,7 +74,7 @@ for (const [name, changes, isShown] of again) {
 }
 
 /** The denying rule of one chain, and what it has counted. */
-const counted = (packets: number, rule = 1): DropCounter[] => [{ chain: 'in-1', rule, packets }];
+const counted = (packets: number, rule = 1): DropCounter[] => [{ denial: 'in-1', rule, packets }];
 
 test('what the counter knows and the log did not tell by the next look is summed up, once', () => {
   const denials = new Denials();

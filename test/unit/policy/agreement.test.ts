@@ -7,7 +7,7 @@ import { isOfPairs, type Ruleset } from '../../../lib/policy/compile/ruleset.ts'
 import { Cluster } from '../../../lib/policy/evaluate/cluster.ts';
 import { evaluate } from '../../../lib/policy/evaluate/evaluate.ts';
 import type { Endpoint, Pod, Protocol, World } from '../../../lib/policy/model/model.ts';
-import { passes, passesCluster } from '../../support/ruleset-tracer.ts';
+import { outcomeAt, passesCluster } from '../../support/ruleset-tracer.ts';
 import {
   localPods,
   type Manifest,
@@ -106,9 +106,14 @@ function agrees({ world, ruleset, tagOf }: Compiled, turn: number, seen: Seen): 
         ingress: evaluate(world, { from: endpoint, to: self, ...flow }).ingress,
       };
       for (const direction of ['egress', 'ingress'] as const) {
-        const { allowed, isolated, why, tier, passed } = verdicts[direction];
+        const { allowed, isolated, why, tier, passed, rules } = verdicts[direction];
         const packet = { peer, protocol, port };
-        assert.equal(passes(ruleset, tag, direction, packet), allowed, `${direction}, ${text}: ${why}`);
+        const outcome = outcomeAt(ruleset, tag, direction, packet);
+        assert.equal(outcome === 'passes', allowed, `${direction}, ${text}: ${why}`);
+        if (outcome !== 'passes' && outcome?.number !== undefined) {
+          assert.deepEqual(outcome.denies?.rules, rules, `${direction}, ${text}: ${why}`);
+          count(seen, 'denied by number');
+        }
         if (isolated) count(seen, `${direction} ${allowed ? 'allowed' : 'denied'}`);
         else if (tier) count(seen, `${tier} ${allowed ? 'accepts' : 'denies'}`);
         if (passed.length > 0) count(seen, 'passed on');
@@ -163,9 +168,10 @@ const ofTiers = [
   ...['own node egress', 'itself egress', 'itself ingress'].flatMap(way => [`${way} allowed`, `${way} denied`]),
 ];
 /** What is looked up of many rules at once. */
-const decided = ['address', 'tuple'].flatMap(key =>
-  ['Accept', 'Deny', 'Pass'].map(action => `decided by ${key}: ${action}`),
-);
+const decided = ['address', 'tuple'].flatMap(key => [
+  ...['Accept', 'Deny', 'Pass'].map(action => `decided by ${key}: ${action}`),
+  'denied by number',
+]);
 
 test('they agree over 2,000 random worlds with all tiers, also on the own node and on a pod itself', () => {
   const seen: Seen = new Map();

@@ -1,18 +1,20 @@
 /** What cluster policies come to in a ruleset: order, verdicts, few rules, and names for people. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { parseDenial, saidByPrefix } from '../../../lib/gate/denial.ts';
 import { toNft } from '../../../lib/gate/ruleset-to-nft.ts';
 import { shrunkBetween } from '../../../lib/gate/shrunk.ts';
-import { type Address, formatAddress } from '../../../lib/ip/address.ts';
+import { type Address, formatAddress, parseAddress } from '../../../lib/ip/address.ts';
 import { diff } from '../../../lib/nft/diff.ts';
-import type { NamedSet, Table } from '../../../lib/nft/model.ts';
-import { RETURN, rule, vmap } from '../../../lib/nft/statements.ts';
+import type { Chain, NamedSet, Table } from '../../../lib/nft/model.ts';
+import { goto, PROTOCOL, RETURN, rule, vmap } from '../../../lib/nft/statements.ts';
 import { gatesIndexIn, gatesIndexText, setsIn, setsText } from '../../../lib/nodestore/rules-file.ts';
 import { type CompileOptions, compile } from '../../../lib/policy/compile/compile.ts';
 import { LiveRules } from '../../../lib/policy/compile/live.ts';
-import type { RuleChain, Ruleset } from '../../../lib/policy/compile/ruleset.ts';
+import { type ChainRule, denierOf, type RuleChain, type Ruleset } from '../../../lib/policy/compile/ruleset.ts';
 import { readManifests } from '../../../lib/policy/manifest/manifest.ts';
 import { formatRule, type World } from '../../../lib/policy/model/model.ts';
+import { tracerOf } from '../../support/nft-tracer.ts';
 
 const TAG = 0x74670001;
 const identity = { namespace: 'shop', labels: new Map<string, string>(), namedPorts: [] };
@@ -49,16 +51,16 @@ const chainAt = ({ chains }: Ruleset, gate: string | undefined): RuleChain => ch
 /** `ClusterNetworkPolicy/x ingress[0] → denied`, IPv4 alone; then where the rest goes. */
 function told(ruleset: Ruleset, gate: string): readonly string[] {
   const { rules, otherwise } = chainAt(ruleset, gate);
-  const where = (to: string | undefined): string => {
-    if (to === undefined) return 'allowed';
+  const where = (to: string | undefined, numbers: ChainRule['numbers']): string => {
+    if (to === undefined) return numbers ? `denied in tier ${chainAt(ruleset, gate).denies!.tier}` : 'allowed';
     if (to === 'open') return 'nothing denies';
     const chain = chainAt(ruleset, to);
     return chain.denies ? `denied in tier ${chain.denies.tier}` : chain.policies.join();
   };
   const ofFour = rules.filter(({ peers }) => peers === 'any' || peers.family === 4);
   return [
-    ...ofFour.map(({ origins, to }) => `${origins.map(formatRule).join()} → ${where(to)}`),
-    `else → ${otherwise === undefined ? 'denied' : where(otherwise)}`,
+    ...ofFour.map(({ origins, to, numbers }) => `${origins.map(formatRule).join()} → ${where(to, numbers)}`),
+    `else → ${otherwise === undefined ? 'denied' : where(otherwise, undefined)}`,
   ];
 }
 
@@ -133,12 +135,14 @@ test('many neighbours with one action become few rules; one with another action 
   );
 });
 
-/** `Deny 10.0.0.1 TCP 80`, of each set of what is decided. */
+/** `Deny 10.0.0.1 TCP 80 1`, of each set of what is decided: with the number of the rule that denies. */
 const decidedIn = ({ sets }: Ruleset): readonly string[] =>
   [...sets.values()].flatMap(set =>
     set.kind === 'decided' && set.family === 4
-      ? set.elements.map(({ address, protocol, port, counter }) =>
-          [set.action, formatAddress(address), protocol, port, counter].filter(part => part !== undefined).join(' '),
+      ? set.elements.map(({ address, protocol, port, counter, number }) =>
+          [set.action, formatAddress(address), protocol, port, counter, number]
+            .filter(part => part !== undefined)
+            .join(' '),
         )
       : [],
   );
@@ -152,22 +156,27 @@ const decidedRows: readonly (readonly [string, readonly object[], readonly strin
   [
     'the first rule for a port decides it',
     [on(from('Deny', 'a'), 80), on(from('Pass', 'a'), 80)],
-    ['Deny 10.0.0.1 TCP 80'],
+    ['Deny 10.0.0.1 TCP 80 1'],
   ],
   [
     'ports that a later rule gives are decided by it',
     [on(from('Deny', 'a'), 80), on(from('Pass', 'a'), 80, 81)],
-    ['Pass 10.0.0.1 TCP 81', 'Deny 10.0.0.1 TCP 80'],
+    ['Pass 10.0.0.1 TCP 81', 'Deny 10.0.0.1 TCP 80 1'],
   ],
   [
     'a rule without ports decides all that no rule before it does, and ends the list',
     [on(from('Pass', 'a'), 80), from('Deny', 'a'), on(from('Pass', 'a'), 81), from('Pass', 'a')],
-    ['Pass 10.0.0.1 TCP 80', 'Deny 10.0.0.1'],
+    ['Pass 10.0.0.1 TCP 80', 'Deny 10.0.0.1 1'],
   ],
   [
     'what is accepted has the counter of its policy',
     [from('Accept', 'a', 'b')],
     ['Accept 10.0.0.1 ClusterNetworkPolicy/x'],
+  ],
+  [
+    'what is denied has the number of its rule among those that deny',
+    [on(from('Deny', 'b'), 80), on(from('Pass', 'a'), 79), on(from('Deny', 'a'), 80), from('Deny', 'a')],
+    ['Pass 10.0.0.1 TCP 79', 'Deny 10.0.0.1 TCP 80 2', 'Deny 10.0.0.1 3'],
   ],
   ['rules for others decide nothing', [from('Deny', 'b'), on(from('Pass', 'b'), 80)], []],
 ];
@@ -236,7 +245,7 @@ test('identities that other NetworkPolicies isolate share the sets of what is de
   assert.deepEqual(setsBeside(), setsBeside(own('closed', {})));
 });
 
-test('what is denied goes through the rules that deny, one by one, so that the log names the one that decides', () => {
+test('what is denied goes to the rule whose number it has, so that the log names the one that decides', () => {
   const ingress = Array.from({ length: 20 }, (_, i) => from(i % 2 === 0 ? 'Pass' : 'Deny', `ns${i}`));
   const ruleset = compiled([cluster('x', { ingress })]);
   const denied = chainAt(ruleset, ruleset.tags.get(TAG)!.ingress).rules.find(({ peers }) => {
@@ -246,6 +255,38 @@ test('what is denied goes through the rules that deny, one by one, so that the l
     ...[1, 3, 5, 7, 9, 11, 13, 15, 17, 19].map(i => `ClusterNetworkPolicy/x ingress[${i}] → denied in tier Admin`),
     'else → denied',
   ]);
+});
+
+test('each of many rules that deny logs and counts what it denies, and no packet asks all of them', () => {
+  const rules = Array.from({ length: 200 }, (_, i) => from(i % 2 === 0 ? 'Pass' : 'Deny', `ns${i}`));
+  const pods = rules.map((_, i) => pod(`ns${i}`, `10.0.1.${i}`));
+  const policies = Array.from({ length: 8 }, (_, i) =>
+    cluster(`x${i}`, { ingress: rules.slice(25 * i, 25 * (i + 1)) }, 'Admin', i),
+  );
+  const ruleset = compiled([...policies, ...pods]);
+  const { chains, sets } = toNft(ruleset, 7467);
+  const gate = goto(ruleset.tags.get(TAG)!.ingress);
+  const base = { type: 'filter', hook: 'output', priority: 0, policy: 'accept' } as const;
+  const entry: Chain = { name: 'entry', base, rules: [rule([gate])] };
+  const trace = tracerOf({ family: 'inet', name: 'x', chains: [entry, ...chains], sets, counters: [] });
+  const [daddr, l4proto] = [0n, PROTOCOL.tcp];
+  const told = rules.map((_, i) => {
+    const saddr = parseAddress(`10.0.1.${i}`)!.value;
+    const { verdict, logged, packet } = trace('output', { family: 4, saddr, daddr, l4proto, dport: 80 });
+    const said = saidByPrefix(logged[0] ?? '');
+    const denier = said && denierOf(ruleset.chains, parseDenial(said.denial));
+    return [verdict, packet.mark, denier?.denies?.rules.map(formatRule), said?.rule];
+  });
+  assert.deepEqual(
+    told,
+    rules.map(({ action }, i) => {
+      if (action === 'Pass') return ['accept', undefined, undefined, undefined];
+      const which = `ClusterNetworkPolicy/x${Math.floor(i / 25)} ingress[${i % 25}]`;
+      return ['drop', (i + 1) / 2, [which], `Admin ${which}`];
+    }),
+  );
+  const longest = Math.max(...chains.map(({ rules }) => rules.length));
+  assert.ok(longest <= 33, `a chain has ${longest} rules`);
 });
 
 test('a counter stays while any chain has elements that count by it', () => {
@@ -277,7 +318,7 @@ test('the index by which a new process goes on has the rules of what is decided 
   resumed.setIdentities([{ tag: TAG, identity }]);
   assert.deepEqual([...resumed.ruleset().sets.keys()], [...rules.ruleset().sets.keys()]);
   resumed.setPod(worldOf([pod('ns3', '10.0.0.9')]).pods[0]!);
-  assert.deepEqual(decidedIn(resumed.ruleset()), ['Deny 10.0.0.9']);
+  assert.deepEqual(decidedIn(resumed.ruleset()), ['Deny 10.0.0.9 2']);
 });
 
 test('gates that are kept are those of the same policies in the same order', () => {
