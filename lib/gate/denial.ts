@@ -21,13 +21,13 @@ export function denial(prefix: string, group: number, comment = 'nothing above a
 export const denialByNumber = (number: number, prefix: string, group: number, comment: string): Rule =>
   rule([match('meta mark', '==', number), COUNTER, LOG_RATE, log(prefix, group)], comment);
 
-/** `in-1a2b`, or `in-1a2b/7`: one text for each. */
+/** `in-1a2b`, or `in-1a2b/9a3f21c4`: one text for each. */
 export const denialName = ({ chain, number }: DenyingRule): string =>
-  number === undefined ? chain : `${chain}/${number}`;
+  number === undefined ? chain : `${chain}/${number.toString(16)}`;
 
 export function parseDenial(name: string): DenyingRule {
   const [chain = '', number] = name.split('/');
-  return number === undefined ? { chain } : { chain, number: Number(number) };
+  return number === undefined ? { chain } : { chain, number: Number.parseInt(number, 16) };
 }
 
 const WHOSE = 'tollgate';

@@ -120,13 +120,13 @@ function denialOf({ name, denies }: PolicyChain, nflogGroup: number): readonly R
   return denial(keptPrefix(`${prefix} ${which}`), nflogGroup, keptComment(which));
 }
 
-/** `tollgate in-…/7 Admin ClusterNetworkPolicy/bank ingress[0] "no shop"`, of one number; others lead on. */
+/** `tollgate in-…/9a3f21c4 Admin ClusterNetworkPolicy/bank ingress[0] "no shop"`, of one number; others lead on. */
 function ruleByNumber({ name, denies }: PolicyChain, { numbers, origins, to }: ChainRule, nflogGroup: number): Rule {
-  const { first, size } = numbers!;
-  if (to !== undefined) return rule([matchMasked('meta mark', -size >>> 0, '==', first), goto(to)]);
+  const { bits, mask } = numbers!;
+  if (to !== undefined) return rule([matchMasked('meta mark', mask, '==', bits), goto(to)]);
   const which = denierText(denies!.tier, origins);
-  const prefix = keptPrefix(`${denialPrefix({ chain: name, number: first })} ${which}`);
-  return denialByNumber(first, prefix, nflogGroup, keptComment(which));
+  const prefix = keptPrefix(`${denialPrefix({ chain: name, number: bits })} ${which}`);
+  return denialByNumber(bits, prefix, nflogGroup, keptComment(which));
 }
 
 /** The rules for a packet that no other rule of the chain matches. */

@@ -8,7 +8,7 @@ import {
   type DenyingRule,
   denierOf,
   type Gate,
-  type Numbers,
+  isAmong,
   type PeerSet,
   type PortMatch,
   type Ruleset,
@@ -51,8 +51,6 @@ function holds(set: PeerSet, packet: Packet): boolean {
 
 const fits = ({ protocol, spans }: PortMatch, packet: Packet): boolean =>
   protocol === packet.protocol && spans.some(({ first, last }) => first <= packet.port && packet.port <= last);
-
-const isAmong = ({ first, size }: Numbers, number: number): boolean => first <= number && number < first + size;
 
 function matches(ruleset: Ruleset, { peers, ports, numbers }: ChainRule, packet: NumberedPacket): boolean {
   if (ports !== 'any' && !fits(ports, packet)) return false;

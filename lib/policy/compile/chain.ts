@@ -84,7 +84,7 @@ export const ledTo = ({ rule: { to: _, ...rule }, set }: RuleWithSet, gate: Gate
 
 /** One text for rules that are the same rule for the kernel. */
 function ruleText({ peers, ports, counter, numbers, origins, to }: ChainRule): string {
-  if (numbers) return `numbers ${numbers.first} ${numbers.size}; ${to ?? origins.map(formatRule).join()}`;
+  if (numbers) return `numbers ${numbers.bits} ${numbers.mask}; ${to ?? origins.map(formatRule).join()}`;
   const portText = ports === 'any' ? 'any' : portsText({ kind: 'numbers', ...ports });
   const matches = `${peers === 'any' ? 'any' : peers.name}; ${portText}; ${counter ?? ''}`;
   return to === undefined ? matches : `${matches}; ${to}`;

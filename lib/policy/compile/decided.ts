@@ -5,6 +5,7 @@
  * chain, since each would bring too many elements.
  */
 import type { Family } from '../../ip/address.ts';
+import { fnv1a64 } from '../../tag/hash.ts';
 import type { Action } from '../model/cluster-policy.ts';
 import { type Direction, formatRule, type LabelSelector, type PodPeer, type RuleRef } from '../model/model.ts';
 import { type Draft, peersText, portsText } from './draft.ts';
@@ -53,10 +54,20 @@ function portKeys({ ports }: OrderedRule): readonly string[] {
   return ports.ports.map(port => `${ports.protocol} ${port}`);
 }
 
-const orderedRuleOf = once(({ peers, ports, action, counter }: OrderedDraft): OrderedRule | undefined => {
+/** Two rules may have one number: their packets are then told of in the name of both. */
+export const numberOf = once(({ origins }: OrderedDraft): number =>
+  Number.parseInt(fnv1a64(origins.map(formatRule).join()).slice(-8), 16),
+);
+
+const orderedRuleOf = once((draft: OrderedDraft): OrderedRule | undefined => {
+  const { peers, ports, action, counter } = draft;
   const few = ports.kind === 'any' ? ports.kind : ports.kind === 'names' ? { names: ports.names } : fewPorts(ports);
   if (peers.kind !== 'pods' || few === undefined) return undefined;
-  return { pods: peers.pods, ports: few, action, ...(counter === undefined ? {} : { counter }) };
+  const told = {
+    ...(counter === undefined ? {} : { counter }),
+    ...(action === 'Deny' ? { number: numberOf(draft) } : {}),
+  };
+  return { pods: peers.pods, ports: few, action, ...told };
 });
 
 const textOf = once(
@@ -65,7 +76,7 @@ const textOf = once(
 );
 
 /** Each rule once. */
-const originsOf = (drafts: readonly OrderedDraft[]): readonly RuleRef[] => [
+export const originsOf = (drafts: readonly OrderedDraft[]): readonly RuleRef[] => [
   ...new Map(drafts.flatMap(({ origins }) => origins.map(origin => [formatRule(origin), origin]))).values(),
 ];
 

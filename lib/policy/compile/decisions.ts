@@ -7,15 +7,10 @@ import type { Labels, Pod, Protocol } from '../model/model.ts';
 import { numbersNamed } from '../model/port-names.ts';
 import type { DecidedSetSpec, OrderedRule } from './ruleset.ts';
 
-export interface DecidingRule {
-  readonly rule: OrderedRule;
-  /** Its place among the rules that deny, from 1; 0 where it does not deny. */
-  readonly number: number;
-}
-
-interface PortDecision extends DecidingRule {
+interface PortDecision {
   readonly protocol: Protocol;
   readonly port: number;
+  readonly rule: OrderedRule;
 }
 
 /** The first rule that matches, by what it matches. */
@@ -23,11 +18,11 @@ interface Decisions {
   /** Decisions on ports that a rule before `rest` names. */
   readonly ports: readonly PortDecision[];
   /** The decision on all other packets; undefined where no rule is for every port. */
-  readonly rest: DecidingRule | undefined;
+  readonly rest: OrderedRule | undefined;
 }
 
 /** The pod's own port numbers that the rule is for. */
-function portsOf({ ports }: OrderedRule, { namedPorts }: Pod): readonly Omit<PortDecision, keyof DecidingRule>[] {
+function portsOf({ ports }: OrderedRule, { namedPorts }: Pod): readonly Omit<PortDecision, 'rule'>[] {
   if (ports === 'any') return [];
   if ('ports' in ports) return ports.ports.map(port => ({ protocol: ports.protocol, port }));
   return ports.names.flatMap(({ protocol, name }) =>
@@ -35,14 +30,13 @@ function portsOf({ ports }: OrderedRule, { namedPorts }: Pod): readonly Omit<Por
   );
 }
 
-function decided(matching: readonly DecidingRule[], pod: Pod): Decisions {
+function decided(matching: readonly OrderedRule[], pod: Pod): Decisions {
   const ports = new Map<string, PortDecision>();
-  for (const decision of matching) {
-    const { rule } = decision;
-    if (rule.ports === 'any') return { ports: [...ports.values()], rest: decision };
+  for (const rule of matching) {
+    if (rule.ports === 'any') return { ports: [...ports.values()], rest: rule };
     for (const { protocol, port } of portsOf(rule, pod)) {
       const key = `${protocol} ${port}`;
-      if (!ports.has(key)) ports.set(key, { protocol, port, ...decision });
+      if (!ports.has(key)) ports.set(key, { protocol, port, rule });
     }
   }
   return { ports: [...ports.values()], rest: undefined };
@@ -51,8 +45,6 @@ function decided(matching: readonly DecidingRule[], pod: Pod): Decisions {
 /** Rules by place, found by the pods that they match, and the answer of the last time: several sets have the same rules. */
 interface Known {
   readonly index: PeerIndex<number>;
-  /** By place. */
-  readonly numbers: readonly number[];
   last?: { readonly pod: Pod; readonly labels: Labels; readonly found: Decisions };
 }
 
@@ -61,8 +53,7 @@ const known = new WeakMap<readonly OrderedRule[], Known>();
 function indexed(rules: readonly OrderedRule[]): Known {
   const index = new PeerIndex<number>();
   for (const [place, { pods }] of rules.entries()) for (const peer of pods) index.add(peer, place);
-  let denying = 0;
-  const made = { index, numbers: rules.map(({ action }) => (action === 'Deny' ? ++denying : 0)) };
+  const made = { index };
   known.set(rules, made);
   return made;
 }
@@ -72,7 +63,7 @@ export function decisionsFor(rules: readonly OrderedRule[], pod: Pod, labels: La
   if (of.last?.pod === pod && of.last.labels === labels) return of.last.found;
   const places = [...new Set(of.index.of(pod, labels))].sort((a, b) => a - b);
   const found = decided(
-    places.map(place => ({ rule: rules[place]!, number: of.numbers[place]! })),
+    places.map(place => rules[place]!),
     pod,
   );
   of.last = { pod, labels, found };

@@ -6,7 +6,7 @@ import type { Pods } from '../evaluate/pod-index.ts';
 import type { Labels, Pod, PodPeer } from '../model/model.ts';
 import { numbersNamed } from '../model/port-names.ts';
 import { selects, selectsPod } from '../model/selector.ts';
-import { bringing, type DecidingRule, decisionsFor } from './decisions.ts';
+import { bringing, decisionsFor } from './decisions.ts';
 import {
   type AddressSetSpec,
   type DecidedElement,
@@ -14,6 +14,7 @@ import {
   isOfPairs,
   type NamedPortSetSpec,
   type NodeSetSpec,
+  type OrderedRule,
   type Pair,
   type PairSetSpec,
   type PeerSet,
@@ -131,8 +132,8 @@ function tuplesFrom(spec: TupleSetSpec, pod: Pod, text: string, namespaceLabels:
 }
 
 /** What an element says of the rule that decides it. */
-function toldOf({ rule: { action, counter }, number }: DecidingRule): Pick<DecidedElement, 'counter' | 'number'> {
-  if (action === 'Deny') return { number };
+function toldOf({ counter, number }: OrderedRule): Pick<DecidedElement, 'counter' | 'number'> {
+  if (number !== undefined) return { number };
   return counter === undefined ? {} : { counter };
 }
 
@@ -141,10 +142,10 @@ function decidedFrom(spec: DecidedSetSpec, pod: Pod, text: string, labels: Label
   const [address] = parsed(text, spec.family);
   if (!address) return [];
   const { ports, rest } = decisionsFor(spec.rules, pod, labels);
-  if (spec.key === 'address') return rest?.rule.action === spec.action ? [{ address, ...toldOf(rest) }] : [];
+  if (spec.key === 'address') return rest?.action === spec.action ? [{ address, ...toldOf(rest) }] : [];
   return ports
     .filter(({ rule }) => rule.action === spec.action)
-    .map(({ protocol, port, ...decision }) => ({ address, protocol, port, ...toldOf(decision) }));
+    .map(({ protocol, port, rule }) => ({ address, protocol, port, ...toldOf(rule) }));
 }
 
 export type SetMember = Address | Tuple | DecidedElement;

@@ -83,7 +83,7 @@ export function denierOf(chains: Ruleset['chains'], { chain: name, number }: Den
   const chain = chains.get(name);
   if (!chain?.denies || number === undefined) return chain;
   const { direction, denies } = chain;
-  const rules = chain.rules.find(({ numbers }) => numbers?.first === number)?.origins;
+  const rules = chain.rules.find(({ numbers }) => numbers && isAmong(numbers, number))?.origins;
   return rules && { direction, policies: policiesOf(rules), denies: { ...denies, rules } };
 }
 
@@ -111,11 +111,13 @@ export function countedBy({ peers, counter, origins }: ChainRule): readonly stri
 export const countersOf = ({ direction, rules }: RuleChain): readonly string[] =>
   rules.flatMap(countedBy).map(policy => `${direction} ${policy}`);
 
-/** One number, or as many as a power of two, from a multiple of that on. */
+/** Those whose bits under the mask are these. */
 export interface Numbers {
-  readonly first: number;
-  readonly size: number;
+  readonly bits: number;
+  readonly mask: number;
 }
+
+export const isAmong = ({ bits, mask }: Numbers, number: number): boolean => (number & mask) >>> 0 === bits;
 
 export interface PortMatch {
   readonly protocol: Protocol;
@@ -190,6 +192,8 @@ export interface OrderedRule {
   readonly action: Action;
   /** The policy that counts what the rule accepts. */
   readonly counter?: string;
+  /** Of a rule that denies: 32 bits of a hash of its name, so that it stays while the rule does. */
+  readonly number?: number;
 }
 
 /**
@@ -242,7 +246,7 @@ export type TupleSet = TupleSetSpec & {
 export interface DecidedElement extends Pick<Tuple, 'address'>, Partial<Pick<Tuple, 'protocol' | 'port'>> {
   /** The policy that counts it: of accepted ones. */
   readonly counter?: string;
-  /** The place of the rule that denies it among those of the set that deny, from 1: of denied ones. */
+  /** By which its log names the rule that denies it: of denied ones. */
   readonly number?: number;
 }
 

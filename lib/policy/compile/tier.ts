@@ -8,7 +8,7 @@ import { clusterRuleRef } from '../evaluate/decision.ts';
 import type { Action, ClusterPolicy, ClusterRule, Tier } from '../model/cluster-policy.ts';
 import { type Direction, formatRule, isNumbered, policyRef, type RuleRef } from '../model/model.ts';
 import { type CompiledGate, chainOf, ledTo, prefixOf, type RuleWithSet, ruleOf, ruleOfSet } from './chain.ts';
-import { decidedSets, type OrderedDraft, PortBudget } from './decided.ts';
+import { decidedSets, numberOf, type OrderedDraft, originsOf, PortBudget } from './decided.ts';
 import { type Draft, draftsOfClusterRule, familyOf } from './draft.ts';
 import { mergeDrafts } from './merge.ts';
 import type { Names } from './names.ts';
@@ -125,27 +125,31 @@ function inOrder(drafts: readonly OrderedDraft[], context: TierContext): TierPar
   return { rules, chains, sets: [] };
 }
 
-/** So many rules of a chain by number, so that a packet does not ask all of them for its own: a power of two. */
+/** About so many rules of a chain by number, so that a packet does not ask all of them for its own. */
 const BY_NUMBER = 32;
+const ALL_BITS = 0xffffffff;
 
 /** The chain that denies each packet in the name of the rule whose number it has been given, and those that it leads to. */
 function byNumber(drafts: readonly OrderedDraft[], { tier, direction, names }: TierContext): readonly RuleChain[] {
-  const denying = drafts.filter(({ action }) => action === 'Deny').map(({ origins }) => origins);
-  const chainFor = (policies: readonly string[], rules: readonly Omit<ChainRule, 'peers' | 'ports'>[]): RuleChain => {
+  const numbered = Map.groupBy(
+    drafts.filter(({ action }) => action === 'Deny'),
+    numberOf,
+  );
+  if (numbered.size === 0) return [];
+  const chainFor = (origins: readonly RuleRef[], rules: readonly Omit<ChainRule, 'peers' | 'ports'>[]): RuleChain => {
     const ordered = rules.map(each => ({ rule: { peers: 'any', ports: 'any', ...each } as const, set: undefined }));
-    return chainOf(ordered, { direction, policies, denies: { tier, rules: [] } }, names).chain;
+    return chainOf(ordered, { direction, policies: policiesOf(origins), denies: { tier, rules: [] } }, names).chain;
   };
-  const numbered = denying.map((origins, place) => ({ numbers: { first: place + 1, size: 1 }, origins }));
-  const groups = Map.groupBy(numbered, ({ numbers: { first } }) => first - (first % BY_NUMBER));
-  const parts = [...groups].map(([first, rules]) => {
-    return { first, chain: chainFor(policiesOf(rules.flatMap(({ origins }) => origins)), rules) };
+  const denying = [...numbered].map(([bits, own]) => ({ numbers: { bits, mask: ALL_BITS }, origins: originsOf(own) }));
+  denying.sort((a, b) => a.numbers.bits - b.numbers.bits);
+  const originsIn = (rules: typeof denying) => rules.flatMap(({ origins }) => origins);
+  const mask = 2 ** Math.ceil(Math.log2(denying.length / BY_NUMBER)) - 1;
+  if (mask <= 0) return [chainFor(originsIn(denying), denying)];
+  const parts = [...Map.groupBy(denying, ({ numbers }) => numbers.bits & mask)].map(([bits, rules]) => {
+    return { numbers: { bits, mask }, chain: chainFor(originsIn(rules), rules) };
   });
-  const chains = parts.map(({ chain }) => chain);
-  if (chains.length <= 1) return chains;
-  const leading = parts.map(({ first, chain: { name } }) => {
-    return { numbers: { first, size: BY_NUMBER }, origins: [], to: name };
-  });
-  return [chainFor(policiesOf(denying.flat()), leading), ...chains];
+  const leading = parts.map(({ numbers, chain: { name } }) => ({ numbers, origins: [], to: name }));
+  return [chainFor(originsIn(denying), leading), ...parts.map(({ chain }) => chain)];
 }
 
 /** Few lookups for many drafts. */

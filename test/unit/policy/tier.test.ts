@@ -15,6 +15,7 @@ import { type ChainRule, denierOf, type RuleChain, type Ruleset } from '../../..
 import { readManifests } from '../../../lib/policy/manifest/manifest.ts';
 import { formatRule, type World } from '../../../lib/policy/model/model.ts';
 import { tracerOf } from '../../support/nft-tracer.ts';
+import { outcomeAt } from '../../support/ruleset-tracer.ts';
 
 const TAG = 0x74670001;
 const identity = { namespace: 'shop', labels: new Map<string, string>(), namedPorts: [] };
@@ -135,12 +136,20 @@ test('many neighbours with one action become few rules; one with another action 
   );
 });
 
-/** `Deny 10.0.0.1 TCP 80 1`, of each set of what is decided: with the number of the rule that denies. */
-const decidedIn = ({ sets }: Ruleset): readonly string[] =>
-  [...sets.values()].flatMap(set =>
+/** `ingress[0]`, of the rule that denies what has the number. */
+const deniedBy = ({ chains }: Ruleset, number: number | undefined): string | undefined =>
+  [...chains.values()]
+    .flatMap(({ rules }) => rules)
+    .find(({ numbers }) => numbers && numbers.bits === number)
+    ?.origins.map(({ direction, index }) => `${direction}[${index}]`)
+    .join();
+
+/** `Deny 10.0.0.1 TCP 80 ingress[0]`, of each set of what is decided. */
+const decidedIn = (ruleset: Ruleset): readonly string[] =>
+  [...ruleset.sets.values()].flatMap(set =>
     set.kind === 'decided' && set.family === 4
       ? set.elements.map(({ address, protocol, port, counter, number }) =>
-          [set.action, formatAddress(address), protocol, port, counter, number]
+          [set.action, formatAddress(address), protocol, port, counter, deniedBy(ruleset, number)]
             .filter(part => part !== undefined)
             .join(' '),
         )
@@ -156,17 +165,17 @@ const decidedRows: readonly (readonly [string, readonly object[], readonly strin
   [
     'the first rule for a port decides it',
     [on(from('Deny', 'a'), 80), on(from('Pass', 'a'), 80)],
-    ['Deny 10.0.0.1 TCP 80 1'],
+    ['Deny 10.0.0.1 TCP 80 ingress[0]'],
   ],
   [
     'ports that a later rule gives are decided by it',
     [on(from('Deny', 'a'), 80), on(from('Pass', 'a'), 80, 81)],
-    ['Pass 10.0.0.1 TCP 81', 'Deny 10.0.0.1 TCP 80 1'],
+    ['Pass 10.0.0.1 TCP 81', 'Deny 10.0.0.1 TCP 80 ingress[0]'],
   ],
   [
     'a rule without ports decides all that no rule before it does, and ends the list',
     [on(from('Pass', 'a'), 80), from('Deny', 'a'), on(from('Pass', 'a'), 81), from('Pass', 'a')],
-    ['Pass 10.0.0.1 TCP 80', 'Deny 10.0.0.1 1'],
+    ['Pass 10.0.0.1 TCP 80', 'Deny 10.0.0.1 ingress[1]'],
   ],
   [
     'what is accepted has the counter of its policy',
@@ -174,9 +183,9 @@ const decidedRows: readonly (readonly [string, readonly object[], readonly strin
     ['Accept 10.0.0.1 ClusterNetworkPolicy/x'],
   ],
   [
-    'what is denied has the number of its rule among those that deny',
+    'what is denied has the number of the rule that denies it',
     [on(from('Deny', 'b'), 80), on(from('Pass', 'a'), 79), on(from('Deny', 'a'), 80), from('Deny', 'a')],
-    ['Pass 10.0.0.1 TCP 79', 'Deny 10.0.0.1 TCP 80 2', 'Deny 10.0.0.1 3'],
+    ['Pass 10.0.0.1 TCP 79', 'Deny 10.0.0.1 TCP 80 ingress[2]', 'Deny 10.0.0.1 ingress[3]'],
   ],
   ['rules for others decide nothing', [from('Deny', 'b'), on(from('Pass', 'b'), 80)], []],
 ];
@@ -251,10 +260,9 @@ test('what is denied goes to the rule whose number it has, so that the log names
   const denied = chainAt(ruleset, ruleset.tags.get(TAG)!.ingress).rules.find(({ peers }) => {
     return peers !== 'any' && peers.kind === 'decided' && peers.action === 'Deny';
   })!;
-  assert.deepEqual(told(ruleset, denied.to!), [
-    ...[1, 3, 5, 7, 9, 11, 13, 15, 17, 19].map(i => `ClusterNetworkPolicy/x ingress[${i}] → denied in tier Admin`),
-    'else → denied',
-  ]);
+  const named = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19].map(i => `ClusterNetworkPolicy/x ingress[${i}]`);
+  const lines = named.map(name => `${name} → denied in tier Admin`);
+  assert.deepEqual(told(ruleset, denied.to!).toSorted(), [...lines, 'else → denied'].toSorted());
 });
 
 test('each of many rules that deny logs and counts what it denies, and no packet asks all of them', () => {
@@ -275,18 +283,35 @@ test('each of many rules that deny logs and counts what it denies, and no packet
     const { verdict, logged, packet } = trace('output', { family: 4, saddr, daddr, l4proto, dport: 80 });
     const said = saidByPrefix(logged[0] ?? '');
     const denier = said && denierOf(ruleset.chains, parseDenial(said.denial));
-    return [verdict, packet.mark, denier?.denies?.rules.map(formatRule), said?.rule];
+    return [verdict, packet.mark !== undefined, denier?.denies?.rules.map(formatRule), said?.rule];
   });
   assert.deepEqual(
     told,
     rules.map(({ action }, i) => {
-      if (action === 'Pass') return ['accept', undefined, undefined, undefined];
+      if (action === 'Pass') return ['accept', false, undefined, undefined];
       const which = `ClusterNetworkPolicy/x${Math.floor(i / 25)} ingress[${i % 25}]`;
-      return ['drop', (i + 1) / 2, [which], `Admin ${which}`];
+      return ['drop', true, [which], `Admin ${which}`];
     }),
   );
   const longest = Math.max(...chains.map(({ rules }) => rules.length));
-  assert.ok(longest <= 33, `a chain has ${longest} rules`);
+  assert.ok(longest <= 40, `a chain has ${longest} rules`);
+});
+
+test('what is denied by one of two rules with the same number is told of in the name of both', () => {
+  const [one, other] = ['p27878', 'p980980'];
+  const ruleset = compiled(
+    [cluster(one!, { ingress: [from('Deny', 'a')] }), cluster(other!, { ingress: [from('Deny', 'b')] }), aAt],
+    { apart: 1 },
+  );
+  const numbers = [...ruleset.sets.values()]
+    .flatMap(set => (set.kind === 'decided' ? set.rules : []))
+    .map(n => n.number);
+  assert.deepEqual(new Set(numbers), new Set([0x19b961ed]));
+  const packet = { peer: parseAddress('10.0.0.1')!, protocol: 'TCP', port: 80 } as const;
+  const outcome = outcomeAt(ruleset, TAG, 'ingress', packet);
+  assert.ok(outcome !== 'passes' && outcome?.denies);
+  const names = [one, other].map(name => `ClusterNetworkPolicy/${name} ingress[0]`);
+  assert.deepEqual(outcome.denies.rules.map(formatRule), names);
 });
 
 test('a counter stays while any chain has elements that count by it', () => {
@@ -318,7 +343,7 @@ test('the index by which a new process goes on has the rules of what is decided 
   resumed.setIdentities([{ tag: TAG, identity }]);
   assert.deepEqual([...resumed.ruleset().sets.keys()], [...rules.ruleset().sets.keys()]);
   resumed.setPod(worldOf([pod('ns3', '10.0.0.9')]).pods[0]!);
-  assert.deepEqual(decidedIn(resumed.ruleset()), ['Deny 10.0.0.9 2']);
+  assert.deepEqual(decidedIn(resumed.ruleset()), ['Deny 10.0.0.9 ingress[3]']);
 });
 
 test('gates that are kept are those of the same policies in the same order', () => {
