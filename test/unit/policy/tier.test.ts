@@ -293,6 +293,7 @@ test('each of many rules that deny logs and counts what it denies, and no packet
       return ['drop', true, [which], `Admin ${which}`];
     }),
   );
+  assert.equal(sets.length, 4, 'one for each action and family, however many rules there are');
   const longest = Math.max(...chains.map(({ rules }) => rules.length));
   assert.ok(longest <= 40, `a chain has ${longest} rules`);
 });
