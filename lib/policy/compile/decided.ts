@@ -70,10 +70,12 @@ const orderedRuleOf = once((draft: OrderedDraft): OrderedRule | undefined => {
   return { pods: peers.pods, ports: few, action, ...told };
 });
 
-const textOf = once(
-  ({ peers, ports, action, counter }: OrderedDraft): string =>
-    `${action} ${peersText(peers)}; ${portsText(ports)}; ${counter ?? ''}`,
-);
+/** One text for rules that bring the same elements. */
+const textOf = once((draft: OrderedDraft): string => {
+  const { peers, ports, action, counter } = draft;
+  const told = action === 'Deny' ? numberOf(draft) : (counter ?? '');
+  return `${action} ${peersText(peers)}; ${portsText(ports)}; ${told}`;
+});
 
 /** Each rule once. */
 export const originsOf = (drafts: readonly OrderedDraft[]): readonly RuleRef[] => [

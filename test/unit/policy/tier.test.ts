@@ -315,6 +315,23 @@ test('what is denied by one of two rules with the same number is told of in the 
   assert.deepEqual(outcome.denies.rules.map(formatRule), names);
 });
 
+test('a policy that takes the place of another with the same rules denies in its own name', () => {
+  const ingress = Array.from({ length: 20 }, (_, i) => from(i % 2 === 0 ? 'Pass' : 'Deny', `ns${i}`));
+  const [before, after] = ['x', 'y'].map(name => worldOf([cluster(name, { ingress })]).clusterPolicies![0]!);
+  const rules = live([pod('ns3', '10.0.0.9')]);
+  const packet = { peer: parseAddress('10.0.0.9')!, protocol: 'TCP', port: 80 } as const;
+  const denier = () => {
+    rules.take();
+    const outcome = outcomeAt(rules.ruleset(), TAG, 'ingress', packet);
+    return outcome === 'passes' ? outcome : outcome?.denies?.rules.map(formatRule);
+  };
+  rules.setClusterPolicy(before!);
+  assert.deepEqual(denier(), ['ClusterNetworkPolicy/x ingress[3]']);
+  rules.deleteClusterPolicy(before!);
+  rules.setClusterPolicy(after!);
+  assert.deepEqual(denier(), ['ClusterNetworkPolicy/y ingress[3]']);
+});
+
 test('a counter stays while any chain has elements that count by it', () => {
   const ingress = Array.from({ length: 20 }, (_, i) => from(i % 2 === 0 ? 'Accept' : 'Deny', `ns${i}`));
   const ofBank = { subject: { namespaces: { matchLabels: { 'kubernetes.io/metadata.name': 'bank' } } }, ingress };
