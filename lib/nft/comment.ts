@@ -44,8 +44,8 @@ const fit = (text: string): string =>
  */
 export const keptComment = (comment: string): string => kept(comment, COMMENT_BYTES);
 
-/** The same of a log's prefix, of which the kernel takes 127 bytes. */
-export const keptPrefix = (prefix: string): string => kept(prefix, PREFIX_BYTES);
+/** The same of a log's prefix, of which the kernel takes 127 bytes; `nft -f` would read a dollar sign as a variable's. */
+export const keptPrefix = (prefix: string): string => kept(prefix.replaceAll('$', '_'), PREFIX_BYTES);
 
 function kept(whole: string, most: number): string {
   const text = fit(whole);

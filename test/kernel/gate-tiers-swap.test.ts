@@ -86,6 +86,11 @@ function farApart(rules: LiveRules): void {
     });
 }
 
+/** As many rules with the action as a policy may have, for the teams from this one on. */
+const forTeams = (action: string, first: number) => ({
+  ingress: Array.from({ length: 25 }, (_, n) => rule(action, 'from', byTeam(`team-${first + n}`))),
+});
+
 /** Many rules for namespaces that there are none of, so that those beside them are looked up at once. */
 const amongMany = (...rules: readonly object[]) => ({
   ingress: [
@@ -149,6 +154,42 @@ const changes: readonly Change[] = [
     },
     one: teams('red'),
     other: teams('blue'),
+  },
+  {
+    what: 'a namespace is relabelled, and is denied by another of so many rules that they are told apart in several chains',
+    start: rules => {
+      for (const first of [0, 25, 50, 75]) cluster(rules, `from-${first}`, 10 + first, forTeams('Deny', first));
+      cluster(rules, 'last', 900, { ingress: [rule('Accept', 'from', {})] });
+    },
+    one: teams('team-3'),
+    other: teams('team-97'),
+  },
+  {
+    what: 'many rules that deny pass on to as many of Baseline that deny then',
+    start: teams('team-3'),
+    one: rules => {
+      cluster(rules, 'admin', 10, forTeams('Pass', 0));
+      cluster(rules, 'baseline', 0, { tier: 'Baseline', ...forTeams('Deny', 0) });
+    },
+    other: rules => {
+      cluster(rules, 'admin', 10, forTeams('Deny', 0));
+      cluster(rules, 'baseline', 0, { tier: 'Baseline', ...forTeams('Accept', 0) });
+    },
+  },
+  {
+    what: 'a policy of many rules that deny is renamed',
+    start: rules => {
+      teams('team-3')(rules);
+      cluster(rules, 'last', 900, { ingress: [rule('Accept', 'from', {})] });
+    },
+    one: rules => {
+      withoutCluster(rules, 'new');
+      cluster(rules, 'old', 10, forTeams('Deny', 0));
+    },
+    other: rules => {
+      withoutCluster(rules, 'old');
+      cluster(rules, 'new', 10, forTeams('Deny', 0));
+    },
   },
   {
     what: 'a namespace is relabelled, and what many rules passed on to a NetworkPolicy that denies, they deny',

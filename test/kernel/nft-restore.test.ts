@@ -43,16 +43,44 @@ const pod: Omit<LocalPod, 'tag'> = {
   ],
 };
 
-test('`nft list table` gives a text that `nft -f` makes the same table of', () => {
-  using netns = makeNetns();
-  const kept = { 'p.yaml': { stamp: '1', documents: [{ file: 'p.yaml', document: 0, value: policy }] } };
-  const settings = { judge: 'inline', nflogGroup: 7467, enforceEgressToNode: true } as const;
-  const { state } = withPod(emptyNode(owner, settings), pod, () => false);
-  const want = desiredTable(state, 7, rulesetOfNode(manifestsOf(kept).world, state));
-  using nft = inNetns(netns, () => Nft.open());
-  nft.commit(diff(undefined, want));
-  const { stdout } = netns.exec('nft', ['list', 'table', 'inet', 'tollgate']);
-  netns.exec('nft', ['delete', 'table', 'inet', 'tollgate']);
-  netns.exec('sh', ['-c', 'printf %s "$0" | nft -f -', stdout]);
-  assert.equal(netns.exec('nft', ['list', 'table', 'inet', 'tollgate']).stdout, stdout);
+const names = ['$x $(z)', '"quoted"', 'back\\slash', 'a/b', 'ü'.repeat(40)];
+const peersOf = (n: number) => [{ namespaces: { matchLabels: { team: `t${n}` } } }];
+/** Rules by number, and those with a chain of their own: two neighbours are too few to be looked up at once. */
+const clusterPolicy = (tier: string, count: number) => ({
+  apiVersion: 'policy.networking.k8s.io/v1alpha2',
+  kind: 'ClusterNetworkPolicy',
+  metadata: { name: tier.toLowerCase() },
+  spec: {
+    ...{ tier, priority: 1, subject: { namespaces: {} } },
+    ingress: Array.from({ length: count }, (_, n) => {
+      return { action: 'Deny', name: names[n % names.length], from: peersOf(n) };
+    }),
+  },
 });
+const namespaced = {
+  ...{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'shop', labels: { team: 't3' } } },
+};
+
+const rows = [
+  ['a NetworkPolicy', [policy]],
+  [
+    'cluster policies with many rules and with few, of any name',
+    [clusterPolicy('Admin', 24), clusterPolicy('Baseline', 5), namespaced],
+  ],
+] as const;
+
+for (const [what, values] of rows)
+  test(`of ${what}, what nft lists is a text that nft makes the same table of`, () => {
+    using netns = makeNetns();
+    const documents = values.map((value, document) => ({ file: 'p.yaml', document, value }));
+    const kept = { 'p.yaml': { stamp: '1', documents } };
+    const settings = { judge: 'inline', nflogGroup: 7467, enforceEgressToNode: true } as const;
+    const { state } = withPod(emptyNode(owner, settings), pod, () => false);
+    const want = desiredTable(state, 7, rulesetOfNode(manifestsOf(kept).world, state));
+    using nft = inNetns(netns, () => Nft.open());
+    nft.commit(diff(undefined, want));
+    const { stdout } = netns.exec('nft', ['list', 'table', 'inet', 'tollgate']);
+    netns.exec('nft', ['delete', 'table', 'inet', 'tollgate']);
+    netns.exec('sh', ['-c', 'printf %s "$0" | nft -f -', stdout]);
+    assert.equal(netns.exec('nft', ['list', 'table', 'inet', 'tollgate']).stdout, stdout);
+  });

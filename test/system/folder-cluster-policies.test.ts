@@ -105,3 +105,42 @@ test('of many rules that deny, list, log and kernel say which one it was', async
   assert.ok(first > 0 && second === 2 * first, `${first} and ${second} packets`);
   assert.equal((await host.type(['verify'])).exit, 0, 'the table is what it should be');
 });
+
+test('of policies with the same many rules, list says of each what it denied, and of one that was renamed, too', async () => {
+  using host = await PolicyHost.start();
+  const denying = (name: string, role: string): Json => ({
+    ...{ apiVersion: 'policy.networking.k8s.io/v1alpha2', kind: 'ClusterNetworkPolicy', metadata: { name } },
+    spec: {
+      ...{ tier: 'Admin', priority: 10 },
+      subject: { pods: { namespaceSelector: {}, podSelector: { matchLabels: { role } } } },
+      ingress: Array.from({ length: 20 }, (_, n) => {
+        return { action: 'Deny', from: [{ namespaces: { matchLabels: { team: `t${n}` } } }] };
+      }),
+    },
+  });
+  const namespace = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'default', labels: { team: 't3' } } };
+  const listed = async () => {
+    const found = JSON.parse((await host.type(['policy', 'list', '-o', 'json'])).stdout) as readonly {
+      policy: string;
+      ingress: { denied: { packets: number } };
+    }[];
+    return found.map(({ policy, ingress }) => [policy, ingress.denied.packets]);
+  };
+  host.put('both.yaml', namespace, denying('of-web', 'web'), denying('of-db', 'db'));
+  using web = await host.plug('web', { labels: { role: 'web' } });
+  using db = await host.plug('db', { labels: { role: 'db' } });
+  using other = await host.plug('other');
+  for (const each of [web, db, db]) assert.equal(host.reaches(other, each), false);
+  assert.deepEqual(await listed(), [
+    ['ClusterNetworkPolicy/of-db', 8],
+    ['ClusterNetworkPolicy/of-web', 4],
+  ]);
+  host.put('both.yaml', namespace, denying('renamed', 'web'), denying('of-db', 'db'));
+  await host.apply();
+  assert.equal(host.reaches(other, web), false);
+  assert.deepEqual(await listed(), [
+    ['ClusterNetworkPolicy/of-db', 8],
+    ['ClusterNetworkPolicy/renamed', 4],
+  ]);
+  assert.equal((await host.type(['verify'])).exit, 0, 'the table is what it should be');
+});

@@ -81,9 +81,11 @@ export type Denier = Pick<RuleChain, 'direction' | 'policies' | 'denies'>;
 /** Undefined where there is no such chain or rule by now. */
 export function denierOf(chains: Ruleset['chains'], { chain: name, number }: DenyingRule): Denier | undefined {
   const chain = chains.get(name);
-  if (!chain?.denies || number === undefined) return chain;
+  // No rule of ours counts in a chain by number without its number.
+  if (number === undefined) return chain && isByNumber(chain) ? undefined : chain;
+  if (!chain?.denies) return chain;
   const { direction, denies } = chain;
-  const rules = chain.rules.find(({ numbers }) => numbers && isAmong(numbers, number))?.origins;
+  const rules = chain.rules.find(({ numbers, to }) => numbers && to === undefined && isAmong(numbers, number))?.origins;
   return rules && { direction, policies: policiesOf(rules), denies: { ...denies, rules } };
 }
 

@@ -80,6 +80,24 @@ test('what was dropped only grows, whatever becomes of chains; it goes with the 
   }
 });
 
+test('what a chain by number drops is counted rule by rule, and a count in it that is not of its rules for none', () => {
+  const name = 'in-1';
+  const origin = { policy: 'ClusterNetworkPolicy/x', direction: 'ingress', index: 3 } as const;
+  const byNumber: RuleChain = {
+    ...chain(name, ['ClusterNetworkPolicy/x', 'ClusterNetworkPolicy/y']),
+    rules: [{ peers: 'any', ports: 'any', numbers: { bits: 0xab, mask: 0xffffffff }, origins: [origin] }],
+    denies: { tier: 'Admin', rules: [] },
+  };
+  const drops = new Map([
+    ['in-1/ab', { packets: 3n }],
+    [name, { packets: 5n }],
+  ]);
+  const samples = new DropTotals(new Map()).take(drops, new Map([[name, byNumber]]));
+  const labels = { direction: 'ingress', policy: 'ClusterNetworkPolicy/x' };
+  const expected = { ...labels, tier: 'Admin', rule: 'ClusterNetworkPolicy/x ingress[3]' };
+  assert.deepEqual(samples, [{ labels: expected, value: 3 }]);
+});
+
 test('however many policies there are, the series are those that drop most, and no line is long', () => {
   const policies = Array.from({ length: 3000 }, (_, i) => `NetworkPolicy/a/p${i}`);
   const lines = dropsOf([chain('in-1', policies), chain('in-2', ['NetworkPolicy/b/most'])], [1, 2]);

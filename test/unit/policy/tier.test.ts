@@ -332,6 +332,22 @@ test('a policy that takes the place of another with the same rules denies in its
   assert.deepEqual(denier(), ['ClusterNetworkPolicy/y ingress[3]']);
 });
 
+test('policies with the same rules for other pods and in another tier deny each in its own name', () => {
+  const ingress = Array.from({ length: 20 }, (_, i) => from('Deny', `ns${i}`));
+  const only = (name: string) => ({ namespaces: { matchLabels: { 'kubernetes.io/metadata.name': name } } });
+  const policies = [
+    cluster('one', { subject: only('shop'), ingress }),
+    cluster('other', { subject: only('bank'), ingress }, 'Baseline'),
+  ];
+  const rules = live([...policies, pod('ns3', '10.0.0.1')]);
+  const packet = { peer: parseAddress('10.0.0.1')!, protocol: 'TCP', port: 80 } as const;
+  const denied = [TAG, TAG + 1].map(tag => {
+    const outcome = outcomeAt(rules.ruleset(), tag, 'ingress', packet);
+    return outcome === 'passes' ? outcome : outcome?.denies?.rules.map(formatRule);
+  });
+  assert.deepEqual(denied, [['ClusterNetworkPolicy/one ingress[3]'], ['ClusterNetworkPolicy/other ingress[3]']]);
+});
+
 test('a counter stays while any chain has elements that count by it', () => {
   const ingress = Array.from({ length: 20 }, (_, i) => from(i % 2 === 0 ? 'Accept' : 'Deny', `ns${i}`));
   const ofBank = { subject: { namespaces: { matchLabels: { 'kubernetes.io/metadata.name': 'bank' } } }, ingress };
