@@ -4,7 +4,7 @@
  *
  * Where the kernel's generation is the one that our last commit made, no program has committed anything since. Other programs
  * commit all the time in tables of their own; then the rules of the chains that the pod's packets pass are looked at by their
- * handles, its tag in the maps that lead to its own chains, and the sets that these look into by their number of elements.
+ * checksums, its tag in the maps that lead to its own chains, and the sets that these look into by their number of elements.
  */
 
 import { TABLE_NAME } from '../gate/desired.ts';
@@ -105,7 +105,7 @@ function ifUndisturbed<T>(nft: TableConnection, generation: number, read: () => 
   return nft.generation() === generation ? found : undefined;
 }
 
-/** Reads handles and set sizes of a table that is as desired at this generation; undefined where a commit came meanwhile. */
+/** Reads the knowledge of a table that is as desired at this generation; undefined where a commit came meanwhile. */
 export const readJudging = (
   nft: TableConnection,
   generation: number,
@@ -119,7 +119,7 @@ export const readJudging = (
     return { marker, table: found.table, chains: found.chains, sizes, ...judgedBy(ruleset) };
   });
 
-/** Handles of the rules of `one-moment` after a commit of ours, which made this generation. */
+/** Checksums of the rules of `one-moment` after a commit of ours, which made this generation. */
 export const momentAfter = (
   nft: TableConnection,
   generation: number,

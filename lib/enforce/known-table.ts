@@ -1,6 +1,6 @@
 /**
- * Keeps the handles and set sizes of a table that other programs may change, too. Each commit of ours updates them, so that
- * before a pod is opened the enforcer asks the kernel only for the rules that judge that pod (`in-force.ts`).
+ * Keeps the rules' checksums and the set sizes of a table that other programs may change, too. Each commit of ours updates
+ * them, so that before a pod is opened the enforcer asks the kernel only for the rules that judge that pod (`in-force.ts`).
  */
 
 import {
@@ -21,7 +21,7 @@ import { isDisturbed } from './compared.ts';
 import { areChainsKnown, isInForce, judgingAfter, momentAfter, readJudging } from './in-force.ts';
 import type { TableConnection } from './table-connection.ts';
 
-/** Handles and sizes, read where they are asked for. */
+/** Checksums of rules and sizes of sets, read where they are asked for. */
 interface Handles {
   /** The marker that they are written under; undefined where they are not known. */
   readonly under: number | undefined;
@@ -42,7 +42,7 @@ export interface Recalled extends Knowledge {
 
 const handlesOf = (judging: Judging | undefined): Handles => ({ under: judging?.marker, judging: () => judging });
 
-/** By handles and sizes, as of now but for sets that have grown since. */
+/** By checksums and sizes, as of now but for sets that have grown since. */
 function knownBy({ judging, moment }: Knowledge): Judging | undefined {
   const known = judging();
   return known && atMoment(known, moment);
@@ -59,7 +59,7 @@ export class KnownTable {
   #handles = handlesOf(undefined);
   /** By how much sets have grown since that was read. */
   #resized: Sizes = {};
-  /** Handles of the rules of `one-moment`, where they are others since that was read. */
+  /** Checksums of the rules of `one-moment`, where they are others since that was read. */
   #moment: readonly number[] | undefined;
   /** At which the whole table was what it should be; undefined where another program has committed something since. */
   #generation: number | undefined;

@@ -1,6 +1,6 @@
 /**
- * Knowledge of a table that our own commits made, by the kernel's handles of its parts: an enforcer can ask whether they are in
- * force without a look at all of them.
+ * Knowledge of a table that our own commits made, by the kernel's handles and contents of its parts: an enforcer can ask
+ * whether they are in force without a look at all of them.
  */
 import type { Operation } from '../nft/transaction.ts';
 import type { Gate, Ruleset, TagEntry } from '../policy/compile/ruleset.ts';
@@ -22,7 +22,7 @@ export interface Judging {
   readonly marker: number;
   /** The table's handle. */
   readonly table: number;
-  /** Handles of the rules of each chain, in their order. */
+  /** Checksums of the rules of each chain, in their order. */
   readonly chains: ReadonlyMap<string, readonly number[]>;
   /** By tag. */
   readonly tags: ReadonlyMap<number, TagGates>;
@@ -120,7 +120,7 @@ export function judgedAfter(known: OfRules, { before, after }: RulesetPair): OfR
   };
 }
 
-/** Knowledge of the table with these handles of the rules of `one-moment`, which are others with many a change of elements. */
+/** Knowledge of the table with these checksums of the rules of `one-moment`, which are others with many a change of elements. */
 export const atMoment = (known: Judging, rules: readonly number[] | undefined): Judging =>
   rules === undefined ? known : { ...known, chains: turned(known.chains, [], [[ONE_MOMENT, rules]]) };
 

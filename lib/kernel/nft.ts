@@ -8,12 +8,10 @@ import {
   decodeChainNames,
   decodeCounters,
   decodeRuleCounts,
-  decodeRuleHandles,
   decodeRulesOf,
   decodeTable,
   type KernelTable,
   type RuleCount,
-  ruleHandleIn,
   type TableState,
   tableStateIn,
 } from '../nft/decode.ts';
@@ -45,6 +43,7 @@ import { isErrno, must, mustExcept, type NetlinkAnswer, type NetlinkReply, type 
 import { NetlinkSocket } from './netlink.ts';
 import { probeTableFlags, type TableFlags } from './nft-owner.ts';
 import { NftError, type Refusal, refusalOf } from './nft-refusal.ts';
+import { ruleChecksums } from './rule-checksum.ts';
 
 /** How often a table is read again because something was committed meanwhile. */
 const READ_ATTEMPTS = 8;
@@ -56,15 +55,16 @@ export interface ReadTable extends KernelTable {
 }
 
 /**
- * The kernel's handles of a table and its rules. A table's handle is never given to another one of the network namespace, nor
- * a rule's to another one of its table; and a rule is replaced, never changed. So rules of a chain that have the same handles
- * in the same order are the same rules, and so is what they look into: the kernel keeps a set for as long as a rule uses it.
+ * The kernel's handle of a table, and a checksum of each rule. A table's handle is never given to another one of the network
+ * namespace, nor a rule's to another one of its table, but for a rule that takes the place of one (`nft replace rule`): so the
+ * checksum is of the rule's handle and its expressions. Rules of a chain that have the same checksums in the same order are the
+ * same rules, and so is what they look into: the kernel keeps a set for as long as a rule uses it.
  */
 export interface TableHandles {
   readonly table: number;
   /** No packet sees the table. */
   readonly isDormant: boolean;
-  /** Handles of each chain's rules, in their order. */
+  /** Checksums of each chain's rules, in their order. */
   readonly chains: ReadonlyMap<string, readonly number[]>;
 }
 
@@ -212,8 +212,8 @@ export class Nft implements Disposable {
   }
 
   /**
-   * The handles of a table and of its rules, in these chains or in all; undefined where there is no such table. For some chains
-   * the cost does not grow with the table.
+   * The handle of a table and its rules' checksums, in these chains or in all; undefined where there is no such table. For
+   * some chains the cost does not grow with the table.
    * @throws NetlinkError
    */
   readHandles(name: TableName, chains?: readonly string[]): TableHandles | undefined {
@@ -222,13 +222,9 @@ export class Nft implements Disposable {
     const [[table] = [], ...rules] = mustExcept(answers, 'ENOENT');
     if (!table) return undefined;
     const { handle, isDormant } = tableStateIn(table.body);
-    return {
-      table: handle,
-      isDormant,
-      chains: chains
-        ? new Map(chains.map((chain, i) => [chain, rules[i]!.map(({ body }) => ruleHandleIn(body))]))
-        : decodeRuleHandles(rules[0]!.map(({ body }) => body)),
-    };
+    const found = ruleChecksums(rules.flatMap(messages => messages.map(({ body }) => body)));
+    const all = chains ? new Map(chains.map(chain => [chain, found.get(chain) ?? []])) : found;
+    return { table: handle, isDormant, chains: all };
   }
 
   /**

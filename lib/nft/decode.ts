@@ -78,25 +78,6 @@ export interface TableState {
   readonly isPersistent: boolean;
 }
 
-/** From NFT_MSG_NEWRULE. */
-export const ruleHandleIn = (body: Uint8Array): number =>
-  readMessage(body, names.rule, rule => rule.number(NFTA_RULE.HANDLE)) ?? 0;
-
-/** Handles of the rules of one table by chain, in their order; from NFT_MSG_NEWRULE. */
-export function decodeRuleHandles(bodies: readonly Uint8Array[]): Map<string, number[]> {
-  const chains = new Map<string, number[]>();
-  for (const body of bodies) {
-    const [chain, handle] = readMessage(body, names.rule, rule => [
-      rule.text(NFTA_RULE.CHAIN) ?? '',
-      rule.number(NFTA_RULE.HANDLE) ?? 0,
-    ]) as [string, number];
-    const handles = chains.get(chain);
-    if (handles) handles.push(handle);
-    else chains.set(chain, [handle]);
-  }
-  return chains;
-}
-
 export function decodeTable(dump: Dump): KernelTable {
   const { family } = dump;
   const head = readMessage(dump.table, names.table, table => ({

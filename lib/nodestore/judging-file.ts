@@ -1,9 +1,9 @@
-/** The handles of a table's parts as a text, for the next process. */
+/** What is known of a table's parts as a text, for the next process. */
 import type { Judging } from '../gate/judging.ts';
 import { sealed, unsealed } from '../state/sealed.ts';
 
 /** To be counted up wherever the shape of `Judging` changes. */
-const format = 'judging 2';
+const format = 'judging 3';
 
 const maps = ['chains', 'tags', 'looksInto', 'leadsTo', 'sizes'] as const;
 

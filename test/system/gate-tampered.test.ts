@@ -26,6 +26,11 @@ const changes: readonly (readonly [what: string, command: string])[] = [
   ['the rules of ingress are flushed', 'nft flush chain inet tollgate ingress'],
   ['a rule is deleted', `nft delete rule inet tollgate gate handle $(${ruleOf('gate', 'jump ingress')})`],
   ['a rule is put before all others', 'nft insert rule inet tollgate gate accept'],
+  ['a rule is replaced', `nft replace rule inet tollgate gate handle $(${ruleOf('gate', 'jump ingress')}) accept`],
+  [
+    'the end of what the pod is judged by is replaced',
+    `c=$(${ownChain}); nft replace rule inet tollgate $c handle $(nft -a list chain inet tollgate $c | sed -n 's/.*drop.*handle //p') counter accept`,
+  ],
   ['the table is put to sleep', "nft add table inet tollgate '{ flags dormant; }'"],
   ['what the pod is judged by is flushed', `nft flush chain inet tollgate $(${ownChain})`],
   ["the tag's entry is deleted", `nft delete element inet tollgate ingress_by_tag { $(${tag}) }`],
