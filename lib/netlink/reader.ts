@@ -153,6 +153,14 @@ export class AttributeReader {
     if (broken) this.#error.text ??= `${this.#nameOf(type)}: ${broken}`;
   }
 
+  /** The attributes that a list attribute holds, as they are. */
+  list(type: number): readonly Uint8Array[] {
+    const found: Uint8Array[] = [];
+    const broken = eachAttribute(this.#values.get(type) ?? new Uint8Array(0), (_, value) => found.push(value));
+    if (broken) this.#error.text ??= `${this.#nameOf(type)}: ${broken}`;
+    return found;
+  }
+
   /** The attributes inside of one; none where it is absent. */
   nested(type: number, names: AttributeNames): AttributeReader {
     return this.within(this.#values.get(type) ?? new Uint8Array(0), names);
