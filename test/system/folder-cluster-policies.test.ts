@@ -98,11 +98,16 @@ test('of many rules that deny, list, log and kernel say which one it was', async
     'default/early: ClusterNetworkPolicy/from-0: Admin ClusterNetworkPolicy/from-0 ingress[3]',
     'default/late: ClusterNetworkPolicy/from-25: Admin ClusterNetworkPolicy/from-25 ingress[15]',
   ]);
-  const listed = JSON.parse((await host.type(['policy', 'list', '-o', 'json'])).stdout) as readonly {
-    ingress: { denied: { packets: number } };
-  }[];
-  const [first, second] = listed.map(({ ingress }) => ingress.denied.packets) as [number, number];
+  const counts = async () => {
+    const listed = await host.type(['policy', 'list', '-o', 'json']);
+    const policies = JSON.parse(listed.stdout) as readonly { ingress: { denied: { packets: number } } }[];
+    return policies.map(({ ingress }) => ingress.denied.packets);
+  };
+  const [first, second] = (await counts()) as [number, number];
   assert.ok(first > 0 && second === 2 * first, `${first} and ${second} packets`);
+  host.put('one-more.yaml', denying(50));
+  await host.apply();
+  assert.deepEqual(await counts(), [first, second, 0], 'what others have counted stays');
   assert.equal((await host.type(['verify'])).exit, 0, 'the table is what it should be');
 });
 

@@ -54,10 +54,15 @@ function portKeys({ ports }: OrderedRule): readonly string[] {
   return ports.ports.map(port => `${ports.protocol} ${port}`);
 }
 
+/** A number's last bits are the rule's place in its policy, the others a hash of the policy. */
+export const RULE_BITS = 10;
+export const POLICY_BITS = (-1 << RULE_BITS) >>> 0;
+
 /** Two rules may have one number: their packets are then told of in the name of both. */
-export const numberOf = once(({ origins }: OrderedDraft): number =>
-  Number.parseInt(fnv1a64(origins.map(formatRule).join()).slice(-8), 16),
-);
+export const numberOf = once(({ origins: [origin] }: OrderedDraft): number => {
+  const { policy, index } = origin!;
+  return ((Number.parseInt(fnv1a64(policy).slice(-8), 16) << RULE_BITS) | (index & ~POLICY_BITS)) >>> 0;
+});
 
 const orderedRuleOf = once((draft: OrderedDraft): OrderedRule | undefined => {
   const { peers, ports, action, counter } = draft;

@@ -8,13 +8,13 @@ import { clusterRuleRef } from '../evaluate/decision.ts';
 import type { Action, ClusterPolicy, ClusterRule, Tier } from '../model/cluster-policy.ts';
 import { type Direction, formatRule, isNumbered, policyRef, type RuleRef } from '../model/model.ts';
 import { type CompiledGate, chainOf, ledTo, prefixOf, type RuleWithSet, ruleOf, ruleOfSet } from './chain.ts';
-import { decidedSets, numberOf, type OrderedDraft, originsOf, PortBudget } from './decided.ts';
+import { decidedSets, numberOf, type OrderedDraft, originsOf, POLICY_BITS, PortBudget, RULE_BITS } from './decided.ts';
 import { type Draft, draftsOfClusterRule, familyOf } from './draft.ts';
 import { mergeDrafts } from './merge.ts';
 import type { Names } from './names.ts';
 import { once } from './once.ts';
 import { cutByPorts, reachable } from './port-cuts.ts';
-import { type ChainRule, type Gate, type PortMatch, policiesOf, type RuleChain } from './ruleset.ts';
+import { type ChainRule, type Gate, type Numbers, type PortMatch, policiesOf, type RuleChain } from './ruleset.ts';
 
 export interface TierContext {
   readonly tier: Tier;
@@ -125,31 +125,56 @@ function inOrder(drafts: readonly OrderedDraft[], context: TierContext): TierPar
   return { rules, chains, sets: [] };
 }
 
-/** About so many rules of a chain by number, so that a packet does not ask all of them for its own. */
-const BY_NUMBER = 32;
+/** Chains that a chain by number leads to, about: a packet does not ask all policies for its own. */
+const LED = 32;
 const ALL_BITS = 0xffffffff;
 
-/** The chain that denies each packet in the name of the rule whose number it has been given, and those that it leads to. */
-function byNumber(drafts: readonly OrderedDraft[], { tier, direction, names }: TierContext): readonly RuleChain[] {
-  const numbered = Map.groupBy(
-    drafts.filter(({ action }) => action === 'Deny'),
-    numberOf,
-  );
-  if (numbered.size === 0) return [];
-  const chainFor = (origins: readonly RuleRef[], rules: readonly Omit<ChainRule, 'peers' | 'ports'>[]): RuleChain => {
-    const ordered = rules.map(each => ({ rule: { peers: 'any', ports: 'any', ...each } as const, set: undefined }));
-    return chainOf(ordered, { direction, policies: policiesOf(origins), denies: { tier, rules: [] } }, names).chain;
-  };
-  const denying = [...numbered].map(([bits, own]) => ({ numbers: { bits, mask: ALL_BITS }, origins: originsOf(own) }));
-  denying.sort((a, b) => a.numbers.bits - b.numbers.bits);
-  const originsIn = (rules: typeof denying) => rules.flatMap(({ origins }) => origins);
-  const mask = 2 ** Math.ceil(Math.log2(denying.length / BY_NUMBER)) - 1;
-  if (mask <= 0) return [chainFor(originsIn(denying), denying)];
-  const parts = [...Map.groupBy(denying, ({ numbers }) => numbers.bits & mask)].map(([bits, rules]) => {
-    return { numbers: { bits, mask }, chain: chainFor(originsIn(rules), rules) };
+/** What has one of these numbers, and the chain for it. */
+interface NumberedChain {
+  readonly numbers: Numbers;
+  readonly chain: RuleChain;
+}
+
+/**
+ * The chain that denies each packet in the name of the rule whose number it has been given, and those that it leads to: one for
+ * each policy, so that the counters of its rules go on for as long as they stay what they are.
+ */
+function byNumber(drafts: readonly OrderedDraft[], context: TierContext): readonly RuleChain[] {
+  const denying = drafts.filter(({ action }) => action === 'Deny');
+  if (denying.length === 0) return [];
+  const ofPolicies = [...Map.groupBy(denying, draft => (numberOf(draft) & POLICY_BITS) >>> 0)].map(([bits, own]) => {
+    const rules = [...Map.groupBy(own, numberOf)].map(([number, same]) => {
+      return { numbers: { bits: number, mask: ALL_BITS }, origins: originsOf(same) };
+    });
+    return { numbers: { bits, mask: POLICY_BITS }, chain: chainByNumber(rules, policiesOf(originsOf(own)), context) };
   });
-  const leading = parts.map(({ numbers, chain: { name } }) => ({ numbers, origins: [], to: name }));
-  return [chainFor(originsIn(denying), leading), ...parts.map(({ chain }) => chain)];
+  return ledByNumber(ofPolicies, context);
+}
+
+function chainByNumber(
+  rules: readonly Pick<ChainRule, 'numbers' | 'origins' | 'to'>[],
+  policies: readonly string[],
+  { tier, direction, names }: TierContext,
+): RuleChain {
+  const inOrder = rules.toSorted((a, b) => a.numbers!.bits - b.numbers!.bits);
+  const ordered = inOrder.map(each => ({ rule: { peers: 'any', ports: 'any', ...each } as const, set: undefined }));
+  return chainOf(ordered, { direction, policies, denies: { tier, rules: [] } }, names).chain;
+}
+
+/** The one that leads to all of these, with those on the way, and these. */
+function ledByNumber(chains: readonly NumberedChain[], context: TierContext): readonly RuleChain[] {
+  if (chains.length === 1) return [chains[0]!.chain];
+  const groups = 2 ** Math.ceil(Math.log2(chains.length / LED));
+  const mask = ((groups - 1) << RULE_BITS) >>> 0;
+  const parts = [...Map.groupBy(chains, ({ numbers }) => (numbers.bits & mask) >>> 0)];
+  const leading = (to: readonly NumberedChain[]): RuleChain => {
+    const rules = to.map(({ numbers, chain: { name } }) => ({ numbers, origins: [], to: name }));
+    return chainByNumber(rules, [...new Set(to.flatMap(({ chain }) => chain.policies))].sort(), context);
+  };
+  const all = chains.map(({ chain }) => chain);
+  if (groups <= 1) return [leading(chains), ...all];
+  const between = parts.map(([bits, part]) => ({ numbers: { bits, mask }, chain: leading(part) }));
+  return [leading(between), ...between.map(({ chain }) => chain), ...all];
 }
 
 /** Few lookups for many drafts. */
