@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { inNetns, Netns } from '../../lib/kernel/netns.ts';
 
@@ -67,8 +67,11 @@ export class BenchNode {
     return this.run({ command: '/bin/sh', args: ['-ec', script], env: { PATH } }).stdout;
   }
 
+  /** In one piece: its reader sees the file of before or this one. */
   write(file: string, text: string): void {
-    writeFileSync(`${this.folder}/${file}`, text);
+    const path = `${this.folder}/${file}`;
+    writeFileSync(`${path}.next`, text);
+    renameSync(`${path}.next`, path);
   }
 
   /** How many links it has. */

@@ -73,6 +73,20 @@ export function compared(
   return { ...row, target: { of: 'ratio', ...target }, reached: isReached({ of: 'ratio', ...target }, ratio) };
 }
 
+/** The same of turns of one process: the ratio is the median of the pairs', so that it is nothing to it how processes differ. */
+export function paired(
+  measured: Measured,
+  ours: readonly number[],
+  against: string,
+  theirs: readonly number[],
+  target?: Omit<Target, 'of'>,
+): Row {
+  const row = compared(measured, ours, against, theirs);
+  const ratio = median(ours.map((one, i) => one / theirs[i]!));
+  if (!target) return { ...row, ratio };
+  return { ...row, ratio, target: { of: 'ratio', ...target }, reached: isReached({ of: 'ratio', ...target }, ratio) };
+}
+
 export interface Report {
   readonly date: string;
   readonly machine: {

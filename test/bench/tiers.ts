@@ -13,10 +13,10 @@ import type { ClusterPolicy } from '../../lib/policy/model/cluster-policy.ts';
 import { bothEnds } from './both-ends.ts';
 import { makePods, type Pod } from './cni.ts';
 import type { Part } from './main.ts';
-import { interleave, type Times } from './measure.ts';
+import type { Times } from './measure.ts';
 import { BenchNode } from './node.ts';
 import { type ClusterPolicies, policiesForTheServer, policiesOfTheCluster, policyThatTells } from './policies.ts';
-import { compared, type Row, single } from './report.ts';
+import { compared, median, paired, type Row, single } from './report.ts';
 import { type TwoPods, twoPods } from './two-pods.ts';
 import { used, WarmPlace } from './warm.ts';
 
@@ -67,46 +67,73 @@ async function connections(say: (progress: string) => void): Promise<Row[]> {
   );
 }
 
-/** Two workers that do the same differ by up to a tenth for as long as they live, so there are several of each kind. */
-const workers = 3;
-const rounds = 20;
+/**
+ * Two workers that do the same differ by up to a fifth for as long as they live, which is more than what is asked for: so each
+ * worker has the policies in its folder and has them not, in turn, and each turn is held against the one beside it.
+ */
+const workers = 6;
+const turns = 20;
+const callsATurn = 40;
+/** Calls after a turn's change of policies that do not count. */
+const WARMUP = 8;
 /** Labels of pods that ADD and DEL are measured with. */
 const subjects = {
   'that no rule is for': 'plain',
   'that rules accept and deny, by port': 'mixed',
   'that no rule is for and no other is like': 'unlike',
 } as const;
+const apps = Object.values(subjects);
+type App = (typeof apps)[number];
 
 const likes = (pods: readonly Pod[], app: string): Pod[] =>
   pods.map(pod => ({ ...pod, namespace: 'ns0', labels: { app } }));
 
-async function inhabited(policies: string | undefined): Promise<WarmPlace> {
+async function inhabited(policies: string): Promise<WarmPlace> {
   const place = await WarmPlace.start({}, policies);
-  const alike = Object.values(subjects).flatMap(app => (app === 'unlike' ? [] : likes(makePods(1), app)));
+  const alike = apps.flatMap(app => (app === 'unlike' ? [] : likes(makePods(1), app)));
   await place.addAll([...makePods(present - alike.length), ...alike], 8);
   return await used(
     place,
-    Object.values(subjects).flatMap(app => likes(makePods(25), app)),
+    apps.flatMap(app => likes(makePods(25), app)),
   );
 }
 
+type Turn = Readonly<Record<App, Times>>;
+
+/** Medians of a turn's calls; of the processor's time the mean, which is told in coarse steps. */
+function turnAt(place: WarmPlace, pods: Readonly<Record<App, Pod>>, policies: string): Turn {
+  place.node.write('policies/all.json', policies);
+  const turn = Object.fromEntries(apps.map(app => [app, { add: [], del: [], processor: [] }])) as unknown as Turn;
+  for (let call = -WARMUP; call < callsATurn; call++)
+    for (const app of apps) {
+      const spent = place.spent();
+      const [add, del] = [place.add(pods[app]).ms, place.del(pods[app]).ms];
+      if (call < 0) continue;
+      turn[app].add.push(add);
+      turn[app].del.push(del);
+      turn[app].processor.push(place.spent() - spent);
+    }
+  return turn;
+}
+
+const mean = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b) / numbers.length;
+const ofTurn = { add: median, del: median, processor: mean } as const;
+
 async function adds(say: (progress: string) => void): Promise<Row[]> {
-  const places: WarmPlace[] = [];
-  for (let i = 0; i < workers; i++) {
-    say(`nodes for ADD, ${i + 1} of ${workers}`);
-    places.push(
-      await inhabited(together(policiesOfTheCluster(everyone), policyThatTells('mixed'))),
-      await inhabited(undefined),
-    );
+  const beside = together(policiesOfTheCluster(everyone), policyThatTells('mixed'));
+  const pairs: (readonly [Turn, Turn])[] = [];
+  for (let worker = 1; worker <= workers; worker++) {
+    say(`ADD by worker ${worker} of ${workers}`);
+    const place = await inhabited(beside);
+    const pods = Object.fromEntries(apps.map(app => [app, likes(makePods(1), app)[0]!])) as Record<App, Pod>;
+    const told = Array.from({ length: turns }, (_, turn) => turnAt(place, pods, turn % 2 === 0 ? beside : together()));
+    for (let i = 1; i < told.length; i++) pairs.push(i % 2 === 0 ? [told[i]!, told[i - 1]!] : [told[i - 1]!, told[i]!]);
   }
   return Object.entries(subjects).flatMap(([which, app]) => {
-    say(`ADD of a pod ${which}`);
-    const times = interleave(places, rounds, likes(makePods(places.length), app));
-    const [beside, without] = [0, 1].map(kind => times.filter((_, i) => i % 2 === kind)) as [Times[], Times[]];
     const row = (what: string, of: keyof Times, target?: { readonly atMost: number }): Row => {
       const measured = { part, what: `${what}, a pod ${which}`, unit: 'ms' } as const;
-      const [ours, theirs] = [beside, without].map(found => found.flatMap(each => each[of])) as [number[], number[]];
-      return compared(measured, ours, 'none of them', theirs, target);
+      const [ours, theirs] = [0, 1].map(i => pairs.map(pair => ofTurn[of](pair[i]![app][of]))) as [number[], number[]];
+      return paired(measured, ours, 'none of them', theirs, target);
     };
     return [
       row('ADD', 'add', { atMost: 1.05 }),
