@@ -1,6 +1,6 @@
 /** Addresses whose connections a change may forbid: no connection of other addresses can be forbidden by it. */
 import { type Address, parseAddress } from '../ip/address.ts';
-import { type DecidedElement, gatesText, type Ruleset } from '../policy/compile/ruleset.ts';
+import { type DecidedElement, hasSameGates, type Ruleset } from '../policy/compile/ruleset.ts';
 import type { LocalPod } from './node-state.ts';
 
 type Element = Address | DecidedElement;
@@ -21,7 +21,7 @@ export interface RulesetPair {
 export function redirectedTags({ before, after }: RulesetPair): ReadonlySet<number> {
   const redirected = [...before.tags].filter(([tag, entry]) => {
     const now = after.tags.get(tag);
-    return now !== undefined && gatesText(now) !== gatesText(entry);
+    return now !== undefined && !hasSameGates(now, entry);
   });
   return new Set(redirected.map(([tag]) => tag));
 }

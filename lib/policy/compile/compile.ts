@@ -5,13 +5,14 @@
 import { type Identity, identityKey } from '../../tag/identity.ts';
 import { type Cluster, clusterOf } from '../evaluate/cluster.ts';
 import { type ClusterPolicy, closedCluster, type Tier } from '../model/cluster-policy.ts';
-import { type Direction, type NetworkPolicy, policyRef, type World } from '../model/model.ts';
+import { type AnyPolicy, type Direction, type NetworkPolicy, policyRef, type World } from '../model/model.ts';
 import { selects } from '../model/selector.ts';
 import { type CompiledGate, chainOf, openGate, ruleOf } from './chain.ts';
 import { draftsOf } from './draft.ts';
 import { filled } from './members.ts';
 import { mergeDrafts, usuallyApart } from './merge.ts';
 import { Names } from './names.ts';
+import { once } from './once.ts';
 import type { Gate, RuleChain, Ruleset, SetSpec, TagEntry } from './ruleset.ts';
 import { TierGates } from './tier-gates.ts';
 
@@ -103,12 +104,16 @@ function gatesOf(selected: Selecting, identity: Identity, options: CompileOption
   return { egress: egress.whole, ingress: ingress.whole, byCluster };
 }
 
+/** Of a hundred policies for each identity that comes. */
+const quotedRef = once((policy: AnyPolicy): string => JSON.stringify(policyRef(policy)));
+
 /** Both gates of an identity. Their sets are described; `filled` gives their elements. */
 export function gatesFor(cluster: Cluster, identity: Identity, options: CompileOptions = {}): Gates {
   const selected = selecting(cluster, identity);
-  const refs = [selected.own, selected.cluster.Admin, selected.cluster.Baseline].map(list => list.map(policyRef));
+  const { own, cluster: of } = selected;
+  const policies = [own, of.Admin, of.Baseline].map(list => list.map(quotedRef).join()).join(';');
   // The gates depend on nothing else of the identity.
-  const key = `by policies ${JSON.stringify([refs, identity.namedPorts])}`;
+  const key = `by policies ${policies}; ${JSON.stringify(identity.namedPorts)}`;
   const known = options.gates?.get(key);
   if (known) return known;
   const gates = gatesOf(selected, identity, options);

@@ -7,7 +7,7 @@ import type { SetMoves } from './node-sets.ts';
 import { type Effect, type Effects, isOneWay } from './one-way.ts';
 import {
   countersOf,
-  gatesText,
+  hasSameGates,
   type PeerSet,
   type PodSetSpec,
   type RuleChain,
@@ -41,7 +41,7 @@ const isSameChain = (a: RuleChain | undefined, b: RuleChain | undefined): boolea
     a.rules.every((rule, i) => rule === b.rules[i] || originsOf(rule) === originsOf(b.rules[i]!)));
 
 const isRedirected = (a: TagEntry | undefined, b: TagEntry | undefined): boolean =>
-  a !== undefined && b !== undefined && gatesText(a) !== gatesText(b);
+  a !== undefined && b !== undefined && !hasSameGates(a, b);
 
 const isSameEntry = (a: TagEntry | undefined, b: TagEntry | undefined): boolean =>
   a !== undefined &&
@@ -103,9 +103,7 @@ function touchedBetween(before: Structure, after: Structure): Touched | undefine
   const isLed = (entry: TagEntry | undefined): boolean =>
     entry !== undefined &&
     anew.size > 0 &&
-    gatesText(entry)
-      .split(',')
-      .some(gate => anew.has(gate));
+    [entry, entry.byCluster].some(gates => gates && (anew.has(gates.egress) || anew.has(gates.ingress)));
   const led = entries.filter(([, , entry]) => isLed(entry));
   return {
     chains: new Set([...differing, ...besides(differing, anew, before, after)]),

@@ -29,9 +29,11 @@ export interface TagEntry {
   readonly byCluster?: Readonly<Record<Direction, Gate>>;
 }
 
-/** All gates of a tag, in one text for equal ones. */
-export const gatesText = ({ egress, ingress, byCluster }: TagEntry): string =>
-  [egress, ingress, byCluster?.egress, byCluster?.ingress].join();
+export const hasSameGates = (a: TagEntry, b: TagEntry): boolean =>
+  a.egress === b.egress &&
+  a.ingress === b.ingress &&
+  a.byCluster?.egress === b.byCluster?.egress &&
+  a.byCluster?.ingress === b.byCluster?.ingress;
 
 /** `open` where nothing is denied, else the name of a chain. */
 export type Gate = 'open' | string;
