@@ -76,7 +76,7 @@ function matchPeers(direction: Direction, set: SetRef): Statement {
   const isByPort = kind === 'tuples' || (kind === 'decided' && set.key === 'tuple');
   const key = isByPort ? ([peer, 'meta l4proto', 'th dport'] as const) : ([peer] as const);
   if (isCounting(set)) return countBy(key, name);
-  // The mark of a packet that is dropped is nobody's.
+  // No other program reads the mark of a packet that is dropped.
   return isNumbering(set) ? markBy(key, name) : inSet(key, name);
 }
 

@@ -68,9 +68,12 @@ export function compared(
   const [value, reference] = [median(ours), median(theirs)];
   const ratio = value / reference;
   const spread = quartiles(ours.map((one, i) => one / (theirs[i] ?? reference)));
-  const row = { ...measured, value, runs: ours.length, against, reference, ratio, spread };
-  if (!target) return row;
-  return { ...row, target: { of: 'ratio', ...target }, reached: isReached({ of: 'ratio', ...target }, ratio) };
+  return held({ ...measured, value, runs: ours.length, against, reference, spread }, ratio, target);
+}
+
+function held(row: Row, ratio: number, target: Omit<Target, 'of'> | undefined): Row {
+  if (!target) return { ...row, ratio };
+  return { ...row, ratio, target: { of: 'ratio', ...target }, reached: isReached({ of: 'ratio', ...target }, ratio) };
 }
 
 /** The same of turns of one process: the ratio is the median of the pairs', so that it is nothing to it how processes differ. */
@@ -81,10 +84,8 @@ export function paired(
   theirs: readonly number[],
   target?: Omit<Target, 'of'>,
 ): Row {
-  const row = compared(measured, ours, against, theirs);
   const ratio = median(ours.map((one, i) => one / theirs[i]!));
-  if (!target) return { ...row, ratio };
-  return { ...row, ratio, target: { of: 'ratio', ...target }, reached: isReached({ of: 'ratio', ...target }, ratio) };
+  return held(compared(measured, ours, against, theirs), ratio, target);
 }
 
 export interface Report {

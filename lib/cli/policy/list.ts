@@ -43,23 +43,24 @@ const sum = (counts: readonly Counted[]): Counted => ({
   bytes: counts.reduce((total, { bytes }) => total + bytes, 0n),
 });
 
-/** Counts of one policy where it is in force here. */
-function countOf(
-  policy: AnyPolicy,
-  direction: Direction,
-  ruleset: Ruleset,
-  kernel: KernelCounts,
-): Omit<Count, 'rules'> {
-  const ref = policyRef(policy);
-  const allowed = kernel.counters.get(policyCounter(direction, ref));
-  const denied = [...kernel.drops].flatMap(([name, counted]) => {
-    const denier = denierOf(ruleset.chains, parseDenial(name));
-    return denier?.direction === direction && denier.policies.includes(ref) ? [counted] : [];
-  });
-  return { ...(allowed ? { allowed } : {}), ...(denied.length > 0 ? { denied: sum(denied) } : {}) };
-}
-
 type CountOf = (policy: AnyPolicy, direction: Direction) => Omit<Count, 'rules'>;
+
+/** Counts of each policy where it is in force here. */
+function countsOf({ chains }: Ruleset, { counters, drops }: KernelCounts): CountOf {
+  const denials = [...drops].flatMap(([name, counted]) => {
+    const denier = denierOf(chains, parseDenial(name));
+    return denier ? [{ ...denier, counted }] : [];
+  });
+  return (policy, direction) => {
+    const ref = policyRef(policy);
+    const allowed = counters.get(policyCounter(direction, ref));
+    const denied = denials.filter(each => each.direction === direction && each.policies.includes(ref));
+    return {
+      ...(allowed ? { allowed } : {}),
+      ...(denied.length > 0 ? { denied: sum(denied.map(({ counted }) => counted)) } : {}),
+    };
+  };
+}
 
 interface Counting {
   readonly counted: CountOf;
@@ -186,7 +187,7 @@ async function listedHere(options: LiveArguments): Promise<readonly Listed[]> {
     ? await askStagedFlows(options.runDir)
     : { of: () => undefined, notes: [] };
   for (const note of notes) warn(note);
-  const counted: CountOf = (policy, direction) => countOf(policy, direction, live.ruleset, kernel);
+  const counted = countsOf(live.ruleset, kernel);
   return listed(live.world, { counted, besides }, new Set(live.state.refused));
 }
 
