@@ -196,7 +196,7 @@ export interface OrderedRule {
   readonly action: Action;
   /** The policy that counts what the rule accepts. */
   readonly counter?: string;
-  /** Of a rule that denies: 32 bits of a hash of its name, so that it stays while the rule does. */
+  /** Of a rule that denies: from a hash of its policy, and its place there, so that other policies do not change it. */
   readonly number?: number;
 }
 
