@@ -32,7 +32,7 @@ import type { TableConnection } from './table-connection.ts';
 const maps = ['egress_by_tag', 'ingress_by_tag', 'egress_tiers_by_tag', 'ingress_tiers_by_tag'] as const;
 
 const isSame = (a: readonly number[] | undefined, b: readonly number[] | undefined): boolean =>
-  a !== undefined && a.length === b?.length && a.every((handle, i) => handle === b[i]);
+  a !== undefined && a.length === b?.length && a.every((checksum, i) => checksum === b[i]);
 
 function leadsTo(element: Element | undefined, gate: Gate): boolean {
   const value = element?.value;
@@ -62,7 +62,7 @@ export function isInForce(nft: TableConnection, { known, settings, pods, coming,
   const isOrdered = known.isOrdered === true;
   const there = chainsBehind(known, own).filter(chain => known.chains.has(chain));
   const chains = [...new Set([...sharedChains(settings, pods, isOrdered), ...there])];
-  const found = nft.readHandles(TABLE_NAME, chains);
+  const found = nft.readChecksums(TABLE_NAME, chains);
   if (!found || found.table !== known.table || found.isDormant) return false;
   if (!chains.every(chain => isSame(known.chains.get(chain), found.chains.get(chain)))) return false;
   if (!areFull(nft, known, there, resized)) return false;
@@ -113,7 +113,7 @@ export const readJudging = (
   ruleset: Ruleset,
 ): Judging | undefined =>
   ifUndisturbed(nft, generation, () => {
-    const found = nft.readHandles(TABLE_NAME);
+    const found = nft.readChecksums(TABLE_NAME);
     if (!found) return undefined;
     const sizes = nft.readSetSizes(TABLE_NAME, [...ruleset.sets.keys()]);
     return { marker, table: found.table, chains: found.chains, sizes, ...judgedBy(ruleset) };
@@ -126,7 +126,7 @@ export const momentAfter = (
   { table }: Judging,
 ): readonly number[] | undefined =>
   ifUndisturbed(nft, generation, () => {
-    const found = nft.readHandles(TABLE_NAME, [ONE_MOMENT]);
+    const found = nft.readChecksums(TABLE_NAME, [ONE_MOMENT]);
     return found?.table === table ? found.chains.get(ONE_MOMENT) : undefined;
   });
 
@@ -144,7 +144,7 @@ export interface Step {
 export function areChainsKnown(nft: TableConnection, { table, chains }: Judging, names: Iterable<string>): boolean {
   const known = [...names].filter(name => chains.has(name));
   if (known.length === 0) return true;
-  const found = nft.readHandles(TABLE_NAME, known);
+  const found = nft.readChecksums(TABLE_NAME, known);
   return found?.table === table && known.every(name => isSame(chains.get(name), found.chains.get(name)));
 }
 
@@ -160,7 +160,7 @@ export function judgingAfter(
 ): Judging | undefined {
   const changed = changedBy(operations);
   return ifUndisturbed(nft, generation, () => {
-    const found = nft.readHandles(TABLE_NAME, [...changed.chains]);
+    const found = nft.readChecksums(TABLE_NAME, [...changed.chains]);
     if (found?.table !== known.table) return undefined;
     const chains = turned(known.chains, changed.goneChains, found.chains);
     const made = changed.sets.size === 0 ? [] : nft.readSetSizes(TABLE_NAME, [...changed.sets]);

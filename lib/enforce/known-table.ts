@@ -22,14 +22,14 @@ import { areChainsKnown, isInForce, judgingAfter, momentAfter, readJudging } fro
 import type { TableConnection } from './table-connection.ts';
 
 /** Checksums of rules and sizes of sets, read where they are asked for. */
-interface Handles {
+interface LateJudging {
   /** The marker that they are written under; undefined where they are not known. */
   readonly under: number | undefined;
   readonly judging: () => Judging | undefined;
 }
 
 /** Knowledge of a table that one process writes down, and another goes on from. */
-export interface Knowledge extends Handles {
+export interface Knowledge extends LateJudging {
   readonly resized?: Sizes | undefined;
   readonly moment?: readonly number[] | undefined;
   readonly generation: number | undefined;
@@ -40,7 +40,7 @@ export interface Recalled extends Knowledge {
   readonly seen: number | undefined;
 }
 
-const handlesOf = (judging: Judging | undefined): Handles => ({ under: judging?.marker, judging: () => judging });
+const judgingOf = (judging: Judging | undefined): LateJudging => ({ under: judging?.marker, judging: () => judging });
 
 /** By checksums and sizes, as of now but for sets that have grown since. */
 function knownBy({ judging, moment }: Knowledge): Judging | undefined {
@@ -56,7 +56,7 @@ const ATTEMPTS = 8;
 export class KnownTable {
   readonly #nft: () => TableConnection;
   /** Where they are not known, only a look at the whole table would tell. */
-  #handles = handlesOf(undefined);
+  #judging = judgingOf(undefined);
   /** By how much sets have grown since that was read. */
   #resized: Sizes = {};
   /** Checksums of the rules of `one-moment`, where they are others since that was read. */
@@ -71,8 +71,8 @@ export class KnownTable {
   }
 
   /** Takes over knowledge that was written down under the marker that the table has. */
-  recall({ resized = {}, moment, generation, seen, ...handles }: Recalled): void {
-    this.#handles = handles;
+  recall({ resized = {}, moment, generation, seen, ...judging }: Recalled): void {
+    this.#judging = judging;
     this.#resized = resized;
     this.#moment = moment;
     this.#generation = generation;
@@ -80,7 +80,7 @@ export class KnownTable {
   }
 
   get knowledge(): Knowledge {
-    return { ...this.#handles, resized: this.#resized, moment: this.#moment, generation: this.#generation };
+    return { ...this.#judging, resized: this.#resized, moment: this.#moment, generation: this.#generation };
   }
 
   /**
@@ -101,12 +101,12 @@ export class KnownTable {
     this.#forget();
     if (generation === undefined) return;
     this.#seen = generation;
-    this.#handles = handlesOf(readJudging(this.#nft(), generation, marker, ruleset));
-    if (this.#handles.under !== undefined) this.#generation = generation;
+    this.#judging = judgingOf(readJudging(this.#nft(), generation, marker, ruleset));
+    if (this.#judging.under !== undefined) this.#generation = generation;
   }
 
   #forget(): void {
-    this.#handles = handlesOf(undefined);
+    this.#judging = judgingOf(undefined);
     this.#resized = {};
     this.#moment = undefined;
     this.#generation = undefined;
@@ -148,13 +148,13 @@ export class KnownTable {
     const isLasting = change === undefined && operations.every(isOfElements);
     if (known && !isLasting) {
       const step = { operations, change, known, resized: grown };
-      this.#handles = handlesOf(judgingAfter(this.#nft(), after, markers.at(-1)!, step));
+      this.#judging = judgingOf(judgingAfter(this.#nft(), after, markers.at(-1)!, step));
     } else {
       const now = known ? momentAfter(this.#nft(), after, known) : moment;
       if (known && !now) return;
-      [this.#handles, this.#resized, this.#moment] = [{ under, judging }, grown, now];
+      [this.#judging, this.#resized, this.#moment] = [{ under, judging }, grown, now];
     }
-    if (this.#handles.under !== undefined && whole === before) this.#generation = after;
+    if (this.#judging.under !== undefined && whole === before) this.#generation = after;
   }
 
   /**

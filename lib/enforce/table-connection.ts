@@ -9,7 +9,7 @@ export type TableConnection = Pick<
   | 'lookUpAfter'
   | 'probeTableFlags'
   | 'read'
-  | 'readHandles'
+  | 'readChecksums'
   | 'readSetSizes'
   | 'readTable'
   | 'tableState'

@@ -60,7 +60,7 @@ export interface ReadTable extends KernelTable {
  * checksum is of the rule's handle and its expressions. Rules of a chain that have the same checksums in the same order are the
  * same rules, and so is what they look into: the kernel keeps a set for as long as a rule uses it.
  */
-export interface TableHandles {
+export interface TableChecksums {
   readonly table: number;
   /** No packet sees the table. */
   readonly isDormant: boolean;
@@ -216,7 +216,7 @@ export class Nft implements Disposable {
    * some chains the cost does not grow with the table.
    * @throws NetlinkError
    */
-  readHandles(name: TableName, chains?: readonly string[]): TableHandles | undefined {
+  readChecksums(name: TableName, chains?: readonly string[]): TableChecksums | undefined {
     const queries = chains ? chains.map(chain => askRulesOf(name, chain)) : [askRules(name)];
     const answers = this.#socket.exchange([askTable(name), ...queries].map(requestOf));
     const [[table] = [], ...rules] = mustExcept(answers, 'ENOENT');

@@ -1,6 +1,6 @@
 /**
- * Stores the node's record beside the kernel's table: its pods and their tags, the manifests that it was made from, and handles
- * of its parts. All of it can be found again from the kernel and the attachments' records.
+ * Stores the node's record beside the kernel's table: its pods and their tags, the manifests that it was made from, and what
+ * is known of its parts. All of it can be found again from the kernel and the attachments' records.
  */
 import type { Judging, Sizes } from '../gate/judging.ts';
 import type { LocalPod, NodeState, Owner } from '../gate/node-state.ts';
@@ -23,7 +23,7 @@ export interface NodeRecord {
   readonly generation?: number;
   /** `gateDigest` of the static chains that are in the table. */
   readonly gate?: string;
-  /** The marker that the handles of chains and rules are kept under, where they are. */
+  /** The marker that what is known of chains and rules is kept under, where they are. */
   readonly judging?: number;
   /** By how much sets have grown since those were written. */
   readonly resized?: Sizes;

@@ -1,6 +1,6 @@
 /** A kernel that knows one table, and refuses what the kernel refuses. */
 
-import { type Nft, nextGeneration, type TableHandles } from '../../lib/kernel/nft.ts';
+import { type Nft, nextGeneration, type TableChecksums } from '../../lib/kernel/nft.ts';
 import { NftError } from '../../lib/kernel/nft-refusal.ts';
 import type { EncodeOptions } from '../../lib/nft/encode.ts';
 import type { Element, Key, NamedSet, Rule, Table } from '../../lib/nft/model.ts';
@@ -69,7 +69,7 @@ export class Kernel {
     this.#generation = nextGeneration(this.#generation);
   }
 
-  readHandles(_: unknown, chains?: readonly string[]): TableHandles | undefined {
+  readChecksums(_: unknown, chains?: readonly string[]): TableChecksums | undefined {
     const { table } = this;
     if (!table) return undefined;
     const rulesOf = (name: string): readonly Rule[] => table.chains.find(chain => chain.name === name)?.rules ?? [];

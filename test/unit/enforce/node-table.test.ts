@@ -621,7 +621,7 @@ suite('other programs commit', () => {
       using room = open();
       const kept = folder(allowWeb, ofClients);
       filled(room, kept);
-      const momentNow = () => room.kernel.readHandles(undefined, ['one-moment'])!.chains.get('one-moment')!;
+      const momentNow = () => room.kernel.readChecksums(undefined, ['one-moment'])!.chains.get('one-moment')!;
       const files = () => room.besideTheRecord();
       const [reads, written] = [room.kernel.reads, files()];
       for (const name of ['d', 'e', 'f']) {
